@@ -1,0 +1,216 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vision.card import Card, CardError, InputSpec, OutputSpec
+
+SHORTEST = {"name": "cats", "labels": ["cat", "other"], "input": {"height": 224, "width": 160}}
+
+FULL = Card(
+    name="scenes",
+    title="Landschaften",
+    description="Was auf dem Bild zu sehen ist: “Meer”, Berge …",
+    task="multilabel",
+    labels=("sea", "mountains", "sea"),
+    threshold=(0.5, 0.25, 1.0),
+    input=InputSpec(
+        height=28,
+        width=32,
+        color="BGR",
+        dtype="float32",
+        layout="NCHW",
+        resize="letterbox",
+        interpolation="area",
+        mean=(103.939, 116.779, 123.68),
+        std=(58.0, 57.0, 57.5),
+        invert_light_background=True,
+        background=(0, 128, 255),
+    ),
+    output=OutputSpec(name="logits", activation="sigmoid"),
+    metrics={"accuracy": 0.99, "per_label": {"sea": [1, 2]}},
+    provenance={"licence": "CC0-1.0", "epochs": 3, "source": None},
+)
+
+
+def card_json(**changes: Any) -> str:
+    return json.dumps(SHORTEST | changes)
+
+
+def input_json(**changes: Any) -> str:
+    return card_json(input=SHORTEST["input"] | changes)
+
+
+def test_four_fields_are_enough():
+    card = Card.from_json(json.dumps(SHORTEST))
+
+    assert card == Card(name="cats", labels=("cat", "other"), input=InputSpec(height=224, width=160))
+    assert (card.task, card.threshold, card.output) == ("multiclass", 0.5, OutputSpec())
+    assert card.input.background == (255, 255, 255)
+
+
+def test_json_holds_a_whole_card():
+    document = json.loads(FULL.to_json())
+
+    assert Card.from_json(FULL.to_json()) == FULL
+    assert Card.from_json(FULL.to_json().encode()) == FULL
+    assert document["schema"] == 1
+    assert document["input"]["mean"] == [103.939, 116.779, 123.68]
+    assert "Meer" in FULL.to_json(), "written for people to read"
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    labels=st.lists(st.text(min_size=1), min_size=1).map(tuple),
+    sides=st.tuples(st.integers(1, 10_000), st.integers(1, 10_000)),
+    mean=st.none() | st.tuples(*[st.floats(-1e9, 1e9)] * 3),
+    threshold=st.floats(0, 1),
+    extra=st.dictionaries(st.text(), st.recursive(st.none() | st.booleans() | st.text(), st.lists)),
+)
+def test_every_card_survives_json(labels, sides, mean, threshold, extra):
+    spec = InputSpec(height=sides[0], width=sides[1], dtype="float32", mean=mean or ())
+    card = Card(name="m", labels=labels, input=spec, threshold=threshold, metrics=extra)
+
+    assert Card.from_json(card.to_json()) == card
+
+
+def test_unknown_keys_and_null_are_passed_over():
+    spec = {"height": 1, "width": 2, "mean": None, "tiles": 4}
+    newer = card_json(created="2031-01-01", title=None, output={"shape": [10]}, input=spec)
+
+    card = Card.from_json(newer)
+
+    assert (card.title, card.input.mean, card.output) == ("", (), OutputSpec())
+
+
+@pytest.mark.parametrize("number", [0, 2, "1", 1.5, [1], None, True])
+def test_another_schema_is_refused(number):
+    with pytest.raises(CardError, match=r"^schema: expected 1, .* found "):
+        Card.from_json(card_json(schema=number))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", b"\xff\xfe\x00", "[" * 100_000, '{"threshold": NaN}', '{"threshold": -Infinity}']
+)
+def test_what_is_not_json_is_refused(text):
+    with pytest.raises(CardError, match=r"^card: expected a JSON document, found "):
+        Card.from_json(text)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"card"'])
+def test_what_is_no_object_is_refused(text):
+    with pytest.raises(CardError, match=r"^card: expected a JSON object, found "):
+        Card.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": None}, "name: is required, but missing"),
+        ({"labels": None}, "labels: is required, but missing"),
+        ({"input": None}, "input: is required, but missing"),
+        ({"input": {"width": 3}}, "input.height: is required, but missing"),
+        ({"input": {"height": 3}}, "input.width: is required, but missing"),
+        ({"name": 7}, "name: expected a string, found 7"),
+        ({"name": ""}, "name: expected the name of the model, found ''"),
+        ({"labels": "cat"}, "labels: expected a list, found 'cat'"),
+        ({"labels": []}, "labels: expected at least one label, found ()"),
+        ({"labels": ["cat", ""]}, "labels: expected no empty label, found ('cat', '')"),
+        ({"labels": ["cat", 3]}, "labels[1]: expected a string, found 3"),
+        ({"task": "regression"}, "task: expected one of 'multiclass', 'multilabel', found 'regression'"),
+        ({"task": ["multiclass"]}, "task: expected one of 'multiclass', 'multilabel', found ['multiclass']"),
+        ({"threshold": "0.5"}, "threshold: expected a number, found '0.5'"),
+        ({"threshold": True}, "threshold: expected a number, found True"),
+        ({"threshold": 1.5}, "threshold: expected numbers in 0..1, found 1.5"),
+        ({"threshold": [0.5]}, "threshold: expected one number, or 2: one per label, found (0.5,)"),
+        ({"threshold": [0.5, None]}, "threshold[1]: expected a number, found None"),
+        ({"input": []}, "input: expected an object, found []"),
+        ({"output": "logits"}, "output: expected an object, found 'logits'"),
+        ({"output": {"activation": 1}}, "output.activation: expected one of 'none', 'softmax', 'sigmoid', found 1"),
+        ({"output": {"name": ""}}, "output.name: expected the name of the output tensor, found ''"),
+        ({"metrics": [0.9]}, "metrics: expected an object, found [0.9]"),
+    ],
+)  # fmt: skip
+def test_a_wrong_field_is_named_with_what_was_expected_and_found(changes, message):
+    with pytest.raises(CardError) as caught:
+        Card.from_json(card_json(**changes))
+
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"height": "28"}, "input.height: expected an integer, found '28'"),
+        ({"height": 28.0}, "input.height: expected an integer, found 28.0"),
+        ({"height": True}, "input.height: expected an integer, found True"),
+        ({"height": 0}, "input.height: expected an integer of at least 1, found 0"),
+        ({"width": -3}, "input.width: expected an integer of at least 1, found -3"),
+        ({"color": "rgb"}, "input.color: expected one of 'RGB', 'BGR', 'GRAY', found 'rgb'"),
+        ({"layout": "CHW"}, "input.layout: expected one of 'NHWC', 'NCHW', found 'CHW'"),
+        ({"dtype": "float16"}, "input.dtype: expected one of 'uint8', 'float32', found 'float16'"),
+        ({"mean": 127.5}, "input.mean: expected a list, found 127.5"),
+        ({"mean": [1, 2]}, "input.mean: expected 3, one number per channel of RGB, or none, found (1.0, 2.0)"),
+        ({"std": [1]}, "input.std: expected 3, one number per channel of RGB, or none, found (1.0,)"),
+        (
+            {"color": "GRAY", "std": [1, 2]},
+            "input.std: expected 1, one number per channel of GRAY, or none, found (1.0, 2.0)",
+        ),
+        ({"dtype": "float32", "std": [1, 0, 1]}, "input.std: expected numbers above 0, found (1.0, 0.0, 1.0)"),
+        ({"std": [1, 1, 1]}, "input.dtype: expected 'float32' where mean or std is given, found 'uint8'"),
+        ({"background": [0, 0]}, "input.background: expected a list of three integers, found [0, 0]"),
+        ({"background": [0, 0, 256]}, "input.background: expected integers in 0..255, found (0, 0, 256)"),
+        ({"background": [0, 0, 1.5]}, "input.background[2]: expected an integer, found 1.5"),
+        ({"invert_light_background": 1}, "input.invert_light_background: expected true or false, found 1"),
+        ({"resize": "fit_ink"}, "input.color: expected 'GRAY' where resize is 'fit_ink', found 'RGB'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_input_field_is_named_too(changes, message):
+    with pytest.raises(CardError) as caught:
+        Card.from_json(input_json(**changes))
+
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("number", ["1e999", "1" + "0" * 400])
+def test_a_number_without_a_float_is_refused(number):
+    text = input_json(dtype="float32", mean=[1, 2, 3]).replace("[1, 2, 3]", f"[1, 2, {number}]")
+
+    with pytest.raises(CardError, match=r"^input\.mean\[2\]: expected a finite number, found "):
+        Card.from_json(text)
+
+
+def test_a_long_wrong_value_is_cut_short():
+    with pytest.raises(CardError) as caught:
+        Card.from_json(card_json(task="x" * 10_000))
+
+    assert len(str(caught.value)) < 200
+
+
+def test_values_are_checked_in_code_as_in_json():
+    with pytest.raises(CardError, match=r"^labels: "):
+        Card(name="m", labels=(), input=InputSpec(height=1, width=1))
+    with pytest.raises(CardError, match=r"^input\.height: "):
+        InputSpec(height=0, width=1)
+
+
+def test_numbers_that_json_cannot_hold_are_not_written():
+    card = Card(name="m", labels=("a",), input=InputSpec(height=1, width=1), metrics={"loss": float("nan")})
+
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        card.to_json()
+
+
+@pytest.mark.parametrize(
+    ("color", "layout", "shape"),
+    [
+        ("RGB", "NHWC", (2, 3, 3)),
+        ("BGR", "NCHW", (3, 2, 3)),
+        ("GRAY", "NHWC", (2, 3, 1)),
+        ("GRAY", "NCHW", (1, 2, 3)),
+    ],
+)
+def test_shape_of_one_item(color, layout, shape):
+    assert InputSpec(height=2, width=3, color=color, layout=layout).shape == shape

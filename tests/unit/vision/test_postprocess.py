@@ -1,0 +1,170 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from vision.postprocess import Prediction, at_or_above, probabilities, top_k
+
+# Few distinct values, so that ties are the rule.
+COARSE = arrays(np.float32, st.integers(1, 40), elements=st.integers(0, 4).map(lambda n: n / 4))
+ANY_FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
+LOGITS = arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(1, 8)), elements=ANY_FINITE)
+
+
+def labels_for(scores: np.ndarray) -> list[str]:
+    return [f"label {index}" for index in range(len(scores))]
+
+
+def ranked(scores: np.ndarray) -> list[int]:
+    """Sort by score downwards and by index upwards, the plain way."""
+    return sorted(range(len(scores)), key=lambda index: (-scores[index], index))
+
+
+# Activations
+
+
+def test_probabilities_pass_through_without_activation():
+    raw = np.array([[0.25, 0.75]], np.float32)
+
+    assert probabilities(raw, "none") is raw
+
+
+def test_softmax_of_known_logits():
+    result = probabilities([[0.0, np.log(3)]], "softmax")
+
+    assert result.dtype == np.float32
+    assert result == pytest.approx(np.array([[0.25, 0.75]]), rel=1e-6)
+
+
+def test_sigmoid_of_known_logits():
+    result = probabilities([0.0, np.log(3), -np.log(3)], "sigmoid")
+
+    assert result.dtype == np.float32
+    assert result == pytest.approx(np.array([0.5, 0.75, 0.25]), rel=1e-6)
+
+
+@given(LOGITS)
+def test_softmax_never_overflows(logits):
+    result = probabilities(logits, "softmax")
+
+    assert result.dtype == np.float32
+    assert np.isfinite(result).all()
+    assert result.sum(axis=-1) == pytest.approx(1, abs=1e-5)
+    best = np.take_along_axis(result, logits.argmax(axis=-1, keepdims=True), axis=-1)
+    assert (best[:, 0] == result.max(axis=-1)).all()
+
+
+@given(LOGITS)
+def test_sigmoid_never_overflows_and_is_symmetric(logits):
+    result = probabilities(logits, "sigmoid")
+
+    assert result.dtype == np.float32
+    assert ((result >= 0) & (result <= 1)).all()
+    assert result + probabilities(-logits, "sigmoid") == pytest.approx(1, abs=1e-6)
+
+
+def test_extreme_logits_saturate():
+    assert probabilities([-3e38, 3e38], "softmax").tolist() == [0, 1]
+    assert probabilities([-3e38, 3e38], "sigmoid").tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("activation", ["none", "softmax", "sigmoid"])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 1e300])
+def test_scores_that_are_no_numbers_are_refused(activation, wrong):
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        probabilities([[0.1, wrong]], activation)
+
+
+def test_no_scores_at_all_are_refused():
+    with pytest.raises(ValueError, match="no scores"):
+        probabilities(np.zeros((1, 0), np.float32), "softmax")
+
+
+# Ranking
+
+
+def test_top_k_of_a_few():
+    scores = np.array([0.1, 0.6, 0.3], np.float32)
+
+    predictions = top_k(scores, ["cat", "dog", "owl"], 2)
+
+    assert predictions == [
+        Prediction("dog", 1, float(np.float32(0.6))),
+        Prediction("owl", 2, float(np.float32(0.3))),
+    ]
+    assert type(predictions[0].score) is float
+    assert type(predictions[0].class_id) is int
+
+
+@given(scores=COARSE, k=st.integers(1, 60))
+def test_top_k_is_the_head_of_a_plain_stable_sort(scores, k):
+    result = top_k(scores, labels_for(scores), k)
+
+    assert [prediction.class_id for prediction in result] == ranked(scores)[:k]
+    assert all(prediction.label == f"label {prediction.class_id}" for prediction in result)
+    assert all(prediction.score == scores[prediction.class_id] for prediction in result)
+
+
+def test_negative_zero_ties_with_zero():
+    scores = np.array([0.0, -0.0, 0.0], np.float32)
+
+    assert [prediction.class_id for prediction in top_k(scores, ["a", "b", "c"], 2)] == [0, 1]
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_top_k_wants_one_at_least(k):
+    with pytest.raises(ValueError, match="top_k has to be at least 1"):
+        top_k(np.ones(3, np.float32), ["a", "b", "c"], k)
+
+
+@given(scores=COARSE, threshold=st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]))
+def test_at_or_above_one_threshold(scores, threshold):
+    result = at_or_above(scores, labels_for(scores), threshold)
+
+    assert [prediction.class_id for prediction in result] == [n for n in ranked(scores) if scores[n] >= threshold]
+
+
+@given(st.data())
+def test_at_or_above_a_threshold_per_label(data):
+    scores = data.draw(COARSE)
+    thresholds = tuple(data.draw(st.lists(st.floats(0, 1, width=32), min_size=len(scores), max_size=len(scores))))
+
+    result = at_or_above(scores, labels_for(scores), thresholds)
+
+    assert [prediction.class_id for prediction in result] == [n for n in ranked(scores) if scores[n] >= thresholds[n]]
+
+
+@pytest.mark.parametrize("threshold", [0.7, 0.1, 0.3, 1 / 3])
+def test_a_score_that_equals_the_threshold_reaches_it(threshold):
+    scores = np.array([threshold], np.float32)
+
+    assert len(at_or_above(scores, ["a"], threshold)) == 1
+    assert len(at_or_above(scores, ["a"], [threshold])) == 1
+
+
+def test_nothing_reaches_a_threshold_above_all():
+    assert at_or_above(np.array([0.4, 0.5], np.float32), ["a", "b"], 0.6) == []
+
+
+@pytest.mark.parametrize("scores", [np.zeros(2, np.float32), np.zeros((1, 3), np.float32), np.zeros((), np.float32)])
+def test_labels_and_scores_have_to_be_as_many(scores):
+    with pytest.raises(ValueError, match="expected 3 scores, one per label, found"):
+        top_k(scores, ["a", "b", "c"], 1)
+    with pytest.raises(ValueError, match="expected 3 scores, one per label, found"):
+        at_or_above(scores, ["a", "b", "c"], 0.5)
+
+
+def test_thresholds_have_to_be_as_many_too():
+    with pytest.raises(ValueError, match="expected one threshold or 2, found 3"):
+        at_or_above(np.zeros(2, np.float32), ["a", "b"], (0.1, 0.2, 0.3))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_scores_that_are_no_numbers_are_not_ranked(wrong):
+    scores = np.array([0.5, wrong], np.float32)
+
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        top_k(scores, ["a", "b"], 1)
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        at_or_above(scores, ["a", "b"], 0.5)

@@ -1,0 +1,170 @@
+"""Image file -> uint8[H, W, 3] RGB, upright, within a pixel limit.
+
+What is done, the same in training and in serving:
+
+- **Formats** are told by their first bytes, and nothing but the accepted ones reaches a decoder. Of an
+  animation the first frame counts.
+- **Size** is read by `vision.headers` and checked against the limit before OpenCV allocates anything.
+- **Damage**: a truncated file is refused, in all formats. A JPEG that is complete but has damaged
+  data inside is decoded as far as libjpeg repairs it; nothing tells the difference.
+- **Orientation**: EXIF's in JPEG, PNG and WebP, the tag in TIFF, ``irot`` and ``imir`` in AVIF (whose EXIF does not
+  count, ISO/IEC 23000-22).
+- **Transparency** is laid on a background colour. OpenCV would show the colours hidden below it.
+- **16 bits** become 8 by rounding: 65535 is 255. OpenCV's own way cuts the low byte off, and still does so in
+  16-bit TIFFs whose zero is white.
+- **CMYK** JPEGs are taken as Adobe's inverted ones, and no colour profile is applied.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from cv2.typing import MatLike
+
+from vision.errors import (
+    ImageError,
+    TooManyPixelsError,
+    UnreadableImageError,
+    UnsupportedFormatError,
+)
+from vision.headers import read_header, sniff
+from vision.headers.header import Header, ImageFormat
+from vision.headers.tiff import exif_orientation
+
+__all__ = [
+    "Header",
+    "ImageError",
+    "ImageFormat",
+    "TooManyPixelsError",
+    "UnreadableImageError",
+    "UnsupportedFormatError",
+    "decode",
+    "read_header",
+    "sniff",
+]
+
+UINT8_MAX = 255
+
+# libjpeg can leave out high frequencies and decode to a half, a quarter or an eighth, rounded up, in less time.
+# OpenCV's flags for gray hold the scale alone; those for colour contradict IMREAD_COLOR_RGB.
+_REDUCED = (
+    (8, cv2.IMREAD_REDUCED_GRAYSCALE_8),
+    (4, cv2.IMREAD_REDUCED_GRAYSCALE_4),
+    (2, cv2.IMREAD_REDUCED_GRAYSCALE_2),
+)
+_DAMAGED = "{}: the picture is truncated, corrupt, or of a kind that is not decoded"
+_EXIF_FORMATS = frozenset({ImageFormat.PNG, ImageFormat.WEBP})
+_GRAY_DIMENSIONS = 2
+_BGRA_CHANNELS = 4
+_BAND_PIXELS = 1 << 18
+# What makes a picture of each EXIF orientation upright (EXIF 2.32, table 6).
+_TURNS: Mapping[int, Callable[[MatLike], MatLike]] = {
+    1: lambda image: image,
+    2: lambda image: cv2.flip(image, 1),
+    3: lambda image: cv2.rotate(image, cv2.ROTATE_180),
+    4: lambda image: cv2.flip(image, 0),
+    5: cv2.transpose,
+    6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda image: cv2.rotate(cv2.transpose(image), cv2.ROTATE_180),
+    8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
+
+
+def decode(
+    data: bytes | memoryview,
+    *,
+    max_pixels: int,
+    background: tuple[int, int, int] = (255, 255, 255),
+    cover: tuple[int, int] | None = None,
+) -> npt.NDArray[np.uint8]:
+    """Decode an image file.
+
+    Args:
+        data: The whole file.
+        max_pixels: Most pixels, width times height, that the file may declare.
+        background: RGB, 0..255, that transparent pixels are laid on.
+        cover: A size (height, width) that the result need not exceed. A JPEG is then decoded at a half, a
+            quarter or an eighth of its size where that is at least as large as `cover`, lying or upright.
+            Other formats, and None, give full size.
+
+    Returns:
+        uint8[H, W, 3], RGB, C-contiguous and writeable.
+
+    Raises:
+        UnsupportedFormatError: Not one of the accepted formats.
+        TooManyPixelsError: More than `max_pixels` are declared.
+        UnreadableImageError: Empty, truncated, corrupt, or of a kind that is not decoded.
+    """
+    header = read_header(data)
+    for width, height in ((header.width, header.height), *header.parts):
+        if width * height > max_pixels:
+            raise TooManyPixelsError(width, height, max_pixels)
+    encoded = np.frombuffer(data if header.still is None else header.still, np.uint8)
+    try:
+        if header.unchanged:
+            image = _decode_unchanged(encoded, header, background)
+        else:
+            image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB | _reduction(header, cover))
+    except cv2.error as error:
+        raise UnreadableImageError(_DAMAGED.format(header.format.upper())) from error
+    if image is None or image.dtype != np.uint8:
+        raise UnreadableImageError(_DAMAGED.format(header.format.upper()))
+    return image.astype(np.uint8, copy=False)
+
+
+def _reduction(header: Header, cover: tuple[int, int] | None) -> int:
+    """Return the flag for the smallest scale at which a JPEG still covers `cover`; 0 for full size."""
+    if cover is None or header.format is not ImageFormat.JPEG:
+        return 0
+    for scale, flag in _REDUCED:
+        # Before decoding it is not known which of the sides EXIF makes the height.
+        if math.ceil(min(header.width, header.height) / scale) >= max(cover):
+            return flag
+    return 0
+
+
+def _decode_unchanged(encoded: MatLike, header: Header, background: tuple[int, int, int]) -> MatLike | None:
+    """Decode to whatever the file holds, and make upright RGB of it; None where OpenCV gives nothing."""
+    image, _, metadata = cv2.imdecodeWithMetadata(encoded, flags=cv2.IMREAD_UNCHANGED)
+    if image is None:
+        return None
+    orientation = header.orientation
+    if metadata and header.format in _EXIF_FORMATS:
+        orientation = exif_orientation(metadata[0].tobytes())
+    return _TURNS[orientation](_to_rgb(image, header, background))
+
+
+def _to_rgb(image: MatLike, header: Header, background: tuple[int, int, int]) -> MatLike:
+    """Make RGB of gray, BGR or BGRA samples, and 8 bits of 16."""
+    samples = image
+    if image.dtype == np.uint16:
+        samples = cv2.convertScaleAbs(image, alpha=UINT8_MAX / header.sample_max)  # rounds
+    if image.ndim == _GRAY_DIMENSIONS:
+        rgb = cv2.cvtColor(samples, cv2.COLOR_GRAY2RGB)
+        if header.transparent_gray is not None:
+            rgb[image == header.transparent_gray] = background
+        return rgb
+    if image.shape[2] == _BGRA_CHANNELS:
+        return _lay_on(samples, background, premultiplied=header.premultiplied)
+    return cv2.cvtColor(samples, cv2.COLOR_BGR2RGB)
+
+
+def _lay_on(bgra: MatLike, background: tuple[int, int, int], *, premultiplied: bool) -> MatLike:
+    """Lay uint8[H, W, 4] BGRA on a background colour: uint8[H, W, 3] RGB, rounded to nearest.
+
+    With straight alpha ``color * alpha + background * (1 - alpha)``, with premultiplied ``color + background * (1 -
+    alpha)`` (Porter and Duff, 1984, "over"). Bands of rows keep the intermediate arrays small.
+    """
+    height, width = bgra.shape[:2]
+    rgb = np.empty((height, width, 3), np.uint8)
+    ground = np.array(background, np.uint16)
+    rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        band = bgra[top : top + rows].astype(np.uint16)
+        color, alpha = band[..., 2::-1], band[..., 3:]
+        weighted = np.minimum(color, alpha) * UINT8_MAX if premultiplied else color * alpha
+        mixed = weighted + ground * (UINT8_MAX - alpha)  # at most 255 * 255, which 16 bits hold
+        rgb[top : top + rows] = (mixed + UINT8_MAX // 2) // UINT8_MAX
+    return rgb

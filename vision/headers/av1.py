@@ -1,0 +1,102 @@
+"""AV1: how large the frames of a bitstream may be (AV1 Bitstream Specification 1.0.0, sections 5.3 and 5.5)."""
+
+from vision.errors import UnreadableImageError
+from vision.headers.header import Size
+
+MAX_OBUS = 4_096  # of one picture; an encoder writes three
+MAX_SEQUENCE_HEADER_BYTES = 1_024  # 32 operating points of 13 bytes, and as much again for the rest
+
+_SEQUENCE_HEADER = 1
+_LEB128_BYTES = 8
+
+
+def frame_sizes(stream: bytes) -> list[Size]:
+    """Return the largest frame size of each sequence header in `stream`.
+
+    Raises:
+        UnreadableImageError: The stream ends early or holds too many parts.
+        IndexError: The stream ends within a header.
+    """
+    sizes: list[Size] = []
+    position = 0
+    for _ in range(MAX_OBUS):
+        if position >= len(stream):
+            return sizes
+        header = stream[position]
+        has_extension, has_size = header >> 2 & 1, header >> 1 & 1
+        position += 1 + has_extension
+        length = len(stream) - position
+        if has_size:
+            length, position = _leb128(stream, position)
+        if header >> 3 & 15 == _SEQUENCE_HEADER:
+            payload = stream[position : position + min(length, MAX_SEQUENCE_HEADER_BYTES)]
+            sizes.append(_sequence_size(_Bits(payload)))
+        position += length
+    raise UnreadableImageError(f"AVIF: more than {MAX_OBUS} AV1 units")
+
+
+def _leb128(stream: bytes, position: int) -> tuple[int, int]:
+    """Read a number of 7 bits a byte, lowest first; return it and the offset behind it."""
+    value = 0
+    for index in range(_LEB128_BYTES):
+        byte = stream[position + index]
+        value |= (byte & 0x7F) << 7 * index
+        if byte < 0x80:  # noqa: PLR2004  # the top bit says that more follow
+            return value, position + index + 1
+    raise UnreadableImageError("AVIF: a length in AV1 data is not valid")
+
+
+class _Bits:
+    """Reads big-endian bit fields."""
+
+    def __init__(self, data: bytes) -> None:
+        self._value = int.from_bytes(data, "big")
+        self._left = 8 * len(data)
+
+    def take(self, count: int) -> int:
+        self._left -= count
+        if self._left < 0:
+            raise UnreadableImageError("AVIF: an AV1 sequence header ends early")
+        return self._value >> self._left & ((1 << count) - 1)
+
+
+def _sequence_size(bits: _Bits) -> Size:
+    """Read sequence_header_obu() up to the maximum frame size."""
+    bits.take(4)  # seq_profile, still_picture
+    if bits.take(1):  # reduced_still_picture_header
+        bits.take(5)  # seq_level_idx
+    else:
+        delay_bits = _skip_timing(bits)
+        _skip_operating_points(bits, delay_bits)
+    width_bits, height_bits = bits.take(4) + 1, bits.take(4) + 1
+    width = bits.take(width_bits) + 1
+    return width, bits.take(height_bits) + 1
+
+
+def _skip_timing(bits: _Bits) -> int:
+    """Skip timing_info() and decoder_model_info(); return how long the latter's delays are, 0 without it."""
+    if not bits.take(1):  # timing_info_present_flag
+        return 0
+    bits.take(64)  # num_units_in_display_tick, time_scale
+    if bits.take(1):  # equal_picture_interval
+        leading_zeros = 0
+        while not bits.take(1):
+            leading_zeros += 1
+        bits.take(leading_zeros)  # num_ticks_per_picture_minus_1, uvlc()
+    if not bits.take(1):  # decoder_model_info_present_flag
+        return 0
+    delay_bits = bits.take(5) + 1
+    bits.take(42)  # num_units_in_decoding_tick and two more lengths
+    return delay_bits
+
+
+def _skip_operating_points(bits: _Bits, delay_bits: int) -> None:
+    has_display_delay = bits.take(1)
+    for _ in range(bits.take(5) + 1):
+        bits.take(12)  # operating_point_idc
+        if bits.take(5) > 7:  # noqa: PLR2004  # seq_level_idx: levels from 4.0 on have a tier
+            bits.take(1)
+        if delay_bits and bits.take(1):  # decoder_model_present_for_this_op
+            bits.take(2 * delay_bits + 1)  # operating_parameters_info()
+        if has_display_delay and bits.take(1):
+            bits.take(4)

@@ -1,0 +1,28 @@
+"""BMP: core and info headers (Microsoft, "Bitmap Storage")."""
+
+import struct
+
+from vision.headers.header import Header, ImageFormat
+
+_HEADER = 14  # after the file header
+_CORE_HEADER_BYTES = 12
+_V3_HEADER_BYTES = 56  # the first with a mask for alpha
+_ALPHA_MASK = _HEADER + 52
+_SAMPLED_BITS = 32
+
+
+def read(data: memoryview) -> Header:
+    """Read the size from the header; a negative height means rows from the top down.
+
+    Unchanged decoding serves transparency alone: OpenCV takes the palette of a core header for grays.
+
+    Raises:
+        struct.error: The data ends within a header.
+    """
+    (header_bytes,) = struct.unpack_from("<I", data, _HEADER)
+    if header_bytes == _CORE_HEADER_BYTES:
+        width, height = struct.unpack_from("<HH", data, _HEADER + 4)
+        return Header(format=ImageFormat.BMP, width=width, height=height, unchanged=False)
+    width, height, bits = struct.unpack_from("<iixxH", data, _HEADER + 4)
+    has_alpha = bits == _SAMPLED_BITS and header_bytes >= _V3_HEADER_BYTES and any(data[_ALPHA_MASK:][:4])
+    return Header(format=ImageFormat.BMP, width=width, height=abs(height), unchanged=has_alpha)

@@ -1,0 +1,126 @@
+"""TIFF and BigTIFF: the first image file directory (Adobe, TIFF 6.0; BigTIFF: libtiff's description).
+
+EXIF is a TIFF without pixels, so its orientation is read here too.
+"""
+
+import struct
+from typing import TypeAlias
+
+from vision.errors import UnreadableImageError
+from vision.headers.header import Header, ImageFormat
+
+MAX_ENTRIES = 4_096  # of a directory; a camera writes some fifty
+MAX_VALUES = 8  # read of one entry; more are of no use here
+
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES = 256, 257, 258, 262, 274, 277
+_PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 284, 322, 323, 338, 339
+_TAGS = frozenset(
+    {_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES}
+    | {_PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT}
+)
+_BLACK_IS_ZERO, _RGB = 1, 2
+_CONTIGUOUS = 1
+_ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
+_UNSIGNED_INTEGER = 1
+_RGBA_SAMPLES = 4
+_BYTE_BITS = 8
+_BYTE_ORDERS = {b"II": "<", b"MM": ">"}
+_BIG_TIFF = 43
+_TYPE_CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q", 17: "q"}  # as struct names them
+_EXIF_PREFIX = b"Exif\0\0"
+_UPRIGHT = 1
+
+_Tags: TypeAlias = dict[int, tuple[int, ...]]
+
+
+def read(data: memoryview) -> Header:
+    """Read size and kind of the first picture.
+
+    Raises:
+        UnreadableImageError: No valid directory, or samples that OpenCV gets wrong: signed or floating ones,
+            or an alpha channel that it drops.
+        struct.error, OverflowError: The directory lies outside the data.
+    """
+    tags = _directory(data)
+    if _first(tags, _SAMPLE_FORMAT, _UNSIGNED_INTEGER) != _UNSIGNED_INTEGER:
+        raise UnreadableImageError("TIFF: samples have to be unsigned integers, not signed or floating ones")
+    unchanged = _is_right_unchanged(tags)
+    alpha = _first(tags, _EXTRA_SAMPLES, 0)
+    if alpha in {_ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA}:
+        is_kept = _first(tags, _PHOTOMETRIC, 0) == _RGB and _first(tags, _SAMPLES, 1) == _RGBA_SAMPLES
+        if not (unchanged and is_kept):
+            raise UnreadableImageError("TIFF: transparency is decoded with interleaved RGB only; send a PNG")
+    bits = _first(tags, _BITS, 1)
+    tile = (_first(tags, _TILE_WIDTH, 0), _first(tags, _TILE_HEIGHT, 0))
+    return Header(
+        format=ImageFormat.TIFF,
+        width=_first(tags, _WIDTH, 0),
+        height=_first(tags, _HEIGHT, 0),
+        parts=(tile,),
+        unchanged=unchanged,
+        sample_max=(1 << min(bits, 16)) - 1,
+        premultiplied=bits <= _BYTE_BITS or alpha != _UNASSOCIATED_ALPHA,  # libtiff's 8-bit way multiplies
+    )
+
+
+def exif_orientation(exif: bytes) -> int:
+    """Return the orientation, 1..8, that a block of EXIF declares; 1 where it declares none or is damaged."""
+    try:
+        tags = _directory(memoryview(exif.removeprefix(_EXIF_PREFIX)))
+    except (UnreadableImageError, struct.error, OverflowError):
+        return _UPRIGHT
+    orientation = _first(tags, _ORIENTATION, _UPRIGHT)
+    return orientation if 1 <= orientation <= 8 else _UPRIGHT  # noqa: PLR2004  # EXIF 2.32, table 6
+
+
+def _is_right_unchanged(tags: _Tags) -> bool:
+    """Tell whether OpenCV's unchanged samples are what they look like.
+
+    Deep samples come raw from the file: neither is white-is-zero turned round nor are separate planes put
+    together, which libtiff's 8-bit way does.
+    """
+    is_deep = _first(tags, _BITS, 1) > _BYTE_BITS
+    is_interleaved = _first(tags, _PLANAR, _CONTIGUOUS) == _CONTIGUOUS
+    return _first(tags, _PHOTOMETRIC, 0) in {_BLACK_IS_ZERO, _RGB} and (is_interleaved or not is_deep)
+
+
+def _first(tags: _Tags, tag: int, default: int) -> int:
+    return tags[tag][0] if tag in tags else default
+
+
+def _directory(data: memoryview) -> _Tags:
+    """Read what this module needs of the first directory."""
+    order = _BYTE_ORDERS.get(bytes(data[:2]))
+    if order is None:
+        raise UnreadableImageError("TIFF: no byte order mark")
+    (version,) = struct.unpack_from(f"{order}H", data, 2)
+    count_code, word = ("Q", f"{order}Q") if version == _BIG_TIFF else ("H", f"{order}I")
+    (position,) = struct.unpack_from(word, data, struct.calcsize(word))
+    (count,) = struct.unpack_from(f"{order}{count_code}", data, position)
+    if count > MAX_ENTRIES:
+        raise UnreadableImageError(f"TIFF: a directory of more than {MAX_ENTRIES} entries")
+    position += struct.calcsize(f"{order}{count_code}")
+    tags: _Tags = {}
+    for _ in range(count):
+        tag, kind = struct.unpack_from(f"{order}HH", data, position)
+        if tag in tags:
+            raise UnreadableImageError(f"TIFF: tag {tag} appears twice")
+        if tag in _TAGS:
+            tags[tag] = _values(data, position + 4, kind, word)
+        position += 4 + 2 * struct.calcsize(word)
+    return tags
+
+
+def _values(data: memoryview, position: int, kind: int, word: str) -> tuple[int, ...]:
+    """Read the values of one entry, whose count stands at `position` as a `word`."""
+    if kind not in _TYPE_CODES:
+        raise UnreadableImageError(f"TIFF: a size or kind of type {kind}, which is no integer")
+    (count,) = struct.unpack_from(word, data, position)
+    if count == 0:
+        raise UnreadableImageError("TIFF: an entry without a value")
+    code = _TYPE_CODES[kind]
+    word_bytes = struct.calcsize(word)
+    position += word_bytes
+    if count * struct.calcsize(f"={code}") > word_bytes:  # it does not fit here; here stands where it is
+        (position,) = struct.unpack_from(word, data, position)
+    return struct.unpack_from(f"{word[0]}{min(count, MAX_VALUES)}{code}", data, position)
