@@ -1,0 +1,1 @@
+"""The project's own benchmarks: they print ratios and their spread, and assert no time."""

@@ -1,0 +1,282 @@
+"""Start and stop the server: `python -m model_server --port=8500 --model_config_file=...`."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from queue import SimpleQueue
+
+import grpc
+
+from model_server.batching import Batching
+from model_server.batching_parameters import BatchingParameters, read_parameters
+from model_server.config_file import ConfigFilePoller
+from model_server.credentials import read_credentials
+from model_server.dataplane import DataPlane
+from model_server.errors import FailedPreconditionError, InvalidArgumentError, ServingError
+from model_server.grpc_edge import GrpcOptions, create_server
+from model_server.http_server import HttpServer
+from model_server.lifecycle import Loader, Retries
+from model_server.models import Models, Rules
+from model_server.monitoring import Metrics, Monitoring, read_page_path
+from model_server.options import FlagError, Options, parse, usage
+from model_server.repository import ModelConfig, read_config_file
+from model_server.rest_edge import RestEdge
+from model_server.servable import Servable
+from model_server.warmup import warm_up
+
+_LOG = logging.getLogger("model_server")
+
+_HOST = "0.0.0.0"  # noqa: S104  # as tensorflow_model_server; in a container it has to be
+
+START_FAILED = 255
+"""Exit status, as tensorflow_model_server's."""
+
+DRAIN_S = 8.0
+"""How long requests in progress may take to end; containers are killed 10 s after SIGTERM by default."""
+
+
+class Shutdown:
+    """Turns the first SIGTERM or SIGINT into an event, and ends the process at the second."""
+
+    def __init__(self) -> None:
+        # A handler interrupts the main thread anywhere, also where that holds a lock; a SimpleQueue may be
+        # used all the same.
+        self._signals: SimpleQueue[int] = SimpleQueue()
+        self._requested = threading.Event()
+
+    def install(self, models: Models) -> None:
+        """Begin to handle signals; `models` stops waiting when one comes."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _frame: self._signals.put(number))
+        threading.Thread(target=self._watch, args=(models,), name="signals", daemon=True).start()
+
+    def wait(self) -> None:
+        """Wait for a signal."""
+        self._requested.wait()
+
+    def _watch(self, models: Models) -> None:
+        _LOG.info("%s: no new requests are taken, those in progress end", signal.Signals(self._signals.get()).name)
+        self._requested.set()
+        models.stop()
+        number = self._signals.get()
+        _LOG.warning("%s again: ending at once", signal.Signals(number).name)
+        os._exit(128 + number)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the server until a signal ends it; return the exit status."""
+    logging.basicConfig(format="%(asctime)s %(levelname).1s %(name)s: %(message)s", level=logging.INFO)
+    try:
+        command_line = parse(arguments)
+    except FlagError as error:
+        print(error, usage(), sep="\n", file=sys.stderr)  # noqa: T201  # the answer to a wrong command line
+        return START_FAILED
+    options = command_line.options
+    if options.version:
+        print("TensorFlow ModelServer: 2.20.0 (embedded stand-in)", "TensorFlow Library: 2.20.0", sep="\n")  # noqa: T201  # what --version asks for
+        return 0
+    if "--help" in command_line.unknown:  # the real server treats it as a mistake too
+        print(usage())  # noqa: T201  # what --help asks for
+        return START_FAILED
+    for argument in command_line.unknown:
+        _LOG.warning("unknown argument: %s", argument)
+    if command_line.unknown:
+        print(usage(), file=sys.stderr)  # noqa: T201  # what tensorflow_model_server does
+    for argument in command_line.ignored:
+        _LOG.warning("%s has no effect here", argument)
+    try:
+        serve(options)
+    except ServingError as error:
+        _LOG.critical("Failed to start server. Error: %s", error)
+        return START_FAILED
+    return 0
+
+
+def serve(options: Options) -> None:
+    """Load the models, answer requests, and return after a signal.
+
+    Raises:
+        ServingError: the server cannot start.
+    """
+    configs = model_configs(options)
+    check_ports(options)
+    batching = make_batching(options)
+    metrics = Metrics()
+    page_path = read_page_path(Path(options.monitoring_config_file)) if options.monitoring_config_file else ""
+    monitoring = Monitoring(metrics, page_path)
+    models = Models(configs, _loader(options, batching, metrics), _rules(options))
+    shutdown = Shutdown()
+    shutdown.install(models)
+    models.start()
+    # This takes a second or more, which passes while the models' directories are looked at.
+    threading.Thread(target=_import_tensorflow, name="import", daemon=True).start()
+    if not models.wait_until_available():
+        return
+    plane = DataPlane(models, check_method_names=options.enable_signature_method_name_check)
+    grpc_server, http_server = _open_ports(plane, options, monitoring)
+    poller = _poll_config_file(models, options)
+    shutdown.wait()
+    if poller:
+        poller.stop()
+    grpc_stopped = grpc_server.stop(DRAIN_S)
+    if http_server:
+        http_server.stop(DRAIN_S)
+    grpc_stopped.wait()
+    models.close()
+    if batching:
+        batching.close()
+
+
+def _poll_config_file(models: Models, options: Options) -> ConfigFilePoller | None:
+    interval_s = options.model_config_file_poll_wait_seconds
+    if not options.model_config_file or interval_s <= 0:
+        return None
+    poller = ConfigFilePoller(Path(options.model_config_file), models.reload, interval_s)
+    poller.start()
+    return poller
+
+
+def _grpc_options(options: Options) -> GrpcOptions:
+    return GrpcOptions(
+        addresses=_grpc_addresses(options),
+        threads=options.grpc_max_threads,
+        arguments=_channel_arguments(options.grpc_channel_arguments),
+        credentials=read_credentials(Path(options.ssl_config_file)) if options.ssl_config_file else None,
+        health=options.enable_grpc_healthcheck_service,
+        tensor_content=options.enable_serialization_as_tensor_content,
+    )
+
+
+def _open_ports(plane: DataPlane, options: Options, monitoring: Monitoring) -> tuple[grpc.Server, HttpServer | None]:
+    grpc_options = _grpc_options(options)
+    try:
+        grpc_server = create_server(plane, grpc_options, monitoring.metrics)
+        http_server = None
+        if options.rest_api_port:
+            edge = RestEdge(
+                plane,
+                monitoring,
+                timeout_s=options.rest_api_timeout_in_ms / 1000,
+                cors=options.rest_api_enable_cors_support,
+            )
+            http_server = HttpServer(edge, host=_HOST, port=options.rest_api_port, threads=options.rest_api_num_threads)
+    except (OSError, RuntimeError) as error:  # taken since the ports were checked
+        raise FailedPreconditionError(f"A port cannot be used: {error}") from error
+    grpc_server.start()
+    _LOG.info("Running gRPC ModelServer at %s ...", " and ".join(grpc_options.addresses))
+    if http_server:
+        http_server.start()
+        _LOG.info("Exporting HTTP/REST API at: %s:%d ...", _HOST, http_server.port)
+    return grpc_server, http_server
+
+
+def model_configs(options: Options) -> tuple[ModelConfig, ...]:
+    """Return the models that the flags ask for.
+
+    Raises:
+        ServingError: no model is asked for, or the configuration file cannot be used.
+    """
+    if options.model_config_file:
+        configs = read_config_file(Path(options.model_config_file))
+    elif options.model_base_path:
+        configs = (ModelConfig(options.model_name, Path(options.model_base_path)),)
+    else:
+        raise InvalidArgumentError(
+            "Both server_options.model_base_path and server_options.model_config_file are empty! "
+            "Give --model_name and --model_base_path for one model, --model_config_file for several"
+        )
+    return configs
+
+
+def check_ports(options: Options) -> None:
+    """Find out before the models are loaded whether the ports are free.
+
+    Raises:
+        FailedPreconditionError: one is taken.
+    """
+    if options.port and options.port == options.rest_api_port:
+        raise InvalidArgumentError("--rest_api_port cannot be same as --port. Choose another --rest_api_port")
+    for flag, port in (("port", options.port), ("rest_api_port", options.rest_api_port)):
+        if not port:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((_HOST, port))
+            except OSError as error:
+                raise FailedPreconditionError(
+                    f"port {port} (--{flag}) cannot be used: {error.strerror}. "
+                    f"Stop what listens there, or choose another --{flag}"
+                ) from error
+
+
+def _rules(options: Options) -> Rules:
+    return Rules(
+        poll_interval_s=options.file_system_poll_wait_seconds,
+        retries=Retries(options.max_num_load_retries, options.load_retry_interval_micros / 1e6),
+        load_threads=options.num_load_threads,
+        labels_for_unavailable=options.allow_version_labels_for_unavailable_models,
+    )
+
+
+def make_batching(options: Options) -> Batching | None:
+    """Return what batches the calls to models, if that is asked for; it has threads running.
+
+    Raises:
+        ServingError: the parameters cannot be used, or are given for nothing.
+    """
+    file = options.batching_parameters_file
+    if not options.enable_batching:
+        if file:
+            raise InvalidArgumentError(
+                "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
+            )
+        return None
+    parameters = read_parameters(Path(file)) if file else BatchingParameters()
+    return Batching(parameters, per_model=options.enable_per_model_batching_parameters)
+
+
+def _loader(options: Options, batching: Batching | None, metrics: Metrics) -> Loader:
+    def load(_name: str, _version: int, path: Path) -> Servable:
+        from model_server.savedmodel import SavedModel, SessionOptions  # noqa: PLC0415  # flags and ports are checked before
+
+        session = SessionOptions(
+            intra_op_parallelism=options.tensorflow_intra_op_parallelism or options.tensorflow_session_parallelism,
+            inter_op_parallelism=options.tensorflow_inter_op_parallelism or options.tensorflow_session_parallelism,
+            tags=tuple(options.saved_model_tags.split(",")),
+        )
+        with metrics.load(path):
+            servable: Servable = SavedModel(path, session)
+        if batching:
+            servable = batching.wrap(servable, path)
+        if options.enable_model_warmup:
+            warm_up(servable, path, options.num_request_iterations_for_warmup)
+        return servable
+
+    return load
+
+
+def _import_tensorflow() -> None:
+    import model_server.savedmodel  # noqa: F401, PLC0415  # see serve
+
+
+def _grpc_addresses(options: Options) -> list[str]:
+    addresses = [f"{_HOST}:{options.port}"] if options.port else []
+    return [*addresses, f"unix:{options.grpc_socket_path}"] if options.grpc_socket_path else addresses
+
+
+def _channel_arguments(text: str) -> list[tuple[str, str | int]]:
+    pairs = (argument.partition("=") for argument in text.split(",") if argument)
+    return [(key, int(value) if value.lstrip("-").isdigit() else value) for key, _, value in pairs]
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    logging.shutdown()
+    # TensorFlow's threads may still work on what was not waited for; they do not survive the interpreter's end.
+    os._exit(status)

@@ -1,0 +1,103 @@
+"""Every way a request or a model can fail, by the canonical codes that TensorFlow itself uses.
+
+    ServingError
+    ├── InvalidArgumentError
+    ├── DeadlineExceededError
+    ├── NotFoundError
+    ├── ResourceExhaustedError
+    ├── FailedPreconditionError
+    ├── UnimplementedError
+    ├── UnavailableError
+    └── DataLossError
+
+Errors of TensorFlow that have no class of their own here are a plain ServingError with their code.
+What a code looks like over HTTP or gRPC is told by the edges.
+"""
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class Code(IntEnum):
+    """Canonical codes, the numbers of tensorflow/core/protobuf/error_codes.proto."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class ServingError(Exception):
+    """A failure with a canonical code and a message for the client."""
+
+    default_code: ClassVar[Code] = Code.UNKNOWN
+
+    def __init__(self, message: str, code: Code | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = self.default_code if code is None else code
+
+    def __str__(self) -> str:
+        """Return code and message, as TensorFlow writes a status."""
+        return f"{self.code.name}: {self.message}"
+
+
+class InvalidArgumentError(ServingError):
+    """The request is wrong, whatever the state of the server."""
+
+    default_code = Code.INVALID_ARGUMENT
+
+
+class DeadlineExceededError(ServingError):
+    """The time given for the request is over."""
+
+    default_code = Code.DEADLINE_EXCEEDED
+
+
+class NotFoundError(ServingError):
+    """A model, a version or a file does not exist."""
+
+    default_code = Code.NOT_FOUND
+
+
+class ResourceExhaustedError(ServingError):
+    """The server has too much to do."""
+
+    default_code = Code.RESOURCE_EXHAUSTED
+
+
+class FailedPreconditionError(ServingError):
+    """The model or the server is not in the state that the request needs."""
+
+    default_code = Code.FAILED_PRECONDITION
+
+
+class UnimplementedError(ServingError):
+    """The server cannot do this."""
+
+    default_code = Code.UNIMPLEMENTED
+
+
+class UnavailableError(ServingError):
+    """The server cannot do this now."""
+
+    default_code = Code.UNAVAILABLE
+
+
+class DataLossError(ServingError):
+    """A file is damaged."""
+
+    default_code = Code.DATA_LOSS

@@ -1,0 +1,276 @@
+"""JSON as RapidJSON 1.1 reads and shows it, with the flags that TensorFlow Serving sets.
+
+What differs from Python's json: reading stops after the first document, Inf and -NaN are numbers, the first of
+two equal keys counts, bytes that are not UTF-8 pass through (here as surrogate escapes), and errors tell the
+offset in bytes. Python's own reader does the work where the two agree; the slow one here reads again what that
+refuses.
+"""
+
+import json
+import math
+import re
+from decimal import Decimal
+from typing import Any, NoReturn, TypeAlias
+
+Json: TypeAlias = Any
+"""None, bool, int, float, str, list or dict."""
+
+_WHITE_SPACE = " \t\n\r"
+_BYTE_ORDER_MARK = "\ufeff"
+
+# Python's reader takes these, RapidJSON does not: half of a surrogate pair, a number beyond a double's range.
+_SUSPICIOUS = re.compile(r"\\u[dD][89a-fA-F]|\d[eE]\+?\d{3}|\d{300}")
+
+_INTEGER = re.compile(r"-?(?:0|[1-9]\d*)")
+_DIGITS = re.compile(r"\d+")
+_SIGNED_DIGITS = re.compile(r"[+-]?\d+")
+_SHORT_NUMBERS = re.compile(r"(?:-?(?:0|[1-9]\d{0,15})(?:\.\d{1,20})?,[ \t\n\r]*)+")
+_CONSTANT = re.compile(r"(-?)(NaN|Inf(?:inity)?)")
+_PLAIN_TEXT = re.compile(r'[^"\\\x00-\x1f]*')
+_HEX = re.compile(r"[0-9a-fA-F]{4}")
+_ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_WORDS = {"n": ("null", None), "t": ("true", True), "f": ("false", False)}
+
+_PLAIN_DIGITS = 21
+"""RapidJSON writes numbers of more digits with an exponent."""
+
+
+class JsonError(ValueError):
+    """A text that is not JSON."""
+
+
+def parse(body: bytes) -> Json:
+    """Read the first JSON document of a text.
+
+    Raises:
+        JsonError: there is none; the message is RapidJSON's, with the offset in bytes.
+    """
+    if not body:
+        raise JsonError("The document is empty")
+    text = body.decode("utf-8", "surrogateescape").removeprefix(_BYTE_ORDER_MARK)
+    try:
+        if not _SUSPICIOUS.search(text):
+            value, _ = _DECODER.raw_decode(text.lstrip(_WHITE_SPACE))
+            return value
+    except ValueError:
+        pass
+    except RecursionError:
+        raise JsonError("Nested too deeply") from None
+    return _Reader(text).document()
+
+
+def show(value: Json, indent: str = "") -> str:
+    """Write a value as error messages quote it: objects indented, lists on one line."""
+    if isinstance(value, dict):
+        inner = indent + "    "
+        members = [f"{inner}{_quote(key)}: {show(member, inner)}" for key, member in value.items()]
+        return "{\n" + ",\n".join(members) + f"\n{indent}}}" if members else "{}"
+    if isinstance(value, list):
+        return "[" + ", ".join(show(item, indent + "    ") for item in value) + "]"
+    if isinstance(value, str):
+        return _quote(value)
+    if isinstance(value, float) or (isinstance(value, int) and not -(2**63) <= value < 2**64):
+        return _show_float(float(value))
+    return json.dumps(value)
+
+
+def _quote(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _show_float(value: float) -> str:
+    if not math.isfinite(value):
+        return ""  # the writer refuses, and TensorFlow Serving does not look
+    sign, digit_tuple, exponent = Decimal(repr(value)).normalize().as_tuple()
+    digits = "".join(map(str, digit_tuple))
+    point = len(digits) + int(exponent)
+    minus = "-" if sign else ""
+    if 0 < point <= _PLAIN_DIGITS:
+        whole, fraction = digits[:point].ljust(point, "0"), digits[point:] or "0"
+        return f"{minus}{whole}.{fraction}"
+    if -6 < point <= 0:  # noqa: PLR2004  # the same for numbers below one
+        return f"{minus}0.{digits.rjust(len(digits) - point, '0')}"
+    mantissa = f"{digits[0]}.{digits[1:]}" if len(digits) > 1 else digits
+    return f"{minus}{mantissa}e{point - 1}"
+
+
+def _first_wins(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    members: dict[str, Json] = {}
+    for key, value in pairs:
+        members.setdefault(key, value)
+    return members
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_first_wins)
+
+
+class _Reader:
+    """The recursive reader of rapidjson/reader.h, error for error."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+
+    def document(self) -> Json:
+        self._skip_white_space()
+        if not self._peek():
+            self._fail("The document is empty.")
+        try:
+            return self._value()
+        except RecursionError:
+            raise JsonError("Nested too deeply") from None
+
+    def _value(self) -> Json:
+        match self._peek():
+            case "{":
+                return self._object()
+            case "[":
+                return self._array()
+            case '"':
+                return self._string()
+            case "n" | "t" | "f" as letter:
+                return self._word(letter)
+            case _:
+                return self._number()
+
+    def _word(self, first: str) -> Json:
+        word, value = _WORDS[first]
+        for letter in word:
+            if not self._take(letter):
+                self._fail("Invalid value.")
+        return value
+
+    def _object(self) -> Json:
+        self._at += 1
+        pairs: list[tuple[str, Json]] = []
+        self._skip_white_space()
+        if self._take("}"):
+            return {}
+        while True:
+            if self._peek() != '"':
+                self._fail("Missing a name for object member.")
+            name = self._string()
+            self._skip_white_space()
+            if not self._take(":"):
+                self._fail("Missing a colon after a name of object member.")
+            self._skip_white_space()
+            pairs.append((name, self._value()))
+            self._skip_white_space()
+            if self._take("}"):
+                return _first_wins(pairs)
+            if not self._take(","):
+                self._fail("Missing a comma or '}' after an object member.")
+            self._skip_white_space()
+
+    def _array(self) -> Json:
+        self._at += 1
+        items: list[Json] = []
+        self._skip_white_space()
+        if self._take("]"):
+            return items
+        while True:
+            items += self._numbers()
+            items.append(self._value())
+            self._skip_white_space()
+            if self._take("]"):
+                return items
+            if not self._take(","):
+                self._fail("Missing a comma or ']' after an array element.")
+            self._skip_white_space()
+
+    def _numbers(self) -> list[Json]:
+        """Read all numbers but the last of a list of short ones, which can be long, in one go."""
+        run = _SHORT_NUMBERS.match(self._text, self._at)
+        if run is None:
+            return []
+        self._at = run.end()
+        numbers: list[Json] = json.loads(f"[{run[0].rstrip(_WHITE_SPACE)[:-1]}]")
+        return numbers
+
+    def _string(self) -> str:
+        self._at += 1
+        parts = []
+        while True:
+            plain = _PLAIN_TEXT.match(self._text, self._at)
+            assert plain is not None  # noqa: S101  # it matches the empty string, too
+            parts.append(plain[0])
+            self._at = plain.end()
+            if self._take('"'):
+                return "".join(parts)
+            if self._peek() == "\\":
+                parts.append(self._escape())
+            elif self._peek() in ("", "\0"):
+                self._fail("Missing a closing quotation mark in string.")
+            else:
+                self._fail("Invalid escape character in string.")
+
+    def _escape(self) -> str:
+        start = self._at
+        letter = self._text[start + 1 : start + 2]
+        self._at += 2
+        if letter in _ESCAPES:
+            return _ESCAPES[letter]
+        if letter != "u":
+            self._fail("Invalid escape character in string.", start)
+        code = self._hex(start)
+        if not 0xD800 <= code <= 0xDFFF:  # noqa: PLR2004  # surrogates
+            return chr(code)
+        if code > 0xDBFF or self._text[self._at : self._at + 2] != "\\u":  # noqa: PLR2004  # no first half
+            self._fail("The surrogate pair in string is invalid.", start)
+        self._at += 2
+        second = self._hex(start)
+        if not 0xDC00 <= second <= 0xDFFF:  # noqa: PLR2004  # no second half
+            self._fail("The surrogate pair in string is invalid.", start)
+        return chr(0x10000 + ((code - 0xD800) << 10 | second - 0xDC00))
+
+    def _hex(self, start: int) -> int:
+        digits = _HEX.match(self._text, self._at)
+        if digits is None:
+            self._fail("Incorrect hex digit after \\u escape in string.", start)
+        self._at = digits.end()
+        return int(digits[0], 16)
+
+    def _number(self) -> int | float:
+        start = self._at
+        constant = _CONSTANT.match(self._text, start)
+        if constant:
+            self._at = constant.end()
+            return float(constant[0])
+        integer = _INTEGER.match(self._text, start)
+        if integer is None:
+            self._fail("Invalid value.", start + (self._peek() == "-"))
+        self._at = integer.end()
+        is_float = self._part(".", _DIGITS, "Miss fraction part in number.")
+        is_float |= self._part("e", _SIGNED_DIGITS, "Miss exponent in number.")
+        literal = self._text[start : self._at]
+        value = float(literal)
+        if math.isinf(value):
+            self._fail("Number too big to be stored in double.", start)
+        return value if is_float else int(Decimal(literal))
+
+    def _part(self, mark: str, digits: re.Pattern[str], problem: str) -> bool:
+        if self._peek().lower() != mark:
+            return False
+        self._at += 1
+        match = digits.match(self._text, self._at)
+        if match is None:
+            self._fail(problem, self._at + (self._peek() in ("+", "-")))
+        self._at = match.end()
+        return True
+
+    def _peek(self) -> str:
+        return self._text[self._at : self._at + 1]
+
+    def _take(self, character: str) -> bool:
+        if self._peek() != character:
+            return False
+        self._at += 1
+        return True
+
+    def _skip_white_space(self) -> None:
+        while self._peek() and self._peek() in _WHITE_SPACE:
+            self._at += 1
+
+    def _fail(self, problem: str, at: int | None = None) -> NoReturn:
+        before = self._text[: self._at if at is None else at]
+        raise JsonError(f"{problem} at offset: {len(before.encode('utf-8', 'surrogateescape'))}")

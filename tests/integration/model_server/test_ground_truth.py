@@ -1,0 +1,109 @@
+"""Answers recorded from tensorflow_model_server 2.20, asked again of this server.
+
+What is not equal is listed here with the reason. An entry that has become equal fails, so that the list only
+shrinks. The summary of the test run counts both.
+"""
+
+import http.client
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[3] / "../shared/tfs_groundtruth"
+
+if not SHARED.is_dir():
+    pytest.skip("../shared/tfs_groundtruth is not here", allow_module_level=True)
+
+LONG_NUMBERS = "RapidJSON's conversion of long numbers to double is off by the last digits"
+DIFFERENT = {
+    "grpc batching-empty-batch": "refused, where the real server does not answer until another request comes along",
+    "grpc raw-garbage-request": "INTERNAL as there, but in the words that Python's gRPC library has for it",
+    "rest header-many": "Python's HTTP server takes 100 headers",
+    "rest json-deep-nesting": "Python's recursion limit comes before the tensor's",
+    "rest json-nesting-254": "numpy has 64 dimensions, TensorFlow 254",
+    "rest range-float64-big-int": LONG_NUMBERS,
+    "rest range-uint64-above": LONG_NUMBERS,
+}
+UNANSWERED = {
+    "server_exits": "a tensor that ends the real server is an error here",
+    "no_response": "answered, where the real server never answers",
+}
+"""What the real server does not answer, by the key of the recording."""
+
+
+def load_module(name):
+    spec = importlib.util.spec_from_file_location(name, SHARED / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+REPLAY = load_module("replay")
+
+
+def marks(kind, case):
+    reason = DIFFERENT.get(f"{kind} {case['id']}")
+    return [pytest.mark.xfail(reason=reason)] if reason else []
+
+
+def cases(kind):
+    return [
+        pytest.param(case, id=f"{case['server']}-{case['id']}", marks=marks(kind, case))
+        for case in REPLAY.load(f"{kind}.jsonl")
+    ]
+
+
+@pytest.fixture(scope="module")
+def server_of(start_server, tmp_path_factory):
+    """Return the running server of a name in servers.json."""
+    pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+    directory = tmp_path_factory.mktemp("truth")
+    models = directory / "models"
+    load_module("make_models").build(str(models), perf=False)
+    descriptions = json.loads((SHARED / "servers.json").read_text())
+    running = {}
+
+    def start(name):
+        description = descriptions[name]
+        base = descriptions[description["like"]] if "like" in description else {"flags": [], "files": {}}
+        for file, text in {**base["files"], **description.get("files", {})}.items():
+            (directory / file).write_text(text.replace("{MODELS}", str(models)))
+        flags = [*base["flags"], *description["flags"]]
+        return start_server(*(flag.replace("{DIR}", str(directory)).replace("{MODELS}", str(models)) for flag in flags))
+
+    def server_of(name):
+        if not running:  # they start side by side
+            running.update({started: start(started) for started in descriptions})
+        return running[name].wait_until_serving()
+
+    return server_of
+
+
+@pytest.mark.parametrize("case", cases("rest"))
+def test_rest(server_of, case):
+    server = server_of(case["server"])
+    try:
+        answer = REPLAY.rest(case, ("127.0.0.1", server.rest_port))
+    except (OSError, http.client.HTTPException) as error:
+        pytest.fail(f"no answer: {error!r}")
+    expect_if_unanswered(case, answer[0] in (400, 501))
+    assert REPLAY.rest_differs(case, *answer) is None
+
+
+@pytest.mark.parametrize("case", cases("grpc"))
+def test_grpc(server_of, case):
+    channel = server_of(case["server"]).channel
+    if "server_exits" in case["response"]:
+        answer = REPLAY.grpc_differs({**case, "response": {"code": "what it does not answer"}}, channel)
+        expect_if_unanswered(case, answer.startswith("INVALID_ARGUMENT"))
+    assert REPLAY.grpc_differs(case, channel) is None
+
+
+def expect_if_unanswered(case, condition):
+    """Hold this server's answer against `condition` where the real one gave none, and leave it as an exception."""
+    for key, reason in UNANSWERED.items():
+        if key in case["response"]:
+            assert condition
+            pytest.xfail(reason)

@@ -1,0 +1,207 @@
+"""What comes in from the outside and is wrong, much or slow: an error each, and a server as before."""
+
+import contextlib
+import itertools
+import resource
+import signal
+import socket
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+MEBIBYTE = 2**20
+CONNECTIONS = 10_000
+AT_ONCE = 400
+"""Both ends of each are descriptors, this side's in the test's process."""
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+STATUS_REQUEST = b"GET /v1/models/half HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def server(start_server, saved_model):
+    return start_server("--model_name=half", f"--model_base_path={saved_model}").wait_until_serving()
+
+
+def status_field(server, name):
+    """Return a number of proc_pid_status(5): of threads, or of kB."""
+    lines = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def open_files(server):
+    return sum(1 for _ in Path(f"/proc/{server.process.pid}/fd").iterdir())
+
+
+def connect(server, port=None):
+    return socket.create_connection(("127.0.0.1", port or server.rest_port), timeout=30)
+
+
+def read_all(connection):
+    """Read until the server closes, which may be by a reset."""
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while data := connection.recv(65536):
+            received += data
+    return received
+
+
+def exchange(server, data):
+    """Send, say that nothing more comes, and return all that the server answers."""
+    with connect(server) as connection:
+        with contextlib.suppress(OSError):  # closed already
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+        return read_all(connection)
+
+
+def assert_answers(server):
+    assert server.predict("half", x=np.float32([1]))[1]["y"].tolist() == [2.5]
+    assert server.rest("POST", "/v1/models/half:predict", {"instances": [1.0]}) == (200, {"predictions": [2.5]})
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"\xff" * 100, b"\x0a\xff\xff\xff\xff\x0f", b"\x12\x05abc", bytes(range(256)), b"\x0b" * 10_000],
+    ids=["no tag", "a length beyond the end", "a field cut off", "all bytes", "groups in groups"],
+)
+def test_what_is_no_message_is_refused(server, message):
+    call = server.channel.unary_unary(PREDICT)
+    with pytest.raises(grpc.RpcError) as refused:
+        call(message, timeout=30)
+    assert refused.value.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT)
+    assert_answers(server)
+
+
+def test_bodies_of_100_megabytes_are_answered_and_memory_does_not_grow(server, wait_for):
+    def large_tensor():
+        tensor = np.zeros(25 * MEBIBYTE, np.float32)
+        assert server.predict("half", x=tensor, timeout_s=60)[1]["y"].size == tensor.size
+
+    large_tensor()  # allocators keep some of what the first one took; what comes later fits in there
+    before_kb = status_field(server, "VmRSS")
+    garbage = b"\xff" * (100 * MEBIBYTE)
+    with pytest.raises(grpc.RpcError) as refused:
+        server.channel.unary_unary(PREDICT)(garbage, timeout=60)
+    assert refused.value.code() is grpc.StatusCode.INTERNAL
+    assert server.rest("POST", "/v1/models/half:predict", garbage, timeout_s=60)[0] == 400
+    large_tensor()
+    # Memory of one body more is normal: each thread has its own.
+    wait_for(lambda: status_field(server, "VmRSS") < before_kb + 150 * 1024, 10)
+    assert_answers(server)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_not_a_number_and_infinity_are_computed_with(server, value):
+    y = server.predict("half", x=np.float32([value, 1]))[1]["y"]
+    np.testing.assert_array_equal(y, np.float32([value, 2.5]))
+    # JSON has no such numbers; what TensorFlow Serving reads and writes for them is recorded.
+    assert server.rest("POST", "/v1/models/half:predict", b'{"instances": [1e999]}')[0] in (200, 400)
+    assert_answers(server)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.float16, np.complex128, np.bool_, object])
+def test_every_wrong_type_is_refused(server, dtype):
+    array = np.array([b"1"], object) if dtype is object else np.ones(1, dtype)
+    with pytest.raises(grpc.RpcError) as refused:
+        server.predict("half", x=array)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+HEAD = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: x\r\n"
+GARBAGE = {
+    "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)) * 4 + b"\n\r\n",
+    "no version": b"GET\r\n\r\n",
+    "a version of letters": b"GET / HTTP/x.y\r\n\r\n",
+    "a header of 2 MiB": b"GET / HTTP/1.1\r\nX: " + b"a" * 2 * MEBIBYTE + b"\r\n\r\n",
+    "a target of 2 MiB": b"GET /" + b"a" * 2 * MEBIBYTE + b" HTTP/1.1\r\n\r\n",
+    "10,000 headers": b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 10_000 + b"\r\n",
+    "a negative length": HEAD + b"Content-Length: -1\r\n\r\n",
+    "a length of words": HEAD + b"Content-Length: ten\r\n\r\n",
+    "a length of 5,000 digits": HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",
+    "a length beyond all memory": HEAD + b"Content-Length: 999999999999999\r\n\r\n{}",
+    "two lengths": HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n{}   ",
+    "a chunk of no size": HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+    "a chunk beyond all memory": HEAD + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffff\r\n{}",
+    "chunks that stop": HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{}",
+    "an unknown encoding": HEAD + b"Transfer-Encoding: xchunked\r\nContent-Length: 2\r\n\r\n{}",
+    "a body that stops": HEAD + b"Content-Length: 100\r\n\r\n{}",
+}
+
+
+@pytest.mark.parametrize("data", [pytest.param(data, id=name) for name, data in GARBAGE.items()])
+def test_what_is_no_request_gets_an_error_or_a_closed_connection(server, data):
+    answer = exchange(server, data)
+    assert answer == b"" or answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 404 ", b"HTTP/1.1 501 ")), answer[:200]
+    assert answer.count(b"HTTP/1.1 ") <= 1
+    assert_answers(server)
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"Content-Length: 0\r\nContent-Length: 43\r\n\r\n",
+        b"Transfer-Encoding: xchunked\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+def test_nothing_is_read_behind_a_request_whose_end_is_in_doubt(server, framing):
+    answer = exchange(server, HEAD + framing + STATUS_REQUEST)
+    assert answer.count(b"HTTP/1.1 ") <= 1
+    assert b"AVAILABLE" not in answer
+
+
+def test_a_request_that_comes_byte_by_byte_is_answered(server):
+    with connect(server) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in STATUS_REQUEST:
+            connection.send(bytes([byte]))
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_clients_that_stop_in_the_middle_or_never_read_are_no_burden(server, wait_for):
+    threads, files = status_field(server, "Threads"), open_files(server)
+    body = b'{"instances": [' + b"1.0," * 500_000 + b"1.0]}"
+    with contextlib.ExitStack() as stack:
+        for sent in (b"", b"G", STATUS_REQUEST[:-1], HEAD + b"Content-Length: 9\r\n\r\n{", b"\x00" * 9):
+            for port in (server.rest_port, server.grpc_port):
+                stack.enter_context(connect(server, port)).sendall(sent)
+        for _ in range(3):  # each answer is larger than the buffers between the two
+            connection = stack.enter_context(connect(server))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert_answers(server)
+    wait_for(lambda: status_field(server, "Threads") <= threads + 3, 10)
+    wait_for(lambda: open_files(server) <= files + 3, 10)
+
+
+def test_10_000_connections_leave_nothing_behind(server, wait_for):
+    at_once = min(AT_ONCE, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+    assert_answers(server)
+    threads, files = status_field(server, "Threads"), open_files(server)
+    before_kb = status_field(server, "VmRSS")
+    half = CONNECTIONS // 2
+    for port, start in itertools.product((server.rest_port, server.grpc_port), range(0, half, at_once)):
+        with contextlib.ExitStack() as stack:
+            for _ in range(min(at_once, half - start)):
+                stack.enter_context(connect(server, port))
+    wait_for(lambda: status_field(server, "Threads") <= threads + 3, 30)
+    wait_for(lambda: open_files(server) <= files + 3, 30)
+    assert status_field(server, "VmRSS") < before_kb + 50 * 1024
+    assert_answers(server)
+
+
+def test_a_rest_request_in_progress_is_answered_after_sigterm(start_server, saved_model, wait_for):
+    server = start_server("--model_name=half", f"--model_base_path={saved_model}").wait_until_serving()
+    body = b'{"signature_name": "slow", "instances": [100000]}'
+    with connect(server) as connection:
+        connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        # The answer to a later request says that this one has been accepted.
+        wait_for(lambda: server.rest("GET", "/v1/models/half")[0] == 200)
+        server.process.send_signal(signal.SIGTERM)
+        answer = read_all(connection)
+    assert b'"predictions": [100000' in answer
+    assert b"\r\nConnection: close\r\n" in answer
+    wait_for(lambda: server.process.poll() is not None, 20)
+    assert server.process.returncode == 0

@@ -1,0 +1,68 @@
+"""What the server loads of TensorFlow. Each case needs a fresh interpreter."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+if find_spec("tensorflow") is None:
+    pytest.skip("TensorFlow is not installed", allow_module_level=True)
+
+
+def run_python(code, *arguments):
+    command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+
+
+def test_a_graph_runs_without_the_python_api(saved_model):
+    told = run_python(
+        """
+import sys
+from pathlib import Path
+import numpy as np
+from model_server.savedmodel import SavedModel, SessionOptions
+model = SavedModel(Path(sys.argv[1]), SessionOptions())
+print(model.run("serving_default", {"x": np.float32([1])}, ["y"], 10.0)["y"])
+print([name for name in ("keras", "tensorflow._api", "tensorflow.python.eager.def_function") if name in sys.modules])
+""",
+        saved_model / "1",
+    )
+    assert told == ["[2.5]", "[]"]
+
+
+def test_whoever_wants_the_python_api_gets_it():
+    told = run_python("""
+import model_server.tensorflow_core as core
+import tensorflow as tf
+from tensorflow import nn
+print(tf.constant([1.0]).numpy(), nn.relu(-1.0).numpy(), tf.Graph is core.Graph, tf.errors.OpError is core.OpError)
+import tensorflow
+print(tensorflow.__version__[:4])
+""")
+    assert told == ["[1.]", "0.0", "True", "True", "2.20"]
+
+
+def test_the_python_api_that_is_there_already_is_used():
+    told = run_python("""
+import tensorflow as tf
+import model_server.tensorflow_core as core
+print(tf.Graph is core.Graph, tf.constant(1).numpy())
+""")
+    assert told == ["True", "1"]
+
+
+def test_what_to_install_is_told():
+    told = run_python("""
+import importlib.util
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "tensorflow" else real(name, *rest)
+try:
+    import model_server.tensorflow_core
+except ModuleNotFoundError as error:
+    print(error)
+""")
+    assert told == ["tensorflow", "is", "not", "installed;", "install", "the", "extra:", "image-gateway[model-server]"]
