@@ -1,0 +1,1 @@
+"""HTTP service: an image in, ranked labels out."""

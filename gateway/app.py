@@ -1,0 +1,115 @@
+"""The composition root: puts the parts together, starts nothing."""
+
+from collections.abc import Callable
+
+import cv2
+from flask import Flask
+
+from gateway import pages, problems, telemetry
+from gateway.addresses import AddressGuard
+from gateway.catalog import Catalog
+from gateway.classify import Classifier, Fetcher
+from gateway.deadline import Deadline
+from gateway.errors import FetchRefusedError
+from gateway.fetch import UrlFetcher
+from gateway.health import create_health
+from gateway.offers import ModelsConfig, OffersError
+from gateway.serving import ModelServer
+from gateway.settings import Settings, SettingsError
+from gateway.tfserving import TensorFlowServing
+from gateway.views import create_api
+
+MAX_FORM_PARTS = 32
+
+
+class NoFetcher:
+    """Stands in for the fetcher where fetching is switched off."""
+
+    def fetch(self, url: str, *, deadline: Deadline) -> bytes:  # noqa: ARG002  # the Protocol's arguments
+        """Refuse.
+
+        Raises:
+            FetchRefusedError: always.
+        """
+        raise FetchRefusedError("Images by URL are switched off here. Send the picture itself.")
+
+
+def create_app(
+    settings: Settings,
+    *,
+    server: ModelServer,
+    fetcher: Fetcher,
+    offered: Callable[[], tuple[str, ...]],
+) -> Flask:
+    """Put the application together from its parts.
+
+    Args:
+        settings: What can be set.
+        server: Where the models are served; `connect` makes the real one.
+        fetcher: Gets pictures by URL; `make_fetcher` makes the real one.
+        offered: Gives the names of the models offered; `make_offers` makes the real one.
+
+    Returns:
+        The application; its catalog, which a process may `watch`, is `app.extensions["catalog"]`.
+
+    Raises:
+        SettingsError: the default model is not among those offered.
+    """
+    if settings.default_model is not None and settings.default_model not in offered():
+        raise SettingsError(f"GATEWAY_DEFAULT_MODEL={settings.default_model!r} is not among {', '.join(offered())}")
+    # What it says about a damaged picture goes to the one who sent it, not past our log to stderr.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    cv2.setNumThreads(1)  # requests are the parallelism; OpenCV's own threads would fight over the same cores
+    catalog = Catalog(
+        server,
+        offered,
+        default=settings.default_model,
+        cards_dir=settings.cards_dir,
+        look_deadline_s=settings.health_deadline_s,
+    )
+    app = Flask(__name__, static_folder=None)
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider's, in the order written
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes  # base64 in a text part is an image too
+    app.config["MAX_FORM_PARTS"] = MAX_FORM_PARTS
+    app.extensions["catalog"] = catalog
+    telemetry.register(app, settings)
+    problems.register(app)
+    classifier = Classifier(catalog, server, fetcher, max_pixels=settings.max_pixels)
+    app.register_blueprint(create_api(classifier, catalog, default_top_k=settings.default_top_k))
+    app.register_blueprint(create_health(catalog, deadline_s=settings.health_deadline_s))
+    app.register_blueprint(pages.create_pages())
+    return app
+
+
+def connect(settings: Settings) -> ModelServer:
+    """Make the client of the model server; in the process that uses it, never before a fork."""
+    return TensorFlowServing(settings.tfs_target, call_deadline_s=settings.model_deadline_s)
+
+
+def make_fetcher(settings: Settings) -> Fetcher:
+    """Make what gets pictures by URL."""
+    if not settings.fetch_enabled:
+        return NoFetcher()
+    return UrlFetcher(
+        AddressGuard(settings.fetch_allowed_hosts),
+        deadline_s=settings.fetch_deadline_s,
+        max_bytes=settings.fetch_max_bytes,
+        max_redirects=settings.fetch_max_redirects,
+    )
+
+
+def make_offers(settings: Settings) -> Callable[[], tuple[str, ...]]:
+    """Make what tells the names of the models offered.
+
+    Raises:
+        SettingsError: neither setting tells them.
+    """
+    if settings.models:
+        return lambda: settings.models
+    try:
+        return ModelsConfig(settings.models_config).names
+    except OffersError as error:
+        raise SettingsError(
+            f"{error} Set GATEWAY_MODELS_CONFIG to the model server's file, or GATEWAY_MODELS."
+        ) from error

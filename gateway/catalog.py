@@ -1,0 +1,223 @@
+"""Which models are offered, and the version of each that answers now, while versions come and go."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+from gateway.contract import ServedModel, inspect_version
+from gateway.deadline import Deadline
+from gateway.errors import (
+    DeadlineExceededError,
+    GatewayError,
+    ModelContractError,
+    ModelFailedError,
+    ModelNotFoundError,
+    ModelOverloadedError,
+    ModelUnavailableError,
+    VersionGoneError,
+)
+from gateway.serving import ModelServer, VersionStatus
+
+SWAP_WAIT_S = 2.0
+"""How long a request waits for the version that follows one that is gone.
+
+The model server takes requests for a new version before its status says so (it stays LOADING until the last request
+on the old version has ended), so there is a moment in which status names no version to ask.
+"""
+SWAP_POLL_S = 0.02
+
+log = structlog.get_logger(__name__)
+
+
+class Catalog:
+    """The models offered, each with the version that answers; safe to use from many threads.
+
+    Args:
+        server: Where the models are served.
+        offered: Gives the names of the models, in order; asked again at every look.
+        default: The model that answers when a request names none; None for the first one offered.
+        cards_dir: Where `NAME/card.json` lies for models without a card of their own.
+        look_deadline_s: Longest time to wait for the list of a model's versions.
+    """
+
+    def __init__(
+        self,
+        server: ModelServer,
+        offered: Callable[[], tuple[str, ...]],
+        *,
+        default: str | None = None,
+        cards_dir: Path,
+        look_deadline_s: float,
+    ) -> None:
+        self._server = server
+        self._offered = offered
+        self._default = default
+        self._cards_dir = cards_dir
+        self._look_deadline_s = look_deadline_s
+        self._served: dict[str, ServedModel] = {}
+        self._faults: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the models offered, in order."""
+        return self._offered()
+
+    @property
+    def default(self) -> str:
+        """Name of the model that answers when a request names none.
+
+        Raises:
+            ModelNotFoundError: none is offered.
+        """
+        name = self._default or next(iter(self.names), None)
+        if name is None:
+            raise ModelNotFoundError("No model is offered.")
+        return name
+
+    def get(self, name: str, *, deadline: Deadline) -> ServedModel:
+        """Give the version of a model that answers now, from memory where it is known.
+
+        Raises:
+            ModelNotFoundError: no model of that name is offered.
+            GatewayError: it is not known yet and could not be learnt; see `look`.
+        """
+        served = self._served.get(name)
+        return served if served is not None else self.look(name, deadline=deadline)
+
+    def look(self, name: str, *, deadline: Deadline) -> ServedModel:
+        """Ask the model server which version of a model answers, and remember it.
+
+        Raises:
+            ModelNotFoundError: no model of that name is offered.
+            ModelUnavailableError: the model server is away or has no version of it ready.
+            ModelContractError, ModelFailedError: none of the versions ready can be used.
+            DeadlineExceededError: the model server did not tell in time.
+        """
+        self._check_offered(name)
+        try:
+            served = self._newest(name, deadline)
+        except ModelOverloadedError:
+            raise  # it is there, with the same files
+        except (ModelUnavailableError, ModelContractError, ModelFailedError) as error:
+            # When the server comes back it may hold other files under the same number: learn the card anew then.
+            self._served.pop(name, None)
+            self._note(name, error)
+            raise
+        if self._served.get(name) is not served:
+            self._served[name] = served
+            log.info("model_version_answers", model=name, version=served.version)
+        return served
+
+    def versions(self, name: str, *, deadline: Deadline) -> list[VersionStatus]:
+        """Ask the model server which versions of a model it knows, served or not, newest first.
+
+        Raises:
+            ModelNotFoundError: no model of that name is offered.
+            ModelUnavailableError: the model server is away.
+            DeadlineExceededError: it did not tell in time.
+        """
+        self._check_offered(name)
+        try:
+            statuses = self._server.versions(name, deadline=deadline.no_later_than(self._look_deadline_s))
+        except VersionGoneError:
+            return []
+        return sorted(statuses, key=lambda status: status.version, reverse=True)
+
+    def _check_offered(self, name: str) -> None:
+        if name not in self.names:
+            known = ", ".join(self.names) or "none"
+            raise ModelNotFoundError(f"No model named {name!r} is served. Served are: {known}.")
+
+    def successor(self, gone: ServedModel, *, deadline: Deadline) -> ServedModel:
+        """Give the version that answers in place of one that the model server serves no longer.
+
+        Raises:
+            GatewayError: none came within `SWAP_WAIT_S` or the deadline; see `look`.
+        """
+        give_up = Deadline.after(SWAP_WAIT_S)
+        while True:
+            with self._one_at_a_time(deadline):
+                served = self._served.get(gone.name)
+                if served is None or served is gone:
+                    try:
+                        served = self.look(gone.name, deadline=deadline)
+                    except ModelUnavailableError:
+                        if give_up.passed:
+                            raise
+            if served is not None and (served is not gone or give_up.passed):
+                return served
+            self._stop.wait(deadline.remaining_s(SWAP_POLL_S))
+
+    @contextmanager
+    def _one_at_a_time(self, deadline: Deadline) -> Iterator[None]:
+        """Let one request look, the others find what it found."""
+        if not self._lock.acquire(timeout=deadline.remaining_s()):
+            raise DeadlineExceededError(f"The request was not answered within {deadline.allowed_s:g} s.")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def watch(self, interval_s: float, *, deadline_s: float) -> None:
+        """Look at every model now and then from a thread of its own, until `close`.
+
+        Args:
+            interval_s: Pause between two looks.
+            deadline_s: Longest time for one look that has to learn a new version's card.
+        """
+        self._watcher = threading.Thread(
+            target=self._keep_looking, args=(interval_s, deadline_s), name="catalog", daemon=True
+        )
+        self._watcher.start()
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._stop.set()
+        if self._watcher is not None:
+            self._watcher.join()
+
+    def _keep_looking(self, interval_s: float, deadline_s: float) -> None:
+        while not self._stop.is_set():
+            for name in self.names:
+                try:
+                    self.look(name, deadline=Deadline.after(deadline_s))
+                except GatewayError as error:
+                    self._note(name, error)
+                except Exception:  # a bug in one look must not end all further ones
+                    log.exception("look_failed", model=name)
+            self._stop.wait(interval_s)
+
+    def _newest(self, name: str, deadline: Deadline) -> ServedModel:
+        statuses = self.versions(name, deadline=deadline)
+        fault: GatewayError | None = None
+        for version in (status.version for status in statuses if status.state == "AVAILABLE"):
+            try:
+                served = self._version(name, version, deadline)
+            except (ModelContractError, ModelFailedError, VersionGoneError) as error:
+                self._note(name, error)
+                fault = error
+            else:
+                if fault is None:  # else an older version stands in, and the newest is still at fault
+                    self._faults.pop(name, None)
+                return served
+        if isinstance(fault, ModelContractError | ModelFailedError):
+            raise fault
+        raise ModelUnavailableError(f"The model server has no version of {name} ready. Try again shortly.")
+
+    def _version(self, name: str, version: int, deadline: Deadline) -> ServedModel:
+        known = self._served.get(name)
+        if known is not None and known.version == version:
+            return known
+        return inspect_version(self._server, name, version, cards_dir=self._cards_dir, deadline=deadline)
+
+    def _note(self, name: str, error: GatewayError) -> None:
+        """Log a fault when it begins, not every time it is met."""
+        if self._faults.get(name) != error.detail:
+            self._faults[name] = error.detail
+            log.warning("model_unusable", model=name, reason=error.detail)

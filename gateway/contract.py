@@ -1,0 +1,148 @@
+"""What one version of a model takes and gives: its card and its signature, held against each other.
+
+A version tells its own card by the signature `describe`. One that has none gets the card that lies beside it as
+`NAME/card.json`, and without that one its signature alone is gone by.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gateway.deadline import Deadline
+from gateway.errors import ModelContractError
+from gateway.serving import Call, ModelServer, Signature, TensorSpec
+from vision.card import Card, CardError, InputSpec
+
+SERVING_DEFAULT = "serving_default"
+DESCRIBE = "describe"
+UINT8_MAX = 255.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """One version of a model, ready to be asked.
+
+    Attributes:
+        card: What it expects and what its answers mean.
+        call: The computation that gives the scores.
+        input_name: Name of the tensor that takes the image.
+    """
+
+    card: Card
+    call: Call
+    input_name: str
+
+    @property
+    def name(self) -> str:
+        """Name the model is served under."""
+        return self.call.model
+
+    @property
+    def version(self) -> int:
+        """Number of the version."""
+        return self.call.version
+
+
+def inspect_version(
+    server: ModelServer, model: str, version: int, *, cards_dir: Path, deadline: Deadline
+) -> ServedModel:
+    """Learn from the model server, and from `cards_dir`, how to use one version.
+
+    Raises:
+        ModelContractError: it is no image classifier, or its card is damaged or contradicts its signature.
+        GatewayError: the model server could not tell; see `ModelServer`.
+    """
+    signatures = server.signatures(model, version, deadline=deadline)
+    if SERVING_DEFAULT not in signatures:
+        raise ModelContractError(f"{model} version {version} has no signature {SERVING_DEFAULT}.")
+    signature = signatures[SERVING_DEFAULT]
+    try:
+        if DESCRIBE in signatures:
+            card = _own_card(server, Call(model, version, DESCRIBE, signatures[DESCRIBE], "card"), deadline)
+        else:
+            card = _foreign_card(model, signature, cards_dir)
+    except CardError as error:
+        raise ModelContractError(f"The card of {model} version {version}: {error}") from error
+    return bind(card, signature, model=model, version=version)
+
+
+def bind(card: Card, signature: Signature, *, model: str, version: int) -> ServedModel:
+    """Hold a card against the signature that will be called.
+
+    Raises:
+        ModelContractError: they contradict each other.
+    """
+    name = f"{model} version {version}"
+    if len(signature.inputs) != 1:
+        raise ModelContractError(f"{name} takes {len(signature.inputs)} inputs; an image classifier takes one.")
+    ((input_name, taken),) = signature.inputs.items()
+    sent = TensorSpec(card.input.dtype, (1, *card.input.shape))
+    if taken.dtype != sent.dtype or not taken.accepts_shape((1, *card.input.shape)):
+        raise ModelContractError(f"The card of {name} says {sent}, its signature takes {taken}.")
+    output = _output_name(card, signature, name)
+    given = signature.outputs[output]
+    if not given.accepts_shape((1, len(card.labels))):
+        raise ModelContractError(f"The card of {name} has {len(card.labels)} labels, its signature gives {given}.")
+    if "float" not in given.dtype:
+        raise ModelContractError(f"The output {output} of {name} is {given}; scores are floating-point numbers.")
+    return ServedModel(card, Call(model, version, SERVING_DEFAULT, signature, output), input_name)
+
+
+def derive_card(model: str, signature: Signature) -> Card:
+    """Make a card from a signature alone: class numbers for labels, no activation, the whole picture stretched.
+
+    A float32 input is taken to want 0..1, as most models exported without a card do.
+
+    Raises:
+        ModelContractError: the signature is not that of an image classifier of fixed size.
+    """
+    specs = [*signature.inputs.values(), *signature.outputs.values()]
+    match [(spec.dtype, spec.shape) for spec in specs]:
+        case [
+            ("uint8" | "float32" as dtype, (_, int(height), int(width), 1 | 3 as channels)),
+            (_, (_, int(classes))),
+        ]:
+            return Card(
+                name=model,
+                labels=tuple(str(number) for number in range(classes)),
+                input=InputSpec(
+                    height=height,
+                    width=width,
+                    color="GRAY" if channels == 1 else "RGB",
+                    dtype="uint8" if dtype == "uint8" else "float32",
+                    std=(UINT8_MAX,) * channels if dtype == "float32" else (),
+                ),
+            )
+    told = ", ".join(map(str, specs))
+    raise ModelContractError(
+        f"{model} carries no card, and its signature ({told}) is not that of an image classifier with one input "
+        f"[N, height, width, 1 or 3] and one output [N, classes]. Write {model}/card.json for it."
+    )
+
+
+def _own_card(server: ModelServer, describe: Call, deadline: Deadline) -> Card:
+    rows = server.predict(describe, {"index": np.zeros(1, np.int32)}, deadline=deadline)
+    if rows.shape != (1,) or not isinstance(rows[0], bytes):
+        raise CardError(f"describe answered {rows.dtype}{list(rows.shape)} to one row, expected string[1]")
+    return Card.from_json(rows[0])
+
+
+def _foreign_card(model: str, signature: Signature, cards_dir: Path) -> Card:
+    path = cards_dir / model / "card.json"
+    try:
+        return Card.from_json(path.read_bytes())
+    except FileNotFoundError:
+        return derive_card(model, signature)
+    except OSError as error:
+        raise ModelContractError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _output_name(card: Card, signature: Signature, name: str) -> str:
+    if card.output.name in signature.outputs:
+        return card.output.name
+    if len(signature.outputs) == 1:
+        return next(iter(signature.outputs))
+    raise ModelContractError(
+        f"The card of {name} names the output {card.output.name}, its signature has {sorted(signature.outputs)}."
+    )

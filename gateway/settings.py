@@ -1,0 +1,152 @@
+"""What can be set, read from the environment in this one place."""
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+PREFIX = "GATEWAY_"
+
+# Variables of others with our prefix: Kubernetes sets GATEWAY_SERVICE_HOST, GATEWAY_PORT_8000_TCP and the like for a
+# Service named gateway, and make passes on its own GATEWAY_PORT.
+NOT_OURS = re.compile(r"GATEWAY_(PORT|SERVICE)(_|$)")
+
+
+class SettingsError(ValueError):
+    """A setting has a value that cannot be used, or a variable names no setting."""
+
+
+def _split_commas(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+
+
+def _processors() -> int:
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
+
+
+class Settings(BaseModel):
+    """The gateway's settings; each is the environment variable `GATEWAY_` + its name in capitals."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    bind: str = Field("127.0.0.1:8000", description="Address and port, or `unix:` path, to listen on.")
+    workers: int = Field(
+        default_factory=_processors,
+        ge=1,
+        le=64,
+        description="Worker processes. Default: the processors, at most 8.",
+    )
+    threads: int = Field(8, ge=1, le=256, description="Requests that one worker answers at the same time.")
+    worker_timeout_s: int = Field(
+        30,
+        ge=1,
+        description="After so long without a sign of life a worker is replaced. More than the request's time.",
+    )
+    graceful_timeout_s: int = Field(20, ge=1, description="How long a stop waits for requests in progress.")
+
+    tfs_target: str = Field(
+        "127.0.0.1:8500",
+        description="The model server's gRPC address; several addresses behind one name are used in turn.",
+    )
+    models_config: Path = Field(
+        Path("serving_models/models.config"),
+        description="The model server's `models.config`, whose models are offered. Read again when it changes.",
+    )
+    models: Names = Field((), description="Names of the models offered, comma-separated, in place of `models.config`.")
+    default_model: str | None = Field(
+        None, description="The model behind `/api/v1/predict`. Default: the first one offered."
+    )
+    cards_dir: Path = Field(
+        Path("serving_models"),
+        description="Where `NAME/card.json` lies for models that carry no card of their own.",
+    )
+    models_poll_s: float = Field(
+        1.0, gt=0, le=60, description="How often the model server is asked which versions it serves."
+    )
+
+    request_deadline_s: float = Field(
+        10.0, gt=0, description="Time for one request: fetching, decoding and predicting together."
+    )
+    model_deadline_s: float = Field(5.0, gt=0, description="Time for one call to the model server.")
+    health_deadline_s: float = Field(1.0, gt=0, description="Time for the model server's answer to a readiness check.")
+
+    max_body_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="Largest request body.")
+    max_pixels: int = Field(
+        50_000_000,
+        ge=1,
+        description="Largest image, width times height, read from its header before it is decoded.",
+    )
+    default_top_k: int = Field(5, ge=1, description="Classes in an answer when `top_k` is not given.")
+
+    fetch_enabled: bool = Field(default=True, description="Whether images may be given as a URL.")
+    fetch_deadline_s: float = Field(5.0, gt=0, description="Time for fetching one image URL, redirects included.")
+    fetch_max_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="Largest picture that is fetched from a URL.")
+    fetch_max_redirects: int = Field(3, ge=0, le=10, description="Redirects followed for one image URL.")
+    fetch_allowed_hosts: Names = Field(
+        (),
+        description="Hosts, or host:port, that may be fetched from although their address is private. "
+        "Every other host must have a public address.",
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe event logged.")
+    log_json: bool = Field(default=True, description="Log as JSON lines; `false` gives coloured text for people.")
+
+    @model_validator(mode="after")
+    def _times_nest(self) -> Self:
+        for inner, outer in (
+            ("model_deadline_s", "request_deadline_s"),
+            ("fetch_deadline_s", "request_deadline_s"),
+            ("request_deadline_s", "worker_timeout_s"),
+        ):
+            if getattr(self, inner) > getattr(self, outer):
+                raise ValueError(f"{_variable(inner)} must not be more than {_variable(outer)}")
+        return self
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """Read the settings from environment variables.
+
+        Args:
+            environ: Usually `os.environ`. Variables without the prefix are none of ours.
+
+        Raises:
+            SettingsError: a value cannot be used, or a variable with our prefix names no setting.
+        """
+        given = {
+            name.removeprefix(PREFIX).lower(): value.strip()
+            for name, value in environ.items()
+            if name.startswith(PREFIX) and not NOT_OURS.match(name)
+        }
+        for field in given:
+            if field not in cls.model_fields:
+                raise SettingsError(_unknown(field, list(cls.model_fields)))
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise SettingsError("; ".join(_complaint(item) for item in error.errors())) from None
+
+
+def _variable(field: str) -> str:
+    return PREFIX + field.upper()
+
+
+def _unknown(field: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(field, known, n=1)
+    hint = f"; did you mean {_variable(near[0])}?" if near else "; docs/settings.md lists those there are"
+    return f"{_variable(field)} is no setting{hint}"
+
+
+def _complaint(item: Any) -> str:
+    if not item["loc"]:
+        return str(item["msg"]).removeprefix("Value error, ")
+    expected = "expected true or false" if item["type"].startswith("bool") else item["msg"]
+    return f"{_variable(str(item['loc'][0]))}={item['input']!r}: {expected}"

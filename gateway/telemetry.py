@@ -1,0 +1,59 @@
+"""What surrounds every request: its id, its deadline, its log line and its counts."""
+
+import re
+import time
+import uuid
+from http import HTTPMethod
+
+import structlog
+from flask import Flask, Response, g, request
+
+from gateway import metrics
+from gateway.deadline import Deadline
+from gateway.settings import Settings
+
+REQUEST_ID = "X-Request-ID"
+WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+METHODS = frozenset(HTTPMethod)
+QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
+
+log = structlog.get_logger(__name__)
+
+
+def register(app: Flask, settings: Settings) -> None:
+    """Give every request of the app an id and a deadline, and log and count its answer."""
+
+    def begin() -> None:
+        given = request.headers.get(REQUEST_ID, "")
+        g.request_id = given if WELL_FORMED_ID.fullmatch(given) else uuid.uuid4().hex
+        g.started_s = time.perf_counter()
+        g.deadline = Deadline.after(settings.request_deadline_s)
+        g.max_body_bytes = settings.max_body_bytes
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=g.request_id)
+
+    app.before_request(begin)
+    app.after_request(_finish)
+
+
+def _finish(response: Response) -> Response:
+    response.headers[REQUEST_ID] = g.request_id
+    route = request.url_rule.rule if request.url_rule else "none"
+    seconds = time.perf_counter() - g.started_s
+    method = request.method if request.method in METHODS else "other"  # a client may make one up every time
+    metrics.REQUESTS.labels(route, method, response.status_code).inc()
+    metrics.REQUEST_SECONDS.labels(route).observe(seconds)
+    facts = g.get("log_fields", {})
+    if "problem" in g:
+        metrics.PROBLEMS.labels(g.problem).inc()
+        facts = {"problem": g.problem}
+    level = log.debug if route in QUIET_ROUTES else log.info
+    level(
+        "request",
+        method=request.method,
+        path=request.path,
+        status=response.status_code,
+        duration_ms=round(seconds * 1000, 2),
+        **facts,
+    )
+    return response

@@ -1,0 +1,197 @@
+"""TensorFlow Serving over gRPC: calls with a deadline, arrays in and out, its failures as ours."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+
+from gateway.deadline import Deadline
+from gateway.errors import (
+    DeadlineExceededError,
+    GatewayError,
+    ModelContractError,
+    ModelFailedError,
+    ModelOverloadedError,
+    ModelUnavailableError,
+    VersionGoneError,
+)
+from gateway.serving import Array, Call, Signature, TensorSpec, VersionStatus
+from tfs_api.protos import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    types_pb2,
+)
+from tfs_api.tensors import TensorError, from_tensor_proto, to_tensor_proto
+
+# One retry where the connection broke before the server saw the call, never after a deadline; the throttle stops
+# retries while most calls fail (https://github.com/grpc/proposal/blob/master/A6-client-retries.md).
+SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 2,
+                "initialBackoff": "0.05s",
+                "maxBackoff": "0.2s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+}
+
+CHANNEL_OPTIONS = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # The default waits up to two minutes before it looks for a server that was away.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 300),
+    # Despite its name, how long one attempt may take: a busy server needs a while, a lost packet must not cost 20 s.
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    ("grpc.enable_retries", 1),
+    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+    # The model server is a neighbour, never behind the proxy for the outside.
+    ("grpc.enable_http_proxy", 0),
+)
+
+ERRORS: dict[grpc.StatusCode, type[GatewayError]] = {
+    grpc.StatusCode.CANCELLED: ModelUnavailableError,
+    grpc.StatusCode.UNAVAILABLE: ModelUnavailableError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ModelOverloadedError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
+    grpc.StatusCode.NOT_FOUND: VersionGoneError,
+    grpc.StatusCode.UNKNOWN: ModelFailedError,
+    grpc.StatusCode.INVALID_ARGUMENT: ModelFailedError,
+    grpc.StatusCode.ALREADY_EXISTS: ModelFailedError,
+    grpc.StatusCode.PERMISSION_DENIED: ModelFailedError,
+    grpc.StatusCode.UNAUTHENTICATED: ModelFailedError,
+    grpc.StatusCode.FAILED_PRECONDITION: ModelFailedError,
+    grpc.StatusCode.ABORTED: ModelFailedError,
+    grpc.StatusCode.OUT_OF_RANGE: ModelFailedError,
+    grpc.StatusCode.UNIMPLEMENTED: ModelFailedError,
+    grpc.StatusCode.INTERNAL: ModelFailedError,
+    grpc.StatusCode.DATA_LOSS: ModelFailedError,
+}
+
+# What the caller is told; what the model server said goes to the log, it may name paths and nodes.
+DETAILS: dict[type[GatewayError], str] = {
+    ModelUnavailableError: "The model server cannot be reached. Try again shortly.",
+    ModelOverloadedError: "The model server has no capacity left. Try again shortly.",
+    DeadlineExceededError: "The model server did not answer in time.",
+    VersionGoneError: "The model server does not serve this version of the model.",
+    ModelFailedError: "The model server could not compute an answer; its log and the gateway's tell why.",
+}
+
+
+@contextmanager
+def translated_rpc_errors() -> Iterator[None]:
+    """Turn a failed RPC into the `GatewayError` that stands for it, keeping the RPC error as its cause."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        kind = ERRORS[error.code()]
+        raise kind(DETAILS[kind]) from error
+
+
+class TensorFlowServing:
+    """A client of one model server, or of several behind one name; safe to use from many threads.
+
+    Create it in the process that uses it: a gRPC channel does not survive a fork.
+
+    Args:
+        target: gRPC name of the server, such as `127.0.0.1:8500`, `dns:///models:8500` or `unix:/run/tfs.sock`.
+        call_deadline_s: Longest time for one call; a shorter deadline of the request counts before it.
+    """
+
+    def __init__(self, target: str, *, call_deadline_s: float) -> None:
+        self._channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+        self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        self._call_deadline_s = call_deadline_s
+
+    def close(self) -> None:
+        """Give the connection back; calls in progress fail."""
+        self._channel.close()
+
+    def versions(self, model: str, *, deadline: Deadline) -> list[VersionStatus]:
+        """List the versions that the server knows of a model; see `ModelServer`."""
+        request = get_model_status_pb2.GetModelStatusRequest()
+        request.model_spec.name = model
+        reply = self._call(self._models.GetModelStatus, request, deadline)
+        return [
+            VersionStatus(item.version, item.State.Name(item.state), item.status.error_message)
+            for item in reply.model_version_status
+        ]
+
+    def signatures(self, model: str, version: int, *, deadline: Deadline) -> Mapping[str, Signature]:
+        """List the entry points of one version; see `ModelServer`."""
+        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        request.model_spec.name = model
+        request.model_spec.version.value = version
+        reply = self._call(self._predictions.GetModelMetadata, request, deadline)
+        packed = get_model_metadata_pb2.SignatureDefMap()
+        reply.metadata["signature_def"].Unpack(packed)
+        return {
+            name: Signature(_tensor_specs(definition.inputs), _tensor_specs(definition.outputs))
+            for name, definition in packed.signature_def.items()
+        }
+
+    def predict(self, call: Call, inputs: Mapping[str, Array], *, deadline: Deadline, request_id: str = "") -> Array:
+        """Run one entry point; see `ModelServer`.
+
+        What is sent is checked here and not left to the server: it compares no shapes, and a tensor of the wrong
+        rank ends its process.
+        """
+        _check_inputs(call, inputs)
+        request = predict_pb2.PredictRequest(output_filter=[call.output])
+        request.model_spec.name = call.model
+        request.model_spec.version.value = call.version
+        request.model_spec.signature_name = call.signature_name
+        for name, array in inputs.items():
+            request.inputs[name].CopyFrom(to_tensor_proto(array))
+        reply = self._call(self._predictions.Predict, request, deadline, request_id)
+        try:
+            return from_tensor_proto(reply.outputs[call.output])
+        except TensorError as error:
+            raise ModelFailedError(DETAILS[ModelFailedError]) from error
+
+    def _call(self, method: Any, request: Any, deadline: Deadline, request_id: str = "") -> Any:
+        metadata = (("x-request-id", request_id),) if request_id else None
+        with translated_rpc_errors():
+            return method(request, timeout=deadline.remaining_s(self._call_deadline_s), metadata=metadata)
+
+
+def _check_inputs(call: Call, inputs: Mapping[str, Array]) -> None:
+    expected = call.signature.inputs
+    if inputs.keys() != expected.keys():
+        raise ModelContractError(
+            f"Signature {call.signature_name} of {call.model} takes {sorted(expected)}, not {sorted(inputs)}."
+        )
+    for name, array in inputs.items():
+        if not expected[name].accepts(array):
+            raise ModelContractError(
+                f"Input {name} of {call.model} takes {expected[name]}, not {array.dtype.name}{list(array.shape)}."
+            )
+
+
+def _tensor_specs(tensors: Mapping[str, Any]) -> dict[str, TensorSpec]:
+    return {name: TensorSpec(_dtype_name(info.dtype), _shape(info.tensor_shape)) for name, info in tensors.items()}
+
+
+def _dtype_name(data_type: int) -> str:
+    name = str(types_pb2.DataType.Name(data_type)).removeprefix("DT_").lower()
+    return {"float": "float32", "double": "float64", "half": "float16"}.get(name, name)
+
+
+def _shape(proto: Any) -> tuple[int | None, ...] | None:
+    if proto.unknown_rank:
+        return None
+    return tuple(None if dimension.size < 0 else dimension.size for dimension in proto.dim)

@@ -1,0 +1,512 @@
+import gc
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from gateway import addresses
+from gateway.addresses import AddressGuard
+from gateway.deadline import Deadline
+from gateway.errors import BodyTooLargeError, DeadlineExceededError, FetchError, FetchRefusedError
+from gateway.fetch import UrlFetcher, _Trip
+from tests.support.raw_server import RawServer, Script, Send, answer, redirect
+
+Serve = Callable[..., RawServer]
+
+PICTURE = bytes(range(256)) * 40
+LIMIT = 100_000
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+def fetcher(*allowed: str, deadline_s: float = 5.0, max_bytes: int = LIMIT, max_redirects: int = 3) -> UrlFetcher:
+    guard = AddressGuard(allowed)
+    return UrlFetcher(guard, deadline_s=deadline_s, max_bytes=max_bytes, max_redirects=max_redirects)
+
+
+def fetch(server: RawServer, path: str = "/picture", **options: float) -> bytes:
+    trusting = fetcher(f"127.0.0.1:{server.port}", **options)
+    return trusting.fetch(server.url(path), deadline=Deadline.after(10))
+
+
+def fetch_late(server: RawServer) -> None:
+    """Fetch within a third of a second and see that it is given up then."""
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceededError):
+        fetch(server, deadline_s=0.33)
+    assert 0.3 < time.monotonic() - started < 2
+
+
+def by_path(**scripts: Script) -> Script:
+    """Answer /NAME by the script of that name."""
+
+    def script(head: str, send: Send) -> None:
+        scripts[head.split()[1].lstrip("/").partition("?")[0]](head, send)
+
+    return script
+
+
+# What comes back
+
+
+def test_the_bytes_behind_a_url_come_back(serve: Serve):
+    server = serve(answer(PICTURE))
+    assert fetch(server, "/a%20b.png?size=1") == PICTURE
+    request = server.requests[0].split("\r\n")
+    assert request[0] == "GET /a%20b.png?size=1 HTTP/1.1"
+    assert f"Host: 127.0.0.1:{server.port}" in request
+    assert "Accept-Encoding: identity" in request
+    assert not any(line.startswith(("Cookie", "Authorization")) for line in request)
+
+
+def test_a_body_without_length_and_a_chunked_one_come_back(serve: Serve):
+    assert fetch(serve(lambda _, send: send(HEAD + b"\r\n" + PICTURE))) == PICTURE
+    chunked = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n%b\r\n0\r\n\r\n" % (len(PICTURE), PICTURE)
+    assert fetch(serve(lambda _, send: send(chunked))) == PICTURE
+
+
+def test_many_threads_get_their_own_pictures(serve: Serve):
+    server = serve(lambda head, send: answer(head.split()[1].encode())(head, send))
+    one = fetcher(f"127.0.0.1:{server.port}")
+    paths = [f"/{number}" for number in range(32)]
+    with ThreadPoolExecutor(8) as pool:
+        bodies = list(pool.map(lambda path: one.fetch(server.url(path), deadline=Deadline.after(10)), paths))
+    assert bodies == [path.encode() for path in paths]
+
+
+@pytest.mark.parametrize("status", [404, 500, 204, 206, 401])
+def test_any_status_but_200_is_an_error_that_names_it(serve: Serve, status: int):
+    with pytest.raises(FetchError, match=f"status {status}, expected 200"):
+        fetch(serve(answer(PICTURE, status=f"{status} As It Is")))
+
+
+def test_a_compressed_body_is_refused(serve: Serve):
+    server = serve(answer(PICTURE, headers=["Content-Encoding: gzip"]))
+    with pytest.raises(FetchError, match="Content-Encoding 'gzip'"):
+        fetch(server)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"",
+        b"220 mail.example ESMTP\r\n",
+        HEAD + b"Content-Length: 100\r\n\r\ntoo short",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        HEAD + b"".join(b"X-%d: 1\r\n" % number for number in range(200)) + b"\r\n",
+        HEAD + b"X: " + b"x" * 70_000 + b"\r\n\r\n",
+    ],
+    ids=["nothing", "no HTTP", "cut off", "bad chunk", "too many headers", "header too long"],
+)
+def test_a_broken_answer_is_an_error_that_names_the_host(serve: Serve, reply: bytes):
+    with pytest.raises(FetchError, match=r"Fetching from 127\.0\.0\.1 failed"):
+        fetch(serve(lambda _, send: send(reply)))
+
+
+def test_a_closed_port_is_told():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(FetchError, match=rf"127\.0\.0\.1 does not accept connections on port {port}"):
+        fetcher("127.0.0.1").fetch(f"http://127.0.0.1:{port}/", deadline=Deadline.after(5))
+
+
+# Size
+
+
+def test_a_body_of_exactly_the_limit_is_accepted_and_one_byte_more_is_not(serve: Serve):
+    assert len(fetch(serve(answer(b"x" * LIMIT)))) == LIMIT
+    with pytest.raises(BodyTooLargeError) as caught:
+        fetch(serve(answer(b"x" * (LIMIT + 1))))
+    assert caught.value.members == {"max_bytes": LIMIT}
+
+
+def test_a_declared_length_over_the_limit_is_refused_before_the_body_comes(serve: Serve):
+    def announce(_: str, send: Send) -> None:
+        send(HEAD + b"Content-Length: %d\r\n\r\n" % (LIMIT + 1))
+        server.closing.wait(5)
+
+    server = serve(announce)
+    with pytest.raises(BodyTooLargeError):
+        fetch(server)
+
+
+def endless(send: Send) -> None:
+    while True:
+        send(bytes(65536))
+
+
+def test_an_endless_body_is_cut_at_the_limit(serve: Serve):
+    def script(_: str, send: Send) -> None:
+        send(HEAD + b"\r\n")
+        endless(send)
+
+    server = serve(script)
+    with pytest.raises(BodyTooLargeError):
+        fetch(server)
+    assert server.sent_bytes < 20_000_000  # what the sockets' buffers took
+
+
+# Time
+
+
+def test_headers_that_trickle_in_are_cut_at_the_deadline(serve: Serve):
+    def script(_: str, send: Send) -> None:
+        send(HEAD)
+        server.trickle(send, (b"X: y\r\n" for _ in range(1000)))
+
+    server = serve(script)
+    fetch_late(server)
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 1000\r\n\r\n", b"\r\n"], ids=["with length", "without length"])
+def test_a_body_that_trickles_in_is_cut_at_the_deadline(serve: Serve, framing: bytes):
+    def script(_: str, send: Send) -> None:
+        send(HEAD + framing)
+        server.trickle(send, (b"x" for _ in range(1000)))
+
+    server = serve(script)
+    fetch_late(server)
+
+
+def test_a_chunked_body_that_trickles_in_is_cut_at_the_deadline(serve: Serve):
+    def script(_: str, send: Send) -> None:
+        send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        server.trickle(send, (b"1\r\nx\r\n" for _ in range(1000)))
+
+    server = serve(script)
+    fetch_late(server)
+
+
+def test_preliminary_answers_without_end_are_cut_at_the_deadline(serve: Serve):
+    server = serve(lambda _, send: server.trickle(send, (b"HTTP/1.1 100 Continue\r\n\r\n" for _ in range(1000))))
+    fetch_late(server)
+
+
+def test_a_server_that_never_answers_is_given_up(serve: Serve):
+    server = serve(lambda *_: server.closing.wait(5))
+    fetch_late(server)
+
+
+def test_redirects_share_one_deadline(serve: Serve):
+    def script(head: str, send: Send) -> None:
+        server.closing.wait(0.2)
+        redirect("/again")(head, send)
+
+    server = serve(script)
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceededError):
+        fetch(server, deadline_s=0.5, max_redirects=10)
+    assert time.monotonic() - started < 2
+
+
+def test_the_deadline_of_the_request_counts_before_the_fetchers_own(serve: Serve):
+    server = serve(lambda *_: server.closing.wait(5))
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceededError):
+        fetcher("127.0.0.1", deadline_s=5).fetch(server.url(), deadline=Deadline.after(0.3))
+    assert time.monotonic() - started < 2
+
+
+def test_a_connection_that_opens_too_late_for_the_cut_is_not_read_from():
+    """The cut at the deadline finds no connection while its TLS is being set up."""
+    trip = _Trip(AddressGuard(), Deadline.after(0))
+    with socket.socket() as late, pytest.raises(DeadlineExceededError):
+        trip.opened(late)
+
+
+@pytest.fixture
+def unanswering() -> int:
+    """Give a port on 127.0.0.1 that takes no more connections: its queue is full."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting = []
+        for _ in range(4):
+            client = socket.socket()
+            client.settimeout(0)
+            client.connect_ex(listener.getsockname())
+            waiting.append(client)
+        yield listener.getsockname()[1]
+        for client in waiting:
+            client.close()
+
+
+def test_a_host_that_does_not_take_the_connection_is_given_up(unanswering: int):
+    with pytest.raises(DeadlineExceededError):
+        fetcher("127.0.0.1", deadline_s=0.3).fetch(f"http://127.0.0.1:{unanswering}/", deadline=Deadline.after(5))
+
+
+def test_the_next_address_is_tried_while_there_is_time(serve: Serve, unanswering: int, monkeypatch: pytest.MonkeyPatch):
+    server = serve(answer(PICTURE))
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in (unanswering, server.port)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    assert fetcher("two.test", deadline_s=1).fetch("http://two.test/", deadline=Deadline.after(5)) == PICTURE
+
+
+def test_a_name_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch):
+    ended = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: ended.wait(10))
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceededError, match=r"slow\.test was not resolved in time"):
+        fetcher(deadline_s=0.3).fetch("http://slow.test/", deadline=Deadline.after(5))
+    assert time.monotonic() - started < 2
+    ended.set()
+
+
+# Redirects
+
+
+def test_redirects_are_followed_up_to_their_number(serve: Serve):
+    steps = {str(left): redirect(f"/{left - 1}") for left in range(1, 5)}
+    server = serve(by_path(**steps, **{"0": answer(PICTURE)}))
+    assert fetch(server, "/3") == PICTURE
+    with pytest.raises(FetchError, match="redirects more than 3 times"):
+        fetch(server, "/4")
+
+
+def test_a_redirect_loop_ends(serve: Serve):
+    server = serve(redirect("/picture"))
+    with pytest.raises(FetchError, match="redirects more than 3 times"):
+        fetch(server)
+    assert len(server.requests) == 4
+
+
+def test_no_redirects_can_be_asked_for(serve: Serve):
+    server = serve(redirect("/picture"))
+    with pytest.raises(FetchError, match="redirects more than 0 times"):
+        fetch(server, max_redirects=0)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", ["301 A", "302 B", "303 C", "307 D", "308 E"])
+def test_every_kind_of_redirect_is_followed(serve: Serve, status: str):
+    moved = answer(status=status, headers=["Location: found?x=1"])
+    server = serve(by_path(**{"folder/picture": moved, "folder/found": answer(PICTURE)}))
+    assert fetch(server, "/folder/picture") == PICTURE
+
+
+def test_a_redirect_to_a_path_in_utf8_is_followed(serve: Serve):
+    server = serve(by_path(picture=redirect("/grün"), **{"gr%C3%BCn": answer(PICTURE)}))
+    assert fetch(server) == PICTURE
+
+
+def test_a_redirect_without_target_is_no_picture(serve: Serve):
+    with pytest.raises(FetchError, match="status 302, expected 200"):
+        fetch(serve(answer(status="302 Found")))
+
+
+@pytest.mark.parametrize("location", ["http://[", "http://host:port/", "http://a\xff/"])
+def test_a_redirect_to_no_valid_url_is_an_error(serve: Serve, location: str):
+    def script(_: str, send: Send) -> None:
+        send(b"HTTP/1.1 302 Found\r\nLocation: %b\r\n\r\n" % location.encode("latin-1"))
+
+    with pytest.raises(FetchError, match="valid"):
+        fetch(serve(script))
+
+
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://127.0.0.1/", "data:,x"])
+def test_a_redirect_to_another_scheme_is_refused(serve: Serve, location: str):
+    with pytest.raises(FetchRefusedError, match="http:// or https://"):
+        fetch(serve(redirect(location)))
+
+
+def test_a_redirect_to_a_private_host_is_refused(serve: Serve):
+    private = serve(answer(PICTURE))
+    server = serve(redirect(private.url()))
+    with pytest.raises(FetchRefusedError, match="no public address"):
+        fetch(server)
+    assert private.requests == []
+
+
+def test_a_redirect_with_credentials_is_refused(serve: Serve):
+    server = serve(redirect("http://user:password@127.0.0.1/"))
+    with pytest.raises(FetchRefusedError, match="user name or password"):
+        fetch(server)
+
+
+def test_the_body_of_a_redirect_is_not_read(serve: Serve):
+    def moved(_: str, send: Send) -> None:
+        send(b"HTTP/1.1 302 Found\r\nLocation: /found\r\nContent-Encoding: gzip\r\n\r\n")
+        endless(send)
+
+    server = serve(by_path(picture=moved, found=answer(PICTURE)))
+    assert fetch(server) == PICTURE
+    assert server.sent_bytes < 20_000_000
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127.1",
+        "127.0.1",
+        "0x7f.1",
+        "0x7f000001",
+        "2130706433",
+        "0177.0.0.1",
+        "017700000001",
+        "0",
+        "0.0.0.0",  # noqa: S104  # a URL's host here
+        "127.255.255.254",
+        "localhost",
+        "LOCALHOST",
+        "localhost.",
+        "127.0.0.1.",
+        "[::1]",
+        "[::]",
+        "[0:0:0:0:0:0:0:1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[::127.0.0.1]",
+        "[64:ff9b::127.0.0.1]",
+        "①②⑦.⓪.⓪.①",  # digits that IDNA maps to ASCII
+        "127。0。0。1",
+        "%31%32%37.0.0.1",
+    ],
+)
+def test_the_loopback_is_refused_however_it_is_spelt(serve: Serve, host: str):
+    server = serve(answer(PICTURE))
+    with pytest.raises(FetchRefusedError):
+        fetcher().fetch(f"http://{host}:{server.port}/", deadline=Deadline.after(5))
+    assert server.requests == []
+
+
+def test_an_allowed_host_is_fetched_from_on_any_port_or_on_one(serve: Serve):
+    server, other = serve(answer(PICTURE)), serve(answer(PICTURE))
+    both = fetcher("localhost")
+    only_one = fetcher(f"LOCALHOST:{server.port}")
+    for allowed, port in ((both, server.port), (both, other.port), (only_one, server.port)):
+        assert allowed.fetch(f"http://LocalHost:{port}/", deadline=Deadline.after(5)) == PICTURE
+    with pytest.raises(FetchRefusedError):
+        only_one.fetch(f"http://localhost:{other.port}/", deadline=Deadline.after(5))
+    with pytest.raises(FetchRefusedError):  # allowed is the name, not what it stands for
+        both.fetch(server.url(), deadline=Deadline.after(5))
+
+
+def test_an_ipv6_host_is_allowed_as_urls_write_it(serve: Serve):
+    try:
+        server = serve(answer(PICTURE), host="::1")
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    url = f"http://[::1]:{server.port}/"
+    for name in ("[::1]", f"[::1]:{server.port}"):
+        assert fetcher(name).fetch(url, deadline=Deadline.after(5)) == PICTURE
+    with pytest.raises(FetchRefusedError):
+        fetcher("[::1]:1").fetch(url, deadline=Deadline.after(5))
+
+
+def test_the_connection_goes_to_the_address_that_was_checked(serve: Serve, monkeypatch: pytest.MonkeyPatch):
+    """DNS rebinding: the name has a public address when it is checked, and a private one ever after."""
+    public = serve(answer(PICTURE))
+    private = serve(answer(b"secret"))
+    answers = iter([public.port])
+    lookups = []
+
+    def rebinding(host: str, *_: object, **__: object) -> list[object]:
+        lookups.append(host)
+        port = next(answers, private.port)
+        address = "127.0.0.1" if port == public.port else "127.0.0.9"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    monkeypatch.setattr(addresses, "is_public", lambda address: address == "127.0.0.1")
+    assert fetcher().fetch("http://rebind.test/", deadline=Deadline.after(5)) == PICTURE
+    assert lookups == ["rebind.test"]
+    with pytest.raises(FetchRefusedError):  # the next fetch checks anew
+        fetcher().fetch("http://rebind.test/", deadline=Deadline.after(5))
+    assert private.requests == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "picture.png",
+        "//127.0.0.1/x",
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/x",
+        "gopher://127.0.0.1/x",
+        "data:image/png;base64,AAAA",
+        "javascript:alert(1)",
+        "http:///x",
+        "http://:80/x",
+        "http://[::1/x",
+        "http://host:99999/x",
+        "http://host:-1/x",
+        "http://host:abc/x",
+        "http://user@host.example/x",
+        "http://user:password@host.example/x",
+        "http://@127.0.0.1/x",
+        "http://example.com\\@127.0.0.1/x",
+        "http://.host.example/x",
+        "http://*.example/x",
+        "http://\x00/x",
+        "http://a b/x",
+        "http://host.example/" + "x" * 2048,
+    ],
+)
+def test_what_is_no_plain_http_url_is_refused_without_a_lookup(url: str, monkeypatch: pytest.MonkeyPatch):
+    lookups = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *found, **_: lookups.append(found))
+    with pytest.raises(FetchRefusedError):
+        fetcher().fetch(url, deadline=Deadline.after(5))
+    assert lookups == []
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example"])
+def test_a_name_that_no_name_server_could_know_is_told(host: str):
+    with pytest.raises(FetchError, match=rf"The host {host} is not known"):
+        fetcher().fetch(f"http://{host}/x", deadline=Deadline.after(5))
+
+
+def test_an_unknown_host_is_told(monkeypatch: pytest.MonkeyPatch):
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(FetchError, match=r"The host nowhere\.test is not known"):
+        fetcher().fetch("http://nowhere.test/x", deadline=Deadline.after(5))
+
+
+# The environment
+
+
+def test_proxies_and_netrc_of_the_environment_are_not_used(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    server, proxy = serve(answer(PICTURE)), serve(answer(b"from the proxy"))
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.port}")
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password something\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert fetch(server) == PICTURE
+    assert proxy.requests == []
+    assert "Authorization" not in server.requests[0]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted through /proc")
+def test_no_connection_stays_open(serve: Serve):
+    scripts = by_path(
+        good=answer(PICTURE), moved=redirect("/good"), missing=answer(status="404 No"), long=answer(b"x" * (LIMIT + 1))
+    )
+    server = serve(scripts)
+    one = fetcher(f"127.0.0.1:{server.port}")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for path in ["good", "moved", "missing", "long"] * 5:
+        try:
+            one.fetch(server.url(f"/{path}"), deadline=Deadline.after(5))
+        except (FetchError, BodyTooLargeError):
+            assert path in {"missing", "long"}
+    server.close()
+    gc.collect()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before

@@ -1,0 +1,119 @@
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests.adapters
+
+from gateway.addresses import AddressGuard
+from gateway.deadline import Deadline
+from gateway.errors import DeadlineExceededError, FetchError, FetchRefusedError
+from gateway.fetch import UrlFetcher
+from tests.support.raw_server import RawServer, Script, Send, answer
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
+
+PICTURE = b"a picture"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a self-signed certificate for localhost, its key in the same file."""
+    file = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    subprocess.run(
+        [*command.split(), "-addext", "subjectAltName=DNS:localhost", "-keyout", file, "-out", f"{file}.cert"],
+        check=True,
+        capture_output=True,
+    )
+    file.write_text(file.read_text() + Path(f"{file}.cert").read_text())
+    return file
+
+
+@pytest.fixture
+def serve_tls(certificate: Path, serve: Callable[..., RawServer]) -> Callable[[Script], RawServer]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return lambda script: serve(script, tls=context)
+
+
+@pytest.fixture
+def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let requests trust that certificate in place of the public authorities."""
+    monkeypatch.setattr(requests.adapters, "DEFAULT_CA_BUNDLE_PATH", str(certificate))
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """Give a socket that takes connections and says nothing by itself."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        yield sock
+
+
+def fetch(url: str, *allowed: str, deadline_s: float = 5) -> bytes:
+    fetcher = UrlFetcher(AddressGuard(allowed), deadline_s=deadline_s, max_bytes=1000, max_redirects=1)
+    return fetcher.fetch(url, deadline=Deadline.after(10))
+
+
+def test_a_self_signed_certificate_is_refused(serve_tls: Callable[[Script], RawServer]):
+    server = serve_tls(answer(PICTURE))
+    with pytest.raises(FetchError, match="localhost has no certificate that can be trusted"):
+        fetch(f"https://localhost:{server.port}/", "localhost")
+    assert server.requests == []
+
+
+@pytest.mark.usefixtures("trusted")
+def test_a_trusted_certificate_is_held_against_the_name_in_the_url(serve_tls: Callable[[Script], RawServer]):
+    server = serve_tls(answer(PICTURE))
+    assert fetch(f"https://localhost:{server.port}/", "localhost") == PICTURE
+    with pytest.raises(FetchError, match="certificate"):
+        fetch(server.url(), "127.0.0.1")
+    assert len(server.requests) == 1
+
+
+def test_a_private_address_is_refused_over_tls_too(serve_tls: Callable[[Script], RawServer]):
+    server = serve_tls(answer(PICTURE))
+    with pytest.raises(FetchRefusedError, match="no public address"):
+        fetch(f"https://localhost:{server.port}/")
+    assert server.requests == []
+
+
+def test_a_server_without_tls_is_told(listener: socket.socket):
+    def speak_plainly() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    speaker = threading.Thread(target=speak_plainly)
+    speaker.start()
+    with pytest.raises(FetchError, match="or no TLS"):
+        fetch(f"https://127.0.0.1:{listener.getsockname()[1]}/", "127.0.0.1")
+    speaker.join()
+
+
+@pytest.mark.usefixtures("trusted")
+def test_a_body_that_trickles_in_is_cut_at_the_deadline(serve_tls: Callable[[Script], RawServer]):
+    def script(_: str, send: Send) -> None:
+        send(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n")
+        server.trickle(send, (b"x" for _ in range(900)))
+
+    server = serve_tls(script)
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceededError):
+        fetch(f"https://localhost:{server.port}/", "localhost", deadline_s=0.5)
+    assert time.monotonic() - started < 2
+
+
+def test_a_tls_handshake_without_answer_is_given_up(listener: socket.socket):
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceededError):
+        fetch(f"https://127.0.0.1:{listener.getsockname()[1]}/", "127.0.0.1", deadline_s=0.4)
+    assert time.monotonic() - started < 2

@@ -1,0 +1,214 @@
+import socket
+import threading
+
+import pytest
+
+from gateway.addresses import AddressGuard, is_public
+from gateway.deadline import Deadline
+from gateway.errors import DeadlineExceededError, FetchError, FetchRefusedError
+
+PUBLIC = [
+    "1.1.1.1",
+    "8.8.8.8",
+    "9.255.255.255",
+    "11.0.0.0",
+    "93.184.216.34",
+    "100.63.255.255",
+    "100.128.0.0",
+    "126.255.255.255",
+    "128.0.0.1",
+    "169.253.255.255",
+    "172.15.255.255",
+    "172.32.0.0",
+    "192.0.1.0",
+    "192.167.255.255",
+    "192.169.0.0",
+    "198.17.255.255",
+    "198.20.0.0",
+    "223.255.255.255",
+    "2001:4860:4860::8888",
+    "2606:4700:4700::1111",
+    "2a00:1450:4001:80b::200e",
+    "2003::1",
+    "::ffff:8.8.8.8",
+    "64:ff9b::8.8.8.8",
+]
+
+NOT_PUBLIC = [
+    # IPv4: this host, private, shared (CGNAT), loopback, link-local, protocols, documentation, benchmarks
+    "0.0.0.0",  # noqa: S104  # nothing binds to it here
+    "0.1.2.3",
+    "10.0.0.1",
+    "10.255.255.255",
+    "100.64.0.1",
+    "100.127.255.255",
+    "127.0.0.1",
+    "127.255.255.254",
+    "169.254.0.1",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.0.0.1",
+    "192.0.0.171",
+    "192.0.2.1",
+    "192.88.99.1",
+    "192.168.0.1",
+    "192.168.255.255",
+    "198.18.0.1",
+    "198.19.255.255",
+    "198.51.100.1",
+    "203.0.113.1",
+    # multicast, reserved, broadcast
+    "224.0.0.1",
+    "239.255.255.250",
+    "240.0.0.1",
+    "255.255.255.255",
+    # clouds' metadata
+    "169.254.169.254",
+    "169.254.170.2",
+    "100.100.100.200",
+    "192.0.0.192",
+    "fd00:ec2::254",
+    "fe80::a9fe:a9fe",
+    # IPv6: unspecified, loopback, unique-local, link-local with and without its interface, site-local
+    "::",
+    "::1",
+    "fc00::1",
+    "fd12:3456::1",
+    "fe80::1",
+    "fe80::1%eth0",
+    "febf::1",
+    "fec0::1",
+    # multicast, discard, documentation, benchmarks, identifiers, segment routing, unassigned
+    "ff02::1",
+    "ff0e::1",
+    "100::1",
+    "2001:db8::1",
+    "3fff::1",
+    "2001:2::1",
+    "2001:10::1",
+    "2001:20::1",
+    "5f00::1",
+    "4000::1",
+    "e000::1",
+    # IPv4 inside: compatible, mapped, translated, NAT64 of both kinds
+    "::127.0.0.1",
+    "::8.8.8.8",
+    "::ffff:127.0.0.1",
+    "::ffff:10.0.0.1",
+    "::ffff:169.254.169.254",
+    "::ffff:192.0.0.192",
+    "::ffff:0:127.0.0.1",
+    "64:ff9b::127.0.0.1",
+    "64:ff9b::a9fe:a9fe",
+    "64:ff9b::10.1.2.3",
+    "64:ff9b:1::10.1.2.3",
+    "64:ff9b:1::8.8.8.8",
+    # tunnels: 6to4 and Teredo, whatever is at their end
+    "2002:7f00:1::",
+    "2002:a00:1::1",
+    "2002:808:808::1",
+    "2001::1",
+    "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+]
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_public(address: str):
+    assert is_public(address)
+
+
+@pytest.mark.parametrize("address", NOT_PUBLIC)
+def test_not_public(address: str):
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("text", ["", "localhost", "127.1", "0x7f.0.0.1", "0177.0.0.1", "1.2.3.4:80", "[::1]"])
+def test_what_is_no_address_is_an_error(text: str):
+    with pytest.raises(ValueError, match="does not appear to be"):
+        is_public(text)
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """Put a name server in the place of the machine's own; the dictionary is what it knows."""
+    known: dict[str, list[str]] = {}
+
+    def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
+        if host not in known:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        families = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in known[host]]
+        return [
+            (family, socket.SOCK_STREAM, 6, "", (address, port))
+            for family, address in zip(families, known[host], strict=True)
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return known
+
+
+def resolve(guard: AddressGuard, host: str, port: int = 80, *, within_s: float = 5) -> list[tuple[str, int]]:
+    return [address.sockaddr for address in guard.resolve(host, port, deadline=Deadline.after(within_s))]
+
+
+def test_public_addresses_are_given_in_the_resolvers_order(names: dict[str, list[str]]):
+    names["photos.test"] = ["2606:4700:4700::1111", "1.1.1.1"]
+    guard = AddressGuard()
+    assert resolve(guard, "photos.test", 443) == [("2606:4700:4700::1111", 443), ("1.1.1.1", 443)]
+    families = [address.family for address in guard.resolve("photos.test", 443, deadline=Deadline.after(5))]
+    assert families == [socket.AF_INET6, socket.AF_INET]
+
+
+@pytest.mark.parametrize("addresses", [["10.0.0.1"], ["1.1.1.1", "10.0.0.1"], ["::1", "1.1.1.1"]])
+def test_one_private_address_is_enough_to_refuse(names: dict[str, list[str]], addresses: list[str]):
+    names["mixed.test"] = addresses
+    with pytest.raises(FetchRefusedError, match=r"mixed\.test has no public address") as caught:
+        resolve(AddressGuard(), "mixed.test")
+    assert not any(address in caught.value.detail for address in addresses)
+
+
+def test_allowed_is_a_host_on_every_port_or_on_one(names: dict[str, list[str]]):
+    names.update({"Camera.Test": ["10.0.0.1"], "store.test": ["10.0.0.2"], "camera.test.evil.test": ["10.0.0.3"]})
+    guard = AddressGuard(("camera.test", "Store.Test:9000"))
+    assert resolve(guard, "Camera.Test", 80) == [("10.0.0.1", 80)]
+    assert resolve(guard, "Camera.Test", 81) == [("10.0.0.1", 81)]
+    assert resolve(guard, "store.test", 9000) == [("10.0.0.2", 9000)]
+    for host, port in (("store.test", 80), ("store.test", 90001), ("camera.test.evil.test", 80)):
+        with pytest.raises(FetchRefusedError):
+            resolve(guard, host, port)
+
+
+def test_an_unknown_host_is_told_allowed_or_not(names: dict[str, list[str]]):
+    assert "nowhere.test" not in names
+    for guard in (AddressGuard(), AddressGuard(("nowhere.test",))):
+        with pytest.raises(FetchError, match=r"nowhere\.test is not known") as caught:
+            resolve(guard, "nowhere.test")
+        assert not isinstance(caught.value, FetchRefusedError)
+
+
+def test_a_slow_name_server_is_not_waited_for_and_holds_nobody_else_up(monkeypatch: pytest.MonkeyPatch):
+    answered = threading.Event()
+
+    def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
+        if host == "slow.test":
+            answered.wait(10)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("1.1.1.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    guard = AddressGuard()
+    for _ in range(5):
+        with pytest.raises(DeadlineExceededError, match=r"slow\.test was not resolved in time"):
+            resolve(guard, "slow.test", within_s=0.02)
+    assert resolve(guard, "fast.test") == [("1.1.1.1", 80)]
+    answered.set()
+    guard.close()
+
+
+def test_the_resolvers_threads_end_when_it_is_closed(names: dict[str, list[str]]):
+    names["photos.test"] = ["1.1.1.1"]
+    before = set(threading.enumerate())
+    guard = AddressGuard()
+    resolve(guard, "photos.test")
+    (resolver,) = set(threading.enumerate()) - before
+    guard.close()
+    resolver.join(5)
+    assert not resolver.is_alive()

@@ -1,0 +1,216 @@
+import base64
+import dataclasses
+import io
+import json
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant
+from vision.card import Card
+
+PREDICT = "/api/v1/predict"
+URL = "https://photos.example/a.png"
+
+
+# Predictions
+
+
+def test_an_answer(client: FlaskClient, png: bytes):
+    response = client.post(PREDICT, data=png, content_type="image/png", headers={"X-Request-ID": "id-1"})
+    assert response.status_code == 200
+    assert response.content_type == "application/json"
+    document = response.get_json()
+    assert list(document) == ["class", "class_id", "score", "predictions", "model", "request_id"]
+    scores = [item.pop("score") for item in document["predictions"]]
+    assert scores == pytest.approx([0.7, 0.2, 0.1])
+    assert document.pop("score") == scores[0]
+    assert document == {
+        "class": "dog",
+        "class_id": 1,
+        "predictions": [
+            {"class": "dog", "class_id": 1},
+            {"class": "cat", "class_id": 0},
+            {"class": "fish", "class_id": 2},
+        ],
+        "model": {"name": "pets", "version": 1},
+        "request_id": "id-1",
+    }
+
+
+@pytest.mark.parametrize("form", ["multipart", "file", "raw", "octets", "base64", "data URI", "url", "form url", "old"])
+def test_every_form_gives_the_same_answer(client: FlaskClient, pictures: dict[str, bytes], png: bytes, form: str):
+    pictures[URL] = png
+    text = base64.b64encode(png).decode()
+    told = {
+        "multipart": {"data": {"image": (io.BytesIO(png), "a.png")}},
+        "file": {"data": {"file": (io.BytesIO(png), "a.png")}},
+        "raw": {"data": png, "content_type": "image/png"},
+        "octets": {"data": png, "content_type": "application/octet-stream"},
+        "base64": {"json": {"image": text}},
+        "data URI": {"json": {"image": f"data:image/png;base64,{text}"}},
+        "url": {"json": {"url": URL}},
+        "form url": {"data": {"url": URL}},
+        "old": {"json": {"image_base64": "", "image_url": URL}},
+    }[form]
+    document = client.post(PREDICT, **told).get_json()
+    assert (document["class"], document["class_id"]) == ("dog", 1)
+
+
+def test_top_k_limits_the_predictions(client: FlaskClient, png: bytes):
+    def count(query: str) -> int:
+        response = client.post(f"{PREDICT}{query}", data=png, content_type="image/png")
+        return len(response.get_json()["predictions"])
+
+    assert [count("?top_k=1"), count("?top_k=2"), count("?top_k=99"), count("")] == [1, 2, 3, 3]
+
+
+def test_the_default_top_k_is_a_setting(make_app: Callable[..., Flask], png: bytes):
+    client = make_app(default_top_k=2).test_client()
+    assert len(client.post(PREDICT, data=png, content_type="image/png").get_json()["predictions"]) == 2
+
+
+def test_a_model_is_named_in_the_path(make_app: Callable[..., Flask], server: FakeModelServer, card: Card, png: bytes):
+    server.swap("weather", 4, classifier(dataclasses.replace(card, labels=("sun", "rain", "snow")), constant(1, 0, 0)))
+    client = make_app(models=("pets", "weather")).test_client()
+    named = client.post("/api/v1/models/weather/predict", data=png, content_type="image/png").get_json()
+    assert (named["class"], named["model"]) == ("sun", {"name": "weather", "version": 4})
+    assert client.post(PREDICT, data=png, content_type="image/png").get_json()["model"]["name"] == "pets"
+    chosen = make_app(models=("pets", "weather"), default_model="weather").test_client()
+    assert chosen.post(PREDICT, data=png, content_type="image/png").get_json()["model"]["name"] == "weather"
+
+
+def test_an_unknown_model(client: FlaskClient, png: bytes):
+    response = client.post("/api/v1/models/birds/predict", data=png, content_type="image/png")
+    document = response.get_json(force=True)
+    assert (response.status_code, document["type"]) == (404, "/problems/model-not-found")
+    assert "pets" in document["detail"]
+
+
+def test_a_multilabel_answer_lists_the_classes_that_are_present(
+    client: FlaskClient, server: FakeModelServer, card: Card, png: bytes
+):
+    several = dataclasses.replace(card, task="multilabel", threshold=0.5)
+    server.swap("pets", 2, classifier(several, constant(0.5, 0.1, 0.75)))
+    document = client.post(f"{PREDICT}?top_k=1", data=png, content_type="image/png").get_json()
+    assert document["classes"] == [
+        {"class": "fish", "class_id": 2, "score": 0.75},
+        {"class": "cat", "class_id": 0, "score": 0.5},
+    ]
+    server.swap("pets", 3, classifier(several, constant(0.1, 0.2, 0.3)))
+    assert client.post(PREDICT, data=png, content_type="image/png").get_json()["classes"] == []
+
+
+def test_labels_in_every_script_come_through(client: FlaskClient, server: FakeModelServer, card: Card, png: bytes):
+    server.swap("pets", 2, classifier(dataclasses.replace(card, labels=("猫", "Käfer", 'a"b')), constant(1, 0.5, 0)))
+    document = client.post(PREDICT, data=png, content_type="image/png").get_json()
+    assert [item["class"] for item in document["predictions"]] == ["猫", "Käfer", 'a"b']
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "slug"),
+    [
+        (b"hello", 415, "unsupported-image-format"),
+        (cv2.imencode(".png", np.zeros((1001, 1000), np.uint8))[1].tobytes(), 413, "image-too-large"),
+        (cv2.imencode(".jpg", np.zeros((50, 50), np.uint8))[1].tobytes()[:300], 422, "unreadable-image"),
+    ],
+    ids=["text", "large", "cut off"],
+)
+def test_bytes_that_are_no_usable_image(client: FlaskClient, data: bytes, status: int, slug: str):
+    response = client.post(PREDICT, data=data, content_type="application/octet-stream")
+    assert (response.status_code, response.get_json(force=True)["type"]) == (status, f"/problems/{slug}")
+
+
+def test_a_url_that_gives_nothing(client: FlaskClient):
+    response = client.post(PREDICT, json={"url": URL})
+    assert (response.status_code, response.get_json(force=True)["type"]) == (422, "/problems/fetch-failed")
+
+
+def test_a_server_that_is_away(client: FlaskClient, server: FakeModelServer, png: bytes):
+    server.away = True
+    response = client.post(PREDICT, data=png, content_type="image/png")
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "1"
+    server.away = False
+    assert client.post(PREDICT, data=png, content_type="image/png").status_code == 200
+
+
+def test_the_time_for_one_request_is_a_setting(make_app: Callable[..., Flask], png: bytes):
+    client = make_app(request_deadline_s=1e-9).test_client()
+    response = client.post(PREDICT, data=png, content_type="image/png")
+    assert (response.status_code, response.get_json(force=True)["type"]) == (504, "/problems/deadline-exceeded")
+
+
+# The list of models
+
+
+def test_models_are_listed_with_what_their_cards_say(
+    make_app: Callable[..., Flask], server: FakeModelServer, card: Card
+):
+    several = dataclasses.replace(card, title="Weather", description="What it is like.", task="multilabel")
+    server.swap("weather", 4, classifier(several, constant(1, 0, 0)))
+    server.swap("broken", 1, FakeVersion({}, {}))
+    app = make_app(models=("pets", "weather", "broken", "absent"), default_model="weather")
+    response = app.test_client().get("/api/v1/models")
+    assert response.status_code == 200
+    pets, weather, broken, absent = response.get_json()["models"]
+    assert pets == {
+        "name": "pets",
+        "default": False,
+        "available": True,
+        "version": 1,
+        "title": "",
+        "description": "",
+        "task": "multiclass",
+        "labels": ["cat", "dog", "fish"],
+    }
+    assert (weather["default"], weather["task"], weather["title"]) == (True, "multilabel", "Weather")
+    assert broken == {
+        "name": "broken",
+        "default": False,
+        "available": False,
+        "reason": "broken version 1 has no signature serving_default.",
+    }
+    assert absent["available"] is False
+
+
+def test_the_list_is_there_while_the_server_is_away(client: FlaskClient, server: FakeModelServer):
+    server.away = True
+    response = client.get("/api/v1/models")
+    assert response.status_code == 200
+    assert [model["available"] for model in response.get_json()["models"]] == [False]
+
+
+# One model
+
+
+def test_a_model_is_told_whole(client: FlaskClient, server: FakeModelServer, card: Card):
+    server.swap("pets", 2, classifier(card, constant(1, 0, 0)))
+    document = client.get("/api/v1/models/pets").get_json()
+    assert (document["version"], document["versions"]) == (2, [{"version": 2, "state": "AVAILABLE"}])
+    assert document["default"]
+    assert document["card"] == json.loads(card.to_json())
+
+
+def test_an_unknown_model_is_not_told(client: FlaskClient):
+    response = client.get("/api/v1/models/cats")
+    assert (response.status_code, response.get_json()["type"]) == (404, "/problems/model-not-found")
+
+
+def test_a_model_without_a_usable_version_tells_why(make_app: Callable[..., Flask], server: FakeModelServer):
+    server.swap("broken", 1, FakeVersion({}, {}))
+    document = make_app(models=("broken",)).test_client().get("/api/v1/models/broken").get_json()
+    assert document["available"] is False
+    assert "serving_default" in document["reason"]
+    assert document["versions"] == [{"version": 1, "state": "AVAILABLE"}]
+    assert "card" not in document
+
+
+def test_a_model_is_unavailable_while_the_server_is_away(client: FlaskClient, server: FakeModelServer):
+    server.away = True
+    response = client.get("/api/v1/models/pets")
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")

@@ -1,0 +1,96 @@
+import gc
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import pytest
+from flask import Flask
+
+from gateway.app import NoFetcher, connect, create_app, make_fetcher, make_offers
+from gateway.deadline import Deadline
+from gateway.errors import FetchRefusedError
+from gateway.fetch import UrlFetcher
+from gateway.settings import Settings, SettingsError
+from tests.support.fake_model_server import FakeModelServer
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_making_an_app_starts_nothing_and_asks_nobody(make_app: Callable[..., Flask], server: FakeModelServer):
+    before = threading.enumerate()
+    make_app()
+    assert threading.enumerate() == before
+    assert not server.asked
+
+
+def test_an_app_that_was_used_leaves_nothing(make_app: Callable[..., Flask], png: bytes):
+    app = make_app()
+    client = app.test_client()
+    assert client.post("/api/v1/predict", data=png, content_type="image/png").status_code == 200
+    app.extensions["catalog"].watch(0.01, deadline_s=5)
+    app.extensions["catalog"].close()
+    gone = weakref.ref(app)
+    del app, client
+    gc.collect()
+    assert gone() is None
+
+
+def test_apps_do_not_share_what_they_know(make_app: Callable[..., Flask], server: FakeModelServer, png: bytes):
+    first, second = make_app().test_client(), make_app().test_client()
+    first.post("/api/v1/predict", data=png, content_type="image/png")
+    asked = server.asked["versions"]
+    second.post("/api/v1/predict", data=png, content_type="image/png")
+    assert server.asked["versions"] == asked + 1
+
+
+def test_opencv_leaves_the_processors_to_the_requests(app: Flask):
+    assert app
+    assert cv2.getNumThreads() == 1
+
+
+def test_limits_are_the_settings(make_app: Callable[..., Flask]):
+    config = make_app(max_body_bytes=4096).config
+    assert config["MAX_CONTENT_LENGTH"] == config["MAX_FORM_MEMORY_SIZE"] == 4096
+
+
+def test_a_default_model_that_is_not_offered_is_refused(make_app: Callable[..., Flask]):
+    with pytest.raises(SettingsError, match="GATEWAY_DEFAULT_MODEL='birds' is not among pets"):
+        make_app(default_model="birds")
+
+
+def test_fetching_can_be_switched_off():
+    fetcher = make_fetcher(Settings(fetch_enabled=False))
+    assert isinstance(fetcher, NoFetcher)
+    with pytest.raises(FetchRefusedError, match="switched off here"):
+        fetcher.fetch("https://x/", deadline=Deadline.after(1))
+    assert isinstance(make_fetcher(Settings()), UrlFetcher)
+
+
+def test_offers_are_the_names_given_or_those_of_the_file(tmp_path: Path):
+    file = tmp_path / "models.config"
+    file.write_text('model_config_list { config { name: "digits" base_path: "/m" } }')
+    assert make_offers(Settings(models_config=file))() == ("digits",)
+    assert make_offers(Settings(models_config=file, models=("pets", "birds")))() == ("pets", "birds")
+
+
+def test_offers_that_cannot_be_had_name_the_settings_for_them(tmp_path: Path):
+    with pytest.raises(SettingsError, match=r"none\.config cannot be read.*GATEWAY_MODELS_CONFIG.*GATEWAY_MODELS"):
+        make_offers(Settings(models_config=tmp_path / "none.config"))
+
+
+def test_connecting_waits_for_nobody(settings: Settings):
+    server = connect(settings.model_copy(update={"tfs_target": "127.0.0.1:1"}))
+    app = create_app(settings, server=server, fetcher=NoFetcher(), offered=lambda: ("pets",))
+    assert app.test_client().get("/livez").status_code == 200
+    server.close()  # type: ignore[attr-defined]  # the real one has it
+
+
+def test_the_gateway_imports_no_tensorflow():
+    """It would cost every worker seconds and hundreds of megabytes."""
+    program = "import sys, gateway.app; print(*sorted({'tensorflow', 'keras', 'jax', 'torch'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == ""

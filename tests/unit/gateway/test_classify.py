@@ -1,0 +1,325 @@
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gateway.catalog import Catalog
+from gateway.classify import SWAPS_FOLLOWED, Answer, Classifier, Link, Upload, translated_image_errors
+from gateway.deadline import Deadline
+from gateway.errors import (
+    BodyTooLargeError,
+    DeadlineExceededError,
+    FetchRefusedError,
+    ImageFormatError,
+    ImageTooLargeError,
+    ImageUnreadableError,
+    ModelFailedError,
+    ModelNotFoundError,
+    ModelUnavailableError,
+    VersionGoneError,
+)
+from gateway.serving import Array
+from tests.support.fake_model_server import FakeModelServer, classifier, constant
+from vision.card import Card, InputSpec, OutputSpec
+from vision.errors import TooManyPixelsError, UnreadableImageError, UnsupportedFormatError
+
+Ask = Callable[..., Answer]
+MAX_PIXELS = 10_000
+
+
+class Library:
+    """Gives pictures by URL, or the error that a test puts there."""
+
+    def __init__(self) -> None:
+        self.shelves: dict[str, bytes | Exception] = {}
+
+    def fetch(self, url: str, *, deadline: Deadline) -> bytes:
+        deadline.remaining_s()
+        found = self.shelves[url]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+@pytest.fixture
+def library() -> Library:
+    return Library()
+
+
+@pytest.fixture
+def ask(server: FakeModelServer, library: Library, tmp_path: object) -> Iterator[Ask]:
+    """Classify one picture, its bytes or its URL, with the fake server's models."""
+    catalog = Catalog(server, lambda: tuple(server.models), cards_dir=tmp_path, look_deadline_s=1)
+    one = Classifier(catalog, server, library, max_pixels=MAX_PIXELS)
+
+    def ask(
+        source: bytes | str, *, model: str | None = None, top: int = 5, deadline_s: float = 10, request_id: str = ""
+    ) -> Answer:
+        image = Link(source) if isinstance(source, str) else Upload(source)
+        return one.classify(image, model=model, top=top, deadline=Deadline.after(deadline_s), request_id=request_id)
+
+    yield ask
+    catalog.close()
+
+
+def encode(pixels: NDArray[np.uint8], suffix: str = ".png") -> bytes:
+    return cv2.imencode(suffix, pixels)[1].tobytes()
+
+
+def ranked(answer: Answer) -> list[tuple[str, int, float]]:
+    return [(item.label, item.class_id, round(item.score, 6)) for item in answer.predictions]
+
+
+# Answers
+
+
+def test_the_best_classes_come_first(ask: Ask, png: bytes):
+    answer = ask(png)
+    assert ranked(answer) == [("dog", 1, 0.7), ("cat", 0, 0.2), ("fish", 2, 0.1)]
+    assert (answer.model.name, answer.model.version) == ("pets", 1)
+    assert answer.present is None
+
+
+@pytest.mark.parametrize(("top", "count"), [(1, 1), (2, 2), (3, 3), (4, 3), (10**9, 3)])
+def test_as_many_classes_as_asked_for_or_as_there_are(ask: Ask, png: bytes, top: int, count: int):
+    assert len(ask(png, top=top).predictions) == count
+
+
+def test_a_picture_by_url(ask: Ask, png: bytes, library: Library):
+    library.shelves["https://x/"] = png
+    assert ranked(ask("https://x/"))[0] == ("dog", 1, 0.7)
+
+
+def test_the_model_sees_the_pixels_that_the_card_asks_for(ask: Ask, server: FakeModelServer, card: Card):
+    seen: list[Array] = []
+
+    def look(images: Array) -> Array:
+        seen.append(images)
+        return constant(1, 0, 0)(images)
+
+    pixels = np.arange(16, dtype=np.uint8).reshape(4, 4) * 16
+    server.swap("pets", 2, classifier(card, look))
+    ask(encode(pixels))
+    assert seen[-1].dtype == np.uint8
+    np.testing.assert_array_equal(seen[-1], pixels[None, :, :, None])
+
+    coloured = InputSpec(height=2, width=2, color="BGR", dtype="float32", layout="NCHW", std=(255.0,) * 3)
+    server.swap("pets", 3, classifier(dataclasses.replace(card, input=coloured), look))
+    bgr = np.zeros((2, 2, 3), np.uint8)
+    bgr[0, 1] = (255, 51, 0)
+    ask(encode(bgr))
+    assert seen[-1].dtype == np.float32
+    np.testing.assert_allclose(seen[-1], (bgr / 255).transpose(2, 0, 1)[None].astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("activation", "scores", "best"),
+    [("softmax", (1.0, 3.0, 2.0), 0.665241), ("sigmoid", (-1.0, 0.5, 0.0), 0.622459)],
+)
+def test_raw_scores_become_probabilities(
+    *,
+    ask: Ask,
+    server: FakeModelServer,
+    card: Card,
+    png: bytes,
+    activation: str,
+    scores: tuple[float, ...],
+    best: float,
+):
+    raw = dataclasses.replace(card, output=OutputSpec(name="logits", activation=activation))
+    server.swap("pets", 2, classifier(raw, constant(*scores)))
+    assert ranked(ask(png))[0] == ("dog", 1, best)
+
+
+def test_a_multilabel_model_adds_what_is_present(ask: Ask, server: FakeModelServer, card: Card, png: bytes):
+    several = dataclasses.replace(card, task="multilabel", threshold=(0.9, 0.5, 0.5))
+    server.swap("pets", 2, classifier(several, constant(0.8, 0.6, 0.7)))
+    answer = ask(png, top=1)
+    assert ranked(answer) == [("cat", 0, 0.8)]
+    assert [item.label for item in answer.present or []] == ["fish", "dog"]
+    server.swap("pets", 3, classifier(several, constant(0.1, 0.2, 0.3)))
+    assert ask(png).present == []
+
+
+def test_the_model_that_is_named_answers(ask: Ask, server: FakeModelServer, card: Card, png: bytes):
+    server.swap("weather", 4, classifier(dataclasses.replace(card, labels=("sun", "rain", "snow")), constant(0, 0, 1)))
+    assert ranked(ask(png, model="weather"))[0][0] == "snow"
+    assert ranked(ask(png, model="pets"))[0][0] == "dog"
+    with pytest.raises(ModelNotFoundError):
+        ask(png, model="birds")
+
+
+def test_the_request_id_goes_along(ask: Ask, server: FakeModelServer, png: bytes):
+    ask(png, request_id="trace-1")
+    assert server.request_ids[-1] == "trace-1"
+
+
+# Models that answer wrongly
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("activation", ["none", "softmax", "sigmoid"])
+def test_scores_that_are_no_numbers_are_the_models_fault(
+    *, ask: Ask, server: FakeModelServer, card: Card, png: bytes, score: float, activation: str
+):
+    odd = dataclasses.replace(card, output=OutputSpec(activation=activation))
+    server.swap("pets", 2, classifier(odd, constant(0.1, score, 0.2)))
+    with pytest.raises(ModelFailedError, match="pets answered with scores that cannot be ranked"):
+        ask(png)
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 2), (1, 4), (2, 3), (1, 1, 3), (0, 3), ()])
+def test_scores_of_another_shape_are_the_models_fault(
+    ask: Ask, server: FakeModelServer, card: Card, png: bytes, shape: tuple[int, ...]
+):
+    server.swap("pets", 2, classifier(card, lambda _: np.zeros(shape, np.float32)))
+    with pytest.raises(ModelFailedError, match=r"answered with shape \(.*\), not \(1, 3\)"):
+        ask(png)
+
+
+@pytest.mark.parametrize(
+    "failure", [ModelFailedError("f"), ModelUnavailableError("u"), DeadlineExceededError("d")], ids=repr
+)
+def test_a_failing_server_is_told_as_it_is(ask: Ask, server: FakeModelServer, png: bytes, failure: Exception):
+    ask(png)
+    server.failures["predict"] = failure
+    with pytest.raises(type(failure)):
+        ask(png)
+
+
+# Versions that change in the middle
+
+
+def when_predicting(server: FakeModelServer, act: Callable[[], None]) -> None:
+    """Act once, at the begin of the next prediction."""
+
+    def once() -> None:
+        del server.before["predict"]
+        act()
+
+    server.before["predict"] = once
+
+
+def test_a_swap_in_the_middle_of_a_request_is_lived_through(ask: Ask, server: FakeModelServer, card: Card, png: bytes):
+    assert ask(png).model.version == 1
+    # The new version wants another size and names its classes otherwise: nothing of the old one may be mixed in.
+    larger = dataclasses.replace(card, labels=("a", "b"), input=InputSpec(height=9, width=7))
+    when_predicting(server, lambda: server.swap("pets", 2, classifier(larger, constant(0.4, 0.6))))
+    answer = ask(png)
+    assert answer.model.version == 2
+    assert ranked(answer) == [("b", 1, 0.6), ("a", 0, 0.4)]
+
+
+def test_several_swaps_in_a_row_are_lived_through_up_to_a_point(
+    ask: Ask, server: FakeModelServer, card: Card, png: bytes
+):
+    def vanishing(version: int, swaps: int) -> None:
+        """Serve a version that gives way to the next one as soon as it is asked, so many times."""
+
+        def scores(images: Array) -> Array:
+            if swaps == 0:
+                return constant(1, 0, 0)(images)
+            vanishing(version + 1, swaps - 1)
+            raise VersionGoneError("gone")
+
+        server.swap("pets", version, classifier(card, scores))
+
+    vanishing(10, SWAPS_FOLLOWED - 1)
+    assert ask(png).model.version == 10 + SWAPS_FOLLOWED - 1
+    vanishing(20, SWAPS_FOLLOWED - 1)  # and one more: the version known from before is gone as well
+    with pytest.raises(ModelUnavailableError, match="versions of pets change faster than it can be asked"):
+        ask(png)
+
+
+def test_a_version_that_goes_without_successor(
+    ask: Ask, server: FakeModelServer, png: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("gateway.catalog.SWAP_WAIT_S", 0.05)
+    ask(png)
+    when_predicting(server, server.models["pets"].clear)
+    with pytest.raises(ModelUnavailableError, match="no version of pets ready"):
+        ask(png)
+
+
+def test_a_version_that_is_gone_although_status_lists_it(
+    ask: Ask, server: FakeModelServer, png: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("gateway.catalog.SWAP_WAIT_S", 0.05)
+    ask(png)
+    server.failures["predict"] = VersionGoneError("gone")
+    with pytest.raises(ModelUnavailableError):
+        ask(png)
+
+
+# Pictures that are none
+
+
+def test_an_unknown_format_is_told_those_that_are_accepted(ask: Ask):
+    for data in (b"hello, world", b"\x00", b"%PDF-1.7", b"<svg/>"):
+        with pytest.raises(ImageFormatError, match="jpeg, png") as caught:
+            ask(data)
+        assert "webp" in caught.value.members["accepted"]
+
+
+def test_more_pixels_than_the_limit_are_told_with_their_number(ask: Ask, server: FakeModelServer):
+    with pytest.raises(ImageTooLargeError, match="101 x 100 pixels; at most 10000") as caught:
+        ask(encode(np.zeros((100, 101), np.uint8)))
+    assert caught.value.members == {"max_pixels": MAX_PIXELS}
+    assert ask(encode(np.zeros((100, 100), np.uint8)))
+    assert server.asked["predict"] == 2
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_picture_that_is_cut_off_cannot_be_decoded(ask: Ask, suffix: str):
+    whole = encode(np.random.default_rng(0).integers(0, 255, (50, 50), np.uint8), suffix)
+    assert ask(whole)
+    with pytest.raises(ImageUnreadableError, match="cannot be decoded"):
+        ask(whole[: len(whole) // 2])
+
+
+def test_no_bytes_at_all_cannot_be_decoded_either(ask: Ask):
+    with pytest.raises(ImageUnreadableError, match="empty"):
+        ask(b"")
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (UnsupportedFormatError("x"), ImageFormatError),
+        (TooManyPixelsError(5, 6, 7), ImageTooLargeError),
+        (UnreadableImageError("x"), ImageUnreadableError),
+    ],
+    ids=repr,
+)
+def test_every_image_error_has_one_of_ours(failure: Exception, kind: type[Exception]):
+    with pytest.raises(kind) as caught, translated_image_errors(7):
+        raise failure
+    assert caught.value.__cause__ is failure
+
+
+@pytest.mark.parametrize("failure", [FetchRefusedError("no"), BodyTooLargeError("big")], ids=repr)
+def test_what_the_fetcher_refuses_is_passed_on(ask: Ask, library: Library, failure: Exception):
+    library.shelves["https://x/"] = failure
+    with pytest.raises(type(failure)):
+        ask("https://x/")
+
+
+# Time
+
+
+def test_nothing_is_fetched_for_a_model_that_is_not_there(ask: Ask, library: Library):
+    library.shelves["https://x/"] = AssertionError("fetched")
+    with pytest.raises(ModelNotFoundError):
+        ask("https://x/", model="birds")
+
+
+def test_a_passed_deadline_ends_it(ask: Ask, server: FakeModelServer, png: bytes):
+    ask(png)
+    with pytest.raises(DeadlineExceededError):
+        ask(png, deadline_s=0)
+    with pytest.raises(DeadlineExceededError):
+        ask("https://x/", deadline_s=0)
+    assert len(server.request_ids) == 2  # the card's, and the one picture in time

@@ -1,0 +1,51 @@
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from gateway.errors import ModelFailedError
+from gateway.serving import Array
+from tests.contracts.model_server import DEFAULT, DESCRIBE, FAIL, MODEL, ModelServerContract, card, expected_scores
+from tests.support.fake_model_server import FakeModelServer, FakeVersion
+
+
+def toy(version: int) -> FakeVersion:
+    def default(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        return {"probabilities": expected_scores(version, inputs["image"].astype(np.uint8))}
+
+    def describe(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        return {"card": np.full(inputs["index"].shape, card(version).to_json().encode(), object)}
+
+    def fail(_: Mapping[str, Array]) -> Mapping[str, Array]:
+        raise ModelFailedError("no number")
+
+    return FakeVersion(
+        {"serving_default": DEFAULT, "describe": DESCRIBE, "fail": FAIL},
+        {"serving_default": default, "describe": describe, "fail": fail},
+    )
+
+
+class FakeStage:
+    def __init__(self) -> None:
+        self.server = FakeModelServer()
+
+    def publish(self, version: int) -> None:
+        self.server.swap(MODEL, version, toy(version))
+
+    def withdraw(self) -> None:
+        self.server.models.clear()
+
+    def stop(self) -> None:
+        self.server.away = True
+
+    def start(self) -> None:
+        self.server.away = False
+
+
+@pytest.fixture
+def stage() -> FakeStage:
+    return FakeStage()
+
+
+class TestFakeModelServer(ModelServerContract):
+    """The fake that the other tests rely on behaves as the real one does."""

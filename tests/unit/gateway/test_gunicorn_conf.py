@@ -1,0 +1,81 @@
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CONF = Path(__file__).parents[3] / "gateway" / "gunicorn_conf.py"
+METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Read the configuration as gunicorn does, with only these variables of ours set."""
+    for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv(METRICS_DIR, "")  # so that what a hook sets is undone
+    monkeypatch.delenv(METRICS_DIR)
+
+    def read(**variables: str) -> dict[str, Any]:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return runpy.run_path(str(CONF))
+
+    return read
+
+
+def test_everything_comes_from_the_settings(read: Callable[..., dict[str, Any]]):
+    conf = read(
+        GATEWAY_BIND="127.0.0.1:9", GATEWAY_WORKERS="3", GATEWAY_THREADS="5", GATEWAY_WORKER_TIMEOUT_S="40",
+        GATEWAY_GRACEFUL_TIMEOUT_S="11", GATEWAY_LOG_LEVEL="error",
+    )  # fmt: skip
+    names = ("bind", "workers", "threads", "timeout", "graceful_timeout")
+    assert [conf[name] for name in names] == ["127.0.0.1:9", 3, 5, 40, 11]
+    assert conf["worker_class"] == "gthread"
+    assert conf["logconfig_dict"]["root"]["level"] == "ERROR"
+
+
+def test_workers_are_not_forked_from_a_loaded_application(read: Callable[..., dict[str, Any]]):
+    assert not read().get("preload_app")
+
+
+def test_a_wrong_setting_ends_the_start_with_its_name(read: Callable[..., dict[str, Any]]):
+    with pytest.raises(SystemExit, match="gateway: GATEWAY_WORKERS='many': "):
+        read(GATEWAY_WORKERS="many")
+
+
+def test_counts_get_a_directory_of_their_own_that_goes_again(read: Callable[..., dict[str, Any]]):
+    conf = read()
+    conf["on_starting"](None)
+    directory = Path(os.environ[METRICS_DIR])
+    assert directory.is_dir()
+    (directory / "counter_1.db").touch()
+    conf["on_exit"](None)
+    assert not directory.exists()
+
+
+def test_counts_of_an_earlier_run_are_wiped(read: Callable[..., dict[str, Any]], tmp_path: Path):
+    given = tmp_path / "new" / "metrics"
+    conf = read(**{METRICS_DIR: str(given)})
+    conf["on_starting"](None)
+    (given / "counter_1.db").touch()
+    (given / "notes.txt").touch()
+    conf["on_starting"](None)
+    assert [path.name for path in given.iterdir()] == ["notes.txt"]
+
+
+def test_what_workers_run_is_imported_before_the_fork_and_starts_no_thread(tmp_path: Path):
+    # A thread would be missing in the forked workers, and with it whatever lock it held.
+    program = (
+        "import os, runpy, sys\n"
+        f"runpy.run_path({str(CONF)!r})['on_starting'](None)\n"
+        "assert 'gateway.app' in sys.modules\n"
+        "print(len(os.listdir('/proc/self/task')))\n"
+    )
+    environment = {**os.environ, METRICS_DIR: str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "1"

@@ -1,0 +1,150 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from gateway.settings import PREFIX, Settings, SettingsError
+
+
+def test_defaults_need_no_environment():
+    settings = Settings.from_env({})
+    assert settings == Settings()
+    assert settings.bind == "127.0.0.1:8000"
+    assert settings.tfs_target == "127.0.0.1:8500"
+    assert settings.models_config == Path("serving_models/models.config")
+    assert settings.default_model is None
+    assert settings.max_body_bytes == 10 * 1024 * 1024
+    assert settings.fetch_enabled
+    assert settings.fetch_allowed_hosts == ()
+    assert settings.log_json
+    assert 1 <= settings.workers <= 8
+    assert settings.model_deadline_s <= settings.request_deadline_s <= settings.worker_timeout_s
+
+
+GIVEN = [
+    ("BIND", "unix:/run/gateway.sock", "unix:/run/gateway.sock"),
+    ("WORKERS", "3", 3),
+    ("THREADS", " 16 ", 16),
+    ("MODELS_CONFIG", "/models/models.config", Path("/models/models.config")),
+    ("MODELS", "digits, cifar10 ,", ("digits", "cifar10")),
+    ("MODELS", "", ()),
+    ("DEFAULT_MODEL", "cifar10", "cifar10"),
+    ("MODEL_DEADLINE_S", "0.5", 0.5),
+    ("MAX_BODY_BYTES", "2048", 2048),
+    ("FETCH_MAX_REDIRECTS", "0", 0),
+    ("FETCH_ALLOWED_HOSTS", "camera.local:8080,photos.local", ("camera.local:8080", "photos.local")),
+    ("LOG_LEVEL", "debug", "debug"),
+]
+
+
+@pytest.mark.parametrize(("variable", "text", "value"), GIVEN)
+def test_each_kind_of_value_is_read(variable: str, text: str, value: Any):
+    settings = Settings.from_env({f"GATEWAY_{variable}": text})
+    assert getattr(settings, variable.lower()) == value
+
+
+@pytest.mark.parametrize("text", ["true", "True", "1", "yes", "on"])
+def test_true(text: str):
+    assert Settings.from_env({"GATEWAY_FETCH_ENABLED": text}).fetch_enabled is True
+
+
+@pytest.mark.parametrize("text", ["false", "False", "0", "no", "off"])
+def test_false(text: str):
+    assert Settings.from_env({"GATEWAY_LOG_JSON": text}).log_json is False
+
+
+WRONG = [
+    ("WORKERS", ""),
+    ("WORKERS", "0"),
+    ("WORKERS", "65"),
+    ("WORKERS", "many"),
+    ("WORKERS", "2.5"),
+    ("THREADS", "-1"),
+    ("REQUEST_DEADLINE_S", "0"),
+    ("REQUEST_DEADLINE_S", "10s"),
+    ("MODEL_DEADLINE_S", "nan"),
+    ("HEALTH_DEADLINE_S", "inf"),
+    ("MODELS_POLL_S", "61"),
+    ("MAX_BODY_BYTES", "10MB"),
+    ("MAX_BODY_BYTES", "1023"),
+    ("FETCH_MAX_REDIRECTS", "11"),
+    ("FETCH_ENABLED", "maybe"),
+    ("FETCH_ENABLED", ""),
+    ("LOG_JSON", "2"),
+    ("LOG_LEVEL", "verbose"),
+]
+
+
+@pytest.mark.parametrize(("variable", "text"), WRONG)
+def test_a_value_that_cannot_be_used_is_refused_with_its_variable(variable: str, text: str):
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({f"GATEWAY_{variable}": text, "GATEWAY_BIND": "127.0.0.1:1"})
+    assert str(caught.value).startswith(f"GATEWAY_{variable}={text!r}: ")
+
+
+def test_a_boolean_is_told_what_it_may_be():
+    with pytest.raises(SettingsError, match="true or false"):
+        Settings.from_env({"GATEWAY_FETCH_ENABLED": "maybe"})
+
+
+def test_every_wrong_value_is_told_at_once():
+    with pytest.raises(SettingsError, match=r"GATEWAY_WORKERS='x'.*; GATEWAY_THREADS='y'"):
+        Settings.from_env({"GATEWAY_WORKERS": "x", "GATEWAY_THREADS": "y"})
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "values"),
+    [
+        ("MODEL_DEADLINE_S", "REQUEST_DEADLINE_S", ("10.1", "10")),
+        ("FETCH_DEADLINE_S", "REQUEST_DEADLINE_S", ("10.1", "10")),
+        ("REQUEST_DEADLINE_S", "WORKER_TIMEOUT_S", ("31", "30")),
+    ],
+)
+def test_times_nest(inner: str, outer: str, values: tuple[str, str]):
+    given = {f"GATEWAY_{inner}": values[0], f"GATEWAY_{outer}": values[1]}
+    with pytest.raises(SettingsError, match=f"^GATEWAY_{inner} must not be more than GATEWAY_{outer}$"):
+        Settings.from_env(given)
+    assert Settings.from_env(given | {f"GATEWAY_{inner}": values[1]})
+
+
+def test_an_unknown_variable_is_refused_with_the_nearest_there_is():
+    with pytest.raises(SettingsError, match=r"GATEWAY_WORKER is no setting; did you mean GATEWAY_WORKERS\?"):
+        Settings.from_env({"GATEWAY_WORKER": "2"})
+    with pytest.raises(SettingsError, match=r"GATEWAY_XYZZY is no setting; docs/settings\.md lists those there are"):
+        Settings.from_env({"GATEWAY_XYZZY": "2"})
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "PATH",
+        "TFS_TARGET",
+        "IMAGE_GATEWAY_WORKERS",
+        "GATEWAY_SERVICE_HOST",
+        "GATEWAY_SERVICE_PORT",
+        "GATEWAY_SERVICE_PORT_HTTP",
+        "GATEWAY_PORT",
+        "GATEWAY_PORT_8000_TCP",
+        "GATEWAY_PORT_8000_TCP_ADDR",
+    ],
+)
+def test_variables_of_others_are_left_alone(variable: str):
+    assert Settings.from_env({variable: "tcp://10.0.0.1:8000"}) == Settings()
+
+
+def test_only_whole_names_of_others_are_left_alone():
+    with pytest.raises(SettingsError, match="GATEWAY_PORTS is no setting"):
+        Settings.from_env({"GATEWAY_PORTS": "1"})
+
+
+def test_settings_do_not_change():
+    settings = Settings()
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.workers = 2
+
+
+def test_each_setting_tells_what_it_is():
+    for name, field in Settings.model_fields.items():
+        assert (field.description or "").endswith("."), name
+        assert (PREFIX + name.upper()).isupper()
