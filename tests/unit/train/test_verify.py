@@ -1,0 +1,143 @@
+"""What counts as a mismatch, and what a server may answer instead of probabilities."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import pytest
+
+from train.evaluate import Evaluation
+from train.examples import Example
+from train.golden import TOLERANCE
+from train.verify import Answer, AnswerError, Gateway, compare, parse_answer
+
+OFFLINE = Evaluation(np.array([[0.9, 0.1], [0.2, 0.8]], np.float32), np.array([0, 0], np.int32))
+SAME = [Answer(0, np.array([0.9, 0.1], np.float32), 1), Answer(1, np.array([0.2, 0.8], np.float32), 1)]
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    """An answer as the gateway gives it: highest score first."""
+    predictions = [
+        {"class": "b", "class_id": 1, "score": 0.75},
+        {"class": "a", "class_id": 0, "score": 0.25},
+    ]
+    best = {"class": "b", "class_id": 1, "score": 0.75}
+    return best | {"predictions": predictions, "model": {"name": "two", "version": 3}, "request_id": "r"} | changes
+
+
+def test_equal_answers_have_no_mismatch():
+    comparison = compare(SAME, OFFLINE, version=1)
+    assert comparison.mismatches == ()
+    assert comparison.largest_difference == 0
+    assert (comparison.images, comparison.accuracy, comparison.offline_accuracy) == (2, 0.5, 0.5)
+
+
+def test_rounding_is_no_mismatch_but_is_told():
+    close = [Answer(0, np.array([0.9 - TOLERANCE / 2, 0.1], np.float32), 1), SAME[1]]
+    comparison = compare(close, OFFLINE, version=1)
+    assert comparison.mismatches == ()
+    assert comparison.largest_difference == pytest.approx(TOLERANCE / 2, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (Answer(0, np.array([0.899, 0.101], np.float32), 1), "a probability differs by 0.001"),
+        (Answer(0, np.array([np.nan, 0.1], np.float32), 1), "a probability differs by nan"),
+        (Answer(1, np.array([0.9, 0.1], np.float32), 1), "class 1, offline 0"),
+        (Answer(0, np.array([0.9, 0.1], np.float32), 2), "version 2 answered, compared with version 1"),
+        (AnswerError("no answer"), "no answer"),
+    ],
+)
+def test_every_difference_is_a_mismatch(answer: Answer | AnswerError, problem: str):
+    comparison = compare([answer, SAME[1]], OFFLINE, version=1)
+    assert [(mismatch.index, mismatch.problem) for mismatch in comparison.mismatches] == [(0, problem)]
+
+
+def test_an_image_without_answer_counts_as_wrong():
+    assert compare([AnswerError("x"), SAME[1]], OFFLINE, version=1).accuracy == 0
+
+
+def test_predictions_are_put_in_class_order():
+    answer = parse_answer(json.dumps(document()).encode(), classes=2)
+    assert (answer.class_id, answer.version) == (1, 3)
+    np.testing.assert_array_equal(answer.probabilities, np.array([0.25, 0.75], np.float32))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>",
+        b"[]",
+        b"{}",
+        json.dumps(document(predictions=document()["predictions"][:1])).encode(),
+        json.dumps(document(model={"name": "two"})).encode(),
+        json.dumps(document(class_id=None)).encode(),
+    ],
+)
+def test_what_is_no_full_answer_is_refused(body: bytes):
+    with pytest.raises(AnswerError, match="expected the scores of 2 classes"):
+        parse_answer(body, classes=2)
+
+
+def test_more_classes_than_the_model_has_are_refused():
+    with pytest.raises(AnswerError, match="found others besides"):
+        parse_answer(json.dumps(document()).encode(), classes=1)
+
+
+@pytest.fixture
+def wire() -> Iterator[tuple[str, list[tuple[str, str | None, bytes]]]]:
+    """A server that answers by the body it gets; its URL, and the (path, content type, body) it was sent."""
+    requests: list[tuple[str, str | None, bytes]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):  # http.server's name
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            requests.append((self.path, self.headers["Content-Type"], body))
+            busy = body == b"busy"
+            answer = b'{"title": "Model server is overloaded"}' if busy else json.dumps(document()).encode()
+            self.send_response(503 if busy else 200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_arguments: object):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/", requests
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_raw_bytes_go_to_the_named_model_with_their_own_type(wire):
+    url, requests = wire
+    png = b"\x89PNG\r\n\x1a\n rest"
+    with Gateway(url, "two", classes=2) as gateway:
+        assert gateway.classify(png).class_id == 1
+    assert requests == [("/api/v1/models/two/predict?top_k=2", "image/png", png)]
+
+
+def test_answers_keep_the_order_and_failures_their_place(wire):
+    url, _ = wire
+    counted = []
+    with Gateway(url, "two", classes=2, connections=3) as gateway:
+        examples = [Example(b"busy" if number % 3 == 0 else b"ok", 0) for number in range(10)]
+        answers = gateway.classify_all(examples, lambda: counted.append(1))
+    assert [isinstance(answer, AnswerError) for answer in answers] == [number % 3 == 0 for number in range(10)]
+    assert len(counted) == 10
+    assert "answered 503" in str(answers[0])
+    assert "overloaded" in str(answers[0])
+
+
+def test_a_gateway_that_is_not_there_is_told_by_its_url():
+    with Gateway("http://127.0.0.1:1", "two", classes=2) as gateway, pytest.raises(AnswerError, match=r"127\.0\.0\.1"):
+        gateway.classify(b"x")

@@ -1,0 +1,1 @@
+"""Train, evaluate, export and verify the models that are served."""

@@ -1,0 +1,16 @@
+"""Run the command line: what a user can put right is one message and status 2."""
+
+import os
+import sys
+
+from train.cli import app
+from train.console import console
+from train.errors import TrainError
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # TensorFlow's remarks on the processor, before it is imported
+    try:
+        app(prog_name="python -m train")
+    except (TrainError, OSError) as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)

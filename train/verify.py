@@ -1,0 +1,195 @@
+"""Compare a running gateway with the model on disk, image by image."""
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import requests
+from requests.adapters import HTTPAdapter
+
+from train.errors import TrainError
+from train.evaluate import Evaluation
+from train.examples import Example
+from train.golden import TOLERANCE
+from vision.decode import sniff
+
+TIMEOUT_S = (5.0, 30.0)  # to connect, and for the answer
+
+
+class AnswerError(TrainError):
+    """The gateway gave no probabilities for an image; the message holds what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the gateway says about one image.
+
+    Attributes:
+        class_id: The class it names.
+        probabilities: float32[K], by class number.
+        version: Of the model that answered.
+    """
+
+    class_id: int
+    probabilities: npt.NDArray[np.float32]
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """An image for which the gateway's answer is not the expected one.
+
+    Attributes:
+        index: Which image, from 0.
+        problem: How they differ.
+    """
+
+    index: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A set of images, over HTTP and offline.
+
+    Attributes:
+        images: How many.
+        accuracy: Fraction right, over HTTP; an image without answer is wrong.
+        offline_accuracy: Fraction right, offline.
+        largest_difference: Between any probability over HTTP and offline.
+        mismatches: Images without answer, with another class, or with a difference above `TOLERANCE`.
+    """
+
+    images: int
+    accuracy: float
+    offline_accuracy: float
+    largest_difference: float
+    mismatches: tuple[Mismatch, ...]
+
+
+class Gateway:
+    """One model of a running gateway.
+
+    Args:
+        url: Where it listens, as in http://localhost:8080.
+        model: The model's name.
+        classes: How many classes the model has.
+        connections: How many images are under way at once.
+    """
+
+    def __init__(self, url: str, model: str, classes: int, connections: int = 4) -> None:
+        self._url = f"{url.rstrip('/')}/api/v1/models/{model}/predict"
+        self._classes = classes
+        self._connections = connections
+        self._session = requests.Session()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(pool_maxsize=connections))
+
+    def __enter__(self) -> Self:
+        """Return this gateway."""
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def classify(self, data: bytes) -> Answer:
+        """Send one encoded image.
+
+        Raises:
+            AnswerError: The gateway cannot be reached or says something else than probabilities.
+        """
+        media_type = f"image/{sniff(data) or 'unknown'}"
+        try:
+            response = self._session.post(
+                self._url,
+                params={"top_k": str(self._classes)},
+                data=data,
+                headers={"Content-Type": media_type, "Accept": "application/json"},
+                timeout=TIMEOUT_S,
+            )
+        except requests.RequestException as error:
+            raise AnswerError(f"{self._url}: {error}") from error
+        if response.status_code != requests.codes.ok:
+            raise AnswerError(f"{self._url} answered {response.status_code}: {response.text[:500]}")
+        return parse_answer(response.content, self._classes)
+
+    def classify_all(self, examples: Sequence[Example], on_answer: Callable[[], object]) -> list[Answer | AnswerError]:
+        """Send every image; the answers come in the order of the images.
+
+        Args:
+            examples: The images.
+            on_answer: Called after each.
+        """
+
+        def ask(example: Example) -> Answer | AnswerError:
+            try:
+                return self.classify(example.data)
+            except AnswerError as error:
+                return error
+            finally:
+                on_answer()
+
+        with ThreadPoolExecutor(self._connections) as pool:
+            return list(pool.map(ask, examples))
+
+
+def parse_answer(body: bytes, classes: int) -> Answer:
+    """Read the answer to one image.
+
+    Raises:
+        AnswerError: It is not of the form documented, or lacks a class.
+    """
+    try:
+        document: Any = json.loads(body)
+        scores = {int(item["class_id"]): float(item["score"]) for item in document["predictions"]}
+        probabilities = np.array([scores.pop(class_id) for class_id in range(classes)], np.float32)
+        answer = Answer(int(document["class_id"]), probabilities, int(document["model"]["version"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise AnswerError(f"expected the scores of {classes} classes, found {body[:200]!r}: {error!r}") from error
+    if scores:
+        raise AnswerError(f"expected {classes} classes, found others besides: {sorted(scores)}")
+    return answer
+
+
+def compare(answers: Sequence[Answer | AnswerError], offline: Evaluation, version: int) -> Comparison:
+    """Compare answers with what the same version says offline.
+
+    Args:
+        answers: One per image.
+        offline: What is expected, and what is right.
+        version: The version that gave `offline`, and shall have given the answers.
+    """
+    mismatches = []
+    largest = 0.0
+    right = 0
+    for index, (answer, wanted) in enumerate(zip(answers, offline.probabilities, strict=True)):
+        problem = _problem(answer, wanted, version)
+        if problem:
+            mismatches.append(Mismatch(index, problem))
+        if isinstance(answer, Answer):
+            largest = max(largest, _difference(answer, wanted))
+            right += int(answer.class_id == offline.labels[index])
+    images = len(offline.labels)
+    return Comparison(images, right / images, offline.accuracy, largest, tuple(mismatches))
+
+
+def _difference(answer: Answer, wanted: npt.NDArray[np.float32]) -> float:
+    return float(np.abs(answer.probabilities - wanted).max())
+
+
+def _problem(answer: Answer | AnswerError, wanted: npt.NDArray[np.float32], version: int) -> str | None:
+    if isinstance(answer, AnswerError):
+        return str(answer)
+    if answer.version != version:
+        return f"version {answer.version} answered, compared with version {version}"
+    difference = _difference(answer, wanted)
+    if not difference <= TOLERANCE:
+        return f"a probability differs by {difference:.2g}"
+    if answer.class_id != wanted.argmax():
+        return f"class {answer.class_id}, offline {wanted.argmax()}"
+    return None

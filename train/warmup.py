@@ -1,0 +1,66 @@
+"""The file that TensorFlow Serving sends through a version before that takes requests.
+
+Format: TFRecord of `PredictionLog` (tensorflow_serving/apis/prediction_log.proto) in `assets.extra`; see
+https://www.tensorflow.org/tfx/serving/saved_model_warmup.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tfs_api.protos import model_pb2, predict_pb2, prediction_log_pb2
+from tfs_api.tensors import to_tensor_proto
+from vision.card import Card
+
+FILE = Path("assets.extra/tf_serving_warmup_requests")
+"""In a version's directory."""
+BATCH_SIZES = (1, 8)
+
+
+def write_warmup(version: Path, card: Card) -> None:
+    """Write requests to `serving_default`, `describe` and `explain`, at each of `BATCH_SIZES`.
+
+    Args:
+        version: The version's directory.
+        card: Of the model.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    logs = [
+        _log(card.name, signature, inputs)
+        for size in BATCH_SIZES
+        for signature, inputs in _requests(card, size).items()
+    ]
+    path = version / FILE
+    path.parent.mkdir(exist_ok=True)
+    _write_records(path, [log.SerializeToString() for log in logs])
+
+
+def _requests(card: Card, size: int) -> dict[str, dict[str, npt.NDArray[np.generic]]]:
+    image = np.zeros((size, *card.input.shape), np.uint8)
+    return {
+        "serving_default": {"image": image},
+        "describe": {"index": np.zeros(size, np.int32)},
+        "explain": {"image": image, "class_id": np.zeros(size, np.int32)},
+    }
+
+
+def _log(model: str, signature: str, inputs: Mapping[str, npt.NDArray[np.generic]]) -> prediction_log_pb2.PredictionLog:
+    request = predict_pb2.PredictRequest(
+        model_spec=model_pb2.ModelSpec(name=model, signature_name=signature),
+        inputs={name: to_tensor_proto(array) for name, array in inputs.items()},
+    )
+    return prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+
+
+def _write_records(path: Path, records: Sequence[bytes]) -> None:
+    try:
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for record in records:
+                writer.write(record)
+    except tf.errors.OpError as error:
+        raise OSError(f"{path}: {error.message}") from error
