@@ -1,0 +1,124 @@
+# Python 3.11 with venv, and make, are all that is assumed. Stamps in .venv make a second call start at once.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+# Tried in this order for the environments, and whatever PYTHON=… names first.
+PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3
+HOST ?= 127.0.0.1
+PORT ?= 8080
+GATEWAY_PORT ?= 8000
+GRPC_PORT ?= 8500
+REST_PORT ?= 8501
+MODELS_CONFIG ?= serving_models/models.config
+RUN_DIR ?= .run
+T ?= tests
+
+UV := .tools/uv/bin/uv
+UV_SYNC := UV_PYTHON_DOWNLOADS=never $(UV) sync --frozen --quiet --inexact --python .tools/uv/bin/python
+BIN := .venv/bin
+LOCKED := pyproject.toml uv.lock
+
+##@ Use
+.PHONY: run
+run: .venv/.run-ready ## Serve http://localhost:$(PORT) from the committed models until Ctrl-C
+	@exec $(BIN)/python -m tools.run --host=$(HOST) --port=$(PORT) --gateway-port=$(GATEWAY_PORT) --grpc-port=$(GRPC_PORT) \
+	  --rest-port=$(REST_PORT) --models-config=$(MODELS_CONFIG) --run-dir=$(RUN_DIR)
+
+.PHONY: up
+up: ## Serve with Docker Compose and the official TensorFlow Serving
+	docker compose up --build --detach --wait
+
+.PHONY: up-gpu
+up-gpu: ## The same on a GPU
+	docker compose -f docker-compose.yml -f docker-compose.gpu.yml up --build --detach --wait
+
+.PHONY: down
+down: ## Stop what up or up-gpu started
+	docker compose down --remove-orphans
+
+##@ Train
+CONFIG ?= train/configs/digits.yaml
+MODEL ?= $(basename $(notdir $(CONFIG)))
+DATA_OPTION = $(if $(DATA),--data $(DATA))
+
+.PHONY: train
+train: .venv/.dev-ready ## Train CONFIG (train/configs/digits.yaml); DATA=folder where its data lies already
+	$(BIN)/python -m train fit $(CONFIG) $(DATA_OPTION)
+
+.PHONY: evaluate
+evaluate: .venv/.dev-ready ## Measure what train made on its test set
+	$(BIN)/python -m train evaluate runs/$(MODEL) $(DATA_OPTION)
+
+.PHONY: export
+export: .venv/.dev-ready ## Write what train made as the next version in serving_models
+	$(BIN)/python -m train export runs/$(MODEL) $(DATA_OPTION)
+
+.PHONY: verify
+verify: .venv/.dev-ready ## Ask the service that runs on PORT, and compare with offline evaluation
+	$(BIN)/python -m train verify --url http://localhost:$(PORT) --model $(MODEL) $(DATA_OPTION)
+
+##@ Develop
+.PHONY: test
+test: .venv/.dev-ready ## Run the tests; one file or folder with T=tests/unit
+	$(BIN)/pytest $(T)
+
+.PHONY: lint
+lint: .venv/.dev-ready ## ruff, mypy --strict, import rules, generated files up to date
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tools.vendor_protos --check
+	$(BIN)/python -m tools.document --check
+	$(UV) lock --check --quiet
+
+.PHONY: bench
+bench: .venv/.dev-ready ## Measure the model server against TensorFlow in one process; wants a quiet machine
+	$(BIN)/python -m bench.model_server
+
+.PHONY: format
+format: .venv/.dev-ready ## Let ruff rewrite what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: lock
+lock: $(UV) ## Resolve the dependencies anew into uv.lock
+	$(UV) lock --upgrade
+
+.PHONY: documents
+documents: .venv/.dev-ready ## Renew what is generated: docs/settings.md, docs/problems.md, vendored protos
+	$(BIN)/python -m tools.vendor_protos
+	$(BIN)/python -m tools.document
+
+.PHONY: clean
+clean: ## Remove what the other targets made: environments, caches, run directory
+	rm -rf .venv .tools .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+
+##@ Help
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*?## " } \
+	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*?## / { gsub(/\$$\(PORT\)/, "$(PORT)", $$2); printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(UV): tools/uv.txt
+	@for python in $(PYTHONS); do \
+	  if $$python -c 'import sys, venv, ensurepip; assert (3, 11) <= sys.version_info < (3, 14)' 2>/dev/null; then \
+	    echo "Setting up with $$python ..."; \
+	    $$python -m venv --clear .tools/uv; \
+	    .tools/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<; \
+	    touch $@; exit; \
+	  fi; \
+	done; \
+	echo "Python 3.11, 3.12 or 3.13 with venv is needed and none of these is: $(PYTHONS). Name one: make PYTHON=…" >&2; \
+	exit 1
+
+.venv/.run-ready: $(LOCKED) $(UV)
+	$(UV_SYNC) --extra model-server
+	@touch $@
+
+.venv/.dev-ready: $(LOCKED) $(UV)
+	$(UV_SYNC) --all-extras --group dev
+	@touch $@ .venv/.run-ready

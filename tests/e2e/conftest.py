@@ -1,0 +1,58 @@
+"""The whole stack, started once for all tests here, and pictures to send to it."""
+
+import functools
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.support.stack import ROOT, Stack, running
+
+GOLDEN = ROOT / "serving_models" / "digits" / "1" / "assets.extra" / "golden"
+
+
+class _Files(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Stay quiet."""
+
+
+@pytest.fixture(scope="session")
+def picture_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A web server on loopback: its folder, and its host:port."""
+    folder = tmp_path_factory.mktemp("pictures")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Files, directory=folder))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield folder, f"127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, picture_host: tuple[Path, str]) -> Iterator[Stack]:
+    """The committed models, served; URLs of the picture host are allowed."""
+    environment = {"GATEWAY_FETCH_ALLOWED_HOSTS": picture_host[1]}
+    with running(tmp_path_factory.mktemp("run"), environment=environment) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def golden() -> list[tuple[bytes, str, list[float]]]:
+    """The golden images of `digits`: PNG bytes, right class, probabilities."""
+    entries = json.loads((GOLDEN / "golden.json").read_text(encoding="utf-8"))["images"]
+    return [((GOLDEN / item["file"]).read_bytes(), item["class"], item["probabilities"]) for item in entries]
+
+
+@pytest.fixture(scope="session")
+def drawn_seven() -> bytes:
+    """A seven drawn dark on white, 300 wide and 400 high, as JPEG."""
+    paper = np.full((400, 300, 3), 250, np.uint8)
+    corners = np.array([[70, 90], [230, 90], [130, 330]], np.int32)
+    cv2.polylines(paper, [corners], isClosed=False, color=(40, 20, 20), thickness=22, lineType=cv2.LINE_AA)
+    return cv2.imencode(".jpg", paper)[1].tobytes()

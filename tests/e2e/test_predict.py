@@ -1,0 +1,136 @@
+"""Every way to send one image gets the same right answer, through nginx, gunicorn, gRPC and TensorFlow."""
+
+import base64
+import json
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import requests
+
+
+def post(stack, model_path="predict", **arguments):
+    return requests.post(f"{stack.url}/api/v1/{model_path}", timeout=15, **arguments)
+
+
+def forms(data, picture_host, name):
+    """Every form of request for one image: keyword arguments for requests."""
+    folder, host = picture_host
+    (folder / name).write_bytes(data)
+    url = f"http://{host}/{name}"
+    text = base64.b64encode(data).decode()
+    return {
+        "part image": {"files": {"image": (name, data)}},
+        "part file": {"files": {"file": (name, data)}},
+        "url": {"json": {"url": url}},
+        "image_url": {"json": {"image_url": url}},
+        "older system": {"json": {"image_base64": "", "image_url": url}},
+        "base64": {"json": {"image": text}},
+        "image_base64": {"json": {"image_base64": text}},
+        "data URI": {"json": {"image": f"data:image/png;base64,{text}"}},
+        "form url": {"data": {"url": url}},
+        "raw": {"data": data, "headers": {"Content-Type": "image/png"}},
+        "octets": {"data": data, "headers": {"Content-Type": "application/octet-stream"}},
+    }
+
+
+def test_every_form_gives_the_same_right_answer_for_every_digit(stack, golden, picture_host):
+    for number, (data, label, probabilities) in enumerate(golden):
+        for form, arguments in forms(data, picture_host, f"{number}.png").items():
+            response = post(stack, params={"top_k": 10}, **arguments)
+            assert response.status_code == 200, (form, response.text)
+            answer = response.json()
+            assert answer["class"] == label, form
+            scores = {item["class_id"]: item["score"] for item in answer["predictions"]}
+            assert [scores[index] for index in range(10)] == pytest.approx(probabilities, abs=1e-5), form
+
+
+def test_a_digit_drawn_dark_on_white(stack, drawn_seven, picture_host):
+    for form, arguments in forms(drawn_seven, picture_host, "seven.jpg").items():
+        assert post(stack, **arguments).json()["class"] == "7", form
+
+
+def test_a_bitmap_by_url_as_the_older_system_asked(stack, golden, picture_host):
+    folder, host = picture_host
+    image = cv2.imdecode(np.frombuffer(golden[3][0], np.uint8), cv2.IMREAD_COLOR)
+    cv2.imwrite(str(folder / "three.bmp"), image)
+    response = post(stack, json={"image_base64": "", "image_url": f"http://{host}/three.bmp"})
+    assert response.json()["class"] == "3"
+
+
+def test_the_shape_of_an_answer(stack, golden):
+    data, label, _ = golden[5]
+    response = post(stack, files={"image": data}, data={"top_k": "3"}, headers={"X-Request-ID": "my-id.1"})
+    answer = response.json()
+    assert list(answer) == ["class", "class_id", "score", "predictions", "model", "request_id"]
+    assert answer["class"] == label
+    assert len(answer["predictions"]) == 3
+    assert answer["predictions"][0] == {"class": label, "class_id": 5, "score": answer["score"]}
+    ranked = [item["score"] for item in answer["predictions"]]
+    assert ranked == sorted(ranked, reverse=True)
+    assert answer["model"] == {"name": "digits", "version": 1}
+    assert answer["request_id"] == response.headers["X-Request-ID"] == "my-id.1"
+
+
+def test_the_model_may_be_named(stack, golden):
+    assert post(stack, "models/digits/predict", files={"image": golden[2][0]}).json()["class"] == "2"
+
+
+def test_the_models_are_listed(stack):
+    (model,) = requests.get(f"{stack.url}/api/v1/models", timeout=5).json()["models"]
+    assert model["name"] == "digits"
+    assert model["default"]
+    assert model["available"]
+    assert model["version"] == 1
+    assert model["labels"] == [str(digit) for digit in range(10)]
+
+
+def test_a_model_tells_what_it_was_made_of(stack):
+    model = requests.get(f"{stack.url}/api/v1/models/digits", timeout=5).json()
+    assert model["versions"] == [{"version": 1, "state": "AVAILABLE"}]
+    assert model["card"]["metrics"]["accuracy"] >= 0.99
+    assert "MNIST" in json.dumps(model["card"]["provenance"])
+
+
+def test_the_request_id_reaches_every_log(stack, golden):
+    post(stack, files={"image": golden[0][0]}, headers={"X-Request-ID": "trace-me"})
+    lines = [json.loads(line) for line in stack.log("gateway").splitlines() if "trace-me" in line]
+    assert [(line["event"], line["status"], line["class"]) for line in lines] == [("request", 200, "0")]
+    assert "trace-me" in stack.log("nginx")
+
+
+def test_the_log_is_one_stream_of_json(stack):
+    for line in stack.log("gateway").splitlines():
+        assert {"event", "level", "timestamp", "logger"} <= json.loads(line).keys(), line
+
+
+def test_the_line_that_the_start_prints_works(stack):
+    curl = f"curl -sS -F image=@serving_models/digits/1/assets.extra/golden/07.png {stack.predict_url}"
+    done = subprocess.run(
+        curl.split(), capture_output=True, text=True, check=True, timeout=20, cwd=Path(__file__).parents[2]
+    )
+    assert json.loads(done.stdout)["class"] == "7"
+
+
+def test_the_model_server_is_open_for_debugging(stack, golden):
+    pixels = cv2.imdecode(np.frombuffer(golden[4][0], np.uint8), cv2.IMREAD_GRAYSCALE)
+    response = requests.post(
+        f"http://127.0.0.1:{stack.ports.rest}/v1/models/digits:predict",
+        json={"instances": [pixels[..., None].tolist()]},
+        timeout=15,
+    )
+    assert int(np.argmax(response.json()["predictions"][0])) == 4
+
+
+def test_the_model_server_takes_encoded_images_itself(stack, golden):
+    response = requests.post(
+        f"http://127.0.0.1:{stack.ports.rest}/v1/models/digits:predict",
+        json={
+            "signature_name": "classify_bytes",
+            "instances": [{"image_bytes": {"b64": base64.b64encode(golden[6][0]).decode()}}],
+        },
+        timeout=15,
+    )
+    assert int(np.argmax(response.json()["predictions"][0])) == 6

@@ -1,0 +1,123 @@
+"""What cannot be answered gets the right status and a problem document that says what to do."""
+
+import base64
+import json
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import requests
+
+from tests.support.stack import children, command_line
+
+JPEG = cv2.imencode(".jpg", np.random.default_rng(1).integers(0, 256, (120, 90, 3), np.uint8))[1].tobytes()
+NOT_FOUND_URL = "http://127.0.0.1:9/x"
+
+
+def png_bomb(side):
+    """A valid PNG of side x side black pixels, one bit each, packed to a few kB."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    pixels = zlib.compress(bytes((side // 8 + 1) * side), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+CASES = {
+    "text file": ({"files": {"image": b"just text"}}, 415, "unsupported-image-format"),
+    "raw text": ({"data": b"just text", "headers": {"Content-Type": "text/plain"}}, 415, "unsupported-media-type"),
+    "bytes without a type": ({"data": JPEG}, 415, "unsupported-media-type"),
+    "empty body": ({}, 400, "bad-request"),
+    "empty image body": ({"data": b"", "headers": {"Content-Type": "image/png"}}, 400, "bad-request"),
+    "empty file": ({"files": {"image": ("a.png", b"")}}, 400, "bad-request"),
+    "truncated JPEG": ({"files": {"image": JPEG[: len(JPEG) // 2]}}, 422, "unreadable-image"),
+    "bomb": ({"files": {"image": png_bomb(20_000)}}, 413, "image-too-large"),
+    "too many bytes": ({"data": bytes(11 << 20), "headers": {"Content-Type": "image/png"}}, 413, "body-too-large"),
+    "both": ({"json": {"url": NOT_FOUND_URL, "image": base64.b64encode(JPEG).decode()}}, 400, "bad-request"),
+    "none": ({"json": {}}, 400, "bad-request"),
+    "empty strings": ({"json": {"image_base64": "", "image_url": ""}}, 400, "bad-request"),
+    "not JSON": ({"data": b"{", "headers": {"Content-Type": "application/json"}}, 400, "bad-request"),
+    "not an object": ({"json": [1]}, 400, "bad-request"),
+    "not base64": ({"json": {"image": "!!!"}}, 400, "bad-request"),
+    "loopback": ({"json": {"url": "http://127.0.0.1/x"}}, 422, "fetch-refused"),
+    "metadata address": ({"json": {"url": "http://169.254.169.254/latest"}}, 422, "fetch-refused"),
+    "file URL": ({"json": {"url": "file:///etc/passwd"}}, 422, "fetch-refused"),
+    "top_k": ({"files": {"image": JPEG}, "params": {"top_k": "0"}}, 400, "bad-request"),
+}
+
+
+def assert_problem(response, status, slug):
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == "application/problem+json"
+    problem = response.json()
+    assert problem["type"] == f"/problems/{slug}"
+    assert problem["status"] == status
+    assert problem["request_id"] == response.headers["X-Request-ID"]
+    assert problem["title"]
+    assert problem["detail"]
+    return problem
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_refused(stack, case):
+    arguments, status, slug = CASES[case]
+    assert_problem(requests.post(stack.predict_url, timeout=20, **arguments), status, slug)
+
+
+def test_unknown_model_names_those_there_are(stack):
+    response = requests.post(f"{stack.url}/api/v1/models/cats/predict", files={"image": JPEG}, timeout=10)
+    assert "digits" in assert_problem(response, 404, "model-not-found")["detail"]
+
+
+def test_get_on_predict_says_what_is_allowed(stack):
+    response = requests.get(stack.predict_url, timeout=10)
+    assert_problem(response, 405, "method-not-allowed")
+    assert set(response.headers["Allow"].split(", ")) == {"POST", "OPTIONS"}
+
+
+def test_unknown_path(stack):
+    assert_problem(requests.get(f"{stack.url}/api/v2/predict", timeout=10), 404, "not-found")
+
+
+def test_metrics_stay_inside(stack):
+    assert_problem(requests.get(f"{stack.url}/metrics", timeout=10), 404, "not-found")
+    inside = requests.get(f"http://127.0.0.1:{stack.ports.gateway}/metrics", timeout=10)
+    assert "gateway_requests_total" in inside.text
+
+
+def test_a_url_that_answers_with_an_error_or_a_text(stack, picture_host):
+    folder, host = picture_host
+    (folder / "words.png").write_text("no picture at all")
+    response = requests.post(stack.predict_url, json={"url": f"http://{host}/missing.png"}, timeout=10)
+    assert "404" in assert_problem(response, 422, "fetch-failed")["detail"]
+    response = requests.post(stack.predict_url, json={"url": f"http://{host}/words.png"}, timeout=10)
+    assert_problem(response, 415, "unsupported-image-format")
+
+
+def test_memory_stays_flat_under_bad_requests(stack):
+    def resident_kib():
+        workers = [pid for pid in children(stack.process.pid) if "gunicorn" in command_line(pid)]
+        statuses = [Path(f"/proc/{pid}/status").read_text(encoding="ascii") for pid in workers]
+        return sum(int(text.split("VmRSS:")[1].split()[0]) for text in statuses)
+
+    def all_cases():
+        for arguments, status, _ in CASES.values():
+            assert requests.post(stack.predict_url, timeout=20, **arguments).status_code == status
+
+    for _ in range(5):
+        all_cases()  # every worker has met every case, and the allocator has what it needs
+    before = resident_kib()
+    for _ in range(10):
+        all_cases()
+    assert resident_kib() - before < 20 * 1024
+
+
+def test_nginx_answers_its_own_refusals_the_same_way(stack):
+    response = requests.get(f"{stack.url}/{'a' * 10_000}", timeout=10)
+    assert_problem(response, 414, "uri-too-long")
+    assert json.loads(response.text)["status"] == 414

@@ -1,0 +1,125 @@
+"""A model server in memory with the habits of the real one: versions come and go, it checks shapes, it can be away."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gateway.deadline import Deadline
+from gateway.errors import GatewayError, ModelContractError, ModelFailedError, ModelUnavailableError, VersionGoneError
+from gateway.serving import Array, Call, Signature, TensorSpec, VersionStatus
+from vision.card import Card
+
+Compute = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+
+
+@dataclass(frozen=True, slots=True)
+class FakeVersion:
+    """One version of a model: what its entry points take and give, and what they compute."""
+
+    signatures: Mapping[str, Signature]
+    compute: Mapping[str, Compute]
+
+
+@dataclass(slots=True)
+class FakeModelServer:
+    """A `gateway.serving.ModelServer` whose models, versions and failures a test sets.
+
+    Attributes:
+        models: What is served, by name and version number.
+        states: State and message of versions that are not AVAILABLE, by name and number.
+        failures: The error that a method raises, by the method's name, until it is taken out again.
+        before: Called at the begin of a method, by its name; may change what is served.
+        asked: How often each method was called.
+        request_ids: What came with the predictions.
+        away: Whether it is away.
+    """
+
+    models: dict[str, dict[int, FakeVersion]] = field(default_factory=dict)
+    states: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
+    failures: dict[str, GatewayError] = field(default_factory=dict)
+    before: dict[str, Callable[[], None]] = field(default_factory=dict)
+    asked: Counter[str] = field(default_factory=Counter)
+    request_ids: list[str] = field(default_factory=list)
+    away: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def swap(self, model: str, version: int, made: FakeVersion) -> None:
+        """Serve this version of a model, and no other one of it any more."""
+        self.models[model] = {version: made}
+
+    def versions(self, model: str, *, deadline: Deadline) -> list[VersionStatus]:
+        self._begin("versions", deadline)
+        if model not in self.models:
+            raise VersionGoneError(f"{model} is not served")
+        listed = dict.fromkeys(self.models[model], ("AVAILABLE", ""))
+        listed |= {number: state for (name, number), state in self.states.items() if name == model}
+        return [VersionStatus(number, *state) for number, state in sorted(listed.items(), reverse=True)]
+
+    def signatures(self, model: str, version: int, *, deadline: Deadline) -> Mapping[str, Signature]:
+        self._begin("signatures", deadline)
+        return self._find(model, version).signatures
+
+    def predict(self, call: Call, inputs: Mapping[str, Array], *, deadline: Deadline, request_id: str = "") -> Array:
+        _check(call.signature.inputs, inputs)
+        self._begin("predict", deadline)
+        self.request_ids.append(request_id)
+        compute = self._find(call.model, call.version).compute.get(call.signature_name)
+        if compute is None:
+            raise ModelFailedError(f"no signature {call.signature_name}")
+        outputs = compute(inputs)
+        if call.output not in outputs:
+            raise ModelFailedError(f"no output {call.output}")
+        return outputs[call.output]
+
+    def _begin(self, method: str, deadline: Deadline) -> None:
+        with self._lock:
+            self.asked[method] += 1
+        self.before.get(method, lambda: None)()
+        deadline.remaining_s()
+        if self.away:
+            raise ModelUnavailableError("away")
+        if method in self.failures:
+            raise self.failures[method]
+
+    def _find(self, model: str, version: int) -> FakeVersion:
+        found = self.models.get(model, {}).get(version)
+        if found is None:
+            raise VersionGoneError(f"{model} {version} is not served")
+        return found
+
+
+def _check(expected: Mapping[str, TensorSpec], inputs: Mapping[str, Array]) -> None:
+    if inputs.keys() != expected.keys() or not all(expected[name].accepts(array) for name, array in inputs.items()):
+        raise ModelContractError(f"takes {sorted(expected)}")
+
+
+def image_signature(card: Card) -> Signature:
+    """Make the signature of `serving_default` that fits a card."""
+    taken = TensorSpec(card.input.dtype, (None, *card.input.shape))
+    return Signature({"image": taken}, {card.output.name: TensorSpec("float32", (None, len(card.labels)))})
+
+
+DESCRIBE = Signature({"index": TensorSpec("int32", (None,))}, {"card": TensorSpec("string", (None,))})
+
+
+def classifier(card: Card, scores: Callable[[Array], Array], *, described: bool = True) -> FakeVersion:
+    """Make a version that carries its card, or not, and answers uint8 or float32[N, …] by `scores`: float32[N, K]."""
+
+    def describe(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        return {"card": np.full(inputs["index"].shape, card.to_json().encode(), object)}
+
+    def default(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        return {card.output.name: scores(inputs["image"])}
+
+    signatures, compute = {"serving_default": image_signature(card)}, {"serving_default": default}
+    if not described:
+        return FakeVersion(signatures, compute)
+    return FakeVersion({**signatures, "describe": DESCRIBE}, {**compute, "describe": describe})
+
+
+def constant(*scores: float) -> Callable[[Array], Array]:
+    """Answer the same scores to every image."""
+    return lambda images: np.full((len(images), len(scores)), scores, np.float32)

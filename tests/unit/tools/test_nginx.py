@@ -1,0 +1,179 @@
+import re
+import subprocess
+
+import pytest
+
+from gateway import gunicorn_conf
+from gateway.settings import Settings
+from gateway.telemetry import WELL_FORMED_ID
+from tools import nginx
+
+PLACES = {"NGINX_LISTEN": "127.0.0.1:8080", "NGINX_UPSTREAM": "127.0.0.1:8000"}
+
+
+def test_no_name_is_left_open():
+    assert "${" not in nginx.render(PLACES).replace("${...}", "")
+
+
+def test_a_name_without_a_value_is_an_error():
+    with pytest.raises(KeyError, match="NGINX_UPSTREAM"):
+        nginx.render({"NGINX_LISTEN": "8080"})
+
+
+def test_given_values_go_before_the_defaults():
+    assert "proxy_read_timeout 7s;" in nginx.render({**PLACES, "NGINX_READ_TIMEOUT_S": "7"})
+
+
+def test_nginxs_own_variables_stay():
+    assert "$request_id" in nginx.render(PLACES)
+
+
+def test_only_names_of_the_template_have_defaults():
+    template = nginx.TEMPLATE.read_text(encoding="utf-8")
+    named = set(re.findall(r"\$\{([A-Z_]+)\}", template))
+    assert named == set(nginx.defaults()) | set(PLACES)
+
+
+def test_nginx_and_gateway_refuse_the_same_bodies():
+    assert int(nginx.defaults()["GATEWAY_MAX_BODY_BYTES"]) == Settings().max_body_bytes
+
+
+def test_nginx_waits_longer_than_gunicorn_lets_a_worker_be_silent():
+    settings = Settings()
+    nested = [
+        settings.model_deadline_s,
+        settings.request_deadline_s,
+        settings.worker_timeout_s,
+        int(nginx.defaults()["NGINX_READ_TIMEOUT_S"]),
+    ]
+    assert nested == sorted(set(nested))
+
+
+def test_nginx_closes_idle_connections_before_gunicorn_does():
+    idle_s = re.search(r"upstream gateway {[^}]*keepalive_timeout (\d+)s;", nginx.render(PLACES))
+    assert int(idle_s[1]) < gunicorn_conf.keepalive
+
+
+def test_a_request_id_that_nginx_keeps_the_gateway_keeps_too():
+    assert f'"~^{WELL_FORMED_ID.pattern}$"' in nginx.render(PLACES)
+
+
+@pytest.mark.skipif(nginx.find() is None, reason="nginx is not installed")
+def test_nginx_accepts_its_configuration(tmp_path):
+    configuration = tmp_path / "nginx.conf"
+    configuration.write_text(nginx.render(PLACES), encoding="utf-8")
+    tried = subprocess.run(
+        [*nginx.command(nginx.find(), configuration), "-t"], capture_output=True, text=True, check=False
+    )
+    assert (tried.returncode, tried.stderr.count("[warn]")) == (0, 0), tried.stderr
+
+
+@pytest.fixture
+def bare_system(tmp_path, monkeypatch):
+    """A PATH of one folder, empty but for what `env` needs, and nobody's rights but those of root."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "env").symlink_to("/usr/bin/env")
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr(nginx, "SYSTEM_FOLDERS", ())
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    return folder
+
+
+def add_program(folder, name, text):
+    program = folder / name
+    program.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    program.chmod(0o755)
+
+
+INSTALLS = """echo "$0 $*"
+[ "$2" = update ] && exit 0
+printf '#!/bin/sh\\n' > "${0%/*}/nginx"; /bin/chmod 755 "${0%/*}/nginx" """
+
+
+@pytest.mark.usefixtures("bare_system")
+def test_where_no_nginx_is_none_is_found():
+    assert nginx.find() is None
+
+
+@pytest.mark.usefixtures("bare_system")
+def test_nginx_is_found_where_path_does_not_lead(monkeypatch, tmp_path):
+    elsewhere = tmp_path / "sbin"
+    elsewhere.mkdir()
+    add_program(elsewhere, "nginx", "")
+    monkeypatch.setattr(nginx, "SYSTEM_FOLDERS", (str(elsewhere),))
+    assert nginx.find() == str(elsewhere / "nginx")
+
+
+def test_install_asks_the_package_manager_and_returns_the_path(bare_system, tmp_path):
+    add_program(bare_system, "apt-get", INSTALLS)
+    log = tmp_path / "install.log"
+
+    assert nginx.install(log) == str(bare_system / "nginx")
+    assert [line.split(" ", 1)[1] for line in log.read_text().splitlines()] == [
+        "-qq update",
+        "-qq install --no-install-recommends nginx",
+    ]
+
+
+@pytest.mark.usefixtures("bare_system")
+def test_without_a_package_manager_it_says_which_are_known(tmp_path):
+    with pytest.raises(nginx.NginxUnavailableError, match="none of apt-get, dnf, apk, pacman, brew"):
+        nginx.install(tmp_path / "install.log")
+
+
+def test_a_package_manager_that_fails_is_told_with_its_status_and_log(bare_system, tmp_path):
+    add_program(bare_system, "apk", "echo no network; exit 7")
+    log = tmp_path / "install.log"
+    with pytest.raises(
+        nginx.NginxUnavailableError, match=r"`apk add --quiet nginx` .* exit status 7; see .*install.log"
+    ):
+        nginx.install(log)
+    assert log.read_text() == "no network\n"
+
+
+def test_one_that_installs_nothing_is_told(bare_system, tmp_path):
+    add_program(bare_system, "dnf", "exit 0")
+    with pytest.raises(nginx.NginxUnavailableError, match="dnf put it where PATH does not lead"):
+        nginx.install(tmp_path / "install.log")
+
+
+def test_without_root_and_without_sudo_nothing_is_tried(bare_system, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    add_program(bare_system, "apt-get", INSTALLS)
+    with pytest.raises(nginx.NginxUnavailableError, match=r"root's rights\. Once: sudo apt-get install nginx"):
+        nginx.install(tmp_path / "install.log")
+    assert nginx.find() is None
+
+
+def test_a_sudo_that_would_ask_is_not_used(bare_system, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    add_program(bare_system, "apt-get", INSTALLS)
+    add_program(bare_system, "sudo", '[ "$1" = -n ] && exit 1')
+    with pytest.raises(nginx.NginxUnavailableError, match="root's rights"):
+        nginx.install(tmp_path / "install.log")
+
+
+def test_a_sudo_that_does_not_ask_is_used(bare_system, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    (bare_system / "true").symlink_to("/bin/true")
+    add_program(bare_system, "apt-get", INSTALLS)
+    add_program(bare_system, "sudo", '[ "$1" = -n ] || exit 1; shift; echo as root; exec "$@"')
+    log = tmp_path / "install.log"
+
+    nginx.install(log)
+    assert log.read_text().count("as root") == 2
+
+
+def test_brew_needs_no_root(bare_system, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 501)
+    add_program(bare_system, "brew", INSTALLS)
+    assert nginx.install(tmp_path / "install.log") == str(bare_system / "nginx")
+
+
+def test_workers_run_as_root_only_where_root_starts_them(monkeypatch, tmp_path):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert "-g" not in nginx.command("nginx", tmp_path / "nginx.conf")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    flag, directive = nginx.command("nginx", tmp_path / "nginx.conf")[-2:]
+    assert (flag, directive.split()[:2]) == ("-g", ["user", "root"])

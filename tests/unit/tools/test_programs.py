@@ -1,0 +1,83 @@
+import signal
+import sys
+from dataclasses import replace
+
+import pytest
+
+from gateway.settings import Settings
+from tools import programs
+
+
+@pytest.fixture
+def options(tmp_path):
+    return programs.Options(
+        host="127.0.0.1",
+        port=8080,
+        gateway_port=8000,
+        grpc_port=8500,
+        rest_port=8501,
+        models_config=tmp_path / "models" / "models.config",
+        run_dir=tmp_path,
+        ready_timeout_s=1,
+        use_nginx=True,
+    )
+
+
+def test_the_model_server_gets_its_ports_and_models(options):
+    command = programs.model_server(options, Settings()).command
+    assert command[:3] == (sys.executable, "-m", "model_server")
+    assert {"--port=8500", "--rest_api_port=8501", f"--model_config_file={options.models_config}"} <= set(command)
+
+
+def test_the_model_server_takes_more_calls_than_the_gateway_can_make(options):
+    settings = Settings(workers=4, threads=16)
+    (flag,) = (part for part in programs.model_server(options, settings).command if "grpc_max_threads" in part)
+    assert int(flag.partition("=")[2]) > 4 * 16
+
+
+def test_the_gateway_is_behind_nginx_or_in_its_place(options, tmp_path):
+    behind = programs.gateway(options, Settings(), tmp_path, direct=False)
+    alone = programs.gateway(replace(options, host="10.0.0.1"), Settings(), tmp_path, direct=True)
+    assert behind.environment["GATEWAY_BIND"] == "127.0.0.1:8000"
+    assert alone.environment["GATEWAY_BIND"] == "10.0.0.1:8080"
+
+
+def test_the_gateways_environment_is_one_that_it_takes(options, tmp_path, monkeypatch):
+    monkeypatch.setenv("GATEWAY_PORT", "8000")  # as make hands it down
+    settings = Settings.from_env(programs.gateway(options, Settings(), tmp_path, direct=False).environment)
+    assert settings.tfs_target == "127.0.0.1:8500"
+    assert settings.models_config == options.models_config
+    assert settings.cards_dir == options.models_config.parent
+
+
+def test_the_users_own_settings_reach_the_gateway(options, monkeypatch):
+    monkeypatch.setenv("GATEWAY_THREADS", "3")
+    monkeypatch.setenv("GATEWAY_CARDS_DIR", "/cards")
+    environment = programs.gateway_environment(options)
+    assert (environment["GATEWAY_THREADS"], environment["GATEWAY_CARDS_DIR"]) == ("3", "/cards")
+
+
+def test_a_stop_gives_each_program_the_time_it_gives_its_requests(options, tmp_path):
+    settings = Settings(graceful_timeout_s=40, request_deadline_s=15.0)
+    assert programs.gateway(options, settings, tmp_path, direct=False).stop_timeout_s > 40
+    assert programs.front(options, settings, tmp_path, "nginx").stop_timeout_s > 15
+
+
+def test_nginx_drains_when_it_is_stopped(options, tmp_path):
+    assert programs.front(options, Settings(), tmp_path, "nginx").stop_signal == signal.SIGQUIT
+
+
+def test_nginxs_configuration_leads_to_the_gateway(options, tmp_path):
+    programs.front(options, Settings(), tmp_path, "nginx")
+    text = (tmp_path / "nginx.conf").read_text(encoding="utf-8")
+    assert "listen 127.0.0.1:8080 default_server;" in text
+    assert "server 127.0.0.1:8000;" in text
+
+
+def test_nginx_refuses_what_the_gateway_is_set_to_refuse(options, tmp_path, monkeypatch):
+    monkeypatch.setenv("GATEWAY_MAX_BODY_BYTES", "not what counts")
+    monkeypatch.setenv("NGINX_READ_TIMEOUT_S", "99")
+    programs.front(options, Settings(max_body_bytes=123456), tmp_path, "nginx")
+    text = (tmp_path / "nginx.conf").read_text(encoding="utf-8")
+    assert "client_max_body_size 123456;" in text
+    assert "proxy_read_timeout 99s;" in text

@@ -1,0 +1,258 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.waiting import until
+from tools.stack import ProgramEndedError, Signals, Stack, StopRequestedError, tail
+
+ROOT = Path(__file__).parents[3]
+PATIENCE_S = 20
+
+ENDS_WHEN_ASKED = """
+import signal, sys
+def end(number, frame):
+    print("asked by", signal.Signals(number).name)
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+signal.signal(signal.SIGQUIT, end)
+print("up")
+signal.pause()
+"""
+STUBBORN = """
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("up")
+while True:
+    signal.pause()
+"""
+# A master with one worker, as gunicorn and nginx have them; both print their process id.
+WITH_WORKER = """
+import os, signal
+worker = os.fork()
+if worker == 0:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        signal.pause()
+print("up", worker)
+{master}
+"""
+
+
+def is_running(process_id):
+    """Whether a process is there and is no zombie that waits for its parent."""
+    try:
+        state = Path(f"/proc/{process_id}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX"
+
+
+def worker_of(log):
+    return int(log.read_text(encoding="utf-8").split()[1])
+
+
+def test_a_program_is_asked_by_its_own_signal_and_its_output_is_in_its_log(logs, make_program, printed):
+    with Stack(logs) as stack:
+        stack.start(make_program("quits", ENDS_WHEN_ASKED, stop_signal=signal.SIGQUIT))
+        stack.wait_until(lambda: printed("quits", "up"), PATIENCE_S)
+
+    assert printed("quits", "asked by SIGQUIT")
+
+
+def test_the_last_started_is_stopped_first(logs, make_program, printed, tmp_path):
+    notes_its_end = ENDS_WHEN_ASKED.replace("sys.exit()", "open('order', 'a').write(__file__[-4]); sys.exit()")
+    with Stack(logs) as stack:
+        for name in "abc":
+            stack.start(make_program(name, notes_its_end))
+        stack.wait_until(lambda: all(printed(name, "up") for name in "abc"), PATIENCE_S)
+
+    assert (tmp_path / "order").read_text() == "cba"
+
+
+def test_a_log_starts_anew_with_each_run(logs, make_program, printed):
+    (logs / "says.log").write_text("from an earlier run\n")
+    with Stack(logs) as stack:
+        stack.start(make_program("says", ENDS_WHEN_ASKED))
+        stack.wait_until(lambda: printed("says", "up"), PATIENCE_S)
+
+    assert not printed("says", "earlier")
+
+
+def test_a_program_that_ends_is_named_with_status_and_last_words(logs, make_program):
+    text = "import sys\nfor i in range(100): print('line', i)\nsys.exit('no such model')"
+    with Stack(logs) as stack:
+        stack.start(make_program("steady", ENDS_WHEN_ASKED))
+        stack.start(make_program("breaks", text))
+        with pytest.raises(ProgramEndedError) as caught:
+            stack.run()
+
+    message = str(caught.value)
+    assert message.startswith(f"breaks ended with exit status 1. The end of {logs}/breaks.log:\n")
+    assert "    line 99\n    no such model\n" in message
+    assert "line 50" not in message
+
+
+def test_a_program_that_was_killed_is_named_with_the_signal(logs, make_program):
+    with Stack(logs) as stack:
+        stack.start(make_program("killed", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"))
+        with pytest.raises(ProgramEndedError, match=r"killed ended by SIGKILL"):
+            stack.wait_until(lambda: False, PATIENCE_S)
+
+
+def test_a_program_that_is_missing_is_named(logs, make_program, tmp_path):
+    program = replace(make_program("absent", ""), command=(str(tmp_path / "none"),))
+    with Stack(logs) as stack, pytest.raises(ProgramEndedError, match=r"absent could not be started: .*none"):
+        stack.start(program)
+
+
+def test_the_end_of_one_stops_the_others(logs, make_program, printed):
+    with Stack(logs) as stack:
+        stack.start(make_program("steady", ENDS_WHEN_ASKED))
+        stack.wait_until(lambda: printed("steady", "up"), PATIENCE_S)
+        stack.start(make_program("breaks", "raise SystemExit(3)"))
+        with pytest.raises(ProgramEndedError, match="breaks ended with exit status 3"):
+            stack.run()
+
+    assert printed("steady", "asked by SIGTERM")
+
+
+def test_one_that_does_not_end_is_killed_with_its_workers(logs, make_program, printed):
+    master = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: signal.pause()"
+    with Stack(logs) as stack:
+        stack.start(make_program("stubborn", WITH_WORKER.format(master=master), stop_timeout_s=0.2))
+        stack.wait_until(lambda: printed("stubborn", "up"), PATIENCE_S)
+
+    until(lambda: not is_running(worker_of(logs / "stubborn.log")), PATIENCE_S)
+
+
+def test_workers_of_a_master_that_died_do_not_stay(logs, make_program):
+    with Stack(logs) as stack:
+        stack.start(make_program("master", WITH_WORKER.format(master="os._exit(1)")))
+        with pytest.raises(ProgramEndedError):
+            stack.run()
+
+    until(lambda: not is_running(worker_of(logs / "master.log")), PATIENCE_S)
+
+
+def test_what_is_not_ready_in_time_is_an_error(logs, make_program):
+    with Stack(logs) as stack:
+        stack.start(make_program("slow", ENDS_WHEN_ASKED))
+        with pytest.raises(TimeoutError, match="not ready after 0 s"):
+            stack.wait_until(lambda: False, 0.3)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_wait(logs, make_program, number):
+    with Stack(logs) as stack:
+        stack.start(make_program("steady", ENDS_WHEN_ASKED))
+        os.kill(os.getpid(), number)
+        with pytest.raises(StopRequestedError, match=number.name):
+            stack.run()
+
+
+def test_ctrl_c_cuts_the_stop_short(logs, make_program, printed):
+    started = time.monotonic()
+    with Stack(logs) as stack:
+        stack.start(make_program("one", STUBBORN, stop_timeout_s=60))
+        stack.start(make_program("two", STUBBORN, stop_timeout_s=60))
+        stack.wait_until(lambda: printed("one", "up") and printed("two", "up"), PATIENCE_S)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    assert time.monotonic() - started < PATIENCE_S
+
+
+def test_a_repeated_sigterm_does_not_cut_the_stop_short(logs, make_program, printed):
+    slow_to_end = ENDS_WHEN_ASKED.replace("sys.exit()", "import time; time.sleep(0.3); print('ended'); sys.exit()")
+    with Stack(logs) as stack:
+        stack.start(make_program("slow", slow_to_end))
+        stack.wait_until(lambda: printed("slow", "up"), PATIENCE_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert printed("slow", "ended")
+
+
+def test_handlers_are_put_back():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)}
+    with Signals():
+        assert signal.getsignal(signal.SIGTERM) is not before[signal.SIGTERM]
+
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
+def test_under_nohup_a_hangup_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Signals() as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signals.wait(0.05) == []
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+SUPERVISOR = """
+import os, signal, sys
+from pathlib import Path
+from tools.stack import Program, Stack
+with Stack(Path({logs!r})) as stack:
+    stack.start(Program("child", (sys.executable, {script!r}), Path("/"), os.environ, signal.SIGTERM, 10))
+    stack.wait_until(lambda: "up" in Path({log!r}).read_text(), 20)
+    print("up", flush=True)
+    stack.run()
+"""
+CHILD = """
+import os, signal, sys
+signal.signal(signal.SIGINT, lambda number, frame: print("interrupted", flush=True))
+print("up", os.getpid(), flush=True)
+while True:
+    signal.pause()
+"""
+
+
+@pytest.fixture
+def supervisor(tmp_path, logs):
+    """A stack in a process of its own, in the foreground group of a session of its own."""
+    script = tmp_path / "child.py"
+    script.write_text(CHILD)
+    text = SUPERVISOR.format(logs=str(logs), script=str(script), log=str(logs / "child.log"))
+    process = subprocess.Popen(
+        [sys.executable, "-c", text],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    with process:
+        assert process.stdout.readline() == b"up\n"
+        yield process
+        process.kill()
+
+
+def test_ctrl_c_in_a_terminal_reaches_the_supervisor_alone(supervisor, logs):
+    os.killpg(supervisor.pid, signal.SIGINT)
+    supervisor.wait(PATIENCE_S)
+
+    assert "interrupted" not in (logs / "child.log").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent was killed")
+def test_a_killed_supervisor_leaves_no_program(supervisor, logs):
+    child = worker_of(logs / "child.log")
+    supervisor.kill()
+
+    until(lambda: not is_running(child), PATIENCE_S)
+
+
+def test_tail_of_an_empty_log_says_so(tmp_path):
+    (tmp_path / "a.log").touch()
+    assert tail(tmp_path / "a.log") == "    (empty)\n"
+
+
+def test_tail_reads_bytes_that_are_no_text(tmp_path):
+    (tmp_path / "a.log").write_bytes(b"\xff\xfe broken\n")
+    assert "broken" in tail(tmp_path / "a.log")

@@ -1,0 +1,1 @@
+"""Programs of the repository itself: start the local stack, renew generated files."""

@@ -1,0 +1,205 @@
+"""Write docs/settings.md and docs/problems.md from what they document.
+
+    python -m tools.document           # write them
+    python -m tools.document --check   # exit 1 and name what differs
+
+Settings come from the fields of `gateway.settings.Settings`, problems from `gateway.problems` and, for requests that
+never reach the gateway, from nginx/nginx.conf.template.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from gateway.problems import HTTP_PROBLEMS, INTERNAL, PROBLEMS
+from gateway.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[1]
+NGINX_TEMPLATE = ROOT / "nginx" / "nginx.conf.template"
+
+GROUPS = {
+    "bind": "Processes",
+    "tfs_target": "Model server and models",
+    "request_deadline_s": "Time",
+    "max_body_bytes": "Limits",
+    "fetch_enabled": "Images by URL",
+    "log_level": "Log",
+}
+"""Headings, by the setting that each stands above."""
+
+SETTINGS_INTRODUCTION = """\
+# Settings
+
+The gateway reads these environment variables when it starts. A value that cannot be used, or a variable that begins
+with `GATEWAY_` and names no setting, ends the start with a message. Names that end in `_S` are seconds, in `_BYTES`
+bytes; lists are separated by commas. nginx has its own few variables, in `nginx/defaults.env`.
+"""
+
+PROBLEMS_INTRODUCTION = """\
+# Problems
+
+Every error is answered as `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)):
+
+```json
+{
+  "type": "/problems/body-too-large",
+  "title": "Too many bytes",
+  "status": 413,
+  "detail": "The body has more than 10485760 bytes.",
+  "max_bytes": 10485760,
+  "request_id": "4f1c6f5e0c1b4c2c9a7e0d5b8f3a2e10"
+}
+```
+
+Programs should go by `type`, which is stable. `detail` tells people about this occurrence, further members such as
+`max_bytes`, `max_pixels` and `accepted` hold the facts in it, and the operator finds `request_id` in the log. A 503
+carries `Retry-After`, in seconds. What is not listed here has the type `about:blank`: there the status says it all.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One kind of problem, as the document lists it."""
+
+    status: int
+    type_uri: str
+    title: str
+    advice: str
+    source: str
+
+
+def settings_document() -> str:
+    """Write the document of the settings."""
+    parts = [SETTINGS_INTRODUCTION.rstrip()]
+    for name, field in Settings.model_fields.items():
+        if name in GROUPS:
+            parts += [f"\n## {GROUPS[name]}\n", "| Variable | Value | Default | Meaning |", "|---|---|---|---|"]
+        parts.append(table_row(f"`{PREFIX}{name.upper()}`", value(field), default(field), field.description or ""))
+    return "\n".join(parts) + "\n"
+
+
+def value(field: FieldInfo) -> str:
+    """Say what a setting may be."""
+    annotation = field.annotation
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(annotation))
+    if annotation is bool:
+        return "`true`, `false`"
+    kinds: Mapping[Any, str] = {int: "whole number", float: "number", Path: "path", tuple[str, ...]: "list"}
+    return " ".join([kinds.get(annotation, "text"), *limits(field.metadata)])
+
+
+def limits(metadata: Sequence[Any]) -> Iterator[str]:
+    """Say between which numbers a setting lies."""
+    for attribute, words in (("gt", "above"), ("ge", "from"), ("le", "to")):
+        for constraint in metadata:
+            if hasattr(constraint, attribute):
+                yield f"{words} {getattr(constraint, attribute)}"
+
+
+def default(field: FieldInfo) -> str:
+    """Write a default as one would set it; empty where there is none or the meaning tells it."""
+    given = field.default
+    if given in {None, ()} or field.default_factory is not None:
+        return ""
+    return f"`{str(given).lower() if isinstance(given, bool) else given}`"
+
+
+def problems_document(template: str) -> str:
+    """Write the document of the problems.
+
+    Args:
+        template: nginx's configuration.
+
+    Raises:
+        SystemExit: nginx and the gateway answer the same type with another title or status.
+    """
+    rows = sorted(problem_rows(template), key=lambda row: (row.status, row.type_uri))
+    table = [table_row(str(row.status), f"`{row.type_uri}`", row.title, marked(row.advice), row.source) for row in rows]
+    head = [PROBLEMS_INTRODUCTION, "| Status | Type | Title | What to do | From |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *table]) + "\n"
+
+
+def problem_rows(template: str) -> list[Row]:
+    """List every problem that has a type of its own."""
+    ours = {
+        problem.type_uri: Row(problem.status, problem.type_uri, problem.title, problem.advice, "gateway")
+        for problem in (*PROBLEMS.values(), *HTTP_PROBLEMS.values(), INTERNAL)
+    }
+    for row in nginx_rows(template):
+        same = ours.get(row.type_uri)
+        if same is None:
+            ours[row.type_uri] = row
+        elif (same.status, same.title) == (row.status, row.title):
+            ours[row.type_uri] = Row(same.status, same.type_uri, same.title, same.advice, "gateway, nginx")
+        else:
+            raise SystemExit(
+                f"{row.type_uri} is {same.status} {same.title!r} here, {row.status} {row.title!r} in nginx"
+            )
+    return list(ours.values())
+
+
+def nginx_rows(template: str) -> Iterator[Row]:
+    """Read nginx's own problems from the maps in its configuration."""
+    types, titles, details = (nginx_map(template, f"problem_{part}") for part in ("type", "title", "detail"))
+    for status, type_uri in types.items():
+        advice = re.sub(r"\$\{(\w+)\}", r"\1", details[status])
+        yield Row(int(status), type_uri, titles[status], advice, "nginx")
+
+
+def nginx_map(template: str, variable: str) -> Mapping[str, str]:
+    """Read the entries of `map $status $VARIABLE { ... }`, without the default."""
+    found = re.search(rf"map \$status \${variable} \{{\n(.*?)\n    \}}", template, re.DOTALL)
+    if found is None:
+        raise SystemExit(f"{NGINX_TEMPLATE.name} has no map of $status to ${variable}")
+    return {status: text.strip('"') for status, text in re.findall(r"^\s*(\d{3}) (.+);$", found[1], re.MULTILINE)}
+
+
+def marked(text: str) -> str:
+    """Set the names of settings apart."""
+    return re.sub(r"\b((?:GATEWAY|NGINX)_[A-Z_]+)\b", r"`\1`", text)
+
+
+def table_row(*cells: str) -> str:
+    """Write one row of a Markdown table."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def documents() -> dict[Path, str]:
+    """Write all of it; paths are relative to the repository."""
+    return {
+        Path("docs/settings.md"): settings_document(),
+        Path("docs/problems.md"): problems_document(NGINX_TEMPLATE.read_text(encoding="utf-8")),
+    }
+
+
+def main() -> int:
+    """Write or check; return the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if something would change")
+    check = parser.parse_args().check
+    wanted = documents()
+    differing = [path for path, text in wanted.items() if not is_written(ROOT / path, text)]
+    print("\n".join(f"differs: {path}" for path in differing) or f"{', '.join(map(str, wanted))}: up to date")
+    if check:
+        if differing:
+            print("Write them anew: python -m tools.document", file=sys.stderr)
+        return bool(differing)
+    for path in differing:
+        (ROOT / path).write_text(wanted[path], encoding="utf-8")
+    return 0
+
+
+def is_written(path: Path, text: str) -> bool:
+    """Tell whether a file holds just that text."""
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

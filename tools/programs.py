@@ -1,0 +1,121 @@
+"""The programs of the local stack: what each is started with and how it is stopped."""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.settings import Settings
+from tools import nginx
+from tools.stack import Program
+
+ROOT = Path(__file__).parents[1]
+# The model server refuses calls near its limit instead of queueing them, so it is set well above what can come.
+GRPC_THREADS_PER_REQUEST = 2
+MODEL_SERVER_STOP_S = 10.0
+STOP_SLACK_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Where the stack listens, what it serves and where it writes.
+
+    Attributes:
+        host: IPv4 address that the outermost program listens on.
+        port: Port of nginx, or of the gateway where there is no nginx.
+        gateway_port: Port of the gateway behind nginx, on 127.0.0.1.
+        grpc_port: gRPC port of the model server.
+        rest_port: REST port of the model server.
+        models_config: The model server's configuration file, absolute.
+        run_dir: Folder for what the run writes, absolute.
+        ready_timeout_s: How long the start may take.
+        use_nginx: Whether nginx is wanted in front.
+    """
+
+    host: str
+    port: int
+    gateway_port: int
+    grpc_port: int
+    rest_port: int
+    models_config: Path
+    run_dir: Path
+    ready_timeout_s: float
+    use_nginx: bool
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the logs."""
+        return self.run_dir / "logs"
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """Each port by the variable of `make run` that sets it."""
+        outer = {"PORT": self.port, "GRPC_PORT": self.grpc_port, "REST_PORT": self.rest_port}
+        return {**outer, "GATEWAY_PORT": self.gateway_port} if self.use_nginx else outer
+
+
+def model_server(options: Options, settings: Settings) -> Program:
+    """Return the model server, which takes the place of TensorFlow Serving here."""
+    return Program(
+        name="model-server",
+        command=(
+            *(sys.executable, "-m", "model_server"),
+            f"--port={options.grpc_port}",
+            f"--rest_api_port={options.rest_port}",
+            f"--model_config_file={options.models_config}",
+            f"--grpc_max_threads={GRPC_THREADS_PER_REQUEST * settings.workers * settings.threads}",
+        ),
+        directory=ROOT,
+        environment=os.environ,
+        stop_signal=signal.SIGTERM,
+        stop_timeout_s=MODEL_SERVER_STOP_S,
+    )
+
+
+def gateway(options: Options, settings: Settings, scratch: Path, *, direct: bool) -> Program:
+    """Return the gateway, on a port of its own or, where there is no nginx, on the outer one."""
+    bind = f"{options.host}:{options.port}" if direct else f"127.0.0.1:{options.gateway_port}"
+    return Program(
+        name="gateway",
+        command=(sys.executable, "-m", "gunicorn", "-c", "gateway/gunicorn_conf.py", "gateway.wsgi:app"),
+        directory=ROOT,
+        environment={
+            **gateway_environment(options),
+            "GATEWAY_BIND": bind,
+            "PROMETHEUS_MULTIPROC_DIR": str(scratch / "metrics"),
+        },
+        stop_signal=signal.SIGTERM,
+        stop_timeout_s=settings.graceful_timeout_s + STOP_SLACK_S,
+    )
+
+
+def front(options: Options, settings: Settings, scratch: Path, executable: str) -> Program:
+    """Write nginx's configuration and return nginx."""
+    configuration = scratch / "nginx.conf"
+    values = {name: os.environ[name] for name in nginx.defaults() if name in os.environ}
+    own = {
+        "NGINX_LISTEN": f"{options.host}:{options.port}",
+        "NGINX_UPSTREAM": f"127.0.0.1:{options.gateway_port}",
+        "GATEWAY_MAX_BODY_BYTES": str(settings.max_body_bytes),
+    }
+    configuration.write_text(nginx.render({**values, **own}), encoding="utf-8")
+    return Program(
+        name="nginx",
+        command=nginx.command(executable, configuration),
+        directory=ROOT,
+        environment=os.environ,
+        stop_signal=signal.SIGQUIT,  # lets requests in progress end
+        stop_timeout_s=settings.request_deadline_s + STOP_SLACK_S,
+    )
+
+
+def gateway_environment(options: Options) -> dict[str, str]:
+    """Return the environment with the gateway's settings: the user's own, and where the others are."""
+    return {
+        "GATEWAY_CARDS_DIR": str(options.models_config.parent),
+        **os.environ,
+        "GATEWAY_TFS_TARGET": f"127.0.0.1:{options.grpc_port}",
+        "GATEWAY_MODELS_CONFIG": str(options.models_config),
+    }
