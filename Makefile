@@ -116,7 +116,7 @@ $(UV): tools/uv.txt
 	exit 1
 
 .venv/.run-ready: $(LOCKED) $(UV)
-	$(UV_SYNC) --extra model-server
+	$(UV_SYNC) --extra gateway --extra model-server
 	@touch $@
 
 .venv/.dev-ready: $(LOCKED) $(UV)
