@@ -4,9 +4,36 @@ import math
 from typing import Any
 
 import keras
-from keras import ops
+import tensorflow as tf
+from keras import layers, ops
 
 from train.config import Augmentation
+from vision.card import InputSpec
+
+
+def build_augmentation(config: Augmentation, spec: InputSpec, seed: int) -> keras.Model:
+    """Build float32[N, H, W, C] of 0..255 to the same, each image changed at random while training.
+
+    The levels come before the place, so that a lighter ground ends at an edge, as in a letterboxed picture.
+    Encoding comes last, as it does for what is sent to the service.
+    """
+    plain = Augmentation()
+    steps: list[keras.layers.Layer] = []
+    if config.stroke:
+        steps.append(RandomStroke(config, seed))
+    if config.contrast:
+        steps.append(layers.RandomContrast(config.contrast, value_range=(0, 255), seed=seed + 1))
+    if config.brightness:
+        steps.append(layers.RandomBrightness((0.0, config.brightness), value_range=(0, 255), seed=seed + 2))
+    if (config.rotation_degrees, config.scale, config.shear, config.shift) != (0, plain.scale, 0, 0):
+        steps.append(RandomAffine(config, seed + 3))
+    if config.flip:
+        steps.append(layers.RandomFlip("horizontal", seed=seed + 4))
+    if config.shift_pixels:
+        steps.append(RandomShift(config, seed + 5))
+    if config.jpeg:
+        steps.append(RandomJpeg(config, seed + 6))
+    return keras.Sequential([keras.Input(spec.shape), *steps], name="augmentation")
 
 
 class _RandomLayer(keras.layers.Layer):  # type: ignore[misc]  # Keras publishes no types
@@ -81,3 +108,39 @@ class RandomAffine(_RandomLayer):
         y0 = centre_y - yx * to_x - yy * to_y
         zero = ops.zeros_like(xx)
         return ops.stack([xx, xy, x0, yx, yy, y0, zero, zero], axis=-1)
+
+
+class RandomShift(_RandomLayer):
+    """Shift by whole pixels, at most `shift_pixels` each way; what comes into view is mirrored at the edge."""
+
+    def _change(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        most, (height, width) = self._config.shift_pixels, images.shape[1:3]
+        wide = ops.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), mode="reflect")
+
+        def cut(images: keras.KerasTensor, axis: int, size: int) -> keras.KerasTensor:
+            first = keras.random.randint((ops.shape(images)[0], 1), 0, 2 * most + 1, seed=self._random)
+            return tf.gather(images, first + ops.arange(size), axis=axis, batch_dims=1)
+
+        rows = cut(wide, 1, height)
+        return ops.swapaxes(cut(ops.swapaxes(rows, 1, 2), 1, width), 1, 2)
+
+
+class RandomJpeg(_RandomLayer):
+    """Encode and decode a share `jpeg` of the images at a random `jpeg_quality`, chroma at half resolution."""
+
+    def _change(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        count, (low, high) = ops.shape(images)[0], self._config.jpeg_quality
+        quality = keras.random.randint((count,), low, high + 1, seed=self._random)
+        chosen = keras.random.uniform((count,), seed=self._random) < self._config.jpeg
+
+        def recode(pixels: Any, quality: Any) -> Any:
+            data = tf.raw_ops.EncodeJpegVariableQuality(images=pixels, quality=quality)
+            return tf.io.decode_jpeg(data, channels=images.shape[-1], dct_method="INTEGER_ACCURATE")
+
+        def maybe(pixels: Any, quality: Any, chosen: Any) -> Any:
+            return tf.cond(chosen, lambda: recode(pixels, quality), lambda: pixels)
+
+        pixels = ops.cast(ops.clip(ops.round(images), 0, 255), "uint8")
+        spec = tf.TensorSpec(images.shape[1:], tf.uint8)
+        coded = tf.map_fn(lambda item: maybe(*item), (pixels, quality, chosen), fn_output_signature=spec)
+        return ops.cast(coded, "float32")

@@ -50,8 +50,13 @@ def fit(
     config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Such as train/configs/digits.yaml.")],
     data: DataFolder = None,
     runs: Annotated[Path, typer.Option(help="Where the run gets a folder of its name.")] = RUNS,
+    *,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last epoch that was finished.")] = False,
 ) -> None:
-    """Train a network into RUNS/NAME. Data that is missing is downloaded first."""
+    """Train a network into RUNS/NAME. Data that is missing is downloaded first.
+
+    A run that was broken off goes on with --resume, and ends as it would have without the break.
+    """
     config = load_config(config_path)
     splits = _load(config, data)
 
@@ -59,10 +64,10 @@ def fit(
     from train.run import start_run
 
     run = runs / config.name
-    start_run(config_path, run)
+    start_run(config_path, run, resume=resume)
     train, validation = to_inputs(splits.train, config.input), to_inputs(splits.validation, config.input)
     with training_progress() as on_step:
-        fit_network(config, train, validation, run, on_step)
+        fit_network(config, train, validation, run, on_step, resume=resume)
     console.print(f"{run} holds the trained network; next: python -m train evaluate {run}", soft_wrap=True)
 
 

@@ -1,68 +1,22 @@
 """What one training run is: a YAML file in `train/configs/`, checked before anything starts."""
 
-import difflib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from train.cifar10 import Cifar10Data
 from train.errors import TrainError
+from train.mnist import MnistData
+from train.section import Count, Fraction, Positive, Section, Share, refuse_unknown_keys
 from vision.card import InputSpec
 
-MnistFile: TypeAlias = Literal[
-    "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
-]
-Positive: TypeAlias = Annotated[float, Field(gt=0)]
-Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+Percent: TypeAlias = Annotated[int, Field(ge=1, le=100)]
 
 
 class ConfigError(TrainError):
     """A configuration that cannot be used; one line for each thing wrong with it."""
-
-
-def _refuse_unknown_keys(section: object, known: Iterable[str]) -> object:
-    if not isinstance(section, dict):
-        return section
-    known = list(known)
-    for key in section:
-        if key not in known:
-            nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0)
-            raise ValueError(f"unknown key '{key}'; the nearest known key is '{nearest[0]}'")
-    return section
-
-
-class Section(BaseModel):
-    """A part of the configuration: unchangeable, and nothing in it goes unread."""
-
-    model_config = ConfigDict(frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys_only(cls, section: object) -> object:
-        return _refuse_unknown_keys(section, cls.model_fields)
-
-
-class MnistData(Section):
-    """MNIST's four idx files, from a directory or from the internet.
-
-    Attributes:
-        directory: Where the files are, packed (.gz) or not; what is missing is downloaded to it.
-        mirrors: URLs of folders that hold the packed files, tried in this order.
-        sha256: Of each file unpacked: every distribution packs its own way.
-        validation: How many of the training images are kept back to watch the training with.
-        title: Name, for the model card.
-        licence: Likewise.
-    """
-
-    kind: Literal["mnist"]
-    directory: Path
-    mirrors: tuple[str, ...]
-    sha256: dict[MnistFile, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field(min_length=4)
-    validation: Annotated[int, Field(ge=1)]
-    title: str
-    licence: str
 
 
 class SmallCnn(Section):
@@ -74,8 +28,22 @@ class SmallCnn(Section):
     """
 
     kind: Literal["small_cnn"]
-    blocks: Annotated[tuple[tuple[Annotated[int, Field(ge=1)], ...], ...], Field(min_length=1)]
+    blocks: Annotated[tuple[tuple[Count, ...], ...], Field(min_length=1)]
     dropout: Fraction = 0.0
+
+
+class ResNet18(Section):
+    """ResNet-18 for small images: a 3x3 stem of stride 1 and no pooling after it.
+
+    Source: He et al., Deep Residual Learning for Image Recognition, https://arxiv.org/abs/1512.03385, with the
+    stem that its section 4.2 takes for CIFAR-10.
+
+    Attributes:
+        width: Filters of the first stage; each further stage has twice as many as the one before.
+    """
+
+    kind: Literal["resnet18"]
+    width: Count = 64
 
 
 class Augmentation(Section):
@@ -90,44 +58,76 @@ class Augmentation(Section):
         shear: The most.
         shift: The most.
         share: Fraction of the images that are turned, scaled, sheared and shifted.
+        flip: Half of the images are mirrored, left to right.
+        shift_pixels: Shifted by at most so many whole pixels; what comes into view is mirrored at the edge.
+        jpeg: Fraction of the images that are re-encoded as JPEG.
+        jpeg_quality: Lowest and highest.
     """
 
-    stroke: Annotated[float, Field(ge=0, le=1)] = 0.0
+    stroke: Share = 0.0
     contrast: Fraction = 0.0
     brightness: Fraction = 0.0
     rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
     scale: tuple[Positive, Positive] = (1.0, 1.0)
     shear: Fraction = 0.0
     shift: Fraction = 0.0
-    share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    share: Share = 1.0
+    flip: bool = False
+    shift_pixels: Annotated[int, Field(ge=0)] = 0
+    jpeg: Share = 0.0
+    jpeg_quality: tuple[Percent, Percent] = (60, 95)
 
     @model_validator(mode="after")
-    def _scale_is_a_range(self) -> Self:
+    def _ranges_are_in_order(self) -> Self:
         if self.scale[0] > self.scale[1]:
             raise ValueError("scale: the smallest size comes first, then the largest")
+        if self.jpeg_quality[0] > self.jpeg_quality[1]:
+            raise ValueError("jpeg_quality: the lowest quality comes first, then the highest")
         return self
 
 
 class Training(Section):
-    """The optimisation: AdamW, the learning rate warmed up for one epoch, then a cosine down to zero.
+    """The optimisation: the learning rate is warmed up from zero, then goes down to zero.
 
     Attributes:
-        epochs: Passes over the training images, the warm-up one included.
+        epochs: Passes over the training images, the warm-up included.
         batch_size: Images per step; an incomplete last batch of an epoch is left out.
+        optimizer: `adamw` (https://arxiv.org/abs/1711.05101), `sgd` with Nesterov's momentum, or `muon`
+            (https://kellerjordan.github.io/posts/muon/, see `train.optimizer.ConvolutionMuon`).
         learning_rate: At its highest.
-        weight_decay: Per step, times the learning rate (https://arxiv.org/abs/1711.05101).
+        schedule: How it goes down, as a `cosine` or `linear`.
+        warmup_epochs: How long it goes up.
+        momentum: Of `sgd` and `muon`.
+        weight_decay: Per step, times the learning rate.
         label_smoothing: Probability mass taken from the right class (https://arxiv.org/abs/1512.00567).
+        small_images: Pairs (epochs, pixels): for so many epochs at the start, images are shrunk to that side
+            before they are learnt from, which takes less time (https://arxiv.org/abs/1806.01427).
+        mixed_precision: Compute in bfloat16, keep weights in float32.
     """
 
-    epochs: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=1)]
+    epochs: Count
+    batch_size: Count
+    optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
     learning_rate: Positive
+    schedule: Literal["cosine", "linear"] = "cosine"
+    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+    momentum: Fraction = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     label_smoothing: Fraction = 0.0
+    small_images: tuple[tuple[Count, Count], ...] = ()
+    mixed_precision: bool = False
+
+    def side(self, epoch: int) -> int | None:
+        """Tell to which side images are shrunk in an epoch, the first being 0; None for as they are."""
+        for epochs, pixels in self.small_images:
+            if epoch < epochs:
+                return pixels
+            epoch -= epochs
+        return None
 
 
 def _known_input_keys(section: object) -> object:
-    return _refuse_unknown_keys(section, InputSpec.__dataclass_fields__)
+    return refuse_unknown_keys(section, InputSpec.__dataclass_fields__)
 
 
 class Config(Section):
@@ -152,8 +152,8 @@ class Config(Section):
     labels: Annotated[tuple[str, ...], Field(min_length=2)]
     seed: Annotated[int, Field(ge=0)]
     input: Annotated[InputSpec, BeforeValidator(_known_input_keys)]
-    data: MnistData
-    model: SmallCnn
+    data: Annotated[MnistData | Cifar10Data, Field(discriminator="kind")]
+    model: Annotated[SmallCnn | ResNet18, Field(discriminator="kind")]
     augmentation: Augmentation = Augmentation()
     training: Training
 

@@ -1,12 +1,14 @@
 """The data set that a configuration names, split into what is learnt from and what is measured."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from train.cifar10 import Cifar10Data, load_cifar10
 from train.config import Config
 from train.download import OnProgress
 from train.errors import TrainError
-from train.examples import Splits, hold_back
-from train.mnist import load_mnist
+from train.examples import Example, Splits, hold_back
+from train.mnist import MnistData, load_mnist
 
 
 class DataError(TrainError):
@@ -26,16 +28,24 @@ def load_splits(config: Config, on_progress: OnProgress, directory: Path | None 
 
     Raises:
         DataError: Labels or numbers do not fit the configuration.
-        MnistError: A file is not what its name says.
+        MnistError, Cifar10Error: A file is not what its name says.
         DownloadError: A missing file could not be downloaded.
         OSError: A file cannot be read or written.
     """
     data = config.data.model_copy(update={"directory": directory}) if directory else config.data
-    rest, test = load_mnist(data, on_progress)
+    rest, test, further = _published(data, on_progress)
     largest = max(example.label for example in (*rest, *test))
     if largest >= len(config.labels):
         raise DataError(f"class {largest} occurs in the data, but the configuration has {len(config.labels)} labels")
     if data.validation >= len(rest):
         raise DataError(f"data.validation: {data.validation} images cannot be held back from {len(rest)}")
     train, validation = hold_back(rest, data.validation, config.seed)
-    return Splits(train, validation, test)
+    return Splits(train, validation, test, further)
+
+
+def _published(
+    data: MnistData | Cifar10Data, on_progress: OnProgress
+) -> tuple[list[Example], list[Example], Mapping[str, list[Example]]]:
+    if isinstance(data, Cifar10Data):
+        return load_cifar10(data, on_progress)
+    return *load_mnist(data, on_progress), {}

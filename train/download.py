@@ -48,7 +48,7 @@ def download(path: Path, urls: Sequence[str], sha256: str, on_progress: OnProgre
     Args:
         path: Where the file shall be; its folder exists.
         urls: Where it can be had, tried in this order.
-        sha256: Of its content, unpacked if it is gzip.
+        sha256: Of the file or, if it is gzip, of what it holds: publishers give the one or the other.
         on_progress: Told about every piece.
 
     Raises:
@@ -75,6 +75,8 @@ class _WrongContentError(Exception):
 def _fetch_checked(url: str, partial: Path, sha256: str, on_progress: OnProgress) -> None:
     continued = partial.exists()
     _fetch(url, partial, on_progress)
+    if _digest(partial.read_bytes()) == sha256:
+        return
     found = _digest_or_fault(partial)
     if found == sha256:
         return
@@ -85,9 +87,13 @@ def _fetch_checked(url: str, partial: Path, sha256: str, on_progress: OnProgress
     _fetch_checked(url, partial, sha256, on_progress)
 
 
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def _digest_or_fault(path: Path) -> str:
     try:
-        return hashlib.sha256(read_content(path)).hexdigest()
+        return _digest(read_content(path))
     except gzip.BadGzipFile as error:
         return f"damaged gzip ({error})"
 

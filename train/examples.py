@@ -1,7 +1,7 @@
 """Labelled images, and how they become model inputs: through `vision`, just as in the gateway."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -29,11 +29,16 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """A data set: what is learnt from, what is watched meanwhile, and what is measured at the end."""
+    """A data set: what is learnt from, what is watched meanwhile, and what is measured at the end.
+
+    Attributes:
+        further_tests: Other images to measure with, by name, such as the same ones in another encoding.
+    """
 
     train: Sequence[Example]
     validation: Sequence[Example]
     test: Sequence[Example]
+    further_tests: Mapping[str, Sequence[Example]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,22 +4,48 @@ import gzip
 import hashlib
 import struct
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from train.config import MnistData, MnistFile
 from train.download import OnProgress, download, read_content
 from train.errors import TrainError
 from train.examples import Example
+from train.section import Count, Section, Sha256
 
+MnistFile: TypeAlias = Literal[
+    "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
+]
 IMAGES_MAGIC = 2051
 LABELS_MAGIC = 2049
 
 
 class MnistError(TrainError):
     """A file that is not what its name says."""
+
+
+class MnistData(Section):
+    """MNIST's four idx files, from a directory or from the internet.
+
+    Attributes:
+        directory: Where the files are, packed (.gz) or not; what is missing is downloaded to it.
+        mirrors: URLs of folders that hold the packed files, tried in this order.
+        sha256: Of each file unpacked: every distribution packs its own way.
+        validation: How many of the training images are kept back to watch the training with.
+        title: Name, for the model card.
+        licence: Likewise.
+    """
+
+    kind: Literal["mnist"]
+    directory: Path
+    mirrors: tuple[str, ...]
+    sha256: dict[MnistFile, Sha256] = Field(min_length=4)
+    validation: Count
+    title: str
+    licence: str
 
 
 def load_mnist(data: MnistData, on_progress: OnProgress) -> tuple[list[Example], list[Example]]:

@@ -3,51 +3,64 @@
 import keras
 from keras import layers
 
-from train.augment import RandomAffine, RandomStroke
-from train.config import Augmentation, SmallCnn
-from vision.card import InputSpec
+from train.config import ResNet18, SmallCnn
 
 POOL = "pool"
 """Name of the layer that averages the last features, float32[N, h, w, F], over the image."""
 HEAD = "head"
-"""Name of the dense layer, of F x K weights, that makes class scores of the average."""
+"""Name of the dense layer, of F x K weights, that makes class scores (logits) of the average."""
+
+Side = int | None
 
 
-def build_model(config: SmallCnn, spec: InputSpec, classes: int) -> keras.Model:
+def build_model(config: SmallCnn | ResNet18, shape: tuple[Side, Side, int], classes: int) -> keras.Model:
     """Build a classifier: float32[N, H, W, C] of 0..255 to float32[N, K] probabilities.
 
-    It ends in the layers `POOL` and `HEAD`, so that a class score is a weighted sum over places in the
-    image, which makes class activation maps exact (https://arxiv.org/abs/1512.04150).
+    It ends in the layers `POOL` and `HEAD` and a softmax, so that a class score is a weighted sum over places
+    in the image, which makes class activation maps exact (https://arxiv.org/abs/1512.04150).
+
+    Args:
+        config: Which network.
+        shape: [H, W, C]; the sides may be None for images of any size.
+        classes: K.
     """
-    image = keras.Input(spec.shape, name="image")
+    image = keras.Input(shape, name="image")
+    x = _small_cnn(image, config) if isinstance(config, SmallCnn) else _resnet18(image, config)
+    x = layers.GlobalAveragePooling2D(name=POOL)(x)
+    if isinstance(config, SmallCnn):
+        x = layers.Dropout(config.dropout)(x)
+    scores = layers.Dense(classes, dtype="float32", name=HEAD)(x)
+    return keras.Model(image, layers.Softmax(dtype="float32", name="probabilities")(scores), name="classifier")
+
+
+def _small_cnn(image: keras.KerasTensor, config: SmallCnn) -> keras.KerasTensor:
     x = layers.Rescaling(1 / 255)(image)
     for index, block in enumerate(config.blocks):
         for position, filters in enumerate(block):
             halve = index > 0 and position == 0
-            x = _convolution(x, filters, strides=2 if halve else 1)
-    x = layers.GlobalAveragePooling2D(name=POOL)(x)
-    x = layers.Dropout(config.dropout)(x)
-    probabilities = layers.Dense(classes, activation="softmax", name=HEAD)(x)
-    return keras.Model(image, probabilities, name="classifier")
+            x = layers.Conv2D(filters, 3, strides=2 if halve else 1, padding="same", use_bias=False)(x)
+            x = layers.ReLU()(layers.BatchNormalization()(x))
+    return x
 
 
-def build_augmentation(config: Augmentation, spec: InputSpec, seed: int) -> keras.Model:
-    """Build float32[N, H, W, C] of 0..255 to the same, each image changed at random while training.
-
-    The levels come before the place, so that a lighter ground ends at an edge, as in a letterboxed picture.
-    """
-    return keras.Sequential(
-        [
-            keras.Input(spec.shape),
-            RandomStroke(config, seed),
-            layers.RandomContrast(config.contrast, value_range=(0, 255), seed=seed + 1),
-            layers.RandomBrightness((0.0, config.brightness), value_range=(0, 255), seed=seed + 2),
-            RandomAffine(config, seed + 3),
-        ],
-        name="augmentation",
-    )
+def _resnet18(image: keras.KerasTensor, config: ResNet18) -> keras.KerasTensor:
+    x = layers.Rescaling(1 / 64, offset=-2.0)(image)  # about mean 0 and deviation 1 on photos
+    x = layers.ReLU()(_normalised_convolution(x, config.width))
+    for stage in range(4):
+        for block in range(2):
+            x = _residual_block(x, config.width << stage, strides=2 if stage and not block else 1)
+    return x
 
 
-def _convolution(x: keras.KerasTensor, filters: int, strides: int) -> keras.KerasTensor:
-    x = layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)(x)
-    return layers.ReLU()(layers.BatchNormalization()(x))
+def _residual_block(x: keras.KerasTensor, filters: int, strides: int) -> keras.KerasTensor:
+    residual = layers.ReLU()(_normalised_convolution(x, filters, strides=strides))
+    residual = _normalised_convolution(residual, filters)
+    if strides > 1:
+        x = _normalised_convolution(x, filters, size=1, strides=strides)
+    return layers.ReLU()(layers.Add()([x, residual]))
+
+
+def _normalised_convolution(x: keras.KerasTensor, filters: int, size: int = 3, strides: int = 1) -> keras.KerasTensor:
+    x = layers.Conv2D(filters, size, strides=strides, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
+    # Statistics of the last ten steps or so: runs may be short. Epsilon as in the original.
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)

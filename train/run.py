@@ -12,12 +12,15 @@ from train.loop import MODEL_FILE
 CONFIG_FILE = "config.yaml"
 
 
-def start_run(config_path: Path, run: Path) -> None:
+def start_run(config_path: Path, run: Path, *, resume: bool = False) -> None:
     """Make the folder, with a copy of the configuration and without the network of an earlier run.
 
     Raises:
+        TrainError: A run that shall be resumed was begun with another configuration.
         OSError: It cannot be written.
     """
+    if resume and (run / CONFIG_FILE).exists() and load_config(run / CONFIG_FILE) != load_config(config_path):
+        raise TrainError(f"{run} was begun with another configuration than {config_path}; start it anew")
     run.mkdir(parents=True, exist_ok=True)
     (run / MODEL_FILE).unlink(missing_ok=True)
     shutil.copyfile(config_path, run / CONFIG_FILE)
