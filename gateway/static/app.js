@@ -1,204 +1,282 @@
 // The page asks the same API as everybody else; what it sends is what the snippets show.
 
-const element = (id) => document.getElementById(id);
-const [model, file, url, link, stage, preview, pad, hint, draw, clear, answer, code] = [
-  "model", "file", "url", "link", "stage", "preview", "pad", "hint", "draw", "clear", "answer", "code",
-].map(element);
+import { batches, describeModel, listModels, predict, predictPath } from "./api.js";
+import { showAnswer, showProblem, showWaiting, summary } from "./answer.js";
+import { offerCopying } from "./copy.js";
+import { view } from "./dom.js";
+import { fillVersions, showModel, takesDrawings, thresholdsOf } from "./model.js";
+import { Pad } from "./pad.js";
+import { samplesFor } from "./samples.js";
+import { curl, python } from "./snippets.js";
+import { fillStrip, showCaptions } from "./strip.js";
 
-let shown = { name: "picture.png", send: null }; // what was sent last, so that another model can be asked about it
-let latest = 0; // answers to earlier questions are dropped
+const UNEXPLAINABLE = "/problems/model-not-explainable";
+const PURPOSE = view.purpose.textContent; // of models that say nothing about themselves
+// A picture has a name and either a blob or a url; `shown` is where the page itself finds it, `answer` what came back.
+let pictures = [];
+let chosen = 0;
+let model = null; // what the service says of the model asked
+let asking = new AbortController(); // of the answers still to come
+let choice = new AbortController(); // of the model chosen, whose description is still to come
 
-async function fillModels() {
-  const response = await fetch("/api/v1/models");
-  if (!response.ok) throw await problemOf(response);
-  for (const item of (await response.json()).models) {
+const pad = new Pad(view.pad, (blob) => take([{ name: "drawing.png", blob, made: true }]));
+
+// Models
+
+async function start() {
+  showCode();
+  const models = await listModels();
+  for (const item of models) {
     const option = new Option(item.title || item.name, item.name, item.default, item.default);
     option.disabled = !item.available;
-    model.add(option);
+    view.model.add(option);
   }
+  await chooseModel();
 }
 
-function path() {
-  return model.value ? `/api/v1/models/${encodeURIComponent(model.value)}/predict` : "/api/v1/predict";
+async function chooseModel() {
+  choice.abort();
+  choice = new AbortController();
+  const { signal } = choice;
+  model = null;
+  view.version.replaceChildren(new Option("Newest", ""));
+  allowExplaining("");
+  await Promise.all([describe(signal), ask()]);
 }
 
-async function problemOf(response) {
-  const text = await response.text();
+async function describe(signal) {
   try {
-    return JSON.parse(text);
-  } catch {
-    return { title: `The service answered ${response.status}`, detail: text.slice(0, 300) };
+    model = await describeModel(view.model.value, signal);
+  } catch (problem) {
+    if (signal.aborted) return; // a later choice has taken over
+    throw problem;
   }
+  fillVersions(model);
+  showModel(model);
+  view.purpose.textContent = model.description || PURPOSE;
+  view.draw.hidden = !takesDrawings(model);
+  if (view.draw.hidden) stopDrawing();
+  offerSamples(model.labels ?? []);
+  showChosen(); // with the thresholds, where the answer was faster
 }
 
-async function ask(name, request, snippets) {
-  const mine = ++latest;
-  shown = { name, send: () => ask(name, request, snippets) };
-  answer.setAttribute("aria-busy", "true");
-  const started = performance.now();
+function allowExplaining(reason) {
+  view.unexplained.textContent = reason;
+  view.explain.disabled = Boolean(reason);
+  if (reason) view.explain.checked = false;
+}
+
+// Asking
+
+function question() {
+  return { model: view.model.value, version: view.version.value, explain: view.explain.checked };
+}
+
+async function ask() {
+  asking.abort();
+  asking = new AbortController();
+  const { signal } = asking;
+  const all = pictures;
+  showCode();
+  for (const picture of all) delete picture.answer;
+  view.answer.setAttribute("aria-busy", String(all.length > 0));
+  for (const batch of batches(all)) {
+    const answers = await answersTo(batch, signal);
+    if (signal.aborted) return; // a later question has taken over
+    if (answers[0].problem?.type === UNEXPLAINABLE) {
+      allowExplaining(answers[0].problem.detail);
+      await ask();
+      return;
+    }
+    batch.forEach((picture, place) => (picture.answer = answers[place]));
+    showCaptions(pictures, chosen);
+    if (batch.includes(all[chosen])) showChosen();
+  }
+  view.answer.setAttribute("aria-busy", "false");
+  tell(all);
+  followSwap(all);
+}
+
+/** A newer version than the page knows of has answered. */
+function followSwap(all) {
+  const newest = all.find(({ answer }) => answer.result)?.answer.result.model.version;
+  if (model && newest && !view.version.value && newest !== model.version) describe(choice.signal).catch(showProblem);
+}
+
+/** The answers to one batch; a problem with the whole of it is the answer to each. */
+async function answersTo(batch, signal) {
   try {
-    const response = await fetch(path(), { method: "POST", ...request });
-    if (mine !== latest) return;
-    if (!response.ok) throw await problemOf(response);
-    showAnswer(await response.json(), performance.now() - started);
-  } catch (error) {
-    if (mine !== latest) return;
-    showProblem(error);
+    return await predict(predictPath(question()), batch, signal);
+  } catch (problem) {
+    return batch.map(() => ({ problem }));
   }
-  answer.setAttribute("aria-busy", "false");
-  showCode(snippets(location.origin + path()));
 }
 
-function askBlob(blob, name) {
-  const body = new FormData();
-  body.append("image", blob, name);
-  return ask(name, { body }, (address) => ({
-    curl: `curl -F image=@${quoted(name)} ${address}`,
-    python: `import requests\n\nwith open(${JSON.stringify(name)}, "rb") as picture:\n    answer = requests.post("${address}", files={"image": picture}, timeout=10)\nprint(answer.json())`,
-  }));
+function tell(all) {
+  if (all.length === 1 && all[0].answer.result) view.status.textContent = summary(all[0].answer);
+  if (all.length < 2) return; // a single problem is an alert already
+  const failed = all.filter((picture) => picture.answer.problem).length;
+  view.status.textContent = `${all.length} pictures answered${failed ? `, ${failed} of them with an error` : ""}`;
 }
 
-function askUrl(address) {
-  const body = JSON.stringify({ url: address });
-  return ask(address, { body, headers: { "Content-Type": "application/json" } }, (target) => ({
-    curl: `curl --json ${quoted(body)} ${target}`,
-    python: `import requests\n\nanswer = requests.post("${target}", json=${body}, timeout=10)\nprint(answer.json())`,
-  }));
+// Pictures
+
+function take(taken) {
+  if (!taken.length) return;
+  for (const picture of pictures) if (picture.shown) URL.revokeObjectURL(picture.shown);
+  pictures = taken;
+  for (const picture of pictures) if (picture.blob) picture.shown = URL.createObjectURL(picture.blob);
+  fillStrip(pictures, choose);
+  choose(0);
+  ask();
 }
 
-function quoted(text) {
-  return /^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+function takeFiles(files) {
+  if (files.length) stopDrawing();
+  take([...files].map((blob) => ({ name: blob.name || "picture.png", blob })));
 }
 
-function make(tag, className, text) {
-  const made = document.createElement(tag);
-  made.className = className;
-  made.textContent = text;
-  return made;
-}
-
-function showAnswer(result, milliseconds) {
-  const bars = make("ol", "bars", "");
-  for (const item of result.predictions) {
-    const row = element("bar").content.cloneNode(true);
-    row.querySelector(".name").textContent = item.class;
-    row.querySelector(".score").textContent = `${(item.score * 100).toFixed(1)} %`;
-    const meter = row.querySelector("meter");
-    meter.value = item.score;
-    meter.setAttribute("aria-label", item.class);
-    bars.append(row);
-  }
-  const facts = `${result.model.name}, version ${result.model.version} · ${Math.round(milliseconds)} ms`;
-  const top = result.classes ? result.classes.map((item) => item.class).join(", ") || "none" : result.class;
-  answer.replaceChildren(make("p", "top", top), bars, make("p", "facts", facts));
-}
-
-function showProblem(error) {
-  const box = make("div", "problem", "");
-  box.setAttribute("role", "alert");
-  const title = error instanceof Error ? "The service cannot be reached" : error.title;
-  box.append(make("strong", "", title), error.detail || error.message || "");
-  answer.replaceChildren(box);
-}
-
-function showCode({ curl, python }) {
-  element("curl").textContent = curl;
-  element("python").textContent = python;
-  code.hidden = false;
-}
-
-function showPicture(source) {
-  URL.revokeObjectURL(preview.src);
+function takeUrl(url) {
   stopDrawing();
-  preview.hidden = !source;
-  hint.hidden = Boolean(source);
-  if (source) preview.src = source;
+  take([{ name: url, url }]);
 }
 
-function takeFile(blob) {
-  if (!blob) return;
-  showPicture(URL.createObjectURL(blob));
-  askBlob(blob, blob.name || "picture.png");
+function takeSample(name, blob) {
+  stopDrawing();
+  take([{ name, blob, made: true }]);
 }
 
-// Drawing: dark strokes on white, sent when a stroke ends.
-
-const pen = pad.getContext("2d");
-
-function wipe() {
-  pen.fillStyle = "#fff";
-  pen.fillRect(0, 0, pad.width, pad.height);
+function offerSamples(labels) {
+  const buttons = samplesFor(labels, takeSample);
+  view["sample-list"].replaceChildren(...buttons);
+  view.samples.hidden = !buttons.length;
 }
+
+// Showing
+
+function choose(place) {
+  chosen = place;
+  showCaptions(pictures, chosen);
+  showChosen();
+}
+
+function showChosen() {
+  const picture = pictures[chosen];
+  if (!picture) return;
+  if (view.pad.hidden) showPicture(picture);
+  offerSaving(picture);
+  showHeatMap(picture.answer?.result?.explanation);
+  if (picture.answer) showAnswer(picture.answer, model && thresholdsOf(model));
+  else if (pictures.length > 1) showWaiting();
+}
+
+function showPicture({ name, url, shown }) {
+  view.preview.hidden = !shown;
+  if (shown) view.preview.src = shown;
+  view.caption.textContent = name;
+  view.caption.hidden = false;
+  if (url) showHint("The service fetches it", "This page itself loads nothing from elsewhere.");
+  else view.hint.hidden = true;
+}
+
+/** What was made on this page has no file yet that the lines to copy could name. */
+function offerSaving({ name, shown, made }) {
+  view.save.hidden = !made;
+  if (made) Object.assign(view.save, { href: shown, download: name });
+}
+
+/** Over the picture; in a corner of the sheet, so that drawing can go on. */
+function showHeatMap(explanation) {
+  view.heatmap.hidden = !view.explain.checked || !explanation;
+  if (view.heatmap.hidden) return;
+  view.heatmap.src = explanation.heatmap;
+  view.heatmap.alt = `Heat map of what speaks for ${explanation.class}`;
+  view.caption.textContent = `What speaks for ${explanation.class}: the warmer, the more`;
+  view.caption.hidden = false;
+}
+
+function showHint(title, text) {
+  view["hint-title"].textContent = title;
+  view["hint-text"].textContent = text;
+  view.hint.hidden = false;
+}
+
+function showCode() {
+  const all = pictures.length ? pictures : [{ name: "picture.jpg" }];
+  view.curl.textContent = curl(location.origin, question(), batches(all)[0]);
+  view.python.textContent = python(location.origin, question(), all);
+}
+
+// Drawing
 
 function startDrawing() {
-  showPicture(null);
-  hint.hidden = true;
-  pad.hidden = clear.hidden = false;
-  draw.setAttribute("aria-pressed", "true");
-  wipe();
+  for (const part of [view.hint, view.preview, view.heatmap, view.caption]) part.hidden = true;
+  view.pad.hidden = view.clear.hidden = false;
+  view.draw.setAttribute("aria-pressed", "true");
+  pad.wipe();
 }
 
 function stopDrawing() {
-  pad.hidden = clear.hidden = true;
-  draw.setAttribute("aria-pressed", "false");
+  view.pad.hidden = view.clear.hidden = true;
+  view.draw.setAttribute("aria-pressed", "false");
+  view.hint.hidden = pictures.length > 0;
+  showChosen();
 }
 
-function point(event) {
-  const box = pad.getBoundingClientRect();
-  return [((event.clientX - box.left) * pad.width) / box.width, ((event.clientY - box.top) * pad.height) / box.height];
-}
+// Events
 
-pad.addEventListener("pointerdown", (event) => {
-  pad.setPointerCapture(event.pointerId);
-  Object.assign(pen, { lineWidth: 20, lineCap: "round", lineJoin: "round", strokeStyle: "#111" });
-  pen.beginPath();
-  pen.moveTo(...point(event));
-  pen.lineTo(...point(event));
-  pen.stroke();
+view.model.addEventListener("change", () => chooseModel().catch(showProblem));
+view.version.addEventListener("change", () => {
+  allowExplaining("");
+  ask();
+});
+view.explain.addEventListener("change", () => {
+  const explained = pictures.every(({ answer }) => answer?.result?.explanation);
+  if (view.explain.checked && !explained) ask();
+  else {
+    showCode();
+    showChosen();
+  }
 });
 
-pad.addEventListener("pointermove", (event) => {
-  if (!pad.hasPointerCapture(event.pointerId)) return;
-  pen.lineTo(...point(event));
-  pen.stroke();
+// The service knows formats that browsers do not, such as TIFF.
+view.preview.addEventListener("error", () => {
+  view.preview.hidden = true;
+  showHint("No preview", "Your browser does not show this format.");
 });
 
-pad.addEventListener("pointerup", () => pad.toBlob((blob) => askBlob(blob, "drawing.png")));
-
-draw.addEventListener("click", () => (pad.hidden ? startDrawing() : showPicture(null)));
-clear.addEventListener("click", wipe);
-
-file.addEventListener("change", () => {
-  takeFile(file.files[0]);
-  file.value = "";
+view.choose.addEventListener("change", () => {
+  takeFiles(view.choose.files);
+  view.choose.value = "";
 });
-
-link.addEventListener("submit", (event) => {
+view.draw.addEventListener("click", () => (view.pad.hidden ? startDrawing() : stopDrawing()));
+view.clear.addEventListener("click", () => pad.wipe());
+view.link.addEventListener("submit", (event) => {
   event.preventDefault();
-  showPicture(null); // the page loads nothing from elsewhere; the service does
-  askUrl(url.value);
+  takeUrl(view.url.value);
 });
 
-stage.addEventListener("dragover", (event) => {
+// Anywhere on the page, so that a picture that misses the frame does not replace the page.
+document.addEventListener("dragover", (event) => {
+  if (!event.dataTransfer.types.includes("Files")) return;
   event.preventDefault();
-  stage.classList.add("over");
+  view.stage.classList.add("over");
 });
-stage.addEventListener("dragleave", () => stage.classList.remove("over"));
-stage.addEventListener("drop", (event) => {
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) view.stage.classList.remove("over");
+});
+document.addEventListener("drop", (event) => {
+  if (!event.dataTransfer.files.length) return;
   event.preventDefault();
-  stage.classList.remove("over");
-  takeFile(event.dataTransfer.files[0]);
+  view.stage.classList.remove("over");
+  takeFiles(event.dataTransfer.files);
+});
+document.addEventListener("paste", (event) => {
+  const { files } = event.clipboardData;
+  const text = event.clipboardData.getData("text").trim();
+  if (files.length) takeFiles(files);
+  else if (!event.target.closest?.("input") && /^https?:\/\/\S+$/.test(text)) takeUrl(text);
 });
 
-document.addEventListener("paste", (event) => takeFile(event.clipboardData.files[0]));
-model.addEventListener("change", () => shown.send?.());
-
-for (const button of document.querySelectorAll("[data-copy]")) {
-  button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(element(button.dataset.copy).textContent);
-    button.textContent = "Copied";
-    setTimeout(() => (button.textContent = "Copy"), 1500);
-  });
-}
-
-fillModels().catch(showProblem);
+offerCopying();
+start().catch(showProblem);

@@ -3,6 +3,7 @@
 import functools
 import http.server
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.support.stack import ROOT, Stack, running
 
 GOLDEN = ROOT / "serving_models" / "digits" / "1" / "assets.extra" / "golden"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
+CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
 class _Files(http.server.SimpleHTTPRequestHandler):
@@ -56,3 +60,36 @@ def drawn_seven() -> bytes:
     corners = np.array([[70, 90], [230, 90], [130, 330]], np.int32)
     cv2.polylines(paper, [corners], isClosed=False, color=(40, 20, 20), thickness=22, lineType=cv2.LINE_AA)
     return cv2.imencode(".jpg", paper)[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window."""
+    if not CHROMIUM:
+        pytest.skip("Chromium is not installed")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Browser, stack: Stack, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The page at /, opened; it must have logged no fault and asked nobody else in the end.
+
+    Options of the browser's context, such as its colour scheme, are given by parametrizing it indirectly.
+    """
+    options = {"viewport": {"width": 1100, "height": 800}, **getattr(request, "param", {})}
+    context = browser.new_context(**options)
+    page = context.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: faults.append(message.text) if "Content Security" in message.text else None)
+    page.on(
+        "request",
+        lambda asked: None if asked.url.startswith((stack.url, "blob:", "data:")) else faults.append(asked.url),
+    )
+    page.goto(stack.url)
+    yield page
+    context.close()
+    assert faults == []

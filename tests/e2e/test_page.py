@@ -1,111 +1,115 @@
-"""The page at / in a real browser: a picture in, the right class and its bars out."""
-
-import json
-import shutil
-from collections.abc import Iterator
+"""The page at / in a real browser: pictures in, their classes with bars and times out, or the service's own words."""
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM:
-        pytest.skip("Chromium is not installed")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield started
-        started.close()
+GIVE = """([bytes, kind]) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([new Uint8Array(bytes)], "given.png", {type: "image/png"}));
+    if (kind === "paste") document.dispatchEvent(new ClipboardEvent("paste", {clipboardData: transfer}));
+    else document.getElementById("stage").dispatchEvent(
+        new DragEvent("drop", {dataTransfer: transfer, bubbles: true, cancelable: true}));
+}"""
 
 
 @pytest.fixture
-def page(browser, stack) -> Iterator[Page]:
-    """The page, opened; it must have logged no error and asked nobody else in the end."""
-    context = browser.new_context(viewport={"width": 1100, "height": 800})
-    page = context.new_page()
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda message: faults.append(message.text) if "Content Security" in message.text else None)
-    page.on(
-        "request", lambda request: None if request.url.startswith((stack.url, "blob:")) else faults.append(request.url)
-    )
-    page.goto(stack.url)
-    yield page
-    context.close()
-    assert faults == []
+def digits(page: Page) -> Page:
+    """The page with the model for digits chosen."""
+    page.get_by_label("Model", exact=True).select_option("digits")
+    expect(page.get_by_role("button", name="Draw one")).to_be_visible()
+    return page
 
 
-def test_a_file_is_answered_with_bars(page, golden):
-    data, label, _ = golden[7]
-    page.get_by_label("Choose a file").set_input_files({"name": "seven.png", "mimeType": "image/png", "buffer": data})
-    expect(page.locator(".top")).to_have_text(label)
-    expect(page.locator(".bars li")).to_have_count(5)
-    expect(page.locator(".bars .name").first).to_have_text(label)
-    expect(page.get_by_alt_text("The picture to classify")).to_be_visible()
-    expect(page.locator("#curl")).to_contain_text("curl -F image=@seven.png")
+def png(name, data):
+    return {"name": name, "mimeType": "image/png", "buffer": data}
 
 
-def test_a_drawn_digit(page):
-    page.get_by_role("button", name="Draw").click()
-    box = page.get_by_label("Drawing area").bounding_box()
+def top(page):
+    return page.locator(".top .name")
+
+
+def test_a_file_is_answered_with_bars_and_times(digits, golden):
+    data, label, probabilities = golden[7]
+    digits.get_by_label("Choose pictures").set_input_files(png("seven.png", data))
+    expect(top(digits)).to_have_text(label)
+    expect(digits.locator(".bars li")).to_have_count(5)
+    expect(digits.locator(".bars .name").first).to_have_text(label)
+    expect(digits.locator(".bars .score").first).to_have_text(f"{max(probabilities) * 100:.1f} %")
+    expect(digits.get_by_alt_text("The picture to classify")).to_be_visible()
+    expect(digits.locator(".times")).to_contain_text("One request:")
+    expect(digits.locator(".facts")).to_contain_text("digits, version 1")
+
+
+def test_a_drawn_digit(digits):
+    digits.get_by_role("button", name="Draw one").click()
+    box = digits.get_by_label("Drawing area").bounding_box()
     corners = [(0.3, 0.22), (0.72, 0.22), (0.45, 0.8)]
     points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
-    page.mouse.move(*points[0])
-    page.mouse.down()
+    digits.mouse.move(*points[0])
+    digits.mouse.down()
     for point in points[1:]:
-        page.mouse.move(*point, steps=12)
-    page.mouse.up()
-    expect(page.locator(".top")).to_have_text("7")
+        digits.mouse.move(*point, steps=12)
+    digits.mouse.up()
+    expect(top(digits)).to_have_text("7")
+    with digits.expect_download() as download:
+        digits.get_by_role("link", name="Save picture").click()
+    assert download.value.suggested_filename == "drawing.png"
 
 
-def test_a_url(page, golden, picture_host):
+@pytest.mark.parametrize("digit", ["3", "6", "7"])
+def test_a_sample_shows_what_its_name_says(digits, digit):
+    digits.get_by_role("button", name=f"Sample: {digit}").click()
+    expect(top(digits)).to_have_text(digit)
+
+
+def test_a_url(digits, golden, picture_host):
     folder, host = picture_host
     (folder / "page.png").write_bytes(golden[4][0])
-    page.get_by_label("or the address of one").fill(f"http://{host}/page.png")
-    page.get_by_role("button", name="Fetch").click()
-    expect(page.locator(".top")).to_have_text("4")
+    digits.get_by_label("or the address of one").fill(f"http://{host}/page.png")
+    digits.get_by_role("button", name="Fetch").click()
+    expect(top(digits)).to_have_text("4")
+    expect(digits.get_by_text("The service fetches it")).to_be_visible()
 
 
-def test_a_bad_file_shows_the_services_own_words(page):
-    page.get_by_label("Choose a file").set_input_files(
+def test_a_pasted_url(digits, golden, picture_host):
+    folder, host = picture_host
+    (folder / "pasted.png").write_bytes(golden[2][0])
+    digits.evaluate(
+        """(text) => {
+            const transfer = new DataTransfer();
+            transfer.setData("text", text);
+            document.dispatchEvent(new ClipboardEvent("paste", {clipboardData: transfer}));
+        }""",
+        f"http://{host}/pasted.png",
+    )
+    expect(top(digits)).to_have_text("2")
+
+
+def test_a_bad_file_shows_the_services_own_words(digits):
+    digits.get_by_label("Choose pictures").set_input_files(
         {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"}
     )
-    expect(page.get_by_role("alert")).to_contain_text("The image format is not accepted")
-    expect(page.get_by_role("alert")).to_contain_text("jpeg")
+    expect(digits.get_by_role("alert")).to_contain_text("The image format is not accepted")
+    expect(digits.get_by_role("alert")).to_contain_text("jpeg")
+    expect(digits.get_by_text("Your browser does not show this format.")).to_be_visible()
 
 
-def test_a_pasted_and_a_dropped_picture(page, golden):
-    give = """([bytes, kind]) => {
-        const transfer = new DataTransfer();
-        transfer.items.add(new File([new Uint8Array(bytes)], "given.png", {type: "image/png"}));
-        if (kind === "paste") document.dispatchEvent(new ClipboardEvent("paste", {clipboardData: transfer}));
-        else document.getElementById("stage").dispatchEvent(new DragEvent("drop", {dataTransfer: transfer}));
-    }"""
+def test_a_picture_after_a_bad_file_is_answered(digits, golden):
+    choose = digits.get_by_label("Choose pictures")
+    choose.set_input_files({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"})
+    expect(digits.get_by_role("alert")).to_be_visible()
+    choose.set_input_files(png("five.png", golden[5][0]))
+    expect(top(digits)).to_have_text("5")
+    expect(digits.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_pasted_and_a_dropped_picture(digits, golden):
     for kind, digit in (("paste", 3), ("drop", 8)):
-        page.evaluate(give, [list(golden[digit][0]), kind])
-        expect(page.locator(".top")).to_have_text(str(digit))
+        digits.evaluate(GIVE, [list(golden[digit][0]), kind])
+        expect(top(digits)).to_have_text(str(digit))
 
 
-def test_the_model_is_chosen_from_those_served(page):
-    expect(page.get_by_label("Model").locator("option")).to_have_count(1)
-    expect(page.get_by_label("Model")).to_have_value("digits")
-
-
-def test_a_phone_needs_no_sideways_scrolling(page, golden):
-    page.set_viewport_size({"width": 360, "height": 740})
-    page.get_by_label("Choose a file").set_input_files(
-        {"name": "a-rather-long-name-of-a-picture.png", "mimeType": "image/png", "buffer": golden[1][0]}
-    )
-    expect(page.locator(".top")).to_have_text("1")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-
-
-def test_the_keyboard_reaches_every_control(page):
-    reached = set()
-    for _ in range(12):
-        page.keyboard.press("Tab")
-        reached.add(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
-    assert {"model", "file", "draw", "url", "Fetch"} <= reached, json.dumps(sorted(reached))
+def test_a_service_that_is_away_is_said_to_be(digits, golden):
+    digits.context.set_offline(True)
+    digits.get_by_label("Choose pictures").set_input_files(png("one.png", golden[1][0]))
+    expect(digits.get_by_role("alert")).to_contain_text("The service cannot be reached")

@@ -45,3 +45,19 @@ def test_every_file_that_a_page_names_is_there():
     for name in FILES:
         named = re.findall(r"[\"'(]/static/([^\"')]+)", (STATIC / name).read_text(encoding="utf-8"))
         assert not set(named) - set(FILES), name
+
+
+def test_every_module_that_another_one_imports_is_there():
+    imported = {
+        (STATIC / name).parent.joinpath(module).resolve().relative_to(STATIC).as_posix()
+        for name in FILES
+        if name.endswith(".js") and "/" not in name
+        for module in re.findall(r'^import .* from "(.+)";$', (STATIC / name).read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert "api.js" in imported
+    assert not imported - set(FILES)
+
+
+def test_every_sample_that_is_offered_is_there():
+    offered = set(re.findall(r': "(\w+)",$', (STATIC / "samples.js").read_text(encoding="utf-8"), re.MULTILINE))
+    assert offered == {path.stem for path in (STATIC / "samples").iterdir()}

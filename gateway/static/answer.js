@@ -1,0 +1,90 @@
+// The answer to one picture: its classes with their bars, or the problem in the service's own words.
+
+import { make, milliseconds, percent, view } from "./dom.js";
+
+const LONG_NAME = 20; // characters that the headline has room for beside the score
+
+/** `thresholds` has one number per class, for a multi-label model. */
+export function showAnswer(answer, thresholds) {
+  if (answer.problem) {
+    showProblem(answer.problem);
+    return;
+  }
+  const { result } = answer;
+  view.answer.replaceChildren(headline(result), bars(result, thresholds), times(answer), facts(answer));
+}
+
+export function showWaiting() {
+  view.answer.replaceChildren(make("p", "facts", "Waiting for the answer to this picture."));
+}
+
+export function showProblem({ title, detail, message, requestId }) {
+  const box = make("div", "problem", make("strong", "", title ?? message), make("span", "", detail ?? ""));
+  box.setAttribute("role", "alert");
+  view.answer.replaceChildren(box);
+  if (requestId) view.answer.append(make("p", "facts", "Request ", make("code", "", requestId)));
+}
+
+/** One line for the screen reader and the captions: `cat 98.1 %`. */
+export function summary({ problem, result }) {
+  if (problem) return "error";
+  if (!result.classes) return `${result.class} ${percent(result.score)}`;
+  return result.classes.map((item) => item.class).join(", ") || "none of the classes";
+}
+
+function headline(result) {
+  if (!result.classes) {
+    const size = result.class.length > LONG_NAME ? "top long" : "top";
+    return make("p", size, make("span", "name", result.class), make("span", "sure", percent(result.score)));
+  }
+  if (!result.classes.length) return make("p", "top", "None of the classes");
+  return make("p", "top tags", ...result.classes.map((item) => make("span", "tag", item.class)));
+}
+
+function bars(result, thresholds) {
+  // Thresholds of a multi-label model may differ, so a class can be present and yet not among the best.
+  const present = new Set(result.classes?.map((item) => item.class_id));
+  const byId = new Map([...result.predictions, ...(result.classes ?? [])].map((item) => [item.class_id, item]));
+  const ranked = [...byId.values()].sort((one, other) => other.score - one.score);
+  return make("ol", "bars", ...ranked.map((item, place) => bar(item, { place, present, thresholds, result })));
+}
+
+function bar(item, { place, present, thresholds, result }) {
+  const row = view.bar.content.firstElementChild.cloneNode(true);
+  row.querySelector(".name").textContent = item.class;
+  row.querySelector(".score").textContent = percent(item.score);
+  const track = row.querySelector(".track");
+  track.style.setProperty("--score", item.score);
+  row.classList.toggle("strong", result.classes ? present.has(item.class_id) : place === 0);
+  if (result.classes && thresholds) {
+    const threshold = thresholds[item.class_id];
+    track.style.setProperty("--threshold", threshold);
+    track.classList.add("marked");
+    row.querySelector(".name").append(" ", make("small", "", `from ${percent(threshold)}`));
+  }
+  return row;
+}
+
+function times({ timing, roundTripMs, together }) {
+  const box = make("div", "times");
+  const stages = timing.filter(([stage]) => stage !== "total");
+  const total = timing.find(([stage]) => stage === "total")?.[1];
+  const line = make("div", "stages");
+  const legend = make("ul", "legend");
+  for (const [stage, duration] of stages) {
+    const part = make("span");
+    part.style.setProperty("--part", Math.max(duration, 0.01));
+    line.append(part);
+    legend.append(make("li", "", `${stage} `, make("b", "", milliseconds(duration))));
+  }
+  const asked = together > 1 ? `${together} pictures in one request` : "One request";
+  const inside = total === undefined ? "" : `, ${milliseconds(total)} of it in the service`;
+  box.append(make("p", "", `${asked}: ${milliseconds(roundTripMs)}${inside}`));
+  if (stages.length) box.append(line, legend);
+  return box;
+}
+
+function facts({ result, requestId }) {
+  const model = `${result.model.name}, version ${result.model.version}`;
+  return make("p", "facts", `${model} · request `, make("code", "", requestId));
+}

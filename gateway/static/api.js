@@ -1,0 +1,100 @@
+// The service as the page sees it: the same routes that everybody else uses.
+
+const TIMEOUT_MS = 60_000; // nginx gives up earlier; this is for a connection that died
+const BATCH_PICTURES = 16;
+const BATCH_BYTES = 8 * 1024 * 1024; // below the service's usual limit of 10 MiB on a body
+
+/** An RFC 9457 problem document, the service's own or made here where it could not be reached. */
+export class Problem extends Error {
+  constructor({ type = "about:blank", title, detail = "", request_id = "" }) {
+    super(title);
+    Object.assign(this, { type, title, detail, requestId: request_id });
+  }
+}
+
+export async function listModels() {
+  return (await (await send("/api/v1/models")).json()).models;
+}
+
+/** One model with its versions and its card. */
+export async function describeModel(name, signal) {
+  return (await send(`/api/v1/models/${encodeURIComponent(name)}`, { signal })).json();
+}
+
+/** `version` is empty for the newest, or `versions/2`, or `labels/stable`. */
+export function predictPath({ model, version, explain }) {
+  const name = model ? `/models/${encodeURIComponent(model)}${version ? `/${version}` : ""}` : "";
+  return `/api/v1${name}/predict${explain ? "?explain=true" : ""}`;
+}
+
+/** Split pictures into as few requests as the limits allow. A URL goes by itself. */
+export function batches(pictures) {
+  const made = [];
+  let bytes = 0;
+  for (const picture of pictures) {
+    const size = picture.blob?.size ?? BATCH_BYTES;
+    if (!made.length || made.at(-1).length === BATCH_PICTURES || bytes + size > BATCH_BYTES) {
+      made.push([]);
+      bytes = 0;
+    }
+    made.at(-1).push(picture);
+    bytes += size;
+  }
+  return made;
+}
+
+/** Ask about the pictures of one batch: their answers in the same order, each with a result or a problem. */
+export async function predict(path, pictures, signal) {
+  const started = performance.now();
+  const response = await send(path, { method: "POST", signal, ...requestBody(pictures) });
+  const document = await response.json();
+  const common = {
+    roundTripMs: performance.now() - started,
+    timing: serverTiming(response.headers.get("Server-Timing")),
+    requestId: document.request_id,
+    together: pictures.length,
+  };
+  return (document.results ?? [document]).map((item) =>
+    item.predictions
+      ? { ...common, result: { model: document.model, ...item } }
+      : { ...common, problem: new Problem({ request_id: document.request_id, ...item }) },
+  );
+}
+
+function requestBody(pictures) {
+  if (pictures[0].url) {
+    return { body: JSON.stringify({ url: pictures[0].url }), headers: { "Content-Type": "application/json" } };
+  }
+  const body = new FormData();
+  for (const picture of pictures) body.append("image", picture.blob, picture.name);
+  return { body };
+}
+
+/** Read `decode;dur=1.2, total;dur=9` as [["decode", 1.2], ["total", 9]]. */
+function serverTiming(header) {
+  const pairs = [...(header ?? "").matchAll(/([\w-]+)\s*;\s*dur=([\d.]+)/g)];
+  return pairs.map(([, stage, milliseconds]) => [stage, Number(milliseconds)]);
+}
+
+async function send(path, { signal, ...request } = {}) {
+  const limit = AbortSignal.timeout(TIMEOUT_MS);
+  let response;
+  try {
+    response = await fetch(path, { ...request, signal: signal ? AbortSignal.any([signal, limit]) : limit });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    const detail = limit.aborted ? `No answer within ${TIMEOUT_MS / 1000} seconds.` : error.message;
+    throw new Problem({ title: "The service cannot be reached", detail });
+  }
+  if (!response.ok) throw await problemOf(response);
+  return response;
+}
+
+async function problemOf(response) {
+  const text = await response.text();
+  try {
+    return new Problem(JSON.parse(text));
+  } catch {
+    return new Problem({ title: `The service answered ${response.status}`, detail: text.slice(0, 300) });
+  }
+}

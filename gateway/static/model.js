@@ -1,0 +1,85 @@
+// What a model is: its versions to choose from, and what its card tells.
+
+import { make, view } from "./dom.js";
+
+const TASKS = { multiclass: "One class per picture", multilabel: "Any number of classes per picture" };
+const COLORS = { RGB: "colour", BGR: "colour", GRAY: "gray" };
+const FITS = {
+  stretch: "stretched to fit",
+  center_crop: "cropped around the middle",
+  letterbox: "padded to fit",
+  fit_ink: "the drawing centred and scaled",
+};
+
+/** Which sheet-drawn signs make sense for. */
+export function takesDrawings(details) {
+  return details.card?.input.resize === "fit_ink";
+}
+
+/** The score from which on each class of a multi-label model counts as present; null for other models. */
+export function thresholdsOf({ card }) {
+  if (card?.task !== "multilabel") return null;
+  const given = card.thresholds ?? card.threshold;
+  return Array.isArray(given) ? given : card.labels.map(() => given);
+}
+
+/** Fill the choice of versions, keeping what was chosen where it is still there. */
+export function fillVersions({ version, versions }) {
+  const chosen = view.version.value;
+  const served = versions.filter((item) => item.state === "AVAILABLE");
+  view.version.replaceChildren(new Option(version ? `Newest (version ${version})` : "Newest", ""));
+  for (const item of served) {
+    for (const label of item.labels ?? []) {
+      view.version.add(new Option(`${label} (version ${item.version})`, `labels/${encodeURIComponent(label)}`));
+    }
+  }
+  for (const item of served) view.version.add(new Option(`Version ${item.version}`, `versions/${item.version}`));
+  view.version.value = chosen;
+  if (view.version.selectedIndex < 0) view.version.value = "";
+}
+
+export function showModel(details) {
+  const { card, versions } = details;
+  const rows = [["Name", make("code", "", details.name)]];
+  if (details.reason) rows.push(["Not available", details.reason]);
+  if (card) rows.push(...cardRows(card));
+  rows.push(["Versions", versionList(versions)]);
+  view.about.replaceChildren(...rows.map(([term, value]) => make("div", "", make("dt", "", term), make("dd", "", value))));
+}
+
+function cardRows({ task, labels, input, metrics, provenance }) {
+  const rows = [
+    ["Task", TASKS[task]],
+    ["Classes", labelList(labels)],
+    ["Sees", `${input.width} × ${input.height} pixels, ${COLORS[input.color]}, ${FITS[input.resize]}`],
+  ];
+  const measured = Object.entries(metrics).filter(([, value]) => typeof value === "number");
+  if (measured.length) rows.push(["Measured", measured.map(([name, value]) => `${spoken(name)} ${value}`).join(", ")]);
+  for (const [term, value] of [
+    ["Architecture", provenance.architecture],
+    ["Trained on", provenance.data?.title],
+    ["Licence", provenance.licence],
+  ]) {
+    if (typeof value === "string") rows.push([term, value]);
+  }
+  return rows;
+}
+
+function labelList(labels) {
+  const list = make("ul", "labels", ...labels.map((label) => make("li", "", label)));
+  return make("details", "", make("summary", "", String(labels.length)), list);
+}
+
+function versionList(versions) {
+  const items = versions.map(({ version, state, labels = [], reason = "" }) => {
+    const item = make("li", "", `${version} `, make("span", `state ${state.toLowerCase()}`, state.toLowerCase()));
+    for (const label of labels) item.append(" ", make("span", "state", label));
+    if (reason) item.append(" ", reason);
+    return item;
+  });
+  return make("ul", "versions", ...items);
+}
+
+function spoken(name) {
+  return name.replaceAll("_", " ");
+}

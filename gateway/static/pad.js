@@ -1,0 +1,43 @@
+// A sheet to draw on: dark strokes on white, whatever the colours of the page.
+
+const STROKE = { lineWidth: 20, lineCap: "round", lineJoin: "round", strokeStyle: "#111" };
+
+/** `onStroke` gets the sheet as a PNG whenever a stroke ends. */
+export class Pad {
+  #canvas;
+  #pen;
+
+  constructor(canvas, onStroke) {
+    this.#canvas = canvas;
+    this.#pen = canvas.getContext("2d");
+    canvas.addEventListener("pointerdown", (event) => this.#begin(event));
+    canvas.addEventListener("pointermove", (event) => this.#draw(event));
+    canvas.addEventListener("pointerup", () => canvas.toBlob(onStroke));
+  }
+
+  wipe() {
+    this.#pen.fillStyle = "#fff";
+    this.#pen.fillRect(0, 0, this.#canvas.width, this.#canvas.height);
+  }
+
+  #begin(event) {
+    this.#canvas.setPointerCapture(event.pointerId);
+    Object.assign(this.#pen, STROKE);
+    this.#pen.beginPath();
+    this.#pen.moveTo(...this.#point(event));
+    this.#pen.lineTo(...this.#point(event)); // a tap leaves a dot
+    this.#pen.stroke();
+  }
+
+  #draw(event) {
+    if (!this.#canvas.hasPointerCapture(event.pointerId)) return;
+    this.#pen.lineTo(...this.#point(event));
+    this.#pen.stroke();
+  }
+
+  #point(event) {
+    const box = this.#canvas.getBoundingClientRect();
+    const scale = this.#canvas.width / box.width;
+    return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
+  }
+}

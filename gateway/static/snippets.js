@@ -1,0 +1,47 @@
+// What the page sends, as lines to copy.
+
+import { predictPath } from "./api.js";
+
+/** `question` is as for `predictPath`; of the pictures each has the name of a file, or a url. */
+export function curl(origin, question, pictures) {
+  const target = quoted(origin + predictPath(question));
+  if (pictures[0].url) return `curl --json ${quoted(JSON.stringify({ url: pictures[0].url }))} ${target}`;
+  const parts = pictures.map(({ name }) => `-F ${quoted(`image=@${formFile(name)}`)}`);
+  return parts.length === 1 ? `curl ${parts[0]} ${target}` : ["curl", ...parts, target].join(" \\\n  ");
+}
+
+/** For the client in this project's folder `client`. */
+export function python(origin, question, pictures) {
+  const images = pictures.map(({ name, url }) => JSON.stringify(url ?? name));
+  const options = pythonOptions(question);
+  const ask =
+    images.length === 1
+      ? `print(gateway.classify(${[images[0], ...options].join(", ")}))`
+      : `pictures = [${images.join(", ")}]
+    for answer in gateway.classify_many(${["pictures", ...options].join(", ")}):
+        print(answer)`;
+  return `from client import ImageGatewayClient
+
+with ImageGatewayClient(${JSON.stringify(origin)}) as gateway:
+    ${ask}`;
+}
+
+function pythonOptions({ model, version, explain }) {
+  const options = [];
+  if (model) options.push(`model=${JSON.stringify(model)}`);
+  const [kind, value] = version.split("/");
+  if (kind === "versions") options.push(`version=${value}`);
+  if (kind === "labels") options.push(`label=${JSON.stringify(decodeURIComponent(value))}`);
+  if (explain) options.push("explain=True");
+  return options;
+}
+
+/** For a POSIX shell. */
+function quoted(text) {
+  return /^[\w@:=./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+/** For curl's -F, which reads commas and semicolons as its own (curl(1), --form). */
+function formFile(name) {
+  return /[,;"\\]/.test(name) ? `"${name.replaceAll(/["\\]/g, "\\$&")}"` : name;
+}
