@@ -1,0 +1,26 @@
+"""Run the command line: what keeps it from its work is one message and status 2."""
+
+import io
+import sys
+
+import typer
+
+from client.cli import app
+from client.errors import ImageGatewayError
+from client.resume import OutputError
+
+
+def main() -> None:
+    """Run `image-gateway` and end the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text (PEP 383)
+    try:
+        app(prog_name="image-gateway")
+    except (ImageGatewayError, OutputError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""What the commands show: a progress bar and tables."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from client.answers import Model, VersionState
+from client.batches import Outcome
+from client.errors import Problem
+
+PIPE_WIDTH = 10_000
+"""Of a table that no terminal shows: so wide that nothing is folded or cut."""
+
+SHOWN_LABELS = 20
+
+
+@contextmanager
+def counting_progress(total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
+    """Show a bar on the terminal that each call moves on by one."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    # What is written to the standard output meanwhile must go there, not above the bar.
+    with Progress(*columns, console=console, disable=not shown, redirect_stdout=False, redirect_stderr=False) as bar:
+        task = bar.add_task("classifying", total=total)
+        yield lambda: bar.advance(task)
+
+
+def print_outcomes(outcomes: Iterable[tuple[str, Outcome]], stream: TextIO) -> None:
+    """Print a table of images and their classes; of a multi-label model those above the threshold."""
+    table = Table("image", "classes", box=SIMPLE_HEAD)
+    for image, outcome in outcomes:
+        table.add_row(_plain(image), _cell(outcome))
+    if table.row_count:
+        _print(table, stream)
+
+
+def _cell(outcome: Outcome) -> Text:
+    if isinstance(outcome, Problem):
+        return _plain(str(outcome), "red")
+    named = outcome.predictions if outcome.classes is None else outcome.classes
+    return _plain(", ".join(f"{item.label} {item.score:.1%}" for item in named) or "none above the threshold")
+
+
+def print_models(models: Sequence[Model], stream: TextIO) -> None:
+    """Print a table of the models offered."""
+    table = Table("model", "version", "task", "classes", "title", box=SIMPLE_HEAD)
+    for model in models:
+        name = f"{model.name} (default)" if model.default else model.name
+        if model.available:
+            cells = (str(model.version), model.task, str(len(model.labels)), model.title)
+            table.add_row(_plain(name), *map(_plain, cells))
+        else:
+            table.add_row(_plain(name), "-", "-", "-", _plain(model.reason or "not available", "red"))
+    _print(table, stream)
+
+
+def print_model(model: Model, stream: TextIO) -> None:
+    """Print what is told about one model."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in _facts(model).items():
+        if value:
+            table.add_row(_plain(name, "bold"), _plain(value))
+    _print(table, stream)
+
+
+def _facts(model: Model) -> Mapping[str, str]:
+    provenance = model.card.get("provenance") or {}
+    metrics = model.card.get("metrics") or {}
+    return {
+        "name": f"{model.name} (default)" if model.default else model.name,
+        "title": model.title,
+        "description": model.description,
+        "not available": "" if model.available else model.reason or "no version answers",
+        "versions": ", ".join(_version(item) for item in model.versions),
+        "task": model.task,
+        "classes": _listed(model.labels),
+        "metrics": ", ".join(f"{name} {value}" for name, value in metrics.items() if isinstance(value, int | float)),
+        "licence": str(provenance.get("licence") or ""),
+    }
+
+
+def _version(item: VersionState) -> str:
+    labels = f" ({', '.join(item.labels)})" if item.labels else ""
+    reason = f": {item.reason}" if item.reason else ""
+    return f"{item.version}{labels} {item.state}{reason}"
+
+
+def _listed(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - SHOWN_LABELS} more" if len(labels) > SHOWN_LABELS else ""
+    return f"{len(labels)}: {', '.join(labels[:SHOWN_LABELS])}{more}" if labels else ""
+
+
+def _plain(text: str, style: str = "") -> Text:
+    """Show text of others as it is, but for what a terminal would take as a command."""
+    return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text), style)
+
+
+def _print(table: Table, stream: TextIO) -> None:
+    Console(file=stream, width=None if stream.isatty() else PIPE_WIDTH).print(table)

@@ -1,0 +1,108 @@
+"""One image and its outcome as a JSON object or as a row of CSV, and back what a later run must know of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from client.answers import Answer, Prediction
+from client.batches import Outcome
+from client.errors import Problem
+
+Document: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What an earlier run wrote about an image.
+
+    Attributes:
+        image: Its name.
+        model: Name of the model that answered; None where there was a problem instead.
+    """
+
+    image: str
+    model: str | None
+
+
+def to_document(image: str, outcome: Outcome) -> Document:
+    """Write an outcome as the gateway tells it, with the image's name before it."""
+    if isinstance(outcome, Problem):
+        return {"image": image, "problem": _problem_document(outcome)}
+    predictions = _prediction_documents(outcome.predictions)
+    document: Document = {
+        "image": image,
+        "class": outcome.label,
+        "class_id": outcome.class_id,
+        "score": outcome.score,
+        "predictions": predictions,
+    }
+    if outcome.classes is not None:
+        document["classes"] = _prediction_documents(outcome.classes)
+    model = {"name": outcome.model.name, "version": outcome.model.version}
+    return {**document, "model": model, "request_id": outcome.request_id}
+
+
+def from_document(document: Mapping[str, Any]) -> Recorded:
+    """Read what `to_document` made.
+
+    Raises:
+        KeyError, TypeError: It did not make that.
+    """
+    image = document["image"]
+    if not isinstance(image, str):
+        raise TypeError("image is no name")
+    return Recorded(image, None if "problem" in document else str(document["model"]["name"]))
+
+
+def _problem_document(problem: Problem) -> Document:
+    document: Document = {"type": problem.type, "title": problem.title}
+    if problem.status is not None:
+        document["status"] = problem.status
+    document |= {"detail": problem.detail, **problem.members}
+    return document | {"request_id": problem.request_id} if problem.request_id else document
+
+
+def _prediction_documents(predictions: Sequence[Prediction]) -> list[Document]:
+    return [{"class": item.label, "class_id": item.class_id, "score": item.score} for item in predictions]
+
+
+def columns(top_k: int) -> list[str]:
+    """Name the columns of CSV for so many ranked classes."""
+    others = [f"{name}_{rank}" for rank in range(2, top_k + 1) for name in ("class", "score")]
+    return ["image", "class", "class_id", "score", *others, "classes", "model", "version", "problem", "detail"]
+
+
+def to_row(image: str, outcome: Outcome, top_k: int) -> list[object]:
+    """Write an outcome below `columns(top_k)`."""
+    if isinstance(outcome, Problem):
+        return _filled({"image": image, "problem": outcome.title, "detail": outcome.detail}, top_k)
+    values: Document = {
+        "image": image,
+        "class": outcome.label,
+        "class_id": outcome.class_id,
+        "score": outcome.score,
+        "classes": _joined(outcome),
+        "model": outcome.model.name,
+        "version": outcome.model.version,
+    }
+    for rank, item in enumerate(outcome.predictions[1:top_k], 2):
+        values |= {f"class_{rank}": item.label, f"score_{rank}": item.score}
+    return _filled(values, top_k)
+
+
+def from_row(row: Sequence[str], top_k: int) -> Recorded:
+    """Read what `to_row` made.
+
+    Raises:
+        ValueError: It has another number of cells.
+    """
+    values = dict(zip(columns(top_k), row, strict=True))
+    return Recorded(values["image"], None if values["problem"] else values["model"])
+
+
+def _filled(values: Mapping[str, object], top_k: int) -> list[object]:
+    return [values.get(name, "") for name in columns(top_k)]
+
+
+def _joined(answer: Answer) -> str:
+    return "; ".join(item.label for item in answer.classes or ())

@@ -1,0 +1,202 @@
+"""A small HTTP server that keeps the gateway's contract, and its rules about limits and failures at a test's word."""
+
+import base64
+import email
+import email.policy
+import json
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import parse_qsl, urlsplit
+
+PROBLEM = "application/problem+json"
+MODEL = {"name": "pets", "version": 3}
+UNREADABLE = {
+    "type": "/problems/unreadable-image",
+    "title": "The image cannot be decoded",
+    "status": 422,
+    "detail": "The image cannot be decoded: it is cut off.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One request as it came in."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    images: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One response."""
+
+    document: Any
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def problem(status: int, title: str = "Refused", **members: Any) -> Reply:
+    """Make the reply of a problem."""
+    return Reply({"type": "about:blank", "title": title, "status": status, **members}, status)
+
+
+def busy(status: int = 503, retry_after: str = "0") -> Reply:
+    """Make the reply that asks to come again."""
+    return Reply({"title": "Busy", "status": status}, status, {"Retry-After": retry_after})
+
+
+def prediction(image: bytes) -> Mapping[str, Any]:
+    """Say that an image shows what its bytes spell, up to the first space; `bad` is no image."""
+    label = image.decode().split(" ")[0]
+    if label == "bad":
+        return UNREADABLE
+    best = {"class": label, "class_id": len(label), "score": 0.75}
+    return {**best, "predictions": [best, {"class": "else", "class_id": 0, "score": 0.25}]}
+
+
+class ContractGateway:
+    """Serves from threads of its own until it is left.
+
+    Attributes:
+        seen: The requests, in order of their end.
+        script: Replies that the next requests get, whatever they ask.
+        failing: Statuses, by image, that a request with that image gets as a whole.
+        max_images: Largest batch.
+        max_bytes: Longest request.
+        hold: Set unless requests shall wait.
+    """
+
+    def __init__(self) -> None:
+        self.seen: list[Seen] = []
+        self.script: deque[Reply] = deque()
+        self.failing: dict[bytes, int] = {}
+        self.max_images = 1000
+        self.max_bytes = 1_000_000
+        self.hold = threading.Event()
+        self.hold.set()
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
+    def batches(self) -> list[tuple[bytes, ...]]:
+        """The images of each request."""
+        return [seen.images for seen in self.seen]
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hold.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def answer(self, seen: Seen, size: int, *, single: bool) -> Reply:
+        """Answer one request."""
+        self.hold.wait(30)
+        with self._lock:
+            self.seen.append(seen)
+            if self.script:
+                return self.script.popleft()
+        if seen.method == "GET":
+            return self._told(seen.path)
+        if size > self.max_bytes:
+            return problem(413, "Too many bytes", max_bytes=self.max_bytes)
+        if len(seen.images) > self.max_images:
+            return problem(400, "Too many images")
+        for image in seen.images:
+            if image in self.failing:
+                return problem(self.failing[image], "Failed")
+        return self._predicted(seen.images, single=single)
+
+    def _predicted(self, images: tuple[bytes, ...], *, single: bool) -> Reply:
+        results = [prediction(image) for image in images]
+        shared = {"model": MODEL, "request_id": "r-1"}
+        if not single:
+            return Reply({"results": results, **shared})
+        if "class" not in results[0]:
+            return Reply({**results[0], "request_id": "r-1"}, results[0]["status"], {"Content-Type": PROBLEM})
+        return Reply({**results[0], **shared})
+
+    def _told(self, path: str) -> Reply:
+        pets = {
+            "name": "pets",
+            "default": True,
+            "available": True,
+            "version": 3,
+            "title": "Pets",
+            "task": "multiclass",
+            "labels": ["cat", "dog"],
+        }
+        card = {"metrics": {"accuracy": 0.9}, "provenance": {"licence": "Apache-2.0"}}
+        versions = [{"version": 3, "state": "AVAILABLE", "labels": ["stable"]}]
+        away = {"name": "birds", "default": False, "available": False, "reason": "birds is loading."}
+        told = {
+            "/readyz": {"status": "ready", "model": MODEL},
+            "/api/v1/models": {"models": [pets, away]},
+            "/api/v1/models/pets": {**pets, "versions": versions, "card": card},
+        }
+        return Reply(told[path]) if path in told else problem(404, "Not Found")
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        gateway = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                self._serve(b"")
+
+            def do_POST(self) -> None:
+                self._serve(self.rfile.read(int(self.headers["Content-Length"])))
+
+            def _serve(self, body: bytes) -> None:
+                parts = urlsplit(self.path)
+                kind = self.headers.get("Content-Type", "")
+                images = _images(body, kind) if body else ()
+                query = dict(parse_qsl(parts.query))
+                seen = Seen(self.command, parts.path, query, {**self.headers}, images)
+                reply = gateway.answer(seen, len(body), single=b'{"instances"' not in body[:20] and len(images) == 1)
+                text = reply.document if isinstance(reply.document, bytes) else json.dumps(reply.document).encode()
+                self.send_response(reply.status)
+                kind = "application/json" if reply.status < 400 else PROBLEM
+                for name, value in {"Content-Type": kind, **reply.headers, "Content-Length": str(len(text))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(text)
+
+            def log_message(self, *_: object) -> None:
+                """Stay quiet."""
+
+        return Handler
+
+
+def _images(body: bytes, kind: str) -> tuple[bytes, ...]:
+    """Read the images of a request; a URL stands for what follows its last slash."""
+    if kind.startswith("multipart/"):
+        message = email.message_from_bytes(
+            b"Content-Type: " + kind.encode() + b"\r\n\r\n" + body, policy=email.policy.HTTP
+        )
+        parts = list(message.iter_parts())
+        assert all(part.get_param("name", header="content-disposition") == "image" for part in parts)
+        return tuple(part.get_payload(decode=True) for part in parts)
+    if kind == "application/json":
+        document = json.loads(body)
+        return tuple(
+            item["url"].rpartition("/")[2].encode() if "url" in item else base64.b64decode(item["image"])
+            for item in document.get("instances", [document])
+        )
+    return (body,)

@@ -1,0 +1,146 @@
+"""The gateway's JSON to values, and what is no such JSON."""
+
+import base64
+
+import pytest
+
+from client.answers import (
+    Explanation,
+    Health,
+    ModelVersion,
+    Prediction,
+    VersionState,
+    parse_answer,
+    parse_batch,
+    parse_model,
+    parse_models,
+    parse_ready,
+)
+from client.errors import Problem, UnexpectedAnswerError
+
+CAT = {"class": "cat", "class_id": 3, "score": 0.75}
+DOG = {"class": "dog", "class_id": 5, "score": 0.25}
+MODEL = {"name": "pets", "version": 2}
+DOCUMENT = {**CAT, "predictions": [CAT, DOG], "model": MODEL, "request_id": "r-1"}
+DAMAGED = {"type": "/problems/unreadable-image", "title": "Damaged", "status": 422, "detail": "Cut off."}
+
+
+def test_an_answer_is_read_whole():
+    answer = parse_answer(DOCUMENT)
+    assert (answer.label, answer.class_id, answer.score) == ("cat", 3, 0.75)
+    assert answer.predictions == (Prediction("cat", 3, 0.75), Prediction("dog", 5, 0.25))
+    assert (answer.classes, answer.explanation) == (None, None)
+    assert (answer.model, answer.request_id) == (ModelVersion("pets", 2), "r-1")
+    assert hash(answer) == hash(parse_answer(DOCUMENT))
+
+
+def test_a_multi_label_answer_tells_its_classes_also_none():
+    assert parse_answer({**DOCUMENT, "classes": [CAT]}).classes == (Prediction("cat", 3, 0.75),)
+    assert parse_answer({**DOCUMENT, "classes": []}).classes == ()
+
+
+def test_what_is_added_later_does_no_harm():
+    assert parse_answer({**DOCUMENT, "colour": "red", "model": {**MODEL, "label": "x"}}) == parse_answer(DOCUMENT)
+
+
+def test_a_heat_map_comes_as_a_picture_or_as_numbers():
+    shown = "data:image/png;base64," + base64.b64encode(b"\x89PNG").decode()
+    drawn = parse_answer({**DOCUMENT, "explanation": {"class": "cat", "class_id": 3, "heatmap": shown}})
+    assert drawn.explanation == Explanation("cat", 3, b"\x89PNG", None)
+    raw = {"class": "cat", "class_id": 3, "heatmap": [[0, 0.5], [1, 0.25]], "height": 2, "width": 2}
+    assert parse_answer({**DOCUMENT, "explanation": raw}).explanation == Explanation(
+        "cat", 3, None, ((0.0, 0.5), (1.0, 0.25))
+    )
+
+
+def without(name):
+    return {key: value for key, value in DOCUMENT.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        None,
+        [],
+        "cat",
+        {},
+        *map(without, DOCUMENT),
+        {**DOCUMENT, "predictions": 1},
+        {**DOCUMENT, "predictions": [{}]},
+        {**DOCUMENT, "score": "high"},
+        {**DOCUMENT, "model": "pets"},
+        {**DOCUMENT, "explanation": {"class": "cat", "class_id": 3, "heatmap": "data:image/png;base64,?"}},
+    ],
+)
+def test_what_is_no_answer_is_told(document):
+    with pytest.raises(UnexpectedAnswerError, match="expected a prediction, found"):
+        parse_answer(document)
+
+
+def test_a_batch_gives_each_image_its_own_in_order():
+    results = [{**CAT, "predictions": [CAT]}, DAMAGED, {**DOG, "predictions": [DOG], "request_id": "own"}]
+    first, second, third = parse_batch({"results": results, "model": MODEL, "request_id": "r-2"}, 3)
+    assert (first.label, first.model, first.request_id) == ("cat", ModelVersion("pets", 2), "r-2")
+    assert second == Problem("/problems/unreadable-image", "Damaged", "Cut off.", 422, "r-2")
+    assert (third.label, third.request_id) == ("dog", "own")
+
+
+def test_a_batch_of_problems_needs_no_model():
+    assert [item.status for item in parse_batch({"results": [DAMAGED], "model": None, "request_id": "r"}, 1)] == [422]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        None,
+        [],
+        DOCUMENT,
+        {"results": [], "model": MODEL, "request_id": "r"},
+        {"results": [DAMAGED] * 3, "model": MODEL, "request_id": "r"},
+        {"results": [CAT, DAMAGED], "model": MODEL, "request_id": "r"},
+        {"results": [1, 2], "model": MODEL, "request_id": "r"},
+        {"results": [{**CAT, "predictions": []}] * 2, "request_id": "r"},
+    ],
+)
+def test_what_is_no_batch_of_that_length_is_told(document):
+    with pytest.raises(UnexpectedAnswerError, match="expected the results of 2 images, found"):
+        parse_batch(document, 2)
+
+
+def test_models_are_read_with_what_they_tell():
+    listed = {"models": [{"name": "pets", "default": True, "available": True, "version": 2, "labels": ["cat"]}]}
+    (model,) = parse_models(listed)
+    assert (model.name, model.default, model.available, model.version, model.labels) == (
+        "pets",
+        True,
+        True,
+        2,
+        ("cat",),
+    )
+    away = parse_model({"name": "x", "default": False, "available": False, "reason": "x is loading."})
+    assert (away.available, away.version, away.reason) == (False, None, "x is loading.")
+
+
+def test_a_model_tells_its_versions_and_its_card():
+    versions = [
+        {"version": 2, "state": "AVAILABLE", "labels": ["stable"]},
+        {"version": 1, "state": "END", "reason": "unloaded"},
+    ]
+    model = parse_model(
+        {"name": "pets", "default": True, "available": True, "versions": versions, "card": {"task": "multiclass"}}
+    )
+    assert model.versions == (VersionState(2, "AVAILABLE", ("stable",)), VersionState(1, "END", reason="unloaded"))
+    assert model.card == {"task": "multiclass"}
+    hash(model)
+
+
+@pytest.mark.parametrize("document", [None, {}, {"models": None}, {"models": [{"name": "x"}]}])
+def test_what_is_no_list_of_models_is_told(document):
+    with pytest.raises(UnexpectedAnswerError, match="expected a list of models"):
+        parse_models(document)
+
+
+def test_health():
+    assert parse_ready({"status": "ready", "model": MODEL}) == Health(ready=True, model=ModelVersion("pets", 2))
+    with pytest.raises(UnexpectedAnswerError, match="expected a state of health"):
+        parse_ready({"status": "ok"})

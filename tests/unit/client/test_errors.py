@@ -1,0 +1,53 @@
+"""Problems as exceptions and as values."""
+
+import pytest
+
+from client.errors import BUSY, NoAnswerError, Problem, ProblemError, UnexpectedAnswerError, parse_problem
+
+DOCUMENT = {
+    "type": "/problems/body-too-large",
+    "title": "Too many bytes",
+    "status": 413,
+    "detail": "The body has more than 10 bytes.",
+    "max_bytes": 10,
+    "request_id": "r-7",
+}
+
+
+def test_a_problem_document_is_read_whole():
+    problem = parse_problem(DOCUMENT, 413)
+    assert problem == Problem(
+        "/problems/body-too-large", "Too many bytes", DOCUMENT["detail"], 413, "r-7", {"max_bytes": 10}
+    )
+    assert str(problem) == "Too many bytes: The body has more than 10 bytes."
+
+
+def test_every_member_may_be_missing_or_of_another_kind():
+    for document in ({}, {"type": None, "title": 3, "status": "413", "detail": [], "request_id": {}}):
+        assert parse_problem(document) == Problem("about:blank", "The gateway gave no reason")
+
+
+def test_the_status_of_the_response_counts_before_that_in_the_document():
+    assert parse_problem(DOCUMENT, 502).status == 502
+    assert parse_problem(DOCUMENT).status == 413
+
+
+def test_the_message_has_status_title_detail_and_request():
+    assert str(ProblemError(parse_problem(DOCUMENT))) == (
+        "413 Too many bytes: The body has more than 10 bytes. (request r-7)"
+    )
+    assert str(ProblemError(Problem("about:blank", "Odd"))) == "Odd"
+
+
+def test_a_problem_can_be_hashed_like_any_value():
+    assert len({parse_problem(DOCUMENT), parse_problem(DOCUMENT)}) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 413, 422, 429, 500, 502, 503, 504])
+def test_only_what_is_busy_is_worth_another_try(status):
+    assert ProblemError(parse_problem({}, status)).transient == (status in BUSY) == (status in {429, 503})
+
+
+def test_a_broken_connection_is_worth_another_try_and_another_protocol_not():
+    assert NoAnswerError("refused").transient
+    assert not UnexpectedAnswerError("html").transient

@@ -1,0 +1,88 @@
+"""What may be given for an image, and what is sent for it."""
+
+import array
+import io
+import mmap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from client.errors import Problem
+from client.images import Link, Upload, load, local_problem, size_bytes
+
+DATA = b"\xff\xd8\xff some picture"
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(DATA)
+    return path
+
+
+def test_the_bytes_of_a_file_however_it_is_given(photo):
+    for given in (photo, str(photo), DATA, bytearray(DATA), memoryview(DATA), np.frombuffer(DATA, np.uint8)):
+        assert load(given, max_bytes=100) == Upload(DATA)
+    with photo.open("rb") as file:
+        assert load(file, max_bytes=100) == Upload(DATA)
+        file.seek(0)
+        assert load(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), max_bytes=100) == Upload(DATA)
+    assert load(io.BytesIO(DATA), max_bytes=100) == Upload(DATA)
+
+
+@pytest.mark.parametrize("url", ["http://a.example/x.jpg", "https://a.example/x.jpg", "HTTPS://A.EXAMPLE/x"])
+def test_a_url_is_left_to_the_gateway(url):
+    assert load(url, max_bytes=1) == Link(url)
+    assert size_bytes(url) == 0
+
+
+def test_a_path_that_looks_like_a_url_is_a_path():
+    with pytest.raises(FileNotFoundError):
+        load(Path("http://a.example/x.jpg"), max_bytes=100)
+
+
+def test_pixels_are_sent_as_png():
+    sent = load(np.zeros((3, 4, 3), np.uint8), max_bytes=1000)
+    assert sent.data.startswith(b"\x89PNG")
+
+
+def test_a_file_that_cannot_be_sent_is_told_by_its_name(photo, tmp_path):
+    empty = tmp_path / "empty.png"
+    empty.touch()
+    for path, limit, told in (
+        (tmp_path / "none.png", 100, "No such file or directory"),
+        (tmp_path, 100, "Is a directory"),
+        (empty, 100, "The file is empty"),
+        (photo, len(DATA) - 1, f"More than {len(DATA) - 1} bytes"),
+    ):
+        with pytest.raises(OSError, match=told) as refused:
+            load(path, max_bytes=limit)
+        assert local_problem(refused.value) == Problem("about:blank", "The image cannot be read", f"{told}: {path}")
+
+
+def test_a_file_as_long_as_the_limit_is_sent(photo):
+    assert load(photo, max_bytes=len(DATA)) == Upload(DATA)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "told"),
+    [
+        (3, TypeError, "not int"),
+        (None, TypeError, "not NoneType"),
+        (["a.jpg"], TypeError, "not list"),
+        (io.StringIO("text"), TypeError, "mode 'rb'"),
+        (array.array("d", [1.0]), ValueError, "not d"),
+        (np.zeros((2, 2), np.float32), ValueError, "not f"),
+    ],
+)
+def test_what_is_no_image_is_told(given, error, told):
+    with pytest.raises(error, match=told) as refused:
+        load(given, max_bytes=100)
+    assert told in local_problem(refused.value).detail
+
+
+def test_sizes_are_known_without_reading(photo, tmp_path):
+    assert size_bytes(photo) == size_bytes(str(photo)) == size_bytes(DATA) == len(DATA)
+    assert size_bytes(np.zeros((4, 5, 3), np.uint8)) == 60
+    assert size_bytes(tmp_path / "none") == size_bytes(io.BytesIO(DATA)) == size_bytes(7) == 0

@@ -1,0 +1,65 @@
+"""Arrays become PNG files that decoders read back pixel by pixel."""
+
+import cv2
+import numpy as np
+import pytest
+
+from client.png import encode
+
+
+def pixels(*shape):
+    return np.random.default_rng(3).integers(0, 256, shape, np.uint8)
+
+
+def decoded(array):
+    return cv2.imdecode(np.frombuffer(encode(memoryview(array)), np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (1, 1), (300, 2)])
+def test_gray(shape):
+    array = pixels(*shape)
+    np.testing.assert_array_equal(decoded(array), array)
+
+
+def test_gray_with_a_channel_axis():
+    array = pixels(5, 7, 1)
+    np.testing.assert_array_equal(decoded(array), array[..., 0])
+
+
+def test_rgb_keeps_the_order_of_its_channels():
+    array = pixels(5, 7, 3)
+    np.testing.assert_array_equal(decoded(array), array[..., ::-1])  # OpenCV gives BGR
+
+
+def test_rgba():
+    array = pixels(5, 7, 4)
+    np.testing.assert_array_equal(decoded(array), array[..., [2, 1, 0, 3]])
+
+
+def test_gray_with_alpha():
+    array = pixels(5, 7, 2)
+    np.testing.assert_array_equal(decoded(array), array[..., [0, 0, 0, 1]])
+
+
+def test_views_with_gaps_and_turned_ones():
+    array = pixels(10, 12, 3)
+    for view in (array[::2, ::3], array[::-1], array.transpose(1, 0, 2), np.asfortranarray(array)):
+        np.testing.assert_array_equal(decoded(view), view[..., ::-1])
+
+
+@pytest.mark.parametrize(
+    ("array", "told"),
+    [
+        (np.zeros((4, 4, 3), np.float32), "not f[4, 4, 3]"),
+        (np.zeros((4, 4), np.int8), "not b[4, 4]"),
+        (np.zeros((4, 4, 5), np.uint8), "not B[4, 4, 5]"),
+        (np.zeros((2, 4, 4, 3), np.uint8), "not B[2, 4, 4, 3]"),
+        (np.zeros((), np.uint8), "not B[]"),
+        (np.zeros(4, np.float64), "not d[4]"),
+        (np.zeros((0, 4), np.uint8), "no pixels"),
+    ],
+)
+def test_what_is_no_picture_is_refused(array, told):
+    with pytest.raises(ValueError, match=r"^(pixels are uint8\[H, W\]|the array has no pixels)") as refused:
+        encode(memoryview(array))
+    assert told in str(refused.value)
