@@ -71,6 +71,7 @@ lint: .venv/.dev-ready ## ruff, mypy --strict, import rules, generated files up 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.vendor_protos --check
+	$(BIN)/python -m tools.vendor_swagger_ui --check
 	$(BIN)/python -m tools.document --check
 	$(UV) lock --check --quiet
 

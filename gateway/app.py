@@ -14,6 +14,7 @@ from gateway.errors import FetchRefusedError
 from gateway.fetch import UrlFetcher
 from gateway.health import create_health
 from gateway.offers import ModelsConfig, OffersError
+from gateway.openapi.routes import create_openapi
 from gateway.serving import ModelServer
 from gateway.settings import Settings, SettingsError
 from gateway.tfserving import TensorFlowServing
@@ -77,6 +78,7 @@ def create_app(
     problems.register(app)
     classifier = Classifier(catalog, server, fetcher, max_pixels=settings.max_pixels)
     app.register_blueprint(create_api(classifier, catalog, default_top_k=settings.default_top_k))
+    app.register_blueprint(create_openapi(settings))
     app.register_blueprint(create_health(catalog, deadline_s=settings.health_deadline_s))
     app.register_blueprint(pages.create_pages())
     return app

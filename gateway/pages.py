@@ -1,4 +1,4 @@
-"""The page at `/` on which to try the service, from files alone."""
+"""The pages for people: `/` to try the service, `/docs` to read about its API; from files alone."""
 
 from pathlib import Path
 
@@ -13,12 +13,16 @@ CONTENT_SECURITY_POLICY = (
 
 
 def create_pages() -> Blueprint:
-    """Make `/` and the files it needs under /static."""
+    """Make `/`, `/docs` and the files they need under /static."""
     pages = Blueprint("pages", __name__)
 
     @pages.get("/")
     def playground() -> Response:
         return _file("index.html")
+
+    @pages.get("/docs")
+    def docs() -> Response:
+        return _file("docs/index.html")
 
     @pages.get("/static/<path:name>")
     def static_file(name: str) -> Response:

@@ -39,10 +39,10 @@ def create_api(classifier: Classifier, catalog: Catalog, *, default_top_k: int) 
     def models() -> Response:
         return jsonify({"models": [_model_document(catalog, name) for name in catalog.names]})
 
-    @api.get("/models/<name>")
-    def model_details(name: str) -> Response:
-        versions = catalog.versions(name, deadline=g.deadline)
-        document = _model_document(catalog, name, with_card=True)
+    @api.get("/models/<model>")
+    def model_details(model: str) -> Response:
+        versions = catalog.versions(model, deadline=g.deadline)
+        document = _model_document(catalog, model, with_card=True)
         return jsonify(document | {"versions": [_version_document(item) for item in versions]})
 
     return api

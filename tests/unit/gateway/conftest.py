@@ -15,6 +15,7 @@ from gateway.deadline import Deadline
 from gateway.errors import FetchError
 from gateway.settings import Settings
 from tests.support.fake_model_server import FakeModelServer, classifier, constant
+from tests.support.openapi import Judge, judged_client
 from vision.card import Card, InputSpec
 
 pytest.register_assert_rewrite("tests.contracts.model_server")
@@ -51,13 +52,24 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(max_body_bytes=2_000_000, max_pixels=1_000_000, models=("pets",), cards_dir=tmp_path)
 
 
+@pytest.fixture(scope="session")
+def judge() -> Judge:
+    """Give the OpenAPI document, to which every answer in these tests is held."""
+    app = create_app(Settings(), server=FakeModelServer(), fetcher=Shelf({}), offered=tuple)
+    return Judge(app.test_client().get("/api/v1/openapi.json").get_json())
+
+
 @pytest.fixture
-def make_app(server: FakeModelServer, settings: Settings, pictures: dict[str, bytes]) -> Callable[..., Flask]:
+def make_app(
+    server: FakeModelServer, settings: Settings, pictures: dict[str, bytes], judge: Judge
+) -> Callable[..., Flask]:
     """Make applications over the fake server; settings may be changed by name."""
 
     def make(**changed: Any) -> Flask:
         chosen = settings.model_copy(update=changed)
-        return create_app(chosen, server=server, fetcher=Shelf(pictures), offered=lambda: chosen.models)
+        app = create_app(chosen, server=server, fetcher=Shelf(pictures), offered=lambda: chosen.models)
+        app.test_client_class = judged_client(judge)
+        return app
 
     return make
 

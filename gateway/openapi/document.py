@@ -1,0 +1,146 @@
+"""The OpenAPI document: every route that the application has, with what it takes and answers."""
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from werkzeug.routing import Rule
+
+from gateway.answers import Description
+from gateway.errors import BodyTooLargeError
+from gateway.openapi.examples import Example, components, load, references, request_name
+from gateway.openapi.operations import OPERATIONS, Operation
+from gateway.openapi.problems import NGINX_PROBLEMS, one_of, problem_schemas
+from gateway.openapi.requests import body, headers, options, parameters, request_schemas
+from gateway.openapi.schemas import Schema, component_schemas, reference
+from gateway.problems import CONTENT_TYPE, HTTP_PROBLEMS, INTERNAL, PROBLEMS, Problem
+from gateway.settings import Settings
+from gateway.telemetry import REQUEST_ID
+
+OPENAPI_VERSION = "3.1.1"
+API_VERSION = "1"
+PAGES = "pages"
+"""The blueprint whose routes are for people's eyes, and in no document."""
+IMPLIED_METHODS = frozenset({"HEAD", "OPTIONS"})
+PLACEHOLDER = re.compile(r"<(?:[^<>:]+:)?(\w+)>")
+RETRY_AFTER = "Retry-After"
+
+DESCRIPTION = """\
+Classifies images. Errors are problem documents (RFC 9457), whose `type` tells a program what went wrong.
+Every route takes `HEAD` where it takes `GET`, and `OPTIONS`.
+"""
+
+ANYWHERE = (*HTTP_PROBLEMS.values(), INTERNAL, PROBLEMS[BodyTooLargeError], *NGINX_PROBLEMS)
+"""What any request may be answered, before it comes to its operation."""
+ALWAYS_LISTED = frozenset(
+    {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+)
+
+
+def build(rules: Iterable[Rule], settings: Settings) -> Description:
+    """Write the document.
+
+    Args:
+        rules: The routes of the application; those of `PAGES` are left out.
+        settings: Tell the limits and defaults.
+
+    Raises:
+        KeyError: a route's endpoint is not among `OPERATIONS`.
+    """
+    shown = load()
+    paths: dict[str, Schema] = {}
+    for rule in rules:
+        if rule.endpoint.partition(".")[0] == PAGES:
+            continue
+        path = paths.setdefault(PLACEHOLDER.sub(r"{\1}", rule.rule), {})
+        for method in sorted((rule.methods or set()) - IMPLIED_METHODS):
+            path[method.lower()] = _operation(
+                rule, settings, [item for item in shown if item.endpoint == rule.endpoint]
+            )
+    return {
+        "openapi": OPENAPI_VERSION,
+        "info": {"title": "Image Gateway", "version": API_VERSION, "description": DESCRIPTION},
+        "paths": paths,
+        "components": {
+            "schemas": {
+                **component_schemas(operation.answer for operation in OPERATIONS.values() if operation.answer),
+                **request_schemas(settings),
+                **problem_schemas(),
+            },
+            "parameters": parameters(settings),
+            "headers": _headers(),
+            "examples": components(shown),
+        },
+    }
+
+
+def _operation(rule: Rule, settings: Settings, shown: list[Example]) -> Schema:
+    operation = OPERATIONS[rule.endpoint]
+    placeholders = PLACEHOLDER.findall(rule.rule)
+    names = [*placeholders, *(options(settings) if operation.question else ()), *headers()]
+    document: Schema = {
+        "operationId": "_".join([rule.endpoint.partition(".")[2], *placeholders]),
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "description": operation.description,
+        "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in names],
+    }
+    if operation.question:
+        asked = [request_name(example) for example in shown if example.request is not None]
+        document["requestBody"] = body(settings, references(asked))
+    return document | {"responses": _responses(operation, shown)}
+
+
+def _responses(operation: Operation, shown: list[Example]) -> Schema:
+    raised = [PROBLEMS[error] for error in operation.fails_of]
+    listed = {problem.status for problem in raised} | ALWAYS_LISTED
+    problems = dict.fromkeys([*raised, *(problem for problem in ANYWHERE if problem.status in listed)])
+    responses = {"200": _answer(operation, [example for example in shown if example.status == HTTPStatus.OK])}
+    for status in sorted(listed):
+        names = [example.name for example in shown if example.status == status]
+        responses[str(status)] = _refusal([problem for problem in problems if problem.status == status], names)
+    rest = [problem for problem in ANYWHERE if problem.status not in listed]
+    responses["default"] = _refusal(rest, [], others=True)
+    return responses
+
+
+def _answer(operation: Operation, shown: list[Example]) -> Schema:
+    if operation.answer is None:
+        content: Schema = {"text/plain": {"schema": {"type": "string"}}}
+    else:
+        content = {"application/json": {"schema": reference(operation.answer)}}
+        if shown:
+            content["application/json"]["examples"] = references(example.name for example in shown)
+    return {"description": "The answer.", "headers": _sent(REQUEST_ID), "content": content}
+
+
+def _refusal(problems: list[Problem], names: list[str], *, others: bool = False) -> Schema:
+    content: Schema = {"schema": one_of(problems, others=others)}
+    if names:
+        content["examples"] = references(names)
+    told = [f"- `{problem.type_uri}`: {problem.title}. {problem.advice}" for problem in problems]
+    retry = any(problem.status == HTTPStatus.SERVICE_UNAVAILABLE for problem in problems)
+    return {
+        "description": "\n".join([*told, *(["- Any other problem."] if others else [])]),
+        "headers": _sent(REQUEST_ID, *([RETRY_AFTER] if retry else [])),
+        "content": {CONTENT_TYPE: content},
+    }
+
+
+def _sent(*names: str) -> Schema:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _headers() -> dict[str, Schema]:
+    return {
+        REQUEST_ID: {
+            "required": True,
+            "schema": {"type": "string"},
+            "description": "The request's name in the log.",
+        },
+        RETRY_AFTER: {
+            "required": True,
+            "schema": {"type": "integer", "minimum": 0},
+            "description": "Seconds to wait before sending the request again.",
+        },
+    }

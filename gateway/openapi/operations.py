@@ -1,0 +1,80 @@
+"""What can be asked of the API: one entry for each endpoint."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway import answers, errors
+from gateway.errors import GatewayError
+from gateway.problems import PROBLEMS
+
+MODEL_ERRORS = (
+    errors.ModelNotFoundError,
+    errors.ModelContractError,
+    errors.ModelFailedError,
+    errors.ModelOverloadedError,
+    errors.ModelUnavailableError,
+    errors.VersionGoneError,
+    errors.DeadlineExceededError,
+)
+"""What can go wrong where a model, but no image, is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What one endpoint does, whatever the path leading to it.
+
+    Attributes:
+        tag: The group it is listed in.
+        summary: What it does, in a few words.
+        description: More of it, in Markdown.
+        answer: Type of the JSON that it answers; None for text.
+        question: Whether it takes an image and options.
+        fails_of: What can go wrong.
+    """
+
+    tag: str
+    summary: str
+    description: str
+    answer: type | None
+    question: bool = False
+    fails_of: tuple[type[GatewayError], ...] = ()
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    "api.predict": Operation(
+        "Predict",
+        "Classify an image",
+        "Ranks the classes of one image. Without a model in the path the default model answers.",
+        answers.Answer,
+        question=True,
+        fails_of=tuple(PROBLEMS),
+    ),
+    "api.models": Operation(
+        "Models",
+        "List the models",
+        "Every model offered, with what can be said of it without its card.",
+        answers.ModelList,
+    ),
+    "api.model_details": Operation(
+        "Models",
+        "Describe a model",
+        "Its versions with their states, and its card: labels, input, metrics, provenance.",
+        answers.ModelDetails,
+        fails_of=MODEL_ERRORS,
+    ),
+    "openapi.document": Operation("About", "This document", "OpenAPI 3.1; /docs shows it.", answers.Description),
+    "health.livez": Operation("Health", "Does the process answer?", "Asks nobody else.", answers.Live),
+    "health.readyz": Operation(
+        "Health",
+        "Can the default model be used?",
+        "Asks the model server now; a problem if not.",
+        answers.Ready,
+        fails_of=MODEL_ERRORS,
+    ),
+    "health.prometheus": Operation(
+        "Health",
+        "Counts, for Prometheus",
+        "Only inside, at the gateway's own port: nginx answers 404.",
+        None,
+    ),
+}

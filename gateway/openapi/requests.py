@@ -1,0 +1,109 @@
+"""What requests carry, for the OpenAPI document: parameters and bodies, by the names that `gateway.inputs` reads."""
+
+from collections.abc import Iterable, Mapping
+
+from gateway.inputs import BASE64_FIELDS, FILE_FIELDS, URL_FIELDS
+from gateway.openapi.schemas import COMPONENT, Schema
+from gateway.settings import Settings
+from gateway.telemetry import REQUEST_ID, WELL_FORMED_ID
+
+# OpenAPI 3.1 would leave the schema of raw bytes empty; it is by 3.0's word that tools, Swagger UI too, offer a file.
+BINARY: Schema = {"type": "string", "format": "binary"}
+
+# Of a form in which nothing is filled in; Swagger UI would fill in a URL of its own.
+URL: Schema = {
+    "type": "string",
+    "format": "uri",
+    "default": "",
+    "description": "Where the image is: `http` or `https`, on a public host.",
+}
+BASE64: Schema = {
+    "type": "string",
+    "contentEncoding": "base64",
+    "description": "The image; URL-safe alphabet, missing padding and a `data:` prefix are fine.",
+}
+
+PATH_PARAMETERS: Mapping[str, Schema] = {
+    "model": {"type": "string", "description": "Name of the model."},
+}
+
+
+def options(settings: Settings) -> dict[str, Schema]:
+    """Describe the options that may stand in the query, the form or the JSON object."""
+    return {
+        "top_k": {
+            "type": "integer",
+            "minimum": 1,
+            "default": settings.default_top_k,
+            "description": "How many classes to rank; more than there are gives all.",
+        },
+    }
+
+
+def headers() -> dict[str, Schema]:
+    """Describe the request headers that count."""
+    return {
+        REQUEST_ID: {
+            "type": "string",
+            "description": "A name for this request, which logs and answer take over where it is well-formed: "
+            f"`{WELL_FORMED_ID.pattern}`.",
+        },
+    }
+
+
+def parameters(settings: Settings) -> dict[str, Schema]:
+    """Write every parameter, by name."""
+    return (
+        {name: _parameter("path", name, schema) | {"required": True} for name, schema in PATH_PARAMETERS.items()}
+        | {name: _parameter("query", name, schema) for name, schema in options(settings).items()}
+        | {name: _parameter("header", name, schema) for name, schema in headers().items()}
+    )
+
+
+def request_schemas(settings: Settings) -> dict[str, Schema]:
+    """Write the schemas of the bodies that name or hold an image among other fields, by name."""
+    texts = {**_fields(URL_FIELDS, URL), **_fields(BASE64_FIELDS, BASE64)}
+    parts = {**_fields(FILE_FIELDS, BINARY | {"description": "The image, as a file."}), **_fields(URL_FIELDS, URL)}
+    return {
+        "ImageFields": _object({**texts, **options(settings)}, one_of=texts),
+        "ImageParts": _object({**parts, **options(settings)}, one_of=parts),
+    }
+
+
+def body(settings: Settings, examples: Schema) -> Schema:
+    """Write the body of a question in all its forms.
+
+    Args:
+        settings: Tell the limits.
+        examples: JSON bodies, as OpenAPI writes examples.
+    """
+    fields = {"schema": {"$ref": COMPONENT.format(model="ImageFields")}}
+    return {
+        "required": True,
+        "description": f"One image, in at most {settings.max_body_bytes} bytes and {settings.max_pixels} pixels.",
+        "content": {
+            "multipart/form-data": {"schema": {"$ref": COMPONENT.format(model="ImageParts")}},
+            "application/json": fields | {"examples": examples},
+            "image/*": {"schema": BINARY},
+            "application/octet-stream": {"schema": BINARY},
+            "application/x-www-form-urlencoded": fields,
+        },
+    }
+
+
+def _fields(names: Iterable[str], schema: Schema) -> dict[str, Schema]:
+    return dict.fromkeys(names, schema)
+
+
+def _object(properties: Mapping[str, Schema], *, one_of: Mapping[str, Schema]) -> Schema:
+    return {
+        "type": "object",
+        "description": f"Exactly one of {', '.join(f'`{name}`' for name in one_of)}; empty ones do not count.",
+        "properties": dict(properties),
+        "anyOf": [{"required": [name]} for name in one_of],
+    }
+
+
+def _parameter(place: str, name: str, schema: Schema) -> Schema:
+    described = dict(schema)
+    return {"name": name, "in": place, "description": described.pop("description"), "schema": described}

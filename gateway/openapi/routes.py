@@ -1,0 +1,23 @@
+"""The route of the document."""
+
+from functools import cache
+
+from flask import Blueprint, Response, current_app, json
+
+from gateway.openapi.document import build
+from gateway.settings import Settings
+
+
+def create_openapi(settings: Settings) -> Blueprint:
+    """Make /api/v1/openapi.json."""
+    openapi = Blueprint("openapi", __name__)
+
+    @cache  # routes and settings stay as they are once requests come
+    def written() -> str:
+        return json.dumps(build(current_app.url_map.iter_rules(), settings))
+
+    @openapi.get("/api/v1/openapi.json")
+    def document() -> Response:
+        return Response(written(), mimetype="application/json")
+
+    return openapi

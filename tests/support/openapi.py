@@ -1,0 +1,82 @@
+"""The OpenAPI document as a judge: is an answer one of those that it describes, and does it describe no more?"""
+
+import re
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator
+from werkzeug.test import TestResponse
+
+Json = dict[str, Any]
+
+
+def closed(document: Json) -> Json:
+    """Forbid members that the schemas do not name; the document itself leaves room for those of later versions."""
+    document = deepcopy(document)
+    for schema in document["components"]["schemas"].values():
+        if "properties" in schema:
+            schema.setdefault("additionalProperties", False)
+    return document
+
+
+class Judge:
+    """Holds answers against the document.
+
+    Args:
+        document: The OpenAPI document.
+    """
+
+    def __init__(self, document: Json) -> None:
+        self._document = closed(document)
+        self._paths = [(re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), path) for path in document["paths"]]
+
+    def operation(self, method: str, path: str) -> Json | None:
+        """Find what the document says of a request; None where it says nothing, such as for HEAD."""
+        found = next((template for pattern, template in self._paths if pattern.fullmatch(path)), None)
+        return None if found is None else self._document["paths"][found].get(method.lower())
+
+    def check(self, method: str, path: str, status: int, headers: Mapping[str, str], answer: Any) -> None:
+        """See that an answer is described.
+
+        Args:
+            method: HTTP method of the request.
+            path: Its path.
+            status: HTTP status code.
+            headers: Headers of the answer, case-insensitive.
+            answer: The body, where that is JSON.
+        """
+        operation = self.operation(method, path)
+        if operation is None:
+            return
+        response = operation["responses"].get(str(status), operation["responses"]["default"])
+        for name in response["headers"]:
+            declared = self._document["components"]["headers"][name]
+            assert not declared.get("required") or name in headers, f"{method} {path}: {status} without {name}"
+        media_type = headers["Content-Type"].partition(";")[0]
+        assert media_type in response["content"], f"{method} {path}: {status} is not described as {media_type}"
+        if answer is not None:
+            self.check_schema(response["content"][media_type]["schema"], answer)
+
+    def check_schema(self, schema: Json, value: Any) -> None:
+        """See that a value is as a schema of the document says.
+
+        Raises:
+            jsonschema.ValidationError: it is not.
+        """
+        Draft202012Validator(schema | {"components": self._document["components"]}).validate(value)
+
+
+def judged_client(judge: Judge) -> type[FlaskClient]:
+    """Make a client of which every answer is held against the document."""
+
+    class JudgedClient(FlaskClient):
+        def open(self, *args: Any, **kwargs: Any) -> TestResponse:
+            response = super().open(*args, **kwargs)
+            request = response.request
+            answer = response.get_json(force=True) if response.mimetype.endswith("json") else None
+            judge.check(request.method, request.path, response.status_code, response.headers, answer)
+            return response
+
+    return JudgedClient
