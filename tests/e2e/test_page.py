@@ -1,7 +1,14 @@
 """The page at / in a real browser: pictures in, their classes with bars and times out, or the service's own words."""
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 from playwright.sync_api import Page, expect
+
+from tests.support.stack import ROOT
 
 GIVE = """([bytes, kind]) => {
     const transfer = new DataTransfer();
@@ -113,3 +120,37 @@ def test_a_service_that_is_away_is_said_to_be(digits, golden):
     digits.context.set_offline(True)
     digits.get_by_label("Choose pictures").set_input_files(png("one.png", golden[1][0]))
     expect(digits.get_by_role("alert")).to_contain_text("The service cannot be reached")
+
+
+@pytest.mark.parametrize("name", ["seven.png", 'it\'s; a 7, "maybe".png'])
+def test_the_lines_to_copy_give_the_same_answer(digits, golden, tmp_path, name):
+    (tmp_path / name).write_bytes(golden[7][0])
+    digits.get_by_label("Choose pictures").set_input_files(tmp_path / name)
+    expect(top(digits)).to_have_text("7")
+    in_shell = run(["bash", "-c", digits.locator("#curl").inner_text()], tmp_path)
+    assert json.loads(in_shell)["class"] == "7"
+    in_python = run([sys.executable, "-c", digits.locator("#python").inner_text()], tmp_path)
+    assert "label='7'" in in_python
+
+
+def test_the_lines_to_copy_for_a_url(digits, golden, picture_host, tmp_path):
+    folder, host = picture_host
+    (folder / "it's.png").write_bytes(golden[4][0])
+    digits.get_by_label("or the address of one").fill(f"http://{host}/it's.png?a=1&b=2")
+    digits.get_by_role("button", name="Fetch").click()
+    expect(top(digits)).to_have_text("4")
+    assert json.loads(run(["bash", "-c", digits.locator("#curl").inner_text()], tmp_path))["class"] == "4"
+    assert "label='4'" in run([sys.executable, "-c", digits.locator("#python").inner_text()], tmp_path)
+
+
+def test_what_is_copied_is_what_is_shown(digits):
+    digits.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    digits.get_by_role("button", name="Copy the curl command").click()
+    expect(digits.get_by_role("status")).to_have_text("Copied")
+    assert digits.evaluate("navigator.clipboard.readText()") == digits.locator("#curl").inner_text()
+
+
+def run(command, folder):
+    """Run a command in a folder; give what it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True, text=True).stdout
