@@ -14,16 +14,24 @@ export function curl(origin, question, pictures) {
 export function python(origin, question, pictures) {
   const images = pictures.map(({ name, url }) => JSON.stringify(url ?? name));
   const options = pythonOptions(question);
-  const ask =
-    images.length === 1
-      ? `print(gateway.classify(${[images[0], ...options].join(", ")}))`
-      : `pictures = [${images.join(", ")}]
-    for answer in gateway.classify_many(${["pictures", ...options].join(", ")}):
-        print(answer)`;
-  return `from client import ImageGatewayClient
+  const gateway = `with ImageGatewayClient(${JSON.stringify(origin)}) as gateway:`;
+  if (images.length > 1) {
+    return `from client import Answer, ImageGatewayClient
 
-with ImageGatewayClient(${JSON.stringify(origin)}) as gateway:
-    ${ask}`;
+pictures = [${images.join(", ")}]
+${gateway}
+    answers = gateway.classify_many(${["pictures", ...options].join(", ")})
+    for picture, answer in zip(pictures, answers):
+        print(picture, answer.label if isinstance(answer, Answer) else answer)`;
+  }
+  const [imported, kept] = question.explain
+    ? ["from pathlib import Path\n\n", '\nPath("heatmap.png").write_bytes(answer.explanation.png)']
+    : ["", ""];
+  return `${imported}from client import ImageGatewayClient
+
+${gateway}
+    answer = gateway.classify(${[images[0], ...options].join(", ")})
+print(answer.label, answer.score)${kept}`;
 }
 
 function pythonOptions({ model, version, explain }) {
