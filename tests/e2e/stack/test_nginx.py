@@ -176,6 +176,12 @@ def test_what_nginx_cannot_pass_on_is_a_problem(front, upstream, sent, status, s
     assert upstream.requests == []
 
 
+def test_a_method_that_nginx_refuses_is_told_those_that_are_taken(front):
+    answer = front.send_bytes(b"TRACE / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.header("Allow") == "GET, HEAD, POST, OPTIONS"
+    assert front.send_bytes(b"GET / HTTP/1.1\r\n\r\n").all("Allow") == []
+
+
 def test_without_a_gateway_it_is_503_with_retry_after(front, upstream):
     upstream.server_close()
     for method in ("GET", "POST"):
