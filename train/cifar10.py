@@ -163,8 +163,8 @@ def _encoded(
 ) -> list[Example]:
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 1]
     return [
-        Example(cv2.imencode(suffix, image[..., ::-1], options)[1].tobytes(), int(label))
-        for image, label in zip(images, labels, strict=True)
+        Example(cv2.imencode(suffix, image[..., ::-1], options)[1].tobytes(), (int(label),), f"image {index}")
+        for index, (image, label) in enumerate(zip(images, labels, strict=True))
     ]
 
 
@@ -174,6 +174,7 @@ def _jpeg_examples(path: Path) -> Iterator[Example]:
             for member in sorted(archive.getmembers(), key=lambda member: member.name):
                 file = archive.extractfile(member)
                 if file is not None:
-                    yield Example(file.read(), int(Path(member.name).stem.rpartition("_")[2]))
+                    class_id = int(Path(member.name).stem.rpartition("_")[2])
+                    yield Example(file.read(), (class_id,), member.name)
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise Cifar10Error(f"{path}: expected JPEG files named INDEX_CLASS.jpg ({error})") from error

@@ -65,7 +65,9 @@ def fit(
 
     run = runs / config.name
     start_run(config_path, run, resume=resume)
-    train, validation = to_inputs(splits.train, config.input), to_inputs(splits.validation, config.input)
+    train, validation = (
+        to_inputs(part, config.input, len(config.labels)) for part in (splits.train, splits.validation)
+    )
     with training_progress() as on_step:
         fit_network(config, train, validation, run, on_step, resume=resume)
     console.print(f"{run} holds the trained network; next: python -m train evaluate {run}", soft_wrap=True)
@@ -78,7 +80,7 @@ def evaluate_run(run: RunFolder, data: DataFolder = None) -> None:
     from train.run import load_run
 
     config, model = load_run(run)
-    measured = evaluate(predictor(model), to_inputs(_load(config, data).test, config.input))
+    measured = evaluate(predictor(model), to_inputs(_load(config, data).test, config.input, len(config.labels)))
     print_figures(measured, config.labels)
     text = json.dumps(figures(measured, config.labels), indent=1)
     (run / "evaluation.json").write_text(f"{text}\n", encoding="utf-8")
@@ -98,7 +100,7 @@ def export(run: RunFolder, data: DataFolder = None, models: ModelsFolder = MODEL
 
     config, model = load_run(run)
     test = _load(config, data).test
-    measured = evaluate(predictor(model), to_inputs(test, config.input))
+    measured = evaluate(predictor(model), to_inputs(test, config.input, len(config.labels)))
     card = make_card(config, measured, model.count_params())
     exported = export_version(model, card, choose(test, measured), models / config.name)
     console.print(
@@ -134,7 +136,8 @@ def verify(  # noqa: PLR0913  # each is an option of the command line
     if data:
         config = load_config(config_path or Path(f"train/configs/{model}.yaml"))
         test = list(_load(config, data).test)
-        sets.append(("test images", test, evaluate(version.predict, to_inputs(test, version.card.input))))
+        inputs = to_inputs(test, version.card.input, len(version.card.labels))
+        sets.append(("test images", test, evaluate(version.predict, inputs)))
     with Gateway(url, model, len(version.card.labels), connections) as gateway:
         equal = [_verify_set(gateway, version.number, *images) for images in sets]
     if not all(equal):

@@ -34,7 +34,7 @@ def load_splits(config: Config, on_progress: OnProgress, directory: Path | None 
     """
     data = config.data.model_copy(update={"directory": directory}) if directory else config.data
     rest, test, further = _published(data, on_progress)
-    largest = max(example.label for example in (*rest, *test))
+    largest = max(number for example in (*rest, *test) for number in example.classes)
     if largest >= len(config.labels):
         raise DataError(f"class {largest} occurs in the data, but the configuration has {len(config.labels)} labels")
     if data.validation >= len(rest):

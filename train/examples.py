@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -19,12 +20,23 @@ class Example:
     """One labelled image.
 
     Attributes:
-        data: The encoded image, as a client would send it.
-        label: Class number.
+        source: The encoded image, or the file that holds it.
+        classes: Numbers of the classes that it is of: exactly one, or of a multi-label set any number, ascending.
+        name: Where it comes from, for messages.
     """
 
-    data: bytes
-    label: int
+    source: bytes | Path
+    classes: tuple[int, ...]
+    name: str = ""
+
+    @property
+    def data(self) -> bytes:
+        """The encoded image, as a client would send it; a file is read anew each time.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        return self.source.read_bytes() if isinstance(self.source, Path) else self.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +59,11 @@ class Inputs:
 
     Attributes:
         images: uint8[N, H, W, C].
-        labels: int32[N].
+        targets: float32[N, K], 1 where an image is of a class, else 0.
     """
 
     images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int32]
+    targets: npt.NDArray[np.float32]
 
 
 Predict: TypeAlias = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
@@ -74,13 +86,22 @@ def hold_back(examples: Sequence[Example], count: int, seed: int) -> tuple[list[
     return kept, [examples[index] for index in sorted(chosen)]
 
 
-def to_inputs(examples: Sequence[Example], spec: InputSpec) -> Inputs:
+def to_inputs(examples: Sequence[Example], spec: InputSpec, class_count: int) -> Inputs:
     """Decode and preprocess every example.
 
     Raises:
         vision.decode.ImageError: One cannot be decoded.
+        OSError: A file cannot be read.
     """
     images = np.empty((len(examples), *spec.shape), np.uint8)
     for index, example in enumerate(examples):
         images[index] = load(example.data, spec, max_pixels=MAX_PIXELS)
-    return Inputs(images, np.array([example.label for example in examples], np.int32))
+    return Inputs(images, to_targets(examples, class_count))
+
+
+def to_targets(examples: Sequence[Example], class_count: int) -> npt.NDArray[np.float32]:
+    """Return float32[N, K], 1 where an example is of a class, else 0."""
+    targets = np.zeros((len(examples), class_count), np.float32)
+    for row, example in zip(targets, examples, strict=True):
+        row[list(example.classes)] = 1
+    return targets

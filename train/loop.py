@@ -24,7 +24,7 @@ MODEL_FILE = "model.keras"
 LOG_FILE = "log.csv"
 TENSORBOARD_FOLDER = "tensorboard"
 
-Batch: TypeAlias = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]
+Batch: TypeAlias = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]
 Figures: TypeAlias = Mapping[str, float]
 
 
@@ -140,7 +140,7 @@ class Trainer:
             TrainError: The loss is no longer a number.
         """
         if side not in self._learn_from:  # a graph for each size of images
-            self._learn_from[side] = tf.function(lambda images, labels: self._learn(images, labels, side))
+            self._learn_from[side] = tf.function(lambda images, targets: self._learn(images, targets, side))
         self._learn_from[side](*map(tf.constant, batch))
         figures = self._figures()
         if not np.isfinite(figures["loss"]):
@@ -162,25 +162,25 @@ class Trainer:
         classifier.set_weights(self._network.get_weights())
         return classifier
 
-    def _learn(self, images: Any, labels: Any, side: int | None) -> None:
+    def _learn(self, images: Any, targets: Any, side: int | None) -> None:
         images = self._augmentation(tf.cast(images, tf.float32), training=True)
         if side is not None:
             images = tf.image.resize(images, (side, side), tf.image.ResizeMethod.AREA)
         variables = self._network.trainable_variables
         with tf.GradientTape() as tape:
             scores = self._scores(images, training=True)
-            loss = self._loss(tf.one_hot(labels, len(self._config.labels)), scores)
+            loss = self._loss(targets, scores)
         self._optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        self._note(scores, labels, loss)
+        self._note(scores, targets, loss)
 
-    def _measure_batch(self, images: Any, labels: Any) -> None:
+    def _measure_batch(self, images: Any, targets: Any) -> None:
         scores = self._scores(tf.cast(images, tf.float32), training=False)
-        self._note(scores, labels, self._loss(tf.one_hot(labels, len(self._config.labels)), scores))
+        self._note(scores, targets, self._loss(targets, scores))
 
-    def _note(self, scores: Any, labels: Any, loss: Any) -> None:
+    def _note(self, scores: Any, targets: Any, loss: Any) -> None:
         accuracy, mean_loss = self._means
-        accuracy.update_state(tf.argmax(scores, axis=1, output_type=tf.int32) == labels)
-        mean_loss.update_state(loss, sample_weight=tf.cast(tf.shape(labels)[0], tf.float32))
+        accuracy.update_state(tf.argmax(scores, axis=1) == tf.argmax(targets, axis=1))
+        mean_loss.update_state(loss, sample_weight=tf.cast(tf.shape(targets)[0], tf.float32))
 
     def _figures(self) -> Figures:
         return {mean.name: float(mean.result()) for mean in self._means}
@@ -224,4 +224,4 @@ def _precision(*, mixed: bool) -> Iterator[None]:
 def _batches(inputs: Inputs, order: npt.NDArray[np.int64], batch_size: int) -> Iterator[Batch]:
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        yield inputs.images[chosen], inputs.labels[chosen]
+        yield inputs.images[chosen], inputs.targets[chosen]

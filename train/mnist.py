@@ -91,8 +91,8 @@ def _examples(
     if len(images) != len(labels):
         raise MnistError(f"{images_file} holds {len(images)} images, {labels_file} {len(labels)} labels")
     return [
-        Example(cv2.imencode(".png", image)[1].tobytes(), int(label))
-        for image, label in zip(images, labels, strict=True)
+        Example(cv2.imencode(".png", image)[1].tobytes(), (int(label),), f"{images_file} {index}")
+        for index, (image, label) in enumerate(zip(images, labels, strict=True))
     ]
 
 

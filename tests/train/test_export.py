@@ -81,7 +81,7 @@ def test_probabilities_are_the_networks(version: Version, network: keras.Model):
 def test_golden_images_are_one_of_each_class_with_the_networks_answers(
     goldens: list[Golden], images: np.ndarray, version: Version, network: keras.Model
 ):
-    assert [golden.example.label for golden in goldens] == [0, 1]
+    assert [golden.example.classes for golden in goldens] == [(0,), (1,)]
     noted = np.stack([golden.probabilities for golden in goldens])
     np.testing.assert_array_equal(predictor(network)(images), noted)
     np.testing.assert_allclose(version.predict(images), noted, atol=1e-6)
@@ -197,7 +197,7 @@ def test_an_unreadable_golden_image_is_refused_before_anything_is_written(
     network: keras.Model, version: Version, tmp_path: Path
 ):
     with pytest.raises(ValueError, match="image"):
-        export(network, version.card, [Example(b"text", 0)], tmp_path / "shapes")
+        export(network, version.card, [Example(b"text", (0,))], tmp_path / "shapes")
     assert not (tmp_path / "shapes").exists()
 
 

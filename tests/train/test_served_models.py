@@ -42,7 +42,7 @@ def test_it_is_small():
 
 def test_golden_images_get_the_probabilities_that_training_noted(digits: Version):
     goldens = read_golden(DIGITS)
-    assert [golden.example.label for golden in goldens] == list(range(10))
+    assert [golden.example.classes for golden in goldens] == [(digit,) for digit in range(10)]
     images = to_inputs([golden.example for golden in goldens], digits.card.input).images
     wanted = evaluation(goldens).probabilities
     np.testing.assert_allclose(digits.predict(images), wanted, atol=TOLERANCE)
@@ -80,7 +80,7 @@ def drawn(digit: int, font: int, size: float, shift: tuple[float, float]) -> Exa
     width, height = cv2.getTextSize(str(digit), font, scale, thickness)[0]
     corner = (round(200 + 400 * shift[0] - width / 2), round(150 + 300 * shift[1] + height / 2))
     cv2.putText(paper, str(digit), corner, font, scale, (40, 20, 20), thickness, cv2.LINE_AA)
-    return Example(cv2.imencode(".jpg", paper)[1].tobytes(), digit)
+    return Example(cv2.imencode(".jpg", paper)[1].tobytes(), (digit,))
 
 
 @pytest.mark.parametrize(("size", "shift"), [(0.7, (0.0, 0.0)), (0.4, (0.15, 0.1)), (0.2, (-0.3, 0.25))])
@@ -94,5 +94,5 @@ def test_digits_of_any_size_and_place_are_recognised(digits: Version, size: floa
 def test_every_digit_drawn_dark_on_white_is_recognised(digits: Version, digit: int, height: int, width: int):
     paper = np.full((height, width, 3), 250, np.uint8)
     cv2.putText(paper, str(digit), (width // 3, height * 3 // 4), cv2.FONT_HERSHEY_SIMPLEX, 7, (40, 20, 20), 20)
-    example = Example(cv2.imencode(".jpg", paper)[1].tobytes(), digit)
+    example = Example(cv2.imencode(".jpg", paper)[1].tobytes(), (digit,))
     assert evaluate(digits.predict, to_inputs([example], digits.card.input)).accuracy == 1

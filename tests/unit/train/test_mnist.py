@@ -59,8 +59,8 @@ def test_what_is_no_whole_image_file_is_refused(content: bytes):
 def test_examples_are_the_files_images_as_png(tmp_path: Path, packed: bool):  # noqa: FBT001  # a parameter
     data = write_set(tmp_path, packed=packed)
     train, test = load_mnist(data, ignore)
-    assert [example.label for example in train] == [0, 1, 2]
-    assert [example.label for example in test] == [7, 1]
+    assert [example.classes for example in train] == [(0,), (1,), (2,)]
+    assert [example.classes for example in test] == [(7,), (1,)]
     name = "t10k-images-idx3-ubyte"
     content = gzip.decompress((tmp_path / f"{name}.gz").read_bytes()) if packed else (tmp_path / name).read_bytes()
     decoded = cv2.imdecode(np.frombuffer(test[1].data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -101,4 +101,4 @@ def test_the_published_files_have_the_sums_of_the_configuration():
     config = load_config(Path(__file__).parents[3] / "train/configs/digits.yaml")
     train, test = load_mnist(config.data.model_copy(update={"directory": folder}), ignore)
     assert (len(train), len(test)) == (60_000, 10_000)
-    assert [example.label for example in train[:10]] == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert [example.classes[0] for example in train[:10]] == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
