@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from keras import layers, ops
 
-from train.config import Augmentation
+from train.recipe import Augmentation
 from vision.card import InputSpec
 
 

@@ -1,36 +1,56 @@
 """The networks."""
 
+from collections.abc import Mapping
+
 import keras
 from keras import layers
 
-from train.config import ResNet18, SmallCnn
+from train.application import application_features
+from train.recipe import Application, Model, ResNet18, SmallCnn, SqueezeNet
+from train.squeezenet import squeezenet_features
+from vision.card import Task
 
 POOL = "pool"
 """Name of the layer that averages the last features, float32[N, h, w, F], over the image."""
 HEAD = "head"
 """Name of the dense layer, of F x K weights, that makes class scores (logits) of the average."""
 
+ACTIVATION: Mapping[Task, str] = {"multiclass": "softmax", "multilabel": "sigmoid"}
+
 Side = int | None
 
 
-def build_model(config: SmallCnn | ResNet18, shape: tuple[Side, Side, int], classes: int) -> keras.Model:
+def build_model(config: Model, shape: tuple[Side, Side, int], classes: int, task: Task = "multiclass") -> keras.Model:
     """Build a classifier: float32[N, H, W, C] of 0..255 to float32[N, K] probabilities.
 
-    It ends in the layers `POOL` and `HEAD` and a softmax, so that a class score is a weighted sum over places
+    It ends in the layers `POOL` and `HEAD` and an activation, so that a class score is a weighted sum over places
     in the image, which makes class activation maps exact (https://arxiv.org/abs/1512.04150).
 
     Args:
         config: Which network.
         shape: [H, W, C]; the sides may be None for images of any size.
         classes: K.
+        task: Whether the probabilities are of exactly one class, and sum to 1, or each of its own.
     """
     image = keras.Input(shape, name="image")
-    x = _small_cnn(image, config) if isinstance(config, SmallCnn) else _resnet18(image, config)
-    x = layers.GlobalAveragePooling2D(name=POOL)(x)
-    if isinstance(config, SmallCnn):
+    x = layers.GlobalAveragePooling2D(name=POOL)(_features(image, config))
+    if config.dropout:
         x = layers.Dropout(config.dropout)(x)
     scores = layers.Dense(classes, dtype="float32", name=HEAD)(x)
-    return keras.Model(image, layers.Softmax(dtype="float32", name="probabilities")(scores), name="classifier")
+    activation = layers.Activation(ACTIVATION[task], dtype="float32", name="probabilities")
+    return keras.Model(image, activation(scores), name="classifier")
+
+
+def _features(image: keras.KerasTensor, config: Model) -> keras.KerasTensor:
+    match config:
+        case SmallCnn():
+            return _small_cnn(image, config)
+        case ResNet18():
+            return _resnet18(image, config)
+        case SqueezeNet():
+            return squeezenet_features(image)
+        case Application():
+            return application_features(image, config)
 
 
 def _small_cnn(image: keras.KerasTensor, config: SmallCnn) -> keras.KerasTensor:

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from train.config import Training
+from train.recipe import Training
 
 CONVOLUTION_RANK = 4
 MUON_ADAM_RATIO = 0.02
@@ -30,6 +30,7 @@ class ConvolutionMuon(keras.optimizers.Muon):  # type: ignore[misc]  # Keras pub
         variable.assign(ops.multiply(variable, scale))
 
     def zeropower_via_newtonschulz5(self, x: keras.KerasTensor, steps: int) -> keras.KerasTensor:
+        """Make the nearest orthogonal matrix, of a kernel as one."""
         matrix = ops.cast(ops.reshape(x, (-1, x.shape[-1])), "bfloat16")
         orthogonal = super().zeropower_via_newtonschulz5(matrix, steps)
         return ops.reshape(ops.cast(orthogonal, x.dtype), x.shape)

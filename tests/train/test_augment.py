@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from train.augment import RandomAffine, RandomStroke
-from train.config import Augmentation
+from train.recipe import Augmentation
 from train.model import build_augmentation
 from vision.card import InputSpec
 
