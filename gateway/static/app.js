@@ -128,7 +128,12 @@ function take(taken) {
   for (const picture of pictures) if (picture.blob) picture.shown = URL.createObjectURL(picture.blob);
   fillStrip(pictures, choose);
   choose(0);
-  ask();
+  ask().then(bringAnswerIntoView);
+}
+
+/** On a phone it would be below what is seen. Whoever draws goes on drawing. */
+function bringAnswerIntoView() {
+  if (view.pad.hidden) view.answer.scrollIntoView({ block: "nearest" });
 }
 
 function takeFiles(files) {

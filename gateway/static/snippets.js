@@ -5,9 +5,10 @@ import { predictPath } from "./api.js";
 /** `question` is as for `predictPath`; of the pictures each has the name of a file, or a url. */
 export function curl(origin, question, pictures) {
   const target = quoted(origin + predictPath(question));
-  if (pictures[0].url) return `curl --json ${quoted(JSON.stringify({ url: pictures[0].url }))} ${target}`;
-  const parts = pictures.map(({ name }) => `-F ${quoted(`image=@${formFile(name)}`)}`);
-  return parts.length === 1 ? `curl ${parts[0]} ${target}` : ["curl", ...parts, target].join(" \\\n  ");
+  const parts = pictures.map(({ name, url }) =>
+    url ? `--json ${quoted(JSON.stringify({ url }))}` : `-F ${quoted(`image=@${formFile(name)}`)}`,
+  );
+  return `curl ${[...parts, target].join(" \\\n  ")}`;
 }
 
 /** For the client in this project's folder `client`. */
