@@ -173,8 +173,11 @@ def _read_back(path: Path, form: Format, top_k: int) -> Earlier:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Give a file beside `path` that takes its place, in one step, when all went well."""
+    """Give a file beside `path` that takes its place, in one step, when all went well; a device or pipe stays one."""
     target = path.resolve()
+    if target.exists() and not target.is_file():
+        yield target
+        return
     part = target.with_name(f"{target.name}.part")
     try:
         yield part

@@ -56,9 +56,9 @@ def read_csv(data: bytes, top_k: int) -> Earlier:
         OutputError: Another program wrote this, or it has other columns.
     """
     header = csv_line(columns(top_k))
-    if header.startswith(data):
-        return Earlier(b"", ())
     if not data.startswith(header):
+        if header.startswith(data):
+            return Earlier(b"", ())
         raise OutputError("its first line does not name the columns that this command writes with this --top-k")
     text = data[len(header) : _end_of_last_row(data)].decode(ENCODING, CSV_ERRORS)
     earlier = _earlier(list(csv.reader(io.StringIO(text, newline=""))), lambda row: from_row(row, top_k), csv_line)

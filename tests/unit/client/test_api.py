@@ -1,0 +1,221 @@
+"""The client against a gateway that keeps the contract: routes, forms and limits."""
+
+import io
+
+import numpy as np
+import pytest
+
+from client import (
+    Health,
+    ImageGatewayClient,
+    ModelVersion,
+    NoAnswerError,
+    Prediction,
+    Problem,
+    ProblemError,
+    UnexpectedAnswerError,
+)
+from tests.support.contract_gateway import Reply, busy, problem
+
+
+def told(outcomes):
+    return [outcome.status if isinstance(outcome, Problem) else outcome.label for outcome in outcomes]
+
+
+def test_one_image_goes_as_its_bytes(gateway, client):
+    answer = client.classify(b"cat 1")
+    assert (answer.label, answer.score, answer.model) == ("cat", 0.75, ModelVersion("pets", 3))
+    assert answer.predictions == (Prediction("cat", 3, 0.75), Prediction("else", 0, 0.25))
+    (seen,) = gateway.seen
+    assert (seen.method, seen.path, seen.query, seen.images) == ("POST", "/api/v1/predict", {}, (b"cat 1",))
+    assert seen.headers["Content-Type"] == "application/octet-stream"
+
+
+def test_a_file_a_path_and_a_url(gateway, client, tmp_path):
+    path = tmp_path / "x.jpg"
+    path.write_bytes(b"dog 1")
+    assert client.classify(path).label == client.classify(str(path)).label == "dog"
+    assert client.classify(io.BytesIO(b"owl 1")).label == "owl"
+    assert client.classify("https://a.example/bird").label == "bird"
+    assert gateway.seen[-1].headers["Content-Type"] == "application/json"
+
+
+def test_an_array_goes_as_png(gateway, client):
+    gateway.script.append(problem(415))
+    with pytest.raises(ProblemError):
+        client.classify(np.zeros((4, 4, 3), np.uint8))
+    assert gateway.batches[0][0].startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("options", "path"),
+    [
+        ({}, "/api/v1/predict"),
+        ({"model": None, "version": None}, "/api/v1/predict"),
+        ({"model": "pets"}, "/api/v1/models/pets/predict"),
+        ({"model": "pets", "version": 0}, "/api/v1/models/pets/versions/0/predict"),
+        ({"model": "pets", "label": "stable"}, "/api/v1/models/pets/labels/stable/predict"),
+        ({"model": "a/b ?", "label": "ü"}, "/api/v1/models/a%2Fb%20%3F/labels/%C3%BC/predict"),
+    ],
+)
+def test_a_model_a_version_and_a_label_have_their_routes(gateway, client, options, path):
+    client.classify(b"cat", **options)
+    client.classify_batch([b"cat", b"dog"], **options)
+    assert {seen.path for seen in gateway.seen} == {path}
+
+
+@pytest.mark.parametrize("options", [{"version": 1}, {"label": "x"}, {"model": "m", "version": 1, "label": "x"}])
+def test_options_that_contradict_each_other_are_refused_before_anything_is_sent(gateway, client, options):
+    for ask in (lambda: client.classify(b"cat", **options), lambda: client.classify_many([b"cat"], **options)):
+        with pytest.raises(ValueError, match=r"name it|not both"):
+            ask()
+    assert gateway.seen == []
+
+
+@pytest.mark.parametrize(
+    ("options", "query"),
+    [
+        ({"top_k": 3, "threshold": 0.25}, {"top_k": "3", "threshold": "0.25"}),
+        ({"threshold": 0.0}, {"threshold": "0.0"}),
+        ({"explain": True}, {"explain": "true"}),
+        ({"explain": "raw"}, {"explain": "raw"}),
+        ({"explain": False, "top_k": None, "threshold": None}, {}),
+    ],
+)
+def test_options_go_into_the_query_of_every_form(gateway, client, options, query):
+    client.classify(b"cat", **options)
+    client.classify_batch([b"cat", "http://a.example/dog"], **options)
+    list(client.classify_many([b"cat", b"dog"], **options))
+    assert [seen.query for seen in gateway.seen] == [query] * 3
+
+
+def test_a_refused_image_is_an_exception_of_its_own(client):
+    with pytest.raises(ProblemError, match="422 The image cannot be decoded") as refused:
+        client.classify(b"bad")
+    assert refused.value.problem.type == "/problems/unreadable-image"
+    assert refused.value.problem.request_id == "r-1"
+
+
+def test_a_file_that_cannot_be_read_is_not_sent(gateway, client, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        client.classify(tmp_path / "none.jpg")
+    with ImageGatewayClient(gateway.url, max_image_bytes=3) as small, pytest.raises(OSError, match="More than 3 bytes"):
+        small.classify(b"four")
+    assert gateway.seen == []
+
+
+def test_a_batch_of_files_is_one_request_of_their_bytes(gateway, client):
+    images = [b"cat 1", b"bad", bytes(range(256)) * 10 + b"\r\n--"]
+    gateway.script.append(Reply({"results": [{"status": 422}] * 3, "model": None, "request_id": "r"}))
+    assert told(client.classify_batch(images)) == [422] * 3
+    assert gateway.batches == [tuple(images)]
+    assert told(client.classify_batch([b"cat 1", b"bad", b"dog"])) == ["cat", 422, "dog"]
+
+
+def test_a_batch_with_urls_keeps_its_order(gateway, client):
+    assert told(client.classify_batch([b"cat", "http://a.example/dog", b"bad", b"owl"])) == ["cat", "dog", 422, "owl"]
+    assert len(gateway.seen) == 1
+    assert gateway.seen[0].headers["Content-Type"] == "application/json"
+
+
+def test_a_batch_of_one_or_none(gateway, client):
+    assert told(client.classify_batch([b"cat"])) == ["cat"]
+    assert told(client.classify_batch([b"bad"])) == [422]
+    assert client.classify_batch([]) == []
+    assert len(gateway.seen) == 2
+
+
+def test_a_batch_refused_as_a_whole_is_an_exception(gateway, client):
+    gateway.script.append(problem(413))
+    with pytest.raises(ProblemError, match="413"):
+        client.classify_batch([b"cat", b"dog"])
+    gateway.script.append(problem(404))
+    with pytest.raises(ProblemError, match="404"):
+        client.classify_batch([b"cat"])
+
+
+def test_answers_of_another_number_are_no_answers(gateway, client):
+    gateway.script.append(Reply({"results": [], "model": None, "request_id": "r"}))
+    with pytest.raises(UnexpectedAnswerError, match="the results of 2 images"):
+        client.classify_batch([b"cat", b"dog"])
+
+
+def test_many_images_are_answered_in_order(gateway, client, tmp_path):
+    images = [tmp_path / "none" if n % 7 == 3 else b"bad" if n % 5 == 4 else b"n%d" % n for n in range(100)]
+    wanted = [None if n % 7 == 3 else 422 if n % 5 == 4 else f"n{n}" for n in range(100)]
+    assert told(client.classify_many(iter(images), batch_size=8)) == wanted
+    assert max(map(len, gateway.batches)) <= 8
+    assert len(gateway.batches) == 13
+
+
+def test_many_images_fit_into_what_the_gateway_takes(gateway, client):
+    gateway.max_images, gateway.max_bytes = 5, 5000
+    images = [b"n%d " % n + b"." * (300 * n % 2000) for n in range(60)] + [b"huge " + b"." * 6000]
+    assert told(client.classify_many(images)) == [f"n{n}" for n in range(60)] + [413]
+
+
+def test_an_image_that_fails_the_model_fails_alone(gateway, client):
+    gateway.failing = {b"n5": 502, b"n11": 504, b"n12": 500}
+    outcomes = told(client.classify_many([b"n%d" % n for n in range(16)]))
+    assert outcomes == [{5: 502, 11: 504, 12: 500}.get(n, f"n{n}") for n in range(16)]
+
+
+def test_a_gateway_that_cannot_be_used_ends_it_after_what_was_answered(gateway, client):
+    gateway.failing = {b"n6": 401}
+    outcomes = client.classify_many([b"n%d" % n for n in range(9)], batch_size=2)
+    assert told(next(outcomes) for _ in range(6)) == [f"n{n}" for n in range(6)]
+    with pytest.raises(ProblemError, match="401"):
+        next(outcomes)
+
+
+def test_a_busy_gateway_only_delays(gateway, client):
+    gateway.script.extend([busy(503), busy(429)])
+    assert told(client.classify_many([b"n%d" % n for n in range(40)], batch_size=4)) == [f"n{n}" for n in range(40)]
+
+
+def test_nothing_is_nothing(gateway, client):
+    assert list(client.classify_many([])) == []
+    assert gateway.seen == []
+
+
+def test_batches_hold_at_least_one(client):
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+        client.classify_many([b"cat"], batch_size=0)
+
+
+def test_models(gateway, client):
+    pets, birds = client.models()
+    assert (pets.name, pets.default, pets.version, pets.labels) == ("pets", True, 3, ("cat", "dog"))
+    assert (birds.available, birds.reason) == (False, "birds is loading.")
+    assert client.model("pets").versions[0].labels == ("stable",)
+    assert client.model("pets").card["metrics"] == {"accuracy": 0.9}
+    with pytest.raises(ProblemError, match="404"):
+        client.model("no such/model")
+    assert gateway.seen[-1].path == "/api/v1/models/no%20such%2Fmodel"
+
+
+def test_health(gateway, client):
+    assert client.health() == Health(ready=True, model=ModelVersion("pets", 3))
+    assert client.ready()
+    gateway.script.extend([busy(), busy()])
+    state = client.health()
+    assert (state.ready, state.model, state.problem.title) == (False, None, "Busy")
+    assert not client.ready()
+    gateway.script.append(Reply(b"<html>"))
+    with pytest.raises(UnexpectedAnswerError):
+        client.ready()
+
+
+def test_nobody_is_not_ready():
+    with ImageGatewayClient("http://127.0.0.1:1") as client:
+        assert not client.ready()
+        with pytest.raises(NoAnswerError):
+            client.health()
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"url": "localhost"}, {"api_key": ""}, {"timeout_s": 0}, {"retries": -1}, {"connections": 0}]
+)
+def test_arguments_out_of_range_are_refused_at_once(arguments):
+    with pytest.raises(ValueError, match=r"address of a gateway|API key|must be"):
+        ImageGatewayClient(**arguments)

@@ -1,0 +1,177 @@
+"""What stands on the standard output and in files, and which files are taken the place of."""
+
+import json
+import os
+
+import pytest
+
+from client.answers import parse_answer
+from client.errors import Problem
+from client.outputs import RESUMABLE, Format, open_output
+from client.resume import OutputError
+
+CAT = {"class": "cat", "class_id": 3, "score": 0.75}
+ANSWER = parse_answer({**CAT, "predictions": [CAT], "model": {"name": "pets", "version": 2}, "request_id": "r-1"})
+NOTHING_PRESENT = parse_answer(
+    {**CAT, "predictions": [CAT], "classes": [], "model": {"name": "pets", "version": 2}, "request_id": "r-1"}
+)
+PROBLEM = Problem("/problems/x", "Damaged", "Cut off.", 422)
+
+
+class StoppedError(Exception):
+    """Whatever ends a run early."""
+
+
+def write(path, form, rows, *, model=None, top_k=1, stop=False):
+    """Write as a run does; return what it need not ask again."""
+    with open_output(path, form, top_k, model) as output:
+        for row in rows:
+            output.writer.write(*row)
+        if stop:
+            raise StoppedError
+    return output.answered
+
+
+def test_lines_of_json_on_the_standard_output(capsys):
+    write(None, Format.JSONL, [("a", ANSWER), ("ü", PROBLEM)])
+    first, second = capsys.readouterr().out.splitlines()
+    assert json.loads(first)["class"] == "cat"
+    assert json.loads(second)["problem"]["status"] == 422
+    assert '"ü"' in second
+
+
+@pytest.mark.parametrize("rows", [[], [("a", ANSWER)], [("a", ANSWER), ("b", PROBLEM), ("c", ANSWER)]])
+def test_json_is_one_list(capsys, rows):
+    write(None, Format.JSON, rows)
+    assert [item["image"] for item in json.loads(capsys.readouterr().out)] == [name for name, _ in rows]
+
+
+def test_csv_has_its_header_once(capsys):
+    write(None, Format.CSV, [("a", ANSWER), ("b", PROBLEM)])
+    assert capsys.readouterr().out.splitlines() == [
+        "image,class,class_id,score,classes,model,version,problem,detail",
+        "a,cat,3,0.75,,pets,2,,",
+        "b,,,,,,,Damaged,Cut off.",
+    ]
+
+
+def test_a_table_shows_every_name_whole_when_it_is_piped(capsys):
+    long_name = "folder/" * 60 + "a.png"
+    write(None, Format.TABLE, [(long_name, ANSWER), ("b[red].png", PROBLEM), ("c", NOTHING_PRESENT)])
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [long_name, "cat", "75.0%"] in shown
+    assert ["b[red].png", "Damaged:", "Cut", "off."] in shown
+    assert ["c", "none", "above", "the", "threshold"] in shown
+
+
+def test_names_cannot_command_the_terminal(capsys):
+    write(None, Format.TABLE, [("a\x1b[2J\x07\n.png", ANSWER), ("caf\udce9", ANSWER)])
+    shown = capsys.readouterr().out
+    assert "a\N{REPLACEMENT CHARACTER}[2J" in shown
+    assert not set("\x1b\x07") & set(shown)
+
+
+def test_no_table_for_nothing(capsys):
+    write(None, Format.TABLE, [])
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("form", [Format.TABLE, Format.JSON])
+def test_what_was_answered_is_shown_also_when_the_run_is_stopped(capsys, form):
+    with pytest.raises(StoppedError):
+        write(None, form, [("a", ANSWER)], stop=True)
+    assert "cat" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", sorted(RESUMABLE))
+def test_a_file_is_gone_on_with(tmp_path, form):
+    path = tmp_path / "out"
+    assert write(path, form, [("a", ANSWER), ("b", PROBLEM)]) == frozenset()
+    with pytest.raises(StoppedError):
+        write(path, form, [("c", ANSWER)], stop=True)
+    with path.open("ab") as file:
+        file.write(b'{"image": "d", "cl' if form is Format.JSONL else b'd,"ca')
+    assert write(path, form, [("b", ANSWER), ("d", ANSWER)]) == {"a", "c"}
+    assert write(path, form, []) == {"a", "b", "c", "d"}
+    once = tmp_path / "once"
+    write(once, form, [(name, ANSWER) for name in "acbd"])
+    assert path.read_bytes() == once.read_bytes()
+
+
+@pytest.mark.parametrize("form", sorted(RESUMABLE))
+def test_each_result_is_in_the_file_before_the_next_is_asked(tmp_path, form):
+    path = tmp_path / "out"
+    with open_output(path, form, 1, None) as output:
+        output.writer.write("a", ANSWER)
+        assert path.read_bytes().endswith(b"\n")
+        assert b"cat" in path.read_bytes()
+
+
+@pytest.mark.parametrize("form", sorted(RESUMABLE))
+def test_the_answers_of_another_model_do_not_count(tmp_path, form):
+    path = tmp_path / "out"
+    write(path, form, [("a", ANSWER)])
+    assert write(path, form, [], model="birds") == frozenset()
+    assert write(path, form, [], model="pets") == {"a"}
+    assert b"pets" in path.read_bytes()
+
+
+@pytest.mark.parametrize("form", sorted(RESUMABLE))
+def test_a_file_of_something_else_stays(tmp_path, form):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(b"\xff\xd8\xff a photo")
+    with pytest.raises(OutputError, match=r"photo.jpg exists, and its .*; name another file, or remove it"):
+        write(path, form, [("a", ANSWER)])
+    assert path.read_bytes() == b"\xff\xd8\xff a photo"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("form", [Format.TABLE, Format.JSON])
+def test_a_whole_document_takes_the_place_of_an_older_one_when_it_is_complete(tmp_path, form):
+    path = tmp_path / "out"
+    path.write_text("older")
+    with pytest.raises(StoppedError):
+        write(path, form, [("a", ANSWER)], stop=True)
+    assert path.read_text() == "older"
+    write(path, form, [("a", ANSWER)])
+    assert "cat" in path.read_text()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_names_that_are_no_text_come_through(tmp_path, form):
+    path = tmp_path / "out"
+    write(path, form, [("caf\udce9", ANSWER), ("döner", ANSWER)])
+    if form in RESUMABLE:
+        assert write(path, form, []) == {"caf\udce9", "döner"}
+    assert "döner".encode() in path.read_bytes()
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_a_link_stays_a_link(tmp_path, form):
+    target, link = tmp_path / "target", tmp_path / "link"
+    write(target, form, [("a", ANSWER), ("b", PROBLEM)])
+    link.symlink_to(target)
+    write(link, form, [("b", ANSWER)])
+    assert link.is_symlink()
+    assert target.read_bytes().count(b"cat") >= 1
+    assert b"Damaged" not in target.read_bytes()
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path, form):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write(path, form, [("a", ANSWER)])
+        assert b"cat" in os.read(reader, 65536)
+        assert path.is_fifo()
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_a_folder_that_is_not_there_is_told(tmp_path, form):
+    with pytest.raises(FileNotFoundError):
+        write(tmp_path / "none" / "out", form, [("a", ANSWER)])

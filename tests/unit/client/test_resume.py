@@ -1,0 +1,141 @@
+"""A file that an earlier run wrote, or was killed at any byte of, is gone on with; no other file is touched."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from client.answers import parse_answer
+from client.errors import Problem
+from client.records import Recorded, columns, from_document, from_row, to_document, to_row
+from client.resume import OutputError, csv_line, read_csv, read_jsonl
+
+CAT = {"class": "cat", "class_id": 3, "score": 0.75}
+DOG = {"class": "dog, hot", "class_id": 5, "score": 0.25}
+SHARED = {"model": {"name": "pets", "version": 2}, "request_id": "r-1"}
+ANSWER = parse_answer({**CAT, "predictions": [CAT, DOG], **SHARED})
+PRESENT = parse_answer({**CAT, "predictions": [CAT], "classes": [CAT, DOG], **SHARED})
+PROBLEM = Problem("/problems/x", "Damaged", 'Cut "off",\nat the end.', 422, "r-2", {"limit": 3})
+LOCAL = Problem("about:blank", "The image cannot be read", "No such file or directory: x")
+NAMES = ["plain.png", 'with "quotes", commas.png', "with\nline end.png", "döner.png", "caf\udce9.png", ""]
+OUTCOMES = [ANSWER, PROBLEM, PRESENT, LOCAL]
+ROWS = [(name, outcome) for name in NAMES for outcome in OUTCOMES]
+
+
+def jsonl(rows):
+    text = "".join(json.dumps(to_document(*row), ensure_ascii=False) + "\n" for row in rows)
+    return text.encode("utf-8", "backslashreplace")
+
+
+def table(rows, top_k=2):
+    return b"".join(map(csv_line, [columns(top_k), *(to_row(*row, top_k) for row in rows)]))
+
+
+def read_table(data):
+    return read_csv(data, 2)
+
+
+FORMS = pytest.mark.parametrize(("write", "read"), [(jsonl, read_jsonl), (table, read_table)])
+
+
+def test_an_answer_as_json_is_what_the_gateway_said():
+    assert to_document("x", ANSWER) == {"image": "x", **CAT, "predictions": [CAT, DOG], **SHARED}
+    assert list(to_document("x", ANSWER)) == ["image", *CAT, "predictions", *SHARED]
+    assert to_document("x", PRESENT)["classes"] == [CAT, DOG]
+    assert to_document("x", PROBLEM)["problem"] == {
+        "type": "/problems/x",
+        "title": "Damaged",
+        "status": 422,
+        "detail": PROBLEM.detail,
+        "limit": 3,
+        "request_id": "r-2",
+    }
+    assert list(to_document("x", LOCAL)["problem"]) == ["type", "title", "detail"]
+
+
+def test_an_answer_as_a_row_has_a_cell_below_every_column():
+    assert columns(1) == ["image", "class", "class_id", "score", "classes", "model", "version", "problem", "detail"]
+    assert columns(3)[4:8] == ["class_2", "score_2", "class_3", "score_3"]
+    assert to_row("x", ANSWER, 3) == ["x", "cat", 3, 0.75, "dog, hot", 0.25, "", "", "", "pets", 2, "", ""]
+    assert to_row("x", PRESENT, 1) == ["x", "cat", 3, 0.75, "cat; dog, hot", "pets", 2, "", ""]
+    assert to_row("x", PROBLEM, 1) == ["x", "", "", "", "", "", "", "Damaged", PROBLEM.detail]
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_what_was_written_is_read_back(outcome):
+    recorded = Recorded("x", None if isinstance(outcome, Problem) else "pets")
+    assert from_document(to_document("x", outcome)) == recorded
+    assert from_row([str(cell) for cell in to_row("x", outcome, 2)], 2) == recorded
+
+
+@FORMS
+def test_answers_are_kept_and_problems_asked_again(write, read):
+    earlier = read(write(ROWS))
+    answered = [row for row in ROWS if not isinstance(row[1], Problem)]
+    assert earlier.answered == tuple(Recorded(name, "pets") for name, _ in answered)
+    assert earlier.data == write(answered)
+
+
+@FORMS
+def test_a_whole_file_of_answers_stays_as_it_is(write, read):
+    data = write([(name, ANSWER) for name in NAMES])
+    assert read(data).data == data
+
+
+@FORMS
+def test_a_file_cut_off_at_any_byte_keeps_the_rows_before(write, read):
+    rows = [(name, outcome) for name in NAMES[:5] for outcome in (ANSWER, PROBLEM)]
+    whole = write(rows)
+    ends = [len(write(rows[:count])) for count in range(len(rows) + 1)]
+    for length in range(len(whole) + 1):
+        complete = sum(end <= length for end in ends[1:])
+        earlier = read(whole[:length])
+        kept = [row for row in rows[:complete] if row[1] is ANSWER]
+        assert [item.image for item in earlier.answered] == [name for name, _ in kept], length
+        if kept:
+            assert earlier.data == write(kept), length
+        assert read(earlier.data) == earlier, length
+
+
+@FORMS
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xd8\xff\xe0 a photo",
+        b"\x89PNG\r\n\x1a\n a picture",
+        b"# Notes\n\nImportant.\n",
+        b"Important",
+        b"[]\n",
+        b"{}\n",
+        b'{"image": 3}\n',
+        b'{"image": "x"}\n',
+        b'{"image": "x", "model": "pets"}\n',
+        b"a,b\n1,2\n",
+        b"\n",
+    ],
+)
+def test_a_file_of_something_else_is_not_touched(write, read, data):
+    assert write([])[:1] in {b"", b"i"}
+    with pytest.raises(OutputError):
+        read(data)
+
+
+def test_other_columns_are_not_mixed():
+    with pytest.raises(OutputError, match="with this --top-k"):
+        read_csv(table([("x", ANSWER)], 3), 2)
+    with pytest.raises(OutputError, match="result 1 in it was not written by this command"):
+        read_csv(csv_line(columns(2)) + b"x,cat\n", 2)
+
+
+def test_what_follows_a_line_that_is_not_ours_is_not_touched():
+    with pytest.raises(OutputError, match="result 2 in it"):
+        read_jsonl(jsonl([("x", ANSWER)]) + b"# a remark\n" + jsonl([("y", ANSWER)]))
+
+
+def test_csv_is_what_other_programs_read():
+    rows = list(csv.reader(io.StringIO(table(ROWS).decode("utf-8", "surrogateescape"), newline="")))
+    assert [row[0] for row in rows[1:]] == [name for name, _ in ROWS]
+    assert {len(row) for row in rows} == {len(columns(2))}
+    for line in jsonl(ROWS).decode("utf-8").splitlines():
+        assert json.loads(line)["image"] in NAMES
