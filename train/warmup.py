@@ -20,12 +20,13 @@ FILE = Path("assets.extra/tf_serving_warmup_requests")
 BATCH_SIZES = (1, 8)
 
 
-def write_warmup(version: Path, card: Card) -> None:
+def write_warmup(version: Path, card: Card, *, explains: bool) -> None:
     """Write requests to `serving_default`, `describe` and `explain`, at each of `BATCH_SIZES`.
 
     Args:
         version: The version's directory.
         card: Of the model.
+        explains: Whether there is `explain`.
 
     Raises:
         OSError: The file cannot be written.
@@ -33,20 +34,22 @@ def write_warmup(version: Path, card: Card) -> None:
     logs = [
         _log(card.name, signature, inputs)
         for size in BATCH_SIZES
-        for signature, inputs in _requests(card, size).items()
+        for signature, inputs in _requests(card, size, explains=explains).items()
     ]
     path = version / FILE
     path.parent.mkdir(exist_ok=True)
     _write_records(path, [log.SerializeToString() for log in logs])
 
 
-def _requests(card: Card, size: int) -> dict[str, dict[str, npt.NDArray[np.generic]]]:
+def _requests(card: Card, size: int, *, explains: bool) -> dict[str, dict[str, npt.NDArray[np.generic]]]:
     image = np.zeros((size, *card.input.shape), np.uint8)
-    return {
+    requests: dict[str, dict[str, npt.NDArray[np.generic]]] = {
         "serving_default": {"image": image},
         "describe": {"index": np.zeros(size, np.int32)},
-        "explain": {"image": image, "class_id": np.zeros(size, np.int32)},
     }
+    if explains:
+        requests["explain"] = {"image": image, "class_id": np.zeros(size, np.int32)}
+    return requests
 
 
 def _log(model: str, signature: str, inputs: Mapping[str, npt.NDArray[np.generic]]) -> prediction_log_pb2.PredictionLog:
