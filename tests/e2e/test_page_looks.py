@@ -88,6 +88,12 @@ def test_a_phone_needs_no_sideways_scrolling(answered):
 
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True)
+def test_on_a_phone_the_answer_comes_into_view(answered):
+    expect(answered.locator(".top")).to_be_in_viewport()
+    expect(answered.locator(".bars li").last).to_be_in_viewport()
+
+
+@pytest.mark.parametrize("page", [PHONE], indirect=True)
 def test_fingers_find_every_control(answered):
     assert answered.evaluate(SMALL_TARGETS) == []
 
