@@ -1,0 +1,56 @@
+"""docs/client.md tells every option of the command, every public name of the package, and their defaults."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+import client
+from client import ImageGatewayClient
+from client.cli import app
+from client.files import SUFFIXES
+
+DOC = (Path(__file__).parents[2] / "docs" / "client.md").read_text(encoding="utf-8")
+CLASSIFY = typer.main.get_command(app).commands["classify"]
+OPTIONS = [parameter for parameter in CLASSIFY.params if parameter.param_type_name == "option"]
+
+
+def rows():
+    """The cells of every table row, by the names in the first."""
+    for line in re.findall(r"^\| `.*", DOC, re.MULTILINE):
+        first, *others = (cell.strip() for cell in line.strip("|").split("|"))
+        for name in re.findall(r"`([^`]+)`", first):
+            yield name, others
+
+
+TOLD = dict(rows())
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.opts[0])
+def test_every_option_is_told_with_its_default(option):
+    _, default = TOLD[option.opts[0]]
+    if isinstance(option.default, int | float):
+        assert default == f"{option.default:g}"
+    elif option.name == "url":
+        assert default == f"`{option.default}`"
+
+
+def test_no_other_option_is_told():
+    told = {name for name in TOLD if name.startswith("--")}
+    assert told == {option.opts[0] for option in OPTIONS}
+
+
+def test_every_method_and_every_error_is_told():
+    methods = [
+        name for name, _ in inspect.getmembers(ImageGatewayClient, inspect.isfunction) if not name.startswith("_")
+    ]
+    named = {name.partition("(")[0] for name in TOLD}
+    assert set(methods) - {"close"} <= named
+    errors = [name for name in client.__all__ if name.endswith("Error")]
+    assert set(errors) - {"ImageGatewayError"} <= named
+
+
+def test_the_suffixes_are_told():
+    assert set(re.findall(r"\.[a-z]+", DOC.split("files that end in `")[1].split("`")[0])) == SUFFIXES
