@@ -8,9 +8,11 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from train.cifar10 import Cifar10Data
 from train.errors import TrainError
+from train.folders import FolderData
 from train.mnist import MnistData
 from train.recipe import Augmentation, Model, Training
 from train.section import Section, refuse_unknown_keys
+from train.table import TableData
 from vision.card import InputSpec, Task
 
 
@@ -37,6 +39,8 @@ class Config(Section):
         model: The network.
         augmentation: Applied while training, never in the exported model.
         training: The optimisation.
+        answered_accuracy: Which fraction of the answers shall be right, to images of exactly one class, when those
+            below a threshold are withheld; the lowest such threshold on the validation images goes into the card.
     """
 
     name: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]*$")]
@@ -46,10 +50,11 @@ class Config(Section):
     task: Task = "multiclass"
     seed: Annotated[int, Field(ge=0)]
     input: Annotated[InputSpec, BeforeValidator(_known_input_keys)]
-    data: Annotated[MnistData | Cifar10Data, Field(discriminator="kind")]
+    data: Annotated[MnistData | Cifar10Data | FolderData | TableData, Field(discriminator="kind")]
     model: Model
     augmentation: Augmentation = Augmentation()
     training: Training
+    answered_accuracy: Annotated[float, Field(gt=0, le=1)] = 0.99
 
     @model_validator(mode="after")
     def _served_models_take_plain_pixels(self) -> Self:

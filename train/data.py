@@ -1,25 +1,26 @@
 """The data set that a configuration names, split into what is learnt from and what is measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from train.cifar10 import Cifar10Data, load_cifar10
 from train.config import Config
 from train.download import OnProgress
-from train.errors import TrainError
-from train.examples import Example, Splits, hold_back
+from train.examples import Decoded, Example, LeftOut, Splits, hold_back
+from train.folders import FolderData, list_pictures
 from train.mnist import MnistData, load_mnist
-
-
-class DataError(TrainError):
-    """A data set that does not fit its configuration."""
+from train.pictures import decode_once
+from train.source import DataError, OwnData, enumerate_faults
+from train.splits import distinct, split
+from train.table import TableData, read_table
 
 
 def load_splits(config: Config, on_progress: OnProgress, directory: Path | None = None) -> Splits:
-    """Load the data set; what is missing of it is downloaded first.
+    """Load the data set; what is missing of a published one is downloaded first.
 
-    The test images are the published ones, always the same; the validation images are held back from the
-    training images with the configuration's seed.
+    Of a published set the test images are the published ones; the validation images are held back from the training
+    images with the configuration's seed. One's own pictures are split as `train.splits` tells; what cannot be used
+    of them is left out.
 
     Args:
         config: The run's.
@@ -27,12 +28,14 @@ def load_splits(config: Config, on_progress: OnProgress, directory: Path | None 
         directory: Where the files are, in place of the configuration's.
 
     Raises:
-        DataError: Labels or numbers do not fit the configuration.
+        DataError: Labels, numbers or pictures do not fit the configuration.
         MnistError, Cifar10Error: A file is not what its name says.
         DownloadError: A missing file could not be downloaded.
         OSError: A file cannot be read or written.
     """
     data = config.data.model_copy(update={"directory": directory}) if directory else config.data
+    if isinstance(data, OwnData):
+        return _own(config, data, on_progress)
     rest, test, further = _published(data, on_progress)
     largest = max(number for example in (*rest, *test) for number in example.classes)
     if largest >= len(config.labels):
@@ -49,3 +52,28 @@ def _published(
     if isinstance(data, Cifar10Data):
         return load_cifar10(data, on_progress)
     return *load_mnist(data, on_progress), {}
+
+
+def _own(config: Config, data: FolderData | TableData, on_progress: OnProgress) -> Splits:
+    if isinstance(data, FolderData):
+        examples = list_pictures(data, config.labels)
+    else:
+        examples = read_table(data, config.labels, config.task)
+    pictures, left_out = distinct(examples, on_progress)
+    parts: dict[str, Decoded] = {}
+    for name, part in split(pictures, data.validation, data.test, config.seed)._asdict().items():
+        parts[name], unreadable = decode_once(part, config.input, data.cache / config.name / name, on_progress)
+        left_out += unreadable
+    _check_parts(parts, config.labels, left_out)
+    return Splits(parts["train"], parts["validation"], parts["test"], left_out=left_out)
+
+
+def _check_parts(parts: Mapping[str, Decoded], labels: Sequence[str], left_out: Sequence[LeftOut]) -> None:
+    reasons = f"; left out:\n{enumerate_faults([' '.join(each) for each in left_out])}" if left_out else ""
+    learnt = {number for example in parts["train"] for number in example.classes}
+    for number, label in enumerate(labels):
+        if number not in learnt:
+            raise DataError(f"class '{label}': expected at least one picture to learn from, found none{reasons}")
+    for name, examples in parts.items():
+        if not examples:
+            raise DataError(f"data.{name}: expected at least one picture of this share, found none{reasons}")

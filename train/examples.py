@@ -1,9 +1,10 @@
 """Labelled images, and how they become model inputs: through `vision`, just as in the gateway."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,10 @@ from vision.preprocess import load
 
 MAX_PIXELS = 50_000_000
 """Of one training image."""
+CHUNK = 64
+"""So many are decoded by a thread at once."""
+TEST = "test"
+"""Name of a data set's own test images among its sets to measure with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,49 @@ class Example:
         """
         return self.source.read_bytes() if isinstance(self.source, Path) else self.source
 
+    @property
+    def size(self) -> int:
+        """Of the encoded image, in bytes.
+
+        Raises:
+            OSError: The file is gone.
+        """
+        return self.source.stat().st_size if isinstance(self.source, Path) else len(self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded(Sequence[Example]):
+    """Examples whose pixels are there already.
+
+    Attributes:
+        examples: What this is a sequence of.
+        images: uint8[N, H, W, C], the pixels.
+        spec: What they were made for.
+    """
+
+    examples: Sequence[Example]
+    images: npt.NDArray[np.uint8] = field(compare=False)
+    spec: InputSpec
+
+    def __len__(self) -> int:
+        """Count the examples."""
+        return len(self.examples)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
+        """Give one example, or some without their pixels."""
+        return self.examples[index]
+
+
+class LeftOut(NamedTuple):
+    """A picture of the source that is in no split, and why: what follows "it"."""
+
+    name: str
+    reason: str
+
 
 @dataclass(frozen=True, slots=True)
 class Splits:
@@ -45,12 +93,19 @@ class Splits:
 
     Attributes:
         further_tests: Other images to measure with, by name, such as the same ones in another encoding.
+        left_out: What could not be used.
     """
 
     train: Sequence[Example]
     validation: Sequence[Example]
     test: Sequence[Example]
     further_tests: Mapping[str, Sequence[Example]] = field(default_factory=dict)
+    left_out: Sequence[LeftOut] = ()
+
+    @property
+    def tests(self) -> dict[str, Sequence[Example]]:
+        """Return all sets to measure with by name: the data set's own under `TEST`, first."""
+        return {TEST: self.test, **self.further_tests}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +142,23 @@ def hold_back(examples: Sequence[Example], count: int, seed: int) -> tuple[list[
 
 
 def to_inputs(examples: Sequence[Example], spec: InputSpec, class_count: int) -> Inputs:
-    """Decode and preprocess every example.
+    """Decode and preprocess every example, unless that was done already.
 
     Raises:
         vision.decode.ImageError: One cannot be decoded.
         OSError: A file cannot be read.
     """
+    if isinstance(examples, Decoded) and examples.spec == spec:
+        return Inputs(examples.images, to_targets(examples, class_count))
     images = np.empty((len(examples), *spec.shape), np.uint8)
-    for index, example in enumerate(examples):
-        images[index] = load(example.data, spec, max_pixels=MAX_PIXELS)
+
+    def fill(start: int) -> None:
+        for index, example in enumerate(examples[start : start + CHUNK], start):
+            images[index] = load(example.data, spec, max_pixels=MAX_PIXELS)
+
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(fill, range(0, len(examples), CHUNK)):
+            pass
     return Inputs(images, to_targets(examples, class_count))
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from train.config import Config
-from train.data import DataError, load_splits
+from train.data import load_splits
+from train.source import DataError
 
 
 def ignore(_name: str, _done: int, _total: int | None):
