@@ -66,6 +66,8 @@ def model_server(options: Options, settings: Settings) -> Program:
             f"--rest_api_port={options.rest_port}",
             f"--model_config_file={options.models_config}",
             f"--grpc_max_threads={GRPC_THREADS_PER_REQUEST * settings.workers * settings.threads}",
+            # Otherwise a configuration that labels a version could not be started with, since none is loaded yet.
+            "--allow_version_labels_for_unavailable_models=true",
         ),
         directory=ROOT,
         environment=os.environ,

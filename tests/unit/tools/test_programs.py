@@ -35,6 +35,10 @@ def test_the_model_server_takes_more_calls_than_the_gateway_can_make(options):
     assert int(flag.partition("=")[2]) > 4 * 16
 
 
+def test_a_configuration_with_labels_can_be_started_with(options):
+    assert "--allow_version_labels_for_unavailable_models=true" in programs.model_server(options, Settings()).command
+
+
 def test_the_gateway_is_behind_nginx_or_in_its_place(options, tmp_path):
     behind = programs.gateway(options, Settings(), tmp_path, direct=False)
     alone = programs.gateway(replace(options, host="10.0.0.1"), Settings(), tmp_path, direct=True)
