@@ -15,25 +15,39 @@ def build_augmentation(config: Augmentation, spec: InputSpec, seed: int) -> kera
     """Build float32[N, H, W, C] of 0..255 to the same, each image changed at random while training.
 
     The levels come before the place, so that a lighter ground ends at an edge, as in a letterboxed picture.
-    Encoding comes last, as it does for what is sent to the service.
+    What a camera adds comes after it, and encoding last, as it does for what is sent to the service.
     """
     plain = Augmentation()
-    steps: list[keras.layers.Layer] = []
-    if config.stroke:
-        steps.append(RandomStroke(config, seed))
-    if config.contrast:
-        steps.append(layers.RandomContrast(config.contrast, value_range=(0, 255), seed=seed + 1))
-    if config.brightness:
-        steps.append(layers.RandomBrightness((0.0, config.brightness), value_range=(0, 255), seed=seed + 2))
-    if (config.rotation_degrees, config.scale, config.shear, config.shift) != (0, plain.scale, 0, 0):
-        steps.append(RandomAffine(config, seed + 3))
-    if config.flip:
-        steps.append(layers.RandomFlip("horizontal", seed=seed + 4))
-    if config.shift_pixels:
-        steps.append(RandomShift(config, seed + 5))
-    if config.jpeg:
-        steps.append(RandomJpeg(config, seed + 6))
-    return keras.Sequential([keras.Input(spec.shape), *steps], name="augmentation")
+    whites = {"value_range": (0, 255)}
+    blurred = (config.blur, config.blur)
+    moved = (config.rotation_degrees, config.scale, config.shear, config.shift) != (0, plain.scale, 0, 0)
+    steps: list[tuple[object, Any]] = [  # whether, and what makes it
+        (config.rand_augment, lambda: layers.RandAugment(factor=config.rand_augment, seed=seed + 7, **whites)),
+        (config.stroke, lambda: RandomStroke(config, seed)),
+        (config.contrast, lambda: layers.RandomContrast(config.contrast, seed=seed + 1, **whites)),
+        (config.brightness, lambda: layers.RandomBrightness((0.0, config.brightness), seed=seed + 2, **whites)),
+        (moved, lambda: RandomAffine(config, seed + 3)),
+        (config.flip, lambda: layers.RandomFlip("horizontal", seed=seed + 4)),
+        (config.flip_vertical, lambda: layers.RandomFlip("vertical", seed=seed + 8)),
+        (config.shift_pixels, lambda: RandomShift(config, seed + 5)),
+        (config.blur, lambda: layers.RandomGaussianBlur(blurred, sigma=(0.5, 1.0), seed=seed + 9, **whites)),
+        (config.noise, lambda: RandomNoise(config, seed + 10)),
+        (config.jpeg, lambda: RandomJpeg(config, seed + 6)),
+    ]
+    chosen = [make() for wanted, make in steps if wanted]
+    return keras.Sequential([keras.Input(spec.shape), *chosen], name="augmentation")
+
+
+def build_mixing(config: Augmentation, seed: int) -> keras.layers.Layer:
+    """Build what mixes the images of a batch while training, and their targets with them.
+
+    It takes and returns a mapping of `images`, float32[N, H, W, C], and `labels`, float32[N, K].
+    """
+    if config.mix_up:
+        return layers.MixUp(config.mix_up, seed=seed + 11)
+    if config.cut_mix:
+        return layers.CutMix((config.cut_mix, config.cut_mix), seed=seed + 12)
+    return layers.Identity()
 
 
 class _RandomLayer(keras.layers.Layer):  # type: ignore[misc]  # Keras publishes no types
@@ -123,6 +137,14 @@ class RandomShift(_RandomLayer):
 
         rows = cut(wide, 1, height)
         return ops.swapaxes(cut(ops.swapaxes(rows, 1, 2), 1, width), 1, 2)
+
+
+class RandomNoise(_RandomLayer):
+    """Add to each value of its own, of standard deviation `noise`. Keras' layer takes images of 0..1 alone."""
+
+    def _change(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        noise = keras.random.normal(ops.shape(images), stddev=255 * self._config.noise, seed=self._random)
+        return ops.clip(images + noise, 0, 255)
 
 
 class RandomJpeg(_RandomLayer):

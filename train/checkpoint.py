@@ -16,28 +16,28 @@ class CheckpointError(TrainError):
     """A checkpoint that does not belong to the run."""
 
 
-def save_checkpoint(run: Path, epoch: int, variables: Sequence[keras.Variable]) -> None:
-    """Write the state after so many epochs in place of the one before.
+def save_checkpoint(run: Path, epoch: int, variables: Sequence[keras.Variable], name: str = CHECKPOINT_FILE) -> None:
+    """Write the state after so many epochs in place of the one before of that name.
 
     Raises:
         OSError: It cannot be written; the one before is still there.
     """
-    temporary = run / f"{CHECKPOINT_FILE}.tmp"
+    temporary = run / f"{name}.tmp"
     with temporary.open("wb") as file:
         np.savez(file, epoch, *(variable.numpy() for variable in variables))
         file.flush()
         os.fsync(file.fileno())
-    temporary.rename(run / CHECKPOINT_FILE)
+    temporary.rename(run / name)
 
 
-def load_checkpoint(run: Path, variables: Sequence[keras.Variable]) -> int:
+def load_checkpoint(run: Path, variables: Sequence[keras.Variable], name: str = CHECKPOINT_FILE) -> int:
     """Bring variables into the state that was saved; return how many epochs it comes after, 0 for none saved.
 
     Raises:
         CheckpointError: What was saved are other variables.
         OSError: It cannot be read.
     """
-    path = run / CHECKPOINT_FILE
+    path = run / name
     if not path.exists():
         return 0
     with np.load(path) as saved:
