@@ -1,0 +1,211 @@
+"""The client and its command against the real stack: through nginx, gunicorn, gRPC and TensorFlow."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from client import ImageGatewayClient, ModelVersion, NoAnswerError, Problem, ProblemError
+from tests.e2e.conftest import GOLDEN
+from tests.support.stack import ROOT
+
+DIGITS = [str(digit) for digit in range(10)]
+
+
+@pytest.fixture(scope="module")
+def client(stack):
+    with ImageGatewayClient(stack.url) as made:
+        yield made
+
+
+@pytest.fixture
+def folder(tmp_path, golden):
+    """The golden images 0.png to 9.png, and what is no picture."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for data, label, _ in golden:
+        (pictures / f"{label}.png").write_bytes(data)
+    (pictures / "cut.png").write_bytes(golden[0][0][:60])
+    (pictures / "text.jpg").write_text("no picture at all")
+    return pictures
+
+
+def command(stack, *arguments, cwd, stdin=b""):
+    """Run `image-gateway` as a user does."""
+    return subprocess.run(
+        [Path(sys.executable).with_name("image-gateway"), *map(str, arguments), "--url", stack.url],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def told(outcomes):
+    return [outcome.type if isinstance(outcome, Problem) else outcome.label for outcome in outcomes]
+
+
+def test_one_digit_in_every_form(client, golden, picture_host, tmp_path):
+    host_folder, host = picture_host
+    for data, label, _ in golden:
+        path = tmp_path / f"client-{label}.png"
+        path.write_bytes(data)
+        (host_folder / path.name).write_bytes(data)
+        gray = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+        with path.open("rb") as file:
+            forms = [data, path, str(path), file, f"http://{host}/{path.name}", gray, np.dstack([gray] * 3)]
+            assert [client.classify(image).label for image in forms] == [label] * len(forms)
+
+
+def test_an_answer_has_everything(client, golden):
+    data, label, probabilities = golden[4]
+    answer = client.classify(data, model="digits", top_k=10)
+    assert (answer.label, answer.class_id, answer.model) == (label, 4, ModelVersion("digits", 1))
+    scores = {item.class_id: item.score for item in answer.predictions}
+    assert [scores[index] for index in range(10)] == pytest.approx(probabilities, abs=1e-5)
+    assert answer.score == answer.predictions[0].score
+    assert answer.request_id
+
+
+def test_a_version_can_be_asked_for(client, golden):
+    assert client.classify(golden[2][0], model="digits", version=1).label == "2"
+    with pytest.raises(ProblemError) as refused:
+        client.classify(golden[2][0], model="digits", version=99)
+    assert refused.value.problem.status == 404
+
+
+def test_a_batch_of_files_and_urls(client, golden, picture_host):
+    host_folder, host = picture_host
+    (host_folder / "six.png").write_bytes(golden[6][0])
+    images = [data for data, _, _ in golden]
+    assert told(client.classify_batch(images)) == DIGITS
+    mixed = client.classify_batch([images[3], f"http://{host}/six.png", b"no picture", f"http://{host}/none.png"])
+    assert told(mixed) == ["3", "6", "/problems/unsupported-image-format", "/problems/fetch-failed"]
+    assert mixed[0].model == ModelVersion("digits", 1)
+    assert mixed[2].request_id == mixed[0].request_id != ""
+
+
+def test_many_in_order_whatever_is_among_them(client, golden, tmp_path):
+    images = [golden[n % 10][0] if n % 13 else tmp_path / "none.png" if n % 2 else b"no picture" for n in range(150)]
+    wanted = [
+        str(n % 10) if n % 13 else "about:blank" if n % 2 else "/problems/unsupported-image-format" for n in range(150)
+    ]
+    assert told(client.classify_many(iter(images))) == wanted
+
+
+def test_more_at_once_than_the_gateway_takes(client, golden):
+    images = [golden[n % 10][0] for n in range(200)]
+    assert told(client.classify_many(images, batch_size=200)) == [str(n % 10) for n in range(200)]
+
+
+def test_a_file_over_the_limit_fails_alone(client, golden):
+    noise = np.random.default_rng(1).integers(0, 256, 11 * 1024 * 1024, np.uint8).tobytes()
+    outcomes = told(client.classify_many([golden[1][0], b"\x89PNG" + noise, golden[2][0]], batch_bytes=2**30))
+    assert outcomes == ["1", "/problems/body-too-large", "2"]
+
+
+def test_a_refusal_has_the_facts(client):
+    with pytest.raises(ProblemError) as refused:
+        client.classify(b"GIF no")
+    assert refused.value.problem.status in {415, 422}
+    assert refused.value.problem.request_id
+    with pytest.raises(ProblemError, match="No such model is served"):
+        client.classify(b"x", model="nothing")
+
+
+def test_the_models_and_the_health(client):
+    (model,) = [item for item in client.models() if item.name == "digits"]
+    assert (model.available, model.version, list(model.labels)) == (True, 1, DIGITS)
+    detailed = client.model("digits")
+    assert detailed.card["metrics"]["accuracy"] >= 0.99
+    assert (detailed.versions[0].version, detailed.versions[0].state) == (1, "AVAILABLE")
+    assert client.ready()
+    assert client.health().model is not None
+
+
+def test_the_time_given_is_kept(stack, golden):
+    with ImageGatewayClient(stack.url, timeout_s=1e-9) as hasty, pytest.raises((NoAnswerError, ProblemError)):
+        hasty.classify(golden[0][0])
+
+
+def test_the_command_over_a_folder(stack, folder):
+    ended = command(stack, "classify", "pictures", "--model", "digits", "--out", "out.csv", cwd=folder.parent)
+    assert ended.returncode == 1
+    assert ended.stderr.decode() == "12 pictures: 10 answered, 2 with a problem\n"
+    with (folder.parent / "out.csv").open(newline="") as file:
+        rows = {row["image"]: row for row in csv.DictReader(file)}
+    assert {name: row["class"] for name, row in rows.items() if not row["problem"]} == {
+        f"pictures/{digit}.png": digit for digit in DIGITS
+    }
+    assert rows["pictures/cut.png"]["problem"] == "The image cannot be decoded"
+    assert rows["pictures/text.jpg"]["problem"] == "The image format is not accepted"
+
+    (folder / "cut.png").unlink()
+    (folder / "text.jpg").unlink()
+    again = command(stack, "classify", "pictures", "--model", "digits", "--out", "out.csv", cwd=folder.parent)
+    assert again.returncode == 0
+    assert again.stderr.decode().startswith("10 pictures: 0 answered, 10 answered by an earlier run")
+
+
+def test_the_command_takes_one_picture_on_the_standard_input(stack, golden, tmp_path):
+    ended = command(stack, "classify", "-", "--format", "jsonl", "--top-k", 2, cwd=tmp_path, stdin=golden[8][0])
+    answer = json.loads(ended.stdout)
+    assert (answer["class"], len(answer["predictions"]), ended.returncode) == ("8", 2, 0)
+
+
+def test_the_command_tells_models_and_health(stack, tmp_path):
+    assert b"Handwritten digits" in command(stack, "models", cwd=tmp_path).stdout
+    assert json.loads(command(stack, "models", "digits", "--json", cwd=tmp_path).stdout)["task"] == "multiclass"
+    assert command(stack, "health", cwd=tmp_path).returncode == 0
+
+
+def blocks(document):
+    """The Python of a document, run as it stands but for the address and the model's name."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_python_in_the_documents_runs(stack, golden, tmp_path):
+    code = "\n".join(["paths = ['photo.jpg', 'seven.png']", *blocks("docs/client.md"), *blocks("README.md")])
+    assert code.count("ImageGatewayClient(") >= 3
+    code = code.replace("http://localhost:8080", stack.url).replace('api_key="…"', f'"{stack.url}"')
+    code = code.replace("cifar10", "digits")
+    for name in ("photo.jpg", "seven.png"):
+        (tmp_path / name).write_bytes(golden[7][0])
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.stderr.decode() == ""
+    lines = ended.stdout.decode().splitlines()
+    assert lines[0].split()[0] == "7"
+    assert lines[-3:] == ["photo.jpg 7", "seven.png 7", "7"]
+
+
+def test_the_commands_in_the_documents_run(stack, golden, picture_host, tmp_path):
+    text = (ROOT / "docs/client.md").read_text(encoding="utf-8") + (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^    image-gateway (.*?)(?: +#.*)?$", text, re.MULTILINE)
+    assert len(commands) >= 7
+    host_folder, host = picture_host
+    (tmp_path / "holiday").mkdir()
+    for path in (tmp_path / "photo.jpg", tmp_path / "cat.png", tmp_path / "holiday" / "1.png", host_folder / "dog.jpg"):
+        path.write_bytes(golden[5][0])
+    for line in commands:
+        arguments = line.replace("https://example.com", f"http://{host}").replace("cifar10", "digits").split()
+        ended = command(stack, *arguments, cwd=tmp_path)
+        assert (ended.returncode, b"error" in ended.stderr) == (0, False), (line, ended.stderr)
+
+
+def test_the_golden_folder_is_answered_right(stack, tmp_path):
+    ended = command(stack, "classify", GOLDEN, "--format", "json", "--model", "digits", cwd=tmp_path)
+    assert [item["class"] for item in json.loads(ended.stdout)] == DIGITS
