@@ -3,7 +3,6 @@
 # Commands import what brings in TensorFlow themselves, for --help need not wait seconds for it.
 # ruff: noqa: PLC0415
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -16,12 +15,15 @@ from train.console import (
     counting_progress,
     download_progress,
     print_comparison,
-    print_figures,
+    print_splits,
+    print_summary,
     training_progress,
 )
 from train.data import load_splits
-from train.evaluate import Evaluation, evaluate, figures
-from train.examples import Example, Splits, to_inputs
+from train.errors import TrainError
+from train.evaluate import Evaluation, evaluate, thresholds_of
+from train.examples import TEST, Example, Splits, to_inputs
+from train.form import Compute, Form, Weights
 from train.golden import choose, evaluation, read_golden
 from train.verify import Gateway, compare
 
@@ -35,6 +37,8 @@ DataFolder = Annotated[
     Path | None, typer.Option("--data", help="Folder of the data set, in place of the configuration's.")
 ]
 ModelsFolder = Annotated[Path, typer.Option("--models", help="Folder of the served models.")]
+WeightsForm = Annotated[Weights, typer.Option("--weights", help="How weights are stored.")]
+ComputeForm = Annotated[Compute, typer.Option("--compute", help="What convolutions are done in.")]
 
 
 @app.callback()
@@ -50,6 +54,9 @@ def fit(
     config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Such as train/configs/digits.yaml.")],
     data: DataFolder = None,
     runs: Annotated[Path, typer.Option(help="Where the run gets a folder of its name.")] = RUNS,
+    weights: Annotated[
+        Path | None, typer.Option(help="File of the weights to start from, in place of the configuration's.")
+    ] = None,
     *,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last epoch that was finished.")] = False,
 ) -> None:
@@ -59,6 +66,7 @@ def fit(
     """
     config = load_config(config_path)
     splits = _load(config, data)
+    print_splits(splits, config.labels)
 
     from train.loop import fit as fit_network
     from train.run import start_run
@@ -69,43 +77,60 @@ def fit(
         to_inputs(part, config.input, len(config.labels)) for part in (splits.train, splits.validation)
     )
     with training_progress() as on_step:
-        fit_network(config, train, validation, run, on_step, resume=resume)
+        fit_network(config, train, validation, run, on_step, resume=resume, weights=weights)
     console.print(f"{run} holds the trained network; next: python -m train evaluate {run}", soft_wrap=True)
 
 
 @app.command("evaluate")
 def evaluate_run(run: RunFolder, data: DataFolder = None) -> None:
-    """Measure a run's network on the test images. Prints the figures and writes RUN/evaluation.json."""
-    from train.loop import predictor
+    """Measure a run's network on the test images, its probabilities set right on the validation images before.
+
+    Prints the figures, and writes them to RUN/evaluation.json and with plots to RUN/report/index.html.
+    """
+    from train.assess import assess, summary, write_summary
+    from train.loop import LOG_FILE
+    from train.report import PAGE, write_report
     from train.run import load_run
 
     config, model = load_run(run)
-    measured = evaluate(predictor(model), to_inputs(_load(config, data).test, config.input, len(config.labels)))
-    print_figures(measured, config.labels)
-    text = json.dumps(figures(measured, config.labels), indent=1)
-    (run / "evaluation.json").write_text(f"{text}\n", encoding="utf-8")
+    splits = _load(config, data)
+    assessment = assess(config, model, splits)
+    write_summary(run, assessment)
+    write_report(run / "report", assessment, splits.test, run / LOG_FILE)
+    print_summary(summary(assessment))
+    console.print(f"{run / 'report' / PAGE} shows more; next: python -m train export {run}", soft_wrap=True)
 
 
 @app.command()
-def export(run: RunFolder, data: DataFolder = None, models: ModelsFolder = MODELS) -> None:
+def export(
+    run: RunFolder,
+    data: DataFolder = None,
+    models: ModelsFolder = MODELS,
+    weights: WeightsForm = "float32",
+    compute: ComputeForm = "float32",
+) -> None:
     """Write a run's network as the next version of its served model.
+
+    With --weights float16 it takes half the room, with int8 a quarter, and the figures are those of what was
+    written; docs/train.md, "Smaller and faster", tells what each form costs and gains.
 
     The version carries its card with the figures on the test images, a warm-up file and golden images. It is
     compared with the network before it appears; a running model server then loads it by itself.
     """
+    from train.assess import assess
     from train.cards import make_card
     from train.export import export as export_version
-    from train.loop import predictor
     from train.run import load_run
 
     config, model = load_run(run)
-    test = _load(config, data).test
-    measured = evaluate(predictor(model), to_inputs(test, config.input, len(config.labels)))
-    card = make_card(config, measured, model.count_params())
-    exported = export_version(model, card, choose(test, measured), models / config.name)
+    splits = _load(config, data)
+    form = Form(weights, compute)
+    assessment = assess(config, model, splits, form)
+    card = make_card(assessment, model.count_params())
+    exported = export_version(model, card, choose(splits.test, assessment.test), models / config.name, form)
     console.print(
-        f"{exported.path} written: {measured.accuracy:.2%} of {len(test)} test images right, and no probability of"
-        f" a golden image differs from the trained network's by more than {exported.largest_difference:.1e}",
+        f"{exported.path} written: {assessment.test.accuracy:.2%} of {len(splits.test)} test images right, and no"
+        f" probability of a golden image differs from the trained network's by more than {exported.largest_difference:.1e}",
         soft_wrap=True,
     )
 
@@ -116,6 +141,9 @@ def verify(  # noqa: PLR0913  # each is an option of the command line
     model: Annotated[str, typer.Option(help="Name of the model.")],
     url: Annotated[str, typer.Option(help="Where the gateway listens.")] = "http://localhost:8080",
     data: Annotated[Path | None, typer.Option(help="Folder of a data set: also send all of its test images.")] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="Of the data set: `test`, or a further set; may be repeated.")
+    ] = None,
     config_path: Annotated[
         Path | None,
         typer.Option("--config", help="The data set's configuration.", show_default="train/configs/MODEL.yaml"),
@@ -132,23 +160,34 @@ def verify(  # noqa: PLR0913  # each is an option of the command line
 
     version = load_version(newest_version(models / model))
     goldens = read_golden(version.path)
-    sets = [("golden images", [golden.example for golden in goldens], evaluation(goldens))]
-    if data:
+    thresholds = thresholds_of(version.card)
+    compared: list[tuple[str, Sequence[Example], Evaluation]] = [
+        ("golden images", [golden.example for golden in goldens], evaluation(goldens, thresholds))
+    ]
+    if data or sets:
         config = load_config(config_path or Path(f"train/configs/{model}.yaml"))
-        test = list(_load(config, data).test)
-        inputs = to_inputs(test, version.card.input, len(version.card.labels))
-        sets.append(("test images", test, evaluate(version.predict, inputs)))
+        for name, examples in _chosen(_load(config, data), sets or [TEST]).items():
+            inputs = to_inputs(examples, version.card.input, len(version.card.labels))
+            compared.append((f"{name} images", examples, evaluate(version.predict, inputs, thresholds)))
     with Gateway(url, model, len(version.card.labels), connections) as gateway:
-        equal = [_verify_set(gateway, version.number, *images) for images in sets]
+        equal = [_verify_set(gateway, version.number, *images) for images in compared]
     if not all(equal):
         raise typer.Exit(1)
+
+
+def _chosen(splits: Splits, names: Sequence[str]) -> dict[str, Sequence[Example]]:
+    sets = splits.tests
+    for name in names:
+        if name not in sets:
+            raise TrainError(f"--set {name}: the data set has no such images; it has {', '.join(sets)}")
+    return {name: sets[name] for name in names}
 
 
 def _verify_set(gateway: Gateway, version: int, name: str, examples: Sequence[Example], offline: Evaluation) -> bool:
     with counting_progress(name, len(examples)) as on_answer:
         answers = gateway.classify_all(examples, on_answer)
     comparison = compare(answers, offline, version)
-    print_comparison(name, comparison)
+    print_comparison(name, comparison, examples)
     return not comparison.mismatches
 
 

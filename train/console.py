@@ -1,8 +1,9 @@
 """What the commands show: progress bars and tables."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -18,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 
 from train.download import OnProgress
-from train.evaluate import Evaluation, figures
+from train.examples import Example, Splits
 from train.golden import TOLERANCE
 from train.verify import Comparison
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # it brings in TensorFlow, which `python -m train --help` nee
     from train.loop import OnStep, Step
 
 SHOWN_MISMATCHES = 20
+SHOWN_LEFT_OUT = 20
 
 console = Console()
 
@@ -72,18 +74,55 @@ def counting_progress(what: str, total: int) -> Iterator[Callable[[], None]]:
         yield lambda: progress.advance(task)
 
 
-def print_figures(evaluation: Evaluation, labels: Sequence[str]) -> None:
-    """Print accuracy, and precision, recall and F1 of each class."""
-    measured = figures(evaluation, labels)
-    table = Table("class", "images", "precision", "recall", "F1")
-    for label, values in measured["per_class"].items():
-        ratios = (values["precision"], values["recall"], values["f1"])
-        table.add_row(label, str(values["images"]), *("-" if ratio is None else f"{ratio:.4f}" for ratio in ratios))
+def print_splits(splits: Splits, labels: Sequence[str]) -> None:
+    """Print how many images of each class are in each part, and what was left out."""
+    parts = {"train": splits.train, "validation": splits.validation} | splits.tests
+    table = Table("class", *parts)
+    counts = [Counter(number for example in part for number in example.classes) for part in parts.values()]
+    for number, label in enumerate(labels):
+        table.add_row(label, *(str(count[number]) for count in counts))
+    table.add_section()
+    table.add_row("images", *(str(len(part)) for part in parts.values()))
     console.print(table)
-    console.print(f"{measured['accuracy']:.2%} of {measured['images']} images right")
+    if splits.left_out:
+        console.print(f"left out: {len(splits.left_out)}")
+    for name, reason in splits.left_out[:SHOWN_LEFT_OUT]:
+        console.print(f"  {name} {reason}", markup=False, soft_wrap=True)
+    if len(splits.left_out) > SHOWN_LEFT_OUT:
+        console.print(f"  and {len(splits.left_out) - SHOWN_LEFT_OUT} more")
 
 
-def print_comparison(name: str, comparison: Comparison) -> None:
+def print_summary(measured: Mapping[str, Any]) -> None:
+    """Print what `train.assess.summary` returns, the figures of each class as a table."""
+    ratios = {"precision": "precision", "recall": "recall", "f1": "F1", "average_precision": "avg. precision"}
+    table = Table("class", "images", *ratios.values())
+    for values in measured["per_class"]:
+        table.add_row(values["class"], str(values["images"]), *(_ratio(values[name]) for name in ratios))
+    console.print(table)
+    for name, values in ({"test": measured} | measured.get("further_tests", {})).items():
+        console.print(f"{name}: {_headline(values)}", soft_wrap=True)
+    if "answered" in measured:
+        share, right = measured["answered"]["share"], measured["answered"]["accuracy"]
+        console.print(
+            f"abstaining below {measured['abstain_below']:.4f} answers {share:.2%} of the test images;"
+            f" of the answers {_ratio(right)} are right",
+            soft_wrap=True,
+        )
+
+
+def _headline(values: Mapping[str, Any]) -> str:
+    told = f"{values['accuracy']:.2%} of {values['images']} images right"
+    if "binary_accuracy" in values:
+        told += f", {values['binary_accuracy']:.2%} of all decisions; micro F1 {_ratio(values['micro_f1'])}"
+        told += f", macro F1 {_ratio(values['macro_f1'])}"
+    return f"{told}; calibration error {values['calibration_error']:.4f}"
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def print_comparison(name: str, comparison: Comparison, examples: Sequence[Example]) -> None:
     """Print how answers over HTTP compare with offline ones, and the first mismatches."""
     console.print(
         f"{name}: {comparison.images} sent, {comparison.accuracy:.2%} right over HTTP,"
@@ -92,6 +131,7 @@ def print_comparison(name: str, comparison: Comparison) -> None:
         soft_wrap=True,
     )
     for mismatch in comparison.mismatches[:SHOWN_MISMATCHES]:
-        console.print(f"  image {mismatch.index}: {mismatch.problem}", markup=False, soft_wrap=True)
+        where = examples[mismatch.index].name or f"image {mismatch.index}"
+        console.print(f"  {where}: {mismatch.problem}", markup=False, soft_wrap=True)
     if len(comparison.mismatches) > SHOWN_MISMATCHES:
         console.print(f"  and {len(comparison.mismatches) - SHOWN_MISMATCHES} more")

@@ -1,7 +1,7 @@
 """Compare a running gateway with the model on disk, image by image."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Self
@@ -29,12 +29,12 @@ class Answer:
     """What the gateway says about one image.
 
     Attributes:
-        class_id: The class it names.
+        classes: The classes it names: the likeliest or, of a multi-label model, those that it says are there.
         probabilities: float32[K], by class number.
         version: Of the model that answered.
     """
 
-    class_id: int
+    classes: frozenset[int]
     probabilities: npt.NDArray[np.float32]
     version: int
 
@@ -58,10 +58,10 @@ class Comparison:
 
     Attributes:
         images: How many.
-        accuracy: Fraction right, over HTTP; an image without answer is wrong.
+        accuracy: Fraction with the right classes, over HTTP; an image without answer is wrong.
         offline_accuracy: Fraction right, offline.
         largest_difference: Between any probability over HTTP and offline.
-        mismatches: Images without answer, with another class, or with a difference above `TOLERANCE`.
+        mismatches: Images without answer, with other classes, or with a difference above `TOLERANCE`.
     """
 
     images: int
@@ -148,7 +148,9 @@ def parse_answer(body: bytes, classes: int) -> Answer:
         document: Any = json.loads(body)
         scores = {int(item["class_id"]): float(item["score"]) for item in document["predictions"]}
         probabilities = np.array([scores.pop(class_id) for class_id in range(classes)], np.float32)
-        answer = Answer(int(document["class_id"]), probabilities, int(document["model"]["version"]))
+        named = document.get("classes", [document])  # a multi-label model tells all that are there
+        named_ids = frozenset(int(item["class_id"]) for item in named)
+        answer = Answer(named_ids, probabilities, int(document["model"]["version"]))
     except (ValueError, KeyError, TypeError) as error:
         raise AnswerError(f"expected the scores of {classes} classes, found {body[:200]!r}: {error!r}") from error
     if scores:
@@ -167,29 +169,38 @@ def compare(answers: Sequence[Answer | AnswerError], offline: Evaluation, versio
     mismatches = []
     largest = 0.0
     right = 0
-    for index, (answer, wanted) in enumerate(zip(answers, offline.probabilities, strict=True)):
-        problem = _problem(answer, wanted, version)
+    for index, (answer, wanted) in enumerate(zip(answers, _offline_answers(offline, version), strict=True)):
+        problem = _problem(answer, wanted)
         if problem:
             mismatches.append(Mismatch(index, problem))
         if isinstance(answer, Answer):
             largest = max(largest, _difference(answer, wanted))
-            right += int(answer.class_id == offline.labels[index])
-    images = len(offline.labels)
+            right += int(answer.classes == _numbers(offline.targets[index]))
+    images = len(offline.targets)
     return Comparison(images, right / images, offline.accuracy, largest, tuple(mismatches))
 
 
-def _difference(answer: Answer, wanted: npt.NDArray[np.float32]) -> float:
-    return float(np.abs(answer.probabilities - wanted).max())
+def _offline_answers(offline: Evaluation, version: int) -> Iterator[Answer]:
+    for decided, probabilities in zip(offline.decided, offline.probabilities, strict=True):
+        yield Answer(_numbers(decided), probabilities, version)
 
 
-def _problem(answer: Answer | AnswerError, wanted: npt.NDArray[np.float32], version: int) -> str | None:
+def _numbers(chosen: npt.NDArray[np.bool_]) -> frozenset[int]:
+    return frozenset(np.flatnonzero(chosen).tolist())
+
+
+def _difference(answer: Answer, wanted: Answer) -> float:
+    return float(np.abs(answer.probabilities - wanted.probabilities).max())
+
+
+def _problem(answer: Answer | AnswerError, wanted: Answer) -> str | None:
     if isinstance(answer, AnswerError):
         return str(answer)
-    if answer.version != version:
-        return f"version {answer.version} answered, compared with version {version}"
+    if answer.version != wanted.version:
+        return f"version {answer.version} answered, compared with version {wanted.version}"
     difference = _difference(answer, wanted)
     if not difference <= TOLERANCE:
         return f"a probability differs by {difference:.2g}"
-    if answer.class_id != wanted.argmax():
-        return f"class {answer.class_id}, offline {wanted.argmax()}"
+    if answer.classes != wanted.classes:
+        return f"classes {sorted(answer.classes)}, offline {sorted(wanted.classes)}"
     return None

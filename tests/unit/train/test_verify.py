@@ -1,5 +1,6 @@
 """What counts as a mismatch, and what a server may answer instead of probabilities."""
 
+import dataclasses
 import json
 import threading
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ from train.examples import Example
 from train.golden import TOLERANCE
 from train.verify import Answer, AnswerError, Gateway, compare, parse_answer
 
-OFFLINE = Evaluation(np.array([[0.9, 0.1], [0.2, 0.8]], np.float32), np.array([0, 0], np.int32))
-SAME = [Answer(0, np.array([0.9, 0.1], np.float32), 1), Answer(1, np.array([0.2, 0.8], np.float32), 1)]
+FIRST, SECOND = frozenset({0}), frozenset({1})
+OFFLINE = Evaluation(np.array([[0.9, 0.1], [0.2, 0.8]], np.float32), np.eye(2, dtype=bool)[[0, 0]])
+SAME = [Answer(FIRST, np.array([0.9, 0.1], np.float32), 1), Answer(SECOND, np.array([0.2, 0.8], np.float32), 1)]
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -36,7 +38,7 @@ def test_equal_answers_have_no_mismatch():
 
 
 def test_rounding_is_no_mismatch_but_is_told():
-    close = [Answer(0, np.array([0.9 - TOLERANCE / 2, 0.1], np.float32), 1), SAME[1]]
+    close = [Answer(FIRST, np.array([0.9 - TOLERANCE / 2, 0.1], np.float32), 1), SAME[1]]
     comparison = compare(close, OFFLINE, version=1)
     assert comparison.mismatches == ()
     assert comparison.largest_difference == pytest.approx(TOLERANCE / 2, rel=1e-2)
@@ -45,10 +47,10 @@ def test_rounding_is_no_mismatch_but_is_told():
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
-        (Answer(0, np.array([0.899, 0.101], np.float32), 1), "a probability differs by 0.001"),
-        (Answer(0, np.array([np.nan, 0.1], np.float32), 1), "a probability differs by nan"),
-        (Answer(1, np.array([0.9, 0.1], np.float32), 1), "class 1, offline 0"),
-        (Answer(0, np.array([0.9, 0.1], np.float32), 2), "version 2 answered, compared with version 1"),
+        (Answer(FIRST, np.array([0.899, 0.101], np.float32), 1), "a probability differs by 0.001"),
+        (Answer(FIRST, np.array([np.nan, 0.1], np.float32), 1), "a probability differs by nan"),
+        (Answer(SECOND, np.array([0.9, 0.1], np.float32), 1), "classes [1], offline [0]"),
+        (Answer(FIRST, np.array([0.9, 0.1], np.float32), 2), "version 2 answered, compared with version 1"),
         (AnswerError("no answer"), "no answer"),
     ],
 )
@@ -63,8 +65,26 @@ def test_an_image_without_answer_counts_as_wrong():
 
 def test_predictions_are_put_in_class_order():
     answer = parse_answer(json.dumps(document()).encode(), classes=2)
-    assert (answer.class_id, answer.version) == (1, 3)
+    assert (answer.classes, answer.version) == (SECOND, 3)
     np.testing.assert_array_equal(answer.probabilities, np.array([0.25, 0.75], np.float32))
+
+
+@pytest.mark.parametrize("there", [[], [1], [0, 1]])
+def test_a_multi_label_model_names_all_that_are_there(there: list[int]):
+    listed = [{"class": "ab"[number], "class_id": number, "score": 0.5} for number in there]
+    answer = parse_answer(json.dumps(document(classes=listed)).encode(), classes=2)
+    assert answer.classes == frozenset(there)
+
+
+def test_classes_at_their_thresholds_are_compared_one_and_all():
+    offline = dataclasses.replace(OFFLINE, thresholds=np.array([0.2, 0.9], np.float32))
+    answers = [dataclasses.replace(answer, classes=FIRST) for answer in SAME]
+    comparison = compare(answers, offline, version=1)
+    assert comparison.mismatches == ()
+    assert (comparison.accuracy, comparison.offline_accuracy) == (1, 1)
+    less = [answers[0], dataclasses.replace(answers[1], classes=frozenset())]
+    (mismatch,) = compare(less, offline, version=1).mismatches
+    assert (mismatch.index, mismatch.problem) == (1, "classes [], offline [0]")
 
 
 @pytest.mark.parametrize(
@@ -76,6 +96,7 @@ def test_predictions_are_put_in_class_order():
         json.dumps(document(predictions=document()["predictions"][:1])).encode(),
         json.dumps(document(model={"name": "two"})).encode(),
         json.dumps(document(class_id=None)).encode(),
+        json.dumps(document(classes=[{"class": "a"}])).encode(),
     ],
 )
 def test_what_is_no_full_answer_is_refused(body: bytes):
@@ -122,7 +143,7 @@ def test_raw_bytes_go_to_the_named_model_with_their_own_type(wire):
     url, requests = wire
     png = b"\x89PNG\r\n\x1a\n rest"
     with Gateway(url, "two", classes=2) as gateway:
-        assert gateway.classify(png).class_id == 1
+        assert gateway.classify(png).classes == SECOND
     assert requests == [("/api/v1/models/two/predict?top_k=2", "image/png", png)]
 
 
@@ -130,7 +151,7 @@ def test_answers_keep_the_order_and_failures_their_place(wire):
     url, _ = wire
     counted = []
     with Gateway(url, "two", classes=2, connections=3) as gateway:
-        examples = [Example(b"busy" if number % 3 == 0 else b"ok", 0) for number in range(10)]
+        examples = [Example(b"busy" if number % 3 == 0 else b"ok", (0,)) for number in range(10)]
         answers = gateway.classify_all(examples, lambda: counted.append(1))
     assert [isinstance(answer, AnswerError) for answer in answers] == [number % 3 == 0 for number in range(10)]
     assert len(counted) == 10
