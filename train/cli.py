@@ -130,7 +130,8 @@ def export(
     exported = export_version(model, card, choose(splits.test, assessment.test), models / config.name, form)
     console.print(
         f"{exported.path} written: {assessment.test.accuracy:.2%} of {len(splits.test)} test images right, and no"
-        f" probability of a golden image differs from the trained network's by more than {exported.largest_difference:.1e}",
+        " probability of a golden image differs from the trained network's by more than"
+        f" {exported.largest_difference:.1e}",
         soft_wrap=True,
     )
 
