@@ -1,7 +1,7 @@
 """Graphs whose weights take less room, or that compute in fewer bits, without TensorFlow doing more for each image."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +10,10 @@ from tensorflow.core.framework import graph_pb2, node_def_pb2
 from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 from tensorflow.python.grappler import tf_optimizer
 
+from train.form import Weights
+
 GraphDef: TypeAlias = Any
 """A protobuf message without published types, as `NodeDef` below."""
-Weights: TypeAlias = Literal["float32", "float16", "bfloat16", "int8"]
 Array: TypeAlias = npt.NDArray[np.float32]
 
 MIN_VALUES = 4096

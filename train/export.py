@@ -15,10 +15,11 @@ import tensorflow as tf
 
 from train.errors import TrainError
 from train.examples import Example, Predict, to_inputs
+from train.form import PLAIN, Form
 from train.golden import TOLERANCE, Golden, evaluation, write_golden
 from train.graph import write_graph
 from train.loop import predictor
-from train.network import PLAIN, Form, Network, network_of
+from train.network import Network, network_of
 from train.savedmodel import load_version, versions
 from train.warmup import write_warmup
 from vision.card import Card

@@ -7,7 +7,7 @@ for one image. Folding it before export gains nothing more (`docs/train.md`, "Sm
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -15,34 +15,18 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from train.compact import GraphDef, Weights, compute_in_bfloat16, store_weights
+from train.compact import GraphDef, compute_in_bfloat16, store_weights
+from train.form import PLAIN, Form
 from train.model import HEAD, POOL
 from vision.card import InputSpec
 
 Tensor: TypeAlias = Any
 """TensorFlow publishes no types."""
-Compute: TypeAlias = Literal["float32", "bfloat16"]
 
 IMAGE = "image"
 PROBABILITIES = "probabilities"
 FEATURES = "features"
 KERNEL = "kernel"
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """How weights are stored and what is computed in.
-
-    Attributes:
-        weights: See `train.compact.store_weights`.
-        compute: See `train.compact.compute_in_bfloat16`.
-    """
-
-    weights: Weights = "float32"
-    compute: Compute = "float32"
-
-
-PLAIN = Form()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from tensorflow.python.grappler import tf_optimizer
 
 import train.compact
 from train.compact import compute_in_bfloat16, store_weights
+from train.form import PLAIN, Form
 from train.model import HEAD, POOL
-from train.network import PLAIN, Form, Network, network_of
+from train.network import Network, network_of
 from vision.card import InputSpec
 
 SPEC = InputSpec(height=12, width=12)
