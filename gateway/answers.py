@@ -36,18 +36,40 @@ class ModelVersion(TypedDict):
     version: int
 
 
-class Answer(Prediction):
+class Result(Prediction):
     """What a model says about one image; `class`, `class_id` and `score` are those of the best class.
 
     Attributes:
         predictions: The best classes, best first; ties by the lower `class_id`.
         classes: Of a multi-label model only: every class at or above its threshold, best first.
+    """
+
+    predictions: list[Prediction]
+    classes: NotRequired[list[Prediction]]
+
+
+class Answer(Result):
+    """The answer to one image.
+
+    Attributes:
         model: What answered.
         request_id: Found again in the log, and in the header X-Request-ID.
     """
 
-    predictions: Annotated[list[Prediction], Field(min_length=1)]
-    classes: NotRequired[list[Prediction]]
+    model: ModelVersion
+    request_id: str
+
+
+class BatchAnswer(TypedDict):
+    """The answer to a batch.
+
+    Attributes:
+        results: For each image, in order, what the model says about it, or the problem that stood against it.
+        model: What answered, the same version for all.
+        request_id: Found again in the log, and in the header X-Request-ID.
+    """
+
+    results: list[Result | dict[str, Any]]
     model: ModelVersion
     request_id: str
 
@@ -94,11 +116,13 @@ class VersionState(TypedDict):
     Attributes:
         version: Its number.
         state: As TensorFlow Serving names it.
+        labels: Names that it can be asked by too, where `models.config` gives it any; not those of its classes.
         reason: What it says of it, where it failed.
     """
 
     version: int
     state: str
+    labels: NotRequired[list[str]]
     reason: NotRequired[str]
 
 

@@ -8,19 +8,20 @@ from flask import Flask
 from gateway import pages, problems, telemetry
 from gateway.addresses import AddressGuard
 from gateway.catalog import Catalog
-from gateway.classify import Classifier, Fetcher
+from gateway.classify import Classifier
 from gateway.deadline import Deadline
 from gateway.errors import FetchRefusedError
 from gateway.fetch import UrlFetcher
 from gateway.health import create_health
-from gateway.offers import ModelsConfig, OffersError
+from gateway.offers import ModelsConfig, Offers, OffersError
 from gateway.openapi.routes import create_openapi
+from gateway.pictures import Fetcher, Pictures
 from gateway.serving import ModelServer
 from gateway.settings import Settings, SettingsError
 from gateway.tfserving import TensorFlowServing
 from gateway.views import create_api
 
-MAX_FORM_PARTS = 32
+FORM_PARTS_BESIDE_IMAGES = 32
 
 
 class NoFetcher:
@@ -40,7 +41,7 @@ def create_app(
     *,
     server: ModelServer,
     fetcher: Fetcher,
-    offered: Callable[[], tuple[str, ...]],
+    offered: Callable[[], Offers],
 ) -> Flask:
     """Put the application together from its parts.
 
@@ -48,7 +49,7 @@ def create_app(
         settings: What can be set.
         server: Where the models are served; `connect` makes the real one.
         fetcher: Gets pictures by URL; `make_fetcher` makes the real one.
-        offered: Gives the names of the models offered; `make_offers` makes the real one.
+        offered: Gives the models offered; `make_offers` makes the real one.
 
     Returns:
         The application; its catalog, which a process may `watch`, is `app.extensions["catalog"]`.
@@ -72,12 +73,18 @@ def create_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider's, in the order written
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes  # base64 in a text part is an image too
-    app.config["MAX_FORM_PARTS"] = MAX_FORM_PARTS
+    app.config["MAX_FORM_PARTS"] = settings.max_images + FORM_PARTS_BESIDE_IMAGES
     app.extensions["catalog"] = catalog
     telemetry.register(app, settings)
     problems.register(app)
-    classifier = Classifier(catalog, server, fetcher, max_pixels=settings.max_pixels)
-    app.register_blueprint(create_api(classifier, catalog, default_top_k=settings.default_top_k))
+    pictures = Pictures(
+        fetcher,
+        max_pixels=settings.max_pixels,
+        fetch_threads=settings.fetch_threads,
+        decode_threads=settings.decode_threads,
+    )
+    classifier = Classifier(catalog, server, pictures, max_batch_size=settings.max_batch_size)
+    app.register_blueprint(create_api(classifier, catalog, settings))
     app.register_blueprint(create_openapi(settings))
     app.register_blueprint(create_health(catalog, deadline_s=settings.health_deadline_s))
     app.register_blueprint(pages.create_pages())
@@ -101,16 +108,16 @@ def make_fetcher(settings: Settings) -> Fetcher:
     )
 
 
-def make_offers(settings: Settings) -> Callable[[], tuple[str, ...]]:
-    """Make what tells the names of the models offered.
+def make_offers(settings: Settings) -> Callable[[], Offers]:
+    """Make what tells which models are offered.
 
     Raises:
         SettingsError: neither setting tells them.
     """
     if settings.models:
-        return lambda: settings.models
+        return lambda: dict.fromkeys(settings.models, ())
     try:
-        return ModelsConfig(settings.models_config).names
+        return ModelsConfig(settings.models_config).offers
     except OffersError as error:
         raise SettingsError(
             f"{error} Set GATEWAY_MODELS_CONFIG to the model server's file, or GATEWAY_MODELS."

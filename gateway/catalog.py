@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -10,7 +11,6 @@ import structlog
 from gateway.contract import ServedModel, inspect_version
 from gateway.deadline import Deadline
 from gateway.errors import (
-    DeadlineExceededError,
     GatewayError,
     ModelContractError,
     ModelFailedError,
@@ -18,9 +18,13 @@ from gateway.errors import (
     ModelOverloadedError,
     ModelUnavailableError,
     VersionGoneError,
+    VersionNotFoundError,
 )
+from gateway.offers import Offers
 from gateway.serving import ModelServer, VersionStatus
 
+AVAILABLE = "AVAILABLE"
+"""State of a version that takes requests."""
 SWAP_WAIT_S = 2.0
 """How long a request waits for the version that follows one that is gone.
 
@@ -32,12 +36,27 @@ SWAP_POLL_S = 0.02
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Who is to answer.
+
+    Attributes:
+        model: Name of the model; None for the default one.
+        version: Number of its version; None for the label's, or for the newest one.
+        label: Label of its version, as the model server's configuration gives them.
+    """
+
+    model: str | None = None
+    version: int | None = None
+    label: str | None = None
+
+
 class Catalog:
     """The models offered, each with the version that answers; safe to use from many threads.
 
     Args:
         server: Where the models are served.
-        offered: Gives the names of the models, in order; asked again at every look.
+        offered: Gives the models in order, and the labels of each; asked again at every look.
         default: The model that answers when a request names none; None for the first one offered.
         cards_dir: Where `NAME/card.json` lies for models without a card of their own.
         look_deadline_s: Longest time to wait for the list of a model's versions.
@@ -46,7 +65,7 @@ class Catalog:
     def __init__(
         self,
         server: ModelServer,
-        offered: Callable[[], tuple[str, ...]],
+        offered: Callable[[], Offers],
         *,
         default: str | None = None,
         cards_dir: Path,
@@ -58,6 +77,7 @@ class Catalog:
         self._cards_dir = cards_dir
         self._look_deadline_s = look_deadline_s
         self._served: dict[str, ServedModel] = {}
+        self._learnt: dict[str, dict[int, ServedModel]] = {}
         self._faults: dict[str, str] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -66,7 +86,7 @@ class Catalog:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the models offered, in order."""
-        return self._offered()
+        return tuple(self._offered())
 
     @property
     def default(self) -> str:
@@ -90,6 +110,42 @@ class Catalog:
         served = self._served.get(name)
         return served if served is not None else self.look(name, deadline=deadline)
 
+    def choose(self, target: Target, *, deadline: Deadline) -> ServedModel:
+        """Give the version that a request asks for, from memory where it is known.
+
+        Raises:
+            ModelNotFoundError: no model of that name is offered.
+            VersionNotFoundError: the model server does not serve that version, or knows no such label.
+            ModelContractError, ModelFailedError: that version cannot be used.
+            GatewayError: it is not known yet and could not be learnt; see `look`.
+        """
+        name = target.model or self.default
+        if target.version is None and target.label is None:
+            return self.get(name, deadline=deadline)
+        self._check_offered(name)
+        try:
+            version = target.version
+            if version is None:
+                version = self._server.labelled(name, str(target.label), deadline=self._soon(deadline))
+            return self._version(name, version, deadline)
+        except VersionGoneError:
+            raise self._no_such(target, name, deadline) from None
+
+    def labels(self, name: str, *, deadline: Deadline) -> dict[str, int]:
+        """Ask the model server where each label of a model points to; those that it does not know are left out.
+
+        Raises:
+            ModelNotFoundError: no model of that name is offered.
+            ModelUnavailableError: the model server is away.
+            DeadlineExceededError: it did not tell in time.
+        """
+        self._check_offered(name)
+        found: dict[str, int] = {}
+        for label in self._offered().get(name, ()):
+            with suppress(VersionGoneError):
+                found[label] = self._server.labelled(name, label, deadline=self._soon(deadline))
+        return found
+
     def look(self, name: str, *, deadline: Deadline) -> ServedModel:
         """Ask the model server which version of a model answers, and remember it.
 
@@ -107,6 +163,7 @@ class Catalog:
         except (ModelUnavailableError, ModelContractError, ModelFailedError) as error:
             # When the server comes back it may hold other files under the same number: learn the card anew then.
             self._served.pop(name, None)
+            self._learnt.pop(name, None)
             self._note(name, error)
             raise
         if self._served.get(name) is not served:
@@ -124,7 +181,7 @@ class Catalog:
         """
         self._check_offered(name)
         try:
-            statuses = self._server.versions(name, deadline=deadline.no_later_than(self._look_deadline_s))
+            statuses = self._server.versions(name, deadline=self._soon(deadline))
         except VersionGoneError:
             return []
         return sorted(statuses, key=lambda status: status.version, reverse=True)
@@ -134,12 +191,30 @@ class Catalog:
             known = ", ".join(self.names) or "none"
             raise ModelNotFoundError(f"No model named {name!r} is served. Served are: {known}.")
 
-    def successor(self, gone: ServedModel, *, deadline: Deadline) -> ServedModel:
+    def _soon(self, deadline: Deadline) -> Deadline:
+        return deadline.no_later_than(self._look_deadline_s)
+
+    def _no_such(self, target: Target, name: str, deadline: Deadline) -> VersionNotFoundError:
+        """Make the error that tells which versions and labels there are in place of the one asked for."""
+        statuses = self.versions(name, deadline=deadline)
+        versions = [status.version for status in statuses if status.state == AVAILABLE]
+        labels = list(self.labels(name, deadline=deadline))
+        asked = f"version {target.version}" if target.label is None else f"version labelled {target.label!r}"
+        served = ", ".join([*map(str, versions), *labels]) or "none"
+        return VersionNotFoundError(
+            f"No {asked} of {name} is served. Served are: {served}.", versions=versions, labels=labels
+        )
+
+    def successor(self, gone: ServedModel, target: Target, *, deadline: Deadline) -> ServedModel:
         """Give the version that answers in place of one that the model server serves no longer.
 
         Raises:
+            VersionNotFoundError: the request asks for that very version, or its label has not moved.
             GatewayError: none came within `SWAP_WAIT_S` or the deadline; see `look`.
         """
+        if target.version is not None or target.label is not None:
+            self._learnt.get(gone.name, {}).pop(gone.version, None)
+            return self.choose(target, deadline=deadline)
         give_up = Deadline.after(SWAP_WAIT_S)
         while True:
             with self._one_at_a_time(deadline):
@@ -158,7 +233,7 @@ class Catalog:
     def _one_at_a_time(self, deadline: Deadline) -> Iterator[None]:
         """Let one request look, the others find what it found."""
         if not self._lock.acquire(timeout=deadline.remaining_s()):
-            raise DeadlineExceededError(f"The request was not answered within {deadline.allowed_s:g} s.")
+            raise deadline.missed()
         try:
             yield
         finally:
@@ -195,8 +270,11 @@ class Catalog:
 
     def _newest(self, name: str, deadline: Deadline) -> ServedModel:
         statuses = self.versions(name, deadline=deadline)
+        available = [status.version for status in statuses if status.state == AVAILABLE]
+        learnt = self._learnt.get(name, {})
+        self._learnt[name] = {version: learnt[version] for version in available if version in learnt}
         fault: GatewayError | None = None
-        for version in (status.version for status in statuses if status.state == "AVAILABLE"):
+        for version in available:
             try:
                 served = self._version(name, version, deadline)
             except (ModelContractError, ModelFailedError, VersionGoneError) as error:
@@ -211,10 +289,11 @@ class Catalog:
         raise ModelUnavailableError(f"The model server has no version of {name} ready. Try again shortly.")
 
     def _version(self, name: str, version: int, deadline: Deadline) -> ServedModel:
-        known = self._served.get(name)
-        if known is not None and known.version == version:
-            return known
-        return inspect_version(self._server, name, version, cards_dir=self._cards_dir, deadline=deadline)
+        known = self._learnt.setdefault(name, {}).get(version)
+        if known is None:
+            known = inspect_version(self._server, name, version, cards_dir=self._cards_dir, deadline=deadline)
+            self._learnt[name][version] = known
+        return known
 
     def _note(self, name: str, error: GatewayError) -> None:
         """Log a fault when it begins, not every time it is met."""

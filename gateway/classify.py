@@ -1,151 +1,148 @@
-"""The use case: an image in, ranked labels out."""
+"""The use case: images in, ranked labels out."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
-from gateway.catalog import Catalog
+import numpy as np
+
+from gateway.catalog import Catalog, Target
 from gateway.contract import ServedModel
 from gateway.deadline import Deadline
-from gateway.errors import (
-    ImageFormatError,
-    ImageTooLargeError,
-    ImageUnreadableError,
-    ModelFailedError,
-    ModelUnavailableError,
-    VersionGoneError,
-)
+from gateway.errors import GatewayError, ModelFailedError, ModelUnavailableError, VersionGoneError
+from gateway.options import Options
+from gateway.pictures import ImageSource, Pictures
 from gateway.serving import Array, ModelServer
-from vision.decode import ImageError, ImageFormat, TooManyPixelsError, UnsupportedFormatError
+from gateway.timing import Timings
 from vision.postprocess import Prediction, at_or_above, probabilities, top_k
-from vision.preprocess import load
 
 SWAPS_FOLLOWED = 3
 """Version changes that one request lives through before it gives up."""
 
 
-class Fetcher(Protocol):
-    """Gets the picture behind a URL."""
-
-    def fetch(self, url: str, *, deadline: Deadline) -> bytes:
-        """Give the bytes behind a URL.
-
-        Raises:
-            FetchError: they could not be had.
-            BodyTooLargeError: they are too many.
-            DeadlineExceededError: they did not come in time.
-        """
-
-
 @dataclass(frozen=True, slots=True)
-class Upload:
-    """An image whose bytes came with the request."""
+class Inquiry:
+    """What is asked about the images of one request.
 
-    data: bytes
+    Attributes:
+        target: Who is to answer.
+        options: What is to be answered.
+        deadline: Until when fetching, decoding and predicting together must be done.
+        request_id: Passed on to the model server.
+        timings: Where the stages write how long they took.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """An image to be fetched."""
-
-    url: str
-
-
-ImageSource = Upload | Link
+    target: Target
+    options: Options
+    deadline: Deadline
+    request_id: str = ""
+    timings: Timings = field(default_factory=Timings)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model said about one image.
+    """What a model says about one image.
 
     Attributes:
-        model: The version that said it.
-        predictions: The best classes, best first, at least one.
+        best: The class with the highest score.
+        predictions: The best classes, best first; with a threshold none of a multi-class model below it.
         present: Of a multi-label model, every class at or above its threshold, best first; None of others.
     """
 
-    model: ServedModel
+    best: Prediction
     predictions: list[Prediction]
     present: list[Prediction] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What one version of a model says about some images.
+
+    Attributes:
+        model: The version that answers.
+        results: In the order of the images; where one cannot be answered, why.
+    """
+
+    model: ServedModel
+    results: list[Answer | GatewayError]
+
+
 class Classifier:
-    """Answers which classes an image belongs to.
+    """Answers which classes images belong to.
 
     Args:
         catalog: Which version of a model answers.
         server: Where it runs.
-        fetcher: Gets pictures given by URL.
-        max_pixels: Largest image, width times height, that is decoded.
+        pictures: Makes model inputs of images.
+        max_batch_size: Most images in one call to the model server.
     """
 
-    def __init__(self, catalog: Catalog, server: ModelServer, fetcher: Fetcher, *, max_pixels: int) -> None:
+    def __init__(self, catalog: Catalog, server: ModelServer, pictures: Pictures, *, max_batch_size: int) -> None:
         self._catalog = catalog
         self._server = server
-        self._fetcher = fetcher
-        self._max_pixels = max_pixels
+        self._pictures = pictures
+        self._max_batch_size = max_batch_size
 
-    def classify(
-        self, source: ImageSource, *, model: str | None, top: int, deadline: Deadline, request_id: str = ""
-    ) -> Answer:
-        """Ask a model about one image.
+    def classify(self, sources: Sequence[ImageSource | GatewayError], asked: Inquiry) -> Answers:
+        """Ask one version of a model about every image.
 
         Args:
-            source: The image.
-            model: Name of the model; None for the default one.
-            top: How many classes to rank, at least 1; more than there are gives all.
-            deadline: Until when fetching, decoding and predicting together must be done.
-            request_id: Passed on to the model server.
+            sources: The images, at least one; where one could not be understood, why.
+            asked: What is asked about them.
 
         Raises:
-            GatewayError: it cannot be answered; the subclass tells why.
+            GatewayError: none of them can be answered, for a reason common to all; the subclass tells which.
         """
-        served = self._catalog.get(model or self._catalog.default, deadline=deadline)
-        data = source.data if isinstance(source, Upload) else self._fetcher.fetch(source.url, deadline=deadline)
+        served = self._catalog.choose(asked.target, deadline=asked.deadline)
+        contents = self._pictures.contents(sources, deadline=asked.deadline, timings=asked.timings)
         for _ in range(SWAPS_FOLLOWED):
-            with translated_image_errors(self._max_pixels):
-                image = load(data, served.card.input, max_pixels=self._max_pixels)
             try:
-                scores = self._server.predict(
-                    served.call, {served.input_name: image[None]}, deadline=deadline, request_id=request_id
-                )
+                return self._answers(served, contents, asked)
             except VersionGoneError:
-                served = self._catalog.successor(served, deadline=deadline)
-            else:
-                return _answer(served, scores, top)
+                served = self._catalog.successor(served, asked.target, deadline=asked.deadline)
         raise ModelUnavailableError(f"The versions of {served.name} change faster than it can be asked.")
 
+    def _answers(self, served: ServedModel, contents: Sequence[bytes | GatewayError], asked: Inquiry) -> Answers:
+        inputs = self._pictures.inputs(contents, served.card.input, deadline=asked.deadline, timings=asked.timings)
+        asked.deadline.remaining_s()  # else the images are at fault that came too late
+        rows = self._scores(served, [item for item in inputs if not isinstance(item, GatewayError)], asked)
+        return Answers(
+            served,
+            [item if isinstance(item, GatewayError) else _ranked(served, next(rows), asked.options) for item in inputs],
+        )
 
-def _answer(served: ServedModel, scores: Array, top: int) -> Answer:
-    card = served.card
-    if scores.shape != (1, len(card.labels)):
-        raise ModelFailedError(f"{served.name} answered with shape {scores.shape}, not (1, {len(card.labels)}).")
+    def _scores(self, served: ServedModel, images: Sequence[Array], asked: Inquiry) -> Iterator[Array]:
+        """Give a row of scores for each image, by as few calls as the limit on their size allows."""
+        classes = len(served.card.labels)
+        batches = []
+        for start in range(0, len(images), self._max_batch_size):
+            some = images[start : start + self._max_batch_size]
+            sent = some[0][None] if len(some) == 1 else np.stack(some)
+            with asked.timings.measured("predict"):
+                scores = self._server.predict(
+                    served.call, {served.input_name: sent}, deadline=asked.deadline, request_id=asked.request_id
+                )
+            if scores.shape != (len(some), classes):
+                raise ModelFailedError(
+                    f"{served.name} answered with shape {scores.shape}, not ({len(some)}, {classes})."
+                )
+            batches.append(scores)
+        return (row for scores in batches for row in scores)
+
+
+def _ranked(served: ServedModel, scores: Array, options: Options) -> Answer | GatewayError:
+    card, threshold = served.card, options.threshold
+    present = None
     try:
-        row = probabilities(scores[0], card.output.activation)
-        predictions = top_k(row, card.labels, top)
-        present = at_or_above(row, card.labels, card.threshold) if card.task == "multilabel" else None
+        row = probabilities(scores, card.output.activation)
+        predictions = top_k(row, card.labels, options.top_k)
+        if card.task == "multilabel":
+            present = at_or_above(row, card.labels, card.threshold if threshold is None else threshold)
     except ValueError as error:
-        raise ModelFailedError(f"{served.name} answered with scores that cannot be ranked: {error}") from error
-    return Answer(served, predictions, present)
-
-
-@contextmanager
-def translated_image_errors(max_pixels: int) -> Iterator[None]:
-    """Turn `vision`'s refusals into the `GatewayError` that stands for them."""
-    accepted = [image_format.value for image_format in ImageFormat]
-    try:
-        yield
-    except UnsupportedFormatError as error:
-        raise ImageFormatError(
-            f"The bytes are not an image in an accepted format. Accepted are: {', '.join(accepted)}.",
-            accepted=accepted,
-        ) from error
-    except TooManyPixelsError as error:
-        raise ImageTooLargeError(
-            f"The image has {error.width} x {error.height} pixels; at most {max_pixels} in all are accepted. "
-            "Send it smaller.",
-            max_pixels=max_pixels,
-        ) from error
-    except ImageError as error:
-        raise ImageUnreadableError(f"The image cannot be decoded: {error}.") from error
+        failure = ModelFailedError(f"{served.name} answered with scores that cannot be ranked: {error}")
+        failure.__cause__ = error
+        return failure
+    best = predictions[0]
+    if threshold is not None and card.task == "multiclass":
+        least = np.float32(threshold)  # as the scores are, so that a score of 0.7 reaches a threshold of 0.7
+        predictions = [item for item in predictions if item.score >= least]
+    return Answer(best, predictions, present)

@@ -36,5 +36,9 @@ class Deadline:
         """
         remaining = self.at_s - time.monotonic()
         if remaining <= 0:
-            raise DeadlineExceededError(f"The request was not answered within {self.allowed_s:g} s.")
+            raise self.missed()
         return min(remaining, at_most)
+
+    def missed(self) -> DeadlineExceededError:
+        """Make the error that tells of this deadline."""
+        return DeadlineExceededError(f"The request was not answered within {self.allowed_s:g} s.")

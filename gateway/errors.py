@@ -3,6 +3,7 @@
 GatewayError
 ├── BadRequestError            the request cannot be understood
 ├── BodyTooLargeError          more bytes than the limit
+├── TooManyImagesError         more images in one request than the limit
 ├── ContentTypeError           a body of a kind that carries no image
 ├── ImageFormatError           not one of the accepted image formats
 ├── ImageTooLargeError         more pixels than the limit
@@ -10,7 +11,8 @@ GatewayError
 ├── FetchError                 the image URL did not give an image
 │   └── FetchRefusedError      the image URL points where this service does not go
 ├── ModelNotFoundError         no such model is served
-├── VersionGoneError           the model is served, this version of it no longer
+├── VersionNotFoundError       the model is served, but no such version or label of it
+├── VersionGoneError           the model server does not serve this model or version, or no longer
 ├── ModelUnavailableError      the model server is away or still loading
 │   └── ModelOverloadedError   the model server has no capacity left
 ├── ModelFailedError           the model server refused or failed the computation
@@ -41,6 +43,10 @@ class BodyTooLargeError(GatewayError):
     """The body, or the picture behind the URL, has more bytes than the limit."""
 
 
+class TooManyImagesError(GatewayError):
+    """The request carries more images than the limit."""
+
+
 class ContentTypeError(GatewayError):
     """The body is of a media type that carries no image."""
 
@@ -69,8 +75,12 @@ class ModelNotFoundError(GatewayError):
     """No model of that name is served."""
 
 
+class VersionNotFoundError(GatewayError):
+    """The model is served, but not in that version, or under that label."""
+
+
 class VersionGoneError(GatewayError):
-    """The model server does not serve this version of the model any more."""
+    """The model server does not serve this version of the model any more, or knows no such label."""
 
 
 class ModelUnavailableError(GatewayError):

@@ -1,11 +1,10 @@
-"""A request, multipart, form, JSON or raw, to one image source and the options that go with it."""
+"""A request, multipart, form, JSON or raw, to image sources and the options that go with them."""
 
 import base64
 import binascii
 import json
 import re
-import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +12,20 @@ from flask import Request
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from gateway.classify import ImageSource, Link, Upload
-from gateway.errors import BadRequestError, ContentTypeError
+from gateway import options
+from gateway.errors import BadRequestError, ContentTypeError, GatewayError, TooManyImagesError
+from gateway.options import Options, read_options, refuse_unknown
+from gateway.pictures import ImageSource, Link, Upload
 
 FILE_FIELDS = ("image", "file")
 URL_FIELDS = ("url", "image_url")
 BASE64_FIELDS = ("image", "image_base64")
+BATCH_FIELD = "instances"
+IMAGE_FIELDS = tuple(dict.fromkeys((*URL_FIELDS, *BASE64_FIELDS)))
+FORM_FIELDS = tuple(dict.fromkeys((*FILE_FIELDS, *IMAGE_FIELDS, *options.NAMES)))
+JSON_FIELDS = (*IMAGE_FIELDS, BATCH_FIELD, *options.NAMES)
 ACCEPTED = (
-    "multipart/form-data with a part `image`, application/json with `url` or `image` (base64), "
+    "multipart/form-data with a part `image`, application/json with `url`, `image` (base64) or `instances` (several), "
     "or the bytes themselves as image/* or application/octet-stream"
 )
 NOTHING_SENT = f"The request carries no image. Send {ACCEPTED}."
@@ -28,47 +33,69 @@ NOTHING_SENT = f"The request carries no image. Send {ACCEPTED}."
 DATA_URI = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)  # RFC 2397
 URL_SAFE = str.maketrans("-_", "+/")  # RFC 4648 section 5
 
+FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """What a request asks.
 
     Attributes:
-        source: The image.
-        top_k: How many classes to rank, at least 1; None where the request does not say.
+        sources: The images, at least one; where one of a batch cannot be understood, why.
+        is_batch: Whether it is to be answered as a batch.
+        options: What is to be answered about each image.
     """
 
-    source: ImageSource
-    top_k: int | None
+    sources: Sequence[ImageSource | GatewayError]
+    is_batch: bool
+    options: Options
 
 
-def parse(request: Request) -> Question:
-    """Read one image source and the options from a request.
+def parse(request: Request, *, default_top_k: int, max_images: int) -> Question:
+    """Read the images and the options from a request.
 
-    Options may stand in the query, the form or the JSON object; the query counts first.
+    Options may stand in the query, the form or the JSON object; the query counts first. Parts of a form under the same
+    name are a batch when there are several, `instances` of a JSON object always are.
 
     Raises:
-        BadRequestError: no image, more than one, or a field that cannot be understood.
+        BadRequestError: no image, several that are no batch, or a field that is not known or cannot be understood.
+        TooManyImagesError: a batch of more images than the limit.
         ContentTypeError: a body of a media type that carries no image.
         werkzeug.exceptions.RequestEntityTooLarge: a longer body than the limit.
     """
+    refuse_unknown(request.args, options.NAMES, "query parameter")
     fields: Mapping[str, Any] = {}
+    sources: Sequence[ImageSource | GatewayError] = []
+    is_batch = False
     media_type = request.mimetype
-    if media_type == "application/json" or media_type.endswith("+json"):
+    if _is_json(request):
         fields = _json_object(_body(request))
-        sources = list(_field_sources(fields))
-    elif media_type in {"multipart/form-data", "application/x-www-form-urlencoded"}:
-        fields = _form(request)
-        sources = [*_file_sources(request), *_field_sources(fields)]
+        refuse_unknown(fields, JSON_FIELDS, "member")
+        is_batch = fields.get(BATCH_FIELD) is not None
+        sources = _instances(fields, max_images) if is_batch else _one(_field_sources(fields))
+    elif media_type in FORMS:
+        fields = request.form
+        refuse_unknown([*request.form, *request.files], FORM_FIELDS, "field")
+        sources = _of_one_name(request, max_images)
+        is_batch = len(sources) > 1
     elif media_type.startswith("image/") or media_type == "application/octet-stream":
         data = _body(request)
         sources = [Upload(data)] if data else []
     elif _body(request):
         named = f"The media type {media_type!r} is not accepted" if media_type else "The body has no Content-Type"
         raise ContentTypeError(f"{named}. Send {ACCEPTED}.")
-    else:
-        sources = []
-    return Question(_only(sources), _top_k(request.args, fields))
+    if not sources:
+        raise BadRequestError(NOTHING_SENT)
+    if not is_batch and isinstance(sources[0], GatewayError):
+        raise sources[0]
+    return Question(sources, is_batch, read_options(request.args, fields, default_top_k=default_top_k))
+
+
+def _is_json(request: Request) -> bool:
+    """Tell JSON also where it comes under the name that curl and urllib give to every body by themselves."""
+    if request.mimetype == "application/x-www-form-urlencoded":
+        return _body(request, cache=True).lstrip().startswith(b"{")  # it is this that `form` then parses
+    return request.mimetype == "application/json" or request.mimetype.endswith("+json")
 
 
 def _body(request: Request, *, cache: bool = False) -> bytes:
@@ -77,20 +104,6 @@ def _body(request: Request, *, cache: bool = False) -> bytes:
     if request.content_length is None and len(data) == request.max_content_length:
         raise RequestEntityTooLarge
     return data
-
-
-def _form(request: Request) -> Mapping[str, Any]:
-    if request.mimetype == "application/x-www-form-urlencoded":
-        _body(request, cache=True)  # it is this that `form` then parses
-    return request.form
-
-
-def _only(sources: list[ImageSource]) -> ImageSource:
-    if not sources:
-        raise BadRequestError(NOTHING_SENT)
-    if len(sources) > 1:
-        raise BadRequestError(f"The request carries {len(sources)} images; expected exactly one.")
-    return sources[0]
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
@@ -104,23 +117,72 @@ def _json_object(body: bytes) -> dict[str, Any]:
     return document
 
 
-def _file_sources(request: Request) -> Iterator[ImageSource]:
+def _one(sources: Iterator[tuple[str, ImageSource | GatewayError]]) -> list[ImageSource | GatewayError]:
+    """Give the one image of a JSON object, or none."""
+    found = list(sources)
+    if len(found) > 1:
+        named = " and ".join(repr(name) for name, _ in found)
+        raise BadRequestError(f"There are {len(found)} images, in {named}; expected one. Several go into `instances`.")
+    return [source for _, source in found]
+
+
+def _instances(fields: Mapping[str, Any], max_images: int) -> list[ImageSource | GatewayError]:
+    items = fields[BATCH_FIELD]
+    if not isinstance(items, list) or not items:
+        raise BadRequestError('instances must be a list of at least one object, such as {"url": "https://…"}.')
+    if any(fields.get(name) for name in IMAGE_FIELDS):
+        raise BadRequestError("Images stand either in `instances` or beside it, not both.")
+    _check_number(len(items), max_images)
+    return [_instance(item) for item in items]
+
+
+def _instance(item: object) -> ImageSource | GatewayError:
+    if not isinstance(item, dict):
+        return BadRequestError('Each of `instances` must be an object, such as {"url": "https://…"}.')
+    try:
+        refuse_unknown(item, IMAGE_FIELDS, "member")
+        found = _one(_field_sources(item))
+    except BadRequestError as error:
+        return error
+    return found[0] if found else BadRequestError(f"There is no image. Send one of {', '.join(IMAGE_FIELDS)}.")
+
+
+def _of_one_name(request: Request, max_images: int) -> list[ImageSource | GatewayError]:
+    """Give the images of a form; several must be parts of the same name, which alone keeps them in order."""
+    found = [*_file_sources(request), *_field_sources(request.form)]
+    if len({name for name, _ in found}) > 1:
+        raise BadRequestError(
+            f"The request carries {len(found)} images in parts of different names or kinds. Send one image, or several "
+            "as parts of the same name, which keeps them in order."
+        )
+    _check_number(len(found), max_images)
+    return [source for _, source in found]
+
+
+def _check_number(number: int, max_images: int) -> None:
+    if number > max_images:
+        raise TooManyImagesError(
+            f"The request carries {number} images; at most {max_images} are accepted.", max_images=max_images
+        )
+
+
+def _file_sources(request: Request) -> Iterator[tuple[str, ImageSource | GatewayError]]:
     for name in FILE_FIELDS:
         for part in request.files.getlist(name):
             data = part.stream.read()
             if data:
-                yield Upload(data)
+                yield f"file {name}", Upload(data)
             elif part.filename:  # a browser sends an empty part without a name for a field that was left alone
-                raise BadRequestError(f"The file {part.filename!r} is empty.")
+                yield f"file {name}", BadRequestError(f"The file {part.filename!r} is empty.")
 
 
-def _field_sources(fields: Mapping[str, Any]) -> Iterator[ImageSource]:
+def _field_sources(fields: Mapping[str, Any]) -> Iterator[tuple[str, ImageSource | GatewayError]]:
     for name in URL_FIELDS:
         for text in _texts(fields, name):
-            yield Link(text.strip())
+            yield name, Link(text.strip())
     for name in BASE64_FIELDS:
         for text in _texts(fields, name):
-            yield Upload(_decoded(text, name))
+            yield name, _decoded(text, name)
 
 
 def _texts(fields: Mapping[str, Any], name: str) -> Iterator[str]:
@@ -133,22 +195,11 @@ def _texts(fields: Mapping[str, Any], name: str) -> Iterator[str]:
             yield value
 
 
-def _decoded(text: str, name: str) -> bytes:
+def _decoded(text: str, name: str) -> ImageSource | GatewayError:
     """Decode base64, plain or URL-safe, with or without padding, line breaks and data URI prefix."""
     prefix = DATA_URI.match(text)
     digits = "".join(text[prefix.end() if prefix else 0 :].split()).rstrip("=").translate(URL_SAFE)
     try:
-        return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise BadRequestError(f"The field {name!r} is not valid base64.") from error
-
-
-def _top_k(query: Mapping[str, Any], fields: Mapping[str, Any]) -> int | None:
-    value = query.get("top_k", fields.get("top_k"))
-    if value is None or value == "":
-        return None
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise BadRequestError(f"top_k must be a whole number of at least 1, not {reprlib.repr(value)}.")
-    return value
+        return Upload(base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True))
+    except (binascii.Error, ValueError):
+        return BadRequestError(f"The field {name!r} is not valid base64.")

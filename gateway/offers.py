@@ -1,5 +1,6 @@
-"""The names of the models offered, as the model server's own configuration gives them."""
+"""The models offered and the labels of their versions, as the model server's own configuration names them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import structlog
 from google.protobuf import text_format
 
 from tfs_api.protos import model_server_config_pb2
+
+Offers = Mapping[str, tuple[str, ...]]
+"""For each model by name, in order, the labels that its versions may have."""
 
 log = structlog.get_logger(__name__)
 
@@ -18,7 +22,7 @@ class OffersError(ValueError):
 @dataclass(frozen=True, slots=True)
 class _Reading:
     stamp: tuple[int, int]
-    names: tuple[str, ...]
+    offers: Offers
 
 
 class ModelsConfig:
@@ -36,8 +40,8 @@ class ModelsConfig:
         self._complaint = ""
         self._reading = self._read(self._stamp())
 
-    def names(self) -> tuple[str, ...]:
-        """Give the names of the models listed; while the file is damaged, those it listed before."""
+    def offers(self) -> Offers:
+        """Give the models listed; while the file is damaged, those it listed before."""
         try:
             stamp = self._stamp()
             if stamp != self._reading.stamp:
@@ -48,7 +52,7 @@ class ModelsConfig:
             if self._complaint != str(error):
                 self._complaint = str(error)
                 log.warning("models_config_unreadable", reason=self._complaint)
-        return self._reading.names
+        return self._reading.offers
 
     def _stamp(self) -> tuple[int, int]:
         try:
@@ -63,7 +67,7 @@ class ModelsConfig:
             text_format.Parse(self._path.read_text(encoding="utf-8"), config)
         except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
             raise OffersError(f"{self._path} is no model server configuration: {error}") from error
-        names = tuple(entry.name for entry in config.model_config_list.config)
-        if not names:
+        offers = {entry.name: tuple(sorted(entry.version_labels)) for entry in config.model_config_list.config}
+        if not offers:
             raise OffersError(f"{self._path} lists no model in model_config_list.")
-        return _Reading(stamp, names)
+        return _Reading(stamp, offers)

@@ -42,10 +42,16 @@ PROBLEMS: dict[type[errors.GatewayError], Problem] = {
         400,
         "bad-request",
         "The request cannot be understood",
-        "Send exactly one image in one of the accepted forms, and options within their range.",
+        "Send an image in one of the accepted forms, and options by their names and within their range.",
     ),
     errors.ModelNotFoundError: Problem(
         404, "model-not-found", "No such model is served", "GET /api/v1/models lists the models."
+    ),
+    errors.VersionNotFoundError: Problem(
+        404,
+        "version-not-found",
+        "No such version of the model is served",
+        "Ask for one of `versions` or `labels`, or leave the version out for the newest one.",
     ),
     errors.BodyTooLargeError: Problem(
         413,
@@ -59,6 +65,12 @@ PROBLEMS: dict[type[errors.GatewayError], Problem] = {
         "image-too-large",
         "Too many pixels",
         "Scale the picture down; a model sees a few hundred pixels on a side. The limit is GATEWAY_MAX_PIXELS.",
+    ),
+    errors.TooManyImagesError: Problem(
+        413,
+        "too-many-images",
+        "Too many images in one request",
+        "Send them in several requests. The limit is GATEWAY_MAX_IMAGES.",
     ),
     errors.ContentTypeError: Problem(
         415,
@@ -172,7 +184,7 @@ def _too_large() -> errors.GatewayError:
     """Tell which of the two limits it was for which werkzeug has one exception."""
     limit = g.max_body_bytes
     if request.content_length is not None and request.content_length <= limit:
-        return errors.BadRequestError(f"The form has more than {request.max_form_parts} parts. Send one image.")
+        return errors.BadRequestError(f"The form has more than {request.max_form_parts} parts. Send fewer images.")
     return errors.BodyTooLargeError(f"The body has more than {limit} bytes.", max_bytes=limit)
 
 
@@ -182,15 +194,23 @@ def answer_unexpected(error: Exception) -> Response:
     return document(INTERNAL, "An unexpected error; the log has it under the request_id.", {})
 
 
+def item(error: errors.GatewayError) -> dict[str, object]:
+    """Write the problem of one image of a batch, as it stands in place of its result."""
+    return _members(PROBLEMS[type(error)], error.detail, error.members)
+
+
 def document(problem: Problem, detail: str, members: dict[str, object]) -> Response:
     """Write one problem document (RFC 9457)."""
-    body = {
+    body = _members(problem, detail, members) | {"request_id": g.get("request_id", "")}
+    g.problem = problem.slug or f"http-{problem.status}"
+    return Response(json.dumps(body) + "\n", status=problem.status, content_type=CONTENT_TYPE)
+
+
+def _members(problem: Problem, detail: str, members: dict[str, object]) -> dict[str, object]:
+    return {
         "type": problem.type_uri,
         "title": problem.title,
         "status": problem.status,
         "detail": detail,
         **members,
-        "request_id": g.get("request_id", ""),
     }
-    g.problem = problem.slug or f"http-{problem.status}"
-    return Response(json.dumps(body) + "\n", status=problem.status, content_type=CONTENT_TYPE)

@@ -98,6 +98,9 @@ class ModelServer(Protocol):
     def signatures(self, model: str, version: int, *, deadline: Deadline) -> Mapping[str, Signature]:
         """List the entry points of one version by name."""
 
+    def labelled(self, model: str, label: str, *, deadline: Deadline) -> int:
+        """Say which version a label points to; `VersionGoneError` where the model has no such label."""
+
     def predict(self, call: Call, inputs: Mapping[str, Array], *, deadline: Deadline, request_id: str = "") -> Array:
         """Run one entry point.
 

@@ -85,12 +85,27 @@ class Settings(BaseModel):
         ge=1,
         description="Largest image, width times height, read from its header before it is decoded.",
     )
+    max_images: int = Field(64, ge=1, description="Most images in one request.")
+    max_batch_size: int = Field(
+        32,
+        ge=1,
+        description="Most images in one call to the model server: no more than its `max_batch_size`, where it has one.",
+    )
+    decode_threads: int = Field(
+        default_factory=_processors,
+        ge=1,
+        le=64,
+        description="Images of batches that one worker decodes at the same time. Default: the processors, at most 8.",
+    )
     default_top_k: int = Field(5, ge=1, description="Classes in an answer when `top_k` is not given.")
 
     fetch_enabled: bool = Field(default=True, description="Whether images may be given as a URL.")
     fetch_deadline_s: float = Field(5.0, gt=0, description="Time for fetching one image URL, redirects included.")
     fetch_max_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="Largest picture that is fetched from a URL.")
     fetch_max_redirects: int = Field(3, ge=0, le=10, description="Redirects followed for one image URL.")
+    fetch_threads: int = Field(
+        16, ge=1, le=256, description="Images of batches that one worker fetches at the same time."
+    )
     fetch_allowed_hosts: Names = Field(
         (),
         description="Hosts, or host:port, that may be fetched from although their address is private. "

@@ -21,6 +21,7 @@ from gateway.serving import Array, Call, Signature, TensorSpec, VersionStatus
 from tfs_api.protos import (
     get_model_metadata_pb2,
     get_model_status_pb2,
+    model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
@@ -81,6 +82,9 @@ ERRORS: dict[grpc.StatusCode, type[GatewayError]] = {
     grpc.StatusCode.DATA_LOSS: ModelFailedError,
 }
 
+UNKNOWN_LABEL = grpc.StatusCode.INVALID_ARGUMENT
+"""What the server answers to a label that it does not know."""
+
 # What the caller is told; what the model server said goes to the log, it may name paths and nodes.
 DETAILS: dict[type[GatewayError], str] = {
     ModelUnavailableError: "The model server cannot be reached. Try again shortly.",
@@ -133,16 +137,27 @@ class TensorFlowServing:
 
     def signatures(self, model: str, version: int, *, deadline: Deadline) -> Mapping[str, Signature]:
         """List the entry points of one version; see `ModelServer`."""
-        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        request.model_spec.name = model
-        request.model_spec.version.value = version
-        reply = self._call(self._predictions.GetModelMetadata, request, deadline)
+        reply = self._metadata(deadline, name=model, version={"value": version})
         packed = get_model_metadata_pb2.SignatureDefMap()
         reply.metadata["signature_def"].Unpack(packed)
         return {
             name: Signature(_tensor_specs(definition.inputs), _tensor_specs(definition.outputs))
             for name, definition in packed.signature_def.items()
         }
+
+    def labelled(self, model: str, label: str, *, deadline: Deadline) -> int:
+        """Say which version a label points to; see `ModelServer`.
+
+        The server knows, by its configuration or by what it was told over gRPC since; status, unlike metadata, does
+        not look at labels.
+        """
+        try:
+            reply = self._metadata(deadline, name=model, version_label=label)
+        except ModelFailedError as error:
+            if isinstance(error.__cause__, grpc.RpcError) and error.__cause__.code() is UNKNOWN_LABEL:
+                raise VersionGoneError(f"The model server knows no label {label!r} of {model}.") from error
+            raise
+        return int(reply.model_spec.version.value)
 
     def predict(self, call: Call, inputs: Mapping[str, Array], *, deadline: Deadline, request_id: str = "") -> Array:
         """Run one entry point; see `ModelServer`.
@@ -162,6 +177,11 @@ class TensorFlowServing:
             return from_tensor_proto(reply.outputs[call.output])
         except TensorError as error:
             raise ModelFailedError(DETAILS[ModelFailedError]) from error
+
+    def _metadata(self, deadline: Deadline, **asked: Any) -> Any:
+        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        request.model_spec.CopyFrom(model_pb2.ModelSpec(**asked))
+        return self._call(self._predictions.GetModelMetadata, request, deadline)
 
     def _call(self, method: Any, request: Any, deadline: Deadline, request_id: str = "") -> Any:
         metadata = (("x-request-id", request_id),) if request_id else None

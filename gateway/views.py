@@ -2,84 +2,124 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
 from flask import Blueprint, Response, g, jsonify, request
 
-from gateway import metrics
-from gateway.catalog import Catalog
-from gateway.classify import Answer, Classifier
+from gateway import answers, metrics, problems
+from gateway.catalog import Catalog, Target
+from gateway.classify import Answer, Answers, Classifier, Inquiry
 from gateway.errors import GatewayError
 from gateway.inputs import parse
 from gateway.serving import VersionStatus
+from gateway.settings import Settings
+from gateway.timing import Timings
 from vision.postprocess import Prediction
 
 
-def create_api(classifier: Classifier, catalog: Catalog, *, default_top_k: int) -> Blueprint:
+def create_api(classifier: Classifier, catalog: Catalog, settings: Settings) -> Blueprint:
     """Make the routes under /api/v1."""
     api = Blueprint("api", __name__, url_prefix="/api/v1")
 
     @api.post("/predict")
     @api.post("/models/<model>/predict")
-    def predict(model: str | None = None) -> Response:
-        question = parse(request)
-        answer = classifier.classify(
-            question.source,
-            model=model,
-            top=question.top_k or default_top_k,
-            deadline=g.deadline,
-            request_id=g.request_id,
-        )
-        served = answer.model
-        metrics.PREDICTIONS.labels(served.name, served.version).inc()
-        g.log_fields = {"model": served.name, "version": served.version, "class": answer.predictions[0].label}
-        return jsonify(answer_document(answer) | {"request_id": g.request_id})
+    @api.post("/models/<model>/versions/<int:version>/predict")
+    @api.post("/models/<model>/labels/<label>/predict")
+    def predict(model: str | None = None, version: int | None = None, label: str | None = None) -> Response:
+        g.timings = Timings()
+        with g.timings.measured("receive"):
+            question = parse(request, default_top_k=settings.default_top_k, max_images=settings.max_images)
+        target = Target(model, version, label)
+        asked = Inquiry(target, question.options, g.deadline, request_id=g.request_id, timings=g.timings)
+        answered = classifier.classify(question.sources, asked)
+        return _answer_batch(answered) if question.is_batch else _answer_one(answered)
 
     @api.get("/models")
     def models() -> Response:
-        return jsonify({"models": [_model_document(catalog, name) for name in catalog.names]})
+        document: answers.ModelList = {"models": [_model_summary(catalog, name) for name in catalog.names]}
+        return jsonify(document)
 
     @api.get("/models/<model>")
     def model_details(model: str) -> Response:
-        versions = catalog.versions(model, deadline=g.deadline)
-        document = _model_document(catalog, model, with_card=True)
-        return jsonify(document | {"versions": [_version_document(item) for item in versions]})
+        statuses = catalog.versions(model, deadline=g.deadline)
+        labels = catalog.labels(model, deadline=g.deadline)
+        versions = [_version_state(status, labels) for status in statuses]
+        document = cast("answers.ModelDetails", {**_model_summary(catalog, model), "versions": versions})
+        if document["available"]:
+            served = catalog.get(model, deadline=g.deadline)
+            document["card"] = json.loads(served.card.to_json())
+        return jsonify(document)
 
     return api
 
 
-def answer_document(answer: Answer) -> dict[str, Any]:
-    """Write what a model said about one image."""
-    predictions = _prediction_documents(answer.predictions)
-    document = {**predictions[0], "predictions": predictions}
+def _answer_one(answered: Answers) -> Response:
+    (result,) = answered.results
+    if isinstance(result, GatewayError):
+        raise result
+    model = _answered_by(answered, 1)
+    g.log_fields["class"] = result.best.label
+    document: answers.Answer = {**_result(result), "model": model, "request_id": g.request_id}
+    return jsonify(document)
+
+
+def _answer_batch(answered: Answers) -> Response:
+    results = [problems.item(item) if isinstance(item, GatewayError) else _result(item) for item in answered.results]
+    failed = sum(isinstance(item, GatewayError) for item in answered.results)
+    model = _answered_by(answered, len(results) - failed)
+    g.log_fields |= {"images": len(results), "failed": failed}
+    document: answers.BatchAnswer = {"results": results, "model": model, "request_id": g.request_id}
+    return jsonify(document)
+
+
+def _answered_by(answered: Answers, images: int) -> answers.ModelVersion:
+    served = answered.model
+    metrics.PREDICTIONS.labels(served.name, served.version).inc(images)
+    g.log_fields = {"model": served.name, "version": served.version}
+    return {"name": served.name, "version": served.version}
+
+
+def _result(answer: Answer) -> answers.Result:
+    document: answers.Result = {
+        "class": answer.best.label,
+        "class_id": answer.best.class_id,
+        "score": answer.best.score,
+        "predictions": _predictions(answer.predictions),
+    }
     if answer.present is not None:
-        document["classes"] = _prediction_documents(answer.present)
-    document["model"] = {"name": answer.model.name, "version": answer.model.version}
+        document["classes"] = _predictions(answer.present)
     return document
 
 
-def _prediction_documents(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+def _predictions(predictions: Sequence[Prediction]) -> list[answers.Prediction]:
     return [{"class": item.label, "class_id": item.class_id, "score": item.score} for item in predictions]
 
 
-def _version_document(status: VersionStatus) -> dict[str, Any]:
-    document = {"version": status.version, "state": status.state}
-    return document | {"reason": status.message} if status.message else document
+def _version_state(status: VersionStatus, labels: dict[str, int]) -> answers.VersionState:
+    document: answers.VersionState = {
+        "version": status.version,
+        "state": status.state,
+    }
+    own = [label for label, version in labels.items() if version == status.version]
+    if own:
+        document["labels"] = own
+    if status.message:
+        document["reason"] = status.message
+    return document
 
 
-def _model_document(catalog: Catalog, name: str, *, with_card: bool = False) -> dict[str, Any]:
-    document: dict[str, Any] = {"name": name, "default": name == catalog.default}
+def _model_summary(catalog: Catalog, name: str) -> answers.ModelSummary:
+    document: answers.ModelSummary = {"name": name, "default": name == catalog.default, "available": False}
     try:
         served = catalog.get(name, deadline=g.deadline)
     except GatewayError as error:
-        return document | {"available": False, "reason": error.detail}
+        document["reason"] = error.detail
+        return document
     card = served.card
-    document |= {
-        "available": True,
-        "version": served.version,
-        "title": card.title,
-        "description": card.description,
-        "task": card.task,
-        "labels": list(card.labels),
-    }
-    return document | {"card": json.loads(card.to_json())} if with_card else document
+    document["available"] = True
+    document["version"] = served.version
+    document["title"] = card.title
+    document["description"] = card.description
+    document["task"] = card.task
+    document["labels"] = list(card.labels)
+    return document

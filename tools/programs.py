@@ -65,6 +65,8 @@ def model_server(options: Options, settings: Settings) -> Program:
             f"--port={options.grpc_port}",
             f"--rest_api_port={options.rest_port}",
             f"--model_config_file={options.models_config}",
+            # Else a file with labels is refused at the start, when no version is loaded yet.
+            "--allow_version_labels_for_unavailable_models=true",
             f"--grpc_max_threads={GRPC_THREADS_PER_REQUEST * settings.workers * settings.threads}",
             # Otherwise a configuration that labels a version could not be started with, since none is loaded yet.
             "--allow_version_labels_for_unavailable_models=true",

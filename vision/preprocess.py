@@ -44,11 +44,7 @@ _INTERPOLATIONS: Mapping[Interpolation, int] = {
 def load(
     data: bytes | memoryview, spec: InputSpec, *, max_pixels: int
 ) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
-    """Make one model input of an image file.
-
-    A JPEG much larger than the input is decoded at a half, a quarter or an eighth of its size, which is both
-    faster and smoother; pixels differ slightly from `decode` and `preprocess` in turn, so use this one
-    function everywhere. Sampling that wants every pixel, ``nearest`` and ``fit_ink``, always gets full size.
+    """Make one model input of an image file: `read` it, then `preprocess` the picture.
 
     Args:
         data: The whole file.
@@ -61,9 +57,30 @@ def load(
     Raises:
         ImageError: As `vision.decode.decode` does.
     """
+    return preprocess(read(data, spec, max_pixels=max_pixels), spec)
+
+
+def read(data: bytes | memoryview, spec: InputSpec, *, max_pixels: int) -> npt.NDArray[np.uint8]:
+    """Decode an image file as large as a model input needs it.
+
+    A JPEG much larger than the input is decoded at a half, a quarter or an eighth of its size, which is both
+    faster and smoother; pixels differ slightly from `decode` and `preprocess` in turn, so use this one
+    function everywhere. Sampling that wants every pixel, ``nearest`` and ``fit_ink``, always gets full size.
+
+    Args:
+        data: The whole file.
+        spec: What the model takes.
+        max_pixels: Most pixels, width times height, that the file may declare.
+
+    Returns:
+        uint8[H, W, 3], RGB, for `preprocess`.
+
+    Raises:
+        ImageError: As `vision.decode.decode` does.
+    """
     wants_every_pixel = spec.interpolation == "nearest" or spec.resize == "fit_ink"
     cover = None if wants_every_pixel else (spec.height, spec.width)
-    return preprocess(decode(data, max_pixels=max_pixels, background=spec.background, cover=cover), spec)
+    return decode(data, max_pixels=max_pixels, background=spec.background, cover=cover)
 
 
 def preprocess(image: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:

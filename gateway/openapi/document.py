@@ -63,7 +63,7 @@ def build(rules: Iterable[Rule], settings: Settings) -> Description:
         "paths": paths,
         "components": {
             "schemas": {
-                **component_schemas(operation.answer for operation in OPERATIONS.values() if operation.answer),
+                **component_schemas(kind for operation in OPERATIONS.values() for kind in operation.answers),
                 **request_schemas(settings),
                 **problem_schemas(),
             },
@@ -105,10 +105,11 @@ def _responses(operation: Operation, shown: list[Example]) -> Schema:
 
 
 def _answer(operation: Operation, shown: list[Example]) -> Schema:
-    if operation.answer is None:
+    schemas = [reference(kind) for kind in operation.answers]
+    if not schemas:
         content: Schema = {"text/plain": {"schema": {"type": "string"}}}
     else:
-        content = {"application/json": {"schema": reference(operation.answer)}}
+        content = {"application/json": {"schema": schemas[0] if len(schemas) == 1 else {"oneOf": schemas}}}
         if shown:
             content["application/json"]["examples"] = references(example.name for example in shown)
     return {"description": "The answer.", "headers": _sent(REQUEST_ID), "content": content}

@@ -28,6 +28,7 @@ class Operation:
         summary: What it does, in a few words.
         description: More of it, in Markdown.
         answer: Type of the JSON that it answers; None for text.
+        batch_answer: Type of the JSON that it answers to a batch; None where there are none.
         question: Whether it takes an image and options.
         fails_of: What can go wrong.
     """
@@ -37,16 +38,24 @@ class Operation:
     description: str
     answer: type | None
     question: bool = False
+    batch_answer: type | None = None
     fails_of: tuple[type[GatewayError], ...] = ()
+
+    @property
+    def answers(self) -> tuple[type, ...]:
+        """All types of JSON that it may answer."""
+        return tuple(kind for kind in (self.answer, self.batch_answer) if kind is not None)
 
 
 OPERATIONS: Mapping[str, Operation] = {
     "api.predict": Operation(
         "Predict",
-        "Classify an image",
-        "Ranks the classes of one image. Without a model in the path the default model answers.",
+        "Classify images",
+        "Ranks the classes of one image, or of each image of a batch. Without a model in the path the default model "
+        "answers, without a version or label its newest version.",
         answers.Answer,
         question=True,
+        batch_answer=answers.BatchAnswer,
         fails_of=tuple(PROBLEMS),
     ),
     "api.models": Operation(

@@ -11,6 +11,21 @@ MEMBERS: Mapping[type[errors.GatewayError], Mapping[str, Schema]] = {
     errors.BodyTooLargeError: {
         "max_bytes": {"type": "integer", "description": "The limit, in bytes."},
     },
+    errors.TooManyImagesError: {
+        "max_images": {"type": "integer", "description": "The limit."},
+    },
+    errors.VersionNotFoundError: {
+        "versions": {
+            "type": "array",
+            "items": {"type": "integer"},
+            "description": "The versions that are served, newest first.",
+        },
+        "labels": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "The labels that versions can be asked by.",
+        },
+    },
     errors.ImageTooLargeError: {
         "max_pixels": {"type": "integer", "description": "The limit, width times height."},
     },

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from gateway.inputs import BASE64_FIELDS, FILE_FIELDS, URL_FIELDS
+from gateway.inputs import BASE64_FIELDS, BATCH_FIELD, FILE_FIELDS, URL_FIELDS
 from gateway.openapi.schemas import COMPONENT, Schema
 from gateway.settings import Settings
 from gateway.telemetry import REQUEST_ID, WELL_FORMED_ID
@@ -25,6 +25,8 @@ BASE64: Schema = {
 
 PATH_PARAMETERS: Mapping[str, Schema] = {
     "model": {"type": "string", "description": "Name of the model."},
+    "version": {"type": "integer", "minimum": 0, "description": "Number of its version."},
+    "label": {"type": "string", "description": "Label of its version, as `models.config` gives them."},
 }
 
 
@@ -36,6 +38,13 @@ def options(settings: Settings) -> dict[str, Schema]:
             "minimum": 1,
             "default": settings.default_top_k,
             "description": "How many classes to rank; more than there are gives all.",
+        },
+        "threshold": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+            "description": "From which score on a class is told: in `predictions`; of a multi-label model in "
+            "`classes`, in place of the card's own.",
         },
     }
 
@@ -64,8 +73,9 @@ def request_schemas(settings: Settings) -> dict[str, Schema]:
     """Write the schemas of the bodies that name or hold an image among other fields, by name."""
     texts = {**_fields(URL_FIELDS, URL), **_fields(BASE64_FIELDS, BASE64)}
     parts = {**_fields(FILE_FIELDS, BINARY | {"description": "The image, as a file."}), **_fields(URL_FIELDS, URL)}
+    batch = _instances(settings, texts)
     return {
-        "ImageFields": _object({**texts, **options(settings)}, one_of=texts),
+        "ImageFields": _object({**texts, **batch, **options(settings)}, one_of=[*texts, *batch]),
         "ImageParts": _object({**parts, **options(settings)}, one_of=parts),
     }
 
@@ -80,7 +90,8 @@ def body(settings: Settings, examples: Schema) -> Schema:
     fields = {"schema": {"$ref": COMPONENT.format(model="ImageFields")}}
     return {
         "required": True,
-        "description": f"One image, in at most {settings.max_body_bytes} bytes and {settings.max_pixels} pixels.",
+        "description": f"One image, or up to {settings.max_images} as `{BATCH_FIELD}` of the JSON object or as parts "
+        f"of the same name; {settings.max_pixels} pixels each and {settings.max_body_bytes} bytes in all at most.",
         "content": {
             "multipart/form-data": {"schema": {"$ref": COMPONENT.format(model="ImageParts")}},
             "application/json": fields | {"examples": examples},
@@ -95,11 +106,18 @@ def _fields(names: Iterable[str], schema: Schema) -> dict[str, Schema]:
     return dict.fromkeys(names, schema)
 
 
-def _object(properties: Mapping[str, Schema], *, one_of: Mapping[str, Schema]) -> Schema:
+def _instances(settings: Settings, fields: Mapping[str, Schema]) -> dict[str, Schema]:
+    items = _object(fields, one_of=fields)
+    schema = {"type": "array", "minItems": 1, "maxItems": settings.max_images, "items": items}
+    return {BATCH_FIELD: schema | {"description": "A batch: several images, answered in order."}}
+
+
+def _object(properties: Mapping[str, Schema], *, one_of: Iterable[str]) -> Schema:
     return {
         "type": "object",
         "description": f"Exactly one of {', '.join(f'`{name}`' for name in one_of)}; empty ones do not count.",
         "properties": dict(properties),
+        "additionalProperties": False,
         "anyOf": [{"required": [name]} for name in one_of],
     }
 

@@ -27,6 +27,8 @@ from tests.support.waiting import until
 from vision.card import Card, InputSpec
 
 MODEL = "toy"
+LABEL = "first"
+"""Points to version 1, whatever is published."""
 QUICK_S = 2.0
 START_S = 60.0
 
@@ -101,6 +103,7 @@ def every_method(server: ModelServer, version: int, deadline: Callable[[], Deadl
     return [
         lambda: server.versions(MODEL, deadline=deadline()),
         lambda: server.signatures(MODEL, version, deadline=deadline()),
+        lambda: server.labelled(MODEL, LABEL, deadline=deadline()),
         lambda: ask(server, version, deadline=deadline()),
     ]
 
@@ -157,6 +160,18 @@ class ModelServerContract:
             with pytest.raises(ModelFailedError):
                 server.predict(call, {"text": np.array([b"no number"], object)}, deadline=soon())
         assert ask(server, 1).shape == (3, 3)
+
+    def test_a_label_leads_to_its_version(self, stage: Stage):
+        server = serve(stage, 1)
+        assert server.labelled(MODEL, LABEL, deadline=soon()) == 1
+        for model, label in ((MODEL, "nonsense"), (MODEL, ""), ("nobody", LABEL)):
+            with pytest.raises(VersionGoneError):
+                server.labelled(model, label, deadline=soon())
+
+    def test_a_label_of_a_version_that_is_gone_leads_nowhere(self, stage: Stage):
+        server = serve(stage, 2)
+        with pytest.raises(VersionGoneError):
+            server.labelled(MODEL, LABEL, deadline=soon())
 
     def test_an_unknown_model_or_version_is_not_served(self, stage: Stage):
         server = serve(stage, 1)

@@ -29,6 +29,7 @@ class FakeModelServer:
 
     Attributes:
         models: What is served, by name and version number.
+        labels: Number of the version that each label of a model points to, by the model's name.
         states: State and message of versions that are not AVAILABLE, by name and number.
         failures: The error that a method raises, by the method's name, until it is taken out again.
         before: Called at the begin of a method, by its name; may change what is served.
@@ -38,6 +39,7 @@ class FakeModelServer:
     """
 
     models: dict[str, dict[int, FakeVersion]] = field(default_factory=dict)
+    labels: dict[str, dict[str, int]] = field(default_factory=dict)
     states: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
     failures: dict[str, GatewayError] = field(default_factory=dict)
     before: dict[str, Callable[[], None]] = field(default_factory=dict)
@@ -61,6 +63,14 @@ class FakeModelServer:
     def signatures(self, model: str, version: int, *, deadline: Deadline) -> Mapping[str, Signature]:
         self._begin("signatures", deadline)
         return self._find(model, version).signatures
+
+    def labelled(self, model: str, label: str, *, deadline: Deadline) -> int:
+        self._begin("labelled", deadline)
+        version = self.labels.get(model, {}).get(label)
+        if version is None:
+            raise VersionGoneError(f"{model} has no label {label}")
+        self._find(model, version)
+        return version
 
     def predict(self, call: Call, inputs: Mapping[str, Array], *, deadline: Deadline, request_id: str = "") -> Array:
         _check(call.signature.inputs, inputs)

@@ -20,7 +20,7 @@ from flask.testing import FlaskClient
 from gateway.app import NoFetcher, create_app
 from gateway.settings import Settings
 from gateway.tfserving import TensorFlowServing
-from tests.contracts.model_server import MODEL, START_S, ModelServerContract, serve
+from tests.contracts.model_server import LABEL, MODEL, START_S, ModelServerContract, serve
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[3]
@@ -60,7 +60,13 @@ class ServerStage:
             shutil.rmtree(path)
 
     def start(self) -> None:
-        flags = [f"--port={self.port}", f"--model_name={MODEL}", f"--model_base_path={self.served}"]
+        config = self.served.with_name("models.config")
+        config.write_text(
+            f'model_config_list {{ config {{ name: "{MODEL}" base_path: "{self.served}" model_platform: "tensorflow" '
+            f'version_labels {{ key: "{LABEL}" value: 1 }} }} }}'
+        )
+        flags = [f"--port={self.port}", f"--model_config_file={config}"]
+        flags += ["--allow_version_labels_for_unavailable_models"]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "model_server", *flags, "--file_system_poll_wait_seconds=1"],
             cwd=ROOT,
@@ -104,7 +110,7 @@ class TestTensorFlowServing(ModelServerContract):
 @pytest.fixture
 def app(stage: ServerStage, tmp_path: Path) -> Iterator[Flask]:
     settings = Settings(models=(MODEL,), cards_dir=tmp_path)
-    app = create_app(settings, server=stage.server, fetcher=NoFetcher(), offered=lambda: settings.models)
+    app = create_app(settings, server=stage.server, fetcher=NoFetcher(), offered=lambda: {MODEL: ()})
     app.extensions["catalog"].watch(0.2, deadline_s=5)
     yield app
     app.extensions["catalog"].close()

@@ -55,7 +55,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture(scope="session")
 def judge() -> Judge:
     """Give the OpenAPI document, to which every answer in these tests is held."""
-    app = create_app(Settings(), server=FakeModelServer(), fetcher=Shelf({}), offered=tuple)
+    app = create_app(Settings(), server=FakeModelServer(), fetcher=Shelf({}), offered=dict)
     return Judge(app.test_client().get("/api/v1/openapi.json").get_json())
 
 
@@ -67,7 +67,12 @@ def make_app(
 
     def make(**changed: Any) -> Flask:
         chosen = settings.model_copy(update=changed)
-        app = create_app(chosen, server=server, fetcher=Shelf(pictures), offered=lambda: chosen.models)
+        app = create_app(
+            chosen,
+            server=server,
+            fetcher=Shelf(pictures),
+            offered=lambda: {name: tuple(server.labels.get(name, ())) for name in chosen.models},
+        )
         app.test_client_class = judged_client(judge)
         return app
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from structlog.testing import capture_logs
 
+from gateway import metrics
 from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant
 from vision.card import Card
 
@@ -82,6 +84,131 @@ def test_a_model_is_named_in_the_path(make_app: Callable[..., Flask], server: Fa
     assert client.post(PREDICT, data=png, content_type="image/png").get_json()["model"]["name"] == "pets"
     chosen = make_app(models=("pets", "weather"), default_model="weather").test_client()
     assert chosen.post(PREDICT, data=png, content_type="image/png").get_json()["model"]["name"] == "weather"
+
+
+def test_a_version_and_a_label_are_named_in_the_path(
+    client: FlaskClient, server: FakeModelServer, card: Card, png: bytes
+):
+    server.models["pets"][7] = classifier(dataclasses.replace(card, labels=("a", "b", "c")), constant(1, 0, 0))
+    server.labels["pets"] = {"stable": 1}
+
+    def ask(path: str) -> tuple[str, int]:
+        document = client.post(f"/api/v1/models/pets{path}", data=png, content_type="image/png").get_json()
+        return document["class"], document["model"]["version"]
+
+    assert ask("/versions/1/predict") == ask("/labels/stable/predict") == ("dog", 1)
+    assert ask("/versions/7/predict") == ask("/predict") == ("a", 7)
+
+
+@pytest.mark.parametrize("path", ["versions/2", "labels/canary"])
+def test_an_unknown_version_is_told_with_those_there_are(
+    client: FlaskClient, server: FakeModelServer, png: bytes, path: str
+):
+    server.labels["pets"] = {"stable": 1}
+    response = client.post(f"/api/v1/models/pets/{path}/predict", data=png, content_type="image/png")
+    document = response.get_json(force=True)
+    assert (response.status_code, document["type"]) == (404, "/problems/version-not-found")
+    assert (document["versions"], document["labels"]) == ([1], ["stable"])
+
+
+@pytest.mark.parametrize("version", ["-1", "one", "1.5", ""])
+def test_a_version_that_is_no_number_is_no_path(client: FlaskClient, version: str):
+    response = client.post(f"/api/v1/models/pets/versions/{version}/predict", data=b"")
+    assert (response.status_code, response.get_json(force=True)["type"]) == (404, "/problems/not-found")
+
+
+# Batches
+
+
+def test_a_batch_is_answered_in_order_with_the_problems_in_their_places(
+    client: FlaskClient, server: FakeModelServer, pictures: dict[str, bytes], png: bytes
+):
+    pictures[URL] = png
+    text = base64.b64encode(png).decode()
+    instances = [{"url": URL}, {"image": "%%%"}, {"image_base64": text}, {"url": "https://nowhere.example/"}]
+    instances += [{"image": base64.b64encode(b"hello").decode()}]
+    response = client.post(f"{PREDICT}?top_k=1", json={"instances": instances}, headers={"X-Request-ID": "id-2"})
+    assert response.status_code == 200
+    document = response.get_json()
+    assert list(document) == ["results", "model", "request_id"]
+    assert (document["model"], document["request_id"]) == ({"name": "pets", "version": 1}, "id-2")
+    first, second, third, fourth, fifth = document["results"]
+    assert (
+        first
+        == third
+        == {
+            "class": "dog",
+            "class_id": 1,
+            "score": pytest.approx(0.7),
+            "predictions": [{"class": "dog", "class_id": 1, "score": pytest.approx(0.7)}],
+        }
+    )
+    assert second == {
+        "type": "/problems/bad-request",
+        "title": "The request cannot be understood",
+        "status": 400,
+        "detail": "The field 'image' is not valid base64.",
+    }
+    assert (fourth["type"], fourth["status"]) == ("/problems/fetch-failed", 422)
+    assert (fifth["type"], fifth["status"]) == ("/problems/unsupported-image-format", 415)
+    assert "png" in fifth["accepted"]
+    assert server.request_ids == ["", "id-2"]  # the card's, and one call for the batch
+
+
+@pytest.mark.parametrize("form", ["parts", "one instance"])
+def test_every_form_of_a_batch(client: FlaskClient, png: bytes, form: str):
+    told = {
+        "parts": {"data": {"image": [(io.BytesIO(png), "a.png"), (io.BytesIO(png), "b.png")], "threshold": "0.5"}},
+        "one instance": {"json": {"instances": [{"image": base64.b64encode(png).decode()}], "threshold": 0.5}},
+    }[form]
+    results = client.post(PREDICT, **told).get_json()["results"]
+    assert [result["class"] for result in results] == ["dog"] * (2 if form == "parts" else 1)
+    assert all(len(result["predictions"]) == 1 for result in results)
+
+
+def test_a_batch_of_a_multilabel_model(client: FlaskClient, server: FakeModelServer, card: Card, png: bytes):
+    several = dataclasses.replace(card, task="multilabel", threshold=0.5)
+    server.swap("pets", 2, classifier(several, constant(0.5, 0.1, 0.75)))
+    instances = [{"image": base64.b64encode(png).decode()}] * 2
+    results = client.post(f"{PREDICT}?threshold=0.6", json={"instances": instances}).get_json()["results"]
+    assert [[item["class"] for item in result["classes"]] for result in results] == [["fish"]] * 2
+
+
+def test_a_batch_fails_as_a_whole_where_no_image_can_be_answered(client: FlaskClient, server: FakeModelServer):
+    batch = {"instances": [{"image": "AAAA"}, {"image": "BBBB"}]}
+    response = client.post("/api/v1/models/birds/predict", json=batch)
+    assert (response.status_code, response.content_type) == (404, "application/problem+json")
+    server.away = True
+    assert client.post(PREDICT, json=batch).status_code == 503
+
+
+def test_the_number_of_images_is_a_setting(make_app: Callable[..., Flask]):
+    client = make_app(max_images=2).test_client()
+    response = client.post(PREDICT, json={"instances": [{"image": "AAAA"}] * 3})
+    document = response.get_json(force=True)
+    assert (response.status_code, document["type"]) == (413, "/problems/too-many-images")
+    assert document["max_images"] == 2
+
+
+def test_the_number_of_images_in_one_call_is_a_setting(
+    make_app: Callable[..., Flask], server: FakeModelServer, png: bytes
+):
+    client = make_app(max_batch_size=2).test_client()
+    client.post(PREDICT, json={"instances": [{"image": base64.b64encode(png).decode()}] * 5})
+    assert server.asked["predict"] == 1 + 3
+
+
+def test_a_batch_is_counted_and_logged_by_its_images(client: FlaskClient, png: bytes):
+    def counted() -> float:
+        return metrics.PREDICTIONS.labels("pets", 1)._value.get()
+
+    before = counted()
+    instances = [{"image": base64.b64encode(png).decode()}, {"image": "AAAA"}, {"image": "%"}]
+    with capture_logs() as logs:
+        client.post(PREDICT, json={"instances": instances})
+    assert counted() - before == 1
+    (line,) = [line for line in logs if line["event"] == "request"]
+    assert (line["model"], line["version"], line["images"], line["failed"]) == ("pets", 1, 3, 2)
 
 
 def test_an_unknown_model(client: FlaskClient, png: bytes):
@@ -194,6 +321,15 @@ def test_a_model_is_told_whole(client: FlaskClient, server: FakeModelServer, car
     assert (document["version"], document["versions"]) == (2, [{"version": 2, "state": "AVAILABLE"}])
     assert document["default"]
     assert document["card"] == json.loads(card.to_json())
+
+
+def test_a_version_is_told_with_its_labels(client: FlaskClient, server: FakeModelServer):
+    server.models["pets"][2] = server.models["pets"][1]
+    server.labels["pets"] = {"stable": 1, "proven": 1}
+    assert client.get("/api/v1/models/pets").get_json()["versions"] == [
+        {"version": 2, "state": "AVAILABLE"},
+        {"version": 1, "state": "AVAILABLE", "labels": ["stable", "proven"]},
+    ]
 
 
 def test_an_unknown_model_is_not_told(client: FlaskClient):

@@ -70,11 +70,13 @@ def test_fetching_can_be_switched_off():
     assert isinstance(make_fetcher(Settings()), UrlFetcher)
 
 
-def test_offers_are_the_names_given_or_those_of_the_file(tmp_path: Path):
+def test_offers_are_the_names_given_or_what_the_file_says(tmp_path: Path):
     file = tmp_path / "models.config"
-    file.write_text('model_config_list { config { name: "digits" base_path: "/m" } }')
-    assert make_offers(Settings(models_config=file))() == ("digits",)
-    assert make_offers(Settings(models_config=file, models=("pets", "birds")))() == ("pets", "birds")
+    file.write_text(
+        'model_config_list { config { name: "digits" base_path: "/m" version_labels { key: "a" value: 1 } } }'
+    )
+    assert make_offers(Settings(models_config=file))() == {"digits": ("a",)}
+    assert make_offers(Settings(models_config=file, models=("pets", "birds")))() == {"pets": (), "birds": ()}
 
 
 def test_offers_that_cannot_be_had_name_the_settings_for_them(tmp_path: Path):
@@ -84,7 +86,7 @@ def test_offers_that_cannot_be_had_name_the_settings_for_them(tmp_path: Path):
 
 def test_connecting_waits_for_nobody(settings: Settings):
     server = connect(settings.model_copy(update={"tfs_target": "127.0.0.1:1"}))
-    app = create_app(settings, server=server, fetcher=NoFetcher(), offered=lambda: ("pets",))
+    app = create_app(settings, server=server, fetcher=NoFetcher(), offered=lambda: {"pets": ()})
     assert app.test_client().get("/livez").status_code == 200
     server.close()  # type: ignore[attr-defined]  # the real one has it
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.catalog import SWAP_WAIT_S, Catalog
+from gateway.catalog import SWAP_WAIT_S, Catalog, Target
 from gateway.deadline import Deadline
 from gateway.errors import (
     DeadlineExceededError,
@@ -18,6 +18,7 @@ from gateway.errors import (
     ModelOverloadedError,
     ModelUnavailableError,
     VersionGoneError,
+    VersionNotFoundError,
 )
 from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant
 from tests.support.waiting import until
@@ -38,7 +39,11 @@ def make(server: FakeModelServer, offers: list[str], tmp_path: Path) -> Iterator
 
     def make(default: str | None = None, look_deadline_s: float = 1) -> Catalog:
         catalog = Catalog(
-            server, lambda: tuple(offers), default=default, cards_dir=tmp_path, look_deadline_s=look_deadline_s
+            server,
+            lambda: {name: tuple(server.labels.get(name, ())) for name in offers},
+            default=default,
+            cards_dir=tmp_path,
+            look_deadline_s=look_deadline_s,
         )
         made.append(catalog)
         return catalog
@@ -170,6 +175,100 @@ def test_only_broken_versions_are_told_as_such(
         catalog.get("pets", deadline=deadline)
 
 
+# Versions and labels that are asked for
+
+
+@pytest.fixture
+def both(server: FakeModelServer, card: Card) -> FakeModelServer:
+    """Serve versions 1, labelled stable, and 2 of `pets`, with labels of their own."""
+    renamed = dataclasses.replace(card, labels=("Katze", "Hund", "Fisch"))
+    server.models["pets"][2] = classifier(renamed, constant(1, 0, 0))
+    server.labels["pets"] = {"stable": 1}
+    return server
+
+
+def test_without_version_or_label_the_newest_is_chosen(catalog: Catalog, both: FakeModelServer, deadline: Deadline):
+    assert both.models["pets"].keys() == {1, 2}
+    assert catalog.choose(Target(), deadline=deadline) is catalog.get("pets", deadline=deadline)
+    assert catalog.choose(Target("pets"), deadline=deadline).version == 2
+
+
+def test_a_version_comes_with_its_own_card_and_is_learnt_once(
+    catalog: Catalog, both: FakeModelServer, deadline: Deadline
+):
+    old, new = (catalog.choose(Target("pets", version=version), deadline=deadline) for version in (1, 2))
+    assert (old.card.labels[0], new.card.labels[0]) == ("cat", "Katze")
+    asked = both.asked.copy()
+    catalog.look("pets", deadline=deadline)
+    assert catalog.choose(Target("pets", version=1), deadline=deadline) is old
+    assert both.asked - asked == {"versions": 1}
+
+
+def test_a_version_that_went_is_forgotten_at_the_next_look(
+    catalog: Catalog, both: FakeModelServer, card: Card, deadline: Deadline
+):
+    catalog.choose(Target("pets", version=1), deadline=deadline)
+    del both.models["pets"][1]
+    catalog.look("pets", deadline=deadline)
+    both.models["pets"][1] = classifier(dataclasses.replace(card, labels=("x", "y", "z")), constant(1, 0, 0))
+    assert catalog.choose(Target("pets", version=1), deadline=deadline).card.labels == ("x", "y", "z")
+
+
+def test_a_label_leads_to_the_version_that_the_server_says(catalog: Catalog, both: FakeModelServer, deadline: Deadline):
+    assert catalog.choose(Target("pets", label="stable"), deadline=deadline).version == 1
+    both.labels["pets"]["stable"] = 2
+    assert catalog.choose(Target("pets", label="stable"), deadline=deadline).version == 2
+
+
+@pytest.mark.parametrize(
+    ("target", "named"),
+    [
+        (Target(version=3), "No version 3 of pets is served"),
+        (Target("pets", version=0), "No version 0 of pets is served"),
+        (Target("pets", label="canary"), "No version labelled 'canary' of pets is served"),
+    ],
+    ids=str,
+)
+def test_a_version_that_is_not_there_is_told_with_those_that_are(
+    *, catalog: Catalog, both: FakeModelServer, deadline: Deadline, target: Target, named: str
+):
+    both.models["pets"][9] = both.models["pets"][1]
+    both.states["pets", 9] = ("LOADING", "")
+    with pytest.raises(VersionNotFoundError, match=rf"{named}\. Served are: 2, 1, stable\.") as caught:
+        catalog.choose(target, deadline=deadline)
+    assert caught.value.members == {"versions": [2, 1], "labels": ["stable"]}
+
+
+@pytest.mark.parametrize("target", [Target("birds", version=1), Target("birds", label="stable")], ids=str)
+def test_a_version_of_an_unknown_model(catalog: Catalog, deadline: Deadline, target: Target):
+    with pytest.raises(ModelNotFoundError, match="No model named 'birds'"):
+        catalog.choose(target, deadline=deadline)
+
+
+def test_a_version_that_cannot_be_used_is_told_as_such(
+    catalog: Catalog, server: FakeModelServer, broken: FakeVersion, deadline: Deadline
+):
+    server.models["pets"][2] = broken
+    with pytest.raises(ModelContractError, match="pets version 2 has no signature"):
+        catalog.choose(Target("pets", version=2), deadline=deadline)
+
+
+def test_labels_are_told_with_their_versions(catalog: Catalog, both: FakeModelServer, deadline: Deadline):
+    both.labels["pets"] |= {"canary": 2, "old": 7}  # a version that is not there
+    assert catalog.labels("pets", deadline=deadline) == {"stable": 1, "canary": 2}
+    assert catalog.labels("weather", deadline=deadline) == {}
+    with pytest.raises(ModelNotFoundError):
+        catalog.labels("birds", deadline=deadline)
+
+
+def test_labels_are_not_known_while_the_server_is_away(catalog: Catalog, both: FakeModelServer, deadline: Deadline):
+    both.away = True
+    with pytest.raises(ModelUnavailableError):
+        catalog.labels("pets", deadline=deadline)
+    with pytest.raises(ModelUnavailableError):
+        catalog.choose(Target("pets", label="stable"), deadline=deadline)
+
+
 # The server goes and comes
 
 
@@ -220,7 +319,7 @@ def test_the_successor_of_a_version_that_is_gone_is_found(
 ):
     gone = catalog.get("pets", deadline=deadline)
     server.swap("pets", 2, working)
-    assert catalog.successor(gone, deadline=deadline).version == 2
+    assert catalog.successor(gone, Target(), deadline=deadline).version == 2
     assert catalog.get("pets", deadline=deadline).version == 2
 
 
@@ -229,9 +328,9 @@ def test_a_successor_that_another_request_found_costs_no_look(
 ):
     gone = catalog.get("pets", deadline=deadline)
     server.swap("pets", 2, working)
-    found = catalog.successor(gone, deadline=deadline)
+    found = catalog.successor(gone, Target(), deadline=deadline)
     asked = server.asked.copy()
-    assert catalog.successor(gone, deadline=deadline) is found
+    assert catalog.successor(gone, Target(), deadline=deadline) is found
     assert server.asked == asked
 
 
@@ -245,7 +344,7 @@ def test_sixteen_requests_that_lose_their_version_look_once(
 
     def lose(_: int) -> int:
         together.wait()
-        return catalog.successor(gone, deadline=deadline).version
+        return catalog.successor(gone, Target(), deadline=deadline).version
 
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(lose, range(16))) == [2] * 16
@@ -267,7 +366,7 @@ def test_a_successor_that_is_not_ready_yet_is_waited_for(
             server.states.clear()
 
     server.before["versions"] = ready_at_third
-    assert catalog.successor(gone, deadline=deadline).version == 2
+    assert catalog.successor(gone, Target(), deadline=deadline).version == 2
     assert len(looks) == 3
 
 
@@ -283,7 +382,7 @@ def test_a_status_that_still_lists_the_old_version_is_asked_again(
             server.swap("pets", 2, working)
 
     server.before["versions"] = swap_at_third
-    assert catalog.successor(gone, deadline=deadline).version == 2
+    assert catalog.successor(gone, Target(), deadline=deadline).version == 2
 
 
 def test_the_same_version_loaded_anew_is_its_own_successor(
@@ -301,7 +400,7 @@ def test_the_same_version_loaded_anew_is_its_own_successor(
 
     server.before["versions"] = back_at_third
     started = time.monotonic()
-    found = catalog.successor(gone, deadline=deadline)
+    found = catalog.successor(gone, Target(), deadline=deadline)
     assert found.version == 1
     assert found is not gone
     assert time.monotonic() - started < SWAP_WAIT_S / 2
@@ -313,12 +412,12 @@ def test_a_successor_that_never_comes_is_given_up(
     monkeypatch.setattr("gateway.catalog.SWAP_WAIT_S", 0.1)
     gone = catalog.get("pets", deadline=deadline)
     started = time.monotonic()
-    assert catalog.successor(gone, deadline=deadline) is gone  # the server still says that it serves it
+    assert catalog.successor(gone, Target(), deadline=deadline) is gone  # the server still says that it serves it
     assert 0.1 <= time.monotonic() - started < 1
     server.models.clear()
     started = time.monotonic()
     with pytest.raises(ModelUnavailableError, match="no version of pets ready"):
-        catalog.successor(gone, deadline=deadline)
+        catalog.successor(gone, Target(), deadline=deadline)
     assert 0.1 <= time.monotonic() - started < 1
 
 
@@ -327,7 +426,7 @@ def test_the_requests_own_deadline_ends_the_wait_before(catalog: Catalog, server
     server.models.clear()
     started = time.monotonic()
     with pytest.raises(DeadlineExceededError):
-        catalog.successor(gone, deadline=Deadline.after(0.1))
+        catalog.successor(gone, Target(), deadline=Deadline.after(0.1))
     assert time.monotonic() - started < 1
 
 
@@ -344,13 +443,13 @@ def test_the_wait_for_another_requests_look_ends_at_the_deadline(
 
     server.before["versions"] = hold
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(catalog.successor, gone, deadline=deadline)
+        first = pool.submit(catalog.successor, gone, Target(), deadline=deadline)
         assert looking.wait(5)
         with pytest.raises(DeadlineExceededError):
-            catalog.successor(gone, deadline=Deadline.after(0.05))
+            catalog.successor(gone, Target(), deadline=Deadline.after(0.05))
         go_on.set()
         assert first.result().version == 2
-    assert catalog.successor(gone, deadline=deadline).version == 2
+    assert catalog.successor(gone, Target(), deadline=deadline).version == 2
 
 
 def test_a_broken_successor_is_told_at_once(
@@ -359,7 +458,7 @@ def test_a_broken_successor_is_told_at_once(
     gone = catalog.get("pets", deadline=deadline)
     server.swap("pets", 2, broken)
     with pytest.raises(ModelContractError):
-        catalog.successor(gone, deadline=deadline)
+        catalog.successor(gone, Target(), deadline=deadline)
 
 
 def test_a_model_offered_no_more_has_no_successor(
@@ -369,7 +468,7 @@ def test_a_model_offered_no_more_has_no_successor(
     offers.remove("pets")
     server.models.clear()
     with pytest.raises(ModelNotFoundError):
-        catalog.successor(gone, deadline=deadline)
+        catalog.successor(gone, Target(), deadline=deadline)
 
 
 # Watching

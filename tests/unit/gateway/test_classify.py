@@ -1,4 +1,5 @@
 import dataclasses
+import threading
 from collections.abc import Callable, Iterator
 
 import cv2
@@ -6,13 +7,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gateway.catalog import Catalog
-from gateway.classify import SWAPS_FOLLOWED, Answer, Classifier, Link, Upload, translated_image_errors
+from gateway.catalog import Catalog, Target
+from gateway.classify import SWAPS_FOLLOWED, Answer, Answers, Classifier, Inquiry
 from gateway.deadline import Deadline
 from gateway.errors import (
+    BadRequestError,
     BodyTooLargeError,
     DeadlineExceededError,
     FetchRefusedError,
+    GatewayError,
     ImageFormatError,
     ImageTooLargeError,
     ImageUnreadableError,
@@ -20,14 +23,19 @@ from gateway.errors import (
     ModelNotFoundError,
     ModelUnavailableError,
     VersionGoneError,
+    VersionNotFoundError,
 )
+from gateway.options import Options
+from gateway.pictures import Link, Pictures, Upload, translated_image_errors
 from gateway.serving import Array
+from gateway.timing import Timings
 from tests.support.fake_model_server import FakeModelServer, classifier, constant
 from vision.card import Card, InputSpec, OutputSpec
 from vision.errors import TooManyPixelsError, UnreadableImageError, UnsupportedFormatError
 
-Ask = Callable[..., Answer]
+Ask = Callable[..., Answers]
 MAX_PIXELS = 10_000
+NEWEST = Target()
 
 
 class Library:
@@ -50,19 +58,41 @@ def library() -> Library:
 
 
 @pytest.fixture
-def ask(server: FakeModelServer, library: Library, tmp_path: object) -> Iterator[Ask]:
-    """Classify one picture, its bytes or its URL, with the fake server's models."""
-    catalog = Catalog(server, lambda: tuple(server.models), cards_dir=tmp_path, look_deadline_s=1)
-    one = Classifier(catalog, server, library, max_pixels=MAX_PIXELS)
+def ask_all(server: FakeModelServer, library: Library, tmp_path: object) -> Iterator[Ask]:
+    """Classify pictures, their bytes or URLs, with the fake server's models; three at most in one call to it."""
+    catalog = Catalog(server, lambda: dict.fromkeys(server.models, ()), cards_dir=tmp_path, look_deadline_s=1)
+    pictures = Pictures(library, max_pixels=MAX_PIXELS, fetch_threads=2, decode_threads=2)
+    classifier = Classifier(catalog, server, pictures, max_batch_size=3)
 
-    def ask(
-        source: bytes | str, *, model: str | None = None, top: int = 5, deadline_s: float = 10, request_id: str = ""
-    ) -> Answer:
-        image = Link(source) if isinstance(source, str) else Upload(source)
-        return one.classify(image, model=model, top=top, deadline=Deadline.after(deadline_s), request_id=request_id)
+    def ask_all(
+        *sources: bytes | str | GatewayError,
+        target: Target = NEWEST,
+        top_k: int = 5,
+        threshold: float | None = None,
+        deadline_s: float = 10,
+        request_id: str = "",
+        timings: Timings | None = None,
+    ) -> Answers:
+        kinds = {str: Link, bytes: Upload}
+        images = [kinds[type(source)](source) if type(source) in kinds else source for source in sources]
+        asked = Inquiry(target, Options(top_k, threshold), Deadline.after(deadline_s), request_id, timings or Timings())
+        return classifier.classify(images, asked)
 
-    yield ask
+    yield ask_all
     catalog.close()
+
+
+@pytest.fixture
+def ask(ask_all: Ask) -> Callable[..., Answer]:
+    """Classify one picture; what is wrong with it is raised."""
+
+    def ask(source: bytes | str, **told: object) -> Answer:
+        (result,) = ask_all(source, **told).results
+        if isinstance(result, GatewayError):
+            raise result
+        return result
+
+    return ask
 
 
 def encode(pixels: NDArray[np.uint8], suffix: str = ".png") -> bytes:
@@ -79,13 +109,17 @@ def ranked(answer: Answer) -> list[tuple[str, int, float]]:
 def test_the_best_classes_come_first(ask: Ask, png: bytes):
     answer = ask(png)
     assert ranked(answer) == [("dog", 1, 0.7), ("cat", 0, 0.2), ("fish", 2, 0.1)]
-    assert (answer.model.name, answer.model.version) == ("pets", 1)
+    assert answer.best == answer.predictions[0]
     assert answer.present is None
+
+
+def test_the_version_that_answers_is_told(ask_all: Ask, png: bytes):
+    assert (ask_all(png).model.name, ask_all(png).model.version) == ("pets", 1)
 
 
 @pytest.mark.parametrize(("top", "count"), [(1, 1), (2, 2), (3, 3), (4, 3), (10**9, 3)])
 def test_as_many_classes_as_asked_for_or_as_there_are(ask: Ask, png: bytes, top: int, count: int):
-    assert len(ask(png, top=top).predictions) == count
+    assert len(ask(png, top_k=top).predictions) == count
 
 
 def test_a_picture_by_url(ask: Ask, png: bytes, library: Library):
@@ -137,19 +171,38 @@ def test_raw_scores_become_probabilities(
 def test_a_multilabel_model_adds_what_is_present(ask: Ask, server: FakeModelServer, card: Card, png: bytes):
     several = dataclasses.replace(card, task="multilabel", threshold=(0.9, 0.5, 0.5))
     server.swap("pets", 2, classifier(several, constant(0.8, 0.6, 0.7)))
-    answer = ask(png, top=1)
+    answer = ask(png, top_k=1)
     assert ranked(answer) == [("cat", 0, 0.8)]
     assert [item.label for item in answer.present or []] == ["fish", "dog"]
     server.swap("pets", 3, classifier(several, constant(0.1, 0.2, 0.3)))
     assert ask(png).present == []
 
 
+@pytest.mark.parametrize(
+    ("threshold", "told"), [(0.0, 3), (0.1, 3), (0.15, 2), (0.2, 2), (0.7, 1), (0.71, 0), (1.0, 0)]
+)
+def test_a_threshold_leaves_out_what_is_below_it_but_the_best(ask: Ask, png: bytes, threshold: float, told: int):
+    answer = ask(png, threshold=threshold)
+    assert [item.label for item in answer.predictions] == ["dog", "cat", "fish"][:told]
+    assert answer.best.label == "dog"
+
+
+def test_a_threshold_takes_the_place_of_a_multilabel_cards_own(
+    ask: Ask, server: FakeModelServer, card: Card, png: bytes
+):
+    several = dataclasses.replace(card, task="multilabel", threshold=(0.9, 0.5, 0.5))
+    server.swap("pets", 2, classifier(several, constant(0.8, 0.3, 0.6)))
+    answer = ask(png, threshold=0.7)
+    assert [item.label for item in answer.present or []] == ["cat"]
+    assert [item.label for item in answer.predictions] == ["cat", "fish", "dog"]
+
+
 def test_the_model_that_is_named_answers(ask: Ask, server: FakeModelServer, card: Card, png: bytes):
     server.swap("weather", 4, classifier(dataclasses.replace(card, labels=("sun", "rain", "snow")), constant(0, 0, 1)))
-    assert ranked(ask(png, model="weather"))[0][0] == "snow"
-    assert ranked(ask(png, model="pets"))[0][0] == "dog"
+    assert ranked(ask(png, target=Target("weather")))[0][0] == "snow"
+    assert ranked(ask(png, target=Target("pets")))[0][0] == "dog"
     with pytest.raises(ModelNotFoundError):
-        ask(png, model="birds")
+        ask(png, target=Target("birds"))
 
 
 def test_the_request_id_goes_along(ask: Ask, server: FakeModelServer, png: bytes):
@@ -190,6 +243,172 @@ def test_a_failing_server_is_told_as_it_is(ask: Ask, server: FakeModelServer, pn
         ask(png)
 
 
+# Several at once
+
+
+def by_lightness(images: Array) -> Array:
+    """Say cat of black pictures, dog of white ones."""
+    light = images.mean(axis=(1, 2, 3)) / 255
+    return np.stack([1 - light, light, np.zeros_like(light)], axis=1).astype(np.float32)
+
+
+def shade(value: int) -> bytes:
+    return encode(np.full((4, 4), value, np.uint8))
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (2, [2]), (3, [3]), (4, [3, 1]), (7, [3, 3, 1])])
+def test_a_batch_is_answered_in_order_by_as_few_calls_as_can_be(
+    *, ask_all: Ask, server: FakeModelServer, card: Card, count: int, sizes: list[int]
+):
+    calls: list[int] = []
+
+    def scores(images: Array) -> Array:
+        calls.append(len(images))
+        return by_lightness(images)
+
+    server.swap("pets", 2, classifier(card, scores))
+    shades = [51 * (number % 6) for number in range(count)]
+    answers = ask_all(*map(shade, shades))
+    told = [{item.label: item.score for item in result.predictions}["dog"] for result in answers.results]
+    assert told == pytest.approx([value / 255 for value in shades])
+    assert calls == sizes
+
+
+def test_what_is_wrong_with_one_image_stops_no_other(ask_all: Ask, server: FakeModelServer, library: Library):
+    library.shelves = {"https://x/1": shade(255), "https://x/2": FetchRefusedError("private")}
+    unknown = BadRequestError("not base64")
+    results = ask_all(shade(0), b"hello", unknown, "https://x/1", "https://x/2", shade(9)[:30], shade(255)).results
+    assert [type(result) for result in results] == [
+        Answer,
+        ImageFormatError,
+        BadRequestError,
+        Answer,
+        FetchRefusedError,
+        ImageUnreadableError,
+        Answer,
+    ]
+    assert server.asked["predict"] == 2  # for the card, and for all three pictures
+
+
+def test_images_that_are_all_bad_are_told_one_by_one_without_asking_the_model(ask_all: Ask, server: FakeModelServer):
+    answers = ask_all(b"hello", b"there")
+    assert [type(result) for result in answers.results] == [ImageFormatError] * 2
+    assert answers.model.version == 1
+    assert server.asked["predict"] == 1  # for the card
+
+
+def test_scores_of_one_image_that_are_no_numbers_are_its_own_problem(ask_all: Ask, server: FakeModelServer, card: Card):
+    def scores(images: Array) -> Array:
+        found = by_lightness(images)
+        found[1, 0] = np.nan
+        return found
+
+    server.swap("pets", 2, classifier(card, scores))
+    assert [type(result) for result in ask_all(shade(0), shade(1), shade(2)).results] == [
+        Answer,
+        ModelFailedError,
+        Answer,
+    ]
+
+
+@pytest.mark.parametrize(
+    "failure", [ModelFailedError("f"), ModelUnavailableError("u"), DeadlineExceededError("d")], ids=repr
+)
+def test_what_fails_for_all_is_told_once(ask_all: Ask, server: FakeModelServer, failure: Exception):
+    ask_all(shade(0))
+    server.failures["predict"] = failure
+    with pytest.raises(type(failure)):
+        ask_all(shade(0), b"hello")
+
+
+def test_a_swap_in_the_middle_of_a_batch_has_one_version_answer_all(ask_all: Ask, server: FakeModelServer, card: Card):
+    def scores_once(images: Array) -> Array:
+        server.swap("pets", 2, classifier(dataclasses.replace(card, labels=("a", "b", "c")), by_lightness))
+        return by_lightness(images)
+
+    server.swap("pets", 1, classifier(card, scores_once))
+    answers = ask_all(*[shade(0)] * 4)  # the second call finds version 1 gone
+    assert answers.model.version == 2
+    assert [result.best.label for result in answers.results] == ["a"] * 4
+
+
+def test_a_batch_that_comes_too_late_is_dropped(ask_all: Ask, server: FakeModelServer, library: Library):
+    ask_all(shade(0))
+    hanging = threading.Event()
+
+    class Slow:
+        def fetch(self, url: str, *, deadline: Deadline) -> bytes:  # noqa: ARG002  # as one that heeds no deadline
+            hanging.wait(30)
+            return shade(0)
+
+    library.fetch = Slow().fetch  # type: ignore[method-assign]
+    try:
+        with pytest.raises(DeadlineExceededError, match=r"not answered within 0\.05 s"):
+            ask_all(*["https://x/"] * 5, deadline_s=0.05)
+    finally:
+        hanging.set()
+    assert server.asked["predict"] == 2  # the card's, and that of the picture in time
+
+
+def test_an_image_that_is_not_fetched_in_time_is_its_own_problem(ask_all: Ask, library: Library):
+    library.shelves = {"https://slow/": DeadlineExceededError("5 s"), "https://x/": shade(0)}
+    assert [type(result) for result in ask_all("https://slow/", "https://x/").results] == [
+        DeadlineExceededError,
+        Answer,
+    ]
+
+
+def test_the_stages_are_timed(ask_all: Ask, library: Library):
+    library.shelves["https://x/"] = shade(0)
+    timings = Timings()
+    ask_all("https://x/", shade(1), timings=timings)
+    stages = [entry.partition(";")[0] for entry in timings.header().split(", ")]
+    assert stages == ["fetch", "decode", "preprocess", "predict"]
+
+
+# Versions that are asked for
+
+
+def test_a_version_that_is_asked_for_answers_by_its_own_card(
+    ask_all: Ask, server: FakeModelServer, card: Card, png: bytes
+):
+    larger = dataclasses.replace(card, labels=("a", "b"), input=InputSpec(height=9, width=7))
+    server.models["pets"][2] = classifier(larger, constant(0.4, 0.6))
+    for version, best in ((1, "dog"), (2, "b")):
+        answers = ask_all(png, target=Target("pets", version=version))
+        assert (answers.model.version, answers.results[0].best.label) == (version, best)
+    assert ask_all(png).model.version == 2
+
+
+def test_a_label_answers_as_the_version_that_it_points_to(ask_all: Ask, server: FakeModelServer, png: bytes):
+    server.models["pets"][2] = server.models["pets"][1]
+    server.labels["pets"] = {"stable": 1}
+    assert ask_all(png, target=Target("pets", label="stable")).model.version == 1
+    server.labels["pets"] = {"stable": 2}
+    assert ask_all(png, target=Target("pets", label="stable")).model.version == 2
+
+
+def test_a_label_that_moves_in_the_middle_of_a_request_is_followed(ask_all: Ask, server: FakeModelServer, png: bytes):
+    server.labels["pets"] = {"stable": 1}
+    ask_all(png, target=Target("pets", label="stable"))
+
+    def move() -> None:
+        server.labels["pets"] = {"stable": 2}
+        server.swap("pets", 2, server.models["pets"][1])
+
+    when_predicting(server, move)
+    assert ask_all(png, target=Target("pets", label="stable")).model.version == 2
+
+
+def test_a_version_that_goes_in_the_middle_of_a_request_is_told_with_those_there_are(
+    ask_all: Ask, server: FakeModelServer, png: bytes
+):
+    ask_all(png, target=Target("pets", version=1))
+    when_predicting(server, lambda: server.swap("pets", 2, server.models["pets"][1]))
+    with pytest.raises(VersionNotFoundError, match=r"No version 1 of pets is served\. Served are: 2\."):
+        ask_all(png, target=Target("pets", version=1))
+
+
 # Versions that change in the middle
 
 
@@ -203,18 +422,20 @@ def when_predicting(server: FakeModelServer, act: Callable[[], None]) -> None:
     server.before["predict"] = once
 
 
-def test_a_swap_in_the_middle_of_a_request_is_lived_through(ask: Ask, server: FakeModelServer, card: Card, png: bytes):
-    assert ask(png).model.version == 1
+def test_a_swap_in_the_middle_of_a_request_is_lived_through(
+    ask_all: Ask, server: FakeModelServer, card: Card, png: bytes
+):
+    assert ask_all(png).model.version == 1
     # The new version wants another size and names its classes otherwise: nothing of the old one may be mixed in.
     larger = dataclasses.replace(card, labels=("a", "b"), input=InputSpec(height=9, width=7))
     when_predicting(server, lambda: server.swap("pets", 2, classifier(larger, constant(0.4, 0.6))))
-    answer = ask(png)
-    assert answer.model.version == 2
-    assert ranked(answer) == [("b", 1, 0.6), ("a", 0, 0.4)]
+    answers = ask_all(png)
+    assert answers.model.version == 2
+    assert ranked(answers.results[0]) == [("b", 1, 0.6), ("a", 0, 0.4)]
 
 
 def test_several_swaps_in_a_row_are_lived_through_up_to_a_point(
-    ask: Ask, server: FakeModelServer, card: Card, png: bytes
+    ask_all: Ask, server: FakeModelServer, card: Card, png: bytes
 ):
     def vanishing(version: int, swaps: int) -> None:
         """Serve a version that gives way to the next one as soon as it is asked, so many times."""
@@ -228,10 +449,10 @@ def test_several_swaps_in_a_row_are_lived_through_up_to_a_point(
         server.swap("pets", version, classifier(card, scores))
 
     vanishing(10, SWAPS_FOLLOWED - 1)
-    assert ask(png).model.version == 10 + SWAPS_FOLLOWED - 1
+    assert ask_all(png).model.version == 10 + SWAPS_FOLLOWED - 1
     vanishing(20, SWAPS_FOLLOWED - 1)  # and one more: the version known from before is gone as well
     with pytest.raises(ModelUnavailableError, match="versions of pets change faster than it can be asked"):
-        ask(png)
+        ask_all(png)
 
 
 def test_a_version_that_goes_without_successor(
@@ -313,7 +534,7 @@ def test_what_the_fetcher_refuses_is_passed_on(ask: Ask, library: Library, failu
 def test_nothing_is_fetched_for_a_model_that_is_not_there(ask: Ask, library: Library):
     library.shelves["https://x/"] = AssertionError("fetched")
     with pytest.raises(ModelNotFoundError):
-        ask("https://x/", model="birds")
+        ask("https://x/", target=Target("birds"))
 
 
 def test_a_passed_deadline_ends_it(ask: Ask, server: FakeModelServer, png: bytes):

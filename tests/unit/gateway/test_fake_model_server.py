@@ -5,7 +5,16 @@ import pytest
 
 from gateway.errors import ModelFailedError
 from gateway.serving import Array
-from tests.contracts.model_server import DEFAULT, DESCRIBE, FAIL, MODEL, ModelServerContract, card, expected_scores
+from tests.contracts.model_server import (
+    DEFAULT,
+    DESCRIBE,
+    FAIL,
+    LABEL,
+    MODEL,
+    ModelServerContract,
+    card,
+    expected_scores,
+)
 from tests.support.fake_model_server import FakeModelServer, FakeVersion
 
 
@@ -27,7 +36,7 @@ def toy(version: int) -> FakeVersion:
 
 class FakeStage:
     def __init__(self) -> None:
-        self.server = FakeModelServer()
+        self.server = FakeModelServer(labels={MODEL: {LABEL: 1}})
 
     def publish(self, version: int) -> None:
         self.server.swap(MODEL, version, toy(version))

@@ -11,15 +11,19 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.test import encode_multipart
 
-from gateway.classify import Link, Upload
-from gateway.errors import BadRequestError, ContentTypeError
+from gateway.errors import BadRequestError, ContentTypeError, TooManyImagesError
 from gateway.inputs import Question, parse
+from gateway.options import Options
+from gateway.pictures import ImageSource, Link, Upload
 
 PICTURE = bytes(range(256)) * 3 + b"\xfb\xff"  # its base64 has a + and a /
 TEXT = base64.b64encode(PICTURE).decode()
 URL = "https://photos.example/cat.jpg"
 
 Ask = Callable[..., Question]
+Source = Callable[..., ImageSource]
+DEFAULT_TOP_K = 5
+MAX_IMAGES = 4
 
 
 @pytest.fixture
@@ -29,11 +33,25 @@ def ask(app: Flask) -> Ask:
     def ask(**told: Any) -> Question:
         with app.test_request_context("/api/v1/predict", method="POST", **told):
             try:
-                return parse(request._get_current_object())  # type: ignore[attr-defined]  # a proxy's own method
+                asked = request._get_current_object()  # type: ignore[attr-defined]  # a proxy's own method
+                return parse(asked, default_top_k=DEFAULT_TOP_K, max_images=MAX_IMAGES)
             finally:
                 request.close()
 
     return ask
+
+
+@pytest.fixture
+def source(ask: Ask) -> Source:
+    """Give the one image of a request that is no batch."""
+
+    def source(**told: Any) -> ImageSource:
+        question = ask(**told)
+        assert not question.is_batch
+        (image,) = question.sources
+        return image
+
+    return source
 
 
 def part(data: bytes = PICTURE, filename: str = "cat.jpg") -> tuple[io.BytesIO, str]:
@@ -61,41 +79,40 @@ def multipart(**fields: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("field", ["image", "file"])
 def test_a_multipart_file_part(ask: Ask, field: str):
-    assert ask(data={field: part()}) == Question(Upload(PICTURE), None)
+    assert ask(data={field: part()}) == Question([Upload(PICTURE)], is_batch=False, options=Options(DEFAULT_TOP_K))
 
 
-def test_a_file_larger_than_what_is_kept_in_memory(ask: Ask):
+def test_a_file_larger_than_what_is_kept_in_memory(source: Source):
     large = os.urandom(700_000)
-    assert ask(**multipart(image=part(large))).source == Upload(large)
+    assert source(**multipart(image=part(large))) == Upload(large)
 
 
 @pytest.mark.parametrize("field", ["image", "image_base64"])
-def test_base64_in_a_multipart_text_part(ask: Ask, field: str):
-    form = {field: TEXT, "other": part(filename="ignored.txt")}
-    assert ask(data=form, content_type="multipart/form-data").source == Upload(PICTURE)
+def test_base64_in_a_multipart_text_part(source: Source, field: str):
+    assert source(data={field: TEXT}, content_type="multipart/form-data") == Upload(PICTURE)
 
 
-def test_base64_in_a_text_part_larger_than_werkzeugs_default_limit(ask: Ask):
+def test_base64_in_a_text_part_larger_than_werkzeugs_default_limit(source: Source):
     large = os.urandom(600_000)
     text = base64.b64encode(large).decode()
     assert len(text) > 500_000
-    assert ask(**multipart(image=text)).source == Upload(large)
+    assert source(**multipart(image=text)) == Upload(large)
 
 
 @pytest.mark.parametrize("field", ["url", "image_url"])
 @pytest.mark.parametrize("media_type", ["multipart/form-data", "application/x-www-form-urlencoded"])
-def test_a_url_in_a_form(ask: Ask, field: str, media_type: str):
-    assert ask(data={field: URL}, content_type=media_type).source == Link(URL)
+def test_a_url_in_a_form(source: Source, field: str, media_type: str):
+    assert source(data={field: URL}, content_type=media_type) == Link(URL)
 
 
-def test_base64_in_a_urlencoded_form(ask: Ask):
-    assert ask(data={"image": TEXT}).source == Upload(PICTURE)
+def test_base64_in_a_urlencoded_form(source: Source):
+    assert source(data={"image": TEXT}) == Upload(PICTURE)
 
 
-def test_a_browsers_untouched_file_field_counts_as_absent(ask: Ask):
+def test_a_browsers_untouched_file_field_counts_as_absent(source: Source):
     form = b'--x\r\nContent-Disposition: form-data; name="image"; filename=""\r\n\r\n\r\n'
     form += b'--x\r\nContent-Disposition: form-data; name="url"\r\n\r\n' + URL.encode() + b"\r\n--x--\r\n"
-    assert ask(data=form, content_type="multipart/form-data; boundary=x").source == Link(URL)
+    assert source(data=form, content_type="multipart/form-data; boundary=x") == Link(URL)
 
 
 def test_an_empty_file_is_told_by_its_name(ask: Ask):
@@ -113,8 +130,8 @@ def test_a_form_without_boundary_carries_no_image(ask: Ask, content_type: str):
 
 
 @pytest.mark.parametrize("field", ["url", "image_url"])
-def test_a_url_in_json(ask: Ask, field: str):
-    assert ask(json={field: f" {URL}\n"}).source == Link(URL)
+def test_a_url_in_json(source: Source, field: str):
+    assert source(json={field: f" {URL}\n"}) == Link(URL)
 
 
 @pytest.mark.parametrize("field", ["image", "image_base64"])
@@ -145,27 +162,29 @@ def test_a_url_in_json(ask: Ask, field: str):
         "DATA",
     ],
 )
-def test_base64_in_json_however_it_is_written(ask: Ask, field: str, text: str):
-    assert ask(json={field: text}).source == Upload(PICTURE)
+def test_base64_in_json_however_it_is_written(source: Source, field: str, text: str):
+    assert source(json={field: text}) == Upload(PICTURE)
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8", "application/ld+json"])
-def test_json_under_its_several_names(ask: Ask, content_type: str):
-    assert ask(data=json.dumps({"url": URL}), content_type=content_type).source == Link(URL)
+def test_json_under_its_several_names(source: Source, content_type: str):
+    assert source(data=json.dumps({"url": URL}), content_type=content_type) == Link(URL)
 
 
-def test_json_with_a_byte_order_mark(ask: Ask):
+def test_json_with_a_byte_order_mark(source: Source):
     body = b"\xef\xbb\xbf" + json.dumps({"url": URL}).encode()
-    assert ask(data=body, content_type="application/json").source == Link(URL)
+    assert source(data=body, content_type="application/json") == Link(URL)
 
 
-def test_what_older_systems_send(ask: Ask):
-    assert ask(json={"image_base64": "", "image_url": URL}).source == Link(URL)
-    assert ask(json={"image_base64": TEXT, "image_url": ""}).source == Upload(PICTURE)
+def test_what_older_systems_send(source: Source):
+    assert source(json={"image_base64": "", "image_url": URL}) == Link(URL)
+    assert source(json={"image_base64": TEXT, "image_url": ""}) == Upload(PICTURE)
 
 
 def test_null_counts_as_absent(ask: Ask):
-    assert ask(json={"image": None, "url": URL, "top_k": None}) == Question(Link(URL), None)
+    assert ask(json={"image": None, "url": URL, "top_k": None}) == Question(
+        [Link(URL)], is_batch=False, options=Options(DEFAULT_TOP_K)
+    )
 
 
 @pytest.mark.parametrize(
@@ -220,13 +239,15 @@ def test_json_that_is_nested_too_deeply_is_refused(ask: Ask, bracket: str):
     "media_type", ["image/jpeg", "image/png", "image/x-unheard-of", "IMAGE/PNG", "application/octet-stream"]
 )
 def test_the_bytes_themselves(ask: Ask, media_type: str):
-    assert ask(data=PICTURE, content_type=media_type) == Question(Upload(PICTURE), None)
+    assert ask(data=PICTURE, content_type=media_type) == Question(
+        [Upload(PICTURE)], is_batch=False, options=Options(DEFAULT_TOP_K)
+    )
 
 
-def test_a_body_without_length(ask: Ask):
-    assert ask(**chunked(PICTURE, "image/png")).source == Upload(PICTURE)
-    assert ask(**chunked(json.dumps({"url": URL}).encode(), "application/json")).source == Link(URL)
-    assert ask(**chunked(b"url=https%3A%2F%2Fx%2F", "application/x-www-form-urlencoded")).source == Link("https://x/")
+def test_a_body_without_length(source: Source):
+    assert source(**chunked(PICTURE, "image/png")) == Upload(PICTURE)
+    assert source(**chunked(json.dumps({"url": URL}).encode(), "application/json")) == Link(URL)
+    assert source(**chunked(b"url=https%3A%2F%2Fx%2F", "application/x-www-form-urlencoded")) == Link("https://x/")
 
 
 @pytest.mark.parametrize(
@@ -271,8 +292,6 @@ def test_a_body_without_content_type_is_refused(ask: Ask):
         {"data": b"", "content_type": "text/plain"},
         {"data": {"image": ""}},
         {"data": {"image": ""}, "content_type": "multipart/form-data"},
-        {"data": {"picture": part()}},
-        {"query_string": {"url": URL}},
     ],
     ids=str,
 )
@@ -287,22 +306,169 @@ def test_a_request_without_image_is_told_how_to_send_one(ask: Ask, told: dict[st
         {"json": {"url": URL, "image": TEXT}},
         {"json": {"url": URL, "image_url": URL}},
         {"json": {"image": TEXT, "image_base64": TEXT}},
-        {"data": {"image": TEXT, "url": URL}},
-        {"data": {"url": [URL, URL]}},
-        {"data": {"url": [URL, URL]}, "content_type": "multipart/form-data"},
-        {"data": {"image": [TEXT, TEXT]}},
     ],
-    ids=lambda told: ",".join(map(str, next(iter(told.values())))),
+    ids=lambda told: ",".join(told["json"]),
 )
-def test_two_images_are_one_too_many(ask: Ask, told: dict[str, Any]):
-    with pytest.raises(BadRequestError, match="carries 2 images; expected exactly one"):
+def test_two_images_in_one_object_are_one_too_many(ask: Ask, told: dict[str, Any]):
+    with pytest.raises(BadRequestError, match=r"There are 2 images, in '.*' and '.*'; expected one"):
         ask(**told)
 
 
-def test_two_files_are_one_too_many(ask: Ask):
-    for form in ({"image": [part(), part()]}, {"image": part(), "file": part()}, {"file": part(), "url": URL}):
-        with pytest.raises(BadRequestError, match="carries 2 images"):
-            ask(data=form)
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"image": TEXT, "url": URL},
+        {"url": URL, "image_url": URL},
+        {"image": part(), "file": part()},
+        {"file": part(), "url": URL},
+    ],
+    ids=",".join,
+)
+def test_two_parts_of_different_names_are_no_batch(ask: Ask, form: dict[str, Any]):
+    with pytest.raises(BadRequestError, match="carries 2 images in parts of different names or kinds"):
+        ask(**multipart(**form))
+
+
+# Batches
+
+
+def test_parts_of_the_same_name_are_a_batch_in_their_order(ask: Ask):
+    for name in ("image", "file"):
+        question = ask(data={name: [part(b"one"), part(b"two"), part(b"three")]})
+        assert question.is_batch
+        assert question.sources == [Upload(b"one"), Upload(b"two"), Upload(b"three")]
+
+
+@pytest.mark.parametrize("media_type", ["multipart/form-data", "application/x-www-form-urlencoded"])
+def test_so_are_fields_of_the_same_name(ask: Ask, media_type: str):
+    question = ask(data={"url": [URL, f"{URL}?2"]}, content_type=media_type)
+    assert (question.sources, question.is_batch) == ([Link(URL), Link(f"{URL}?2")], True)
+
+
+def test_an_empty_file_among_others_is_its_own_problem(ask: Ask):
+    first, second, third = ask(data={"image": [part(b"one"), part(b""), part(b"three")]}).sources
+    assert (first, third) == (Upload(b"one"), Upload(b"three"))
+    assert isinstance(second, BadRequestError)
+    assert "'cat.jpg' is empty" in second.detail
+
+
+def test_instances_are_a_batch_of_every_kind_of_image(ask: Ask):
+    question = ask(
+        json={
+            "instances": [
+                {"url": URL},
+                {"image": TEXT},
+                {"image_url": URL, "image_base64": ""},
+                {"image_base64": f"data:image/png;base64,{TEXT}"},
+            ],
+            "top_k": 2,
+        }
+    )
+    assert question.is_batch
+    assert question.sources == [Link(URL), Upload(PICTURE), Link(URL), Upload(PICTURE)]
+    assert question.options.top_k == 2
+
+
+def test_one_instance_is_a_batch_too(ask: Ask):
+    assert ask(json={"instances": [{"url": URL}], "url": "", "image": None}).is_batch
+
+
+@pytest.mark.parametrize(
+    ("instance", "detail"),
+    [
+        (5, "must be an object"),
+        (TEXT, "must be an object"),
+        (None, "must be an object"),
+        ({}, "There is no image. Send one of url, image_url, image, image_base64."),
+        ({"url": ""}, "There is no image"),
+        ({"url": URL, "image": TEXT}, "There are 2 images, in 'url' and 'image'"),
+        ({"image": "%%%"}, "not valid base64"),
+        ({"image": 5}, "must be a string, not int"),
+        ({"image_bas64": TEXT}, "There is no member 'image_bas64'. Did you mean 'image_base64'?"),
+        ({"url": URL, "top_k": 3}, "There is no member 'top_k'"),
+    ],
+    ids=str,
+)
+def test_an_instance_that_cannot_be_understood_is_its_own_problem(ask: Ask, instance: Any, detail: str):
+    good, bad = ask(json={"instances": [{"url": URL}, instance]}).sources
+    assert good == Link(URL)
+    assert isinstance(bad, BadRequestError)
+    assert detail in bad.detail
+
+
+@pytest.mark.parametrize("instances", [[], {}, "text", 5, {"url": URL}, False])
+def test_instances_that_are_no_list_are_refused(ask: Ask, instances: Any):
+    with pytest.raises(BadRequestError, match="instances must be a list of at least one object"):
+        ask(json={"instances": instances})
+
+
+@pytest.mark.parametrize("field", ["url", "image", "image_url", "image_base64"])
+def test_an_image_beside_instances_is_refused(ask: Ask, field: str):
+    with pytest.raises(BadRequestError, match="either in `instances` or beside it"):
+        ask(json={"instances": [{"url": URL}], field: URL})
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"json": {"instances": [{"url": URL}] * (MAX_IMAGES + 1)}},
+        {"data": {"image": [part() for _ in range(MAX_IMAGES + 1)]}},
+        {"data": {"url": [URL] * (MAX_IMAGES + 1)}},
+    ],
+    ids=["instances", "files", "fields"],
+)
+def test_more_images_than_the_limit_are_refused(ask: Ask, told: dict[str, Any]):
+    with pytest.raises(TooManyImagesError, match="carries 5 images; at most 4 are accepted") as caught:
+        ask(**told)
+    assert caught.value.members == {"max_images": MAX_IMAGES}
+
+
+def test_as_many_images_as_the_limit_are_taken(ask: Ask):
+    assert len(ask(json={"instances": [{"url": URL}] * MAX_IMAGES}).sources) == MAX_IMAGES
+
+
+# What is not known
+
+
+@pytest.mark.parametrize(
+    ("told", "detail"),
+    [
+        (
+            {"json": {"url": URL, "topk": 3}},
+            r"no member 'topk'\. Did you mean 'top_k'\? Known are: url, .*instances, top_k",
+        ),
+        ({"json": {"url": URL, "treshold": 0.5}}, r"no member 'treshold'\. Did you mean 'threshold'\?"),
+        ({"json": {"instance": [{"url": URL}]}}, r"no member 'instance'\. Did you mean 'instances'\?"),
+        ({"json": {"zzz": 1}}, r"no member 'zzz'\. Known are: "),
+        ({"data": {"url": URL, "top-k": "3"}}, r"no field 'top-k'\. Did you mean 'top_k'\?"),
+        ({"data": {"picture": part()}}, r"no field 'picture'\. Known are: image, file, url"),
+        ({"data": {"images": [part(), part()]}}, r"no field 'images'\. Did you mean 'image'\?"),
+        ({"data": {"image": TEXT, "other": part()}}, r"no field 'other'"),
+        ({"json": {"url": URL}, "query_string": {"topK": "3"}}, r"no query parameter 'topK'\. Did you mean 'top_k'\?"),
+        ({"query_string": {"url": URL}}, r"no query parameter 'url'\. Known are: top_k, threshold"),
+    ],
+    ids=str,
+)
+def test_a_name_that_is_not_known_is_refused_with_the_nearest_that_is(ask: Ask, told: dict[str, Any], detail: str):
+    with pytest.raises(BadRequestError, match=f"There is {detail}"):
+        ask(**told)
+
+
+def test_a_name_of_any_length_is_quoted_in_short(ask: Ask):
+    with pytest.raises(BadRequestError) as caught:
+        ask(json={"x" * 100_000: 1})
+    assert len(caught.value.detail) < 400
+
+
+# JSON under the name that curl and urllib give to every body
+
+
+def test_json_sent_as_a_form_is_taken_as_json(source: Source, ask: Ask):
+    form = "application/x-www-form-urlencoded"
+    assert source(data=json.dumps({"image": TEXT}), content_type=form) == Upload(PICTURE)
+    assert ask(data=f' {{"instances": [{{"url": "{URL}"}}], "top_k": 3}}', content_type=form).options.top_k == 3
+    with pytest.raises(BadRequestError, match="not valid JSON"):
+        ask(data='{"image": ', content_type=form)
 
 
 # top_k
@@ -322,13 +488,13 @@ def test_two_files_are_one_too_many(ask: Ask):
     ids=str,
 )
 def test_top_k_wherever_it_stands(ask: Ask, told: dict[str, Any]):
-    assert ask(**told).top_k == 3
+    assert ask(**told).options.top_k == 3
 
 
 @pytest.mark.parametrize("told", [{"json": {"url": URL, "top_k": ""}}, {"json": {"url": URL, "top_k": None}}], ids=str)
 def test_an_empty_top_k_counts_as_absent(ask: Ask, told: dict[str, Any]):
-    assert ask(**told).top_k is None
-    assert ask(json={"url": URL}, query_string={"top_k": ""}).top_k is None
+    assert ask(**told).options.top_k == DEFAULT_TOP_K
+    assert ask(json={"url": URL}, query_string={"top_k": ""}).options.top_k == DEFAULT_TOP_K
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, 3.0, True, False, [3], {"k": 3}, "0", "-1", "1.5", "three", " 3", "٣"])
@@ -354,3 +520,44 @@ def test_a_wrong_value_may_be_nested_deeply(ask: Ask):
     deep = b"[" * 900 + b"]" * 900
     with pytest.raises(BadRequestError, match=r"top_k must be|nested too deeply"):
         ask(data=b'{"url": "x", "top_k": ' + deep + b"}", content_type="application/json")
+
+
+# threshold
+
+
+@pytest.mark.parametrize(
+    ("value", "threshold"),
+    [
+        (0, 0.0),
+        (1, 1.0),
+        (0.25, 0.25),
+        ("0.25", 0.25),
+        (".5", 0.5),
+        ("1", 1.0),
+        ("1e-3", 0.001),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_threshold_is_a_number_from_0_to_1(ask: Ask, value: Any, threshold: float | None):
+    assert ask(json={"url": URL, "threshold": value}).options.threshold == threshold
+
+
+@pytest.mark.parametrize("told", [{"data": {"url": URL, "threshold": "0.5"}}, {"json": {"url": URL, "threshold": 0.9}}])
+def test_the_threshold_in_the_query_counts_first(ask: Ask, told: dict[str, Any]):
+    assert ask(**told, query_string={"threshold": "0.5"}).options.threshold == 0.5
+
+
+@pytest.mark.parametrize(
+    "value",
+    [-0.1, 1.1, True, "half", "0,5", "nan", "inf", " 0.5", "0_5", "\u0660", [0.5], {"all": 0.5}, 10**400, "1" * 999],
+)
+def test_a_threshold_that_is_none_is_refused(ask: Ask, value: Any):
+    with pytest.raises(BadRequestError, match="threshold must be a number from 0 to 1, not "):
+        ask(json={"url": URL, "threshold": value})
+
+
+def test_a_number_that_json_does_not_know_is_no_threshold(ask: Ask):
+    for value in (b"NaN", b"Infinity", b"1e999"):
+        with pytest.raises(BadRequestError, match="threshold must be a number"):
+            ask(data=b'{"url": "x", "threshold": ' + value + b"}", content_type="application/json")

@@ -27,7 +27,7 @@ server = FakeModelServer()
 card = Card(name="pets", labels=("cat", "dog"), input=InputSpec(height=4, width=4))
 server.swap("pets", 1, classifier(card, constant(0.3, 0.7)))
 settings = Settings(models=("pets",))
-app = create_app(settings, server=server, fetcher=None, offered=lambda: settings.models)
+app = create_app(settings, server=server, fetcher=None, offered=lambda: {name: () for name in settings.models})
 
 @app.get("/bug")
 def bug():

@@ -29,7 +29,7 @@ def write(path: Path, text: str) -> None:
 
 
 def test_names_come_in_the_order_of_the_file(file: Path):
-    assert ModelsConfig(file).names() == ("digits", "cifar10")
+    assert tuple(ModelsConfig(file).offers()) == ("digits", "cifar10")
 
 
 def test_the_whole_of_the_servers_own_format_is_understood(file: Path):
@@ -42,19 +42,20 @@ def test_the_whole_of_the_servers_own_format_is_understood(file: Path):
             name: 'digits', base_path: '/models/digits', model_platform: 'tensorflow'
             model_version_policy { specific { versions: 1 versions: 2 } }
             version_labels { key: 'stable' value: 1 }
+            version_labels { key: 'canary' value: 2 }
           }
         }
         """,
     )
-    assert ModelsConfig(file).names() == ("digits",)
+    assert ModelsConfig(file).offers() == {"digits": ("canary", "stable")}
 
 
 def test_a_changed_file_is_read_again(file: Path):
     config = ModelsConfig(file)
     write(file, listing("digits", "cifar10", "weather"))
-    assert config.names() == ("digits", "cifar10", "weather")
+    assert tuple(config.offers()) == ("digits", "cifar10", "weather")
     write(file, listing("weather"))
-    assert config.names() == ("weather",)
+    assert tuple(config.offers()) == ("weather",)
 
 
 def test_an_unchanged_file_is_not_read_again(file: Path, monkeypatch: pytest.MonkeyPatch):
@@ -64,7 +65,7 @@ def test_an_unchanged_file_is_not_read_again(file: Path, monkeypatch: pytest.Mon
         pytest.fail("read again")
 
     monkeypatch.setattr(Path, "read_text", read_text)
-    assert config.names() == ("digits", "cifar10")
+    assert tuple(config.offers()) == ("digits", "cifar10")
 
 
 @pytest.mark.parametrize("text", ["model_config_list {", "models: [digits]", listing(), "custom_model_config {}", ""])
@@ -89,15 +90,15 @@ def test_a_file_that_breaks_later_is_told_once_and_the_last_names_count(file: Pa
     config = ModelsConfig(file)
     with capture_logs() as logs:
         write(file, "broken {")
-        assert [config.names() for _ in range(3)] == [("digits", "cifar10")] * 3
+        assert [tuple(config.offers()) for _ in range(3)] == [("digits", "cifar10")] * 3
         assert len(logs) == 1
         assert logs[0]["event"] == "models_config_unreadable"
         assert str(file) in logs[0]["reason"]
         file.unlink()
-        assert config.names() == ("digits", "cifar10")
+        assert tuple(config.offers()) == ("digits", "cifar10")
         assert len(logs) == 2
     write(file, listing("digits"))
-    assert config.names() == ("digits",)
+    assert tuple(config.offers()) == ("digits",)
 
 
 def test_a_file_that_breaks_twice_is_told_twice(file: Path):
@@ -105,9 +106,9 @@ def test_a_file_that_breaks_twice_is_told_twice(file: Path):
     with capture_logs() as logs:
         for _ in range(2):
             write(file, "broken {")
-            config.names()
+            config.offers()
             write(file, listing("digits"))
-            assert config.names() == ("digits",)
+            assert tuple(config.offers()) == ("digits",)
     assert len(logs) == 2
 
 
@@ -117,7 +118,7 @@ def test_a_file_that_comes_back_unchanged_and_goes_again_is_told_twice(file: Pat
     with capture_logs() as logs:
         for _ in range(2):
             file.rename(away)
-            config.names()
+            config.offers()
             away.rename(file)
-            config.names()
+            config.offers()
     assert len(logs) == 2

@@ -118,7 +118,7 @@ def test_the_fields_of_a_request_are_those_that_are_read(document: dict[str, Any
     query = {item["name"] for item in document["components"]["parameters"].values() if item["in"] == "query"}
     assert query == chosen
     texts = {*inputs.URL_FIELDS, *inputs.BASE64_FIELDS}
-    assert set(schema(document, "ImageFields")["properties"]) == texts | chosen
+    assert set(schema(document, "ImageFields")["properties"]) == texts | {inputs.BATCH_FIELD} | chosen
     assert set(schema(document, "ImageParts")["properties"]) == {*inputs.FILE_FIELDS, *inputs.URL_FIELDS} | chosen
 
 
@@ -184,18 +184,20 @@ def test_every_member_of_an_answer_is_given_by_some_answer(
     """What the client of these tests holds every answer to is the other direction: no member is given undescribed."""
     several = dataclasses.replace(card, task="multilabel")
     server.swap("weather", 1, classifier(several, constant(0.9, 0.1, 0.2)))
+    server.labels["pets"] = {"stable": 1}
     server.swap("broken", 1, FakeVersion({}, {}))
     server.states["broken", 2] = ("END", "The file is damaged.")
     client = make_app(models=("pets", "weather", "broken")).test_client()
     given = {
         "Answer": [client.post("/api/v1/models/weather/predict", data=png, content_type="image/png")],
+        "BatchAnswer": [client.post(PREDICT, json={"instances": [{"image": "AAAA"}]})],
         "ModelList": [client.get("/api/v1/models")],
         "ModelDetails": [client.get("/api/v1/models/pets"), client.get("/api/v1/models/broken")],
         "Ready": [client.get("/readyz")],
         "Live": [client.get("/livez")],
         "Description": [client.get(URL)],
     }
-    assert set(given) == {kind.answer.__name__ for kind in OPERATIONS.values() if kind.answer}
+    assert set(given) == {kind.__name__ for operation in OPERATIONS.values() for kind in operation.answers}
     seen: set[tuple[str, str]] = set()
     for name, responses in given.items():
         for response in responses:
@@ -272,7 +274,7 @@ def test_the_judge_accepts_what_is_described(judge: Judge):
 
 @pytest.mark.parametrize(
     "changed",
-    [{"extra": 1}, {"score": 1.5}, {"predictions": []}, {"model": {"name": "pets"}}, {"request_id": None}],
+    [{"extra": 1}, {"score": 1.5}, {"predictions": None}, {"model": {"name": "pets"}}, {"request_id": None}],
     ids=lambda changed: next(iter(changed)),
 )
 def test_the_judge_refuses_another_answer(judge: Judge, changed: dict[str, Any]):

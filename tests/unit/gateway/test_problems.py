@@ -147,10 +147,10 @@ def test_a_body_over_the_limit(client: FlaskClient):
 
 
 def test_a_form_of_too_many_parts(client: FlaskClient):
-    form = {f"field_{number}": "x" for number in range(40)}
+    form = {f"field_{number}": "x" for number in range(100)}
     response = client.post(PREDICT, data=form, content_type="multipart/form-data")
     document = assert_problem(response, 400, "/problems/bad-request")
-    assert "more than 32 parts" in document["detail"]
+    assert "more than 96 parts" in document["detail"]
 
 
 def test_a_media_type_that_carries_no_image(client: FlaskClient):
