@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from train import prepare
 from train.config import Config, load_config
 from train.console import (
     console,
@@ -31,6 +32,7 @@ RUNS = Path("runs")
 MODELS = Path("serving_models")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(prepare.app)
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run, such as runs/digits.")]
 DataFolder = Annotated[

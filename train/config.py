@@ -1,7 +1,7 @@
 """What one training run is: a YAML file in `train/configs/`, checked before anything starts."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeVar
 
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -14,6 +14,8 @@ from train.recipe import Augmentation, Model, Training
 from train.section import Section, refuse_unknown_keys
 from train.table import TableData
 from vision.card import InputSpec, Task
+
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 class ConfigError(TrainError):
@@ -67,6 +69,15 @@ def load_config(path: Path) -> Config:
     """Read and check a configuration.
 
     Raises:
+        ConfigError: As `load_section` does.
+    """
+    return load_section(path, Config)
+
+
+def load_section(path: Path, kind: type[AnySection]) -> AnySection:
+    """Read and check a YAML file.
+
+    Raises:
         ConfigError: The file cannot be read, is no YAML, or says something that cannot be used; the message
             names the file and, line by line, each key with what is wrong.
     """
@@ -77,7 +88,7 @@ def load_config(path: Path) -> Config:
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: expected YAML in UTF-8: {error}") from error
     try:
-        return Config.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as error:
         raise ConfigError(f"{path}:\n{_explain(error)}") from error
 

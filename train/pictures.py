@@ -8,10 +8,10 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import cv2
 import numpy as np
@@ -23,6 +23,8 @@ from train.examples import MAX_PIXELS, Decoded, Example, LeftOut
 from vision.card import InputSpec
 from vision.decode import ImageError
 from vision.preprocess import load
+
+OnBytes: TypeAlias = Callable[[int, int], None]
 
 BATCH = 256
 """So many pictures are in memory at once."""
@@ -50,7 +52,7 @@ def decode_once(
         file.parent.mkdir(parents=True, exist_ok=True)
         for older in file.parent.glob(f"{file.name}-*"):
             older.unlink()
-        _write(part, spec, pixels, on_progress)
+        _write(part, spec, pixels, functools.partial(on_progress, f"decoding for {file.name}"))
     unreadable: dict[str, str] = json.loads(_faults(pixels).read_text(encoding="utf-8"))
     examples = [example for digest, example in part.items() if digest not in unreadable]
     left_out = [LeftOut(part[digest].name, reason) for digest, reason in unreadable.items()]
@@ -80,20 +82,18 @@ def _mapped(pixels: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     return np.asarray(np.memmap(pixels, np.uint8, "r", shape=shape))
 
 
-def _write(part: Mapping[str, Example], spec: InputSpec, pixels: Path, on_progress: OnProgress) -> None:
+def _write(part: Mapping[str, Example], spec: InputSpec, pixels: Path, on_bytes: OnBytes) -> None:
     unfinished = pixels.with_suffix(".part")
     try:
         with unfinished.open("wb") as file:
-            unreadable = _append_all(part, spec, file, on_progress)
+            unreadable = _append_all(part, spec, file, on_bytes)
         _faults(pixels).write_text(json.dumps(unreadable), encoding="utf-8")
         unfinished.rename(pixels)  # last, for where it is, all of it is
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def _append_all(
-    part: Mapping[str, Example], spec: InputSpec, file: BinaryIO, on_progress: OnProgress
-) -> dict[str, str]:
+def _append_all(part: Mapping[str, Example], spec: InputSpec, file: BinaryIO, on_bytes: OnBytes) -> dict[str, str]:
     """Write the pixels of what can be decoded; return why the others cannot, by their SHA-256."""
     digests, unreadable = list(part), {}
     total, done = sum(part[digest].size for digest in digests), 0
@@ -107,7 +107,7 @@ def _append_all(
                 else:
                     file.write(pixels.tobytes())
                 done += part[digest].size
-                on_progress("decoding pictures", done, total)
+                on_bytes(done, total)
     return unreadable
 
 

@@ -12,6 +12,7 @@ from train.examples import Example
 from train.source import DataError, OwnData, enumerate_faults
 from vision.card import Task
 
+SEPARATOR = ";"
 YES_AND_NO: Mapping[str, bool] = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 """As pandas writes integers, floats and booleans."""
 
@@ -31,7 +32,7 @@ class TableData(OwnData):
     file: Path
     image_column: str = "file"
     label_column: str | None = None
-    separator: str = Field(";", min_length=1)
+    separator: str = Field(SEPARATOR, min_length=1)
 
     @property
     def path(self) -> Path:

@@ -1,0 +1,101 @@
+"""A configuration for one's own pictures, to begin with: written once, then edited like any other."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from train.folders import class_folders
+from train.source import DataError
+from train.table import SEPARATOR, YES_AND_NO, read_rows
+from vision.card import Task
+
+FEWEST_LABELS = 2
+INPUT: Mapping[str, Any] = {"height": 224, "width": 224, "resize": "stretch", "interpolation": "area"}
+MODEL: Mapping[str, Any] = {"kind": "application", "name": "MobileNetV2", "dropout": 0.3}
+# The last layer alone: what a few hundred photos suffice for, in minutes and without a graphics card.
+TRAINING: Mapping[str, Any] = {
+    "epochs": 0,
+    "batch_size": 32,
+    "learning_rate": 0.0001,
+    "weight_decay": 0.01,
+    "transfer": {"frozen_epochs": 60, "frozen_learning_rate": 0.001},
+}
+HEADER = """\
+# Trains `{name}`, starting from a network that knows ImageNet. Once it is trained, write here on what it was,
+# for how long, and what score to expect.
+#
+#   python -m train fit {out}
+#   python -m train evaluate runs/{name}
+#   python -m train export runs/{name}
+"""
+
+
+def propose_for_folders(directory: Path) -> dict[str, Any]:
+    """Propose a configuration for a folder of class folders.
+
+    Raises:
+        DataError: There are fewer than two.
+        OSError: The folder cannot be read.
+    """
+    labels = [folder.name for folder in class_folders(directory)]
+    return _proposal(labels, "multiclass", {"kind": "folders", "directory": str(directory)}, directory.resolve().name)
+
+
+def propose_for_table(path: Path, image_column: str, label_column: str | None) -> dict[str, Any]:
+    """Propose a configuration for a CSV that lies in the folder of its pictures.
+
+    Args:
+        path: The CSV.
+        image_column: Path of each picture.
+        label_column: Its label, or several with semicolons between them; None where each class has a column, which
+            are those that hold 0 or 1 in all rows.
+
+    Raises:
+        DataError: The CSV lacks a column, or there are fewer than two labels.
+        OSError: It cannot be read.
+    """
+    rows = [row for _, row in read_rows(path, [image_column, *([label_column] if label_column else [])])]
+    data = {"kind": "csv", "directory": str(path.parent), "file": path.name, "image_column": image_column}
+    if label_column:
+        values = {row[label_column] for row in rows}
+        labels = sorted({label.strip() for value in values for label in value.split(SEPARATOR)} - {""})
+        task: Task = "multilabel" if any(SEPARATOR in value for value in values) else "multiclass"
+        return _proposal(labels, task, data | {"label_column": label_column}, path.stem)
+    names = list(rows[0]) if rows else []
+    labels = [name for name in names if all(row[name].casefold() in YES_AND_NO for row in rows)]
+    return _proposal(labels, "multilabel", data, path.stem)
+
+
+def write_config(document: Mapping[str, Any], out: Path) -> None:
+    """Write a configuration named after its file.
+
+    Raises:
+        FileExistsError: There is such a file.
+        OSError: It cannot be written.
+    """
+    name = re.sub("[^a-z0-9_-]+", "-", out.stem.lower()).strip("-_") or "model"
+    header = HEADER.format(name=name, out=out)
+    text = yaml.safe_dump(
+        {"name": name, **document}, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120
+    )
+    with out.open("x", encoding="utf-8") as file:
+        file.write(header + text)
+
+
+def _proposal(labels: Sequence[str], task: Task, data: Mapping[str, Any], title: str) -> dict[str, Any]:
+    if len(labels) < FEWEST_LABELS:
+        raise DataError(f"{title}: expected at least two labels, found {', '.join(labels) or 'none'}")
+    return {
+        "title": title,
+        "description": f"Tells what a photo shows: {', '.join(labels)}.",
+        "labels": list(labels),
+        "task": task,
+        "seed": 1,
+        "input": dict(INPUT),
+        "data": {**data, "title": title, "licence": "not stated", "validation": 0.15, "test": 0.15},
+        "model": dict(MODEL),
+        "training": dict(TRAINING),
+    }
