@@ -33,7 +33,7 @@ def apart(tmp_path_factory):
 def ask(url, data, seen=None):
     """Post one image; note status, Retry-After and how long it took."""
     started = time.monotonic()
-    response = requests.post(f"{url}/api/v1/predict", files={"image": data}, timeout=15)
+    response = requests.post(f"{url}/api/v1/models/digits/predict", files={"image": data}, timeout=15)
     if seen is not None:
         seen[response.status_code, response.headers.get("Retry-After"), time.monotonic() - started > 2] += 1
     return response
