@@ -5,7 +5,7 @@ from collections.abc import Callable
 import cv2
 from flask import Flask
 
-from gateway import pages, problems, telemetry
+from gateway import cors, pages, problems, telemetry
 from gateway.addresses import AddressGuard
 from gateway.catalog import Catalog
 from gateway.classify import Classifier
@@ -77,6 +77,7 @@ def create_app(
     app.extensions["catalog"] = catalog
     telemetry.register(app, settings)
     problems.register(app)
+    cors.register(app, settings)
     pictures = Pictures(
         fetcher,
         max_pixels=settings.max_pixels,

@@ -7,13 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 PREFIX = "GATEWAY_"
 
 # Variables of others with our prefix: Kubernetes sets GATEWAY_SERVICE_HOST, GATEWAY_PORT_8000_TCP and the like for a
 # Service named gateway, and make passes on its own GATEWAY_PORT.
 NOT_OURS = re.compile(r"GATEWAY_(PORT|SERVICE)(_|$)")
+
+
+# As a browser writes it (RFC 6454 section 6.2); in capitals it would never be met.
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#*\sA-Z]+")
 
 
 class SettingsError(ValueError):
@@ -74,7 +78,10 @@ class Settings(BaseModel):
     )
 
     request_deadline_s: float = Field(
-        10.0, gt=0, description="Time for one request: fetching, decoding and predicting together."
+        10.0,
+        gt=0,
+        description="Time for one request: fetching, decoding and predicting together. `X-Request-Timeout` may ask for "
+        "less, never for more.",
     )
     model_deadline_s: float = Field(5.0, gt=0, description="Time for one call to the model server.")
     health_deadline_s: float = Field(1.0, gt=0, description="Time for the model server's answer to a readiness check.")
@@ -112,6 +119,11 @@ class Settings(BaseModel):
         "Every other host must have a public address.",
     )
 
+    cors_origins: Names = Field(
+        (),
+        description="Origins, such as `https://app.example`, whose pages may ask from a browser, or `*` for every one.",
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe event logged.")
     log_json: bool = Field(default=True, description="Log as JSON lines; `false` gives coloured text for people.")
 
@@ -125,6 +137,14 @@ class Settings(BaseModel):
             if getattr(self, inner) > getattr(self, outer):
                 raise ValueError(f"{_variable(inner)} must not be more than {_variable(outer)}")
         return self
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin; expected * or scheme://host[:port], without a path")
+        return value
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:

@@ -1,5 +1,6 @@
-"""What surrounds every request: its id, its deadline, its log line and its counts."""
+"""What surrounds every request: its id, its deadline, its times, its log line and its counts."""
 
+import math
 import re
 import time
 import uuid
@@ -10,9 +11,13 @@ from flask import Flask, Response, g, request
 
 from gateway import metrics
 from gateway.deadline import Deadline
+from gateway.errors import BadRequestError
 from gateway.settings import Settings
 
 REQUEST_ID = "X-Request-ID"
+REQUEST_TIMEOUT = "X-Request-Timeout"
+SERVER_TIMING = "Server-Timing"
+SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 METHODS = frozenset(HTTPMethod)
 QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
@@ -27,19 +32,37 @@ def register(app: Flask, settings: Settings) -> None:
         given = request.headers.get(REQUEST_ID, "")
         g.request_id = given if WELL_FORMED_ID.fullmatch(given) else uuid.uuid4().hex
         g.started_s = time.perf_counter()
-        g.deadline = Deadline.after(settings.request_deadline_s)
         g.max_body_bytes = settings.max_body_bytes
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=g.request_id)
+        g.deadline = Deadline.after(min(settings.request_deadline_s, _timeout_s(request.headers.get(REQUEST_TIMEOUT))))
 
     app.before_request(begin)
     app.after_request(_finish)
+
+
+def _timeout_s(given: str | None) -> float:
+    """Read how long the caller wants to wait.
+
+    Raises:
+        BadRequestError: it is no number of seconds above 0.
+    """
+    if given is None:
+        return math.inf
+    if not SECONDS.fullmatch(given) or not float(given):
+        raise BadRequestError(
+            f"{REQUEST_TIMEOUT} must be a number of seconds above 0, such as 2.5, not {given[:40]!r}."
+        )
+    return float(given)
 
 
 def _finish(response: Response) -> Response:
     response.headers[REQUEST_ID] = g.request_id
     route = request.url_rule.rule if request.url_rule else "none"
     seconds = time.perf_counter() - g.started_s
+    if "timings" in g:
+        g.timings.add("total", seconds)
+        response.headers[SERVER_TIMING] = g.timings.header()
     method = request.method if request.method in METHODS else "other"  # a client may make one up every time
     metrics.REQUESTS.labels(route, method, response.status_code).inc()
     metrics.REQUEST_SECONDS.labels(route).observe(seconds)

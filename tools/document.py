@@ -29,6 +29,7 @@ GROUPS = {
     "request_deadline_s": "Time",
     "max_body_bytes": "Limits",
     "fetch_enabled": "Images by URL",
+    "cors_origins": "Browsers",
     "log_level": "Log",
 }
 """Headings, by the setting that each stands above."""

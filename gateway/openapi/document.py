@@ -77,7 +77,7 @@ def build(rules: Iterable[Rule], settings: Settings) -> Description:
 def _operation(rule: Rule, settings: Settings, shown: list[Example]) -> Schema:
     operation = OPERATIONS[rule.endpoint]
     placeholders = PLACEHOLDER.findall(rule.rule)
-    names = [*placeholders, *(options(settings) if operation.question else ()), *headers()]
+    names = [*placeholders, *(options(settings) if operation.question else ()), *headers(settings)]
     document: Schema = {
         "operationId": "_".join([rule.endpoint.partition(".")[2], *placeholders]),
         "tags": [operation.tag],

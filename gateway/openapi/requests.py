@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from gateway.inputs import BASE64_FIELDS, BATCH_FIELD, FILE_FIELDS, URL_FIELDS
 from gateway.openapi.schemas import COMPONENT, Schema
 from gateway.settings import Settings
-from gateway.telemetry import REQUEST_ID, WELL_FORMED_ID
+from gateway.telemetry import REQUEST_ID, REQUEST_TIMEOUT, WELL_FORMED_ID
 
 # OpenAPI 3.1 would leave the schema of raw bytes empty; it is by 3.0's word that tools, Swagger UI too, offer a file.
 BINARY: Schema = {"type": "string", "format": "binary"}
@@ -49,13 +49,18 @@ def options(settings: Settings) -> dict[str, Schema]:
     }
 
 
-def headers() -> dict[str, Schema]:
+def headers(settings: Settings) -> dict[str, Schema]:
     """Describe the request headers that count."""
     return {
         REQUEST_ID: {
             "type": "string",
             "description": "A name for this request, which logs and answer take over where it is well-formed: "
             f"`{WELL_FORMED_ID.pattern}`.",
+        },
+        REQUEST_TIMEOUT: {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "description": f"Seconds that the caller waits; at most {settings.request_deadline_s:g} count.",
         },
     }
 
@@ -65,7 +70,7 @@ def parameters(settings: Settings) -> dict[str, Schema]:
     return (
         {name: _parameter("path", name, schema) | {"required": True} for name, schema in PATH_PARAMETERS.items()}
         | {name: _parameter("query", name, schema) for name, schema in options(settings).items()}
-        | {name: _parameter("header", name, schema) for name, schema in headers().items()}
+        | {name: _parameter("header", name, schema) for name, schema in headers(settings).items()}
     )
 
 

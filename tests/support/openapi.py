@@ -75,7 +75,8 @@ def judged_client(judge: Judge) -> type[FlaskClient]:
         def open(self, *args: Any, **kwargs: Any) -> TestResponse:
             response = super().open(*args, **kwargs)
             request = response.request
-            answer = response.get_json(force=True) if response.mimetype.endswith("json") else None
+            has_json = response.mimetype.endswith("json") and request.method != "HEAD"
+            answer = response.get_json(force=True) if has_json else None
             judge.check(request.method, request.path, response.status_code, response.headers, answer)
             return response
 

@@ -20,7 +20,7 @@ from gateway.openapi.operations import OPERATIONS
 from gateway.openapi.problems import MEMBERS, NGINX_PROBLEMS, every_problem
 from gateway.openapi.requests import options
 from gateway.settings import Settings
-from gateway.telemetry import REQUEST_ID
+from gateway.telemetry import REQUEST_ID, REQUEST_TIMEOUT
 from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant
 from tests.support.openapi import Judge
 from tools import document as documents
@@ -108,9 +108,9 @@ def headers_read() -> Iterator[str]:
 
 
 def test_every_header_that_is_read_is_a_parameter(document: dict[str, Any]):
-    assert set(headers_read()) == {"REQUEST_ID"}
+    assert set(headers_read()) == {"REQUEST_ID", "REQUEST_TIMEOUT", "'Origin'"}  # the last is the browser's to set
     parameters = document["components"]["parameters"].values()
-    assert {item["name"] for item in parameters if item["in"] == "header"} == {REQUEST_ID}
+    assert {item["name"] for item in parameters if item["in"] == "header"} == {REQUEST_ID, REQUEST_TIMEOUT}
 
 
 def test_the_fields_of_a_request_are_those_that_are_read(document: dict[str, Any]):

@@ -34,6 +34,8 @@ GIVEN = [
     ("MAX_BODY_BYTES", "2048", 2048),
     ("FETCH_MAX_REDIRECTS", "0", 0),
     ("FETCH_ALLOWED_HOSTS", "camera.local:8080,photos.local", ("camera.local:8080", "photos.local")),
+    ("CORS_ORIGINS", "https://app.example,http://localhost:3000", ("https://app.example", "http://localhost:3000")),
+    ("CORS_ORIGINS", "*", ("*",)),
     ("LOG_LEVEL", "debug", "debug"),
 ]
 
@@ -72,6 +74,10 @@ WRONG = [
     ("FETCH_ENABLED", "maybe"),
     ("FETCH_ENABLED", ""),
     ("LOG_JSON", "2"),
+    ("CORS_ORIGINS", "app.example"),
+    ("CORS_ORIGINS", "https://app.example/"),
+    ("CORS_ORIGINS", "https://App.example"),
+    ("CORS_ORIGINS", "https://*.example,"),
     ("LOG_LEVEL", "verbose"),
 ]
 

@@ -1,0 +1,89 @@
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+PREDICT = "/api/v1/predict"
+ORIGIN = "https://app.example"
+
+
+@pytest.fixture
+def client(make_app: Callable[..., Flask]) -> FlaskClient:
+    """Ask an application that lets in pages of `ORIGIN`."""
+    return make_app(cors_origins=(ORIGIN, "http://localhost:3000")).test_client()
+
+
+def preflight(client: FlaskClient, path: str = PREDICT, origin: str = ORIGIN) -> TestResponse:
+    asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    return client.options(path, headers=asked | {"Access-Control-Request-Headers": "content-type,x-request-timeout"})
+
+
+def cors_headers(response: TestResponse) -> set[str]:
+    return {name for name, _ in response.headers if name.startswith("Access-Control-")}
+
+
+def test_no_page_is_let_in_unless_it_is_set(make_app: Callable[..., Flask], png: bytes):
+    client = make_app().test_client()
+    posted = client.post(PREDICT, data=png, content_type="image/png", headers={"Origin": ORIGIN})
+    assert posted.status_code == 200
+    assert not cors_headers(posted)
+    assert not cors_headers(preflight(client))
+    assert "Origin" not in posted.vary
+
+
+def test_a_page_of_an_allowed_origin_may_read_the_answer(client: FlaskClient, png: bytes):
+    response = client.post(PREDICT, data=png, content_type="image/png", headers={"Origin": ORIGIN})
+    assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert response.headers["Access-Control-Expose-Headers"] == "X-Request-ID, Retry-After, Server-Timing"
+    assert "Origin" in response.vary
+
+
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [({"data": b"hello", "content_type": "image/png"}, 415), ({"json": {"image": "", "url": ""}}, 400), ({}, 400)],
+    ids=["format", "no image", "nothing"],
+)
+def test_it_may_read_problems_too(client: FlaskClient, told: dict[str, object], status: int):
+    response = client.post(PREDICT, headers={"Origin": ORIGIN}, **told)
+    assert response.status_code == status
+    assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
+
+
+def test_it_may_ask_what_a_simple_request_does_not(client: FlaskClient):
+    response = preflight(client)
+    assert response.status_code == 200
+    assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert set(response.headers["Access-Control-Allow-Methods"].split(", ")) == {"POST", "OPTIONS"}
+    allowed = {name.lower() for name in response.headers["Access-Control-Allow-Headers"].split(", ")}
+    assert allowed == {"content-type", "x-request-id", "x-request-timeout"}
+    assert response.headers["Access-Control-Max-Age"] == "600"
+    assert "GET" in preflight(client, "/api/v1/models").headers["Access-Control-Allow-Methods"]
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://other.example", "https://app.example.evil.example", "null", "http://app.example"]
+)
+def test_a_page_of_another_origin_may_not(client: FlaskClient, png: bytes, origin: str):
+    response = client.post(PREDICT, data=png, content_type="image/png", headers={"Origin": origin})
+    assert not cors_headers(response)
+    assert "Origin" in response.vary  # a cache must not give it this answer's headers, nor the other way round
+    assert not cors_headers(preflight(client, origin=origin))
+
+
+def test_a_request_that_is_no_pages_is_answered_without(client: FlaskClient, png: bytes):
+    assert not cors_headers(client.post(PREDICT, data=png, content_type="image/png"))
+
+
+def test_every_origin_may_be_let_in(make_app: Callable[..., Flask], png: bytes):
+    client = make_app(cors_origins=("*",)).test_client()
+    response = client.post(PREDICT, data=png, content_type="image/png", headers={"Origin": "https://any.example"})
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    assert "Origin" not in response.vary
+    assert preflight(client, origin="null").headers["Access-Control-Allow-Origin"] == "*"
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/livez", "/metrics"])
+def test_only_the_api_is_open(client: FlaskClient, path: str):
+    assert not cors_headers(client.get(path, headers={"Origin": ORIGIN}))
