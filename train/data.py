@@ -1,5 +1,6 @@
 """The data set that a configuration names, split into what is learnt from and what is measured."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from train.folders import FolderData, list_pictures
 from train.mnist import MnistData, load_mnist
 from train.pictures import decode_once
 from train.source import DataError, OwnData, enumerate_faults
-from train.splits import distinct, split
+from train.splits import FEW, distinct, split
 from train.table import TableData, read_table
 
 
@@ -70,10 +71,13 @@ def _own(config: Config, data: FolderData | TableData, on_progress: OnProgress) 
 
 def _check_parts(parts: Mapping[str, Decoded], labels: Sequence[str], left_out: Sequence[LeftOut]) -> None:
     reasons = f"; left out:\n{enumerate_faults([' '.join(each) for each in left_out])}" if left_out else ""
+    counts = Counter(number for part in parts.values() for example in part for number in example.classes)
     learnt = {number for example in parts["train"] for number in example.classes}
     for number, label in enumerate(labels):
         if number not in learnt:
-            raise DataError(f"class '{label}': expected at least one picture to learn from, found none{reasons}")
-    for name, examples in parts.items():
-        if not examples:
-            raise DataError(f"data.{name}: expected at least one picture of this share, found none{reasons}")
+            raise DataError(
+                f"class '{label}': expected at least {FEW} pictures, one for each part, found {counts[number]}{reasons}"
+            )
+    for name, part in parts.items():
+        if not part:
+            raise DataError(f"data.{name}: expected a picture at least, found none{reasons}")

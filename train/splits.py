@@ -59,7 +59,7 @@ def split(pictures: Mapping[str, Example], validation: float, test: float, seed:
 
     Args:
         pictures: By the SHA-256 of their content.
-        validation: Share of the pictures.
+        validation: Share of the pictures, less than a half.
         test: Likewise.
         seed: Another one gives another split.
     """
@@ -81,8 +81,10 @@ def split(pictures: Mapping[str, Example], validation: float, test: float, seed:
 
 
 def _rounded(size: int, share: float, due: float) -> int:
-    least = max(math.floor(size * share), 1 if size >= FEW else 0)
-    return max(least, min(math.ceil(size * share), round(size * share + due)))
+    least, most = math.floor(size * share), math.ceil(size * share)
+    if size >= FEW:
+        least, most = max(least, 1), min(most, (size - 1) // 2)
+    return max(least, min(most, round(size * share + due)))
 
 
 def _copies(examples: Sequence[Example], on_progress: OnProgress) -> tuple[Mapping[str, list[Example]], list[LeftOut]]:
