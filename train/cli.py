@@ -26,6 +26,7 @@ from train.evaluate import Evaluation, evaluate, thresholds_of
 from train.examples import TEST, Example, Splits, to_inputs
 from train.form import Compute, Form, Weights
 from train.golden import choose, evaluation, read_golden
+from train.predict import predict
 from train.verify import Gateway, compare
 
 RUNS = Path("runs")
@@ -176,6 +177,9 @@ def verify(  # noqa: PLR0913  # each is an option of the command line
         equal = [_verify_set(gateway, version.number, *images) for images in compared]
     if not all(equal):
         raise typer.Exit(1)
+
+
+app.command()(predict)
 
 
 def _chosen(splits: Splits, names: Sequence[str]) -> dict[str, Sequence[Example]]:
