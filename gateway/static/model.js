@@ -54,7 +54,7 @@ function cardRows({ task, labels, input, metrics, provenance }) {
     ["Sees", `${input.width} × ${input.height} pixels, ${COLORS[input.color]}, ${FITS[input.resize]}`],
   ];
   const measured = Object.entries(metrics).filter(([, value]) => typeof value === "number");
-  if (measured.length) rows.push(["Measured", measured.map(([name, value]) => `${spoken(name)} ${value}`).join(", ")]);
+  if (measured.length) rows.push(["Measured", measured.map(([name, value]) => `${spoken(name)} ${figure(value)}`).join(", ")]);
   for (const [term, value] of [
     ["Architecture", provenance.architecture],
     ["Trained on", provenance.data?.title],
@@ -78,6 +78,10 @@ function versionList(versions) {
     return item;
   });
   return make("ul", "versions", ...items);
+}
+
+function figure(value) {
+  return value.toLocaleString("en", { maximumSignificantDigits: 4 });
 }
 
 function spoken(name) {

@@ -1,0 +1,144 @@
+"""The page at / with models of several versions, of several classes a picture, with heat maps and without."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support.stack import ROOT, Stack, running
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.timeout(300)  # the first test writes the models and starts the stack
+WRITE_S = 150
+LOAD_S = 60
+BAD = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    subprocess.run(
+        [sys.executable, "-m", "tests.support.colour_models", folder],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        timeout=WRITE_S,
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stack(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The models of tests/support/colour_models.py, served in place of the committed ones."""
+    with running(tmp_path_factory.mktemp("run"), models_config=models / "models.config") as started:
+        yield started
+
+
+@pytest.fixture
+def lights(page: Page) -> Page:
+    """The page with the multi-label model chosen."""
+    page.get_by_label("Model", exact=True).select_option("lights")
+    expect(page.locator("#about")).to_contain_text("Any number of classes per picture")
+    return page
+
+
+def paint(red, green, blue):
+    """A picture of one colour, as PNG for a file input."""
+    pixels = np.full((30, 40, 3), (blue, green, red), np.uint8)
+    return {"name": "paint.png", "mimeType": "image/png", "buffer": cv2.imencode(".png", pixels)[1].tobytes()}
+
+
+RED, GREEN, BLUE = paint(200, 20, 10), paint(20, 200, 10), paint(20, 10, 200)
+
+
+def give(page, *files):
+    page.get_by_label("Choose pictures").set_input_files(list(files))
+
+
+def top(page):
+    return page.locator(".top .name")
+
+
+def sent(page):
+    """Collect the questions that the page asks from now on."""
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if request.method == "POST" else None)
+    return asked
+
+
+def test_every_version_and_label_can_be_asked(page):
+    version = page.get_by_label("Version", exact=True)
+    names = ["Newest (version 2)", "canary (version 2)", "stable (version 1)", "Version 2", "Version 1"]
+    expect(version.locator("option")).to_have_text(names)
+    give(page, RED)
+    expect(page.locator(".facts")).to_contain_text("colours, version 2")
+    for chosen, path in (("stable (version 1)", "labels/stable"), ("Version 1", "versions/1")):
+        version.select_option("")
+        expect(page.locator(".facts")).to_contain_text("colours, version 2")
+        version.select_option(chosen)
+        expect(page.locator(".facts")).to_contain_text("colours, version 1")
+        expect(page.locator("#curl")).to_contain_text(f"/models/colours/{path}/predict")
+
+
+def test_several_pictures_are_asked_about_at_once(page):
+    asked = sent(page)
+    give(page, RED, GREEN, BAD, BLUE)
+    pictures = page.get_by_role("list", name="Your pictures").get_by_role("button")
+    expect(pictures).to_contain_text(["red", "green", "error", "blue"])
+    expect(page.get_by_role("status")).to_have_text("4 pictures answered, 1 of them with an error")
+    expect(page.locator(".times")).to_contain_text("4 pictures in one request")
+    pictures.nth(2).click()
+    expect(page.get_by_role("alert")).to_contain_text("The image format is not accepted")
+    pictures.nth(3).focus()
+    page.keyboard.press("Enter")
+    expect(top(page)).to_have_text("blue")
+    expect(pictures.nth(3)).to_have_attribute("aria-current", "true")
+    assert len(asked) == 1
+
+
+def test_many_pictures_go_in_several_requests(page):
+    asked = sent(page)
+    give(page, *([GREEN] * 19), RED)
+    expect(page.get_by_role("status")).to_have_text("20 pictures answered")
+    expect(page.get_by_role("list", name="Your pictures").get_by_role("button").last).to_contain_text("red")
+    assert len(asked) == 2
+
+
+def test_several_classes_are_told_with_their_thresholds(lights):
+    give(lights, paint(80, 200, 200))
+    expect(lights.locator(".top .tag")).to_have_text(["green", "red"])
+    expect(lights.locator(".bars .name")).to_have_text(["green from 50.0 %", "blue from 90.0 %", "red from 20.0 %"])
+    expect(lights.locator(".bars .strong .name")).to_have_text(["green from 50.0 %", "red from 20.0 %"])
+    expect(lights.get_by_role("status")).to_have_text("green, red")
+
+
+def test_a_picture_may_have_none_of_the_classes(lights):
+    give(lights, paint(10, 10, 10))
+    expect(lights.locator(".top")).to_have_text("None of the classes")
+    expect(lights.locator(".bars li")).to_have_count(3)
+
+
+def test_drawing_is_offered_to_models_of_drawings_alone(page):
+    expect(page.locator("#about")).to_contain_text("8 pixels, colour, stretched to fit")
+    expect(page.get_by_role("button", name="Draw one")).to_be_hidden()
+    expect(page.locator("#samples")).to_be_hidden()
+
+
+def test_a_new_version_is_noticed_by_its_answers(lights, models):
+    newest = lights.get_by_label("Version", exact=True).locator("option").first
+
+    def noticed():
+        give(lights, RED)
+        expect(lights.locator("#answer")).to_have_attribute("aria-busy", "false")
+        return newest.inner_text() == "Newest (version 2)"
+
+    assert not noticed()
+    shutil.copytree(models / "lights" / "1", models / "lights.2")
+    (models / "lights.2").rename(models / "lights" / "2")
+    until(noticed, LOAD_S, "version 2 offered")
