@@ -6,7 +6,7 @@ validated or copied while a request is answered.
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict  # before Python 3.12 pydantic cannot read typing's own
 
 from vision.card import Card, Task
@@ -60,6 +60,24 @@ class Answer(Result):
     request_id: str
 
 
+class ItemProblem(TypedDict):
+    """Why one image of a batch has no result: a problem (RFC 9457), with what its type adds.
+
+    Attributes:
+        type: What a program tells it by, as where it is the answer to the whole request.
+        title: What it is, the same in every occurrence.
+        status: HTTP status code that the image would have got by itself.
+        detail: What went wrong this time, what was expected and what to do.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # it is there that pydantic looks
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
 class BatchAnswer(TypedDict):
     """The answer to a batch.
 
@@ -69,7 +87,7 @@ class BatchAnswer(TypedDict):
         request_id: Found again in the log, and in the header X-Request-ID.
     """
 
-    results: list[Result | dict[str, Any]]
+    results: list[Result | ItemProblem]
     model: ModelVersion
     request_id: str
 

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import cast
 
 import structlog
 from flask import Flask, Response, g, json, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from gateway import errors
+from gateway.answers import ItemProblem
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
@@ -194,9 +196,9 @@ def answer_unexpected(error: Exception) -> Response:
     return document(INTERNAL, "An unexpected error; the log has it under the request_id.", {})
 
 
-def item(error: errors.GatewayError) -> dict[str, object]:
+def item(error: errors.GatewayError) -> ItemProblem:
     """Write the problem of one image of a batch, as it stands in place of its result."""
-    return _members(PROBLEMS[type(error)], error.detail, error.members)
+    return cast("ItemProblem", _members(PROBLEMS[type(error)], error.detail, error.members))
 
 
 def document(problem: Problem, detail: str, members: dict[str, object]) -> Response:

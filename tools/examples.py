@@ -53,6 +53,7 @@ class Question:
 def questions() -> Iterator[Question]:
     """Give what is asked, in the order that the document shows it."""
     digit = DIGIT.read_bytes()
+    batch = [{"image": text(digit)}, {"image": text(b"GIF or JPEG?")}]
     yield predict("digit", "A digit, and the three best classes", {"image": text(digit), "top_k": 3})
     yield predict("url-private-host", "An image by URL, whose host is not public", {"url": "http://192.168.0.1/1.png"})
     yield predict("option-out-of-range", "An option out of its range", {"image": text(digit), "top_k": 0})
@@ -60,12 +61,13 @@ def questions() -> Iterator[Question]:
     yield predict("image-format", "Bytes that are no image", {"image": text(b"GIF or JPEG?")})
     yield predict("image-cut-off", "An image that was cut off", {"image": text(digit[: len(digit) // 2])})
     yield predict("image-too-large", "An image of too many pixels", {"image": text(png_of(20_000, 20_000))})
+    yield predict("batch", "A batch, one image of which cannot be read", {"instances": batch, "top_k": 1})
     yield Question("api.predict", "body-too-large", "A body of too many bytes", PREDICT, data=bytes(11 << 20))
     yield Question(
         "api.predict",
-        "model-unknown",
-        "A model that is not served",
-        "/api/v1/models/cats/predict",
+        "no-such-version",
+        "A version that is not served",
+        "/api/v1/models/digits/versions/999/predict",
         request={"image": text(digit)},
     )
     yield Question("api.models", "models", "The models, the first of them shown", "/api/v1/models")

@@ -15,7 +15,7 @@ from gateway.openapi.requests import body, headers, options, parameters, request
 from gateway.openapi.schemas import Schema, component_schemas, reference
 from gateway.problems import CONTENT_TYPE, HTTP_PROBLEMS, INTERNAL, PROBLEMS, Problem
 from gateway.settings import Settings
-from gateway.telemetry import REQUEST_ID
+from gateway.telemetry import REQUEST_ID, SERVER_TIMING
 
 OPENAPI_VERSION = "3.1.1"
 API_VERSION = "1"
@@ -45,13 +45,11 @@ def build(rules: Iterable[Rule], settings: Settings) -> Description:
         settings: Tell the limits and defaults.
 
     Raises:
-        KeyError: a route's endpoint is not among `OPERATIONS`.
+        ValueError: a route's endpoint is not among `OPERATIONS`.
     """
     shown = load()
     paths: dict[str, Schema] = {}
-    for rule in rules:
-        if rule.endpoint.partition(".")[0] == PAGES:
-            continue
+    for rule in sorted((rule for rule in rules if rule.endpoint.partition(".")[0] != PAGES), key=_place):
         path = paths.setdefault(PLACEHOLDER.sub(r"{\1}", rule.rule), {})
         for method in sorted((rule.methods or set()) - IMPLIED_METHODS):
             path[method.lower()] = _operation(
@@ -74,12 +72,17 @@ def build(rules: Iterable[Rule], settings: Settings) -> Description:
     }
 
 
+def _place(rule: Rule) -> tuple[int, int]:
+    """Order routes as their operations are, the shortest first."""
+    return list(OPERATIONS).index(rule.endpoint), len(rule.arguments)
+
+
 def _operation(rule: Rule, settings: Settings, shown: list[Example]) -> Schema:
     operation = OPERATIONS[rule.endpoint]
     placeholders = PLACEHOLDER.findall(rule.rule)
     names = [*placeholders, *(options(settings) if operation.question else ()), *headers(settings)]
     document: Schema = {
-        "operationId": "_".join([rule.endpoint.partition(".")[2], *placeholders]),
+        "operationId": _operation_id(rule, placeholders),
         "tags": [operation.tag],
         "summary": operation.summary,
         "description": operation.description,
@@ -89,6 +92,12 @@ def _operation(rule: Rule, settings: Settings, shown: list[Example]) -> Schema:
         asked = [request_name(example) for example in shown if example.request is not None]
         document["requestBody"] = body(settings, references(asked))
     return document | {"responses": _responses(operation, shown)}
+
+
+def _operation_id(rule: Rule, placeholders: list[str]) -> str:
+    """Name an operation after its view, and after what its path ends with where several paths lead there."""
+    name = rule.endpoint.partition(".")[2]
+    return f"{name}_by_{placeholders[-1]}" if OPERATIONS[rule.endpoint].question and placeholders else name
 
 
 def _responses(operation: Operation, shown: list[Example]) -> Schema:
@@ -101,6 +110,9 @@ def _responses(operation: Operation, shown: list[Example]) -> Schema:
         responses[str(status)] = _refusal([problem for problem in problems if problem.status == status], names)
     rest = [problem for problem in ANYWHERE if problem.status not in listed]
     responses["default"] = _refusal(rest, [], others=True)
+    if operation.question:
+        for response in responses.values():
+            response["headers"] |= _sent(SERVER_TIMING)
     return responses
 
 
@@ -138,6 +150,10 @@ def _headers() -> dict[str, Schema]:
             "required": True,
             "schema": {"type": "string"},
             "description": "The request's name in the log.",
+        },
+        SERVER_TIMING: {
+            "schema": {"type": "string"},
+            "description": "How long each stage took, in ms (W3C Server Timing); absent where none was begun.",
         },
         RETRY_AFTER: {
             "required": True,

@@ -27,8 +27,7 @@ class Operation:
         tag: The group it is listed in.
         summary: What it does, in a few words.
         description: More of it, in Markdown.
-        answer: Type of the JSON that it answers; None for text.
-        batch_answer: Type of the JSON that it answers to a batch; None where there are none.
+        answers: Types of the JSON that it may answer; none for text.
         question: Whether it takes an image and options.
         fails_of: What can go wrong.
     """
@@ -36,15 +35,9 @@ class Operation:
     tag: str
     summary: str
     description: str
-    answer: type | None
+    answers: tuple[type, ...]
     question: bool = False
-    batch_answer: type | None = None
     fails_of: tuple[type[GatewayError], ...] = ()
-
-    @property
-    def answers(self) -> tuple[type, ...]:
-        """All types of JSON that it may answer."""
-        return tuple(kind for kind in (self.answer, self.batch_answer) if kind is not None)
 
 
 OPERATIONS: Mapping[str, Operation] = {
@@ -53,37 +46,36 @@ OPERATIONS: Mapping[str, Operation] = {
         "Classify images",
         "Ranks the classes of one image, or of each image of a batch. Without a model in the path the default model "
         "answers, without a version or label its newest version.",
-        answers.Answer,
+        (answers.Answer, answers.BatchAnswer),
         question=True,
-        batch_answer=answers.BatchAnswer,
         fails_of=tuple(PROBLEMS),
     ),
     "api.models": Operation(
         "Models",
         "List the models",
         "Every model offered, with what can be said of it without its card.",
-        answers.ModelList,
+        (answers.ModelList,),
     ),
     "api.model_details": Operation(
         "Models",
         "Describe a model",
         "Its versions with their states, and its card: labels, input, metrics, provenance.",
-        answers.ModelDetails,
+        (answers.ModelDetails,),
         fails_of=MODEL_ERRORS,
     ),
-    "openapi.document": Operation("About", "This document", "OpenAPI 3.1; /docs shows it.", answers.Description),
-    "health.livez": Operation("Health", "Does the process answer?", "Asks nobody else.", answers.Live),
+    "openapi.document": Operation("About", "This document", "OpenAPI 3.1; /docs shows it.", (answers.Description,)),
+    "health.livez": Operation("Health", "Does the process answer?", "Asks nobody else.", (answers.Live,)),
     "health.readyz": Operation(
         "Health",
         "Can the default model be used?",
         "Asks the model server now; a problem if not.",
-        answers.Ready,
+        (answers.Ready,),
         fails_of=MODEL_ERRORS,
     ),
     "health.prometheus": Operation(
         "Health",
         "Counts, for Prometheus",
         "Only inside, at the gateway's own port: nginx answers 404.",
-        None,
+        (),
     ),
 }

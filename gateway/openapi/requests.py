@@ -69,7 +69,7 @@ def parameters(settings: Settings) -> dict[str, Schema]:
     """Write every parameter, by name."""
     return (
         {name: _parameter("path", name, schema) | {"required": True} for name, schema in PATH_PARAMETERS.items()}
-        | {name: _parameter("query", name, schema) for name, schema in options(settings).items()}
+        | {name: _parameter("query", name, _without_default(schema)) for name, schema in options(settings).items()}
         | {name: _parameter("header", name, schema) for name, schema in headers(settings).items()}
     )
 
@@ -77,11 +77,17 @@ def parameters(settings: Settings) -> dict[str, Schema]:
 def request_schemas(settings: Settings) -> dict[str, Schema]:
     """Write the schemas of the bodies that name or hold an image among other fields, by name."""
     texts = {**_fields(URL_FIELDS, URL), **_fields(BASE64_FIELDS, BASE64)}
-    parts = {**_fields(FILE_FIELDS, BINARY | {"description": "The image, as a file."}), **_fields(URL_FIELDS, URL)}
+    first, *others = FILE_FIELDS
+    parts = {
+        first: {"type": "array", "items": BINARY, "description": "The image as a file; several parts are a batch."},
+        **_fields(others, BINARY | {"description": f"The same as `{first}`."}),
+        **_fields(URL_FIELDS, URL),
+    }
     batch = _instances(settings, texts)
     return {
         "ImageFields": _object({**texts, **batch, **options(settings)}, one_of=[*texts, *batch]),
-        "ImageParts": _object({**parts, **options(settings)}, one_of=parts),
+        "ImageForm": _object({**texts, **_left_empty(options(settings))}, one_of=texts),
+        "ImageParts": _object({**parts, **_left_empty(options(settings))}, one_of=parts),
     }
 
 
@@ -92,23 +98,34 @@ def body(settings: Settings, examples: Schema) -> Schema:
         settings: Tell the limits.
         examples: JSON bodies, as OpenAPI writes examples.
     """
-    fields = {"schema": {"$ref": COMPONENT.format(model="ImageFields")}}
     return {
         "required": True,
         "description": f"One image, or up to {settings.max_images} as `{BATCH_FIELD}` of the JSON object or as parts "
         f"of the same name; {settings.max_pixels} pixels each and {settings.max_body_bytes} bytes in all at most.",
         "content": {
-            "multipart/form-data": {"schema": {"$ref": COMPONENT.format(model="ImageParts")}},
-            "application/json": fields | {"examples": examples},
+            "application/json": _schema("ImageFields") | {"examples": examples},
+            "multipart/form-data": _schema("ImageParts"),
             "image/*": {"schema": BINARY},
             "application/octet-stream": {"schema": BINARY},
-            "application/x-www-form-urlencoded": fields,
+            "application/x-www-form-urlencoded": _schema("ImageForm"),
         },
     }
 
 
+def _schema(name: str) -> Schema:
+    return {"schema": {"$ref": COMPONENT.format(model=name)}}
+
+
 def _fields(names: Iterable[str], schema: Schema) -> dict[str, Schema]:
     return dict.fromkeys(names, schema)
+
+
+def _left_empty(fields: Mapping[str, Schema]) -> dict[str, Schema]:
+    """Let fields of a form be empty, and be so where nothing is filled in: Swagger UI would make up a value."""
+    return {
+        name: {"anyOf": [schema, {"const": ""}], "default": "", "description": schema["description"]}
+        for name, schema in fields.items()
+    }
 
 
 def _instances(settings: Settings, fields: Mapping[str, Schema]) -> dict[str, Schema]:
@@ -125,6 +142,11 @@ def _object(properties: Mapping[str, Schema], *, one_of: Iterable[str]) -> Schem
         "additionalProperties": False,
         "anyOf": [{"required": [name]} for name in one_of],
     }
+
+
+def _without_default(schema: Schema) -> Schema:
+    """Leave out a default that would not hold: what the query does not say, the body still may."""
+    return {key: value for key, value in schema.items() if key != "default"}
 
 
 def _parameter(place: str, name: str, schema: Schema) -> Schema:

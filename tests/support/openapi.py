@@ -9,7 +9,17 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from werkzeug.test import TestResponse
 
+from gateway.app import NoFetcher, create_app
+from gateway.settings import Settings
+from tests.support.fake_model_server import FakeModelServer
+
 Json = dict[str, Any]
+
+
+def written_document() -> Json:
+    """Give the document of a gateway in which nothing is set."""
+    app = create_app(Settings(), server=FakeModelServer(), fetcher=NoFetcher(), offered=dict)
+    return app.test_client().get("/api/v1/openapi.json").get_json()
 
 
 def closed(document: Json) -> Json:
@@ -51,9 +61,11 @@ class Judge:
         if operation is None:
             return
         response = operation["responses"].get(str(status), operation["responses"]["default"])
-        for name in response["headers"]:
-            declared = self._document["components"]["headers"][name]
-            assert not declared.get("required") or name in headers, f"{method} {path}: {status} without {name}"
+        for name, header in self._document["components"]["headers"].items():
+            if name in headers:
+                assert name in response["headers"], f"{method} {path}: {status} is not described with {name}"
+            elif header.get("required"):
+                assert name not in response["headers"], f"{method} {path}: {status} without {name}"
         media_type = headers["Content-Type"].partition(";")[0]
         assert media_type in response["content"], f"{method} {path}: {status} is not described as {media_type}"
         if answer is not None:

@@ -15,7 +15,7 @@ from gateway.deadline import Deadline
 from gateway.errors import FetchError
 from gateway.settings import Settings
 from tests.support.fake_model_server import FakeModelServer, classifier, constant
-from tests.support.openapi import Judge, judged_client
+from tests.support.openapi import Judge, judged_client, written_document
 from vision.card import Card, InputSpec
 
 pytest.register_assert_rewrite("tests.contracts.model_server")
@@ -55,8 +55,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture(scope="session")
 def judge() -> Judge:
     """Give the OpenAPI document, to which every answer in these tests is held."""
-    app = create_app(Settings(), server=FakeModelServer(), fetcher=Shelf({}), offered=dict)
-    return Judge(app.test_client().get("/api/v1/openapi.json").get_json())
+    return Judge(written_document())
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import ast
+import base64
 import dataclasses
 import json
 import re
@@ -119,13 +120,14 @@ def test_the_fields_of_a_request_are_those_that_are_read(document: dict[str, Any
     assert query == chosen
     texts = {*inputs.URL_FIELDS, *inputs.BASE64_FIELDS}
     assert set(schema(document, "ImageFields")["properties"]) == texts | {inputs.BATCH_FIELD} | chosen
+    assert set(schema(document, "ImageForm")["properties"]) == texts | chosen
     assert set(schema(document, "ImageParts")["properties"]) == {*inputs.FILE_FIELDS, *inputs.URL_FIELDS} | chosen
 
 
 def test_limits_and_defaults_are_those_that_are_set(make_app: Callable[..., Flask]):
     app = make_app(default_top_k=3, max_body_bytes=54_321, max_pixels=987_654)
     document = app.test_client().get(URL).get_json()
-    assert document["components"]["parameters"]["top_k"]["schema"]["default"] == 3
+    assert schema(document, "ImageFields")["properties"]["top_k"]["default"] == 3
     body = document["paths"][PREDICT]["post"]["requestBody"]["description"]
     assert "54321 bytes" in body
     assert "987654 pixels" in body
@@ -137,8 +139,8 @@ def test_limits_and_defaults_are_those_that_are_set(make_app: Callable[..., Flas
 def test_every_problem_is_described_as_it_is_answered(document: dict[str, Any]):
     described = {
         item["properties"]["type"]["const"]: item["properties"]
-        for name, item in document["components"]["schemas"].items()
-        if name.endswith("Problem")
+        for item in document["components"]["schemas"].values()
+        if "const" in item["properties"].get("type", {})
     }
     known = (*problems.PROBLEMS.values(), *problems.HTTP_PROBLEMS.values(), problems.INTERNAL, *NGINX_PROBLEMS)
     assert set(described) == {problem.type_uri for problem in known} | {"about:blank"}
@@ -190,7 +192,12 @@ def test_every_member_of_an_answer_is_given_by_some_answer(
     client = make_app(models=("pets", "weather", "broken")).test_client()
     given = {
         "Answer": [client.post("/api/v1/models/weather/predict", data=png, content_type="image/png")],
-        "BatchAnswer": [client.post(PREDICT, json={"instances": [{"image": "AAAA"}]})],
+        "BatchAnswer": [
+            client.post(
+                "/api/v1/models/weather/predict",
+                json={"instances": [{"image": "AAAA"}, {"image": base64.b64encode(png).decode()}]},
+            )
+        ],
         "ModelList": [client.get("/api/v1/models")],
         "ModelDetails": [client.get("/api/v1/models/pets"), client.get("/api/v1/models/broken")],
         "Ready": [client.get("/readyz")],
@@ -209,14 +216,16 @@ def test_every_member_of_an_answer_is_given_by_some_answer(
 
 def note(document: dict[str, Any], described: dict[str, Any], value: Any, seen: set[tuple[str, str]]) -> None:
     """Note which members of which schemas a value has."""
-    if "$ref" in described:
-        name = described["$ref"].rpartition("/")[2]
-        for member, item in value.items():
-            seen.add((name, member))
-            note(document, schema(document, name)["properties"][member], item, seen)
-    elif isinstance(value, list):
+    if isinstance(value, list):
         for item in value:
             note(document, described.get("items", {}), item, seen)
+    elif isinstance(value, dict):
+        for choice in described.get("anyOf", [described]):
+            name = choice.get("$ref", "").rpartition("/")[2]
+            if name and set(schema(document, name)["required"]) <= set(value):
+                for member in set(value) & set(schema(document, name)["properties"]):
+                    seen.add((name, member))
+                    note(document, schema(document, name)["properties"][member], value[member], seen)
 
 
 # Examples

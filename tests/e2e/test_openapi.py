@@ -1,0 +1,54 @@
+"""The running service does what its OpenAPI document says, and the document's examples are what it answers."""
+
+from http import HTTPStatus
+
+import requests
+import schemathesis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
+from schemathesis.checks import not_a_server_error, positive_data_acceptance, unsupported_method
+
+from gateway.openapi.examples import load
+from tests.support.openapi import Judge, written_document
+from tools import examples
+
+# Refused for their address or their form alone: no name is looked up, and nobody is asked.
+URLS = [
+    "http://127.0.0.1/a.png",
+    "https://[::1]:8443/",
+    "http://192.168.0.1/a%20b?c=d#e",
+    "ftp://10.0.0.1/a",
+    "http://",
+]
+ANSWER_S = 60
+DOCUMENT = written_document()
+JUDGE = Judge(DOCUMENT)
+
+schemathesis.openapi.format("uri", st.sampled_from(URLS))
+service = schemathesis.openapi.from_dict(DOCUMENT)
+
+
+@service.parametrize()
+@settings(max_examples=100, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+def test_whatever_is_sent_is_answered_as_described(case, stack):
+    response = case.call(base_url=stack.url, timeout=ANSWER_S)
+    # No schema says of a text whether it is a picture, so much that fits the schema is refused.
+    excluded = [positive_data_acceptance]
+    if case.path == "/metrics":
+        excluded.append(unsupported_method)  # nginx has nothing there, by any method
+    if response.status_code == HTTPStatus.GATEWAY_TIMEOUT and "X-Request-Timeout" in (case.headers or {}):
+        excluded.append(not_a_server_error)  # as the request asked for
+    case.validate_response(response, excluded_checks=excluded)
+    headers = CaseInsensitiveDict({name: ", ".join(values) for name, values in response.headers.items()})
+    answer = response.json() if "json" in headers["Content-Type"] and response.content else None
+    JUDGE.check(case.method, case.formatted_path, response.status_code, headers, answer)
+
+
+def test_every_worker_serves_the_same_document(stack):
+    for _ in range(8):
+        assert requests.get(f"{stack.url}/api/v1/openapi.json", timeout=10).json() == DOCUMENT
+
+
+def test_the_examples_are_what_the_service_answers(stack):
+    assert examples.differences(load(), examples.answered(stack.url)) == [], "python -m tools.examples"
