@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -80,7 +81,7 @@ def print_splits(splits: Splits, labels: Sequence[str]) -> None:
     table = Table("class", *parts)
     counts = [Counter(number for example in part for number in example.classes) for part in parts.values()]
     for number, label in enumerate(labels):
-        table.add_row(label, *(str(count[number]) for count in counts))
+        table.add_row(escape(label), *(str(count[number]) for count in counts))
     table.add_section()
     table.add_row("images", *(str(len(part)) for part in parts.values()))
     console.print(table)
@@ -93,11 +94,11 @@ def print_splits(splits: Splits, labels: Sequence[str]) -> None:
 
 
 def print_summary(measured: Mapping[str, Any]) -> None:
-    """Print what `train.assess.summary` returns, the figures of each class as a table."""
+    """Print what `train.assessment.summary` returns, the figures of each class as a table."""
     ratios = {"precision": "precision", "recall": "recall", "f1": "F1", "average_precision": "avg. precision"}
     table = Table("class", "images", *ratios.values())
     for values in measured["per_class"]:
-        table.add_row(values["class"], str(values["images"]), *(_ratio(values[name]) for name in ratios))
+        table.add_row(escape(values["class"]), str(values["images"]), *(_ratio(values[name]) for name in ratios))
     console.print(table)
     for name, values in ({"test": measured} | measured.get("further_tests", {})).items():
         console.print(f"{name}: {_headline(values)}", soft_wrap=True)

@@ -76,7 +76,8 @@ def _check_parts(parts: Mapping[str, Decoded], labels: Sequence[str], left_out: 
     for number, label in enumerate(labels):
         if number not in learnt:
             raise DataError(
-                f"class '{label}': expected at least {FEW} pictures, one for each part, found {counts[number]}{reasons}"
+                f"class '{label}': expected pictures to learn from, found none among the {counts[number]} that can be"
+                f" used; {FEW} of the same classes are enough{reasons}"
             )
     for name, part in parts.items():
         if not part:

@@ -25,7 +25,7 @@ def labelme(
     """Make a CSV of the flags that Labelme's files set: a column `file`, relative to FOLDER, and one for each flag."""
     pictures = read_labelme(folder)
     flags = write_table(pictures, out)
-    console.print(f"{out} written: {len(pictures)} pictures; labels: {', '.join(flags)}", soft_wrap=True)
+    console.print(f"{out} written: {len(pictures)} pictures; labels: {', '.join(flags)}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -43,7 +43,7 @@ def fetch(
     wanted = read_list(listed)
     with counting_progress("pictures", len(wanted)) as on_done:
         faults = fetch_all(wanted, to, connections, on_done)
-    console.print(f"{len(wanted) - len(faults)} of {len(wanted)} pictures are in {to}", soft_wrap=True)
+    console.print(f"{len(wanted) - len(faults)} of {len(wanted)} pictures are in {to}", markup=False, soft_wrap=True)
     for fault in faults:
         console.print(fault, markup=False, soft_wrap=True)
     if faults:
@@ -84,4 +84,6 @@ def convert_three_files(
 
 def _tell_next(document: Mapping[str, Any], out: Path) -> None:
     labels = ", ".join(document["labels"])
-    console.print(f"{out} written, {document['task']}: {labels}; next: python -m train fit {out}", soft_wrap=True)
+    console.print(
+        f"{out} written, {document['task']}: {labels}; next: python -m train fit {out}", markup=False, soft_wrap=True
+    )

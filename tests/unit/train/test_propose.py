@@ -1,0 +1,159 @@
+"""Proposed configurations can be trained as they are, and say what they were made of."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from tests.support.photo_sets import picture, write_folders
+from train.cli import app
+from train.config import Config, ConfigError, load_config
+from train.data import load_splits
+from train.fast_image_classification import convert
+from train.propose import propose_for_folders, propose_for_table, write_config
+from train.source import DataError
+
+TARGETS = ["beach", "city", "sunset", "trees"]
+DATA_CONFIG: dict[str, Any] = {
+    "input_shape": [None, None, 3],
+    "resize_shape": [24, 32],
+    "images_base_path": "photos",
+    "targets": TARGETS,
+    "image_name_col": "name",
+}
+TRAINING_CONFIG: dict[str, Any] = {
+    "use_augmentation": True,
+    "batch_size": 32,
+    "epochs": 1000,
+    "initial_learning_rate": 0.0001,
+    "model_path": "image_classification.h5",
+}
+
+
+def ignore(_name: str, _done: int, _total: int | None):
+    pass
+
+
+def written(document: dict[str, Any], folder: Path, name: str = "Pets 2.yaml") -> Config:
+    write_config(document, folder / name)
+    return load_config(folder / name)
+
+
+def test_class_folders_become_a_configuration(tmp_path: Path):
+    write_folders(tmp_path / "photos", {"dog": 1, "cat": 1, ".hidden": 1})
+    config = written(propose_for_folders(tmp_path / "photos"), tmp_path)
+    assert (config.name, config.labels, config.task) == ("pets-2", ("cat", "dog"), "multiclass")
+    assert config.data.directory == tmp_path / "photos"
+    assert f"python -m train fit {tmp_path}/Pets 2.yaml" in (tmp_path / "Pets 2.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("table", "label_column", "labels", "task"),
+    [
+        ("file,label\na.png,dog\nb.png,cat\nc.png,dog\n", "label", ("cat", "dog"), "multiclass"),
+        ("file,labels\na.png,dog;cat\nb.png,\nc.png,bird\n", "labels", ("bird", "cat", "dog"), "multilabel"),
+        ("file,dog,width,cat\na.png,1,640,0\nb.png,0,480,0\n", None, ("dog", "cat"), "multilabel"),
+    ],
+)
+def test_a_table_becomes_a_configuration(
+    tmp_path: Path, table: str, label_column: str | None, labels: tuple[str, ...], task: str
+):
+    (tmp_path / "data.csv").write_text(table)
+    config = written(propose_for_table(tmp_path / "data.csv", "file", label_column), tmp_path)
+    assert (config.labels, config.task) == (labels, task)
+    assert config.data.path == tmp_path / "data.csv"
+
+
+def test_fewer_than_two_labels_are_refused(tmp_path: Path):
+    write_folders(tmp_path / "photos", {"dog": 1})
+    (tmp_path / "data.csv").write_text("file,label\na.png,dog\n")
+    with pytest.raises(DataError, match="photos: expected at least two labels, found dog"):
+        propose_for_folders(tmp_path / "photos")
+    with pytest.raises(DataError, match="data: expected at least two labels, found none"):
+        propose_for_table(tmp_path / "data.csv", "file", None)
+
+
+def test_a_configuration_that_exists_is_kept(tmp_path: Path):
+    write_folders(tmp_path / "photos", {"dog": 1, "cat": 1})
+    (tmp_path / "pets.yaml").write_text("mine")
+    with pytest.raises(FileExistsError):
+        write_config(propose_for_folders(tmp_path / "photos"), tmp_path / "pets.yaml")
+    assert (tmp_path / "pets.yaml").read_text() == "mine"
+
+
+def write_three_files(folder: Path, **changes: Any) -> list[Path]:
+    """A miniature of FastImageClassification's example, with pictures."""
+    (folder / "photos").mkdir()
+    rows = [f"{number}.jpg,{number % 2},{number // 2 % 2},{number // 4 % 2},0.0" for number in range(16)]
+    rows += [f"{number}.jpg,0,0,0,1.0" for number in range(16, 20)]
+    for number in range(20):
+        (folder / f"photos/{number}.jpg").write_bytes(picture(number, ".jpg"))
+    paths = [folder / name for name in ("data.csv", "data_config.yaml", "training_config.yaml")]
+    paths[0].write_text("\n".join([f"name,{','.join(TARGETS)}", *rows]))
+    documents = DATA_CONFIG | {"images_base_path": str(folder / "photos")}, TRAINING_CONFIG
+    for path, document in zip(paths[1:], documents, strict=True):
+        path.write_text(yaml.safe_dump({key: changes.get(key, value) for key, value in document.items()}))
+    return paths
+
+
+def test_the_three_files_become_a_configuration(tmp_path: Path):
+    config = written(convert(*write_three_files(tmp_path)), tmp_path)
+    assert (config.labels, config.task) == (tuple(TARGETS), "multilabel")
+    assert (config.input.height, config.input.width, config.input.resize) == (24, 32, "stretch")
+    training = config.training
+    assert (training.batch_size, training.epochs, training.learning_rate) == (32, 1000, 0.0001)
+    assert training.patience
+    assert config.augmentation.flip
+    splits = load_splits(config.model_copy(update={"data": config.data.model_copy(update={"cache": tmp_path})}), ignore)
+    assert sum(map(len, (splits.train, splits.validation, splits.test))) == 20
+
+
+def test_without_augmentation_there_is_none(tmp_path: Path):
+    config = written(convert(*write_three_files(tmp_path, use_augmentation=False)), tmp_path)
+    assert config.augmentation == type(config.augmentation)()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"batch_size": 0}, ConfigError, r"training_config\.yaml:\n  batch_size: Input should be greater"),
+        ({"input_shape": [None, None, 1]}, ConfigError, r"data_config\.yaml:\n  input_shape\.2"),
+        ({"targets": ["beach"]}, ConfigError, "targets"),
+        ({"images_base_path": "../nowhere"}, DataError, "images_base_path: ../nowhere is no folder"),
+    ],
+)
+def test_three_files_that_cannot_be_used_are_refused(
+    tmp_path: Path, changes: dict[str, Any], error: type[Exception], message: str
+):
+    with pytest.raises(error, match=message):
+        convert(*write_three_files(tmp_path, **changes))
+
+
+def test_a_typo_is_refused_with_the_nearest_key(tmp_path: Path):
+    paths = write_three_files(tmp_path)
+    paths[1].write_text(paths[1].read_text().replace("targets", "target"))
+    with pytest.raises(ConfigError, match="unknown key 'target'; the nearest known key is 'targets'"):
+        convert(*paths)
+
+
+def test_an_absent_table_is_named(tmp_path: Path):
+    _, *configs = write_three_files(tmp_path)
+    with pytest.raises(DataError, match=r"none\.csv: expected a CSV file, found none"):
+        convert(tmp_path / "none.csv", *configs)
+
+
+def test_the_commands_write_what_fit_reads_next(tmp_path: Path):
+    csv_path, data_config, training_config = write_three_files(tmp_path)
+    options = ["--csv-path", csv_path, "--data-config-path", data_config, "--training-config-path", training_config]
+    outs = [tmp_path / "converted.yaml", tmp_path / "proposed.yaml"]
+    commands = (
+        ["convert", *options, "--out", outs[0]],
+        ["propose", csv_path, "--image-column", "name", "--out", outs[1]],
+    )
+    for command, out in zip(commands, outs, strict=True):
+        result = CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False)
+        assert result.exit_code == 0
+        assert f"next: python -m train fit {out}" in result.output
+        assert load_config(out).labels == tuple(TARGETS)
