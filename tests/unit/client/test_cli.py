@@ -9,43 +9,20 @@ import pty
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from client.__main__ import main
+from tests.support.client_command import runner
 from tests.support.contract_gateway import ContractGateway, busy, problem
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[3]
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a command ended."""
-
-    status: int
-    out: str
-    told: str
-
-
 @pytest.fixture
 def command(gateway, tmp_path, monkeypatch, capsys):
-    """Run the command in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("IMAGE_GATEWAY_URL", gateway.url)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments, stdin=b""):
-        monkeypatch.setattr("sys.argv", ["image-gateway", *map(str, arguments)])
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return Ended(ended.value.code, *capsys.readouterr())
-
-    return run
+    return runner(gateway.url, tmp_path, monkeypatch, capsys)
 
 
 def program(gateway, *arguments):
