@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from train.assess import Assessment, summary
+from train.assessment import Assessment, summary
 from train.config import Config
 from vision.card import Card, OutputSpec
 

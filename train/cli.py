@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from train import prepare
+from train import bring, prepare
+from train.assessment import summary, write_summary
 from train.config import Config, load_config
 from train.console import (
     console,
@@ -34,6 +35,7 @@ MODELS = Path("serving_models")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(prepare.app)
+app.add_typer(bring.app)
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run, such as runs/digits.")]
 DataFolder = Annotated[
@@ -90,7 +92,7 @@ def evaluate_run(run: RunFolder, data: DataFolder = None) -> None:
 
     Prints the figures, and writes them to RUN/evaluation.json and with plots to RUN/report/index.html.
     """
-    from train.assess import assess, summary, write_summary
+    from train.assess import assess
     from train.loop import LOG_FILE
     from train.report import PAGE, write_report
     from train.run import load_run

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from train.assessment import read_calibration
+from train.calibrate import Calibration
 from train.console import console
 from train.errors import TrainError
 from train.examples import MAX_PIXELS, Predict
@@ -113,8 +115,7 @@ def open_model(path: Path) -> Offline:
 
 
 def _open_run(path: Path) -> Offline:
-    from train.assess import read_calibration, set_temperature
-    from train.calibrate import Calibration
+    from train.assess import set_temperature
     from train.loop import predictor
     from train.run import load_run
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 
 from train import report_sections as sections
-from train.assess import Assessment, summary
+from train.assessment import Assessment, summary
 from train.contact_sheet import TILE, contact_sheet, worst_mistakes
 from train.examples import Example
 

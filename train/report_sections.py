@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from train.assess import Assessment, answered
+from train.assessment import Assessment, answered
 from train.contact_sheet import Mistake, tile_corner
 from train.curves import Bin, interval, rank
 from train.examples import TEST, Example
@@ -20,7 +20,7 @@ SHOWN_CURVES = 12
 DIAGONAL = Line("", [(0, 0), (1, 1)], "faint")
 
 Values = Mapping[str, Any]
-"""What `train.assess.summary` returns."""
+"""What `train.assessment.summary` returns."""
 
 
 def headline(assessment: Assessment, measured: Values) -> str:
