@@ -13,6 +13,8 @@ from vision.card import Card, Task
 
 Score = Annotated[float, Field(ge=0, le=1, description="Probability, 0..1.")]
 
+Heat = Annotated[float, Field(ge=0, le=1)]
+
 # As a call, since `class` is a word of Python.
 Prediction = TypedDict(
     "Prediction",
@@ -36,16 +38,43 @@ class ModelVersion(TypedDict):
     version: int
 
 
+# As calls, since `class` is a word of Python.
+DrawnHeatMap = TypedDict(
+    "DrawnHeatMap",
+    {
+        "class": Annotated[str, Field(description="Label of the best class, which is the one explained.")],
+        "class_id": Annotated[int, Field(ge=0, description="Its place among the model's labels, from 0.")],
+        "heatmap": Annotated[
+            str, Field(description="Where the model looked, over the part of the image that it saw: a PNG as data URI.")
+        ],
+    },
+)
+HeatMap = TypedDict(
+    "HeatMap",
+    {
+        "class": Annotated[str, Field(description="Label of the best class, which is the one explained.")],
+        "class_id": Annotated[int, Field(ge=0, description="Its place among the model's labels, from 0.")],
+        "height": Annotated[int, Field(ge=1, description="Rows of the map.")],
+        "width": Annotated[int, Field(ge=1, description="Columns of the map.")],
+        "heatmap": Annotated[
+            list[list[Heat]], Field(description="Rows, top to bottom, over the part of the image that the model saw.")
+        ],
+    },
+)
+
+
 class Result(Prediction):
     """What a model says about one image; `class`, `class_id` and `score` are those of the best class.
 
     Attributes:
         predictions: The best classes, best first; ties by the lower `class_id`.
         classes: Of a multi-label model only: every class at or above its threshold, best first.
+        explanation: Only where `explain` asks for it: where the model looked for the best class.
     """
 
     predictions: list[Prediction]
     classes: NotRequired[list[Prediction]]
+    explanation: NotRequired[DrawnHeatMap | HeatMap]
 
 
 class Answer(Result):

@@ -1,18 +1,26 @@
 """The use case: images in, ranked labels out."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gateway.catalog import Catalog, Target
-from gateway.contract import ServedModel
+from gateway.contract import EXPLAIN, ServedModel
 from gateway.deadline import Deadline
-from gateway.errors import GatewayError, ModelFailedError, ModelUnavailableError, VersionGoneError
+from gateway.errors import (
+    GatewayError,
+    ModelFailedError,
+    ModelUnavailableError,
+    NotExplainableError,
+    VersionGoneError,
+)
 from gateway.options import Options
-from gateway.pictures import ImageSource, Pictures
-from gateway.serving import Array, ModelServer
+from gateway.pictures import ImageSource, Picture, Pictures
+from gateway.serving import Array, Call, ModelServer, TensorSpec
 from gateway.timing import Timings
+from vision.card import InputSpec
 from vision.postprocess import Prediction, at_or_above, probabilities, top_k
 
 SWAPS_FOLLOWED = 3
@@ -39,6 +47,19 @@ class Inquiry:
 
 
 @dataclass(frozen=True, slots=True)
+class Explanation:
+    """Where a model looked for the best class.
+
+    Attributes:
+        heat: float32[h, w] in 0..1, over what the model saw of the image.
+        drawing: The same drawn over that part of the image, as PNG; None unless it was asked for.
+    """
+
+    heat: NDArray[np.float32]
+    drawing: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a model says about one image.
 
@@ -46,11 +67,13 @@ class Answer:
         best: The class with the highest score.
         predictions: The best classes, best first; with a threshold none of a multi-class model below it.
         present: Of a multi-label model, every class at or above its threshold, best first; None of others.
+        explanation: Where the model looked for the best class; None unless it was asked for.
     """
 
     best: Prediction
     predictions: list[Prediction]
     present: list[Prediction] | None
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +116,7 @@ class Classifier:
             GatewayError: none of them can be answered, for a reason common to all; the subclass tells which.
         """
         served = self._catalog.choose(asked.target, deadline=asked.deadline)
+        _check_explainable(served, asked.options)
         contents = self._pictures.contents(sources, deadline=asked.deadline, timings=asked.timings)
         for _ in range(SWAPS_FOLLOWED):
             try:
@@ -102,31 +126,85 @@ class Classifier:
         raise ModelUnavailableError(f"The versions of {served.name} change faster than it can be asked.")
 
     def _answers(self, served: ServedModel, contents: Sequence[bytes | GatewayError], asked: Inquiry) -> Answers:
-        inputs = self._pictures.inputs(contents, served.card.input, deadline=asked.deadline, timings=asked.timings)
+        call = _check_explainable(served, asked.options)
+        spec = served.card.input
+        prepared = self._pictures.prepared(contents, spec, deadline=asked.deadline, timings=asked.timings)
         asked.deadline.remaining_s()  # else the images are at fault that came too late
-        rows = self._scores(served, [item for item in inputs if not isinstance(item, GatewayError)], asked)
-        return Answers(
-            served,
-            [item if isinstance(item, GatewayError) else _ranked(served, next(rows), asked.options) for item in inputs],
-        )
+        images = [item.image for item in prepared if isinstance(item, Picture)]
+        rows = iter(self._rows(served.call, {served.input_name: images}, (len(served.card.labels),), asked))
+        results = [
+            _ranked(served, next(rows), asked.options) if isinstance(item, Picture) else item for item in prepared
+        ]
+        if call is not None:
+            pairs = zip(prepared, results, strict=True)
+            told = [
+                (item, result) for item, result in pairs if isinstance(item, Picture) and isinstance(result, Answer)
+            ]
+            explained = iter(self._explained(call, spec, told, asked))
+            results = [next(explained) if isinstance(item, Answer) else item for item in results]
+        return Answers(served, results)
 
-    def _scores(self, served: ServedModel, images: Sequence[Array], asked: Inquiry) -> Iterator[Array]:
-        """Give a row of scores for each image, by as few calls as the limit on their size allows."""
-        classes = len(served.card.labels)
-        batches = []
-        for start in range(0, len(images), self._max_batch_size):
-            some = images[start : start + self._max_batch_size]
-            sent = some[0][None] if len(some) == 1 else np.stack(some)
-            with asked.timings.measured("predict"):
-                scores = self._server.predict(
-                    served.call, {served.input_name: sent}, deadline=asked.deadline, request_id=asked.request_id
-                )
-            if scores.shape != (len(some), classes):
-                raise ModelFailedError(
-                    f"{served.name} answered with shape {scores.shape}, not ({len(some)}, {classes})."
-                )
-            batches.append(scores)
-        return (row for scores in batches for row in scores)
+    def _explained(
+        self, call: Call, spec: InputSpec, told: Sequence[tuple[Picture, Answer]], asked: Inquiry
+    ) -> list[Answer]:
+        """Add to each answer where the model looked."""
+        images = [picture.image for picture, _ in told]
+        classes = [np.array(answer.best.class_id, np.int32) for _, answer in told]
+        rows = self._rows(call, {"image": images, "class_id": classes}, (None, None), asked)
+        heats = [np.clip(np.asarray(row, np.float32), 0, 1) for row in rows]
+        if not all(heat.size and np.isfinite(heat).all() for heat in heats):
+            raise ModelFailedError(f"{call.model} explained with a heat map that has no cells, or no numbers in them.")
+        if asked.options.explain == "raw":
+            drawings: Sequence[bytes | None] = [None] * len(heats)
+        else:
+            contents = [picture.content for picture, _ in told]
+            with asked.timings.measured("draw"):
+                drawings = self._pictures.drawn(contents, heats, spec, deadline=asked.deadline)
+        return [
+            replace(answer, explanation=Explanation(heat, drawing))
+            for (_, answer), heat, drawing in zip(told, heats, drawings, strict=True)
+        ]
+
+    def _rows(
+        self, call: Call, inputs: Mapping[str, Sequence[Array]], row_shape: tuple[int | None, ...], asked: Inquiry
+    ) -> list[Array]:
+        """Compute a row of the output for each row of the inputs, by as few calls as the limit on their size allows.
+
+        Raises:
+            ModelFailedError: the answer has other rows than `row_shape`, in which None stands for any length.
+            GatewayError: see `ModelServer.predict`.
+        """
+        rows: list[Array] = []
+        count = len(next(iter(inputs.values())))
+        size = self._max_batch_size if call.takes_batches else 1
+        for start in range(0, count, size):
+            end = min(start + size, count)
+            sent = {name: _stacked(column[start:end]) for name, column in inputs.items()}
+            with asked.timings.measured(EXPLAIN if call.signature_name == EXPLAIN else "predict"):
+                answered = self._server.predict(call, sent, deadline=asked.deadline, request_id=asked.request_id)
+            wanted = TensorSpec(answered.dtype.name, (end - start, *row_shape))
+            if not wanted.accepts(answered):
+                raise ModelFailedError(f"{call.model} answered with shape {answered.shape}, not {wanted.shape}.")
+            rows.extend(answered)
+        return rows
+
+
+def _stacked(rows: Sequence[Array]) -> Array:
+    """Make a batch of rows; of a single one without copying it."""
+    return rows[0][np.newaxis] if len(rows) == 1 else np.stack(rows)
+
+
+def _check_explainable(served: ServedModel, options: Options) -> Call | None:
+    """Give the call that explains where that is asked for.
+
+    Raises:
+        NotExplainableError: the version has none.
+    """
+    if options.explain is not None and served.explain is None:
+        raise NotExplainableError(
+            f"{served.name} version {served.version} has no usable signature explain: it cannot show where it looks."
+        )
+    return None if options.explain is None else served.explain
 
 
 def _ranked(served: ServedModel, scores: Array, options: Options) -> Answer | GatewayError:

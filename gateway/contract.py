@@ -4,10 +4,12 @@ A version tells its own card by the signature `describe`. One that has none gets
 `NAME/card.json`, and without that one its signature alone is gone by.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import structlog
 
 from gateway.deadline import Deadline
 from gateway.errors import ModelContractError
@@ -16,7 +18,11 @@ from vision.card import Card, CardError, InputSpec
 
 SERVING_DEFAULT = "serving_default"
 DESCRIBE = "describe"
+EXPLAIN = "explain"
+HEATMAP = "heatmap"
 UINT8_MAX = 255.0
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +33,13 @@ class ServedModel:
         card: What it expects and what its answers mean.
         call: The computation that gives the scores.
         input_name: Name of the tensor that takes the image.
+        explain: The computation that gives, for `image` and `class_id`, a heat map; None where there is none.
     """
 
     card: Card
     call: Call
     input_name: str
+    explain: Call | None = None
 
     @property
     def name(self) -> str:
@@ -64,7 +72,8 @@ def inspect_version(
             card = _foreign_card(model, signature, cards_dir)
     except CardError as error:
         raise ModelContractError(f"The card of {model} version {version}: {error}") from error
-    return bind(card, signature, model=model, version=version)
+    served = bind(card, signature, model=model, version=version)
+    return dataclasses.replace(served, explain=_explain_call(served, signatures.get(EXPLAIN)))
 
 
 def bind(card: Card, signature: Signature, *, model: str, version: int) -> ServedModel:
@@ -119,6 +128,24 @@ def derive_card(model: str, signature: Signature) -> Card:
         f"{model} carries no card, and its signature ({told}) is not that of an image classifier with one input "
         f"[N, height, width, 1 or 3] and one output [N, classes]. Write {model}/card.json for it."
     )
+
+
+def _explain_call(served: ServedModel, signature: Signature | None) -> Call | None:
+    """Give the call that explains, unless it is missing or takes other than what is sent."""
+    if signature is None:
+        return None
+    image = (served.card.input.dtype, (1, *served.card.input.shape))
+    sent = {"image": image, "class_id": ("int32", (1,))}
+    fits = signature.inputs.keys() == sent.keys() and HEATMAP in signature.outputs
+    if not fits or any(not _takes(signature.inputs[name], *sent[name]) for name in sent):
+        told = ", ".join(f"{name} {spec}" for name, spec in {**signature.inputs, **signature.outputs}.items())
+        log.warning("explain_unusable", model=served.name, version=served.version, signature=told)
+        return None
+    return Call(served.name, served.version, EXPLAIN, signature, HEATMAP)
+
+
+def _takes(spec: TensorSpec, dtype: str, shape: tuple[int, ...]) -> bool:
+    return spec.dtype == dtype and spec.accepts_shape(shape)
 
 
 def _own_card(server: ModelServer, describe: Call, deadline: Deadline) -> Card:

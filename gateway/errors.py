@@ -15,6 +15,7 @@ GatewayError
 ├── VersionGoneError           the model server does not serve this model or version, or no longer
 ├── ModelUnavailableError      the model server is away or still loading
 │   └── ModelOverloadedError   the model server has no capacity left
+├── NotExplainableError        the model cannot show where it looks
 ├── ModelFailedError           the model server refused or failed the computation
 ├── ModelContractError         the model's card and its signature contradict each other
 └── DeadlineExceededError      the time for the request is used up
@@ -89,6 +90,10 @@ class ModelUnavailableError(GatewayError):
 
 class ModelOverloadedError(ModelUnavailableError):
     """The model server has no capacity left for now."""
+
+
+class NotExplainableError(GatewayError):
+    """The model has no signature that shows where it looks."""
 
 
 class ModelFailedError(GatewayError):

@@ -5,13 +5,18 @@ import re
 import reprlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from gateway.errors import BadRequestError
 
-NAMES = ("top_k", "threshold")
+NAMES = ("top_k", "threshold", "explain")
 COUNT = re.compile(r"[0-9]{1,9}")
 FRACTION = re.compile(r"[0-9]*\.?[0-9]+(?:[eE]-?[0-9]{1,3})?")
+
+
+Explain: TypeAlias = Literal["image", "raw"]
+EXPLAIN: Mapping[object, Explain | None] = {"true": "image", "raw": "raw", "false": None}
+"""What `explain` may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +26,12 @@ class Options:
     Attributes:
         top_k: How many classes to rank, at least 1; more than there are gives all.
         threshold: From which score on, 0..1, a class is told; None for the card's own, and no limit on the ranking.
+        explain: Whether to show where the model looked, as a picture or as raw numbers; None for not at all.
     """
 
     top_k: int
     threshold: float | None = None
+    explain: Explain | None = None
 
 
 def read_options(query: Mapping[str, Any], fields: Mapping[str, Any], *, default_top_k: int) -> Options:
@@ -38,6 +45,7 @@ def read_options(query: Mapping[str, Any], fields: Mapping[str, Any], *, default
     return Options(
         top_k=_top_k(told["top_k"]) if "top_k" in told else default_top_k,
         threshold=_threshold(told["threshold"]) if "threshold" in told else None,
+        explain=_explain(told["explain"]) if "explain" in told else None,
     )
 
 
@@ -68,3 +76,11 @@ def _threshold(value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
         raise BadRequestError(f"threshold must be a number from 0 to 1, not {reprlib.repr(value)}.")
     return float(value)
+
+
+def _explain(value: object) -> Explain | None:
+    if isinstance(value, bool):
+        value = "true" if value else "false"
+    if not isinstance(value, str) or value not in EXPLAIN:
+        raise BadRequestError(f"explain must be true, false or raw, not {reprlib.repr(value)}.")
+    return EXPLAIN[value]

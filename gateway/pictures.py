@@ -5,11 +5,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError, ImageFormatError, ImageTooLargeError, ImageUnreadableError
 from gateway.serving import Array
 from gateway.timing import Timings
 from gateway.workers import Workers
+from vision import heatmap
 from vision.card import InputSpec
 from vision.decode import ImageError, ImageFormat, TooManyPixelsError, UnsupportedFormatError
 from vision.preprocess import preprocess, read
@@ -43,6 +47,19 @@ class Link:
 
 
 ImageSource: TypeAlias = Upload | Link
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image that is ready for a model.
+
+    Attributes:
+        content: The whole file.
+        image: The model's input, of `InputSpec.shape` and `InputSpec.dtype`.
+    """
+
+    content: bytes
+    image: Array
 
 
 class Pictures:
@@ -84,16 +101,16 @@ class Pictures:
             for source in sources
         ]
 
-    def inputs(
+    def prepared(
         self, contents: Sequence[bytes | GatewayError], spec: InputSpec, *, deadline: Deadline, timings: Timings
-    ) -> list[Array | GatewayError]:
-        """Make an array of `spec.shape` and `spec.dtype` of each image, or tell why it cannot be.
+    ) -> list[Picture | GatewayError]:
+        """Make a model input of each image, or tell why it cannot be.
 
         Raises:
             DeadlineExceededError: not all were ready in time.
         """
 
-        def prepared(content: bytes | GatewayError) -> Array | GatewayError:
+        def prepare(content: bytes | GatewayError) -> Picture | GatewayError:
             if isinstance(content, GatewayError):
                 return content
             try:
@@ -102,11 +119,32 @@ class Pictures:
                     with timings.measured("decode"):
                         picture = read(content, spec, max_pixels=self._max_pixels)
                     with timings.measured("preprocess"):
-                        return preprocess(picture, spec)
+                        return Picture(content, preprocess(picture, spec))
             except GatewayError as error:
                 return error
 
-        return self._decoding.each(prepared, contents, deadline=deadline)
+        return self._decoding.each(prepare, contents, deadline=deadline)
+
+    def drawn(
+        self,
+        contents: Sequence[bytes],
+        heats: Sequence[NDArray[np.float32]],
+        spec: InputSpec,
+        *,
+        deadline: Deadline,
+    ) -> list[bytes]:
+        """Draw a heat map over each image, as PNG; see `vision.heatmap`.
+
+        Raises:
+            DeadlineExceededError: not all were drawn in time.
+        """
+
+        def drawing(pair: tuple[bytes, NDArray[np.float32]]) -> bytes:
+            deadline.remaining_s()
+            content, heat = pair
+            return heatmap.draw(content, heat, spec, max_pixels=self._max_pixels)
+
+        return self._decoding.each(drawing, list(zip(contents, heats, strict=True)), deadline=deadline)
 
 
 @contextmanager

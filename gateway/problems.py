@@ -105,6 +105,12 @@ PROBLEMS: dict[type[errors.GatewayError], Problem] = {
         "Only http and https URLs of public hosts are fetched. An operator can allow a host by "
         "GATEWAY_FETCH_ALLOWED_HOSTS. Or send the picture itself.",
     ),
+    errors.NotExplainableError: Problem(
+        422,
+        "model-not-explainable",
+        "The model cannot explain its answers",
+        "Ask without `explain`. The operator can export a model with the signature `explain`.",
+    ),
     errors.ModelFailedError: Problem(
         502,
         "model-failed",

@@ -84,6 +84,11 @@ class Call:
     signature: Signature
     output: str
 
+    @property
+    def takes_batches(self) -> bool:
+        """Whether the inputs take any number of rows; exported by other hands, some take a single one."""
+        return all(spec.shape is None or spec.shape[:1] == (None,) for spec in self.signature.inputs.values())
+
 
 class ModelServer(Protocol):
     """A server of models, such as TensorFlow Serving.

@@ -1,5 +1,6 @@
 """The HTTP API: parse, call, serialise."""
 
+import base64
 import json
 from collections.abc import Sequence
 from typing import cast
@@ -8,13 +9,16 @@ from flask import Blueprint, Response, g, jsonify, request
 
 from gateway import answers, metrics, problems
 from gateway.catalog import Catalog, Target
-from gateway.classify import Answer, Answers, Classifier, Inquiry
+from gateway.classify import Answer, Answers, Classifier, Explanation, Inquiry
 from gateway.errors import GatewayError
 from gateway.inputs import parse
 from gateway.serving import VersionStatus
 from gateway.settings import Settings
 from gateway.timing import Timings
 from vision.postprocess import Prediction
+
+PNG_DATA_URI = "data:image/png;base64,"  # RFC 2397
+HEAT_DIGITS = 4
 
 
 def create_api(classifier: Classifier, catalog: Catalog, settings: Settings) -> Blueprint:
@@ -88,7 +92,18 @@ def _result(answer: Answer) -> answers.Result:
     }
     if answer.present is not None:
         document["classes"] = _predictions(answer.present)
+    if answer.explanation is not None:
+        document["explanation"] = _explanation(answer.best, answer.explanation)
     return document
+
+
+def _explanation(best: Prediction, explanation: Explanation) -> answers.DrawnHeatMap | answers.HeatMap:
+    if explanation.drawing is not None:
+        drawing = PNG_DATA_URI + base64.b64encode(explanation.drawing).decode()
+        return {"class": best.label, "class_id": best.class_id, "heatmap": drawing}
+    height, width = explanation.heat.shape
+    numbers = [[round(value, HEAT_DIGITS) for value in row] for row in explanation.heat.tolist()]
+    return {"class": best.label, "class_id": best.class_id, "height": height, "width": width, "heatmap": numbers}
 
 
 def _predictions(predictions: Sequence[Prediction]) -> list[answers.Prediction]:

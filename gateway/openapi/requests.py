@@ -46,6 +46,12 @@ def options(settings: Settings) -> dict[str, Schema]:
             "description": "From which score on a class is told: in `predictions`; of a multi-label model in "
             "`classes`, in place of the card's own.",
         },
+        "explain": {
+            "enum": [False, True, "raw"],
+            "default": False,
+            "description": "Whether to add where the model looked for the best class: `true` for a picture, `raw` for "
+            "numbers.",
+        },
     }
 
 

@@ -130,6 +130,19 @@ def classifier(card: Card, scores: Callable[[Array], Array], *, described: bool 
     return FakeVersion({**signatures, "describe": DESCRIBE}, {**compute, "describe": describe})
 
 
+def explainable(card: Card, scores: Callable[[Array], Array], heat: Callable[[Array, Array], Array]) -> FakeVersion:
+    """Make a version that carries its card and explains by `heat`: images and int32[N] to float32[N, h, w]."""
+
+    def explain(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        return {"heatmap": heat(inputs["image"], inputs["class_id"])}
+
+    made = classifier(card, scores)
+    image = TensorSpec(card.input.dtype, (None, *card.input.shape))
+    inputs = {"image": image, "class_id": TensorSpec("int32", (None,))}
+    signature = Signature(inputs, {"heatmap": TensorSpec("float32", (None, None, None))})
+    return FakeVersion({**made.signatures, "explain": signature}, {**made.compute, "explain": explain})
+
+
 def constant(*scores: float) -> Callable[[Array], Array]:
     """Answer the same scores to every image."""
     return lambda images: np.full((len(images), len(scores)), scores, np.float32)

@@ -12,7 +12,8 @@ from flask.testing import FlaskClient
 from structlog.testing import capture_logs
 
 from gateway import metrics
-from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant
+from gateway.serving import Array
+from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant, explainable
 from vision.card import Card
 
 PREDICT = "/api/v1/predict"
@@ -115,6 +116,56 @@ def test_an_unknown_version_is_told_with_those_there_are(
 def test_a_version_that_is_no_number_is_no_path(client: FlaskClient, version: str):
     response = client.post(f"/api/v1/models/pets/versions/{version}/predict", data=b"")
     assert (response.status_code, response.get_json(force=True)["type"]) == (404, "/problems/not-found")
+
+
+# Explanations
+
+
+def heat(images: Array, class_ids: Array) -> Array:
+    return np.full((len(images), 1, 2), [[0.12345678, 1]], np.float32) * (class_ids[:, None, None] == 1)
+
+
+def test_an_explanation_as_a_picture(client: FlaskClient, server: FakeModelServer, card: Card, png: bytes):
+    server.swap("pets", 2, explainable(card, constant(0, 1, 0), heat))
+    response = client.post(f"{PREDICT}?explain=true", data=png, content_type="image/png")
+    explanation = response.get_json()["explanation"]
+    assert (explanation["class"], explanation["class_id"]) == ("dog", 1)
+    prefix, _, text = explanation["heatmap"].partition(",")
+    assert prefix == "data:image/png;base64"
+    drawn = cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR)
+    assert drawn.shape == (256, 256, 3)
+    assert [entry.partition(";")[0] for entry in response.headers["Server-Timing"].split(", ")][-4:] == [
+        "predict",
+        "explain",
+        "draw",
+        "total",
+    ]
+
+
+def test_an_explanation_as_numbers(client: FlaskClient, server: FakeModelServer, card: Card, png: bytes):
+    server.swap("pets", 2, explainable(card, constant(0, 1, 0), heat))
+    document = client.post(PREDICT, json={"image": base64.b64encode(png).decode(), "explain": "raw"}).get_json()
+    assert document["explanation"] == {
+        "class": "dog",
+        "class_id": 1,
+        "height": 1,
+        "width": 2,
+        "heatmap": [[0.1235, 1.0]],
+    }
+
+
+def test_a_batch_is_explained_image_by_image(client: FlaskClient, server: FakeModelServer, card: Card, png: bytes):
+    server.swap("pets", 2, explainable(card, constant(0, 1, 0), heat))
+    instances = [{"image": base64.b64encode(png).decode()}, {"image": "AAAA"}]
+    good, bad = client.post(PREDICT, json={"instances": instances, "explain": True}).get_json()["results"]
+    assert good["explanation"]["heatmap"].startswith("data:image/png;base64,")
+    assert bad["status"] == 415
+
+
+def test_a_model_that_cannot_explain(client: FlaskClient, png: bytes):
+    response = client.post(f"{PREDICT}?explain=true", data=png, content_type="image/png")
+    assert (response.status_code, response.get_json(force=True)["type"]) == (422, "/problems/model-not-explainable")
+    assert "explanation" not in client.post(f"{PREDICT}?explain=false", data=png, content_type="image/png").get_json()
 
 
 # Batches

@@ -22,14 +22,15 @@ from gateway.errors import (
     ModelFailedError,
     ModelNotFoundError,
     ModelUnavailableError,
+    NotExplainableError,
     VersionGoneError,
     VersionNotFoundError,
 )
-from gateway.options import Options
+from gateway.options import Explain, Options
 from gateway.pictures import Link, Pictures, Upload, translated_image_errors
-from gateway.serving import Array
+from gateway.serving import Array, Signature, TensorSpec
 from gateway.timing import Timings
-from tests.support.fake_model_server import FakeModelServer, classifier, constant
+from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant, explainable
 from vision.card import Card, InputSpec, OutputSpec
 from vision.errors import TooManyPixelsError, UnreadableImageError, UnsupportedFormatError
 
@@ -72,10 +73,13 @@ def ask_all(server: FakeModelServer, library: Library, tmp_path: object) -> Iter
         deadline_s: float = 10,
         request_id: str = "",
         timings: Timings | None = None,
+        explain: Explain | None = None,
     ) -> Answers:
         kinds = {str: Link, bytes: Upload}
         images = [kinds[type(source)](source) if type(source) in kinds else source for source in sources]
-        asked = Inquiry(target, Options(top_k, threshold), Deadline.after(deadline_s), request_id, timings or Timings())
+        asked = Inquiry(
+            target, Options(top_k, threshold, explain), Deadline.after(deadline_s), request_id, timings or Timings()
+        )
         return classifier.classify(images, asked)
 
     yield ask_all
@@ -274,6 +278,14 @@ def test_a_batch_is_answered_in_order_by_as_few_calls_as_can_be(
     assert calls == sizes
 
 
+def test_a_model_that_takes_one_image_at_a_time_gets_them_so(ask_all: Ask, server: FakeModelServer, card: Card):
+    made = classifier(card, by_lightness)
+    single = Signature({"image": TensorSpec("uint8", (1, 4, 4, 1))}, made.signatures["serving_default"].outputs)
+    server.swap("pets", 2, FakeVersion({**made.signatures, "serving_default": single}, made.compute))
+    assert [result.best.label for result in ask_all(shade(0), shade(255)).results] == ["cat", "dog"]
+    assert server.asked["predict"] == 1 + 2
+
+
 def test_what_is_wrong_with_one_image_stops_no_other(ask_all: Ask, server: FakeModelServer, library: Library):
     library.shelves = {"https://x/1": shade(255), "https://x/2": FetchRefusedError("private")}
     unknown = BadRequestError("not base64")
@@ -364,6 +376,91 @@ def test_the_stages_are_timed(ask_all: Ask, library: Library):
     ask_all("https://x/", shade(1), timings=timings)
     stages = [entry.partition(";")[0] for entry in timings.header().split(", ")]
     assert stages == ["fetch", "decode", "preprocess", "predict"]
+
+
+# Explanations
+
+
+def by_class(images: Array, class_ids: Array) -> Array:
+    """Make heat maps of 2 x 3 cells that tell the class asked for, and the lightness of the image."""
+    heats = np.zeros((len(images), 2, 3), np.float32)
+    heats[:, 0, 0] = class_ids / 10
+    heats[:, 1, 2] = images.mean(axis=(1, 2, 3)) / 255
+    return heats
+
+
+def test_the_best_class_of_each_image_is_explained(ask_all: Ask, server: FakeModelServer, card: Card):
+    server.swap("pets", 2, explainable(card, by_lightness, by_class))
+    answers = ask_all(shade(255), b"hello", shade(0), shade(204), shade(51), explain="raw")
+    found = [result.explanation for result in answers.results if isinstance(result, Answer)]
+    assert [type(result) for result in answers.results].index(ImageFormatError) == 1
+    assert [round(float(item.heat[0, 0]), 3) for item in found] == [0.1, 0.0, 0.1, 0.0]
+    assert [round(float(item.heat[1, 2]), 3) for item in found] == [1.0, 0.0, 0.8, 0.2]
+    assert all(item.heat.shape == (2, 3) and item.drawing is None for item in found)
+    assert server.asked["predict"] == 1 + 2 + 2  # the card; three images and one, twice
+
+
+def test_an_explanation_is_drawn_over_the_image(ask: Ask, server: FakeModelServer, card: Card):
+    def cold(images: Array, _: Array) -> Array:
+        return np.zeros((len(images), 2, 2), np.float32)
+
+    server.swap("pets", 2, explainable(card, constant(0, 1, 0), cold))
+    explanation = ask(shade(100), explain="image").explanation
+    drawn = cv2.imdecode(np.frombuffer(explanation.drawing, np.uint8), cv2.IMREAD_COLOR)
+    assert (drawn == 100).all()
+
+
+def test_nothing_is_explained_unless_it_is_asked_for(ask: Ask, server: FakeModelServer, card: Card):
+    def refuse(*_: Array) -> Array:
+        raise AssertionError
+
+    server.swap("pets", 2, explainable(card, constant(0, 1, 0), refuse))
+    assert ask(shade(0)).explanation is None
+
+
+def test_images_that_are_all_bad_are_not_explained(ask_all: Ask, server: FakeModelServer, card: Card):
+    server.swap("pets", 2, explainable(card, constant(0, 1, 0), by_class))
+    assert [type(result) for result in ask_all(b"a", b"b", explain="image").results] == [ImageFormatError] * 2
+
+
+@pytest.mark.parametrize("explain", ["image", "raw"])
+def test_a_model_that_cannot_explain_is_told_before_anything_is_fetched(ask: Ask, library: Library, explain: str):
+    library.shelves["https://x/"] = AssertionError("fetched")
+    with pytest.raises(NotExplainableError, match="pets version 1 has no usable signature explain"):
+        ask("https://x/", explain=explain)
+
+
+def test_a_version_that_comes_in_the_middle_and_cannot_explain_is_told(
+    ask_all: Ask, server: FakeModelServer, card: Card
+):
+    server.swap("pets", 2, explainable(card, constant(0, 1, 0), by_class))
+    ask_all(shade(0))
+    when_predicting(server, lambda: server.swap("pets", 3, classifier(card, constant(0, 1, 0))))
+    with pytest.raises(NotExplainableError, match="pets version 3"):
+        ask_all(shade(0), explain="raw")
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (2, 3, 2, 1), (1, 2, 2), (2,)])
+def test_a_heat_map_of_another_shape_is_the_models_fault(
+    *, ask_all: Ask, server: FakeModelServer, card: Card, shape: tuple[int, ...]
+):
+    server.swap("pets", 2, explainable(card, by_lightness, lambda *_: np.zeros(shape, np.float32)))
+    with pytest.raises(ModelFailedError, match=r"answered with shape \(.*\), not \(2, None, None\)"):
+        ask_all(shade(0), shade(1), explain="raw")
+
+
+@pytest.mark.parametrize("heat", [np.full((1, 2, 2), np.nan), np.zeros((1, 0, 3))], ids=["no number", "no cell"])
+def test_a_heat_map_without_numbers_is_the_models_fault(
+    ask: Ask, server: FakeModelServer, card: Card, heat: NDArray[np.float64]
+):
+    server.swap("pets", 2, explainable(card, by_lightness, lambda *_: heat.astype(np.float32)))
+    with pytest.raises(ModelFailedError, match="explained with a heat map that has no cells, or no numbers"):
+        ask(shade(0), explain="image")
+
+
+def test_heat_beyond_its_range_is_cut_off(ask: Ask, server: FakeModelServer, card: Card):
+    server.swap("pets", 2, explainable(card, by_lightness, lambda *_: np.array([[[-0.5, 1.5]]], np.float32)))
+    assert ask(shade(0), explain="raw").explanation.heat.tolist() == [[0, 1]]
 
 
 # Versions that are asked for

@@ -4,16 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.contract import bind, derive_card, inspect_version
 from gateway.deadline import Deadline
 from gateway.errors import ModelContractError, ModelUnavailableError, VersionGoneError
-from gateway.serving import Signature, TensorSpec
+from gateway.serving import Array, Signature, TensorSpec
 from tests.support.fake_model_server import (
     FakeModelServer,
     FakeVersion,
     classifier,
     constant,
+    explainable,
     image_signature,
 )
 from vision.card import Card, InputSpec, OutputSpec
@@ -259,3 +261,54 @@ def test_a_server_that_cannot_tell_is_no_fault_of_the_model(server: FakeModelSer
     server.away = True
     with pytest.raises(ModelUnavailableError):
         inspect(server, tmp_path)
+
+
+# explain
+
+
+def heat(images: Array, _: Array) -> Array:
+    return np.zeros((len(images), 2, 2), np.float32)
+
+
+def test_a_model_that_can_explain_says_how(server: FakeModelServer, card: Card, tmp_path: Path, deadline: Deadline):
+    server.swap("pets", 2, explainable(card, constant(1, 0, 0), heat))
+    call = inspect_version(server, "pets", 2, cards_dir=tmp_path, deadline=deadline).explain
+    assert call is not None
+    assert (call.model, call.version, call.signature_name, call.output) == ("pets", 2, "explain", "heatmap")
+    assert set(call.signature.inputs) == {"image", "class_id"}
+
+
+def test_a_model_without_that_signature_cannot(server: FakeModelServer, tmp_path: Path, deadline: Deadline):
+    assert inspect_version(server, "pets", 1, cards_dir=tmp_path, deadline=deadline).explain is None
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output"),
+    [
+        ({"image": TensorSpec("float32", (None, 4, 4, 1))}, "heatmap"),
+        ({"image": TensorSpec("uint8", (None, 4, 4, 3))}, "heatmap"),
+        ({"image": TensorSpec("uint8", (4, 4, 1))}, "heatmap"),
+        ({"class_id": TensorSpec("int64", (None,))}, "heatmap"),
+        ({"class_id": TensorSpec("int32", (None, 1))}, "heatmap"),
+        ({"layer": TensorSpec("string", ())}, "heatmap"),
+        ({}, "map"),
+    ],
+    ids=str,
+)
+def test_a_signature_that_takes_something_else_is_left_alone(
+    *,
+    server: FakeModelServer,
+    card: Card,
+    tmp_path: Path,
+    deadline: Deadline,
+    inputs: dict[str, TensorSpec],
+    output: str,
+):
+    made = explainable(card, constant(1, 0, 0), heat)
+    old = made.signatures["explain"]
+    changed = Signature({**old.inputs, **inputs}, {output: old.outputs["heatmap"]})
+    server.swap("pets", 2, FakeVersion({**made.signatures, "explain": changed}, made.compute))
+    with capture_logs() as logs:
+        served = inspect_version(server, "pets", 2, cards_dir=tmp_path, deadline=deadline)
+    assert served.explain is None
+    assert [(line["event"], line["model"], line["version"]) for line in logs] == [("explain_unusable", "pets", 2)]

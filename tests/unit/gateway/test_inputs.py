@@ -522,6 +522,28 @@ def test_a_wrong_value_may_be_nested_deeply(ask: Ask):
         ask(data=b'{"url": "x", "top_k": ' + deep + b"}", content_type="application/json")
 
 
+# explain
+
+
+@pytest.mark.parametrize(
+    ("value", "explain"),
+    [(True, "image"), ("true", "image"), ("raw", "raw"), (False, None), ("false", None), ("", None), (None, None)],
+)
+def test_explain_is_true_false_or_raw(ask: Ask, value: Any, explain: str | None):
+    assert ask(json={"url": URL, "explain": value}).options.explain == explain
+
+
+def test_explain_stands_in_query_and_form_too(ask: Ask):
+    assert ask(data={"url": URL, "explain": "raw"}).options.explain == "raw"
+    assert ask(data=PICTURE, content_type="image/png", query_string={"explain": "true"}).options.explain == "image"
+
+
+@pytest.mark.parametrize("value", ["yes", "True", "RAW", "image", 1, 0, [], {"raw": True}, ["raw"], "raw "])
+def test_another_explain_is_refused(ask: Ask, value: Any):
+    with pytest.raises(BadRequestError, match="explain must be true, false or raw, not "):
+        ask(json={"url": URL, "explain": value})
+
+
 # threshold
 
 

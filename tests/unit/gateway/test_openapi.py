@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -22,7 +23,7 @@ from gateway.openapi.problems import MEMBERS, NGINX_PROBLEMS, every_problem
 from gateway.openapi.requests import options
 from gateway.settings import Settings
 from gateway.telemetry import REQUEST_ID, REQUEST_TIMEOUT
-from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant
+from tests.support.fake_model_server import FakeModelServer, FakeVersion, constant, explainable
 from tests.support.openapi import Judge
 from tools import document as documents
 from vision.card import Card
@@ -185,17 +186,24 @@ def test_every_member_of_an_answer_is_given_by_some_answer(
 ):
     """What the client of these tests holds every answer to is the other direction: no member is given undescribed."""
     several = dataclasses.replace(card, task="multilabel")
-    server.swap("weather", 1, classifier(several, constant(0.9, 0.1, 0.2)))
+    warm = np.ones((1, 2, 2), np.float32)
+    server.swap("weather", 1, explainable(several, constant(0.9, 0.1, 0.2), lambda *_: warm))
     server.labels["pets"] = {"stable": 1}
     server.swap("broken", 1, FakeVersion({}, {}))
     server.states["broken", 2] = ("END", "The file is damaged.")
     client = make_app(models=("pets", "weather", "broken")).test_client()
     given = {
-        "Answer": [client.post("/api/v1/models/weather/predict", data=png, content_type="image/png")],
+        "Answer": [
+            client.post(f"/api/v1/models/weather/predict?explain={explain}", data=png, content_type="image/png")
+            for explain in ("true", "raw")
+        ],
         "BatchAnswer": [
             client.post(
                 "/api/v1/models/weather/predict",
-                json={"instances": [{"image": "AAAA"}, {"image": base64.b64encode(png).decode()}]},
+                json={
+                    "instances": [{"image": "AAAA"}, {"image": base64.b64encode(png).decode()}],
+                    "explain": True,
+                },
             )
         ],
         "ModelList": [client.get("/api/v1/models")],
