@@ -30,10 +30,14 @@ class WeightsError(TrainError):
 
 def application_features(image: keras.KerasTensor, config: Application) -> keras.KerasTensor:
     """Go from float32[N, H, W, 3] RGB of 0..255 to the last features, float32[N, h, w, F]."""
-    mean, deviation = map(np.array, NORMALISATION[config.name])
-    x = layers.Rescaling((1 / deviation).tolist(), offset=(-mean / deviation).tolist())(image)
-    body = _application(config.name, weights=None, include_top=False, input_tensor=x)
-    return body.output
+    normalised = normalisation(config.name)(image)
+    return _application(config.name, weights=None, include_top=False, input_tensor=normalised).output
+
+
+def normalisation(name: str) -> keras.layers.Layer:
+    """Make the layer that brings RGB of 0..255 to what a network was trained with."""
+    mean, deviation = map(np.array, NORMALISATION[name])
+    return layers.Rescaling((1 / deviation).tolist(), offset=(-mean / deviation).tolist())
 
 
 def load_published(network: keras.Model, head: str, config: Application, path: Path | None = None) -> None:

@@ -10,7 +10,7 @@ from train.cifar10 import Cifar10Data
 from train.errors import TrainError
 from train.folders import FolderData
 from train.mnist import MnistData
-from train.recipe import Augmentation, Model, Training
+from train.recipe import Application, Augmentation, Model, SqueezeNet, Training
 from train.section import Section, refuse_unknown_keys
 from train.table import TableData
 from vision.card import InputSpec, Task
@@ -62,6 +62,16 @@ class Config(Section):
     def _served_models_take_plain_pixels(self) -> Self:
         if (self.input.dtype, self.input.layout) != ("uint8", "NHWC"):
             raise ValueError("input: dtype is uint8 and layout NHWC; normalisation is part of the exported graph")
+        return self
+
+    @model_validator(mode="after")
+    def _networks_from_elsewhere_take_colours(self) -> Self:
+        if isinstance(self.model, Application | SqueezeNet) and self.input.color != "RGB":
+            raise ValueError(f"input.color: RGB is what a model of kind {self.model.kind} takes")
+        if self.training.transfer and not isinstance(self.model, Application):
+            raise ValueError(
+                f"training.transfer: a model of kind {self.model.kind} starts from nothing; leave this out"
+            )
         return self
 
 
