@@ -1,5 +1,6 @@
 """The page at / with models of several versions, of several classes a picture, with heat maps and without."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,8 @@ from playwright.sync_api import Page, expect
 from tests.support.stack import ROOT, Stack, running
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.timeout(300)  # the first test writes the models and starts the stack
-WRITE_S = 150
+pytestmark = pytest.mark.timeout(600)  # the first test writes the models, with TensorFlow, and starts the stack
+WRITE_S = 300
 LOAD_S = 60
 BAD = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"}
 
@@ -86,6 +87,13 @@ def test_every_version_and_label_can_be_asked(page):
         expect(page.locator("#curl")).to_contain_text(f"/models/colours/{path}/predict")
 
 
+def test_the_time_is_told_by_stages(page):
+    give(page, BLUE)
+    expect(page.locator(".legend")).to_contain_text("decode")
+    expect(page.locator(".legend")).to_contain_text("predict")
+    expect(page.locator(".times")).to_contain_text("of it in the service")
+
+
 def test_several_pictures_are_asked_about_at_once(page):
     asked = sent(page)
     give(page, RED, GREEN, BAD, BLUE)
@@ -108,6 +116,46 @@ def test_many_pictures_go_in_several_requests(page):
     expect(page.get_by_role("status")).to_have_text("20 pictures answered")
     expect(page.get_by_role("list", name="Your pictures").get_by_role("button").last).to_contain_text("red")
     assert len(asked) == 2
+
+
+def test_the_heat_map_lies_over_the_picture_until_it_is_switched_off(page, tmp_path):
+    page.get_by_label("Heat map").check()
+    give(page, RED)
+    heatmap = page.get_by_alt_text("Heat map of what speaks for red")
+    expect(heatmap).to_be_visible()
+    assert heatmap.evaluate("(image) => image.decode().then(() => image.naturalWidth)") > 0
+    (tmp_path / RED["name"]).write_bytes(RED["buffer"])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    lines = page.locator("#python").inner_text()
+    subprocess.run([sys.executable, "-c", lines], cwd=tmp_path, env=environment, check=True, timeout=LOAD_S)
+    assert cv2.imread(str(tmp_path / "heatmap.png")) is not None
+    asked = sent(page)
+    page.get_by_label("Heat map").uncheck()
+    expect(heatmap).to_be_hidden()
+    expect(page.locator("#curl")).not_to_contain_text("explain")
+    page.get_by_label("Heat map").check()
+    expect(heatmap).to_be_visible()
+    assert asked == []
+
+
+def test_an_answer_is_asked_for_again_with_its_heat_map(page):
+    give(page, GREEN)
+    expect(top(page)).to_have_text("green")
+    page.get_by_label("Heat map").check()
+    expect(page.get_by_alt_text("Heat map of what speaks for green")).to_be_visible()
+
+
+def test_a_model_without_heat_maps_says_so_and_answers(lights):
+    switch = lights.get_by_label("Heat map")
+    switch.check()
+    give(lights, RED)
+    expect(lights.locator(".top .tag")).to_have_text(["red"])
+    expect(switch).to_be_disabled()
+    expect(switch).not_to_be_checked()
+    expect(lights.locator("#unexplained")).not_to_be_empty()
+    lights.get_by_label("Model", exact=True).select_option("colours")
+    expect(switch).to_be_enabled()
+    expect(lights.locator("#unexplained")).to_be_empty()
 
 
 def test_several_classes_are_told_with_their_thresholds(lights):
