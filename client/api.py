@@ -113,10 +113,10 @@ class ImageGatewayClient:
         Raises:
             ImageGatewayError: There is an answer to none of them; the subclass tells why.
             OSError: A file cannot be read, is empty or too long.
-            TypeError: One of `images` is nothing that can be classified.
+            TypeError: `images` is a single one, or one of them is nothing that can be classified.
             ValueError: One is an array of another shape or type, or the options contradict each other.
         """
-        return self._ask([load(image, max_bytes=self._max_image_bytes) for image in images], options)
+        return self._ask([load(image, max_bytes=self._max_image_bytes) for image in _several(images)], options)
 
     def classify_many(
         self,
@@ -139,13 +139,14 @@ class ImageGatewayClient:
 
         Raises:
             ImageGatewayError: No image can be answered now; those before have been.
+            TypeError: `images` is a single one.
             ValueError: `batch_size` is below 1, or the options contradict each other.
         """
         if batch_size < 1:
             raise ValueError("batch_size must be at least 1")
         predict_path(options)
         ask = partial(answered, ask=partial(self._ask, options=options), max_bytes=self._max_image_bytes)
-        return in_order(in_batches(images, batch_size, batch_bytes), ask, self._connections)
+        return in_order(in_batches(_several(images), batch_size, batch_bytes), ask, self._connections)
 
     def models(self) -> list[Model]:
         """List the models offered.
@@ -207,6 +208,13 @@ class ImageGatewayClient:
 
     def _predict(self, body: Mapping[str, Any], options: Options) -> Any:
         return self._transport.call("POST", predict_path(options), params=_parameters(options), **body)
+
+
+def _several(images: Iterable[Image]) -> Iterable[Image]:
+    """Refuse a path or bytes, whose letters would be taken for images."""
+    if isinstance(images, str | bytes | bytearray | memoryview):
+        raise TypeError(f"expected several images, not one {type(images).__name__}; put it into a list")
+    return images
 
 
 def _batch_body(sources: Sequence[Source]) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version as installed_version
@@ -12,10 +12,11 @@ from typing import Annotated
 import typer
 
 from client.api import MEBIBYTE, ImageGatewayClient, Options, predict_path
+from client.batches import Outcome
 from client.console import counting_progress, print_model, print_models
 from client.errors import ImageGatewayError, Problem
 from client.files import find, opened
-from client.outputs import RESUMABLE, SUFFIXES, Format, open_output
+from client.outputs import RESUMABLE, SUFFIXES, Format, Writer, open_output
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -99,15 +100,10 @@ def classify(  # noqa: PLR0913  # each is an option of the command line
         waiting = [name for name in names if name not in output.answered]
         # A bar and lines on the same terminal would break each other up.
         streaming = out is None and form is not Format.TABLE and sys.stdout.isatty()
-        shown = sys.stderr.isatty() and len(waiting) > 1 and not streaming
-        failed = 0
-        with counting_progress(len(waiting), shown=shown) as on_answer:
+        with counting_progress(len(waiting), shown=sys.stderr.isatty() and not streaming) as on_answer:
             sources = (opened(name, sys.stdin.buffer) for name in waiting)
             outcomes = client.classify_many(sources, batch_size=batch_size, **options)
-            for name, outcome in zip(waiting, outcomes, strict=True):
-                output.writer.write(name, outcome)
-                failed += isinstance(outcome, Problem)
-                on_answer()
+            failed = _write(output.writer, zip(waiting, outcomes, strict=True), on_answer)
     _summarise(len(names), len(names) - len(waiting), failed)
     if failed:
         raise typer.Exit(1)
@@ -185,6 +181,16 @@ def _checked(options: Options) -> Options:
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     return options
+
+
+def _write(writer: Writer, outcomes: Iterable[tuple[str, Outcome]], on_answer: Callable[[], None]) -> int:
+    """Write the outcomes as they come; return how many are problems."""
+    failed = 0
+    for name, outcome in outcomes:
+        writer.write(name, outcome)
+        failed += isinstance(outcome, Problem)
+        on_answer()
+    return failed
 
 
 def _find(arguments: list[str]) -> list[str]:

@@ -22,11 +22,13 @@ SHOWN_LABELS = 20
 
 @contextmanager
 def counting_progress(total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
-    """Show a bar on the terminal that each call moves on by one."""
+    """Show a bar that each call moves on by one, for more than one step and where it is wanted."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     # What is written to the standard output meanwhile must go there, not above the bar.
-    with Progress(*columns, console=console, disable=not shown, redirect_stdout=False, redirect_stderr=False) as bar:
+    with Progress(
+        *columns, console=console, disable=not shown or total <= 1, redirect_stdout=False, redirect_stderr=False
+    ) as bar:
         task = bar.add_task("classifying", total=total)
         yield lambda: bar.advance(task)
 

@@ -36,7 +36,7 @@ def find(arguments: Iterable[str]) -> Found:
     images: dict[str, None] = {}
     empty = []
     for argument in arguments:
-        if argument == STDIN or URL.match(argument) or not Path(argument).is_dir():
+        if argument == STDIN or URL.match(argument) or not os.path.isdir(argument):  # noqa: PTH112  # Path.is_dir raises where it may not look
             images[argument] = None
         elif below := list(_pictures(argument)):
             images.update(dict.fromkeys(below))

@@ -86,7 +86,7 @@ def size_bytes(image: Image) -> int:
     """Estimate how much is sent for an image; 0 where only reading it can tell."""
     try:
         if isinstance(image, str | os.PathLike):
-            return 0 if isinstance(image, str) and URL.match(image) else os.stat(image).st_size  # noqa: PTH116
+            return 0 if isinstance(image, str) and URL.match(image) else Path(image).stat().st_size
         return 0 if hasattr(image, "read") else memoryview(image).nbytes
     except (OSError, TypeError, ValueError):
         return 0

@@ -183,6 +183,14 @@ def test_batches_hold_at_least_one(client):
         client.classify_many([b"cat"], batch_size=0)
 
 
+@pytest.mark.parametrize("one", ["photo.jpg", b"bytes", bytearray(b"bytes"), memoryview(b"bytes")])
+def test_a_single_image_is_not_taken_for_its_letters(gateway, client, one):
+    for ask in (client.classify_batch, client.classify_many):
+        with pytest.raises(TypeError, match="put it into a list"):
+            ask(one)
+    assert gateway.seen == []
+
+
 def test_models(gateway, client):
     pets, birds = client.models()
     assert (pets.name, pets.default, pets.version, pets.labels) == ("pets", True, 3, ("cat", "dog"))

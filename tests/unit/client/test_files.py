@@ -63,6 +63,11 @@ def test_links_to_folders_are_not_followed_and_links_to_pictures_are(folder):
     assert find(["pets"]).images == ["pets/a.png", "pets/b.JPG", "pets/z.png", *PETS[2:]]
 
 
+def test_a_name_that_cannot_be_looked_at_is_left_to_the_reading():
+    names = ["x" * 5000, "a\0b"]
+    assert find(names).images == names
+
+
 def test_a_folder_that_cannot_be_listed_stands_for_itself(folder, monkeypatch):
     listed = os.scandir
 
