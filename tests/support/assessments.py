@@ -13,7 +13,7 @@ ODD_ONES = 5
 
 
 def of_one_class(images: int = 60) -> Assessment:
-    """Each image is of one class in turn; the answer to each fifth is another, to a further set of two all are right."""
+    """Each image is of one class in turn; each fifth answer is wrong, none of a further set."""
     labels = np.arange(images) % len(LABELS)
     answers = np.where(np.arange(images) % ODD_ONES == 0, (labels + 1) % len(LABELS), labels)
     sureness = 0.5 + 0.45 * np.random.default_rng(0).random((images, 1))
