@@ -1,9 +1,9 @@
 """What the commands show: progress bars and tables."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -66,13 +66,20 @@ def training_progress() -> Iterator["OnStep"]:
         yield on_step
 
 
+class OnDone(Protocol):
+    """Moves a bar on."""
+
+    def __call__(self, done: int = 1, /) -> None:
+        """Move it on by so many."""
+
+
 @contextmanager
-def counting_progress(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a bar that each call moves on by one."""
+def counting_progress(what: str, total: int) -> Iterator[OnDone]:
+    """Show a bar that each call moves on, by one if it does not say how many."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)
+        yield lambda done=1: progress.advance(task, done)
 
 
 def print_splits(splits: Splits, labels: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """Compare a running gateway with the model on disk, image by image."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Self
@@ -103,39 +103,60 @@ class Gateway:
         Raises:
             AnswerError: The gateway cannot be reached or says something else than probabilities.
         """
-        media_type = f"image/{sniff(data) or 'unknown'}"
+        return parse_answer(self._post(data=data, headers={"Content-Type": _media_type(data)}), self._classes)
+
+    def classify_batch(self, batch: Sequence[bytes]) -> list[Answer | AnswerError]:
+        """Send several encoded images, at least two, in one request; the answers come in their order.
+
+        Raises:
+            AnswerError: The gateway cannot be reached or says something else than results.
+        """
+        parts = [("image", (str(number), data, _media_type(data))) for number, data in enumerate(batch)]
+        return parse_batch(self._post(files=parts), self._classes, len(batch))
+
+    def classify_all(
+        self, examples: Sequence[Example], on_answer: Callable[[int], object], batch_size: int = 1
+    ) -> list[Answer | AnswerError]:
+        """Send every image; the answers come in the order of the images.
+
+        Args:
+            examples: The images.
+            on_answer: Called after each request with how many images it was for.
+            batch_size: So many images go into one request.
+        """
+
+        def ask(start: int) -> list[Answer | AnswerError]:
+            batch = [example.data for example in examples[start : start + batch_size]]
+            try:
+                return self.classify_batch(batch) if len(batch) > 1 else [self.classify(batch[0])]
+            except AnswerError as error:
+                return [error] * len(batch)
+            finally:
+                on_answer(len(batch))
+
+        with ThreadPoolExecutor(self._connections) as pool:
+            answered = list(pool.map(ask, range(0, len(examples), batch_size)))
+        return [answer for answers in answered for answer in answers]
+
+    def _post(self, *, headers: Mapping[str, str] | None = None, **body: Any) -> bytes:
+        """Return the body of an answer of status 200."""
         try:
             response = self._session.post(
                 self._url,
                 params={"top_k": str(self._classes)},
-                data=data,
-                headers={"Content-Type": media_type, "Accept": "application/json"},
+                headers={"Accept": "application/json", **(headers or {})},
                 timeout=TIMEOUT_S,
+                **body,
             )
         except requests.RequestException as error:
             raise AnswerError(f"{self._url}: {error}") from error
         if response.status_code != requests.codes.ok:
             raise AnswerError(f"{self._url} answered {response.status_code}: {response.text[:500]}")
-        return parse_answer(response.content, self._classes)
+        return response.content
 
-    def classify_all(self, examples: Sequence[Example], on_answer: Callable[[], object]) -> list[Answer | AnswerError]:
-        """Send every image; the answers come in the order of the images.
 
-        Args:
-            examples: The images.
-            on_answer: Called after each.
-        """
-
-        def ask(example: Example) -> Answer | AnswerError:
-            try:
-                return self.classify(example.data)
-            except AnswerError as error:
-                return error
-            finally:
-                on_answer()
-
-        with ThreadPoolExecutor(self._connections) as pool:
-            return list(pool.map(ask, examples))
+def _media_type(data: bytes) -> str:
+    return f"image/{sniff(data) or 'unknown'}"
 
 
 def parse_answer(body: bytes, classes: int) -> Answer:
@@ -144,15 +165,48 @@ def parse_answer(body: bytes, classes: int) -> Answer:
     Raises:
         AnswerError: It is not of the form documented, or lacks a class.
     """
+    document = _document(body)
+    return _read_result(document, document, classes)
+
+
+def parse_batch(body: bytes, classes: int, count: int) -> list[Answer | AnswerError]:
+    """Read the answer to a batch; the image of an error is one that the gateway has a problem with.
+
+    Raises:
+        AnswerError: It is not of the form documented, a result lacks a class, or there are not `count`.
+    """
+    document = _document(body)
+    results = document.get("results")
+    if not isinstance(results, list) or len(results) != count:
+        raise AnswerError(f"expected {count} results, found {body[:200]!r}")
+    return [
+        AnswerError(f"answered {result['status']}: {result.get('detail')}")
+        if isinstance(result, dict) and "status" in result
+        else _read_result(result, document, classes)
+        for result in results
+    ]
+
+
+def _document(body: bytes) -> dict[str, Any]:
     try:
-        document: Any = json.loads(body)
-        scores = {int(item["class_id"]): float(item["score"]) for item in document["predictions"]}
+        document = json.loads(body)
+    except ValueError as error:
+        raise AnswerError(f"expected JSON, found {body[:200]!r}: {error}") from error
+    if not isinstance(document, dict):
+        raise AnswerError(f"expected a JSON object, found {body[:200]!r}")
+    return document
+
+
+def _read_result(result: Any, document: Mapping[str, Any], classes: int) -> Answer:
+    """Read what is said of one image, by the model that the whole document names."""
+    try:
+        scores = {int(item["class_id"]): float(item["score"]) for item in result["predictions"]}
         probabilities = np.array([scores.pop(class_id) for class_id in range(classes)], np.float32)
-        named = document.get("classes", [document])  # a multi-label model tells all that are there
+        named = result.get("classes", [result])  # a multi-label model tells all that are there
         named_ids = frozenset(int(item["class_id"]) for item in named)
         answer = Answer(named_ids, probabilities, int(document["model"]["version"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise AnswerError(f"expected the scores of {classes} classes, found {body[:200]!r}: {error!r}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AnswerError(f"expected the scores of {classes} classes, found {str(result)[:200]}: {error!r}") from error
     if scores:
         raise AnswerError(f"expected {classes} classes, found others besides: {sorted(scores)}")
     return answer

@@ -13,7 +13,7 @@ import pytest
 from train.evaluate import Evaluation
 from train.examples import Example
 from train.golden import TOLERANCE
-from train.verify import Answer, AnswerError, Gateway, compare, parse_answer
+from train.verify import Answer, AnswerError, Gateway, compare, parse_answer, parse_batch
 
 FIRST, SECOND = frozenset({0}), frozenset({1})
 OFFLINE = Evaluation(np.array([[0.9, 0.1], [0.2, 0.8]], np.float32), np.eye(2, dtype=bool)[[0, 0]])
@@ -90,8 +90,6 @@ def test_classes_at_their_thresholds_are_compared_one_and_all():
 @pytest.mark.parametrize(
     "body",
     [
-        b"<html>",
-        b"[]",
         b"{}",
         json.dumps(document(predictions=document()["predictions"][:1])).encode(),
         json.dumps(document(model={"name": "two"})).encode(),
@@ -102,6 +100,34 @@ def test_classes_at_their_thresholds_are_compared_one_and_all():
 def test_what_is_no_full_answer_is_refused(body: bytes):
     with pytest.raises(AnswerError, match="expected the scores of 2 classes"):
         parse_answer(body, classes=2)
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"7"])
+def test_what_is_no_json_object_is_refused(body: bytes):
+    for parse in (lambda: parse_answer(body, classes=2), lambda: parse_batch(body, classes=2, count=1)):
+        with pytest.raises(AnswerError, match="expected"):
+            parse()
+
+
+def batch(*results: Any) -> bytes:
+    return json.dumps({"results": results, "model": {"name": "two", "version": 3}, "request_id": "r"}).encode()
+
+
+def test_of_a_batch_each_image_has_its_answer_or_its_problem():
+    result = {name: value for name, value in document().items() if name not in {"model", "request_id"}}
+    problem = {"type": "/problems/unreadable-image", "title": "x", "status": 422, "detail": "is cut off"}
+    first, second, third = parse_batch(batch(result, problem, result), classes=2, count=3)
+    assert isinstance(first, Answer)
+    assert isinstance(third, Answer)
+    assert (first.classes, first.version) == (third.classes, third.version) == (SECOND, 3)
+    assert isinstance(second, AnswerError)
+    assert str(second) == "answered 422: is cut off"
+
+
+@pytest.mark.parametrize("results", [[], [document(), document()], [None], [{"predictions": []}]])
+def test_what_is_no_batch_of_that_size_is_refused(results: list[Any]):
+    with pytest.raises(AnswerError, match="expected"):
+        parse_batch(batch(*results), classes=2, count=1)
 
 
 def test_more_classes_than_the_model_has_are_refused():
@@ -121,7 +147,9 @@ def wire() -> Iterator[tuple[str, list[tuple[str, str | None, bytes]]]]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             requests.append((self.path, self.headers["Content-Type"], body))
             busy = body == b"busy"
-            answer = b'{"title": "Model server is overloaded"}' if busy else json.dumps(document()).encode()
+            images = body.count(b'name="image"')
+            said = batch(*[document()] * images) if images else json.dumps(document()).encode()
+            answer = b'{"title": "Model server is overloaded"}' if busy else said
             self.send_response(503 if busy else 200)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
@@ -152,11 +180,22 @@ def test_answers_keep_the_order_and_failures_their_place(wire):
     counted = []
     with Gateway(url, "two", classes=2, connections=3) as gateway:
         examples = [Example(b"busy" if number % 3 == 0 else b"ok", (0,)) for number in range(10)]
-        answers = gateway.classify_all(examples, lambda: counted.append(1))
+        answers = gateway.classify_all(examples, counted.append)
     assert [isinstance(answer, AnswerError) for answer in answers] == [number % 3 == 0 for number in range(10)]
-    assert len(counted) == 10
+    assert counted == [1] * 10
     assert "answered 503" in str(answers[0])
     assert "overloaded" in str(answers[0])
+
+
+def test_images_go_in_batches_and_a_last_one_alone(wire):
+    url, requests = wire
+    counted = []
+    with Gateway(url, "two", classes=2, connections=1) as gateway:
+        answers = gateway.classify_all([Example(bytes([65 + number]), (0,)) for number in range(7)], counted.append, 3)
+    assert [answer.classes for answer in answers] == [SECOND] * 7
+    assert counted == [3, 3, 1]
+    assert [kind.split(";")[0] for _, kind, _ in requests] == ["multipart/form-data"] * 2 + ["image/unknown"]
+    assert [body.count(b'name="image"') for _, _, body in requests] == [3, 3, 0]
 
 
 def test_a_gateway_that_is_not_there_is_told_by_its_url():
