@@ -34,7 +34,7 @@ def build_augmentation(config: Augmentation, spec: InputSpec, seed: int) -> kera
         (config.noise, lambda: RandomNoise(config, seed + 10)),
         (config.jpeg, lambda: RandomJpeg(config, seed + 6)),
     ]
-    chosen = [make() for wanted, make in steps if wanted]
+    chosen = [make() for wanted, make in steps if wanted] or [layers.Identity()]  # Keras fails where there is none
     return keras.Sequential([keras.Input(spec.shape), *chosen], name="augmentation")
 
 

@@ -4,32 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from typer.testing import CliRunner
 
-from tests.support.photo_sets import picture, write_folders
+from tests.support.photo_sets import TARGETS, write_folders, write_three_files
 from train.cli import app
 from train.config import Config, ConfigError, load_config
 from train.data import load_splits
 from train.fast_image_classification import convert
 from train.propose import propose_for_folders, propose_for_table, write_config
 from train.source import DataError
-
-TARGETS = ["beach", "city", "sunset", "trees"]
-DATA_CONFIG: dict[str, Any] = {
-    "input_shape": [None, None, 3],
-    "resize_shape": [24, 32],
-    "images_base_path": "photos",
-    "targets": TARGETS,
-    "image_name_col": "name",
-}
-TRAINING_CONFIG: dict[str, Any] = {
-    "use_augmentation": True,
-    "batch_size": 32,
-    "epochs": 1000,
-    "initial_learning_rate": 0.0001,
-    "model_path": "image_classification.h5",
-}
 
 
 def ignore(_name: str, _done: int, _total: int | None):
@@ -81,21 +64,6 @@ def test_a_configuration_that_exists_is_kept(tmp_path: Path):
     with pytest.raises(FileExistsError):
         write_config(propose_for_folders(tmp_path / "photos"), tmp_path / "pets.yaml")
     assert (tmp_path / "pets.yaml").read_text() == "mine"
-
-
-def write_three_files(folder: Path, **changes: Any) -> list[Path]:
-    """A miniature of FastImageClassification's example, with pictures."""
-    (folder / "photos").mkdir()
-    rows = [f"{number}.jpg,{number % 2},{number // 2 % 2},{number // 4 % 2},0.0" for number in range(16)]
-    rows += [f"{number}.jpg,0,0,0,1.0" for number in range(16, 20)]
-    for number in range(20):
-        (folder / f"photos/{number}.jpg").write_bytes(picture(number, ".jpg"))
-    paths = [folder / name for name in ("data.csv", "data_config.yaml", "training_config.yaml")]
-    paths[0].write_text("\n".join([f"name,{','.join(TARGETS)}", *rows]))
-    documents = DATA_CONFIG | {"images_base_path": str(folder / "photos")}, TRAINING_CONFIG
-    for path, document in zip(paths[1:], documents, strict=True):
-        path.write_text(yaml.safe_dump({key: changes.get(key, value) for key, value in document.items()}))
-    return paths
 
 
 def test_the_three_files_become_a_configuration(tmp_path: Path):
