@@ -65,9 +65,11 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _networks_from_elsewhere_take_colours(self) -> Self:
+    def _parts_fit_each_other(self) -> Self:
         if isinstance(self.model, Application | SqueezeNet) and self.input.color != "RGB":
             raise ValueError(f"input.color: RGB is what a model of kind {self.model.kind} takes")
+        if self.augmentation.rand_augment and self.input.color == "GRAY":
+            raise ValueError("augmentation.rand_augment: some of its operations are for pictures in colour alone")
         if self.training.transfer and not isinstance(self.model, Application):
             raise ValueError(
                 f"training.transfer: a model of kind {self.model.kind} starts from nothing; leave this out"
