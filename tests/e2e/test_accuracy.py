@@ -15,7 +15,7 @@ DATA = ROOT.parent / "shared" / "data"
 
 @dataclass(frozen=True)
 class Served:
-    """A committed model, its sets of test images, how many and how accurate at least, and how many go into a request."""
+    """A committed model, its data, how many images of each set are right at least, and how many go into a request."""
 
     model: str
     data: str
@@ -42,19 +42,8 @@ def test_through_http_equal_offline_image_for_image(stack, served):
         pytest.skip(f"serving_models/{served.model} is not there")
     if not data.is_dir():
         pytest.skip(f"its data set is not in {data.relative_to(ROOT.parent)}")
-    command = [
-        sys.executable,
-        "-m",
-        "train",
-        "verify",
-        "--url",
-        stack.url,
-        "--model",
-        served.model,
-        "--data",
-        str(data),
-    ]
-    command += [f"--batch={served.batch}", *(f"--set={name}" for name in served.sets)]
+    command = [sys.executable, "-m", "train", "verify", f"--url={stack.url}", f"--model={served.model}"]
+    command += [f"--data={data}", f"--batch={served.batch}", *(f"--set={name}" for name in served.sets)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1400, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = card_metrics(served.model)
