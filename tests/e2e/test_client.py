@@ -128,6 +128,60 @@ def test_the_models_and_the_health(client):
     assert client.health().model is not None
 
 
+@pytest.fixture(scope="module")
+def colours(colour_stack):
+    with ImageGatewayClient(colour_stack.url) as made:
+        yield made
+
+
+RED = np.full((30, 40, 3), (200, 20, 10), np.uint8)
+HALF_RED = np.repeat(np.repeat(np.array([[[255, 0, 0], [0, 0, 0]]], np.uint8), 60, 0), 40, 1)
+
+
+def test_versions_and_labels(colours):
+    versions = {
+        "newest": colours.classify(RED).model,
+        "first": colours.classify(RED, model="colours", version=1).model,
+        "stable": colours.classify(RED, model="colours", label="stable").model,
+        "canary": colours.classify_batch([RED, RED], model="colours", label="canary")[1].model,
+    }
+    assert {name: model.version for name, model in versions.items()} == {
+        "newest": 2,
+        "first": 1,
+        "stable": 1,
+        "canary": 2,
+    }
+    states = colours.model("colours").versions
+    assert [(item.version, item.state, item.labels) for item in states] == [
+        (2, "AVAILABLE", ("canary",)),
+        (1, "AVAILABLE", ("stable",)),
+    ]
+
+
+def test_a_heat_map_as_a_picture_and_as_numbers(colours):
+    drawn = colours.classify(HALF_RED, explain=True).explanation
+    assert drawn.label == "red"
+    assert cv2.imdecode(np.frombuffer(drawn.png, np.uint8), cv2.IMREAD_COLOR).shape == (192, 256, 3)
+    raw = colours.classify_batch([HALF_RED, HALF_RED], explain="raw")[1].explanation
+    np.testing.assert_allclose(raw.values, np.tile([1, 1, 1, 1, 0, 0, 0, 0], (8, 1)))
+    with pytest.raises(ProblemError) as refused:
+        colours.classify(RED, model="lights", explain=True)
+    assert refused.value.problem.type == "/problems/model-not-explainable"
+
+
+def test_a_multi_label_model_names_what_is_present(colours):
+    answer = colours.classify(RED, model="lights", top_k=3)
+    assert answer.classes is not None
+    assert {item.label for item in answer.classes} < {item.label for item in answer.predictions}
+    everything = colours.classify(RED, model="lights", threshold=0.0)
+    assert len(everything.classes) == len(colours.model("lights").labels)
+
+
+def test_a_threshold_leaves_out_what_is_unlikely(colours):
+    answer = colours.classify(RED, threshold=0.95)
+    assert (answer.label, answer.predictions, answer.classes) == ("red", (), None)
+
+
 def test_the_time_given_is_kept(stack, golden):
     with ImageGatewayClient(stack.url, timeout_s=1e-9) as hasty, pytest.raises((NoAnswerError, ProblemError)):
         hasty.classify(golden[0][0])
