@@ -124,9 +124,9 @@ class Catalog:
             return self.get(name, deadline=deadline)
         self._check_offered(name)
         try:
-            version = target.version
-            if version is None:
-                version = self._server.labelled(name, str(target.label), deadline=self._soon(deadline))
+            if target.version is not None:
+                return self._version(name, target.version, deadline)
+            version = self._server.labelled(name, str(target.label), deadline=self._soon(deadline))
             return self._version(name, version, deadline)
         except VersionGoneError:
             raise self._no_such(target, name, deadline) from None
@@ -196,8 +196,7 @@ class Catalog:
 
     def _no_such(self, target: Target, name: str, deadline: Deadline) -> VersionNotFoundError:
         """Make the error that tells which versions and labels there are in place of the one asked for."""
-        statuses = self.versions(name, deadline=deadline)
-        versions = [status.version for status in statuses if status.state == AVAILABLE]
+        versions = self._available(name, deadline)
         labels = list(self.labels(name, deadline=deadline))
         asked = f"version {target.version}" if target.label is None else f"version labelled {target.label!r}"
         served = ", ".join([*map(str, versions), *labels]) or "none"
@@ -269,10 +268,9 @@ class Catalog:
             self._stop.wait(interval_s)
 
     def _newest(self, name: str, deadline: Deadline) -> ServedModel:
-        statuses = self.versions(name, deadline=deadline)
-        available = [status.version for status in statuses if status.state == AVAILABLE]
+        available = self._available(name, deadline)
         learnt = self._learnt.get(name, {})
-        self._learnt[name] = {version: learnt[version] for version in available if version in learnt}
+        self._learnt[name] = {version: known for version in available if (known := learnt.get(version))}
         fault: GatewayError | None = None
         for version in available:
             try:
@@ -288,11 +286,15 @@ class Catalog:
             raise fault
         raise ModelUnavailableError(f"The model server has no version of {name} ready. Try again shortly.")
 
+    def _available(self, name: str, deadline: Deadline) -> list[int]:
+        return [item.version for item in self.versions(name, deadline=deadline) if item.state == AVAILABLE]
+
     def _version(self, name: str, version: int, deadline: Deadline) -> ServedModel:
-        known = self._learnt.setdefault(name, {}).get(version)
+        learnt = self._learnt.setdefault(name, {})
+        known = learnt.get(version)
         if known is None:
             known = inspect_version(self._server, name, version, cards_dir=self._cards_dir, deadline=deadline)
-            self._learnt[name][version] = known
+            learnt[version] = known
         return known
 
     def _note(self, name: str, error: GatewayError) -> None:

@@ -183,7 +183,7 @@ class Classifier:
             with asked.timings.measured(EXPLAIN if call.signature_name == EXPLAIN else "predict"):
                 answered = self._server.predict(call, sent, deadline=asked.deadline, request_id=asked.request_id)
             wanted = TensorSpec(answered.dtype.name, (end - start, *row_shape))
-            if not wanted.accepts(answered):
+            if not wanted.accepts_shape(answered.shape):
                 raise ModelFailedError(f"{call.model} answered with shape {answered.shape}, not {wanted.shape}.")
             rows.extend(answered)
         return rows

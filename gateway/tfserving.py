@@ -82,6 +82,9 @@ ERRORS: dict[grpc.StatusCode, type[GatewayError]] = {
     grpc.StatusCode.DATA_LOSS: ModelFailedError,
 }
 
+MAX_VERSION = 2**63 - 1
+"""Largest number that a version can have: an int64 in ModelSpec."""
+
 UNKNOWN_LABEL = grpc.StatusCode.INVALID_ARGUMENT
 """What the server answers to a label that it does not know."""
 
@@ -137,6 +140,8 @@ class TensorFlowServing:
 
     def signatures(self, model: str, version: int, *, deadline: Deadline) -> Mapping[str, Signature]:
         """List the entry points of one version; see `ModelServer`."""
+        if version > MAX_VERSION:
+            raise VersionGoneError(DETAILS[VersionGoneError])
         reply = self._metadata(deadline, name=model, version={"value": version})
         packed = get_model_metadata_pb2.SignatureDefMap()
         reply.metadata["signature_def"].Unpack(packed)

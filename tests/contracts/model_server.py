@@ -177,6 +177,8 @@ class ModelServerContract:
         server = serve(stage, 1)
         with pytest.raises(VersionGoneError):
             server.versions("nobody", deadline=soon())
+        with pytest.raises(VersionGoneError):
+            server.signatures(MODEL, 10**20, deadline=soon())
         for model, version in (("nobody", 1), (MODEL, 99)):
             with pytest.raises(VersionGoneError):
                 server.signatures(model, version, deadline=soon())
