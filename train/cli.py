@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from train import bring, prepare
+from train import bring, prepare, quantize
 from train.assessment import summary, write_summary
 from train.config import Config, load_config
 from train.console import (
@@ -36,13 +36,14 @@ MODELS = Path("serving_models")
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(prepare.app)
 app.add_typer(bring.app)
+app.add_typer(quantize.app)
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run, such as runs/digits.")]
 DataFolder = Annotated[
     Path | None, typer.Option("--data", help="Folder of the data set, in place of the configuration's.")
 ]
 ModelsFolder = Annotated[Path, typer.Option("--models", help="Folder of the served models.")]
-WeightsForm = Annotated[Weights, typer.Option("--weights", help="How weights are stored.")]
+WeightsForm = Annotated[Weights, typer.Option("--store", "--weights", help="How weights are stored.")]
 ComputeForm = Annotated[Compute, typer.Option("--compute", help="What convolutions are done in.")]
 
 
@@ -116,7 +117,7 @@ def export(
 ) -> None:
     """Write a run's network as the next version of its served model.
 
-    With --weights float16 it takes half the room, with int8 a quarter, and the figures are those of what was
+    With --store float16 it takes half the room, with int8 a quarter, and the figures are those of what was
     written; docs/train.md, "Smaller and faster", tells what each form costs and gains.
 
     The version carries its card with the figures on the test images, a warm-up file and golden images. It is
@@ -155,7 +156,8 @@ def verify(  # noqa: PLR0913  # each is an option of the command line
         typer.Option("--config", help="The data set's configuration.", show_default="train/configs/MODEL.yaml"),
     ] = None,
     models: ModelsFolder = MODELS,
-    connections: Annotated[int, typer.Option(min=1, help="Images under way at once.")] = 4,
+    connections: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 4,
+    batch: Annotated[int, typer.Option(min=1, help="Images in a request.")] = 1,
 ) -> None:
     """Send images through a running gateway and compare each answer with what the model says offline.
 
@@ -176,7 +178,7 @@ def verify(  # noqa: PLR0913  # each is an option of the command line
             inputs = to_inputs(examples, version.card.input, len(version.card.labels))
             compared.append((f"{name} images", examples, evaluate(version.predict, inputs, thresholds)))
     with Gateway(url, model, len(version.card.labels), connections) as gateway:
-        equal = [_verify_set(gateway, version.number, *images) for images in compared]
+        equal = [_verify_set(gateway, batch, version.number, *images) for images in compared]
     if not all(equal):
         raise typer.Exit(1)
 
@@ -192,9 +194,11 @@ def _chosen(splits: Splits, names: Sequence[str]) -> dict[str, Sequence[Example]
     return {name: sets[name] for name in names}
 
 
-def _verify_set(gateway: Gateway, version: int, name: str, examples: Sequence[Example], offline: Evaluation) -> bool:
+def _verify_set(  # noqa: PLR0913, PLR0917  # what to ask, whom, and what to expect
+    gateway: Gateway, batch: int, version: int, name: str, examples: Sequence[Example], offline: Evaluation
+) -> bool:
     with counting_progress(name, len(examples)) as on_answer:
-        answers = gateway.classify_all(examples, on_answer)
+        answers = gateway.classify_all(examples, on_answer, batch)
     comparison = compare(answers, offline, version)
     print_comparison(name, comparison, examples)
     return not comparison.mismatches

@@ -89,9 +89,15 @@ def _explain(network: Network) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
 
     def explain(image: Tensor, class_id: Tensor) -> dict[str, Tensor]:
         answer = network(image)
-        weights = tf.gather(answer[KERNEL], class_id, axis=1)  # [F, N]
-        adds = tf.nn.relu(tf.einsum("nhwf,fn->nhw", answer[FEATURES], weights))
+        adds = tf.nn.relu(_adds(answer[FEATURES], answer.get(KERNEL), class_id))
         most = tf.reduce_max(adds, axis=(1, 2), keepdims=True)
         return {"heatmap": tf.math.divide_no_nan(adds, most)}
 
     return explain
+
+
+def _adds(features: Tensor, kernel: Tensor | None, class_id: Tensor) -> Tensor:
+    """Return float32[N, h, w]: what each place adds to the score of a class."""
+    if kernel is None:
+        return tf.gather(features, class_id, axis=3, batch_dims=1)
+    return tf.einsum("nhwf,fn->nhw", features, tf.gather(kernel, class_id, axis=1))

@@ -49,6 +49,18 @@ def input_from_bytes(data: Tensor, spec: InputSpec) -> Tensor:
     return tf.ensure_shape(tf.cast(tf.clip_by_value(tf.round(fitted), 0.0, _WHITE), tf.uint8), spec.shape)
 
 
+def normalised(images: Tensor, spec: InputSpec) -> Tensor:
+    """Give uint8[N, H, W, C] the numbers and the layout that `spec` says, as `vision.preprocess` does."""
+    numbers = images
+    if spec.dtype == "float32":
+        numbers = tf.cast(images, tf.float32)
+    if spec.mean:
+        numbers -= tf.constant(spec.mean)
+    if spec.std:
+        numbers /= tf.constant(spec.std)
+    return tf.transpose(numbers, (0, 3, 1, 2)) if spec.layout == "NCHW" else numbers
+
+
 def _decode(data: Tensor) -> Tensor:
     """Decode to uint8[H, W, 3]; JPEG with the exact transform, which `decode_image` does not take."""
     return tf.cond(

@@ -7,22 +7,28 @@ for one image. Folding it before export gains nothing more (`docs/train.md`, "Sm
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+from keras import layers
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from train.compact import GraphDef, compute_in_bfloat16, store_weights
 from train.form import PLAIN, Form
-from train.model import HEAD, POOL
-from vision.card import InputSpec
+from train.graph_input import normalised
+from vision.card import Activation, InputSpec
 
 Tensor: TypeAlias = Any
 """TensorFlow publishes no types."""
 
+ACTIVATIONS: Mapping[Activation, Callable[[Tensor], Tensor]] = {
+    "none": tf.identity,
+    "softmax": tf.nn.softmax,
+    "sigmoid": tf.math.sigmoid,
+}
 IMAGE = "image"
 PROBABILITIES = "probabilities"
 FEATURES = "features"
@@ -34,9 +40,10 @@ class Network:
     """A frozen classifier.
 
     Attributes:
-        function: uint8[N, H, W, C] to a mapping of `PROBABILITIES`, float32[N, K]. Where those come from one dense
-            layer over averaged features, also `FEATURES`, float32[N, h, w, F], before the average, and `KERNEL`,
-            float32[F, K], of the layer: what class activation maps are made of.
+        function: uint8[N, H, W, C] to a mapping of `PROBABILITIES`, float32[N, K]. Where those come from features
+            averaged over the image, also `FEATURES`, float32[N, h, w, F], before the average, and, unless there is
+            one feature for each class, `KERNEL`, float32[F, K], of the dense layer that comes after it: what class
+            activation maps are made of.
         form: What was done to its weights.
     """
 
@@ -58,24 +65,26 @@ class Network:
         return np.asarray(self(tf.constant(images))[PROBABILITIES].numpy(), np.float32)
 
 
-def network_of(model: keras.Model, spec: InputSpec, form: Form = PLAIN) -> Network:
+def network_of(model: keras.Model, spec: InputSpec, form: Form = PLAIN, activation: Activation = "none") -> Network:
     """Freeze a Keras classifier.
 
+    Class activation maps can be made if it ends in an average over the image, then at most a dense layer and an
+    activation, with or without dropout between.
+
     Args:
-        model: float32[N, H, W, C] of 0..255 to float32[N, K] probabilities. Class activation maps can be made if it
-            has the layers `POOL` and `HEAD`.
+        model: Takes float32[N, H, W, C], and gives float32[N, K].
         spec: What it takes.
         form: What shall be done to its weights.
+        activation: What turns its answers into probabilities.
     """
-    outputs = {PROBABILITIES: model.output}
-    explains = {POOL, HEAD} <= {layer.name for layer in model.layers}
-    if explains:
-        outputs[FEATURES] = model.get_layer(POOL).input
-    both = keras.Model(model.input, outputs)
+    ending = _ending(model)
+    outputs = {PROBABILITIES: model.output} | ({FEATURES: ending.pool.input} if ending else {})
+    inner = keras.Model(model.input, outputs)
 
     def call(image: Tensor) -> Mapping[str, Tensor]:
-        answer = dict(both(tf.cast(image, tf.float32), training=False))
-        return answer | {KERNEL: tf.identity(model.get_layer(HEAD).kernel)} if explains else answer
+        answer = dict(inner(tf.cast(normalised(image, spec), tf.float32), training=False))
+        answer[PROBABILITIES] = ACTIVATIONS[activation](tf.cast(answer[PROBABILITIES], tf.float32))
+        return answer | ({KERNEL: tf.identity(ending.head.kernel)} if ending and ending.head else {})
 
     return freeze(call, spec, form)
 
@@ -85,11 +94,11 @@ def freeze(call: Callable[[Tensor], Mapping[str, Tensor]], spec: InputSpec, form
 
     Args:
         call: As `Network.function`.
-        spec: What it takes.
+        spec: The size and the channels of what it takes.
         form: What shall be done to its weights.
     """
-    image = tf.TensorSpec((None, *spec.shape), tf.uint8, name=IMAGE)
-    live = tf.function(call, input_signature=[image]).get_concrete_function()
+    image = tf.TensorSpec((None, spec.height, spec.width, spec.channels), tf.uint8, name=IMAGE)
+    live = tf.function(call, input_signature=[image], autograph=False).get_concrete_function()
     frozen = convert_variables_to_constants_v2(live)
     names = dict(zip(sorted(live.structured_outputs), (tensor.name for tensor in frozen.outputs), strict=True))
     graph: GraphDef = frozen.graph.as_graph_def()
@@ -99,3 +108,24 @@ def freeze(call: Callable[[Tensor], Mapping[str, Tensor]], spec: InputSpec, form
     imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(small, name=""), [])
     function = tf.function(imported.prune(frozen.inputs[0].name, names), input_signature=[image], autograph=False)
     return Network(function.get_concrete_function(), form)
+
+
+class _Ending(NamedTuple):
+    """The layer that averages over the image, and the dense layer after it, if there is one."""
+
+    pool: keras.layers.Layer
+    head: keras.layers.Layer | None
+
+
+def _ending(model: keras.Model) -> _Ending | None:
+    layer = _before(model.output, (layers.Activation, layers.Softmax, layers.Dropout))
+    head = layer if isinstance(layer, layers.Dense) else None
+    if head:
+        layer = _before(head.input, (layers.Dropout, layers.Flatten))
+    return _Ending(layer, head) if isinstance(layer, layers.GlobalAveragePooling2D) and not layer.keepdims else None
+
+
+def _before(tensor: keras.KerasTensor, passed: tuple[type[keras.layers.Layer], ...]) -> keras.layers.Layer:
+    """Return the layer that made a tensor, or the nearest one before it that is none of those to be passed."""
+    layer = tensor._keras_history.operation  # noqa: SLF001  # Keras has no other way from a tensor to its layer
+    return _before(layer.input, passed) if isinstance(layer, passed) else layer

@@ -35,6 +35,18 @@ class Version:
         """The version number."""
         return int(self.path.name)
 
+    @property
+    def network(self) -> Any:
+        """The function that `train.graph.write_graph` adds to the signatures.
+
+        Raises:
+            VersionError: It is not there: the version was made otherwise.
+        """
+        try:
+            return self.loaded.network
+        except AttributeError:
+            raise VersionError(f"{self.path} was not written by this program, or long ago; export it again") from None
+
     def predict(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Run `serving_default`: uint8[N, H, W, C] to float32[N, K] probabilities."""
         answer = self.loaded.signatures["serving_default"](image=tf.constant(images))

@@ -1,0 +1,108 @@
+"""Records what PyTorch says: small residual networks with random weights, and their answers.
+
+    python tests/train/recorded/record_torch.py tests/train/recorded
+
+wants torch 2.13 and safetensors, which the project itself never needs. `--full` writes networks of full width
+instead, which are too large to keep. The networks are those of torchvision/models/resnet.py and of
+https://github.com/kuangliu/pytorch-cifar, models/resnet.py, in names, strides, padding and order.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+
+class Block(nn.Module):
+    """A residual block: two 3x3 convolutions, or 1x1, 3x3 and 1x1 to four times the width."""
+
+    def __init__(self, into: int, width: int, stride: int, shortcut: str, *, deep: bool) -> None:
+        super().__init__()
+        out = width * 4 if deep else width
+        shapes = [(into, width, 1, 1), (width, width, 3, stride), (width, out, 1, 1)]
+        plain = [(into, width, 3, stride), (width, width, 3, 1)]
+        self.count = 3 if deep else 2
+        self.down = shortcut
+        for index, (inputs, outputs, size, step) in enumerate(shapes if deep else plain, 1):
+            setattr(self, f"conv{index}", nn.Conv2d(inputs, outputs, size, step, size // 2, bias=False))
+            setattr(self, f"bn{index}", nn.BatchNorm2d(outputs))
+        if stride > 1 or into != out:
+            down = nn.Sequential(nn.Conv2d(into, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+            setattr(self, shortcut, down)
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = x
+        for index in range(1, self.count + 1):
+            residual = getattr(self, f"bn{index}")(getattr(self, f"conv{index}")(residual))
+            if index < self.count:
+                residual = torch.relu(residual)
+        return torch.relu(residual + (getattr(self, self.down)(x) if hasattr(self, self.down) else x))
+
+
+class ResNet(nn.Module):
+    """A residual network in torchvision's layout, or in the one for CIFAR."""
+
+    def __init__(self, blocks: list[int], width: int, classes: int, *, deep: bool, small: bool) -> None:
+        super().__init__()
+        self.small = small
+        self.conv1 = nn.Conv2d(3, width, 3 if small else 7, 1 if small else 2, 1 if small else 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        into, shortcut = width, "shortcut" if small else "downsample"
+        for stage, count in enumerate(blocks):
+            made = []
+            for index in range(count):
+                stride = 2 if stage and not index else 1
+                made.append(Block(into, width << stage, stride, shortcut, deep=deep))
+                into = (width << stage) * (4 if deep else 1)
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*made))
+        setattr(self, "linear" if small else "fc", nn.Linear(into, classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.bn1(self.conv1(x)))
+        if not self.small:
+            x = nn.functional.max_pool2d(x, 3, 2, 1)
+        for stage in range(4):
+            x = getattr(self, f"layer{stage + 1}")(x)
+        return getattr(self, "linear" if self.small else "fc")(x.mean(dim=(2, 3)))
+
+
+def trained(network: ResNet) -> ResNet:
+    """Give batch normalisation statistics of some images, and its parameters other values than 0 and 1."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.2)
+    for _ in range(30):
+        network(torch.randn(8, 3, 45, 64))
+    return network.eval()
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("folder", type=Path)
+    arguments.add_argument("--full", action="store_true")
+    options = arguments.parse_args()
+    full, folder = options.full, options.folder
+    torch.manual_seed(0)
+    kinds = {
+        "torchvision_resnet18": ResNet([2, 2, 2, 2], 64 if full else 4, 1000 if full else 7, deep=False, small=False),
+        "torchvision_resnet50": ResNet([3, 4, 6, 3], 64 if full else 2, 1000 if full else 7, deep=True, small=False),
+        "cifar_resnet18": ResNet([2, 2, 2, 2], 64 if full else 4, 10, deep=False, small=True),
+    }
+    images = np.random.default_rng(0).normal(size=(2, 3, 45, 64)).astype(np.float32)
+    answers = {}
+    for name, network in kinds.items():
+        with torch.no_grad():
+            answers[name] = trained(network)(torch.from_numpy(images)).numpy()
+    torch.save(kinds["torchvision_resnet18"].state_dict(), folder / "torchvision_resnet18.pth")
+    save_file(kinds["torchvision_resnet50"].state_dict(), folder / "torchvision_resnet50.safetensors")
+    wrapped = {"net": nn.DataParallel(kinds["cifar_resnet18"]).state_dict(), "acc": 95.47, "epoch": 199}
+    torch.save(wrapped, folder / "cifar_resnet18.pth", _use_new_zipfile_serialization=False)
+    np.savez(folder / "torch_answers.npz", **answers)
+
+
+if __name__ == "__main__":
+    main()
