@@ -4,6 +4,8 @@ import functools
 import http.server
 import json
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.support.stack import ROOT, Stack, running
 
 GOLDEN = ROOT / "serving_models" / "digits" / "1" / "assets.extra" / "golden"
+WRITE_S = 300  # with TensorFlow, on a busy machine
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
 EXPECT_MS = 30_000  # as long as the browser's own waits; a busy machine may need more than the 5 s that are usual
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -44,6 +47,21 @@ def stack(tmp_path_factory: pytest.TempPathFactory, picture_host: tuple[Path, st
     """The committed models, served; URLs of the picture host are allowed."""
     environment = {"GATEWAY_FETCH_ALLOWED_HOSTS": picture_host[1]}
     with running(tmp_path_factory.mktemp("run"), environment=environment) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def colour_stack(tmp_path_factory: pytest.TempPathFactory, picture_host: tuple[Path, str]) -> Iterator[Stack]:
+    """The models of tests/support/colour_models.py, served: versions, labels, heat maps, several classes a picture.
+
+    URLs of every port on loopback are allowed; pages of the picture host may ask.
+    """
+    models = tmp_path_factory.mktemp("models")
+    command = [sys.executable, "-m", "tests.support.colour_models", models]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=WRITE_S)
+    environment = {"GATEWAY_FETCH_ALLOWED_HOSTS": "127.0.0.1", "GATEWAY_CORS_ORIGINS": f"http://{picture_host[1]}"}
+    run_dir = tmp_path_factory.mktemp("run")
+    with running(run_dir, models_config=models / "models.config", environment=environment) as started:
         yield started
 
 
