@@ -17,6 +17,9 @@ from vision.card import InputSpec, Task
 
 AnySection = TypeVar("AnySection", bound=Section)
 
+OF_A_KIND = ("data", "model")
+"""Sections whose keys depend on their `kind`."""
+
 
 class ConfigError(TrainError):
     """A configuration that cannot be used; one line for each thing wrong with it."""
@@ -108,6 +111,8 @@ def load_section(path: Path, kind: type[AnySection]) -> AnySection:
 def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors(include_url=False):
-        place = ".".join(map(str, problem["loc"])) or "the document"
+        section, *rest = problem["loc"] or ("the document",)
+        keys = rest[1:] if section in OF_A_KIND else rest  # pydantic puts the kind between them
+        place = ".".join(map(str, (section, *keys)))
         lines.append(f"  {place}: {problem['msg'].removeprefix('Value error, ')}")
     return "\n".join(lines)
