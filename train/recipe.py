@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 from train.section import Count, Fraction, Positive, Section, Share
 
 Percent: TypeAlias = Annotated[int, Field(ge=1, le=100)]
-Strength: TypeAlias = Annotated[float, Field(ge=0)]
 
 
 class SmallCnn(Section):
@@ -147,7 +146,7 @@ class Training(Section):
         optimizer: `adamw` (https://arxiv.org/abs/1711.05101), `sgd` with Nesterov's momentum, or `muon`
             (https://kellerjordan.github.io/posts/muon/, see `train.optimizer.ConvolutionMuon`).
         learning_rate: At its highest.
-        schedule: How it goes down, as a `cosine` or `linear`, or `constant`.
+        schedule: How it goes down, as a `cosine` or `linear`.
         warmup_epochs: How long it goes up.
         momentum: Of `sgd` and `muon`.
         weight_decay: Per step, times the learning rate.
@@ -165,7 +164,7 @@ class Training(Section):
     batch_size: Count
     optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
     learning_rate: Positive
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
     momentum: Fraction = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
