@@ -81,7 +81,11 @@ def test_what_would_fail_again_is_asked_once(gateway, pauses, status):
 def test_a_broken_connection_is_made_again(pauses):
     half = b'HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"status"'
     scripts = iter([lambda *_: None, lambda _, send: send(half), lambda *_: None, WHOLE])
-    with RawServer(lambda head, send: next(scripts)(head, send)) as server:
+
+    def play(head, send):
+        next(scripts)(head, send)
+
+    with RawServer(play) as server:
         assert transport(server.url("")).call("GET", "/readyz") == {}
     assert len(pauses) == 3
 
