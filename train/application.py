@@ -79,7 +79,7 @@ def _published(name: str, source: Path | str) -> keras.Model:
 
 
 def _from_file(name: str, path: Path) -> keras.Model:
-    for include_top in (True, False):
+    for include_top in (False, True):
         try:
             return _application(name, weights=str(path), include_top=include_top)
         except (OSError, ValueError) as error:

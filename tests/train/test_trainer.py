@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.support.published_weights import save_as_published
 from train.config import Config
 from train.errors import TrainError
 from train.examples import Inputs
@@ -48,9 +49,8 @@ def document() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of MobileNetV2 as Keras publishes them; nobody trained these."""
-    path = tmp_path_factory.mktemp("weights") / "mobilenet.weights.h5"
-    keras.applications.MobileNetV2(weights=None, include_top=False).save_weights(path)
-    return path
+    network = keras.applications.MobileNetV2(weights=None, include_top=False)
+    return save_as_published(network, tmp_path_factory.mktemp("weights") / "mobilenet.h5")
 
 
 def values(trainer: Trainer) -> dict[str, np.ndarray]:
