@@ -87,7 +87,7 @@ def _messages() -> Mapping[str, Any]:
             if isinstance(kind, str):
                 added.type, added.type_name = _Field.TYPE_MESSAGE, f".weights.{kind}"
             else:
-                added.type = kind
+                added.type = _Field.Type.ValueType(kind)
     return message_factory.GetMessages([file], pool=descriptor_pool.DescriptorPool())
 
 
