@@ -31,6 +31,15 @@ HEADER = """\
 #   python -m train evaluate runs/{name}
 #   python -m train export runs/{name}
 """
+NOTES: Mapping[str, str] = {
+    "title": "For people who use the model, as the description is.",
+    "labels": "The order gives the classes their numbers; leave it once a version is served.",
+    "task": "multiclass: a picture is of exactly one class; multilabel: of any number.",
+    "seed": "Another one splits the pictures in another way.",
+    "input": "resize: stretch, center_crop or letterbox; the service does the same.",
+    "data": "title and licence go into the model card; validation and test are the shares held back.",
+    "training": "epochs of the whole network come after those of its last layer alone, in transfer.",
+}
 
 
 def propose_for_folders(directory: Path) -> dict[str, Any]:
@@ -79,10 +88,18 @@ def write_config(document: Mapping[str, Any], out: Path) -> None:
     name = re.sub("[^a-z0-9_-]+", "-", out.stem.lower()).strip("-_") or "model"
     header = HEADER.format(name=name, out=out)
     text = yaml.safe_dump(
-        {"name": name, **document}, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120
+        {"name": name, **document}, default_flow_style=None, allow_unicode=True, sort_keys=False, width=120
     )
     with out.open("x", encoding="utf-8") as file:
-        file.write(header + text)
+        file.write(header + _noted(text))
+
+
+def _noted(text: str) -> str:
+    lines = []
+    for line in text.splitlines(keepends=True):
+        note = NOTES.get(line.partition(":")[0])  # nested keys are indented
+        lines += [f"# {note}\n", line] if note else [line]
+    return "".join(lines)
 
 
 def _proposal(labels: Sequence[str], task: Task, data: Mapping[str, Any], title: str) -> dict[str, Any]:

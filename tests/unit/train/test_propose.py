@@ -29,7 +29,9 @@ def test_class_folders_become_a_configuration(tmp_path: Path):
     config = written(propose_for_folders(tmp_path / "photos"), tmp_path)
     assert (config.name, config.labels, config.task) == ("pets-2", ("cat", "dog"), "multiclass")
     assert config.data.directory == tmp_path / "photos"
-    assert f"python -m train fit {tmp_path}/Pets 2.yaml" in (tmp_path / "Pets 2.yaml").read_text()
+    text = (tmp_path / "Pets 2.yaml").read_text()
+    assert f"python -m train fit {tmp_path}/Pets 2.yaml" in text
+    assert "of any number.\ntask: multiclass\n" in text
 
 
 @pytest.mark.parametrize(
