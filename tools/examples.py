@@ -55,6 +55,7 @@ def questions() -> Iterator[Question]:
     digit = DIGIT.read_bytes()
     batch = [{"image": text(digit)}, {"image": text(b"GIF or JPEG?")}]
     yield predict("digit", "A digit, and the three best classes", {"image": text(digit), "top_k": 3})
+    yield predict("explained", "Where the model looked", {"image": text(digit), "top_k": 1, "explain": "raw"})
     yield predict("url-private-host", "An image by URL, whose host is not public", {"url": "http://192.168.0.1/1.png"})
     yield predict("option-out-of-range", "An option out of its range", {"image": text(digit), "top_k": 0})
     yield predict("no-image", "A request without an image", {"image": ""})
