@@ -120,7 +120,7 @@ def _archive(data: Cifar10Data, on_progress: OnProgress) -> tuple[_Labelled, _La
 def _member(archive: tarfile.TarFile, name: str) -> _Labelled:
     file = archive.extractfile(f"cifar-10-batches-bin/{name}")
     if file is None:
-        raise Cifar10Error(f"{archive.name}: {name} is no file")
+        raise Cifar10Error(f"{ARCHIVE}: {name} is no file")
     return parse_batch(file.read())
 
 
@@ -150,7 +150,7 @@ def _tiles(paths: Sequence[Path]) -> npt.NDArray[np.uint8]:
         if sheet is None or sheet.shape[1] != SHEET_COLUMNS * SIDE or sheet.shape[0] % SIDE:
             raise Cifar10Error(f"{path}: expected a picture {SHEET_COLUMNS * SIDE} wide, of whole rows of images")
         tiles = sheet.reshape(-1, SIDE, SHEET_COLUMNS, SIDE, PLANES).transpose(0, 2, 1, 3, 4)
-        parts.append(tiles.reshape(-1, SIDE, SIDE, PLANES))
+        parts.append(tiles.reshape(-1, SIDE, SIDE, PLANES).astype(np.uint8, copy=False))
     return np.concatenate(parts)
 
 

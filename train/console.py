@@ -41,7 +41,7 @@ def download_progress() -> Iterator[OnProgress]:
 
         def on_progress(name: str, done: int, total: int | None) -> None:
             if name not in tasks:
-                tasks[name] = progress.add_task(name)
+                tasks[name] = progress.add_task(name, total=total)
             progress.update(tasks[name], completed=done, total=total)
 
         yield on_progress
