@@ -19,8 +19,7 @@ export function takesDrawings(details) {
 /** The score from which on each class of a multi-label model counts as present; null for other models. */
 export function thresholdsOf({ card }) {
   if (card?.task !== "multilabel") return null;
-  const given = card.thresholds ?? card.threshold;
-  return Array.isArray(given) ? given : card.labels.map(() => given);
+  return Array.isArray(card.threshold) ? card.threshold : card.labels.map(() => card.threshold);
 }
 
 /** Fill the choice of versions, keeping what was chosen where it is still there. */
@@ -54,7 +53,10 @@ function cardRows({ task, labels, input, metrics, provenance }) {
     ["Sees", `${input.width} × ${input.height} pixels, ${COLORS[input.color]}, ${FITS[input.resize]}`],
   ];
   const measured = Object.entries(metrics).filter(([, value]) => typeof value === "number");
-  if (measured.length) rows.push(["Measured", measured.map(([name, value]) => `${spoken(name)} ${figure(value)}`).join(", ")]);
+  if (measured.length) {
+    const items = measured.map(([name, value]) => make("li", "", `${spoken(name)} ${figure(value)}`));
+    rows.push(["Measured", make("ul", "", ...items)]);
+  }
   for (const [term, value] of [
     ["Architecture", provenance.architecture],
     ["Trained on", provenance.data?.title],

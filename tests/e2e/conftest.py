@@ -20,7 +20,7 @@ from tests.support.stack import ROOT, Stack, running
 GOLDEN = ROOT / "serving_models" / "digits" / "1" / "assets.extra" / "golden"
 WRITE_S = 300  # with TensorFlow, on a busy machine
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
-EXPECT_MS = 30_000  # as long as the browser's own waits; a busy machine may need more than the 5 s that are usual
+BROWSER_MS = 60_000  # a busy machine may need far more than the 5 s or 30 s that are usual
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
@@ -86,7 +86,7 @@ def browser() -> Iterator[Browser]:
     """Chromium without a window."""
     if not CHROMIUM:
         pytest.skip("Chromium is not installed")
-    expect.set_options(timeout=EXPECT_MS)
+    expect.set_options(timeout=BROWSER_MS)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
         yield started
@@ -101,6 +101,7 @@ def page(browser: Browser, stack: Stack, request: pytest.FixtureRequest) -> Iter
     """
     options = {"viewport": {"width": 1100, "height": 800}, **getattr(request, "param", {})}
     context = browser.new_context(**options)
+    context.set_default_timeout(BROWSER_MS)
     page = context.new_page()
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
