@@ -73,7 +73,6 @@ def questions() -> Iterator[Question]:
     )
     yield Question("api.models", "models", "The models, the first of them shown", "/api/v1/models")
     yield Question("api.model_details", "model", "A model", "/api/v1/models/digits")
-    yield Question("api.model_details", "no-such-model", "A model that is not served", "/api/v1/models/cats")
     yield Question("health.livez", "live", "It does", "/livez")
     yield Question("health.readyz", "ready", "It can", "/readyz")
 

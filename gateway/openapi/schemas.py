@@ -56,8 +56,8 @@ def component_schemas(kinds: Iterable[type]) -> dict[str, Schema]:
 
 
 def _described(schema: Schema, kind: type) -> Schema:
-    documentation = inspect.cleandoc(kind.__doc__ or "")
-    schema["description"] = _plain(documentation.partition("\n\nAttributes:")[0])
+    if kind.__doc__:  # a dictionary that is made by a call has none
+        schema["description"] = _plain(inspect.cleandoc(kind.__doc__).partition("\n\nAttributes:")[0])
     told = _attributes(kind)
     for name, member in schema["properties"].items():
         if name in told:

@@ -6,7 +6,7 @@ from flask.testing import FlaskClient
 from gateway.pages import STATIC
 
 FILES = sorted(path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*") if path.is_file())
-PAGES = ["/", *(f"/static/{name}" for name in FILES)]
+PAGES = ["/", "/docs", *(f"/static/{name}" for name in FILES)]
 
 
 @pytest.mark.parametrize("path", PAGES)
