@@ -30,11 +30,11 @@ def create_api(classifier: Classifier, catalog: Catalog, settings: Settings) -> 
     @api.post("/models/<model>/versions/<int:version>/predict")
     @api.post("/models/<model>/labels/<label>/predict")
     def predict(model: str | None = None, version: int | None = None, label: str | None = None) -> Response:
-        g.timings = Timings()
-        with g.timings.measured("receive"):
+        timings = g.timings = Timings()
+        with timings.measured("receive"):
             question = parse(request, default_top_k=settings.default_top_k, max_images=settings.max_images)
         target = Target(model, version, label)
-        asked = Inquiry(target, question.options, g.deadline, request_id=g.request_id, timings=g.timings)
+        asked = Inquiry(target, question.options, g.deadline, request_id=g.request_id, timings=timings)
         answered = classifier.classify(question.sources, asked)
         return _answer_batch(answered) if question.is_batch else _answer_one(answered)
 

@@ -32,8 +32,9 @@ class Workers:
         """
         if len(items) <= 1:
             return [work(item) for item in items]
+        patience_s = deadline.remaining_s()
         futures = [self._pool.submit(work, item) for item in items]
-        done, left = wait(futures, timeout=deadline.remaining_s(), return_when=FIRST_EXCEPTION)
+        done, left = wait(futures, timeout=patience_s, return_when=FIRST_EXCEPTION)
         for future in left:
             future.cancel()
         for future in done:

@@ -33,11 +33,11 @@ def test_a_request_ends_when_its_caller_stops_waiting(colour_stack, silent_host)
     response = requests.post(
         f"{colour_stack.url}/api/v1/predict",
         json={"url": f"http://{silent_host}/"},
-        headers={"X-Request-Timeout": "0.5"},
+        headers={"X-Request-Timeout": "2"},
         timeout=30,
     )
     assert (response.status_code, response.json()["type"]) == (504, "/problems/deadline-exceeded")
-    assert "0.5 s" in response.json()["detail"]
+    assert "within 2 s" in response.json()["detail"]
     assert stages(response) == ["receive", "fetch", "total"]
 
 
@@ -45,7 +45,7 @@ def test_so_does_a_batch(colour_stack, silent_host):
     response = requests.post(
         f"{colour_stack.url}/api/v1/predict",
         json={"instances": [{"url": f"http://{silent_host}/{number}"} for number in range(3)]},
-        headers={"X-Request-Timeout": "0.5"},
+        headers={"X-Request-Timeout": "2"},
         timeout=30,
     )
     assert (response.status_code, response.json()["type"]) == (504, "/problems/deadline-exceeded")

@@ -61,7 +61,7 @@ def ask(client: FlaskClient, timeout: str, png: bytes) -> tuple[int, dict[str, o
     return response.status_code, response.get_json(force=True)
 
 
-@pytest.mark.parametrize("timeout", ["5", "2.5", "0.999999999", "1000", "007"])
+@pytest.mark.parametrize("timeout", ["9", "9.5", "9.999999999", "1000", "009"])
 def test_a_caller_may_say_how_long_it_waits(client: FlaskClient, png: bytes, timeout: str):
     assert ask(client, timeout, png)[0] == 200
 
