@@ -67,7 +67,7 @@ def _rounded(value: Any) -> Any:
 def _provenance(config: Config, parameters: int) -> dict[str, Any]:
     training = config.model_dump(mode="json", include={"seed", "model", "augmentation", "training"})
     return {
-        "architecture": config.model.kind,
+        "architecture": getattr(config.model, "name", config.model.kind),
         "parameters": parameters,
         "data": {"title": config.data.title, "licence": config.data.licence, "validation": config.data.validation},
         "configuration": training,
