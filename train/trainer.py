@@ -109,7 +109,11 @@ class Trainer:
 
     def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Compute what the last layer sees of unchanged images: float32[N, F]."""
-        forward = tf.function(lambda images: self._features(tf.cast(images, tf.float32), training=False))
+
+        def average(images: Any) -> Any:
+            return tf.cast(self._features(tf.cast(images, tf.float32), training=False), tf.float32)
+
+        forward = tf.function(average)
         starts = range(0, len(images), FEATURES_BATCH)
         parts = [forward(tf.constant(images[start : start + FEATURES_BATCH])).numpy() for start in starts]
         return np.concatenate(parts)
