@@ -71,7 +71,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(
 
 def test_every_wrong_value_is_named_at_once(tmp_path: Path):
     def spoil(document: dict[str, Any]):
-        document["training"]["epochs"] = 0
+        document["training"]["batch_size"] = 0
         document["model"]["dropout"] = 1.5
         del document["seed"]
 
@@ -79,7 +79,7 @@ def test_every_wrong_value_is_named_at_once(tmp_path: Path):
         load_edited(tmp_path, spoil)
     message = str(raised.value)
     assert "edited.yaml" in message
-    assert "training.epochs: Input should be greater than or equal to 1" in message
+    assert "training.batch_size: Input should be greater than or equal to 1" in message
     assert "model.dropout: Input should be less than 1" in message
     assert "seed: Field required" in message
 
