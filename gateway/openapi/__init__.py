@@ -5,8 +5,8 @@ the views return (by pydantic's JSON Schema), problems from the table of `gatewa
 `gateway.inputs`, limits and defaults from the settings. Only prose is added here.
 
 No framework does this for us. spectree 3.0 and APIFlask 3.1 came nearest when tried. spectree puts JSON and multipart
-in one operation and can be told not to validate, but knows no raw bodies, answers every status as application/json,
-and has no place for the headers of answers or for examples. APIFlask types JSON or a form, not both, without a hook
-that rewrites its document. What was left to write by hand was most of this package, and their decorators would stand
+in one operation and can be told not to validate, but knows no raw bodies, has no place for the headers of answers, and
+writes every answer as application/json, problems too. APIFlask refuses a view that takes its body as JSON or with
+files, whichever comes. What was left to write by hand was most of this package, while their decorators would stand
 around the one view that has to be fast.
 """
