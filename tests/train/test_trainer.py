@@ -93,6 +93,7 @@ def test_a_layer_that_there_is_not_is_refused_with_the_nearest(document: dict[st
         Trainer(config, steps=2)
 
 
+@pytest.mark.timeout(600)  # eight networks are made
 def test_a_transfer_that_is_broken_off_twice_ends_with_the_same_weights(
     document: dict[str, Any], published: Path, tmp_path: Path
 ):
