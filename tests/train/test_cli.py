@@ -10,6 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from train.cli import app
+from train.errors import TrainError
 
 ROOT = Path(__file__).parents[2]
 NOBODY = "http://127.0.0.1:1"
@@ -77,3 +78,10 @@ def test_verify_ends_with_1_when_nobody_answers(
     assert result.exit_code == 1
     assert "mismatches: 2" in " ".join(result.output.split())
     assert ("test images: 20 sent" in " ".join(result.output.split())) == everything
+
+
+def test_verify_tells_which_sets_of_images_there_are(models: Path, config_path: Path):
+    arguments = ["verify", "--model", "shapes", "--models", str(models), "--config", str(config_path), "--set", "jpeg"]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, TrainError)
+    assert str(result.exception) == "--set jpeg: the data set has no such images; it has test"
