@@ -23,6 +23,7 @@ from gateway.tfserving import TensorFlowServing
 from tests.contracts.model_server import LABEL, MODEL, START_S, ModelServerContract, serve
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.timeout(600)  # the first test waits for models to be written, with TensorFlow
 ROOT = Path(__file__).parents[3]
 PREDICT = "/api/v1/predict"
 
