@@ -108,7 +108,6 @@ def convert(csv_path: Path, data_config_path: Path, training_config_path: Path) 
             "epochs": training.epochs,
             "batch_size": training.batch_size,
             "learning_rate": training.initial_learning_rate,
-            "schedule": "constant",
             "patience": PATIENCE,
         },
     }
