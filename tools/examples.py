@@ -23,7 +23,7 @@ import requests
 
 from gateway.openapi.examples import FILE, Example, load
 
-DIGIT = Path(__file__).parents[1] / "serving_models" / "digits" / "1" / "assets.extra" / "golden" / "07.png"
+PHOTO = Path(__file__).parents[1] / "serving_models" / "cifar10" / "1" / "assets.extra" / "golden" / "05.png"
 PREDICT = "/api/v1/predict"
 TIMEOUT_S = 30
 SCORE_TOLERANCE = 1e-4
@@ -52,15 +52,15 @@ class Question:
 
 def questions() -> Iterator[Question]:
     """Give what is asked, in the order that the document shows it."""
-    digit = DIGIT.read_bytes()
-    batch = [{"image": text(digit)}, {"image": text(b"GIF or JPEG?")}]
-    yield predict("digit", "A digit, and the three best classes", {"image": text(digit), "top_k": 3})
-    yield predict("explained", "Where the model looked", {"image": text(digit), "top_k": 1, "explain": "raw"})
+    photo = PHOTO.read_bytes()
+    batch = [{"image": text(photo)}, {"image": text(b"GIF or JPEG?")}]
+    yield predict("photo", "A small photo, and the three best classes", {"image": text(photo), "top_k": 3})
+    yield predict("explained", "Where the model looked", {"image": text(photo), "top_k": 1, "explain": "raw"})
     yield predict("url-private-host", "An image by URL, whose host is not public", {"url": "http://192.168.0.1/1.png"})
-    yield predict("option-out-of-range", "An option out of its range", {"image": text(digit), "top_k": 0})
+    yield predict("option-out-of-range", "An option out of its range", {"image": text(photo), "top_k": 0})
     yield predict("no-image", "A request without an image", {"image": ""})
     yield predict("image-format", "Bytes that are no image", {"image": text(b"GIF or JPEG?")})
-    yield predict("image-cut-off", "An image that was cut off", {"image": text(digit[: len(digit) // 2])})
+    yield predict("image-cut-off", "An image that was cut off", {"image": text(photo[: len(photo) // 2])})
     yield predict("image-too-large", "An image of too many pixels", {"image": text(png_of(20_000, 20_000))})
     yield predict("batch", "A batch, one image of which cannot be read", {"instances": batch, "top_k": 1})
     yield Question("api.predict", "body-too-large", "A body of too many bytes", PREDICT, data=bytes(11 << 20))
@@ -68,11 +68,11 @@ def questions() -> Iterator[Question]:
         "api.predict",
         "no-such-version",
         "A version that is not served",
-        "/api/v1/models/digits/versions/999/predict",
-        request={"image": text(digit)},
+        "/api/v1/models/cifar10/versions/999/predict",
+        request={"image": text(photo)},
     )
     yield Question("api.models", "models", "The models, the first of them shown", "/api/v1/models")
-    yield Question("api.model_details", "model", "A model", "/api/v1/models/digits")
+    yield Question("api.model_details", "model", "A model", "/api/v1/models/cifar10")
     yield Question("health.livez", "live", "It does", "/livez")
     yield Question("health.readyz", "ready", "It can", "/readyz")
 

@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.support.stack import ROOT, Stack, running
 
 GOLDEN = ROOT / "serving_models" / "digits" / "1" / "assets.extra" / "golden"
+PHOTOS = ROOT / "serving_models" / "cifar10" / "1" / "assets.extra" / "golden"
 WRITE_S = 300  # with TensorFlow, on a busy machine
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
 BROWSER_MS = 60_000  # a busy machine may need far more than the 5 s or 30 s that are usual
@@ -70,6 +71,13 @@ def golden() -> list[tuple[bytes, str, list[float]]]:
     """The golden images of `digits`: PNG bytes, right class, probabilities."""
     entries = json.loads((GOLDEN / "golden.json").read_text(encoding="utf-8"))["images"]
     return [((GOLDEN / item["file"]).read_bytes(), item["class"], item["probabilities"]) for item in entries]
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[tuple[Path, str]]:
+    """A small photo of each class of `cifar10`, the default model, and the class."""
+    entries = json.loads((PHOTOS / "golden.json").read_text(encoding="utf-8"))["images"]
+    return [(PHOTOS / item["file"], item["class"]) for item in entries]
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import requests
 
+from tests.support.waiting import until
+
 pytestmark = pytest.mark.timeout(600)  # the first test may write models, with TensorFlow, and start a stack
 
 
-def post(stack, path="predict", **arguments):
+def post(stack, path="models/digits/predict", **arguments):
     return requests.post(f"{stack.url}/api/v1/{path}", timeout=60, **arguments)
 
 
@@ -68,6 +70,7 @@ def test_as_many_images_as_are_allowed_and_one_more(stack, golden):
 
 def test_a_batch_is_one_line_of_the_log(stack, golden):
     post(stack, files=parts(golden[:3]), headers={"X-Request-ID": "one-batch"})
+    until(lambda: "one-batch" in stack.log("gateway"), within_s=10, what="line of a request that is answered")
     (line,) = [json.loads(line) for line in stack.log("gateway").splitlines() if "one-batch" in line]
     assert (line["status"], line["images"], line["failed"]) == (200, 3, 0)
 

@@ -120,7 +120,8 @@ def test_a_model_that_cannot_explain_says_so(colour_stack):
 
 
 def test_the_committed_model_explains_its_digits(stack, drawn_seven):
-    answer = requests.post(stack.predict_url, files={"image": drawn_seven}, data={"explain": "raw"}, timeout=30).json()
+    url = f"{stack.url}/api/v1/models/digits/predict"
+    answer = requests.post(url, files={"image": drawn_seven}, data={"explain": "raw"}, timeout=30).json()
     heat = np.array(answer["explanation"]["heatmap"])
     assert answer["explanation"]["class"] == answer["class"] == "7"
     assert 0 <= heat.min() < heat.max() <= 1
