@@ -157,6 +157,14 @@ def test_bfloat16_is_computed_in_where_it_counts_and_answered_in_float32(classif
     assert dtypes(graph, "Softmax") == {tf.float32}
 
 
+def test_bfloat16_takes_no_more_room(classifier: keras.Model):
+    plain, half = (
+        graph_of_network(network_of(classifier, SPEC, form)).ByteSize()
+        for form in (PLAIN, Form("bfloat16", "bfloat16"))
+    )
+    assert half < plain * 0.8  # the network is small: its structure weighs about as much as its weights
+
+
 def test_batch_normalisation_is_folded_before_bfloat16_rounds():
     with tf.Graph().as_default() as graph:
         kernel = tf.constant(weights(1, 1, 64, 64))
