@@ -48,23 +48,39 @@ def store_weights(graph: GraphDef, weights: Weights) -> GraphDef:
     return small
 
 
+def computed_in_advance(graph: GraphDef, fetches: Sequence[str]) -> GraphDef:
+    """Return a graph in which grappler has computed what depends on constants alone, as it would at each loading.
+
+    Weights that were stored small are one float32 array again, and batch normalisation is part of its convolution,
+    so that the weights to be stored, or rounded, are those that images meet.
+
+    Args:
+        graph: Without functions; not changed.
+        fetches: The operations whose results are wanted.
+    """
+    return _optimized(graph, fetches, "constfold")
+
+
 def compute_in_bfloat16(graph: GraphDef, fetches: Sequence[str]) -> GraphDef:
     """Return a graph that convolves and multiplies matrices in bfloat16, and what lies between them.
 
-    Grappler decides what that is; what its lists deem delicate, such as the softmax, stays float32. It folds batch
-    normalisation first, so that weights are rounded once.
+    Grappler decides what that is; what its lists deem delicate, such as the softmax, stays float32.
 
     Args:
         graph: Without functions; not changed.
         fetches: The operations whose results are wanted; float32 stays float32.
     """
+    return _optimized(graph, fetches, "auto_mixed_precision_onednn_bfloat16")
+
+
+def _optimized(graph: GraphDef, fetches: Sequence[str], optimizer: str) -> GraphDef:
     with tf.Graph().as_default() as imported:
         tf.graph_util.import_graph_def(graph, name="")
         meta = tf.compat.v1.train.export_meta_graph(graph_def=imported.as_graph_def(), graph=imported)
     meta.collection_def["train_op"].node_list.value.extend(fetches)  # grappler's name for what is fetched
     config = config_pb2.ConfigProto()
     rewrites = config.graph_options.rewrite_options
-    rewrites.optimizers.extend(["constfold", "auto_mixed_precision_onednn_bfloat16"])
+    rewrites.optimizers.append(optimizer)
     rewrites.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
     rewrites.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.ONE
     optimized = tf_optimizer.OptimizeGraph(config, meta)

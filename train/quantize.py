@@ -18,6 +18,7 @@ from rich.table import Table
 from train.config import load_config
 from train.console import console, counting_progress, download_progress
 from train.data import load_splits
+from train.errors import TrainError
 from train.evaluate import Evaluation, thresholds_of
 from train.examples import Example, to_inputs
 from train.form import PLAIN, Compute, Form, Weights
@@ -82,6 +83,8 @@ def quantize(  # noqa: PLR0913  # each is an option of the command line
     from train.savedmodel import load_version
 
     loaded = load_version(version)
+    if loaded.card.provenance.get("compute", "float32") != "float32":
+        raise TrainError(f"{version} computes in bfloat16 already; expected a version that computes in float32")
     examples = _test_images(loaded, data, config_path)[:limit]
     forms = FORMS if keep is None else (PLAIN, Form(keep, compute))
     rows = []

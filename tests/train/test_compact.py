@@ -9,10 +9,10 @@ from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.grappler import tf_optimizer
 
 import train.compact
-from train.compact import compute_in_bfloat16, store_weights
+from train.compact import computed_in_advance, store_weights
 from train.form import PLAIN, Form
 from train.model import HEAD, POOL
-from train.network import Network, network_of
+from train.network import Network, freeze, network_of
 from vision.card import InputSpec
 
 SPEC = InputSpec(height=12, width=12)
@@ -165,14 +165,22 @@ def test_bfloat16_takes_no_more_room(classifier: keras.Model):
     assert half < plain * 0.8  # the network is small: its structure weighs about as much as its weights
 
 
-def test_batch_normalisation_is_folded_before_bfloat16_rounds():
+def test_batch_normalisation_becomes_part_of_the_convolution():
     with tf.Graph().as_default() as graph:
         kernel = tf.constant(weights(1, 1, 64, 64))
         fed = tf.compat.v1.placeholder(tf.float32, (None, 4, 4, 64), "fed")
         tf.identity(tf.nn.conv2d(fed, kernel, 1, "SAME") * tf.constant(weights(64)), name="result")
-    operations = [node.op for node in compute_in_bfloat16(graph.as_graph_def(), ["result"]).node]
+    operations = [node.op for node in computed_in_advance(graph.as_graph_def(), ["result"]).node]
     assert "Mul" not in operations
     assert operations.count("Conv2D") == 1
+
+
+@pytest.mark.parametrize("form", ["float32", "float16", "int8"])
+def test_what_was_stored_small_can_be_stored_in_another_form(classifier: keras.Model, images: np.ndarray, form: str):
+    small = network_of(classifier, SPEC, Form("float16"))
+    again, directly = freeze(small, SPEC, Form(form)), network_of(classifier, SPEC, Form(form))
+    assert graph_of_network(again).ByteSize() == pytest.approx(graph_of_network(directly).ByteSize(), rel=0.2)
+    np.testing.assert_allclose(again.predict(images), directly.predict(images), atol=1e-2)
 
 
 def test_a_network_that_ends_otherwise_has_no_heat_maps(images: np.ndarray):

@@ -8,11 +8,13 @@ import pytest
 from typer.testing import CliRunner
 
 from train.cli import app
+from train.errors import TrainError
 from train.export import export_network
+from train.form import Form
 from train.golden import read_golden
 from train.measure import ServerError, measure
 from train.model import HEAD, POOL
-from train.network import network_of
+from train.network import freeze, network_of
 from train.savedmodel import Version, VersionError, load_version
 
 
@@ -63,6 +65,14 @@ def test_a_version_made_otherwise_is_told(large: Version, tmp_path: Path):
         _ = without.network
     with pytest.raises(VersionError, match="is no version"):
         CliRunner().invoke(app, ["quantize", str(tmp_path)], catch_exceptions=False)
+
+
+def test_a_version_that_computes_in_bfloat16_is_refused(large: Version, tmp_path: Path):
+    examples = [golden.example for golden in read_golden(large.path)]
+    half = freeze(large.network, large.card.input, Form("bfloat16", "bfloat16"))
+    path = export_network(half, large.card, examples, tmp_path / "shapes", large.predict).path
+    with pytest.raises(TrainError, match="computes in bfloat16 already"):
+        CliRunner().invoke(app, ["quantize", str(path)], catch_exceptions=False)
 
 
 def test_a_server_that_cannot_start_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
