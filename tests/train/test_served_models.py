@@ -43,7 +43,7 @@ def test_it_is_small():
 def test_golden_images_get_the_probabilities_that_training_noted(digits: Version):
     goldens = read_golden(DIGITS)
     assert [golden.example.classes for golden in goldens] == [(digit,) for digit in range(10)]
-    images = to_inputs([golden.example for golden in goldens], digits.card.input).images
+    images = to_inputs([golden.example for golden in goldens], digits.card.input, len(digits.card.labels)).images
     wanted = evaluation(goldens).probabilities
     np.testing.assert_allclose(digits.predict(images), wanted, atol=TOLERANCE)
     encoded = tf.constant([golden.example.data for golden in goldens])
@@ -65,7 +65,7 @@ def test_the_card_is_that_of_its_configuration(digits: Version):
 def test_accuracy_on_the_whole_test_set_is_what_the_card_says(digits: Version):
     config = load_config(ROOT / "train/configs/digits.yaml")
     test = load_splits(config, lambda *_: None, MNIST).test
-    measured = evaluate(digits.predict, to_inputs(test, digits.card.input))
+    measured = evaluate(digits.predict, to_inputs(test, digits.card.input, len(digits.card.labels)))
     assert len(measured.labels) == digits.card.metrics["images"] == 10_000
     assert measured.accuracy == pytest.approx(digits.card.metrics["accuracy"])
     assert measured.accuracy >= 0.993
@@ -86,7 +86,7 @@ def drawn(digit: int, font: int, size: float, shift: tuple[float, float]) -> Exa
 @pytest.mark.parametrize(("size", "shift"), [(0.7, (0.0, 0.0)), (0.4, (0.15, 0.1)), (0.2, (-0.3, 0.25))])
 def test_digits_of_any_size_and_place_are_recognised(digits: Version, size: float, shift: tuple[float, float]):
     examples = [drawn(digit, font, size, shift) for digit in range(10) for font in TYPEFACES]
-    assert evaluate(digits.predict, to_inputs(examples, digits.card.input)).accuracy >= 0.97
+    assert evaluate(digits.predict, to_inputs(examples, digits.card.input, len(digits.card.labels))).accuracy >= 0.97
 
 
 @pytest.mark.parametrize("digit", range(10))
@@ -95,4 +95,4 @@ def test_every_digit_drawn_dark_on_white_is_recognised(digits: Version, digit: i
     paper = np.full((height, width, 3), 250, np.uint8)
     cv2.putText(paper, str(digit), (width // 3, height * 3 // 4), cv2.FONT_HERSHEY_SIMPLEX, 7, (40, 20, 20), 20)
     example = Example(cv2.imencode(".jpg", paper)[1].tobytes(), (digit,))
-    assert evaluate(digits.predict, to_inputs([example], digits.card.input)).accuracy == 1
+    assert evaluate(digits.predict, to_inputs([example], digits.card.input, len(digits.card.labels))).accuracy == 1
