@@ -16,11 +16,15 @@ from client.batches import Outcome
 from client.console import counting_progress, print_model, print_models
 from client.errors import ImageGatewayError, Problem
 from client.files import find, opened
+from client.keys import KeyNameError, add_key
 from client.outputs import RESUMABLE, SUFFIXES, Format, Writer, open_output
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
 )
+
+keys = typer.Typer(no_args_is_help=True, help="Make the API keys of a gateway; for its operator.")
+app.add_typer(keys, name="keys")
 
 Url = Annotated[str, typer.Option(envvar="IMAGE_GATEWAY_URL", help="Where the gateway listens.")]
 ApiKey = Annotated[
@@ -34,6 +38,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, with all that th
 DEFAULT_URL = "http://localhost:8080"
 DEFAULT_TIMEOUT_S = 60.0
 DEFAULT_RETRIES = 3
+DEFAULT_KEYS_FILE = Path("api-keys")
 
 
 @app.callback(invoke_without_command=True)
@@ -143,6 +148,23 @@ def health(url: Url = DEFAULT_URL, api_key: ApiKey = None, timeout: Timeout = 5.
     else:
         typer.echo(f"{url} is not ready: {state.problem}")
         raise typer.Exit(1)
+
+
+@keys.command("add")
+def keys_add(
+    name: Annotated[str, typer.Argument(help="Whose key it is; told in the gateway's log.")],
+    *,
+    file: Annotated[
+        Path, typer.Option(envvar="GATEWAY_API_KEYS_FILE", help="The gateway's file of keys; made where there is none.")
+    ] = DEFAULT_KEYS_FILE,
+) -> None:
+    """Make an API key, print it once, and keep only a salted hash of it in the gateway's file."""
+    try:
+        key = add_key(name, file)
+    except KeyNameError as error:
+        raise typer.BadParameter(str(error)) from error
+    typer.echo(key)
+    typer.echo(f"{file} has its hash. The key itself is kept nowhere and cannot be shown again.", err=True)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import cv2
 from flask import Flask
 
-from gateway import cors, pages, problems, telemetry
+from gateway import access, cors, pages, problems, telemetry
 from gateway.addresses import AddressGuard
 from gateway.catalog import Catalog
 from gateway.classify import Classifier
@@ -55,7 +55,7 @@ def create_app(
         The application; its catalog, which a process may `watch`, is `app.extensions["catalog"]`.
 
     Raises:
-        SettingsError: the default model is not among those offered.
+        SettingsError: the default model is not among those offered, or the API keys cannot be read.
     """
     if settings.default_model is not None and settings.default_model not in offered():
         raise SettingsError(f"GATEWAY_DEFAULT_MODEL={settings.default_model!r} is not among {', '.join(offered())}")
@@ -77,6 +77,7 @@ def create_app(
     app.extensions["catalog"] = catalog
     telemetry.register(app, settings)
     problems.register(app)
+    access.register(app, settings)
     cors.register(app, settings)
     pictures = Pictures(
         fetcher,

@@ -1,6 +1,8 @@
 """Every way a request can fail, named once. Knows neither HTTP nor gRPC.
 
 GatewayError
+├── KeyMissingError            no API key came, where one is wanted
+├── KeyUnknownError            the API key is none of those set
 ├── BadRequestError            the request cannot be understood
 ├── BodyTooLargeError          more bytes than the limit
 ├── TooManyImagesError         more images in one request than the limit
@@ -34,6 +36,14 @@ class GatewayError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.members = members
+
+
+class KeyMissingError(GatewayError):
+    """Nothing is answered here without an API key, and none came."""
+
+
+class KeyUnknownError(GatewayError):
+    """The API key is none of those that are set."""
 
 
 class BadRequestError(GatewayError):

@@ -46,6 +46,15 @@ PROBLEMS: dict[type[errors.GatewayError], Problem] = {
         "The request cannot be understood",
         "Send an image in one of the accepted forms, and options by their names and within their range.",
     ),
+    errors.KeyMissingError: Problem(
+        401,
+        "key-missing",
+        "An API key is needed",
+        "Send the key that the operator gave you: `Authorization: Bearer KEY`, or `X-API-Key: KEY`.",
+    ),
+    errors.KeyUnknownError: Problem(
+        401, "key-unknown", "The API key is not valid", "Check the key; if it is right, ask the operator for another."
+    ),
     errors.ModelNotFoundError: Problem(
         404, "model-not-found", "No such model is served", "GET /api/v1/models lists the models."
     ),
@@ -152,6 +161,12 @@ HTTP_PROBLEMS = {
     ),
 }
 
+# What a 401 must say (RFC 9110 section 11.6.1; the errors are those of RFC 6750 section 3.1).
+CHALLENGES: dict[type[errors.GatewayError], str] = {
+    errors.KeyMissingError: 'Bearer realm="image-gateway"',
+    errors.KeyUnknownError: 'Bearer realm="image-gateway", error="invalid_token"',
+}
+
 INTERNAL = Problem(
     500, "internal-error", "Something went wrong here", "Give the operator the request_id; the log has it."
 )
@@ -172,6 +187,8 @@ def answer(error: errors.GatewayError) -> Response:
     response = document(problem, error.detail, error.members)
     if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    if type(error) in CHALLENGES:
+        response.headers["WWW-Authenticate"] = CHALLENGES[type(error)]
     return response
 
 

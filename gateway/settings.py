@@ -124,6 +124,15 @@ class Settings(BaseModel):
         description="Origins, such as `https://app.example`, whose pages may ask from a browser, or `*` for every one.",
     )
 
+    api_keys_file: Path | None = Field(
+        None,
+        description="File of API keys, as `image-gateway keys add` writes it. Once it is set, requests need a key "
+        "([access](access.md)). Read again when it changes.",
+    )
+    api_keys: Names = Field(
+        (), description="API keys in place of the file, or besides it: lines of such a file, comma-separated."
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe event logged.")
     log_json: bool = Field(default=True, description="Log as JSON lines; `false` gives coloured text for people.")
 
@@ -137,6 +146,18 @@ class Settings(BaseModel):
             if getattr(self, inner) > getattr(self, outer):
                 raise ValueError(f"{_variable(inner)} must not be more than {_variable(outer)}")
         return self
+
+    @field_validator("api_keys")
+    @classmethod
+    def _has_a_key(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:  # a secret that was not found must not open the door
+            raise ValueError("expected at least one NAME:SALT:HASH; without the variable no key is needed")
+        return value
+
+    @property
+    def wants_keys(self) -> bool:
+        """Whether requests need an API key."""
+        return bool(self.api_keys or self.api_keys_file)
 
     @field_validator("cors_origins")
     @classmethod

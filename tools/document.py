@@ -30,6 +30,7 @@ GROUPS = {
     "max_body_bytes": "Limits",
     "fetch_enabled": "Images by URL",
     "cors_origins": "Browsers",
+    "api_keys_file": "Access",
     "log_level": "Log",
 }
 """Headings, by the setting that each stands above."""
@@ -92,7 +93,13 @@ def value(field: FieldInfo) -> str:
         return ", ".join(f"`{choice}`" for choice in get_args(annotation))
     if annotation is bool:
         return "`true`, `false`"
-    kinds: Mapping[Any, str] = {int: "whole number", float: "number", Path: "path", tuple[str, ...]: "list"}
+    kinds: Mapping[Any, str] = {
+        int: "whole number",
+        float: "number",
+        Path: "path",
+        Path | None: "path",
+        tuple[str, ...]: "list",
+    }
     return " ".join([kinds.get(annotation, "text"), *limits(field.metadata)])
 
 

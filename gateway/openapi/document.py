@@ -6,11 +6,12 @@ from http import HTTPStatus
 
 from werkzeug.routing import Rule
 
+from gateway.access import API_KEY, OPEN_ENDPOINTS
 from gateway.answers import Description
 from gateway.errors import BodyTooLargeError
 from gateway.openapi.examples import Example, components, load, references, request_name
 from gateway.openapi.operations import OPERATIONS, Operation
-from gateway.openapi.problems import NGINX_PROBLEMS, one_of, problem_schemas
+from gateway.openapi.problems import DENIALS, NGINX_PROBLEMS, one_of, problem_schemas
 from gateway.openapi.requests import body, headers, options, parameters, request_schemas
 from gateway.openapi.schemas import Schema, component_schemas, reference
 from gateway.problems import CONTENT_TYPE, HTTP_PROBLEMS, INTERNAL, PROBLEMS, Problem
@@ -24,6 +25,11 @@ PAGES = "pages"
 IMPLIED_METHODS = frozenset({"HEAD", "OPTIONS"})
 PLACEHOLDER = re.compile(r"<(?:[^<>:]+:)?(\w+)>")
 RETRY_AFTER = "Retry-After"
+CHALLENGE = "WWW-Authenticate"
+KEY_SCHEMES: dict[str, Schema] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key in the header `Authorization`."},
+    "key": {"type": "apiKey", "in": "header", "name": API_KEY, "description": "The same in a header of its own."},
+}
 
 DESCRIPTION = """\
 Classifies images. Errors are problem documents (RFC 9457), whose `type` tells a program what went wrong.
@@ -32,6 +38,11 @@ Every route takes `HEAD` where it takes `GET`, and `OPTIONS`.
 
 ANYWHERE = (*HTTP_PROBLEMS.values(), INTERNAL, PROBLEMS[BodyTooLargeError], *NGINX_PROBLEMS)
 """What any request may be answered, before it comes to its operation."""
+SENT_WITH: dict[HTTPStatus, tuple[str, ...]] = {
+    HTTPStatus.UNAUTHORIZED: (CHALLENGE,),
+    HTTPStatus.SERVICE_UNAVAILABLE: (RETRY_AFTER,),
+}
+"""Headers of a problem, by its status."""
 ALWAYS_LISTED = frozenset(
     {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 )
@@ -55,7 +66,7 @@ def build(rules: Iterable[Rule], settings: Settings) -> Description:
             path[method.lower()] = _operation(
                 rule, settings, [item for item in shown if item.endpoint == rule.endpoint]
             )
-    return {
+    document: Description = {
         "openapi": OPENAPI_VERSION,
         "info": {"title": "Image Gateway", "version": API_VERSION, "description": DESCRIPTION},
         "paths": paths,
@@ -70,6 +81,9 @@ def build(rules: Iterable[Rule], settings: Settings) -> Description:
             "examples": components(shown),
         },
     }
+    if settings.wants_keys:
+        document["components"]["securitySchemes"] = KEY_SCHEMES
+    return document
 
 
 def _place(rule: Rule) -> tuple[int, int]:
@@ -88,10 +102,12 @@ def _operation(rule: Rule, settings: Settings, shown: list[Example]) -> Schema:
         "description": operation.description,
         "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in names],
     }
+    if settings.wants_keys:
+        document["security"] = [] if rule.endpoint in OPEN_ENDPOINTS else [{name: []} for name in KEY_SCHEMES]
     if operation.question:
         asked = [request_name(example) for example in shown if example.request is not None]
         document["requestBody"] = body(settings, references(asked))
-    return document | {"responses": _responses(operation, shown)}
+    return document | {"responses": _responses(rule.endpoint, shown)}
 
 
 def _operation_id(rule: Rule, placeholders: list[str]) -> str:
@@ -100,8 +116,10 @@ def _operation_id(rule: Rule, placeholders: list[str]) -> str:
     return f"{name}_by_{placeholders[-1]}" if OPERATIONS[rule.endpoint].question and placeholders else name
 
 
-def _responses(operation: Operation, shown: list[Example]) -> Schema:
+def _responses(endpoint: str, shown: list[Example]) -> Schema:
+    operation = OPERATIONS[endpoint]
     raised = [PROBLEMS[error] for error in operation.fails_of]
+    raised += [] if endpoint in OPEN_ENDPOINTS else DENIALS
     listed = {problem.status for problem in raised} | ALWAYS_LISTED
     problems = dict.fromkeys([*raised, *(problem for problem in ANYWHERE if problem.status in listed)])
     responses = {"200": _answer(operation, [example for example in shown if example.status == HTTPStatus.OK])}
@@ -132,10 +150,10 @@ def _refusal(problems: list[Problem], names: list[str], *, others: bool = False)
     if names:
         content["examples"] = references(names)
     told = [f"- `{problem.type_uri}`: {problem.title}. {problem.advice}" for problem in problems]
-    retry = any(problem.status == HTTPStatus.SERVICE_UNAVAILABLE for problem in problems)
+    sent = {name for problem in problems for name in SENT_WITH.get(HTTPStatus(problem.status), ())}
     return {
         "description": "\n".join([*told, *(["- Any other problem."] if others else [])]),
-        "headers": _sent(REQUEST_ID, *([RETRY_AFTER] if retry else [])),
+        "headers": _sent(REQUEST_ID, *sorted(sent)),
         "content": {CONTENT_TYPE: content},
     }
 
@@ -154,6 +172,11 @@ def _headers() -> dict[str, Schema]:
         SERVER_TIMING: {
             "schema": {"type": "string"},
             "description": "How long each stage took, in ms (W3C Server Timing); absent where none was begun.",
+        },
+        CHALLENGE: {
+            "required": True,
+            "schema": {"type": "string"},
+            "description": "That a key is wanted, and what was wrong with the one that came (RFC 6750).",
         },
         RETRY_AFTER: {
             "required": True,

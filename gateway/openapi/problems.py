@@ -52,6 +52,9 @@ NGINX_PROBLEMS = (
 )
 """What nginx, in front of the gateway, answers by itself; nginx/nginx.conf.template says so too."""
 
+DENIALS = (PROBLEMS[errors.KeyMissingError], PROBLEMS[errors.KeyUnknownError])
+"""What is answered in place of an operation to those who may not ask for it."""
+
 UNTYPED = "Problem"
 """Name of the schema of problems whose status says it all."""
 

@@ -36,7 +36,9 @@ def test_no_page_is_let_in_unless_it_is_set(make_app: Callable[..., Flask], png:
 def test_a_page_of_an_allowed_origin_may_read_the_answer(client: FlaskClient, png: bytes):
     response = client.post(PREDICT, data=png, content_type="image/png", headers={"Origin": ORIGIN})
     assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
-    assert response.headers["Access-Control-Expose-Headers"] == "X-Request-ID, Retry-After, Server-Timing"
+    assert response.headers["Access-Control-Expose-Headers"] == (
+        "X-Request-ID, Retry-After, Server-Timing, WWW-Authenticate"
+    )
     assert "Origin" in response.vary
 
 
@@ -57,7 +59,7 @@ def test_it_may_ask_what_a_simple_request_does_not(client: FlaskClient):
     assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert set(response.headers["Access-Control-Allow-Methods"].split(", ")) == {"POST", "OPTIONS"}
     allowed = {name.lower() for name in response.headers["Access-Control-Allow-Headers"].split(", ")}
-    assert allowed == {"content-type", "x-request-id", "x-request-timeout"}
+    assert allowed == {"content-type", "authorization", "x-api-key", "x-request-id", "x-request-timeout"}
     assert response.headers["Access-Control-Max-Age"] == "600"
     assert "GET" in preflight(client, "/api/v1/models").headers["Access-Control-Allow-Methods"]
 

@@ -1,0 +1,83 @@
+import re
+
+import pytest
+
+from client.keys import KeyNameError, add_key, hashed, make_key
+from gateway.keys import Keys, parse
+from tests.support.client_command import runner
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    return runner("http://localhost:1", tmp_path, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("name", ["a", "camera-1", "Door_2", "x" * 64])
+def test_a_key_has_its_name_and_a_secret_of_32_bytes(name):
+    key = make_key(name)
+    assert re.fullmatch(rf"igk_{name}\.[A-Za-z0-9_-]{{43}}", key)
+    assert make_key(name) != key
+
+
+@pytest.mark.parametrize("name", ["", "two words", "a.b", "a:b", "é", "x" * 65, "a\n", "#a"])
+def test_a_name_that_would_not_be_found_again_is_refused(name):
+    with pytest.raises(KeyNameError, match="is no name for a key"):
+        make_key(name)
+
+
+def test_the_gateway_knows_a_key_by_the_line_written_here():
+    key = make_key("camera-1")
+    assert parse([hashed("camera-1", key)], source="x")["camera-1"].fits(key)
+
+
+def test_the_same_key_has_another_line_every_time():
+    key = make_key("a")
+    assert hashed("a", key) != hashed("a", key)
+
+
+def test_keys_are_added_to_a_file_that_holds_none_of_them(tmp_path):
+    file = tmp_path / "api-keys"
+    written = {name: add_key(name, file) for name in ("one", "two")}
+    keys = Keys((), file)
+    assert {keys.owner(key): key for key in written.values()} == written
+    assert not any(secret in file.read_text() for secret in (key.partition(".")[2] for key in written.values()))
+
+
+@pytest.mark.parametrize("before", ["# ours", "# ours\n", "\n\n"])
+def test_what_a_file_holds_stays(tmp_path, before):
+    file = tmp_path / "api-keys"
+    file.write_text(before)
+    key = add_key("one", file)
+    assert file.read_text().startswith(before)
+    assert Keys((), file).owner(key) == "one"
+
+
+def test_a_name_is_given_once(tmp_path):
+    file = tmp_path / "api-keys"
+    add_key("one", file)
+    before = file.read_text()
+    with pytest.raises(KeyNameError, match="has a key named one already"):
+        add_key("one", file)
+    assert file.read_text() == before
+
+
+def test_the_command_prints_the_key_alone(command, tmp_path):
+    ended = command("keys", "add", "camera-1", "--file", "mine")
+    assert ended.status == 0
+    assert Keys((), tmp_path / "mine").owner(ended.out.strip()) == "camera-1"
+    assert ended.out.count("\n") == 1
+    assert ended.out.strip() not in ended.told
+    assert "mine has its hash" in ended.told
+
+
+def test_the_command_takes_the_gateways_own_setting(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("GATEWAY_API_KEYS_FILE", "from-environment")
+    assert command("keys", "add", "a").status == 0
+    assert (tmp_path / "from-environment").exists()
+
+
+def test_the_command_refuses_with_a_reason(command):
+    assert command("keys", "add", "a").status == 0
+    again = command("keys", "add", "a")
+    assert (again.status, again.out) == (2, "")
+    assert "has a key named a already" in " ".join(again.told.split())
