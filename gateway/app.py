@@ -1,5 +1,6 @@
 """The composition root: puts the parts together, starts nothing."""
 
+import importlib
 from collections.abc import Callable
 
 import cv2
@@ -7,15 +8,18 @@ from flask import Flask
 
 from gateway import access, cors, pages, problems, telemetry
 from gateway.addresses import AddressGuard
+from gateway.cache import Cached, Store
 from gateway.catalog import Catalog
 from gateway.classify import Classifier
 from gateway.deadline import Deadline
 from gateway.errors import FetchRefusedError
 from gateway.fetch import UrlFetcher
 from gateway.health import create_health
+from gateway.memory_store import MemoryStore
 from gateway.offers import ModelsConfig, Offers, OffersError
 from gateway.openapi.routes import create_openapi
 from gateway.pictures import Fetcher, Pictures
+from gateway.results import Direct
 from gateway.serving import ModelServer
 from gateway.settings import Settings, SettingsError
 from gateway.tfserving import TensorFlowServing
@@ -85,8 +89,10 @@ def create_app(
         fetch_threads=settings.fetch_threads,
         decode_threads=settings.decode_threads,
     )
-    classifier = Classifier(catalog, server, pictures, max_batch_size=settings.max_batch_size)
-    app.register_blueprint(create_api(classifier, catalog, settings))
+    direct = Direct(Classifier(catalog, server, pictures, max_batch_size=settings.max_batch_size))
+    store = make_store(settings)
+    answering = direct if store is None else Cached(direct, catalog, pictures, store)
+    app.register_blueprint(create_api(answering, catalog, settings))
     app.register_blueprint(create_openapi(settings))
     app.register_blueprint(create_health(catalog, deadline_s=settings.health_deadline_s))
     app.register_blueprint(pages.create_pages())
@@ -108,6 +114,26 @@ def make_fetcher(settings: Settings) -> Fetcher:
         max_bytes=settings.fetch_max_bytes,
         max_redirects=settings.fetch_max_redirects,
     )
+
+
+def make_store(settings: Settings) -> Store | None:
+    """Make what keeps results; None where the cache is off.
+
+    Raises:
+        SettingsError: the package `redis` is wanted and not installed.
+    """
+    if settings.cache == "off":
+        return None
+    if settings.cache == "memory":
+        return MemoryStore(max_bytes=settings.cache_max_bytes, ttl_s=settings.cache_ttl_s)
+    try:
+        redis_store = importlib.import_module("gateway.redis_store")
+    except ModuleNotFoundError as error:
+        raise SettingsError("GATEWAY_CACHE=redis needs the extra `redis`: pip install image-gateway[redis].") from error
+    store: Store = redis_store.RedisStore(
+        settings.redis_url, ttl_s=settings.cache_ttl_s, timeout_s=settings.redis_timeout_s
+    )
+    return store
 
 
 def make_offers(settings: Settings) -> Callable[[], Offers]:

@@ -131,6 +131,18 @@ class Catalog:
         except VersionGoneError:
             raise self._no_such(target, name, deadline) from None
 
+    def answers_now(self, served: ServedModel, target: Target, *, deadline: Deadline) -> bool:
+        """Ask the model server whether this version is still the one that a request asks for.
+
+        Raises:
+            GatewayError: it could not be learnt; see `look`.
+        """
+        available = self._available(served.name, deadline)
+        if served.version not in available:
+            return False
+        pinned = target.version is not None or target.label is not None
+        return pinned or served.version == available[0] or self.look(served.name, deadline=deadline) is served
+
     def labels(self, name: str, *, deadline: Deadline) -> dict[str, int]:
         """Ask the model server where each label of a model points to; those that it does not know are left out.
 

@@ -5,6 +5,7 @@ A version tells its own card by the signature `describe`. One that has none gets
 """
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ DESCRIBE = "describe"
 EXPLAIN = "explain"
 HEATMAP = "heatmap"
 UINT8_MAX = 255.0
+CARD_DIGEST_DIGITS = 16
 
 log = structlog.get_logger(__name__)
 
@@ -34,12 +36,14 @@ class ServedModel:
         call: The computation that gives the scores.
         input_name: Name of the tensor that takes the image.
         explain: The computation that gives, for `image` and `class_id`, a heat map; None where there is none.
+        card_digest: Tells this card from others, for what is remembered beyond this process.
     """
 
     card: Card
     call: Call
     input_name: str
     explain: Call | None = None
+    card_digest: str = ""
 
     @property
     def name(self) -> str:
@@ -95,7 +99,8 @@ def bind(card: Card, signature: Signature, *, model: str, version: int) -> Serve
         raise ModelContractError(f"The card of {name} has {len(card.labels)} labels, its signature gives {given}.")
     if "float" not in given.dtype:
         raise ModelContractError(f"The output {output} of {name} is {given}; scores are floating-point numbers.")
-    return ServedModel(card, Call(model, version, SERVING_DEFAULT, signature, output), input_name)
+    digest = hashlib.sha256(card.to_json().encode()).hexdigest()[:CARD_DIGEST_DIGITS]
+    return ServedModel(card, Call(model, version, SERVING_DEFAULT, signature, output), input_name, card_digest=digest)
 
 
 def derive_card(model: str, signature: Signature) -> Card:

@@ -13,6 +13,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 REQUESTS = Counter("gateway_requests_total", "Requests answered.", ["route", "method", "status"])
 REQUEST_SECONDS = Histogram("gateway_request_seconds", "Time to an answer.", ["route"], buckets=SECONDS)
 PREDICTIONS = Counter("gateway_predictions_total", "Images classified.", ["model", "version"])
+CACHE = Counter("gateway_cache_total", "Images by how the cache took part: hit, miss or collapsed.", ["outcome"])
 PROBLEMS = Counter("gateway_problems_total", "Requests refused or failed.", ["problem"])
 
 

@@ -119,6 +119,20 @@ class Settings(BaseModel):
         "Every other host must have a public address.",
     )
 
+    cache: Literal["off", "memory", "redis"] = Field(
+        "off",
+        description="Where results are kept for pictures that are asked about again: nowhere, in each worker's memory, "
+        "or in Redis for all workers.",
+    )
+    cache_max_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1024,
+        description="Most memory that one worker's kept results take. Redis is bounded by its own `maxmemory`.",
+    )
+    cache_ttl_s: float = Field(3600.0, gt=0, description="How long a result is kept.")
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="The Redis that is used where a setting says so.")
+    redis_timeout_s: float = Field(0.25, gt=0, description="Longest wait for an answer of Redis.")
+
     cors_origins: Names = Field(
         (),
         description="Origins, such as `https://app.example`, whose pages may ask from a browser, or `*` for every one.",

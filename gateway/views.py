@@ -1,27 +1,24 @@
 """The HTTP API: parse, call, serialise."""
 
-import base64
 import json
-from collections.abc import Sequence
 from typing import cast
 
 from flask import Blueprint, Response, g, jsonify, request
 
 from gateway import answers, metrics, problems
 from gateway.catalog import Catalog, Target
-from gateway.classify import Answer, Answers, Classifier, Explanation, Inquiry
+from gateway.classify import Inquiry
 from gateway.errors import GatewayError
 from gateway.inputs import parse
+from gateway.results import Answering, Results
 from gateway.serving import VersionStatus
 from gateway.settings import Settings
 from gateway.timing import Timings
-from vision.postprocess import Prediction
 
-PNG_DATA_URI = "data:image/png;base64,"  # RFC 2397
-HEAT_DIGITS = 4
+CACHE_STATUS = "Cache-Status"  # RFC 9211
 
 
-def create_api(classifier: Classifier, catalog: Catalog, settings: Settings) -> Blueprint:
+def create_api(answering: Answering, catalog: Catalog, settings: Settings) -> Blueprint:
     """Make the routes under /api/v1."""
     api = Blueprint("api", __name__, url_prefix="/api/v1")
 
@@ -35,8 +32,11 @@ def create_api(classifier: Classifier, catalog: Catalog, settings: Settings) -> 
             question = parse(request, default_top_k=settings.default_top_k, max_images=settings.max_images)
         target = Target(model, version, label)
         asked = Inquiry(target, question.options, g.deadline, request_id=g.request_id, timings=timings)
-        answered = classifier.classify(question.sources, asked)
-        return _answer_batch(answered) if question.is_batch else _answer_one(answered)
+        results = answering.answer(question.sources, asked)
+        response = _answer_batch(results) if question.is_batch else _answer_one(results)
+        if results.cache_status is not None:
+            response.headers[CACHE_STATUS] = results.cache_status
+        return response
 
     @api.get("/models")
     def models() -> Response:
@@ -57,57 +57,30 @@ def create_api(classifier: Classifier, catalog: Catalog, settings: Settings) -> 
     return api
 
 
-def _answer_one(answered: Answers) -> Response:
-    (result,) = answered.results
+def _answer_one(results: Results) -> Response:
+    (result,) = results.items
     if isinstance(result, GatewayError):
         raise result
-    model = _answered_by(answered, 1)
-    g.log_fields["class"] = result.best.label
-    document: answers.Answer = {**_result(result), "model": model, "request_id": g.request_id}
+    model = _answered_by(results, 1)
+    g.log_fields["class"] = result["class"]
+    document: answers.Answer = {**result, "model": model, "request_id": g.request_id}
     return jsonify(document)
 
 
-def _answer_batch(answered: Answers) -> Response:
-    results = [problems.item(item) if isinstance(item, GatewayError) else _result(item) for item in answered.results]
-    failed = sum(isinstance(item, GatewayError) for item in answered.results)
-    model = _answered_by(answered, len(results) - failed)
-    g.log_fields |= {"images": len(results), "failed": failed}
-    document: answers.BatchAnswer = {"results": results, "model": model, "request_id": g.request_id}
+def _answer_batch(results: Results) -> Response:
+    items = [problems.item(item) if isinstance(item, GatewayError) else item for item in results.items]
+    failed = sum(isinstance(item, GatewayError) for item in results.items)
+    model = _answered_by(results, len(items) - failed)
+    g.log_fields |= {"images": len(items), "failed": failed}
+    document: answers.BatchAnswer = {"results": items, "model": model, "request_id": g.request_id}
     return jsonify(document)
 
 
-def _answered_by(answered: Answers, images: int) -> answers.ModelVersion:
-    served = answered.model
+def _answered_by(results: Results, images: int) -> answers.ModelVersion:
+    served = results.model
     metrics.PREDICTIONS.labels(served.name, served.version).inc(images)
     g.log_fields = {"model": served.name, "version": served.version}
     return {"name": served.name, "version": served.version}
-
-
-def _result(answer: Answer) -> answers.Result:
-    document: answers.Result = {
-        "class": answer.best.label,
-        "class_id": answer.best.class_id,
-        "score": answer.best.score,
-        "predictions": _predictions(answer.predictions),
-    }
-    if answer.present is not None:
-        document["classes"] = _predictions(answer.present)
-    if answer.explanation is not None:
-        document["explanation"] = _explanation(answer.best, answer.explanation)
-    return document
-
-
-def _explanation(best: Prediction, explanation: Explanation) -> answers.DrawnHeatMap | answers.HeatMap:
-    if explanation.drawing is not None:
-        drawing = PNG_DATA_URI + base64.b64encode(explanation.drawing).decode()
-        return {"class": best.label, "class_id": best.class_id, "heatmap": drawing}
-    height, width = explanation.heat.shape
-    numbers = [[round(value, HEAT_DIGITS) for value in row] for row in explanation.heat.tolist()]
-    return {"class": best.label, "class_id": best.class_id, "height": height, "width": width, "heatmap": numbers}
-
-
-def _predictions(predictions: Sequence[Prediction]) -> list[answers.Prediction]:
-    return [{"class": item.label, "class_id": item.class_id, "score": item.score} for item in predictions]
 
 
 def _version_state(status: VersionStatus, labels: dict[str, int]) -> answers.VersionState:

@@ -29,6 +29,7 @@ GROUPS = {
     "request_deadline_s": "Time",
     "max_body_bytes": "Limits",
     "fetch_enabled": "Images by URL",
+    "cache": "Cache",
     "cors_origins": "Browsers",
     "api_keys_file": "Access",
     "log_level": "Log",

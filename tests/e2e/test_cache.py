@@ -1,0 +1,98 @@
+"""The cache in the whole stack: one computation for many equal requests, and no answer of a version that is gone."""
+
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.support.redis_server import RedisServer, make_redis
+from tests.support.stack import ROOT, Stack, running
+from tests.support.waiting import until
+
+REQUESTS = 100
+HIT = "image-gateway; hit"
+STORED = "image-gateway; fwd=miss; stored"
+COLLAPSED = "image-gateway; fwd=miss; collapsed"
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = make_redis(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the model `digits` alone, in version 1."""
+    folder = tmp_path_factory.mktemp("models")
+    shutil.copytree(ROOT / "serving_models" / "digits" / "1", folder / "digits" / "1")
+    (folder / "models.config").write_text(
+        f'model_config_list {{ config {{ name: "digits" base_path: "{folder}/digits" model_platform: "tensorflow" }} }}'
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cached(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer, models: Path) -> Iterator[Stack]:
+    """Two workers that keep results in one Redis."""
+    environment = {"GATEWAY_CACHE": "redis", "GATEWAY_REDIS_URL": redis_server.url, "GATEWAY_WORKERS": "2"}
+    run_dir = tmp_path_factory.mktemp("run")
+    with running(run_dir, models_config=models / "models.config", environment=environment) as stack:
+        yield stack
+
+
+def ask(stack: Stack, data: bytes) -> tuple[str, int, str]:
+    """Give the state of the cache, the version and the class."""
+    response = requests.post(stack.predict_url, data=data, headers={"Content-Type": "image/png"}, timeout=60)
+    document = response.json()
+    return response.headers["Cache-Status"], document["model"]["version"], document["class"]
+
+
+def test_a_hundred_equal_requests_to_two_workers_are_computed_once(cached: Stack, golden):
+    data, label, _ = golden[0]
+    together = threading.Barrier(REQUESTS)
+
+    def one(_: int) -> tuple[str, int, str]:
+        together.wait()
+        return ask(cached, data)
+
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        told = list(pool.map(one, range(REQUESTS)))
+    states = Counter(state for state, _, _ in told)
+    assert states[STORED] == 1
+    assert states.keys() <= {STORED, COLLAPSED, HIT}
+    assert {(version, shown) for _, version, shown in told} == {(1, label)}
+
+
+def test_no_answer_comes_from_a_version_that_is_gone(cached: Stack, models: Path, golden):
+    data, label, _ = golden[1]
+    ask(cached, data)
+    assert ask(cached, data) == (HIT, 1, label)
+    shutil.copytree(models / "digits" / "1", models / "digits" / "2")
+
+    def swapped() -> bool:
+        document = requests.get(f"http://127.0.0.1:{cached.ports.rest}/v1/models/digits", timeout=5).json()
+        return {item["version"]: item["state"] for item in document["model_version_status"]} == {
+            "1": "END",
+            "2": "AVAILABLE",
+        }
+
+    until(swapped, within_s=120, what="version 2 in place of 1")
+    told = [ask(cached, data) for _ in range(20)]
+    assert {(version, shown) for _, version, shown in told} == {(2, label)}
+    assert told[-1][0] == HIT
+
+
+def test_without_redis_requests_are_answered(cached: Stack, redis_server: RedisServer, golden):
+    redis_server.stop()
+    data, label, _ = golden[2]
+    assert {ask(cached, data)[2] for _ in range(10)} == {label}

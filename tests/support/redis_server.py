@@ -1,0 +1,63 @@
+"""A real Redis on a free port, that keeps nothing on disk."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.support.waiting import until
+
+REDIS_SERVER = shutil.which("redis-server") or ""
+START_S = 30
+
+
+@dataclass
+class RedisServer:
+    """May be stopped, held and started again on the same port."""
+
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        command = [REDIS_SERVER, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self.folder]
+        with (self.folder / "redis.log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        until(self._answers, START_S, "Redis answering")
+
+    def stop(self) -> None:
+        """Kill it, held or not."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def hold(self) -> None:
+        """Let it stand still, with its connections open."""
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def _answers(self) -> bool:
+        with redis.Redis(port=self.port, socket_timeout=1) as client:
+            try:
+                return bool(client.ping())
+            except redis.RedisError:
+                return False
+
+
+def make_redis(folder: Path) -> RedisServer:
+    """Find a free port for one; it is not started yet."""
+    if not REDIS_SERVER:
+        pytest.skip("redis-server is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return RedisServer(folder, listener.getsockname()[1])
