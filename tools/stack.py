@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Never, Self
+from typing import BinaryIO, Never, Self
 
 POLL_S = 0.1
 HOUR_S = 3600.0
@@ -96,11 +96,14 @@ def _noted(_number: int, _frame: FrameType | None) -> None:
 class Stack:
     """Programs that live and die together.
 
-    Each gets a session of its own, so that Ctrl-C reaches only the one who started them. What it prints goes
-    to a log. Leaving the context stops them, the last started first.
+    Each gets a session of its own, so that Ctrl-C reaches only the one who started them. Leaving the context stops
+    them, the last started first.
+
+    Args:
+        log_directory: Where a log is made of what each prints; None where that goes to our own standard error.
     """
 
-    def __init__(self, log_directory: Path) -> None:
+    def __init__(self, log_directory: Path | None) -> None:
         self._logs = log_directory
         self._signals = Signals()
         self._running: list[tuple[Program, subprocess.Popen[bytes]]] = []
@@ -123,16 +126,14 @@ class Stack:
         Raises:
             ProgramEndedError: it cannot be started.
         """
-        self._log(program).write_bytes(b"")
-        # Appended to: nginx opens the same file once more, as /dev/stdout.
-        with self._log(program).open("ab") as log:
+        with self._output(program) as output:
             try:
                 process = subprocess.Popen(
                     program.command,
                     cwd=program.directory,
                     env=program.environment,
                     stdin=subprocess.DEVNULL,
-                    stdout=log,
+                    stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                     preexec_fn=_end_with_parent(),  # noqa: PLW1509  # no threads here that could hold a lock
@@ -204,12 +205,26 @@ class Stack:
         for program, process in self._running:
             status = process.poll()
             if status is not None:
-                log = self._log(program)
                 how = f"by {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
-                raise ProgramEndedError(f"{program.name} ended {how}. The end of {log}:\n{tail(log)}")
+                raise ProgramEndedError(f"{program.name} ended {how}. {self._last_words(program)}")
 
-    def _log(self, program: Program) -> Path:
-        return self._logs / f"{program.name}.log"
+    @contextlib.contextmanager
+    def _output(self, program: Program) -> Iterator[int | BinaryIO]:
+        """Open what a program is to print to."""
+        if self._logs is None:
+            yield sys.stderr.fileno()
+            return
+        log = self._logs / f"{program.name}.log"
+        log.write_bytes(b"")
+        # Appended to: nginx opens the same file once more, as /dev/stdout.
+        with log.open("ab") as file:
+            yield file
+
+    def _last_words(self, program: Program) -> str:
+        if self._logs is None:
+            return "What it printed is above."
+        log = self._logs / f"{program.name}.log"
+        return f"The end of {log}:\n{tail(log)}"
 
 
 def tail(log: Path, lines: int = LOG_TAIL_LINES) -> str:

@@ -98,6 +98,16 @@ def test_a_program_that_ends_is_named_with_status_and_last_words(logs, make_prog
     assert "line 50" not in message
 
 
+def test_without_a_folder_for_logs_all_is_printed_where_the_stack_prints(make_program, capfd):
+    with Stack(None) as stack:
+        stack.start(make_program("breaks", "import sys\nprint('out')\nsys.exit('no such model')"))
+        with pytest.raises(ProgramEndedError) as caught:
+            stack.run()
+
+    assert str(caught.value) == "breaks ended with exit status 1. What it printed is above."
+    assert capfd.readouterr().err == "out\nno such model\n"
+
+
 def test_a_program_that_was_killed_is_named_with_the_signal(logs, make_program):
     with Stack(logs) as stack:
         stack.start(make_program("killed", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"))
