@@ -6,7 +6,7 @@ from collections.abc import Callable
 import cv2
 from flask import Flask
 
-from gateway import access, cors, pages, problems, telemetry
+from gateway import access, cors, pages, problems, sagemaker, telemetry
 from gateway.addresses import AddressGuard
 from gateway.cache import Cached, Store
 from gateway.catalog import Catalog
@@ -96,6 +96,8 @@ def create_app(
     app.register_blueprint(create_openapi(settings))
     app.register_blueprint(create_health(catalog, deadline_s=settings.health_deadline_s))
     app.register_blueprint(pages.create_pages())
+    if settings.sagemaker:
+        sagemaker.register(app)
     return app
 
 

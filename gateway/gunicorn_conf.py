@@ -10,9 +10,12 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
+from gateway.deadline import Deadline
+from gateway.errors import GatewayError
 from gateway.logs import logging_config
 from gateway.settings import Settings, SettingsError
 
@@ -35,6 +38,7 @@ control_socket_disable = True
 accesslog = None  # the application logs each request with what it knows about it
 logconfig_dict = logging_config(level=settings.log_level, as_json=settings.log_json)
 
+START_POLL_S = 0.02
 METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -52,6 +56,20 @@ def on_starting(_: Any) -> None:
     # The linear algebra under numpy and OpenCV is not used here; its threads would not outlive the fork either.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     importlib.import_module("gateway.app")
+
+
+def post_worker_init(worker: Any) -> None:
+    """Wait for the default model before requests are taken, at most `start_wait_s`; until then they queue up."""
+    catalog = importlib.import_module("gateway.wsgi").catalog
+    give_up_s = time.monotonic() + settings.start_wait_s
+    while worker.alive and time.monotonic() < give_up_s:
+        try:
+            catalog.look(catalog.default, deadline=Deadline.after(settings.model_deadline_s))
+        except GatewayError:
+            worker.notify()
+            time.sleep(START_POLL_S)
+        else:
+            return
 
 
 def on_exit(_: Any) -> None:

@@ -55,6 +55,13 @@ class Settings(BaseModel):
         ge=1,
         description="After so long without a sign of life a worker is replaced. More than the request's time.",
     )
+    start_wait_s: float = Field(
+        0.0,
+        ge=0,
+        le=600,
+        description="How long a worker that starts waits for the default model; requests queue up meanwhile and get no "
+        "503. For platforms that send one as soon as the port is open.",
+    )
     graceful_timeout_s: int = Field(20, ge=1, description="How long a stop waits for requests in progress.")
 
     tfs_target: str = Field(
@@ -132,6 +139,11 @@ class Settings(BaseModel):
     cache_ttl_s: float = Field(3600.0, gt=0, description="How long a result is kept.")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="The Redis that is used where a setting says so.")
     redis_timeout_s: float = Field(0.25, gt=0, description="Longest wait for an answer of Redis.")
+
+    sagemaker: bool = Field(
+        default=False,
+        description="Whether `GET /ping` and `POST /invocations` are served too, for Amazon SageMaker.",
+    )
 
     cors_origins: Names = Field(
         (),

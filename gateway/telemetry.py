@@ -20,7 +20,7 @@ SERVER_TIMING = "Server-Timing"
 SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 METHODS = frozenset(HTTPMethod)
-QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
+QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics", "/ping"})
 
 log = structlog.get_logger(__name__)
 

@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from werkzeug.routing import Rule
 
+from gateway import sagemaker
 from gateway.access import API_KEY, OPEN_ENDPOINTS
 from gateway.answers import Description
 from gateway.errors import BodyTooLargeError
@@ -52,7 +53,7 @@ def build(rules: Iterable[Rule], settings: Settings) -> Description:
     """Write the document.
 
     Args:
-        rules: The routes of the application; those of `PAGES` are left out.
+        rules: The routes of the application; those of `PAGES` and SageMaker's are left out.
         settings: Tell the limits and defaults.
 
     Raises:
@@ -60,7 +61,7 @@ def build(rules: Iterable[Rule], settings: Settings) -> Description:
     """
     shown = load()
     paths: dict[str, Schema] = {}
-    for rule in sorted((rule for rule in rules if rule.endpoint.partition(".")[0] != PAGES), key=_place):
+    for rule in sorted(filter(_is_described, rules), key=_place):
         path = paths.setdefault(PLACEHOLDER.sub(r"{\1}", rule.rule), {})
         for method in sorted((rule.methods or set()) - IMPLIED_METHODS):
             path[method.lower()] = _operation(
@@ -84,6 +85,10 @@ def build(rules: Iterable[Rule], settings: Settings) -> Description:
     if settings.wants_keys:
         document["components"]["securitySchemes"] = KEY_SCHEMES
     return document
+
+
+def _is_described(rule: Rule) -> bool:
+    return rule.endpoint.partition(".")[0] != PAGES and rule.rule not in sagemaker.PATHS
 
 
 def _place(rule: Rule) -> tuple[int, int]:

@@ -2,11 +2,16 @@ import os
 import runpy
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from gateway.catalog import Catalog
+from tests.support.fake_model_server import FakeModelServer
 
 CONF = Path(__file__).parents[3] / "gateway" / "gunicorn_conf.py"
 METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
@@ -79,3 +84,59 @@ def test_what_workers_run_is_imported_before_the_fork_and_starts_no_thread(tmp_p
     environment = {**os.environ, METRICS_DIR: str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == "1"
+
+
+class Worker:
+    """As much of gunicorn's worker as the hook knows."""
+
+    def __init__(self, signs_of_life: int):
+        self._left = signs_of_life
+
+    @property
+    def alive(self) -> bool:
+        return self._left > 0
+
+    def notify(self) -> None:
+        self._left -= 1
+
+
+@pytest.fixture
+def catalog(monkeypatch: pytest.MonkeyPatch, server: FakeModelServer, tmp_path: Path) -> Catalog:
+    """The catalog of the application that a worker has loaded."""
+    catalog = Catalog(server, lambda: {"pets": ()}, cards_dir=tmp_path, look_deadline_s=1)
+    monkeypatch.setitem(sys.modules, "gateway.wsgi", SimpleNamespace(catalog=catalog))
+    return catalog
+
+
+@pytest.mark.usefixtures("catalog")
+def test_a_worker_waits_until_the_default_model_can_be_used(
+    read: Callable[..., dict[str, Any]], server: FakeModelServer
+):
+    server.away = True
+    comes_back = threading.Timer(0.2, lambda: setattr(server, "away", False))
+    comes_back.start()
+    read(GATEWAY_START_WAIT_S="30")["post_worker_init"](Worker(10_000))
+    assert not server.away
+    comes_back.join()
+
+
+@pytest.mark.usefixtures("catalog")
+def test_but_not_when_it_is_told_to_end(read: Callable[..., dict[str, Any]], server: FakeModelServer):
+    server.away = True
+    worker = Worker(3)
+    read(GATEWAY_START_WAIT_S="600")["post_worker_init"](worker)
+    assert not worker.alive
+
+
+@pytest.mark.usefixtures("catalog")
+def test_nor_longer_than_is_set(read: Callable[..., dict[str, Any]], server: FakeModelServer):
+    server.away = True
+    worker = Worker(10_000)
+    read(GATEWAY_START_WAIT_S="0.1")["post_worker_init"](worker)
+    assert worker.alive
+
+
+@pytest.mark.usefixtures("catalog")
+def test_by_default_it_does_not_even_ask(read: Callable[..., dict[str, Any]], server: FakeModelServer):
+    read()["post_worker_init"](Worker(1))
+    assert not server.asked

@@ -1,0 +1,95 @@
+"""Gateway and model server in one container, for platforms that start containers on demand: deploy/serverless/.
+
+    PORT=8080 python -m tools.serverless --models-config=serving_models/models.config
+
+Both are started at once and print to standard error. The first to end takes the other with it; SIGTERM lets requests in
+progress end, those of the gateway first.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+# Not tools.programs: the gateway's settings take a fifth of a second to import, in which the model server starts here.
+from tools.stack import Program, ProgramEndedError, Stack, StopRequestedError
+
+ROOT = Path(__file__).parents[1]
+DEFAULT_PORT = "8080"
+# The model server refuses calls near its limit instead of queueing them: well above GATEWAY_WORKERS x GATEWAY_THREADS.
+GRPC_MAX_THREADS = 256
+# The gateway's own limit, GATEWAY_GRACEFUL_TIMEOUT_S, and the platform's are shorter.
+STOP_S = 120.0
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run both until a signal comes.
+
+    Args:
+        arguments: The command line.
+        environ: `PORT` is what the gateway listens on, on all networks; the programs get all of it.
+
+    Returns:
+        Exit status: 0 after a signal, 1 when one of them ended by itself.
+    """
+    parser = argparse.ArgumentParser(prog="python -m tools.serverless", description=__doc__.split("\n", 1)[0])
+    parser.add_argument(
+        "serve", nargs="?", choices=["serve"], help="means nothing; SageMaker starts containers with it"
+    )
+    parser.add_argument("--models-config", type=Path, default=Path("serving_models/models.config"), metavar="FILE")
+    models_config = parser.parse_args(arguments).models_config.absolute()
+    with tempfile.TemporaryDirectory(prefix="serverless-") as scratch, Stack(None) as stack:
+        try:
+            for program in programs(models_config, Path(scratch), environ):
+                stack.start(program)
+            stack.run()
+        except StopRequestedError:
+            return 0
+        except ProgramEndedError as error:
+            print(f"serverless: {error}", file=sys.stderr)
+            return 1
+
+
+def programs(models_config: Path, scratch: Path, environ: Mapping[str, str]) -> Iterator[Program]:
+    """Give both programs, the slower one to start first.
+
+    They talk over a socket in `scratch`, so that no port but the gateway's is open.
+    """
+    socket = f"unix:{scratch / 'model-server.sock'}"
+    yield Program(
+        name="model-server",
+        command=(
+            *(sys.executable, "-m", "model_server"),
+            "--port=0",
+            f"--grpc_socket_path={socket.removeprefix('unix:')}",
+            f"--model_config_file={models_config}",
+            "--allow_version_labels_for_unavailable_models=true",
+            f"--grpc_max_threads={GRPC_MAX_THREADS}",
+        ),
+        directory=ROOT,
+        environment=environ,
+        stop_signal=signal.SIGTERM,
+        stop_timeout_s=STOP_S,
+    )
+    yield Program(
+        name="gateway",
+        command=(sys.executable, "-m", "gunicorn", "-c", "gateway/gunicorn_conf.py", "gateway.wsgi:app"),
+        directory=ROOT,
+        environment={
+            "GATEWAY_CARDS_DIR": str(models_config.parent),
+            **environ,
+            "GATEWAY_BIND": f"0.0.0.0:{environ.get('PORT', DEFAULT_PORT)}",
+            "GATEWAY_MODELS_CONFIG": str(models_config),
+            "GATEWAY_TFS_TARGET": socket,
+            "PROMETHEUS_MULTIPROC_DIR": str(scratch / "metrics"),
+        },
+        stop_signal=signal.SIGTERM,
+        stop_timeout_s=STOP_S,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))
