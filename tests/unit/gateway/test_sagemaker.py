@@ -3,6 +3,7 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 
+from client.keys import hashed, make_key
 from gateway.sagemaker import PATHS
 from tests.support.fake_model_server import FakeModelServer
 
@@ -34,8 +35,13 @@ def test_ping_says_whether_the_model_can_be_used(app: Flask, server: FakeModelSe
     assert app.test_client().get("/ping").status_code == 503
 
 
+def test_where_keys_are_set_invocations_wants_one_and_ping_does_not(make_app: Callable[..., Flask], png: bytes):
+    client = make_app(sagemaker=True, api_keys=(hashed("camera", make_key("camera")),)).test_client()
+    assert client.post("/invocations", data=png, **PNG).status_code == 401
+    assert client.get("/ping").status_code == 200
+
+
 def test_what_holds_for_the_routes_holds_for_their_further_paths(app: Flask):
-    """Rules of a blueprint, such as who may ask, apply: the paths lead to the same endpoints."""
     assert {rule.endpoint for rule in app.url_map.iter_rules() if rule.rule in PATHS} == {
         "health.readyz",
         "api.predict",
