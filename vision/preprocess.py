@@ -10,7 +10,8 @@ The steps, in this order:
 
    - ``stretch`` scales both sides independently.
    - ``center_crop`` scales until the shorter side fits, sides rounded half up, and cuts the middle out; of an
-     odd remainder the extra row or column goes at the bottom or right.
+     odd remainder the extra row or column goes at the bottom or right. A picture of which less than 1/16 would
+     be left is cut to about its middle first, which costs memory for what is seen of it alone.
    - ``letterbox`` scales until the longer side fits, rounded likewise, and puts bars of the background colour
      around, the wider one at the bottom or right. With `invert_light_background` the bars take the darker of
      the background and its inverse, as the ground is dark by then.
@@ -19,6 +20,7 @@ The steps, in this order:
 4. **Numbers**: uint8 stays as it is; float32 becomes ``(x - mean) / std`` of x in 0..255. Then the layout.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import cv2
@@ -32,6 +34,11 @@ from vision.ink import fit_ink, has_light_ground
 
 _DIMENSIONS = 3
 _CHANNELS = 3
+
+# Scaled whole on its way to 224 x 224, a line of 1 x 10,000 pixels would take 1.5 GB. Photos, panoramas among them,
+# stay below: what is cut first can differ from what is cut last by the rounding of positions.
+_LONGEST_SCALED_WHOLE = 16
+_SAMPLING_MARGIN = 3  # pixels around what is cut out: bicubic sampling looks at two, rounding of the sides moves by one
 
 _INTERPOLATIONS: Mapping[Interpolation, int] = {
     "nearest": cv2.INTER_NEAREST,
@@ -119,9 +126,19 @@ def _stretch(pixels: MatLike, spec: InputSpec) -> MatLike:
 
 def _center_crop(pixels: MatLike, spec: InputSpec) -> MatLike:
     height, width = pixels.shape[:2]
-    scaled = _scaled(pixels, max(spec.height / height, spec.width / width), spec)
-    top, left = (scaled.shape[0] - spec.height) // 2, (scaled.shape[1] - spec.width) // 2
-    return scaled[top : top + spec.height, left : left + spec.width]
+    scale = max(spec.height / height, spec.width / width)
+    rows, columns = spec.height / scale, spec.width / scale
+    if max(height / rows, width / columns) > _LONGEST_SCALED_WHOLE:
+        pixels = _middle(pixels, math.ceil(rows) + 2 * _SAMPLING_MARGIN, math.ceil(columns) + 2 * _SAMPLING_MARGIN)
+    scaled = _scaled(pixels, scale, spec)
+    return _middle(scaled, spec.height, spec.width)[: spec.height, : spec.width]
+
+
+def _middle(pixels: MatLike, rows: int, columns: int) -> MatLike:
+    """Cut out the middle, with a row or column more at the end where there is no middle of that size to the pixel."""
+    height, width = pixels.shape[:2]
+    top, left = max(0, height - rows) // 2, max(0, width - columns) // 2
+    return pixels[top : height - top, left : width - left]
 
 
 def _letterbox(pixels: MatLike, spec: InputSpec) -> MatLike:

@@ -69,6 +69,52 @@ def test_center_crop_scales_the_shorter_side_and_cuts_the_middle(size, scaled, o
     assert np.array_equal(result, whole[offset[0] : offset[0] + 50, offset[1] : offset[1] + 50])
 
 
+EXTREME_SIZES = [(1, 10_000), (10_000, 1), (3, 20_000), (900, 20), (1, 1_000_000), (1_000_000, 1)]
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("size", [(4, 801), (801, 4), (5, 900), (200, 9_001)])
+def test_center_crop_of_a_long_picture_shows_what_scaling_it_whole_would(size, interpolation):
+    image = cv2.resize(noise(3, 5), size[::-1], interpolation=cv2.INTER_LINEAR)
+    scale = 50 / min(size)
+    scaled = tuple(int(side * scale + 0.5) for side in size)
+    top, left = (scaled[0] - 50) // 2, (scaled[1] - 50) // 2
+
+    result = preprocess(image, InputSpec(height=50, width=50, resize="center_crop", interpolation=interpolation))
+
+    whole = cv2.resize(image, scaled[::-1], interpolation=INTERPOLATIONS[interpolation])
+    assert np.abs(result.astype(int) - whole[top : top + 50, left : left + 50]).max() <= 3
+
+
+@pytest.mark.parametrize("size", [(50, 800), (800, 50), (3, 48), (1, 16), (33, 500)])
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_center_crop_of_a_panorama_is_that_of_the_whole_to_the_bit(size, interpolation):
+    image = noise(*size)
+    scale = 50 / min(size)
+    scaled = tuple(int(side * scale + 0.5) for side in size)
+    top, left = (scaled[0] - 50) // 2, (scaled[1] - 50) // 2
+
+    result = preprocess(image, InputSpec(height=50, width=50, resize="center_crop", interpolation=interpolation))
+
+    whole = cv2.resize(image, scaled[::-1], interpolation=INTERPOLATIONS[interpolation])
+    assert np.array_equal(result, whole[top : top + 50, left : left + 50])
+
+
+@pytest.mark.parametrize("size", EXTREME_SIZES, ids=str)
+@pytest.mark.parametrize("resize", [*RESIZES, "fit_ink"])
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_no_picture_however_long_is_scaled_to_more_than_a_model_sees(size, resize, interpolation, monkeypatch):
+    made = []
+    resized = cv2.resize
+    monkeypatch.setattr(cv2, "resize", lambda *given, **named: made.append(resized(*given, **named)) or made[-1])
+    spec = InputSpec(height=224, width=224, color="GRAY", resize=resize, interpolation=interpolation)
+
+    result = preprocess(noise(*size), spec)
+
+    assert result.shape == (224, 224, 1)
+    assert all(picture.size <= 40 * result.size for picture in made)
+
+
 @pytest.mark.parametrize(
     ("size", "scaled", "offset"),
     [
