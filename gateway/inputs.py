@@ -1,18 +1,17 @@
 """A request, multipart, form, JSON or raw, to image sources and the options that go with them."""
 
 import base64
-import binascii
-import json
 import re
+import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flask import Request
 from werkzeug.datastructures import MultiDict
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from gateway import options
+from gateway.bodies import FORM, MULTIPART, JsonLimits, check_form, read_body, read_json_object
 from gateway.errors import BadRequestError, ContentTypeError, GatewayError, TooManyImagesError
 from gateway.options import Options, read_options, refuse_unknown
 from gateway.pictures import ImageSource, Link, Upload
@@ -22,6 +21,7 @@ URL_FIELDS = ("url", "image_url")
 BASE64_FIELDS = ("image", "image_base64")
 BATCH_FIELD = "instances"
 IMAGE_FIELDS = tuple(dict.fromkeys((*URL_FIELDS, *BASE64_FIELDS)))
+FORM_BASE64_FIELDS = tuple(dict.fromkeys((*FILE_FIELDS, *BASE64_FIELDS)))  # a part without a file name is text
 FORM_FIELDS = tuple(dict.fromkeys((*FILE_FIELDS, *IMAGE_FIELDS, *options.NAMES)))
 JSON_FIELDS = (*IMAGE_FIELDS, BATCH_FIELD, *options.NAMES)
 ACCEPTED = (
@@ -31,9 +31,22 @@ ACCEPTED = (
 NOTHING_SENT = f"The request carries no image. Send {ACCEPTED}."
 
 DATA_URI = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)  # RFC 2397
-URL_SAFE = str.maketrans("-_", "+/")  # RFC 4648 section 5
+URL_SAFE = bytes.maketrans(b"-_", b"+/")  # RFC 4648 section 5
+SPACE = string.whitespace.encode()
+NO_TEXT = "\N{REPLACEMENT CHARACTER}"  # what becomes of bytes in a form that are no UTF-8
 
-FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may hold.
+
+    Attributes:
+        max_images: Most images of a batch.
+        json: How large a JSON body may become.
+    """
+
+    max_images: int
+    json: JsonLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +64,7 @@ class Question:
     options: Options
 
 
-def parse(request: Request, *, default_top_k: int, max_images: int) -> Question:
+def parse(request: Request, *, default_top_k: int, limits: Limits) -> Question:
     """Read the images and the options from a request.
 
     Options may stand in the query, the form or the JSON object; the query counts first. Parts of a form under the same
@@ -69,19 +82,20 @@ def parse(request: Request, *, default_top_k: int, max_images: int) -> Question:
     is_batch = False
     media_type = request.mimetype
     if _is_json(request):
-        fields = _json_object(_body(request))
+        fields = read_json_object(read_body(request), limits.json)
         refuse_unknown(fields, JSON_FIELDS, "member")
         is_batch = fields.get(BATCH_FIELD) is not None
-        sources = _instances(fields, max_images) if is_batch else _one(_field_sources(fields))
-    elif media_type in FORMS:
+        sources = _instances(fields, limits.max_images) if is_batch else _one(_field_sources(fields))
+    elif media_type in {FORM, MULTIPART}:
+        check_form(request)
         fields = request.form
         refuse_unknown([*request.form, *request.files], FORM_FIELDS, "field")
-        sources = _of_one_name(request, max_images)
+        sources = _of_one_name(request, limits.max_images)
         is_batch = len(sources) > 1
     elif media_type.startswith("image/") or media_type == "application/octet-stream":
-        data = _body(request)
+        data = read_body(request)
         sources = [Upload(data)] if data else []
-    elif _body(request):
+    elif read_body(request):
         named = f"The media type {media_type!r} is not accepted" if media_type else "The body has no Content-Type"
         raise ContentTypeError(f"{named}. Send {ACCEPTED}.")
     if not sources:
@@ -93,28 +107,9 @@ def parse(request: Request, *, default_top_k: int, max_images: int) -> Question:
 
 def _is_json(request: Request) -> bool:
     """Tell JSON also where it comes under the name that curl and urllib give to every body by themselves."""
-    if request.mimetype == "application/x-www-form-urlencoded":
-        return _body(request, cache=True).lstrip().startswith(b"{")  # it is this that `form` then parses
+    if request.mimetype == FORM:
+        return read_body(request, cache=True).lstrip().startswith(b"{")  # it is this that `form` then parses
     return request.mimetype == "application/json" or request.mimetype.endswith("+json")
-
-
-def _body(request: Request, *, cache: bool = False) -> bytes:
-    """Read the whole body; werkzeug silently cuts one that comes without a length off at the limit."""
-    data = request.get_data(cache=cache)
-    if request.content_length is None and len(data) == request.max_content_length:
-        raise RequestEntityTooLarge
-    return data
-
-
-def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(body) if body.strip() else {}
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise BadRequestError(f"The body is not valid JSON: {reason}.") from error
-    if not isinstance(document, dict):
-        raise BadRequestError('The JSON body must be an object, such as {"url": "https://…"}.')
-    return document
 
 
 def _one(sources: Iterator[tuple[str, ImageSource | GatewayError]]) -> list[ImageSource | GatewayError]:
@@ -149,7 +144,7 @@ def _instance(item: object) -> ImageSource | GatewayError:
 
 def _of_one_name(request: Request, max_images: int) -> list[ImageSource | GatewayError]:
     """Give the images of a form; several must be parts of the same name, which alone keeps them in order."""
-    found = [*_file_sources(request), *_field_sources(request.form)]
+    found = [*_file_sources(request), *_field_sources(request.form, FORM_BASE64_FIELDS)]
     if len({name for name, _ in found}) > 1:
         raise BadRequestError(
             f"The request carries {len(found)} images in parts of different names or kinds. Send one image, or several "
@@ -176,11 +171,13 @@ def _file_sources(request: Request) -> Iterator[tuple[str, ImageSource | Gateway
                 yield f"file {name}", BadRequestError(f"The file {part.filename!r} is empty.")
 
 
-def _field_sources(fields: Mapping[str, Any]) -> Iterator[tuple[str, ImageSource | GatewayError]]:
+def _field_sources(
+    fields: Mapping[str, Any], base64_fields: Sequence[str] = BASE64_FIELDS
+) -> Iterator[tuple[str, ImageSource | GatewayError]]:
     for name in URL_FIELDS:
         for text in _texts(fields, name):
             yield name, Link(text.strip())
-    for name in BASE64_FIELDS:
+    for name in base64_fields:
         for text in _texts(fields, name):
             yield name, _decoded(text, name)
 
@@ -198,8 +195,9 @@ def _texts(fields: Mapping[str, Any], name: str) -> Iterator[str]:
 def _decoded(text: str, name: str) -> ImageSource | GatewayError:
     """Decode base64, plain or URL-safe, with or without padding, line breaks and data URI prefix."""
     prefix = DATA_URI.match(text)
-    digits = "".join(text[prefix.end() if prefix else 0 :].split()).rstrip("=").translate(URL_SAFE)
     try:
-        return Upload(base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True))
-    except (binascii.Error, ValueError):
-        return BadRequestError(f"The field {name!r} is not valid base64.")
+        digits = text[prefix.end() if prefix else 0 :].encode("ascii").translate(URL_SAFE, SPACE).rstrip(b"=")
+        return Upload(base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True))
+    except ValueError:
+        hint = " The bytes of a file need a part with a `filename`." if NO_TEXT in text else ""
+        return BadRequestError(f"The field {name!r} is not valid base64.{hint}")

@@ -99,6 +99,10 @@ class Settings(BaseModel):
         ge=1,
         description="Largest image, width times height, read from its header before it is decoded.",
     )
+    max_json_depth: int = Field(
+        16, ge=3, le=256, description="How deep lists and objects of a JSON body may be nested; a batch needs 3."
+    )
+    max_json_values: int = Field(10_000, ge=16, description="Most values and names in a JSON body.")
     max_images: int = Field(64, ge=1, description="Most images in one request.")
     max_batch_size: int = Field(
         32,

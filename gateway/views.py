@@ -6,10 +6,11 @@ from typing import cast
 from flask import Blueprint, Response, g, jsonify, request
 
 from gateway import answers, metrics, problems
+from gateway.bodies import JsonLimits
 from gateway.catalog import Catalog, Target
 from gateway.classify import Inquiry
 from gateway.errors import GatewayError
-from gateway.inputs import parse
+from gateway.inputs import Limits, parse
 from gateway.results import Answering, Results
 from gateway.serving import VersionStatus
 from gateway.settings import Settings
@@ -21,6 +22,7 @@ CACHE_STATUS = "Cache-Status"  # RFC 9211
 def create_api(answering: Answering, catalog: Catalog, settings: Settings) -> Blueprint:
     """Make the routes under /api/v1."""
     api = Blueprint("api", __name__, url_prefix="/api/v1")
+    limits = Limits(settings.max_images, JsonLimits(settings.max_json_depth, settings.max_json_values))
 
     @api.post("/predict")
     @api.post("/models/<model>/predict")
@@ -29,7 +31,7 @@ def create_api(answering: Answering, catalog: Catalog, settings: Settings) -> Bl
     def predict(model: str | None = None, version: int | None = None, label: str | None = None) -> Response:
         timings = g.timings = Timings()
         with timings.measured("receive"):
-            question = parse(request, default_top_k=settings.default_top_k, max_images=settings.max_images)
+            question = parse(request, default_top_k=settings.default_top_k, limits=limits)
         target = Target(model, version, label)
         asked = Inquiry(target, question.options, g.deadline, request_id=g.request_id, timings=timings)
         results = answering.answer(question.sources, asked)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from gateway.inputs import BASE64_FIELDS, BATCH_FIELD, FILE_FIELDS, URL_FIELDS
+from gateway.inputs import BASE64_FIELDS, BATCH_FIELD, FILE_FIELDS, FORM_BASE64_FIELDS, URL_FIELDS
 from gateway.openapi.schemas import COMPONENT, Schema
 from gateway.settings import Settings
 from gateway.telemetry import REQUEST_ID, REQUEST_TIMEOUT, WELL_FORMED_ID
@@ -89,10 +89,11 @@ def request_schemas(settings: Settings) -> dict[str, Schema]:
         **_fields(others, BINARY | {"description": f"The same as `{first}`."}),
         **_fields(URL_FIELDS, URL),
     }
+    form = {**_fields(URL_FIELDS, URL), **_fields(FORM_BASE64_FIELDS, BASE64)}
     batch = _instances(settings, texts)
     return {
         "ImageFields": _object({**texts, **batch, **options(settings)}, one_of=[*texts, *batch]),
-        "ImageForm": _object({**texts, **_left_empty(options(settings))}, one_of=texts),
+        "ImageForm": _object({**form, **_left_empty(options(settings))}, one_of=form),
         "ImageParts": _object({**parts, **_left_empty(options(settings))}, one_of=parts),
     }
 

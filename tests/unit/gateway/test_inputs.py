@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import os
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +12,13 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.test import encode_multipart
 
+from gateway.app import FORM_PARTS_BESIDE_IMAGES
+from gateway.bodies import JsonLimits
 from gateway.errors import BadRequestError, ContentTypeError, TooManyImagesError
-from gateway.inputs import Question, parse
+from gateway.inputs import Limits, Question, parse
 from gateway.options import Options
 from gateway.pictures import ImageSource, Link, Upload
+from gateway.settings import Settings
 
 PICTURE = bytes(range(256)) * 3 + b"\xfb\xff"  # its base64 has a + and a /
 TEXT = base64.b64encode(PICTURE).decode()
@@ -24,6 +28,10 @@ Ask = Callable[..., Question]
 Source = Callable[..., ImageSource]
 DEFAULT_TOP_K = 5
 MAX_IMAGES = 4
+MAX_JSON_DEPTH = 5
+MAX_JSON_VALUES = 100
+MAX_IMAGES_OF_THE_APP = Settings().max_images
+LIMITS = Limits(MAX_IMAGES, JsonLimits(MAX_JSON_DEPTH, MAX_JSON_VALUES))
 
 
 @pytest.fixture
@@ -34,7 +42,7 @@ def ask(app: Flask) -> Ask:
         with app.test_request_context("/api/v1/predict", method="POST", **told):
             try:
                 asked = request._get_current_object()  # type: ignore[attr-defined]  # a proxy's own method
-                return parse(asked, default_top_k=DEFAULT_TOP_K, max_images=MAX_IMAGES)
+                return parse(asked, default_top_k=DEFAULT_TOP_K, limits=LIMITS)
             finally:
                 request.close()
 
@@ -103,6 +111,71 @@ def test_base64_in_a_text_part_larger_than_werkzeugs_default_limit(source: Sourc
 @pytest.mark.parametrize("media_type", ["multipart/form-data", "application/x-www-form-urlencoded"])
 def test_a_url_in_a_form(source: Source, field: str, media_type: str):
     assert source(data={field: URL}, content_type=media_type) == Link(URL)
+
+
+def test_base64_in_a_text_part_named_file_counts_as_in_one_named_image(source: Source, ask: Ask):
+    """A part is a file by its file name, and text without one."""
+    assert source(**multipart(file=TEXT)) == Upload(PICTURE)
+    assert source(data={"file": TEXT}) == Upload(PICTURE)
+    batch = ask(data={"file": [TEXT, TEXT]}, content_type="multipart/form-data")
+    assert batch.sources == [Upload(PICTURE), Upload(PICTURE)]
+
+
+@pytest.mark.parametrize("field", ["image", "file"])
+def test_a_file_sent_without_a_file_name_is_told_what_is_missing(ask: Ask, field: str):
+    head = f'--edge\r\nContent-Disposition: form-data; name="{field}"\r\nContent-Type: image/png\r\n\r\n'
+    body = head.encode() + PICTURE + b"\r\n--edge--\r\n"
+    with pytest.raises(BadRequestError, match=rf"{field}. is not valid base64.* need a part with a `filename`"):
+        ask(data=body, content_type="multipart/form-data; boundary=edge")
+
+
+def test_text_named_file_beside_another_image_is_not_left_out_in_silence(ask: Ask):
+    with pytest.raises(BadRequestError, match="carries 2 images in parts of different names or kinds"):
+        ask(data={"file": TEXT, "url": URL})
+    with pytest.raises(BadRequestError, match="carries 2 images in parts of different names or kinds"):
+        ask(data={"file": [part(), TEXT]}, content_type="multipart/form-data")
+
+
+# Forms made to cost more than their bytes
+
+
+MAX_PARTS = MAX_IMAGES_OF_THE_APP + FORM_PARTS_BESIDE_IMAGES
+
+
+def parts(number: int, headers: bytes = b"") -> dict[str, Any]:
+    one = b'--edge\r\nContent-Disposition: form-data; name="url"\r\n' + headers + b"\r\n\r\n"
+    return {"data": one * number + b"--edge--\r\n", "content_type": "multipart/form-data; boundary=edge"}
+
+
+@pytest.mark.parametrize("media_type", ["multipart/form-data", "application/x-www-form-urlencoded"])
+def test_a_form_of_very_many_fields_is_refused_before_it_is_parsed(ask: Ask, media_type: str):
+    told = parts(20_000) if media_type.startswith("multipart") else {"data": b"url=&" * 100_000}
+    with pytest.raises(BadRequestError, match=f"more than {MAX_PARTS} parts"):
+        ask(**{"content_type": media_type} | told)
+
+
+@pytest.mark.parametrize("media_type", ["multipart/form-data", "application/x-www-form-urlencoded"])
+def test_a_form_of_as_many_fields_as_allowed_is_parsed(ask: Ask, media_type: str):
+    for number, expected in ((MAX_PARTS, "carries no image"), (MAX_PARTS + 1, "more than")):
+        fields = "&".join(["url="] * number)
+        told = parts(number) if media_type.startswith("multipart") else {"data": fields}
+        with pytest.raises(BadRequestError, match=expected):
+            ask(**{"content_type": media_type} | told)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [b"A: b\r\n" * 100_000, b"A: " + b"b" * 9_000, b"A: b\r\n b\r\n" * 100_000, b"\r" + b"A: b\r" * 2_000],
+    ids=["many", "long", "continued", "other line breaks"],
+)
+def test_headers_of_a_part_without_end_are_refused(ask: Ask, headers: bytes):
+    with pytest.raises(BadRequestError, match="headers of a part, or they are longer than 8192 bytes"):
+        ask(**parts(1, headers))
+
+
+def test_a_part_may_have_headers_of_its_own(ask: Ask):
+    with pytest.raises(BadRequestError, match="carries no image"):
+        ask(**parts(1, b"X-Own: " + b"b" * 8_000))
 
 
 def test_base64_in_a_urlencoded_form(source: Source):
@@ -228,8 +301,50 @@ def test_what_is_no_json_is_refused_with_the_place(ask: Ask, body: bytes):
 
 @pytest.mark.parametrize("bracket", ["[", '{"a":'])
 def test_json_that_is_nested_too_deeply_is_refused(ask: Ask, bracket: str):
-    with pytest.raises(BadRequestError, match="nested too deeply"):
-        ask(data=bracket * 100_000, content_type="application/json")
+    with pytest.raises(BadRequestError, match="nested too deeply: lists and objects may be 5 deep"):
+        ask(data=bracket * (MAX_JSON_DEPTH + 1), content_type="application/json")
+    with pytest.raises(BadRequestError, match="not valid JSON: "):  # just as deep as it may be, but open
+        ask(data=bracket * MAX_JSON_DEPTH, content_type="application/json")
+
+
+def test_depth_is_that_of_the_nesting_and_not_the_number_of_brackets(source: Source):
+    told = {"image": TEXT, "top_k": None, "threshold": None}
+    assert source(data=json.dumps(told, indent=40).encode(), content_type="application/json") == Upload(PICTURE)
+    assert source(json=told | {"image": f"data:image/png{'[{' * 50};base64,{TEXT}"}) == Upload(PICTURE)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"instances": [' + b"{}," * 200_000 + b"{}]}",
+        b'{"instances": [' + b"[]," * 200_000 + b"[]]}",
+        b'{"instances": [' + b'"",' * 200_000 + b'""]}',
+        b'{"instances": [' + b"1," * 200_000 + b"1]}",
+        b'{"instances": [' + b'"\\"",' * 100_000 + b'""]}',
+        ('{"instances": [' + "{}," * 100_000 + "{}]}").encode("utf-16"),
+        ('{"\ud800": [' + "{}," * 100_000 + "{}]}").encode(errors="surrogatepass"),
+        b"[" * 200_000,
+        b'{"a":' * 200_000,
+        b'"' * 200_000,
+        b'""' * 200_000,
+    ],
+    ids=["objects", "lists", "strings", "numbers", "escapes", "UTF-16", "surrogates", "[", "{", "quotes", "escaped"],
+)
+def test_json_of_very_many_values_is_refused_before_it_takes_their_memory(ask: Ask, body: bytes):
+    """As Python objects the values take up to 25 times as much as in the text."""
+    tracemalloc.start()
+    with pytest.raises(BadRequestError, match=r"more than 100 values|not valid JSON"):
+        ask(data=body, content_type="application/json")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * len(body)
+
+
+def test_a_string_of_many_lines_of_base64_is_one_value(source: Source):
+    large = os.urandom(600_000)
+    lines = base64.encodebytes(large).decode()
+    assert lines.count("\n") > 5_000
+    assert source(json={"image": lines}) == Upload(large)
 
 
 # Raw
@@ -517,8 +632,8 @@ def test_a_wrong_value_is_quoted_in_short(ask: Ask):
 
 
 def test_a_wrong_value_may_be_nested_deeply(ask: Ask):
-    deep = b"[" * 900 + b"]" * 900
-    with pytest.raises(BadRequestError, match=r"top_k must be|nested too deeply"):
+    deep = b"[" * (MAX_JSON_DEPTH - 1) + b"]" * (MAX_JSON_DEPTH - 1)
+    with pytest.raises(BadRequestError, match=r"top_k must be"):
         ask(data=b'{"url": "x", "top_k": ' + deep + b"}", content_type="application/json")
 
 

@@ -122,7 +122,7 @@ def test_the_fields_of_a_request_are_those_that_are_read(document: dict[str, Any
     assert query == chosen
     texts = {*inputs.URL_FIELDS, *inputs.BASE64_FIELDS}
     assert set(schema(document, "ImageFields")["properties"]) == texts | {inputs.BATCH_FIELD} | chosen
-    assert set(schema(document, "ImageForm")["properties"]) == texts | chosen
+    assert set(schema(document, "ImageForm")["properties"]) == {*texts, *inputs.FORM_BASE64_FIELDS} | chosen
     assert set(schema(document, "ImageParts")["properties"]) == {*inputs.FILE_FIELDS, *inputs.URL_FIELDS} | chosen
 
 
