@@ -11,6 +11,7 @@ from gateway.addresses import AddressGuard
 from gateway.cache import Cached, Store
 from gateway.catalog import Catalog
 from gateway.classify import Classifier
+from gateway.counted import CountedFetcher
 from gateway.deadline import Deadline
 from gateway.errors import FetchRefusedError
 from gateway.fetch import UrlFetcher
@@ -84,7 +85,7 @@ def create_app(
     access.register(app, settings)
     cors.register(app, settings)
     pictures = Pictures(
-        fetcher,
+        CountedFetcher(fetcher),
         max_pixels=settings.max_pixels,
         fetch_threads=settings.fetch_threads,
         decode_threads=settings.decode_threads,

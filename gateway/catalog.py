@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from gateway import metrics
 from gateway.contract import ServedModel, inspect_version
 from gateway.deadline import Deadline
 from gateway.errors import (
@@ -176,10 +177,13 @@ class Catalog:
             # When the server comes back it may hold other files under the same number: learn the card anew then.
             self._served.pop(name, None)
             self._learnt.pop(name, None)
+            metrics.MODEL_VERSION.labels(name).set(0)
             self._note(name, error)
             raise
         if self._served.get(name) is not served:
             self._served[name] = served
+            metrics.MODEL_VERSION.labels(name).set(served.version)
+            metrics.VERSION_STARTS.labels(name, served.version).inc()
             log.info("model_version_answers", model=name, version=served.version)
         return served
 

@@ -1,11 +1,12 @@
 """The use case: images in, ranked labels out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway import metrics
 from gateway.catalog import Catalog, Target
 from gateway.contract import EXPLAIN, ServedModel
 from gateway.deadline import Deadline
@@ -37,6 +38,7 @@ class Inquiry:
         deadline: Until when fetching, decoding and predicting together must be done.
         request_id: Passed on to the model server.
         timings: Where the stages write how long they took.
+        on_choice: Told which version is asked, also where that then fails.
     """
 
     target: Target
@@ -44,6 +46,7 @@ class Inquiry:
     deadline: Deadline
     request_id: str = ""
     timings: Timings = field(default_factory=Timings)
+    on_choice: Callable[[ServedModel], object] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +119,16 @@ class Classifier:
             GatewayError: none of them can be answered, for a reason common to all; the subclass tells which.
         """
         served = self._catalog.choose(asked.target, deadline=asked.deadline)
+        asked.on_choice(served)
         _check_explainable(served, asked.options)
         contents = self._pictures.contents(sources, deadline=asked.deadline, timings=asked.timings)
         for _ in range(SWAPS_FOLLOWED):
             try:
                 return self._answers(served, contents, asked)
             except VersionGoneError:
+                metrics.SWAP_RETRIES.labels(served.name).inc()
                 served = self._catalog.successor(served, asked.target, deadline=asked.deadline)
+                asked.on_choice(served)
         raise ModelUnavailableError(f"The versions of {served.name} change faster than it can be asked.")
 
     def _answers(self, served: ServedModel, contents: Sequence[bytes | GatewayError], asked: Inquiry) -> Answers:

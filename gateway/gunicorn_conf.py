@@ -72,6 +72,11 @@ def post_worker_init(worker: Any) -> None:
             return
 
 
+def child_exit(_: Any, worker: Any) -> None:
+    """Take a worker that has ended out of what counts the workers alive; what it counted stays."""
+    importlib.import_module("prometheus_client.multiprocess").mark_process_dead(worker.pid)
+
+
 def on_exit(_: Any) -> None:
     """Leave no counts behind."""
     shutil.rmtree(os.environ[METRICS_DIR], ignore_errors=True)

@@ -163,6 +163,12 @@ class Settings(BaseModel):
         (), description="API keys in place of the file, or besides it: lines of such a file, comma-separated."
     )
 
+    metrics_max_classes: int = Field(
+        1000,
+        ge=0,
+        description="Classes of a model, from the first, that `/metrics` counts apart; the others count together.",
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe event logged.")
     log_json: bool = Field(default=True, description="Log as JSON lines; `false` gives coloured text for people.")
 

@@ -27,8 +27,10 @@ log = structlog.get_logger(__name__)
 
 def register(app: Flask, settings: Settings) -> None:
     """Give every request of the app an id and a deadline, and log and count its answer."""
+    metrics.REQUEST_THREADS.set(settings.threads)
 
     def begin() -> None:
+        metrics.REQUESTS_IN_PROGRESS.inc()
         given = request.headers.get(REQUEST_ID, "")
         g.request_id = given if WELL_FORMED_ID.fullmatch(given) else uuid.uuid4().hex
         g.started_s = time.perf_counter()
@@ -39,6 +41,7 @@ def register(app: Flask, settings: Settings) -> None:
 
     app.before_request(begin)
     app.after_request(_finish)
+    app.teardown_request(_end)
 
 
 def _timeout_s(given: str | None) -> float:
@@ -60,16 +63,17 @@ def _finish(response: Response) -> Response:
     response.headers[REQUEST_ID] = g.request_id
     route = request.url_rule.rule if request.url_rule else "none"
     seconds = time.perf_counter() - g.started_s
+    model, version = (g.served.name, g.served.version) if "served" in g else ("", "")
     if "timings" in g:
+        for stage, spent_s in g.timings.spent_s.items():
+            metrics.STAGE_SECONDS.labels(stage, model).observe(spent_s)
         g.timings.add("total", seconds)
         response.headers[SERVER_TIMING] = g.timings.header()
     method = request.method if request.method in METHODS else "other"  # a client may make one up every time
-    metrics.REQUESTS.labels(route, method, response.status_code).inc()
+    outcome = g.get("problem", metrics.ANSWERED)
+    metrics.REQUESTS.labels(route, method, response.status_code, outcome, model, version).inc()
     metrics.REQUEST_SECONDS.labels(route).observe(seconds)
-    facts = g.get("log_fields", {})
-    if "problem" in g:
-        metrics.PROBLEMS.labels(g.problem).inc()
-        facts = {"problem": g.problem}
+    facts = {"model": model, "version": version} if model else {}
     level = log.debug if route in QUIET_ROUTES else log.info
     level(
         "request",
@@ -78,5 +82,11 @@ def _finish(response: Response) -> Response:
         status=response.status_code,
         duration_ms=round(seconds * 1000, 2),
         **facts,
+        **({"problem": g.problem} if "problem" in g else g.get("log_fields", {})),
     )
     return response
+
+
+def _end(_: BaseException | None) -> None:
+    if "started_s" in g:  # else something before `begin` has answered
+        metrics.REQUESTS_IN_PROGRESS.dec()

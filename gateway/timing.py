@@ -32,6 +32,12 @@ class Timings:
         with self._lock:
             self._spent_s[stage] = self._spent_s.get(stage, 0.0) + seconds
 
+    @property
+    def spent_s(self) -> dict[str, float]:
+        """Seconds spent in each stage so far, in the order they were begun."""
+        with self._lock:
+            return dict(self._spent_s)
+
     def header(self) -> str:
         """Write the stages, in the order they were begun, as Server-Timing (W3C Server Timing): milliseconds."""
-        return ", ".join(f"{stage};dur={seconds * MS_PER_S:.3f}" for stage, seconds in self._spent_s.items())
+        return ", ".join(f"{stage};dur={seconds * MS_PER_S:.3f}" for stage, seconds in self.spent_s.items())

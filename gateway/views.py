@@ -9,6 +9,7 @@ from gateway import answers, metrics, problems
 from gateway.bodies import JsonLimits
 from gateway.catalog import Catalog, Target
 from gateway.classify import Inquiry
+from gateway.contract import ServedModel
 from gateway.errors import GatewayError
 from gateway.inputs import Limits, parse
 from gateway.results import Answering, Results
@@ -33,8 +34,12 @@ def create_api(answering: Answering, catalog: Catalog, settings: Settings) -> Bl
         with timings.measured("receive"):
             question = parse(request, default_top_k=settings.default_top_k, limits=limits)
         target = Target(model, version, label)
-        asked = Inquiry(target, question.options, g.deadline, request_id=g.request_id, timings=timings)
+        asked = Inquiry(
+            target, question.options, g.deadline, request_id=g.request_id, timings=timings, on_choice=_remember
+        )
         results = answering.answer(question.sources, asked)
+        _remember(results.model)
+        _count(results, settings.metrics_max_classes)
         response = _answer_batch(results) if question.is_batch else _answer_one(results)
         if results.cache_status is not None:
             response.headers[CACHE_STATUS] = results.cache_status
@@ -63,26 +68,38 @@ def _answer_one(results: Results) -> Response:
     (result,) = results.items
     if isinstance(result, GatewayError):
         raise result
-    model = _answered_by(results, 1)
-    g.log_fields["class"] = result["class"]
-    document: answers.Answer = {**result, "model": model, "request_id": g.request_id}
+    g.log_fields = {"class": result["class"]}
+    document: answers.Answer = {**result, "model": _answered_by(results), "request_id": g.request_id}
     return jsonify(document)
 
 
 def _answer_batch(results: Results) -> Response:
     items = [problems.item(item) if isinstance(item, GatewayError) else item for item in results.items]
     failed = sum(isinstance(item, GatewayError) for item in results.items)
-    model = _answered_by(results, len(items) - failed)
-    g.log_fields |= {"images": len(items), "failed": failed}
-    document: answers.BatchAnswer = {"results": items, "model": model, "request_id": g.request_id}
+    g.log_fields = {"images": len(items), "failed": failed}
+    document: answers.BatchAnswer = {"results": items, "model": _answered_by(results), "request_id": g.request_id}
     return jsonify(document)
 
 
-def _answered_by(results: Results, images: int) -> answers.ModelVersion:
-    served = results.model
-    metrics.PREDICTIONS.labels(served.name, served.version).inc(images)
-    g.log_fields = {"model": served.name, "version": served.version}
-    return {"name": served.name, "version": served.version}
+def _remember(served: ServedModel) -> None:
+    """Let the request be counted and logged under the version that is asked, whatever comes of it."""
+    g.served = served
+
+
+def _count(results: Results, max_classes: int) -> None:
+    name, version = results.model.name, results.model.version
+    for item in results.items:
+        if isinstance(item, GatewayError):
+            metrics.IMAGES.labels(name, version, problems.PROBLEMS[type(item)].slug).inc()
+            continue
+        metrics.IMAGES.labels(name, version, metrics.ANSWERED).inc()
+        label = item["class"] if item["class_id"] < max_classes else metrics.OTHER_CLASS
+        metrics.TOP_CLASSES.labels(name, label).inc()
+        metrics.TOP_SCORES.labels(name).observe(item["score"])
+
+
+def _answered_by(results: Results) -> answers.ModelVersion:
+    return {"name": results.model.name, "version": results.model.version}
 
 
 def _version_state(status: VersionStatus, labels: dict[str, int]) -> answers.VersionState:

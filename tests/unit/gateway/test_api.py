@@ -251,7 +251,7 @@ def test_the_number_of_images_in_one_call_is_a_setting(
 
 def test_a_batch_is_counted_and_logged_by_its_images(client: FlaskClient, png: bytes):
     def counted() -> float:
-        return metrics.PREDICTIONS.labels("pets", 1)._value.get()
+        return metrics.IMAGES.labels("pets", 1, metrics.ANSWERED)._value.get()
 
     before = counted()
     instances = [{"image": base64.b64encode(png).decode()}, {"image": "AAAA"}, {"image": "%"}]

@@ -1,0 +1,137 @@
+"""What the gateway's workers count together, on a real gunicorn, while workers die and are replaced."""
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.support.metrics_page import fetched, total
+from tests.support.stack import START_S, Apart, answers, children
+from tests.support.waiting import until
+
+WORKERS = 3
+THREADS = 2
+PATIENCE_S = 30
+PREDICT = "/api/v1/models/digits/predict"
+GOLDEN = Path(__file__).parents[3] / "serving_models" / "digits" / "1" / "assets.extra" / "golden"
+
+
+class Gateway:
+    """A gateway of three workers in front of a model server."""
+
+    def __init__(self, apart: Apart) -> None:
+        self.apart = apart
+        self.url = f"http://127.0.0.1:{apart.options.gateway_port}"
+        self.picture = next(GOLDEN.glob("*.png")).read_bytes()
+
+    @property
+    def master(self) -> int:
+        return self.apart.pid("gateway")
+
+    @property
+    def workers(self) -> set[int]:
+        return set(children(self.master))
+
+    @property
+    def files(self) -> set[str]:
+        return {path.name for path in (self.apart.options.run_dir / "metrics").iterdir()}
+
+    def predict(self, number: int) -> None:
+        def ask(_: int) -> None:
+            headers = {"Connection": "close"}
+            response = requests.post(self.url + PREDICT, files={"image": self.picture}, headers=headers, timeout=30)
+            assert response.status_code == 200
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(ask, range(number)))
+
+    def count(self, name: str, **labels: str) -> float:
+        return total(fetched(f"{self.url}/metrics"), name, **labels)
+
+    def wait_until_whole(self) -> None:
+        """Wait until there are three workers, and each has said that it is one and which version answers."""
+        until(lambda: len(self.workers) == WORKERS, PATIENCE_S, "three workers")
+        until(lambda: self.count("gateway_request_threads") == WORKERS * THREADS, PATIENCE_S, "three workers' threads")
+        until(lambda: self.count("gateway_model_version", model="digits") == 1, PATIENCE_S, "version known to all")
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    apart = Apart(tmp_path_factory.mktemp("counts"))
+    left = apart.options.run_dir / "metrics" / "counter_1.db"
+    left.parent.mkdir()
+    left.write_bytes(b"left by an earlier run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GATEWAY_WORKERS", str(WORKERS))
+        patch.setenv("GATEWAY_THREADS", str(THREADS))
+        try:
+            apart.start_model_server()
+            apart.start_gateway()
+            started = Gateway(apart)
+            until(lambda: answers(f"{started.url}/readyz"), START_S, "gateway ready")
+            yield started
+        finally:
+            apart.stop()
+
+
+def test_a_start_wipes_what_an_earlier_run_left(gateway: Gateway):
+    gateway.wait_until_whole()
+    assert "counter_1.db" not in gateway.files
+
+
+def test_all_workers_count_together(gateway: Gateway):
+    gateway.wait_until_whole()
+    before = gateway.count("gateway_requests_total", route="/api/v1/models/<model>/predict")
+    gateway.predict(60)
+    labels = {"route": "/api/v1/models/<model>/predict", "outcome": "answered", "model": "digits", "version": "1"}
+    assert gateway.count("gateway_requests_total", **labels) - before == 60
+    assert gateway.count("gateway_requests_in_progress") == 1  # the one that asks
+
+
+def test_a_worker_that_is_killed_leaves_its_counts_and_takes_its_gauges(gateway: Gateway):
+    gateway.wait_until_whole()
+    gateway.predict(30)
+    before = gateway.count("gateway_images_total", model="digits")
+    workers = gateway.workers
+    killed = min(workers)
+    assert f"gauge_livesum_{killed}.db" in gateway.files
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: len(gateway.workers - workers) == 1, PATIENCE_S, "worker replaced")
+    gateway.wait_until_whole()
+    assert not [name for name in gateway.files if name.startswith("gauge_live") and name.endswith(f"_{killed}.db")]
+    assert gateway.count("gateway_images_total", model="digits") == before
+    gateway.predict(30)
+    assert gateway.count("gateway_images_total", model="digits") == before + 30
+
+
+def test_a_reload_keeps_the_counts(gateway: Gateway):
+    gateway.wait_until_whole()
+    gateway.predict(10)
+    before, workers = gateway.count("gateway_images_total", model="digits"), gateway.workers
+    os.kill(gateway.master, signal.SIGHUP)
+    until(lambda: not gateway.workers & workers, PATIENCE_S, "all workers replaced")
+    gateway.wait_until_whole()
+    gateway.predict(10)
+    assert gateway.count("gateway_images_total", model="digits") == before + 10
+
+
+def test_paths_and_names_that_clients_make_up_add_no_line(gateway: Gateway):
+    def ask(number: int) -> None:
+        requests.get(f"{gateway.url}/path{number}", timeout=30)
+        requests.post(f"{gateway.url}/api/v1/models/model{number}/predict", data=gateway.picture, timeout=30)
+        requests.post(f"{gateway.url}/api/v1/models/digits/versions/9{number}/predict", timeout=30)
+        requests.post(f"{gateway.url}/api/v1/predict?option{number}=1", data=gateway.picture, timeout=30)
+
+    def names() -> list[str]:
+        lines = fetched(f"{gateway.url}/metrics").splitlines()
+        return [line.rpartition(" ")[0] for line in lines if not line.startswith("#")]
+
+    ask(0)
+    before = names()
+    for number in range(1, 20):
+        ask(number)
+    assert sorted(names()) == sorted(before)
