@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import cv2
 from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-from gateway import access, cors, pages, problems, sagemaker, telemetry
+from gateway import access, cors, pages, problems, rate_limits, sagemaker, telemetry
 from gateway.addresses import AddressGuard
 from gateway.cache import Cached, Store
 from gateway.catalog import Catalog
@@ -60,7 +61,8 @@ def create_app(
         The application; its catalog, which a process may `watch`, is `app.extensions["catalog"]`.
 
     Raises:
-        SettingsError: the default model is not among those offered, or the API keys cannot be read.
+        SettingsError: the default model is not among those offered, the API keys cannot be read, or rates not be
+            counted where the settings say.
     """
     if settings.default_model is not None and settings.default_model not in offered():
         raise SettingsError(f"GATEWAY_DEFAULT_MODEL={settings.default_model!r} is not among {', '.join(offered())}")
@@ -80,9 +82,12 @@ def create_app(
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes  # base64 in a text part is an image too
     app.config["MAX_FORM_PARTS"] = settings.max_images + FORM_PARTS_BESIDE_IMAGES
     app.extensions["catalog"] = catalog
+    if settings.trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     telemetry.register(app, settings)
     problems.register(app)
     access.register(app, settings)
+    rate_limits.register(app, settings)
     cors.register(app, settings)
     pictures = Pictures(
         CountedFetcher(fetcher),

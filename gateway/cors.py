@@ -5,6 +5,7 @@ from http import HTTPMethod
 from flask import Flask, Response, request
 
 from gateway.access import API_KEY
+from gateway.rate_limits import RATE_LIMIT, RATE_LIMIT_POLICY
 from gateway.settings import Settings
 from gateway.telemetry import REQUEST_ID, REQUEST_TIMEOUT, SERVER_TIMING
 
@@ -12,7 +13,7 @@ ANY = "*"
 API = "/api/"
 REQUEST_HEADERS = ("Content-Type", "Authorization", API_KEY, REQUEST_ID, REQUEST_TIMEOUT)
 """What a page may send besides what browsers always allow."""
-EXPOSED_HEADERS = (REQUEST_ID, "Retry-After", SERVER_TIMING, "WWW-Authenticate")
+EXPOSED_HEADERS = (REQUEST_ID, "Retry-After", SERVER_TIMING, "WWW-Authenticate", RATE_LIMIT, RATE_LIMIT_POLICY)
 """What a page may read besides what browsers always show."""
 PREFLIGHT_AGE_S = 600
 

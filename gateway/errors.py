@@ -3,6 +3,8 @@
 GatewayError
 ├── KeyMissingError            no API key came, where one is wanted
 ├── KeyUnknownError            the API key is none of those set
+├── RateLimitedError           the caller asks more often than it may
+├── LimitsUnavailableError     how often the caller asked cannot be counted
 ├── BadRequestError            the request cannot be understood
 ├── BodyTooLargeError          more bytes than the limit
 ├── TooManyImagesError         more images in one request than the limit
@@ -44,6 +46,14 @@ class KeyMissingError(GatewayError):
 
 class KeyUnknownError(GatewayError):
     """The API key is none of those that are set."""
+
+
+class RateLimitedError(GatewayError):
+    """The caller asks more often than it may; `retry_after_s` is a member."""
+
+
+class LimitsUnavailableError(GatewayError):
+    """Where requests are counted is away, and none is to be answered uncounted."""
 
 
 class BadRequestError(GatewayError):

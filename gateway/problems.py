@@ -55,6 +55,18 @@ PROBLEMS: dict[type[errors.GatewayError], Problem] = {
     errors.KeyUnknownError: Problem(
         401, "key-unknown", "The API key is not valid", "Check the key; if it is right, ask the operator for another."
     ),
+    errors.RateLimitedError: Problem(
+        429,
+        "rate-limited",
+        "Too many requests",
+        "Wait the seconds in Retry-After; the header RateLimit tells beforehand how many requests are left.",
+    ),
+    errors.LimitsUnavailableError: Problem(
+        503,
+        "limits-unavailable",
+        "Requests cannot be counted",
+        "Send the request again after the seconds in Retry-After. GATEWAY_RATE_LIMIT_FALLBACK lets an operator choose.",
+    ),
     errors.ModelNotFoundError: Problem(
         404, "model-not-found", "No such model is served", "GET /api/v1/models lists the models."
     ),
@@ -185,8 +197,8 @@ def answer(error: errors.GatewayError) -> Response:
     if error.__cause__ is not None and problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("request_failed", problem=problem.slug, cause=str(error.__cause__))
     response = document(problem, error.detail, error.members)
-    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    if problem.status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
+        response.headers["Retry-After"] = str(error.members.get("retry_after_s", RETRY_AFTER_S))
     if type(error) in CHALLENGES:
         response.headers["WWW-Authenticate"] = CHALLENGES[type(error)]
     return response

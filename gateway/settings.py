@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+from limits import parse_many
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 PREFIX = "GATEWAY_"
@@ -163,6 +164,28 @@ class Settings(BaseModel):
         (), description="API keys in place of the file, or besides it: lines of such a file, comma-separated."
     )
 
+    rate_limit: str = Field(
+        "",
+        description="Requests to the API that one key, or without keys one client address, may make: `60/minute`, or "
+        "several such limits as in `10/second;5000/day`. Empty for no limit.",
+    )
+    rate_limit_storage: Literal["memory", "redis"] = Field(
+        "memory",
+        description="Where requests are counted: in each worker process by itself, so that several workers together "
+        "let more through, or in Redis for all workers of all gateways.",
+    )
+    rate_limit_fallback: Literal["memory", "allow", "deny"] = Field(
+        "memory",
+        description="While Redis is away: count in memory, answer without counting, or answer 503.",
+    )
+    trusted_proxies: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="Proxies in front, each of which adds to `X-Forwarded-For` the address it was asked from. Our "
+        "nginx is one, and set as such by `make run` and Compose. With 0 the header is not believed.",
+    )
+
     metrics_max_classes: int = Field(
         1000,
         ge=0,
@@ -182,6 +205,17 @@ class Settings(BaseModel):
             if getattr(self, inner) > getattr(self, outer):
                 raise ValueError(f"{_variable(inner)} must not be more than {_variable(outer)}")
         return self
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _is_a_limit(cls, value: str) -> str:
+        try:
+            limits = parse_many(value) if value else []
+        except ValueError:
+            limits = None
+        if limits is None or any(limit.amount < 1 for limit in limits):
+            raise ValueError("expected one or more of NUMBER/second, /minute, /hour or /day, separated by ;")
+        return value
 
     @field_validator("api_keys")
     @classmethod

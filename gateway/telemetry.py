@@ -36,7 +36,7 @@ def register(app: Flask, settings: Settings) -> None:
         g.started_s = time.perf_counter()
         g.max_body_bytes = settings.max_body_bytes
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=g.request_id)
+        structlog.contextvars.bind_contextvars(request_id=g.request_id, client=request.remote_addr)
         g.deadline = Deadline.after(min(settings.request_deadline_s, _timeout_s(request.headers.get(REQUEST_TIMEOUT))))
 
     app.before_request(begin)

@@ -30,8 +30,11 @@ GROUPS = {
     "max_body_bytes": "Limits",
     "fetch_enabled": "Images by URL",
     "cache": "Cache",
+    "redis_url": "Redis",
+    "sagemaker": "Platforms",
     "cors_origins": "Browsers",
     "api_keys_file": "Access",
+    "metrics_max_classes": "Metrics",
     "log_level": "Log",
 }
 """Headings, by the setting that each stands above."""

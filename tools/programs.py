@@ -88,6 +88,7 @@ def gateway(options: Options, settings: Settings, scratch: Path, *, direct: bool
         environment={
             **gateway_environment(options),
             "GATEWAY_BIND": bind,
+            **({} if direct else {"GATEWAY_TRUSTED_PROXIES": "1"}),
             "PROMETHEUS_MULTIPROC_DIR": str(scratch / "metrics"),
         },
         stop_signal=signal.SIGTERM,

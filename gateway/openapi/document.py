@@ -12,10 +12,11 @@ from gateway.answers import Description
 from gateway.errors import BodyTooLargeError
 from gateway.openapi.examples import Example, components, load, references, request_name
 from gateway.openapi.operations import OPERATIONS, Operation
-from gateway.openapi.problems import DENIALS, NGINX_PROBLEMS, one_of, problem_schemas
+from gateway.openapi.problems import KEY_PROBLEMS, NGINX_PROBLEMS, RATE_PROBLEMS, one_of, problem_schemas
 from gateway.openapi.requests import body, headers, options, parameters, request_schemas
 from gateway.openapi.schemas import Schema, component_schemas, reference
 from gateway.problems import CONTENT_TYPE, HTTP_PROBLEMS, INTERNAL, PROBLEMS, Problem
+from gateway.rate_limits import LIMITED_BLUEPRINT, RATE_LIMIT, RATE_LIMIT_POLICY
 from gateway.settings import Settings
 from gateway.telemetry import REQUEST_ID, SERVER_TIMING
 
@@ -41,6 +42,7 @@ ANYWHERE = (*HTTP_PROBLEMS.values(), INTERNAL, PROBLEMS[BodyTooLargeError], *NGI
 """What any request may be answered, before it comes to its operation."""
 SENT_WITH: dict[HTTPStatus, tuple[str, ...]] = {
     HTTPStatus.UNAUTHORIZED: (CHALLENGE,),
+    HTTPStatus.TOO_MANY_REQUESTS: (RETRY_AFTER,),
     HTTPStatus.SERVICE_UNAVAILABLE: (RETRY_AFTER,),
 }
 """Headers of a problem, by its status."""
@@ -124,7 +126,9 @@ def _operation_id(rule: Rule, placeholders: list[str]) -> str:
 def _responses(endpoint: str, shown: list[Example]) -> Schema:
     operation = OPERATIONS[endpoint]
     raised = [PROBLEMS[error] for error in operation.fails_of]
-    raised += [] if endpoint in OPEN_ENDPOINTS else DENIALS
+    limited = endpoint.partition(".")[0] == LIMITED_BLUEPRINT
+    raised += [] if endpoint in OPEN_ENDPOINTS else KEY_PROBLEMS
+    raised += RATE_PROBLEMS if limited else []
     listed = {problem.status for problem in raised} | ALWAYS_LISTED
     problems = dict.fromkeys([*raised, *(problem for problem in ANYWHERE if problem.status in listed)])
     responses = {"200": _answer(operation, [example for example in shown if example.status == HTTPStatus.OK])}
@@ -133,9 +137,11 @@ def _responses(endpoint: str, shown: list[Example]) -> Schema:
         responses[str(status)] = _refusal([problem for problem in problems if problem.status == status], names)
     rest = [problem for problem in ANYWHERE if problem.status not in listed]
     responses["default"] = _refusal(rest, [], others=True)
-    if operation.question:
-        for response in responses.values():
+    for response in responses.values():
+        if operation.question:
             response["headers"] |= _sent(SERVER_TIMING)
+        if limited:
+            response["headers"] |= _sent(RATE_LIMIT, RATE_LIMIT_POLICY)
     return responses
 
 
@@ -182,6 +188,15 @@ def _headers() -> dict[str, Schema]:
             "required": True,
             "schema": {"type": "string"},
             "description": "That a key is wanted, and what was wrong with the one that came (RFC 6750).",
+        },
+        RATE_LIMIT: {
+            "schema": {"type": "string"},
+            "description": "Where requests are limited: `r` of them are left, and all again after `t` seconds "
+            "(draft-ietf-httpapi-ratelimit-headers-09).",
+        },
+        RATE_LIMIT_POLICY: {
+            "schema": {"type": "string"},
+            "description": "The limits themselves: `q` requests in `w` seconds.",
         },
         RETRY_AFTER: {
             "required": True,

@@ -26,6 +26,9 @@ MEMBERS: Mapping[type[errors.GatewayError], Mapping[str, Schema]] = {
             "description": "The labels that versions can be asked by.",
         },
     },
+    errors.RateLimitedError: {
+        "retry_after_s": {"type": "integer", "description": "The seconds of Retry-After."},
+    },
     errors.ImageTooLargeError: {
         "max_pixels": {"type": "integer", "description": "The limit, width times height."},
     },
@@ -52,8 +55,11 @@ NGINX_PROBLEMS = (
 )
 """What nginx, in front of the gateway, answers by itself; nginx/nginx.conf.template says so too."""
 
-DENIALS = (PROBLEMS[errors.KeyMissingError], PROBLEMS[errors.KeyUnknownError])
+KEY_PROBLEMS = (PROBLEMS[errors.KeyMissingError], PROBLEMS[errors.KeyUnknownError])
 """What is answered in place of an operation to those who may not ask for it."""
+
+RATE_PROBLEMS = (PROBLEMS[errors.RateLimitedError], PROBLEMS[errors.LimitsUnavailableError])
+"""What is answered in its place to those who ask too often."""
 
 UNTYPED = "Problem"
 """Name of the schema of problems whose status says it all."""

@@ -37,7 +37,7 @@ def test_a_page_of_an_allowed_origin_may_read_the_answer(client: FlaskClient, pn
     response = client.post(PREDICT, data=png, content_type="image/png", headers={"Origin": ORIGIN})
     assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert response.headers["Access-Control-Expose-Headers"] == (
-        "X-Request-ID, Retry-After, Server-Timing, WWW-Authenticate"
+        "X-Request-ID, Retry-After, Server-Timing, WWW-Authenticate, RateLimit, RateLimit-Policy"
     )
     assert "Origin" in response.vary
 

@@ -43,6 +43,8 @@ def test_the_gateway_is_behind_nginx_or_in_its_place(options, tmp_path):
     behind = programs.gateway(options, Settings(), tmp_path, direct=False)
     alone = programs.gateway(replace(options, host="10.0.0.1"), Settings(), tmp_path, direct=True)
     assert behind.environment["GATEWAY_BIND"] == "127.0.0.1:8000"
+    assert behind.environment["GATEWAY_TRUSTED_PROXIES"] == "1"
+    assert "GATEWAY_TRUSTED_PROXIES" not in alone.environment
     assert alone.environment["GATEWAY_BIND"] == "10.0.0.1:8080"
 
 
