@@ -1,10 +1,16 @@
 """A digit reader behind an API gateway: `image_base64` or `image_url`, the other of the two empty."""
 
 import base64
+import json
+import os
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import requests
+
+from tests.support.stack import ROOT
 
 
 def digit(stack, document):
@@ -38,3 +44,35 @@ def test_neither_of_the_two_is_refused_with_a_reason(stack):
     response = requests.post(f"{stack.url}/api/v1/models/digits/predict", json=document, timeout=20)
     assert response.status_code == 400
     assert "no image" in response.json()["detail"]
+
+
+FUNCTION = """
+import json, sys
+from gateway.function import apigw_interface
+for line in sys.stdin:
+    print(json.dumps(apigw_interface(json.loads(line), None)), flush=True)
+"""
+
+
+def test_as_a_function_behind_an_api_gateway(stack, golden):
+    """The event as its platform passes it: the body is text, the path the gateway's own."""
+    bodies = [{"image_base64": base64.b64encode(bitmap(png)).decode(), "image_url": ""} for png, _, _ in golden]
+    bodies += [{"image_base64": "", "image_url": ""}]
+    context = {"serviceName": "testsvc", "path": "/ai", "httpMethod": "POST", "stage": "prod"}
+    frame = {"requestContext": context, "headers": {"Accept": "application/json"}, "path": "/ai", "httpMethod": "POST"}
+    events = [{**frame, "body": json.dumps(body)} for body in bodies]
+    events += [bodies[0]]
+    done = subprocess.run(
+        [sys.executable, "-c", FUNCTION],
+        cwd=ROOT,
+        env={**os.environ, "GATEWAY_TFS_TARGET": f"127.0.0.1:{stack.ports.grpc}", "GATEWAY_MODELS": "digits"},
+        input="".join(json.dumps(event) + "\n" for event in events),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    *digits, without_image, not_from_gateway = map(json.loads, done.stdout.splitlines())
+    assert digits == [{"result": int(label)} for _, label, _ in golden]
+    assert "no image" in without_image["errMsg"]
+    assert not_from_gateway == {"errMsg": "request not from api gw"}
