@@ -8,6 +8,7 @@ other words, cannot stop at a deadline, and costs twice the time around a small 
 import contextlib
 import logging
 import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from model_server.errors import (
     NotFoundError,
     ServingError,
 )
+from model_server.graphs import has_layout_sensitive_nodes, is_simple
 from model_server.servable import Array, SignatureDef
 from model_server.tensorflow_core import (
     ConfigProto,
@@ -33,7 +35,6 @@ from model_server.tensorflow_core import (
     RunOptions,
     Session,
     import_graph_def,
-    op_def_registry,
     pywrap_tf_session,
 )
 from tfs_api.protos import saved_model_pb2
@@ -43,6 +44,7 @@ _MetaGraph: TypeAlias = Any
 
 _LOG = logging.getLogger(__name__)
 
+_POOL, _CALLERS_THREAD = 0, -1
 _INIT_SIGNATURE = "__saved_model_init_op"
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
 
@@ -84,7 +86,15 @@ class SavedModel:
             _import_graph(self._graph, meta_graph)
             _restore(self._session, meta_graph, path)
         self._functions = {name: _Function(self._graph, s) for name, s in self.signatures.items()}
-        self._needs_exact_ranks = _has_layout_sensitive_nodes(meta_graph.graph_def)
+        self._needs_exact_ranks = has_layout_sensitive_nodes(meta_graph.graph_def)
+        # To hand a few operations to other threads costs more than to run them, as long as nothing else runs.
+        self._caller = threading.Lock()
+        self._simple = {
+            name
+            for name, signature in self.signatures.items()
+            if not options.inter_op_parallelism
+            and is_simple(meta_graph.graph_def, [info.name for info in signature.outputs.values()])
+        }
 
     def run(
         self, signature: str, inputs: Mapping[str, Array], outputs: Sequence[str], timeout_s: float | None
@@ -95,9 +105,20 @@ class SavedModel:
             _check_ranks(self.signatures[signature], inputs)
         feeds = {function.inputs[alias]: array for alias, array in inputs.items()}
         fetches = [function.output(alias) for alias in outputs]
-        with _tensorflow_errors(), _run_options(timeout_s) as options:
+        with _tensorflow_errors(), self._pool(signature) as pool, _run_options(timeout_s, pool) as options:
             arrays = pywrap_tf_session.TF_SessionRun_wrapper(self._handle, options, feeds, fetches, [], None)
         return {alias: _as_array(array) for alias, array in zip(outputs, arrays, strict=True)}
+
+    @contextlib.contextmanager
+    def _pool(self, signature: str) -> Iterator[int]:
+        """Choose whose threads shall run the operations, in the numbers of RunOptions."""
+        if signature not in self._simple or not self._caller.acquire(blocking=False):
+            yield _POOL
+            return
+        try:
+            yield _CALLERS_THREAD
+        finally:
+            self._caller.release()
 
     def close(self) -> None:
         """Free the session's variables."""
@@ -195,19 +216,6 @@ def _init_op(meta_graph: _MetaGraph) -> str | None:
     return None
 
 
-def _has_layout_sensitive_nodes(graph_def: _MetaGraph) -> bool:
-    """Tell whether the graph has convolutions, poolings and the like.
-
-    Their kernels find a dimension by its letter in `data_format`, and end the whole process where the tensor
-    has fewer dimensions than letters (GetTensorDimIndex of tensorflow/core/util/tensor_format.h).
-    """
-    functions = (function.node_def for function in graph_def.library.function)
-    names = {node.op for nodes in (graph_def.node, *functions) for node in nodes}
-    # The nodes themselves do not tell: attributes at their default are left out of the file.
-    operations = (op_def_registry.get(name) for name in names)
-    return any(attr.name == "data_format" for operation in operations if operation for attr in operation.attr)
-
-
 def _check_ranks(signature: SignatureDef, inputs: Mapping[str, Array]) -> None:
     for alias, array in inputs.items():
         shape = signature.inputs[alias].tensor_shape
@@ -220,13 +228,10 @@ def _check_ranks(signature: SignatureDef, inputs: Mapping[str, Array]) -> None:
 
 
 @contextlib.contextmanager
-def _run_options(timeout_s: float | None) -> Iterator[object]:
-    if timeout_s is None:
-        yield None
-        return
-    if timeout_s <= 0:  # for TensorFlow 0 is no limit
+def _run_options(timeout_s: float | None, pool: int) -> Iterator[object]:
+    if timeout_s is not None and timeout_s <= 0:  # for TensorFlow 0 is no limit
         raise DeadlineExceededError("Deadline Exceeded")
-    message = RunOptions(timeout_in_ms=math.ceil(timeout_s * 1000))
+    message = RunOptions(timeout_in_ms=math.ceil((timeout_s or 0) * 1000), inter_op_thread_pool=pool)
     buffer = pywrap_tf_session.TF_NewBufferFromString(message.SerializeToString())
     try:
         yield buffer

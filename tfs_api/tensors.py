@@ -14,6 +14,7 @@ from arrays of the ml_dtypes package where the caller has that.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -187,6 +188,7 @@ def _empty_proto(array: npt.NDArray[Any]) -> TensorProto:
     return tensor_pb2.TensorProto(dtype=_data_type(array.dtype), tensor_shape=shape)
 
 
+@lru_cache  # numpy makes the name of a type anew each time
 def _data_type(dtype: np.dtype[Any]) -> int:
     if dtype.kind in "SUO":
         return int(types_pb2.DT_STRING)
