@@ -65,7 +65,7 @@ test: .venv/.dev-ready ## Run the tests; one file or folder with T=tests/unit
 	$(BIN)/pytest $(T)
 
 .PHONY: lint
-lint: .venv/.dev-ready ## ruff, mypy --strict, import rules, generated files up to date
+lint: .venv/.dev-ready ## ruff, mypy --strict, import rules, generated files, what is deployed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -73,6 +73,7 @@ lint: .venv/.dev-ready ## ruff, mypy --strict, import rules, generated files up 
 	$(BIN)/python -m tools.vendor_protos --check
 	$(BIN)/python -m tools.vendor_swagger_ui --check
 	$(BIN)/python -m tools.document --check
+	$(BIN)/python -m tools.deployment
 	$(UV) lock --check --quiet
 
 .PHONY: bench
