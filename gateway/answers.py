@@ -134,6 +134,7 @@ class ModelSummary(TypedDict):
         description: A sentence or two for people; may be empty.
         task: `multiclass`: exactly one label is right. `multilabel`: any number of them.
         labels: Label of each class, by `class_id`.
+        explainable: Whether `explain` can be asked of it.
     """
 
     name: str
@@ -145,6 +146,7 @@ class ModelSummary(TypedDict):
     description: NotRequired[str]
     task: NotRequired[Task]
     labels: NotRequired[list[str]]
+    explainable: NotRequired[bool]
 
 
 class ModelList(TypedDict):

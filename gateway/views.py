@@ -129,4 +129,5 @@ def _model_summary(catalog: Catalog, name: str) -> answers.ModelSummary:
     document["description"] = card.description
     document["task"] = card.task
     document["labels"] = list(card.labels)
+    document["explainable"] = served.explain is not None
     return document

@@ -10,7 +10,7 @@ import { samplesFor } from "./samples.js";
 import { curl, python } from "./snippets.js";
 import { fillStrip, showCaptions } from "./strip.js";
 
-const UNEXPLAINABLE = "/problems/model-not-explainable";
+const UNEXPLAINED = "This model cannot show where it looks.";
 const PURPOSE = view.purpose.textContent; // of models that say nothing about themselves
 // A picture has a name and either a blob or a url; `shown` is where the page itself finds it, `answer` what came back.
 let pictures = [];
@@ -40,7 +40,7 @@ async function chooseModel() {
   const { signal } = choice;
   model = null;
   view.version.replaceChildren(new Option("Newest", ""));
-  allowExplaining("");
+  allowExplaining(true);
   await Promise.all([describe(signal), ask()]);
 }
 
@@ -53,6 +53,7 @@ async function describe(signal) {
   }
   fillVersions(model);
   showModel(model);
+  allowExplaining(model.explainable !== false);
   view.purpose.textContent = model.description || PURPOSE;
   view.draw.hidden = !takesDrawings(model);
   if (view.draw.hidden) stopDrawing();
@@ -60,10 +61,10 @@ async function describe(signal) {
   showChosen(); // with the thresholds, where the answer was faster
 }
 
-function allowExplaining(reason) {
-  view.unexplained.textContent = reason;
-  view.explain.disabled = Boolean(reason);
-  if (reason) view.explain.checked = false;
+function allowExplaining(allowed) {
+  view.unexplained.textContent = allowed ? "" : UNEXPLAINED;
+  view.explain.disabled = !allowed;
+  if (!allowed) view.explain.checked = false;
 }
 
 // Asking
@@ -83,11 +84,6 @@ async function ask() {
   for (const batch of batches(all)) {
     const answers = await answersTo(batch, signal);
     if (signal.aborted) return; // a later question has taken over
-    if (answers[0].problem?.type === UNEXPLAINABLE) {
-      allowExplaining(answers[0].problem.detail);
-      await ask();
-      return;
-    }
     batch.forEach((picture, place) => (picture.answer = answers[place]));
     showCaptions(pictures, chosen);
     if (batch.includes(all[chosen])) showChosen();

@@ -53,6 +53,11 @@ def test_a_version_that_is_not_there_is_told_with_those_that_are(colour_stack, p
     assert sorted(problem["labels"]) == ["canary", "stable"]
 
 
+def test_the_list_tells_which_models_can_explain(colour_stack):
+    models = requests.get(f"{colour_stack.url}/api/v1/models", timeout=10).json()["models"]
+    assert {model["name"]: model["explainable"] for model in models} == {"colours": True, "lights": False}
+
+
 def test_the_versions_and_labels_are_listed(colour_stack):
     model = requests.get(f"{colour_stack.url}/api/v1/models/colours", timeout=10).json()
     assert model["versions"] == [

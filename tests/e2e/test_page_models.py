@@ -147,11 +147,10 @@ def test_an_answer_is_asked_for_again_with_its_heat_map(page):
 
 def test_a_model_without_heat_maps_says_so_and_answers(lights):
     switch = lights.get_by_label("Heat map")
-    switch.check()
-    give(lights, RED)
-    expect(lights.locator(".top .tag")).to_have_text(["red"])
     expect(switch).to_be_disabled()
     expect(switch).not_to_be_checked()
+    give(lights, RED)
+    expect(lights.locator(".top .tag")).to_have_text(["red"])
     expect(lights.locator("#unexplained")).not_to_be_empty()
     lights.get_by_label("Model", exact=True).select_option("colours")
     expect(switch).to_be_enabled()

@@ -345,6 +345,7 @@ def test_models_are_listed_with_what_their_cards_say(
         "description": "",
         "task": "multiclass",
         "labels": ["cat", "dog", "fish"],
+        "explainable": False,
     }
     assert (weather["default"], weather["task"], weather["title"]) == (True, "multilabel", "Weather")
     assert broken == {
