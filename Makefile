@@ -13,6 +13,7 @@ GRPC_PORT ?= 8500
 REST_PORT ?= 8501
 MODELS_CONFIG ?= serving_models/models.config
 RUN_DIR ?= .run
+TLS_DIR ?=
 T ?= tests
 
 UV := .tools/uv/bin/uv
@@ -24,7 +25,7 @@ LOCKED := pyproject.toml uv.lock
 .PHONY: run
 run: .venv/.run-ready ## Serve http://localhost:$(PORT) from the committed models until Ctrl-C
 	@exec $(BIN)/python -m tools.run --host=$(HOST) --port=$(PORT) --gateway-port=$(GATEWAY_PORT) --grpc-port=$(GRPC_PORT) \
-	  --rest-port=$(REST_PORT) --models-config=$(MODELS_CONFIG) --run-dir=$(RUN_DIR)
+	  --rest-port=$(REST_PORT) --models-config=$(MODELS_CONFIG) --run-dir=$(RUN_DIR) $(if $(TLS_DIR),--tls-dir=$(TLS_DIR))
 
 .PHONY: up
 up: ## Serve with Docker Compose and the official TensorFlow Serving

@@ -15,6 +15,9 @@ DEFAULTS = ROOT / "nginx" / "defaults.env"
 # Debian keeps nginx where only root's PATH leads; Homebrew's folder may be missing from a plain PATH.
 SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin")
 INSTALL_TIMEOUT_S = 300
+# Named as in a Kubernetes secret of type kubernetes.io/tls.
+CERTIFICATE, PRIVATE_KEY = "tls.crt", "tls.key"
+HTTP2_DIRECTIVE_SINCE = (1, 25, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,10 @@ PACKAGE_MANAGERS = (
 )
 
 
+class TlsError(Exception):
+    """There is no certificate to serve HTTPS with; the message says what was expected."""
+
+
 class NginxUnavailableError(Exception):
     """nginx is not installed and could not be; the message says why and what to do."""
 
@@ -65,6 +72,35 @@ def defaults() -> dict[str, str]:
     lines = DEFAULTS.read_text(encoding="utf-8").splitlines()
     pairs = (line.split("=", 1) for line in lines if line and not line.startswith("#"))
     return {name: value for name, value in pairs}  # noqa: C416  # dict() would lose the pairs' length for mypy
+
+
+def listening(address: str, tls_dir: Path | None, executable: str) -> dict[str, str]:
+    """Return what the template is to say of the port.
+
+    Args:
+        address: What to listen on, `host:port`.
+        tls_dir: Folder with tls.crt, the certificate with the intermediate ones after it, and tls.key, its private key,
+            both PEM; None for plain HTTP.
+        executable: Path of nginx, whose version tells how HTTP/2 is switched on.
+
+    Raises:
+        TlsError: one of the files is missing.
+    """
+    if tls_dir is None:
+        return {"NGINX_LISTEN": address}
+    for name in (CERTIFICATE, PRIVATE_KEY):
+        if not (tls_dir / name).is_file():
+            raise TlsError(f"TLS_DIR={tls_dir} has no file {name}; expected {CERTIFICATE} and {PRIVATE_KEY}, both PEM.")
+    directives = f'ssl_certificate "{tls_dir / CERTIFICATE}"; ssl_certificate_key "{tls_dir / PRIVATE_KEY}";'
+    if version(executable) < HTTP2_DIRECTIVE_SINCE:
+        return {"NGINX_LISTEN": f"{address} ssl http2", "NGINX_TLS": directives}
+    return {"NGINX_LISTEN": f"{address} ssl", "NGINX_TLS": f"{directives} http2 on;"}
+
+
+def version(executable: str) -> tuple[int, ...]:
+    """Return the version of an nginx."""
+    told = subprocess.run((executable, "-v"), capture_output=True, text=True, check=True).stderr
+    return tuple(int(number) for number in re.findall(r"\d+", told)[:3])
 
 
 def find() -> str | None:

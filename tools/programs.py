@@ -32,6 +32,7 @@ class Options:
         run_dir: Folder for what the run writes, absolute.
         ready_timeout_s: How long the start may take.
         use_nginx: Whether nginx is wanted in front.
+        tls_dir: Folder with the certificate for HTTPS, absolute; None for plain HTTP.
     """
 
     host: str
@@ -43,6 +44,7 @@ class Options:
     run_dir: Path
     ready_timeout_s: float
     use_nginx: bool
+    tls_dir: Path | None = None
 
     @property
     def logs(self) -> Path:
@@ -97,11 +99,15 @@ def gateway(options: Options, settings: Settings, scratch: Path, *, direct: bool
 
 
 def front(options: Options, settings: Settings, scratch: Path, executable: str) -> Program:
-    """Write nginx's configuration and return nginx."""
+    """Write nginx's configuration and return nginx.
+
+    Raises:
+        TlsError: there is no certificate where one was said to be.
+    """
     configuration = scratch / "nginx.conf"
     values = {name: os.environ[name] for name in nginx.defaults() if name in os.environ}
     own = {
-        "NGINX_LISTEN": f"{options.host}:{options.port}",
+        **nginx.listening(f"{options.host}:{options.port}", options.tls_dir, executable),
         "NGINX_UPSTREAM": f"127.0.0.1:{options.gateway_port}",
         "GATEWAY_MAX_BODY_BYTES": str(settings.max_body_bytes),
     }

@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import shlex
+import ssl
 import sys
 import tempfile
 import time
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(parse(arguments))
     except (StopRequestedError, KeyboardInterrupt):
         say("Stopped.")
-    except (StartError, ports.PortsError, SettingsError, ProgramEndedError, TimeoutError) as error:
+    except (StartError, ports.PortsError, nginx.TlsError, SettingsError, ProgramEndedError, TimeoutError) as error:
         print(f"make run: {error}", file=sys.stderr)
         return 1
     return 0
@@ -55,7 +56,8 @@ def run(options: Options) -> None:
     """Check what can be checked beforehand, then serve.
 
     Raises:
-        StartError: the models' configuration is missing, or the run's folder cannot be used.
+        StartError: the models' configuration is missing, the run's folder cannot be used, or there is no nginx for TLS.
+        TlsError: there is no certificate where one was said to be.
         PortsError: a port is taken.
         SettingsError: an environment variable has a value that the gateway cannot use.
         ProgramEndedError: one of the programs ended by itself.
@@ -67,7 +69,10 @@ def run(options: Options) -> None:
     settings = Settings.from_env(programs.gateway_environment(options))
     ports.check(options.ports)
     with scratch_folder(options) as scratch:
-        serve(options, settings, scratch, find_nginx(options))
+        executable = find_nginx(options)
+        if options.tls_dir and executable is None:
+            raise StartError("TLS_DIR is set, but only nginx speaks HTTPS, and there is none.")
+        serve(options, settings, scratch, executable)
 
 
 def serve(options: Options, settings: Settings, scratch: Path, nginx_executable: str | None) -> None:
@@ -102,7 +107,7 @@ class Probe:
     """Asks the outermost program whether requests would be answered, and says so whenever that changes."""
 
     def __init__(self, options: Options) -> None:
-        self._address = (options.host, options.port)
+        self._options = options
         self._started_s = self._changed_s = time.monotonic()
         self._last = ""
 
@@ -116,7 +121,7 @@ class Probe:
         return answer == READY and now_s - self._changed_s >= STEADY_S
 
     def _ask(self) -> str:
-        connection = http.client.HTTPConnection(*self._address, timeout=PROBE_TIMEOUT_S)
+        connection = connect(self._options)
         try:
             connection.request("GET", "/readyz")
             response = connection.getresponse()
@@ -133,6 +138,16 @@ class Probe:
             return f"status {response.status}"
 
 
+def connect(options: Options) -> http.client.HTTPConnection:
+    """Make a connection, not opened yet, to the outermost program."""
+    if options.tls_dir is None:
+        return http.client.HTTPConnection(options.host, options.port, timeout=PROBE_TIMEOUT_S)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # it is our own nginx; the certificate is for the name that others know it by
+    context.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(options.host, options.port, timeout=PROBE_TIMEOUT_S, context=context)
+
+
 def parse(arguments: Sequence[str] | None) -> Options:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.run", description=__doc__.split("\n", 1)[0])
@@ -142,10 +157,12 @@ def parse(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--models-config", type=Path, default=Path("serving_models/models.config"), metavar="FILE")
     parser.add_argument("--run-dir", type=Path, default=Path(".run"), metavar="FOLDER", help="for logs and the like")
     parser.add_argument("--ready-timeout", type=float, default=120, metavar="SECONDS", dest="ready_timeout_s")
+    parser.add_argument("--tls-dir", type=Path, metavar="FOLDER", help="with tls.crt and tls.key: serve HTTPS")
     parser.add_argument("--without-nginx", action="store_false", dest="use_nginx", help="serve the gateway directly")
     given = parser.parse_args(arguments)
     given.models_config = given.models_config.absolute()
     given.run_dir = given.run_dir.absolute()
+    given.tls_dir = given.tls_dir and given.tls_dir.absolute()
     return Options(**vars(given))
 
 
@@ -195,7 +212,7 @@ def scratch_folder(options: Options) -> Iterator[Path]:
 
 def welcome(options: Options) -> str:
     """Return what to tell when all is ready."""
-    url = f"http://localhost:{options.port}"
+    url = f"{'https' if options.tls_dir else 'http'}://localhost:{options.port}"
     samples = sorted(options.models_config.parent.glob("*/*/assets.extra/golden/*.png"))
     image = shlex.quote(shown(samples[0])) if samples else "picture.png"
     return (

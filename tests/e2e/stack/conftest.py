@@ -167,13 +167,15 @@ def upstream():
 
 
 @contextmanager
-def running_nginx(folder, values) -> Iterator[Front]:
+def running_nginx(folder, values, listen_suffix="") -> Iterator[Front]:
     executable = nginx.find()
     if executable is None:
         pytest.skip("nginx is not installed")
     (port,) = free_ports(1)
     configuration = folder / "nginx.conf"
-    configuration.write_text(nginx.render({"NGINX_LISTEN": f"127.0.0.1:{port}", **values}), encoding="utf-8")
+    configuration.write_text(
+        nginx.render({"NGINX_LISTEN": f"127.0.0.1:{port}{listen_suffix}", **values}), encoding="utf-8"
+    )
     with (folder / "nginx.log").open("ab") as log:
         process = subprocess.Popen(
             nginx.command(executable, configuration), stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -191,9 +193,9 @@ def start_nginx(tmp_path, upstream):
     """Start nginx in front of the upstream, with values for its template."""
 
     @contextmanager
-    def start(**values):
+    def start(listen_suffix="", **values):
         upstream_address = f"127.0.0.1:{upstream.server_address[1]}"
-        with running_nginx(tmp_path, {"NGINX_UPSTREAM": upstream_address, **values}) as front:
+        with running_nginx(tmp_path, {"NGINX_UPSTREAM": upstream_address, **values}, listen_suffix) as front:
             yield front
 
     return start

@@ -1,7 +1,10 @@
+import os
 import re
+import shutil
 import subprocess
 
 import pytest
+import yaml
 
 from gateway import gunicorn_conf
 from gateway.settings import Settings
@@ -56,6 +59,29 @@ def test_nginx_closes_idle_connections_before_gunicorn_does():
 
 def test_a_request_id_that_nginx_keeps_the_gateway_keeps_too():
     assert f'"~^{WELL_FORMED_ID.pattern}$"' in nginx.render(PLACES)
+
+
+@pytest.mark.skipif(shutil.which("envsubst") is None, reason="envsubst is not installed")
+@pytest.mark.parametrize("tls_dir", ["", "./tls"])
+def test_the_container_fills_in_the_same(tls_dir):
+    """As the official image does it: envsubst, for the variables whose names match NGINX_ENVSUBST_FILTER."""
+    service = yaml.safe_load((nginx.ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]["nginx"]
+    environment = nginx.defaults() | {
+        name: re.sub(r"\$\{TLS_DIR:\+([^}]*)\}", r"\1" if tls_dir else "", value).replace("$$", "$")
+        for name, value in service["environment"].items()
+    }
+    filled = [name for name in environment if re.search(environment["NGINX_ENVSUBST_FILTER"], name)]
+    done = subprocess.run(
+        ["envsubst", " ".join(f"${{{name}}}" for name in filled)],
+        input=nginx.TEMPLATE.read_text(encoding="utf-8"),
+        env=environment | {"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.rstrip() == nginx.render({name: environment[name] for name in filled}).rstrip()
+    assert ("listen 8080 ssl default_server;" in done.stdout) == bool(tls_dir)
+    assert ("http2 on;" in done.stdout) == bool(tls_dir)
 
 
 @pytest.mark.skipif(nginx.find() is None, reason="nginx is not installed")
