@@ -14,6 +14,7 @@ from tools.stack import Program
 ROOT = Path(__file__).parents[1]
 # The model server refuses calls near its limit instead of queueing them, so it is set well above what can come.
 GRPC_THREADS_PER_REQUEST = 2
+MONITORING_CONFIG = ROOT / "serving_models" / "monitoring.config"
 MODEL_SERVER_STOP_S = 10.0
 STOP_SLACK_S = 2.0
 
@@ -70,6 +71,7 @@ def model_server(options: Options, settings: Settings) -> Program:
             # Else a file with labels is refused at the start, when no version is loaded yet.
             "--allow_version_labels_for_unavailable_models=true",
             f"--grpc_max_threads={GRPC_THREADS_PER_REQUEST * settings.workers * settings.threads}",
+            f"--monitoring_config_file={MONITORING_CONFIG}",
             # Otherwise a configuration that labels a version could not be started with, since none is loaded yet.
             "--allow_version_labels_for_unavailable_models=true",
         ),
