@@ -17,6 +17,7 @@ GatewayError
 ├── ModelNotFoundError         no such model is served
 ├── VersionNotFoundError       the model is served, but no such version or label of it
 ├── VersionGoneError           the model server does not serve this model or version, or no longer
+├── OverloadedError            more requests than can be answered in time
 ├── ModelUnavailableError      the model server is away or still loading
 │   └── ModelOverloadedError   the model server has no capacity left
 ├── NotExplainableError        the model cannot show where it looks
@@ -102,6 +103,10 @@ class VersionNotFoundError(GatewayError):
 
 class VersionGoneError(GatewayError):
     """The model server does not serve this version of the model any more, or knows no such label."""
+
+
+class OverloadedError(GatewayError):
+    """More requests came than can be answered in time; nothing was done about this one."""
 
 
 class ModelUnavailableError(GatewayError):

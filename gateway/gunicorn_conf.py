@@ -27,7 +27,9 @@ except SettingsError as error:
 bind = settings.bind
 workers = settings.workers
 worker_class = "gthread"
-threads = settings.threads
+# Beyond those that work or wait, see `gateway.admission`: refusals, health checks and pages need one for a moment.
+SPARE_THREADS = 4
+threads = settings.threads + settings.max_waiting + SPARE_THREADS
 timeout = settings.worker_timeout_s
 graceful_timeout = settings.graceful_timeout_s
 # Longer than nginx keeps an idle connection, so that it is never we who close one that nginx is about to use.

@@ -147,6 +147,12 @@ PROBLEMS: dict[type[errors.GatewayError], Problem] = {
     errors.VersionGoneError: Problem(
         503, "version-gone", "The version of the model is not served any more", "Send the request again."
     ),
+    errors.OverloadedError: Problem(
+        503,
+        "overloaded",
+        "More requests than can be answered",
+        "Send the request again after the seconds in Retry-After, and fewer at the same time.",
+    ),
     errors.ModelUnavailableError: Problem(
         503,
         "model-unavailable",

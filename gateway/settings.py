@@ -50,7 +50,19 @@ class Settings(BaseModel):
         le=64,
         description="Worker processes. Default: the processors, at most 8.",
     )
-    threads: int = Field(8, ge=1, le=256, description="Requests that one worker answers at the same time.")
+    threads: int = Field(
+        8,
+        ge=1,
+        le=256,
+        description="Requests that one worker works on at the same time; a batch counts once for each image.",
+    )
+    max_waiting: int = Field(
+        128,
+        ge=0,
+        le=1024,
+        description="Requests that may wait in one worker until it has time; further ones get 503 at once.",
+    )
+    max_wait_s: float = Field(3.0, ge=0, description="How long one of them may wait before it is refused too.")
     worker_timeout_s: int = Field(
         30,
         ge=1,

@@ -5,7 +5,8 @@ from typing import cast
 
 from flask import Blueprint, Response, g, jsonify, request
 
-from gateway import answers, metrics, problems
+from gateway import admission, answers, metrics, problems
+from gateway.admission import Admission
 from gateway.bodies import JsonLimits
 from gateway.catalog import Catalog, Target
 from gateway.classify import Inquiry
@@ -23,6 +24,10 @@ CACHE_STATUS = "Cache-Status"  # RFC 9211
 def create_api(answering: Answering, catalog: Catalog, settings: Settings) -> Blueprint:
     """Make the routes under /api/v1."""
     api = Blueprint("api", __name__, url_prefix="/api/v1")
+    admission.register(
+        api,
+        Admission(places=settings.threads, max_waiting=settings.max_waiting, max_wait_s=settings.max_wait_s),
+    )
     limits = Limits(settings.max_images, JsonLimits(settings.max_json_depth, settings.max_json_values))
 
     @api.post("/predict")
@@ -33,6 +38,7 @@ def create_api(answering: Answering, catalog: Catalog, settings: Settings) -> Bl
         timings = g.timings = Timings()
         with timings.measured("receive"):
             question = parse(request, default_top_k=settings.default_top_k, limits=limits)
+        g.place.hold(len(question.sources))
         target = Target(model, version, label)
         asked = Inquiry(
             target, question.options, g.deadline, request_id=g.request_id, timings=timings, on_choice=_remember

@@ -107,7 +107,11 @@ def front(options: Options, settings: Settings, scratch: Path, executable: str) 
         TlsError: there is no certificate where one was said to be.
     """
     configuration = scratch / "nginx.conf"
-    values = {name: os.environ[name] for name in nginx.defaults() if name in os.environ}
+    under_way = settings.workers * (settings.threads + settings.max_waiting)
+    values = {
+        "NGINX_MAX_REQUESTS": str(under_way),
+        **{name: os.environ[name] for name in nginx.defaults() if name in os.environ},
+    }
     own = {
         **nginx.listening(f"{options.host}:{options.port}", options.tls_dir, executable),
         "NGINX_UPSTREAM": f"127.0.0.1:{options.gateway_port}",

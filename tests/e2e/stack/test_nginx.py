@@ -2,8 +2,11 @@ import gzip
 import json
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
+from tests.support.waiting import until
 
 PATIENCE_S = 20
 PROBLEM = "application/problem+json"
@@ -198,18 +201,34 @@ def test_a_gateway_that_is_slow_is_504(start_nginx):
     assert answer.all("Retry-After") == []
 
 
-def test_a_post_that_was_sent_is_not_sent_again(front, upstream):
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_broke_a_kept_connection_is_sent_once_more_on_a_new_one(front, upstream, method):
     with front.connected() as ask:
         ask("/echo")  # leaves a connection open that nginx takes for the next request
-        assert_problem(ask("/break", method="POST", body=b"x"), 503, "gateway-unavailable")
-    assert [request["line"].split()[0] for request in upstream.requests] == ["GET", "POST"]
+        assert_problem(ask("/break", method=method), 503, "gateway-unavailable")
+    assert [request["line"].split()[0] for request in upstream.requests] == ["GET", method, method]
 
 
-def test_a_get_on_a_connection_that_had_ended_is_sent_again(front, upstream):
-    with front.connected() as ask:
-        ask("/echo")
-        ask("/break")
-    assert len(upstream.requests) == 3
+def test_what_broke_a_new_connection_is_not_sent_again(front, upstream):
+    assert_problem(front.ask("/break", method="POST", body=b"x"), 503, "gateway-unavailable")
+    assert len(upstream.requests) == 1
+
+
+# --- more than the gateway takes on
+
+
+def test_beyond_its_requests_the_gateway_is_not_asked_but_for_its_health(start_nginx, upstream):
+    with start_nginx(NGINX_MAX_REQUESTS="2") as front, ThreadPoolExecutor(2) as pool:
+        under_way = [pool.submit(front.ask, "/slow", method="POST", body=b"x") for _ in range(2)]
+        until(lambda: len(upstream.requests) == 2, within_s=20)
+        for method in ("GET", "POST"):
+            answer = front.ask("/api/v1/predict", method=method)
+            assert_problem(answer, 503, "overloaded")
+            assert int(answer.header("Retry-After")) > 0
+        assert [front.ask(path).status for path in ("/livez", "/readyz")] == [200, 200]
+        upstream.release_slow.set()
+        assert [asked.result().status for asked in under_way] == [200, 200]
+        assert front.ask("/api/v1/predict").status == 200
 
 
 # --- what passes untouched

@@ -36,10 +36,11 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
 def test_everything_comes_from_the_settings(read: Callable[..., dict[str, Any]]):
     conf = read(
         GATEWAY_BIND="127.0.0.1:9", GATEWAY_WORKERS="3", GATEWAY_THREADS="5", GATEWAY_WORKER_TIMEOUT_S="40",
-        GATEWAY_GRACEFUL_TIMEOUT_S="11", GATEWAY_LOG_LEVEL="error",
+        GATEWAY_GRACEFUL_TIMEOUT_S="11", GATEWAY_LOG_LEVEL="error", GATEWAY_MAX_WAITING="7",
     )  # fmt: skip
-    names = ("bind", "workers", "threads", "timeout", "graceful_timeout")
-    assert [conf[name] for name in names] == ["127.0.0.1:9", 3, 5, 40, 11]
+    names = ("bind", "workers", "timeout", "graceful_timeout")
+    assert [conf[name] for name in names] == ["127.0.0.1:9", 3, 40, 11]
+    assert conf["threads"] > 5 + 7  # there are some left when all work or wait
     assert conf["worker_class"] == "gthread"
     assert conf["logconfig_dict"]["root"]["level"] == "ERROR"
 

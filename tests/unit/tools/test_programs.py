@@ -73,6 +73,11 @@ def test_nginx_drains_when_it_is_stopped(options, tmp_path):
     assert programs.front(options, Settings(), tmp_path, "nginx").stop_signal == signal.SIGQUIT
 
 
+def test_nginx_passes_on_what_all_workers_take_on(options, tmp_path):
+    programs.front(options, Settings(workers=3, threads=5, max_waiting=7), tmp_path, "nginx")
+    assert f" max_conns={3 * (5 + 7)};" in (tmp_path / "nginx.conf").read_text(encoding="utf-8")
+
+
 def test_nginxs_configuration_leads_to_the_gateway(options, tmp_path):
     programs.front(options, Settings(), tmp_path, "nginx")
     text = (tmp_path / "nginx.conf").read_text(encoding="utf-8")
