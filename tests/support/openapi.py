@@ -42,6 +42,11 @@ class Judge:
         self._document = closed(document)
         self._paths = [(re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), path) for path in document["paths"]]
 
+    @property
+    def schemas(self) -> Json:
+        """Schemas of the document, by name."""
+        return self._document["components"]["schemas"]
+
     def operation(self, method: str, path: str) -> Json | None:
         """Find what the document says of a request; None where it says nothing, such as for HEAD."""
         found = next((template for pattern, template in self._paths if pattern.fullmatch(path)), None)

@@ -1,0 +1,51 @@
+"""The code in README.md and docs/: blocks between fences, and indented ones, which are commands."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
+
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
+SHELL = "sh"
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(r"(?<=\n\n)(?: {4}.*\n)+")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block of code.
+
+    Attributes:
+        page: The file it stands in, below the repository.
+        line: Number of its first line there.
+        kind: What stands behind the fence; `sh` where there is none.
+        text: Its lines, without indentation.
+    """
+
+    page: str
+    line: int
+    kind: str
+    text: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.page}:{self.line}"
+
+    def commands(self) -> list[str]:
+        """Give the commands of a shell block; one may go over several lines that end in a backslash."""
+        return [line for line in self.text.replace("\\\n", "").splitlines() if line.strip() and line[0] != "#"]
+
+
+def blocks() -> list[Block]:
+    return [block for page in PAGES for block in read(str(page.relative_to(ROOT)), page.read_text(encoding="utf-8"))]
+
+
+def read(page: str, text: str) -> Iterator[Block]:
+    """Find the blocks of one page, those between fences first."""
+    for found in FENCED.finditer(text):
+        yield Block(page, text.count("\n", 0, found.start(2)) + 1, found[1], found[2].rstrip("\n"))
+    beside = FENCED.sub(lambda found: "\n" * found[0].count("\n"), text)
+    for found in INDENTED.finditer(beside):
+        yield Block(page, beside.count("\n", 0, found.start()) + 1, SHELL, dedent(found[0]).rstrip("\n"))
