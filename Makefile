@@ -65,6 +65,11 @@ verify: .venv/.dev-ready ## Ask the service that runs on PORT, and compare with 
 test: .venv/.dev-ready ## Run the tests; one file or folder with T=tests/unit
 	$(BIN)/pytest $(T)
 
+.PHONY: fuzz
+fuzz: .venv/.dev-ready ## Throw made-up images and requests at the parsers for T minutes (1)
+	$(UV_SYNC) --all-extras --group dev --group fuzz
+	$(BIN)/python -m tests.fuzz $(filter-out tests,$(T))
+
 .PHONY: lint
 lint: .venv/.dev-ready ## ruff, mypy --strict, import rules, generated files, what is deployed
 	$(BIN)/ruff check

@@ -33,6 +33,7 @@ NOTHING_SENT = f"The request carries no image. Send {ACCEPTED}."
 DATA_URI = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)  # RFC 2397
 URL_SAFE = bytes.maketrans(b"-_", b"+/")  # RFC 4648 section 5
 SPACE = string.whitespace.encode()
+QUOTED = 100  # characters of what the caller wrote, in what he is told
 NO_TEXT = "\N{REPLACEMENT CHARACTER}"  # what becomes of bytes in a form that are no UTF-8
 
 
@@ -76,7 +77,8 @@ def parse(request: Request, *, default_top_k: int, limits: Limits) -> Question:
         ContentTypeError: a body of a media type that carries no image.
         werkzeug.exceptions.RequestEntityTooLarge: a longer body than the limit.
     """
-    refuse_unknown(request.args, options.NAMES, "query parameter")
+    query = _query(request)
+    refuse_unknown(query, options.NAMES, "query parameter")
     fields: Mapping[str, Any] = {}
     sources: Sequence[ImageSource | GatewayError] = []
     is_batch = False
@@ -89,20 +91,37 @@ def parse(request: Request, *, default_top_k: int, limits: Limits) -> Question:
     elif media_type in {FORM, MULTIPART}:
         check_form(request)
         fields = request.form
-        refuse_unknown([*request.form, *request.files], FORM_FIELDS, "field")
+        names = [*request.form, *request.files]
+        if None in names:
+            raise BadRequestError("A part of the form has no name.")
+        refuse_unknown(names, FORM_FIELDS, "field")
         sources = _of_one_name(request, limits.max_images)
         is_batch = len(sources) > 1
     elif media_type.startswith("image/") or media_type == "application/octet-stream":
         data = read_body(request)
         sources = [Upload(data)] if data else []
     elif read_body(request):
-        named = f"The media type {media_type!r} is not accepted" if media_type else "The body has no Content-Type"
+        named = (
+            f"The media type {media_type[:QUOTED]!r} is not accepted" if media_type else "The body has no Content-Type"
+        )
         raise ContentTypeError(f"{named}. Send {ACCEPTED}.")
     if not sources:
         raise BadRequestError(NOTHING_SENT)
     if not is_batch and isinstance(sources[0], GatewayError):
         raise sources[0]
-    return Question(sources, is_batch, read_options(request.args, fields, default_top_k=default_top_k))
+    return Question(sources, is_batch, read_options(query, fields, default_top_k=default_top_k))
+
+
+def _not_accepted(media_type: str) -> str:
+    named = f"The media type {media_type[:QUOTED]!r} is not accepted" if media_type else "The body has no Content-Type"
+    return f"{named}. Send {ACCEPTED}."
+
+
+def _query(request: Request) -> Mapping[str, str]:
+    try:
+        return request.args
+    except UnicodeDecodeError as error:
+        raise BadRequestError("The query is not UTF-8. Write bytes beyond ASCII as %XX.") from error
 
 
 def _is_json(request: Request) -> bool:
@@ -168,7 +187,7 @@ def _file_sources(request: Request) -> Iterator[tuple[str, ImageSource | Gateway
             if data:
                 yield f"file {name}", Upload(data)
             elif part.filename:  # a browser sends an empty part without a name for a field that was left alone
-                yield f"file {name}", BadRequestError(f"The file {part.filename!r} is empty.")
+                yield f"file {name}", BadRequestError(f"The file {part.filename[:QUOTED]!r} is empty.")
 
 
 def _field_sources(

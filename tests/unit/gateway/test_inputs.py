@@ -575,6 +575,17 @@ def test_a_name_of_any_length_is_quoted_in_short(ask: Ask):
     assert len(caught.value.detail) < 400
 
 
+def test_a_part_without_a_name_is_told(ask: Ask):
+    body = b'--edge\r\nContent-Disposition: form-data; filename="cat.jpg"\r\n\r\nbytes\r\n--edge--\r\n'
+    with pytest.raises(BadRequestError, match=r"A part of the form has no name\."):
+        ask(data=body, content_type="multipart/form-data; boundary=edge")
+
+
+def test_bytes_in_the_query_that_are_no_utf8_are_told(ask: Ask):
+    with pytest.raises(BadRequestError, match=r"The query is not UTF-8\. Write bytes beyond ASCII as %XX\."):
+        ask(json={"url": URL}, environ_overrides={"QUERY_STRING": "top_k=\xc6"})
+
+
 # JSON under the name that curl and urllib give to every body
 
 

@@ -1,0 +1,29 @@
+"""Fuzz: `python -m tests.fuzz MINUTES`, shared among the targets; ends with 1 where one fails.
+
+What makes a target fail is written to .fuzz/TARGET. It belongs into tests/fuzz/corpus/TARGET, with the correction.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.fuzz.test_corpus import CORPUS, TARGETS
+
+ROOT = Path(__file__).parents[2]
+LIMITS = ["-timeout=10", "-rss_limit_mb=2048", "-max_len=65536"]
+
+
+def main(minutes: float) -> int:
+    failed = 0
+    for target in TARGETS:
+        work = ROOT / ".fuzz" / target
+        (work / "corpus").mkdir(parents=True, exist_ok=True)
+        seconds = max(1, round(minutes * 60 / len(TARGETS)))
+        command = [sys.executable, "-m", "tests.fuzz.explore", target, str(work / "corpus"), str(CORPUS / target)]
+        command += [f"-artifact_prefix={work}/", f"-max_total_time={seconds}", *LIMITS]
+        failed += subprocess.run(command, cwd=ROOT, check=False).returncode != 0
+    return min(failed, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 1))
