@@ -1,4 +1,4 @@
-"""Read the Compose files as Compose does, as far as they use it: merge keys, tags, `${VARIABLE:-default}` and `$$`."""
+"""Read the Compose files as Compose does, as far as they use it: merge keys, tags and variables."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / "docker-compose.yml"
 # https://github.com/compose-spec/compose-spec/blob/main/12-interpolation.md, the forms that are used.
-_VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|\{(?P<name>\w+)(?::-(?P<default>[^{}]*))?\})")
+_VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|\{(?P<name>\w+)(?::-(?P<default>[^{}]*)|:\+(?P<instead>[^{}]*))?\})")
 
 
 class _Loader(yaml.SafeLoader):
@@ -66,6 +66,8 @@ def _replacement(match: re.Match[str], variables: Mapping[str, str]) -> str:
     if match["escaped"]:
         return "$"
     given = variables.get(match["name"], "")
+    if match["instead"] is not None:
+        return match["instead"] if given else ""
     if not given and match["default"] is None:
         raise KeyError(match["name"])
     return given or match["default"]

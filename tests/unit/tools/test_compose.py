@@ -25,6 +25,12 @@ def test_a_variable_without_either_is_an_error(read):
         read("a: ${TAG}")
 
 
+def test_a_text_in_place_of_a_variable_stands_only_where_that_has_a_value(read):
+    text = "a: '8080${DIR:+ ssl}'"
+    assert read(text, {"DIR": "./tls"}) == {"a": "8080 ssl"}
+    assert read(text, {"DIR": ""}) == read(text) == {"a": "8080"}
+
+
 def test_two_dollars_are_one_of_the_containers_shell(read):
     assert read("a: [{b: '$$NAME $${NAME:-x}'}]") == {"a": [{"b": "$NAME ${NAME:-x}"}]}
 

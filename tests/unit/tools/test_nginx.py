@@ -4,12 +4,11 @@ import shutil
 import subprocess
 
 import pytest
-import yaml
 
 from gateway import gunicorn_conf
 from gateway.settings import Settings
 from gateway.telemetry import WELL_FORMED_ID
-from tools import nginx
+from tools import compose, nginx
 
 PLACES = {"NGINX_LISTEN": "127.0.0.1:8080", "NGINX_UPSTREAM": "127.0.0.1:8000"}
 
@@ -65,11 +64,8 @@ def test_a_request_id_that_nginx_keeps_the_gateway_keeps_too():
 @pytest.mark.parametrize("tls_dir", ["", "./tls"])
 def test_the_container_fills_in_the_same(tls_dir):
     """As the official image does it: envsubst, for the variables whose names match NGINX_ENVSUBST_FILTER."""
-    service = yaml.safe_load((nginx.ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]["nginx"]
-    environment = nginx.defaults() | {
-        name: re.sub(r"\$\{TLS_DIR:\+([^}]*)\}", r"\1" if tls_dir else "", value).replace("$$", "$")
-        for name, value in service["environment"].items()
-    }
+    service = compose.load(compose.BASE, {"TLS_DIR": tls_dir})["services"]["nginx"]
+    environment = compose.environment(service)
     filled = [name for name in environment if re.search(environment["NGINX_ENVSUBST_FILTER"], name)]
     done = subprocess.run(
         ["envsubst", " ".join(f"${{{name}}}" for name in filled)],
