@@ -1,15 +1,16 @@
-"""Write docs/settings.md and docs/problems.md from what they document.
+"""Write docs/settings.md and docs/problems.md from what they document, and what else is made from another file.
 
     python -m tools.document           # write them
     python -m tools.document --check   # exit 1 and name what differs
 
 Settings come from the fields of `gateway.settings.Settings`, problems from `gateway.problems` and, for requests that
-never reach the gateway, from nginx/nginx.conf.template.
+never reach the gateway, from nginx/nginx.conf.template. The PrometheusRule of Kubernetes is Prometheus' alerts.yml.
 """
 
 import argparse
 import re
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from gateway.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
 NGINX_TEMPLATE = ROOT / "nginx" / "nginx.conf.template"
+ALERTS = ROOT / "deploy" / "monitoring" / "alerts.yml"
+PROMETHEUS_RULE = Path("deploy/kubernetes/overlays/monitoring/prometheus-rule.yaml")
 
 GROUPS = {
     "bind": "Processes",
@@ -183,11 +186,21 @@ def table_row(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
+def prometheus_rule(alerts: str) -> str:
+    """Write the object that gives Kubernetes' Prometheus operator the rules of Prometheus."""
+    head = (
+        "# Made of deploy/monitoring/alerts.yml by `python -m tools.document`.\napiVersion: monitoring.coreos.com/v1\n"
+    )
+    head += "kind: PrometheusRule\nmetadata: {name: image-gateway}\nspec:\n"
+    return head + textwrap.indent(alerts, "  ")
+
+
 def documents() -> dict[Path, str]:
     """Write all of it; paths are relative to the repository."""
     return {
         Path("docs/settings.md"): settings_document(),
         Path("docs/problems.md"): problems_document(NGINX_TEMPLATE.read_text(encoding="utf-8")),
+        PROMETHEUS_RULE: prometheus_rule(ALERTS.read_text(encoding="utf-8")),
     }
 
 

@@ -4,6 +4,7 @@ import re
 import shutil
 
 import pytest
+import yaml
 
 from tools import compose, deployment
 
@@ -170,6 +171,20 @@ def test_a_canary_gets_requests_but_no_stable_gateway_asks_it():
     }
 
 
+def test_alerts_and_monitors_are_those_of_prometheus_in_compose():
+    resources = deployment.render(deployment.KUBERNETES / "overlays" / "monitoring")
+    (rule,) = of_kind(resources, "PrometheusRule")
+    folder = compose.ROOT / "deploy" / "monitoring"
+    assert rule["spec"] == yaml.safe_load((folder / "alerts.yml").read_text(encoding="utf-8"))
+    jobs = yaml.safe_load((folder / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    monitors = {resource["metadata"]["name"]: resource["spec"] for resource in of_kind(resources, "ServiceMonitor")}
+    services = {r["metadata"]["name"]: r["spec"]["ports"] for r in of_kind(resources, "Service")}
+    for job in jobs:  # the operator names a job after its Service
+        (endpoint,) = monitors[job["job_name"]]["endpoints"]
+        assert endpoint["path"] == job.get("metrics_path", "/metrics")
+        assert endpoint["port"] in {port["name"] for port in services[job["job_name"]]}
+
+
 # --- the same as Compose
 
 
@@ -204,6 +219,7 @@ def test_the_files_are_those_of_compose(base):
         data |= resource["data"]
     for key, file in (
         ("models.config", "serving_models/models.config"),
+        ("monitoring.config", "serving_models/monitoring.config"),
         ("batching.config", "serving_models/batching.config"),
         ("gpu-batching.config", "serving_models/batching/gpu.config"),
         ("nginx.conf.template", "nginx/nginx.conf.template"),

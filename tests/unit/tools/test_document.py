@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gateway.problems import HTTP_PROBLEMS, INTERNAL, PROBLEMS
 from gateway.settings import Settings
@@ -97,6 +98,7 @@ def test_a_configuration_without_the_maps_is_refused():
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(document, "ROOT", tmp_path)
+    (tmp_path / document.PROMETHEUS_RULE).parent.mkdir(parents=True)
     (tmp_path / "docs").mkdir()
     return tmp_path / "docs"
 
@@ -122,3 +124,8 @@ def test_check_changes_nothing_and_fails(
     (repository / "problems.md").write_text("old")
     assert run(monkeypatch, "--check") == 1
     assert (repository / "problems.md").read_text() == "old"
+
+
+def test_the_rules_are_the_whole_file_indented():
+    rule = yaml.safe_load(document.prometheus_rule("# why\ngroups:\n  - name: a\n    rules: []\n"))
+    assert (rule["kind"], rule["spec"]) == ("PrometheusRule", {"groups": [{"name": "a", "rules": []}]})
