@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 from flask import Flask
@@ -142,6 +143,20 @@ def make_store(settings: Settings) -> Store | None:
         settings.redis_url, ttl_s=settings.cache_ttl_s, timeout_s=settings.redis_timeout_s
     )
     return store
+
+
+def load_tracing() -> Any:
+    """Import `gateway.tracing`, which is there with the extra of that name alone.
+
+    Raises:
+        SettingsError: it is not installed.
+    """
+    try:
+        return importlib.import_module("gateway.tracing")
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            "GATEWAY_TRACING=true needs the extra `tracing`: pip install image-gateway[tracing]."
+        ) from error
 
 
 def make_offers(settings: Settings) -> Callable[[], Offers]:

@@ -57,7 +57,12 @@ def on_starting(_: Any) -> None:
         left.unlink()
     # The linear algebra under numpy and OpenCV is not used here; its threads would not outlive the fork either.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    importlib.import_module("gateway.app")
+    app = importlib.import_module("gateway.app")
+    if settings.tracing:
+        try:
+            app.load_tracing()
+        except SettingsError as error:
+            sys.exit(f"gateway: {error}")
 
 
 def post_worker_init(worker: Any) -> None:

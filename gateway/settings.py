@@ -204,6 +204,12 @@ class Settings(BaseModel):
         description="Classes of a model, from the first, that `/metrics` counts apart; the others count together.",
     )
 
+    tracing: bool = Field(
+        default=False,
+        description="Send spans of OpenTelemetry, to where its own variables say "
+        "([monitoring](monitoring.md#traces)). Needs the extra `tracing`.",
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe event logged.")
     log_json: bool = Field(default=True, description="Log as JSON lines; `false` gives coloured text for people.")
 

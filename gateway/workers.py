@@ -1,5 +1,6 @@
 """Threads that do one thing for several images side by side."""
 
+import contextvars
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar
@@ -33,7 +34,8 @@ class Workers:
         if len(items) <= 1:
             return [work(item) for item in items]
         patience_s = deadline.remaining_s()
-        futures = [self._pool.submit(work, item) for item in items]
+        # Each in a copy of the caller's context, so that its log lines and spans belong to the caller's request.
+        futures = [self._pool.submit(contextvars.copy_context().run, work, item) for item in items]
         done, left = wait(futures, timeout=patience_s, return_when=FIRST_EXCEPTION)
         for future in left:
             future.cancel()

@@ -1,0 +1,196 @@
+"""Spans of the real gateway, as a collector gets them."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from tests.support.grpc_relay import Relay
+from tests.support.otlp import Collector, attributes
+from tests.support.raw_server import RawServer, answer
+from tests.support.stack import START_S, Apart, answers
+from tests.support.waiting import until
+
+ROOT = Path(__file__).parents[3]
+PICTURE = next((ROOT / "serving_models" / "digits" / "1" / "assets.extra" / "golden").glob("*.png")).read_bytes()
+PATIENCE_S = 30
+PREDICT = "/api/v1/models/digits/predict"
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = "b7ad6b7169203331"
+SECRET = "s3cr3t-in-the-query"
+
+
+@dataclass
+class Traced:
+    url: str
+    collector: Collector
+    relay: Relay
+    pictures: RawServer
+    log: Path
+
+    def ask(self, number: int, path: str = PREDICT, **request: Any) -> requests.Response:
+        """Ask within a trace of the caller's own, and wait for the span of the request."""
+        trace = f"{number:032x}"
+        headers = {"traceparent": f"00-{trace}-{PARENT}-01", "baggage": f"user={SECRET}"}
+        response = requests.request(
+            request.pop("method", "POST"), self.url + path, headers=headers, timeout=30, **request
+        )
+        until(lambda: self.server_span(number), PATIENCE_S, "the request's span")
+        return response
+
+    def spans(self, number: int) -> list[Span]:
+        return [span for span in self.collector.spans if span.trace_id.hex() == f"{number:032x}"]
+
+    def server_span(self, number: int) -> Span | None:
+        found = [span for span in self.spans(number) if span.kind == Span.SPAN_KIND_SERVER]
+        return found[0] if found else None
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
+
+
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
+    """A gateway that traces, a relay between it and the model server, a collector, a host of pictures."""
+    apart = Apart(tmp_path_factory.mktemp("traced"))
+    collector, relay = Collector(), Relay(apart.options.grpc_port)
+    with (
+        collector.serving(),
+        relay.serving() as port,
+        RawServer(answer(PICTURE)) as pictures,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("GATEWAY_TRACING", "true")
+        patch.setenv("GATEWAY_WORKERS", "2")
+        patch.setenv("GATEWAY_FETCH_ALLOWED_HOSTS", "127.0.0.1")
+        patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+        url = f"http://127.0.0.1:{apart.options.gateway_port}"
+        try:
+            apart.start_model_server()
+            apart.options = dataclasses.replace(apart.options, grpc_port=port)
+            apart.start_gateway()
+            until(lambda: answers(f"{url}/readyz"), START_S, "gateway ready")
+            yield Traced(url, collector, relay, pictures, apart.options.logs / "gateway.log")
+        finally:
+            apart.stop()
+
+
+def test_a_request_belongs_to_the_callers_trace(traced: Traced):
+    assert traced.ask(1, files={"image": PICTURE}).status_code == 200
+    span = traced.server_span(1)
+    assert span.name == "POST /api/v1/models/<model>/predict"
+    assert span.parent_span_id.hex() == PARENT
+    assert attributes(span)["http.route"] == "/api/v1/models/<model>/predict"
+    (name,) = {
+        item.value.string_value
+        for request in traced.collector.requests
+        for resource in request.resource_spans
+        for item in resource.resource.attributes
+        if item.key == "service.name"
+    }
+    assert name == "image-gateway"
+
+
+def test_the_model_server_is_told_the_trace(traced: Traced):
+    response = traced.ask(2, files={"image": PICTURE})
+    request_id = response.headers["X-Request-ID"]
+    (metadata,) = [metadata for _, metadata in traced.relay.calls if metadata.get("x-request-id") == request_id]
+    version, trace, parent, flags = metadata["traceparent"].split("-")
+    assert (version, trace, flags) == ("00", f"{2:032x}", "01")
+    (call,) = [span for span in traced.spans(2) if span.span_id.hex() == parent]
+    assert call.name == "/tensorflow.serving.PredictionService/Predict"
+    assert call.parent_span_id == traced.server_span(2).span_id
+    assert "baggage" not in metadata
+
+
+def test_fetches_of_a_batch_are_part_of_it_and_hosts_learn_nothing(traced: Traced):
+    urls = [traced.pictures.url(f"/{number}?sig={SECRET}") for number in range(3)]
+    response = traced.ask(3, json={"instances": [{"url": url} for url in urls]})
+    assert response.status_code == 200
+    assert [result["class"] for result in response.json()["results"]]
+    fetches = [span for span in traced.spans(3) if span.name == "fetch"]
+    assert len(fetches) == 3
+    assert {span.parent_span_id for span in fetches} == {traced.server_span(3).span_id}
+    assert {attributes(span)["server.address"] for span in fetches} == {"127.0.0.1"}
+    heads = "".join(traced.pictures.requests).lower()
+    assert SECRET in heads  # the URLs' own
+    assert "traceparent" not in heads
+    assert "baggage" not in heads
+
+
+def test_what_fails_is_marked(traced: Traced):
+    assert traced.ask(4, json={"url": f"http://127.0.0.1:1/{SECRET}?sig={SECRET}"}).status_code == 422
+    (fetch,) = [span for span in traced.spans(4) if span.name == "fetch"]
+    assert (fetch.status.code, fetch.status.message) == (Status.STATUS_CODE_ERROR, "FetchError")
+    assert traced.ask(5, json={"url": "http://[broken"}).status_code == 422
+    assert attributes(traced.server_span(5))["http.status_code"] == "422"
+
+
+def test_spans_hold_no_query_no_credentials_and_no_headers(traced: Traced):
+    assert traced.ask(6, f"{PREDICT}?key={SECRET}", files={"image": PICTURE}).status_code == 400
+    assert traced.ask(7, f"/nothing?key={SECRET}", method="GET").status_code == 404
+    traced.ask(8, json={"url": f"http://user:{SECRET}@127.0.0.1:{traced.pictures.port}/{SECRET}"})
+    assert attributes(traced.server_span(6))["http.target"] == PREDICT
+    assert SECRET not in str(traced.collector.requests)
+
+
+def test_log_lines_name_the_trace(traced: Traced):
+    traced.ask(9, files={"image": PICTURE})
+
+    def logged() -> list[dict[str, Any]]:
+        return [line for line in traced.lines() if line.get("trace_id") == f"{9:032x}" and line["event"] == "request"]
+
+    (line,) = until(logged, PATIENCE_S, "the request's line")
+    assert line["status"] == 200
+
+
+def test_probes_and_the_watch_over_versions_are_not_traced(traced: Traced):
+    watched = sum(method.endswith("/GetModelStatus") for method, _ in traced.relay.calls)
+    for path in ("/livez", "/readyz", "/metrics"):
+        assert answers(traced.url + path)
+    until(
+        lambda: sum(method.endswith("/GetModelStatus") for method, _ in traced.relay.calls) > watched + 4,
+        PATIENCE_S,
+        "looks at versions",
+    )
+    traced.ask(10, files={"image": PICTURE})
+    names = {span.name for span in traced.collector.spans}
+    assert not [name for name in names if "GetModelStatus" in name or "livez" in name or "readyz" in name]
+    assert "GET /metrics" not in names
+
+
+def test_without_the_extra_the_start_says_what_is_missing(tmp_path: Path):
+    (tmp_path / "opentelemetry").mkdir()
+    hidden = "raise ModuleNotFoundError('No module named opentelemetry')"
+    (tmp_path / "opentelemetry" / "__init__.py").write_text(hidden, encoding="utf-8")
+    command = [sys.executable, "-m", "gunicorn", "-c", "gateway/gunicorn_conf.py", "gateway.wsgi:app"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "GATEWAY_TRACING": "true", "GATEWAY_BIND": "127.0.0.1:0"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "GATEWAY_TRACING=true needs the extra `tracing`: pip install image-gateway[tracing]." in done.stderr
+
+
+def test_where_it_is_off_nothing_of_it_is_loaded():
+    program = (
+        "import os, runpy, sys\n"
+        "runpy.run_path('gateway/gunicorn_conf.py')['on_starting'](None)\n"
+        "print([name for name in sys.modules if name.startswith('opentelemetry')], len(os.listdir('/proc/self/task')))"
+    )
+    for setting, loaded in (("false", False), ("true", True)):
+        environment = {**os.environ, "GATEWAY_TRACING": setting}
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        )
+        modules, threads = done.stdout.rsplit(maxsplit=1)
+        assert (modules != "[]") == loaded
+        assert threads == "1"  # a thread would not outlive the fork
