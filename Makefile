@@ -15,6 +15,7 @@ MODELS_CONFIG ?= serving_models/models.config
 RUN_DIR ?= .run
 TLS_DIR ?=
 T ?= tests
+SBOM ?= dist/sbom.cdx.json
 
 UV := .tools/uv/bin/uv
 UV_SYNC := UV_PYTHON_DOWNLOADS=never $(UV) sync --frozen --quiet --inexact --python .tools/uv/bin/python
@@ -71,7 +72,7 @@ fuzz: .venv/.dev-ready ## Throw made-up images and requests at the parsers for T
 	$(BIN)/python -m tests.fuzz $(filter-out tests,$(T))
 
 .PHONY: lint
-lint: .venv/.dev-ready ## ruff, mypy --strict, import rules, generated files, what is deployed
+lint: .venv/.dev-ready ## ruff, mypy --strict, import rules, generated files, what is deployed, known vulnerabilities
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -81,6 +82,12 @@ lint: .venv/.dev-ready ## ruff, mypy --strict, import rules, generated files, wh
 	$(BIN)/python -m tools.document --check
 	$(BIN)/python -m tools.deployment
 	$(UV) lock --check --quiet
+	$(BIN)/python -m tools.audit
+
+.PHONY: sbom
+sbom: $(UV) ## Write SBOM (dist/sbom.cdx.json), the bill of materials of what is locked, as CycloneDX 1.5
+	@mkdir -p $(dir $(SBOM))
+	$(UV) export --frozen --quiet --preview-features sbom-export --all-extras --format cyclonedx1.5 --output-file $(SBOM)
 
 .PHONY: bench
 bench: .venv/.dev-ready ## Measure the model server against TensorFlow in one process; wants a quiet machine
