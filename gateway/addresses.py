@@ -7,8 +7,11 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
 from gateway.deadline import Deadline
-from gateway.errors import DeadlineExceededError, FetchError, FetchRefusedError
+from gateway.destinations import Destinations
+from gateway.errors import DeadlineExceededError, FetchRefusedError
 
 # An address in it carries an IPv4 address, which a translator connects to in its place (RFC 6052 section 2.1).
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -32,6 +35,8 @@ NOT_PUBLIC = tuple(
 
 # A lookup that its name server leaves unanswered holds a thread for longer than anybody waits for it.
 RESOLVER_THREADS = 32
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +69,15 @@ def is_public(address: str) -> bool:
 class AddressGuard:
     """Resolves host names and lets only those addresses through that may be connected to.
 
+    Whoever asks cannot tell a host that is not known from one whose address is not public: the names of an inner
+    network are nobody's business. The log tells them apart.
+
     Args:
-        allowed_hosts: `host` or `host:port` whose addresses are not looked at; IPv6 addresses in brackets.
+        destinations: Says which hosts may have any address, and which addresses none may have.
     """
 
-    def __init__(self, allowed_hosts: tuple[str, ...] = ()) -> None:
-        self._allowed = frozenset(host.lower() for host in allowed_hosts)
+    def __init__(self, destinations: Destinations) -> None:
+        self._destinations = destinations
         # getaddrinfo knows no time limit; waiting for another thread does.
         self._resolver = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolver")
 
@@ -77,29 +85,61 @@ class AddressGuard:
         """Find the addresses of a host, all of which may be connected to.
 
         Raises:
-            FetchRefusedError: one of them is not public, and the host is not allowed by name.
-            FetchError: the host is not known.
+            FetchRefusedError: the host is not known, or an address of it is not public and the host not allowed by
+                name, or an address is denied.
             DeadlineExceededError: the name server did not answer in time.
         """
-        found = self._lookup(host, port, deadline)
-        name = f"[{host}]".lower() if ":" in host else host.lower()
-        if not self._allowed.intersection({name, f"{name}:{port}"}):
-            for address in found:
-                if not is_public(str(address.sockaddr[0])):
-                    raise FetchRefusedError(f"The host {host} has no public address, so nothing is fetched from it.")
+        found = self.lookup(host, port, deadline=deadline)
+        self._check(host, port, found)
         return found
+
+    def check_literal(self, host: str, port: int) -> None:
+        """Check a host that is an address in any spelling, asking no name server; leave names alone.
+
+        Raises:
+            FetchRefusedError: as `resolve` does.
+        """
+        try:
+            found = _addresses(host, port, flags=socket.AI_NUMERICHOST)
+        except (OSError, UnicodeError):
+            return
+        self._check(host, port, found)
+
+    def lookup(self, host: str, port: int, *, deadline: Deadline) -> list[Address]:
+        """Find the addresses of a host, wherever they lead.
+
+        Raises:
+            FetchRefusedError: the host is not known.
+            DeadlineExceededError: the name server did not answer in time.
+        """
+        pending = self._resolver.submit(_addresses, host, port)
+        try:
+            return pending.result(timeout=deadline.remaining_s())
+        except FutureTimeoutError:
+            pending.cancel()
+            raise DeadlineExceededError(f"The name {host} was not resolved in time.") from None
+        except (OSError, UnicodeError) as error:
+            raise _refusal(host, "unknown") from error
 
     def close(self) -> None:
         """Let the resolver threads end."""
         self._resolver.shutdown(wait=False, cancel_futures=True)
 
-    def _lookup(self, host: str, port: int, deadline: Deadline) -> list[Address]:
-        pending = self._resolver.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        try:
-            found = pending.result(timeout=deadline.remaining_s())
-        except FutureTimeoutError:
-            pending.cancel()
-            raise DeadlineExceededError(f"The name {host} was not resolved in time.") from None
-        except (OSError, UnicodeError) as error:
-            raise FetchError(f"The host {host} is not known.") from error
-        return [Address(family, sockaddr) for family, _, _, _, sockaddr in found]
+    def _check(self, host: str, port: int, found: list[Address]) -> None:
+        is_allowed = self._destinations.is_allowed(host, port)
+        for address in found:
+            text = str(address.sockaddr[0])
+            if self._destinations.is_denied_address(text):
+                raise _refusal(host, "denied")
+            if not is_allowed and not is_public(text):
+                raise _refusal(host, "not public")
+
+
+def _addresses(host: str, port: int, flags: int = 0) -> list[Address]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    return [Address(family, sockaddr) for family, _, _, _, sockaddr in found]
+
+
+def _refusal(host: str, reason: str) -> FetchRefusedError:
+    log.info("fetch_refused", host=host, reason=reason)
+    return FetchRefusedError(f"The host {host} is not known or has no public address, so nothing is fetched from it.")

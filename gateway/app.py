@@ -9,14 +9,14 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from gateway import access, cors, pages, problems, rate_limits, sagemaker, telemetry
-from gateway.addresses import AddressGuard
 from gateway.cache import Cached, Store
 from gateway.catalog import Catalog
 from gateway.classify import Classifier
 from gateway.counted import CountedFetcher
 from gateway.deadline import Deadline
+from gateway.destinations import Destinations
 from gateway.errors import FetchRefusedError
-from gateway.fetch import UrlFetcher
+from gateway.fetch import FetchLimits, UrlFetcher
 from gateway.health import create_health
 from gateway.memory_store import MemoryStore
 from gateway.offers import ModelsConfig, Offers, OffersError
@@ -117,12 +117,15 @@ def make_fetcher(settings: Settings) -> Fetcher:
     """Make what gets pictures by URL."""
     if not settings.fetch_enabled:
         return NoFetcher()
-    return UrlFetcher(
-        AddressGuard(settings.fetch_allowed_hosts),
-        deadline_s=settings.fetch_deadline_s,
-        max_bytes=settings.fetch_max_bytes,
-        max_redirects=settings.fetch_max_redirects,
+    destinations = Destinations(
+        schemes=settings.fetch_schemes,
+        ports=settings.fetch_ports,
+        allowed_hosts=settings.fetch_allowed_hosts,
+        public_hosts=settings.fetch_public_hosts,
+        denied_hosts=settings.fetch_denied_hosts,
     )
+    limits = FetchLimits(settings.fetch_deadline_s, settings.fetch_max_bytes, settings.fetch_max_redirects)
+    return UrlFetcher(destinations, limits, ca_bundle=settings.fetch_ca_bundle, proxy=settings.fetch_proxy)
 
 
 def make_store(settings: Settings) -> Store | None:

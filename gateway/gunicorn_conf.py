@@ -57,6 +57,8 @@ def on_starting(_: Any) -> None:
         left.unlink()
     # The linear algebra under numpy and OpenCV is not used here; its threads would not outlive the fork either.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # OpenCV looks for its own limit when it is imported. Ours is applied first; this one is behind it.
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(settings.max_pixels)
     app = importlib.import_module("gateway.app")
     if settings.tracing:
         try:

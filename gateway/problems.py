@@ -123,8 +123,8 @@ PROBLEMS: dict[type[errors.GatewayError], Problem] = {
         422,
         "fetch-refused",
         "The image URL is not allowed",
-        "Only http and https URLs of public hosts are fetched. An operator can allow a host by "
-        "GATEWAY_FETCH_ALLOWED_HOSTS. Or send the picture itself.",
+        "Check the name; only http and https URLs of known, public hosts on the usual ports are fetched. An operator "
+        "can allow a host by GATEWAY_FETCH_ALLOWED_HOSTS. Or send the picture itself.",
     ),
     errors.NotExplainableError: Problem(
         422,

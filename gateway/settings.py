@@ -3,12 +3,15 @@
 import difflib
 import os
 import re
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from limits import parse_many
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from gateway.destinations import as_network
 
 PREFIX = "GATEWAY_"
 
@@ -19,6 +22,12 @@ NOT_OURS = re.compile(r"GATEWAY_(PORT|SERVICE)(_|$)")
 
 # As a browser writes it (RFC 6454 section 6.2); in capitals it would never be met.
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#*\sA-Z]+")
+
+
+# A host name in ASCII, or all below one.
+HOST = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?", re.IGNORECASE)
+
+PROXY = re.compile(r"https?://[^/?#\s]+/?")
 
 
 class SettingsError(ValueError):
@@ -137,10 +146,35 @@ class Settings(BaseModel):
     fetch_threads: int = Field(
         16, ge=1, le=256, description="Images of batches that one worker fetches at the same time."
     )
+    fetch_schemes: Annotated[tuple[Literal["http", "https"], ...], BeforeValidator(_split_commas)] = Field(
+        ("http", "https"), min_length=1, description="Schemes of image URLs."
+    )
+    fetch_ports: Annotated[tuple[Annotated[int, Field(ge=1, le=65535)], ...], BeforeValidator(_split_commas)] = Field(
+        (80, 443), min_length=1, description="Ports that public hosts are fetched from."
+    )
     fetch_allowed_hosts: Names = Field(
         (),
-        description="Hosts, or host:port, that may be fetched from although their address is private. "
-        "Every other host must have a public address.",
+        description="Hosts, or host:port, that may be fetched from although their address is private, on every port or "
+        "that one. Every other host must have a public address.",
+    )
+    fetch_public_hosts: Names = Field(
+        (),
+        description="Public hosts that may be fetched from, `*.example.com` for all below a name. Default: every one.",
+    )
+    fetch_denied_hosts: Names = Field(
+        (),
+        description="Hosts, or `*.example.com`, and addresses or networks, such as `203.0.113.0/24`, that are never "
+        "fetched from, even where another setting allows it.",
+    )
+    fetch_ca_bundle: Path | None = Field(
+        None,
+        description="Certificates (PEM) of the authorities that hosts of `GATEWAY_FETCH_ALLOWED_HOSTS` are trusted by. "
+        "Default: the public ones, which all other hosts are held to.",
+    )
+    fetch_proxy: str | None = Field(
+        None,
+        description="URL of a proxy for fetching. It looks up the names then and must itself refuse private addresses. "
+        "Proxies of the environment are not used.",
     )
 
     cache: Literal["off", "memory", "redis"] = Field(
@@ -246,6 +280,31 @@ class Settings(BaseModel):
     def wants_keys(self) -> bool:
         """Whether requests need an API key."""
         return bool(self.api_keys or self.api_keys_file)
+
+    @field_validator("fetch_public_hosts", "fetch_denied_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if not HOST.fullmatch(host) and as_network(host) is None:
+                raise ValueError(f"{host!r} is no host name, without scheme, port or path, and no address")
+        return value
+
+    @field_validator("fetch_ca_bundle")
+    @classmethod
+    def _is_bundle(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            try:
+                ssl.create_default_context(cafile=value)
+            except OSError as error:
+                raise ValueError(f"holds no certificates that can be read: {error}") from error
+        return value
+
+    @field_validator("fetch_proxy")
+    @classmethod
+    def _is_proxy(cls, value: str | None) -> str | None:
+        if value and not PROXY.fullmatch(value):
+            raise ValueError("expected http://host:port, or https")
+        return value or None
 
     @field_validator("cors_origins")
     @classmethod

@@ -98,6 +98,8 @@ def value(field: FieldInfo) -> str:
     annotation = field.annotation
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return "list"
     if annotation is bool:
         return "`true`, `false`"
     kinds: Mapping[Any, str] = {
@@ -105,7 +107,6 @@ def value(field: FieldInfo) -> str:
         float: "number",
         Path: "path",
         Path | None: "path",
-        tuple[str, ...]: "list",
     }
     return " ".join([kinds.get(annotation, "text"), *limits(field.metadata)])
 
@@ -123,6 +124,8 @@ def default(field: FieldInfo) -> str:
     given = field.default
     if given in {None, ()} or field.default_factory is not None:
         return ""
+    if isinstance(given, tuple):
+        given = ",".join(map(str, given))
     return f"`{str(given).lower() if isinstance(given, bool) else given}`"
 
 

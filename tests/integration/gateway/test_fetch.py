@@ -5,14 +5,17 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway import addresses
 from gateway.addresses import AddressGuard
+from gateway.connections import Trip
 from gateway.deadline import Deadline
+from gateway.destinations import Destinations
 from gateway.errors import BodyTooLargeError, DeadlineExceededError, FetchError, FetchRefusedError
-from gateway.fetch import UrlFetcher, _Trip
+from gateway.fetch import FetchLimits, UrlFetcher
 from tests.support.raw_server import RawServer, Script, Send, answer, redirect
 
 Serve = Callable[..., RawServer]
@@ -22,12 +25,19 @@ LIMIT = 100_000
 HEAD = b"HTTP/1.1 200 OK\r\n"
 
 
-def fetcher(*allowed: str, deadline_s: float = 5.0, max_bytes: int = LIMIT, max_redirects: int = 3) -> UrlFetcher:
-    guard = AddressGuard(allowed)
-    return UrlFetcher(guard, deadline_s=deadline_s, max_bytes=max_bytes, max_redirects=max_redirects)
+def fetcher(
+    *allowed: str,
+    deadline_s: float = 5.0,
+    max_bytes: int = LIMIT,
+    max_redirects: int = 3,
+    proxy: str | None = None,
+    **rules: Any,
+) -> UrlFetcher:
+    limits = FetchLimits(deadline_s, max_bytes, max_redirects)
+    return UrlFetcher(Destinations(allowed_hosts=allowed, **rules), limits, proxy=proxy)
 
 
-def fetch(server: RawServer, path: str = "/picture", **options: float) -> bytes:
+def fetch(server: RawServer, path: str = "/picture", **options: Any) -> bytes:
     trusting = fetcher(f"127.0.0.1:{server.port}", **options)
     return trusting.fetch(server.url(path), deadline=Deadline.after(10))
 
@@ -213,7 +223,7 @@ def test_the_deadline_of_the_request_counts_before_the_fetchers_own(serve: Serve
 
 def test_a_connection_that_opens_too_late_for_the_cut_is_not_read_from():
     """The cut at the deadline finds no connection while its TLS is being set up."""
-    trip = _Trip(AddressGuard(), Deadline.after(0))
+    trip = Trip(AddressGuard(Destinations()), Deadline.after(0))
     with socket.socket() as late, pytest.raises(DeadlineExceededError):
         trip.opened(late)
 
@@ -318,7 +328,7 @@ def test_a_redirect_to_a_private_host_is_refused(serve: Serve):
     private = serve(answer(PICTURE))
     server = serve(redirect(private.url()))
     with pytest.raises(FetchRefusedError, match="no public address"):
-        fetch(server)
+        fetch(server, ports=(private.port,))
     assert private.requests == []
 
 
@@ -373,8 +383,8 @@ def test_the_body_of_a_redirect_is_not_read(serve: Serve):
 )
 def test_the_loopback_is_refused_however_it_is_spelt(serve: Serve, host: str):
     server = serve(answer(PICTURE))
-    with pytest.raises(FetchRefusedError):
-        fetcher().fetch(f"http://{host}:{server.port}/", deadline=Deadline.after(5))
+    with pytest.raises(FetchRefusedError, match=r"no public address|not valid"):
+        fetcher(ports=(server.port,)).fetch(f"http://{host}:{server.port}/", deadline=Deadline.after(5))
     assert server.requests == []
 
 
@@ -386,8 +396,8 @@ def test_an_allowed_host_is_fetched_from_on_any_port_or_on_one(serve: Serve):
         assert allowed.fetch(f"http://LocalHost:{port}/", deadline=Deadline.after(5)) == PICTURE
     with pytest.raises(FetchRefusedError):
         only_one.fetch(f"http://localhost:{other.port}/", deadline=Deadline.after(5))
-    with pytest.raises(FetchRefusedError):  # allowed is the name, not what it stands for
-        both.fetch(server.url(), deadline=Deadline.after(5))
+    with pytest.raises(FetchRefusedError, match="no public address"):  # allowed is the name, not what it stands for
+        fetcher("localhost", ports=(server.port,)).fetch(server.url(), deadline=Deadline.after(5))
 
 
 def test_an_ipv6_host_is_allowed_as_urls_write_it(serve: Serve):
@@ -438,6 +448,9 @@ def test_the_connection_goes_to_the_address_that_was_checked(serve: Serve, monke
         "http:///x",
         "http://:80/x",
         "http://[::1/x",
+        "http://[::1]x/",
+        "http://[v1.fe80]/x",
+        "http://host.example/\ud800",
         "http://host:99999/x",
         "http://host:-1/x",
         "http://host:abc/x",
@@ -461,18 +474,125 @@ def test_what_is_no_plain_http_url_is_refused_without_a_lookup(url: str, monkeyp
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example"])
-def test_a_name_that_no_name_server_could_know_is_told(host: str):
-    with pytest.raises(FetchError, match=rf"The host {host} is not known"):
+def test_a_name_that_no_name_server_could_know_is_told_as_any_other(host: str):
+    with pytest.raises(FetchRefusedError, match=rf"The host {host} is not known or has no public address"):
         fetcher().fetch(f"http://{host}/x", deadline=Deadline.after(5))
 
 
-def test_an_unknown_host_is_told(monkeypatch: pytest.MonkeyPatch):
-    def unknown(*_: object, **__: object) -> None:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+def test_whoever_asks_cannot_tell_a_name_that_is_unknown_from_one_that_is_private(monkeypatch: pytest.MonkeyPatch):
+    def inner_names(host: str, *_: object, **__: object) -> list[object]:
+        if host != "payroll.corp.test":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.7", 80))]
 
-    monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    with pytest.raises(FetchError, match=r"The host nowhere\.test is not known"):
-        fetcher().fetch("http://nowhere.test/x", deadline=Deadline.after(5))
+    monkeypatch.setattr(socket, "getaddrinfo", inner_names)
+    told = {}
+    for host in ("payroll.corp.test", "nothing.corp.test"):
+        with pytest.raises(FetchRefusedError) as caught:
+            fetcher().fetch(f"http://{host}/x", deadline=Deadline.after(5))
+        told[type(caught.value), caught.value.detail.replace(host, "HOST"), str(caught.value.members)] = host
+    assert len(told) == 1
+
+
+# The operator's rules
+
+
+def test_a_scheme_that_is_not_wanted_is_refused(serve: Serve):
+    server = serve(answer(PICTURE))
+    with pytest.raises(FetchRefusedError, match="must begin with https://"):
+        fetch(server, schemes=("https",))
+    assert server.requests == []
+
+
+def test_a_port_that_is_not_wanted_is_refused_before_the_name_is_looked_up(monkeypatch: pytest.MonkeyPatch):
+    lookups = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *found, **_: lookups.append(found))
+    for url in (
+        "http://public.test:22/",
+        "https://public.test:6379/",
+        "http://public.test:0x50/",
+        "http://1.1.1.1:25/",
+    ):
+        with pytest.raises(FetchRefusedError, match=r"port|not valid"):
+            fetcher().fetch(url, deadline=Deadline.after(5))
+    assert lookups == []
+
+
+def test_hosts_not_among_the_public_ones_are_refused_and_so_are_redirects_to_them(serve: Serve):
+    server = serve(redirect("http://other.test/x"))
+    with pytest.raises(FetchRefusedError, match=r"other\.test is not among those"):
+        fetch(server, public_hosts=("*.photos.test",))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("denied", ["127.0.0.1", "127.0.0.0/8", "127.0.0.1/32"])
+def test_what_is_denied_is_refused_even_where_it_is_allowed(serve: Serve, denied: str):
+    server = serve(answer(PICTURE))
+    with pytest.raises(FetchRefusedError, match="not known or has no public address"):
+        fetch(server, denied_hosts=(denied,))
+    assert server.requests == []
+
+
+def test_a_denied_name_is_refused_in_every_spelling(serve: Serve):
+    server = serve(answer(PICTURE))
+    for name in ("localhost", "LocalHost", "localhost.", "%6cocalhost", "\N{FULLWIDTH LATIN SMALL LETTER L}ocalhost"):
+        with pytest.raises(FetchRefusedError):
+            fetcher("localhost", denied_hosts=("localhost",)).fetch(
+                f"http://{name}:{server.port}/", deadline=Deadline.after(5)
+            )
+    assert server.requests == []
+
+
+def test_one_denied_address_of_several_is_enough(monkeypatch: pytest.MonkeyPatch):
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)) for address in ("1.1.1.1", "8.8.8.8")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    with pytest.raises(FetchRefusedError, match=r"two\.test is not known or has no public address"):
+        fetcher(denied_hosts=("8.8.8.0/24",)).fetch("http://two.test/", deadline=Deadline.after(5))
+
+
+# A proxy of the operator's
+
+
+def test_a_proxy_that_is_set_is_asked_with_names_unresolved(serve: Serve):
+    proxy = serve(answer(PICTURE))
+    through = fetcher(proxy=f"http://127.0.0.1:{proxy.port}")
+    assert through.fetch("http://photos.test/cat.png", deadline=Deadline.after(5)) == PICTURE
+    assert proxy.requests[0].startswith("GET http://photos.test/cat.png HTTP/1.1")
+
+
+def test_https_goes_through_the_proxy_by_connect(serve: Serve):
+    proxy = serve(answer(status="403 No"))
+    through = fetcher(proxy=f"http://127.0.0.1:{proxy.port}")
+    with pytest.raises(FetchError, match=r"Fetching from photos\.test failed"):
+        through.fetch("https://photos.test/cat.png", deadline=Deadline.after(5))
+    assert proxy.requests[0].startswith("CONNECT photos.test:443 HTTP/1")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0x7f.1", "2130706433", "[::1]", "[::ffff:169.254.169.254]", "10.1"])
+def test_private_addresses_are_refused_before_the_proxy_is_asked(serve: Serve, host: str):
+    proxy = serve(answer(PICTURE))
+    through = fetcher(proxy=f"http://127.0.0.1:{proxy.port}")
+    with pytest.raises(FetchRefusedError, match="no public address"):
+        through.fetch(f"http://{host}/", deadline=Deadline.after(5))
+    assert proxy.requests == []
+
+
+def test_the_rules_hold_with_a_proxy_and_for_its_redirects(serve: Serve):
+    proxy = serve(redirect("http://169.254.169.254/latest"))
+    through = fetcher(proxy=f"http://127.0.0.1:{proxy.port}")
+    with pytest.raises(FetchRefusedError, match=r"169\.254\.169\.254 is not known or has no public address"):
+        through.fetch("http://photos.test/", deadline=Deadline.after(5))
+    with pytest.raises(FetchRefusedError, match="port 22"):
+        through.fetch("http://photos.test:22/", deadline=Deadline.after(5))
+    assert len(proxy.requests) == 1
+
+
+def test_a_proxy_that_trickles_is_cut_at_the_deadline(serve: Serve):
+    proxy = serve(lambda _, send: proxy.trickle(send, (b"H" for _ in range(1000))))
+    through = fetcher(proxy=f"http://127.0.0.1:{proxy.port}", deadline_s=0.4)
+    for url in ("http://photos.test/", "https://photos.test/"):
+        with pytest.raises(DeadlineExceededError):
+            through.fetch(url, deadline=Deadline.after(5))
 
 
 # The environment

@@ -1,3 +1,4 @@
+import contextlib
 import shutil
 import socket
 import ssl
@@ -6,14 +7,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests.adapters
 
-from gateway.addresses import AddressGuard
+from gateway import addresses
 from gateway.deadline import Deadline
+from gateway.destinations import Destinations
 from gateway.errors import DeadlineExceededError, FetchError, FetchRefusedError
-from gateway.fetch import UrlFetcher
+from gateway.fetch import FetchLimits, UrlFetcher
 from tests.support.raw_server import RawServer, Script, Send, answer
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
@@ -57,8 +60,9 @@ def listener() -> Iterator[socket.socket]:
         yield sock
 
 
-def fetch(url: str, *allowed: str, deadline_s: float = 5) -> bytes:
-    fetcher = UrlFetcher(AddressGuard(allowed), deadline_s=deadline_s, max_bytes=1000, max_redirects=1)
+def fetch(url: str, *allowed: str, deadline_s: float = 5, ca_bundle: Path | None = None, **rules: Any) -> bytes:
+    limits = FetchLimits(deadline_s, max_bytes=1000, max_redirects=1)
+    fetcher = UrlFetcher(Destinations(allowed_hosts=allowed, **rules), limits, ca_bundle=ca_bundle)
     return fetcher.fetch(url, deadline=Deadline.after(10))
 
 
@@ -81,7 +85,7 @@ def test_a_trusted_certificate_is_held_against_the_name_in_the_url(serve_tls: Ca
 def test_a_private_address_is_refused_over_tls_too(serve_tls: Callable[[Script], RawServer]):
     server = serve_tls(answer(PICTURE))
     with pytest.raises(FetchRefusedError, match="no public address"):
-        fetch(f"https://localhost:{server.port}/")
+        fetch(f"https://localhost:{server.port}/", ports=(server.port,))
     assert server.requests == []
 
 
@@ -117,3 +121,56 @@ def test_a_tls_handshake_without_answer_is_given_up(listener: socket.socket):
     with pytest.raises(DeadlineExceededError):
         fetch(f"https://127.0.0.1:{listener.getsockname()[1]}/", "127.0.0.1", deadline_s=0.4)
     assert time.monotonic() - started < 2
+
+
+def test_a_handshake_that_trickles_in_is_cut_at_the_deadline(listener: socket.socket):
+    """Each byte comes long before any time-out; a record's header promises 16 kB of them."""
+    done = threading.Event()
+
+    def trickle() -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"\x16\x03\x03\x40\x00")
+            while not done.wait(0.02):
+                connection.sendall(b"\x02")
+
+    speaker = threading.Thread(target=trickle)
+    speaker.start()
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceededError):
+        fetch(f"https://127.0.0.1:{listener.getsockname()[1]}/", "127.0.0.1", deadline_s=0.4)
+    assert time.monotonic() - started < 3
+    done.set()
+    speaker.join()
+
+
+def test_an_allowed_host_is_trusted_by_the_bundle_that_is_set(
+    serve_tls: Callable[[Script], RawServer], certificate: Path
+):
+    server = serve_tls(answer(PICTURE))
+    url = f"https://localhost:{server.port}/"
+    assert fetch(url, "localhost", ca_bundle=certificate) == PICTURE
+    with pytest.raises(FetchError, match="certificate"):
+        fetch(url, "localhost")
+
+
+def test_a_public_host_is_not_trusted_by_that_bundle(
+    serve_tls: Callable[[Script], RawServer], certificate: Path, monkeypatch: pytest.MonkeyPatch
+):
+    server = serve_tls(answer(PICTURE))
+    monkeypatch.setattr(addresses, "is_public", lambda _: True)
+    limits = FetchLimits(5, max_bytes=1000, max_redirects=1)
+    fetcher = UrlFetcher(Destinations(ports=(server.port,)), limits, ca_bundle=certificate)
+    with pytest.raises(FetchError, match="certificate"):
+        fetcher.fetch(f"https://localhost:{server.port}/", deadline=Deadline.after(5))
+    assert server.requests == []
+
+
+def test_bundles_of_the_environment_are_not_used(
+    serve_tls: Callable[[Script], RawServer], certificate: Path, monkeypatch: pytest.MonkeyPatch
+):
+    server = serve_tls(answer(PICTURE))
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.setenv(variable, str(certificate))
+    with pytest.raises(FetchError, match="certificate"):
+        fetch(f"https://localhost:{server.port}/", "localhost")

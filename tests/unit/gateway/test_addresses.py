@@ -2,10 +2,12 @@ import socket
 import threading
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.addresses import AddressGuard, is_public
 from gateway.deadline import Deadline
-from gateway.errors import DeadlineExceededError, FetchError, FetchRefusedError
+from gateway.destinations import Destinations
+from gateway.errors import DeadlineExceededError, FetchRefusedError
 
 PUBLIC = [
     "1.1.1.1",
@@ -152,7 +154,7 @@ def resolve(guard: AddressGuard, host: str, port: int = 80, *, within_s: float =
 
 def test_public_addresses_are_given_in_the_resolvers_order(names: dict[str, list[str]]):
     names["photos.test"] = ["2606:4700:4700::1111", "1.1.1.1"]
-    guard = AddressGuard()
+    guard = AddressGuard(Destinations())
     assert resolve(guard, "photos.test", 443) == [("2606:4700:4700::1111", 443), ("1.1.1.1", 443)]
     families = [address.family for address in guard.resolve("photos.test", 443, deadline=Deadline.after(5))]
     assert families == [socket.AF_INET6, socket.AF_INET]
@@ -161,14 +163,14 @@ def test_public_addresses_are_given_in_the_resolvers_order(names: dict[str, list
 @pytest.mark.parametrize("addresses", [["10.0.0.1"], ["1.1.1.1", "10.0.0.1"], ["::1", "1.1.1.1"]])
 def test_one_private_address_is_enough_to_refuse(names: dict[str, list[str]], addresses: list[str]):
     names["mixed.test"] = addresses
-    with pytest.raises(FetchRefusedError, match=r"mixed\.test has no public address") as caught:
-        resolve(AddressGuard(), "mixed.test")
+    with pytest.raises(FetchRefusedError, match=r"mixed\.test is not known or has no public address") as caught:
+        resolve(AddressGuard(Destinations()), "mixed.test")
     assert not any(address in caught.value.detail for address in addresses)
 
 
 def test_allowed_is_a_host_on_every_port_or_on_one(names: dict[str, list[str]]):
     names.update({"Camera.Test": ["10.0.0.1"], "store.test": ["10.0.0.2"], "camera.test.evil.test": ["10.0.0.3"]})
-    guard = AddressGuard(("camera.test", "Store.Test:9000"))
+    guard = AddressGuard(Destinations(allowed_hosts=("camera.test", "Store.Test:9000")))
     assert resolve(guard, "Camera.Test", 80) == [("10.0.0.1", 80)]
     assert resolve(guard, "Camera.Test", 81) == [("10.0.0.1", 81)]
     assert resolve(guard, "store.test", 9000) == [("10.0.0.2", 9000)]
@@ -177,12 +179,42 @@ def test_allowed_is_a_host_on_every_port_or_on_one(names: dict[str, list[str]]):
             resolve(guard, host, port)
 
 
-def test_an_unknown_host_is_told_allowed_or_not(names: dict[str, list[str]]):
-    assert "nowhere.test" not in names
-    for guard in (AddressGuard(), AddressGuard(("nowhere.test",))):
-        with pytest.raises(FetchError, match=r"nowhere\.test is not known") as caught:
-            resolve(guard, "nowhere.test")
-        assert not isinstance(caught.value, FetchRefusedError)
+def test_an_unknown_host_is_told_as_one_that_is_not_public(names: dict[str, list[str]]):
+    names["inner.test"] = ["10.0.0.1"]
+    for host, destinations in (
+        ("nowhere.test", Destinations()),
+        ("nowhere.test", Destinations(allowed_hosts=("nowhere.test",))),
+        ("inner.test", Destinations()),
+    ):
+        with pytest.raises(FetchRefusedError) as caught:
+            resolve(AddressGuard(destinations), host)
+        told = f"The host {host} is not known or has no public address, so nothing is fetched from it."
+        assert caught.value.detail == told
+
+
+def test_the_log_tells_why_a_host_is_refused(names: dict[str, list[str]]):
+    names.update({"inner.test": ["10.0.0.1"], "outer.test": ["1.1.1.1"]})
+    guard = AddressGuard(Destinations(denied_hosts=("1.1.1.0/24",)))
+    with capture_logs() as logged:
+        for host in ("nowhere.test", "inner.test", "outer.test"):
+            with pytest.raises(FetchRefusedError):
+                resolve(guard, host)
+    assert [(entry["host"], entry["reason"]) for entry in logged] == [
+        ("nowhere.test", "unknown"),
+        ("inner.test", "not public"),
+        ("outer.test", "denied"),
+    ]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0x7f.1", "017700000001", "::1", "::ffff:10.0.0.1", "fe80::1%1"])
+def test_an_address_is_known_in_every_spelling_without_a_name_server(host: str):
+    with pytest.raises(FetchRefusedError):
+        AddressGuard(Destinations()).check_literal(host, 80)
+
+
+@pytest.mark.parametrize("host", ["photos.test", "1.1.1.1", "0x1.1.1.1", "2606:4700:4700::1111", "a..b"])
+def test_public_addresses_and_names_pass_without_a_name_server(host: str):
+    AddressGuard(Destinations()).check_literal(host, 80)
 
 
 def test_a_slow_name_server_is_not_waited_for_and_holds_nobody_else_up(monkeypatch: pytest.MonkeyPatch):
@@ -194,7 +226,7 @@ def test_a_slow_name_server_is_not_waited_for_and_holds_nobody_else_up(monkeypat
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("1.1.1.1", port))]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    guard = AddressGuard()
+    guard = AddressGuard(Destinations())
     for _ in range(5):
         with pytest.raises(DeadlineExceededError, match=r"slow\.test was not resolved in time"):
             resolve(guard, "slow.test", within_s=0.02)
@@ -206,7 +238,7 @@ def test_a_slow_name_server_is_not_waited_for_and_holds_nobody_else_up(monkeypat
 def test_the_resolvers_threads_end_when_it_is_closed(names: dict[str, list[str]]):
     names["photos.test"] = ["1.1.1.1"]
     before = set(threading.enumerate())
-    guard = AddressGuard()
+    guard = AddressGuard(Destinations())
     resolve(guard, "photos.test")
     (resolver,) = set(threading.enumerate()) - before
     guard.close()

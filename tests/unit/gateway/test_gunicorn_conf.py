@@ -87,6 +87,23 @@ def test_what_workers_run_is_imported_before_the_fork_and_starts_no_thread(tmp_p
     assert done.stdout.strip() == "1"
 
 
+def test_opencv_itself_decodes_no_more_pixels_than_are_allowed(tmp_path: Path):
+    program = (
+        "import runpy, sys\n"
+        f"runpy.run_path({str(CONF)!r})['on_starting'](None)\n"
+        "import cv2, numpy\n"
+        "for side in (100, 101):\n"
+        "    file = cv2.imencode('.png', numpy.zeros((side, side), numpy.uint8))[1]\n"
+        "    try:\n"
+        "        print(cv2.imdecode(file, cv2.IMREAD_COLOR).shape)\n"
+        "    except cv2.error as error:\n"
+        "        print('MAX_IMAGE_PIXELS' in str(error))\n"
+    )
+    environment = {**os.environ, METRICS_DIR: str(tmp_path), "GATEWAY_MAX_PIXELS": "10000"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.splitlines() == ["(100, 100, 3)", "True"]
+
+
 class Worker:
     """As much of gunicorn's worker as the hook knows."""
 

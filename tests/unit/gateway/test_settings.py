@@ -154,3 +154,52 @@ def test_each_setting_tells_what_it_is():
     for name, field in Settings.model_fields.items():
         assert (field.description or "").endswith("."), name
         assert (PREFIX + name.upper()).isupper()
+
+
+def test_where_to_fetch_from_is_read_as_lists():
+    given = {
+        "GATEWAY_FETCH_SCHEMES": "https",
+        "GATEWAY_FETCH_PORTS": "443, 8443",
+        "GATEWAY_FETCH_PUBLIC_HOSTS": "photos.example,*.cdn.example",
+        "GATEWAY_FETCH_DENIED_HOSTS": "bad.example,203.0.113.0/24,2001:db8::/32,[::1]",
+        "GATEWAY_FETCH_PROXY": "http://proxy.lan:3128",
+    }
+    read = Settings.from_env(given)
+    assert (read.fetch_schemes, read.fetch_ports) == (("https",), (443, 8443))
+    assert read.fetch_public_hosts == ("photos.example", "*.cdn.example")
+    assert len(read.fetch_denied_hosts) == 4
+    assert read.fetch_proxy == "http://proxy.lan:3128"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FETCH_SCHEMES", "ftp"),
+        ("FETCH_SCHEMES", ""),
+        ("FETCH_PORTS", ""),
+        ("FETCH_PORTS", "0"),
+        ("FETCH_PORTS", "80,65536"),
+        ("FETCH_PORTS", "http"),
+        ("FETCH_PUBLIC_HOSTS", "https://photos.example"),
+        ("FETCH_PUBLIC_HOSTS", "photos.example/x"),
+        ("FETCH_PUBLIC_HOSTS", "photos.*"),
+        ("FETCH_PUBLIC_HOSTS", "b\u00fccher.example"),
+        ("FETCH_DENIED_HOSTS", "bad.example:80"),
+        ("FETCH_DENIED_HOSTS", "203.0.113.0/99"),
+        ("FETCH_CA_BUNDLE", "/nowhere/ca.pem"),
+        ("FETCH_PROXY", "proxy.lan:3128"),
+        ("FETCH_PROXY", "socks5://proxy.lan"),
+        ("MAX_JSON_DEPTH", "2"),
+        ("MAX_JSON_VALUES", "0"),
+    ],
+)
+def test_a_rule_for_fetching_that_cannot_hold_ends_the_start(name: str, value: str):
+    with pytest.raises(SettingsError, match=f"GATEWAY_{name}="):
+        Settings.from_env({f"GATEWAY_{name}": value})
+
+
+def test_a_bundle_without_certificates_ends_the_start(tmp_path: Path):
+    empty = tmp_path / "ca.pem"
+    empty.write_text("no certificate")
+    with pytest.raises(SettingsError, match=r"GATEWAY_FETCH_CA_BUNDLE=.*holds no certificates that can be read"):
+        Settings.from_env({"GATEWAY_FETCH_CA_BUNDLE": str(empty)})
