@@ -14,6 +14,7 @@ REST_PORT ?= 8501
 MODELS_CONFIG ?= serving_models/models.config
 RUN_DIR ?= .run
 TLS_DIR ?=
+BATCHING_CONFIG ?=
 T ?= tests
 SBOM ?= dist/sbom.cdx.json
 
@@ -26,7 +27,14 @@ LOCKED := pyproject.toml uv.lock
 .PHONY: run
 run: .venv/.run-ready ## Serve http://localhost:$(PORT) from the committed models until Ctrl-C
 	@exec $(BIN)/python -m tools.run --host=$(HOST) --port=$(PORT) --gateway-port=$(GATEWAY_PORT) --grpc-port=$(GRPC_PORT) \
-	  --rest-port=$(REST_PORT) --models-config=$(MODELS_CONFIG) --run-dir=$(RUN_DIR) $(if $(TLS_DIR),--tls-dir=$(TLS_DIR))
+	  --rest-port=$(REST_PORT) --models-config=$(MODELS_CONFIG) --run-dir=$(RUN_DIR) $(if $(TLS_DIR),--tls-dir=$(TLS_DIR)) \
+	  $(if $(BATCHING_CONFIG),--batching-config=$(BATCHING_CONFIG))
+
+P99_MS ?= 200
+TUNE_MODEL ?= cifar10
+.PHONY: tune
+tune: .venv/.run-ready ## Measure settings of batching here; write serving_models/batching.config for P99_MS
+	$(BIN)/python -m tools.tune --p99-ms=$(P99_MS) --model=$(TUNE_MODEL)
 
 .PHONY: up
 up: ## Serve with Docker Compose and the official TensorFlow Serving

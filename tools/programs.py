@@ -33,6 +33,7 @@ class Options:
         run_dir: Folder for what the run writes, absolute.
         ready_timeout_s: How long the start may take.
         use_nginx: Whether nginx is wanted in front.
+        batching_config: File with BatchingParameters, absolute; None for calls computed one by one.
         tls_dir: Folder with the certificate for HTTPS, absolute; None for plain HTTP.
     """
 
@@ -46,6 +47,7 @@ class Options:
     ready_timeout_s: float
     use_nginx: bool
     tls_dir: Path | None = None
+    batching_config: Path | None = None
 
     @property
     def logs(self) -> Path:
@@ -61,6 +63,7 @@ class Options:
 
 def model_server(options: Options, settings: Settings) -> Program:
     """Return the model server, which takes the place of TensorFlow Serving here."""
+    batching = ("--enable_batching=true", f"--batching_parameters_file={options.batching_config}")
     return Program(
         name="model-server",
         command=(
@@ -72,6 +75,7 @@ def model_server(options: Options, settings: Settings) -> Program:
             "--allow_version_labels_for_unavailable_models=true",
             f"--grpc_max_threads={GRPC_THREADS_PER_REQUEST * settings.workers * settings.threads}",
             f"--monitoring_config_file={MONITORING_CONFIG}",
+            *(batching if options.batching_config else ()),
             # Otherwise a configuration that labels a version could not be started with, since none is loaded yet.
             "--allow_version_labels_for_unavailable_models=true",
         ),

@@ -157,11 +157,13 @@ def parse(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--models-config", type=Path, default=Path("serving_models/models.config"), metavar="FILE")
     parser.add_argument("--run-dir", type=Path, default=Path(".run"), metavar="FOLDER", help="for logs and the like")
     parser.add_argument("--ready-timeout", type=float, default=120, metavar="SECONDS", dest="ready_timeout_s")
+    parser.add_argument("--batching-config", type=Path, metavar="FILE", help="how to compute calls together")
     parser.add_argument("--tls-dir", type=Path, metavar="FOLDER", help="with tls.crt and tls.key: serve HTTPS")
     parser.add_argument("--without-nginx", action="store_false", dest="use_nginx", help="serve the gateway directly")
     given = parser.parse_args(arguments)
     given.models_config = given.models_config.absolute()
     given.run_dir = given.run_dir.absolute()
+    given.batching_config = given.batching_config and given.batching_config.absolute()
     given.tls_dir = given.tls_dir and given.tls_dir.absolute()
     return Options(**vars(given))
 
