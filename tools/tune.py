@@ -5,38 +5,37 @@
 
 The service is measured at several settings, each after a restart of the model server: one that this command starts,
 with the stand-in, or the running one at `--url`, whose model server `--restart` starts anew with the file just written.
-Of the settings whose 99th percentile of answer times is within `--p99-ms` the one with most answers a second is written.
+Of the settings whose 99th percentile of the times is within `--p99-ms` the one with most answers a second is written.
 """
 
 import argparse
 import contextlib
-import http.client
-import itertools
 import shlex
-import statistics
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.settings import Settings
-from tools import nginx, ports, programs
+from tools import nginx, programs
+from tools.load import Load, Measurement, is_ready, measure
 from tools.programs import ROOT, Options
 from tools.run import Probe
-from tools.stack import Stack
+from tools.stack import ProgramEndedError, Stack, StopRequestedError
 
 READY_TIMEOUT_S = 120.0
-ANSWER_TIMEOUT_S = 60.0
 POLL_S = 0.2
-FIRST_PORT = 18080
 # Calls may have more pictures than are computed together: they are taken apart.
 MAX_BATCH_SIZE = 128
 MAX_WAITING_ROWS = 4096
+
+
+class TuneError(Exception):
+    """Nothing can be written; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,76 +65,10 @@ class Setting:
 SETTINGS = (Setting(1, 0), Setting(8, 0), Setting(32, 0), Setting(32, 1000), Setting(32, 5000), Setting(128, 10000))
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What to send, and for how long.
-
-    Attributes:
-        path: Where to, below the service's URL.
-        images: Encoded pictures, sent one at a time in turn.
-        concurrency: Requests at a time.
-        seconds: How long; a fifth of it more is sent first, and not counted.
-    """
-
-    path: str
-    images: Sequence[bytes]
-    concurrency: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """What a load met.
-
-    Attributes:
-        rate: Answers a second.
-        p50_ms: Median of the answer times.
-        p99_ms: Their 99th percentile.
-        failures: Requests that were not answered with 200.
-    """
-
-    rate: float
-    p50_ms: float
-    p99_ms: float
-    failures: int
-
-
-def measure(url: str, load: Load) -> Measurement:
-    """Send a load to a service and measure its answers."""
-    start_s = time.monotonic() + load.seconds / 5
-    end_s = start_s + load.seconds
-    with ThreadPoolExecutor(load.concurrency) as pool:
-        answered = pool.map(lambda first: list(_ask(url, load, first, end_s)), range(load.concurrency))
-        counted = [(times, right) for answers in answered for began, times, right in answers if began >= start_s]
-    durations_ms = [duration_s * 1e3 for duration_s, _ in counted]
-    percentiles = statistics.quantiles(durations_ms, n=100, method="inclusive")
-    failures = sum(not right for _, right in counted)
-    return Measurement((len(counted) - failures) / load.seconds, percentiles[49], percentiles[98], failures)
-
-
 def choose(measured: Mapping[Setting, Measurement], p99_ms: float) -> Setting | None:
     """Return the setting with the most answers a second among those without failures and within the target, if any."""
     good = {setting: it.rate for setting, it in measured.items() if not it.failures and it.p99_ms <= p99_ms}
     return max(good, key=lambda setting: good[setting], default=None)
-
-
-def _ask(url: str, load: Load, first: int, end_s: float) -> Iterator[tuple[float, float, bool]]:
-    """Send pictures over a connection until `end_s`; yield when each was sent, how long it took, and if all was well."""
-    with contextlib.closing(_connection(url)) as connection:
-        for index in itertools.count(first):
-            began_s = time.monotonic()
-            if began_s > end_s:
-                return
-            image = load.images[index % len(load.images)]
-            try:
-                connection.request("POST", load.path, image, {"Content-Type": "application/octet-stream"})
-                response = connection.getresponse()
-                response.read()
-                right = response.status == http.HTTPStatus.OK
-            except (OSError, http.client.HTTPException):
-                connection.close()
-                right = False
-            yield began_s, time.monotonic() - began_s, right
 
 
 @contextlib.contextmanager
@@ -146,9 +79,7 @@ def started(batching: Path) -> Iterator[str]:
         ProgramEndedError: a part of it ended by itself.
         TimeoutError: it was not ready in time.
     """
-    chosen: list[int] = []
-    for _ in range(4):
-        chosen.append(ports.usable_above(FIRST_PORT, besides=chosen))
+    chosen = _free_ports(4)
     with tempfile.TemporaryDirectory() as folder:
         program = nginx.find()
         options = Options(
@@ -174,6 +105,12 @@ def started(batching: Path) -> Iterator[str]:
             yield f"http://{options.host}:{options.port}"
 
 
+def _free_ports(number: int) -> list[int]:
+    with contextlib.ExitStack() as held:
+        servers = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
+        return [server.getsockname()[1] for server in servers]
+
+
 @contextlib.contextmanager
 def restarted(url: str, restart: str) -> Iterator[str]:
     """Restart the model server of the service at a URL, and wait until that is ready again; yield the URL.
@@ -184,73 +121,62 @@ def restarted(url: str, restart: str) -> Iterator[str]:
     """
     subprocess.run(shlex.split(restart), check=True, timeout=READY_TIMEOUT_S)
     deadline_s = time.monotonic() + READY_TIMEOUT_S
-    while not _is_ready(url):
+    while not is_ready(url):
         if time.monotonic() > deadline_s:
             raise TimeoutError(f"{url} is not ready {READY_TIMEOUT_S:.0f} s after the restart")
         time.sleep(POLL_S)
     yield url
 
 
-def _connection(url: str) -> http.client.HTTPConnection:
-    parts = urllib.parse.urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    return kind(parts.netloc, timeout=ANSWER_TIMEOUT_S)
-
-
-def _is_ready(url: str) -> bool:
-    with contextlib.closing(_connection(url)) as connection:
-        try:
-            connection.request("GET", "/readyz")
-            return connection.getresponse().status == http.HTTPStatus.OK
-        except (OSError, http.client.HTTPException):
-            return False
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print a table, write the best; return the exit status, 1 when no setting keeps within the target."""
+    """Measure, print a table, write the best; return the exit status, 1 when nothing was written."""
     given = _parse(arguments)
+    before = given.output.read_text(encoding="utf-8") if given.output.exists() else None
+    try:
+        tune(given)
+    except (TuneError, ProgramEndedError, StopRequestedError, TimeoutError, subprocess.CalledProcessError) as error:
+        if before is None:
+            given.output.unlink(missing_ok=True)
+        else:
+            given.output.write_text(before, encoding="utf-8")
+        print(f"{given.output} is as it was: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def tune(given: argparse.Namespace) -> None:
+    """Measure every setting and write the best.
+
+    Raises:
+        TuneError: there is nothing to send, or no setting keeps within the target.
+        ProgramEndedError, CalledProcessError, TimeoutError: the service could not be started with one of them.
+        StopRequestedError: a signal came.
+    """
     golden = ROOT / "serving_models" / given.model
     images = [file.read_bytes() for file in sorted(golden.glob("*/assets.extra/golden/*.png"))]
     if not images:
-        print(f"There are no golden images below {golden}: --model names one that has.", file=sys.stderr)
-        return 1
+        raise TuneError(f"there are no golden images below {golden}; --model names one that has.")
     load = Load(f"/api/v1/models/{given.model}/predict", images, given.concurrency, given.seconds)
-    before = given.output.read_text(encoding="utf-8") if given.output.exists() else None
     measured = {}
-    print("computed together  wait     answers/s  p50      p99      failed", flush=True)
-    try:
-        for setting in SETTINGS:
-            given.output.write_text(setting.text("Being measured by `make tune`."), encoding="utf-8")
-            service = restarted(given.url, given.restart) if given.url else started(given.output.absolute())
-            with service as url:
-                it = measured[setting] = measure(url, load)
-            times = f"{it.p50_ms:6.1f} ms {it.p99_ms:6.1f} ms"
-            print(f"{setting.rows:17}  {setting.wait_us:5} us  {it.rate:8.1f}  {times}  {it.failures}", flush=True)
-        best = choose(measured, given.p99_ms)
-    except BaseException:
-        _restore(given.output, before)
-        raise
+    for setting in SETTINGS:
+        given.output.write_text(setting.text("Being measured by `make tune`."), encoding="utf-8")
+        service = restarted(given.url, given.restart) if given.url else started(given.output.absolute())
+        with service as url:
+            it = measured[setting] = measure(url, load)
+        times = f"50 % in {it.p50_ms:.1f} ms, 99 % in {it.p99_ms:.1f} ms, {it.failures} failed"
+        print(f"{setting.rows} together, waiting {setting.wait_us} us: {it.rate:.1f} answers/s, {times}", flush=True)
+    best = choose(measured, given.p99_ms)
     if best is None:
-        _restore(given.output, before)
-        print(f"No setting keeps within {given.p99_ms:g} ms; {given.output} is as it was.", file=sys.stderr)
-        return 1
+        raise TuneError(f"no setting keeps 99 % of the answers within {given.p99_ms:g} ms.")
     it = measured[best]
     note = (
-        f"Written by `make tune` for {given.model}, {given.concurrency} requests at a time and a 99th percentile of\n"
-        f"# at most {given.p99_ms:g} ms: {it.rate:.0f} answers a second, {it.p99_ms:.0f} ms."
+        f"Written by `make tune` for {given.model}, {given.concurrency} requests at a time and 99 % of the answers\n"
+        f"# within {given.p99_ms:g} ms: {it.rate:.0f} answers a second, 99 % within {it.p99_ms:.0f} ms."
     )
     given.output.write_text(best.text(note), encoding="utf-8")
     print(
         f"{given.output}: {best.rows} together, waiting {best.wait_us} us. It counts when the model server starts anew."
     )
-    return 0
-
-
-def _restore(file: Path, text: str | None) -> None:
-    if text is None:
-        file.unlink(missing_ok=True)
-    else:
-        file.write_text(text, encoding="utf-8")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
