@@ -1,5 +1,7 @@
 // The service as the page sees it: the same routes that everybody else uses.
 
+import { apiKey, askForKey } from "./key.js";
+
 const TIMEOUT_MS = 60_000; // nginx gives up earlier; this is for a connection that died
 const BATCH_PICTURES = 16;
 const BATCH_BYTES = 8 * 1024 * 1024; // below the service's usual limit of 10 MiB on a body
@@ -76,18 +78,32 @@ function serverTiming(header) {
   return pairs.map(([, stage, milliseconds]) => [stage, Number(milliseconds)]);
 }
 
-async function send(path, { signal, ...request } = {}) {
+/** Send a request; again with the visitor's key where one is wanted. */
+async function send(path, request = {}) {
+  for (;;) {
+    const key = apiKey();
+    const response = await attempt(path, key, request);
+    if (response.ok) return response;
+    const problem = await problemOf(response);
+    if (response.status !== 401) throw problem;
+    // Meanwhile another request may have been refused first, and the visitor have answered.
+    if (apiKey() === key) await askForKey(key ? `${problem.message}.` : "This service answers only those who have a key.");
+  }
+}
+
+async function attempt(path, key, { signal, headers, ...request }) {
   const limit = AbortSignal.timeout(TIMEOUT_MS);
-  let response;
   try {
-    response = await fetch(path, { ...request, signal: signal ? AbortSignal.any([signal, limit]) : limit });
+    return await fetch(path, {
+      ...request,
+      headers: key ? { ...headers, Authorization: `Bearer ${key}` } : headers,
+      signal: signal ? AbortSignal.any([signal, limit]) : limit,
+    });
   } catch (error) {
     if (signal?.aborted) throw error;
     const detail = limit.aborted ? `No answer within ${TIMEOUT_MS / 1000} seconds.` : error.message;
     throw new Problem({ title: "The service cannot be reached", detail });
   }
-  if (!response.ok) throw await problemOf(response);
-  return response;
 }
 
 async function problemOf(response) {

@@ -4,6 +4,7 @@ import { batches, describeModel, listModels, predict, predictPath } from "./api.
 import { showAnswer, showProblem, showWaiting, summary } from "./answer.js";
 import { offerCopying } from "./copy.js";
 import { view } from "./dom.js";
+import { apiKey } from "./key.js";
 import { fillVersions, showModel, takesDrawings, thresholdsOf } from "./model.js";
 import { Pad } from "./pad.js";
 import { samplesFor } from "./samples.js";
@@ -26,6 +27,7 @@ const pad = new Pad(view.pad, (blob) => take([{ name: "drawing.png", blob, made:
 async function start() {
   showCode();
   const models = await listModels();
+  showCode(); // with the key that was asked for meanwhile
   for (const item of models) {
     const option = new Option(item.title || item.name, item.name, item.default, item.default);
     option.disabled = !item.available;
@@ -204,8 +206,9 @@ function showHint(title, text) {
 
 function showCode() {
   const all = pictures.length ? pictures : [{ name: "picture.jpg" }];
-  view.curl.textContent = curl(location.origin, question(), batches(all)[0]);
-  view.python.textContent = python(location.origin, question(), all);
+  const asked = { ...question(), keyed: Boolean(apiKey()) };
+  view.curl.textContent = curl(location.origin, asked, batches(all)[0]);
+  view.python.textContent = python(location.origin, asked, all);
 }
 
 // Drawing

@@ -2,22 +2,29 @@
 
 import { predictPath } from "./api.js";
 
-/** `question` is as for `predictPath`; of the pictures each has the name of a file, or a url. */
+const KEY = "IMAGE_GATEWAY_API_KEY"; // the client's command reads it too; no key is ever written out
+
+/** `question` is as for `predictPath`, and says whether it needs a key; each picture has the name of a file, or a url. */
 export function curl(origin, question, pictures) {
   const target = quoted(origin + predictPath(question));
   const parts = pictures.map(({ name, url }) =>
     url ? `--json ${quoted(JSON.stringify({ url }))}` : `-F ${quoted(`image=@${formFile(name)}`)}`,
   );
-  return `curl ${[...parts, target].join(" \\\n  ")}`;
+  const key = question.keyed ? [`-H "Authorization: Bearer $${KEY}"`] : [];
+  return `curl ${[...key, ...parts, target].join(" \\\n  ")}`;
 }
 
 /** For the client in this project's folder `client`. */
 export function python(origin, question, pictures) {
   const images = pictures.map(({ name, url }) => JSON.stringify(url ?? name));
   const options = pythonOptions(question);
-  const gateway = `with ImageGatewayClient(${JSON.stringify(origin)}) as gateway:`;
+  const key = question.keyed ? `, api_key=os.environ["${KEY}"]` : "";
+  const gateway = `with ImageGatewayClient(${JSON.stringify(origin)}${key}) as gateway:`;
+  const keepsHeatMap = question.explain && images.length === 1;
+  const modules = [question.keyed && "import os", keepsHeatMap && "from pathlib import Path"].filter(Boolean);
+  const imported = modules.length ? `${modules.join("\n")}\n\n` : "";
   if (images.length > 1) {
-    return `from client import Answer, ImageGatewayClient
+    return `${imported}from client import Answer, ImageGatewayClient
 
 pictures = [${images.join(", ")}]
 ${gateway}
@@ -25,9 +32,7 @@ ${gateway}
     for picture, answer in zip(pictures, answers):
         print(picture, answer.label if isinstance(answer, Answer) else answer)`;
   }
-  const [imported, kept] = question.explain
-    ? ["from pathlib import Path\n\n", '\nPath("heatmap.png").write_bytes(answer.explanation.png)']
-    : ["", ""];
+  const kept = keepsHeatMap ? '\nPath("heatmap.png").write_bytes(answer.explanation.png)' : "";
   return `${imported}from client import ImageGatewayClient
 
 ${gateway}
