@@ -112,7 +112,11 @@ class Settings(BaseModel):
         description="Time for one request: fetching, decoding and predicting together. `X-Request-Timeout` may ask for "
         "less, never for more.",
     )
-    model_deadline_s: float = Field(5.0, gt=0, description="Time for one call to the model server.")
+    model_deadline_s: float = Field(
+        5.0,
+        gt=0,
+        description="Time for one call to the model server; it is tried again where the request has time left.",
+    )
     health_deadline_s: float = Field(1.0, gt=0, description="Time for the model server's answer to a readiness check.")
 
     max_body_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="Largest request body.")

@@ -29,24 +29,46 @@ from tfs_api.protos import (
 )
 from tfs_api.tensors import TensorError, from_tensor_proto, to_tensor_proto
 
-# One retry where the connection broke before the server saw the call, never after a deadline; the throttle stops
-# retries while most calls fail (https://github.com/grpc/proposal/blob/master/A6-client-retries.md).
+# Of several servers, one that answers none of its calls, as one that is frozen, is left out for a while; of one alone
+# nothing is left out (https://github.com/grpc/proposal/blob/master/A50-xds-outlier-detection.md).
+LEAVE_OUT_THE_DEAD = {
+    "interval": "1s",
+    "baseEjectionTime": "10s",
+    "maxEjectionTime": "60s",
+    "maxEjectionPercent": 50,
+    "failurePercentageEjection": {
+        "threshold": 80,
+        "enforcementPercentage": 100,
+        "minimumHosts": 2,
+        "requestVolume": 2,
+    },
+    "childPolicy": [{"round_robin": {}}],
+}
+
+# A few further tries, a third of a second in all, where the connection broke or the server had no thread or no place in
+# its queue of batches: every call may be repeated, none changes anything. While most calls fail none is repeated, the
+# throttle sees to that (https://github.com/grpc/proposal/blob/master/A6-client-retries.md).
 SERVICE_CONFIG = {
-    "loadBalancingConfig": [{"round_robin": {}}],
+    "loadBalancingConfig": [{"outlier_detection_experimental": LEAVE_OUT_THE_DEAD}],
     "methodConfig": [
         {
             "name": [{}],
             "retryPolicy": {
-                "maxAttempts": 2,
+                "maxAttempts": 4,
                 "initialBackoff": "0.05s",
                 "maxBackoff": "0.2s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
             },
         }
     ],
-    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+    # Half of the tokens may be used up: all calls under way when a server dies, and no more.
+    "retryThrottling": {"maxTokens": 100, "tokenRatio": 1},
 }
+
+MAX_RETRIED_BYTES = 2**30
+FURTHER_TRIES = 3
+"""Of a call that took too long, while the request has time left."""
 
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -58,6 +80,12 @@ CHANNEL_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.dns_min_time_between_resolutions_ms", 1000),
     ("grpc.enable_retries", 1),
+    # By default a call of more than 256 KiB is not kept for another try; a batch is larger.
+    ("grpc.per_rpc_retry_buffer_size", MAX_RETRIED_BYTES),
+    # How long a server that was cut off may leave bytes unacknowledged (TCP_USER_TIMEOUT of tcp(7)) before its calls go
+    # to another. gRPC sets that together with keepalive pings alone; more than one in five minutes is punished.
+    ("grpc.keepalive_time_ms", 600_000),
+    ("grpc.keepalive_timeout_ms", 2_000),
     ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
     # The model server is a neighbour, never behind the proxy for the outside.
     ("grpc.enable_http_proxy", 0),
@@ -191,7 +219,16 @@ class TensorFlowServing:
     def _call(self, method: Any, request: Any, deadline: Deadline, request_id: str = "") -> Any:
         metadata = (("x-request-id", request_id),) if request_id else None
         with translated_rpc_errors():
-            return method(request, timeout=deadline.remaining_s(self._call_deadline_s), metadata=metadata)
+            patience_s = deadline.remaining_s(self._call_deadline_s)
+            for _ in range(FURTHER_TRIES):
+                try:
+                    return method(request, timeout=patience_s, metadata=metadata)
+                except grpc.RpcError as error:
+                    if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED or deadline.passed:
+                        raise
+                # Of several servers, another one's turn may have come; if not, there is half of the time left.
+                patience_s = deadline.remaining_s(self._call_deadline_s) / 2
+            return method(request, timeout=patience_s, metadata=metadata)
 
 
 def _check_inputs(call: Call, inputs: Mapping[str, Array]) -> None:

@@ -291,33 +291,142 @@ def test_a_version_without_signatures_has_none(client: TensorFlowServing, servic
 # Retries
 
 
-def test_a_call_that_broke_before_it_was_seen_is_made_once_more(client: TensorFlowServing, servicer: Servicer):
+AWAY = grpc.StatusCode.UNAVAILABLE
+FULL = grpc.StatusCode.RESOURCE_EXHAUSTED
+LATE = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def failing(servicer: Servicer, times: int, code: Any) -> Callable[..., Any]:
+    """Make a servicer's function that fails so many times before it answers."""
     good = scores(to_tensor_proto(SCORES))
 
-    def first_time_away(request: Any, context: grpc.ServicerContext) -> Any:
-        if len(servicer.requests) == 1:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        if len(servicer.requests) <= times:
+            context.abort(code, "Server Threadpool Exhausted")
         return good(request, context)
 
-    servicer.answer = first_time_away
+    return answer
+
+
+@pytest.mark.parametrize("code", [AWAY, FULL], ids=lambda code: code.name)
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_server_that_is_away_or_full_for_a_moment_is_asked_again(
+    client: TensorFlowServing, servicer: Servicer, code: Any, times: int
+):
+    servicer.answer = failing(servicer, times, code)
     np.testing.assert_array_equal(predict(client), SCORES)
-    assert len(servicer.requests) == 2
+    assert len(servicer.requests) == times + 1
+
+
+def test_a_batch_is_sent_again_too(client: TensorFlowServing, servicer: Servicer):
+    anything = Signature({"image": TensorSpec("uint8", None)}, {})
+    servicer.answer = failing(servicer, 1, AWAY)
+    batch = np.zeros((32, 224, 224, 3), np.uint8)
+    predict(client, batch, call=Call("pets", 7, "serving_default", anything, "scores"), within_s=30)
+    assert [len(request.inputs["image"].tensor_content) for request in servicer.requests] == [batch.nbytes] * 2
 
 
 @pytest.mark.parametrize(
-    ("code", "calls"),
-    [
-        (grpc.StatusCode.UNAVAILABLE, 2),
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, 1),
-        (grpc.StatusCode.DEADLINE_EXCEEDED, 1),
-        (grpc.StatusCode.INTERNAL, 1),
-    ],
+    ("code", "calls"), [(AWAY, 4), (FULL, 4), (LATE, 4), (grpc.StatusCode.INTERNAL, 1), (grpc.StatusCode.NOT_FOUND, 1)]
 )
-def test_nothing_else_is_repeated(client: TensorFlowServing, servicer: Servicer, code: Any, calls: int):
+def test_tries_come_to_an_end_and_what_another_try_cannot_help_has_one(
+    client: TensorFlowServing, servicer: Servicer, code: Any, calls: int
+):
     servicer.answer = lambda _, context: context.abort(code, "no")
     with pytest.raises(GatewayError):
         predict(client)
     assert len(servicer.requests) == calls
+
+
+def test_while_most_calls_fail_none_is_repeated(client: TensorFlowServing, servicer: Servicer):
+    servicer.answer = lambda _, context: context.abort(FULL, "no")
+    for _ in range(30):
+        with pytest.raises(ModelOverloadedError):
+            predict(client)
+    servicer.requests.clear()
+    with pytest.raises(ModelOverloadedError):
+        predict(client)
+    assert len(servicer.requests) == 1
+
+
+def test_no_try_is_made_beyond_the_deadline(client: TensorFlowServing, servicer: Servicer):
+    servicer.answer = lambda _, context: context.abort(AWAY, "no")
+    started = time.monotonic()
+    with pytest.raises((ModelUnavailableError, DeadlineExceededError)):
+        predict(client, within_s=0.04)
+    assert time.monotonic() - started < 1
+    assert len(servicer.requests) < 4
+
+
+def test_a_call_that_took_too_long_is_made_once_more_while_the_request_has_time(
+    connect: Callable[..., TensorFlowServing], port: int, servicer: Servicer
+):
+    good, ended = scores(to_tensor_proto(SCORES)), threading.Event()
+
+    def first_hangs(request: Any, context: grpc.ServicerContext) -> Any:
+        if len(servicer.requests) == 1:
+            ended.wait(30)
+        return good(request, context)
+
+    servicer.answer = first_hangs
+    np.testing.assert_array_equal(predict(connect(port, call_deadline_s=0.3), within_s=30), SCORES)
+    ended.set()
+    assert len(servicer.requests) == 2
+
+
+# Several servers behind one name
+
+
+@pytest.fixture
+def three() -> Iterator[tuple[TensorFlowServing, list[Servicer]]]:
+    """Have three servers that answer, and a client of all of them."""
+    servicers = [Servicer() for _ in range(3)]
+    with contextlib.ExitStack() as stack:
+        for servicer in servicers:
+            servicer.answer = scores(to_tensor_proto(SCORES))
+        ports = [stack.enter_context(serving(servicer)) for servicer in servicers]
+        target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
+        client = stack.enter_context(contextlib.closing(TensorFlowServing(target, call_deadline_s=1)))
+        until(lambda: predict(client).any() and all(servicer.requests for servicer in servicers), within_s=20)
+        yield client, servicers
+
+
+def test_every_server_gets_its_share(three: tuple[TensorFlowServing, list[Servicer]]):
+    client, servicers = three
+    before = [len(servicer.requests) for servicer in servicers]
+    for _ in range(30):
+        predict(client)
+    shares = [len(servicer.requests) - count for servicer, count in zip(servicers, before, strict=True)]
+    assert shares == [10, 10, 10]
+
+
+def test_what_one_server_fails_another_answers(three: tuple[TensorFlowServing, list[Servicer]]):
+    client, servicers = three
+    servicers[1].answer = lambda _, context: context.abort(AWAY, "stopping")
+    for _ in range(60):
+        np.testing.assert_array_equal(predict(client), SCORES)
+
+
+def test_a_server_that_hangs_costs_no_request_and_is_left_out_until_it_answers(
+    three: tuple[TensorFlowServing, list[Servicer]],
+):
+    client, servicers = three
+    good, thawed = servicers[0].answer, threading.Event()
+    servicers[0].answer = lambda *asked: (thawed.wait(60), good(*asked))[1]
+    stuck = servicers[0].requests
+
+    def left_out() -> bool:
+        """Ask for a while at a time; tell whether the server that hangs got nothing of it."""
+        before = len(stuck)
+        with ThreadPoolExecutor(8) as pool:
+            for answer in pool.map(lambda _: predict(client, within_s=60), range(100)):
+                np.testing.assert_array_equal(answer, SCORES)
+        return len(stuck) == before
+
+    until(left_out, within_s=60, what="the server that hangs left out")
+    thawed.set()
+    servicers[0].answer = good
+    until(lambda: not left_out(), within_s=60, what="back in use")
 
 
 # Time
