@@ -22,6 +22,7 @@ from gateway.memory_store import MemoryStore
 from gateway.offers import ModelsConfig, Offers, OffersError
 from gateway.openapi.routes import create_openapi
 from gateway.pictures import Fetcher, Pictures
+from gateway.readiness import Readiness
 from gateway.results import Direct
 from gateway.serving import ModelServer
 from gateway.settings import Settings, SettingsError
@@ -96,12 +97,20 @@ def create_app(
         fetch_threads=settings.fetch_threads,
         decode_threads=settings.decode_threads,
     )
-    direct = Direct(Classifier(catalog, server, pictures, max_batch_size=settings.max_batch_size))
+    classifier = Classifier(catalog, server, pictures, max_batch_size=settings.max_batch_size)
+    direct = Direct(classifier)
     store = make_store(settings)
     answering = direct if store is None else Cached(direct, catalog, pictures, store)
     app.register_blueprint(create_api(answering, catalog, settings))
     app.register_blueprint(create_openapi(settings))
-    app.register_blueprint(create_health(catalog, deadline_s=settings.health_deadline_s))
+    readiness = Readiness(
+        catalog,
+        classifier,
+        models_dir=settings.cards_dir,
+        look_deadline_s=settings.health_deadline_s,
+        golden_deadline_s=settings.model_deadline_s,
+    )
+    app.register_blueprint(create_health(readiness))
     app.register_blueprint(pages.create_pages())
     if settings.sagemaker:
         sagemaker.register(app)

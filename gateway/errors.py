@@ -17,6 +17,7 @@ GatewayError
 ├── ModelNotFoundError         no such model is served
 ├── VersionNotFoundError       the model is served, but no such version or label of it
 ├── VersionGoneError           the model server does not serve this model or version, or no longer
+├── NotReadyError              the default model cannot be used, or the gateway is about to stop
 ├── OverloadedError            more requests than can be answered in time
 ├── ModelUnavailableError      the model server is away or still loading
 │   └── ModelOverloadedError   the model server has no capacity left
@@ -103,6 +104,10 @@ class VersionNotFoundError(GatewayError):
 
 class VersionGoneError(GatewayError):
     """The model server does not serve this version of the model any more, or knows no such label."""
+
+
+class NotReadyError(GatewayError):
+    """The default model cannot be used, or this gateway is about to stop; said to those who ask whether it is ready."""
 
 
 class OverloadedError(GatewayError):

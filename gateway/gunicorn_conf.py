@@ -8,12 +8,14 @@ must be opened after the fork.
 import importlib
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from gateway import draining
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
 from gateway.logs import logging_config
@@ -65,6 +67,23 @@ def on_starting(_: Any) -> None:
             app.load_tracing()
         except SettingsError as error:
             sys.exit(f"gateway: {error}")
+
+
+def when_ready(arbiter: Any) -> None:
+    """Have SIGTERM turn readiness off first, and stop after `drain_delay_s`; a second one stops at once."""
+
+    def stop(*_: object) -> None:
+        arbiter.signal(signal.SIGTERM, None)
+
+    def drain(*_: object) -> None:
+        if draining.begun() or settings.drain_delay_s == 0:
+            stop()
+        else:
+            draining.begin()
+            signal.setitimer(signal.ITIMER_REAL, settings.drain_delay_s)
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.signal(signal.SIGTERM, drain)
 
 
 def post_worker_init(worker: Any) -> None:

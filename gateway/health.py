@@ -3,11 +3,10 @@
 from flask import Blueprint, Response, jsonify
 
 from gateway import metrics
-from gateway.catalog import Catalog
-from gateway.deadline import Deadline
+from gateway.readiness import Readiness
 
 
-def create_health(catalog: Catalog, *, deadline_s: float) -> Blueprint:
+def create_health(readiness: Readiness) -> Blueprint:
     """Make /livez, /readyz and /metrics."""
     health = Blueprint("health", __name__)
 
@@ -19,7 +18,7 @@ def create_health(catalog: Catalog, *, deadline_s: float) -> Blueprint:
     @health.get("/readyz")
     def readyz() -> Response:
         """Ask the model server now whether the default model answers; a problem document if not."""
-        served = catalog.look(catalog.default, deadline=Deadline.after(deadline_s))
+        served = readiness.check()
         return jsonify({"status": "ready", "model": {"name": served.name, "version": served.version}})
 
     @health.get("/metrics")

@@ -147,6 +147,12 @@ PROBLEMS: dict[type[errors.GatewayError], Problem] = {
     errors.VersionGoneError: Problem(
         503, "version-gone", "The version of the model is not served any more", "Send the request again."
     ),
+    errors.NotReadyError: Problem(
+        503,
+        "not-ready",
+        "The gateway is not ready",
+        "`missing` lists what has to be there first; send requests elsewhere until then.",
+    ),
     errors.OverloadedError: Problem(
         503,
         "overloaded",

@@ -84,6 +84,13 @@ class Settings(BaseModel):
         description="How long a worker that starts waits for the default model; requests queue up meanwhile and get no "
         "503. For platforms that send one as soon as the port is open.",
     )
+    drain_delay_s: float = Field(
+        0.0,
+        ge=0,
+        le=600,
+        description="How long a gateway that was told to stop says that it is not ready, and answers as before, until "
+        "it stops: as long as a load balancer may take to notice.",
+    )
     graceful_timeout_s: int = Field(20, ge=1, description="How long a stop waits for requests in progress.")
 
     tfs_target: str = Field(
@@ -100,7 +107,8 @@ class Settings(BaseModel):
     )
     cards_dir: Path = Field(
         Path("serving_models"),
-        description="Where `NAME/card.json` lies for models that carry no card of their own.",
+        description="Where `NAME/card.json` lies for models that carry no card of their own, and `NAME/VERSION/` with "
+        "the golden images that `/readyz` asks about; where they are not to be seen, it asks about a gray picture.",
     )
     models_poll_s: float = Field(
         1.0, gt=0, le=60, description="How often the model server is asked which versions it serves."

@@ -100,7 +100,7 @@ def gateway(options: Options, settings: Settings, scratch: Path, *, direct: bool
             "PROMETHEUS_MULTIPROC_DIR": str(scratch / "metrics"),
         },
         stop_signal=signal.SIGTERM,
-        stop_timeout_s=settings.graceful_timeout_s + STOP_SLACK_S,
+        stop_timeout_s=settings.drain_delay_s + settings.graceful_timeout_s + STOP_SLACK_S,
     )
 
 

@@ -48,7 +48,7 @@ OPERATIONS: Mapping[str, Operation] = {
         "answers, without a version or label its newest version.",
         (answers.Answer, answers.BatchAnswer),
         question=True,
-        fails_of=tuple(PROBLEMS),
+        fails_of=tuple(kind for kind in PROBLEMS if kind is not errors.NotReadyError),
     ),
     "api.models": Operation(
         "Models",
@@ -69,9 +69,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "health.readyz": Operation(
         "Health",
         "Can the default model be used?",
-        "Asks the model server now; a problem if not.",
+        "Asks the model server now, and each new version about a picture whose answer is known; a problem if not.",
         (answers.Ready,),
-        fails_of=MODEL_ERRORS,
+        fails_of=(errors.NotReadyError,),
     ),
     "health.prometheus": Operation(
         "Health",

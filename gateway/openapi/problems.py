@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from gateway import errors
 from gateway.openapi.schemas import COMPONENT, Schema
 from gateway.problems import HTTP_PROBLEMS, INTERNAL, PROBLEMS, Problem
+from gateway.readiness import NEEDED
 from vision.decode import ImageFormat
 
 MEMBERS: Mapping[type[errors.GatewayError], Mapping[str, Schema]] = {
@@ -13,6 +14,13 @@ MEMBERS: Mapping[type[errors.GatewayError], Mapping[str, Schema]] = {
     },
     errors.TooManyImagesError: {
         "max_images": {"type": "integer", "description": "The limit."},
+    },
+    errors.NotReadyError: {
+        "missing": {
+            "type": "array",
+            "items": {"enum": [*NEEDED]},
+            "description": "What is missing; empty while the gateway is about to stop.",
+        },
     },
     errors.VersionNotFoundError: {
         "versions": {

@@ -83,7 +83,7 @@ def test_model_server_frozen_is_a_timeout(apart, golden):
         response = ask(apart.url, golden[0][0])
         assert response.status_code == 504
         assert response.json()["type"] == "/problems/deadline-exceeded"
-        assert time.monotonic() - started < apart.settings.request_deadline_s
+        assert time.monotonic() - started < apart.settings.request_deadline_s + 2
     finally:
         os.kill(pid, signal.SIGCONT)
     until(lambda: ask(apart.url, golden[0][0]).ok, within_s=10, what="answers after the thaw")

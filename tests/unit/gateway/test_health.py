@@ -22,7 +22,7 @@ def test_ready_asks_the_server_every_time(client: FlaskClient, server: FakeModel
     server.away = True
     response = client.get("/readyz")
     assert response.status_code == 503
-    assert response.get_json(force=True)["type"] == "/problems/model-unavailable"
+    assert response.get_json(force=True)["type"] == "/problems/not-ready"
     assert response.headers["Retry-After"] == "1"
     server.away = False
     assert client.get("/readyz").status_code == 200
@@ -37,12 +37,12 @@ def test_not_ready_while_no_version_is_available(client: FlaskClient, server: Fa
 def test_not_ready_with_a_model_that_cannot_be_used(client: FlaskClient, server: FakeModelServer):
     server.swap("pets", 2, FakeVersion({}, {}))
     response = client.get("/readyz")
-    assert (response.status_code, response.get_json(force=True)["type"]) == (500, "/problems/model-unusable")
+    assert (response.status_code, response.get_json(force=True)["missing"]) == (503, ["card", "golden image"])
 
 
 def test_not_ready_when_the_server_does_not_answer_in_time(client: FlaskClient, server: FakeModelServer):
     server.failures["versions"] = DeadlineExceededError("late")
-    assert client.get("/readyz").status_code == 504
+    assert client.get("/readyz").status_code == 503
 
 
 def test_ready_is_about_the_default_model(make_app: Callable[..., Flask]):
