@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import itertools
+import math
 import statistics
 import time
 import urllib.parse
@@ -35,12 +36,14 @@ class Measurement:
     """What a load met.
 
     Attributes:
+        answers: How many there were, those before counting began included.
         rate: Answers a second.
         p50_ms: Median of the answer times.
         p99_ms: Their 99th percentile.
         failures: Requests that were not answered with 200.
     """
 
+    answers: int
     rate: float
     p50_ms: float
     p99_ms: float
@@ -53,11 +56,14 @@ def measure(url: str, load: Load) -> Measurement:
     end_s = start_s + load.seconds
     with ThreadPoolExecutor(load.concurrency) as pool:
         answered = pool.map(lambda first: list(_ask(url, load, first, end_s)), range(load.concurrency))
-        counted = [(times, right) for answers in answered for began, times, right in answers if began >= start_s]
-    durations_ms = [duration_s * 1e3 for duration_s, _ in counted]
-    percentiles = statistics.quantiles(durations_ms, n=100, method="inclusive")
+        answers = [answer for of_one in answered for answer in of_one]
+    counted = [(duration_s, right) for began_s, duration_s, right in answers if began_s >= start_s]
     failures = sum(not right for _, right in counted)
-    return Measurement((len(counted) - failures) / load.seconds, percentiles[49], percentiles[98], failures)
+    if len(counted) <= 1:
+        return Measurement(len(answers), 0.0, math.inf, math.inf, failures)
+    rate = (len(counted) - failures) / load.seconds
+    percentiles = statistics.quantiles((duration_s * 1e3 for duration_s, _ in counted), n=100, method="inclusive")
+    return Measurement(len(answers), rate, percentiles[49], percentiles[98], failures)
 
 
 def _connection(url: str) -> http.client.HTTPConnection:

@@ -142,6 +142,10 @@ class Stack:
                 raise ProgramEndedError(f"{program.name} could not be started: {error}") from error
         self._running.append((program, process))
 
+    def processes(self) -> dict[str, int]:
+        """Return the process that each running program was started as, by the program's name."""
+        return {program.name: process.pid for program, process in self._running}
+
     def run(self) -> Never:
         """Let the programs run until one ends or a signal comes.
 

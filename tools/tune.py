@@ -11,23 +11,18 @@ Of the settings whose 99th percentile of the times is within `--p99-ms` the one 
 import argparse
 import contextlib
 import shlex
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.settings import Settings
-from tools import nginx, programs
 from tools.load import Load, Measurement, is_ready, measure
-from tools.programs import ROOT, Options
-from tools.run import Probe
-from tools.stack import ProgramEndedError, Stack, StopRequestedError
+from tools.programs import ROOT
+from tools.service import READY_TIMEOUT_S, started
+from tools.stack import ProgramEndedError, StopRequestedError
 
-READY_TIMEOUT_S = 120.0
 POLL_S = 0.2
 # Calls may have more pictures than are computed together: they are taken apart.
 MAX_BATCH_SIZE = 128
@@ -72,43 +67,13 @@ def choose(measured: Mapping[Setting, Measurement], p99_ms: float) -> Setting | 
 
 
 @contextlib.contextmanager
-def started(batching: Path) -> Iterator[str]:
-    """Run the service on free ports, its model server with this file; yield its URL.
-
-    Raises:
-        ProgramEndedError: a part of it ended by itself.
-        TimeoutError: it was not ready in time.
-    """
-    chosen = _free_ports(4)
-    with tempfile.TemporaryDirectory() as folder:
-        program = nginx.find()
-        options = Options(
-            host="127.0.0.1",
-            port=chosen[0],
-            gateway_port=chosen[1],
-            grpc_port=chosen[2],
-            rest_port=chosen[3],
-            models_config=ROOT / "serving_models" / "models.config",
-            run_dir=Path(folder),
-            ready_timeout_s=READY_TIMEOUT_S,
-            use_nginx=program is not None,
-            batching_config=batching,
-        )
-        settings = Settings.from_env(programs.gateway_environment(options))
-        options.logs.mkdir()
-        with Stack(options.logs) as stack:
-            stack.start(programs.model_server(options, settings))
-            stack.start(programs.gateway(options, settings, options.run_dir, direct=program is None))
-            if program is not None:
-                stack.start(programs.front(options, settings, options.run_dir, program))
-            stack.wait_until(Probe(options).ready, options.ready_timeout_s)
-            yield f"http://{options.host}:{options.port}"
-
-
-def _free_ports(number: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        servers = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
-        return [server.getsockname()[1] for server in servers]
+def _service(given: argparse.Namespace) -> Iterator[str]:
+    if given.url:
+        with restarted(given.url, given.restart) as url:
+            yield url
+    else:
+        with started(given.output.absolute()) as service:
+            yield service.url
 
 
 @contextlib.contextmanager
@@ -160,8 +125,7 @@ def tune(given: argparse.Namespace) -> None:
     measured = {}
     for setting in SETTINGS:
         given.output.write_text(setting.text("Being measured by `make tune`."), encoding="utf-8")
-        service = restarted(given.url, given.restart) if given.url else started(given.output.absolute())
-        with service as url:
+        with _service(given) as url:
             it = measured[setting] = measure(url, load)
         times = f"50 % in {it.p50_ms:.1f} ms, 99 % in {it.p99_ms:.1f} ms, {it.failures} failed"
         print(f"{setting.rows} together, waiting {setting.wait_us} us: {it.rate:.1f} answers/s, {times}", flush=True)

@@ -69,7 +69,7 @@ def test_every_picture_is_sent_in_turn_and_every_answer_counted(serve):
     measured = measure(service.url, LOAD)
     assert {body for _, body in service.got} == {b"one", b"two"}
     assert {path for path, _ in service.got} == {"/predict"}
-    assert 0 < measured.rate * LOAD.seconds <= len(service.got)
+    assert 0 < measured.rate * LOAD.seconds <= measured.answers == len(service.got)
     assert 0 < measured.p50_ms <= measured.p99_ms
     assert measured.failures == 0
 
@@ -86,8 +86,14 @@ def test_where_nobody_answers_all_fail():
     assert measured.rate == 0
 
 
+def test_with_too_few_answers_there_are_no_times(serve):
+    measured = measure(serve().url, Load("/predict", [b"one"], concurrency=1, seconds=0))
+    assert measured.rate == 0
+    assert measured.p99_ms == float("inf")
+
+
 def of(rate, p99_ms, failures=0):
-    return Measurement(rate, p99_ms / 2, p99_ms, failures)
+    return Measurement(100, rate, p99_ms / 2, p99_ms, failures)
 
 
 def test_the_fastest_within_the_target_is_chosen():
