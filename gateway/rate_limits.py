@@ -14,13 +14,16 @@ import structlog
 from flask import Flask, Response, g, request
 from flask_limiter import Limit, Limiter, RateLimitExceeded, RequestLimit
 from limits.errors import ConfigurationError, StorageError
+from limits.strategies import FixedWindowRateLimiter
 
 from gateway import problems
 from gateway.errors import LimitsUnavailableError, RateLimitedError
 from gateway.settings import Settings, SettingsError
+from gateway.window_counts import WindowCounts
 
 RATE_LIMIT = "RateLimit"
 RATE_LIMIT_POLICY = "RateLimit-Policy"
+MEMORY = f"{WindowCounts.STORAGE_SCHEME[0]}://"
 LIMITED_BLUEPRINT = "api"
 IPV6_NETWORK_BITS = 64
 """Of what one subscriber gets at least (RFC 6177), and could take a new address of for each request."""
@@ -66,6 +69,9 @@ def register(app: Flask, settings: Settings) -> None:
         raise SettingsError(
             "GATEWAY_REDIS_URL cannot be used; expected redis://HOST:PORT/NUMBER, and the package redis installed."
         ) from None
+    if settings.rate_limit_fallback == "memory":
+        # flask-limiter has no option for the storage that it falls back to.
+        limiter._fallback_limiter = FixedWindowRateLimiter(WindowCounts())  # noqa: SLF001
 
 
 def _make_limiter(settings: Settings) -> Limiter:
@@ -75,7 +81,7 @@ def _make_limiter(settings: Settings) -> Limiter:
         _caller,
         application_limits=[settings.rate_limit],
         application_limits_exempt_when=_is_unlimited,
-        storage_uri=settings.redis_url if settings.rate_limit_storage == "redis" else "memory://",
+        storage_uri=settings.redis_url if settings.rate_limit_storage == "redis" else MEMORY,
         storage_options={"wrap_exceptions": True, **timeouts},
         key_prefix="image-gateway",
         # Either takes over while the storage is away, which is then asked for at growing intervals; else it raises.

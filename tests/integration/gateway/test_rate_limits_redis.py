@@ -1,5 +1,6 @@
 """Limits counted in a real Redis: together for all gateways, and by each setting while it is away."""
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -113,3 +114,11 @@ def test_redis_is_used_again_when_it_is_back(
             return bool(stored.keys())
 
     until(counted, RECOVERY_S, "counted in Redis again")
+
+
+def test_counting_while_redis_is_away_starts_no_thread(make_client: Callable[..., FlaskClient], server: RedisServer):
+    client = make_client()
+    server.stop()
+    before = threading.enumerate()
+    assert statuses(client, 4) == [200, 200, 200, 429]
+    assert set(threading.enumerate()) <= set(before)

@@ -1,4 +1,5 @@
 import re
+import threading
 import time
 from collections.abc import Callable
 
@@ -230,3 +231,11 @@ def test_the_log_says_who_was_refused(make_client: Callable[..., FlaskClient]):
         statuses(client, 2)
     refused = [line for line in logs if line["event"] == "request"][-1]
     assert (refused["status"], refused["problem"]) == (429, "rate-limited")
+
+
+def test_counting_starts_no_thread_and_keeps_none(make_client: Callable[..., FlaskClient]):
+    before = threading.enumerate()
+    client = make_client("1000/hour")
+    for number in range(50):
+        client.get(MODELS, **asked_from(f"192.0.2.{number}"))
+        assert threading.enumerate() == before
