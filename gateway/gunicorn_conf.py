@@ -19,6 +19,7 @@ from gateway import draining
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
 from gateway.logs import logging_config
+from gateway.memory import return_large_blocks
 from gateway.settings import Settings, SettingsError
 
 try:
@@ -59,6 +60,7 @@ def on_starting(_: Any) -> None:
         left.unlink()
     # The linear algebra under numpy and OpenCV is not used here; its threads would not outlive the fork either.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    return_large_blocks()
     # OpenCV looks for its own limit when it is imported. Ours is applied first; this one is behind it.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(settings.max_pixels)
     app = importlib.import_module("gateway.app")
