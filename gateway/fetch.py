@@ -161,7 +161,8 @@ def _translated_errors(host: str, deadline: Deadline) -> Iterator[None]:
         raise FetchRefusedError("The URL is not valid.") from error
     except (requests.RequestException, HTTPError, OSError) as error:
         if deadline.passed or isinstance(error, requests.Timeout):
-            raise DeadlineExceededError(f"The picture was not fetched within {deadline.allowed_s:g} s.") from error
+            # Without the cause, whose text may be the URL whole, query and all, and would be logged.
+            raise DeadlineExceededError(f"The picture was not fetched within {deadline.allowed_s:g} s.") from None
         if isinstance(error, requests.exceptions.SSLError):
             raise FetchError(f"The host {host} has no certificate that can be trusted, or no TLS.") from error
         raise FetchError(f"Fetching from {host} failed: the connection broke, or it is no HTTP.") from error

@@ -273,13 +273,13 @@ def test_json_is_compressed_for_those_who_take_it(front):
 def test_each_request_is_one_json_line_in_the_log(start_nginx):
     with start_nginx() as front:
         front.ask('/echo?a="b"', headers={"X-Request-ID": "first", "User-Agent": 'quo"te\\'})
-        front.ask("/metrics", method="POST", headers={"X-Request-ID": "second"})
+        front.ask("/metrics?", method="POST", headers={"X-Request-ID": "second"})
 
     lines = [json.loads(line) for line in front.log().splitlines() if line.startswith("{")]
     # Each of nginx's workers writes in its own time.
     first, second = sorted(lines, key=lambda line: line["request_id"])
     assert (first["request_id"], first["status"], first["upstream_status"]) == ("first", 200, "200")
-    assert first["request"] == 'GET /echo?a="b" HTTP/1.1'
+    assert first["request"] == "GET /echo HTTP/1.1"
     assert first["user_agent"] == 'quo"te\\'
     assert first["duration_s"] >= 0
     assert float(first["upstream_duration_s"]) >= 0
