@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 
 from gateway.events import NOT_FROM_GATEWAY, Handler, make_digit_handler, make_handler
+from tests.support.documents import blocks
 from tests.support.fake_model_server import FakeModelServer
 
 EVENTS = sorted((Path(__file__).parent / "events").glob("*.json"))
@@ -141,3 +142,8 @@ def test_one_image_is_expected(digit_handler: Handler, png: bytes):
 def test_a_model_server_that_is_away_is_told(digit_handler: Handler, server: FakeModelServer, png: bytes):
     server.away = True
     assert digit_handler(from_gateway({"image_base64": encoded(png)}), None) == {"errMsg": "away"}
+
+
+def test_the_event_in_the_docs_is_understood(digit_handler: Handler, png: bytes):
+    (written,) = (block for block in blocks() if block.page == "docs/serverless.md" and block.kind == "json")
+    assert digit_handler(written.text.replace("…", encoded(png)), None) == {"result": 1}
