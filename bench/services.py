@@ -1,0 +1,117 @@
+"""Programs under measurement: each with its processes, and the CPU time and memory that these take."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+START_S = 180
+STOP_S = 20
+_POLL_S = 0.02
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+# Places in /proc/PID/stat after the command's name, see proc_pid_stat(5).
+_SESSION, _TIMES = 3, slice(11, 15)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A program and the processes that it has started: those of its session.
+
+    Attributes:
+        name: What the table calls it.
+        pid: Its first process.
+    """
+
+    name: str
+    pid: int
+
+    def cpu_s(self) -> float:
+        """Return the CPU time that all its processes have taken, those that have ended included."""
+        return sum(sum(map(int, fields[_TIMES])) for fields in self._processes().values()) / _TICKS_PER_S
+
+    def rss_bytes(self) -> Mapping[int, int]:
+        """Return the resident memory of each of its processes, by number."""
+        return {
+            pid: int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            for pid in self._processes()
+        }
+
+    def _processes(self) -> Mapping[int, list[str]]:
+        found = {}
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdecimal():
+                with contextlib.suppress(OSError):  # it has just ended
+                    fields = (folder / "stat").read_text(encoding="ascii").rpartition(")")[2].split()
+                    if int(fields[_SESSION]) == self.pid:
+                        found[int(folder.name)] = fields
+        return found
+
+
+@contextlib.contextmanager
+def running(
+    name: str, command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Service]:
+    """Run a program until the end of the context; what it prints goes to a log."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=ROOT,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield Service(name, process.pid)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def await_ok(url: str, *, within_s: float = START_S) -> float:
+    """Wait until a URL answers 200, and return how long that took.
+
+    Raises:
+        TimeoutError: it did not in time.
+    """
+    started_s = time.monotonic()
+    while time.monotonic() - started_s < within_s:
+        with contextlib.suppress(OSError, urllib.error.URLError):
+            with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  # our own, on loopback
+                if response.status == 200:  # noqa: PLR2004  # OK
+                    return time.monotonic() - started_s
+        time.sleep(_POLL_S)
+    raise TimeoutError(f"{url} did not answer 200 within {within_s:.0f} s; see the logs")
+
+
+def run(command: Sequence[str | Path], log: Path) -> None:
+    """Run one of the project's programs to its end.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    with log.open("ab") as output:
+        done = subprocess.run(
+            [sys.executable, *map(str, command)],
+            cwd=ROOT,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(map(str, command))} ended with status {done.returncode}; see {log}")
