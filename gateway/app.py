@@ -17,6 +17,7 @@ from gateway.deadline import Deadline
 from gateway.destinations import Destinations
 from gateway.errors import FetchRefusedError
 from gateway.fetch import FetchLimits, UrlFetcher
+from gateway.forms import FormRequest
 from gateway.health import create_health
 from gateway.memory_store import MemoryStore
 from gateway.offers import ModelsConfig, Offers, OffersError
@@ -79,6 +80,7 @@ def create_app(
         look_deadline_s=settings.health_deadline_s,
     )
     app = Flask(__name__, static_folder=None)
+    app.request_class = FormRequest
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider's, in the order written
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes  # base64 in a text part is an image too

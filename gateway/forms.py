@@ -1,0 +1,97 @@
+"""Forms with files, taken apart at the speed of memory.
+
+werkzeug looks for boundaries by a regular expression, a third of a millisecond for a photo of 50 kB. What every usual
+client sends is taken apart here by a search for bytes; whatever deviates from RFC 7578 in any way is left to werkzeug.
+"""
+
+import io
+from collections.abc import Iterator
+from typing import IO
+
+from flask import Request
+from werkzeug.datastructures import FileStorage, Headers, MultiDict
+from werkzeug.formparser import FormDataParser
+from werkzeug.http import parse_options_header
+
+from gateway.bodies import MULTIPART
+
+CRLF = b"\r\n"
+Form = MultiDict[str, str]
+Files = MultiDict[str, FileStorage]
+
+
+class UnusualFormError(ValueError):
+    """A form that only werkzeug's own parser may judge."""
+
+
+class FormParser(FormDataParser):
+    """Reads forms as werkzeug does, in less time."""
+
+    def parse(
+        self, stream: IO[bytes], mimetype: str, content_length: int | None, options: dict[str, str] | None = None
+    ) -> tuple[IO[bytes], Form, Files]:
+        """Take a body apart into fields and files."""
+        if mimetype != MULTIPART or not options or not options.get("boundary"):
+            return super().parse(stream, mimetype, content_length, options)
+        body = stream.read()
+        try:
+            form, files = read_form(body, options["boundary"].encode("ascii"))
+        except (UnusualFormError, UnicodeError):
+            return super().parse(io.BytesIO(body), mimetype, content_length, options)
+        return stream, form, files
+
+
+class FormRequest(Request):
+    """A request whose forms are read by `FormParser`."""
+
+    form_data_parser_class = FormParser
+
+
+def read_form(body: bytes, boundary: bytes) -> tuple[Form, Files]:
+    """Take a multipart body (RFC 7578) apart into fields and files.
+
+    Raises:
+        UnusualFormError: something in it is not as usual.
+        UnicodeError: a header, or a field, is not UTF-8.
+    """
+    fields: list[tuple[str, str]] = []
+    files: list[tuple[str, FileStorage]] = []
+    for head, data in _parts(body, b"--" + boundary):
+        headers = _headers(head)
+        disposition, told = parse_options_header(headers.get("content-disposition"))
+        if disposition != "form-data" or "name" not in told:
+            raise UnusualFormError("a part without a name")
+        name = told["name"]
+        if "filename" in told:
+            files.append((name, FileStorage(io.BytesIO(data), told["filename"], name, headers=headers)))
+        elif "content-type" in headers:
+            raise UnusualFormError("a field that may tell its character set")
+        else:
+            fields.append((name, data.decode()))
+    return MultiDict(fields), MultiDict(files)
+
+
+def _parts(body: bytes, delimiter: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Give headers and content of each part; every place that the delimiter is found at has to delimit."""
+    if not body.startswith(delimiter + CRLF):
+        raise UnusualFormError("something before the first part")
+    start = len(delimiter + CRLF)
+    while True:
+        found = body.find(delimiter, start)
+        end, after = found - len(CRLF), found + len(delimiter)
+        blank = body.find(CRLF + CRLF, start, end)
+        if blank < 0 or body[end:found] != CRLF:
+            raise UnusualFormError("a part without headers, or cut off")
+        yield body[start:blank], body[blank + 2 * len(CRLF) : end]
+        if body[after:] in {b"--", b"--" + CRLF}:
+            return
+        if not body.startswith(CRLF, after):
+            raise UnusualFormError("something behind a boundary")
+        start = after + len(CRLF)
+
+
+def _headers(head: bytes) -> Headers:
+    lines = [line.partition(":") for line in head.decode().split("\r\n")]
+    if any(not colon or name != name.strip() for name, colon, _ in lines):
+        raise UnusualFormError("a header that is continued, or none")
+    return Headers([(name, value.strip()) for name, _, value in lines])
