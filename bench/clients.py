@@ -109,11 +109,12 @@ def call(address: str, request: bytes, reply: bytes, *, concurrency: int, second
     """
     # h2load counts requests, not seconds, once it has a body: a short run tells how many to make.
     trial = _h2load(address, request, reply, concurrency, 8 * concurrency)
-    return _h2load(address, request, reply, concurrency, max(concurrency, round(trial.requests / trial.wall_s * seconds)))
+    return _h2load(
+        address, request, reply, concurrency, max(concurrency, round(trial.requests / trial.wall_s * seconds))
+    )
 
 
-def _h2load(address: str, request: bytes, reply: bytes, concurrency: int, number: int) -> Load:
-    ...
+def _h2load(address: str, request: bytes, reply: bytes, concurrency: int, number: int) -> Load: ...
 
 
 def predict_message(model: str, tensor: object) -> bytes:

@@ -27,7 +27,8 @@ from tfs_api.protos import (
     prediction_service_pb2_grpc,
     types_pb2,
 )
-from tfs_api.tensors import TensorError, from_tensor_proto, to_tensor_proto
+from tfs_api.requests import predict_request
+from tfs_api.tensors import TensorError, from_tensor_proto
 
 # Of several servers, one that answers none of its calls, as one that is frozen, is left out for a while; of one alone
 # nothing is left out (https://github.com/grpc/proposal/blob/master/A50-xds-outlier-detection.md).
@@ -110,6 +111,9 @@ ERRORS: dict[grpc.StatusCode, type[GatewayError]] = {
     grpc.StatusCode.DATA_LOSS: ModelFailedError,
 }
 
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+"""Called with bytes instead of a message."""
+
 MAX_VERSION = 2**63 - 1
 """Largest number that a version can have: an int64 in ModelSpec."""
 
@@ -149,6 +153,9 @@ class TensorFlowServing:
     def __init__(self, target: str, *, call_deadline_s: float) -> None:
         self._channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
         self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._predict: Any = self._channel.unary_unary(
+            PREDICT, response_deserializer=predict_pb2.PredictResponse.FromString
+        )
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
         self._call_deadline_s = call_deadline_s
 
@@ -199,13 +206,8 @@ class TensorFlowServing:
         rank ends its process.
         """
         _check_inputs(call, inputs)
-        request = predict_pb2.PredictRequest(output_filter=[call.output])
-        request.model_spec.name = call.model
-        request.model_spec.version.value = call.version
-        request.model_spec.signature_name = call.signature_name
-        for name, array in inputs.items():
-            request.inputs[name].CopyFrom(to_tensor_proto(array))
-        reply = self._call(self._predictions.Predict, request, deadline, request_id)
+        request = predict_request(call.model, call.version, call.signature_name, call.output, inputs)
+        reply = self._call(self._predict, request, deadline, request_id)
         try:
             return from_tensor_proto(reply.outputs[call.output])
         except TensorError as error:

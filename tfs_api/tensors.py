@@ -102,7 +102,7 @@ def to_tensor_proto(array: npt.ArrayLike) -> TensorProto:
         TensorError: elements of any other type.
     """
     array = np.asarray(array)
-    proto = _empty_proto(array)
+    proto = to_tensor_header(array)
     if proto.dtype == types_pb2.DT_STRING:
         proto.string_val.extend(_as_bytes(item) for item in array.ravel().tolist())
     else:
@@ -122,7 +122,7 @@ def to_typed_tensor_proto(array: npt.ArrayLike) -> TensorProto:
     array = np.asarray(array)
     if array.dtype.kind in "SUO":
         return to_tensor_proto(array)
-    proto = _empty_proto(array)
+    proto = to_tensor_header(array)
     encoding = _BY_DATA_TYPE[proto.dtype]
     elements = _fixed_size_elements(array, encoding).ravel()
     if encoding.data_type == _HALF:
@@ -130,7 +130,7 @@ def to_typed_tensor_proto(array: npt.ArrayLike) -> TensorProto:
     if elements.dtype.kind == "c":
         elements = elements.view(encoding.packed)
     if elements.dtype == encoding.packed and encoding.field in _PACKED_BYTES:
-        proto.MergeFromString(_PACKED_BYTES[encoding.field] + _to_varint(elements.nbytes) + elements.tobytes())
+        proto.MergeFromString(_PACKED_BYTES[encoding.field] + to_varint(elements.nbytes) + elements.tobytes())
     else:
         getattr(proto, encoding.field).extend(elements.tolist())
     return proto
@@ -148,7 +148,7 @@ def to_content_tensor_proto(array: npt.ArrayLike) -> TensorProto:
     if proto.dtype == types_pb2.DT_STRING:
         strings = list(proto.string_val)
         proto.ClearField("string_val")
-        proto.tensor_content = b"".join([*(_to_varint(len(item)) for item in strings), *strings])
+        proto.tensor_content = b"".join([*(to_varint(len(item)) for item in strings), *strings])
     return proto
 
 
@@ -181,7 +181,12 @@ def from_tensor_proto(proto: TensorProto) -> npt.NDArray[Any]:
     return elements.reshape(shape)
 
 
-def _empty_proto(array: npt.NDArray[Any]) -> TensorProto:
+def to_tensor_header(array: npt.NDArray[Any]) -> TensorProto:
+    """Make the TensorProto of an array without its elements.
+
+    Raises:
+        TensorError: elements of a type that cannot be sent.
+    """
     shape = tensor_shape_pb2.TensorShapeProto(
         dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=size) for size in array.shape]
     )
@@ -296,7 +301,7 @@ def _string_content(content: bytes, size: int) -> list[bytes]:
     return values
 
 
-def _to_varint(number: int) -> bytes:
+def to_varint(number: int) -> bytes:
     """Write a base-128 number: seven bits a byte, the lowest first, and in the eighth whether more follow."""
     digits = []
     while number > 0x7F:  # noqa: PLR2004  # seven bits
