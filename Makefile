@@ -98,7 +98,11 @@ sbom: $(UV) ## Write SBOM (dist/sbom.cdx.json), the bill of materials of what is
 	$(UV) export --frozen --quiet --preview-features sbom-export --all-extras --format cyclonedx1.5 --output-file $(SBOM)
 
 .PHONY: bench
-bench: .venv/.dev-ready ## Measure the model server against TensorFlow in one process; wants a quiet machine
+bench: .venv/.bench-ready ## Measure the stack against its floor and its alternatives, some 15 min; wants a quiet machine
+	$(BIN)/python -m bench
+
+.PHONY: bench-model-server
+bench-model-server: .venv/.dev-ready ## Measure the model server against TensorFlow in one process
 	$(BIN)/python -m bench.model_server
 
 .PHONY: format
@@ -145,3 +149,7 @@ $(UV): tools/uv.txt
 .venv/.dev-ready: $(LOCKED) $(UV)
 	$(UV_SYNC) --all-extras --group dev
 	@touch $@ .venv/.run-ready
+
+.venv/.bench-ready: $(LOCKED) $(UV)
+	$(UV_SYNC) --all-extras --group dev --group bench
+	@touch $@ .venv/.dev-ready .venv/.run-ready

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfs_api.protos import predict_pb2
-
 CHECK = Path(__file__).with_name("check.lua")
 TIMEOUT_S = 60
 _GRPC_PREFIX_BYTES = 5
-_FRAME_HEADER_BYTES = 9
+_PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 
 class WrongAnswerError(Exception):
@@ -25,18 +23,33 @@ class Question:
     """A request, and what its answer must hold.
 
     Attributes:
-        path: Of the URL.
+        url: Where it goes.
         content_type: Of the body.
         body: The body, whole.
         expected: Texts that follow each other in the answer.
         images: How many pictures it asks about.
     """
 
-    path: str
+    url: str
     content_type: str
     body: bytes
     expected: Sequence[str]
     images: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyCall:
+    """A call of Predict whose message is written already.
+
+    Attributes:
+        address: The server's host:port.
+        request: PredictRequest, serialised.
+        reply: What one call answered before: every further answer has to be as long, which tells answers from refusals.
+    """
+
+    address: str
+    request: bytes
+    reply: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +59,14 @@ class Load:
     Attributes:
         requests: Answered, and rightly.
         wall_s: In how long.
-        p50_ms: Half of them took no longer.
+        p50_ms: Half of them took no longer, where it is known.
         p99_ms: 99 of 100 took no longer.
     """
 
     requests: int
     wall_s: float
-    p50_ms: float
-    p99_ms: float
+    p50_ms: float | None = None
+    p99_ms: float | None = None
 
 
 def require() -> None:
@@ -67,7 +80,7 @@ def require() -> None:
             raise FileNotFoundError(f"{program} is needed to make load: apt-get install {package}")
 
 
-def ask(url: str, question: Question, folder: Path, *, connections: int, seconds: float) -> Load:
+def ask(question: Question, folder: Path, *, connections: int, seconds: float) -> Load:
     """Ask the same question over so many connections by HTTP, each time at once when the answer is there.
 
     Raises:
@@ -78,7 +91,7 @@ def ask(url: str, question: Question, folder: Path, *, connections: int, seconds
     expected.write_text("".join(f"{text}\n" for text in question.expected), encoding="utf-8")
     command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", f"--timeout={TIMEOUT_S}s"]
     done = subprocess.run(
-        [*command, "-s", str(CHECK), url + question.path, "--", question.content_type, str(body), str(expected)],
+        [*command, "-s", str(CHECK), question.url, "--", question.content_type, str(body), str(expected)],
         capture_output=True,
         text=True,
         timeout=seconds + TIMEOUT_S,
@@ -89,37 +102,33 @@ def ask(url: str, question: Question, folder: Path, *, connections: int, seconds
         raise WrongAnswerError(f"wrk told nothing:\n{done.stdout}{done.stderr}")
     result = json.loads(told[1])
     if result["wrong"] or result["failed"] or not result["answers"]:
-        raise WrongAnswerError(f"{question.path} of {url}: {done.stdout}")
+        raise WrongAnswerError(f"{question.url}: {done.stdout}")
     return Load(result["answers"], result["wall_s"], result["p50_ms"], result["p99_ms"])
 
 
-def call(address: str, request: bytes, reply: bytes, *, concurrency: int, seconds: float) -> Load:
-    """Call Predict over gRPC with a ready message, so many calls at once over as many connections.
-
-    Args:
-        address: The server's host:port.
-        request: PredictRequest, serialised.
-        reply: What one call answered before: every further answer has to be as long, which with numbers of fixed
-            size tells answers from refusals.
-        concurrency: Calls at once.
-        seconds: For how long.
+def call(ready: ReadyCall, folder: Path, *, concurrency: int, seconds: float) -> Load:
+    """Call Predict over gRPC, so many calls at once over as many connections.
 
     Raises:
         WrongAnswerError: a call failed, or the answers do not add up.
     """
-    # h2load counts requests, not seconds, once it has a body: a short run tells how many to make.
-    trial = _h2load(address, request, reply, concurrency, 8 * concurrency)
-    return _h2load(
-        address, request, reply, concurrency, max(concurrency, round(trial.requests / trial.wall_s * seconds))
+    body = folder / "message"
+    body.write_bytes(b"\0" + len(ready.request).to_bytes(_GRPC_PREFIX_BYTES - 1, "big") + ready.request)
+    command = ["h2load", "-t1", f"-c{concurrency}", "-m1", f"-D{max(1, round(seconds))}", "-d", str(body)]
+    done = subprocess.run(
+        [*command, "-H", "content-type: application/grpc", "-H", "te: trailers", f"http://{ready.address}{_PREDICT}"],
+        capture_output=True,
+        text=True,
+        timeout=seconds + TIMEOUT_S,
+        check=True,
     )
-
-
-def _h2load(address: str, request: bytes, reply: bytes, concurrency: int, number: int) -> Load: ...
-
-
-def predict_message(model: str, tensor: object) -> bytes:
-    """Serialise a PredictRequest with one tensor."""
-    message = predict_pb2.PredictRequest()
-    message.model_spec.name = model
-    message.inputs["image"].CopyFrom(tensor)
-    return bytes(message.SerializeToString())
+    counts = re.search(r"requests: .* (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", done.stdout)
+    wall = re.search(r"finished in ([\d.]+)(m?)s", done.stdout)
+    data = re.search(r"\((\d+)\) data", done.stdout)
+    if counts is None or wall is None or data is None or any(map(int, counts.groups()[1:])):
+        raise WrongAnswerError(f"h2load: {done.stdout}{done.stderr}")
+    answered = int(data[1]) / (_GRPC_PREFIX_BYTES + len(ready.reply))
+    requests = int(counts[1])
+    if not requests <= answered <= requests + concurrency:  # the last ones may come when counting has ended
+        raise WrongAnswerError(f"{requests} calls gave the bytes of {answered:.1f} answers:\n{done.stdout}")
+    return Load(requests, float(wall[1]) / (1000 if wall[2] else 1))

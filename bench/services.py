@@ -6,10 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -89,12 +89,18 @@ def await_ok(url: str, *, within_s: float = START_S) -> float:
     """
     started_s = time.monotonic()
     while time.monotonic() - started_s < within_s:
-        with contextlib.suppress(OSError, urllib.error.URLError):
-            with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  # our own, on loopback
-                if response.status == 200:  # noqa: PLR2004  # OK
-                    return time.monotonic() - started_s
+        if _answers(url):
+            return time.monotonic() - started_s
         time.sleep(_POLL_S)
     raise TimeoutError(f"{url} did not answer 200 within {within_s:.0f} s; see the logs")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  # our own, on loopback
+            return bool(response.status == HTTPStatus.OK)
+    except OSError:
+        return False
 
 
 def run(command: Sequence[str | Path], log: Path) -> None:

@@ -1,0 +1,42 @@
+"""A gateway as tutorials write it, before the same model server: `python -m bench.alternatives.tutorial_gateway PORT`.
+
+Flask's development server, a channel per request, Pillow, and TensorFlow imported for one function.
+"""
+
+import os
+import sys
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from flask import Flask, Response, jsonify, request
+
+from bench.alternatives.keras_network import answer
+from bench.alternatives.preparing import by_pillow
+from tfs_api.protos import predict_pb2, prediction_service_pb2_grpc
+
+app = Flask(__name__)
+TIMEOUT_S = 20.0
+
+
+@app.post("/predict")
+def predict() -> Response:
+    """Classify the part `image`."""
+    image = by_pillow(request.files["image"].read())
+    asked = predict_pb2.PredictRequest()
+    asked.model_spec.name = "photos"
+    asked.model_spec.signature_name = "serving_default"
+    asked.inputs["image"].CopyFrom(tf.make_tensor_proto(image))
+    with grpc.insecure_channel(os.environ["BENCH_TARGET"]) as channel:
+        reply = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(asked, timeout=TIMEOUT_S)
+    return jsonify({"predictions": answer(np.array(reply.outputs["probabilities"].float_val, np.float32))})
+
+
+@app.get("/ready")
+def ready() -> str:
+    """Tell that it can be asked."""
+    return "ready"
+
+
+if __name__ == "__main__":
+    app.run("127.0.0.1", int(sys.argv[1]), threaded=True)

@@ -1,0 +1,169 @@
+"""What a request costs is counted, not timed: calls and bytes to the model server, copies of pictures, imports."""
+
+import io
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from flask import Flask
+
+from bench import pictures
+from bench.latency_server import Models, Predictions
+from gateway.app import connect, create_app, make_fetcher
+from gateway.forms import read_form
+from gateway.settings import Settings
+from tfs_api.protos import model_service_pb2_grpc, prediction_service_pb2_grpc
+from tfs_api.requests import predict_request
+from vision.card import InputSpec
+from vision.preprocess import load
+
+SIDE = 28
+PIXELS = SIDE * SIDE
+PHOTO_SIDE = 224
+PREDICT = "/api/v1/predict"
+AROUND_PIXELS_BYTES = 200
+"""Names, shape and numbers of a request to the model server."""
+SMALL_BYTES = 100_000
+"""What Python's own objects take beside pictures."""
+
+
+@dataclass
+class Counted(grpc.ServerInterceptor):
+    """Counts the calls that reach a server, by method."""
+
+    calls: list[str] = field(default_factory=list)
+
+    def intercept_service(self, continuation, details):
+        self.calls.append(details.method.rpartition("/")[2])
+        return continuation(details)
+
+
+class Weighed(Predictions):
+    """Notes the size of each request."""
+
+    def __init__(self) -> None:
+        super().__init__(slots=8, latency_s=0)
+        self.sizes: list[int] = []
+
+    def Predict(self, request, context):  # noqa: N802
+        self.sizes.append(request.ByteSize())
+        return super().Predict(request, context)
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A gateway over a real channel, and what went through it."""
+
+    app: Flask
+    calls: list[str]
+    sizes: list[int]
+
+    def ask(self, number: int) -> None:
+        """Ask about so many pictures in one request; the first question of all has taught the gateway the model."""
+        self.calls.clear()
+        self.sizes.clear()
+        parts = [(io.BytesIO(pictures.golden("digits")), "a.png") for _ in range(number)]
+        response = self.app.test_client().post(PREDICT, data={"image": parts})
+        assert response.status_code == 200, response.text
+
+
+@pytest.fixture(scope="module")
+def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+    counted, weighed = Counted(), Weighed()
+    server = grpc.server(ThreadPoolExecutor(8), interceptors=[counted])
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(weighed, server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    settings = Settings(
+        tfs_target=f"127.0.0.1:{port}", models=("slow",), cards_dir=tmp_path_factory.mktemp("cards"), max_batch_size=32
+    )
+    client = connect(settings)
+    app = create_app(settings, server=client, fetcher=make_fetcher(settings), offered=lambda: {"slow": ()})
+    found = Wire(app, counted.calls, weighed.sizes)
+    found.ask(1)
+    yield found
+    client.close()
+    server.stop(None).wait()
+
+
+@pytest.mark.parametrize(("number", "calls"), [(1, 1), (2, 1), (32, 1), (33, 2), (64, 2)])
+def test_a_request_makes_as_few_calls_as_its_pictures_fit_into(wire: Wire, number: int, calls: int):
+    wire.ask(number)
+    assert wire.calls == ["Predict"] * calls
+
+
+@pytest.mark.parametrize("number", [1, 32])
+def test_what_is_sent_is_the_pixels_as_bytes_and_little_more(wire: Wire, number: int):
+    wire.ask(number)
+    assert number * PIXELS <= sum(wire.sizes) <= number * PIXELS + AROUND_PIXELS_BYTES
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """Give the most memory that some work takes beyond what was there before, numpy's and OpenCV's included."""
+    work()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        kept = work()
+        _, peak = tracemalloc.get_traced_memory()
+        del kept
+    finally:
+        tracemalloc.stop()
+    return peak - before
+
+
+def test_the_measure_sees_copies():
+    pixels = np.zeros(1_000_000, np.uint8)
+    assert peak_bytes(pixels.tobytes) >= 1_000_000
+    assert peak_bytes(lambda: (pixels.tobytes(), pixels.copy())) >= 2_000_000
+
+
+@pytest.mark.parametrize("number", [1, 32])
+def test_pixels_are_copied_once_into_the_message(number: int):
+    batch = np.zeros((number, PHOTO_SIDE, PHOTO_SIDE, 3), np.uint8)
+    peak = peak_bytes(lambda: predict_request("photos", 1, "serving_default", "probabilities", {"image": batch}))
+    assert batch.nbytes <= peak <= batch.nbytes + SMALL_BYTES
+
+
+def test_a_file_is_copied_once_out_of_its_form():
+    photo = pictures.photo(2000, 1500)
+    content_type, body = pictures.multipart([photo])
+    boundary = content_type.partition("boundary=")[2].encode()
+    peak = peak_bytes(lambda: [part.read() for part in read_form(body, boundary)[1].values()])
+    assert len(photo) <= peak <= len(photo) + SMALL_BYTES
+
+
+def test_a_picture_is_decoded_once_and_scaled_once():
+    photo = pictures.photo(500, 375)
+    spec = InputSpec(height=PHOTO_SIDE, width=PHOTO_SIDE)
+    decoded, scaled = 500 * 375 * 3, PHOTO_SIDE * PHOTO_SIDE * 3
+    peak = peak_bytes(lambda: load(photo, spec, max_pixels=10**6))
+    assert decoded + scaled <= peak <= decoded + scaled + SMALL_BYTES
+
+
+def test_a_large_photo_never_becomes_all_its_pixels():
+    photo = pictures.photo(2000, 1500)
+    spec = InputSpec(height=PHOTO_SIDE, width=PHOTO_SIDE)
+    quarter, scaled = 500 * 375 * 3, PHOTO_SIDE * PHOTO_SIDE * 3
+    peak = peak_bytes(lambda: load(photo, spec, max_pixels=10**7))
+    assert quarter + scaled <= peak <= quarter + scaled + SMALL_BYTES
+
+
+UNWANTED = {"tensorflow", "keras", "redis", "opentelemetry", "PIL", "pandas", "scipy", "IPython", "unittest", "bench"}
+
+
+def test_a_worker_imports_nothing_that_it_does_not_need():
+    """Each of these takes a tenth of a second, or megabytes, and is for a setting, a test or somebody else."""
+    code = "import sys, gateway.app; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
+    )
+    assert not UNWANTED & set(done.stdout.split())
