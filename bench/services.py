@@ -13,7 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-START_S = 180
+START_S = 600
 STOP_S = 20
 _POLL_S = 0.02
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,11 +10,14 @@ from pathlib import Path
 
 from bench import network
 from bench.services import ROOT, Service, await_ok, run, running
-from tools import nginx
+from tools import nginx, ports
 
 BATCHING = "max_batch_size { value: 32 }\nbatch_timeout_micros { value: 1000 }\nnum_batch_threads { value: 2 }\n"
 COMMITTED = ("cifar10", "digits")
+FIRST_PORT, PORTS = 12_000, 18_000
 GUNICORN = (sys.executable, "-m", "gunicorn")
+
+_TAKEN: set[int] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,10 @@ class Stage:
 
 
 def free_port() -> int:
-    """Find a port that nothing listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """Find a port that nothing listens on, below those that outgoing connections get: some programs start slowly."""
+    port = ports.usable_above(FIRST_PORT + os.getpid() % PORTS, besides=_TAKEN)
+    _TAKEN.add(port)
+    return port
 
 
 def prepare(folder: Path, weights: str | None) -> Path:
