@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _rounds(stage: Stage, number: int, seconds: int) -> list[Round]:
-    """Measure everything so many times, after one short round that is not counted."""
+    """Measure everything so many times, after one round that is not counted."""
     found = measure.cells(stage)
     loops = {targets.LOOP: pictures.photo(*measure.PHOTO), targets.LARGE_LOOP: pictures.photo(*measure.LARGE)}
     rounds: list[Round] = []
@@ -61,7 +61,7 @@ def _rounds(stage: Stage, number: int, seconds: int) -> list[Round]:
         for name, picture in loops.items():
             samples[name] = replace(measure.floor(picture, stage.folder, 1), cell=name)
         for cell in found:
-            samples[cell.name] = measure.take(cell, seconds if index else 1)
+            samples[cell.name] = measure.take(cell, seconds)
             _say(f"round {index} of {number}: {cell.name:35} {samples[cell.name].cpu_ms():7.2f} CPU ms a picture")
         if index:
             rounds.append(samples)
