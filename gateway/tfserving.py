@@ -1,6 +1,7 @@
 """TensorFlow Serving over gRPC: calls with a deadline, arrays in and out, its failures as ours."""
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -68,8 +69,10 @@ SERVICE_CONFIG = {
 }
 
 MAX_RETRIED_BYTES = 2**30
+HUNG_S = 1.0
+"""More than all of gRPC's own tries of a call that is refused at once take together."""
 FURTHER_TRIES = 3
-"""Of a call that took too long, while the request has time left."""
+"""Of a call that hung, while the request has time left."""
 
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -223,14 +226,23 @@ class TensorFlowServing:
         with translated_rpc_errors():
             patience_s = deadline.remaining_s(self._call_deadline_s)
             for _ in range(FURTHER_TRIES):
+                started_s = time.monotonic()
                 try:
                     return method(request, timeout=patience_s, metadata=metadata)
                 except grpc.RpcError as error:
-                    if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED or deadline.passed:
+                    if deadline.passed or not _hung(error.code(), time.monotonic() - started_s):
                         raise
                 # Of several servers, another one's turn may have come; if not, there is half of the time left.
                 patience_s = deadline.remaining_s(self._call_deadline_s) / 2
             return method(request, timeout=patience_s, metadata=metadata)
+
+
+def _hung(code: grpc.StatusCode, spent_s: float) -> bool:
+    """Tell whether a call got no answer, rather than a refusal: the time was over, or its server was cut off.
+
+    gRPC does not try again all calls of a connection that ended by TCP_USER_TIMEOUT.
+    """
+    return code is grpc.StatusCode.DEADLINE_EXCEEDED or (code is grpc.StatusCode.UNAVAILABLE and spent_s > HUNG_S)
 
 
 def _check_inputs(call: Call, inputs: Mapping[str, Array]) -> None:
