@@ -7,14 +7,14 @@ decoded (422). An empty one carries no image (400). No worker ends over it, and 
 import base64
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import requests
 
-from tests.support.stack import ROOT, Stack, children, command_line
+from tests.support.stack import ROOT, Stack, children, command_line, running
 
 HOSTILE = ROOT / "../shared/data/hostile"
 GROWTH_KIB = 40 * 1024  # of all workers together, over a second and third time of the same files
@@ -33,6 +33,13 @@ pytestmark = [
     pytest.mark.skipif(not HOSTILE.is_dir(), reason="the corpus of hostile images is not here"),
     pytest.mark.timeout(900),
 ]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack of its own: libjpeg, libpng and libtiff write their complaints past our log to stderr."""
+    with running(tmp_path_factory.mktemp("run")) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 import struct
 import zlib
 from pathlib import Path
@@ -14,6 +15,11 @@ import requests
 from tests.support.stack import children, command_line
 
 JPEG = cv2.imencode(".jpg", np.random.default_rng(1).integers(0, 256, (120, 90, 3), np.uint8))[1].tobytes()
+JSON = {"Content-Type": "application/json"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+MULTIPART = {"Content-Type": "multipart/form-data; boundary=edge"}
+NAMELESS = b'--edge\r\nContent-Disposition: form-data; filename="a"\r\n\r\nbytes\r\n--edge--\r\n'
+ENDLESS = b"--edge\r\n" + b"A: b\r\n" * 500_000
 NOT_FOUND_URL = "http://127.0.0.1:9/x"
 
 
@@ -43,6 +49,22 @@ CASES = {
     "empty strings": ({"json": {"image_base64": "", "image_url": ""}}, 400, "bad-request"),
     "not JSON": ({"data": b"{", "headers": {"Content-Type": "application/json"}}, 400, "bad-request"),
     "not an object": ({"json": [1]}, 400, "bad-request"),
+    "deeply nested": ({"data": b'{"url":' + b"[" * 5_000, "headers": JSON}, 400, "bad-request"),
+    "very many objects": (
+        {"data": b'{"instances":[' + b"{}," * 1_000_000 + b"{}]}", "headers": JSON},
+        400,
+        "bad-request",
+    ),
+    "very many fields": ({"data": b"url=&" * 1_000_000, "headers": FORM}, 400, "bad-request"),
+    "part without a name": ({"data": NAMELESS, "headers": MULTIPART}, 400, "bad-request"),
+    "endless headers of a part": (
+        {"data": b"--edge\r\n" + b"A: b\r\n" * 500_000, "headers": MULTIPART},
+        400,
+        "bad-request",
+    ),
+    "text instead of a file": ({"files": {"file": (None, "some text!")}}, 400, "bad-request"),
+    "half a character": ({"data": b'{"url": "http://a/\\ud800"}', "headers": JSON}, 422, "fetch-refused"),
+    "other port": ({"json": {"url": "http://1.1.1.1:22/x"}}, 422, "fetch-refused"),
     "not base64": ({"json": {"image": "!!!"}}, 400, "bad-request"),
     "loopback": ({"json": {"url": "http://127.0.0.1/x"}}, 422, "fetch-refused"),
     "metadata address": ({"json": {"url": "http://169.254.169.254/latest"}}, 422, "fetch-refused"),
@@ -67,6 +89,14 @@ def assert_problem(response, status, slug):
 def test_refused(stack, case):
     arguments, status, slug = CASES[case]
     assert_problem(requests.post(stack.predict_url, timeout=20, **arguments), status, slug)
+
+
+def test_bytes_in_the_query_that_are_no_utf8(stack):
+    """No client library sends them; a socket does, and it is gunicorn that refuses them."""
+    with socket.create_connection(("127.0.0.1", stack.ports.front), timeout=20) as connection:
+        connection.sendall(b"POST /api/v1/predict?top_k=\xc6 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        head = connection.recv(65536)
+    assert head.startswith(b"HTTP/1.1 400 ")
 
 
 def test_unknown_model_names_those_there_are(stack):
