@@ -32,10 +32,10 @@ STAGE_SECONDS = Histogram(
     buckets=SECONDS,
 )
 REQUESTS_IN_PROGRESS = Gauge(
-    "gateway_requests_in_progress", "Requests being answered now.", multiprocess_mode="livesum"
+    "gateway_requests_in_progress", "Requests in progress, waiting ones included.", multiprocess_mode="livesum"
 )
 REQUEST_THREADS = Gauge(
-    "gateway_request_threads", "Requests that all workers alive can answer at a time.", multiprocess_mode="livesum"
+    "gateway_request_threads", "Requests that all workers alive work on at a time.", multiprocess_mode="livesum"
 )
 
 IMAGES = Counter("gateway_images_total", "Images put to a model.", ["model", "version", "outcome"])
