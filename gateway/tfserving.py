@@ -225,12 +225,14 @@ class TensorFlowServing:
         metadata = (("x-request-id", request_id),) if request_id else None
         with translated_rpc_errors():
             patience_s = deadline.remaining_s(self._call_deadline_s)
-            for _ in range(FURTHER_TRIES):
+            for made in range(FURTHER_TRIES):
                 started_s = time.monotonic()
                 try:
                     return method(request, timeout=patience_s, metadata=metadata)
                 except grpc.RpcError as error:
-                    if deadline.passed or not _hung(error.code(), time.monotonic() - started_s):
+                    # gRPC leaves out some calls of a connection that broke; one try more is for those.
+                    broke = error.code() is grpc.StatusCode.UNAVAILABLE and made == 0
+                    if deadline.passed or not (broke or _hung(error.code(), time.monotonic() - started_s)):
                         raise
                 # Of several servers, another one's turn may have come; if not, there is half of the time left.
                 patience_s = deadline.remaining_s(self._call_deadline_s) / 2
@@ -238,10 +240,7 @@ class TensorFlowServing:
 
 
 def _hung(code: grpc.StatusCode, spent_s: float) -> bool:
-    """Tell whether a call got no answer, rather than a refusal: the time was over, or its server was cut off.
-
-    gRPC does not try again all calls of a connection that ended by TCP_USER_TIMEOUT.
-    """
+    """Tell whether a call got no answer, rather than a refusal: the time was over, or its server was cut off."""
     return code is grpc.StatusCode.DEADLINE_EXCEEDED or (code is grpc.StatusCode.UNAVAILABLE and spent_s > HUNG_S)
 
 

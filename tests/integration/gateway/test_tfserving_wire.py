@@ -327,7 +327,7 @@ def test_a_batch_is_sent_again_too(client: TensorFlowServing, servicer: Servicer
 
 
 @pytest.mark.parametrize(
-    ("code", "calls"), [(AWAY, 4), (FULL, 4), (LATE, 4), (grpc.StatusCode.INTERNAL, 1), (grpc.StatusCode.NOT_FOUND, 1)]
+    ("code", "calls"), [(AWAY, 8), (FULL, 4), (LATE, 4), (grpc.StatusCode.INTERNAL, 1), (grpc.StatusCode.NOT_FOUND, 1)]
 )
 def test_tries_come_to_an_end_and_what_another_try_cannot_help_has_one(
     client: TensorFlowServing, servicer: Servicer, code: Any, calls: int
