@@ -15,7 +15,11 @@ _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 
 class WrongAnswerError(Exception):
-    """An answer that was counted was not the right one, or there was none."""
+    """An answer that was counted was not the right one, or a request failed."""
+
+
+class NoAnswerError(Exception):
+    """The time was too short for a single answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ def ask(question: Question, folder: Path, *, connections: int, seconds: float) -
 
     Raises:
         WrongAnswerError: an answer was wrong or missing.
+        NoAnswerError: none came in this time.
     """
     body, expected = folder / "body", folder / "expected"
     body.write_bytes(question.body)
@@ -101,8 +106,10 @@ def ask(question: Question, folder: Path, *, connections: int, seconds: float) -
     if told is None:
         raise WrongAnswerError(f"wrk told nothing:\n{done.stdout}{done.stderr}")
     result = json.loads(told[1])
-    if result["wrong"] or result["failed"] or not result["answers"]:
+    if result["wrong"] or result["failed"]:
         raise WrongAnswerError(f"{question.url}: {done.stdout}")
+    if not result["answers"]:
+        raise NoAnswerError(f"{question.url} gave no answer within {seconds} s")
     return Load(result["answers"], result["wall_s"], result["p50_ms"], result["p99_ms"])
 
 

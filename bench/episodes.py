@@ -13,6 +13,7 @@ from bench.services import running
 from bench.stage import Stage, add_version, free_port, gateway_on
 
 SERVERS = (1, 2, 3, 4)
+SERVERS_S = 8.0  # with one server, a request of 256 in flight takes more than 3 s
 IN_FLIGHT = 256
 SWAP_LOAD_S = 5
 SWAP_AFTER_S = 1.5
@@ -39,12 +40,13 @@ def servers(stage: Stage, seconds: float) -> Mapping[int, float]:
             settings = {
                 "GATEWAY_DEFAULT_MODEL": latency_server.MODEL,
                 "GATEWAY_CARDS_DIR": str(models),
-                "GATEWAY_THREADS": str(IN_FLIGHT // 2),
+                # One worker may get most of the connections.
+                "GATEWAY_THREADS": str(IN_FLIGHT),
+                "GATEWAY_MAX_WAITING": str(IN_FLIGHT),
             }
             with gateway_on(stage.folder, target, models, workers=2, settings=settings) as (_, url):
                 question = Question(f"{url}/api/v1/predict", "image/png", picture, expected)
-                ask(question, stage.folder, connections=IN_FLIGHT, seconds=1)
-                load = ask(question, stage.folder, connections=IN_FLIGHT, seconds=seconds)
+                load = ask(question, stage.folder, connections=IN_FLIGHT, seconds=max(seconds, SERVERS_S))
             share[number] = load.requests / load.wall_s / (number * latency_server.CAPACITY_PER_S)
     return share
 

@@ -14,6 +14,8 @@ from tools import nginx, ports
 
 BATCHING = "max_batch_size { value: 32 }\nbatch_timeout_micros { value: 1000 }\nnum_batch_threads { value: 2 }\n"
 COMMITTED = ("cifar10", "digits")
+WAITS = ("GATEWAY_MAX_WAIT_S", "GATEWAY_MODEL_DEADLINE_S", "GATEWAY_REQUEST_DEADLINE_S", "GATEWAY_WORKER_TIMEOUT_S")
+PATIENCE_S = "30"
 FIRST_PORT, PORTS = 12_000, 18_000
 GUNICORN = (sys.executable, "-m", "gunicorn")
 
@@ -108,6 +110,8 @@ def gateway_on(
         "GATEWAY_TFS_TARGET": target,
         "GATEWAY_MODELS_CONFIG": str(models / "models.config"),
         "GATEWAY_DEFAULT_MODEL": "digits",
+        # It is measured what an answer costs; on a slow machine, too, none is to be refused.
+        **dict.fromkeys(WAITS, PATIENCE_S),
         **(settings or {}),
     }
     command = (*GUNICORN, "-c", "gateway/gunicorn_conf.py", "gateway.wsgi:app")
