@@ -76,8 +76,6 @@ def model_server(options: Options, settings: Settings) -> Program:
             f"--grpc_max_threads={GRPC_THREADS_PER_REQUEST * settings.workers * settings.threads}",
             f"--monitoring_config_file={MONITORING_CONFIG}",
             *(batching if options.batching_config else ()),
-            # Otherwise a configuration that labels a version could not be started with, since none is loaded yet.
-            "--allow_version_labels_for_unavailable_models=true",
         ),
         directory=ROOT,
         environment=os.environ,
