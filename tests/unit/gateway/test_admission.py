@@ -165,6 +165,7 @@ def busy(
     app = make_app(threads=2, max_waiting=0)
     held.set()
     assert ask(app, png).status_code == 200  # the card is known now
+    assert app.test_client().get("/readyz").status_code == 200  # and the version is proven
     held.clear()
     before = server.asked["predict"]
     asked = [pool.submit(ask, app, png) for _ in range(2)]
