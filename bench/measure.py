@@ -217,6 +217,7 @@ def _cell(name: str, services: Sequence[Service], question: Question, number: in
         name,
         services,
         lambda seconds: ask(question, folder, connections=number, seconds=seconds),
+        question.images,
     )
 
 
