@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
+from tools import ports
+
 _ROOT = Path(__file__).parents[1]
 _MODELS = _ROOT / "serving_models"
 _CONFIG = 'model_config_list {{ config {{ name: "{name}" base_path: "{path}" model_platform: "tensorflow" }} }}'
@@ -83,7 +85,7 @@ def _environment(config: Path, folder: Path) -> dict[str, str]:
 
 def _measured(command: Sequence[str], environment: Mapping[str, str], picture: bytes) -> Sample:
     """Start, ask, and stop a command that listens on a port of this machine."""
-    port = _free_port()
+    (port,) = ports.find(1)
     own = {**environment, "PORT": str(port), "GATEWAY_BIND": f"127.0.0.1:{port}"}
     with tempfile.TemporaryFile() as log:
         started_s = time.monotonic()
@@ -153,12 +155,6 @@ def _row(started: str, samples: Sequence[Sample]) -> str:
     memory_mb = statistics.median(sample.memory_mb for sample in samples)
     told = f"{statistics.median(first):.2f} s ({min(first):.2f} to {max(first):.2f})"
     return f"| {started} | {told} | {warm_ms:.0f} ms | {memory_mb:.0f} MB |"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

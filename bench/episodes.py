@@ -10,7 +10,8 @@ from bench import latency_server, pictures
 from bench.clients import Question, ask
 from bench.measure import golden_label
 from bench.services import running
-from bench.stage import Stage, add_version, free_port, gateway_on
+from bench.stage import Stage, add_version, gateway_on
+from tools import ports
 
 SERVERS = (1, 2, 3, 4)
 SERVERS_S = 8.0  # with one server, a request of 256 in flight takes more than 3 s
@@ -31,12 +32,12 @@ def servers(stage: Stage, seconds: float) -> Mapping[int, float]:
     expected = ['"predictions":[{"class":"9"']
     share = {}
     with contextlib.ExitStack() as held:
-        ports = [free_port() for _ in SERVERS]
-        for port in ports:
+        found = ports.find(len(SERVERS))
+        for port in found:
             command = (sys.executable, "-m", "bench.latency_server", str(port))
             held.enter_context(running("latency", command, stage.folder / "latency.log"))
         for number in SERVERS:
-            target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports[:number])
+            target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in found[:number])
             settings = {
                 "GATEWAY_DEFAULT_MODEL": latency_server.MODEL,
                 "GATEWAY_CARDS_DIR": str(models),

@@ -7,7 +7,6 @@ meets them alike; ratios are of the same round. Printed are medians over the rou
 import argparse
 import contextlib
 import multiprocessing
-import socket
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import numpy as np
 
 from bench import mobilenet
 from bench.load import Sample, Work, answers, by_function, by_server, by_session
+from tools import ports
 
 _ROOT = Path(__file__).parents[1]
 _BATCHING = "max_batch_size { value: 32 }\nbatch_timeout_micros { value: 1000 }\nnum_batch_threads { value: 2 }\n"
@@ -131,7 +131,7 @@ def _server(models: Sequence[Model], folder: Path, batching: str = "") -> Iterat
     config = folder / "models.config"
     entries = (f"config {{ name: '{m.name}' base_path: '{m.base}' model_platform: 'tensorflow' }}" for m in models)
     config.write_text(f"model_config_list {{ {' '.join(entries)} }}", encoding="utf-8")
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{ports.find(1)[0]}"
     command = [sys.executable, "-m", "model_server", f"--port={address.split(':')[1]}", "--rest_api_port=0"]
     command += [f"--model_config_file={config}", "--grpc_max_threads=64"]  # by default fewer calls than 32 at once
     if batching:
@@ -142,12 +142,6 @@ def _server(models: Sequence[Model], folder: Path, batching: str = "") -> Iterat
             yield _Server(address, process.pid)
         finally:
             process.terminate()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Self
 import requests
 
 from gateway.settings import Settings
-from tools import nginx, programs
+from tools import nginx, ports, programs
 from tools.programs import ROOT, Options
 from tools.stack import Program
 
@@ -67,7 +66,7 @@ class Parts:
         config.write_text(CONFIG.format(name=MODEL, base=self.base), encoding="utf-8")
         self.hosts = (*hosts, HERE)
         self.spare = len(hosts)
-        port, gateway_port, *others = free_ports(2 + 2 * len(self.hosts))
+        port, gateway_port, *others = ports.find(2 + 2 * len(self.hosts))
         self.servers = [
             Options(
                 host="127.0.0.1",
@@ -194,15 +193,6 @@ class Parts:
 def server_name(number: int) -> str:
     """Name a model server."""
     return f"model-server-{number}"
-
-
-def free_ports(count: int) -> Sequence[int]:
-    """Find ports that nothing listens on now."""
-    with contextlib.ExitStack() as held:
-        return [
-            held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]  # all held until all are found
-            for _ in range(count)
-        ]
 
 
 def status(url: str) -> int:

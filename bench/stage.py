@@ -16,10 +16,7 @@ BATCHING = "max_batch_size { value: 32 }\nbatch_timeout_micros { value: 1000 }\n
 COMMITTED = ("cifar10", "digits")
 WAITS = ("GATEWAY_MAX_WAIT_S", "GATEWAY_MODEL_DEADLINE_S", "GATEWAY_REQUEST_DEADLINE_S", "GATEWAY_WORKER_TIMEOUT_S")
 PATIENCE_S = "30"
-FIRST_PORT, PORTS = 12_000, 18_000
 GUNICORN = (sys.executable, "-m", "gunicorn")
-
-_TAKEN: set[int] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +46,6 @@ class Stage:
     single: Service
     single_url: str
     others: Mapping[str, tuple[Service, str]]
-
-
-def free_port() -> int:
-    """Find a port that nothing listens on, below those that outgoing connections get: some programs start slowly."""
-    port = ports.usable_above(FIRST_PORT + os.getpid() % PORTS, besides=_TAKEN)
-    _TAKEN.add(port)
-    return port
 
 
 def prepare(folder: Path, weights: str | None) -> Path:
@@ -103,7 +93,7 @@ def gateway_on(
     folder: Path, target: str, models: Path, *, workers: int, settings: Mapping[str, str] | None = None
 ) -> Iterator[tuple[Service, str]]:
     """Run a gateway on a free port until the end of the context; further settings may be given."""
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{ports.find(1)[0]}"
     environment = {
         "GATEWAY_BIND": address,
         "GATEWAY_WORKERS": str(workers),
@@ -122,7 +112,7 @@ def gateway_on(
 
 @contextlib.contextmanager
 def _model_server(folder: Path, models: Path) -> Iterator[tuple[Service, str]]:
-    grpc, rest = free_port(), free_port()
+    grpc, rest = ports.find(2)
     command = (
         *(sys.executable, "-m", "model_server", f"--port={grpc}", f"--rest_api_port={rest}"),
         f"--model_config_file={models / 'models.config'}",
@@ -143,7 +133,7 @@ def _nginx(folder: Path, upstream: str) -> Iterator[tuple[Service, str]]:
     program = nginx.find()
     if program is None:
         raise FileNotFoundError("nginx is needed: apt-get install nginx-light")
-    listen = f"127.0.0.1:{free_port()}"
+    listen = f"127.0.0.1:{ports.find(1)[0]}"
     own = {"NGINX_LISTEN": listen, "NGINX_UPSTREAM": upstream.removeprefix("http://")}
     configuration = folder / "nginx.conf"
     configuration.write_text(nginx.render({**own, "GATEWAY_MAX_BODY_BYTES": str(10 * 1024 * 1024)}), encoding="utf-8")
@@ -153,7 +143,7 @@ def _nginx(folder: Path, upstream: str) -> Iterator[tuple[Service, str]]:
 
 
 def _others(folder: Path, grpc: str) -> Mapping[str, contextlib.AbstractContextManager[tuple[Service, str]]]:
-    flask, fastapi, tutorial = (free_port() for _ in range(3))
+    flask, fastapi, tutorial = ports.find(3)
     # One process: TensorFlow computes on all processors by itself, and a second copy only fights for them.
     gthread = ("--worker-class=gthread", "--threads=8", "--no-control-socket", f"--bind=127.0.0.1:{flask}")
     commands = {

@@ -1,6 +1,8 @@
 """Whether ports can be listened on, and which one to take instead."""
 
 import errno
+import itertools
+import secrets
 import socket
 from collections.abc import Collection, Mapping
 
@@ -8,6 +10,11 @@ HIGHEST_PORT = 65535
 FIRST_UNPRIVILEGED_PORT = 1024
 # All of IPv4 finds every IPv4 listener. `localhost` may mean ::1, where somebody else could answer in our place.
 PROBED = ((socket.AF_INET, ""), (socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+
+
+# Below those that the system gives to outgoing connections, which could take one before its program listens on it.
+FOUND = range(10_000, 30_000)
+_given: set[int] = set()
 
 
 class PortsError(Exception):
@@ -61,3 +68,16 @@ def usable_above(port: int, *, besides: Collection[int]) -> int:
     """
     candidates = range(max(port + 1, FIRST_UNPRIVILEGED_PORT), HIGHEST_PORT + 1)
     return next(candidate for candidate in candidates if candidate not in besides and not obstacle(candidate))
+
+
+def find(count: int) -> list[int]:
+    """Find ports that can be listened on and that this process has not been given before."""
+    drawn = (FOUND[secrets.randbelow(len(FOUND))] for _ in itertools.count())
+    return list(itertools.islice(filter(_is_new, drawn), count))
+
+
+def _is_new(port: int) -> bool:
+    if port in _given or obstacle(port):
+        return False
+    _given.add(port)
+    return True

@@ -2,14 +2,13 @@
 
 import contextlib
 import os
-import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.settings import Settings
-from tools import nginx, programs
+from tools import nginx, ports, programs
 from tools.programs import ROOT, Options
 from tools.run import Probe
 from tools.stack import Stack
@@ -50,7 +49,7 @@ def started(batching: Path | None = None) -> Iterator[Service]:
         ProgramEndedError: a part of it ended by itself.
         TimeoutError: it was not ready in time.
     """
-    chosen = _free_ports(4)
+    chosen = ports.find(4)
     with tempfile.TemporaryDirectory() as folder:
         program = nginx.find()
         options = Options(
@@ -74,9 +73,3 @@ def started(batching: Path | None = None) -> Iterator[Service]:
                 stack.start(programs.front(options, settings, options.run_dir, program))
             stack.wait_until(Probe(options).ready, options.ready_timeout_s)
             yield Service(f"http://{options.host}:{options.port}", stack.processes())
-
-
-def _free_ports(number: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        servers = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
-        return [server.getsockname()[1] for server in servers]

@@ -2,11 +2,10 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import requests
 from gateway.settings import Settings
 from tests.support.waiting import until
 from tools import nginx, programs
+from tools.ports import find
 from tools.programs import Options
 from tools.stack import Program
 
@@ -55,9 +55,7 @@ class Stack:
 
 def free_ports() -> Ports:
     """Find four ports that nothing listens on now."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
-        return Ports(*(sock.getsockname()[1] for sock in sockets))
+    return Ports(*find(4))
 
 
 def answers(url: str) -> bool:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +18,7 @@ import pytest
 
 from tests.support.waiting import until
 from tools import nginx
+from tools.ports import find
 
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 20
@@ -171,7 +172,7 @@ def running_nginx(folder, values, listen_suffix="") -> Iterator[Front]:
     executable = nginx.find()
     if executable is None:
         pytest.skip("nginx is not installed")
-    (port,) = free_ports(1)
+    (port,) = find(1)
     configuration = folder / "nginx.conf"
     configuration.write_text(
         nginx.render({"NGINX_LISTEN": f"127.0.0.1:{port}{listen_suffix}", **values}), encoding="utf-8"
@@ -256,7 +257,7 @@ def start_run(tmp_path):
     def start(name, *extra):
         folder = tmp_path / name
         folder.mkdir()
-        ports = dict(zip(("PORT", "GATEWAY_PORT", "GRPC_PORT", "REST_PORT"), free_ports(4), strict=True))
+        ports = dict(zip(("PORT", "GATEWAY_PORT", "GRPC_PORT", "REST_PORT"), find(4), strict=True))
         options = [f"--{variable.lower().replace('_', '-')}={port}" for variable, port in ports.items()]
         with (folder / "output").open("wb") as output:
             process = subprocess.Popen(
@@ -275,9 +276,3 @@ def start_run(tmp_path):
                 process.terminate()
 
     return start
-
-
-def free_ports(number):
-    with ExitStack() as held:
-        servers = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
-        return [server.getsockname()[1] for server in servers]

@@ -5,7 +5,6 @@ import http.client
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from tfs_api.protos import (
     prediction_service_pb2_grpc,
 )
 from tfs_api.tensors import from_tensor_proto, to_tensor_proto
+from tools.ports import find
 
 ROOT = Path(__file__).parents[3]
 START_TIMEOUT_S = 90
@@ -31,12 +31,6 @@ START_TIMEOUT_S = 90
 def wait_for(condition, timeout_s=START_TIMEOUT_S):
     """Return the first true value of `condition()`."""
     return until(condition, timeout_s)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @dataclass
@@ -153,7 +147,7 @@ def start_server(tmp_path_factory):
 
     def start(*flags):
         log = tmp_path_factory.mktemp("server") / "log"
-        grpc_port, rest_port = free_port(), free_port()
+        grpc_port, rest_port = find(2)
         command = [sys.executable, "-m", "model_server", f"--port={grpc_port}", f"--rest_api_port={rest_port}", *flags]
         with log.open("wb") as output:
             process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)

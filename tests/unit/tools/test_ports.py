@@ -14,8 +14,7 @@ def taken():
 
 
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    return ports.find(1)[0]
 
 
 def test_free_ports_are_no_complaint():
@@ -92,3 +91,10 @@ def test_the_port_proposed_is_not_one_that_was_asked_for():
 
 def test_a_privileged_port_is_never_proposed():
     assert ports.usable_above(80, besides=()) >= ports.FIRST_UNPRIVILEGED_PORT
+
+
+def test_ports_found_can_be_listened_on_and_are_each_found_once():
+    found = [*ports.find(3), *ports.find(2)]
+    assert len(set(found)) == 5
+    assert set(found) <= set(ports.FOUND)
+    ports.check({f"PORT_{port}": port for port in found})
