@@ -17,7 +17,7 @@ import requests
 from google.protobuf import text_format
 
 from bench import meddler
-from bench.asking import Asking
+from bench.asking import UNANSWERED, Asking
 from bench.parts import CONFIG, MODEL, START_S, Parts, server_name, wait_until
 from tfs_api.protos import model_management_pb2, model_service_pb2_grpc
 
@@ -226,7 +226,9 @@ DRILLS = (
     Drill("every answer of it half a second late", _slow, 5, _GONE),
     Drill("its disk full: nothing can be written to its log", _disk_full, 0, _GONE),
     Drill("its disk full: a version copied by half", _half_copied),
-    Drill("each gateway worker killed", _worker_killed),
+    # nginx asks again for what had no answer yet. One that was half sent when the worker died is broken off, and what
+    # a dying worker had just accepted on a new connection is told as the gateway being away.
+    Drill("each gateway worker killed", _worker_killed, costs=frozenset({UNANSWERED, "503 gateway-unavailable"})),
     Drill("gateway reloaded (SIGHUP)", _reloaded),
     Drill("gateway stopped (SIGTERM), after a while in which it is not ready", _stopped),
     Drill("nginx reloaded three times (SIGHUP)", _nginx_reloaded),

@@ -225,30 +225,6 @@ def test_the_installed_command(stack, golden, tmp_path):
     assert [item["class"] for item in json.loads(ended.stdout)] == [label for _, label, _ in golden]
 
 
-def blocks(document):
-    """The Python of a document, run as it stands but for the address and the model's name."""
-    text = (ROOT / document).read_text(encoding="utf-8")
-    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-
-
-def test_the_python_in_the_documents_runs(stack, client, golden, tmp_path):
-    code = "\n".join(["paths = ['photo.jpg', 'seven.png']", *blocks("docs/client.md"), *blocks("README.md")])
-    assert code.count("ImageGatewayClient(") >= 3
-    code = code.replace("http://localhost:8080", stack.url).replace('api_key="…"', f'"{stack.url}"')
-    code = code.replace("cifar10", "digits")
-    for name in ("photo.jpg", "seven.png"):
-        (tmp_path / name).write_bytes(golden[7][0])
-    ended = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
-    )
-    assert ended.stderr == ""
-    labels = next(set(model.labels) for model in client.models() if model.default)
-    best, *ranked, first, second, last = ended.stdout.splitlines()
-    assert {best.split()[0], last, *(line.split()[0] for line in ranked)} <= labels
-    assert len(ranked) == 3
-    assert [first, second] == ["photo.jpg 7", "seven.png 7"]
-
-
 def test_the_commands_in_the_documents_run(command, golden, picture_host, tmp_path):
     text = (ROOT / "docs/client.md").read_text(encoding="utf-8") + (ROOT / "README.md").read_text(encoding="utf-8")
     lines = re.findall(r"^    image-gateway (.*?)(?: +#.*)?$", text, re.MULTILINE)
