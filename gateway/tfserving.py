@@ -225,18 +225,25 @@ class TensorFlowServing:
         metadata = (("x-request-id", request_id),) if request_id else None
         with translated_rpc_errors():
             patience_s = deadline.remaining_s(self._call_deadline_s)
-            for made in range(FURTHER_TRIES):
+            unreachable: grpc.RpcError | None = None
+            made = 0
+            while True:
                 started_s = time.monotonic()
                 try:
                     return method(request, timeout=patience_s, metadata=metadata)
                 except grpc.RpcError as error:
+                    unavailable = error.code() is grpc.StatusCode.UNAVAILABLE
                     # gRPC leaves out some calls of a connection that broke; one try more is for those.
-                    broke = error.code() is grpc.StatusCode.UNAVAILABLE and made == 0
-                    if deadline.passed or not (broke or _hung(error.code(), time.monotonic() - started_s)):
+                    broke = unavailable and made == 0
+                    again = broke or _hung(error.code(), time.monotonic() - started_s)
+                    if made == FURTHER_TRIES or deadline.passed or not again:
+                        if unreachable is not None and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                            raise unreachable from error  # the last try was merely given too little time to find out
                         raise
+                    unreachable = error if unavailable else unreachable
                 # Of several servers, another one's turn may have come; if not, there is half of the time left.
                 patience_s = deadline.remaining_s(self._call_deadline_s) / 2
-            return method(request, timeout=patience_s, metadata=metadata)
+                made += 1
 
 
 def _hung(code: grpc.StatusCode, spent_s: float) -> bool:

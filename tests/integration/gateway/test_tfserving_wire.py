@@ -338,6 +338,15 @@ def test_tries_come_to_an_end_and_what_another_try_cannot_help_has_one(
     assert len(servicer.requests) == calls
 
 
+@pytest.mark.parametrize("within_s", [0.5, 0.6, 0.7])
+def test_a_server_that_is_away_is_told_as_away_though_the_last_try_ran_out_of_time(
+    client: TensorFlowServing, servicer: Servicer, within_s: float
+):
+    servicer.answer = lambda _, context: context.abort(AWAY, "no")
+    with pytest.raises(ModelUnavailableError):
+        predict(client, within_s=within_s)
+
+
 def test_while_most_calls_fail_none_is_repeated(client: TensorFlowServing, servicer: Servicer):
     servicer.answer = lambda _, context: context.abort(FULL, "no")
     for _ in range(30):
