@@ -1,0 +1,151 @@
+"""What gateway/Dockerfile installs, slims and starts, with everything switched on that it has packages for."""
+
+import dataclasses
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import requests
+
+from tests.support import image
+from tests.support.image import Image
+from tests.support.otlp import Collector
+from tests.support.redis_server import make_redis
+from tests.support.stack import ROOT, START_S, Apart, answers
+from tests.support.waiting import until
+from vision.headers.header import ImageFormat
+
+DOCKERFILE = ROOT / "gateway" / "Dockerfile"
+LARGEST_BYTES = 250_000_000
+CONFIG = 'model_config_list {{ config {{ name: "digits" base_path: "{path}" model_platform: "tensorflow" }} }}'
+PREDICT = "/api/v1/predict"
+pytestmark = pytest.mark.timeout(300)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    url: str
+    collector: Collector
+    picture_host: str
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return image.install(DOCKERFILE, tmp_path_factory.mktemp("dependencies"))
+
+
+@pytest.fixture(scope="module")
+def gateway_image(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Image:
+    return image.build(DOCKERFILE, tmp_path_factory.mktemp("app"), packages / "bin")
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    gateway_image: Image, picture_host: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """A container of it with one worker beside the stand-in, Redis and a collector of spans."""
+    folder = tmp_path_factory.mktemp("run")
+    config = folder / "models.config"
+    config.write_text(CONFIG.format(path=ROOT / "serving_models" / "digits"), encoding="utf-8")
+    apart = Apart(folder)
+    apart.options = dataclasses.replace(apart.options, models_config=config)
+    redis, collector = make_redis(folder), Collector()
+    redis.start()
+    url = f"http://127.0.0.1:{apart.options.gateway_port}"
+    apart.start_model_server()
+    with collector.serving():
+        process = gateway_image.start(
+            log=folder / "gateway.log",
+            GATEWAY_BIND=url.removeprefix("http://"),
+            GATEWAY_CACHE="redis",
+            GATEWAY_FETCH_ALLOWED_HOSTS=picture_host[1],
+            GATEWAY_MODELS="digits",
+            GATEWAY_RATE_LIMIT="1000/hour",
+            GATEWAY_RATE_LIMIT_STORAGE="redis",
+            GATEWAY_REDIS_URL=redis.url,
+            GATEWAY_TFS_TARGET=f"127.0.0.1:{apart.options.grpc_port}",
+            GATEWAY_TRACING="true",
+            GATEWAY_WORKERS="1",
+            OTEL_BSP_SCHEDULE_DELAY="50",
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+        )
+        try:
+            until(lambda: process.poll() is not None or answers(f"{url}/readyz"), START_S, "ready")
+            assert process.poll() is None, (folder / "gateway.log").read_text(encoding="utf-8")
+            yield Gateway(url, collector, picture_host[1])
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(START_S)
+            apart.stop()
+            redis.stop()
+
+
+def size(folder: Path) -> int:
+    """Give the bytes of the files in it, as an image's layer has them."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_symlink() or path.is_file())
+
+
+def test_it_stays_small(packages: Path, gateway_image: Image):
+    assert size(packages) + size(gateway_image.folder) < LARGEST_BYTES
+
+
+@pytest.mark.parametrize("kind", ImageFormat)
+def test_every_format_is_classified(gateway: Gateway, golden, kind):
+    png, label, _ = golden[0]
+    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    done, data = cv2.imencode(f".{kind}", pixels)
+    assert done
+    answer = requests.post(gateway.url + PREDICT, files={"image": data.tobytes()}, timeout=30)
+    assert (answer.status_code, answer.json()["class"]) == (200, label)
+
+
+def test_an_equal_picture_comes_from_redis_and_is_counted_there(gateway: Gateway, golden):
+    png, label, _ = golden[1]
+    first, second = (
+        requests.post(gateway.url + PREDICT, data=png, headers={"Content-Type": "image/png"}, timeout=30)
+        for _ in range(2)
+    )
+    assert [answer.json()["class"] for answer in (first, second)] == [label, label]
+    assert second.headers["Cache-Status"] == "image-gateway; hit"
+    left = [int(answer.headers["RateLimit"].partition("r=")[2].partition(";")[0]) for answer in (first, second)]
+    assert left[0] - left[1] == 1
+
+
+def test_a_picture_is_fetched_and_one_explained(gateway: Gateway, picture_host, golden):
+    png, label, _ = golden[2]
+    folder, host = picture_host
+    (folder / "digit.png").write_bytes(png)
+    answer = requests.post(
+        gateway.url + PREDICT, json={"url": f"http://{host}/digit.png", "explain": True, "top_k": 3}, timeout=30
+    )
+    assert (answer.status_code, answer.json()["class"]) == (200, label)
+    assert answer.json()["explanation"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "told"),
+    [
+        (b"no picture", 415, "unsupported-image-format"),
+        (b"\x89PNG\r\n\x1a\nbroken", 422, "unreadable-image"),
+    ],
+)
+def test_what_is_no_picture_is_a_problem(gateway: Gateway, body, status, told):
+    answer = requests.post(gateway.url + PREDICT, files={"image": body}, timeout=30)
+    assert answer.status_code == status
+    assert answer.json()["type"].endswith(told)
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/api/v1/openapi.json", "/api/v1/models/digits", "/livez", "/metrics"])
+def test_every_page_is_there(gateway: Gateway, path):
+    answer = requests.get(gateway.url + path, timeout=30)
+    assert answer.status_code == 200
+    assert answer.content
+
+
+def test_spans_are_sent(gateway: Gateway):
+    requests.get(f"{gateway.url}/api/v1/models", timeout=30)
+    until(lambda: any(span.name == "GET /api/v1/models" for span in gateway.collector.spans), START_S, "its span")
