@@ -8,7 +8,7 @@ import cv2
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from gateway import access, cors, pages, problems, rate_limits, sagemaker, telemetry
+from gateway import access, cors, pages, problems, sagemaker, telemetry
 from gateway.cache import Cached, Store
 from gateway.catalog import Catalog
 from gateway.classify import Classifier
@@ -91,7 +91,8 @@ def create_app(
     telemetry.register(app, settings)
     problems.register(app)
     access.register(app, settings)
-    rate_limits.register(app, settings)
+    if settings.rate_limit:  # what counts takes 2 MB and its part of the start
+        importlib.import_module("gateway.rate_limits").register(app, settings)
     cors.register(app, settings)
     pictures = Pictures(
         CountedFetcher(fetcher),

@@ -5,7 +5,7 @@ from http import HTTPMethod
 from flask import Flask, Response, request
 
 from gateway.access import API_KEY
-from gateway.rate_limits import RATE_LIMIT, RATE_LIMIT_POLICY
+from gateway.limited import RATE_LIMIT, RATE_LIMIT_POLICY
 from gateway.settings import Settings
 from gateway.telemetry import REQUEST_ID, REQUEST_TIMEOUT, SERVER_TIMING
 

@@ -18,13 +18,11 @@ from limits.strategies import FixedWindowRateLimiter
 
 from gateway import problems
 from gateway.errors import LimitsUnavailableError, RateLimitedError
+from gateway.limited import LIMITED_BLUEPRINT, RATE_LIMIT, RATE_LIMIT_POLICY
 from gateway.settings import Settings, SettingsError
 from gateway.window_counts import WindowCounts
 
-RATE_LIMIT = "RateLimit"
-RATE_LIMIT_POLICY = "RateLimit-Policy"
 MEMORY = f"{WindowCounts.STORAGE_SCHEME[0]}://"
-LIMITED_BLUEPRINT = "api"
 IPV6_NETWORK_BITS = 64
 """Of what one subscriber gets at least (RFC 6177), and could take a new address of for each request."""
 
@@ -32,13 +30,11 @@ log = structlog.get_logger(__name__)
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Refuse what is more than the limit, if one is set.
+    """Refuse what is more than the limit.
 
     Raises:
         SettingsError: the counts cannot be kept where the settings say.
     """
-    if not settings.rate_limit:
-        return
     limiter = _make_limiter(settings)
 
     def refuse(_: RateLimitExceeded) -> Response:

@@ -1,6 +1,7 @@
 """What can be set, read from the environment in this one place."""
 
 import difflib
+import importlib
 import os
 import re
 import ssl
@@ -8,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from limits import parse_many
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gateway.destinations import as_network
@@ -273,11 +273,14 @@ class Settings(BaseModel):
     @field_validator("rate_limit")
     @classmethod
     def _is_a_limit(cls, value: str) -> str:
+        if not value:
+            return value
+        limits = importlib.import_module("limits")  # as `gateway.app` does with what counts
         try:
-            limits = parse_many(value) if value else []
+            rates = limits.parse_many(value)
         except ValueError:
-            limits = None
-        if limits is None or any(limit.amount < 1 for limit in limits):
+            rates = []
+        if not rates or any(rate.amount < 1 for rate in rates):
             raise ValueError("expected one or more of NUMBER/second, /minute, /hour or /day, separated by ;")
         return value
 

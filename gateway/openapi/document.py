@@ -10,13 +10,13 @@ from gateway import sagemaker
 from gateway.access import API_KEY, OPEN_ENDPOINTS
 from gateway.answers import Description
 from gateway.errors import BodyTooLargeError
+from gateway.limited import LIMITED_BLUEPRINT, RATE_LIMIT, RATE_LIMIT_POLICY
 from gateway.openapi.examples import Example, components, load, references, request_name
 from gateway.openapi.operations import OPERATIONS, Operation
 from gateway.openapi.problems import KEY_PROBLEMS, NGINX_PROBLEMS, RATE_PROBLEMS, one_of, problem_schemas
 from gateway.openapi.requests import body, headers, options, parameters, request_schemas
 from gateway.openapi.schemas import Schema, component_schemas, reference
 from gateway.problems import CONTENT_TYPE, HTTP_PROBLEMS, INTERNAL, PROBLEMS, Problem
-from gateway.rate_limits import LIMITED_BLUEPRINT, RATE_LIMIT, RATE_LIMIT_POLICY
 from gateway.settings import Settings
 from gateway.telemetry import REQUEST_ID, SERVER_TIMING
 

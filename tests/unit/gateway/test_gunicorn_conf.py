@@ -77,14 +77,27 @@ def test_counts_of_an_earlier_run_are_wiped(read: Callable[..., dict[str, Any]],
 def test_what_workers_run_is_imported_before_the_fork_and_starts_no_thread(tmp_path: Path):
     # A thread would be missing in the forked workers, and with it whatever lock it held.
     program = (
-        "import os, runpy, sys\n"
+        "import gc, os, runpy, sys\n"
         f"runpy.run_path({str(CONF)!r})['on_starting'](None)\n"
         "assert 'gateway.app' in sys.modules\n"
+        "assert gc.isenabled()\n"
         "print(len(os.listdir('/proc/self/task')))\n"
     )
     environment = {**os.environ, METRICS_DIR: str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == "1"
+
+
+@pytest.mark.parametrize(("limit", "loaded"), [("", "False"), ("1/hour", "True")])
+def test_what_counts_requests_is_imported_where_they_are_limited_alone(tmp_path: Path, limit: str, loaded: str):
+    program = (
+        "import runpy, sys\n"
+        f"runpy.run_path({str(CONF)!r})['on_starting'](None)\n"
+        "print(any(name.startswith(('limits', 'flask_limiter')) for name in sys.modules))\n"
+    )
+    environment = {**os.environ, METRICS_DIR: str(tmp_path), "GATEWAY_RATE_LIMIT": limit}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == loaded
 
 
 def test_opencv_itself_decodes_no_more_pixels_than_are_allowed(tmp_path: Path):
