@@ -37,7 +37,7 @@ class Options:
     grpc_max_threads: int = _flag(_four_per_cpu(), "gRPC calls at once, plus one")
     grpc_channel_arguments: str = _flag("", "comma-separated key=value list of gRPC channel arguments")
     tensorflow_session_parallelism: int = _flag(0, "threads of TensorFlow's two pools; 0 for automatic")
-    tensorflow_intra_op_parallelism: int = _flag(0, "threads of one operation; 0 for automatic")
+    tensorflow_intra_op_parallelism: int = _flag(0, "threads of one operation; 0 for half of the CPUs")
     tensorflow_inter_op_parallelism: int = _flag(0, "operations at once; 0 for automatic")
     enable_batching: bool = _flag(default=False, text="compute calls of the same signature together")
     batching_parameters_file: str = _flag("", "file with BatchingParameters in text format")

@@ -8,6 +8,7 @@ other words, cannot stop at a deadline, and costs twice the time around a small 
 import contextlib
 import logging
 import math
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,11 +55,20 @@ class SessionOptions:
     """How TensorFlow uses the machine. The first model that is loaded settles it for the process."""
 
     intra_op_parallelism: int = 0
-    """Threads of one operation; 0 lets TensorFlow decide."""
+    """Threads of one operation; 0 for half of the CPUs.
+
+    TensorFlow's own choice is all of them, which costs every call the waking of threads that calls side by side, and
+    those who make them, have use for.
+    """
     inter_op_parallelism: int = 0
     """Operations at the same time; 0 lets TensorFlow decide."""
     tags: tuple[str, ...] = ("serve",)
     """Which of the graphs in a SavedModel to load."""
+
+
+def half_of_the_cpus() -> int:
+    """Return half the number of CPUs that this process may use, at least 1."""
+    return max(len(os.sched_getaffinity(0)) // 2, 1)
 
 
 class SavedModel:
@@ -74,10 +84,12 @@ class SavedModel:
         self.signatures: Mapping[str, SignatureDef] = dict(meta_graph.signature_def)
         self._graph = Graph()
         config = ConfigProto(
-            intra_op_parallelism_threads=options.intra_op_parallelism,
+            intra_op_parallelism_threads=options.intra_op_parallelism or half_of_the_cpus(),
             inter_op_parallelism_threads=options.inter_op_parallelism,
             allow_soft_placement=True,
         )
+        # TensorFlow's threads look for work in a loop before they go to sleep: more work than that of a small model.
+        config.experimental.disable_thread_spinning = True
         self._session = Session(graph=self._graph, config=config)
         # For Session::Run itself. Session.run would check shapes and convert element types, which TensorFlow Serving
         # does not, and takes longer.

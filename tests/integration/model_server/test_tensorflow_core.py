@@ -1,5 +1,6 @@
-"""What the server loads of TensorFlow. Each case needs a fresh interpreter."""
+"""What the server loads of TensorFlow, and the threads that it starts there. Each case needs a fresh interpreter."""
 
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -66,3 +67,25 @@ except ModuleNotFoundError as error:
     print(error)
 """)
     assert told == ["tensorflow", "is", "not", "installed;", "install", "the", "extra:", "image-gateway[model-server]"]
+
+
+def test_an_operation_has_half_of_the_cpus(saved_model):
+    def threads(intra_op_parallelism):
+        told = run_python(
+            """
+import os
+import sys
+from pathlib import Path
+import numpy as np
+from model_server.savedmodel import SavedModel, SessionOptions
+model = SavedModel(Path(sys.argv[1]), SessionOptions(intra_op_parallelism=int(sys.argv[2])))
+model.run("serving_default", {"x": np.float32([1])}, ["y"], 10.0)
+print(len(os.listdir("/proc/self/task")))
+""",
+            saved_model / "1",
+            intra_op_parallelism,
+        )
+        return int(told[0])
+
+    half = max(len(os.sched_getaffinity(0)) // 2, 1)
+    assert threads(0) == threads(half) == threads(half + 1) - 1
