@@ -33,6 +33,16 @@ from gateway.views import create_api
 FORM_PARTS_BESIDE_IMAGES = 32
 
 
+class Gateway(Flask):
+    """Flask without what this application has no use for."""
+
+    request_class = FormRequest
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Give a view or hook as it is: none is a coroutine, and to find that out each time takes longer than most."""
+        return func
+
+
 class NoFetcher:
     """Stands in for the fetcher where fetching is switched off."""
 
@@ -79,8 +89,7 @@ def create_app(
         cards_dir=settings.cards_dir,
         look_deadline_s=settings.health_deadline_s,
     )
-    app = Flask(__name__, static_folder=None)
-    app.request_class = FormRequest
+    app = Gateway(__name__, static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider's, in the order written
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes  # base64 in a text part is an image too

@@ -5,6 +5,7 @@ client sends is taken apart here by a search for bytes; whatever deviates from R
 """
 
 import io
+import re
 from collections.abc import Iterator
 from typing import IO
 
@@ -16,6 +17,8 @@ from werkzeug.http import parse_options_header
 from gateway.bodies import MULTIPART
 
 CRLF = b"\r\n"
+# Quoted strings with nothing in them that stands for something else; what deviates is for werkzeug to read.
+PLAIN_DISPOSITION = re.compile(r'form-data; name="([^"\\%]*)"(?:; filename="([^"\\%]*)")?')
 Form = MultiDict[str, str]
 Files = MultiDict[str, FileStorage]
 
@@ -58,17 +61,25 @@ def read_form(body: bytes, boundary: bytes) -> tuple[Form, Files]:
     files: list[tuple[str, FileStorage]] = []
     for head, data in _parts(body, b"--" + boundary):
         headers = _headers(head)
-        disposition, told = parse_options_header(headers.get("content-disposition"))
-        if disposition != "form-data" or "name" not in told:
-            raise UnusualFormError("a part without a name")
-        name = told["name"]
-        if "filename" in told:
-            files.append((name, FileStorage(io.BytesIO(data), told["filename"], name, headers=headers)))
+        name, filename = _names(headers.get("content-disposition", ""))
+        if filename is not None:
+            files.append((name, FileStorage(io.BytesIO(data), filename, name, headers=headers)))
         elif "content-type" in headers:
             raise UnusualFormError("a field that may tell its character set")
         else:
             fields.append((name, data.decode()))
     return MultiDict(fields), MultiDict(files)
+
+
+def _names(disposition: str) -> tuple[str, str | None]:
+    """Read the name of a part, and of its file where it is one."""
+    plain = PLAIN_DISPOSITION.fullmatch(disposition)
+    if plain:
+        return plain[1], plain[2]
+    kind, told = parse_options_header(disposition)
+    if kind != "form-data" or "name" not in told:
+        raise UnusualFormError("a part without a name")
+    return told["name"], told.get("filename")
 
 
 def _parts(body: bytes, delimiter: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -30,7 +30,7 @@ except SettingsError as error:
 
 bind = settings.bind
 workers = settings.workers
-worker_class = "gthread"
+worker_class = "gateway.gunicorn_worker.Worker"
 # Beyond those that work or wait, see `gateway.admission`: refusals, health checks and pages need one for a moment.
 SPARE_THREADS = 4
 threads = settings.threads + settings.max_waiting + SPARE_THREADS

@@ -4,7 +4,9 @@ Every value of a label comes from a closed set: routes by their rule, never by t
 were found to be served, never as a request names them; problems by their type; classes up to a limit.
 """
 
+import functools
 import os
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -56,6 +58,19 @@ VERSION_STARTS = Counter(
 SWAP_RETRIES = Counter(
     "gateway_swap_retries_total", "Requests asked again because the version had gone meanwhile.", ["model"]
 )
+
+
+Metric = TypeVar("Metric", Counter, Gauge, Histogram)
+
+
+@functools.cache
+def part(metric: Metric, *values: str | int) -> Metric:
+    """Give the part of a metric that has these values of its labels.
+
+    Remembered, since every request asks for a dozen of them and prometheus_client looks each up under a lock; the
+    values are of closed sets.
+    """
+    return metric.labels(*values)
 
 
 def render() -> tuple[bytes, str]:

@@ -12,6 +12,7 @@ from flask import Flask, Response, g, request
 from gateway import metrics
 from gateway.deadline import Deadline
 from gateway.errors import BadRequestError
+from gateway.proxies import itself
 from gateway.settings import Settings
 
 REQUEST_ID = "X-Request-ID"
@@ -31,13 +32,16 @@ def register(app: Flask, settings: Settings) -> None:
 
     def begin() -> None:
         metrics.REQUESTS_IN_PROGRESS.inc()
-        given = request.headers.get(REQUEST_ID, "")
-        g.request_id = given if WELL_FORMED_ID.fullmatch(given) else uuid.uuid4().hex
-        g.started_s = time.perf_counter()
-        g.max_body_bytes = settings.max_body_bytes
+        asked, known = itself(request), itself(g)
+        given = asked.headers.get(REQUEST_ID, "")
+        known.request_id = given if WELL_FORMED_ID.fullmatch(given) else uuid.uuid4().hex
+        known.started_s = time.perf_counter()
+        known.max_body_bytes = settings.max_body_bytes
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=g.request_id, client=request.remote_addr)
-        g.deadline = Deadline.after(min(settings.request_deadline_s, _timeout_s(request.headers.get(REQUEST_TIMEOUT))))
+        structlog.contextvars.bind_contextvars(request_id=known.request_id, client=asked.remote_addr)
+        known.deadline = Deadline.after(
+            min(settings.request_deadline_s, _timeout_s(asked.headers.get(REQUEST_TIMEOUT)))
+        )
 
     app.before_request(begin)
     app.after_request(_finish)
@@ -60,29 +64,31 @@ def _timeout_s(given: str | None) -> float:
 
 
 def _finish(response: Response) -> Response:
-    response.headers[REQUEST_ID] = g.request_id
-    route = request.url_rule.rule if request.url_rule else "none"
-    seconds = time.perf_counter() - g.started_s
-    model, version = (g.served.name, g.served.version) if "served" in g else ("", "")
-    if "timings" in g:
-        for stage, spent_s in g.timings.spent_s.items():
-            metrics.STAGE_SECONDS.labels(stage, model).observe(spent_s)
-        g.timings.add("total", seconds)
-        response.headers[SERVER_TIMING] = g.timings.header()
-    method = request.method if request.method in METHODS else "other"  # a client may make one up every time
-    outcome = g.get("problem", metrics.ANSWERED)
-    metrics.REQUESTS.labels(route, method, response.status_code, outcome, model, version).inc()
-    metrics.REQUEST_SECONDS.labels(route).observe(seconds)
+    asked, known = itself(request), itself(g)
+    response.headers[REQUEST_ID] = known.request_id
+    route = asked.url_rule.rule if asked.url_rule else "none"
+    seconds = time.perf_counter() - known.started_s
+    model, version = (known.served.name, known.served.version) if "served" in known else ("", "")
+    if "timings" in known:
+        for stage, spent_s in known.timings.spent_s.items():
+            metrics.part(metrics.STAGE_SECONDS, stage, model).observe(spent_s)
+        known.timings.add("total", seconds)
+        response.headers[SERVER_TIMING] = known.timings.header()
+    status = response.status_code
+    method = asked.method if asked.method in METHODS else "other"  # a client may make one up every time
+    outcome = known.get("problem", metrics.ANSWERED)
+    metrics.part(metrics.REQUESTS, route, method, status, outcome, model, version).inc()
+    metrics.part(metrics.REQUEST_SECONDS, route).observe(seconds)
     facts = {"model": model, "version": version} if model else {}
     level = log.debug if route in QUIET_ROUTES else log.info
     level(
         "request",
-        method=request.method,
-        path=request.path,
-        status=response.status_code,
+        method=asked.method,
+        path=asked.path,
+        status=status,
         duration_ms=round(seconds * 1000, 2),
         **facts,
-        **({"problem": g.problem} if "problem" in g else g.get("log_fields", {})),
+        **({"problem": known.problem} if "problem" in known else known.get("log_fields", {})),
     )
     return response
 

@@ -13,6 +13,7 @@ from gateway.classify import Inquiry
 from gateway.contract import ServedModel
 from gateway.errors import GatewayError
 from gateway.inputs import Limits, parse
+from gateway.proxies import itself
 from gateway.results import Answering, Results
 from gateway.serving import VersionStatus
 from gateway.settings import Settings
@@ -37,7 +38,7 @@ def create_api(answering: Answering, catalog: Catalog, settings: Settings) -> Bl
     def predict(model: str | None = None, version: int | None = None, label: str | None = None) -> Response:
         timings = g.timings = Timings()
         with timings.measured("receive"):
-            question = parse(request, default_top_k=settings.default_top_k, limits=limits)
+            question = parse(itself(request), default_top_k=settings.default_top_k, limits=limits)
         g.place.hold(len(question.sources))
         target = Target(model, version, label)
         asked = Inquiry(
@@ -96,12 +97,12 @@ def _count(results: Results, max_classes: int) -> None:
     name, version = results.model.name, results.model.version
     for item in results.items:
         if isinstance(item, GatewayError):
-            metrics.IMAGES.labels(name, version, problems.PROBLEMS[type(item)].slug).inc()
+            metrics.part(metrics.IMAGES, name, version, problems.PROBLEMS[type(item)].slug).inc()
             continue
-        metrics.IMAGES.labels(name, version, metrics.ANSWERED).inc()
+        metrics.part(metrics.IMAGES, name, version, metrics.ANSWERED).inc()
         label = item["class"] if item["class_id"] < max_classes else metrics.OTHER_CLASS
-        metrics.TOP_CLASSES.labels(name, label).inc()
-        metrics.TOP_SCORES.labels(name).observe(item["score"])
+        metrics.part(metrics.TOP_CLASSES, name, label).inc()
+        metrics.part(metrics.TOP_SCORES, name).observe(item["score"])
 
 
 def _answered_by(results: Results) -> answers.ModelVersion:

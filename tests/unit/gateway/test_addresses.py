@@ -229,7 +229,7 @@ def test_a_slow_name_server_is_not_waited_for_and_holds_nobody_else_up(monkeypat
     guard = AddressGuard(Destinations())
     for _ in range(5):
         with pytest.raises(DeadlineExceededError, match=r"slow\.test was not resolved in time"):
-            resolve(guard, "slow.test", within_s=0.02)
+            resolve(guard, "slow.test", within_s=0.2)  # enough to ask, however busy the machine is
     assert resolve(guard, "fast.test") == [("1.1.1.1", 80)]
     answered.set()
     guard.close()

@@ -41,7 +41,7 @@ def test_everything_comes_from_the_settings(read: Callable[..., dict[str, Any]])
     names = ("bind", "workers", "timeout", "graceful_timeout")
     assert [conf[name] for name in names] == ["127.0.0.1:9", 3, 40, 11]
     assert conf["threads"] > 5 + 7  # there are some left when all work or wait
-    assert conf["worker_class"] == "gthread"
+    assert conf["worker_class"] == "gateway.gunicorn_worker.Worker"
     assert conf["logconfig_dict"]["root"]["level"] == "ERROR"
 
 

@@ -103,8 +103,8 @@ def headers_read() -> Iterator[str]:
     for source in SOURCES:
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
             match node:
-                case ast.Subscript(ast.Attribute(ast.Name("request"), "headers"), key) | ast.Call(
-                    ast.Attribute(ast.Attribute(ast.Name("request"), "headers"), "get"), [key, *_]
+                case ast.Subscript(ast.Attribute(ast.Name("request" | "asked"), "headers"), key) | ast.Call(
+                    ast.Attribute(ast.Attribute(ast.Name("request" | "asked"), "headers"), "get"), [key, *_]
                 ):
                     yield ast.unparse(key)
 
