@@ -106,7 +106,7 @@ def gateway_on(
     }
     command = (*GUNICORN, "-c", "gateway/gunicorn_conf.py", "gateway.wsgi:app")
     with running("gateway", command, folder / f"gateway-{workers}.log", environment) as service:
-        await_ok(f"http://{address}/readyz")
+        await_ok(service, f"http://{address}/readyz")
         yield service, f"http://{address}"
 
 
@@ -119,7 +119,7 @@ def _model_server(folder: Path, models: Path) -> Iterator[tuple[Service, str]]:
         *("--enable_batching", f"--batching_parameters_file={folder / 'batching.config'}", "--grpc_max_threads=64"),
     )
     with running("model server", command, folder / "model-server.log") as service:
-        await_ok(f"http://127.0.0.1:{rest}/v1/models/{network.NAME}")
+        await_ok(service, f"http://127.0.0.1:{rest}/v1/models/{network.NAME}")
         yield service, f"127.0.0.1:{grpc}"
 
 
@@ -138,7 +138,7 @@ def _nginx(folder: Path, upstream: str) -> Iterator[tuple[Service, str]]:
     configuration = folder / "nginx.conf"
     configuration.write_text(nginx.render({**own, "GATEWAY_MAX_BODY_BYTES": str(10 * 1024 * 1024)}), encoding="utf-8")
     with running("nginx", nginx.command(program, configuration), folder / "nginx.log") as service:
-        await_ok(f"http://{listen}/readyz")
+        await_ok(service, f"http://{listen}/readyz")
         yield service, f"http://{listen}"
 
 
@@ -166,7 +166,7 @@ def _other(
     name: str, folder: Path, port: int, command: tuple[str, ...], environment: Mapping[str, str]
 ) -> Iterator[tuple[Service, str]]:
     with running(name, command, folder / f"{name}.log", environment) as service:
-        await_ok(f"http://127.0.0.1:{port}/ready")
+        await_ok(service, f"http://127.0.0.1:{port}/ready")
         yield service, f"http://127.0.0.1:{port}"
 
 
