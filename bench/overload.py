@@ -3,10 +3,13 @@
     python -m bench.overload [--seconds 30] [--times 4] [--users 400]
 
 Capacity is measured before and after, by as many users as the gateway has places. Users of the overload each ask so
-many times a second; h2load, which asks, and nginx run on the same processors as the service.
+many times a second. They have processors of their own, and the service, nginx among it, has the others: else what is
+missing in the overload would be what the users take.
 """
 
 import argparse
+import contextlib
+import os
 import shutil
 import statistics
 import subprocess
@@ -15,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -78,45 +81,73 @@ class Probes:
                 self.slowest_s = max(self.slowest_s, time.monotonic() - started_s)
 
 
-def ask(url: str, picture: Path, *, seconds: int, users: int, rate: float | None = None) -> Load:
-    """Have users ask for some time, each as fast as it is answered, or all together at a rate per second.
+@contextlib.contextmanager
+def apart() -> Iterator[Collection[int]]:
+    """Leave a quarter of the processors, at least one, to the users while the context lasts, and give their numbers.
 
-    Raises:
-        RuntimeError: h2load is not installed, or failed.
+    What is started meanwhile runs on the others. Of a single processor nothing can be left.
     """
-    h2load = shutil.which("h2load")
-    if h2load is None:
-        raise RuntimeError("h2load is not installed; Debian has it in the package nghttp2-client")
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "log"
-        command = [
-            h2load,
-            "--h1",
-            f"--clients={users}",
-            f"--duration={seconds}",
-            f"--data={picture}",
-            f"--log-file={log}",
-        ]
-        command += ["--header=content-type: image/png", *([f"--rps={rate / users:.3f}"] if rate else []), url]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # as given above
-        if done.returncode != 0:
-            raise RuntimeError(f"h2load failed: {done.stdout}{done.stderr}")
-        answers_s: dict[int, list[float]] = {}
-        for line in log.read_text(encoding="ascii").splitlines():
-            _, code, spent_us = line.split("\t")[:3]
-            answers_s.setdefault(int(code), []).append(int(spent_us) / US_PER_S)
-    return Load(seconds, answers_s)
+    available = sorted(os.sched_getaffinity(0))
+    users = available[-max(1, len(available) // 4) :]
+    os.sched_setaffinity(0, set(available) - set(users) or users)
+    try:
+        yield users
+    finally:
+        os.sched_setaffinity(0, available)
 
 
-def measure(parts: Parts, *, seconds: int, times: float, users: int) -> list[str]:
-    """Measure, and give the rows of the table."""
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Many users of one service, all with the same picture.
+
+    Attributes:
+        url: What they ask.
+        picture: The file that they send.
+        processors: Numbers of those that they run on; on any, where none are given.
+    """
+
+    url: str
+    picture: Path
+    processors: Collection[int] = ()
+
+    def ask(self, *, seconds: int, users: int, rate: float | None = None) -> Load:
+        """Ask for some time, each user as fast as it is answered, or all together at a rate per second.
+
+        Raises:
+            RuntimeError: h2load is not installed, or failed.
+        """
+        h2load = shutil.which("h2load")
+        if h2load is None:
+            raise RuntimeError("h2load is not installed; Debian has it in the package nghttp2-client")
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder) / "log"
+            command = [
+                *(["taskset", "--cpu-list", ",".join(map(str, self.processors))] if self.processors else []),
+                *(h2load, "--h1", f"--clients={users}", f"--duration={seconds}"),
+                *(f"--data={self.picture}", "--header=content-type: image/png", f"--log-file={log}"),
+                *([f"--rps={rate / users:.3f}"] if rate else []),
+                self.url,
+            ]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # as given above
+            if done.returncode != 0:
+                raise RuntimeError(f"h2load failed: {done.stdout}{done.stderr}")
+            answers_s: dict[int, list[float]] = {}
+            for line in log.read_text(encoding="ascii").splitlines():
+                _, code, spent_us = line.split("\t")[:3]
+                answers_s.setdefault(int(code), []).append(int(spent_us) / US_PER_S)
+        return Load(seconds, answers_s)
+
+
+def measure(parts: Parts, *, seconds: int, times: float, users: int, processors: Collection[int]) -> list[str]:
+    """Measure, with the users on these processors, and give the rows of the table."""
     picture = parts.base / "1" / "assets.extra" / "golden" / "00.png"
     requests.post(parts.predict_url, data=picture.read_bytes(), timeout=60)
-    before = ask(parts.predict_url, picture, seconds=seconds // 2, users=CAPACITY_USERS)
+    crowd = Crowd(parts.predict_url, picture, processors)
+    before = crowd.ask(seconds=seconds // 2, users=CAPACITY_USERS)
     capacity = before.rate(OK)
     with Probes(parts.url) as probes:
-        load = ask(parts.predict_url, picture, seconds=seconds, users=users, rate=times * capacity)
-    after = ask(parts.predict_url, picture, seconds=seconds // 2, users=CAPACITY_USERS)
+        load = crowd.ask(seconds=seconds, users=users, rate=times * capacity)
+    after = crowd.ask(seconds=seconds // 2, users=CAPACITY_USERS)
     mean = statistics.mean([capacity, after.rate(OK)])
     healthy = sum(count for (_, code), count in probes.told.items() if code == OK)
     others = sum(len(told) for code, told in load.answers_s.items() if code not in {OK, REFUSED})
@@ -135,6 +166,16 @@ def measure(parts: Parts, *, seconds: int, times: float, users: int) -> list[str
     ]
 
 
+def run(*, seconds: int, times: float, users: int) -> list[str]:
+    """Start a stack, measure, and give the rows of the table."""
+    with (
+        apart() as processors,
+        tempfile.TemporaryDirectory(prefix="overload-") as folder,
+        Parts(Path(folder)) as parts,
+    ):
+        return measure(parts.start(), seconds=seconds, times=times, users=users, processors=processors)
+
+
 def _ms(load: Load, code: int) -> str:
     return ", ".join(f"{load.percentile_s(code, percent) * 1000:.0f} ms" for percent in (50, 99))
 
@@ -146,8 +187,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--times", type=float, default=4, help="the capacity (%(default)s)")
     parser.add_argument("--users", type=int, default=400, help="connections of the overload (%(default)s)")
     given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="overload-") as folder, Parts(Path(folder)) as parts:
-        rows = measure(parts.start(), seconds=given.seconds, times=given.times, users=given.users)
+    rows = run(seconds=given.seconds, times=given.times, users=given.users)
     print(f"Overload, model {MODEL}:", "", *rows, sep="\n")  # noqa: T201  # the result
 
 

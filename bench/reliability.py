@@ -61,8 +61,7 @@ def fault_row(drill: Drill, asking: Asking) -> str:
 
 def overloaded(_: int) -> Iterator[str]:
     """Ask four times as much as can be answered."""
-    with tempfile.TemporaryDirectory(prefix="overload-") as folder, Parts(Path(folder)) as parts:
-        yield from overload.measure(parts.start(), seconds=30, times=4, users=400)
+    yield from overload.run(seconds=30, times=4, users=400)
 
 
 def memory(requests: int) -> Iterator[str]:
@@ -73,11 +72,12 @@ def memory(requests: int) -> Iterator[str]:
     ):
         parts.start()
         picture = parts.base / "1" / "assets.extra" / "golden" / "00.png"
+        crowd = overload.Crowd(parts.predict_url, picture)
         yield "| requests answered | resident memory of each worker |"
         yield "|--:|---|"
         answered = 0
         while True:
-            load = overload.ask(parts.predict_url, picture, seconds=MEMORY_ROUND_S, users=MEMORY_USERS)
+            load = crowd.ask(seconds=MEMORY_ROUND_S, users=MEMORY_USERS)
             answered += len(load.answers_s[overload.OK])
             yield f"| {answered} | {', '.join(f'{resident_mib(pid):.1f} MiB' for pid in parts.workers())} |"
             if answered >= requests:
