@@ -41,7 +41,7 @@ keepalive = 75
 # A worker's heartbeat is a file's time stamp: memory, where there is some, so that a slow disk cannot stop it.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # names the file system, no file
 control_socket_disable = True
-accesslog = None  # the application logs each request with what it knows about it
+logger_class = "gateway.gunicorn_worker.ErrorLogger"
 logconfig_dict = logging_config(level=settings.log_level, as_json=settings.log_json)
 
 START_POLL_S = 0.02

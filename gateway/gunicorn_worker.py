@@ -1,12 +1,22 @@
-"""A gunicorn worker whose threads stay with their connections."""
+"""gunicorn with less work for each request: threads that stay with their connections, and no log of its own."""
 
 import select
 from typing import Any
 
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+class ErrorLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's logger without a line for each request, which the application writes itself.
+
+    Where logging is configured by a dictionary, its own collects some hundred values for each, whether written or not.
+    """
+
+    access_log_enabled = False
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]  # as above
     """gunicorn's threaded worker, with fewer changes of threads.
 
     Its own hands every request to a thread of a pool, and the connection back to the main thread to wait for the next

@@ -80,8 +80,6 @@ def logging_config(*, level: str, as_json: bool) -> dict[str, Any]:
         "root": {"level": level.upper(), "handlers": ["stderr"]},
         "loggers": {
             **{name: {"level": level.upper(), "handlers": [], "propagate": True} for name in LOGGERS},
-            # gunicorn writes an access log whenever logging is configured; the application's own line knows more.
-            "gunicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": False},
             # It tells URLs whole, query and all: at debug, and of malformed answers as warnings.
             "urllib3": {"level": "CRITICAL", "handlers": [], "propagate": False},
         },

@@ -31,8 +31,8 @@ def _ground(gray: MatLike) -> float:
     border = np.concatenate([edge.ravel() for edge in edges])
     # The median by counting, which takes a fifth of numpy's time where the picture is large.
     up_to = np.bincount(border).cumsum()
-    middle = up_to.searchsorted([(border.size - 1) // 2, border.size // 2], side="right")
-    return float(middle.mean())
+    below, above = up_to.searchsorted([(border.size - 1) // 2, border.size // 2], side="right").tolist()
+    return float(below + above) / 2
 
 
 def fit_ink(gray: MatLike, height: int, width: int, interpolation: int) -> npt.NDArray[np.uint8]:
