@@ -1,7 +1,6 @@
 """All that is measured, started beside each other: the stack, and what one would run in its place."""
 
 import contextlib
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -117,6 +116,7 @@ def _model_server(folder: Path, models: Path) -> Iterator[tuple[Service, str]]:
         *(sys.executable, "-m", "model_server", f"--port={grpc}", f"--rest_api_port={rest}"),
         f"--model_config_file={models / 'models.config'}",
         *("--enable_batching", f"--batching_parameters_file={folder / 'batching.config'}", "--grpc_max_threads=64"),
+        "--tensorflow_intra_op_parallelism=1",
     )
     with running("model server", command, folder / "model-server.log") as service:
         await_ok(service, f"http://127.0.0.1:{rest}/v1/models/{network.NAME}")
@@ -157,8 +157,11 @@ def _others(folder: Path, grpc: str) -> Mapping[str, contextlib.AbstractContextM
         ),
         "tutorial's gateway": (tutorial, (sys.executable, "-m", "bench.alternatives.tutorial_gateway", str(tutorial))),
     }
-    environment = {**os.environ, "BENCH_NETWORK": str(folder / "network.keras"), "BENCH_TARGET": grpc}
-    return {name: _other(name, folder, *command, environment) for name, command in commands.items()}
+    environment = {"BENCH_NETWORK": str(folder / "network.keras"), "BENCH_TARGET": grpc}
+    tuned = {"FastAPI + Keras": {"TF_NUM_INTRAOP_THREADS": "1"}}  # as the stack's model server
+    return {
+        name: _other(name, folder, *command, environment | tuned.get(name, {})) for name, command in commands.items()
+    }
 
 
 @contextlib.contextmanager

@@ -74,6 +74,7 @@ def model_server(options: Options, settings: Settings) -> Program:
             # Else a file with labels is refused at the start, when no version is loaded yet.
             "--allow_version_labels_for_unavailable_models=true",
             f"--grpc_max_threads={GRPC_THREADS_PER_REQUEST * settings.workers * settings.threads}",
+            "--tensorflow_intra_op_parallelism=1",  # calls side by side keep the processors busy for less
             f"--monitoring_config_file={MONITORING_CONFIG}",
             *(batching if options.batching_config else ()),
         ),
