@@ -8,18 +8,19 @@ import cv2
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from gateway import access, cors, pages, problems, sagemaker, telemetry
-from gateway.cache import Cached, Store
+from gateway import cors, pages, problems, sagemaker, telemetry
+from gateway.access import authentication
+from gateway.caching.cache import Cached, Store
+from gateway.caching.memory_store import MemoryStore
 from gateway.catalog import Catalog
 from gateway.classify import Classifier
-from gateway.counted import CountedFetcher
 from gateway.deadline import Deadline
-from gateway.destinations import Destinations
 from gateway.errors import FetchRefusedError
-from gateway.fetch import FetchLimits, UrlFetcher
+from gateway.fetching.counted import CountedFetcher
+from gateway.fetching.destinations import Destinations
+from gateway.fetching.fetch import FetchLimits, UrlFetcher
 from gateway.forms import FormRequest
 from gateway.health import create_health
-from gateway.memory_store import MemoryStore
 from gateway.offers import ModelsConfig, Offers, OffersError
 from gateway.openapi.routes import create_openapi
 from gateway.pictures import Fetcher, Pictures
@@ -99,9 +100,9 @@ def create_app(
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     telemetry.register(app, settings)
     problems.register(app)
-    access.register(app, settings)
+    authentication.register(app, settings)
     if settings.rate_limit:  # what counts takes 2 MB and its part of the start
-        importlib.import_module("gateway.rate_limits").register(app, settings)
+        importlib.import_module("gateway.access.rate_limits").register(app, settings)
     cors.register(app, settings)
     pictures = Pictures(
         CountedFetcher(fetcher),
@@ -160,7 +161,7 @@ def make_store(settings: Settings) -> Store | None:
     if settings.cache == "memory":
         return MemoryStore(max_bytes=settings.cache_max_bytes, ttl_s=settings.cache_ttl_s)
     try:
-        redis_store = importlib.import_module("gateway.redis_store")
+        redis_store = importlib.import_module("gateway.caching.redis_store")
     except ModuleNotFoundError as error:
         raise SettingsError("GATEWAY_CACHE=redis needs the extra `redis`: pip install image-gateway[redis].") from error
     store: Store = redis_store.RedisStore(

@@ -4,8 +4,8 @@ from http import HTTPMethod
 
 from flask import Flask, Response, request
 
-from gateway.access import API_KEY
-from gateway.limited import RATE_LIMIT, RATE_LIMIT_POLICY
+from gateway.access.authentication import API_KEY
+from gateway.access.limited import RATE_LIMIT, RATE_LIMIT_POLICY
 from gateway.settings import Settings
 from gateway.telemetry import REQUEST_ID, REQUEST_TIMEOUT, SERVER_TIMING
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from gateway.destinations import as_network
+from gateway.fetching.destinations import as_network
 
 PREFIX = "GATEWAY_"
 

@@ -7,10 +7,10 @@ from http import HTTPStatus
 from werkzeug.routing import Rule
 
 from gateway import sagemaker
-from gateway.access import API_KEY, OPEN_ENDPOINTS
+from gateway.access.authentication import API_KEY, OPEN_ENDPOINTS
+from gateway.access.limited import LIMITED_BLUEPRINT, RATE_LIMIT, RATE_LIMIT_POLICY
 from gateway.answers import Description
 from gateway.errors import BodyTooLargeError
-from gateway.limited import LIMITED_BLUEPRINT, RATE_LIMIT, RATE_LIMIT_POLICY
 from gateway.openapi.examples import Example, components, load, references, request_name
 from gateway.openapi.operations import OPERATIONS, Operation
 from gateway.openapi.problems import KEY_PROBLEMS, NGINX_PROBLEMS, RATE_PROBLEMS, one_of, problem_schemas

@@ -12,9 +12,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from gateway.deadline import Deadline
-from gateway.destinations import Destinations
 from gateway.errors import GatewayError
-from gateway.fetch import FetchLimits, UrlFetcher
+from gateway.fetching.destinations import Destinations
+from gateway.fetching.fetch import FetchLimits, UrlFetcher
 from gateway.logs import configure
 from tests.support.name_server import SILENCE, NameServer
 from tests.support.raw_server import RawServer, Script, Send, answer, redirect

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cache import CLAIMED, Store
+from gateway.caching.cache import CLAIMED, Store
+from gateway.caching.memory_store import ENTRY_OVERHEAD_BYTES, MemoryStore
+from gateway.caching.redis_store import PREFIX, RedisStore
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceededError
-from gateway.memory_store import ENTRY_OVERHEAD_BYTES, MemoryStore
-from gateway.redis_store import PREFIX, RedisStore
 from tests.support.redis_server import RedisServer, make_redis
 from tests.support.waiting import until
 

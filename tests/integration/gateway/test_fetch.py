@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from gateway import addresses
-from gateway.addresses import AddressGuard
-from gateway.connections import Trip
 from gateway.deadline import Deadline
-from gateway.destinations import Destinations
 from gateway.errors import BodyTooLargeError, DeadlineExceededError, FetchError, FetchRefusedError
-from gateway.fetch import FetchLimits, UrlFetcher
+from gateway.fetching import addresses
+from gateway.fetching.addresses import AddressGuard
+from gateway.fetching.connections import Trip
+from gateway.fetching.destinations import Destinations
+from gateway.fetching.fetch import FetchLimits, UrlFetcher
 from tests.support.raw_server import RawServer, Script, Send, answer, redirect
 
 Serve = Callable[..., RawServer]

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import requests.adapters
 
-from gateway import addresses
 from gateway.deadline import Deadline
-from gateway.destinations import Destinations
 from gateway.errors import DeadlineExceededError, FetchError, FetchRefusedError
-from gateway.fetch import FetchLimits, UrlFetcher
+from gateway.fetching import addresses
+from gateway.fetching.destinations import Destinations
+from gateway.fetching.fetch import FetchLimits, UrlFetcher
 from tests.support.raw_server import RawServer, Script, Send, answer
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")

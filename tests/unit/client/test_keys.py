@@ -3,7 +3,7 @@ import re
 import pytest
 
 from client.keys import KeyNameError, add_key, hashed, make_key
-from gateway.keys import Keys, parse
+from gateway.access.keys import Keys, parse
 from tests.support.client_command import runner
 
 

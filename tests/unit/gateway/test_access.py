@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from werkzeug.routing import Rule
 
 from client.keys import add_key, hashed, make_key
-from gateway.access import OPEN_ENDPOINTS
+from gateway.access.authentication import OPEN_ENDPOINTS
 from gateway.settings import Settings, SettingsError
 
 PREDICT = "/api/v1/predict"

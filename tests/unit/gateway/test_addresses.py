@@ -4,10 +4,10 @@ import threading
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.addresses import AddressGuard, is_public
 from gateway.deadline import Deadline
-from gateway.destinations import Destinations
 from gateway.errors import DeadlineExceededError, FetchRefusedError
+from gateway.fetching.addresses import AddressGuard, is_public
+from gateway.fetching.destinations import Destinations
 
 PUBLIC = [
     "1.1.1.1",

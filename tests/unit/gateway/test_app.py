@@ -13,7 +13,7 @@ from flask import Flask
 from gateway.app import NoFetcher, connect, create_app, make_fetcher, make_offers
 from gateway.deadline import Deadline
 from gateway.errors import FetchRefusedError
-from gateway.fetch import UrlFetcher
+from gateway.fetching.fetch import UrlFetcher
 from gateway.settings import Settings, SettingsError
 from tests.support.fake_model_server import FakeModelServer
 

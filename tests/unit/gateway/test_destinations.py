@@ -1,7 +1,7 @@
 import pytest
 
-from gateway.destinations import Destinations
 from gateway.errors import FetchRefusedError
+from gateway.fetching.destinations import Destinations
 
 REFUSED_FORMS = [
     "",

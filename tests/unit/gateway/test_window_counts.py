@@ -2,8 +2,8 @@ import threading
 
 import pytest
 
-from gateway import window_counts
-from gateway.window_counts import FEWEST_WINDOWS, WindowCounts
+from gateway.access import window_counts
+from gateway.access.window_counts import FEWEST_WINDOWS, WindowCounts
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from urllib3.exceptions import HTTPError, LocationParseError
 
-from gateway.addresses import AddressGuard
-from gateway.connections import GuardedSession, Trip
 from gateway.deadline import Deadline
-from gateway.destinations import DEFAULT_PORTS, SCHEMES, Destinations
 from gateway.errors import BodyTooLargeError, DeadlineExceededError, FetchError, FetchRefusedError
+from gateway.fetching.addresses import AddressGuard
+from gateway.fetching.connections import GuardedSession, Trip
+from gateway.fetching.destinations import DEFAULT_PORTS, SCHEMES, Destinations
 
 CHUNK_BYTES = 64 * 1024
 REDIRECTS = frozenset({301, 302, 303, 307, 308})

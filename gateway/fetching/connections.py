@@ -11,9 +11,9 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from gateway.addresses import Address, AddressGuard
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceededError, FetchError
+from gateway.fetching.addresses import Address, AddressGuard
 
 
 class Trip:

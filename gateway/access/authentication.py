@@ -3,8 +3,8 @@
 import structlog
 from flask import Flask, g, request
 
+from gateway.access.keys import Keys, KeysError
 from gateway.errors import KeyMissingError, KeyUnknownError
-from gateway.keys import Keys, KeysError
 from gateway.settings import Settings, SettingsError
 
 API_KEY = "X-API-Key"

@@ -17,10 +17,10 @@ from limits.errors import ConfigurationError, StorageError
 from limits.strategies import FixedWindowRateLimiter
 
 from gateway import problems
+from gateway.access.limited import LIMITED_BLUEPRINT, RATE_LIMIT, RATE_LIMIT_POLICY
+from gateway.access.window_counts import WindowCounts
 from gateway.errors import LimitsUnavailableError, RateLimitedError
-from gateway.limited import LIMITED_BLUEPRINT, RATE_LIMIT, RATE_LIMIT_POLICY
 from gateway.settings import Settings, SettingsError
-from gateway.window_counts import WindowCounts
 
 MEMORY = f"{WindowCounts.STORAGE_SCHEME[0]}://"
 IPV6_NETWORK_BITS = 64

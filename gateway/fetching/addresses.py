@@ -10,8 +10,8 @@ from typing import Any
 import structlog
 
 from gateway.deadline import Deadline
-from gateway.destinations import Destinations
 from gateway.errors import DeadlineExceededError, FetchRefusedError
+from gateway.fetching.destinations import Destinations
 
 # An address in it carries an IPv4 address, which a translator connects to in its place (RFC 6052 section 2.1).
 NAT64 = ipaddress.ip_network("64:ff9b::/96")

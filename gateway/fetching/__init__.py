@@ -1,0 +1,1 @@
+"""Pictures by URL: where one may be fetched from, and how, with every limit inside."""
