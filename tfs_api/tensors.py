@@ -79,7 +79,7 @@ _PACKED_BYTES = {
 }
 """What begins a field of floating-point numbers in a serialised message; its elements follow as they lie in memory.
 
-Merged in as bytes, a hundred thousand numbers take a fiftieth of the time that they take as objects of Python.
+Merged in and taken out as bytes, they take a small part of the time that they take as objects of Python.
 """
 _HALF = types_pb2.DT_HALF
 _BFLOAT16 = _encoding("DT_BFLOAT16", "half_val", "<u2", "<i4")
@@ -253,13 +253,24 @@ def _content(content: bytes, size: int, encoding: _Encoding) -> npt.NDArray[Any]
 
 
 def _typed_values(proto: TensorProto, encoding: _Encoding) -> npt.NDArray[Any]:
-    field = getattr(proto, encoding.field)
-    values = np.fromiter(field, encoding.packed, len(field))
+    values = _numbers(proto, encoding)
     if encoding.content.kind == "c":
         return _native(values[: values.size // 2 * 2].view(encoding.content))
     if encoding.field == "half_val":
         return _native(values.astype("<u2").view(encoding.content))
     return values.astype(encoding.content.newbyteorder("="), copy=False)
+
+
+def _numbers(proto: TensorProto, encoding: _Encoding) -> npt.NDArray[Any]:
+    field = getattr(proto, encoding.field)
+    if encoding.field in _PACKED_BYTES:
+        size = len(field) * encoding.packed.itemsize
+        start = _PACKED_BYTES[encoding.field] + to_varint(size)
+        written = proto.SerializeToString()
+        place = len(written) - size
+        if size and written[place - len(start) : place] == start:  # nothing follows them, as is usual
+            return np.frombuffer(written, encoding.packed, offset=place)
+    return np.fromiter(field, encoding.packed, len(field))
 
 
 def _native(elements: npt.NDArray[Any]) -> npt.NDArray[Any]:

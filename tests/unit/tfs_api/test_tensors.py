@@ -97,6 +97,18 @@ def test_a_string_that_ends_in_zero_bytes_keeps_them_in_an_object_array():
     assert decoded.item() == b"jpeg\0\0"
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("numbers", [3, 40, 3000])  # whose length takes one, two and three bytes
+def test_numbers_are_read_also_where_something_follows_them(dtype: str, numbers: int):
+    array = np.arange(numbers).astype(dtype) / 7
+    alone, followed = to_typed_tensor_proto(array), to_typed_tensor_proto(array)
+    followed.string_val.append(b"\x2a\x0c and others")
+    unknown = to_typed_tensor_proto(array)
+    unknown.MergeFromString(b"\xa2\x06\x04what")  # field 100
+    for proto in (alone, followed, unknown):
+        assert_same(from_tensor_proto(proto), array)
+
+
 def test_bfloat16_is_read_as_float32():
     one_and_a_half, minus_two = 0x3FC0, 0xC000
     typed = tensor("DT_BFLOAT16", [2], half_val=[one_and_a_half, minus_two])
