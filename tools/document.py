@@ -13,6 +13,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -169,6 +170,18 @@ def nginx_rows(template: str) -> Iterator[Row]:
     for status, type_uri in types.items():
         advice = re.sub(r"\$\{(\w+)\}", r"\1", details[status])
         yield Row(int(status), type_uri, titles[status], advice, "nginx")
+    # Where it asks no gateway, as all of them are at their limit.
+    type_uri, title, advice = (nginx_told(template, part) for part in ("type", "title", "detail"))
+    yield Row(HTTPStatus.SERVICE_UNAVAILABLE, type_uri, title, advice, "nginx")
+
+
+def nginx_told(template: str, part: str) -> str:
+    """Read what is told in place of the status' own by `map $upstream_addr $told_PART { ... }`."""
+    pattern = rf'map \$upstream_addr \$told_{part} \{{[^}}]*"~[^"]*" "?([^"]+?)"?;'
+    found = re.search(pattern, template)
+    if found is None:
+        raise SystemExit(f"{NGINX_TEMPLATE.name} has no map of $upstream_addr to $told_{part}")
+    return found[1]
 
 
 def nginx_map(template: str, variable: str) -> Mapping[str, str]:

@@ -25,6 +25,18 @@ NGINX = """
         404 "Nothing is served at this path.";
         503 "No answer within ${NGINX_READ_TIMEOUT_S} s.";
     }
+    map $upstream_addr $told_type {
+        default $problem_type;
+        "~(^|, )gateway$" /problems/overloaded;
+    }
+    map $upstream_addr $told_title {
+        default $problem_title;
+        "~(^|, )gateway$" "More requests than can be answered";
+    }
+    map $upstream_addr $told_detail {
+        default $problem_detail;
+        "~(^|, )gateway$" "Wait.";
+    }
 """
 
 
@@ -77,9 +89,14 @@ def test_every_problem_is_documented():
 
 
 def test_problems_of_nginx_are_read_from_its_configuration():
-    ours, theirs = document.nginx_rows(NGINX)
+    ours, theirs, busy = document.nginx_rows(NGINX)
     assert (ours.status, ours.type_uri, ours.title) == (404, "/problems/not-found", "Not Found")
     assert theirs.advice == "No answer within NGINX_READ_TIMEOUT_S s."
+    assert (busy.status, busy.type_uri, busy.title) == (
+        503,
+        "/problems/overloaded",
+        "More requests than can be answered",
+    )
     text = document.problems_document(NGINX)
     assert "| 404 | `/problems/not-found` | Not Found |" in text
     assert "The gateway is \\| not available | No answer within `NGINX_READ_TIMEOUT_S` s. | nginx |" in text
@@ -93,6 +110,8 @@ def test_one_type_with_two_titles_is_refused():
 def test_a_configuration_without_the_maps_is_refused():
     with pytest.raises(SystemExit, match=r"no map of \$status to \$problem_type"):
         document.problems_document("")
+    with pytest.raises(SystemExit, match=r"no map of \$upstream_addr to \$told_title"):
+        document.problems_document(NGINX.replace("$told_title", "$told"))
 
 
 @pytest.fixture
