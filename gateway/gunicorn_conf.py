@@ -20,7 +20,7 @@ from gateway import draining
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
 from gateway.logs import logging_config
-from gateway.memory import return_large_blocks
+from gateway.memory import bound_memory
 from gateway.settings import Settings, SettingsError
 
 try:
@@ -61,7 +61,7 @@ def on_starting(_: Any) -> None:
         left.unlink()
     # The linear algebra under numpy and OpenCV is not used here; its threads would not outlive the fork either.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    return_large_blocks()
+    bound_memory()
     # OpenCV looks for its own limit when it is imported. Ours is applied first; this one is behind it.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(settings.max_pixels)
     gc.disable()  # looking for garbage, of which imports leave next to none, took a tenth of their time
