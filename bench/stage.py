@@ -11,7 +11,7 @@ from bench import network
 from bench.services import ROOT, Service, await_ok, run, running
 from tools import nginx, ports
 
-BATCHING = "max_batch_size { value: 32 }\nbatch_timeout_micros { value: 1000 }\nnum_batch_threads { value: 2 }\n"
+BATCHING = ROOT / "serving_models" / "batching.config"
 COMMITTED = ("cifar10", "digits")
 WAITS = ("GATEWAY_MAX_WAIT_S", "GATEWAY_MODEL_DEADLINE_S", "GATEWAY_REQUEST_DEADLINE_S", "GATEWAY_WORKER_TIMEOUT_S")
 PATIENCE_S = "30"
@@ -70,7 +70,6 @@ def prepare(folder: Path, weights: str | None) -> Path:
         for name in (*COMMITTED, network.NAME)
     )
     (models / "models.config").write_text(f"model_config_list {{\n{configs}}}\n", encoding="utf-8")
-    (folder / "batching.config").write_text(BATCHING, encoding="utf-8")
     return models
 
 
@@ -115,7 +114,7 @@ def _model_server(folder: Path, models: Path) -> Iterator[tuple[Service, str]]:
     command = (
         *(sys.executable, "-m", "model_server", f"--port={grpc}", f"--rest_api_port={rest}"),
         f"--model_config_file={models / 'models.config'}",
-        *("--enable_batching", f"--batching_parameters_file={folder / 'batching.config'}", "--grpc_max_threads=64"),
+        *("--enable_batching", f"--batching_parameters_file={BATCHING}", "--grpc_max_threads=64"),
         "--tensorflow_intra_op_parallelism=1",
     )
     with running("model server", command, folder / "model-server.log") as service:

@@ -100,6 +100,11 @@ TARGETS = (
     Target("digits: CPU of the gateway", _cpu("digits, raw, 8", GATEWAY), 1.1, unit=" ms"),
     Target("batch of 32: CPU per photo / one by one", _cpu_ratio(BATCH, ALL, PHOTO), 0.75),
     Target(
+        "batch of 32: CPU of gateway and nginx per photo / one by one",
+        _cpu_ratio(BATCH, (GATEWAY, "nginx"), PHOTO, (GATEWAY, "nginx")),
+        0.75,
+    ),
+    Target(
         "photo, 32 at once: throughput / Flask + Keras",
         _rate_ratio("photo, multipart, 32", f"{FLASK}, photo, 32"),
         1.3,
