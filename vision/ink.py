@@ -12,6 +12,7 @@ MIN_CONTRAST = 32  # between ground and strongest ink; below it a sheet counts a
 INNER_FRACTION = 20 / 28
 MIN_STROKE_FRACTION = 2 / 20  # of the inner box; MNIST's own strokes are 2 to 4 pixels wide
 OVERSAMPLING = 8  # working pixels for one of the result, enough for strokes and cheap for any picture
+SMALLEST_SIGN = 1 / 5  # of a photo's shorter side, that is still seen with OVERSAMPLING
 UINT8_MAX = 255
 MID_GRAY = 127.5
 
@@ -23,6 +24,12 @@ def has_light_ground(gray: MatLike) -> bool:
     frame, or a shadow in one corner does not count.
     """
     return _ground(gray) > MID_GRAY
+
+
+def ink_cover(height: int, width: int) -> tuple[int, int]:
+    """Tell how large a photo has to be for `fit_ink`, as (height, width): larger ones show nothing that stays."""
+    side = int(max(height, width) * OVERSAMPLING / SMALLEST_SIGN)
+    return side, side
 
 
 def _ground(gray: MatLike) -> float:

@@ -30,7 +30,7 @@ from cv2.typing import MatLike
 
 from vision.card import Color, InputSpec, Interpolation, Resize
 from vision.decode import decode
-from vision.ink import fit_ink, has_light_ground
+from vision.ink import fit_ink, has_light_ground, ink_cover
 
 _DIMENSIONS = 3
 _CHANNELS = 3
@@ -72,7 +72,8 @@ def read(data: bytes | memoryview, spec: InputSpec, *, max_pixels: int) -> npt.N
 
     A JPEG much larger than the input is decoded at a half, a quarter or an eighth of its size, which is both
     faster and smoother; pixels differ slightly from `decode` and `preprocess` in turn, so use this one
-    function everywhere. Sampling that wants every pixel, ``nearest`` and ``fit_ink``, always gets full size.
+    function everywhere. Sampling by ``nearest`` wants every pixel and gets full size; ``fit_ink`` gets as many
+    as a sign that takes a small part of the picture needs.
 
     Args:
         data: The whole file.
@@ -85,8 +86,11 @@ def read(data: bytes | memoryview, spec: InputSpec, *, max_pixels: int) -> npt.N
     Raises:
         ImageError: As `vision.decode.decode` does.
     """
-    wants_every_pixel = spec.interpolation == "nearest" or spec.resize == "fit_ink"
-    cover = None if wants_every_pixel else (spec.height, spec.width)
+    cover: tuple[int, int] | None = (spec.height, spec.width)
+    if spec.interpolation == "nearest":
+        cover = None
+    elif spec.resize == "fit_ink":
+        cover = ink_cover(spec.height, spec.width)
     return decode(data, max_pixels=max_pixels, background=spec.background, cover=cover)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.support import image_files as files
 from vision.card import InputSpec
 from vision.decode import TooManyPixelsError, decode
-from vision.preprocess import load, preprocess
+from vision.preprocess import load, preprocess, read
 
 INTERPOLATIONS = {
     "nearest": cv2.INTER_NEAREST,
@@ -336,6 +336,22 @@ def test_load_looks_at_every_pixel_where_that_matters(spec):
     data = files.encoded(noise(160, 160), ".jpg")
 
     assert np.array_equal(load(data, spec, max_pixels=25_600), preprocess(decode(data, max_pixels=25_600), spec))
+
+
+def test_load_takes_large_photos_of_drawings_smaller_and_a_small_sign_stays_the_same():
+    paper = np.full((2400, 3000, 3), 230, np.uint8)
+    cv2.ellipse(paper, (1900, 900), (170, 240), 20, 30, 300, (40, 40, 60), 30)  # a fifth of the shorter side
+    data = files.encoded(paper, ".jpg")
+    spec = InputSpec(
+        height=28, width=28, color="GRAY", resize="fit_ink", interpolation="area", invert_light_background=True
+    )
+
+    result = load(data, spec, max_pixels=paper.size)
+
+    assert read(data, spec, max_pixels=paper.size).shape == (1200, 1500, 3)
+    full_size = preprocess(decode(data, max_pixels=paper.size), spec)
+    assert full_size.mean() > 20
+    assert np.abs(result.astype(int) - full_size).mean() < 2
 
 
 def test_load_keeps_the_pixel_limit():
