@@ -101,10 +101,7 @@ def parse(request: Request, *, default_top_k: int, limits: Limits) -> Question:
         data = read_body(request)
         sources = [Upload(data)] if data else []
     elif read_body(request):
-        named = (
-            f"The media type {media_type[:QUOTED]!r} is not accepted" if media_type else "The body has no Content-Type"
-        )
-        raise ContentTypeError(f"{named}. Send {ACCEPTED}.")
+        raise ContentTypeError(_not_accepted(media_type))
     if not sources:
         raise BadRequestError(NOTHING_SENT)
     if not is_batch and isinstance(sources[0], GatewayError):
