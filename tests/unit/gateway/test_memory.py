@@ -72,7 +72,7 @@ def test_large_blocks_go_back_to_the_system():
 
 
 def test_what_many_threads_have_freed_is_not_kept_for_each():
-    used_in_turn_kib, arenas_kib = 32 * 8 * 1024, 2 * 16 * 1024
+    used_in_turn_kib, arenas_kib = 32 * 8 * 1024, 2 * 8 * 1024
     assert told(MANY_THREADS) < arenas_kib < used_in_turn_kib
 
 
