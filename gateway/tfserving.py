@@ -240,7 +240,8 @@ class TensorFlowServing:
                         if unreachable is not None and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                             raise unreachable from error  # the last try was merely given too little time to find out
                         raise
-                    unreachable = error if unavailable else unreachable
+                    if unavailable:
+                        unreachable = error
                 # Of several servers, another one's turn may have come; if not, there is half of the time left.
                 patience_s = deadline.remaining_s(self._call_deadline_s) / 2
                 made += 1

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -64,6 +65,15 @@ def answers(url: str) -> bool:
         return requests.get(url, timeout=2).status_code == requests.codes.ok
     except requests.RequestException:
         return False
+
+
+def listens(port: int) -> bool:
+    """Tell whether something on loopback takes connections at a port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.stack import listens
 from tests.support.waiting import until
 from tools import nginx
 from tools.ports import find
@@ -146,14 +147,6 @@ class Front:
 
     def log(self):
         return (self.folder / "nginx.log").read_text(encoding="utf-8")
-
-
-def listens(port):
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.stack import listens
 from tests.support.waiting import until
 from tools.ports import find
 
@@ -19,14 +19,6 @@ PATIENCE_S = 30
 THREADS = 2
 
 Connect = Callable[[int], http.client.HTTPConnection]
-
-
-def listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 @contextlib.contextmanager
