@@ -14,6 +14,7 @@ from gateway.caching.cache import Cached, Store
 from gateway.caching.memory_store import MemoryStore
 from gateway.catalog import Catalog
 from gateway.classify import Classifier
+from gateway.coalescing import Coalescing
 from gateway.deadline import Deadline
 from gateway.errors import FetchRefusedError
 from gateway.fetching.counted import CountedFetcher
@@ -132,7 +133,10 @@ def create_app(
 
 def connect(settings: Settings) -> ModelServer:
     """Make the client of the model server; in the process that uses it, never before a fork."""
-    return TensorFlowServing(settings.tfs_target, call_deadline_s=settings.model_deadline_s)
+    server = TensorFlowServing(settings.tfs_target, call_deadline_s=settings.model_deadline_s)
+    if settings.calls_in_flight == 0:
+        return server
+    return Coalescing(server, calls=settings.calls_in_flight, max_rows=settings.max_batch_size)
 
 
 def make_fetcher(settings: Settings) -> Fetcher:

@@ -143,6 +143,14 @@ class Settings(BaseModel):
         ge=1,
         description="Most images in one call to the model server: no more than its `max_batch_size`, where it has one.",
     )
+    calls_in_flight: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Calls for one version of a model that a worker has in flight; the images of requests that come "
+        "meanwhile go together, by the next one. 0: no limit, and a call for each request, as a model server that "
+        "batches wants it.",
+    )
     decode_threads: int = Field(
         default_factory=_processors,
         ge=1,

@@ -14,6 +14,8 @@ from tools.stack import Program
 ROOT = Path(__file__).parents[1]
 # The model server refuses calls near its limit instead of queueing them, so it is set well above what can come.
 GRPC_THREADS_PER_REQUEST = 2
+# With one, a worker that gets most of the connections would use one processor while others have nothing to do.
+CALLS_IN_FLIGHT = 2
 MONITORING_CONFIG = ROOT / "serving_models" / "monitoring.config"
 MODEL_SERVER_STOP_S = 10.0
 STOP_SLACK_S = 2.0
@@ -132,9 +134,13 @@ def front(options: Options, settings: Settings, scratch: Path, executable: str) 
 
 
 def gateway_environment(options: Options) -> dict[str, str]:
-    """Return the environment with the gateway's settings: the user's own, and where the others are."""
+    """Return the environment with the gateway's settings: the user's own, and where the others are.
+
+    Either the model server puts calls together or the gateway does.
+    """
     return {
         "GATEWAY_CARDS_DIR": str(options.models_config.parent),
+        "GATEWAY_CALLS_IN_FLIGHT": "0" if options.batching_config else str(CALLS_IN_FLIGHT),
         **os.environ,
         "GATEWAY_TFS_TARGET": f"127.0.0.1:{options.grpc_port}",
         "GATEWAY_MODELS_CONFIG": str(options.models_config),

@@ -3,22 +3,27 @@
 import io
 import subprocess
 import sys
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
 from flask import Flask
+from werkzeug.test import TestResponse
 
 from bench import pictures
 from bench.latency_server import Models, Predictions
 from gateway.app import connect, create_app, make_fetcher
+from gateway.coalescing import Coalescing
 from gateway.forms import read_form
+from gateway.serving import ModelServer
 from gateway.settings import Settings
+from tests.support.waiting import until
 from tfs_api.protos import model_service_pb2_grpc, prediction_service_pb2_grpc
 from tfs_api.requests import predict_request
 from vision.card import InputSpec
@@ -46,14 +51,17 @@ class Counted(grpc.ServerInterceptor):
 
 
 class Weighed(Predictions):
-    """Notes the size of each request."""
+    """Notes the size of each request, and answers when it may."""
 
     def __init__(self) -> None:
         super().__init__(slots=8, latency_s=0)
         self.sizes: list[int] = []
+        self.may_answer = threading.Event()
+        self.may_answer.set()
 
     def Predict(self, request, context):  # noqa: N802
         self.sizes.append(request.ByteSize())
+        assert self.may_answer.wait(20)
         return super().Predict(request, context)
 
 
@@ -61,17 +69,31 @@ class Weighed(Predictions):
 class Wire:
     """A gateway over a real channel, and what went through it."""
 
+    settings: Settings
     app: Flask
     calls: list[str]
-    sizes: list[int]
+    weighed: Weighed
+
+    @property
+    def sizes(self) -> list[int]:
+        """Bytes of each request to the model server."""
+        return self.weighed.sizes
 
     def ask(self, number: int) -> None:
         """Ask about so many pictures in one request; the first question of all has taught the gateway the model."""
         self.calls.clear()
         self.sizes.clear()
-        parts = [(io.BytesIO(pictures.golden("digits")), "a.png") for _ in range(number)]
-        response = self.app.test_client().post(PREDICT, data={"image": parts})
+        response = self.post(number)
         assert response.status_code == 200, response.text
+
+    def post(self, number: int) -> TestResponse:
+        """Send one request with so many pictures."""
+        parts = [(io.BytesIO(pictures.golden("digits")), "a.png") for _ in range(number)]
+        return self.app.test_client().post(PREDICT, data={"image": parts})
+
+
+def app_over(server: ModelServer, settings: Settings) -> Flask:
+    return create_app(settings, server=server, fetcher=make_fetcher(settings), offered=lambda: {"slow": ()})
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +108,7 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
         tfs_target=f"127.0.0.1:{port}", models=("slow",), cards_dir=tmp_path_factory.mktemp("cards"), max_batch_size=32
     )
     client = connect(settings)
-    app = create_app(settings, server=client, fetcher=make_fetcher(settings), offered=lambda: {"slow": ()})
-    found = Wire(app, counted.calls, weighed.sizes)
+    found = Wire(settings, app_over(client, settings), counted.calls, weighed)
     found.ask(1)
     yield found
     client.close()
@@ -104,6 +125,22 @@ def test_a_request_makes_as_few_calls_as_its_pictures_fit_into(wire: Wire, numbe
 def test_what_is_sent_is_the_pixels_as_bytes_and_little_more(wire: Wire, number: int):
     wire.ask(number)
     assert number * PIXELS <= sum(wire.sizes) <= number * PIXELS + AROUND_PIXELS_BYTES
+
+
+def test_requests_that_come_while_one_is_computed_make_one_call_together(wire: Wire):
+    settings = wire.settings.model_copy(update={"calls_in_flight": 1})
+    server = connect(settings)
+    assert isinstance(server, Coalescing)
+    together = replace(wire, app=app_over(server, settings))
+    together.ask(1)
+    with ThreadPoolExecutor(8) as pool:
+        wire.calls.clear()
+        wire.weighed.may_answer.clear()
+        asked = [pool.submit(together.post, 1) for _ in range(8)]
+        until(lambda: server.waiting == 7)
+        wire.weighed.may_answer.set()
+        assert {future.result(20).status_code for future in asked} == {200}
+    assert wire.calls == ["Predict"] * 2
 
 
 def peak_bytes(work: Callable[[], object]) -> int:

@@ -1,6 +1,7 @@
 import signal
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -57,10 +58,18 @@ def test_the_gateways_environment_is_one_that_it_takes(options, tmp_path, monkey
 
 
 def test_the_users_own_settings_reach_the_gateway(options, monkeypatch):
-    monkeypatch.setenv("GATEWAY_THREADS", "3")
-    monkeypatch.setenv("GATEWAY_CARDS_DIR", "/cards")
-    environment = programs.gateway_environment(options)
-    assert (environment["GATEWAY_THREADS"], environment["GATEWAY_CARDS_DIR"]) == ("3", "/cards")
+    own = {"GATEWAY_THREADS": "3", "GATEWAY_CARDS_DIR": "/cards", "GATEWAY_CALLS_IN_FLIGHT": "7"}
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    assert programs.gateway_environment(options).items() >= own.items()
+
+
+def test_either_the_gateway_puts_calls_together_or_the_model_server(options):
+    calls = [
+        Settings.from_env(programs.gateway_environment(replace(options, batching_config=file))).calls_in_flight
+        for file in (None, Path("batching.config"))
+    ]
+    assert calls == [2, 0]
 
 
 def test_a_stop_gives_each_program_the_time_it_gives_its_requests(options, tmp_path):
