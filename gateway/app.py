@@ -20,7 +20,7 @@ from gateway.errors import FetchRefusedError
 from gateway.fetching.counted import CountedFetcher
 from gateway.fetching.destinations import Destinations
 from gateway.fetching.fetch import FetchLimits, UrlFetcher
-from gateway.forms import FormRequest
+from gateway.forms import BodyRequest
 from gateway.health import create_health
 from gateway.offers import ModelsConfig, Offers, OffersError
 from gateway.openapi.routes import create_openapi
@@ -38,7 +38,7 @@ FORM_PARTS_BESIDE_IMAGES = 32
 class Gateway(Flask):
     """Flask without what this application has no use for."""
 
-    request_class = FormRequest
+    request_class = BodyRequest
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Give a view or hook as it is: none is a coroutine, and to find that out each time takes longer than most."""

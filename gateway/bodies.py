@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Request, current_app
+from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from gateway.errors import BadRequestError
@@ -89,29 +89,22 @@ def _too_many(limits: JsonLimits) -> BadRequestError:
     )
 
 
-def check_form(request: Request) -> None:
-    """See that a form has no more fields than it may, and no part of it long headers; it is then parsed from memory.
+def check_fields(body: bytes, max_fields: int | None) -> None:
+    """See that a URL-encoded form has no more fields than it may.
 
     Raises:
-        BadRequestError: too many fields or parts, or headers of a part that are too long.
-        werkzeug.exceptions.RequestEntityTooLarge: a longer body than the limit.
+        BadRequestError: it has.
     """
-    body = read_body(request, cache=True)
-    if request.mimetype == FORM:
-        _check_number(body.count(b"&") + 1)
-    elif boundary := request.mimetype_params.get("boundary"):
-        delimiter = f"--{boundary}".encode()
-        _check_number(body.count(delimiter) - 1)  # the last one begins no part
-        _check_part_headers(body, delimiter)
+    _check_number(body.count(b"&") + 1, max_fields)
 
 
-def _check_number(parts: int) -> None:
-    max_parts: int = current_app.config["MAX_FORM_PARTS"]
-    if parts > max_parts:
-        raise BadRequestError(f"The form has more than {max_parts} parts. Send fewer images.")
+def check_parts(body: bytes, delimiter: bytes, max_parts: int | None) -> None:
+    """See that a multipart form has no more parts than it may, and none of them long headers.
 
-
-def _check_part_headers(body: bytes, delimiter: bytes) -> None:
+    Raises:
+        BadRequestError: too many parts, or headers of a part that are too long or not whole.
+    """
+    _check_number(body.count(delimiter) - 1, max_parts)  # the last one begins no part
     start = body.find(delimiter)
     while start >= 0:
         start += len(delimiter)
@@ -121,3 +114,8 @@ def _check_part_headers(body: bytes, delimiter: bytes) -> None:
                 f"The form ends within the headers of a part, or they are longer than {MAX_PART_HEADERS_BYTES} bytes."
             )
         start = body.find(delimiter, start)
+
+
+def _check_number(parts: int, max_parts: int | None) -> None:
+    if max_parts is not None and parts > max_parts:
+        raise BadRequestError(f"The form has more than {max_parts} parts. Send fewer images.")

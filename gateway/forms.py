@@ -1,4 +1,4 @@
-"""Forms with files, taken apart at the speed of memory.
+"""Bodies and the forms in them, read and taken apart at the speed of memory.
 
 werkzeug looks for boundaries by a regular expression, a third of a millisecond for a photo of 50 kB. What every usual
 client sends is taken apart here by a search for bytes; whatever deviates from RFC 7578 in any way is left to werkzeug.
@@ -7,14 +7,16 @@ client sends is taken apart here by a search for bytes; whatever deviates from R
 import io
 import re
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, cast
 
 from flask import Request
 from werkzeug.datastructures import FileStorage, Headers, MultiDict
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
+from werkzeug.utils import cached_property
+from werkzeug.wsgi import LimitedStream
 
-from gateway.bodies import MULTIPART
+from gateway.bodies import FORM, MAX_PART_HEADERS_BYTES, MULTIPART, check_fields, check_parts
 
 CRLF = b"\r\n"
 # Quoted strings with nothing in them that stands for something else; what deviates is for werkzeug to read.
@@ -28,29 +30,70 @@ class UnusualFormError(ValueError):
 
 
 class FormParser(FormDataParser):
-    """Reads forms as werkzeug does, in less time."""
+    """Reads forms as werkzeug does, in less time, and refuses those that would take it long."""
 
     def parse(
         self, stream: IO[bytes], mimetype: str, content_length: int | None, options: dict[str, str] | None = None
     ) -> tuple[IO[bytes], Form, Files]:
-        """Take a body apart into fields and files."""
-        if mimetype != MULTIPART or not options or not options.get("boundary"):
+        """Take a body apart into fields and files.
+
+        Raises:
+            BadRequestError: too many fields or parts, or headers of a part that are too long.
+        """
+        boundary = (options or {}).get("boundary", "")
+        if mimetype not in {FORM, MULTIPART} or (mimetype == MULTIPART and not boundary):
             return super().parse(stream, mimetype, content_length, options)
         body = stream.read()
+        if mimetype == FORM:
+            check_fields(body, self.max_form_parts)
+        else:
+            try:
+                return stream, *read_form(body, boundary.encode("ascii"), max_parts=self.max_form_parts)
+            except (UnusualFormError, UnicodeError):
+                check_parts(body, f"--{boundary}".encode(), self.max_form_parts)
+        return super().parse(io.BytesIO(body), mimetype, content_length, options)
+
+
+class WholeBody(LimitedStream):
+    """A body of known length that the server is asked for as a whole.
+
+    werkzeug reads 64 KiB at a time, for each of which gunicorn copies all that it has received beyond.
+    """
+
+    def readall(self) -> bytes:
+        """Read all that is left.
+
+        Raises:
+            werkzeug.exceptions.ClientDisconnected: it did not come.
+        """
         try:
-            form, files = read_form(body, options["boundary"].encode("ascii"))
-        except (UnusualFormError, UnicodeError):
-            return super().parse(io.BytesIO(body), mimetype, content_length, options)
-        return stream, form, files
+            data = self._stream.read(self.limit - self._pos)
+        except (OSError, ValueError) as error:
+            self.on_disconnect(error)
+        self._pos += len(data)
+        if not self.is_exhausted:
+            self.on_disconnect()
+        return data
 
 
-class FormRequest(Request):
-    """A request whose forms are read by `FormParser`."""
+class BodyRequest(Request):
+    """A request whose body is read as a whole, and its forms by `FormParser`."""
 
     form_data_parser_class = FormParser
 
+    @cached_property
+    def stream(self) -> IO[bytes]:
+        """The body, no longer than it may be.
 
-def read_form(body: bytes, boundary: bytes) -> tuple[Form, Files]:
+        Raises:
+            werkzeug.exceptions.RequestEntityTooLarge: its length is said to be more.
+        """
+        limited: IO[bytes] = super().stream
+        length = self.content_length
+        return limited if length is None else cast("IO[bytes]", WholeBody(self.environ["wsgi.input"], length))
+
+
+def read_form(body: bytes, boundary: bytes, *, max_parts: int | None = None) -> tuple[Form, Files]:
     """Take a multipart body (RFC 7578) apart into fields and files.
 
     Raises:
@@ -59,7 +102,9 @@ def read_form(body: bytes, boundary: bytes) -> tuple[Form, Files]:
     """
     fields: list[tuple[str, str]] = []
     files: list[tuple[str, FileStorage]] = []
-    for head, data in _parts(body, b"--" + boundary):
+    for number, (head, data) in enumerate(_parts(body, b"--" + boundary)):
+        if number == max_parts:
+            raise UnusualFormError("more parts than it may have")
         headers = _headers(head)
         name, filename = _names(headers.get("content-disposition", ""))
         if filename is not None:
@@ -93,6 +138,8 @@ def _parts(body: bytes, delimiter: bytes) -> Iterator[tuple[bytes, bytes]]:
         blank = body.find(CRLF + CRLF, start, end)
         if blank < 0 or body[end:found] != CRLF:
             raise UnusualFormError("a part without headers, or cut off")
+        if blank - start > MAX_PART_HEADERS_BYTES:
+            raise UnusualFormError("long headers")
         yield body[start:blank], body[blank + 2 * len(CRLF) : end]
         if body[after:] in {b"--", b"--" + CRLF}:
             return

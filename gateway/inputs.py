@@ -11,7 +11,7 @@ from flask import Request
 from werkzeug.datastructures import MultiDict
 
 from gateway import options
-from gateway.bodies import FORM, MULTIPART, JsonLimits, check_form, read_body, read_json_object
+from gateway.bodies import FORM, MULTIPART, JsonLimits, read_body, read_json_object
 from gateway.errors import BadRequestError, ContentTypeError, GatewayError, TooManyImagesError
 from gateway.options import Options, read_options, refuse_unknown
 from gateway.pictures import ImageSource, Link, Upload
@@ -89,7 +89,7 @@ def parse(request: Request, *, default_top_k: int, limits: Limits) -> Question:
         is_batch = fields.get(BATCH_FIELD) is not None
         sources = _instances(fields, limits.max_images) if is_batch else _one(_field_sources(fields))
     elif media_type in {FORM, MULTIPART}:
-        check_form(request)
+        read_body(request, cache=True)  # which refuses what is too long; the form is then parsed from it
         fields = request.form
         names = [*request.form, *request.files]
         if None in names:

@@ -3,12 +3,16 @@
 import io
 
 import pytest
+from flask import request
 from hypothesis import given
 from hypothesis import strategies as st
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 from werkzeug.test import encode_multipart
 
-from gateway.bodies import MULTIPART
+from gateway.app import Gateway
+from gateway.bodies import FORM, MAX_PART_HEADERS_BYTES, MULTIPART
+from gateway.errors import BadRequestError
 from gateway.forms import FormParser, UnusualFormError, read_form
 
 HEAD = b'Content-Disposition: form-data; name="image"'
@@ -77,11 +81,10 @@ UNUSUAL = {
     "a line break before": b"\r\n" + body((FILE, b"one")),
     "an epilogue": body((FILE, b"one")) + b"bye",
     "cut off in the content": body((FILE, b"one"))[:-8],
-    "cut off in the headers": b"--x\r\nContent-Disp",
     "line feeds alone": body((FILE, b"one")).replace(b"\r\n", b"\n"),
     "blanks behind the boundary": body((FILE, b"one")).replace(b"--x\r\n", b"--x  \r\n"),
-    "a boundary that goes on": body((FILE, b"one\r\n--xy\r\ntwo")),
-    "a boundary within a line": body((FILE, b"one --x two")),
+    "a boundary that goes on": body((FILE, b"one\r\n--xy\r\n\r\ntwo")),
+    "a boundary within a line": body((FILE, b"one --x two\r\n\r\nthree")),
     "a continued header": body((HEAD + b';\r\n filename="a.jpg"', b"one")),
     "a header without a colon": body((HEAD + b"\r\nnonsense", b"one")),
     "no disposition": body((b"Content-Type: image/jpeg", b"one")),
@@ -92,6 +95,38 @@ UNUSUAL = {
     "a header that is no UTF-8": body((HEAD + b"; filename=\xff", b"one")),
     "an end in the middle": body((FILE, b"one")) + body((FILE, b"two")),
 }
+
+
+REFUSED = {
+    "cut off in the headers": b"--x\r\nContent-Disp",
+    "a boundary without headers": body((FILE, b"one\r\n--xy\r\ntwo")),
+    "long headers": body((HEAD + b"\r\nX-Long: " + b"a" * MAX_PART_HEADERS_BYTES, b"one")),
+    "long headers of the second part": body((FILE, b"one"), (b"X-Long: " + b"a" * 9000, b"two")),
+}
+
+
+@pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED)
+def test_what_would_take_werkzeug_long_is_refused(data: bytes):
+    assert not is_usual(data)
+    with pytest.raises(BadRequestError, match=f"longer than {MAX_PART_HEADERS_BYTES} bytes"):
+        told(FormParser(in_memory), data)
+
+
+@pytest.mark.parametrize("first", [FILE, HEAD + b";x=1;\r\n y"], ids=["usual", "unusual"])
+def test_more_parts_than_may_be_are_refused_and_as_many_are_not(first: bytes):
+    parser = FormParser(in_memory, max_form_parts=3)
+    form, files = told(parser, body((first, b"one"), (HEAD, b"a"), (FILE, b"two")))
+    assert len(form) + len(files) == 3
+    with pytest.raises(BadRequestError, match="more than 3 parts"):
+        told(parser, body((first, b"one"), *[(FILE, b"two")] * 3))
+
+
+def test_as_many_fields_of_a_url_encoded_form_are_read_as_may_be():
+    parser = FormParser(in_memory, max_form_parts=3)
+    _, form, _ = parser.parse(io.BytesIO(b"a=1&b=2&c=3"), FORM, 11, {})
+    assert list(form) == ["a", "b", "c"]
+    with pytest.raises(BadRequestError, match="more than 3 parts"):
+        parser.parse(io.BytesIO(b"a=1&b=2&c=3&d"), FORM, 13, {})
 
 
 @pytest.mark.parametrize("data", UNUSUAL.values(), ids=UNUSUAL)
@@ -117,3 +152,59 @@ def test_what_is_taken_for_usual_means_the_same_to_werkzeug(data: bytes):
     if is_usual(framed):
         ours, theirs = both(framed)
         assert ours == theirs
+
+
+# The body
+
+
+class Socket:
+    """Gives a body in pieces, as a server does, and counts how often it is asked for some."""
+
+    def __init__(self, *pieces: bytes | OSError) -> None:
+        self._pieces = list(pieces)
+        self.asked: list[int] = []
+
+    def read(self, size: int) -> bytes:
+        self.asked.append(size)
+        piece = self._pieces.pop(0) if self._pieces else b""
+        if isinstance(piece, OSError):
+            raise piece
+        return piece
+
+
+def body_of(server: Socket, length: str | None, max_bytes: int = 100_000) -> bytes:
+    app = Gateway(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = max_bytes
+    known = {} if length is None else {"CONTENT_LENGTH": length}
+    environ = {"wsgi.input": server, "wsgi.input_terminated": True, **known}
+    with app.test_request_context(environ_overrides=environ):
+        return request.get_data()
+
+
+def test_a_body_is_asked_for_once():
+    server = Socket(b"x" * 99_999)
+    assert body_of(server, "99999") == b"x" * 99_999
+    assert server.asked == [99_999]
+
+
+@pytest.mark.parametrize("end", [b"", ConnectionResetError()], ids=["closed", "reset"])
+def test_a_body_that_ends_early_is_not_taken_for_whole(end: bytes | OSError):
+    with pytest.raises(ClientDisconnected):
+        body_of(Socket(*([b"xyz"] if end == b"" else [end])), "7")
+
+
+def test_a_body_that_is_said_to_be_too_long_is_not_read():
+    server = Socket(b"x")
+    with pytest.raises(RequestEntityTooLarge):
+        body_of(server, "100001")
+    assert server.asked == []
+
+
+def test_a_body_of_unknown_length_is_read_to_its_end():
+    assert body_of(Socket(b"abc", b"def"), None) == b"abcdef"
+
+
+def test_no_body_is_no_wait():
+    server = Socket()
+    assert body_of(server, "0") == b""
+    assert sum(server.asked) == 0
