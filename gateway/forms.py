@@ -19,6 +19,7 @@ from werkzeug.wsgi import LimitedStream
 from gateway.bodies import FORM, MAX_PART_HEADERS_BYTES, MULTIPART, check_fields, check_parts
 
 CRLF = b"\r\n"
+END = b"--" + CRLF
 # Quoted strings with nothing in them that stands for something else; what deviates is for werkzeug to read.
 PLAIN_DISPOSITION = re.compile(r'form-data; name="([^"\\%]*)"(?:; filename="([^"\\%]*)")?')
 Form = MultiDict[str, str]
@@ -141,7 +142,7 @@ def _parts(body: bytes, delimiter: bytes) -> Iterator[tuple[bytes, bytes]]:
         if blank - start > MAX_PART_HEADERS_BYTES:
             raise UnusualFormError("long headers")
         yield body[start:blank], body[blank + 2 * len(CRLF) : end]
-        if body[after:] in {b"--", b"--" + CRLF}:
+        if body[after : after + len(END) + 1] in {END, END.removesuffix(CRLF)}:
             return
         if not body.startswith(CRLF, after):
             raise UnusualFormError("something behind a boundary")

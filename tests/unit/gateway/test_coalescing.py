@@ -27,20 +27,7 @@ class CoalescingStage(FakeStage):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fake = self.server
-        self.server = Coalescing(self.fake, calls=1, max_rows=8)  # type: ignore[assignment]  # the same Protocol
-
-    def publish(self, version: int) -> None:
-        self.fake.swap(MODEL, version, toy(version))
-
-    def withdraw(self) -> None:
-        self.fake.models.clear()
-
-    def stop(self) -> None:
-        self.fake.away = True
-
-    def start(self) -> None:
-        self.fake.away = False
+        self.server = Coalescing(self.fake, calls=1, max_rows=8)
 
 
 @pytest.fixture

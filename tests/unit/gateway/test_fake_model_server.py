@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gateway.errors import ModelFailedError
-from gateway.serving import Array
+from gateway.serving import Array, ModelServer
 from tests.contracts.model_server import (
     DEFAULT,
     DESCRIBE,
@@ -36,19 +36,20 @@ def toy(version: int) -> FakeVersion:
 
 class FakeStage:
     def __init__(self) -> None:
-        self.server = FakeModelServer(labels={MODEL: {LABEL: 1}})
+        self.fake = FakeModelServer(labels={MODEL: {LABEL: 1}})
+        self.server: ModelServer = self.fake
 
     def publish(self, version: int) -> None:
-        self.server.swap(MODEL, version, toy(version))
+        self.fake.swap(MODEL, version, toy(version))
 
     def withdraw(self) -> None:
-        self.server.models.clear()
+        self.fake.models.clear()
 
     def stop(self) -> None:
-        self.server.away = True
+        self.fake.away = True
 
     def start(self) -> None:
-        self.server.away = False
+        self.fake.away = False
 
 
 @pytest.fixture
