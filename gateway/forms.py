@@ -142,6 +142,7 @@ def _parts(body: bytes, delimiter: bytes) -> Iterator[tuple[bytes, bytes]]:
         if blank - start > MAX_PART_HEADERS_BYTES:
             raise UnusualFormError("long headers")
         yield body[start:blank], body[blank + 2 * len(CRLF) : end]
+        # One byte more than an end has, so that what follows it is seen, and no copy of all that does.
         if body[after : after + len(END) + 1] in {END, END.removesuffix(CRLF)}:
             return
         if not body.startswith(CRLF, after):
@@ -150,7 +151,10 @@ def _parts(body: bytes, delimiter: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _headers(head: bytes) -> Headers:
-    lines = [line.partition(":") for line in head.decode().split("\r\n")]
+    text = head.decode().split("\r\n")
+    if any("\r" in line or "\n" in line for line in text):
+        raise UnusualFormError("a line that ends in another way")
+    lines = [line.partition(":") for line in text]
     if any(not colon or name != name.strip() for name, colon, _ in lines):
         raise UnusualFormError("a header that is continued, or none")
     return Headers([(name, value.strip()) for name, _, value in lines])

@@ -86,6 +86,8 @@ UNUSUAL = {
     "a boundary that goes on": body((FILE, b"one\r\n--xy\r\n\r\ntwo")),
     "a boundary within a line": body((FILE, b"one --x two\r\n\r\nthree")),
     "a continued header": body((HEAD + b';\r\n filename="a.jpg"', b"one")),
+    "a line feed in a header": body((HEAD + b"\nnonsense", b"one")),
+    "a carriage return in a header": body((HEAD + b"\rnonsense", b"one")),
     "a header without a colon": body((HEAD + b"\r\nnonsense", b"one")),
     "no disposition": body((b"Content-Type: image/jpeg", b"one")),
     "no name": body((b"Content-Disposition: form-data", b"one")),
