@@ -166,9 +166,10 @@ def _joined(company: Sequence[_Asked]) -> Mapping[str, Array]:
 
 def _hand_out(answer: Array, company: Sequence[_Asked]) -> None:
     """Give each its rows, unless the model has answered with more or fewer than it was asked for."""
-    ends = np.cumsum([asked.rows for asked in company])
     if len(company) == 1:
         company[0].answer = answer
-    elif answer.shape[:1] == (ends[-1],):
+        return
+    ends = np.cumsum([asked.rows for asked in company])
+    if answer.shape[:1] == (ends[-1],):
         for asked, rows in zip(company, np.split(answer, ends[:-1]), strict=True):
             asked.answer = rows

@@ -1,5 +1,5 @@
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from gateway.serving import Array, Call, TensorSpec
 from gateway.settings import Settings
 from gateway.tfserving import TensorFlowServing
 from tests.contracts.model_server import DEFAULT, MODEL, ModelServerContract, ask, expected_scores, serve
-from tests.support.fake_model_server import FakeModelServer, FakeVersion
+from tests.support.fake_model_server import Compute, FakeModelServer
 from tests.support.waiting import until
 from tests.unit.gateway.test_fake_model_server import FakeStage, toy
 
@@ -53,19 +53,22 @@ class Hall:
         self._doors = threading.Semaphore(0)
         self._coalescing = Coalescing(self.fake, calls=calls, max_rows=max_rows)
         self._pool = pool
-        for number, version in self.fake.models[MODEL].items():
-            self.fake.models[MODEL][number] = self._guarded(version)
+        self.change(self._guarded, versions=(1, 2))
 
-    def _guarded(self, version: FakeVersion) -> FakeVersion:
-        def guard(compute: Callable[[Mapping[str, Array]], Mapping[str, Array]]) -> Callable[..., Mapping[str, Array]]:
-            def guarded(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-                self.sizes.append(len(next(iter(inputs.values()))))
-                assert self._doors.acquire(timeout=20)
-                return compute(inputs)
+    def _guarded(self, compute: Compute) -> Compute:
+        def guarded(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+            self.sizes.append(len(next(iter(inputs.values()))))
+            assert self._doors.acquire(timeout=20)
+            return compute(inputs)
 
-            return guarded
+        return guarded
 
-        return replace(version, compute={name: guard(compute) for name, compute in version.compute.items()})
+    def change(self, changed: Callable[[Compute], Compute], versions: Sequence[int] = (1,)) -> None:
+        """Have something else computed, made of what is computed now."""
+        for number in versions:
+            version = self.fake.models[MODEL][number]
+            compute = {**version.compute, "serving_default": changed(version.compute["serving_default"])}
+            self.fake.models[MODEL][number] = replace(version, compute=compute)
 
     def open(self, calls: int = 1) -> None:
         """Let so many calls through."""
@@ -189,13 +192,11 @@ def test_what_takes_one_row_is_never_put_together(pool: ThreadPoolExecutor):
 
 def test_a_request_alone_is_sent_as_it_is(hall: Hall):
     image, received = picture(7), []
-    version = hall.fake.models[MODEL][1]
 
-    def keep(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        received.append(inputs["image"])
-        return version.compute["serving_default"](inputs)
+    def kept(compute: Compute) -> Compute:
+        return lambda inputs: received.append(inputs["image"]) or compute(inputs)
 
-    hall.fake.models[MODEL][1] = replace(version, compute={"serving_default": keep})
+    hall.change(kept)
     hall.open()
     assert_answers(hall.ask(image, request_id="mine"), image)
     assert received[0] is image
@@ -247,27 +248,26 @@ def test_a_call_that_ran_out_of_its_makers_time_is_made_again_for_who_has_more(h
 
 def failing_at(hall: Hall, rows: int, error: Exception) -> None:
     """Have calls of so many rows fail, after their turn."""
-    version = hall.fake.models[MODEL][1]
+    fail_where(hall, lambda images: len(images) == rows, error)
 
-    def fail(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        answer = version.compute["serving_default"](inputs)
-        if len(inputs["image"]) == rows:
-            raise error
-        return answer
 
-    hall.fake.models[MODEL][1] = replace(version, compute={"serving_default": fail})
+def fail_where(hall: Hall, condition: Callable[[Array], bool], error: Exception) -> None:
+    """Have calls with such images fail, after their turn."""
+
+    def failing(compute: Compute) -> Compute:
+        def fail(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+            answer = compute(inputs)
+            if condition(inputs["image"]):
+                raise error
+            return answer
+
+        return fail
+
+    hall.change(failing)
 
 
 def test_one_that_makes_the_computation_fail_fails_alone(hall: Hall):
-    version = hall.fake.models[MODEL][1]
-
-    def refuse_the_dark(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        answer = version.compute["serving_default"](inputs)
-        if not inputs["image"].any(axis=(1, 2, 3)).all():
-            raise ModelFailedError("black")
-        return answer
-
-    hall.fake.models[MODEL][1] = replace(version, compute={"serving_default": refuse_the_dark})
+    fail_where(hall, lambda images: not images.any(axis=(1, 2, 3)).all(), ModelFailedError("black"))
     asked = {lightness: hall.ask(picture(lightness)) for lightness in (10, 20, 0, 30)}
     hall.open(5)
     with pytest.raises(ModelFailedError, match="black"):
@@ -310,12 +310,7 @@ def test_an_error_that_nobody_thought_of_stops_nobody_else(hall: Hall):
 
 
 def test_a_model_that_answers_other_rows_than_it_was_asked_for_is_asked_about_each(hall: Hall):
-    version = hall.fake.models[MODEL][1]
-
-    def first_row(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        return {"probabilities": version.compute["serving_default"](inputs)["probabilities"][:1]}
-
-    hall.fake.models[MODEL][1] = replace(version, compute={"serving_default": first_row})
+    hall.change(lambda compute: lambda inputs: {"probabilities": compute(inputs)["probabilities"][:1]})
     asked = [hall.ask(picture(lightness)) for lightness in (10, 20, 30)]
     hall.open(4)
     for future, lightness in zip(asked, (10, 20, 30), strict=True):
