@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 
 from bench import pictures
-from gateway.memory import bound_memory
+from gateway.runtime.malloc import bound_memory
 
 
 def main(path: Path, side: int, seconds: float) -> None:

@@ -22,9 +22,9 @@ import structlog
 from prometheus_client.metrics import MetricWrapperBase
 from werkzeug.test import Client
 
-from gateway import metrics
 from gateway.app import NoFetcher, create_app
-from gateway.serving import Signature, TensorSpec, VersionStatus
+from gateway.model_client.protocol import Signature, TensorSpec, VersionStatus
+from gateway.observability import metrics
 from gateway.settings import Settings
 
 REQUESTS = 200
@@ -48,7 +48,7 @@ class Nothing:
 
 
 class AtOnce:
-    """A `gateway.serving.ModelServer` of one model that answers without thinking."""
+    """A `gateway.model_client.protocol.ModelServer` of one model that answers without thinking."""
 
     signature = Signature(
         {"image": TensorSpec("float32", (None, SIDE, SIDE, 3))}, {"scores": TensorSpec("float32", (None, CLASSES))}

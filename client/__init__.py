@@ -3,7 +3,7 @@
     from client import ImageGatewayClient
 
     with ImageGatewayClient("http://localhost:8080") as gateway:
-        print(gateway.classify("photo.jpg").label)
+        print(gateway.prediction.classifier("photo.jpg").label)
 
 Needs requests alone; the command `image-gateway`, over the same client, also typer and rich.
 """

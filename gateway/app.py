@@ -8,29 +8,29 @@ import cv2
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from gateway import cors, pages, problems, sagemaker, telemetry
 from gateway.access import authentication
-from gateway.caching.cache import Cached, Store
+from gateway.caching.caching_predictor import Cached, Store
 from gateway.caching.memory_store import MemoryStore
-from gateway.catalog import Catalog
-from gateway.classify import Classifier
-from gateway.coalescing import Coalescing
 from gateway.deadline import Deadline
 from gateway.errors import FetchRefusedError
 from gateway.fetching.counted import CountedFetcher
 from gateway.fetching.destinations import Destinations
 from gateway.fetching.fetch import FetchLimits, UrlFetcher
-from gateway.forms import BodyRequest
-from gateway.health import create_health
-from gateway.offers import ModelsConfig, Offers, OffersError
+from gateway.health.readiness import Readiness
+from gateway.health.routes import create_health
+from gateway.http import cors, pages, problems, request_context, sagemaker
+from gateway.http.multipart import BodyRequest
+from gateway.http.views import create_api
+from gateway.model_client.micro_batching import Coalescing
+from gateway.model_client.protocol import ModelServer
+from gateway.model_client.tfserving import TensorFlowServing
+from gateway.models.configured import ModelsConfig, Offers, OffersError
+from gateway.models.registry import Catalog
 from gateway.openapi.routes import create_openapi
-from gateway.pictures import Fetcher, Pictures
-from gateway.readiness import Readiness
-from gateway.results import Direct
-from gateway.serving import ModelServer
+from gateway.prediction.classifier import Classifier
+from gateway.prediction.image_loader import Fetcher, Pictures
+from gateway.prediction.predictor import Direct
 from gateway.settings import Settings, SettingsError
-from gateway.tfserving import TensorFlowServing
-from gateway.views import create_api
 
 FORM_PARTS_BESIDE_IMAGES = 32
 
@@ -99,7 +99,7 @@ def create_app(
     app.extensions["catalog"] = catalog
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
-    telemetry.register(app, settings)
+    request_context.register(app, settings)
     problems.register(app)
     authentication.register(app, settings)
     if settings.rate_limit:  # what counts takes 2 MB and its part of the start
@@ -175,13 +175,13 @@ def make_store(settings: Settings) -> Store | None:
 
 
 def load_tracing() -> Any:
-    """Import `gateway.tracing`, which is there with the extra of that name alone.
+    """Import `gateway.observability.tracing`, which is there with the extra of that name alone.
 
     Raises:
         SettingsError: it is not installed.
     """
     try:
-        return importlib.import_module("gateway.tracing")
+        return importlib.import_module("gateway.observability.tracing")
     except ModuleNotFoundError as error:
         raise SettingsError(
             "GATEWAY_TRACING=true needs the extra `tracing`: pip install image-gateway[tracing]."

@@ -3,7 +3,7 @@
 The model server is elsewhere, at `GATEWAY_TFS_TARGET`.
 """
 
-from gateway.events import make_digit_handler, make_handler
+from gateway.runtime.lambda_events import make_digit_handler, make_handler
 from gateway.wsgi import app
 
 handler = make_handler(app)

@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gateway import draining
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
-from gateway.logs import logging_config
-from gateway.memory import bound_memory
+from gateway.health import draining
+from gateway.observability.logs import logging_config
+from gateway.runtime.malloc import bound_memory
 from gateway.settings import Settings, SettingsError
 
 try:
@@ -30,8 +30,8 @@ except SettingsError as error:
 
 bind = settings.bind
 workers = settings.workers
-worker_class = "gateway.gunicorn_worker.Worker"
-# Beyond those that work or wait, see `gateway.admission`: refusals, health checks and pages need one for a moment.
+worker_class = "gateway.runtime.gunicorn_worker.Worker"
+# Beyond those that work or wait, see `gateway.http.admission`: refusals, health checks and pages need one for a moment.
 SPARE_THREADS = 4
 threads = settings.threads + settings.max_waiting + SPARE_THREADS
 timeout = settings.worker_timeout_s
@@ -41,7 +41,7 @@ keepalive = 75
 # A worker's heartbeat is a file's time stamp: memory, where there is some, so that a slow disk cannot stop it.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # names the file system, no file
 control_socket_disable = True
-logger_class = "gateway.gunicorn_worker.ErrorLogger"
+logger_class = "gateway.runtime.gunicorn_worker.ErrorLogger"
 logconfig_dict = logging_config(level=settings.log_level, as_json=settings.log_json)
 
 START_POLL_S = 0.02

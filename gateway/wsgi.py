@@ -4,7 +4,7 @@ import atexit
 import os
 
 from gateway.app import connect, create_app, load_tracing, make_fetcher, make_offers
-from gateway.logs import configure
+from gateway.observability.logs import configure
 from gateway.settings import Settings
 
 settings = Settings.from_env(os.environ)

@@ -3,8 +3,8 @@
     python -m tools.document           # write them
     python -m tools.document --check   # exit 1 and name what differs
 
-Settings come from the fields of `gateway.settings.Settings`, problems from `gateway.problems` and, for requests that
-never reach the gateway, from nginx/nginx.conf.template. The PrometheusRule of Kubernetes is Prometheus' alerts.yml.
+Settings come from the fields of `gateway.settings.Settings`, problems from `gateway.http.problems` and, for requests
+that never reach the gateway, from nginx/nginx.conf.template. The PrometheusRule of Kubernetes is made of alerts.yml.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from gateway.problems import HTTP_PROBLEMS, INTERNAL, PROBLEMS
+from gateway.http.problems import HTTP_PROBLEMS, INTERNAL, PROBLEMS
 from gateway.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]

@@ -16,10 +16,10 @@ from flask_limiter import Limit, Limiter, RateLimitExceeded, RequestLimit
 from limits.errors import ConfigurationError, StorageError
 from limits.strategies import FixedWindowRateLimiter
 
-from gateway import problems
-from gateway.access.limited import LIMITED_BLUEPRINT, RATE_LIMIT, RATE_LIMIT_POLICY
 from gateway.access.window_counts import WindowCounts
 from gateway.errors import LimitsUnavailableError, RateLimitedError
+from gateway.http import problems
+from gateway.http.headers import LIMITED_BLUEPRINT, RATE_LIMIT, RATE_LIMIT_POLICY
 from gateway.settings import Settings, SettingsError
 
 MEMORY = f"{WindowCounts.STORAGE_SCHEME[0]}://"

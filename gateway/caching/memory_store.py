@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from gateway.caching.cache import CLAIMED
+from gateway.caching.caching_predictor import CLAIMED
 from gateway.deadline import Deadline
 
 ENTRY_OVERHEAD_BYTES = 300
@@ -13,7 +13,7 @@ ENTRY_OVERHEAD_BYTES = 300
 
 
 class MemoryStore:
-    """A `gateway.caching.cache.Store` in this process; when it is full, the least recently used results go first.
+    """A `gateway.caching.caching_predictor.Store` in this process, which evicts the least recently used results first.
 
     Args:
         max_bytes: Most that keys and values take, with what Python needs for them.

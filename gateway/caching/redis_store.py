@@ -8,7 +8,7 @@ import structlog
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from gateway.caching.cache import CLAIMED
+from gateway.caching.caching_predictor import CLAIMED
 from gateway.deadline import Deadline
 
 PREFIX = "image-gateway:"
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 class RedisStore:
-    """A `gateway.caching.cache.Store` in Redis 7; its own `maxmemory` and eviction bound it.
+    """A `gateway.caching.caching_predictor.Store` in Redis 7; its own `maxmemory` and eviction bound it.
 
     While Redis is away nothing is kept, and requests are answered without it.
 

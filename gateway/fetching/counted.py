@@ -1,10 +1,10 @@
 """Collaborators that count what comes of their work."""
 
-from gateway import metrics
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
-from gateway.pictures import Fetcher
-from gateway.problems import PROBLEMS
+from gateway.http.problems import PROBLEMS
+from gateway.observability import metrics
+from gateway.prediction.image_loader import Fetcher
 
 
 class CountedFetcher:

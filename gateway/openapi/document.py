@@ -6,19 +6,19 @@ from http import HTTPStatus
 
 from werkzeug.routing import Rule
 
-from gateway import sagemaker
 from gateway.access.authentication import API_KEY, OPEN_ENDPOINTS
-from gateway.access.limited import LIMITED_BLUEPRINT, RATE_LIMIT, RATE_LIMIT_POLICY
-from gateway.answers import Description
 from gateway.errors import BodyTooLargeError
+from gateway.http import sagemaker
+from gateway.http.headers import LIMITED_BLUEPRINT, RATE_LIMIT, RATE_LIMIT_POLICY
+from gateway.http.problems import CONTENT_TYPE, HTTP_PROBLEMS, INTERNAL, PROBLEMS, Problem
+from gateway.http.request_context import REQUEST_ID, SERVER_TIMING
 from gateway.openapi.examples import Example, components, load, references, request_name
 from gateway.openapi.operations import OPERATIONS, Operation
 from gateway.openapi.problems import KEY_PROBLEMS, NGINX_PROBLEMS, RATE_PROBLEMS, one_of, problem_schemas
 from gateway.openapi.requests import body, headers, options, parameters, request_schemas
 from gateway.openapi.schemas import Schema, component_schemas, reference
-from gateway.problems import CONTENT_TYPE, HTTP_PROBLEMS, INTERNAL, PROBLEMS, Problem
+from gateway.prediction.schemas import Description
 from gateway.settings import Settings
-from gateway.telemetry import REQUEST_ID, SERVER_TIMING
 
 OPENAPI_VERSION = "3.1.1"
 API_VERSION = "1"

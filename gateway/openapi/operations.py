@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway import answers, errors
+from gateway import errors
 from gateway.errors import GatewayError
-from gateway.problems import PROBLEMS
+from gateway.http.problems import PROBLEMS
+from gateway.prediction import schemas
 
 MODEL_ERRORS = (
     errors.ModelNotFoundError,
@@ -46,7 +47,7 @@ OPERATIONS: Mapping[str, Operation] = {
         "Classify images",
         "Ranks the classes of one image, or of each image of a batch. Without a model in the path the default model "
         "answers, without a version or label its newest version.",
-        (answers.Answer, answers.BatchAnswer),
+        (schemas.Answer, schemas.BatchAnswer),
         question=True,
         fails_of=tuple(kind for kind in PROBLEMS if kind is not errors.NotReadyError),
     ),
@@ -54,23 +55,23 @@ OPERATIONS: Mapping[str, Operation] = {
         "Models",
         "List the models",
         "Every model offered, with what can be said of it without its card.",
-        (answers.ModelList,),
+        (schemas.ModelList,),
         fails_of=(errors.OverloadedError,),
     ),
     "api.model_details": Operation(
         "Models",
         "Describe a model",
         "Its versions with their states, and its card: labels, input, metrics, provenance.",
-        (answers.ModelDetails,),
+        (schemas.ModelDetails,),
         fails_of=(*MODEL_ERRORS, errors.OverloadedError),
     ),
-    "openapi.document": Operation("About", "This document", "OpenAPI 3.1; /docs shows it.", (answers.Description,)),
-    "health.livez": Operation("Health", "Does the process answer?", "Asks nobody else.", (answers.Live,)),
+    "openapi.document": Operation("About", "This document", "OpenAPI 3.1; /docs shows it.", (schemas.Description,)),
+    "health.livez": Operation("Health", "Does the process answer?", "Asks nobody else.", (schemas.Live,)),
     "health.readyz": Operation(
         "Health",
         "Can the default model be used?",
         "Asks the model server now, and each new version about a picture whose answer is known; a problem if not.",
-        (answers.Ready,),
+        (schemas.Ready,),
         fails_of=(errors.NotReadyError,),
     ),
     "health.prometheus": Operation(

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 
 from gateway import errors
+from gateway.health.readiness import NEEDED
+from gateway.http.problems import HTTP_PROBLEMS, INTERNAL, PROBLEMS, Problem
 from gateway.openapi.schemas import COMPONENT, Schema
-from gateway.problems import HTTP_PROBLEMS, INTERNAL, PROBLEMS, Problem
-from gateway.readiness import NEEDED
 from vision.decode import ImageFormat
 
 MEMBERS: Mapping[type[errors.GatewayError], Mapping[str, Schema]] = {

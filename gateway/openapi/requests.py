@@ -1,11 +1,11 @@
-"""What requests carry, for the OpenAPI document: parameters and bodies, by the names that `gateway.inputs` reads."""
+"""Parameters and bodies of requests in the OpenAPI document, by the names that `gateway.http.request_parser` reads."""
 
 from collections.abc import Iterable, Mapping
 
-from gateway.inputs import BASE64_FIELDS, BATCH_FIELD, FILE_FIELDS, FORM_BASE64_FIELDS, URL_FIELDS
+from gateway.http.request_context import REQUEST_ID, REQUEST_TIMEOUT, WELL_FORMED_ID
+from gateway.http.request_parser import BASE64_FIELDS, BATCH_FIELD, FILE_FIELDS, FORM_BASE64_FIELDS, URL_FIELDS
 from gateway.openapi.schemas import COMPONENT, Schema
 from gateway.settings import Settings
-from gateway.telemetry import REQUEST_ID, REQUEST_TIMEOUT, WELL_FORMED_ID
 
 # OpenAPI 3.1 would leave the schema of raw bytes empty; it is by 3.0's word that tools, Swagger UI too, offer a file.
 BINARY: Schema = {"type": "string", "format": "binary"}

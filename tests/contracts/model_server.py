@@ -22,7 +22,7 @@ from gateway.errors import (
     ModelUnavailableError,
     VersionGoneError,
 )
-from gateway.serving import Array, Call, ModelServer, Signature, TensorSpec
+from gateway.model_client.protocol import Array, Call, ModelServer, Signature, TensorSpec
 from tests.support.waiting import until
 from vision.card import Card, InputSpec
 

@@ -11,7 +11,7 @@ import pytest
 import requests
 import yaml
 
-from gateway import metrics
+from gateway.observability import metrics
 from tests.support.metrics_page import fetched, samples
 from tests.support.monitoring import FOLDER, RULES, expressions, filled, metric_names, panels, rules
 from tests.support.stack import Stack, answers, free_ports

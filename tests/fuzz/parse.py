@@ -8,10 +8,10 @@ import json
 from flask import Flask, request
 from werkzeug.exceptions import HTTPException
 
-from gateway.bodies import JsonLimits
 from gateway.errors import BadRequestError, GatewayError
-from gateway.inputs import Limits, parse
-from gateway.pictures import Link, Upload
+from gateway.http.body_limits import JsonLimits
+from gateway.http.request_parser import Limits, parse
+from gateway.prediction.image_loader import Link, Upload
 
 MAX_IMAGES = 4
 LIMITS = Limits(MAX_IMAGES, JsonLimits(max_depth=8, max_values=100))

@@ -19,9 +19,9 @@ from werkzeug.test import TestResponse
 from bench import pictures
 from bench.latency_server import Models, Predictions
 from gateway.app import connect, create_app, make_fetcher
-from gateway.coalescing import Coalescing
-from gateway.forms import read_form
-from gateway.serving import ModelServer
+from gateway.http.multipart import read_form
+from gateway.model_client.micro_batching import Coalescing
+from gateway.model_client.protocol import ModelServer
 from gateway.settings import Settings
 from tests.support.waiting import until
 from tfs_api.protos import model_service_pb2_grpc, prediction_service_pb2_grpc

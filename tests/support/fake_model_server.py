@@ -9,7 +9,7 @@ import numpy as np
 
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError, ModelContractError, ModelFailedError, ModelUnavailableError, VersionGoneError
-from gateway.serving import Array, Call, Signature, TensorSpec, VersionStatus
+from gateway.model_client.protocol import Array, Call, Signature, TensorSpec, VersionStatus
 from vision.card import Card
 
 Compute = Callable[[Mapping[str, Array]], Mapping[str, Array]]
@@ -25,7 +25,7 @@ class FakeVersion:
 
 @dataclass(slots=True)
 class FakeModelServer:
-    """A `gateway.serving.ModelServer` whose models, versions and failures a test sets.
+    """A `gateway.model_client.protocol.ModelServer` whose models, versions and failures a test sets.
 
     Attributes:
         models: What is served, by name and version number.

@@ -15,7 +15,7 @@ from gateway.deadline import Deadline
 from gateway.errors import GatewayError
 from gateway.fetching.destinations import Destinations
 from gateway.fetching.fetch import FetchLimits, UrlFetcher
-from gateway.logs import configure
+from gateway.observability.logs import configure
 from tests.support.name_server import SILENCE, NameServer
 from tests.support.raw_server import RawServer, Script, Send, answer, redirect
 

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from gateway.gunicorn_worker import Worker
+from gateway.runtime.gunicorn_worker import Worker
 
 
 class Patient(Worker):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gateway.errors import ModelFailedError
-from gateway.serving import Array, ModelServer
+from gateway.model_client.protocol import Array, ModelServer
 from tests.contracts.model_server import (
     DEFAULT,
     DESCRIBE,

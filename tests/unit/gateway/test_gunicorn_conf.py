@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.catalog import Catalog
+from gateway.models.registry import Catalog
 from tests.support.fake_model_server import FakeModelServer
 
 CONF = Path(__file__).parents[3] / "gateway" / "gunicorn_conf.py"
@@ -41,7 +41,7 @@ def test_everything_comes_from_the_settings(read: Callable[..., dict[str, Any]])
     names = ("bind", "workers", "timeout", "graceful_timeout")
     assert [conf[name] for name in names] == ["127.0.0.1:9", 3, 40, 11]
     assert conf["threads"] > 5 + 7  # there are some left when all work or wait
-    assert conf["worker_class"] == "gateway.gunicorn_worker.Worker"
+    assert conf["worker_class"] == "gateway.runtime.gunicorn_worker.Worker"
     assert conf["logconfig_dict"]["root"]["level"] == "ERROR"
 
 

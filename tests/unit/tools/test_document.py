@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gateway.problems import HTTP_PROBLEMS, INTERNAL, PROBLEMS
+from gateway.http.problems import HTTP_PROBLEMS, INTERNAL, PROBLEMS
 from gateway.settings import Settings
 from tools import document
 

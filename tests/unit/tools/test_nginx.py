@@ -6,8 +6,8 @@ import subprocess
 import pytest
 
 from gateway import gunicorn_conf
+from gateway.http.request_context import WELL_FORMED_ID
 from gateway.settings import Settings
-from gateway.telemetry import WELL_FORMED_ID
 from tools import compose, nginx
 
 PLACES = {"NGINX_LISTEN": "127.0.0.1:8080", "NGINX_UPSTREAM": "127.0.0.1:8000"}

@@ -1,0 +1,29 @@
+"""Health for orchestrators, and metrics for Prometheus."""
+
+from flask import Blueprint, Response, jsonify
+
+from gateway.health.readiness import Readiness
+from gateway.observability import metrics
+
+
+def create_health(readiness: Readiness) -> Blueprint:
+    """Make /livez, /readyz and /metrics."""
+    health = Blueprint("health", __name__)
+
+    @health.get("/livez")
+    def livez() -> Response:
+        """Say that this process answers; it does not ask anybody else."""
+        return jsonify({"status": "live"})
+
+    @health.get("/readyz")
+    def readyz() -> Response:
+        """Ask the model server now whether the default model answers; a problem document if not."""
+        served = readiness.check()
+        return jsonify({"status": "ready", "model": {"name": served.name, "version": served.version}})
+
+    @health.get("/metrics")
+    def prometheus() -> Response:
+        page, content_type = metrics.render()
+        return Response(page, content_type=content_type)
+
+    return health

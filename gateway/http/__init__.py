@@ -1,0 +1,1 @@
+"""HTTP: what surrounds a request, how it is parsed, and how it is answered."""

@@ -1,0 +1,37 @@
+"""The pages for people: `/` to try the service, `/docs` to read about its API; from files alone."""
+
+from pathlib import Path
+
+from flask import Blueprint, Response, send_from_directory
+
+STATIC = Path(__file__).parents[1] / "static"
+# The page talks to this service only, and shows pictures that the visitor chose (blob:).
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+def create_pages() -> Blueprint:
+    """Make `/`, `/docs` and the files they need under /static."""
+    pages = Blueprint("pages", __name__)
+
+    @pages.get("/")
+    def playground() -> Response:
+        return _file("index.html")
+
+    @pages.get("/docs")
+    def docs() -> Response:
+        return _file("docs/index.html")
+
+    @pages.get("/static/<path:name>")
+    def static_file(name: str) -> Response:
+        return _file(name)
+
+    return pages
+
+
+def _file(name: str) -> Response:
+    response = send_from_directory(STATIC, name)
+    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    return response

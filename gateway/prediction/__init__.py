@@ -1,0 +1,1 @@
+"""The use case: images in, ranked classes out."""

@@ -1,0 +1,1 @@
+"""What the process is made of: gunicorn's worker, memory, serverless events."""

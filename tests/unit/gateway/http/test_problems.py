@@ -1,0 +1,222 @@
+import io
+import re
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from structlog.testing import capture_logs
+from werkzeug import exceptions
+from werkzeug.test import TestResponse
+
+from gateway import errors
+from gateway.http.problems import CONTENT_TYPE, HTTP_PROBLEMS, INTERNAL, PROBLEMS, Problem
+from gateway.settings import Settings
+
+PREDICT = "/api/v1/predict"
+
+
+def subclasses(kind: type[errors.GatewayError]) -> Iterator[type[errors.GatewayError]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from subclasses(child)
+
+
+EVERY_ERROR = list(subclasses(errors.GatewayError))
+
+
+def assert_problem(response: TestResponse, status: int, type_uri: str) -> dict[str, Any]:
+    """See that a response is a whole problem document, and give it."""
+    document = response.get_json(force=True)
+    assert response.status_code == status
+    assert response.content_type == CONTENT_TYPE
+    assert list(document)[:4] == ["type", "title", "status", "detail"]
+    assert (document["type"], document["status"]) == (type_uri, status)
+    assert all(isinstance(document[field], str) and document[field] for field in ("title", "detail", "request_id"))
+    assert document["request_id"] == response.headers["X-Request-ID"]
+    assert ("Retry-After" in response.headers) == (status in {429, 503})
+    return document
+
+
+@pytest.fixture
+def raising(app: Flask) -> Callable[[Exception], TestResponse]:
+    """Answer a request whose handling raises."""
+
+    def ask(error: Exception) -> TestResponse:
+        def view() -> str:
+            raise error
+
+        app.add_url_rule("/raise", view_func=view)
+        return app.test_client().get("/raise")
+
+    return ask
+
+
+# The table
+
+
+def test_every_error_has_a_problem_and_no_other_class_has():
+    assert set(PROBLEMS) == set(EVERY_ERROR)
+
+
+def test_a_type_has_one_title_and_one_status():
+    known = [*PROBLEMS.values(), INTERNAL, *(p for p in HTTP_PROBLEMS.values() if p not in PROBLEMS.values())]
+    assert len({problem.slug for problem in known}) == len(known)
+    assert len({problem.title for problem in known}) == len(known)
+
+
+@pytest.mark.parametrize("problem", [*PROBLEMS.values(), *HTTP_PROBLEMS.values(), INTERNAL], ids=lambda p: p.slug)
+def test_a_problem_says_what_it_is_and_what_to_do(problem: Problem):
+    assert 400 <= HTTPStatus(problem.status) < 600
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", problem.slug)
+    assert problem.title[0].isupper()
+    assert not problem.title.endswith(".")
+    assert problem.advice.endswith(".")
+
+
+@pytest.mark.parametrize("variable", re.findall(r"GATEWAY_[A-Z_]+", str(list(PROBLEMS.values()))))
+def test_a_setting_that_an_advice_names_exists(variable: str):
+    assert variable.removeprefix("GATEWAY_").lower() in Settings.model_fields
+
+
+# Our own errors
+
+
+@pytest.mark.parametrize("kind", EVERY_ERROR, ids=lambda kind: kind.__name__)
+def test_every_error_is_answered_in_one_shape(
+    kind: type[errors.GatewayError], raising: Callable[[Exception], TestResponse]
+):
+    problem = PROBLEMS[kind]
+    response = raising(kind("It went wrong. Do this.", limit=5))
+    document = assert_problem(response, problem.status, f"/problems/{problem.slug}")
+    assert document["title"] == problem.title
+    assert document["detail"] == "It went wrong. Do this."
+    assert document["limit"] == 5
+
+
+def test_retry_after_is_a_number_of_seconds(raising: Callable[[Exception], TestResponse]):
+    response = raising(errors.ModelUnavailableError("away"))
+    assert int(response.headers["Retry-After"]) >= 1
+
+
+def test_what_lies_behind_a_failure_goes_to_the_log_and_not_to_the_caller(
+    raising: Callable[[Exception], TestResponse],
+):
+    failure = errors.ModelFailedError("no answer")
+    failure.__cause__ = RuntimeError("/secret/path is broken")
+    with capture_logs() as logs:
+        response = raising(failure)
+    assert "/secret/path" not in response.text
+    (line,) = [line for line in logs if line["event"] == "request_failed"]
+    assert line["cause"] == "/secret/path is broken"
+    assert line["problem"] == "model-failed"
+
+
+# What Flask refuses by itself
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "type_uri"),
+    [
+        ("GET", "/nothing/here", 404, "/problems/not-found"),
+        ("POST", "/api/v1/models/", 404, "/problems/not-found"),
+        ("GET", PREDICT, 405, "/problems/method-not-allowed"),
+        ("DELETE", "/api/v1/models", 405, "/problems/method-not-allowed"),
+        ("POST", "/livez", 405, "/problems/method-not-allowed"),
+        ("POST", PREDICT, 400, "/problems/bad-request"),
+    ],
+)
+def test_refused_requests(client: FlaskClient, method: str, path: str, status: int, type_uri: str):
+    assert_problem(client.open(path, method=method), status, type_uri)
+
+
+def test_a_method_that_is_not_allowed_is_told_those_that_are(client: FlaskClient):
+    response = client.get(PREDICT)
+    assert set(response.headers["Allow"].split(", ")) == {"POST", "OPTIONS"}
+    assert set(client.put("/api/v1/models").headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+
+
+def test_a_body_over_the_limit(client: FlaskClient):
+    for media_type in ("image/png", "application/json", "multipart/form-data; boundary=x", "text/plain"):
+        response = client.post(PREDICT, data=bytes(2_000_001), content_type=media_type)
+        document = assert_problem(response, 413, "/problems/body-too-large")
+        assert document["max_bytes"] == 2_000_000
+        assert "2000000 bytes" in document["detail"]
+
+
+def test_a_form_of_too_many_parts(client: FlaskClient):
+    form = {f"field_{number}": "x" for number in range(100)}
+    response = client.post(PREDICT, data=form, content_type="multipart/form-data")
+    document = assert_problem(response, 400, "/problems/bad-request")
+    assert "more than 96 parts" in document["detail"]
+
+
+def test_a_media_type_that_carries_no_image(client: FlaskClient):
+    response = client.post(PREDICT, data=b"hello", content_type="text/plain")
+    document = assert_problem(response, 415, "/problems/unsupported-media-type")
+    assert "text/plain" in document["detail"]
+
+
+STATUSES = sorted(set(exceptions.default_exceptions) - {413})
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_every_http_error_is_answered_in_the_same_shape(status: int, raising: Callable[[Exception], TestResponse]):
+    problem = HTTP_PROBLEMS.get(HTTPStatus(status))
+    error = exceptions.default_exceptions[status]()
+    if status in {429, 503}:
+        error = exceptions.default_exceptions[status](retry_after=7)
+    response = raising(error)
+    document = assert_problem(response, status, problem.type_uri if problem else "about:blank")
+    assert document["title"] == (problem.title if problem else HTTPStatus(status).phrase)
+
+
+def test_headers_of_http_errors_are_kept(raising: Callable[[Exception], TestResponse]):
+    response = raising(exceptions.RequestedRangeNotSatisfiable(length=10))
+    assert response.headers["Content-Range"] == "bytes */10"
+    assert response.content_type == CONTENT_TYPE
+
+
+# Bugs
+
+
+def test_a_bug_shows_the_caller_nothing_but_the_request_id(raising: Callable[[Exception], TestResponse]):
+    with capture_logs() as logs:
+        response = raising(ZeroDivisionError("secret"))
+    document = assert_problem(response, 500, "/problems/internal-error")
+    assert "secret" not in response.text
+    assert "ZeroDivision" not in response.text
+    (line,) = [line for line in logs if line["log_level"] == "error"]
+    assert line["event"] == "unexpected_error"
+    assert isinstance(line["exc_info"], ZeroDivisionError)
+    assert document["request_id"]
+
+
+# The request id
+
+
+@pytest.mark.parametrize("given", ["abc", "A-1.b_2", "x" * 128, "0"])
+def test_a_well_formed_request_id_is_kept(client: FlaskClient, given: str):
+    response = client.get("/nothing", headers={"X-Request-ID": given})
+    assert response.headers["X-Request-ID"] == given
+    assert response.get_json(force=True)["request_id"] == given
+
+
+@pytest.mark.parametrize("given", [None, "", "a b", "x" * 129, "a\tb", 'a"b', "{}", "<script>", "ünïcode", "a,b"])
+def test_a_missing_or_malformed_one_is_replaced(client: FlaskClient, given: str | None):
+    headers = {} if given is None else {"X-Request-ID": given.encode().decode("latin-1")}
+    response = client.get("/nothing", headers=headers)
+    assert re.fullmatch(r"[0-9a-f]{32}", response.headers["X-Request-ID"])
+
+
+def test_requests_have_different_ids(client: FlaskClient):
+    assert len({client.get("/livez").headers["X-Request-ID"] for _ in range(10)}) == 10
+
+
+def test_the_id_is_in_a_good_answer_and_goes_to_the_model_server(client: FlaskClient, server: Any, png: bytes):
+    response = client.post(PREDICT, data={"image": (io.BytesIO(png), "a.png")}, headers={"X-Request-ID": "trace-7"})
+    assert response.status_code == 200
+    assert response.headers["X-Request-ID"] == response.json["request_id"] == "trace-7"
+    assert server.request_ids[-1] == "trace-7"

@@ -1,0 +1,158 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[4]
+
+# What the process under test does; it logs to its standard error as a worker does.
+PROGRAM = """
+import logging
+import sys
+from flask import abort
+from gateway.app import create_app
+from gateway.observability.logs import configure
+from gateway.settings import Settings
+from tests.support.fake_model_server import FakeModelServer, classifier, constant
+from vision.card import Card, InputSpec
+import cv2
+import numpy
+
+configure(level=sys.argv[1], as_json=sys.argv[2] == "json")
+server = FakeModelServer()
+card = Card(name="pets", labels=("cat", "dog"), input=InputSpec(height=4, width=4))
+server.swap("pets", 1, classifier(card, constant(0.3, 0.7)))
+settings = Settings(models=("pets",))
+app = create_app(settings, server=server, fetcher=None, offered=lambda: {name: () for name in settings.models})
+
+@app.get("/bug")
+def bug():
+    password = "hunter2"
+    return password / 0
+
+client = app.test_client()
+png = cv2.imencode(".png", numpy.zeros((4, 4), numpy.uint8))[1].tobytes()
+client.post("/api/v1/predict", data=png, content_type="image/png", headers={"X-Request-ID": "good"})
+client.post("/api/v1/predict", data=b"text", content_type="text/plain", headers={"X-Request-ID": "refused"})
+client.get("/livez", headers={"X-Request-ID": "probe"})
+client.get("/bug", headers={"X-Request-ID": "bug"})
+logging.getLogger("a.library").warning("%s of %d", "first", 2)
+logging.getLogger("gunicorn.error").info("Booting worker with pid: %s", 7)
+logging.getLogger("werkzeug").debug("quiet")
+try:
+    raise KeyError("lost")
+except KeyError:
+    logging.getLogger("a.library").exception("failed with an umlaut: ä")
+"""
+
+
+@pytest.fixture(scope="module")
+def run() -> Callable[..., str]:
+    """Run the program and give what it logged."""
+
+    def run(level: str, form: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, level, form],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            encoding="utf-8",
+        )
+        assert done.stdout == ""
+        return done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def lines(run: Callable[..., str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run("info", "json").splitlines()]
+
+
+def found(lines: list[dict[str, Any]], **fields: object) -> list[dict[str, Any]]:
+    return [line for line in lines if fields.items() <= line.items()]
+
+
+def test_every_line_is_an_object_with_time_level_logger_and_event(lines: list[dict[str, Any]]):
+    for line in lines:
+        assert {"timestamp", "level", "logger", "event"} <= line.keys()
+        assert line["timestamp"].endswith("Z")
+
+
+def test_one_line_for_a_request_with_what_is_known_about_it(lines: list[dict[str, Any]]):
+    (line,) = found(lines, event="request", request_id="good")
+    assert (line["method"], line["path"], line["status"]) == ("POST", "/api/v1/predict", 200)
+    assert (line["model"], line["version"], line["class"]) == ("pets", 1, "dog")
+    assert line["level"] == "info"
+    assert line["duration_ms"] > 0
+
+
+def test_a_refused_request_is_logged_at_info_with_its_problem(lines: list[dict[str, Any]]):
+    (line,) = found(lines, request_id="refused")
+    assert (line["status"], line["problem"], line["level"]) == (415, "unsupported-media-type", "info")
+    assert "model" not in line
+
+
+def test_probes_are_not_logged_at_info(lines: list[dict[str, Any]]):
+    assert not found(lines, request_id="probe")
+
+
+def test_the_request_id_stands_in_every_line_of_its_request(lines: list[dict[str, Any]]):
+    assert [line["event"] for line in found(lines, request_id="good")] == ["model_version_answers", "request"]
+
+
+def test_a_bug_is_logged_with_its_traceback_and_without_local_variables(lines: list[dict[str, Any]]):
+    (line,) = found(lines, event="unexpected_error")
+    assert (line["level"], line["request_id"]) == ("error", "bug")
+    (exception,) = line["exception"]
+    assert exception["exc_type"] == "TypeError"
+    assert exception["frames"][-1]["name"] == "bug"
+    assert "hunter2" not in json.dumps(lines)
+    assert found(lines, event="request", request_id="bug")[0]["status"] == 500
+
+
+def test_libraries_log_in_the_same_form(lines: list[dict[str, Any]]):
+    (line,) = found(lines, event="first of 2")
+    assert (line["logger"], line["level"]) == ("a.library", "warning")
+    (line,) = found(lines, logger="gunicorn.error")
+    assert line["event"] == "Booting worker with pid: 7"
+    (line,) = found(lines, event="failed with an umlaut: ä")
+    assert line["exception"][0]["exc_type"] == "KeyError"
+
+
+def test_no_line_is_doubled(lines: list[dict[str, Any]]):
+    shown = [json.dumps(line) for line in lines]
+    assert len(set(shown)) == len(shown)
+
+
+def test_the_level_is_a_setting(run: Callable[..., str]):
+    events = [json.loads(line) for line in run("debug", "json").splitlines()]
+    assert found(events, path="/livez", level="debug")
+    assert found(events, event="quiet", logger="werkzeug")
+
+
+def test_text_for_people(run: Callable[..., str]):
+    text = run("info", "text")
+    assert "unexpected_error" in text
+    assert "TypeError: unsupported operand" in text
+    assert "hunter2" not in text
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(text.splitlines()[0])
+
+
+@pytest.mark.parametrize(("before", "loaded"), [("", False), ("import rich; ", True)])
+def test_rich_is_not_imported_for_logs_that_do_not_use_it(before: str, loaded: bool):  # noqa: FBT001
+    # In the order of a worker: gunicorn's configuration imports the logs first.
+    imports = f"{before}import gateway.observability.logs, gateway.app"
+    code = f"import sys; {imports}; print(sys.modules.get('rich') is not None)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout == f"{loaded}\n"
+
+
+def test_rich_can_be_imported_afterwards():
+    code = "import gateway.observability.logs, rich.console; print(rich.console.Console)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)

@@ -1,0 +1,149 @@
+"""Requests in the form in which each platform passes them, in `events/`: one image, `top_k=2`, an id."""
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from gateway.runtime.lambda_events import NOT_FROM_GATEWAY, Handler, make_digit_handler, make_handler
+from tests.support.documents import blocks
+from tests.support.fake_model_server import FakeModelServer
+
+EVENTS = sorted((Path(__file__).parent / "events").glob("*.json"))
+
+
+def recorded(path: Path, image: bytes) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8").replace("IMAGE", base64.b64encode(image).decode()))
+
+
+@pytest.fixture
+def handler(app: Flask) -> Handler:
+    return make_handler(app)
+
+
+@pytest.fixture
+def digit_handler(app: Flask) -> Handler:
+    return make_digit_handler(app)
+
+
+def from_gateway(sent: object, **members: object) -> dict[str, Any]:
+    return {"requestContext": {"serviceId": "s"}, "path": "/ai", "headers": {}, "body": json.dumps(sent)} | members
+
+
+def encoded(image: bytes) -> str:
+    return base64.b64encode(image).decode()
+
+
+@pytest.mark.parametrize("path", EVENTS, ids=lambda path: path.stem)
+def test_an_event_is_answered_as_its_request_is(handler: Handler, path: Path, png: bytes):
+    reply = handler(recorded(path, png), None)
+    answer = json.loads(reply["body"])
+    assert (reply["statusCode"], answer["class"], len(answer["predictions"])) == (200, "dog", 2)
+    assert answer["request_id"] == "recorded"
+    assert not reply["isBase64Encoded"]
+    headers = {name.lower(): value for name, value in (reply.get("headers") or {}).items()}
+    headers |= {name.lower(): value[-1] for name, value in reply.get("multiValueHeaders", {}).items()}
+    assert headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("form", [str, lambda text: text.encode()], ids=["text", "bytes"])
+def test_an_event_may_come_as_json(handler: Handler, png: bytes, form: Callable[[str], str | bytes]):
+    event = form(json.dumps(recorded(EVENTS[0], png)))
+    assert handler(event, None)["statusCode"] == 200
+
+
+def test_a_refused_event_gets_the_problem(handler: Handler):
+    reply = handler(recorded(EVENTS[0], b"no picture"), None)
+    assert reply["statusCode"] == 415
+    assert json.loads(reply["body"])["type"] == "/problems/unsupported-image-format"
+
+
+def test_other_routes_are_reached_too(handler: Handler):
+    event = {"path": "/api/v1/models", "httpMethod": "GET", "headers": None, "body": None, "queryParameters": None}
+    assert json.loads(handler(event, None)["body"])["models"][0]["name"] == "pets"
+
+
+def test_what_is_no_text_is_passed_as_base64(handler: Handler):
+    reply = handler({"path": "/static/icon.svg", "httpMethod": "GET", "headers": {}}, None)
+    assert reply["isBase64Encoded"]
+    assert b"<svg" in base64.b64decode(reply["body"])
+
+
+@pytest.mark.parametrize("event", ["no JSON", b"\xff", {}, {"Records": []}])
+def test_what_is_no_such_event_is_an_error_of_the_function(handler: Handler, event: Any):
+    with pytest.raises((ValueError, KeyError)):
+        handler(event, None)
+
+
+# The function that answers with a number alone
+
+
+def test_the_digit_is_all_that_is_answered(digit_handler: Handler, png: bytes):
+    assert digit_handler(from_gateway({"image_base64": encoded(png), "image_url": ""}), None) == {"result": 1}
+
+
+def test_so_it_is_for_a_url(digit_handler: Handler, png: bytes, pictures: dict[str, bytes]):
+    pictures["https://host.example/7.bmp"] = png
+    body = {"image_base64": "", "image_url": "https://host.example/7.bmp"}
+    assert digit_handler(from_gateway(body), None) == {"result": 1}
+
+
+def test_what_the_gateway_says_of_the_body_is_not_gone_by(digit_handler: Handler, png: bytes):
+    headers = {"content-type": "text/plain", "Content-Type": "text/plain"}
+    event = from_gateway({"image_base64": encoded(png)}, headers=headers, httpMethod="PUT", queryString={"foo": "bar"})
+    assert digit_handler(event, None) == {"result": 1}
+
+
+def test_headers_of_the_caller_are_passed_on(digit_handler: Handler, png: bytes):
+    event = from_gateway({"image_base64": encoded(png)}, headers={"X-Request-Timeout": "soon"})
+    assert "X-Request-Timeout must be" in digit_handler(event, None)["errMsg"]
+
+
+def test_a_body_in_base64_is_understood(digit_handler: Handler, png: bytes):
+    body = json.dumps({"image_base64": encoded(png)}).encode()
+    event = from_gateway({}, body=encoded(body), isBase64Encoded=True, headers=None)
+    assert digit_handler(event, None) == {"result": 1}
+
+
+def test_a_call_that_is_not_from_the_gateway_is_told_so(digit_handler: Handler, png: bytes):
+    assert digit_handler({"image_base64": encoded(png)}, None) == {"errMsg": NOT_FROM_GATEWAY}
+    assert NOT_FROM_GATEWAY == "request not from api gw"
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"image_base64": "", "image_url": ""}, "The request carries no image."),
+        ({"image_base64": "!", "image_url": ""}, "not valid base64"),
+        ({"image_base64": encoded(b"text"), "image_url": ""}, "accepted format"),
+        ({"image_base64": "", "image_url": "https://host.example/none"}, "404"),
+        ([], "must be an object"),
+    ],
+)
+def test_where_there_is_no_answer_the_reason_is_told(digit_handler: Handler, body: object, told: str):
+    reply = digit_handler(from_gateway(body), None)
+    assert reply.keys() == {"errMsg"}
+    assert told in reply["errMsg"]
+
+
+def test_an_absent_body_is_no_image(digit_handler: Handler):
+    assert "no image" in digit_handler(from_gateway({}, body=None), None)["errMsg"]
+
+
+def test_one_image_is_expected(digit_handler: Handler, png: bytes):
+    event = from_gateway({"instances": [{"image": encoded(png)}, {"image": encoded(png)}]})
+    assert digit_handler(event, None)["errMsg"].startswith("Several images")
+
+
+def test_a_model_server_that_is_away_is_told(digit_handler: Handler, server: FakeModelServer, png: bytes):
+    server.away = True
+    assert digit_handler(from_gateway({"image_base64": encoded(png)}), None) == {"errMsg": "away"}
+
+
+def test_the_event_in_the_docs_is_understood(digit_handler: Handler, png: bytes):
+    (written,) = (block for block in blocks() if block.page == "docs/serverless.md" and block.kind == "json")
+    assert digit_handler(written.text.replace("…", encoded(png)), None) == {"result": 1}
