@@ -18,7 +18,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from model_server.savedmodel import SavedModel, SessionOptions
+from model_server.runtime.savedmodel import SavedModel, SessionOptions
 from tfs_api.protos import predict_pb2
 from tfs_api.tensors import from_tensor_proto, to_tensor_proto
 

@@ -12,22 +12,22 @@ from queue import SimpleQueue
 
 import grpc
 
-from model_server.batching import Batching
-from model_server.batching_parameters import BatchingParameters, read_parameters
-from model_server.config_file import ConfigFilePoller
-from model_server.credentials import read_credentials
+from model_server.batching.batching_servable import Batching
+from model_server.batching.parameters import BatchingParameters, read_parameters
 from model_server.dataplane import DataPlane
 from model_server.errors import FailedPreconditionError, InvalidArgumentError, ServingError
-from model_server.grpc_edge import GrpcOptions, create_server
-from model_server.http_server import HttpServer
-from model_server.lifecycle import Loader, Retries
-from model_server.models import Models, Rules
+from model_server.grpc.credentials import read_credentials
+from model_server.grpc.services import GrpcOptions, create_server
 from model_server.monitoring import Metrics, Monitoring, read_page_path
 from model_server.options import FlagError, Options, parse, usage
-from model_server.repository import ModelConfig, read_config_file
-from model_server.rest_edge import RestEdge
+from model_server.rest.app import RestEdge
+from model_server.rest.http_server import HttpServer
+from model_server.runtime.warmup import warm_up
 from model_server.servable import Servable
-from model_server.warmup import warm_up
+from model_server.versions.config_file import ConfigFilePoller
+from model_server.versions.lifecycle import Loader, Retries
+from model_server.versions.manager import Models, Rules
+from model_server.versions.repository import ModelConfig, read_config_file
 
 _LOG = logging.getLogger("model_server")
 
@@ -243,7 +243,7 @@ def make_batching(options: Options) -> Batching | None:
 
 def _loader(options: Options, batching: Batching | None, metrics: Metrics) -> Loader:
     def load(_name: str, _version: int, path: Path) -> Servable:
-        from model_server.savedmodel import SavedModel, SessionOptions  # noqa: PLC0415  # flags and ports are checked before
+        from model_server.runtime.savedmodel import SavedModel, SessionOptions  # noqa: PLC0415  # flags and ports are checked before
 
         session = SessionOptions(
             intra_op_parallelism=options.tensorflow_intra_op_parallelism or options.tensorflow_session_parallelism,
@@ -262,7 +262,7 @@ def _loader(options: Options, batching: Batching | None, metrics: Metrics) -> Lo
 
 
 def _import_tensorflow() -> None:
-    import model_server.savedmodel  # noqa: F401, PLC0415  # see serve
+    import model_server.runtime.savedmodel  # noqa: F401, PLC0415  # see serve
 
 
 def _grpc_addresses(options: Options) -> list[str]:

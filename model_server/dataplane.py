@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from model_server.errors import Code, FailedPreconditionError, InvalidArgumentError, ServingError
-from model_server.examples import (
+from model_server.servable import Array, Servable, SignatureDef
+from model_server.tf_examples import (
     CLASSIFY_METHOD,
     REGRESS_METHOD,
     Classifications,
@@ -18,9 +19,8 @@ from model_server.examples import (
     Result,
     Task,
 )
-from model_server.lifecycle import VersionStatus
-from model_server.repository import ModelConfig
-from model_server.servable import Array, Servable, SignatureDef
+from model_server.versions.lifecycle import VersionStatus
+from model_server.versions.repository import ModelConfig
 from tfs_api.tensors import from_tensor_proto
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -40,7 +40,7 @@ class ModelSpec:
 
 
 class ModelSource(Protocol):
-    """Where the models come from; `model_server.models.Models` is one."""
+    """Where the models come from; `model_server.versions.manager.Models` is one."""
 
     def lease(
         self, name: str, version: int | None = None, label: str | None = None

@@ -9,7 +9,7 @@ import yaml
 
 from gateway.settings import Settings
 from model_server import options
-from model_server.batching_parameters import read_parameters
+from model_server.batching.parameters import read_parameters
 from model_server.monitoring import read_page_path
 from tools import compose, deployment
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from model_server.graphs import is_simple
+from model_server.runtime.graphs import is_simple
 from tfs_api.protos import saved_model_pb2
 
 ROOT = Path(__file__).parents[3]

@@ -18,11 +18,11 @@ from google.protobuf import text_format
 from model_server.__main__ import _loader, _rules, main, model_configs
 from model_server.dataplane import DataPlane, ModelSpec
 from model_server.errors import ServingError
-from model_server.models import Models
 from model_server.monitoring import Metrics, Monitoring
 from model_server.options import parse
-from model_server.repository import read_reload_request
-from model_server.rest_edge import Request, RestEdge
+from model_server.rest.app import Request, RestEdge
+from model_server.versions.manager import Models
+from model_server.versions.repository import read_reload_request
 from tfs_api.protos import model_server_config_pb2
 
 SHARED = Path(__file__).parents[3] / "../shared/tfs_groundtruth"

@@ -20,7 +20,7 @@ from tfs_api.protos import saved_model_pb2
 
 tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 
-from model_server.savedmodel import SavedModel, SessionOptions  # noqa: E402  # needs TensorFlow
+from model_server.runtime.savedmodel import SavedModel, SessionOptions  # noqa: E402  # needs TensorFlow
 
 DTYPES = (
     "float16", "float32", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64",

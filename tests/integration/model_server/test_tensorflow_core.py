@@ -25,7 +25,7 @@ def test_a_graph_runs_without_the_python_api(saved_model):
 import sys
 from pathlib import Path
 import numpy as np
-from model_server.savedmodel import SavedModel, SessionOptions
+from model_server.runtime.savedmodel import SavedModel, SessionOptions
 model = SavedModel(Path(sys.argv[1]), SessionOptions())
 print(model.run("serving_default", {"x": np.float32([1])}, ["y"], 10.0)["y"])
 print([name for name in ("keras", "tensorflow._api", "tensorflow.python.eager.def_function") if name in sys.modules])
@@ -37,7 +37,7 @@ print([name for name in ("keras", "tensorflow._api", "tensorflow.python.eager.de
 
 def test_whoever_wants_the_python_api_gets_it():
     told = run_python("""
-import model_server.tensorflow_core as core
+import model_server.runtime.tensorflow_core as core
 import tensorflow as tf
 from tensorflow import nn
 print(tf.constant([1.0]).numpy(), nn.relu(-1.0).numpy(), tf.Graph is core.Graph, tf.errors.OpError is core.OpError)
@@ -50,7 +50,7 @@ print(tensorflow.__version__[:4])
 def test_the_python_api_that_is_there_already_is_used():
     told = run_python("""
 import tensorflow as tf
-import model_server.tensorflow_core as core
+import model_server.runtime.tensorflow_core as core
 print(tf.Graph is core.Graph, tf.constant(1).numpy())
 """)
     assert told == ["True", "1"]
@@ -62,7 +62,7 @@ import importlib.util
 real = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *rest: None if name == "tensorflow" else real(name, *rest)
 try:
-    import model_server.tensorflow_core
+    import model_server.runtime.tensorflow_core
 except ModuleNotFoundError as error:
     print(error)
 """)
@@ -77,7 +77,7 @@ import os
 import sys
 from pathlib import Path
 import numpy as np
-from model_server.savedmodel import SavedModel, SessionOptions
+from model_server.runtime.savedmodel import SavedModel, SessionOptions
 model = SavedModel(Path(sys.argv[1]), SessionOptions(intra_op_parallelism=int(sys.argv[2])))
 model.run("serving_default", {"x": np.float32([1])}, ["y"], 10.0)
 print(len(os.listdir("/proc/self/task")))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from model_server.errors import ServingError
-from model_server.lifecycle import State, VersionStatus, servable_not_found
+from model_server.versions.lifecycle import State, VersionStatus, servable_not_found
 from tests.support.waiting import until
 from tfs_api.protos import meta_graph_pb2, types_pb2
 

@@ -10,7 +10,7 @@ from model_server.errors import (
     NotFoundError,
     ServingError,
 )
-from model_server.examples import REGRESS_METHOD
+from model_server.tf_examples import REGRESS_METHOD
 from tfs_api.tensors import to_tensor_proto
 
 FLOAT = ("DT_FLOAT", [-1])

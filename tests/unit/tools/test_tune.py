@@ -3,7 +3,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from model_server.batching_parameters import read_parameters
+from model_server.batching.parameters import read_parameters
 from tools import tune
 from tools.load import Load, Measurement, measure
 from tools.tune import Setting

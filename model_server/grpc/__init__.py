@@ -1,0 +1,1 @@
+"""The gRPC API: services, health, TLS credentials."""

@@ -1,0 +1,1 @@
+"""The REST API: sockets, paths, and JSON as RapidJSON reads and writes it."""

@@ -1,0 +1,289 @@
+"""Tensors in JSON: TensorFlow Serving's row format (`instances`) and columnar format (`inputs`).
+
+Rules and texts are those of tensorflow_serving/util/json_tensor.cc. Well-formed values take a fast way through
+lists of one type; what does not pass there is read again element by element, in the order of the original, to
+find what to complain about.
+"""
+
+import base64
+import itertools
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from model_server.errors import InvalidArgumentError, ServingError, UnimplementedError
+from model_server.rest.rapidjson_compat import Json, show
+from model_server.servable import Array
+from tfs_api.protos import types_pb2
+
+InputTypes: TypeAlias = Mapping[str, int]
+"""DataType numbers by input name."""
+
+
+class Format(Enum):
+    """How tensors are laid out, by the key in the request."""
+
+    ROW = "instances"
+    COLUMNAR = "inputs"
+
+
+@dataclass(frozen=True, slots=True)
+class _Type:
+    """Which JSON values are elements of a DataType."""
+
+    dtype: str
+    accepts: frozenset[type]
+    low: int = 0
+    high: int = 0
+    """Bounds of integers. Within those of int32 the smaller types wrap around."""
+
+
+_INTEGER, _NUMBER = frozenset({int}), frozenset({int, float})
+_INT32 = (-(2**31), 2**31 - 1)
+_TYPES = {
+    types_pb2.DT_FLOAT: _Type("float32", _NUMBER),
+    types_pb2.DT_DOUBLE: _Type("float64", _NUMBER),
+    types_pb2.DT_BOOL: _Type("bool", frozenset({bool})),
+    types_pb2.DT_STRING: _Type("object", frozenset({str, dict})),
+    types_pb2.DT_INT8: _Type("int8", _INTEGER, *_INT32),
+    types_pb2.DT_UINT8: _Type("uint8", _INTEGER, *_INT32),
+    types_pb2.DT_INT16: _Type("int16", _INTEGER, *_INT32),
+    types_pb2.DT_INT32: _Type("int32", _INTEGER, *_INT32),
+    types_pb2.DT_UINT32: _Type("uint32", _INTEGER, 0, 2**32 - 1),
+    types_pb2.DT_INT64: _Type("int64", _INTEGER, -(2**63), 2**63 - 1),
+    types_pb2.DT_UINT64: _Type("uint64", _INTEGER, 0, 2**64 - 1),
+}
+
+_BASE64 = re.compile(r"([A-Za-z0-9+/]*)(={0,2})")
+
+
+def read_signature_name(document: Json) -> str:
+    """Return the `signature_name` of a request; empty if it has none.
+
+    Raises:
+        InvalidArgumentError: the document is no object, or the name no string.
+    """
+    if not isinstance(document, dict):
+        raise InvalidArgumentError(f"JSON Value: {show(document)} Is not object")
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise InvalidArgumentError(
+            f"JSON Value: {show(document)} not formatted correctly. 'signature_name' key must be a string value."
+        )
+    return name
+
+
+def read_inputs(document: dict[str, Json], types: InputTypes) -> tuple[Format, dict[str, Array]]:
+    """Read the tensors of a predict request.
+
+    Raises:
+        ServingError: they are in neither format, or do not fit the input names and types.
+    """
+    if "instances" in document and "inputs" in document:
+        raise InvalidArgumentError(
+            f"JSON Value: {show(document)} Not formatted correctly expecting only one of 'inputs' or 'instances' "
+            "keys to exist "
+        )
+    if "instances" in document:
+        return Format.ROW, _read_rows(document, types)
+    if "inputs" in document:
+        return Format.COLUMNAR, _read_columns(document["inputs"], types)
+    raise InvalidArgumentError("Missing 'inputs' or 'instances' key")
+
+
+def _read_rows(document: dict[str, Json], types: InputTypes) -> dict[str, Array]:
+    rows = document["instances"]
+    if not isinstance(rows, list):
+        raise InvalidArgumentError(f"JSON Value: {show(document)} Expecting 'instances' to be an list/array")
+    if not rows:
+        raise InvalidArgumentError(f"JSON Value: {show(document)} No values in 'instances' array")
+    if all(_is_object(row) and row.keys() == types.keys() for row in rows):
+        columns = {name: [row[name] for row in rows] for name in types}
+    elif len(types) == 1 and not any(map(_is_object, rows)):
+        columns = dict.fromkeys(types, rows)
+    else:
+        columns = {}
+    arrays = {name: _array(name, column, types[name]) for name, column in columns.items()}
+    if not arrays or any(array is None for array in arrays.values()):
+        _explain_rows(rows, types)
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def _read_columns(inputs: Json, types: InputTypes) -> dict[str, Array]:
+    if not _is_object(inputs):
+        if len(types) > 1:
+            raise InvalidArgumentError(
+                "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
+                "tensorinfo_map"
+            )
+        inputs = dict.fromkeys(types, inputs)
+    arrays = {}
+    for name, data_type in types.items():
+        if name not in inputs:
+            raise InvalidArgumentError(f"Missing named input: {name} in 'inputs' object.")
+        array = _array(name, inputs[name], data_type)
+        if array is None:
+            _fill(inputs[name], 0, _shape(inputs[name]), data_type)
+            raise InvalidArgumentError(f"tensor parsing error: {name}")
+        arrays[name] = array
+    return arrays
+
+
+def _array(name: str, value: Json, data_type: int) -> Array | None:
+    """Return the tensor that nested lists make; None if they do not make one."""
+    kind = _TYPES.get(data_type)
+    shape = _shape(value)
+    elements = [value]
+    for size in shape:
+        if not all(isinstance(item, list) and len(item) == size for item in elements):
+            return None
+        elements = list(itertools.chain.from_iterable(elements))
+    if kind is None or not set(map(type, elements)) <= kind.accepts:
+        return None
+    try:
+        flat = _flat_array(elements, kind)
+    except ServingError:
+        return None
+    try:
+        return None if flat is None else flat.reshape(shape)
+    except ValueError as error:  # more dimensions than numpy has
+        raise InvalidArgumentError(f"tensor parsing error: {name}") from error
+
+
+def _flat_array(elements: list[Json], kind: _Type) -> Array | None:
+    if dict in kind.accepts:
+        array = np.empty(len(elements), object)
+        array[:] = [string_bytes(element) for element in elements]
+        return array
+    if kind.accepts is _INTEGER:
+        if elements and not (kind.low <= min(elements) and max(elements) <= kind.high):
+            return None
+        return np.array(elements, kind.dtype if kind.high > _INT32[1] else np.int64).astype(kind.dtype)
+    with np.errstate(over="ignore"):  # beyond the range is Infinity
+        return np.array(elements, kind.dtype if kind.dtype == "bool" else np.float64).astype(kind.dtype)
+
+
+def _shape(value: Json) -> list[int]:
+    shape = []
+    while isinstance(value, list):
+        shape.append(len(value))
+        value = value[0] if value else None
+    return shape
+
+
+def _is_object(value: Json) -> bool:
+    """Tell objects from values, of which base64-encoded bytes are one kind."""
+    return isinstance(value, dict) and not is_base64(value)
+
+
+def is_base64(value: dict[str, Json]) -> bool:
+    """Tell whether an object stands for bytes: `{"b64": "..."}`."""
+    return len(value) == 1 and isinstance(value.get("b64"), str)
+
+
+def string_bytes(value: Json) -> bytes:
+    """Return the bytes of a string, or those that an object stands for.
+
+    Raises:
+        InvalidArgumentError: the object does not stand for bytes.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape")
+    if not is_base64(value):
+        raise InvalidArgumentError(f"JSON Value: {show(value)} not formatted correctly for base64 data")
+    match = _BASE64.fullmatch("".join(value["b64"].split()))
+    if match is None or len(match[1]) % 4 == 1 or (match[2] and (len(match[1]) + len(match[2])) % 4):
+        raise InvalidArgumentError("Unable to base64 decode")
+    return base64.b64decode(match[1] + "=" * (-len(match[1]) % 4))
+
+
+def _explain_rows(rows: list[Json], types: InputTypes) -> None:
+    named = _is_object(rows[0])
+    if not named and len(types) > 1:
+        raise InvalidArgumentError(
+            "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
+            "tensorinfo_map"
+        )
+    shapes: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        if _is_object(row) != named:
+            expected, got = ("object", "list") if named else ("value/list", "object")
+            raise InvalidArgumentError(f"Expecting {expected} but got {got} at item {index} of input list")
+        for name, value in row.items() if named else zip(types, [row], strict=True):
+            try:
+                _explain_item(name, value, types, shapes)
+            except ServingError as error:
+                key = f" key: {name}" if named else ""
+                raise InvalidArgumentError(
+                    f"Failed to process element: {index}{key} of 'instances' list. Error: {error}"
+                ) from error
+        if named and len(row) != len(types):
+            raise InvalidArgumentError(
+                f"Failed to process element: {index} of 'instances' list. JSON object: {show(row)} "
+                f"keys must be equal to: {','.join(sorted(types))}"
+            )
+    raise InvalidArgumentError(f"tensor parsing error: {','.join(types)}")
+
+
+def _explain_item(name: str, value: Json, types: InputTypes, shapes: dict[str, list[int]]) -> None:
+    if name not in types:
+        raise InvalidArgumentError(f"JSON object: does not have named input: {name}")
+    shape = _shape(value)
+    _fill(value, 0, shape, types[name])
+    expected = shapes.setdefault(name, shape)
+    if math.prod(shape) != math.prod(expected):
+        raise InvalidArgumentError(f"Expecting tensor size: {math.prod(expected)} but got: {math.prod(shape)}")
+    if shape != expected:
+        raise InvalidArgumentError(f"Expecting shape {_show_shape(expected)} but got: {_show_shape(shape)}")
+
+
+def _show_shape(shape: Sequence[int]) -> str:
+    return f"[{','.join(map(str, shape))}]"
+
+
+def _fill(value: Json, level: int, shape: Sequence[int], data_type: int) -> None:
+    """Go through nested lists and complain about the first thing that does not belong there."""
+    rank = len(shape)
+    if not isinstance(value, list):
+        if level != rank:
+            raise InvalidArgumentError(
+                f"JSON Value: {show(value)} found at incorrect level: {level + 1} in the JSON DOM. "
+                f"Expected at level: {rank}"
+            )
+        _check_element(value, data_type)
+        return
+    if level >= rank:
+        raise InvalidArgumentError(f"Encountered list at unexpected level: {level} expected < {rank}")
+    if len(value) != shape[level]:
+        raise InvalidArgumentError(
+            f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
+        )
+    for item in value:
+        _fill(item, level + 1, shape, data_type)
+
+
+def _check_element(value: Json, data_type: int) -> None:
+    kind = _TYPES.get(data_type)
+    if kind is None and not isinstance(value, dict):
+        raise UnimplementedError(f"Conversion of JSON Value: {show(value)} to type: {_type_name(data_type)}")
+    if kind is None or type(value) not in kind.accepts or _flat_array([value], kind) is None:
+        raise InvalidArgumentError(
+            f"JSON Value: {show(value)} Type: {json_type(value)} is not of expected type: {_type_name(data_type)}"
+        )
+
+
+def _type_name(data_type: int) -> str:
+    return str(types_pb2.DataType.Name(data_type)).removeprefix("DT_").lower()
+
+
+def json_type(value: Json) -> str:
+    """Return RapidJSON's name of a value's type."""
+    if value is None or isinstance(value, bool):
+        return {None: "Null", True: "True", False: "False"}[value]
+    names: dict[type[Any], str] = {str: "String", list: "Array", dict: "Object"}
+    return names.get(type(value), "Number")

@@ -1,0 +1,1 @@
+"""Load SavedModels and run them on TensorFlow's own runtime."""

@@ -1,0 +1,245 @@
+import gzip
+import json
+import re
+
+import numpy as np
+import pytest
+
+from model_server.dataplane import DataPlane
+from model_server.errors import Code, InvalidArgumentError, ServingError
+from model_server.monitoring import Metrics, Monitoring
+from model_server.rest.app import _STATUSES, Request, RestEdge
+from tfs_api.tensors import to_tensor_proto
+
+
+@pytest.fixture
+def edge(models):
+    return RestEdge(DataPlane(models), Monitoring(Metrics(), "/counts"), timeout_s=1.5)
+
+
+def ask(edge, method, path, body=b"", **headers):
+    response = edge.respond(Request(method, path, headers, body))
+    return response.status, json.loads(response.body) if response.body.startswith(b"{") else response.body
+
+
+def predict(edge, document, path="/v1/models/half:predict", **headers):
+    return ask(edge, "POST", path, json.dumps(document).encode(), **headers)
+
+
+def test_predict_in_both_formats(edge, servable):
+    assert predict(edge, {"instances": [1, 2]}) == (200, {"predictions": [2.0, 4.0]})
+    assert predict(edge, {"inputs": {"x": [1]}}) == (200, {"outputs": [2.0]})
+    assert servable.calls[0][3] == 1.5
+
+
+@pytest.mark.parametrize("path", ["/versions/3", "/labels/stable", "/versions/0003"])
+def test_predict_with_a_version_or_a_label(edge, path):
+    assert predict(edge, {"instances": [1]}, f"/v1/models/half{path}:predict")[0] == 200
+
+
+def test_the_prefix_is_matched_without_regard_to_case(edge):
+    assert predict(edge, {"instances": [1]}, "/V1/Models/half:predict")[0] == 200
+
+
+def test_a_gzipped_body(edge):
+    body = gzip.compress(b'{"instances": [1]}')
+    request = Request("POST", "/v1/models/half:predict", {"content-encoding": "gzip"}, body)
+    assert edge.respond(request).status == 200
+
+
+@pytest.mark.parametrize("body", [b'{"instances": [1]}', gzip.compress(b'{"instances": [1]}')[:-4], b""])
+def test_what_is_not_gzip_counts_as_empty(edge, body):
+    request = Request("POST", "/v1/models/half:predict", {"content-encoding": "gzip"}, body)
+    response = edge.respond(request)
+    assert (response.status, json.loads(response.body)) == (400, {"error": "JSON Parse error: The document is empty"})
+
+
+def test_a_gzip_bomb_is_not_unpacked(edge, monkeypatch):
+    monkeypatch.setattr("model_server.rest.app._MAX_UNCOMPRESSED_BYTES", 1000)
+    body = gzip.compress(b'{"instances": [1' + b" " * 10_000 + b"]}")
+    request = Request("POST", "/v1/models/half:predict", {"content-encoding": "gzip"}, body)
+    assert edge.respond(request).status == 400
+
+
+@pytest.mark.parametrize(
+    ("document", "status", "error"),
+    [
+        ([1], 400, "JSON Value: [1] Is not object"),
+        (
+            {"signature_name": "nope", "instances": [1]},
+            400,
+            'Serving signature name: "nope" not found in signature def',
+        ),
+        ({"instances": ["a"]}, 400, None),
+    ],
+)
+def test_predict_requests_that_are_refused(edge, servable, document, status, error):
+    answer = predict(edge, document)
+    assert answer[0] == status
+    assert error in (None, answer[1]["error"])
+    assert servable.calls == []
+
+
+def test_a_signature_without_inputs_cannot_be_called(edge, servable, signature_def):
+    servable.signatures = {"serving_default": signature_def({}, {"y": ("DT_FLOAT", [1])})}
+    assert predict(edge, {"inputs": {}}) == (400, {"error": "Failed to get input map for signature: serving_default"})
+
+
+@pytest.mark.parametrize(("method", "output"), [("classify", "scores"), ("regress", "outputs")])
+def test_examples_are_asked_for(edge, servable, signature_def, method, output):
+    servable.signatures = {"s": signature_def({"inputs": ("DT_STRING", [-1])}, {output: ("DT_FLOAT", [-1])})}
+    servable.error = InvalidArgumentError("it came so far")
+    document = {"signature_name": "s", "examples": [{}]}
+    for path in ("half", "half/versions/3", "half/labels/stable"):
+        assert predict(edge, document, f"/v1/models/{path}:{method}") == (400, {"error": "it came so far"})
+        assert servable.calls.pop() == ("s", {"inputs": [b""]}, [output], 1.5)
+
+
+@pytest.mark.parametrize("method", ["classify", "regress"])
+@pytest.mark.parametrize(
+    ("body", "status", "error"),
+    [
+        (b"", 400, "JSON Parse error: The document is empty"),
+        (b"[]", 400, "JSON Value: [] Is not object"),
+        (b'{"signature_name": "nope", "examples": [{}]}', 400, "No signature was found with the name: nope"),
+    ],
+)
+def test_example_requests_that_are_refused(edge, method, body, status, error):
+    assert ask(edge, "POST", f"/v1/models/half:{method}", body) == (status, {"error": error})
+
+
+def test_pages_of_other_origins_may_read_what_the_api_answers(models):
+    edge = RestEdge(DataPlane(models), Monitoring(Metrics(), ""), timeout_s=1, cors=True)
+    allowed = {
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Allow-Methods": "POST, GET",
+        "Access-Control-Allow-Headers": "Content-Type",
+    }
+    for method, path in (("GET", "/v1/models/half"), ("GET", "/v1/models/nope"), ("OPTIONS", "/v1/models/half")):
+        assert edge.respond(Request(method, path)).headers == allowed
+    assert edge.respond(Request("GET", "/nope")).headers == {}
+
+
+def test_status(edge):
+    status = {"version": "3", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+    for path in ("/v1/models/half", "/v1/models/half/versions/3", "/v1/models/half/labels/any"):
+        assert ask(edge, "GET", path) == (200, {"model_version_status": [status]})
+
+
+def test_metadata(edge):
+    status, document = ask(edge, "GET", "/v1/models/half/metadata")
+    assert status == 200
+    assert document["model_spec"] == {"name": "half", "version": "3", "signature_name": ""}
+    signature = document["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    assert signature["inputs"]["x"] == {
+        "name": "x_node:0",
+        "dtype": "DT_FLOAT",
+        "tensor_shape": {"dim": [{"size": "-1", "name": ""}], "unknown_rank": False},
+    }
+
+
+def test_whole_numbers_in_metadata_have_no_point(edge, servable, signature_def):
+    floats = ("DT_FLOAT", [])
+    half, whole = to_tensor_proto(np.float32(0.5)), to_tensor_proto(np.float32(0))
+    for default, number in ((half, 0.5), (whole, 100.0)):
+        default.ClearField("tensor_content")
+        default.float_val.append(number)
+    servable.signatures = {"s": signature_def({"a": floats, "b": floats}, {}, {"a": half, "b": whole})}
+    body = edge.respond(Request("GET", "/v1/models/half/metadata")).body.decode()
+    assert re.findall(r'"float_val": \[\s*(\S+)\s*\]', body) in (["0.5", "100"], ["100", "0.5"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "error"),
+    [
+        ("GET", "/v1/models/nope", 404, "no nope"),
+        ("GET", "/v1/models/a%2Fb", 404, "no a/b"),
+        ("GET", "/v1/models/half?x=1", 404, "no half?x=1"),
+        ("GET", "/v1/models", 400, "Missing model name in request."),
+        ("GET", "/v1/models/", 400, "Malformed request: GET /v1/models/"),
+        ("GET", "/v1/models/half/", 400, "Malformed request: GET /v1/models/half/"),
+        ("GET", "/v1/models/half/versions/abc", 400, "Malformed request: GET /v1/models/half/versions/abc"),
+        ("GET", "/v1/models/half:predict", 400, "Malformed request: GET /v1/models/half:predict"),
+        ("PUT", "/v1/models/half", 400, "Malformed request: PUT /v1/models/half"),
+        ("POST", "/v1/models/half", 400, "Malformed request: POST /v1/models/half"),
+        ("POST", "/v1/models/half:predict?a=1", 400, "Malformed request: POST /v1/models/half:predict?a=1"),
+        ("POST", "/v1/models/half:PREDICT", 400, "Malformed request: POST /v1/models/half:PREDICT"),
+        ("POST", "/v1/models/half%3Apredict", 400, "Malformed request: POST /v1/models/half%3Apredict"),
+        ("POST", "/v1/models/nope:predict", 400, "JSON Parse error: The document is empty"),
+    ],
+)
+def test_paths_that_are_refused(edge, method, path, status, error):
+    assert ask(edge, method, path) == (status, {"error": error})
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/v2/models/half", "/metrics", "/favicon.ico"])
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_other_paths_are_not_found_and_end_the_connection(edge, method, path):
+    response = edge.respond(Request(method, path))
+    assert (response.status, response.content_type, response.close) == (404, "text/html", True)
+
+
+def test_a_broken_escape_is_a_bad_request(edge):
+    assert edge.respond(Request("GET", "/v1/models/half%ZZ")).status == 400
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_version_beyond_int64_is_refused_without_a_body(edge, method):
+    suffix = ":predict" if method == "POST" else ""
+    response = edge.respond(Request(method, f"/v1/models/half/versions/{2**63}{suffix}"))
+    assert (response.status, response.body) == (400, b"")
+
+
+@pytest.mark.parametrize(("origin", "status"), [("http://example.com", 200), ("null", 400), (None, 400)])
+def test_preflight_requests(edge, origin, status):
+    headers = {} if origin is None else {"origin": origin}
+    assert edge.respond(Request("OPTIONS", "/v1/models/half:predict", headers)).status == status
+
+
+@pytest.mark.parametrize("code", list(Code))
+def test_every_code_has_a_status(edge, servable, code):
+    servable.error = ServingError("what happened", code)
+    assert predict(edge, {"instances": [1]}) == (_STATUSES[code], {"error": "what happened"})
+    assert (_STATUSES[code] < 400) == (code is Code.OK)
+
+
+def test_a_bug_is_logged_and_not_told(edge, servable, caplog):
+    servable.error = ZeroDivisionError("secret")
+    assert predict(edge, {"instances": [1]}) == (500, {"error": "Internal error, see the server's log"})
+    assert "secret" in caplog.text
+
+
+def test_bytes_that_are_not_utf_8_come_back_in_an_error(edge, servable):
+    servable.error = InvalidArgumentError("bytes \udcff")
+    response = edge.respond(Request("POST", "/v1/models/half:predict", {}, b'{"instances": [1]}'))
+    assert b"bytes \xff" in response.body
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_requests_are_counted_on_the_monitoring_page(edge, servable, method):
+    predict(edge, {"instances": [1]})
+    predict(edge, {"instances": [1]}, path="/v1/models/nope:predict")
+    servable.error = InvalidArgumentError("no")
+    predict(edge, {"instances": [1]})
+    ask(edge, "GET", "/v1/models/half")
+    response = edge.respond(Request(method, "/counts"))
+    assert (response.status, response.content_type) == (200, "text/plain")
+    lines = [
+        line for line in response.body.decode().splitlines() if line.startswith(":tensorflow:serving:request_count")
+    ]
+    assert lines == [
+        ':tensorflow:serving:request_count{model_name="half",status="INVALID_ARGUMENT"} 1',
+        ':tensorflow:serving:request_count{model_name="half",status="OK"} 1',
+        ':tensorflow:serving:request_count{model_name="nope",status="NOT_FOUND"} 1',
+    ]
+    assert b'request_latency_count{model_name="half",API="predict",entrypoint="REST"} 1\n' in response.body
+
+
+@pytest.mark.parametrize("path", ["/counts/", "/counts?x=1", ""])
+def test_only_the_path_itself_is_the_monitoring_page(edge, path):
+    assert edge.respond(Request("GET", path)).status == 404
+
+
+def test_there_is_no_monitoring_page_unless_asked_for(models):
+    edge = RestEdge(DataPlane(models), Monitoring(Metrics()), timeout_s=1.5)
+    assert [edge.respond(Request("GET", path)).status for path in ("", "/monitoring/prometheus/metrics")] == [404, 404]

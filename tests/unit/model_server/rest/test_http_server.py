@@ -1,0 +1,228 @@
+"""The HTTP server over real sockets."""
+
+import contextlib
+import http.client
+import socket
+import threading
+
+import pytest
+
+from model_server.rest.app import Response
+from model_server.rest.http_server import HttpServer
+
+
+class Echo:
+    """An edge that answers with what it was asked, or waits until it may."""
+
+    def __init__(self):
+        self.requests = []
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.working = threading.Semaphore(0)
+        self.most_at_once = 0
+        self._at_once = 0
+        self._lock = threading.Lock()
+
+    def respond(self, request):
+        with self._lock:
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+            self.requests.append(request)
+        self.working.release()
+        assert self.may_answer.wait(10)
+        with self._lock:
+            self._at_once -= 1
+        status = int(request.headers.get("status", "200"))
+        return Response(status, request.body or b"{}", close=request.path == "/close")
+
+
+@pytest.fixture
+def edge():
+    return Echo()
+
+
+@pytest.fixture
+def server(edge):
+    server = HttpServer(edge, host="127.0.0.1", port=0, threads=2)
+    server.start()
+    yield server
+    edge.may_answer.set()
+    server.stop(5)
+
+
+@pytest.fixture
+def connect(server):
+    with contextlib.ExitStack() as stack:
+        yield lambda: stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 10))
+
+
+def exchange(connection, text):
+    """Send bytes and return status, headers in lower case, and body of one answer."""
+    connection.sendall(text if isinstance(text, bytes) else text.encode())
+    method = (text if isinstance(text, bytes) else text.encode()).split(b" ", 1)[0].decode()
+    response = http.client.HTTPResponse(connection, method=method)
+    response.begin()
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    return response.status, headers, response.read()
+
+
+def closed(connection):
+    return connection.recv(1) == b""
+
+
+def test_a_connection_is_kept_for_more_requests(connect, edge):
+    connection = connect()
+    for path in ("/a", "/b?c=%20d", "/x:y"):
+        status, headers, body = exchange(connection, f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (status, body, "connection" in headers) == (200, b"{}", False)
+        assert (headers["content-type"], "date" in headers, "server" in headers) == ("application/json", True, False)
+    assert [request.path for request in edge.requests] == ["/a", "/b?c=%20d", "/x:y"]
+
+
+@pytest.mark.parametrize(
+    ("request_line", "header", "expected"),
+    [
+        ("GET / HTTP/1.1", "Connection: close", "close"),
+        ("GET /close HTTP/1.1", "X: y", "close"),
+        ("GET / HTTP/1.0", "X: y", None),
+    ],
+)
+def test_a_connection_is_ended(connect, request_line, header, expected):
+    connection = connect()
+    status, headers, _ = exchange(connection, f"{request_line}\r\n{header}\r\n\r\n")
+    assert (status, headers.get("connection")) == (200, expected)
+    assert closed(connection)
+
+
+def test_http_1_0_with_keep_alive(connect):
+    connection = connect()
+    for _ in range(2):
+        _, headers, _ = exchange(connection, "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        assert headers["connection"] == "keep-alive"
+
+
+def test_bodies(connect, edge):
+    connection = connect()
+    body = bytes(range(256)) * 1000
+    head = f"POST /p HTTP/1.1\r\nContent-Length: {len(body)}\r\nX-Some: Thing\r\n\r\n"
+    assert exchange(connection, head.encode() + body)[2] == body
+    assert edge.requests[0].headers["x-some"] == "Thing"
+    assert exchange(connection, "POST /p HTTP/1.1\r\nContent-Length: 0\r\n\r\n")[0] == 200
+    assert edge.requests[1].body == b""
+
+
+def test_a_chunked_body(connect):
+    connection = connect()
+    chunked = (
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\nT: u\r\n\r\n"
+    )
+    for _ in range(2):
+        assert exchange(connection, chunked)[2] == b"abc0123456789"
+
+
+def test_expect_continue(connect):
+    connection = connect()
+    connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+    assert connection.recv(100).startswith(b"HTTP/1.1 100 Continue")
+    assert exchange(connection, "hi")[2] == b"hi"
+
+
+@pytest.mark.parametrize("target", ["http://localhost/v1/x?y=1", "/v1/x?y=1", "/" + "a" * 70_000])
+def test_targets(connect, edge, target):
+    assert exchange(connect(), f"GET {target} HTTP/1.1\r\n\r\n")[0] == 200
+    assert edge.requests[0].path == target.removeprefix("http://localhost")
+
+
+def test_head_has_no_body(connect):
+    connection = connect()
+    for _ in range(2):
+        status, headers, body = exchange(connection, "HEAD / HTTP/1.1\r\n\r\n")
+        assert (status, headers["content-length"], body) == (200, "2", b"")
+
+
+@pytest.mark.parametrize("method", ["TRACE", "PROPFIND", "get"])
+def test_unknown_methods(connect, edge, method):
+    connection = connect()
+    status, headers, body = exchange(connection, f"{method} / HTTP/1.1\r\n\r\n")
+    assert (status, headers["content-type"], headers["connection"]) == (501, "text/html", "close")
+    assert b"Not Implemented" in body
+    assert closed(connection)
+    assert edge.requests == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GET / HTTP/2.0\r\n\r\n",
+        "GET / HTTP/x\r\n\r\n",
+        "nonsense with many words\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: abc\r\n\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n",
+        "GET / HTTP/1.1\r\nX: " + "a" * 70_000 + "\r\n\r\n",
+    ],
+)
+def test_malformed_requests(connect, edge, text):
+    connection = connect()
+    status, headers, body = exchange(connection, text)
+    assert (status, headers["content-type"], headers["connection"]) == (400, "text/html", "close")
+    assert b"<H1>Bad Request</H1>" in body
+    assert edge.requests == []
+
+
+def test_statuses_that_python_does_not_know(connect):
+    assert exchange(connect(), "GET / HTTP/1.1\r\nStatus: 499\r\n\r\n")[0] == 499
+
+
+def test_no_more_requests_are_worked_on_at_once_than_allowed(connect, edge):
+    edge.may_answer.clear()
+    connections = [connect() for _ in range(5)]
+    for connection in connections:
+        connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    for _ in range(2):
+        assert edge.working.acquire(timeout=10)
+    edge.may_answer.set()
+    for connection in connections:
+        response = http.client.HTTPResponse(connection, method="GET")
+        response.begin()
+        assert response.read() == b"{}"
+    assert edge.most_at_once == 2
+
+
+def test_stopping_lets_requests_in_progress_end(connect, edge, server, wait_for):
+    edge.may_answer.clear()
+    busy, idle = connect(), connect()
+    busy.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    assert edge.working.acquire(timeout=10)
+    stopping = threading.Thread(target=server.stop, args=(10,))
+    stopping.start()
+    wait_for(lambda: server._server.fileno() == -1)
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", server.port), 5)
+    edge.may_answer.set()
+    response = http.client.HTTPResponse(busy, method="GET")
+    response.begin()
+    assert response.read() == b"{}"
+    stopping.join(10)
+    assert not stopping.is_alive()
+    idle.close()
+
+
+def test_stopping_does_not_wait_for_ever(connect, edge, server):
+    edge.may_answer.clear()
+    connect().sendall(b"GET / HTTP/1.1\r\n\r\n")
+    assert edge.working.acquire(timeout=10)
+    server.stop(0.05)
+
+
+def test_a_client_that_goes_away_does_no_harm(connect):
+    connection = connect()
+    connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\nhalf")
+    connection.close()
+    assert exchange(connect(), "GET / HTTP/1.1\r\n\r\n")[0] == 200
+
+
+def test_a_taken_port_is_an_error(server, edge):
+    with pytest.raises(OSError, match="Address already in use"):
+        HttpServer(edge, host="127.0.0.1", port=server.port, threads=1)

@@ -1,0 +1,71 @@
+import threading
+
+import pytest
+
+from model_server.errors import FailedPreconditionError
+from model_server.versions.config_file import ConfigFilePoller
+
+ONE_MODEL = 'model_config_list { config { name: "m" base_path: "rel/m" model_platform: "tensorflow" } }'
+
+
+class Target:
+    """Takes configurations; the first failures are as told."""
+
+    def __init__(self):
+        self.taken = []
+        self.errors = []
+        self.changed = threading.Condition()
+
+    def reload(self, configs):
+        with self.changed:
+            self.taken.append([config.name for config in configs])
+            self.changed.notify_all()
+        if self.errors:
+            raise self.errors.pop(0)
+
+    def wait_for(self, condition):
+        with self.changed:
+            assert self.changed.wait_for(condition, 20)
+
+
+@pytest.fixture
+def file(tmp_path):
+    file = tmp_path / "models.config"
+    file.write_text(ONE_MODEL)
+    return file
+
+
+@pytest.fixture
+def target():
+    return Target()
+
+
+def test_the_file_is_handed_on_again_and_again_until_the_stop(file, target):
+    poller = ConfigFilePoller(file, target.reload, 0.01)
+    target.errors = [ZeroDivisionError("a bug does not end it")]
+    poller.start()
+    target.wait_for(lambda: len(target.taken) > 2)
+    assert target.taken[0] == ["m"]
+    file.write_text("model_config_list { }")
+    target.wait_for(lambda: target.taken[-1] == [])
+    poller.stop()
+
+
+def test_what_is_wrong_is_told_once_and_changes_nothing(file, target, caplog):
+    poller = ConfigFilePoller(file, target.reload, 1)
+    file.write_text("broken")
+    poller.look()
+    poller.look()
+    file.unlink()
+    poller.look()
+    file.write_text(ONE_MODEL)
+    target.errors = [FailedPreconditionError("no such version")]
+    poller.look()
+    poller.look()
+    messages = [record.getMessage() for record in caplog.records]
+    assert target.taken == [["m"], ["m"]]
+    assert [message.removeprefix("Failed to reload from ModelServerConfig file: ")[:23] for message in messages] == [
+        "Invalid protobuf file: ",
+        f"{file}; No such file"[:23],
+        "no such version",
+    ]

@@ -1,0 +1,327 @@
+import logging
+import shutil
+import threading
+
+import pytest
+
+from model_server.errors import Code, DataLossError, NotFoundError
+from model_server.versions.lifecycle import Model, Retries, State, VersionStatus
+from model_server.versions.repository import All, Latest, ModelConfig, Specific
+
+LATEST = Latest()
+START, LOADING, AVAILABLE, END = State.START, State.LOADING, State.AVAILABLE, State.END
+
+
+class Loader:
+    """Makes fakes of version directories; a file `broken` in one makes it fail."""
+
+    def __init__(self, servable_class):
+        self._servable_class = servable_class
+        self.loaded = {}
+        self.told_while_loading = []
+        self.model = None
+
+    def __call__(self, name, version, path):
+        self.told_while_loading.append(self.model.statuses())
+        if (path / "broken").exists():
+            raise DataLossError(f"{name} {version} is broken")
+        if (path / "bug").exists():
+            raise ZeroDivisionError("bug")
+        self.loaded[version] = self._servable_class()
+        return self.loaded[version]
+
+
+@pytest.fixture
+def loader(servable_class):
+    return Loader(servable_class)
+
+
+@pytest.fixture
+def make_model(tmp_path, loader):
+    def make(policy=LATEST, retries=0, interval_s=0.0):
+        loader.model = Model(ModelConfig("m", tmp_path, policy), loader, Retries(retries, interval_s))
+        return loader.model
+
+    return make
+
+
+@pytest.fixture
+def model(make_model):
+    return make_model()
+
+
+def add(tmp_path, version, *files):
+    directory = tmp_path / str(version)
+    directory.mkdir(exist_ok=True)
+    for name in ("saved_model.pb", *files):
+        (directory / name).write_text("")
+
+
+def states(model):
+    return [(status.version, status.state) for status in model.statuses()]
+
+
+def look(model, times=2):
+    for _ in range(times):
+        model.look()
+
+
+def latest(model):
+    with model.lease(None) as (version, _):
+        return version
+
+
+def test_a_version_is_loaded_when_two_looks_show_the_same(model, tmp_path, loader):
+    add(tmp_path, 1)
+    model.look()
+    assert states(model) == [(1, START)]
+    add(tmp_path, 1, "more")
+    model.look()
+    assert states(model) == [(1, LOADING)]
+    assert loader.loaded == {}
+    model.look()
+    assert states(model) == [(1, AVAILABLE)]
+    assert loader.told_while_loading == [[VersionStatus(1, LOADING)]]
+
+
+def test_an_incomplete_version_is_waited_for_and_told_once(make_model, tmp_path, caplog):
+    model = make_model(retries=1, interval_s=1000.0)
+    (tmp_path / "1").mkdir()
+    with caplog.at_level(logging.WARNING):
+        look(model, 5)
+    assert states(model) == [(1, LOADING)]
+    assert not model.is_settled
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [f"Version 1 of model m is not complete: {tmp_path}/1/saved_model.pb is missing"]
+    add(tmp_path, 1)
+    look(model)
+    assert states(model) == [(1, AVAILABLE)]
+    assert model.is_settled
+
+
+def test_what_is_not_complete_after_all_tries_is_the_loaders_to_tell(make_model, tmp_path, loader):
+    model = make_model(retries=2)
+    (tmp_path / "1").mkdir()
+    look(model, 3)
+    assert loader.loaded == {}
+    look(model, 1)
+    assert 1 in loader.loaded
+
+
+def test_a_version_is_tried_again_as_often_as_told(make_model, tmp_path, loader):
+    model = make_model(retries=2)
+    add(tmp_path, 1, "broken")
+    look(model, 3)
+    assert len(loader.told_while_loading) == 2
+    assert states(model) == [(1, LOADING)]
+    look(model, 3)
+    assert len(loader.told_while_loading) == 3
+    assert model.statuses() == [VersionStatus(1, END, Code.DATA_LOSS, "m 1 is broken")] == model.failures()
+    assert model.is_settled
+
+
+def test_the_next_try_is_not_before_its_time(make_model, tmp_path, loader):
+    model = make_model(retries=2, interval_s=1000.0)
+    add(tmp_path, 1, "broken")
+    look(model, 5)
+    assert len(loader.told_while_loading) == 1
+    (tmp_path / "1" / "broken").unlink()  # new files have a first try
+    look(model)
+    assert states(model) == [(1, AVAILABLE)]
+
+
+def test_a_failed_version_that_went_away_is_tried_when_it_comes_back(model, tmp_path):
+    add(tmp_path, 1, "broken")
+    look(model)
+    shutil.rmtree(tmp_path / "1")
+    model.look()
+    assert model.statuses() == [VersionStatus(1, END, Code.DATA_LOSS, "m 1 is broken")]
+    add(tmp_path, 1)
+    look(model)
+    assert states(model) == [(1, AVAILABLE)]
+
+
+def test_a_file_in_place_of_a_version_cannot_be_loaded(model, tmp_path):
+    (tmp_path / "7").write_text("")
+    look(model)
+    message = (
+        f"Error while attempting to reserve resources to load servable {{name: m version: 7}}: {tmp_path}/7; "
+        "Not a directory"
+    )
+    assert model.statuses() == [VersionStatus(7, END, Code.FAILED_PRECONDITION, message)]
+
+
+def test_another_configuration_is_served_from_the_next_look_on(model, tmp_path):
+    for version in (1, 2):
+        add(tmp_path, version)
+    look(model)
+    assert model.is_settled
+    model.configure(ModelConfig("m", tmp_path, LATEST))
+    assert model.is_settled
+    model.configure(ModelConfig("m", tmp_path, All()))
+    assert not model.is_settled
+    look(model)
+    assert model.is_settled
+    assert states(model) == [(2, AVAILABLE), (1, AVAILABLE)]
+    model.configure(ModelConfig("m", tmp_path, Specific(frozenset({1}))))
+    look(model)
+    assert states(model) == [(2, END), (1, AVAILABLE)]
+
+
+def test_a_model_that_is_not_wanted_any_more_tells_what_became_of_it(model, tmp_path):
+    add(tmp_path, 1)
+    look(model)
+    model.configure(None)
+    assert not model.is_configured
+    model.look()
+    assert states(model) == [(1, END)]
+    with pytest.raises(NotFoundError, match=r"Latest\(m\)"), model.lease(None):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("versions", "told"),
+    [
+        (set(), "No specific versions requested for servable m."),
+        ({7}, "Version 7 of servable m, which was requested to be served as a 'specific' version"),
+    ],
+)
+def test_specific_versions_that_are_not_there_are_told(make_model, tmp_path, caplog, versions, told):
+    model = make_model(Specific(frozenset(versions)))
+    add(tmp_path, 1)
+    look(model, 3)
+    assert [message.startswith(told) for message in caplog.messages] == [True]
+    assert states(model) == []
+    assert not model.is_settled
+
+
+def test_waiting_ends_when_the_directory_goes(model, tmp_path):
+    (tmp_path / "1").mkdir()
+    model.look()
+    (tmp_path / "1").rmdir()
+    model.look()
+    assert states(model) == [(1, END)]
+
+
+def test_the_new_version_serves_before_the_old_one_is_closed(model, tmp_path, loader):
+    add(tmp_path, 1)
+    look(model)
+    add(tmp_path, 2)
+    look(model)
+    assert states(model) == [(2, AVAILABLE), (1, END)]
+    assert loader.told_while_loading[-1] == [VersionStatus(2, LOADING), VersionStatus(1, AVAILABLE)]
+    assert loader.loaded[1].closed
+    assert not loader.loaded[2].closed
+    assert latest(model) == 2
+
+
+def test_the_old_version_ends_with_its_last_request(model, tmp_path, loader, wait_for):
+    add(tmp_path, 1)
+    look(model)
+    add(tmp_path, 2)
+    model.look()
+    with model.lease(None) as (version, _):
+        assert version == 1
+        thread = threading.Thread(target=model.look)
+        thread.start()
+        wait_for(lambda: latest(model) == 2)
+        assert not loader.loaded[1].closed
+        assert states(model) == [(2, LOADING), (1, AVAILABLE)]
+        with pytest.raises(NotFoundError, match=r"Specific\(m, 1\)"), model.lease(1):
+            pass
+    thread.join(10)
+    assert loader.loaded[1].closed
+    assert states(model) == [(2, AVAILABLE), (1, END)]
+
+
+def test_closing_does_not_wait_for_requests(model, tmp_path, loader):
+    add(tmp_path, 1)
+    look(model)
+    with model.lease(1):
+        model.close()
+        assert not loader.loaded[1].closed  # it is still at work
+    assert states(model) == [(1, END)]
+
+
+def test_a_broken_version_leaves_the_old_one_and_is_not_tried_again(model, tmp_path, loader):
+    add(tmp_path, 1)
+    look(model)
+    add(tmp_path, 2, "broken")
+    look(model)
+    failed = VersionStatus(2, END, Code.DATA_LOSS, "m 2 is broken")
+    assert model.statuses() == [failed, VersionStatus(1, AVAILABLE)]
+    assert latest(model) == 1
+    (tmp_path / "2" / "broken").unlink()
+    look(model, 3)
+    assert model.statuses()[0] == failed
+    assert list(loader.loaded) == [1]
+    add(tmp_path, 3)
+    look(model)
+    assert [status.state for status in model.statuses()] == [AVAILABLE, END, END]
+
+
+def test_an_unexpected_error_fails_the_version_alone(model, tmp_path):
+    add(tmp_path, 1)
+    look(model)
+    add(tmp_path, 2, "bug")
+    look(model)
+    assert model.statuses()[0] == VersionStatus(2, END, Code.INTERNAL, "bug")
+    assert latest(model) == 1
+
+
+def test_removed_versions_are_unloaded_and_come_back(model, tmp_path, loader):
+    add(tmp_path, 1)
+    add(tmp_path, 2)
+    look(model)
+    assert states(model) == [(2, AVAILABLE)]
+    shutil.rmtree(tmp_path / "2")
+    look(model)
+    assert states(model) == [(2, END), (1, AVAILABLE)]
+    shutil.rmtree(tmp_path / "1")
+    model.look()
+    assert states(model) == [(2, END), (1, END)]
+    with pytest.raises(NotFoundError, match=r"Latest\(m\)"), model.lease(None):
+        pass
+    closed = loader.loaded[2]
+    add(tmp_path, 2)
+    look(model)
+    assert states(model) == [(2, AVAILABLE), (1, END)]
+    assert loader.loaded[2] is not closed
+
+
+def test_a_base_path_that_cannot_be_read_unloads_nothing(model, tmp_path, caplog):
+    add(tmp_path, 1)
+    look(model)
+    shutil.rmtree(tmp_path)
+    look(model, 3)
+    assert states(model) == [(1, AVAILABLE)]
+    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert told == [f"Could not find base path {tmp_path} for servable m with error NOT_FOUND: {tmp_path} not found"]
+
+
+def test_no_version_is_told_once(model, tmp_path, caplog):
+    look(model, 3)
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith(f"No versions of servable m found under base path {tmp_path}.")
+
+
+def test_all_versions_at_once(make_model, tmp_path, loader):
+    model = make_model(All())
+    for version in (1, 2, 10):
+        add(tmp_path, version)
+    look(model)
+    assert states(model) == [(10, AVAILABLE), (2, AVAILABLE), (1, AVAILABLE)]
+    assert list(loader.loaded) == [1, 2, 10]
+    assert latest(model) == 10
+    with model.lease(2) as (version, servable):
+        assert (version, servable) == (2, loader.loaded[2])
+
+
+def test_a_lease_ends_with_an_error_too(model, tmp_path, loader):
+    add(tmp_path, 1)
+    look(model)
+    with pytest.raises(KeyError), model.lease(None):
+        raise KeyError
+    shutil.rmtree(tmp_path / "1")
+    model.look()
+    assert loader.loaded[1].closed

@@ -1,0 +1,257 @@
+import threading
+
+import pytest
+
+from model_server.errors import (
+    Code,
+    DataLossError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    ServingError,
+)
+from model_server.versions.lifecycle import State, VersionStatus
+from model_server.versions.manager import Models, Rules
+from model_server.versions.repository import All, ModelConfig, Specific
+
+
+@pytest.fixture
+def make_models(tmp_path, servable_class):
+    made = []
+
+    def load(name, _version, _path):
+        if name == "broken":
+            raise DataLossError("it is broken")
+        return servable_class()
+
+    def make(*names, poll_interval_s=0.01, labels=None, labels_for_unavailable=True):
+        configs = [ModelConfig(name, tmp_path / name, All(), labels or {}) for name in names]
+        rules = Rules(poll_interval_s, labels_for_unavailable=labels_for_unavailable)
+        made.append(Models(configs, load, rules))
+        return made[-1]
+
+    yield make
+    for models in made:
+        models.close()
+
+
+def add(tmp_path, name, *versions):
+    for version in versions:
+        directory = tmp_path / name / str(version)
+        directory.mkdir(parents=True)
+        (directory / "saved_model.pb").write_text("")
+
+
+def test_models_are_available_after_the_start(make_models, tmp_path):
+    add(tmp_path, "a", 1, 2)
+    add(tmp_path, "b", 7)
+    models = make_models("a", "b")
+    models.start()
+    assert models.wait_until_available()
+    for name, version in (("a", 2), ("b", 7)):
+        with models.lease(name) as (leased, _):
+            assert leased == version
+    assert [status.version for status in models.statuses("a")] == [2, 1]
+    assert [status.version for status in models.statuses("a", 1)] == [1]
+
+
+def test_without_polling_there_are_looks_until_what_was_found_is_loaded(make_models, tmp_path):
+    add(tmp_path, "a", 1)
+    models = make_models("a", poll_interval_s=0)
+    models.start()
+    assert models.wait_until_available()
+
+
+def test_a_negative_interval_is_no_look_at_all(make_models, tmp_path):
+    add(tmp_path, "a", 1)
+    models = make_models("a", poll_interval_s=-1)
+    models.start()
+    threading.Thread(target=models.stop).start()
+    assert not models.wait_until_available()
+    with pytest.raises(NotFoundError, match="Could not find any versions of model a"):
+        models.statuses("a")
+
+
+def test_versions_that_fail_fail_the_start(make_models, tmp_path):
+    add(tmp_path, "a", 1)
+    add(tmp_path, "broken", 1)
+    models = make_models("a", "broken")
+    models.start()
+    with pytest.raises(ServingError) as failure:
+        models.wait_until_available()
+    assert str(failure.value) == (
+        "UNKNOWN: 1 servable(s) did not become available: "
+        "{{{name: broken version: 1} due to error: DATA_LOSS: it is broken}, }"
+    )
+
+
+def test_stopping_ends_the_wait_for_a_model_that_does_not_come(make_models):
+    models = make_models("missing")
+    models.start()
+    threading.Thread(target=models.stop).start()
+    assert not models.wait_until_available()
+
+
+def test_no_models_are_available_at_once(make_models):
+    models = make_models()
+    models.start()
+    assert models.wait_until_available()
+
+
+def test_new_versions_are_found_by_themselves(make_models, tmp_path, wait_for):
+    add(tmp_path, "a", 1)
+    models = make_models("a")
+    models.start()
+    assert models.wait_until_available()
+    add(tmp_path, "a", 2)
+    wait_for(lambda: [s.version for s in models.statuses("a") if s.state is State.AVAILABLE] == [2, 1])
+
+
+def test_labels(make_models, tmp_path):
+    add(tmp_path, "a", 1, 2)
+    models = make_models("a", labels={"stable": 1, "gone": 9})
+    models.start()
+    assert models.wait_until_available()
+    with models.lease("a", label="stable") as (version, _):
+        assert version == 1
+    with pytest.raises(NotFoundError, match=r"Specific\(a, 9\)"), models.lease("a", label="gone"):
+        pass
+    for name, label in (("a", "other"), ("unknown", "stable"), ("a", "")):
+        with pytest.raises(InvalidArgumentError, match=f"Unrecognized servable version label: {label}"):
+            models.lease(name, label=label)
+
+
+def test_what_is_not_there(make_models, tmp_path):
+    add(tmp_path, "a", 1)
+    models = make_models("a")
+    models.start()
+    assert models.wait_until_available()
+    with pytest.raises(NotFoundError, match=r"Servable not found for request: Latest\(b\)"):
+        models.lease("b")
+    with pytest.raises(NotFoundError, match=r"Servable not found for request: Specific\(b, 2\)"):
+        models.lease("b", 2)
+    with pytest.raises(NotFoundError, match="Could not find any versions of model b"):
+        models.statuses("b")
+    with pytest.raises(NotFoundError, match="Could not find version 9 of model a"):
+        models.statuses("a", 9)
+
+
+def test_a_look_that_fails_is_followed_by_others(make_models, tmp_path, monkeypatch, caplog):
+    add(tmp_path, "a", 1)
+    models = make_models("a")
+    (model,) = models._models.values()
+    look, failed = model.look, threading.Event()
+
+    def fail_once():
+        if not failed.is_set():
+            failed.set()
+            raise OSError("disk")
+        look()
+
+    monkeypatch.setattr(model, "look", fail_once)
+    models.start()
+    assert models.wait_until_available()
+    assert "Looking after model a failed" in caplog.text
+
+
+@pytest.fixture
+def models(make_models, tmp_path):
+    """Serve versions 1 and 2 of a."""
+    add(tmp_path, "a", 1, 2)
+    models = make_models("a", labels_for_unavailable=False)
+    models.start()
+    assert models.wait_until_available()
+    return models
+
+
+def config(tmp_path, name, policy=All(), **labels):  # noqa: B008  # a value
+    return ModelConfig(name, tmp_path / name, policy, labels)
+
+
+def states(models, name):
+    return [(status.version, status.state) for status in models.statuses(name)]
+
+
+def test_models_come_and_go_by_reload(models, tmp_path, wait_for):
+    add(tmp_path, "b", 7)
+    models.reload([config(tmp_path, "a"), config(tmp_path, "b")])
+    assert states(models, "b") == [(7, State.AVAILABLE)]
+    models.reload([config(tmp_path, "b")])
+    wait_for(lambda: states(models, "a") == [(2, State.END), (1, State.END)])
+    models.reload([config(tmp_path, "a"), config(tmp_path, "b")])
+    assert states(models, "a") == [(2, State.AVAILABLE), (1, State.AVAILABLE)]
+    models.reload([])
+    wait_for(lambda: states(models, "b") == [(7, State.END)])
+
+
+def test_a_reload_changes_a_models_policy_and_path(models, tmp_path, wait_for):
+    models.reload([config(tmp_path, "a", Specific(frozenset({1})))])
+    wait_for(lambda: states(models, "a") == [(2, State.END), (1, State.AVAILABLE)])
+    add(tmp_path, "b", 1, 3)
+    models.reload([ModelConfig("a", tmp_path / "b", All())])
+    wait_for(lambda: states(models, "a")[0] == (3, State.AVAILABLE))
+
+
+def test_a_reload_tells_what_cannot_be_loaded_and_can_be_followed_by_others(models, tmp_path):
+    add(tmp_path, "broken", 1)
+    with pytest.raises(ServingError) as failure:
+        models.reload([config(tmp_path, "a"), config(tmp_path, "broken")])
+    assert str(failure.value) == (
+        "UNKNOWN: 1 model(s) did not become available: "
+        "{{{name: broken version: 1} due to error: DATA_LOSS: it is broken}, }"
+    )
+    models.reload([config(tmp_path, "a")])
+    assert models.statuses("broken") == [VersionStatus(1, State.END, Code.DATA_LOSS, "it is broken")]
+
+
+def test_a_reload_waits_for_the_one_before_even_after_its_caller_gave_up(models, tmp_path):
+    for _ in range(2):
+        with pytest.raises(DeadlineExceededError, match="Deadline Exceeded"):
+            models.reload([config(tmp_path, "a"), config(tmp_path, "late")], timeout_s=0.05)
+    with pytest.raises(DeadlineExceededError):
+        models.reload([], timeout_s=0.05)
+    assert states(models, "a") == [(2, State.AVAILABLE), (1, State.AVAILABLE)]
+    add(tmp_path, "late", 1)
+    models.reload([config(tmp_path, "late")])
+    assert states(models, "late") == [(1, State.AVAILABLE)]
+
+
+def test_stopping_ends_a_reload(models, tmp_path):
+    threading.Thread(target=models.stop).start()
+    models.reload([config(tmp_path, "late")])
+
+
+def test_labels_move_to_loaded_versions_only(models, tmp_path):
+    models.reload([config(tmp_path, "a", stable=1, canary=2)])
+    models.reload([config(tmp_path, "a", stable=2)])
+    for labels in ({"stable": 9}, {"stable": 2, "next": 9}):
+        with pytest.raises(FailedPreconditionError) as failure:
+            models.reload([config(tmp_path, "a", **labels)])
+        assert failure.value.message == (
+            "Request to assign label to version 9 of model a, which is not currently available for inference"
+        )
+    with models.lease("a", label="stable") as (version, _):
+        assert version == 2
+    for label in ("canary", "next"):
+        with pytest.raises(InvalidArgumentError, match=f"Unrecognized servable version label: {label}"):
+            models.lease("a", label=label)
+    models.reload([config(tmp_path, "a")])
+    with pytest.raises(InvalidArgumentError):
+        models.lease("a", label="stable")
+
+
+def test_a_new_label_may_wait_for_its_version_where_that_is_allowed(make_models, tmp_path):
+    add(tmp_path, "a", 1)
+    models = make_models("a")
+    models.start()
+    assert models.wait_until_available()
+    for _ in range(2):
+        models.reload([config(tmp_path, "a", next=9)])
+    with pytest.raises(FailedPreconditionError):
+        models.reload([config(tmp_path, "a", next=10)])
+
+
+def test_labels_at_the_start_must_be_allowed(make_models):
+    with pytest.raises(FailedPreconditionError, match="Request to assign label to version 1 of model m"):
+        make_models("m", labels={"stable": 1}, labels_for_unavailable=False)
