@@ -97,6 +97,10 @@ sbom: $(UV) ## Write SBOM (dist/sbom.cdx.json), the bill of materials of what is
 	@mkdir -p $(dir $(SBOM))
 	$(UV) export --frozen --quiet --preview-features sbom-export --all-extras --format cyclonedx1.5 --output-file $(SBOM)
 
+.PHONY: wheel
+wheel: $(UV) ## Build the client's wheel and sdist into dist/
+	$(UV) build --package image-gateway-client --out-dir dist
+
 .PHONY: bench
 bench: .venv/.bench-ready ## Measure the stack against its floor and its alternatives, some 15 min; wants a quiet machine
 	$(BIN)/python -m bench
