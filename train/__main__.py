@@ -3,8 +3,8 @@
 import os
 import sys
 
-from train.cli import app
-from train.console import console
+from train.cli.console import console
+from train.cli.main import app
 from train.errors import TrainError
 
 if __name__ == "__main__":

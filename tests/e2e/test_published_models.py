@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.support.stack import ROOT, Stack, running
-from train.examples import Example
-from train.verify import Answer, Gateway
+from train.data.examples import Example
+from train.verification.verify import Answer, Gateway
 
 DATA = ROOT.parent / "shared/data"
 SAMPLES = DATA / "imagenet_samples"

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from tests.support.assessments import of_one_class, of_several_classes
-from train.examples import Example
-from train.report import PAGE, write_report
+from train.data.examples import Example
+from train.report.write import PAGE, write_report
 
 LOG = "epoch,accuracy,loss,val_accuracy,val_loss\n0,0.5,2.0,0.4,2.1\n1,0.8,1.0,0.9,1.2\n"
 

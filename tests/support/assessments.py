@@ -3,10 +3,10 @@
 import numpy as np
 
 from tests.support.stack import ROOT
-from train.assessment import Assessment
-from train.calibrate import Calibration
-from train.config import load_config
-from train.evaluate import Evaluation
+from train.config.training_config import load_config
+from train.evaluation.assessment import Assessment
+from train.evaluation.calibrate import Calibration
+from train.evaluation.evaluate import Evaluation
 
 LABELS = ("cat", "dog & co", "<b>bird</b>")
 ODD_ONES = 5

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from train.cli import app
-from train.savedmodel import Version, load_version
+from train.cli.main import app
+from train.export.savedmodel import Version, load_version
 
 ROOT = Path(__file__).parents[2]
 LABELS = ("square", "bar")

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from tests.support.stack import ROOT, Stack, running
 from tests.support.waiting import until
-from train.cli import app
+from train.cli.main import app
 
 HEADING = "## In five minutes: from a folder of photos to the service"
 SERVED = "http://localhost:8080"

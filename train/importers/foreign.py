@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from train.data.examples import MAX_PIXELS, Example, Predict
 from train.errors import TrainError
-from train.examples import MAX_PIXELS, Example, Predict
-from train.form import PLAIN, Form
-from train.graph_input import normalised
-from train.network import ACTIVATIONS, PROBABILITIES, Network, Tensor, freeze, network_of
+from train.export.frozen_network import ACTIVATIONS, PROBABILITIES, Network, Tensor, freeze, network_of
+from train.export.graph_input import normalised
+from train.export.precision import FULL_PRECISION, ExportPrecision
 from vision.card import Card, CardError, InputSpec, OutputSpec
 from vision.decode import ImageError
 from vision.preprocess import load
@@ -29,7 +29,7 @@ class ImportModelError(TrainError):
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A model from elsewhere, ready for `train.export.export_network`.
+    """A model from elsewhere, ready for `train.export.export.export_network`.
 
     Attributes:
         network: What will answer.
@@ -61,13 +61,13 @@ def served_card(card: Card, provenance: Mapping[str, Any]) -> Card:
     return dataclasses.replace(card, input=plain, output=OutputSpec(name=PROBABILITIES), provenance=told)
 
 
-def import_keras(model: keras.Model, card: Card, form: Form = PLAIN) -> Imported:
+def import_keras(model: keras.Model, card: Card, precision: ExportPrecision = FULL_PRECISION) -> Imported:
     """Take over a Keras classifier.
 
     Args:
         model: With one input and one output.
         card: What it takes and gives.
-        form: What shall be done to its weights.
+        precision: What shall be done to its weights.
 
     Raises:
         ImportModelError: The card does not fit it.
@@ -80,16 +80,16 @@ def import_keras(model: keras.Model, card: Card, form: Form = PLAIN) -> Imported
     def original(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         return _activated(model(_numbers(images, spec).astype(np.float32), training=False), card)
 
-    return Imported(network_of(model, spec, form, activation), original)
+    return Imported(network_of(model, spec, precision, activation), original)
 
 
-def import_saved_model(path: Path, card: Card, form: Form = PLAIN) -> Imported:
+def import_saved_model(path: Path, card: Card, precision: ExportPrecision = FULL_PRECISION) -> Imported:
     """Take over a SavedModel; which of its outputs counts, `card` says, unless there is only one.
 
     Args:
         path: Its directory.
         card: What its signature `serving_default` takes and gives.
-        form: What shall be done to its weights.
+        precision: What shall be done to its weights.
 
     Raises:
         ImportModelError: It cannot be loaded, or the card does not fit it.
@@ -117,7 +117,7 @@ def import_saved_model(path: Path, card: Card, form: Form = PLAIN) -> Imported:
         numbers = tf.cast(tf.constant(_numbers(images, card.input)), taken.dtype)
         return _activated(signature(**{name: numbers})[output], card)
 
-    return Imported(freeze(call, card.input, form), original)
+    return Imported(freeze(call, card.input, precision), original)
 
 
 def check_fit(taken: Sequence[int | None], given: Sequence[int | None], card: Card) -> None:

@@ -9,11 +9,11 @@ import keras
 import numpy as np
 from keras import layers
 
-from train.application import NORMALISATION, TAKE_BGR, WeightsError
 from train.importers.protobuf_file import read_caffe, read_onnx
 from train.importers.tensors import WeightsFileError
-from train.model import POOL
-from train.squeezenet import squeezenet_features
+from train.networks.application import NORMALISATION, TAKE_BGR, WeightsError
+from train.networks.build import POOL
+from train.networks.squeezenet import squeezenet_features
 from vision.card import Card, InputSpec
 
 ApplicationName: TypeAlias = Literal["MobileNetV2", "ResNet50", "InceptionV3", "DenseNet121"]
@@ -24,7 +24,7 @@ DATA = {"title": "ImageNet, ILSVRC 2012", "licence": "non-commercial research an
 
 def imagenet_labels() -> tuple[str, ...]:
     """Return the first name of each class, in the order of their WordNet ids, which is that of most networks."""
-    lines = resources.files("train").joinpath("imagenet_classes.txt").read_text("utf-8").splitlines()
+    lines = resources.files("train.importers").joinpath("imagenet_classes.txt").read_text("utf-8").splitlines()
     return tuple(line.split(maxsplit=1)[1].split(",")[0] for line in lines if not line.startswith("#"))
 
 

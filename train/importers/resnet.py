@@ -10,7 +10,7 @@ import numpy as np
 from keras import layers
 
 from train.importers.tensors import Array, Tensors, WeightsFileError
-from train.model import HEAD, POOL
+from train.networks.build import HEAD, POOL
 
 EPSILON = 1e-5
 """PyTorch's, in batch normalisation."""

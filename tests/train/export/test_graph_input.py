@@ -1,0 +1,86 @@
+"""What the graph makes of an encoded image is what `vision` makes of it, as near as the module says."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from train.export.graph_input import input_from_bytes
+from vision.card import InputSpec
+from vision.preprocess import load
+
+DRAWING: dict[str, Any] = {"color": "GRAY", "interpolation": "area", "invert_light_background": True}
+
+
+def in_graph(data: bytes, spec: InputSpec) -> np.ndarray:
+    """Traced as in an exported signature: with sizes that are not known before."""
+    traced = tf.function(lambda text: input_from_bytes(text, spec), input_signature=[tf.TensorSpec((), tf.string)])
+    return traced(tf.constant(data)).numpy()
+
+
+def png(image: np.ndarray) -> bytes:
+    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def photo(height: int, width: int) -> np.ndarray:
+    """uint8[H, W, 3], smooth colours."""
+    coarse = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def drawing(height: int, width: int, text: str = "5") -> np.ndarray:
+    """uint8[H, W, 3], a dark digit on light paper, not in the middle."""
+    paper = np.full((height, width, 3), 240, np.uint8)
+    return cv2.putText(paper, text, (width // 4, height * 2 // 3), cv2.FONT_HERSHEY_SIMPLEX, 6, (30, 20, 20), 28)
+
+
+@pytest.mark.parametrize("color", ["RGB", "BGR", "GRAY"])
+@pytest.mark.parametrize("resize", ["stretch", "center_crop", "letterbox"])
+@pytest.mark.parametrize(("height", "width"), [(100, 150), (150, 101), (32, 48)])
+def test_bilinear_differs_in_rounding_alone(color: Any, resize: Any, height: int, width: int):
+    spec = InputSpec(height=32, width=48, color=color, resize=resize, background=(10, 200, 90))
+    data = png(photo(height, width))
+    wanted = load(data, spec, max_pixels=10**6).astype(int)
+    assert np.abs(in_graph(data, spec) - wanted).max() <= 2
+
+
+@pytest.mark.parametrize(("interpolation", "most"), [("area", 2), ("bicubic", 4)])
+def test_other_ways_of_shrinking_are_as_near(interpolation: Any, most: int):
+    spec = InputSpec(height=32, width=48, resize="letterbox", interpolation=interpolation)
+    data = png(photo(200, 160))
+    assert np.abs(in_graph(data, spec) - load(data, spec, max_pixels=10**6).astype(int)).max() <= most
+
+
+@pytest.mark.parametrize("resize", ["letterbox", "fit_ink"])
+@pytest.mark.parametrize(("height", "width"), [(300, 400), (400, 300)])
+def test_a_drawing_on_light_paper_is_turned_and_fitted(resize: Any, height: int, width: int):
+    spec = InputSpec(height=28, width=28, resize=resize, **DRAWING)
+    data = png(drawing(height, width))
+    difference = np.abs(in_graph(data, spec) - load(data, spec, max_pixels=10**6).astype(int))
+    assert difference.mean() < 3
+    assert difference.max() < 64
+
+
+def test_a_picture_of_the_right_size_is_left_alone():
+    spec = InputSpec(height=28, width=28, resize="fit_ink", **DRAWING)
+    image = np.random.default_rng(0).integers(0, 100, (28, 28, 1), np.uint8)
+    np.testing.assert_array_equal(in_graph(png(image.repeat(3, axis=2)), spec), image)
+
+
+def test_a_blank_sheet_is_all_ground():
+    spec = InputSpec(height=28, width=28, resize="fit_ink", **DRAWING)
+    assert in_graph(png(np.full((300, 400, 3), 250, np.uint8)), spec).max() == 0
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".bmp", ".png", ".gif"])
+def test_formats_that_tensorflow_knows(suffix: str):
+    spec = InputSpec(height=16, width=16)
+    data = cv2.imencode(suffix, photo(16, 16))[1].tobytes()
+    assert np.abs(in_graph(data, spec) - load(data, spec, max_pixels=10**6).astype(int)).max() <= 3
+
+
+def test_what_is_no_image_is_an_error():
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        in_graph(b"text", InputSpec(height=16, width=16))

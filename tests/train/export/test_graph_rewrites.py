@@ -1,0 +1,197 @@
+"""Weights stored small are near those they stand for, and are widened when a graph is loaded, not for each image."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.framework import graph_pb2
+from tensorflow.core.protobuf import config_pb2
+from tensorflow.python.grappler import tf_optimizer
+
+import train.export.graph_rewrites
+from train.export.frozen_network import Network, freeze, network_of
+from train.export.graph_rewrites import computed_in_advance, store_weights
+from train.export.precision import FULL_PRECISION, ExportPrecision
+from train.networks.build import HEAD, POOL
+from vision.card import InputSpec
+
+SPEC = InputSpec(height=12, width=12)
+FORMS = (
+    ExportPrecision("float16"),
+    ExportPrecision("bfloat16"),
+    ExportPrecision("int8"),
+    ExportPrecision("float32", "bfloat16"),
+    ExportPrecision("bfloat16", "bfloat16"),
+    ExportPrecision("int8", "bfloat16"),
+)
+
+
+def graph_of(values: np.ndarray) -> graph_pb2.GraphDef:
+    """A graph that gives `values` plus what it is fed."""
+    with tf.Graph().as_default() as graph:
+        fed = tf.compat.v1.placeholder(tf.float32, (), "fed")
+        tf.add(tf.constant(values, tf.float32, name="kernel"), fed, name="result")
+    return graph.as_graph_def()
+
+
+def run(graph: graph_pb2.GraphDef) -> np.ndarray:
+    with tf.Graph().as_default() as imported, tf.compat.v1.Session(graph=imported) as session:
+        tf.graph_util.import_graph_def(graph, name="")
+        return session.run("result:0", {"fed:0": 0.0})
+
+
+def folded(graph: graph_pb2.GraphDef, fetch: str = "result") -> set[str]:
+    """The operations that are left when grappler has computed in advance what it does."""
+    with tf.Graph().as_default() as imported:
+        tf.graph_util.import_graph_def(graph, name="")
+        meta = tf.compat.v1.train.export_meta_graph(graph_def=imported.as_graph_def(), graph=imported)
+    meta.collection_def["train_op"].node_list.value.append(fetch)
+    config = config_pb2.ConfigProto()
+    config.graph_options.rewrite_options.optimizers.append("constfold")
+    optimized = tf_optimizer.OptimizeGraph(config, meta)
+    return {node.op for node in tf.compat.v1.graph_util.extract_sub_graph(optimized, [fetch]).node}
+
+
+def weights(*shape: int) -> np.ndarray:
+    """float32 of very unequal channels, the last axis."""
+    return np.random.default_rng(0).normal(0, 10.0 ** np.linspace(-3, 1, shape[-1]), shape).astype(np.float32)
+
+
+@pytest.mark.parametrize(("precision", "most", "bytes_each"), [("float16", 2**-11, 2), ("bfloat16", 2**-8, 2)])
+def test_shorter_floats_are_the_nearest(precision: str, most: float, bytes_each: int):
+    values = weights(3, 3, 80, 100)
+    small = store_weights(graph_of(values), precision)
+    np.testing.assert_allclose(run(small), values, rtol=most, atol=1e-7)
+    assert small.ByteSize() == pytest.approx(bytes_each * values.size, rel=0.1)
+
+
+def test_whole_numbers_have_a_scale_for_each_channel():
+    values = weights(3, 3, 80, 100)
+    values[..., 7] = 0
+    small = store_weights(graph_of(values), "int8")
+    half_a_step = np.abs(values).max(axis=(0, 1, 2)) / 127 / 2
+    assert (np.abs(run(small) - values) <= half_a_step * 1.001).all()
+    np.testing.assert_allclose(run(small).max(axis=(0, 1, 2)), values.max(axis=(0, 1, 2)), rtol=0.01)
+    assert small.ByteSize() == pytest.approx(values.size, rel=0.1)
+
+
+def test_depthwise_kernels_have_their_channels_last_but_one():
+    values = weights(3, 3, 1, 600).reshape(3, 3, 600, 1)
+    half_a_step = np.abs(values).max(axis=(0, 1), keepdims=True) / 127 / 2
+    assert (np.abs(run(store_weights(graph_of(values), "int8")) - values) <= half_a_step * 1.001).all()
+
+
+@pytest.mark.parametrize("values", [weights(40, 40), weights(5000)], ids=["few", "a vector"])
+def test_what_is_not_worth_it_is_left_alone(values: np.ndarray):
+    assert store_weights(graph_of(values), "int8") == graph_of(values)
+
+
+def test_float32_is_left_alone():
+    assert store_weights(graph_of(weights(80, 100)), "float32") == graph_of(weights(80, 100))
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16", "int8"])
+def test_widening_is_done_in_advance(precision: str):
+    assert folded(store_weights(graph_of(weights(3, 3, 80, 100)), precision)) == {"Const", "Placeholder", "AddV2"}
+
+
+def test_widening_in_one_piece_would_not_be(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(train.export.graph_rewrites, "CHUNK", 10**9)
+    assert "Cast" in folded(store_weights(graph_of(weights(3, 3, 80, 100)), "int8"))
+
+
+@pytest.fixture(scope="module")
+def classifier() -> keras.Model:
+    """A network with batch normalisation that has seen something, and weights worth storing small."""
+    keras.utils.set_random_seed(0)
+    x = image = keras.Input((12, 12, 3))
+    x = keras.layers.Rescaling(1 / 64, offset=-2.0)(x)
+    for filters in (24, 48):
+        x = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+        x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+    x = keras.layers.Dense(6, name=HEAD)(keras.layers.GlobalAveragePooling2D(name=POOL)(x))
+    model = keras.Model(image, keras.layers.Softmax()(x))
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in layer.get_weights()])
+    return model
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (40, 12, 12, 3), np.uint8)
+
+
+def answers(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    return np.asarray(model(images.astype(np.float32), training=False))
+
+
+def test_a_plain_network_answers_as_keras_does(classifier: keras.Model, images: np.ndarray):
+    network = network_of(classifier, SPEC)
+    np.testing.assert_allclose(network.predict(images), answers(classifier, images), atol=1e-5)
+    assert network.precision == FULL_PRECISION
+
+
+@pytest.mark.parametrize("precision", FORMS, ids=lambda precision: f"{precision.weights} {precision.compute}")
+def test_other_forms_answer_about_the_same(classifier: keras.Model, images: np.ndarray, precision: ExportPrecision):
+    network = network_of(classifier, SPEC, precision)
+    assert network.precision == precision
+    difference = np.abs(network.predict(images) - answers(classifier, images)).max()
+    assert 0 < difference < 0.05
+
+
+def graph_of_network(network: Network) -> graph_pb2.GraphDef:
+    """The network's graph; its own function is the only one in the library that has nodes of weights."""
+    library = network.function.graph.as_graph_def().library.function
+    return graph_pb2.GraphDef(node=[node for function in library for node in function.node_def])
+
+
+def dtypes(graph: graph_pb2.GraphDef, operation: str) -> set[tf.DType]:
+    return {tf.as_dtype(node.attr["T"].type) for node in graph.node if node.op == operation}
+
+
+def test_bfloat16_is_computed_in_where_it_counts_and_answered_in_float32(classifier: keras.Model):
+    graph = graph_of_network(network_of(classifier, SPEC, ExportPrecision("float32", "bfloat16")))
+    assert dtypes(graph, "Conv2D") == {tf.bfloat16}
+    assert dtypes(graph, "Softmax") == {tf.float32}
+
+
+def test_bfloat16_takes_no_more_room(classifier: keras.Model):
+    plain, half = (
+        graph_of_network(network_of(classifier, SPEC, precision)).ByteSize()
+        for precision in (FULL_PRECISION, ExportPrecision("bfloat16", "bfloat16"))
+    )
+    assert half < plain * 0.8  # the network is small: its structure weighs about as much as its weights
+
+
+def test_batch_normalisation_becomes_part_of_the_convolution():
+    with tf.Graph().as_default() as graph:
+        kernel = tf.constant(weights(1, 1, 64, 64))
+        fed = tf.compat.v1.placeholder(tf.float32, (None, 4, 4, 64), "fed")
+        tf.identity(tf.nn.conv2d(fed, kernel, 1, "SAME") * tf.constant(weights(64)), name="result")
+    operations = [node.op for node in computed_in_advance(graph.as_graph_def(), ["result"]).node]
+    assert "Mul" not in operations
+    assert operations.count("Conv2D") == 1
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+def test_what_was_stored_small_can_be_stored_in_another_form(
+    classifier: keras.Model, images: np.ndarray, precision: str
+):
+    small = network_of(classifier, SPEC, ExportPrecision("float16"))
+    again, directly = (
+        freeze(small, SPEC, ExportPrecision(precision)),
+        network_of(classifier, SPEC, ExportPrecision(precision)),
+    )
+    assert graph_of_network(again).ByteSize() == pytest.approx(graph_of_network(directly).ByteSize(), rel=0.2)
+    np.testing.assert_allclose(again.predict(images), directly.predict(images), atol=1e-2)
+
+
+def test_a_network_that_ends_otherwise_has_no_heat_maps(images: np.ndarray):
+    keras.utils.set_random_seed(0)
+    image = keras.Input((12, 12, 3))
+    model = keras.Model(image, keras.layers.Dense(4, activation="softmax")(keras.layers.Flatten()(image)))
+    network = network_of(model, SPEC)
+    assert not network.explains
+    np.testing.assert_allclose(network.predict(images), answers(model, images), atol=1e-5)

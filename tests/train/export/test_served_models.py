@@ -1,0 +1,98 @@
+"""The committed models are what their cards say, on golden images, on their test sets and on drawings."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from train.config.training_config import load_config
+from train.data.examples import Example, to_inputs
+from train.data.load import load_splits
+from train.evaluation.evaluate import evaluate
+from train.export.export import CARD_FILE
+from train.export.golden import TOLERANCE, evaluation, read_golden
+from train.export.savedmodel import Version, load_version
+from vision.card import Card
+
+ROOT = Path(__file__).parents[3]
+MNIST = ROOT / "../shared/data/mnist"
+DIGITS = ROOT / "serving_models/digits/1"
+MAX_BYTES = 1_000_000
+TYPEFACES = (
+    cv2.FONT_HERSHEY_SIMPLEX,
+    cv2.FONT_HERSHEY_PLAIN,
+    cv2.FONT_HERSHEY_DUPLEX,
+    cv2.FONT_HERSHEY_COMPLEX,
+    cv2.FONT_HERSHEY_TRIPLEX,
+    cv2.FONT_HERSHEY_SCRIPT_SIMPLEX,
+    cv2.FONT_HERSHEY_SCRIPT_COMPLEX,
+)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Version:
+    return load_version(DIGITS)
+
+
+def test_it_is_small():
+    assert sum(path.stat().st_size for path in DIGITS.rglob("*") if path.is_file()) < MAX_BYTES
+
+
+def test_golden_images_get_the_probabilities_that_training_noted(digits: Version):
+    goldens = read_golden(DIGITS)
+    assert [golden.example.classes for golden in goldens] == [(digit,) for digit in range(10)]
+    images = to_inputs([golden.example for golden in goldens], digits.card.input, len(digits.card.labels)).images
+    wanted = evaluation(goldens).probabilities
+    np.testing.assert_allclose(digits.predict(images), wanted, atol=TOLERANCE)
+    encoded = tf.constant([golden.example.data for golden in goldens])
+    from_bytes = digits.loaded.signatures["classify_bytes"](image_bytes=encoded)["probabilities"]
+    np.testing.assert_allclose(from_bytes, wanted, atol=TOLERANCE)
+
+
+def test_the_card_is_that_of_its_configuration(digits: Version):
+    config = load_config(ROOT / "train/configs/digits.yaml")
+    card = digits.card
+    assert (card.name, card.title, card.description) == (config.name, config.title, config.description)
+    assert (card.labels, card.input) == (config.labels, config.input)
+    recorded = card.provenance["configuration"]
+    assert recorded == config.model_dump(mode="json", include=set(recorded))
+    assert Card.from_json((DIGITS / CARD_FILE).read_bytes()) == card
+
+
+@pytest.mark.skipif(not MNIST.is_dir(), reason="MNIST is not in ../shared/data/mnist")
+def test_accuracy_on_the_whole_test_set_is_what_the_card_says(digits: Version):
+    config = load_config(ROOT / "train/configs/digits.yaml")
+    test = load_splits(config, lambda *_: None, MNIST).test
+    measured = evaluate(digits.predict, to_inputs(test, digits.card.input, len(digits.card.labels)))
+    assert len(measured.labels) == digits.card.metrics["images"] == 10_000
+    assert measured.accuracy == pytest.approx(digits.card.metrics["accuracy"])
+    assert measured.accuracy >= 0.993
+
+
+def drawn(digit: int, font: int, size: float, shift: tuple[float, float]) -> Example:
+    """A digit on a sheet of 300 x 400, `size` of it high, its middle `shift` of the sheet off the sheet's."""
+    paper = np.full((300, 400, 3), 250, np.uint8)
+    thickness = round(40 * size)
+    _, unit = cv2.getTextSize(str(digit), font, 1, 1)[0]
+    scale = size * 300 / unit
+    width, height = cv2.getTextSize(str(digit), font, scale, thickness)[0]
+    corner = (round(200 + 400 * shift[0] - width / 2), round(150 + 300 * shift[1] + height / 2))
+    cv2.putText(paper, str(digit), corner, font, scale, (40, 20, 20), thickness, cv2.LINE_AA)
+    return Example(cv2.imencode(".jpg", paper)[1].tobytes(), (digit,))
+
+
+@pytest.mark.parametrize(("size", "shift"), [(0.7, (0.0, 0.0)), (0.4, (0.15, 0.1)), (0.2, (-0.3, 0.25))])
+def test_digits_of_any_size_and_place_are_recognised(digits: Version, size: float, shift: tuple[float, float]):
+    examples = [drawn(digit, font, size, shift) for digit in range(10) for font in TYPEFACES]
+    assert evaluate(digits.predict, to_inputs(examples, digits.card.input, len(digits.card.labels))).accuracy >= 0.97
+
+
+@pytest.mark.parametrize("digit", range(10))
+@pytest.mark.parametrize(("height", "width"), [(300, 400), (400, 300)])
+def test_every_digit_drawn_dark_on_white_is_recognised(digits: Version, digit: int, height: int, width: int):
+    paper = np.full((height, width, 3), 250, np.uint8)
+    cv2.putText(paper, str(digit), (width // 3, height * 3 // 4), cv2.FONT_HERSHEY_SIMPLEX, 7, (40, 20, 20), 20)
+    example = Example(cv2.imencode(".jpg", paper)[1].tobytes(), (digit,))
+    assert evaluate(digits.predict, to_inputs([example], digits.card.input, len(digits.card.labels))).accuracy == 1

@@ -1,0 +1,290 @@
+"""Models from elsewhere become versions that answer as they did, describe themselves and take encoded pictures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from typer.testing import CliRunner
+
+from train.cli.main import app
+from train.errors import TrainError
+from train.export.export import ExportError, export_network
+from train.export.golden import read_golden
+from train.export.precision import ExportPrecision
+from train.export.savedmodel import Version, load_version
+from train.export.warmup import FILE
+from train.importers.foreign import import_keras, read_card, served_card, unlabelled
+from train.importers.protobuf_file import read_caffe, read_onnx
+from train.importers.published import imagenet_labels, squeezenet
+from train.importers.tensors import WeightsFileError
+from vision.card import Card
+from vision.preprocess import load
+
+ROOT = Path(__file__).parents[3]
+SQUEEZENET = ROOT / "../shared/data/weights/squeezenet_v1.1"
+LABELS = ("red", "green", "blue")
+MEAN, STD = (120.0, 110.0, 100.0), (60.0, 50.0, 40.0)
+CARD: dict[str, Any] = {
+    "name": "colours",
+    "labels": LABELS,
+    "input": {"height": 16, "width": 16, "dtype": "float32", "mean": MEAN, "std": STD},
+    "output": {"activation": "softmax"},
+}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three pictures of 16 x 16 in a folder, and a text."""
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "inner").mkdir()
+    for index in range(3):
+        noise = np.random.default_rng(index).integers(0, 256, (16, 16, 3), np.uint8)
+        cv2.imwrite(str(folder / "inner" / f"{index}.png"), noise)
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model() -> keras.Model:
+    """A network of normalised colours to class scores, in the middle of which weights are worth storing small."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(32, 3, activation="relu")(image)
+    x = keras.layers.Conv2D(32, 3, activation="relu")(x)
+    x = keras.layers.Dropout(0.1)(keras.layers.GlobalAveragePooling2D()(x))
+    return keras.Model(image, keras.layers.Dense(3)(x))
+
+
+def write_card(folder: Path, **changes: Any) -> Path:
+    document = CARD | changes
+    document["input"] = CARD["input"] | changes.get("input", {})
+    path = folder / "card.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def train(*arguments: object) -> str:
+    """Run a command; what it prints, on one line."""
+    result = CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return " ".join(result.output.split())
+
+
+def normalised(images: np.ndarray) -> np.ndarray:
+    return (images - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
+
+
+def images_of(version: Version) -> np.ndarray:
+    goldens = read_golden(version.path)
+    return np.stack([load(golden.example.data, version.card.input, max_pixels=1000) for golden in goldens])
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    powers = np.exp(scores)
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def colours(model: keras.Model, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Version:
+    """The network, saved by Keras and taken over by the command."""
+    folder = tmp_path_factory.mktemp("keras")
+    model.save(folder / "model.keras")
+    card = write_card(folder, title="Colours", provenance={"licence": "mine"})
+    options = ("--card", card, "--pictures", pictures, "--models", folder)
+    printed = train("import-keras", folder / "model.keras", *options)
+    assert "3 classes; no probability of 3 golden images differs" in printed
+    assert "heat maps: yes" in printed
+    return load_version(folder / "colours/1")
+
+
+def test_a_keras_model_answers_as_it_did(colours: Version, model: keras.Model):
+    images = images_of(colours)
+    expected = softmax(model(normalised(images)).numpy())
+    np.testing.assert_allclose(colours.predict(images), expected, atol=1e-5)
+    noted = np.stack([golden.probabilities for golden in read_golden(colours.path)])
+    np.testing.assert_allclose(noted, expected, atol=1e-5)
+
+
+def test_its_card_says_what_is_left_to_do(colours: Version):
+    card = colours.card
+    assert (card.name, card.title, card.labels) == ("colours", "Colours", LABELS)
+    assert (card.input.dtype, card.input.mean, card.input.std) == ("uint8", (), ())
+    assert card.output.activation == "none"
+    assert card.provenance["licence"] == "mine"
+
+
+def test_it_takes_encoded_pictures_and_explains(colours: Version):
+    goldens = read_golden(colours.path)
+    encoded = tf.constant([golden.example.data for golden in goldens])
+    answer = colours.loaded.signatures["classify_bytes"](image_bytes=encoded)["probabilities"]
+    np.testing.assert_allclose(answer, np.stack([golden.probabilities for golden in goldens]), atol=1e-5)
+    images = images_of(colours)
+    explain = colours.loaded.signatures["explain"]
+    heatmap = explain(image=tf.constant(images), class_id=tf.constant([0, 1, 2]))["heatmap"]
+    assert heatmap.shape == (3, 12, 12)
+
+
+@pytest.fixture(scope="module")
+def channels_first(tmp_path_factory: pytest.TempPathFactory) -> tf.Module:
+    """A model of others: NCHW, two outputs, scores for each class of its own; a SavedModel in `path`."""
+    module = tf.Module()
+    module.weights = tf.Variable(tf.random.stateless_normal((3, 3), (1, 2)))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 3, 16, 16), tf.float32, name="x")])
+    def serve(x: Any) -> dict[str, Any]:
+        means = tf.reduce_mean(x, axis=(2, 3))
+        return {"scores": means @ module.weights, "means": means}
+
+    module.serve = serve
+    module.path = tmp_path_factory.mktemp("foreign") / "saved"
+    tf.saved_model.save(module, str(module.path), signatures=serve)
+    return module
+
+
+def test_a_saved_model_of_others_describes_itself(channels_first: tf.Module, pictures: Path, tmp_path: Path):
+    output = {"name": "scores", "activation": "sigmoid"}
+    card = write_card(tmp_path, input={"layout": "NCHW"}, output=output, task="multilabel", threshold=0.4)
+    options = ("--card", card, "--pictures", pictures, "--models", tmp_path)
+    assert "heat maps: no" in train("describe", channels_first.path, *options)
+    version = load_version(tmp_path / "colours/1")
+    assert set(version.loaded.signatures) == {"serving_default", "describe", "classify_bytes"}
+    images = images_of(version)
+    scores = channels_first.serve(normalised(images).transpose(0, 3, 1, 2).astype(np.float32))["scores"]
+    expected = tf.math.sigmoid(scores).numpy()
+    np.testing.assert_allclose(version.predict(images), expected, atol=1e-5)
+    assert version.card.task == "multilabel"
+    found = [golden.example.classes for golden in read_golden(version.path)]
+    assert found == [tuple(np.flatnonzero(row >= 0.4)) for row in expected]
+    requests = tf.data.TFRecordDataset(str(version.path / FILE))
+    assert not any(b"explain" in record.numpy() for record in requests)
+
+
+def test_a_saved_model_is_a_keras_model_too(channels_first: tf.Module, pictures: Path, tmp_path: Path):
+    card = write_card(tmp_path, input={"layout": "NCHW"}, output={"name": "scores", "activation": "softmax"})
+    options = ("--card", card, "--pictures", pictures, "--models", tmp_path)
+    assert "colours/2 written" in train("import-keras", channels_first.path, *options) + train(
+        "import-keras", channels_first.path, *options
+    )
+
+
+def test_weights_can_be_stored_small(model: keras.Model, pictures: Path, tmp_path: Path):
+    model.save(tmp_path / "model.h5")
+    options = ("--card", write_card(tmp_path), "--pictures", pictures, "--models", tmp_path, "--store", "int8")
+    train("import-keras", tmp_path / "model.h5", *options)
+    version = load_version(tmp_path / "colours/1")
+    assert version.card.provenance["weights"] == "int8"
+    difference = np.abs(version.predict(images_of(version)) - softmax(model(normalised(images_of(version))).numpy()))
+    assert 0 < difference.max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": ["one", "two"]}, "the card has 2 labels, the model gives"),
+        ({"input": {"height": 20}}, r"the card's input is \[None, 20, 16, 3\], the model takes"),
+        ({"input": {"color": "GRAY", "mean": (), "std": ()}}, "the card's input is"),
+        ({"input": {"layout": "NCHW"}}, "the card's input is"),
+        ({"labels": []}, "card.json: labels: expected at least one label"),
+    ],
+)
+def test_a_card_of_another_model_is_refused(model: keras.Model, tmp_path: Path, changes: dict[str, Any], message: str):
+    with pytest.raises(TrainError, match=message):
+        import_keras(model, read_card(write_card(tmp_path, **changes)))
+
+
+def test_an_output_that_is_not_there_is_told(channels_first: tf.Module, pictures: Path, tmp_path: Path):
+    card = write_card(tmp_path, input={"layout": "NCHW"}, output={"name": "other"})
+    options = ["--card", str(card), "--pictures", str(pictures), "--models", str(tmp_path)]
+    result = CliRunner().invoke(app, ["describe", str(channels_first.path), *options])
+    assert "or one named 'other'" in str(result.exception)
+    assert "['means', 'scores']" in str(result.exception)
+
+
+def test_what_holds_no_model_is_told(model: keras.Model, pictures: Path, tmp_path: Path):
+    model.save_weights(tmp_path / "only.weights.h5")
+    (tmp_path / "empty").mkdir()
+    options = ["--card", str(write_card(tmp_path)), "--pictures", str(pictures), "--models", str(tmp_path)]
+    for name, message in (("only.weights.h5", "a whole model"), ("empty", "a SavedModel"), ("none.keras", "a whole")):
+        result = CliRunner().invoke(app, ["import-keras", str(tmp_path / name), *options])
+        assert f"{name}: expected {message}" in str(result.exception)
+    assert not (tmp_path / "colours").exists()
+
+
+def test_code_in_a_model_is_not_run(pictures: Path, tmp_path: Path):
+    image = keras.Input((16, 16, 3))
+    harmful = keras.layers.Lambda(lambda x: x, output_shape=(16, 16, 3))(image)
+    keras.Model(image, keras.layers.Dense(3)(keras.layers.Flatten()(harmful))).save(tmp_path / "model.keras")
+    options = ["--card", str(write_card(tmp_path)), "--pictures", str(pictures), "--models", str(tmp_path)]
+    result = CliRunner().invoke(app, ["import-keras", str(tmp_path / "model.keras"), *options])
+    assert "without layers of its own" in str(result.exception)
+
+
+@pytest.mark.parametrize(("name", "message"), [("notes.txt", "cannot|not"), (None, "at least one picture")])
+def test_golden_images_have_to_be_pictures(model: keras.Model, pictures: Path, name: str | None, message: str):
+    card = Card.from_json(json.dumps(CARD))
+    network = import_keras(model, card).network
+    with pytest.raises(TrainError, match=message):
+        unlabelled([pictures / name] if name else [], served_card(card, {}), network)
+
+
+def test_a_network_that_answers_otherwise_than_the_original_is_not_written(
+    model: keras.Model, pictures: Path, tmp_path: Path
+):
+    card = Card.from_json(json.dumps(CARD))
+    network = import_keras(model, card).network
+    served = served_card(card, {})
+    examples = unlabelled([pictures / "inner/0.png"], served, network)
+    with pytest.raises(ExportError, match="differs by"):
+        export_network(network, served, examples, tmp_path / "colours", lambda images: network.predict(255 - images))
+    assert not (tmp_path / "colours").exists()
+
+
+def test_imagenet_has_a_thousand_names_in_the_order_of_their_ids():
+    lines = (ROOT / "train/importers/imagenet_classes.txt").read_text(encoding="utf-8").splitlines()[2:]
+    ids = [line.split()[0] for line in lines]
+    assert len(set(ids)) == 1000
+    assert ids == sorted(ids)
+    labels = imagenet_labels()
+    assert (labels[0], labels[207], labels[999]) == ("tench", "golden retriever", "toilet tissue")
+
+
+@pytest.mark.skipif(not SQUEEZENET.is_dir(), reason="SqueezeNet's files are not in ../shared/data/weights")
+def test_both_files_of_squeezenet_hold_the_same_network():
+    onnx = read_onnx(SQUEEZENET / "squeezenet_v1.1_fp16.onnx")
+    caffe = read_caffe(SQUEEZENET / "squeezenet_v1.1.caffemodel")
+    assert onnx.keys() == caffe.keys()
+    assert sum(array.size for array in onnx.values()) == 1_235_496
+    for name, array in onnx.items():
+        np.testing.assert_array_equal(array, caffe[name])
+
+
+@pytest.mark.skipif(not SQUEEZENET.is_dir(), reason="SqueezeNet's files are not in ../shared/data/weights")
+def test_squeezenet_answers_as_opencv_does():
+    path = SQUEEZENET / "squeezenet_v1.1_fp16.onnx"
+    model, card = squeezenet(path)
+    network = import_keras(model, card, ExportPrecision()).network
+    assert network.explains
+    images = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    inputs = cv2.dnn.blobFromImages(list(images), mean=(104, 117, 123), swapRB=True)
+    reference = cv2.dnn.readNetFromONNX(str(path))
+    reference.setInput(inputs)
+    expected = reference.forward().reshape(2, -1)
+    np.testing.assert_allclose(network.predict(images), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["weights.onnx", "weights.caffemodel"])
+@pytest.mark.parametrize("content", [b"", b"\xff" * 40])
+def test_files_of_no_squeezenet_are_told(tmp_path: Path, name: str, content: bytes):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WeightsFileError, match=name):
+        squeezenet(tmp_path / name)
+
+
+def test_weights_of_another_network_are_told(tmp_path: Path):
+    result = CliRunner().invoke(app, ["imagenet", "--weights", str(tmp_path / "none.h5"), "--pictures", str(tmp_path)])
+    assert "none.h5 does not exist" in str(result.exception)

@@ -1,0 +1,62 @@
+"""A run that is killed in the middle of an epoch goes on, and ends with the weights of one that was not."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.support.waiting import until
+from train.training.checkpoint import CHECKPOINT_FILE
+from train.training.loop import MODEL_FILE
+from train.training.run import load_run
+
+ROOT = Path(__file__).parents[3]
+LIMIT_S = 300
+
+
+@pytest.fixture(scope="module")
+def config_path(config_document: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten epochs of 32 steps: time enough to be killed in."""
+    training = config_document["training"] | {"epochs": 10, "batch_size": 2}
+    path = tmp_path_factory.mktemp("configs") / "shapes.yaml"
+    path.write_text(yaml.safe_dump(config_document | {"training": training}))
+    return path
+
+
+def start(config_path: Path, runs: Path, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "train", "fit", str(config_path), "--runs", str(runs), *options]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def finish(process: subprocess.Popen[bytes]) -> int:
+    with process:
+        try:
+            return process.wait(LIMIT_S)
+        finally:
+            process.kill()
+
+
+@pytest.mark.timeout(3 * LIMIT_S)
+def test_killed_and_resumed_it_ends_with_the_same_weights(config_path: Path, tmp_path: Path):
+    broken, unbroken = tmp_path / "broken", tmp_path / "unbroken"
+    process = start(config_path, broken)
+    with process:
+        try:
+            until((broken / "shapes" / CHECKPOINT_FILE).exists, LIMIT_S, "at the end of the first epoch")
+        finally:
+            process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not (broken / "shapes" / MODEL_FILE).exists()
+    assert finish(start(config_path, broken, "--resume")) == 0
+    assert finish(start(config_path, unbroken)) == 0
+    resumed, wanted = (load_run(runs / "shapes")[1].get_weights() for runs in (broken, unbroken))
+    for found, weight in zip(resumed, wanted, strict=True):
+        np.testing.assert_array_equal(found, weight)
+    logs = [(runs / "shapes/log.csv").read_text() for runs in (broken, unbroken)]
+    assert logs[0] == logs[1]
+    assert len(logs[0].splitlines()) == 11

@@ -1,0 +1,158 @@
+"""A configuration is refused for anything that would otherwise be found out, or overlooked, much later."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from train.config.networks import Application
+from train.config.optimization import Training
+from train.config.training_config import ConfigError, load_config
+
+ROOT = Path(__file__).parents[4]
+DIGITS = ROOT / "train/configs/digits.yaml"
+
+Edit = Callable[[dict[str, Any]], None]
+
+
+def load_edited(folder: Path, edit: Edit):
+    document = yaml.safe_load(DIGITS.read_text())
+    edit(document)
+    path = folder / "edited.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return load_config(path)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "train/configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_committed_configuration_loads_and_begins_with_what_it_claims(path: Path):
+    config = load_config(path)
+    assert config.name == path.stem
+    comment = path.read_text().partition("\nname:")[0]
+    assert all(line.startswith("#") for line in comment.splitlines())
+    assert f"python -m train fit train/configs/{path.name}" in comment
+    assert "epochs" in comment
+    assert re.search("minute|hour", comment)
+    assert "Expect" in comment
+
+
+def test_values_arrive_as_written():
+    config = load_config(DIGITS)
+    assert config.labels == tuple("0123456789")
+    assert config.input.shape == (28, 28, 1)
+    assert config.training.learning_rate > 0
+
+
+@pytest.mark.parametrize(
+    ("section", "typo", "nearest"),
+    [
+        ((), "lables", "labels"),
+        (("training",), "epoch", "epochs"),
+        (("training",), "lerning_rate", "learning_rate"),
+        (("input",), "interpolaton", "interpolation"),
+        (("data",), "mirror", "mirrors"),
+        (("augmentation",), "rotation", "rotation_degrees"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_known_one(
+    tmp_path: Path, section: tuple[str, ...], typo: str, nearest: str
+):
+    def misspell(document: dict[str, Any]):
+        for key in section:
+            document = document[key]
+        document[typo] = 1
+
+    with pytest.raises(ConfigError) as raised:
+        load_edited(tmp_path, misspell)
+    place = ".".join(section) or "the document"
+    assert f"{place}: unknown key '{typo}'; the nearest known key is '{nearest}'" in str(raised.value)
+
+
+def test_every_wrong_value_is_named_at_once(tmp_path: Path):
+    def spoil(document: dict[str, Any]):
+        document["training"]["batch_size"] = 0
+        document["model"]["dropout"] = 1.5
+        del document["seed"]
+
+    with pytest.raises(ConfigError) as raised:
+        load_edited(tmp_path, spoil)
+    message = str(raised.value)
+    assert "edited.yaml" in message
+    assert "training.batch_size: Input should be greater than or equal to 1" in message
+    assert "model.dropout: Input should be less than 1" in message
+    assert "seed: Field required" in message
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda document: document["input"].update(height=0), "input.height: expected an integer of at least 1"),
+        (lambda document: document["input"].update(dtype="float32"), "dtype is uint8 and layout NHWC"),
+        (lambda document: document["augmentation"].update(scale=[1.2, 0.8]), "the smallest size comes first"),
+        (lambda document: document["augmentation"].update(mix_up=0.2, cut_mix=1.0), "images are mixed in one way"),
+        (
+            lambda document: document["augmentation"].update(rand_augment=0.3),
+            "rand_augment: some of its operations are",
+        ),
+        (lambda document: document["training"].update(epochs=0), "epochs: at least 1 without transfer"),
+        (
+            lambda document: document["training"].update(
+                transfer={"frozen_epochs": 1, "frozen_learning_rate": 0.1, "fine_tune_form": "x"}
+            ),
+            "training.transfer: unknown key 'fine_tune_form'; the nearest known key is 'fine_tune_from'",
+        ),
+        (
+            lambda document: document["training"].update(transfer={"frozen_epochs": 1, "frozen_learning_rate": 0.1}),
+            "training.transfer: a model of kind small_cnn starts from nothing",
+        ),
+        (lambda document: document.update(model={"kind": "squeezenet"}), "input.color: RGB is what a model of kind"),
+        (
+            lambda document: document.update(model={"kind": "application", "name": "MobileNet"}),
+            "model.name: Input should be 'MobileNetV2'",
+        ),
+        (lambda document: document["data"]["sha256"].popitem(), "data.sha256"),
+        (lambda document: document["data"]["sha256"].update({"t10k-labels-idx1-ubyte": "123"}), "data.sha256"),
+        (lambda document: document.update(name="Two words"), "name: String should match pattern"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(tmp_path: Path, edit: Edit, message: str):
+    with pytest.raises(ConfigError) as raised:
+        load_edited(tmp_path, edit)
+    assert message in str(raised.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"absent\.yaml: No such file"):
+        load_config(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize("content", [b"a: [1", b"\xff\xfe\x00", b"just text"])
+def test_what_is_no_yaml_mapping_is_refused(tmp_path: Path, content: bytes):
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"broken\.yaml"):
+        load_config(path)
+
+
+def test_weights_are_a_name_or_a_file():
+    published, own = (Application(kind="application", name="ResNet50", weights=value) for value in ("imagenet", "a.h5"))
+    assert published.weights == "imagenet"
+    assert own.weights == Path("a.h5")
+
+
+def test_while_frozen_the_rate_is_another_and_the_rest_the_same():
+    transfer = {"frozen_epochs": 7, "frozen_learning_rate": 0.5}
+    training = Training(
+        epochs=0, batch_size=4, learning_rate=0.1, optimizer="muon", weight_decay=0.3, transfer=transfer
+    )
+    assert training.frozen is not None
+    assert (training.frozen.epochs, training.frozen.learning_rate, training.frozen.optimizer) == (7, 0.5, "adamw")
+    assert (training.frozen.warmup_epochs, training.frozen.weight_decay, training.frozen.batch_size) == (0, 0.3, 4)
+    assert Training(epochs=1, batch_size=4, learning_rate=0.1).frozen is None
+
+
+def test_images_are_small_for_as_many_epochs_as_said():
+    training = Training(epochs=4, batch_size=4, learning_rate=0.1, small_images=((1, 16), (2, 24)))
+    assert [training.side(epoch) for epoch in range(4)] == [16, 24, 24, None]

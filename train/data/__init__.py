@@ -1,0 +1,1 @@
+"""Data sets: reading, downloading, splitting and decoding labelled images."""

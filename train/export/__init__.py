@@ -1,0 +1,1 @@
+"""Exported versions: SavedModels with signatures, golden images and warm-up requests."""

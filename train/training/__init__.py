@@ -1,0 +1,1 @@
+"""Training runs: batches, optimisers, checkpoints and early stopping."""

@@ -1,0 +1,1 @@
+"""Measuring finished runs, model servers and running gateways."""
