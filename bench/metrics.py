@@ -54,7 +54,7 @@ class AtOnce:
         {"image": TensorSpec("float32", (None, SIDE, SIDE, 3))}, {"scores": TensorSpec("float32", (None, CLASSES))}
     )
 
-    def versions(self, *_: Any, **__: Any) -> list[VersionStatus]:
+    def version_statuses(self, *_: Any, **__: Any) -> list[VersionStatus]:
         """Tell of one version."""
         return [VersionStatus(1, "AVAILABLE")]
 
@@ -62,7 +62,7 @@ class AtOnce:
         """Tell of one entry point."""
         return {"serving_default": self.signature}
 
-    def labelled(self, *_: Any, **__: Any) -> int:
+    def resolve_label(self, *_: Any, **__: Any) -> int:
         """Know version 1 alone."""
         return 1
 

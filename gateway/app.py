@@ -21,7 +21,7 @@ from gateway.health.routes import create_health
 from gateway.http import cors, pages, problems, request_context, sagemaker
 from gateway.http.multipart import BodyRequest
 from gateway.http.views import create_api
-from gateway.model_client.micro_batching import Coalescing
+from gateway.model_client.micro_batching import MicroBatcher
 from gateway.model_client.protocol import ModelServer
 from gateway.model_client.tfserving import TensorFlowServing
 from gateway.models.configured import ModelsConfig, Offers, OffersError
@@ -136,7 +136,7 @@ def connect(settings: Settings) -> ModelServer:
     server = TensorFlowServing(settings.tfs_target, call_deadline_s=settings.model_deadline_s)
     if settings.calls_in_flight == 0:
         return server
-    return Coalescing(server, calls=settings.calls_in_flight, max_rows=settings.max_batch_size)
+    return MicroBatcher(server, calls=settings.calls_in_flight, max_rows=settings.max_batch_size)
 
 
 def make_fetcher(settings: Settings) -> Fetcher:

@@ -22,7 +22,7 @@ OF_ONE = (ModelFailedError, DeadlineExceededError)
 
 
 @dataclass(slots=True, eq=False)
-class _Asked:
+class _Pending:
     """What one request asks.
 
     Attributes:
@@ -37,20 +37,20 @@ class _Asked:
     inputs: Mapping[str, Array]
     rows: int
     woken: threading.Event = field(default_factory=threading.Event)
-    company: Sequence["_Asked"] = ()
+    company: Sequence["_Pending"] = ()
     answer: Array | None = None
     error: GatewayError | None = None
 
 
 @dataclass(slots=True)
-class _Line:
+class _Queue:
     """Those who ask the same of one version, with rows of the same shape; nobody waits while a call may be made."""
 
     in_flight: int = 0
-    waiting: deque[_Asked] = field(default_factory=deque)
+    waiting: deque[_Pending] = field(default_factory=deque)
 
 
-class Coalescing:
+class MicroBatcher:
     """A `ModelServer` that is asked by few calls at a time; safe to use from many threads.
 
     Args:
@@ -63,26 +63,26 @@ class Coalescing:
         self._server = server
         self._calls = calls
         self._max_rows = max_rows
-        self._lines: dict[tuple[object, ...], _Line] = {}
+        self._queues: dict[tuple[object, ...], _Queue] = {}
         self._lock = threading.Lock()
 
     @property
-    def waiting(self) -> int:
+    def queue_length(self) -> int:
         """Requests that wait for a call in flight to end."""
         with self._lock:
-            return sum(len(line.waiting) for line in self._lines.values())
+            return sum(len(line.waiting) for line in self._queues.values())
 
-    def versions(self, model: str, *, deadline: Deadline) -> list[VersionStatus]:
+    def version_statuses(self, model: str, *, deadline: Deadline) -> list[VersionStatus]:
         """List the versions that the server knows of a model; see `ModelServer`."""
-        return self._server.versions(model, deadline=deadline)
+        return self._server.version_statuses(model, deadline=deadline)
 
     def signatures(self, model: str, version: int, *, deadline: Deadline) -> Mapping[str, Signature]:
         """List the entry points of one version; see `ModelServer`."""
         return self._server.signatures(model, version, deadline=deadline)
 
-    def labelled(self, model: str, label: str, *, deadline: Deadline) -> int:
+    def resolve_label(self, model: str, label: str, *, deadline: Deadline) -> int:
         """Say which version a label points to; see `ModelServer`."""
-        return self._server.labelled(model, label, deadline=deadline)
+        return self._server.resolve_label(model, label, deadline=deadline)
 
     def predict(self, call: Call, inputs: Mapping[str, Array], *, deadline: Deadline, request_id: str = "") -> Array:
         """Run one entry point, for others too or by their call; see `ModelServer`.
@@ -92,18 +92,18 @@ class Coalescing:
         counts = {array.shape[:1] for array in inputs.values()}
         if call.takes_batches and len(counts) == 1 and counts != {()}:
             ((rows,),) = counts
-            answer = self._together(call, _Asked(inputs, rows), deadline, request_id)
+            answer = self._together(call, _Pending(inputs, rows), deadline, request_id)
             if answer is not None:
                 return answer
         return self._server.predict(call, inputs, deadline=deadline, request_id=request_id)
 
-    def _together(self, call: Call, asked: _Asked, deadline: Deadline, request_id: str) -> Array | None:
+    def _together(self, call: Call, asked: _Pending, deadline: Deadline, request_id: str) -> Array | None:
         """Get an answer in company; None if it has to be asked for alone."""
         shapes = [(name, array.dtype.str, *array.shape[1:]) for name, array in sorted(asked.inputs.items())]
         key = (call.model, call.version, call.signature_name, call.output, *shapes)
         patience_s = deadline.remaining_s()
         with self._lock:
-            line = self._lines.setdefault(key, _Line())
+            line = self._queues.setdefault(key, _Queue())
             if line.in_flight < self._calls:
                 line.in_flight += 1
                 asked.company = (asked,)
@@ -125,7 +125,7 @@ class Coalescing:
             raise type(asked.error)(asked.error.detail, **asked.error.members) from asked.error.__cause__
         return asked.answer
 
-    def _ask(self, call: Call, company: Sequence[_Asked], deadline: Deadline, request_id: str) -> None:
+    def _ask(self, call: Call, company: Sequence[_Pending], deadline: Deadline, request_id: str) -> None:
         """Make a call, and let each of the company know what came of it."""
         try:
             answer = self._server.predict(call, _joined(company), deadline=deadline, request_id=request_id)
@@ -139,9 +139,9 @@ class Coalescing:
             for asked in company[1:]:
                 asked.woken.set()
 
-    def _go_on(self, key: tuple[object, ...], line: _Line) -> None:
+    def _go_on(self, key: tuple[object, ...], line: _Queue) -> None:
         """Have the next call made, by the first of those who waited."""
-        company: list[_Asked] = []
+        company: list[_Pending] = []
         rows = 0
         with self._lock:
             while line.waiting and (not company or rows + line.waiting[0].rows <= self._max_rows):
@@ -152,19 +152,19 @@ class Coalescing:
             else:
                 line.in_flight -= 1
                 if not line.in_flight:
-                    del self._lines[key]
+                    del self._queues[key]
         if company:
             company[0].woken.set()
 
 
-def _joined(company: Sequence[_Asked]) -> Mapping[str, Array]:
+def _joined(company: Sequence[_Pending]) -> Mapping[str, Array]:
     """Make the inputs of one call; of a single request without copying them."""
     if len(company) == 1:
         return company[0].inputs
     return {name: np.concatenate([asked.inputs[name] for asked in company]) for name in company[0].inputs}
 
 
-def _hand_out(answer: Array, company: Sequence[_Asked]) -> None:
+def _hand_out(answer: Array, company: Sequence[_Pending]) -> None:
     """Give each its rows, unless the model has answered with more or fewer than it was asked for."""
     if len(company) == 1:
         company[0].answer = answer

@@ -97,13 +97,13 @@ class ModelServer(Protocol):
     answer in time, and `VersionGoneError` when it does not serve that model or version.
     """
 
-    def versions(self, model: str, *, deadline: Deadline) -> list[VersionStatus]:
+    def version_statuses(self, model: str, *, deadline: Deadline) -> list[VersionStatus]:
         """List the versions that the server knows of a model, loaded or not."""
 
     def signatures(self, model: str, version: int, *, deadline: Deadline) -> Mapping[str, Signature]:
         """List the entry points of one version by name."""
 
-    def labelled(self, model: str, label: str, *, deadline: Deadline) -> int:
+    def resolve_label(self, model: str, label: str, *, deadline: Deadline) -> int:
         """Say which version a label points to; `VersionGoneError` where the model has no such label."""
 
     def predict(self, call: Call, inputs: Mapping[str, Array], *, deadline: Deadline, request_id: str = "") -> Array:

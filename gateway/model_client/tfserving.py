@@ -166,7 +166,7 @@ class TensorFlowServing:
         """Give the connection back; calls in progress fail."""
         self._channel.close()
 
-    def versions(self, model: str, *, deadline: Deadline) -> list[VersionStatus]:
+    def version_statuses(self, model: str, *, deadline: Deadline) -> list[VersionStatus]:
         """List the versions that the server knows of a model; see `ModelServer`."""
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = model
@@ -188,7 +188,7 @@ class TensorFlowServing:
             for name, definition in packed.signature_def.items()
         }
 
-    def labelled(self, model: str, label: str, *, deadline: Deadline) -> int:
+    def resolve_label(self, model: str, label: str, *, deadline: Deadline) -> int:
         """Say which version a label points to; see `ModelServer`.
 
         The server knows, by its configuration or by what it was told over gRPC since; status, unlike metadata, does

@@ -127,7 +127,7 @@ class Catalog:
         try:
             if target.version is not None:
                 return self._version(name, target.version, deadline)
-            version = self._server.labelled(name, str(target.label), deadline=self._soon(deadline))
+            version = self._server.resolve_label(name, str(target.label), deadline=self._soon(deadline))
             return self._version(name, version, deadline)
         except VersionGoneError:
             raise self._no_such(target, name, deadline) from None
@@ -156,7 +156,7 @@ class Catalog:
         found: dict[str, int] = {}
         for label in self._offered().get(name, ()):
             with suppress(VersionGoneError):
-                found[label] = self._server.labelled(name, label, deadline=self._soon(deadline))
+                found[label] = self._server.resolve_label(name, label, deadline=self._soon(deadline))
         return found
 
     def look(self, name: str, *, deadline: Deadline) -> ServedModel:
@@ -197,7 +197,7 @@ class Catalog:
         """
         self._check_offered(name)
         try:
-            statuses = self._server.versions(name, deadline=self._soon(deadline))
+            statuses = self._server.version_statuses(name, deadline=self._soon(deadline))
         except VersionGoneError:
             return []
         return sorted(statuses, key=lambda status: status.version, reverse=True)

@@ -86,7 +86,7 @@ def ask(server: ModelServer, version: int, images: Array = IMAGES, *, deadline: 
 def available(server: ModelServer) -> list[int]:
     """List the versions that the server says are available; none while it is away."""
     try:
-        statuses = server.versions(MODEL, deadline=soon())
+        statuses = server.version_statuses(MODEL, deadline=soon())
     except (ModelUnavailableError, VersionGoneError):
         return []
     return sorted(status.version for status in statuses if status.state == "AVAILABLE")
@@ -101,9 +101,9 @@ def serve(stage: Stage, version: int) -> ModelServer:
 
 def every_method(server: ModelServer, version: int, deadline: Callable[[], Deadline]) -> list[Callable[[], object]]:
     return [
-        lambda: server.versions(MODEL, deadline=deadline()),
+        lambda: server.version_statuses(MODEL, deadline=deadline()),
         lambda: server.signatures(MODEL, version, deadline=deadline()),
-        lambda: server.labelled(MODEL, LABEL, deadline=deadline()),
+        lambda: server.resolve_label(MODEL, LABEL, deadline=deadline()),
         lambda: ask(server, version, deadline=deadline()),
     ]
 
@@ -163,20 +163,20 @@ class ModelServerContract:
 
     def test_a_label_leads_to_its_version(self, stage: Stage):
         server = serve(stage, 1)
-        assert server.labelled(MODEL, LABEL, deadline=soon()) == 1
+        assert server.resolve_label(MODEL, LABEL, deadline=soon()) == 1
         for model, label in ((MODEL, "nonsense"), (MODEL, ""), ("nobody", LABEL)):
             with pytest.raises(VersionGoneError):
-                server.labelled(model, label, deadline=soon())
+                server.resolve_label(model, label, deadline=soon())
 
     def test_a_label_of_a_version_that_is_gone_leads_nowhere(self, stage: Stage):
         server = serve(stage, 2)
         with pytest.raises(VersionGoneError):
-            server.labelled(MODEL, LABEL, deadline=soon())
+            server.resolve_label(MODEL, LABEL, deadline=soon())
 
     def test_an_unknown_model_or_version_is_not_served(self, stage: Stage):
         server = serve(stage, 1)
         with pytest.raises(VersionGoneError):
-            server.versions("nobody", deadline=soon())
+            server.version_statuses("nobody", deadline=soon())
         with pytest.raises(VersionGoneError):
             server.signatures(MODEL, 10**20, deadline=soon())
         for model, version in (("nobody", 1), (MODEL, 99)):

@@ -20,7 +20,7 @@ from bench import pictures
 from bench.latency_server import Models, Predictions
 from gateway.app import connect, create_app, make_fetcher
 from gateway.http.multipart import read_form
-from gateway.model_client.micro_batching import Coalescing
+from gateway.model_client.micro_batching import MicroBatcher
 from gateway.model_client.protocol import ModelServer
 from gateway.settings import Settings
 from tests.support.waiting import until
@@ -130,14 +130,14 @@ def test_what_is_sent_is_the_pixels_as_bytes_and_little_more(wire: Wire, number:
 def test_requests_that_come_while_one_is_computed_make_one_call_together(wire: Wire):
     settings = wire.settings.model_copy(update={"calls_in_flight": 1})
     server = connect(settings)
-    assert isinstance(server, Coalescing)
+    assert isinstance(server, MicroBatcher)
     together = replace(wire, app=app_over(server, settings))
     together.ask(1)
     with ThreadPoolExecutor(8) as pool:
         wire.calls.clear()
         wire.weighed.may_answer.clear()
         asked = [pool.submit(together.post, 1) for _ in range(8)]
-        until(lambda: server.waiting == 7)
+        until(lambda: server.queue_length == 7)
         wire.weighed.may_answer.set()
         assert {future.result(20).status_code for future in asked} == {200}
     assert wire.calls == ["Predict"] * 2

@@ -33,7 +33,7 @@ class FakeModelServer:
         states: State and message of versions that are not AVAILABLE, by name and number.
         failures: The error that a method raises, by the method's name, until it is taken out again.
         before: Called at the begin of a method, by its name; may change what is served.
-        asked: How often each method was called.
+        calls: How often each method was called.
         request_ids: What came with the predictions.
         away: Whether it is away.
     """
@@ -43,7 +43,7 @@ class FakeModelServer:
     states: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
     failures: dict[str, GatewayError] = field(default_factory=dict)
     before: dict[str, Callable[[], None]] = field(default_factory=dict)
-    asked: Counter[str] = field(default_factory=Counter)
+    calls: Counter[str] = field(default_factory=Counter)
     request_ids: list[str] = field(default_factory=list)
     away: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -52,8 +52,8 @@ class FakeModelServer:
         """Serve this version of a model, and no other one of it any more."""
         self.models[model] = {version: made}
 
-    def versions(self, model: str, *, deadline: Deadline) -> list[VersionStatus]:
-        self._begin("versions", deadline)
+    def version_statuses(self, model: str, *, deadline: Deadline) -> list[VersionStatus]:
+        self._begin("version_statuses", deadline)
         if model not in self.models:
             raise VersionGoneError(f"{model} is not served")
         listed = dict.fromkeys(self.models[model], ("AVAILABLE", ""))
@@ -64,8 +64,8 @@ class FakeModelServer:
         self._begin("signatures", deadline)
         return self._find(model, version).signatures
 
-    def labelled(self, model: str, label: str, *, deadline: Deadline) -> int:
-        self._begin("labelled", deadline)
+    def resolve_label(self, model: str, label: str, *, deadline: Deadline) -> int:
+        self._begin("resolve_label", deadline)
         version = self.labels.get(model, {}).get(label)
         if version is None:
             raise VersionGoneError(f"{model} has no label {label}")
@@ -86,7 +86,7 @@ class FakeModelServer:
 
     def _begin(self, method: str, deadline: Deadline) -> None:
         with self._lock:
-            self.asked[method] += 1
+            self.calls[method] += 1
         self.before.get(method, lambda: None)()
         deadline.remaining_s()
         if self.away:

@@ -24,7 +24,7 @@ def test_making_an_app_starts_nothing_and_asks_nobody(make_app: Callable[..., Fl
     before = threading.enumerate()
     make_app()
     assert threading.enumerate() == before
-    assert not server.asked
+    assert not server.calls
 
 
 def test_an_app_that_was_used_leaves_nothing(make_app: Callable[..., Flask], png: bytes):
@@ -42,9 +42,9 @@ def test_an_app_that_was_used_leaves_nothing(make_app: Callable[..., Flask], png
 def test_apps_do_not_share_what_they_know(make_app: Callable[..., Flask], server: FakeModelServer, png: bytes):
     first, second = make_app().test_client(), make_app().test_client()
     first.post("/api/v1/predict", data=png, content_type="image/png")
-    asked = server.asked["versions"]
+    asked = server.calls["version_statuses"]
     second.post("/api/v1/predict", data=png, content_type="image/png")
-    assert server.asked["versions"] == asked + 1
+    assert server.calls["version_statuses"] == asked + 1
 
 
 def test_opencv_leaves_the_processors_to_the_requests(app: Flask):

@@ -170,4 +170,4 @@ def test_nor_longer_than_is_set(read: Callable[..., dict[str, Any]], server: Fak
 @pytest.mark.usefixtures("catalog")
 def test_by_default_it_does_not_even_ask(read: Callable[..., dict[str, Any]], server: FakeModelServer):
     read()["post_worker_init"](Worker(1))
-    assert not server.asked
+    assert not server.calls

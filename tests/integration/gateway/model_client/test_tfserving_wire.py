@@ -110,7 +110,7 @@ def predict(
 def every_method(client: TensorFlowServing, within_s: float = 5) -> list[Callable[[], object]]:
     return [
         lambda: predict(client, within_s=within_s),
-        lambda: client.versions("pets", deadline=Deadline.after(within_s)),
+        lambda: client.version_statuses("pets", deadline=Deadline.after(within_s)),
         lambda: client.signatures("pets", 7, deadline=Deadline.after(within_s)),
     ]
 
@@ -168,7 +168,7 @@ def test_versions_are_read_with_their_states_and_faults(client: TensorFlowServin
         item = response.model_version_status.add(version=number, state=item_state(state))
         item.status.error_message = message
     servicer.answer = lambda *_: response
-    assert client.versions("pets", deadline=Deadline.after(5)) == [
+    assert client.version_statuses("pets", deadline=Deadline.after(5)) == [
         VersionStatus(3, "END", "no such file"),
         VersionStatus(2, "AVAILABLE"),
         VersionStatus(1, "UNLOADING"),

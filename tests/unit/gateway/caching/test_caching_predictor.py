@@ -53,14 +53,14 @@ def batch(client: FlaskClient, *pngs: bytes) -> tuple[str | None, list[Any]]:
 def test_it_is_off_unless_it_is_set(make_app: Callable[..., Flask], server: FakeModelServer, png: bytes):
     client = make_app().test_client()
     assert [ask(client, png)[0] for _ in range(2)] == [None, None]
-    assert server.asked["predict"] == 1 + 2  # the card, and both questions
+    assert server.calls["predict"] == 1 + 2  # the card, and both questions
 
 
 def test_the_same_picture_is_computed_once(client: FlaskClient, server: FakeModelServer, png: bytes):
     (first, computed), (second, told) = ask(client, png), ask(client, png)
     assert (first, second) == (STORED, HIT)
     assert computed == told
-    assert server.asked["predict"] == 1 + 1
+    assert server.calls["predict"] == 1 + 1
 
 
 def test_every_form_of_request_finds_the_picture(client: FlaskClient, png: bytes):
@@ -171,14 +171,14 @@ def test_a_version_that_goes_while_it_computes_is_not_kept(
 @pytest.mark.timeout(120)
 def test_a_hundred_at_once_make_one_call(app: Flask, server: FakeModelServer, png: bytes):
     ask(app.test_client(), png, "?top_k=1")  # the card is known
-    asked = server.asked["predict"]
+    asked = server.calls["predict"]
     begun, collapsed = threading.Event(), metrics.CACHE.labels("collapsed")
     server.before["predict"] = lambda: begun.wait(60)
     before = collapsed._value.get()
     started: list[int] = []
 
     def all_have_begun() -> bool:
-        return len(started) == 100 and server.asked["predict"] - asked == 1
+        return len(started) == 100 and server.calls["predict"] - asked == 1
 
     def one(number: int) -> tuple[str | None, str]:
         started.append(number)
@@ -190,7 +190,7 @@ def test_a_hundred_at_once_make_one_call(app: Flask, server: FakeModelServer, pn
         until(all_have_begun, within_s=60, what="all hundred begun, one of them computing")
         begun.set()
         told = [answer.result() for answer in answers]
-    assert server.asked["predict"] - asked == 1
+    assert server.calls["predict"] - asked == 1
     assert {label for _, label in told} == {"dog"}
     statuses = [status for status, _ in told]
     assert statuses.count(STORED) == 1
@@ -200,7 +200,7 @@ def test_a_hundred_at_once_make_one_call(app: Flask, server: FakeModelServer, pn
 
 def test_those_who_waited_for_one_that_failed_ask_themselves(app: Flask, server: FakeModelServer, png: bytes):
     ask(app.test_client(), png, "?top_k=1")
-    asked = server.asked["predict"]
+    asked = server.calls["predict"]
     first, let_go = threading.Event(), threading.Event()
 
     def fail_once() -> None:
@@ -217,7 +217,7 @@ def test_those_who_waited_for_one_that_failed_ask_themselves(app: Flask, server:
         let_go.set()
         assert failing.result()[1]["status"] == 502
         assert waiting.result()[1]["class"] == "dog"
-    assert server.asked["predict"] - asked == 2
+    assert server.calls["predict"] - asked == 2
 
 
 # Batches
@@ -246,7 +246,7 @@ def test_a_batch_tells_how_many_were_kept_and_what_is_wrong_stays_in_place(
     client: FlaskClient, server: FakeModelServer, others: list[bytes]
 ):
     batch(client, others[0], others[1])
-    asked = server.asked["predict"]
+    asked = server.calls["predict"]
     status, results = batch(client, others[0], b"no picture", others[2], others[1])
     assert status == f'{STORED}; detail="2 of 4 were kept"'
     assert [item.get("class", item.get("type")) for item in results] == [
@@ -255,7 +255,7 @@ def test_a_batch_tells_how_many_were_kept_and_what_is_wrong_stays_in_place(
         "dog",
         "dog",
     ]
-    assert server.asked["predict"] - asked == 1
+    assert server.calls["predict"] - asked == 1
 
 
 def test_the_same_picture_twice_in_a_batch_is_computed_once(client: FlaskClient, png: bytes):

@@ -153,10 +153,10 @@ def test_no_answer_is_none(client: FlaskClient, server: FakeModelServer):
 def test_each_version_is_asked_once(client: FlaskClient, server: FakeModelServer, card: Card):
     for version in (1, 2):
         server.swap("pets", version, classifier(card, constant(*RIGHT)))
-        before = server.asked["predict"]
+        before = server.calls["predict"]
         for _ in range(3):
             assert ask(client)[1]["model"]["version"] == version
-        assert server.asked["predict"] - before == 2  # its card, and the picture
+        assert server.calls["predict"] - before == 2  # its card, and the picture
 
 
 def test_a_model_server_that_was_away_is_proven_anew(client: FlaskClient, server: FakeModelServer, card: Card):
@@ -186,16 +186,16 @@ def test_a_broken_new_version_leaves_the_old_one_ready(client: FlaskClient, serv
 
 
 def test_a_model_server_with_too_much_to_do_is_ready(client: FlaskClient, server: FakeModelServer):
-    server.failures["versions"] = ModelOverloadedError("full")
+    server.failures["version_statuses"] = ModelOverloadedError("full")
     assert ask(client)[0] == 503  # it has never answered
     server.failures.clear()
     assert ask(client)[0] == 200
-    server.failures["versions"] = ModelOverloadedError("full")
+    server.failures["version_statuses"] = ModelOverloadedError("full")
     assert ask(client)[0] == 200
 
 
 def test_a_late_answer_is_none(client: FlaskClient, server: FakeModelServer):
-    server.failures["versions"] = DeadlineExceededError("late")
+    server.failures["version_statuses"] = DeadlineExceededError("late")
     assert ask(client)[1]["missing"] == ["version", "card", "golden image"]
 
 
@@ -207,14 +207,14 @@ def test_while_one_asks_the_others_do_not_wait(client: FlaskClient, server: Fake
         asked.set()
         let_go.wait(30)
 
-    server.before["versions"] = hold
+    server.before["version_statuses"] = hold
     with ThreadPoolExecutor(1) as pool:
         try:
             first = pool.submit(ask, client.application.test_client())
             assert asked.wait(30)
-            count = server.asked["versions"]
+            count = server.calls["version_statuses"]
             assert [ask(client)[0] for _ in range(20)] == [200] * 20
-            assert server.asked["versions"] == count
+            assert server.calls["version_statuses"] == count
         finally:
             let_go.set()
         assert first.result()[0] == 200

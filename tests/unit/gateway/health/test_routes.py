@@ -41,7 +41,7 @@ def test_not_ready_with_a_model_that_cannot_be_used(client: FlaskClient, server:
 
 
 def test_not_ready_when_the_server_does_not_answer_in_time(client: FlaskClient, server: FakeModelServer):
-    server.failures["versions"] = DeadlineExceededError("late")
+    server.failures["version_statuses"] = DeadlineExceededError("late")
     assert client.get("/readyz").status_code == 503
 
 
@@ -55,4 +55,4 @@ def test_alive_asks_nobody(client: FlaskClient, server: FakeModelServer):
     server.away = True
     response = client.get("/livez")
     assert (response.status_code, response.get_json()) == (200, {"status": "live"})
-    assert not server.asked
+    assert not server.calls

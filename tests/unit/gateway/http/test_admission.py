@@ -167,9 +167,9 @@ def busy(
     assert ask(app, png).status_code == 200  # the card is known now
     assert app.test_client().get("/readyz").status_code == 200  # and the version is proven
     held.clear()
-    before = server.asked["predict"]
+    before = server.calls["predict"]
     asked = [pool.submit(ask, app, png) for _ in range(2)]
-    until(lambda: server.asked["predict"] == before + 2)
+    until(lambda: server.calls["predict"] == before + 2)
     yield app, asked
     held.set()
 
@@ -182,11 +182,11 @@ def test_too_many_predictions_are_refused_with_a_time_to_come_back(
     busy: tuple[Flask, list[Future[TestResponse]]], held: threading.Event, server: FakeModelServer, png: bytes
 ):
     app, asked = busy
-    before = server.asked["predict"]
+    before = server.calls["predict"]
     response = ask(app, png)
     assert (response.status_code, response.get_json(force=True)["type"]) == (503, "/problems/overloaded")
     assert int(response.headers["Retry-After"]) > 0
-    assert server.asked["predict"] == before
+    assert server.calls["predict"] == before
     held.set()
     assert [future.result(10).status_code for future in asked] == [200, 200]
     assert ask(app, png).status_code == 200
@@ -225,10 +225,10 @@ def test_a_batch_holds_as_many_places_as_it_has_images(
     held.set()
     assert ask(app, png).status_code == 200
     held.clear()
-    before = server.asked["predict"]
+    before = server.calls["predict"]
     files = [(io.BytesIO(png), f"{number}.png") for number in range(3)]
     batch = pool.submit(app.test_client().post, PREDICT, data={"image": files})
-    until(lambda: server.asked["predict"] == before + 1)
+    until(lambda: server.calls["predict"] == before + 1)
     assert ask(app, png).status_code == 503
     held.set()
     assert len(batch.result(10).get_json()["results"]) == 3

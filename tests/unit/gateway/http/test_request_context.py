@@ -73,7 +73,7 @@ def test_no_answer_is_given_after_the_time_that_the_caller_waits(
     status, document = ask(client, "0.000000001", png)
     assert (status, document["type"]) == (504, "/problems/deadline-exceeded")
     assert document["detail"] == "The request was not answered within 1e-09 s."
-    assert server.asked["predict"] == 2  # for the card, and for the request that had time
+    assert server.calls["predict"] == 2  # for the card, and for the request that had time
 
 
 def test_no_caller_gets_more_time_than_is_set(make_app: Callable[..., Flask], png: bytes):

@@ -246,7 +246,7 @@ def test_the_number_of_images_in_one_call_is_a_setting(
 ):
     client = make_app(max_batch_size=2).test_client()
     client.post(PREDICT, json={"instances": [{"image": base64.b64encode(png).decode()}] * 5})
-    assert server.asked["predict"] == 1 + 3
+    assert server.calls["predict"] == 1 + 3
 
 
 def test_a_batch_is_counted_and_logged_by_its_images(client: FlaskClient, png: bytes):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gateway.app import connect
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceededError, GatewayError, ModelFailedError, ModelUnavailableError
-from gateway.model_client.micro_batching import Coalescing
+from gateway.model_client.micro_batching import MicroBatcher
 from gateway.model_client.protocol import Array, Call, TensorSpec
 from gateway.model_client.tfserving import TensorFlowServing
 from gateway.settings import Settings
@@ -22,20 +22,20 @@ from tests.unit.gateway.test_fake_model_server import FakeStage, toy
 CALL = Call(MODEL, 1, "serving_default", DEFAULT, "probabilities")
 
 
-class CoalescingStage(FakeStage):
+class MicroBatcherStage(FakeStage):
     """The fake server, asked by one call at a time."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.server = Coalescing(self.fake, calls=1, max_rows=8)
+        self.server = MicroBatcher(self.fake, calls=1, max_rows=8)
 
 
 @pytest.fixture
-def stage() -> CoalescingStage:
-    return CoalescingStage()
+def stage() -> MicroBatcherStage:
+    return MicroBatcherStage()
 
 
-class TestCoalescing(ModelServerContract):
+class TestMicroBatcher(ModelServerContract):
     """Whoever asks through it finds a model server as any other."""
 
 
@@ -51,7 +51,7 @@ class Hall:
         self.fake = FakeModelServer(models={MODEL: {1: toy(1), 2: toy(2)}})
         self.sizes: list[int] = []
         self._doors = threading.Semaphore(0)
-        self._coalescing = Coalescing(self.fake, calls=calls, max_rows=max_rows)
+        self._batcher = MicroBatcher(self.fake, calls=calls, max_rows=max_rows)
         self._pool = pool
         self.change(self._guarded, versions=(1, 2))
 
@@ -78,20 +78,20 @@ class Hall:
         self, images: NDArray[np.uint8], version: int = 1, *, within_s: float = 20, request_id: str = ""
     ) -> Future[Array]:
         """Have someone ask, and wait until his call has begun or he waits for it."""
-        before = self._coalescing.waiting + len(self.sizes)
+        before = self._batcher.queue_length + len(self.sizes)
         asked = self._pool.submit(
-            self._coalescing.predict,
+            self._batcher.predict,
             replace(CALL, version=version),
             {"image": images},
             deadline=Deadline.after(within_s),
             request_id=request_id,
         )
-        until(lambda: self._coalescing.waiting + len(self.sizes) > before or asked.done())
+        until(lambda: self._batcher.queue_length + len(self.sizes) > before or asked.done())
         return asked
 
     @property
     def waiting(self) -> int:
-        return self._coalescing.waiting
+        return self._batcher.queue_length
 
     def ends_empty(self) -> bool:
         """Tell whether a call is sent at once again, and then nothing is left behind."""
@@ -100,7 +100,7 @@ class Hall:
         assert len(self.sizes) == begun + 1
         self.open()
         last.result(20)
-        return not self._coalescing._lines  # that it does not grow with what was ever asked
+        return not self._batcher._queues  # that it does not grow with what was ever asked
 
 
 @pytest.fixture
@@ -177,10 +177,10 @@ def test_versions_do_not_wait_for_each_other(hall: Hall):
 def test_what_takes_one_row_is_never_put_together(pool: ThreadPoolExecutor):
     hall = Hall(pool)
     single = replace(DEFAULT, inputs={"image": TensorSpec("uint8", (1, 2, 2, 1))})
-    coalescing = Coalescing(hall.fake, calls=1, max_rows=8)
+    batcher = MicroBatcher(hall.fake, calls=1, max_rows=8)
     asked = [
         pool.submit(
-            coalescing.predict, replace(CALL, signature=single), {"image": picture(n)}, deadline=Deadline.after(20)
+            batcher.predict, replace(CALL, signature=single), {"image": picture(n)}, deadline=Deadline.after(20)
         )
         for n in range(3)
     ]
@@ -321,15 +321,15 @@ def test_a_model_that_answers_other_rows_than_it_was_asked_for_is_asked_about_ea
 # Where it is used
 
 
-def test_many_threads_ask_and_each_gets_its_own(stage: CoalescingStage):
+def test_many_threads_ask_and_each_gets_its_own(stage: MicroBatcherStage):
     server = serve(stage, 1)
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda number: ask(server, 1, picture(number % 256)), range(2000)))
     for number, answer in enumerate(answers):
         np.testing.assert_allclose(answer, expected_scores(1, picture(number % 256)), rtol=1e-5)
-    assert stage.fake.asked["predict"] <= 2000
+    assert stage.fake.calls["predict"] <= 2000
 
 
-@pytest.mark.parametrize(("calls", "kind"), [(0, TensorFlowServing), (2, Coalescing)])
+@pytest.mark.parametrize(("calls", "kind"), [(0, TensorFlowServing), (2, MicroBatcher)])
 def test_it_is_used_where_the_calls_in_flight_are_limited(calls: int, kind: type):
     assert type(connect(Settings(calls_in_flight=calls))) is kind

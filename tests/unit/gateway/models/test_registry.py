@@ -89,7 +89,7 @@ def test_the_first_one_is_the_default_unless_one_is_chosen(make: Make, offers: l
 def test_an_unknown_model_is_told_with_those_there_are(catalog: Catalog, server: FakeModelServer, deadline: Deadline):
     with pytest.raises(ModelNotFoundError, match=r"No model named 'birds' is served\. Served are: pets, weather\."):
         catalog.get("birds", deadline=deadline)
-    assert not server.asked
+    assert not server.calls
 
 
 def test_a_model_offered_but_not_served_is_not_available(catalog: Catalog, deadline: Deadline):
@@ -103,9 +103,9 @@ def test_a_model_offered_but_not_served_is_not_available(catalog: Catalog, deadl
 def test_a_model_is_learnt_once(catalog: Catalog, server: FakeModelServer, card: Card, deadline: Deadline):
     served = catalog.get("pets", deadline=deadline)
     assert (served.version, served.card) == (1, card)
-    asked = server.asked.copy()
+    asked = server.calls.copy()
     assert catalog.get("pets", deadline=deadline) is served
-    assert server.asked == asked
+    assert server.calls == asked
 
 
 def test_a_look_finds_a_new_version_and_learns_its_card(
@@ -198,10 +198,10 @@ def test_a_version_comes_with_its_own_card_and_is_learnt_once(
 ):
     old, new = (catalog.choose(Target("pets", version=version), deadline=deadline) for version in (1, 2))
     assert (old.card.labels[0], new.card.labels[0]) == ("cat", "Katze")
-    asked = both.asked.copy()
+    asked = both.calls.copy()
     catalog.look("pets", deadline=deadline)
     assert catalog.choose(Target("pets", version=1), deadline=deadline) is old
-    assert both.asked - asked == {"versions": 1}
+    assert both.calls - asked == {"version_statuses": 1}
 
 
 def test_a_version_that_went_is_forgotten_at_the_next_look(
@@ -298,14 +298,14 @@ def test_a_busy_server_is_no_absence(
     catalog: Catalog, server: FakeModelServer, deadline: Deadline, busy: ModelOverloadedError
 ):
     served = catalog.get("pets", deadline=deadline)
-    server.failures["versions"] = busy
+    server.failures["version_statuses"] = busy
     with pytest.raises(type(busy)):
         catalog.look("pets", deadline=deadline)
     assert catalog.get("pets", deadline=deadline) is served
 
 
 def test_a_look_takes_no_longer_than_it_may(make: Make, server: FakeModelServer, deadline: Deadline):
-    server.before["versions"] = lambda: threading.Event().wait(0.06)
+    server.before["version_statuses"] = lambda: threading.Event().wait(0.06)
     with pytest.raises(DeadlineExceededError):
         make(look_deadline_s=0.05).look("pets", deadline=deadline)
     assert make(look_deadline_s=5).look("pets", deadline=deadline)
@@ -329,9 +329,9 @@ def test_a_successor_that_another_request_found_costs_no_look(
     gone = catalog.get("pets", deadline=deadline)
     server.swap("pets", 2, working)
     found = catalog.successor(gone, Target(), deadline=deadline)
-    asked = server.asked.copy()
+    asked = server.calls.copy()
     assert catalog.successor(gone, Target(), deadline=deadline) is found
-    assert server.asked == asked
+    assert server.calls == asked
 
 
 def test_sixteen_requests_that_lose_their_version_look_once(
@@ -339,7 +339,7 @@ def test_sixteen_requests_that_lose_their_version_look_once(
 ):
     gone = catalog.get("pets", deadline=deadline)
     server.swap("pets", 2, working)
-    server.asked.clear()
+    server.calls.clear()
     together = threading.Barrier(16)
 
     def lose(_: int) -> int:
@@ -348,7 +348,7 @@ def test_sixteen_requests_that_lose_their_version_look_once(
 
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(lose, range(16))) == [2] * 16
-    assert server.asked == {"versions": 1, "signatures": 1, "predict": 1}
+    assert server.calls == {"version_statuses": 1, "signatures": 1, "predict": 1}
 
 
 def test_a_successor_that_is_not_ready_yet_is_waited_for(
@@ -365,7 +365,7 @@ def test_a_successor_that_is_not_ready_yet_is_waited_for(
         if len(looks) == 3:
             server.states.clear()
 
-    server.before["versions"] = ready_at_third
+    server.before["version_statuses"] = ready_at_third
     assert catalog.successor(gone, Target(), deadline=deadline).version == 2
     assert len(looks) == 3
 
@@ -381,7 +381,7 @@ def test_a_status_that_still_lists_the_old_version_is_asked_again(
         if len(looks) == 3:
             server.swap("pets", 2, working)
 
-    server.before["versions"] = swap_at_third
+    server.before["version_statuses"] = swap_at_third
     assert catalog.successor(gone, Target(), deadline=deadline).version == 2
 
 
@@ -398,7 +398,7 @@ def test_the_same_version_loaded_anew_is_its_own_successor(
         if len(looks) == 3:
             server.swap("pets", 1, working)
 
-    server.before["versions"] = back_at_third
+    server.before["version_statuses"] = back_at_third
     started = time.monotonic()
     found = catalog.successor(gone, Target(), deadline=deadline)
     assert found.version == 1
@@ -441,7 +441,7 @@ def test_the_wait_for_another_requests_look_ends_at_the_deadline(
         looking.set()
         go_on.wait(10)
 
-    server.before["versions"] = hold
+    server.before["version_statuses"] = hold
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(catalog.successor, gone, Target(), deadline=deadline)
         assert looking.wait(5)
@@ -491,10 +491,10 @@ def test_watching_goes_on_after_every_kind_of_trouble(
     catalog.watch(0.005, deadline_s=5)
     until(lambda: version(catalog) == 1)
     for trouble in (ModelUnavailableError("away"), DeadlineExceededError("late"), VersionGoneError("gone")):
-        server.failures["versions"] = trouble
-        before = server.asked["versions"]
-        until(lambda before=before: server.asked["versions"] > before + 2)
-    server.failures["versions"] = RuntimeError("a bug")  # type: ignore[assignment]  # on purpose
+        server.failures["version_statuses"] = trouble
+        before = server.calls["version_statuses"]
+        until(lambda before=before: server.calls["version_statuses"] > before + 2)
+    server.failures["version_statuses"] = RuntimeError("a bug")  # type: ignore[assignment]  # on purpose
     with capture_logs() as logs:
         until(lambda: any(line["event"] == "look_failed" for line in logs))
     server.failures.clear()
@@ -505,7 +505,7 @@ def test_watching_goes_on_after_every_kind_of_trouble(
 
 def test_a_closed_catalog_asks_nobody(catalog: Catalog, server: FakeModelServer):
     catalog.watch(0.005, deadline_s=5)
-    until(lambda: server.asked["versions"] > 2)
+    until(lambda: server.calls["version_statuses"] > 2)
     catalog.close()
     assert not any(thread.name == "catalog" for thread in threading.enumerate())
 

@@ -283,7 +283,7 @@ def test_a_model_that_takes_one_image_at_a_time_gets_them_so(ask_all: Ask, serve
     single = Signature({"image": TensorSpec("uint8", (1, 4, 4, 1))}, made.signatures["serving_default"].outputs)
     server.swap("pets", 2, FakeVersion({**made.signatures, "serving_default": single}, made.compute))
     assert [result.best.label for result in ask_all(shade(0), shade(255)).results] == ["cat", "dog"]
-    assert server.asked["predict"] == 1 + 2
+    assert server.calls["predict"] == 1 + 2
 
 
 def test_what_is_wrong_with_one_image_stops_no_other(ask_all: Ask, server: FakeModelServer, library: Library):
@@ -299,14 +299,14 @@ def test_what_is_wrong_with_one_image_stops_no_other(ask_all: Ask, server: FakeM
         ImageUnreadableError,
         Answer,
     ]
-    assert server.asked["predict"] == 2  # for the card, and for all three pictures
+    assert server.calls["predict"] == 2  # for the card, and for all three pictures
 
 
 def test_images_that_are_all_bad_are_told_one_by_one_without_asking_the_model(ask_all: Ask, server: FakeModelServer):
     answers = ask_all(b"hello", b"there")
     assert [type(result) for result in answers.results] == [ImageFormatError] * 2
     assert answers.model.version == 1
-    assert server.asked["predict"] == 1  # for the card
+    assert server.calls["predict"] == 1  # for the card
 
 
 def test_scores_of_one_image_that_are_no_numbers_are_its_own_problem(ask_all: Ask, server: FakeModelServer, card: Card):
@@ -359,7 +359,7 @@ def test_a_batch_that_comes_too_late_is_dropped(ask_all: Ask, server: FakeModelS
             ask_all(*["https://x/"] * 5, deadline_s=0.05)
     finally:
         hanging.set()
-    assert server.asked["predict"] == 2  # the card's, and that of the picture in time
+    assert server.calls["predict"] == 2  # the card's, and that of the picture in time
 
 
 def test_an_image_that_is_not_fetched_in_time_is_its_own_problem(ask_all: Ask, library: Library):
@@ -397,7 +397,7 @@ def test_the_best_class_of_each_image_is_explained(ask_all: Ask, server: FakeMod
     assert [round(float(item.heat[0, 0]), 3) for item in found] == [0.1, 0.0, 0.1, 0.0]
     assert [round(float(item.heat[1, 2]), 3) for item in found] == [1.0, 0.0, 0.8, 0.2]
     assert all(item.heat.shape == (2, 3) and item.drawing is None for item in found)
-    assert server.asked["predict"] == 1 + 2 + 2  # the card; three images and one, twice
+    assert server.calls["predict"] == 1 + 2 + 2  # the card; three images and one, twice
 
 
 def test_an_explanation_is_drawn_over_the_image(ask: Ask, server: FakeModelServer, card: Card):
@@ -587,7 +587,7 @@ def test_more_pixels_than_the_limit_are_told_with_their_number(ask: Ask, server:
         ask(encode(np.zeros((100, 101), np.uint8)))
     assert caught.value.members == {"max_pixels": MAX_PIXELS}
     assert ask(encode(np.zeros((100, 100), np.uint8)))
-    assert server.asked["predict"] == 2
+    assert server.calls["predict"] == 2
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
