@@ -20,8 +20,7 @@ from bench.clients import Load, NoAnswerError, Question, ReadyCall, ask, call
 from bench.services import ROOT, Service
 from bench.stage import Stage
 from tfs_api.protos import predict_pb2
-from tfs_api.requests import predict_request
-from tfs_api.tensors import from_tensor_proto
+from tfs_api.tensors import encode_predict_request, from_tensor_proto
 from vision.card import InputSpec
 from vision.preprocess import load
 
@@ -135,7 +134,7 @@ class Oracle:
 
     def request(self, model: str, image: Image) -> bytes:
         """Write a ready request."""
-        return predict_request(model, 1, "serving_default", "probabilities", {"image": image})
+        return encode_predict_request(model, 1, "serving_default", "probabilities", {"image": image})
 
     def reply(self, request: bytes) -> bytes:
         """Ask once."""

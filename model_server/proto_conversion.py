@@ -10,6 +10,7 @@ from model_server.errors import InvalidArgumentError
 from model_server.servable import Array, SignatureDef
 from model_server.tf_examples import Classifications, Regressions, Result
 from model_server.versions.lifecycle import VersionStatus
+from tfs_api.output_tensors import to_content_tensor_proto, to_typed_tensor_proto
 from tfs_api.protos import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -20,7 +21,7 @@ from tfs_api.protos import (
     regression_pb2,
     types_pb2,
 )
-from tfs_api.tensors import TensorError, from_tensor_proto, to_content_tensor_proto, to_typed_tensor_proto
+from tfs_api.tensors import TensorError, from_tensor_proto
 
 Message: TypeAlias = Any
 """Generated messages have no types."""

@@ -1,174 +1,166 @@
-"""numpy arrays <-> TensorProto, for every element type a classifier may use.
+"""numpy arrays <-> TensorProto for every element type that a classifier may use, and arrays -> PredictRequest.
 
-The rules are those of TensorFlow's C++ `Tensor::FromProto` (tensorflow/core/framework/tensor.cc), which
-decides what a model server accepts:
+Decoding follows TensorFlow's C++ `Tensor::FromProto` (tensorflow/core/framework/tensor.cc), which decides what a model
+server accepts:
 
-- `tensor_content`, if not empty, holds all elements in C order, little-endian, and wins over typed fields;
-- a typed field (`float_val`, `int_val`, ...) with too few values repeats the last one, with none it stands
-  for zeros (empty strings), and what is too much is ignored;
-- a shape of unknown rank without dimensions is a scalar.
+- `tensor_content`, if not empty, holds all elements in C order, little-endian, and takes precedence over typed fields.
+- A typed field (`float_val`, `int_val`, ...) with too few values repeats the last one. Without any value it stands for
+  zeros (or empty strings). Surplus values are ignored.
+- A shape of unknown rank without dimensions is a scalar.
 
-bfloat16 has no numpy type of its own. It is read as float32, which holds each of its values, and written
-from arrays of the ml_dtypes package where the caller has that.
+numpy has no bfloat16. It is decoded to float32, which holds each of its values, and encoded from arrays of the
+ml_dtypes package.
 """
 
 import math
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from tfs_api.protos import tensor_pb2, tensor_shape_pb2, types_pb2
+from tfs_api.encodings import BFLOAT16, BY_DATA_TYPE, PACKED_TAGS, Encoding, TensorError, data_type_of
+from tfs_api.protos import predict_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
+
+__all__ = [
+    "MAX_TENSOR_BYTES",
+    "TensorError",
+    "TensorProto",
+    "encode_predict_request",
+    "from_tensor_proto",
+    "to_elements",
+    "to_tensor_header",
+    "to_tensor_proto",
+    "to_varint",
+]
 
 TensorProto: TypeAlias = Any
 """The generated message classes have no types."""
 
 MAX_TENSOR_BYTES = 2**31 - 1
-"""No tensor larger than this is built: it is the most that one protobuf message can carry.
+"""Size of the largest tensor that is decoded, which is the most that one protobuf message can hold.
 
-Without a limit, a message of 30 bytes could ask for terabytes of one repeated value.
+Without a limit, a message of 30 bytes could stand for terabytes of one repeated value.
 """
 
-_MAX_RANK = 64
-"""numpy's limit."""
+_MAX_RANK = 64  # numpy's limit
+_MAP_KEY, _MAP_VALUE = 1, 2  # an entry of a map is a message: https://protobuf.dev/programming-guides/encoding/#maps
+_SENT_AS_IN_MEMORY = frozenset({np.dtype("u1"), np.dtype("<i4"), np.dtype("<f4")})
 
 
-class TensorError(ValueError):
-    """A TensorProto that does not describe a tensor, or an array that no TensorProto can carry."""
+def encode_predict_request(
+    model: str, version: int, signature_name: str, output: str, inputs: Mapping[str, npt.NDArray[Any]]
+) -> bytes:
+    """Encode a PredictRequest for one output of one signature of a version.
+
+    Pixels are copied once, from the array into the message. Through message objects, a batch of 32 images of 224 x 224
+    was copied four times, which took more than 9 ms instead of 0.15 ms.
+
+    Args:
+        model: Name of the model.
+        version: Its version.
+        signature_name: Signature to run.
+        output: The only output to return.
+        inputs: Arrays that `to_tensor_proto` accepts, by input name.
+
+    Raises:
+        TensorError: The element type of an input is not supported.
+    """
+    request = predict_pb2.PredictRequest(output_filter=[output])
+    request.model_spec.name = model
+    request.model_spec.version.value = version
+    request.model_spec.signature_name = signature_name
+    pieces = [request.SerializeToString()]
+    for name, array in inputs.items():
+        tensor = _tensor_pieces(array)
+        key = [*_field_start(_MAP_KEY, len(name.encode())), name.encode()]
+        entry = [*key, *_field_start(_MAP_VALUE, _total_bytes(tensor)), *tensor]
+        pieces += [*_field_start(predict_pb2.PredictRequest.INPUTS_FIELD_NUMBER, _total_bytes(entry)), *entry]
+    return b"".join(pieces)
 
 
-@dataclass(frozen=True, slots=True)
-class _Encoding:
-    """How the elements of one DataType are laid out in a TensorProto."""
-
-    data_type: int
-    """The DataType enum's number."""
-    field: str
-    """The typed field."""
-    content: np.dtype[Any]
-    """Elements of `tensor_content`."""
-    packed: np.dtype[Any]
-    """Elements of the typed field: the smallest types travel in an int32, a complex as two numbers."""
+def _tensor_pieces(array: npt.NDArray[Any]) -> list[Any]:
+    """Encode an array as the pieces of a TensorProto; the last one is the array's own memory if possible."""
+    if array.dtype not in _SENT_AS_IN_MEMORY or not array.flags.c_contiguous:
+        return [to_tensor_proto(array).SerializeToString()]
+    header = to_tensor_header(array).SerializeToString()
+    content = array.reshape(-1).view(np.uint8).data
+    return [header, *_field_start(tensor_pb2.TensorProto.TENSOR_CONTENT_FIELD_NUMBER, array.nbytes), content]
 
 
-def _encoding(data_type: str, field: str, content: str, packed: str) -> _Encoding:
-    return _Encoding(types_pb2.DataType.Value(data_type), field, np.dtype(content), np.dtype(packed))
+def _field_start(field: int, size: int) -> tuple[bytes, bytes]:
+    """Encode what precedes a field's content: its number with the wire type LEN, which is 2, and its size in bytes."""
+    return to_varint(field << 3 | 2), to_varint(size)
 
 
-_ENCODINGS = (
-    _encoding("DT_BOOL", "bool_val", "?", "?"),
-    _encoding("DT_INT8", "int_val", "<i1", "<i4"),
-    _encoding("DT_UINT8", "int_val", "<u1", "<i4"),
-    _encoding("DT_INT16", "int_val", "<i2", "<i4"),
-    _encoding("DT_UINT16", "int_val", "<u2", "<i4"),
-    _encoding("DT_INT32", "int_val", "<i4", "<i4"),
-    _encoding("DT_UINT32", "uint32_val", "<u4", "<u4"),
-    _encoding("DT_INT64", "int64_val", "<i8", "<i8"),
-    _encoding("DT_UINT64", "uint64_val", "<u8", "<u8"),
-    _encoding("DT_HALF", "half_val", "<f2", "<i4"),
-    _encoding("DT_FLOAT", "float_val", "<f4", "<f4"),
-    _encoding("DT_DOUBLE", "double_val", "<f8", "<f8"),
-    _encoding("DT_COMPLEX64", "scomplex_val", "<c8", "<f4"),
-    _encoding("DT_COMPLEX128", "dcomplex_val", "<c16", "<f8"),
-)
-_PACKED_BYTES = {
-    field: bytes([tensor_pb2.TensorProto.DESCRIPTOR.fields_by_name[field].number << 3 | 2])
-    for field in ("float_val", "scomplex_val", "double_val", "dcomplex_val")
-}
-"""What begins a field of floating-point numbers in a serialised message; its elements follow as they lie in memory.
-
-Merged in and taken out as bytes, they take a small part of the time that they take as objects of Python.
-"""
-_HALF = types_pb2.DT_HALF
-_BFLOAT16 = _encoding("DT_BFLOAT16", "half_val", "<u2", "<i4")
-_BY_DATA_TYPE = {encoding.data_type: encoding for encoding in (*_ENCODINGS, _BFLOAT16)}
-_BY_DTYPE = {encoding.content.newbyteorder("="): encoding for encoding in _ENCODINGS}
+def _total_bytes(pieces: list[Any]) -> int:
+    return sum(len(piece) for piece in pieces)
 
 
 def to_tensor_proto(array: npt.ArrayLike) -> TensorProto:
     """Encode an array; elements of fixed size go to `tensor_content`, strings to `string_val`.
 
     Args:
-        array: any shape, scalars and zero-size included; bool, (u)int8..64, float16/32/64, complex64/128,
-            ml_dtypes' bfloat16, bytes, str (as UTF-8), or objects that are bytes or str. Any memory layout
-            and byte order; a C-contiguous array in little-endian order is copied once.
-
-    Returns:
-        A TensorProto.
+        array: Any shape, including scalars and arrays without elements; bool, (u)int8..64, float16/32/64,
+            complex64/128, bfloat16 of ml_dtypes, bytes, str (encoded as UTF-8), or objects that are bytes or str. Any
+            memory layout and byte order; a C-contiguous array in little-endian order is copied once.
 
     Raises:
-        TensorError: elements of any other type.
+        TensorError: The element type is not supported.
     """
     array = np.asarray(array)
     proto = to_tensor_header(array)
     if proto.dtype == types_pb2.DT_STRING:
-        proto.string_val.extend(_as_bytes(item) for item in array.ravel().tolist())
+        proto.string_val.extend(_to_bytes(item) for item in array.ravel().tolist())
     else:
-        encoding = _BY_DATA_TYPE[proto.dtype]
-        proto.tensor_content = _fixed_size_elements(array, encoding).tobytes()
+        proto.tensor_content = to_elements(array, BY_DATA_TYPE[proto.dtype]).tobytes()
     return proto
 
 
-def to_typed_tensor_proto(array: npt.ArrayLike) -> TensorProto:
-    """Encode an array into the typed field of its element type, as TensorFlow Serving writes its answers.
-
-    Takes what `to_tensor_proto` takes.
+def to_tensor_header(array: npt.NDArray[Any]) -> TensorProto:
+    """Make the TensorProto of an array without its elements.
 
     Raises:
-        TensorError: elements of a type that `to_tensor_proto` does not take either.
+        TensorError: The element type is not supported.
     """
-    array = np.asarray(array)
-    if array.dtype.kind in "SUO":
-        return to_tensor_proto(array)
-    proto = to_tensor_header(array)
-    encoding = _BY_DATA_TYPE[proto.dtype]
-    elements = _fixed_size_elements(array, encoding).ravel()
-    if encoding.data_type == _HALF:
-        elements = elements.view("<u2")
-    if elements.dtype.kind == "c":
-        elements = elements.view(encoding.packed)
-    if elements.dtype == encoding.packed and encoding.field in _PACKED_BYTES:
-        proto.MergeFromString(_PACKED_BYTES[encoding.field] + to_varint(elements.nbytes) + elements.tobytes())
-    else:
-        getattr(proto, encoding.field).extend(elements.tolist())
-    return proto
+    shape = tensor_shape_pb2.TensorShapeProto(
+        dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=size) for size in array.shape]
+    )
+    return tensor_pb2.TensorProto(dtype=data_type_of(array.dtype), tensor_shape=shape)
 
 
-def to_content_tensor_proto(array: npt.ArrayLike) -> TensorProto:
-    """Encode an array into `tensor_content`, strings too: as TensorFlow Serving answers if it is told to.
+def to_elements(array: npt.NDArray[Any], encoding: Encoding) -> npt.NDArray[Any]:
+    """Convert elements of fixed size to the dtype that `tensor_content` holds, without a copy if possible."""
+    if encoding is BFLOAT16:
+        array = np.ascontiguousarray(array).view(np.uint16)
+    return array.astype(encoding.content, copy=False)
 
-    Takes what `to_tensor_proto` takes.
 
-    Raises:
-        TensorError: elements of a type that `to_tensor_proto` does not take either.
-    """
-    proto = to_tensor_proto(array)
-    if proto.dtype == types_pb2.DT_STRING:
-        strings = list(proto.string_val)
-        proto.ClearField("string_val")
-        proto.tensor_content = b"".join([*(to_varint(len(item)) for item in strings), *strings])
-    return proto
+def _to_bytes(item: object) -> bytes:
+    if isinstance(item, str):
+        return item.encode()
+    if isinstance(item, bytes):
+        return item
+    raise TensorError(f"an element of type {type(item).__name__} cannot be sent; expected bytes or str")
 
 
 def from_tensor_proto(proto: TensorProto) -> npt.NDArray[Any]:
     """Decode a TensorProto.
 
     Returns:
-        An array of the proto's shape and element type, in native byte order and possibly read-only; float32
-        for bfloat16, object with elements `bytes` for strings.
+        An array of the proto's shape and element type, in native byte order and possibly read-only. The dtype is
+        float32 for bfloat16; strings are `bytes` in an object array.
 
     Raises:
-        TensorError: an element type or a shape that cannot be decoded, or more elements than were sent in
-            `tensor_content` or than `MAX_TENSOR_BYTES` allows.
+        TensorError: The element type or shape is not supported, `tensor_content` does not have the size that the shape
+            needs, or the tensor would be larger than `MAX_TENSOR_BYTES`.
     """
     shape = _shape(proto)
     size = math.prod(shape)
     if proto.dtype == types_pb2.DT_STRING:
         _check_size(shape, np.dtype(object).itemsize)
         return _strings(proto, size).reshape(shape)
-    encoding = _BY_DATA_TYPE.get(proto.dtype)
+    encoding = BY_DATA_TYPE.get(proto.dtype)
     if encoding is None:
         raise TensorError(f"tensors of type {_type_name(proto.dtype)} are not supported")
     _check_size(shape, encoding.content.itemsize)
@@ -176,47 +168,9 @@ def from_tensor_proto(proto: TensorProto) -> npt.NDArray[Any]:
         elements = _content(proto.tensor_content, size, encoding)
     else:
         elements = _repeat_last(_typed_values(proto, encoding), size)
-    if encoding is _BFLOAT16:
+    if encoding is BFLOAT16:
         elements = (elements.astype(np.uint32) << 16).view(np.float32)
     return elements.reshape(shape)
-
-
-def to_tensor_header(array: npt.NDArray[Any]) -> TensorProto:
-    """Make the TensorProto of an array without its elements.
-
-    Raises:
-        TensorError: elements of a type that cannot be sent.
-    """
-    shape = tensor_shape_pb2.TensorShapeProto(
-        dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=size) for size in array.shape]
-    )
-    return tensor_pb2.TensorProto(dtype=_data_type(array.dtype), tensor_shape=shape)
-
-
-@lru_cache  # numpy makes the name of a type anew each time
-def _data_type(dtype: np.dtype[Any]) -> int:
-    if dtype.kind in "SUO":
-        return int(types_pb2.DT_STRING)
-    if dtype.name == "bfloat16":
-        return _BFLOAT16.data_type
-    encoding = _BY_DTYPE.get(dtype.newbyteorder("="))
-    if encoding is None:
-        raise TensorError(f"arrays of type {dtype} cannot be sent; convert them first, to float32 for example")
-    return encoding.data_type
-
-
-def _fixed_size_elements(array: npt.NDArray[Any], encoding: _Encoding) -> npt.NDArray[Any]:
-    if encoding is _BFLOAT16:
-        array = np.ascontiguousarray(array).view(np.uint16)
-    return array.astype(encoding.content, copy=False)
-
-
-def _as_bytes(item: object) -> bytes:
-    if isinstance(item, str):
-        return item.encode()
-    if isinstance(item, bytes):
-        return item
-    raise TensorError(f"an element of type {type(item).__name__} cannot be sent; expected bytes or str")
 
 
 def _shape(proto: TensorProto) -> tuple[int, ...]:
@@ -226,7 +180,7 @@ def _shape(proto: TensorProto) -> tuple[int, ...]:
     if any(size < 0 for size in shape):
         raise TensorError(f"the shape {list(shape)} has a negative dimension")
     if len(shape) > _MAX_RANK:
-        raise TensorError(f"a shape of rank {len(shape)} is not supported")
+        raise TensorError(f"a shape of rank {len(shape)} is not supported; at most {_MAX_RANK} dimensions are")
     return shape
 
 
@@ -238,21 +192,21 @@ def _type_name(data_type: int) -> str:
 
 
 def _check_size(shape: tuple[int, ...], item_bytes: int) -> None:
-    # Zero-size tensors have a limit on their other dimensions too: numpy multiplies those all the same.
+    # Without elements, the other dimensions have a limit too: numpy multiplies them all the same.
     if math.prod(max(size, 1) for size in shape) * item_bytes > MAX_TENSOR_BYTES:
         raise TensorError(f"a tensor of shape {list(shape)} is larger than {MAX_TENSOR_BYTES} bytes")
 
 
-def _content(content: bytes, size: int, encoding: _Encoding) -> npt.NDArray[Any]:
-    expected = size * encoding.content.itemsize
-    if len(content) != expected:
-        raise TensorError(f"tensor_content has {len(content)} bytes, its shape needs {expected}")
+def _content(content: bytes, size: int, encoding: Encoding) -> npt.NDArray[Any]:
+    needed = size * encoding.content.itemsize
+    if len(content) != needed:
+        raise TensorError(f"tensor_content has {len(content)} bytes, its shape needs {needed}")
     if encoding.data_type == types_pb2.DT_BOOL:
         return np.frombuffer(content, np.uint8).astype(np.bool_)
     return _native(np.frombuffer(content, encoding.content))
 
 
-def _typed_values(proto: TensorProto, encoding: _Encoding) -> npt.NDArray[Any]:
+def _typed_values(proto: TensorProto, encoding: Encoding) -> npt.NDArray[Any]:
     values = _numbers(proto, encoding)
     if encoding.content.kind == "c":
         return _native(values[: values.size // 2 * 2].view(encoding.content))
@@ -261,15 +215,15 @@ def _typed_values(proto: TensorProto, encoding: _Encoding) -> npt.NDArray[Any]:
     return values.astype(encoding.content.newbyteorder("="), copy=False)
 
 
-def _numbers(proto: TensorProto, encoding: _Encoding) -> npt.NDArray[Any]:
+def _numbers(proto: TensorProto, encoding: Encoding) -> npt.NDArray[Any]:
     field = getattr(proto, encoding.field)
-    if encoding.field in _PACKED_BYTES:
+    if encoding.field in PACKED_TAGS:
         size = len(field) * encoding.packed.itemsize
-        start = _PACKED_BYTES[encoding.field] + to_varint(size)
-        written = proto.SerializeToString()
-        place = len(written) - size
-        if size and written[place - len(start) : place] == start:  # nothing follows them, as is usual
-            return np.frombuffer(written, encoding.packed, offset=place)
+        start = PACKED_TAGS[encoding.field] + to_varint(size)
+        message = proto.SerializeToString()
+        offset = len(message) - size
+        if size and message[offset - len(start) : offset] == start:  # usually no other field follows
+            return np.frombuffer(message, encoding.packed, offset=offset)
     return np.fromiter(field, encoding.packed, len(field))
 
 
@@ -295,16 +249,16 @@ def _strings(proto: TensorProto, size: int) -> npt.NDArray[np.object_]:
 
 
 def _string_content(content: bytes, size: int) -> list[bytes]:
-    """Decode all lengths as varints, then all bytes: `EncodeStringList` of tensorflow/core/platform/coding.h.
+    """Decode strings: all lengths as varints, then all bytes (`EncodeStringList` of tensorflow/core/platform/coding.h).
 
-    TensorFlow Serving answers so with --enable_serialization_as_tensor_content.
+    TensorFlow Serving encodes strings this way with --enable_serialization_as_tensor_content.
     """
     lengths, position = [], 0
     for _ in range(size):
-        length, position = _varint(content, position)
+        length, position = _read_varint(content, position)
         lengths.append(length)
     if position + sum(lengths) != len(content):
-        raise TensorError(f"tensor_content has {len(content)} bytes, its strings {position + sum(lengths)}")
+        raise TensorError(f"tensor_content has {len(content)} bytes, its strings need {position + sum(lengths)}")
     values = []
     for length in lengths:
         values.append(content[position : position + length])
@@ -313,7 +267,7 @@ def _string_content(content: bytes, size: int) -> list[bytes]:
 
 
 def to_varint(number: int) -> bytes:
-    """Write a base-128 number: seven bits a byte, the lowest first, and in the eighth whether more follow."""
+    """Encode a base-128 number: seven bits per byte, lowest first; the eighth bit is set if more bytes follow."""
     digits = []
     while number > 0x7F:  # noqa: PLR2004  # seven bits
         digits.append(number & 0x7F | 0x80)
@@ -321,8 +275,8 @@ def to_varint(number: int) -> bytes:
     return bytes([*digits, number])
 
 
-def _varint(content: bytes, position: int) -> tuple[int, int]:
-    """Read one base-128 number, see https://protobuf.dev/programming-guides/encoding; return what follows."""
+def _read_varint(content: bytes, position: int) -> tuple[int, int]:
+    """Decode the base-128 number at `position`; return it and the offset after it."""
     number = 0
     for shift in range(0, 35, 7):
         if position == len(content):
@@ -330,6 +284,6 @@ def _varint(content: bytes, position: int) -> tuple[int, int]:
         byte = content[position]
         position += 1
         number |= (byte & 0x7F) << shift
-        if byte < 0x80:  # noqa: PLR2004  # the bit that says that more follows
+        if byte < 0x80:  # noqa: PLR2004  # the eighth bit is set if more bytes follow
             return number, position
     raise TensorError("tensor_content ends within the lengths of its strings")

@@ -49,6 +49,8 @@ class InputSpec:
         std: Likewise, above zero; empty means ones.
         invert_light_background: Turn dark ink on a light ground into light ink on a dark one.
         background: RGB, 0..255, that transparent pixels and letterbox bars get.
+        channels: Number of channels, 1 or 3, computed from `color`.
+        shape: Shape of one item without the batch dimension, computed: [H, W, C] or [C, H, W] by `layout`.
     """
 
     height: int
@@ -62,13 +64,21 @@ class InputSpec:
     std: tuple[float, ...] = ()
     invert_light_background: bool = False
     background: tuple[int, int, int] = (255, 255, 255)
+    # Computed once: every request reads them.
+    channels: int = field(init=False, repr=False, compare=False)
+    shape: tuple[int, int, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Check the values.
+        """Compute `channels` and `shape`, and check the values.
 
         Raises:
             CardError: A value is out of its range, or two do not fit together.
         """
+        channels = 1 if self.color == "GRAY" else 3
+        is_nchw = self.layout == "NCHW"
+        shape = (channels, self.height, self.width) if is_nchw else (self.height, self.width, channels)
+        object.__setattr__(self, "channels", channels)  # frozen
+        object.__setattr__(self, "shape", shape)
         _check(self.height >= 1, "input.height", "an integer of at least 1", self.height)
         _check(self.width >= 1, "input.width", "an integer of at least 1", self.width)
         per_channel = f"{self.channels}, one number per channel of {self.color}, or none"
@@ -81,18 +91,6 @@ class InputSpec:
             raise _error("input.dtype", "'float32' where mean or std is given", self.dtype)
         if self.resize == "fit_ink" and self.color != "GRAY":
             raise _error("input.color", "'GRAY' where resize is 'fit_ink'", self.color)
-
-    @property
-    def channels(self) -> int:
-        """Number of channels, 1 or 3."""
-        return 1 if self.color == "GRAY" else 3
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape of one item, without the batch dimension."""
-        if self.layout == "NCHW":
-            return (self.channels, self.height, self.width)
-        return (self.height, self.width, self.channels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +185,7 @@ class Card:
             TypeError: They hold something else that is no JSON value.
         """
         document = {"schema": SCHEMA} | dataclasses.asdict(self)
+        document["input"] = {name: document["input"][name] for name in _INPUT_PARSERS}  # without what is computed
         return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2)
 
 
@@ -200,7 +199,7 @@ def _arguments(
     present = {key: value for key, value in document.items() if value is not None}
     for item in dataclasses.fields(cls):
         required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-        if required and item.name not in present:
+        if item.init and required and item.name not in present:
             raise CardError(f"{prefix}{item.name}: is required, but missing")
     return {key: parse(present[key], f"{prefix}{key}") for key, parse in parsers.items() if key in present}
 

@@ -10,7 +10,7 @@ from vision.card import Activation
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
+class ClassScore:
     """One label with its score.
 
     Attributes:
@@ -50,7 +50,7 @@ def probabilities(raw: npt.ArrayLike, activation: Activation) -> npt.NDArray[np.
     return scores
 
 
-def top_k(scores: npt.NDArray[np.float32], labels: Sequence[str], k: int) -> list[Prediction]:
+def top_k(scores: npt.NDArray[np.float32], labels: Sequence[str], k: int) -> list[ClassScore]:
     """Rank the `k` highest scores, ties by lower index; all of them where there are fewer.
 
     Args:
@@ -73,7 +73,7 @@ def top_k(scores: npt.NDArray[np.float32], labels: Sequence[str], k: int) -> lis
 
 def at_or_above(
     scores: npt.NDArray[np.float32], labels: Sequence[str], threshold: float | Sequence[float]
-) -> list[Prediction]:
+) -> list[ClassScore]:
     """Rank the labels whose score reaches the threshold, ties by lower index.
 
     Args:
@@ -94,9 +94,9 @@ def at_or_above(
 
 def _ranked(
     scores: npt.NDArray[np.float32], labels: Sequence[str], candidates: npt.NDArray[np.intp]
-) -> list[Prediction]:
+) -> list[ClassScore]:
     order = candidates[np.argsort(-scores[candidates], kind="stable")]
-    return [Prediction(labels[index], int(index), float(scores[index])) for index in order]
+    return [ClassScore(labels[index], int(index), float(scores[index])) for index in order]
 
 
 def _require_one_each(scores: npt.NDArray[np.float32], labels: Sequence[str]) -> None:

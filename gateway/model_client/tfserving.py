@@ -28,8 +28,7 @@ from tfs_api.protos import (
     prediction_service_pb2_grpc,
     types_pb2,
 )
-from tfs_api.requests import predict_request
-from tfs_api.tensors import TensorError, from_tensor_proto
+from tfs_api.tensors import TensorError, encode_predict_request, from_tensor_proto
 
 # Of several servers, one that answers none of its calls, as one that is frozen, is left out for a while; of one alone
 # nothing is left out (https://github.com/grpc/proposal/blob/master/A50-xds-outlier-detection.md).
@@ -209,7 +208,7 @@ class TensorFlowServing:
         rank ends its process.
         """
         _check_inputs(call, inputs)
-        request = predict_request(call.model, call.version, call.signature_name, call.output, inputs)
+        request = encode_predict_request(call.model, call.version, call.signature_name, call.output, inputs)
         reply = self._call(self._predict, request, deadline, request_id)
         try:
             return from_tensor_proto(reply.outputs[call.output])

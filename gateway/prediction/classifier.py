@@ -22,7 +22,7 @@ from gateway.observability.timing import Timings
 from gateway.prediction.image_loader import ImageSource, Picture, Pictures
 from gateway.prediction.options import Options
 from vision.card import InputSpec
-from vision.postprocess import Prediction, at_or_above, probabilities, top_k
+from vision.postprocess import ClassScore, at_or_above, probabilities, top_k
 
 SWAPS_FOLLOWED = 3
 """Version changes that one request lives through before it gives up."""
@@ -73,9 +73,9 @@ class Answer:
         explanation: Where the model looked for the best class; None unless it was asked for.
     """
 
-    best: Prediction
-    predictions: list[Prediction]
-    present: list[Prediction] | None
+    best: ClassScore
+    predictions: list[ClassScore]
+    present: list[ClassScore] | None
     explanation: Explanation | None = None
 
 

@@ -10,7 +10,7 @@ from gateway.models.binding import ServedModel
 from gateway.prediction import schemas
 from gateway.prediction.classifier import Answer, Classifier, Explanation, Inquiry
 from gateway.prediction.image_loader import ImageSource
-from vision.postprocess import Prediction
+from vision.postprocess import ClassScore
 
 PNG_DATA_URI = "data:image/png;base64,"  # RFC 2397
 HEAT_DIGITS = 4
@@ -69,7 +69,7 @@ def _result(answer: Answer) -> schemas.Result:
     return document
 
 
-def _explanation(best: Prediction, explanation: Explanation) -> schemas.DrawnHeatMap | schemas.HeatMap:
+def _explanation(best: ClassScore, explanation: Explanation) -> schemas.DrawnHeatMap | schemas.HeatMap:
     if explanation.drawing is not None:
         drawing = PNG_DATA_URI + base64.b64encode(explanation.drawing).decode()
         return {"class": best.label, "class_id": best.class_id, "heatmap": drawing}
@@ -78,5 +78,5 @@ def _explanation(best: Prediction, explanation: Explanation) -> schemas.DrawnHea
     return {"class": best.label, "class_id": best.class_id, "height": height, "width": width, "heatmap": numbers}
 
 
-def _predictions(predictions: Sequence[Prediction]) -> list[schemas.Prediction]:
+def _predictions(predictions: Sequence[ClassScore]) -> list[schemas.Prediction]:
     return [{"class": item.label, "class_id": item.class_id, "score": item.score} for item in predictions]

@@ -25,7 +25,7 @@ from gateway.model_client.protocol import ModelServer
 from gateway.settings import Settings
 from tests.support.waiting import until
 from tfs_api.protos import model_service_pb2_grpc, prediction_service_pb2_grpc
-from tfs_api.requests import predict_request
+from tfs_api.tensors import encode_predict_request
 from vision.card import InputSpec
 from vision.preprocess import load
 
@@ -166,7 +166,7 @@ def test_the_measure_sees_copies():
 @pytest.mark.parametrize("number", [1, 32])
 def test_pixels_are_copied_once_into_the_message(number: int):
     batch = np.zeros((number, PHOTO_SIDE, PHOTO_SIDE, 3), np.uint8)
-    peak = peak_bytes(lambda: predict_request("photos", 1, "serving_default", "probabilities", {"image": batch}))
+    peak = peak_bytes(lambda: encode_predict_request("photos", 1, "serving_default", "probabilities", {"image": batch}))
     assert batch.nbytes <= peak <= batch.nbytes + SMALL_BYTES
 
 

@@ -18,7 +18,7 @@ from train.evaluation.assessment import read_calibration
 from train.evaluation.calibrate import Calibration
 from vision.card import Card
 from vision.decode import ImageError
-from vision.postprocess import Prediction, at_or_above, top_k
+from vision.postprocess import ClassScore, at_or_above, top_k
 from vision.preprocess import load
 
 
@@ -32,8 +32,8 @@ class Answer:
         unsure: Whether the likeliest is below the threshold under which it is better to say nothing.
     """
 
-    ranked: list[Prediction]
-    present: list[Prediction] | None
+    ranked: list[ClassScore]
+    present: list[ClassScore] | None
     unsure: bool
 
 
@@ -146,6 +146,6 @@ def _members(answer: Answer) -> dict[str, Any]:
     return {**ranked[0], "predictions": ranked, **present, "unsure": answer.unsure}
 
 
-def _member(prediction: Prediction) -> dict[str, Any]:
+def _member(prediction: ClassScore) -> dict[str, Any]:
     values = asdict(prediction)
     return {"class": values.pop("label"), **values}

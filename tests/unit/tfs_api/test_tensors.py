@@ -4,16 +4,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tfs_api.output_tensors import to_content_tensor_proto, to_typed_tensor_proto
 from tfs_api.protos import tensor_pb2, types_pb2
-from tfs_api.tensors import (
-    MAX_TENSOR_BYTES,
-    TensorError,
-    TensorProto,
-    from_tensor_proto,
-    to_content_tensor_proto,
-    to_tensor_proto,
-    to_typed_tensor_proto,
-)
+from tfs_api.tensors import MAX_TENSOR_BYTES, TensorError, TensorProto, from_tensor_proto, to_tensor_proto
 
 Encode = Callable[[npt.ArrayLike], TensorProto]
 
@@ -186,7 +179,7 @@ def unknown_rank_with_dimensions():
         (unknown_rank_with_dimensions(), "unknown rank"),
         (tensor("DT_STRING", [2], tensor_content=b"\1"), "ends within the lengths"),
         (tensor("DT_STRING", [1], tensor_content=b"\x80\x80\x80\x80\x80\x80"), "ends within the lengths"),
-        (tensor("DT_STRING", [1], tensor_content=b"\1ab"), "has 3 bytes, its strings 2"),
+        (tensor("DT_STRING", [1], tensor_content=b"\1ab"), "has 3 bytes, its strings need 2"),
     ],
 )
 def test_what_is_no_tensor(proto: TensorProto, message: str):

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from tfs_api.output_tensors import to_typed_tensor_proto
 from tfs_api.protos import tensor_pb2, types_pb2
-from tfs_api.tensors import TensorProto, from_tensor_proto, to_tensor_proto, to_typed_tensor_proto
+from tfs_api.tensors import TensorProto, from_tensor_proto, to_tensor_proto
 
 tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import image_files as files
+from vision.decode import read_header, sniff
 from vision.errors import ImageError, UnreadableImageError, UnsupportedFormatError
-from vision.headers import gif, read_header, sniff
+from vision.headers import gif
 from vision.headers.header import ImageFormat
 from vision.headers.tiff import exif_orientation
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vision.postprocess import Prediction, at_or_above, probabilities, top_k
+from vision.postprocess import ClassScore, at_or_above, probabilities, top_k
 
 # Few distinct values, so that ties are the rule.
 COARSE = arrays(np.float32, st.integers(1, 40), elements=st.integers(0, 4).map(lambda n: n / 4))
@@ -90,8 +90,8 @@ def test_top_k_of_a_few():
     predictions = top_k(scores, ["cat", "dog", "owl"], 2)
 
     assert predictions == [
-        Prediction("dog", 1, float(np.float32(0.6))),
-        Prediction("owl", 2, float(np.float32(0.3))),
+        ClassScore("dog", 1, float(np.float32(0.6))),
+        ClassScore("owl", 2, float(np.float32(0.3))),
     ]
     assert type(predictions[0].score) is float
     assert type(predictions[0].class_id) is int

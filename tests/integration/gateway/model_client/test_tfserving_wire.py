@@ -25,6 +25,7 @@ from gateway.errors import (
 from gateway.model_client.protocol import Array, Call, Signature, TensorSpec, VersionStatus
 from gateway.model_client.tfserving import DETAILS, ERRORS, TensorFlowServing
 from tests.support.waiting import until
+from tfs_api.output_tensors import to_typed_tensor_proto
 from tfs_api.protos import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -33,7 +34,7 @@ from tfs_api.protos import (
     prediction_service_pb2_grpc,
     types_pb2,
 )
-from tfs_api.tensors import to_tensor_proto, to_typed_tensor_proto
+from tfs_api.tensors import to_tensor_proto
 
 IMAGE = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
 SCORES = np.array([[0.25, 0.75]], np.float32)

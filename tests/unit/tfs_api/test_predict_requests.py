@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from tfs_api.protos import predict_pb2
-from tfs_api.requests import predict_request
-from tfs_api.tensors import TensorError, from_tensor_proto, to_tensor_proto
+from tfs_api.tensors import TensorError, encode_predict_request, from_tensor_proto, to_tensor_proto
 
 RANDOM = np.random.default_rng(7)
 
@@ -23,7 +22,7 @@ def by_messages(inputs: Mapping[str, np.ndarray]) -> predict_pb2.PredictRequest:
 
 
 def joined(inputs: Mapping[str, np.ndarray]) -> predict_pb2.PredictRequest:
-    written = predict_request("pets", 2**40, "serving_default", "probabilities", inputs)
+    written = encode_predict_request("pets", 2**40, "serving_default", "probabilities", inputs)
     return predict_pb2.PredictRequest.FromString(written)
 
 
@@ -62,4 +61,4 @@ def test_arrays_arrive_as_they_were():
 
 def test_what_cannot_be_sent_is_refused():
     with pytest.raises(TensorError, match="datetime64"):
-        predict_request("pets", 1, "serving_default", "p", {"image": np.array(["2020-01-01"], "datetime64[D]")})
+        encode_predict_request("pets", 1, "serving_default", "p", {"image": np.array(["2020-01-01"], "datetime64[D]")})
