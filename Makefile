@@ -21,7 +21,7 @@ SBOM ?= dist/sbom.cdx.json
 UV := .tools/uv/bin/uv
 UV_SYNC := UV_PYTHON_DOWNLOADS=never $(UV) sync --frozen --quiet --inexact --python .tools/uv/bin/python
 BIN := .venv/bin
-LOCKED := pyproject.toml uv.lock
+LOCKED := pyproject.toml client/pyproject.toml gateway/__init__.py uv.lock
 
 ##@ Use
 .PHONY: run

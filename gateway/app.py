@@ -167,7 +167,7 @@ def make_store(settings: Settings) -> Store | None:
     try:
         redis_store = importlib.import_module("gateway.caching.redis_store")
     except ModuleNotFoundError as error:
-        raise SettingsError("GATEWAY_CACHE=redis needs the extra `redis`: pip install image-gateway[redis].") from error
+        raise SettingsError("GATEWAY_CACHE=redis needs the extra `redis`: uv sync --inexact --extra redis.") from error
     store: Store = redis_store.RedisStore(
         settings.redis_url, ttl_s=settings.cache_ttl_s, timeout_s=settings.redis_timeout_s
     )
@@ -184,7 +184,7 @@ def load_tracing() -> Any:
         return importlib.import_module("gateway.observability.tracing")
     except ModuleNotFoundError as error:
         raise SettingsError(
-            "GATEWAY_TRACING=true needs the extra `tracing`: pip install image-gateway[tracing]."
+            "GATEWAY_TRACING=true needs the extra `tracing`: uv sync --inexact --extra tracing."
         ) from error
 
 

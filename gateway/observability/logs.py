@@ -1,30 +1,11 @@
 """One stream of log lines: the application's, its libraries' and gunicorn's, in the same form."""
 
-import contextlib
 import logging.config
 import sys
-from collections.abc import Iterator
 from typing import Any
 
-
-@contextlib.contextmanager
-def _hidden(name: str) -> Iterator[None]:
-    """Let imports meanwhile find no module of that name, unless it is loaded already."""
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment]  # how the import system marks what is not to be had
-    try:
-        yield
-    finally:
-        del sys.modules[name]
-
-
-# structlog imports rich wherever it is installed, here as a requirement of the client: a tenth of a worker's start, for
-# coloured tracebacks that our logs do not have.
-with _hidden("rich"):
-    import structlog
-    from structlog.typing import Processor
+import structlog
+from structlog.typing import Processor
 
 # Local variables hold people's pictures, and URLs with their passwords.
 WITHOUT_LOCALS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)

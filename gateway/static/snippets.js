@@ -19,12 +19,12 @@ export function python(origin, question, pictures) {
   const images = pictures.map(({ name, url }) => JSON.stringify(url ?? name));
   const options = pythonOptions(question);
   const key = question.keyed ? `, api_key=os.environ["${KEY}"]` : "";
-  const gateway = `with ImageGatewayClient(${JSON.stringify(origin)}${key}) as gateway:`;
+  const gateway = `with Client(${JSON.stringify(origin)}${key}) as gateway:`;
   const keepsHeatMap = question.explain && images.length === 1;
   const modules = [question.keyed && "import os", keepsHeatMap && "from pathlib import Path"].filter(Boolean);
   const imported = modules.length ? `${modules.join("\n")}\n\n` : "";
   if (images.length > 1) {
-    return `${imported}from client import Answer, ImageGatewayClient
+    return `${imported}from image_gateway_client import Answer, Client
 
 pictures = [${images.join(", ")}]
 ${gateway}
@@ -33,7 +33,7 @@ ${gateway}
         print(picture, answer.label if isinstance(answer, Answer) else answer)`;
   }
   const kept = keepsHeatMap ? '\nPath("heatmap.png").write_bytes(answer.explanation.png)' : "";
-  return `${imported}from client import ImageGatewayClient
+  return `${imported}from image_gateway_client import Client
 
 ${gateway}
     answer = gateway.classify(${[images[0], ...options].join(", ")})

@@ -31,7 +31,9 @@ class _UnexecutedPackage(ModuleType):
 def _enter_unexecuted(name: str) -> None:
     spec = find_spec(name)
     if spec is None:
-        raise ModuleNotFoundError(f"{name} is not installed; install the extra: image-gateway[model-server]", name=name)
+        raise ModuleNotFoundError(
+            f"{name} is not installed; install the extra: uv sync --extra model-server", name=name
+        )
     package = _UnexecutedPackage(name)
     package.__path__ = list(spec.submodule_search_locations or ())
     sys.modules[name] = package

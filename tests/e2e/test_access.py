@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from client.keys import add_key
+from image_gateway_client.keys import add_key
 from tests.support.stack import Apart, answers
 from tests.support.waiting import until
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from client import ImageGatewayClient, ModelVersion, NoAnswerError, Problem, ProblemError
+from image_gateway_client import Client, ModelVersion, NoAnswerError, Problem, ProblemError
 from tests.e2e.conftest import GOLDEN
 from tests.support.client_command import runner
 from tests.support.stack import ROOT
@@ -21,7 +21,7 @@ DIGITS = [str(digit) for digit in range(10)]
 
 @pytest.fixture(scope="module")
 def client(stack):
-    with ImageGatewayClient(stack.url) as made:
+    with Client(stack.url) as made:
         yield made
 
 
@@ -130,7 +130,7 @@ def test_the_models_and_the_health(client):
 
 @pytest.fixture(scope="module")
 def colours(colour_stack):
-    with ImageGatewayClient(colour_stack.url) as made:
+    with Client(colour_stack.url) as made:
         yield made
 
 
@@ -183,7 +183,7 @@ def test_a_threshold_leaves_out_what_is_unlikely(colours):
 
 
 def test_the_time_given_is_kept(stack, golden):
-    with ImageGatewayClient(stack.url, timeout_s=1e-9) as hasty, pytest.raises((NoAnswerError, ProblemError)):
+    with Client(stack.url, timeout_s=1e-9) as hasty, pytest.raises((NoAnswerError, ProblemError)):
         hasty.classify(golden[0][0])
 
 

@@ -17,7 +17,7 @@ import cv2
 import pytest
 import requests
 
-from client import ImageGatewayError
+from image_gateway_client import ImageGatewayError
 from tests.support import documents
 from tests.support.documents import ROOT, SHELL
 from tests.support.openapi import Judge

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from client import ImageGatewayClient, ProblemError
-from client.keys import add_key
+from image_gateway_client import Client, ProblemError
+from image_gateway_client.keys import add_key
 from tests.e2e.conftest import BROWSER_MS
 from tests.support.client_command import runner
 from tests.support.stack import ROOT, Stack, running
@@ -115,9 +115,9 @@ def test_the_description_of_the_api_opens_and_takes_a_key(asked, keyed):
 
 def test_the_client_sends_its_key(keyed, golden):
     stack, key = keyed
-    with ImageGatewayClient(stack.url, api_key=key) as client:
+    with Client(stack.url, api_key=key) as client:
         assert client.classify(golden[3][0], model="digits").label == "3"
-    with ImageGatewayClient(stack.url) as client:
+    with Client(stack.url) as client:
         assert client.ready()
         with pytest.raises(ProblemError) as refused:
             client.classify(golden[3][0])

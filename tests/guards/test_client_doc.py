@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import typer
 
-import client
-from client import ImageGatewayClient
-from client.cli import app
-from client.files import SUFFIXES
+import image_gateway_client
+from image_gateway_client import Client
+from image_gateway_client.cli import app
+from image_gateway_client.files import SUFFIXES
 
 DOC = (Path(__file__).parents[2] / "docs" / "client.md").read_text(encoding="utf-8")
 CLASSIFY = typer.main.get_command(app).commands["classify"]
@@ -43,12 +43,10 @@ def test_no_other_option_is_told():
 
 
 def test_every_method_and_every_error_is_told():
-    methods = [
-        name for name, _ in inspect.getmembers(ImageGatewayClient, inspect.isfunction) if not name.startswith("_")
-    ]
+    methods = [name for name, _ in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")]
     named = {name.partition("(")[0] for name in TOLD}
     assert set(methods) - {"close"} <= named
-    errors = [name for name in client.__all__ if name.endswith("Error")]
+    errors = [name for name in image_gateway_client.__all__ if name.endswith("Error")]
     assert set(errors) - {"ImageGatewayError"} <= named
 
 

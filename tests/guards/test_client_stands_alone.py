@@ -55,7 +55,9 @@ def needed(name: str, needs: dict[str, set[str]]) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("module", ["client", "client.cli", "client.__main__"])
+@pytest.mark.parametrize(
+    "module", ["image_gateway_client", "image_gateway_client.cli", "image_gateway_client.__main__"]
+)
 def test_the_client_imports_nothing_of_the_servers(module):
     code = f"import sys, {module}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -65,12 +67,12 @@ def test_the_client_imports_nothing_of_the_servers(module):
 
 
 def test_the_library_needs_neither_typer_nor_rich():
-    code = "import sys, client; print(*sys.modules)"
+    code = "import sys, image_gateway_client; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert not {"typer", "rich"} & set(loaded.split())
 
 
 def test_installing_without_extras_brings_nothing_of_the_servers():
-    brought = needed("image-gateway", locked())
+    brought = needed("image-gateway-client", locked())
     assert {"requests", "rich", "typer"} <= brought
     assert not brought & HEAVY_DISTRIBUTIONS

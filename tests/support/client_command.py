@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from client.__main__ import main
+from image_gateway_client.__main__ import main
 
 
 @dataclass(frozen=True, slots=True)

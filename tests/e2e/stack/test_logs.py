@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from client.keys import hashed, make_key
+from image_gateway_client.keys import hashed, make_key
 from tests.support.raw_server import RawServer, Send, answer, redirect
 from tests.support.stack import NGINX, START_S, Apart, answers
 from tests.support.waiting import until

@@ -177,7 +177,7 @@ def test_without_the_extra_the_start_says_what_is_missing(tmp_path: Path):
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "GATEWAY_TRACING": "true", "GATEWAY_BIND": "127.0.0.1:0"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
-    assert "GATEWAY_TRACING=true needs the extra `tracing`: pip install image-gateway[tracing]." in done.stderr
+    assert "GATEWAY_TRACING=true needs the extra `tracing`: uv sync --inexact --extra tracing." in done.stderr
 
 
 def test_where_it_is_off_nothing_of_it_is_loaded():

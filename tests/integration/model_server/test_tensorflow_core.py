@@ -66,7 +66,7 @@ try:
 except ModuleNotFoundError as error:
     print(error)
 """)
-    assert told == ["tensorflow", "is", "not", "installed;", "install", "the", "extra:", "image-gateway[model-server]"]
+    assert " ".join(told) == "tensorflow is not installed; install the extra: uv sync --extra model-server"
 
 
 def test_an_operation_has_half_of_the_cpus(saved_model):

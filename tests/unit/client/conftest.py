@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from client import ImageGatewayClient
+from image_gateway_client import Client
 from tests.support.contract_gateway import ContractGateway
 
 
@@ -15,6 +15,6 @@ def gateway() -> Iterator[ContractGateway]:
 
 
 @pytest.fixture
-def client(gateway: ContractGateway) -> Iterator[ImageGatewayClient]:
-    with ImageGatewayClient(gateway.url, timeout_s=20) as made:
+def client(gateway: ContractGateway) -> Iterator[Client]:
+    with Client(gateway.url, timeout_s=20) as made:
         yield made

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from client.answers import (
+from image_gateway_client.answers import (
     Explanation,
     Health,
     ModelVersion,
@@ -16,7 +16,7 @@ from client.answers import (
     parse_models,
     parse_ready,
 )
-from client.errors import Problem, UnexpectedAnswerError
+from image_gateway_client.errors import Problem, UnexpectedAnswerError
 
 CAT = {"class": "cat", "class_id": 3, "score": 0.75}
 DOG = {"class": "dog", "class_id": 5, "score": 0.25}

@@ -5,9 +5,9 @@ import io
 import numpy as np
 import pytest
 
-from client import (
+from image_gateway_client import (
+    Client,
     Health,
-    ImageGatewayClient,
     ModelVersion,
     NoAnswerError,
     Prediction,
@@ -99,7 +99,7 @@ def test_a_refused_image_is_an_exception_of_its_own(client):
 def test_a_file_that_cannot_be_read_is_not_sent(gateway, client, tmp_path):
     with pytest.raises(FileNotFoundError):
         client.classify(tmp_path / "none.jpg")
-    with ImageGatewayClient(gateway.url, max_image_bytes=3) as small, pytest.raises(OSError, match="More than 3 bytes"):
+    with Client(gateway.url, max_image_bytes=3) as small, pytest.raises(OSError, match="More than 3 bytes"):
         small.classify(b"four")
     assert gateway.seen == []
 
@@ -215,7 +215,7 @@ def test_health(gateway, client):
 
 
 def test_nobody_is_not_ready():
-    with ImageGatewayClient("http://127.0.0.1:1") as client:
+    with Client("http://127.0.0.1:1") as client:
         assert not client.ready()
         with pytest.raises(NoAnswerError):
             client.health()
@@ -226,4 +226,4 @@ def test_nobody_is_not_ready():
 )
 def test_arguments_out_of_range_are_refused_at_once(arguments):
     with pytest.raises(ValueError, match=r"address of a gateway|API key|must be"):
-        ImageGatewayClient(**arguments)
+        Client(**arguments)

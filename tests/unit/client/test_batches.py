@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from client.answers import parse_answer
-from client.batches import ABOUT_THE_IMAGES, answered, in_batches, in_order
-from client.errors import NoAnswerError, Problem, ProblemError
+from image_gateway_client.answers import parse_answer
+from image_gateway_client.batches import ABOUT_THE_IMAGES, answered, in_batches, in_order
+from image_gateway_client.errors import NoAnswerError, Problem, ProblemError
 from tests.support.waiting import until
 
 OUTSIDE = sorted({401, 403, 404, 405, 429, 503} - ABOUT_THE_IMAGES)

@@ -28,7 +28,7 @@ def command(gateway, tmp_path, monkeypatch, capsys):
 def program(gateway, *arguments):
     """Give the arguments of `subprocess` to run it as a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "IMAGE_GATEWAY_URL": gateway.url, "TERM": "xterm"}
-    return {"args": [sys.executable, "-m", "client", *map(str, arguments)], "env": environment}
+    return {"args": [sys.executable, "-m", "image_gateway_client", *map(str, arguments)], "env": environment}
 
 
 @pytest.fixture

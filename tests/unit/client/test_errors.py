@@ -2,7 +2,7 @@
 
 import pytest
 
-from client.errors import BUSY, NoAnswerError, Problem, ProblemError, UnexpectedAnswerError, parse_problem
+from image_gateway_client.errors import BUSY, NoAnswerError, Problem, ProblemError, UnexpectedAnswerError, parse_problem
 
 DOCUMENT = {
     "type": "/problems/body-too-large",

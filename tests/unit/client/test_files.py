@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from client.files import SUFFIXES, find, opened
+from image_gateway_client.files import SUFFIXES, find, opened
 from vision.headers.header import ImageFormat
 
 

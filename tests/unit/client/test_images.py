@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.errors import Problem
-from client.images import Link, Upload, load, local_problem, size_bytes
+from image_gateway_client.errors import Problem
+from image_gateway_client.images import Link, Upload, load, local_problem, size_bytes
 
 DATA = b"\xff\xd8\xff some picture"
 

@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from client.keys import KeyNameError, add_key, hashed, make_key
 from gateway.access.keys import Keys, parse
+from image_gateway_client.keys import KeyNameError, add_key, hashed, make_key
 from tests.support.client_command import runner
 
 

@@ -5,10 +5,10 @@ import os
 
 import pytest
 
-from client.answers import parse_answer
-from client.errors import Problem
-from client.outputs import RESUMABLE, Format, open_output
-from client.resume import OutputError
+from image_gateway_client.answers import parse_answer
+from image_gateway_client.errors import Problem
+from image_gateway_client.outputs import RESUMABLE, Format, open_output
+from image_gateway_client.resume import OutputError
 
 CAT = {"class": "cat", "class_id": 3, "score": 0.75}
 ANSWER = parse_answer({**CAT, "predictions": [CAT], "model": {"name": "pets", "version": 2}, "request_id": "r-1"})

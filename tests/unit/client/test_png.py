@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from client.png import encode
+from image_gateway_client.png import encode
 
 
 def pixels(*shape):

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from client.answers import parse_answer
-from client.errors import Problem
-from client.records import Recorded, columns, from_document, from_row, to_document, to_row
-from client.resume import OutputError, csv_line, read_csv, read_jsonl
+from image_gateway_client.answers import parse_answer
+from image_gateway_client.errors import Problem
+from image_gateway_client.records import Recorded, columns, from_document, from_row, to_document, to_row
+from image_gateway_client.resume import OutputError, csv_line, read_csv, read_jsonl
 
 CAT = {"class": "cat", "class_id": 3, "score": 0.75}
 DOG = {"class": "dog, hot", "class_id": 5, "score": 0.25}

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from client.retries import FIRST_PAUSE_S, LONGEST_PAUSE_S, parse_retry_after, pause_s
+from image_gateway_client.retries import FIRST_PAUSE_S, LONGEST_PAUSE_S, parse_retry_after, pause_s
 
 NOW = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
 

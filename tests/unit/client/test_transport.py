@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from client.errors import NoAnswerError, ProblemError, UnexpectedAnswerError
-from client.transport import Limits, Transport
+from image_gateway_client.errors import NoAnswerError, ProblemError, UnexpectedAnswerError
+from image_gateway_client.transport import Limits, Transport
 from tests.support.contract_gateway import MODEL, Reply, busy, problem
 from tests.support.raw_server import RawServer, answer
 
@@ -21,7 +21,7 @@ def transport(url, *, api_key=None, timeout_s=20.0, retries=3):
 def pauses(monkeypatch) -> list[float]:
     """The pauses made, none of which is waited for."""
     made: list[float] = []
-    monkeypatch.setattr("client.transport.time.sleep", made.append)
+    monkeypatch.setattr("image_gateway_client.transport.time.sleep", made.append)
     return made
 
 

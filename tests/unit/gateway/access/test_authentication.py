@@ -9,9 +9,9 @@ from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 from werkzeug.routing import Rule
 
-from client.keys import add_key, hashed, make_key
 from gateway.access.authentication import OPEN_ENDPOINTS
 from gateway.settings import Settings, SettingsError
+from image_gateway_client.keys import add_key, hashed, make_key
 
 PREDICT = "/api/v1/predict"
 MODELS = "/api/v1/models"

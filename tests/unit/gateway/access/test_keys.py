@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from client.keys import add_key, hashed, make_key
 from gateway.access.keys import Keys, KeysError, StoredKey, parse
+from image_gateway_client.keys import add_key, hashed, make_key
 
 # Worked out apart from this code: printf %s KEY | openssl dgst -sha256 -mac HMAC -macopt hexkey:SALT
 KNOWN_KEY = "igk_door.0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"

@@ -9,8 +9,8 @@ from flask.testing import FlaskClient
 from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
-from client.keys import hashed, make_key
 from gateway.settings import Settings, SettingsError
+from image_gateway_client.keys import hashed, make_key
 
 PREDICT = "/api/v1/predict"
 MODELS = "/api/v1/models"

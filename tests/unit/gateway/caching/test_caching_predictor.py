@@ -281,7 +281,7 @@ def test_a_batch_of_nothing_but_errors_is_answered(client: FlaskClient):
 
 def test_redis_without_its_package_is_refused(make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "gateway.caching.redis_store", None)
-    with pytest.raises(SettingsError, match=r"image-gateway\[redis\]"):
+    with pytest.raises(SettingsError, match="uv sync --inexact --extra redis"):
         make_app(cache="redis")
 
 

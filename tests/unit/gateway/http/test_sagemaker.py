@@ -3,8 +3,8 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 
-from client.keys import hashed, make_key
 from gateway.http.sagemaker import PATHS
+from image_gateway_client.keys import hashed, make_key
 from tests.support.fake_model_server import FakeModelServer
 
 PNG = {"content_type": "image/png"}

@@ -142,17 +142,3 @@ def test_text_for_people(run: Callable[..., str]):
     assert "hunter2" not in text
     with pytest.raises(json.JSONDecodeError):
         json.loads(text.splitlines()[0])
-
-
-@pytest.mark.parametrize(("before", "loaded"), [("", False), ("import rich; ", True)])
-def test_rich_is_not_imported_for_logs_that_do_not_use_it(before: str, loaded: bool):  # noqa: FBT001
-    # In the order of a worker: gunicorn's configuration imports the logs first.
-    imports = f"{before}import gateway.observability.logs, gateway.app"
-    code = f"import sys; {imports}; print(sys.modules.get('rich') is not None)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
-    assert done.stdout == f"{loaded}\n"
-
-
-def test_rich_can_be_imported_afterwards():
-    code = "import gateway.observability.logs, rich.console; print(rich.console.Console)"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from client.records import Recorded, columns, from_document, from_row
+from image_gateway_client.records import Recorded, columns, from_document, from_row
 
 T = TypeVar("T")
 

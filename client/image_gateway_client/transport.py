@@ -15,8 +15,15 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
-from client.errors import ABOUT_BLANK, NoAnswerError, Problem, ProblemError, UnexpectedAnswerError, parse_problem
-from client.retries import parse_retry_after, pause_s
+from image_gateway_client.errors import (
+    ABOUT_BLANK,
+    NoAnswerError,
+    Problem,
+    ProblemError,
+    UnexpectedAnswerError,
+    parse_problem,
+)
+from image_gateway_client.retries import parse_retry_after, pause_s
 
 EXCERPT_LENGTH = 200
 CHUNK_BYTES = 65536

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from client.images import URL
+from image_gateway_client.images import URL
 
 STDIN = "-"
 SUFFIXES = frozenset(

@@ -5,9 +5,9 @@ import sys
 
 import typer
 
-from client.cli import app
-from client.errors import ImageGatewayError
-from client.resume import OutputError
+from image_gateway_client.cli import app
+from image_gateway_client.errors import ImageGatewayError
+from image_gateway_client.resume import OutputError
 
 
 def main() -> None:

@@ -10,9 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from client.answers import Model, VersionState
-from client.batches import Outcome
-from client.errors import Problem
+from image_gateway_client.answers import Model, VersionState
+from image_gateway_client.batches import Outcome
+from image_gateway_client.errors import Problem
 
 PIPE_WIDTH = 10_000
 """Of a table that no terminal shows: so wide that nothing is folded or cut."""

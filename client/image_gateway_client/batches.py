@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias, TypeVar
 
-from client.answers import Answer
-from client.errors import Problem, ProblemError
-from client.images import Image, Source, load, local_problem, size_bytes
+from image_gateway_client.answers import Answer
+from image_gateway_client.errors import Problem, ProblemError
+from image_gateway_client.images import Image, Source, load, local_problem, size_bytes
 
 Outcome: TypeAlias = Answer | Problem
 Ask: TypeAlias = Callable[[Sequence[Source]], list[Outcome]]

@@ -6,11 +6,20 @@ from functools import partial
 from typing import Any, Literal, Self, TypedDict, Unpack
 from urllib.parse import quote
 
-from client.answers import Answer, Health, Model, parse_answer, parse_batch, parse_model, parse_models, parse_ready
-from client.batches import ABOUT_THE_IMAGES, Outcome, answered, in_batches, in_order
-from client.errors import NoAnswerError, ProblemError
-from client.images import Image, Link, Source, Upload, load
-from client.transport import Limits, Transport
+from image_gateway_client.answers import (
+    Answer,
+    Health,
+    Model,
+    parse_answer,
+    parse_batch,
+    parse_model,
+    parse_models,
+    parse_ready,
+)
+from image_gateway_client.batches import ABOUT_THE_IMAGES, Outcome, answered, in_batches, in_order
+from image_gateway_client.errors import NoAnswerError, ProblemError
+from image_gateway_client.images import Image, Link, Source, Upload, load
+from image_gateway_client.transport import Limits, Transport
 
 API = "/api/v1"
 MEBIBYTE = 1024 * 1024
@@ -38,7 +47,7 @@ class Options(TypedDict, total=False):
     explain: bool | Literal["raw"]
 
 
-class ImageGatewayClient:
+class Client:
     """One Image Gateway; safe to use from many threads.
 
     Args:

@@ -10,10 +10,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Protocol, TextIO
 
-from client.batches import Outcome
-from client.console import print_outcomes
-from client.records import columns, to_document, to_row
-from client.resume import CSV_ERRORS, ENCODING, JSON_ERRORS, Earlier, OutputError, read_csv, read_jsonl
+from image_gateway_client.batches import Outcome
+from image_gateway_client.console import print_outcomes
+from image_gateway_client.records import columns, to_document, to_row
+from image_gateway_client.resume import CSV_ERRORS, ENCODING, JSON_ERRORS, Earlier, OutputError, read_csv, read_jsonl
 
 
 class Format(StrEnum):

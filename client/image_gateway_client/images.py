@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias, cast
 
-from client import png
-from client.errors import ABOUT_BLANK, Problem
+from image_gateway_client import png
+from image_gateway_client.errors import ABOUT_BLANK, Problem
 
 if TYPE_CHECKING:  # collections.abc has it from Python 3.12 on
     from typing_extensions import Buffer

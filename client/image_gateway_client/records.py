@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from client.answers import Answer, Prediction
-from client.batches import Outcome
-from client.errors import Problem
+from image_gateway_client.answers import Answer, Prediction
+from image_gateway_client.batches import Outcome
+from image_gateway_client.errors import Problem
 
 Document: TypeAlias = dict[str, Any]
 

@@ -11,13 +11,13 @@ from typing import Annotated
 
 import typer
 
-from client.api import MEBIBYTE, ImageGatewayClient, Options, predict_path
-from client.batches import Outcome
-from client.console import counting_progress, print_model, print_models
-from client.errors import ImageGatewayError, Problem
-from client.files import find, opened
-from client.keys import KeyNameError, add_key
-from client.outputs import RESUMABLE, SUFFIXES, Format, Writer, open_output
+from image_gateway_client.api import MEBIBYTE, Client, Options, predict_path
+from image_gateway_client.batches import Outcome
+from image_gateway_client.console import counting_progress, print_model, print_models
+from image_gateway_client.errors import ImageGatewayError, Problem
+from image_gateway_client.files import find, opened
+from image_gateway_client.keys import KeyNameError, add_key
+from image_gateway_client.outputs import RESUMABLE, SUFFIXES, Format, Writer, open_output
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -51,7 +51,7 @@ def describe(
     command cannot be understood or the gateway not be used.
     """
     if version:
-        typer.echo(f"image-gateway {installed_version('image-gateway')}")
+        typer.echo(f"image-gateway {installed_version('image-gateway-client')}")
         raise typer.Exit
 
 
@@ -170,9 +170,9 @@ def keys_add(
 @contextmanager
 def _client(  # noqa: PLR0913  # they come from as many options
     url: str, api_key: str | None, timeout_s: float, retries: int, *, connections: int = 1, max_mib: int = 1
-) -> Iterator[ImageGatewayClient]:
+) -> Iterator[Client]:
     try:
-        client = ImageGatewayClient(
+        client = Client(
             url,
             api_key=api_key or None,
             timeout_s=timeout_s,

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from client.errors import Problem, UnexpectedAnswerError, parse_problem
+from image_gateway_client.errors import Problem, UnexpectedAnswerError, parse_problem
 
 EXCERPT_LENGTH = 200
 
