@@ -171,7 +171,7 @@ def test_raw_bytes_go_to_the_named_model_with_their_own_type(wire):
     url, requests = wire
     png = b"\x89PNG\r\n\x1a\n rest"
     with Gateway(url, "two", classes=2) as gateway:
-        assert gateway.prediction.classifier(png).classes == SECOND
+        assert gateway.classify(png).classes == SECOND
     assert requests == [("/api/v1/models/two/predict?top_k=2", "image/png", png)]
 
 
@@ -200,4 +200,4 @@ def test_images_go_in_batches_and_a_last_one_alone(wire):
 
 def test_a_gateway_that_is_not_there_is_told_by_its_url():
     with Gateway("http://127.0.0.1:1", "two", classes=2) as gateway, pytest.raises(AnswerError, match=r"127\.0\.0\.1"):
-        gateway.prediction.classifier(b"x")
+        gateway.classify(b"x")
