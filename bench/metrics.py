@@ -22,8 +22,10 @@ import structlog
 from prometheus_client.metrics import MetricWrapperBase
 from werkzeug.test import Client
 
-from gateway.app import NoFetcher, create_app
+from gateway.app import create_app
+from gateway.fetching.fetcher import DisabledFetcher
 from gateway.model_client.protocol import Signature, TensorSpec, VersionStatus
+from gateway.models.configured import ConfiguredModels
 from gateway.observability import metrics
 from gateway.settings import Settings
 
@@ -87,7 +89,9 @@ def main() -> None:
         sys.exit(f"Set {metrics.MULTIPROCESS_DIR} to an empty folder: under gunicorn counts go to files.")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     settings = Settings.from_env({"GATEWAY_MODELS": "model"})
-    app = create_app(settings, server=AtOnce(), fetcher=NoFetcher(), offered=lambda: {"model": ()})
+    app = create_app(
+        settings, server=AtOnce(), fetcher=DisabledFetcher(), configured_models=ConfiguredModels.from_names(["model"])
+    )
     client, picture = app.test_client(), cv2.imencode(".png", np.zeros((SIDE, SIDE, 3), np.uint8))[1].tobytes()
     spent_us(client, picture)
     added_us = []

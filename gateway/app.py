@@ -11,11 +11,10 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from gateway.access import authentication
 from gateway.caching.caching_predictor import Cached, Store
 from gateway.caching.memory_store import MemoryStore
-from gateway.deadline import Deadline
-from gateway.errors import FetchRefusedError
 from gateway.fetching.counted import CountedFetcher
 from gateway.fetching.destinations import Destinations
 from gateway.fetching.fetch import FetchLimits, UrlFetcher
+from gateway.fetching.fetcher import DisabledFetcher, Fetcher
 from gateway.health.readiness import Readiness
 from gateway.health.routes import create_health
 from gateway.http import cors, pages, problems, request_context, sagemaker
@@ -24,12 +23,13 @@ from gateway.http.views import create_api
 from gateway.model_client.micro_batching import MicroBatcher
 from gateway.model_client.protocol import ModelServer
 from gateway.model_client.tfserving import TensorFlowServing
-from gateway.models.configured import ModelsConfig, Offers, OffersError
+from gateway.models.configured import ConfiguredModels, ModelsConfigError
 from gateway.models.registry import Catalog
 from gateway.openapi.routes import create_openapi
 from gateway.prediction.classifier import Classifier
-from gateway.prediction.image_loader import Fetcher, Pictures
+from gateway.prediction.image_loader import Pictures
 from gateway.prediction.predictor import Direct
+from gateway.reloaded_file import UnreadableFileError
 from gateway.settings import Settings, SettingsError
 
 FORM_PARTS_BESIDE_IMAGES = 32
@@ -45,24 +45,12 @@ class Gateway(Flask):
         return func
 
 
-class NoFetcher:
-    """Stands in for the fetcher where fetching is switched off."""
-
-    def fetch(self, url: str, *, deadline: Deadline) -> bytes:  # noqa: ARG002  # the Protocol's arguments
-        """Refuse.
-
-        Raises:
-            FetchRefusedError: always.
-        """
-        raise FetchRefusedError("Images by URL are switched off here. Send the picture itself.")
-
-
 def create_app(
     settings: Settings,
     *,
     server: ModelServer,
     fetcher: Fetcher,
-    offered: Callable[[], Offers],
+    configured_models: ConfiguredModels,
 ) -> Flask:
     """Put the application together from its parts.
 
@@ -70,7 +58,7 @@ def create_app(
         settings: What can be set.
         server: Where the models are served; `connect` makes the real one.
         fetcher: Gets pictures by URL; `make_fetcher` makes the real one.
-        offered: Gives the models offered; `make_offers` makes the real one.
+        configured_models: The models that are offered; see `make_configured_models`.
 
     Returns:
         The application; its catalog, which a process may `watch`, is `app.extensions["catalog"]`.
@@ -79,14 +67,15 @@ def create_app(
         SettingsError: the default model is not among those offered, the API keys cannot be read, or rates not be
             counted where the settings say.
     """
-    if settings.default_model is not None and settings.default_model not in offered():
-        raise SettingsError(f"GATEWAY_DEFAULT_MODEL={settings.default_model!r} is not among {', '.join(offered())}")
+    models = configured_models.current()
+    if settings.default_model is not None and settings.default_model not in models:
+        raise SettingsError(f"GATEWAY_DEFAULT_MODEL={settings.default_model!r} is not among {', '.join(models)}")
     # What it says about a damaged picture goes to the one who sent it, not past our log to stderr.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     cv2.setNumThreads(1)  # requests are the parallelism; OpenCV's own threads would fight over the same cores
     catalog = Catalog(
         server,
-        offered,
+        configured_models,
         default=settings.default_model,
         cards_dir=settings.cards_dir,
         look_deadline_s=settings.health_deadline_s,
@@ -140,9 +129,18 @@ def connect(settings: Settings) -> ModelServer:
 
 
 def make_fetcher(settings: Settings) -> Fetcher:
-    """Make what gets pictures by URL."""
-    if not settings.fetch_enabled:
-        return NoFetcher()
+    """Make the fetcher of images by URL.
+
+    Raises:
+        SettingsError: tracing is switched on and not installed.
+    """
+    fetcher = _make_url_fetcher(settings) if settings.fetch_enabled else DisabledFetcher()
+    if settings.tracing:
+        fetcher = _import_with_tracing("gateway.fetching.traced").TracedFetcher(fetcher)
+    return fetcher
+
+
+def _make_url_fetcher(settings: Settings) -> Fetcher:
     destinations = Destinations(
         schemes=settings.fetch_schemes,
         ports=settings.fetch_ports,
@@ -175,30 +173,34 @@ def make_store(settings: Settings) -> Store | None:
 
 
 def load_tracing() -> Any:
-    """Import `gateway.observability.tracing`, which is there with the extra of that name alone.
+    """Import `gateway.observability.tracing`, which needs the extra `tracing`.
 
     Raises:
-        SettingsError: it is not installed.
+        SettingsError: the extra is not installed.
     """
+    return _import_with_tracing("gateway.observability.tracing")
+
+
+def _import_with_tracing(module: str) -> Any:
     try:
-        return importlib.import_module("gateway.observability.tracing")
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise SettingsError(
             "GATEWAY_TRACING=true needs the extra `tracing`: uv sync --inexact --extra tracing."
         ) from error
 
 
-def make_offers(settings: Settings) -> Callable[[], Offers]:
-    """Make what tells which models are offered.
+def make_configured_models(settings: Settings) -> ConfiguredModels:
+    """Make the list of the models that are offered.
 
     Raises:
-        SettingsError: neither setting tells them.
+        SettingsError: `GATEWAY_MODELS` is empty and the file of `GATEWAY_MODELS_CONFIG` cannot be used.
     """
     if settings.models:
-        return lambda: dict.fromkeys(settings.models, ())
+        return ConfiguredModels.from_names(settings.models)
     try:
-        return ModelsConfig(settings.models_config).offers
-    except OffersError as error:
+        return ConfiguredModels.from_file(settings.models_config)
+    except (ModelsConfigError, UnreadableFileError) as error:
         raise SettingsError(
             f"{error} Set GATEWAY_MODELS_CONFIG to the model server's file, or GATEWAY_MODELS."
         ) from error

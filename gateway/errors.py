@@ -1,40 +1,49 @@
-"""Every way a request can fail, named once. Knows neither HTTP nor gRPC.
+"""Every way in which a request can fail. Independent of HTTP and gRPC.
 
 GatewayError
-├── KeyMissingError            no API key came, where one is wanted
-├── KeyUnknownError            the API key is none of those set
-├── RateLimitedError           the caller asks more often than it may
-├── LimitsUnavailableError     how often the caller asked cannot be counted
+├── KeyMissingError            an API key is required and none was sent
+├── KeyUnknownError            the API key is not one of the configured keys
+├── RateLimitedError           the caller sends more requests than its limit
+├── LimitsUnavailableError     the caller's requests cannot be counted
 ├── BadRequestError            the request cannot be understood
 ├── BodyTooLargeError          more bytes than the limit
 ├── TooManyImagesError         more images in one request than the limit
-├── ContentTypeError           a body of a kind that carries no image
+├── ContentTypeError           a media type that cannot carry an image
 ├── ImageFormatError           not one of the accepted image formats
 ├── ImageTooLargeError         more pixels than the limit
 ├── ImageUnreadableError       an accepted format, but damaged
-├── FetchError                 the image URL did not give an image
-│   └── FetchRefusedError      the image URL points where this service does not go
+├── FetchError                 no image could be fetched from the URL
+│   └── FetchRefusedError      the image URL points to a forbidden destination
 ├── ModelNotFoundError         no such model is served
-├── VersionNotFoundError       the model is served, but no such version or label of it
-├── VersionGoneError           the model server does not serve this model or version, or no longer
-├── NotReadyError              the default model cannot be used, or the gateway is about to stop
+├── VersionNotFoundError       the model is served, but not this version or label
+├── VersionGoneError           the model server does not serve this model or version, or no longer does
+├── NotReadyError              the default model cannot be used, or the gateway is shutting down
 ├── OverloadedError            more requests than can be answered in time
-├── ModelUnavailableError      the model server is away or still loading
+├── ModelUnavailableError      the model server is unreachable or still loading
 │   └── ModelOverloadedError   the model server has no capacity left
-├── NotExplainableError        the model cannot show where it looks
-├── ModelFailedError           the model server refused or failed the computation
+├── NotExplainableError        the model cannot explain its predictions
+├── ModelFailedError           the model server rejected or failed the computation
 ├── ModelContractError         the model's card and its signature contradict each other
 └── DeadlineExceededError      the time for the request is used up
 """
+
+from typing import ClassVar
 
 
 class GatewayError(Exception):
     """A request that cannot be answered.
 
+    Every subclass defines its own `slug`.
+
     Args:
-        detail: What went wrong in this occurrence, what was expected and what to do, for the caller.
+        detail: What went wrong in this occurrence, what was expected and what to do; written for the caller.
         members: Facts about it that a program can act on, such as a limit.
+
+    Attributes:
+        slug: Stable name of this kind of failure: the last part of its problem type, and its outcome in the metrics.
     """
+
+    slug: ClassVar[str]
 
     def __init__(self, detail: str, **members: object) -> None:
         super().__init__(detail)
@@ -43,96 +52,144 @@ class GatewayError(Exception):
 
 
 class KeyMissingError(GatewayError):
-    """Nothing is answered here without an API key, and none came."""
+    """An API key is required and none was sent."""
+
+    slug = "key-missing"
 
 
 class KeyUnknownError(GatewayError):
-    """The API key is none of those that are set."""
+    """The API key is not one of the configured keys."""
+
+    slug = "key-unknown"
 
 
 class RateLimitedError(GatewayError):
-    """The caller asks more often than it may; `retry_after_s` is a member."""
+    """The caller sends more requests than its limit; `retry_after_s` is a member."""
+
+    slug = "rate-limited"
 
 
 class LimitsUnavailableError(GatewayError):
-    """Where requests are counted is away, and none is to be answered uncounted."""
+    """The storage of the rate limits is unreachable, and requests must not be answered uncounted."""
+
+    slug = "limits-unavailable"
 
 
 class BadRequestError(GatewayError):
     """The request cannot be understood."""
 
+    slug = "bad-request"
+
 
 class BodyTooLargeError(GatewayError):
-    """The body, or the picture behind the URL, has more bytes than the limit."""
+    """The body, or the image behind the URL, has more bytes than the limit."""
+
+    slug = "body-too-large"
 
 
 class TooManyImagesError(GatewayError):
     """The request carries more images than the limit."""
 
+    slug = "too-many-images"
+
 
 class ContentTypeError(GatewayError):
-    """The body is of a media type that carries no image."""
+    """The body is of a media type that cannot carry an image."""
+
+    slug = "unsupported-media-type"
 
 
 class ImageFormatError(GatewayError):
     """The bytes are not in one of the accepted image formats."""
 
+    slug = "unsupported-image-format"
+
 
 class ImageTooLargeError(GatewayError):
     """The image has more pixels than the limit."""
 
+    slug = "image-too-large"
+
 
 class ImageUnreadableError(GatewayError):
-    """The image is of an accepted format but damaged."""
+    """The image is in an accepted format but damaged."""
+
+    slug = "unreadable-image"
 
 
 class FetchError(GatewayError):
-    """The image URL did not give an image."""
+    """No image could be fetched from the URL."""
+
+    slug = "fetch-failed"
 
 
 class FetchRefusedError(FetchError):
-    """The image URL points to an address that this service does not connect to."""
+    """The image URL points to a destination that the gateway does not connect to."""
+
+    slug = "fetch-refused"
 
 
 class ModelNotFoundError(GatewayError):
     """No model of that name is served."""
 
+    slug = "model-not-found"
+
 
 class VersionNotFoundError(GatewayError):
-    """The model is served, but not in that version, or under that label."""
+    """The model is served, but not in that version or under that label."""
+
+    slug = "version-not-found"
 
 
 class VersionGoneError(GatewayError):
-    """The model server does not serve this version of the model any more, or knows no such label."""
+    """The model server no longer serves this version of the model, or does not know the label."""
+
+    slug = "version-gone"
 
 
 class NotReadyError(GatewayError):
-    """The default model cannot be used, or this gateway is about to stop; said to those who ask whether it is ready."""
+    """The default model cannot be used, or the gateway is shutting down; raised only by the readiness check."""
+
+    slug = "not-ready"
 
 
 class OverloadedError(GatewayError):
-    """More requests came than can be answered in time; nothing was done about this one."""
+    """More requests arrived than can be answered in time; work on this one was not started."""
+
+    slug = "overloaded"
 
 
 class ModelUnavailableError(GatewayError):
-    """The model server is away, or the model is still loading."""
+    """The model server is unreachable, or the model is still loading."""
+
+    slug = "model-unavailable"
 
 
 class ModelOverloadedError(ModelUnavailableError):
     """The model server has no capacity left for now."""
 
+    slug = "model-overloaded"
+
 
 class NotExplainableError(GatewayError):
-    """The model has no signature that shows where it looks."""
+    """The model has no signature that explains its predictions."""
+
+    slug = "model-not-explainable"
 
 
 class ModelFailedError(GatewayError):
-    """The model server refused or failed the computation."""
+    """The model server rejected or failed the computation."""
+
+    slug = "model-failed"
 
 
 class ModelContractError(GatewayError):
-    """The model's card and its signature contradict each other, or it is no image classifier."""
+    """The model's card and its signature contradict each other, or the model is not an image classifier."""
+
+    slug = "model-unusable"
 
 
 class DeadlineExceededError(GatewayError):
     """The time allowed for the request, or for a part of it, is used up."""
+
+    slug = "deadline-exceeded"

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from gateway.fetching.destinations import as_network
+from gateway.host_patterns import is_host_pattern
 
 PREFIX = "GATEWAY_"
 
@@ -23,9 +23,6 @@ NOT_OURS = re.compile(r"GATEWAY_(PORT|SERVICE)(_|$)")
 # As a browser writes it (RFC 6454 section 6.2); in capitals it would never be met.
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#*\sA-Z]+")
 
-
-# A host name in ASCII, or all below one.
-HOST = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?", re.IGNORECASE)
 
 PROXY = re.compile(r"https?://[^/?#\s]+/?")
 
@@ -308,7 +305,7 @@ class Settings(BaseModel):
     @classmethod
     def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for host in value:
-            if not HOST.fullmatch(host) and as_network(host) is None:
+            if not is_host_pattern(host):
                 raise ValueError(f"{host!r} is no host name, without scheme, port or path, and no address")
         return value
 

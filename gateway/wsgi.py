@@ -3,18 +3,21 @@
 import atexit
 import os
 
-from gateway.app import connect, create_app, load_tracing, make_fetcher, make_offers
+from gateway.app import connect, create_app, load_tracing, make_configured_models, make_fetcher
 from gateway.observability.logs import configure
 from gateway.settings import Settings
 
 settings = Settings.from_env(os.environ)
 configure(level=settings.log_level, as_json=settings.log_json)
 tracing = load_tracing() if settings.tracing else None
-fetcher = make_fetcher(settings)
 if tracing is not None:
     tracing.start()
-    fetcher = tracing.TracedFetcher(fetcher)
-app = create_app(settings, server=connect(settings), fetcher=fetcher, offered=make_offers(settings))
+app = create_app(
+    settings,
+    server=connect(settings),
+    fetcher=make_fetcher(settings),
+    configured_models=make_configured_models(settings),
+)
 if tracing is not None:
     tracing.instrument(app)
 catalog = app.extensions["catalog"]

@@ -1,1 +1,1 @@
-"""Who may ask, and how often."""
+"""Authentication and rate limits of callers."""

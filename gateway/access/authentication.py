@@ -5,9 +5,10 @@ from flask import Flask, g, request
 
 from gateway.access.keys import Keys, KeysError
 from gateway.errors import KeyMissingError, KeyUnknownError
+from gateway.http.headers import API_KEY
+from gateway.reloaded_file import UnreadableFileError
 from gateway.settings import Settings, SettingsError
 
-API_KEY = "X-API-Key"
 BEARER = "bearer"
 
 OPEN_ENDPOINTS = frozenset(
@@ -48,7 +49,7 @@ def _read_keys(settings: Settings) -> Keys | None:
         return None
     try:
         return Keys(settings.api_keys, settings.api_keys_file)
-    except KeysError as error:
+    except (KeysError, UnreadableFileError) as error:
         raise SettingsError(str(error)) from error
 
 

@@ -1,12 +1,12 @@
-"""API keys: who sent this one? Known here by name and salted hash alone.
+"""API keys, stored as names with salted hashes.
 
-A key is `igk_NAME.SECRET`, its secret 32 random bytes in URL-safe base64. What is kept of it is the line
+A key is `igk_NAME.SECRET`, where SECRET is 32 random bytes in URL-safe base64. It is stored as the line
 
     NAME:SALT:HASH
 
-with 16 random bytes of salt, and HASH = HMAC-SHA256(SALT, the whole key), both in lower-case hex. One fast hash is
-enough, where a password would need a slow one such as bcrypt: nobody searches 2^256 keys, however fast each is tried,
-and every request pays for the hash. `image-gateway keys add`, in the client, makes keys and such lines.
+with 16 random bytes of salt and HASH = HMAC-SHA256(SALT, the whole key), both in lower-case hex. A fast hash is enough:
+a password would need a slow one such as bcrypt, but 2^256 secrets cannot be searched at any speed, and every request
+computes the hash. `image-gateway keys add`, a command of the client, makes keys and their lines.
 """
 
 import hmac
@@ -17,8 +17,10 @@ from pathlib import Path
 
 import structlog
 
+from gateway.reloaded_file import ReloadedFile
+
 PREFIX = "igk_"
-"""Lets scanners find keys in places where none should be."""
+"""Lets secret scanners recognise keys that were published by mistake."""
 ENTRY = re.compile(r"(?P<name>[A-Za-z0-9_-]{1,64}):(?P<salt>[0-9a-f]{32}):(?P<digest>[0-9a-f]{64})")
 HASH = "sha256"
 
@@ -26,112 +28,86 @@ log = structlog.get_logger(__name__)
 
 
 class KeysError(ValueError):
-    """The keys cannot be read, or one of them is not written as they are."""
+    """An entry is malformed, or two keys have the same name."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """What is kept of a key: its salt and its HMAC-SHA256."""
+    """The salt and the HMAC-SHA256 of a key."""
 
     salt: bytes
     digest: bytes
 
-    def fits(self, key: str) -> bool:
-        """Compare in a time that tells nothing about how much of the key is right."""
+    def matches(self, key: str) -> bool:
+        """Return whether this is the key's hash, in a time that does not depend on how much of the key is right."""
         return hmac.compare_digest(hmac.digest(self.salt, key.encode(), HASH), self.digest)
 
 
-NOBODYS = StoredKey(salt=bytes(16), digest=bytes(32))
-"""Compared with where no key has the name, so that the time does not tell which names there are."""
-
-Stamp = tuple[int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    stamp: Stamp
-    keys: Mapping[str, StoredKey]
+DUMMY_KEY = StoredKey(salt=bytes(16), digest=bytes(32))
+"""Compared with the key when its name is unknown, so that the response time does not reveal which names exist."""
 
 
 class Keys:
-    """All keys of the gateway; safe to use from many threads.
+    """All API keys of the gateway; safe to use from many threads.
 
     Args:
         entries: Lines `NAME:SALT:HASH`.
-        file: Holds more of them, one a line, besides empty lines and those that begin with `#`; None for no file. It
-            is read again when it changes.
+        file: Has more such lines, and may have empty lines and lines that begin with `#`. It is read again when it
+            changes. None for no file.
 
     Raises:
-        KeysError: the file cannot be read, a line is malformed, or two have the same name.
+        KeysError: a line is malformed, or two keys have the same name.
+        UnreadableFileError: the file cannot be read.
     """
 
     def __init__(self, entries: Iterable[str], file: Path | None) -> None:
-        self._given = parse(entries, source="GATEWAY_API_KEYS")
-        self._file = file
-        self._complaint = ""
-        self._reading = _Reading((0, 0, 0), self._given) if file is None else self._read(file, _stamp(file))
+        self._configured = parse(entries, source="GATEWAY_API_KEYS")
+        self._file = (
+            None
+            if file is None
+            else ReloadedFile(
+                file,
+                lambda text: self._parse_file(text, file),
+                unreadable_event="api_keys_unreadable",
+                on_reload=lambda keys: log.info("api_keys_read", keys=len(keys)),
+            )
+        )
 
     def owner(self, key: str) -> str | None:
-        """Give the name that a key was made for; None where it is none of these."""
+        """Return the name that a key was made for, or None if it is not one of these keys."""
         name = key.removeprefix(PREFIX).partition(".")[0]
-        found = self._current().get(name)
-        fits = (found or NOBODYS).fits(key)
-        return name if found and fits else None
+        keys = self._configured if self._file is None else self._file.current()
+        stored_key = keys.get(name)
+        is_match = (stored_key or DUMMY_KEY).matches(key)
+        return name if stored_key and is_match else None
 
-    def _current(self) -> Mapping[str, StoredKey]:
-        """Give the keys as the file lists them now; while it is damaged or away, those it listed before."""
-        if self._file is None:
-            return self._reading.keys
-        try:
-            stamp = _stamp(self._file)
-            if stamp != self._reading.stamp:
-                self._reading = self._read(self._file, stamp)
-                log.info("api_keys_read", keys=len(self._reading.keys))
-            self._complaint = ""
-        except KeysError as error:
-            if self._complaint != str(error):  # said once per state of the file
-                self._complaint = str(error)
-                log.warning("api_keys_unreadable", reason=self._complaint)
-        return self._reading.keys
-
-    def _read(self, file: Path, stamp: Stamp) -> _Reading:
-        try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise KeysError(f"{file} cannot be read: {error}.") from error
-        listed = parse((line for line in lines if line.strip() and not line.startswith("#")), source=str(file))
-        twice = self._given.keys() & listed
-        if twice:
-            raise KeysError(f"{file} and GATEWAY_API_KEYS both have keys named {', '.join(sorted(twice))}.")
-        return _Reading(stamp, {**self._given, **listed})
+    def _parse_file(self, text: str, file: Path) -> Mapping[str, StoredKey]:
+        lines = (line for line in text.splitlines() if line.strip() and not line.startswith("#"))
+        keys = parse(lines, source=str(file))
+        duplicates = self._configured.keys() & keys
+        if duplicates:
+            raise KeysError(f"{file} and GATEWAY_API_KEYS both have keys named {', '.join(sorted(duplicates))}.")
+        return {**self._configured, **keys}
 
 
 def parse(lines: Iterable[str], *, source: str) -> dict[str, StoredKey]:
-    """Read lines `NAME:SALT:HASH`.
+    """Parse lines `NAME:SALT:HASH`.
 
     Args:
-        lines: Spaces around them do not count.
-        source: Where they are from, for the message. The lines themselves are not in it: one could be a key.
+        lines: Spaces around a line are ignored.
+        source: Where the lines come from, for the message. The message never repeats a line, which could be a key.
 
     Raises:
-        KeysError: one is malformed, or two have the same name.
+        KeysError: a line is malformed, or two keys have the same name.
     """
-    found: dict[str, StoredKey] = {}
+    keys: dict[str, StoredKey] = {}
     for number, line in enumerate(lines, 1):
         match = ENTRY.fullmatch(line.strip())
         if match is None:
             raise KeysError(
                 f"{source}: entry {number} is not NAME:SALT:HASH. `image-gateway keys add NAME` makes such entries."
             )
-        if match["name"] in found:
+        if match["name"] in keys:
             raise KeysError(f"{source} has two keys named {match['name']}.")
-        found[match["name"]] = StoredKey(bytes.fromhex(match["salt"]), bytes.fromhex(match["digest"]))
-    return found
-
-
-def _stamp(file: Path) -> Stamp:
-    try:
-        stat = file.stat()
-    except OSError as error:
-        raise KeysError(f"{file} cannot be read: {error.strerror}.") from error
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+        keys[match["name"]] = StoredKey(bytes.fromhex(match["salt"]), bytes.fromhex(match["digest"]))
+    return keys

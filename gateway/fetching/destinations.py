@@ -1,19 +1,14 @@
 """Which URLs may be fetched at all, before any name is looked up: schemes, ports and hosts."""
 
 import ipaddress
-from collections.abc import Iterable
-from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from gateway.errors import FetchRefusedError
-
-Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+from gateway.host_patterns import matches_any, parse_network
 
 MAX_URL_LENGTH = 2048
 SCHEMES = ("http", "https")
 DEFAULT_PORTS = {"http": 80, "https": 443}
-BELOW = "*."
-"""Stands before a name for all names below it."""
 
 
 class Destinations:
@@ -41,7 +36,7 @@ class Destinations:
         self._ports = ports
         self._allowed = frozenset(host.lower() for host in allowed_hosts)
         self._public = tuple(host.lower() for host in public_hosts)
-        networks = {host: as_network(host) for host in denied_hosts}
+        networks = {host: parse_network(host) for host in denied_hosts}
         self._denied_networks = tuple(network for network in networks.values() if network is not None)
         self._denied = tuple(host.lower() for host, network in networks.items() if network is None)
 
@@ -76,11 +71,11 @@ class Destinations:
             FetchRefusedError: so it is.
         """
         name = host.rstrip(".").lower()
-        if _is_among(name, self._denied):
+        if matches_any(name, self._denied):
             raise FetchRefusedError(f"Nothing is fetched from the host {host}.")
         if self.is_allowed(host, port):
             return
-        if self._public and not _is_among(name, self._public):
+        if self._public and not matches_any(name, self._public):
             raise FetchRefusedError(f"The host {host} is not among those that images are fetched from.")
         if port not in self._ports:
             named = ", ".join(map(str, self._ports))
@@ -97,15 +92,3 @@ class Destinations:
         ip = ipaddress.ip_address(address)
         mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
         return any((mapped or ip) in network for network in self._denied_networks)
-
-
-def as_network(text: str) -> Network | None:
-    """Read an address or a network, such as `203.0.113.0/24`; None where it is neither."""
-    try:
-        return ipaddress.ip_network(text.strip("[]"), strict=False)
-    except ValueError:
-        return None
-
-
-def _is_among(name: str, patterns: Iterable[str]) -> bool:
-    return any(name.endswith(pattern[1:]) if pattern.startswith(BELOW) else name == pattern for pattern in patterns)

@@ -4,9 +4,14 @@ from http import HTTPMethod
 
 from flask import Flask, Response, request
 
-from gateway.access.authentication import API_KEY
-from gateway.http.headers import RATE_LIMIT, RATE_LIMIT_POLICY
-from gateway.http.request_context import REQUEST_ID, REQUEST_TIMEOUT, SERVER_TIMING
+from gateway.http.headers import (
+    API_KEY,
+    RATE_LIMIT,
+    RATE_LIMIT_POLICY,
+    REQUEST_ID,
+    REQUEST_TIMEOUT,
+    SERVER_TIMING,
+)
 from gateway.settings import Settings
 
 ANY = "*"

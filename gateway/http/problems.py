@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import cast
+from typing import NamedTuple, cast
 
 import structlog
 from flask import Flask, Response, g, json, request
@@ -39,142 +39,142 @@ class Problem:
         return f"/problems/{self.slug}" if self.slug else "about:blank"
 
 
-PROBLEMS: dict[type[errors.GatewayError], Problem] = {
-    errors.BadRequestError: Problem(
+class _Entry(NamedTuple):
+    """What the problem of an error has beside the error's own slug; see `Problem`."""
+
+    status: int
+    title: str
+    advice: str
+
+
+_TABLE: dict[type[errors.GatewayError], _Entry] = {
+    errors.BadRequestError: _Entry(
         400,
-        "bad-request",
         "The request cannot be understood",
-        "Send an image in one of the accepted forms, and options by their names and within their range.",
+        "Send an image in one of the accepted forms, and only known options with values in their range.",
     ),
-    errors.KeyMissingError: Problem(
+    errors.KeyMissingError: _Entry(
         401,
-        "key-missing",
-        "An API key is needed",
+        "An API key is required",
         "Send the key that the operator gave you: `Authorization: Bearer KEY`, or `X-API-Key: KEY`.",
     ),
-    errors.KeyUnknownError: Problem(
-        401, "key-unknown", "The API key is not valid", "Check the key; if it is right, ask the operator for another."
+    errors.KeyUnknownError: _Entry(
+        401,
+        "The API key is not valid",
+        "Check the key. If it is correct, ask the operator for a new one.",
     ),
-    errors.RateLimitedError: Problem(
+    errors.RateLimitedError: _Entry(
         429,
-        "rate-limited",
         "Too many requests",
-        "Wait the seconds in Retry-After; the header RateLimit tells beforehand how many requests are left.",
+        "Wait for the number of seconds in Retry-After. The RateLimit header of every answer shows how many requests "
+        "are left.",
     ),
-    errors.LimitsUnavailableError: Problem(
+    errors.LimitsUnavailableError: _Entry(
         503,
-        "limits-unavailable",
         "Requests cannot be counted",
-        "Send the request again after the seconds in Retry-After. GATEWAY_RATE_LIMIT_FALLBACK lets an operator choose.",
+        "Retry after the number of seconds in Retry-After. Operators choose what happens in this case with "
+        "GATEWAY_RATE_LIMIT_FALLBACK.",
     ),
-    errors.ModelNotFoundError: Problem(
-        404, "model-not-found", "No such model is served", "GET /api/v1/models lists the models."
-    ),
-    errors.VersionNotFoundError: Problem(
+    errors.ModelNotFoundError: _Entry(
         404,
-        "version-not-found",
-        "No such version of the model is served",
-        "Ask for one of `versions` or `labels`, or leave the version out for the newest one.",
+        "The model is not served",
+        "`GET /api/v1/models` lists the models.",
     ),
-    errors.BodyTooLargeError: Problem(
+    errors.VersionNotFoundError: _Entry(
+        404,
+        "The version of the model is not served",
+        "Use one of `versions` or `labels`, or omit the version to use the newest one.",
+    ),
+    errors.BodyTooLargeError: _Entry(
         413,
-        "body-too-large",
         "Too many bytes",
-        "Send a smaller file, for example the picture scaled down or as JPEG. The limit is GATEWAY_MAX_BODY_BYTES, "
-        "for a picture by URL GATEWAY_FETCH_MAX_BYTES.",
+        "Send a smaller file: scale the image down or save it as JPEG. The limit is GATEWAY_MAX_BODY_BYTES, and "
+        "GATEWAY_FETCH_MAX_BYTES for an image URL.",
     ),
-    errors.ImageTooLargeError: Problem(
+    errors.ImageTooLargeError: _Entry(
         413,
-        "image-too-large",
         "Too many pixels",
-        "Scale the picture down; a model sees a few hundred pixels on a side. The limit is GATEWAY_MAX_PIXELS.",
+        "Scale the image down; a model sees a few hundred pixels on each side. The limit is GATEWAY_MAX_PIXELS.",
     ),
-    errors.TooManyImagesError: Problem(
+    errors.TooManyImagesError: _Entry(
         413,
-        "too-many-images",
         "Too many images in one request",
-        "Send them in several requests. The limit is GATEWAY_MAX_IMAGES.",
+        "Send the images in several requests. The limit is GATEWAY_MAX_IMAGES.",
     ),
-    errors.ContentTypeError: Problem(
+    errors.ContentTypeError: _Entry(
         415,
-        "unsupported-media-type",
-        "The media type carries no image",
+        "The media type is not supported",
         "Send multipart/form-data, application/json, image/* or application/octet-stream.",
     ),
-    errors.ImageFormatError: Problem(
+    errors.ImageFormatError: _Entry(
         415,
-        "unsupported-image-format",
         "The image format is not accepted",
-        "Convert the picture, for example to JPEG.",
+        "Convert the image, for example to JPEG.",
     ),
-    errors.ImageUnreadableError: Problem(
+    errors.ImageUnreadableError: _Entry(
         422,
-        "unreadable-image",
         "The image cannot be decoded",
-        "The file is damaged or cut off. Send it whole; open it in a viewer to check.",
+        "The file is damaged or incomplete. Check that it opens in an image viewer, and send all of it.",
     ),
-    errors.FetchError: Problem(
+    errors.FetchError: _Entry(
         422,
-        "fetch-failed",
-        "The image URL gave no image",
-        "Check that the URL opens without a login and answers 200.",
+        "The image could not be fetched from the URL",
+        "Check that the URL opens without a login and answers with status 200.",
     ),
-    errors.FetchRefusedError: Problem(
+    errors.FetchRefusedError: _Entry(
         422,
-        "fetch-refused",
         "The image URL is not allowed",
-        "Check the name; only http and https URLs of known, public hosts on the usual ports are fetched. An operator "
-        "can allow a host by GATEWAY_FETCH_ALLOWED_HOSTS. Or send the picture itself.",
+        "Check the host name. Images are fetched only from http and https URLs of public hosts on the usual ports. "
+        "Operators can allow a host with GATEWAY_FETCH_ALLOWED_HOSTS. You can also send the image itself.",
     ),
-    errors.NotExplainableError: Problem(
+    errors.NotExplainableError: _Entry(
         422,
-        "model-not-explainable",
-        "The model cannot explain its answers",
-        "Ask without `explain`. The operator can export a model with the signature `explain`.",
+        "The model cannot explain its predictions",
+        "Omit `explain`. Operators can export a model with the signature `explain`.",
     ),
-    errors.ModelFailedError: Problem(
+    errors.ModelFailedError: _Entry(
         502,
-        "model-failed",
-        "The model server could not compute an answer",
-        "Tell the operator; retrying will not help.",
+        "The model server failed to compute a prediction",
+        "Report this to the operator. A retry does not help.",
     ),
-    errors.ModelContractError: Problem(
+    errors.ModelContractError: _Entry(
         500,
-        "model-unusable",
         "The model cannot be used",
-        "Its card and its signature contradict each other. The operator must export it anew or correct its card.",
+        "The model's card and its signature contradict each other. The operator must export the model again or correct "
+        "its card.",
     ),
-    errors.VersionGoneError: Problem(
-        503, "version-gone", "The version of the model is not served any more", "Send the request again."
-    ),
-    errors.NotReadyError: Problem(
+    errors.VersionGoneError: _Entry(
         503,
-        "not-ready",
+        "The version of the model is no longer served",
+        "Send the request again.",
+    ),
+    errors.NotReadyError: _Entry(
+        503,
         "The gateway is not ready",
-        "`missing` lists what has to be there first; send requests elsewhere until then.",
+        "`missing` lists what is not available yet. Until then, send requests to another gateway.",
     ),
-    errors.OverloadedError: Problem(
+    errors.OverloadedError: _Entry(
         503,
-        "overloaded",
         "More requests than can be answered",
-        "Send the request again after the seconds in Retry-After, and fewer at the same time.",
+        "Retry after the number of seconds in Retry-After, with fewer requests at the same time.",
     ),
-    errors.ModelUnavailableError: Problem(
+    errors.ModelUnavailableError: _Entry(
         503,
-        "model-unavailable",
         "The model is not available",
-        "Send the request again after the seconds in Retry-After.",
+        "Retry after the number of seconds in Retry-After.",
     ),
-    errors.ModelOverloadedError: Problem(
+    errors.ModelOverloadedError: _Entry(
         503,
-        "model-overloaded",
-        "The model server is at its limit",
-        "Send the request again after the seconds in Retry-After, and fewer at the same time.",
+        "The model server is overloaded",
+        "Retry after the number of seconds in Retry-After, with fewer requests at the same time.",
     ),
-    errors.DeadlineExceededError: Problem(
-        504, "deadline-exceeded", "The answer took too long", "Send the request again, or a smaller picture."
+    errors.DeadlineExceededError: _Entry(
+        504,
+        "The request took too long",
+        "Send the request again, or a smaller image.",
     ),
 }
+PROBLEMS = {error: Problem(status, error.slug, title, advice) for error, (status, title, advice) in _TABLE.items()}
 
 # What Flask refuses by itself. Other statuses of its own are about:blank.
 HTTP_PROBLEMS = {

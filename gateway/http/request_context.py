@@ -11,13 +11,11 @@ from flask import Flask, Response, g, request
 
 from gateway.deadline import Deadline
 from gateway.errors import BadRequestError
+from gateway.http.headers import REQUEST_ID, REQUEST_TIMEOUT, SERVER_TIMING
 from gateway.http.proxies import itself
 from gateway.observability import metrics
 from gateway.settings import Settings
 
-REQUEST_ID = "X-Request-ID"
-REQUEST_TIMEOUT = "X-Request-Timeout"
-SERVER_TIMING = "Server-Timing"
 SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 METHODS = frozenset(HTTPMethod)

@@ -9,6 +9,7 @@ from gateway.errors import GatewayError
 from gateway.http import admission, problems
 from gateway.http.admission import Admission
 from gateway.http.body_limits import JsonLimits
+from gateway.http.headers import CACHE_STATUS
 from gateway.http.proxies import itself
 from gateway.http.request_parser import Limits, parse
 from gateway.model_client.protocol import VersionStatus
@@ -20,8 +21,6 @@ from gateway.prediction import schemas
 from gateway.prediction.classifier import Inquiry
 from gateway.prediction.predictor import Answering, Results
 from gateway.settings import Settings
-
-CACHE_STATUS = "Cache-Status"  # RFC 9211
 
 
 def create_api(answering: Answering, catalog: Catalog, settings: Settings) -> Blueprint:
@@ -99,7 +98,7 @@ def _count(results: Results, max_classes: int) -> None:
     name, version = results.model.name, results.model.version
     for item in results.items:
         if isinstance(item, GatewayError):
-            metrics.part(metrics.IMAGES, name, version, problems.PROBLEMS[type(item)].slug).inc()
+            metrics.part(metrics.IMAGES, name, version, item.slug).inc()
             continue
         metrics.part(metrics.IMAGES, name, version, metrics.ANSWERED).inc()
         label = item["class"] if item["class_id"] < max_classes else metrics.OTHER_CLASS

@@ -1,73 +1,65 @@
-"""The models offered and the labels of their versions, as the model server's own configuration names them."""
+"""The models that the gateway offers, with the labels of their versions."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Self, TypeAlias
 
-import structlog
 from google.protobuf import text_format
 
+from gateway.reloaded_file import ReloadedFile
 from tfs_api.protos import model_server_config_pb2
 
-Offers = Mapping[str, tuple[str, ...]]
-"""For each model by name, in order, the labels that its versions may have."""
-
-log = structlog.get_logger(__name__)
+ModelLabels: TypeAlias = Mapping[str, tuple[str, ...]]
+"""The labels that the versions of each model may have, by the model's name, in the order of the configuration."""
 
 
-class OffersError(ValueError):
-    """The file does not tell which models are served."""
+class ModelsConfigError(ValueError):
+    """A `models.config` file is malformed or lists no models."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    stamp: tuple[int, int]
-    offers: Offers
-
-
-class ModelsConfig:
-    """A `models.config` file (text form of tensorflow_serving.ModelServerConfig), read again when it changes.
+class ConfiguredModels:
+    """The models that the operator has configured.
 
     Args:
-        path: The file that the model server gets as `--model_config_file`.
-
-    Raises:
-        OffersError: it cannot be read, is no such text, or lists no model.
+        read: Returns the models of this moment; called again for every request.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._complaint = ""
-        self._reading = self._read(self._stamp())
+    def __init__(self, read: Callable[[], ModelLabels]) -> None:
+        self._read = read
 
-    def offers(self) -> Offers:
-        """Give the models listed; while the file is damaged, those it listed before."""
-        try:
-            stamp = self._stamp()
-            if stamp != self._reading.stamp:
-                self._reading = self._read(stamp)
-            self._complaint = ""
-        except OffersError as error:
-            # The server keeps serving what it had; say so once per state of the file.
-            if self._complaint != str(error):
-                self._complaint = str(error)
-                log.warning("models_config_unreadable", reason=self._complaint)
-        return self._reading.offers
+    @classmethod
+    def from_names(cls, names: Iterable[str]) -> Self:
+        """Offer a fixed list of models, without labels."""
+        models: ModelLabels = dict.fromkeys(names, ())
+        return cls(lambda: models)
 
-    def _stamp(self) -> tuple[int, int]:
-        try:
-            stat = self._path.stat()
-        except OSError as error:
-            raise OffersError(f"{self._path} cannot be read: {error.strerror}") from error
-        return stat.st_mtime_ns, stat.st_size
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """Offer the models of a `models.config` file, which is read again when it changes.
 
-    def _read(self, stamp: tuple[int, int]) -> _Reading:
-        config = model_server_config_pb2.ModelServerConfig()
-        try:
-            text_format.Parse(self._path.read_text(encoding="utf-8"), config)
-        except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
-            raise OffersError(f"{self._path} is no model server configuration: {error}") from error
-        offers = {entry.name: tuple(sorted(entry.version_labels)) for entry in config.model_config_list.config}
-        if not offers:
-            raise OffersError(f"{self._path} lists no model in model_config_list.")
-        return _Reading(stamp, offers)
+        Args:
+            path: The file that the model server receives as `--model_config_file`: a
+                tensorflow_serving.ModelServerConfig in protobuf text format.
+
+        Raises:
+            UnreadableFileError: the file cannot be read.
+            ModelsConfigError: the file is malformed or lists no models.
+        """
+        file = ReloadedFile(path, lambda text: _parse(text, path), unreadable_event="models_config_unreadable")
+        return cls(file.current)
+
+    def current(self) -> ModelLabels:
+        """Return the models that are configured now."""
+        return self._read()
+
+
+def _parse(text: str, path: Path) -> ModelLabels:
+    config = model_server_config_pb2.ModelServerConfig()
+    try:
+        text_format.Parse(text, config)
+    except text_format.ParseError as error:
+        raise ModelsConfigError(f"{path} is not a model server configuration: {error}.") from error
+    models = {entry.name: tuple(sorted(entry.version_labels)) for entry in config.model_config_list.config}
+    if not models:
+        raise ModelsConfigError(f"{path} lists no models in model_config_list.")
+    return models

@@ -1,7 +1,7 @@
 """Which models are offered, and the version of each that answers now, while versions come and go."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from gateway.errors import (
 )
 from gateway.model_client.protocol import ModelServer, VersionStatus
 from gateway.models.binding import ServedModel, inspect_version
-from gateway.models.configured import Offers
+from gateway.models.configured import ConfiguredModels
 from gateway.observability import metrics
 
 AVAILABLE = "AVAILABLE"
@@ -57,7 +57,7 @@ class Catalog:
 
     Args:
         server: Where the models are served.
-        offered: Gives the models in order, and the labels of each; asked again at every look.
+        configured_models: The models offered, with the labels of their versions.
         default: The model that answers when a request names none; None for the first one offered.
         cards_dir: Where `NAME/card.json` lies for models without a card of their own.
         look_deadline_s: Longest time to wait for the list of a model's versions.
@@ -66,14 +66,14 @@ class Catalog:
     def __init__(
         self,
         server: ModelServer,
-        offered: Callable[[], Offers],
+        configured_models: ConfiguredModels,
         *,
         default: str | None = None,
         cards_dir: Path,
         look_deadline_s: float,
     ) -> None:
         self._server = server
-        self._offered = offered
+        self._configured_models = configured_models
         self._default = default
         self._cards_dir = cards_dir
         self._look_deadline_s = look_deadline_s
@@ -87,7 +87,7 @@ class Catalog:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the models offered, in order."""
-        return tuple(self._offered())
+        return tuple(self._configured_models.current())
 
     @property
     def default(self) -> str:
@@ -154,7 +154,7 @@ class Catalog:
         """
         self._check_offered(name)
         found: dict[str, int] = {}
-        for label in self._offered().get(name, ()):
+        for label in self._configured_models.current().get(name, ()):
             with suppress(VersionGoneError):
                 found[label] = self._server.resolve_label(name, label, deadline=self._soon(deadline))
         return found

@@ -6,7 +6,6 @@ https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
 
 import os
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 from flask import Flask, request
@@ -17,12 +16,7 @@ from opentelemetry.instrumentation.grpc import GrpcInstrumentorClient, filters
 from opentelemetry.propagate import set_global_textmap
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-from gateway.deadline import Deadline
-from gateway.errors import GatewayError
-from gateway.prediction.image_loader import Fetcher
 
 SERVICE_NAME = "image-gateway"
 PROBES = "^[^:]+://[^/]+/(livez|readyz|metrics)$"
@@ -63,37 +57,3 @@ def _without_query(span: Any, _: str, __: Any) -> None:
     for name in URL_ATTRIBUTES:
         if span.is_recording() and name in span.attributes:
             span.set_attribute(name, "" if name == "url.query" else request.path)
-
-
-class TracedFetcher:
-    """Traces another fetcher's work.
-
-    A span has the host's name and nothing else of the URL, in which there may be passwords and tokens, and the host
-    gets no header of ours: neither holds for OpenTelemetry's own instrumentation of requests.
-    """
-
-    def __init__(self, fetcher: Fetcher) -> None:
-        self._fetcher = fetcher
-        self._tracer = trace.get_tracer(__name__)
-
-    def fetch(self, url: str, *, deadline: Deadline) -> bytes:
-        """Give the bytes behind a URL; see `Fetcher`."""
-        with self._tracer.start_as_current_span(
-            "fetch",
-            kind=SpanKind.CLIENT,
-            attributes={"server.address": _host(url)},
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
-            try:
-                return self._fetcher.fetch(url, deadline=deadline)
-            except GatewayError as error:
-                span.set_status(Status(StatusCode.ERROR, type(error).__name__))
-                raise
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""

@@ -6,12 +6,18 @@ from http import HTTPStatus
 
 from werkzeug.routing import Rule
 
-from gateway.access.authentication import API_KEY, OPEN_ENDPOINTS
+from gateway.access.authentication import OPEN_ENDPOINTS
 from gateway.errors import BodyTooLargeError
 from gateway.http import sagemaker
-from gateway.http.headers import LIMITED_BLUEPRINT, RATE_LIMIT, RATE_LIMIT_POLICY
+from gateway.http.headers import (
+    API_KEY,
+    LIMITED_BLUEPRINT,
+    RATE_LIMIT,
+    RATE_LIMIT_POLICY,
+    REQUEST_ID,
+    SERVER_TIMING,
+)
 from gateway.http.problems import CONTENT_TYPE, HTTP_PROBLEMS, INTERNAL, PROBLEMS, Problem
-from gateway.http.request_context import REQUEST_ID, SERVER_TIMING
 from gateway.openapi.examples import Example, components, load, references, request_name
 from gateway.openapi.operations import OPERATIONS, Operation
 from gateway.openapi.problems import KEY_PROBLEMS, NGINX_PROBLEMS, RATE_PROBLEMS, one_of, problem_schemas

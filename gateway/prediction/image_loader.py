@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError, ImageFormatError, ImageTooLargeError, ImageUnreadableError
+from gateway.fetching.fetcher import Fetcher
 from gateway.model_client.protocol import Array
 from gateway.observability.timing import Timings
 from gateway.prediction.thread_pool import Workers
@@ -17,19 +18,6 @@ from vision import heatmap
 from vision.card import InputSpec
 from vision.decode import ImageError, ImageFormat, TooManyPixelsError, UnsupportedFormatError
 from vision.preprocess import preprocess, read
-
-
-class Fetcher(Protocol):
-    """Gets the picture behind a URL."""
-
-    def fetch(self, url: str, *, deadline: Deadline) -> bytes:
-        """Give the bytes behind a URL.
-
-        Raises:
-            FetchError: they could not be had.
-            BodyTooLargeError: they are too many.
-            DeadlineExceededError: they did not come in time.
-        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ def test_a_refusal_has_the_facts(client):
         client.classify(b"GIF no")
     assert refused.value.problem.status in {415, 422}
     assert refused.value.problem.request_id
-    with pytest.raises(ProblemError, match="No such model is served"):
+    with pytest.raises(ProblemError, match="The model is not served"):
         client.classify(b"x", model="nothing")
 
 

@@ -22,6 +22,7 @@ from gateway.app import connect, create_app, make_fetcher
 from gateway.http.multipart import read_form
 from gateway.model_client.micro_batching import MicroBatcher
 from gateway.model_client.protocol import ModelServer
+from gateway.models.configured import ConfiguredModels
 from gateway.settings import Settings
 from tests.support.waiting import until
 from tfs_api.protos import model_service_pb2_grpc, prediction_service_pb2_grpc
@@ -93,7 +94,12 @@ class Wire:
 
 
 def app_over(server: ModelServer, settings: Settings) -> Flask:
-    return create_app(settings, server=server, fetcher=make_fetcher(settings), offered=lambda: {"slow": ()})
+    return create_app(
+        settings,
+        server=server,
+        fetcher=make_fetcher(settings),
+        configured_models=ConfiguredModels.from_names(["slow"]),
+    )
 
 
 @pytest.fixture(scope="module")

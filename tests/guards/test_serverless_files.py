@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gateway.app import NoFetcher, create_app
+from gateway.app import create_app
+from gateway.fetching.fetcher import DisabledFetcher
+from gateway.models.configured import ConfiguredModels
 from gateway.settings import Settings
 from tests.support.fake_model_server import FakeModelServer
 from tests.support.image import last_stage
@@ -74,7 +76,9 @@ def test_knative_sends_what_the_gateway_takes(name):
     assert spec["timeoutSeconds"] > settings.request_deadline_s
     assert [port["containerPort"] for port in container["ports"]] == [IMAGE_PORT]
     assert container["resources"]["limits"]["memory"] == "2Gi"
-    app = create_app(settings, server=FakeModelServer(), fetcher=NoFetcher(), offered=dict)
+    app = create_app(
+        settings, server=FakeModelServer(), fetcher=DisabledFetcher(), configured_models=ConfiguredModels(dict)
+    )
     probes = [container[kind]["httpGet"] for kind in container if kind.endswith("Probe")]
     assert len(probes) == 2
     for probe in probes:

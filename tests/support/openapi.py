@@ -9,7 +9,9 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from werkzeug.test import TestResponse
 
-from gateway.app import NoFetcher, create_app
+from gateway.app import create_app
+from gateway.fetching.fetcher import DisabledFetcher
+from gateway.models.configured import ConfiguredModels
 from gateway.settings import Settings
 from tests.support.fake_model_server import FakeModelServer
 
@@ -18,7 +20,9 @@ Json = dict[str, Any]
 
 def written_document() -> Json:
     """Give the document of a gateway in which nothing is set."""
-    app = create_app(Settings(), server=FakeModelServer(), fetcher=NoFetcher(), offered=dict)
+    app = create_app(
+        Settings(), server=FakeModelServer(), fetcher=DisabledFetcher(), configured_models=ConfiguredModels(dict)
+    )
     return app.test_client().get("/api/v1/openapi.json").get_json()
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gateway.app import create_app
 from gateway.deadline import Deadline
 from gateway.errors import FetchError
+from gateway.models.configured import ConfiguredModels
 from gateway.settings import Settings
 from tests.support.fake_model_server import FakeModelServer, classifier, constant
 from tests.support.openapi import Judge, judged_client, written_document
@@ -70,7 +71,9 @@ def make_app(
             chosen,
             server=server,
             fetcher=Shelf(pictures),
-            offered=lambda: {name: tuple(server.labels.get(name, ())) for name in chosen.models},
+            configured_models=ConfiguredModels(
+                lambda: {name: tuple(server.labels.get(name, ())) for name in chosen.models}
+            ),
         )
         app.test_client_class = judged_client(judge)
         return app

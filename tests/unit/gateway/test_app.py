@@ -10,10 +10,12 @@ import cv2
 import pytest
 from flask import Flask
 
-from gateway.app import NoFetcher, connect, create_app, make_fetcher, make_offers
+from gateway.app import connect, create_app, make_configured_models, make_fetcher
 from gateway.deadline import Deadline
 from gateway.errors import FetchRefusedError
 from gateway.fetching.fetch import UrlFetcher
+from gateway.fetching.fetcher import DisabledFetcher
+from gateway.models.configured import ConfiguredModels
 from gateway.settings import Settings, SettingsError
 from tests.support.fake_model_server import FakeModelServer
 
@@ -64,8 +66,8 @@ def test_a_default_model_that_is_not_offered_is_refused(make_app: Callable[..., 
 
 def test_fetching_can_be_switched_off():
     fetcher = make_fetcher(Settings(fetch_enabled=False))
-    assert isinstance(fetcher, NoFetcher)
-    with pytest.raises(FetchRefusedError, match="switched off here"):
+    assert isinstance(fetcher, DisabledFetcher)
+    with pytest.raises(FetchRefusedError, match="does not fetch images by URL"):
         fetcher.fetch("https://x/", deadline=Deadline.after(1))
     assert isinstance(make_fetcher(Settings()), UrlFetcher)
 
@@ -75,18 +77,21 @@ def test_offers_are_the_names_given_or_what_the_file_says(tmp_path: Path):
     file.write_text(
         'model_config_list { config { name: "digits" base_path: "/m" version_labels { key: "a" value: 1 } } }'
     )
-    assert make_offers(Settings(models_config=file))() == {"digits": ("a",)}
-    assert make_offers(Settings(models_config=file, models=("pets", "birds")))() == {"pets": (), "birds": ()}
+    assert make_configured_models(Settings(models_config=file)).current() == {"digits": ("a",)}
+    both = Settings(models_config=file, models=("pets", "birds"))
+    assert make_configured_models(both).current() == {"pets": (), "birds": ()}
 
 
 def test_offers_that_cannot_be_had_name_the_settings_for_them(tmp_path: Path):
     with pytest.raises(SettingsError, match=r"none\.config cannot be read.*GATEWAY_MODELS_CONFIG.*GATEWAY_MODELS"):
-        make_offers(Settings(models_config=tmp_path / "none.config"))
+        make_configured_models(Settings(models_config=tmp_path / "none.config"))
 
 
 def test_connecting_waits_for_nobody(settings: Settings):
     server = connect(settings.model_copy(update={"tfs_target": "127.0.0.1:1"}))
-    app = create_app(settings, server=server, fetcher=NoFetcher(), offered=lambda: {"pets": ()})
+    app = create_app(
+        settings, server=server, fetcher=DisabledFetcher(), configured_models=ConfiguredModels.from_names(["pets"])
+    )
     assert app.test_client().get("/livez").status_code == 200
     server.close()  # type: ignore[attr-defined]  # the real one has it
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gateway.models.configured import ConfiguredModels
 from gateway.models.registry import Catalog
 from tests.support.fake_model_server import FakeModelServer
 
@@ -134,7 +135,7 @@ class Worker:
 @pytest.fixture
 def catalog(monkeypatch: pytest.MonkeyPatch, server: FakeModelServer, tmp_path: Path) -> Catalog:
     """The catalog of the application that a worker has loaded."""
-    catalog = Catalog(server, lambda: {"pets": ()}, cards_dir=tmp_path, look_deadline_s=1)
+    catalog = Catalog(server, ConfiguredModels.from_names(["pets"]), cards_dir=tmp_path, look_deadline_s=1)
     monkeypatch.setitem(sys.modules, "gateway.wsgi", SimpleNamespace(catalog=catalog))
     return catalog
 

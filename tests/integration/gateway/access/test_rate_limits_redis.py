@@ -9,7 +9,9 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from gateway.app import NoFetcher, create_app
+from gateway.app import create_app
+from gateway.fetching.fetcher import DisabledFetcher
+from gateway.models.configured import ConfiguredModels
 from gateway.settings import Settings
 from tests.support.fake_model_server import FakeModelServer
 from tests.support.redis_server import RedisServer, make_redis
@@ -33,7 +35,12 @@ def make_client(server: RedisServer) -> Callable[..., FlaskClient]:
     def make(**changed: Any) -> FlaskClient:
         chosen = {"rate_limit": "3/hour", "rate_limit_storage": "redis", "redis_url": server.url} | changed
         settings = Settings(**chosen)
-        app = create_app(settings, server=FakeModelServer(), fetcher=NoFetcher(), offered=lambda: {"pets": ()})
+        app = create_app(
+            settings,
+            server=FakeModelServer(),
+            fetcher=DisabledFetcher(),
+            configured_models=ConfiguredModels.from_names(["pets"]),
+        )
         return app.test_client()
 
     return make

@@ -17,8 +17,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from gateway.app import NoFetcher, create_app
+from gateway.app import create_app
+from gateway.fetching.fetcher import DisabledFetcher
 from gateway.model_client.tfserving import TensorFlowServing
+from gateway.models.configured import ConfiguredModels
 from gateway.settings import Settings
 from tests.contracts.model_server import LABEL, MODEL, START_S, ModelServerContract, serve
 from tests.support.waiting import until
@@ -111,7 +113,12 @@ class TestTensorFlowServing(ModelServerContract):
 @pytest.fixture
 def app(stage: ServerStage, tmp_path: Path) -> Iterator[Flask]:
     settings = Settings(models=(MODEL,), cards_dir=tmp_path)
-    app = create_app(settings, server=stage.server, fetcher=NoFetcher(), offered=lambda: {MODEL: ()})
+    app = create_app(
+        settings,
+        server=stage.server,
+        fetcher=DisabledFetcher(),
+        configured_models=ConfiguredModels.from_names([MODEL]),
+    )
     app.extensions["catalog"].watch(0.2, deadline_s=5)
     yield app
     app.extensions["catalog"].close()

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.models.configured import ModelsConfig, OffersError
+from gateway.models.configured import ConfiguredModels, ModelsConfigError
+from gateway.reloaded_file import UnreadableFileError
 
 
 def listing(*names: str) -> str:
@@ -29,7 +30,7 @@ def write(path: Path, text: str) -> None:
 
 
 def test_names_come_in_the_order_of_the_file(file: Path):
-    assert tuple(ModelsConfig(file).offers()) == ("digits", "cifar10")
+    assert tuple(ConfiguredModels.from_file(file).current()) == ("digits", "cifar10")
 
 
 def test_the_whole_of_the_servers_own_format_is_understood(file: Path):
@@ -47,78 +48,39 @@ def test_the_whole_of_the_servers_own_format_is_understood(file: Path):
         }
         """,
     )
-    assert ModelsConfig(file).offers() == {"digits": ("canary", "stable")}
+    assert ConfiguredModels.from_file(file).current() == {"digits": ("canary", "stable")}
+
+
+def test_a_fixed_list_has_no_labels():
+    assert ConfiguredModels.from_names(["pets", "birds"]).current() == {"pets": (), "birds": ()}
 
 
 def test_a_changed_file_is_read_again(file: Path):
-    config = ModelsConfig(file)
+    models = ConfiguredModels.from_file(file)
     write(file, listing("digits", "cifar10", "weather"))
-    assert tuple(config.offers()) == ("digits", "cifar10", "weather")
+    assert tuple(models.current()) == ("digits", "cifar10", "weather")
     write(file, listing("weather"))
-    assert tuple(config.offers()) == ("weather",)
-
-
-def test_an_unchanged_file_is_not_read_again(file: Path, monkeypatch: pytest.MonkeyPatch):
-    config = ModelsConfig(file)
-
-    def read_text(*_: object, **__: object) -> str:
-        pytest.fail("read again")
-
-    monkeypatch.setattr(Path, "read_text", read_text)
-    assert tuple(config.offers()) == ("digits", "cifar10")
+    assert tuple(models.current()) == ("weather",)
 
 
 @pytest.mark.parametrize("text", ["model_config_list {", "models: [digits]", listing(), "custom_model_config {}", ""])
-def test_what_lists_no_models_is_refused_at_the_start(file: Path, text: str):
+def test_a_file_that_lists_no_models_is_refused_at_the_start(file: Path, text: str):
     write(file, text)
-    with pytest.raises(OffersError, match=str(file)):
-        ModelsConfig(file)
-
-
-def test_bytes_that_are_no_text_are_refused(file: Path):
-    file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(OffersError, match="no model server configuration"):
-        ModelsConfig(file)
+    with pytest.raises(ModelsConfigError, match=str(file)):
+        ConfiguredModels.from_file(file)
 
 
 def test_a_missing_file_is_refused_at_the_start(tmp_path: Path):
-    with pytest.raises(OffersError, match=r"none\.config cannot be read: No such file"):
-        ModelsConfig(tmp_path / "none.config")
+    with pytest.raises(UnreadableFileError, match=r"none\.config cannot be read: No such file"):
+        ConfiguredModels.from_file(tmp_path / "none.config")
 
 
-def test_a_file_that_breaks_later_is_told_once_and_the_last_names_count(file: Path):
-    config = ModelsConfig(file)
+def test_a_file_that_breaks_later_is_logged_and_its_last_models_remain(file: Path):
+    models = ConfiguredModels.from_file(file)
+
     with capture_logs() as logs:
         write(file, "broken {")
-        assert [tuple(config.offers()) for _ in range(3)] == [("digits", "cifar10")] * 3
-        assert len(logs) == 1
-        assert logs[0]["event"] == "models_config_unreadable"
-        assert str(file) in logs[0]["reason"]
-        file.unlink()
-        assert tuple(config.offers()) == ("digits", "cifar10")
-        assert len(logs) == 2
-    write(file, listing("digits"))
-    assert tuple(config.offers()) == ("digits",)
+        assert tuple(models.current()) == ("digits", "cifar10")
 
-
-def test_a_file_that_breaks_twice_is_told_twice(file: Path):
-    config = ModelsConfig(file)
-    with capture_logs() as logs:
-        for _ in range(2):
-            write(file, "broken {")
-            config.offers()
-            write(file, listing("digits"))
-            assert tuple(config.offers()) == ("digits",)
-    assert len(logs) == 2
-
-
-def test_a_file_that_comes_back_unchanged_and_goes_again_is_told_twice(file: Path):
-    config = ModelsConfig(file)
-    away = file.with_suffix(".away")
-    with capture_logs() as logs:
-        for _ in range(2):
-            file.rename(away)
-            config.offers()
-            away.rename(file)
-            config.offers()
-    assert len(logs) == 2
+    assert [line["event"] for line in logs] == ["models_config_unreadable"]
+    assert f"{file} is not a model server configuration" in logs[0]["reason"]

@@ -19,6 +19,7 @@ from gateway.errors import (
     VersionGoneError,
     VersionNotFoundError,
 )
+from gateway.models.configured import ConfiguredModels
 from gateway.models.registry import SWAP_WAIT_S, Catalog, Target
 from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant
 from tests.support.waiting import until
@@ -40,7 +41,7 @@ def make(server: FakeModelServer, offers: list[str], tmp_path: Path) -> Iterator
     def make(default: str | None = None, look_deadline_s: float = 1) -> Catalog:
         catalog = Catalog(
             server,
-            lambda: {name: tuple(server.labels.get(name, ())) for name in offers},
+            ConfiguredModels(lambda: {name: tuple(server.labels.get(name, ())) for name in offers}),
             default=default,
             cards_dir=tmp_path,
             look_deadline_s=look_deadline_s,

@@ -14,6 +14,7 @@ PROGRAM = """
 import logging
 import sys
 from flask import abort
+from gateway.models.configured import ConfiguredModels
 from gateway.app import create_app
 from gateway.observability.logs import configure
 from gateway.settings import Settings
@@ -27,7 +28,7 @@ server = FakeModelServer()
 card = Card(name="pets", labels=("cat", "dog"), input=InputSpec(height=4, width=4))
 server.swap("pets", 1, classifier(card, constant(0.3, 0.7)))
 settings = Settings(models=("pets",))
-app = create_app(settings, server=server, fetcher=None, offered=lambda: {name: () for name in settings.models})
+app = create_app(settings, server=server, fetcher=None, configured_models=ConfiguredModels.from_names(settings.models))
 
 @app.get("/bug")
 def bug():

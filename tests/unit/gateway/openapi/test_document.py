@@ -17,7 +17,7 @@ from openapi_spec_validator import validate
 import gateway
 from gateway import errors
 from gateway.http import problems, request_parser
-from gateway.http.request_context import REQUEST_ID, REQUEST_TIMEOUT
+from gateway.http.headers import REQUEST_ID, REQUEST_TIMEOUT
 from gateway.openapi.document import PAGES
 from gateway.openapi.examples import Example, load
 from gateway.openapi.operations import OPERATIONS

@@ -25,6 +25,7 @@ from gateway.errors import (
     VersionNotFoundError,
 )
 from gateway.model_client.protocol import Array, Signature, TensorSpec
+from gateway.models.configured import ConfiguredModels
 from gateway.models.registry import Catalog, Target
 from gateway.observability.timing import Timings
 from gateway.prediction.classifier import SWAPS_FOLLOWED, Answer, Answers, Classifier, Inquiry
@@ -61,7 +62,9 @@ def library() -> Library:
 @pytest.fixture
 def ask_all(server: FakeModelServer, library: Library, tmp_path: object) -> Iterator[Ask]:
     """Classify pictures, their bytes or URLs, with the fake server's models; three at most in one call to it."""
-    catalog = Catalog(server, lambda: dict.fromkeys(server.models, ()), cards_dir=tmp_path, look_deadline_s=1)
+    catalog = Catalog(
+        server, ConfiguredModels(lambda: dict.fromkeys(server.models, ())), cards_dir=tmp_path, look_deadline_s=1
+    )
     pictures = Pictures(library, max_pixels=MAX_PIXELS, fetch_threads=2, decode_threads=2)
     classifier = Classifier(catalog, server, pictures, max_batch_size=3)
 

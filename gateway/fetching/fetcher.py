@@ -1,0 +1,32 @@
+"""The interface of everything that fetches images by URL."""
+
+from typing import Protocol
+
+from gateway.deadline import Deadline
+from gateway.errors import FetchRefusedError
+
+
+class Fetcher(Protocol):
+    """Fetches images by URL; safe to use from many threads."""
+
+    def fetch(self, url: str, *, deadline: Deadline) -> bytes:
+        """Return the bytes behind a URL.
+
+        Raises:
+            FetchError: no image could be fetched.
+            FetchRefusedError: the URL is not allowed.
+            BodyTooLargeError: the image has more bytes than the limit.
+            DeadlineExceededError: the image did not arrive in time.
+        """
+
+
+class DisabledFetcher:
+    """A `Fetcher` that refuses every URL, for gateways with fetching switched off."""
+
+    def fetch(self, url: str, *, deadline: Deadline) -> bytes:  # noqa: ARG002  # the parameters of the protocol
+        """Refuse the URL.
+
+        Raises:
+            FetchRefusedError: always.
+        """
+        raise FetchRefusedError("This gateway does not fetch images by URL. Send the image itself.")
