@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.stack import ROOT, Stack, running
 from train.data.examples import Example
-from train.verification.verify import Answer, Gateway
+from train.verification.verify import Prediction, ServedModel
 
 DATA = ROOT.parent / "shared/data"
 SAMPLES = DATA / "imagenet_samples"
@@ -48,8 +48,9 @@ def photos() -> list[Example]:
 
 @pytest.mark.parametrize(("name", "least"), [("imagenet", 0.87), ("squeezenet", 0.60)])
 def test_so_many_photos_are_named_rightly(published: Stack, photos: list[Example], name: str, least: float):
-    with Gateway(published.url, name, classes=1000) as gateway:
-        answers = gateway.classify_all(photos, lambda _: None)
-    assert all(isinstance(answer, Answer) for answer in answers)
-    right = [answer.classes == set(photo.classes) for answer, photo in zip(answers, photos, strict=True)]
+    with ServedModel(published.url, name, classes=1000) as model:
+        predictions = model.classify_all(photos, lambda _: None)
+
+    assert all(isinstance(prediction, Prediction) for prediction in predictions)
+    right = [prediction.classes == set(photo.classes) for prediction, photo in zip(predictions, photos, strict=True)]
     assert np.mean(right) >= least

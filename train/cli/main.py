@@ -28,7 +28,7 @@ from train.evaluation.assessment import summary, write_summary
 from train.evaluation.evaluate import Evaluation, evaluate, thresholds_of
 from train.export.golden import choose, evaluation, read_golden
 from train.export.precision import Compute, ExportPrecision, Weights
-from train.verification.verify import Gateway, compare
+from train.verification.verify import ServedModel, compare
 
 RUNS = Path("runs")
 MODELS = Path("serving_models")
@@ -177,8 +177,8 @@ def verify(  # noqa: PLR0913  # each is an option of the command line
         for name, examples in _chosen(_load(config, data), sets or [TEST]).items():
             inputs = to_inputs(examples, version.card.input, len(version.card.labels))
             compared.append((f"{name} images", examples, evaluate(version.predict, inputs, thresholds)))
-    with Gateway(url, model, len(version.card.labels), connections) as gateway:
-        equal = [_verify_set(gateway, batch, version.number, *images) for images in compared]
+    with ServedModel(url, model, len(version.card.labels), connections) as served_model:
+        equal = [_verify_set(served_model, batch, version.number, *images) for images in compared]
     if not all(equal):
         raise typer.Exit(1)
 
@@ -195,11 +195,11 @@ def _chosen(splits: Splits, names: Sequence[str]) -> dict[str, Sequence[Example]
 
 
 def _verify_set(  # noqa: PLR0913, PLR0917  # what to ask, whom, and what to expect
-    gateway: Gateway, batch: int, version: int, name: str, examples: Sequence[Example], offline: Evaluation
+    served_model: ServedModel, batch: int, version: int, name: str, examples: Sequence[Example], offline: Evaluation
 ) -> bool:
-    with counting_progress(name, len(examples)) as on_answer:
-        answers = gateway.classify_all(examples, on_answer, batch)
-    comparison = compare(answers, offline, version)
+    with counting_progress(name, len(examples)) as on_progress:
+        predictions = served_model.classify_all(examples, on_progress, batch)
+    comparison = compare(predictions, offline, version)
     print_comparison(name, comparison, examples)
     return not comparison.mismatches
 
