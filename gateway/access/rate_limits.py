@@ -1,123 +1,218 @@
-"""How often one caller may ask.
+"""Rate limits for each API key or client address.
 
-flask-limiter counts; the answer tells what is left by the fields RateLimit and RateLimit-Policy of
-draft-ietf-httpapi-ratelimit-headers-09, in which q is the quota, w the window, r what remains and t when it is
-full again, in seconds.
+Requests are counted in fixed windows. Answers report them in the headers RateLimit and RateLimit-Policy of
+draft-ietf-httpapi-ratelimit-headers-09: q is the limit, w the length of the window, r the number of requests left, and
+t the time until the window ends, both times in seconds.
 """
 
 import math
+import threading
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import Any
+from typing import Literal, TypeAlias
 
 import structlog
 from flask import Flask, Response, g, request
-from flask_limiter import Limit, Limiter, RateLimitExceeded, RequestLimit
+from limits import RateLimitItem, parse_many
 from limits.errors import ConfigurationError, StorageError
-from limits.strategies import FixedWindowRateLimiter
+from limits.storage import RedisStorage
 
-from gateway.access.window_counts import WindowCounts
+from gateway.access.window_counts import CountStorage, WindowCounts
 from gateway.errors import LimitsUnavailableError, RateLimitedError
-from gateway.http import problems
-from gateway.http.headers import LIMITED_BLUEPRINT, RATE_LIMIT, RATE_LIMIT_POLICY
+from gateway.http.headers import RATE_LIMIT, RATE_LIMIT_POLICY
+from gateway.http.views import API_BLUEPRINT
 from gateway.settings import Settings, SettingsError
 
-MEMORY = f"{WindowCounts.STORAGE_SCHEME[0]}://"
+KEY_PREFIX = "image-gateway"
 IPV6_NETWORK_BITS = 64
-"""Of what one subscriber gets at least (RFC 6177), and could take a new address of for each request."""
+"""Every IPv6 subscriber has at least such a network (RFC 6177), and could use a new address of it for each request."""
+FIRST_CHECK_S = 1.0
+MAX_CHECK_INTERVAL_S = 32.0
+
+Fallback: TypeAlias = Literal["memory", "allow", "deny"]
 
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class WindowState:
+    """One limit of a caller after a request was counted.
+
+    Attributes:
+        limit: The limit; its text form names it, as in `60 per 1 minute`.
+        count: Requests in the current window.
+        ends_s: When the window ends, in seconds since 1970.
+    """
+
+    limit: RateLimitItem
+    count: int
+    ends_s: float
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether the request is beyond the limit."""
+        return self.count > self.limit.amount
+
+    @property
+    def remaining(self) -> int:
+        """Requests left in the window."""
+        return max(0, self.limit.amount - self.count)
+
+    @property
+    def seconds_left(self) -> int:
+        """Whole seconds until the window has certainly ended; Redis rounds its time to the nearest second."""
+        seconds = math.ceil(int(self.ends_s + 1) - time.time())
+        return min(max(1, seconds), self.limit.get_expiry())
+
+
+class RateLimiter:
+    """Counts requests of callers; safe to use from many threads.
+
+    While the storage is unreachable, the fallback takes over, and the storage is checked at growing intervals.
+
+    Args:
+        limits: The limits that apply to each caller.
+        storage: Counts the requests; raises StorageError while it is unreachable.
+        fallback: What happens meanwhile: count in `memory`, `allow` every request, or `deny` every request.
+    """
+
+    def __init__(self, limits: Iterable[RateLimitItem], storage: CountStorage, fallback: Fallback) -> None:
+        self._limits = sorted(limits)
+        self._storage = storage
+        self._fallback = fallback
+        self._memory = WindowCounts()
+        self._lock = threading.Lock()
+        self._is_away = False
+        self._check_interval_s = FIRST_CHECK_S
+        self._next_check_s = 0.0
+
+    def count(self, caller: str) -> list[WindowState]:
+        """Count one request, up to the first limit that it exceeds.
+
+        Returns:
+            The limits in which it was counted, shortest window first; none if it was allowed without counting.
+
+        Raises:
+            LimitsUnavailableError: the storage is unreachable and the fallback is `deny`.
+        """
+        if self._fallback == "deny":
+            try:
+                return self._count(self._storage, caller)
+            except StorageError as error:
+                raise LimitsUnavailableError("Requests cannot be counted at the moment. Retry shortly.") from error
+        if self._is_reachable():
+            try:
+                return self._count(self._storage, caller)
+            except StorageError as error:
+                self._begin_outage(error)
+        return self._count(self._memory, caller) if self._fallback == "memory" else []
+
+    def _count(self, storage: CountStorage, caller: str) -> list[WindowState]:
+        states = []
+        for limit in self._limits:
+            key = limit.key_for(KEY_PREFIX, caller)
+            states.append(WindowState(limit, storage.incr(key, limit.get_expiry()), storage.get_expiry(key)))
+            if states[-1].is_exceeded:
+                break
+        return states
+
+    def _is_reachable(self) -> bool:
+        """Return whether the storage can be used; during an outage, check it when the time has come."""
+        with self._lock:
+            if not self._is_away:
+                return True
+            if time.monotonic() < self._next_check_s:
+                return False
+            self._schedule_check()
+        if not self._storage.check():
+            return False
+        with self._lock:
+            self._is_away = False
+        log.info("rate_limit_storage_recovered")
+        return True
+
+    def _begin_outage(self, error: StorageError) -> None:
+        with self._lock:
+            if self._is_away:
+                return
+            self._is_away = True
+            self._check_interval_s = FIRST_CHECK_S
+            self._schedule_check()
+        log.warning("rate_limit_storage_unreachable", reason=str(error), fallback=self._fallback)
+
+    def _schedule_check(self) -> None:
+        self._next_check_s = time.monotonic() + self._check_interval_s
+        self._check_interval_s = min(2 * self._check_interval_s, MAX_CHECK_INTERVAL_S)
+
+
 def register(app: Flask, settings: Settings) -> None:
-    """Refuse what is more than the limit.
+    """Refuse requests to the API that exceed the limits, and report the limits in the answers.
 
     Raises:
-        SettingsError: the counts cannot be kept where the settings say.
+        SettingsError: the Redis of the settings cannot be used.
     """
-    limiter = _make_limiter(settings)
+    storage = _make_redis_storage(settings) if settings.rate_limit_storage == "redis" else WindowCounts()
+    limiter = RateLimiter(parse_many(settings.rate_limit), storage, settings.rate_limit_fallback)
 
-    def refuse(_: RateLimitExceeded) -> Response:
-        breached = next(limit for limit in limiter.current_limits if limit.breached)
-        seconds = _seconds_left(breached)
-        detail = f"No more than {breached.limit} are answered. Ask again in {seconds} s."
-        return problems.answer(RateLimitedError(detail, retry_after_s=seconds))
+    def check() -> None:
+        if not _is_limited():
+            return
+        g.rate_limits = limiter.count(_caller())
+        if g.rate_limits and g.rate_limits[-1].is_exceeded:
+            exceeded = g.rate_limits[-1]
+            seconds = exceeded.seconds_left
+            raise RateLimitedError(
+                f"At most {exceeded.limit} requests are answered. Retry in {seconds} s.", retry_after_s=seconds
+            )
 
-    def fail(error: StorageError) -> Response:
-        away = LimitsUnavailableError("What was asked before cannot be counted now. Send the request again.")
-        away.__cause__ = error
-        return problems.answer(away)
+    app.before_request(check)
+    app.after_request(_write_headers)
 
-    def tell(response: Response) -> Response:
-        try:
-            _write_fields(response, limiter.current_limits)
-        except StorageError as error:
-            log.warning("rate_limit_not_told", reason=str(error))
-        return response
 
-    # Before the limiter's own: it leaves the errors of its storage to these, and what it counted to be told.
-    app.register_error_handler(RateLimitExceeded, refuse)
-    app.register_error_handler(StorageError, fail)
-    app.after_request(tell)
+def _make_redis_storage(settings: Settings) -> CountStorage:
     try:
-        limiter.init_app(app)
-    except (ConfigurationError, ValueError):  # its message has the URL, which may have a password
+        return RedisStorage(
+            settings.redis_url,
+            wrap_exceptions=True,
+            socket_timeout=settings.redis_timeout_s,
+            socket_connect_timeout=settings.redis_timeout_s,
+        )
+    except (ConfigurationError, ValueError):  # their messages contain the URL, which may contain a password
         raise SettingsError(
             "GATEWAY_REDIS_URL cannot be used; expected redis://HOST:PORT/NUMBER, and the package redis installed."
         ) from None
-    if settings.rate_limit_fallback == "memory":
-        # flask-limiter has no option for the storage that it falls back to.
-        limiter._fallback_limiter = FixedWindowRateLimiter(WindowCounts())  # noqa: SLF001
 
 
-def _make_limiter(settings: Settings) -> Limiter:
-    timeouts: dict[str, Any] = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), settings.redis_timeout_s)
-    no_limit: Any = Limit(settings.rate_limit, key_function=_caller, exempt_when=lambda: True)
-    return Limiter(
-        _caller,
-        application_limits=[settings.rate_limit],
-        application_limits_exempt_when=_is_unlimited,
-        storage_uri=settings.redis_url if settings.rate_limit_storage == "redis" else MEMORY,
-        storage_options={"wrap_exceptions": True, **timeouts},
-        key_prefix="image-gateway",
-        # Either takes over while the storage is away, which is then asked for at growing intervals; else it raises.
-        in_memory_fallback_enabled=settings.rate_limit_fallback == "memory",
-        in_memory_fallback=[no_limit] if settings.rate_limit_fallback == "allow" else None,
-    )
-
-
-def _is_unlimited() -> bool:
-    """Tell whether a request is answered however often it comes: health, metrics, pages, and browsers' questions."""
-    return request.blueprint != LIMITED_BLUEPRINT or request.method == "OPTIONS"
+def _is_limited() -> bool:
+    """Return whether requests of this kind are counted: those to the API, except CORS preflight requests."""
+    return request.blueprint == API_BLUEPRINT and request.method != "OPTIONS"
 
 
 def _caller() -> str:
-    """Name who asks: the key's name or, without keys, the address, of IPv6 the network."""
+    """Return who sent the request: the name of its API key or, without keys, its IPv4 address or IPv6 network."""
     if "key_name" in g:
         return f"key:{g.key_name}"
-    given = request.remote_addr or "local"  # a Unix socket's other end has no address
+    remote = request.remote_addr or "local"  # the peer of a Unix socket has no address
     try:
-        address = ip_address(given)
+        address = ip_address(remote)
     except ValueError:
-        return given
+        return remote
     if not isinstance(address, IPv6Address):
-        return given
+        return remote
     if address.ipv4_mapped:
         return str(address.ipv4_mapped)
     return str(ip_network((address, IPV6_NETWORK_BITS), strict=False))
 
 
-def _write_fields(response: Response, counted: list[RequestLimit]) -> None:
-    if not counted:
-        return
-    response.headers[RATE_LIMIT_POLICY] = ", ".join(
-        f'"{item.limit}";q={item.limit.amount};w={item.limit.get_expiry()}' for item in counted
-    )
-    response.headers[RATE_LIMIT] = ", ".join(
-        f'"{item.limit}";r={item.remaining};t={_seconds_left(item)}' for item in counted
-    )
-
-
-def _seconds_left(counted: RequestLimit) -> int:
-    seconds = math.ceil(counted.reset_at - time.time())
-    return min(max(1, seconds), counted.limit.get_expiry())
+def _write_headers(response: Response) -> Response:
+    states: list[WindowState] = g.get("rate_limits", [])
+    if states:
+        response.headers[RATE_LIMIT_POLICY] = ", ".join(
+            f'"{state.limit}";q={state.limit.amount};w={state.limit.get_expiry()}' for state in states
+        )
+        response.headers[RATE_LIMIT] = ", ".join(
+            f'"{state.limit}";r={state.remaining};t={state.seconds_left}' for state in states
+        )
+    return response

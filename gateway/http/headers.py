@@ -10,5 +10,3 @@ REQUEST_ID = "X-Request-ID"
 REQUEST_TIMEOUT = "X-Request-Timeout"
 SERVER_TIMING = "Server-Timing"
 """W3C Server Timing."""
-
-LIMITED_BLUEPRINT = "api"

@@ -22,10 +22,12 @@ from gateway.prediction.classifier import Inquiry
 from gateway.prediction.predictor import Answering, Results
 from gateway.settings import Settings
 
+API_BLUEPRINT = "api"
+
 
 def create_api(answering: Answering, catalog: Catalog, settings: Settings) -> Blueprint:
     """Make the routes under /api/v1."""
-    api = Blueprint("api", __name__, url_prefix="/api/v1")
+    api = Blueprint(API_BLUEPRINT, __name__, url_prefix="/api/v1")
     admission.register(
         api,
         Admission(places=settings.threads, max_waiting=settings.max_waiting, max_wait_s=settings.max_wait_s),

@@ -11,13 +11,13 @@ from gateway.errors import BodyTooLargeError
 from gateway.http import sagemaker
 from gateway.http.headers import (
     API_KEY,
-    LIMITED_BLUEPRINT,
     RATE_LIMIT,
     RATE_LIMIT_POLICY,
     REQUEST_ID,
     SERVER_TIMING,
 )
 from gateway.http.problems import CONTENT_TYPE, HTTP_PROBLEMS, INTERNAL, PROBLEMS, Problem
+from gateway.http.views import API_BLUEPRINT
 from gateway.openapi.examples import Example, components, load, references, request_name
 from gateway.openapi.operations import OPERATIONS, Operation
 from gateway.openapi.problems import KEY_PROBLEMS, NGINX_PROBLEMS, RATE_PROBLEMS, one_of, problem_schemas
@@ -132,7 +132,7 @@ def _operation_id(rule: Rule, placeholders: list[str]) -> str:
 def _responses(endpoint: str, shown: list[Example]) -> Schema:
     operation = OPERATIONS[endpoint]
     raised = [PROBLEMS[error] for error in operation.fails_of]
-    limited = endpoint.partition(".")[0] == LIMITED_BLUEPRINT
+    limited = endpoint.partition(".")[0] == API_BLUEPRINT
     raised += [] if endpoint in OPEN_ENDPOINTS else KEY_PROBLEMS
     raised += RATE_PROBLEMS if limited else []
     listed = {problem.status for problem in raised} | ALWAYS_LISTED

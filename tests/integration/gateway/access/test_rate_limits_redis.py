@@ -1,4 +1,4 @@
-"""Limits counted in a real Redis: together for all gateways, and by each setting while it is away."""
+"""Rate limits counted in a real Redis: shared by several gateways, and each fallback while Redis is unreachable."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ RECOVERY_S = 60
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis that runs."""
+    """Run a Redis."""
     server = make_redis(tmp_path)
     server.start()
     yield server
@@ -55,7 +55,7 @@ def test_gateways_count_together(make_client: Callable[..., FlaskClient]):
     assert statuses(first, 2) + statuses(second, 2) + statuses(first, 1) == [200, 200, 200, 429, 429]
 
 
-def test_what_is_left_is_told_by_all_of_them(make_client: Callable[..., FlaskClient]):
+def test_every_gateway_reports_the_requests_left(make_client: Callable[..., FlaskClient]):
     first, second = make_client(), make_client()
     first.get(MODELS)
     response = second.get(MODELS)
@@ -63,7 +63,7 @@ def test_what_is_left_is_told_by_all_of_them(make_client: Callable[..., FlaskCli
     assert response.headers["RateLimit"].startswith('"3 per 1 hour";r=1;t=')
 
 
-def test_counts_are_gone_when_their_window_is(make_client: Callable[..., FlaskClient], server: RedisServer):
+def test_counts_expire_with_their_window(make_client: Callable[..., FlaskClient], server: RedisServer):
     make_client(rate_limit="3/minute").get(MODELS)
     with redis.Redis.from_url(server.url) as stored:
         names = stored.keys()
@@ -71,7 +71,7 @@ def test_counts_are_gone_when_their_window_is(make_client: Callable[..., FlaskCl
         assert 0 < stored.ttl(names[0]) <= 60
 
 
-def test_nothing_that_tells_a_key_is_stored(make_client: Callable[..., FlaskClient], server: RedisServer):
+def test_no_key_is_stored(make_client: Callable[..., FlaskClient], server: RedisServer):
     make_client().get(MODELS, headers={"X-API-Key": "igk_camera.secret"})
     with redis.Redis.from_url(server.url) as stored:
         assert all(b"secret" not in name for name in stored.keys())  # noqa: SIM118  # no dictionary
@@ -87,7 +87,7 @@ def test_without_redis_a_gateway_starts(make_client: Callable[..., FlaskClient],
     [("memory", [200, 200, 200, 429, 429]), ("allow", [200] * 5), ("deny", [503] * 5)],
 )
 @pytest.mark.parametrize("away", ["killed", "held"])
-def test_what_happens_while_redis_is_away_is_set(
+def test_the_fallback_decides_while_redis_is_unreachable(
     make_client: Callable[..., FlaskClient], server: RedisServer, fallback: str, answered: list[int], away: str
 ):
     client = make_client(rate_limit_fallback=fallback, redis_timeout_s=0.05)
@@ -97,7 +97,7 @@ def test_what_happens_while_redis_is_away_is_set(
     assert client.get("/livez").status_code == 200
 
 
-def test_a_refusal_for_want_of_counts_is_a_problem(make_client: Callable[..., FlaskClient], server: RedisServer):
+def test_a_request_that_cannot_be_counted_gets_a_problem(make_client: Callable[..., FlaskClient], server: RedisServer):
     client = make_client(rate_limit_fallback="deny")
     server.stop()
     response = client.get(MODELS)
@@ -107,7 +107,7 @@ def test_a_refusal_for_want_of_counts_is_a_problem(make_client: Callable[..., Fl
 
 
 @pytest.mark.parametrize("fallback", ["memory", "allow", "deny"])
-def test_redis_is_used_again_when_it_is_back(
+def test_redis_is_used_again_after_an_outage(
     make_client: Callable[..., FlaskClient], server: RedisServer, fallback: str
 ):
     client = make_client(rate_limit="100000/hour", rate_limit_fallback=fallback)
@@ -123,7 +123,7 @@ def test_redis_is_used_again_when_it_is_back(
     until(counted, RECOVERY_S, "counted in Redis again")
 
 
-def test_counting_while_redis_is_away_starts_no_thread(make_client: Callable[..., FlaskClient], server: RedisServer):
+def test_counting_during_an_outage_starts_no_thread(make_client: Callable[..., FlaskClient], server: RedisServer):
     client = make_client()
     server.stop()
     before = threading.enumerate()
