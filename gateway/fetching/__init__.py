@@ -1,1 +1,1 @@
-"""Pictures by URL: where one may be fetched from, and how, with every limit inside."""
+"""Fetching of images by URL, within the operator's rules and limits."""

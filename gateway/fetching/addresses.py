@@ -1,4 +1,4 @@
-"""Where image URLs may lead: only to public addresses, and to hosts that were allowed by name."""
+"""Resolution of host names to addresses that may be connected to: public ones, and those of hosts allowed by name."""
 
 import ipaddress
 import socket
@@ -13,27 +13,28 @@ from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceededError, FetchRefusedError
 from gateway.fetching.destinations import Destinations
 
-# An address in it carries an IPv4 address, which a translator connects to in its place (RFC 6052 section 2.1).
+# An address in it contains an IPv4 address, which a translator connects to instead (RFC 6052 section 2.1).
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 IPV4_BITS = 0xFFFF_FFFF
 
-# All of IPv6 that is given to hosts of the public Internet; what lies outside is local, reserved or unassigned.
+# All IPv6 addresses that are assigned to hosts on the public Internet; others are local, reserved or unassigned.
 # https://www.iana.org/assignments/ipv6-address-space
 GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 
-# Not globally reachable by the IANA registries for special purposes, but public to some releases of `ipaddress`.
+# Not globally reachable according to the IANA special-purpose registries, but public in some releases of `ipaddress`.
 NOT_PUBLIC = tuple(
     ipaddress.ip_network(network)
     for network in (
-        "192.0.0.0/24",  # IETF protocols; one cloud has its metadata at 192.0.0.192
+        "192.0.0.0/24",  # IETF protocols; one cloud serves its metadata at 192.0.0.192
         "192.88.99.0/24",  # 6to4 relays, RFC 7526
-        "2001::/23",  # IETF protocols, Teredo among them: tunnels to an IPv4 address
+        "2001::/23",  # IETF protocols, including Teredo: tunnels to an IPv4 address
         "2002::/16",  # 6to4: the same
         "3fff::/20",  # documentation, RFC 9637
     )
 )
 
-# A lookup that its name server leaves unanswered holds a thread for longer than anybody waits for it.
+# A lookup occupies its thread until the name server answers or the resolver gives up, which takes up to 30 s. So many
+# lookups with an unresponsive name server stop all other lookups of a worker.
 RESOLVER_THREADS = 32
 
 log = structlog.get_logger(__name__)
@@ -41,20 +42,20 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One address to connect to, as `socket.getaddrinfo` gives it."""
+    """An address to connect to, as returned by `socket.getaddrinfo`."""
 
     family: socket.AddressFamily
     sockaddr: tuple[Any, ...]
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IPv4 or IPv6 address belongs to the public Internet.
+    """Return whether an IPv4 or IPv6 address belongs to the public Internet.
 
-    Loopback, private, link-local (cloud metadata among them), shared (CGNAT), unique-local, multicast, reserved and
-    documentation addresses do not, nor do IPv6 addresses that stand for such an IPv4 address, nor the tunnels of old.
+    Loopback, private, link-local (including cloud metadata), shared (CGNAT), unique-local, multicast, reserved and
+    documentation addresses do not. Neither do IPv6 addresses that contain such an IPv4 address, and tunnel addresses.
 
     Raises:
-        ValueError: it is not an address.
+        ValueError: the text is not an address.
     """
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
@@ -67,52 +68,52 @@ def is_public(address: str) -> bool:
 
 
 class AddressGuard:
-    """Resolves host names and lets only those addresses through that may be connected to.
+    """Resolves host names and refuses addresses that must not be connected to; safe to use from many threads.
 
-    Whoever asks cannot tell a host that is not known from one whose address is not public: the names of an inner
-    network are nobody's business. The log tells them apart.
+    An unknown host and a host without a public address are refused with the same message, so that callers cannot probe
+    the names of an internal network. The log shows the difference.
 
     Args:
-        destinations: Says which hosts may have any address, and which addresses none may have.
+        destinations: The hosts that may have any address, and the denied addresses.
     """
 
     def __init__(self, destinations: Destinations) -> None:
         self._destinations = destinations
-        # getaddrinfo knows no time limit; waiting for another thread does.
+        # getaddrinfo has no timeout, but waiting for another thread has one.
         self._resolver = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolver")
 
     def resolve(self, host: str, port: int, *, deadline: Deadline) -> list[Address]:
-        """Find the addresses of a host, all of which may be connected to.
+        """Resolve a host and check all its addresses.
 
         Raises:
-            FetchRefusedError: the host is not known, or an address of it is not public and the host not allowed by
-                name, or an address is denied.
+            FetchRefusedError: the host is unknown, an address is denied, or an address is not public and the host is
+                not allowed by name.
             DeadlineExceededError: the name server did not answer in time.
         """
-        found = self.lookup(host, port, deadline=deadline)
-        self._check(host, port, found)
-        return found
+        addresses = self.lookup(host, port, deadline=deadline)
+        self._check(host, port, addresses)
+        return addresses
 
     def check_literal(self, host: str, port: int) -> None:
-        """Check a host that is an address in any spelling, asking no name server; leave names alone.
+        """Check a host that is an address in any notation, without a name server; accept any name.
 
         Raises:
-            FetchRefusedError: as `resolve` does.
+            FetchRefusedError: see `resolve`.
         """
         try:
-            found = _addresses(host, port, flags=socket.AI_NUMERICHOST)
+            addresses = _getaddrinfo(host, port, flags=socket.AI_NUMERICHOST)
         except (OSError, UnicodeError):
             return
-        self._check(host, port, found)
+        self._check(host, port, addresses)
 
     def lookup(self, host: str, port: int, *, deadline: Deadline) -> list[Address]:
-        """Find the addresses of a host, wherever they lead.
+        """Resolve a host without checking its addresses.
 
         Raises:
-            FetchRefusedError: the host is not known.
+            FetchRefusedError: the host is unknown.
             DeadlineExceededError: the name server did not answer in time.
         """
-        pending = self._resolver.submit(_addresses, host, port)
+        pending = self._resolver.submit(_getaddrinfo, host, port)
         try:
             return pending.result(timeout=deadline.remaining_s())
         except FutureTimeoutError:
@@ -122,12 +123,12 @@ class AddressGuard:
             raise _refusal(host, "unknown") from error
 
     def close(self) -> None:
-        """Let the resolver threads end."""
+        """End the resolver threads once their lookups are done."""
         self._resolver.shutdown(wait=False, cancel_futures=True)
 
-    def _check(self, host: str, port: int, found: list[Address]) -> None:
+    def _check(self, host: str, port: int, addresses: list[Address]) -> None:
         is_allowed = self._destinations.is_allowed(host, port)
-        for address in found:
+        for address in addresses:
             text = str(address.sockaddr[0])
             if self._destinations.is_denied_address(text):
                 raise _refusal(host, "denied")
@@ -135,9 +136,9 @@ class AddressGuard:
                 raise _refusal(host, "not public")
 
 
-def _addresses(host: str, port: int, flags: int = 0) -> list[Address]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
-    return [Address(family, sockaddr) for family, _, _, _, sockaddr in found]
+def _getaddrinfo(host: str, port: int, flags: int = 0) -> list[Address]:
+    entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    return [Address(family, sockaddr) for family, _, _, _, sockaddr in entries]
 
 
 def _refusal(host: str, reason: str) -> FetchRefusedError:

@@ -1,4 +1,4 @@
-"""Connections that go only where the guard lets them, and end with the deadline."""
+"""HTTP connections that are opened only to checked addresses, and are cut at a deadline."""
 
 import contextlib
 import socket
@@ -16,60 +16,64 @@ from gateway.errors import DeadlineExceededError, FetchError
 from gateway.fetching.addresses import Address, AddressGuard
 
 
-class Trip:
-    """One fetch: its deadline and the sockets it opened.
+class GuardedConnector:
+    """Opens the connections of one fetch, and cuts them at its deadline.
 
     Args:
-        guard: Says which addresses may be connected to.
-        deadline: When it ends.
-        by_proxy: Whether connections go to a proxy, which an operator has named, instead of the URL's host.
+        guard: Resolves hosts and checks their addresses.
+        deadline: When the fetch ends.
+        via_proxy: Whether connections go to a proxy, which the operator chose and whose address is not checked.
     """
 
-    def __init__(self, guard: AddressGuard, deadline: Deadline, *, by_proxy: bool = False) -> None:
+    def __init__(self, guard: AddressGuard, deadline: Deadline, *, via_proxy: bool = False) -> None:
         self.deadline = deadline
-        self._resolve = guard.lookup if by_proxy else guard.resolve
+        self._resolve = guard.lookup if via_proxy else guard.resolve
         self._sockets: list[socket.socket] = []
 
     def connect(self, host: str, port: int) -> socket.socket:
-        """Open a connection to an address of the host that the guard has let through.
+        """Open a connection to the first address of the host that accepts it.
 
         Raises:
-            FetchRefusedError: it has let none through.
-            FetchError: none takes the connection.
-            DeadlineExceededError: none takes it in time.
+            FetchRefusedError: the host is unknown, or must not be connected to.
+            FetchError: no address accepts the connection.
+            DeadlineExceededError: no address accepts the connection in time.
         """
         failure: Exception | None = None
         addresses = self._resolve(host, port, deadline=self.deadline)
-        for tried, address in enumerate(addresses):
-            # An address that never answers leaves the others their share of the time.
-            patience_s = self.deadline.remaining_s() / (len(addresses) - tried)
+        for index, address in enumerate(addresses):
+            # Each address gets an equal share of the time, so that one that does not answer leaves time for the rest.
+            timeout_s = self.deadline.remaining_s() / (len(addresses) - index)
             try:
-                return self._open(address, patience_s)
+                return self._open(address, timeout_s)
             except (OSError, DeadlineExceededError) as error:
                 failure = error
         self.deadline.remaining_s()
         raise FetchError(f"The host {host} does not accept connections on port {port}.") from failure
 
-    def _open(self, address: Address, patience_s: float) -> socket.socket:
+    def _open(self, address: Address, timeout_s: float) -> socket.socket:
         sock = socket.socket(address.family, socket.SOCK_STREAM)
         try:
-            sock.settimeout(patience_s)
+            sock.settimeout(timeout_s)
             sock.connect(address.sockaddr)
             sock.settimeout(self.deadline.remaining_s())
-            self.opened(sock)
+            self.track(sock)
         except BaseException:
             sock.close()
             raise
         return sock
 
-    def opened(self, sock: socket.socket) -> None:
-        """Take a connection, before and after its TLS is set up, under the deadline."""
+    def track(self, sock: socket.socket) -> None:
+        """Cut a connection at the deadline; called again with the TLS socket once TLS is established.
+
+        Raises:
+            DeadlineExceededError: the deadline passed before the connection could be tracked.
+        """
         self._sockets.append(sock)
-        self.deadline.remaining_s()  # it may have passed just before, when there was nothing yet to cut
+        self.deadline.remaining_s()
 
     @contextlib.contextmanager
-    def aborted_when_late(self) -> Iterator[None]:
-        """Cut the connections at the deadline: socket timeouts alone start anew with every byte that trickles in."""
+    def abort_at_deadline(self) -> Iterator[None]:
+        """Cut the connections at the deadline; a socket timeout restarts with every byte that arrives."""
         timer = threading.Timer(self.deadline.remaining_s(), self._abort)
         timer.daemon = True
         timer.start()
@@ -81,30 +85,30 @@ class Trip:
     def _abort(self) -> None:
         for sock in self._sockets:
             with contextlib.suppress(OSError):
-                # The plain shutdown: SSLSocket's own takes the TLS state from under the reading thread.
+                # SSLSocket.shutdown would remove the TLS state that the reading thread uses.
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 class _GuardedHTTPConnection(HTTPConnection):
-    trip: Trip
+    connector: GuardedConnector
 
     def _new_conn(self) -> socket.socket:
-        return self.trip.connect(self.host, self.port)
+        return self.connector.connect(self.host, self.port)
 
     def connect(self) -> None:
         super().connect()
-        self.trip.opened(self.sock)
+        self.connector.track(self.sock)
 
 
 class _GuardedHTTPSConnection(_GuardedHTTPConnection, HTTPSConnection):
-    """The same, with TLS set up by `HTTPSConnection.connect` on the connection that the guard opened."""
+    """A guarded connection on which `HTTPSConnection.connect` establishes TLS."""
 
 
 class _GuardedAdapter(HTTPAdapter):
-    """Opens every connection through the guard."""
+    """Opens every connection with one connector."""
 
-    def __init__(self, trip: Trip) -> None:
-        self._trip = trip
+    def __init__(self, connector: GuardedConnector) -> None:
+        self._connector = connector
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **_: Any) -> None:  # noqa: FBT001, FBT002  # the signature is requests'
@@ -112,34 +116,34 @@ class _GuardedAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = self._pools()
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> ProxyManager:
-        """Make what connects by way of a proxy."""
+        """Return a pool manager that connects through a proxy."""
         manager: ProxyManager = super().proxy_manager_for(proxy, **proxy_kwargs)
         manager.pool_classes_by_scheme = self._pools()
         return manager
 
     def _pools(self) -> dict[str, type[HTTPConnectionPool]]:
-        trip = {"trip": self._trip}
-        plain, secure = (
-            type("Connection", (base,), trip) for base in (_GuardedHTTPConnection, _GuardedHTTPSConnection)
+        # urllib3 makes pools and connections by class, so the connector is an attribute of classes made for this fetch.
+        members = {"connector": self._connector}
+        http, https = (
+            type("Connection", (base,), members) for base in (_GuardedHTTPConnection, _GuardedHTTPSConnection)
         )
         return {
-            "http": type("Plain", (HTTPConnectionPool,), {"ConnectionCls": plain}),
-            "https": type("Secure", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
+            "http": type("HTTPPool", (HTTPConnectionPool,), {"ConnectionCls": http}),
+            "https": type("HTTPSPool", (HTTPSConnectionPool,), {"ConnectionCls": https}),
         }
 
 
 class GuardedSession(requests.Session):
-    """A session all of whose connections are those of one trip.
+    """A session that opens all its connections with one connector, and never follows redirects."""
 
-    It leaves redirects alone, even where it is asked only to tell where they lead: requests reads the whole body of a
-    redirect for that, however long, and unpacks it.
-    """
-
-    def __init__(self, trip: Trip) -> None:
+    def __init__(self, connector: GuardedConnector) -> None:
         super().__init__()
-        self.trust_env = False  # no proxy, no .netrc and no certificates from the environment
-        self.mount("http://", _GuardedAdapter(trip))
-        self.mount("https://", _GuardedAdapter(trip))
+        self.trust_env = False  # ignore proxies, .netrc and certificates of the environment
+        self.mount("http://", _GuardedAdapter(connector))
+        self.mount("https://", _GuardedAdapter(connector))
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Find none."""
+        """Return None: `UrlFetcher` follows redirects.
+
+        With a target, requests would read and decompress the whole body of the redirect, however large.
+        """

@@ -1,4 +1,4 @@
-"""Which URLs may be fetched at all, before any name is looked up: schemes, ports and hosts."""
+"""Rules about which URLs may be fetched, applied before a name is resolved: schemes, ports and hosts."""
 
 import ipaddress
 from urllib.parse import urlsplit
@@ -12,15 +12,15 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Destinations:
-    """The rules of an operator about where image URLs may lead.
+    """The operator's rules about where image URLs may point.
 
     Args:
         schemes: `http`, `https` or both.
-        ports: Ports of hosts that are not allowed by name.
-        allowed_hosts: `host` or `host:port`, whatever its address and, without a port, whatever its port; IPv6
-            addresses in brackets.
-        public_hosts: If there are any, the only other hosts; `*.name` for all below a name.
-        denied_hosts: Hosts likewise, and networks, that nothing is fetched from, even if allowed.
+        ports: Ports allowed for hosts that are not allowed by name.
+        allowed_hosts: `host` or `host:port`: hosts allowed by name, whatever their address and, without a port, on
+            every port. IPv6 addresses are written in brackets.
+        public_hosts: If not empty, the only other hosts; `*.name` stands for all names below a name.
+        denied_hosts: Hosts in the same form, and networks, that are never fetched from, even if allowed.
     """
 
     def __init__(
@@ -40,55 +40,60 @@ class Destinations:
         self._denied_networks = tuple(network for network in networks.values() if network is not None)
         self._denied = tuple(host.lower() for host, network in networks.items() if network is None)
 
-    def check_form(self, url: str) -> None:
-        """Refuse what is no plain URL of a scheme that is fetched.
+    def check_url(self, url: str) -> None:
+        """Check the form of a URL.
 
         Raises:
-            FetchRefusedError: another scheme, user name or password in it, no host, or too long.
+            FetchRefusedError: the URL is malformed or too long, has another scheme or no host, or contains a user name
+                or password.
         """
         if len(url) > MAX_URL_LENGTH:
             raise FetchRefusedError(f"The URL has {len(url)} characters; at most {MAX_URL_LENGTH} are accepted.")
         try:
-            url.encode()  # JSON can write halves of characters, which cannot be sent
+            url.encode()  # JSON can contain unpaired surrogates, which cannot be encoded
             parts = urlsplit(url)
             host, _ = parts.hostname, parts.port
         except UnicodeEncodeError:
-            raise FetchRefusedError("The URL is not valid: it holds half a character.") from None
+            raise FetchRefusedError("The URL is not valid: it contains an incomplete character.") from None
         except ValueError as error:
             raise FetchRefusedError(f"The URL is not valid: {error}.") from error
         if parts.scheme not in self._schemes:
-            named = " or ".join(f"{scheme}://" for scheme in self._schemes)
-            raise FetchRefusedError(f"The URL must begin with {named}.")
+            prefixes = " or ".join(f"{scheme}://" for scheme in self._schemes)
+            raise FetchRefusedError(f"The URL must begin with {prefixes}.")
         if not host:
-            raise FetchRefusedError("The URL names no host.")
+            raise FetchRefusedError("The URL has no host.")
         if parts.username is not None or parts.password is not None:
-            raise FetchRefusedError("The URL must not carry a user name or password.")
+            raise FetchRefusedError("The URL must not contain a user name or password.")
 
     def check_host(self, host: str, port: int) -> None:
-        """Refuse a host, as it is connected to: in ASCII, nothing escaped; a port that is not among those allowed.
+        """Check the host and the port that a connection is about to be opened to.
+
+        Args:
+            host: In ASCII, without escapes.
+            port: From 0 to 65535.
 
         Raises:
-            FetchRefusedError: so it is.
+            FetchRefusedError: the host or the port is not allowed.
         """
         name = host.rstrip(".").lower()
         if matches_any(name, self._denied):
-            raise FetchRefusedError(f"Nothing is fetched from the host {host}.")
+            raise FetchRefusedError(f"Images are not fetched from the host {host}.")
         if self.is_allowed(host, port):
             return
         if self._public and not matches_any(name, self._public):
-            raise FetchRefusedError(f"The host {host} is not among those that images are fetched from.")
+            raise FetchRefusedError(f"The host {host} is not one of the hosts that images are fetched from.")
         if port not in self._ports:
-            named = ", ".join(map(str, self._ports))
-            raise FetchRefusedError(f"Nothing is fetched from port {port} of {host}; ports allowed: {named}.")
+            ports = ", ".join(map(str, self._ports))
+            raise FetchRefusedError(f"Images are not fetched from port {port} of {host}; allowed ports: {ports}.")
 
     def is_allowed(self, host: str, port: int) -> bool:
-        """Tell whether a host is allowed by name, whatever its address."""
+        """Return whether a host is allowed by name, whatever its address."""
         name = host.rstrip(".").lower()
         name = f"[{name}]" if ":" in name else name
         return not self._allowed.isdisjoint({name, f"{name}:{port}"})
 
     def is_denied_address(self, address: str) -> bool:
-        """Tell whether an address lies in a network that nothing is fetched from."""
+        """Return whether an address lies in a denied network."""
         ip = ipaddress.ip_address(address)
         mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
         return any((mapped or ip) in network for network in self._denied_networks)

@@ -13,7 +13,7 @@ from gateway.deadline import Deadline
 from gateway.errors import BodyTooLargeError, DeadlineExceededError, FetchError, FetchRefusedError
 from gateway.fetching import addresses
 from gateway.fetching.addresses import AddressGuard
-from gateway.fetching.connections import Trip
+from gateway.fetching.connections import GuardedConnector
 from gateway.fetching.destinations import Destinations
 from gateway.fetching.fetch import FetchLimits, UrlFetcher
 from tests.support.raw_server import RawServer, Script, Send, answer, redirect
@@ -43,7 +43,7 @@ def fetch(server: RawServer, path: str = "/picture", **options: Any) -> bytes:
 
 
 def fetch_late(server: RawServer) -> None:
-    """Fetch within a third of a second and see that it is given up then."""
+    """Fetch with a deadline of a third of a second, and check that the fetch ends then."""
     started = time.monotonic()
     with pytest.raises(DeadlineExceededError):
         fetch(server, deadline_s=0.33)
@@ -51,7 +51,7 @@ def fetch_late(server: RawServer) -> None:
 
 
 def by_path(**scripts: Script) -> Script:
-    """Answer /NAME by the script of that name."""
+    """Answer /NAME with the script of that name."""
 
     def script(head: str, send: Send) -> None:
         scripts[head.split()[1].lstrip("/").partition("?")[0]](head, send)
@@ -59,10 +59,10 @@ def by_path(**scripts: Script) -> Script:
     return script
 
 
-# What comes back
+# Content
 
 
-def test_the_bytes_behind_a_url_come_back(serve: Serve):
+def test_the_bytes_behind_a_url_are_returned(serve: Serve):
     server = serve(answer(PICTURE))
     assert fetch(server, "/a%20b.png?size=1") == PICTURE
     request = server.requests[0].split("\r\n")
@@ -72,13 +72,13 @@ def test_the_bytes_behind_a_url_come_back(serve: Serve):
     assert not any(line.startswith(("Cookie", "Authorization")) for line in request)
 
 
-def test_a_body_without_length_and_a_chunked_one_come_back(serve: Serve):
+def test_a_body_without_length_and_a_chunked_body_are_returned(serve: Serve):
     assert fetch(serve(lambda _, send: send(HEAD + b"\r\n" + PICTURE))) == PICTURE
     chunked = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n%b\r\n0\r\n\r\n" % (len(PICTURE), PICTURE)
     assert fetch(serve(lambda _, send: send(chunked))) == PICTURE
 
 
-def test_many_threads_get_their_own_pictures(serve: Serve):
+def test_each_thread_gets_its_own_image(serve: Serve):
     server = serve(lambda head, send: answer(head.split()[1].encode())(head, send))
     one = fetcher(f"127.0.0.1:{server.port}")
     paths = [f"/{number}" for number in range(32)]
@@ -116,7 +116,7 @@ def test_a_broken_answer_is_an_error_that_names_the_host(serve: Serve, reply: by
         fetch(serve(lambda _, send: send(reply)))
 
 
-def test_a_closed_port_is_told():
+def test_a_closed_port_is_named():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -134,7 +134,7 @@ def test_a_body_of_exactly_the_limit_is_accepted_and_one_byte_more_is_not(serve:
     assert caught.value.members == {"max_bytes": LIMIT}
 
 
-def test_a_declared_length_over_the_limit_is_refused_before_the_body_comes(serve: Serve):
+def test_a_declared_length_over_the_limit_is_refused_before_the_body_arrives(serve: Serve):
     def announce(_: str, send: Send) -> None:
         send(HEAD + b"Content-Length: %d\r\n\r\n" % (LIMIT + 1))
         server.closing.wait(5)
@@ -157,13 +157,13 @@ def test_an_endless_body_is_cut_at_the_limit(serve: Serve):
     server = serve(script)
     with pytest.raises(BodyTooLargeError):
         fetch(server)
-    assert server.sent_bytes < 20_000_000  # what the sockets' buffers took
+    assert server.sent_bytes < 20_000_000  # the size of the socket buffers
 
 
 # Time
 
 
-def test_headers_that_trickle_in_are_cut_at_the_deadline(serve: Serve):
+def test_slow_headers_are_cut_at_the_deadline(serve: Serve):
     def script(_: str, send: Send) -> None:
         send(HEAD)
         server.trickle(send, (b"X: y\r\n" for _ in range(1000)))
@@ -173,7 +173,7 @@ def test_headers_that_trickle_in_are_cut_at_the_deadline(serve: Serve):
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 1000\r\n\r\n", b"\r\n"], ids=["with length", "without length"])
-def test_a_body_that_trickles_in_is_cut_at_the_deadline(serve: Serve, framing: bytes):
+def test_a_slow_body_is_cut_at_the_deadline(serve: Serve, framing: bytes):
     def script(_: str, send: Send) -> None:
         send(HEAD + framing)
         server.trickle(send, (b"x" for _ in range(1000)))
@@ -182,7 +182,7 @@ def test_a_body_that_trickles_in_is_cut_at_the_deadline(serve: Serve, framing: b
     fetch_late(server)
 
 
-def test_a_chunked_body_that_trickles_in_is_cut_at_the_deadline(serve: Serve):
+def test_a_slow_chunked_body_is_cut_at_the_deadline(serve: Serve):
     def script(_: str, send: Send) -> None:
         send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
         server.trickle(send, (b"1\r\nx\r\n" for _ in range(1000)))
@@ -191,12 +191,12 @@ def test_a_chunked_body_that_trickles_in_is_cut_at_the_deadline(serve: Serve):
     fetch_late(server)
 
 
-def test_preliminary_answers_without_end_are_cut_at_the_deadline(serve: Serve):
+def test_endless_informational_answers_are_cut_at_the_deadline(serve: Serve):
     server = serve(lambda _, send: server.trickle(send, (b"HTTP/1.1 100 Continue\r\n\r\n" for _ in range(1000))))
     fetch_late(server)
 
 
-def test_a_server_that_never_answers_is_given_up(serve: Serve):
+def test_a_silent_server_is_abandoned_at_the_deadline(serve: Serve):
     server = serve(lambda *_: server.closing.wait(5))
     fetch_late(server)
 
@@ -213,7 +213,7 @@ def test_redirects_share_one_deadline(serve: Serve):
     assert time.monotonic() - started < 2
 
 
-def test_the_deadline_of_the_request_counts_before_the_fetchers_own(serve: Serve):
+def test_the_earlier_deadline_applies(serve: Serve):
     server = serve(lambda *_: server.closing.wait(5))
     started = time.monotonic()
     with pytest.raises(DeadlineExceededError):
@@ -221,16 +221,16 @@ def test_the_deadline_of_the_request_counts_before_the_fetchers_own(serve: Serve
     assert time.monotonic() - started < 2
 
 
-def test_a_connection_that_opens_too_late_for_the_cut_is_not_read_from():
-    """The cut at the deadline finds no connection while its TLS is being set up."""
-    trip = Trip(AddressGuard(Destinations()), Deadline.after(0))
+def test_a_connection_that_opens_after_the_deadline_is_not_used():
+    """The deadline can pass while no connection is tracked yet, because TLS is being established."""
+    connector = GuardedConnector(AddressGuard(Destinations()), Deadline.after(0))
     with socket.socket() as late, pytest.raises(DeadlineExceededError):
-        trip.opened(late)
+        connector.track(late)
 
 
 @pytest.fixture
 def unanswering() -> int:
-    """Give a port on 127.0.0.1 that takes no more connections: its queue is full."""
+    """Return a port on 127.0.0.1 that accepts no more connections, because its queue is full."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -245,19 +245,19 @@ def unanswering() -> int:
             client.close()
 
 
-def test_a_host_that_does_not_take_the_connection_is_given_up(unanswering: int):
+def test_a_host_that_does_not_accept_the_connection_is_abandoned(unanswering: int):
     with pytest.raises(DeadlineExceededError):
         fetcher("127.0.0.1", deadline_s=0.3).fetch(f"http://127.0.0.1:{unanswering}/", deadline=Deadline.after(5))
 
 
 def test_the_next_address_is_tried_while_there_is_time(serve: Serve, unanswering: int, monkeypatch: pytest.MonkeyPatch):
     server = serve(answer(PICTURE))
-    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in (unanswering, server.port)]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    entries = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in (unanswering, server.port)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: entries)
     assert fetcher("two.test", deadline_s=1).fetch("http://two.test/", deadline=Deadline.after(5)) == PICTURE
 
 
-def test_a_name_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch):
+def test_a_silent_name_server_is_abandoned_at_the_deadline(monkeypatch: pytest.MonkeyPatch):
     ended = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: ended.wait(10))
     started = time.monotonic()
@@ -270,7 +270,7 @@ def test_a_name_server_that_never_answers_is_given_up(monkeypatch: pytest.Monkey
 # Redirects
 
 
-def test_redirects_are_followed_up_to_their_number(serve: Serve):
+def test_redirects_are_followed_up_to_the_limit(serve: Serve):
     steps = {str(left): redirect(f"/{left - 1}") for left in range(1, 5)}
     server = serve(by_path(**steps, **{"0": answer(PICTURE)}))
     assert fetch(server, "/3") == PICTURE
@@ -285,7 +285,7 @@ def test_a_redirect_loop_ends(serve: Serve):
     assert len(server.requests) == 4
 
 
-def test_no_redirects_can_be_asked_for(serve: Serve):
+def test_redirects_can_be_switched_off(serve: Serve):
     server = serve(redirect("/picture"))
     with pytest.raises(FetchError, match="redirects more than 0 times"):
         fetch(server, max_redirects=0)
@@ -304,13 +304,13 @@ def test_a_redirect_to_a_path_in_utf8_is_followed(serve: Serve):
     assert fetch(server) == PICTURE
 
 
-def test_a_redirect_without_target_is_no_picture(serve: Serve):
+def test_a_redirect_without_a_target_is_an_error(serve: Serve):
     with pytest.raises(FetchError, match="status 302, expected 200"):
         fetch(serve(answer(status="302 Found")))
 
 
 @pytest.mark.parametrize("location", ["http://[", "http://host:port/", "http://a\xff/"])
-def test_a_redirect_to_no_valid_url_is_an_error(serve: Serve, location: str):
+def test_a_redirect_to_an_invalid_url_is_an_error(serve: Serve, location: str):
     def script(_: str, send: Send) -> None:
         send(b"HTTP/1.1 302 Found\r\nLocation: %b\r\n\r\n" % location.encode("latin-1"))
 
@@ -351,40 +351,43 @@ def test_the_body_of_a_redirect_is_not_read(serve: Serve):
 # Addresses
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
-        "127.0.0.1",
-        "127.1",
-        "127.0.1",
-        "0x7f.1",
-        "0x7f000001",
-        "2130706433",
-        "0177.0.0.1",
-        "017700000001",
-        "0",
-        "0.0.0.0",  # noqa: S104  # a URL's host here
-        "127.255.255.254",
-        "localhost",
-        "LOCALHOST",
-        "localhost.",
-        "127.0.0.1.",
-        "[::1]",
-        "[::]",
-        "[0:0:0:0:0:0:0:1]",
-        "[::ffff:127.0.0.1]",
-        "[::ffff:7f00:1]",
-        "[::127.0.0.1]",
-        "[64:ff9b::127.0.0.1]",
-        "①②⑦.⓪.⓪.①",  # digits that IDNA maps to ASCII
-        "127。0。0。1",
-        "%31%32%37.0.0.1",
-    ],
-)
-def test_the_loopback_is_refused_however_it_is_spelt(serve: Serve, host: str):
+LOOPBACK = [
+    "127.0.0.1",
+    "127.1",
+    "127.0.1",
+    "0x7f.1",
+    "0x7f000001",
+    "2130706433",
+    "0177.0.0.1",
+    "017700000001",
+    "0",
+    "0.0.0.0",  # noqa: S104  # a URL's host here
+    "127.255.255.254",
+    "localhost",
+    "LOCALHOST",
+    "localhost.",
+    "127.0.0.1.",
+    "[::1]",
+    "[::]",
+    "[0:0:0:0:0:0:0:1]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+    "[::127.0.0.1]",
+    "[64:ff9b::127.0.0.1]",
+    "①②⑦.⓪.⓪.①",  # digits that IDNA maps to ASCII
+    "127。0。0。1",
+    "%31%32%37.0.0.1",
+]
+
+
+def test_the_loopback_is_refused_in_every_notation(serve: Serve):
     server = serve(answer(PICTURE))
-    with pytest.raises(FetchRefusedError, match=r"no public address|not valid"):
-        fetcher(ports=(server.port,)).fetch(f"http://{host}:{server.port}/", deadline=Deadline.after(5))
+    guarded = fetcher(ports=(server.port,))
+
+    for host in LOOPBACK:
+        with pytest.raises(FetchRefusedError, match=r"no public address|not valid"):
+            guarded.fetch(f"http://{host}:{server.port}/", deadline=Deadline.after(5))
+
     assert server.requests == []
 
 
@@ -396,7 +399,7 @@ def test_an_allowed_host_is_fetched_from_on_any_port_or_on_one(serve: Serve):
         assert allowed.fetch(f"http://LocalHost:{port}/", deadline=Deadline.after(5)) == PICTURE
     with pytest.raises(FetchRefusedError):
         only_one.fetch(f"http://localhost:{other.port}/", deadline=Deadline.after(5))
-    with pytest.raises(FetchRefusedError, match="no public address"):  # allowed is the name, not what it stands for
+    with pytest.raises(FetchRefusedError, match="no public address"):  # the name is allowed, not its address
         fetcher("localhost", ports=(server.port,)).fetch(server.url(), deadline=Deadline.after(5))
 
 
@@ -413,7 +416,7 @@ def test_an_ipv6_host_is_allowed_as_urls_write_it(serve: Serve):
 
 
 def test_the_connection_goes_to_the_address_that_was_checked(serve: Serve, monkeypatch: pytest.MonkeyPatch):
-    """DNS rebinding: the name has a public address when it is checked, and a private one ever after."""
+    """DNS rebinding: the name has a public address when it is checked, and a private one from then on."""
     public = serve(answer(PICTURE))
     private = serve(answer(b"secret"))
     answers = iter([public.port])
@@ -429,84 +432,87 @@ def test_the_connection_goes_to_the_address_that_was_checked(serve: Serve, monke
     monkeypatch.setattr(addresses, "is_public", lambda address: address == "127.0.0.1")
     assert fetcher().fetch("http://rebind.test/", deadline=Deadline.after(5)) == PICTURE
     assert lookups == ["rebind.test"]
-    with pytest.raises(FetchRefusedError):  # the next fetch checks anew
+    with pytest.raises(FetchRefusedError):  # the next fetch checks again
         fetcher().fetch("http://rebind.test/", deadline=Deadline.after(5))
     assert private.requests == []
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "picture.png",
-        "//127.0.0.1/x",
-        "file:///etc/passwd",
-        "ftp://127.0.0.1/x",
-        "gopher://127.0.0.1/x",
-        "data:image/png;base64,AAAA",
-        "javascript:alert(1)",
-        "http:///x",
-        "http://:80/x",
-        "http://[::1/x",
-        "http://[::1]x/",
-        "http://[v1.fe80]/x",
-        "http://host.example/\ud800",
-        "http://host:99999/x",
-        "http://host:-1/x",
-        "http://host:abc/x",
-        "http://user@host.example/x",
-        "http://user:password@host.example/x",
-        "http://@127.0.0.1/x",
-        "http://example.com\\@127.0.0.1/x",
-        "http://.host.example/x",
-        "http://*.example/x",
-        "http://\x00/x",
-        "http://a b/x",
-        "http://host.example/" + "x" * 2048,
-    ],
-)
-def test_what_is_no_plain_http_url_is_refused_without_a_lookup(url: str, monkeypatch: pytest.MonkeyPatch):
-    lookups = []
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *found, **_: lookups.append(found))
-    with pytest.raises(FetchRefusedError):
-        fetcher().fetch(url, deadline=Deadline.after(5))
+MALFORMED_URLS = [
+    "",
+    "picture.png",
+    "//127.0.0.1/x",
+    "file:///etc/passwd",
+    "ftp://127.0.0.1/x",
+    "gopher://127.0.0.1/x",
+    "data:image/png;base64,AAAA",
+    "javascript:alert(1)",
+    "http:///x",
+    "http://:80/x",
+    "http://[::1/x",
+    "http://[::1]x/",
+    "http://[v1.fe80]/x",
+    "http://host.example/\ud800",
+    "http://host:99999/x",
+    "http://host:-1/x",
+    "http://host:abc/x",
+    "http://user@host.example/x",
+    "http://user:password@host.example/x",
+    "http://@127.0.0.1/x",
+    "http://example.com\\@127.0.0.1/x",
+    "http://.host.example/x",
+    "http://*.example/x",
+    "http://\x00/x",
+    "http://a b/x",
+    "http://host.example/" + "x" * 2048,
+]
+
+
+def test_a_malformed_url_is_refused_without_a_lookup(monkeypatch: pytest.MonkeyPatch):
+    lookups: list[object] = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **_: lookups.append(arguments))
+    guarded = fetcher()
+
+    for url in MALFORMED_URLS:
+        with pytest.raises(FetchRefusedError):
+            guarded.fetch(url, deadline=Deadline.after(5))
+
     assert lookups == []
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example"])
-def test_a_name_that_no_name_server_could_know_is_told_as_any_other(host: str):
+def test_an_impossible_name_gets_the_message_of_an_unknown_one(host: str):
     with pytest.raises(FetchRefusedError, match=rf"The host {host} is not known or has no public address"):
         fetcher().fetch(f"http://{host}/x", deadline=Deadline.after(5))
 
 
-def test_whoever_asks_cannot_tell_a_name_that_is_unknown_from_one_that_is_private(monkeypatch: pytest.MonkeyPatch):
+def test_an_unknown_name_cannot_be_distinguished_from_a_private_one(monkeypatch: pytest.MonkeyPatch):
     def inner_names(host: str, *_: object, **__: object) -> list[object]:
         if host != "payroll.corp.test":
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.7", 80))]
 
     monkeypatch.setattr(socket, "getaddrinfo", inner_names)
-    told = {}
+    answers = set()
     for host in ("payroll.corp.test", "nothing.corp.test"):
         with pytest.raises(FetchRefusedError) as caught:
             fetcher().fetch(f"http://{host}/x", deadline=Deadline.after(5))
-        told[type(caught.value), caught.value.detail.replace(host, "HOST"), str(caught.value.members)] = host
-    assert len(told) == 1
+        answers.add((type(caught.value), caught.value.detail.replace(host, "HOST"), str(caught.value.members)))
+    assert len(answers) == 1
 
 
 # The operator's rules
 
 
-def test_a_scheme_that_is_not_wanted_is_refused(serve: Serve):
+def test_another_scheme_is_refused(serve: Serve):
     server = serve(answer(PICTURE))
     with pytest.raises(FetchRefusedError, match="must begin with https://"):
         fetch(server, schemes=("https",))
     assert server.requests == []
 
 
-def test_a_port_that_is_not_wanted_is_refused_before_the_name_is_looked_up(monkeypatch: pytest.MonkeyPatch):
+def test_another_port_is_refused_before_the_name_is_resolved(monkeypatch: pytest.MonkeyPatch):
     lookups = []
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *found, **_: lookups.append(found))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **_: lookups.append(arguments))
     for url in (
         "http://public.test:22/",
         "https://public.test:6379/",
@@ -518,22 +524,22 @@ def test_a_port_that_is_not_wanted_is_refused_before_the_name_is_looked_up(monke
     assert lookups == []
 
 
-def test_hosts_not_among_the_public_ones_are_refused_and_so_are_redirects_to_them(serve: Serve):
+def test_redirects_to_hosts_that_are_not_public_hosts_are_refused(serve: Serve):
     server = serve(redirect("http://other.test/x"))
-    with pytest.raises(FetchRefusedError, match=r"other\.test is not among those"):
+    with pytest.raises(FetchRefusedError, match=r"other\.test is not one of the hosts"):
         fetch(server, public_hosts=("*.photos.test",))
     assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("denied", ["127.0.0.1", "127.0.0.0/8", "127.0.0.1/32"])
-def test_what_is_denied_is_refused_even_where_it_is_allowed(serve: Serve, denied: str):
+def test_a_denied_address_is_refused_even_if_allowed(serve: Serve, denied: str):
     server = serve(answer(PICTURE))
     with pytest.raises(FetchRefusedError, match="not known or has no public address"):
         fetch(server, denied_hosts=(denied,))
     assert server.requests == []
 
 
-def test_a_denied_name_is_refused_in_every_spelling(serve: Serve):
+def test_a_denied_name_is_refused_in_every_notation(serve: Serve):
     server = serve(answer(PICTURE))
     for name in ("localhost", "LocalHost", "localhost.", "%6cocalhost", "\N{FULLWIDTH LATIN SMALL LETTER L}ocalhost"):
         with pytest.raises(FetchRefusedError):
@@ -543,24 +549,24 @@ def test_a_denied_name_is_refused_in_every_spelling(serve: Serve):
     assert server.requests == []
 
 
-def test_one_denied_address_of_several_is_enough(monkeypatch: pytest.MonkeyPatch):
-    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)) for address in ("1.1.1.1", "8.8.8.8")]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+def test_a_host_with_one_denied_address_is_refused(monkeypatch: pytest.MonkeyPatch):
+    entries = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)) for address in ("1.1.1.1", "8.8.8.8")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: entries)
     with pytest.raises(FetchRefusedError, match=r"two\.test is not known or has no public address"):
         fetcher(denied_hosts=("8.8.8.0/24",)).fetch("http://two.test/", deadline=Deadline.after(5))
 
 
-# A proxy of the operator's
+# The operator's proxy
 
 
-def test_a_proxy_that_is_set_is_asked_with_names_unresolved(serve: Serve):
+def test_the_proxy_resolves_names(serve: Serve):
     proxy = serve(answer(PICTURE))
     through = fetcher(proxy=f"http://127.0.0.1:{proxy.port}")
     assert through.fetch("http://photos.test/cat.png", deadline=Deadline.after(5)) == PICTURE
     assert proxy.requests[0].startswith("GET http://photos.test/cat.png HTTP/1.1")
 
 
-def test_https_goes_through_the_proxy_by_connect(serve: Serve):
+def test_https_uses_the_connect_method_of_the_proxy(serve: Serve):
     proxy = serve(answer(status="403 No"))
     through = fetcher(proxy=f"http://127.0.0.1:{proxy.port}")
     with pytest.raises(FetchError, match=r"Fetching from photos\.test failed"):
@@ -569,7 +575,7 @@ def test_https_goes_through_the_proxy_by_connect(serve: Serve):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0x7f.1", "2130706433", "[::1]", "[::ffff:169.254.169.254]", "10.1"])
-def test_private_addresses_are_refused_before_the_proxy_is_asked(serve: Serve, host: str):
+def test_private_addresses_are_refused_before_the_proxy_is_used(serve: Serve, host: str):
     proxy = serve(answer(PICTURE))
     through = fetcher(proxy=f"http://127.0.0.1:{proxy.port}")
     with pytest.raises(FetchRefusedError, match="no public address"):
@@ -577,7 +583,7 @@ def test_private_addresses_are_refused_before_the_proxy_is_asked(serve: Serve, h
     assert proxy.requests == []
 
 
-def test_the_rules_hold_with_a_proxy_and_for_its_redirects(serve: Serve):
+def test_the_rules_apply_with_a_proxy_and_to_its_redirects(serve: Serve):
     proxy = serve(redirect("http://169.254.169.254/latest"))
     through = fetcher(proxy=f"http://127.0.0.1:{proxy.port}")
     with pytest.raises(FetchRefusedError, match=r"169\.254\.169\.254 is not known or has no public address"):
@@ -587,7 +593,7 @@ def test_the_rules_hold_with_a_proxy_and_for_its_redirects(serve: Serve):
     assert len(proxy.requests) == 1
 
 
-def test_a_proxy_that_trickles_is_cut_at_the_deadline(serve: Serve):
+def test_a_slow_proxy_is_cut_at_the_deadline(serve: Serve):
     proxy = serve(lambda _, send: proxy.trickle(send, (b"H" for _ in range(1000))))
     through = fetcher(proxy=f"http://127.0.0.1:{proxy.port}", deadline_s=0.4)
     for url in ("http://photos.test/", "https://photos.test/"):

@@ -1,4 +1,4 @@
-"""The guard among name server, public and private addresses: a network namespace has all of them on its loopback."""
+"""Fetches in a network namespace that has a name server, public and private addresses on its loopback."""
 
 import json
 import shutil
@@ -11,76 +11,76 @@ import pytest
 from tests.support import inner_network
 
 ROOT = Path(__file__).parents[4]
-APART = ["unshare", "--net", "--mount"]
+IN_NAMESPACE = ["unshare", "--net", "--mount"]
 
 
-def may_make_namespaces() -> bool:
+def can_make_namespaces() -> bool:
     if shutil.which("unshare") is None or shutil.which("ip") is None:
         return False
-    tried = subprocess.run([*APART, "ip", "link", "set", "lo", "up"], check=False, capture_output=True)
-    return tried.returncode == 0
+    attempt = subprocess.run([*IN_NAMESPACE, "ip", "link", "set", "lo", "up"], check=False, capture_output=True)
+    return attempt.returncode == 0
 
 
-pytestmark = pytest.mark.skipif(not may_make_namespaces(), reason="no rights to make a network namespace")
+pytestmark = pytest.mark.skipif(not can_make_namespaces(), reason="no permission to make a network namespace")
 
 
 @pytest.fixture(scope="module")
-def told() -> tuple[list[list[str]], dict[str, dict[str, int]]]:
-    """What each URL gave, in their order; then what reached private servers and the name server."""
-    command = [*APART, sys.executable, "-m", "tests.support.inner_network"]
+def report() -> tuple[list[list[str]], dict[str, dict[str, int]]]:
+    """Return the outcome of each URL, in order, and what reached the private servers and the name server."""
+    command = [*IN_NAMESPACE, sys.executable, "-m", "tests.support.inner_network"]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     return [line for line in lines if isinstance(line, list)], lines[-1]
 
 
-def outcomes(told, url):
-    return [tuple(outcome) for asked, *outcome in told[0] if asked == url]
+def outcomes(report, url):
+    return [tuple(outcome) for fetched_url, *outcome in report[0] if fetched_url == url]
 
 
-def test_nothing_ever_reaches_a_private_address(told):
-    assert [url for url, *_ in told[0]] == inner_network.URLS
-    assert told[1]["reached"] == []
-    assert not any(text == "secret" for *_, text in told[0])
+def test_nothing_ever_reaches_a_private_address(report):
+    assert [url for url, *_ in report[0]] == inner_network.URLS
+    assert report[1]["reached"] == []
+    assert not any(text == "secret" for *_, text in report[0])
 
 
-def test_a_public_host_is_fetched_from(told):
-    assert outcomes(told, "http://photos.test/") == [("fetched", "public")]
+def test_a_public_host_is_fetched_from(report):
+    assert outcomes(report, "http://photos.test/") == [("fetched", "public")]
 
 
 @pytest.mark.parametrize("host", ["rebind.test", "rebind-to-loopback.test"])
-def test_a_name_that_changes_its_address_is_looked_up_once_a_fetch_and_refused_the_second_time(told, host):
-    first, second = outcomes(told, f"http://{host}/")
+def test_a_name_that_becomes_private_is_resolved_once_for_each_fetch_and_then_refused(report, host):
+    first, second = outcomes(report, f"http://{host}/")
     assert first == ("fetched", "public")
     assert second[0] == "FetchRefusedError"
-    assert told[1]["asked"][host] == 2
+    assert report[1]["asked"][host] == 2
 
 
-def test_a_name_that_changes_between_a_redirect_and_its_target_is_refused(told):
-    ((kind, _),) = outcomes(told, "http://rebind-in-redirect.test/again")
+def test_a_name_that_becomes_private_between_a_redirect_and_its_target_is_refused(report):
+    ((kind, _),) = outcomes(report, "http://rebind-in-redirect.test/again")
     assert kind == "FetchRefusedError"
-    assert told[1]["asked"]["rebind-in-redirect.test"] == 2
+    assert report[1]["asked"]["rebind-in-redirect.test"] == 2
 
 
 @pytest.mark.parametrize("path", [path for path in inner_network.REDIRECTS if path != "/again"])
-def test_redirects_out_of_the_public_are_refused(told, path):
-    ((kind, _),) = outcomes(told, f"http://photos.test{path}")
+def test_redirects_to_private_destinations_are_refused(report, path):
+    ((kind, _),) = outcomes(report, f"http://photos.test{path}")
     assert kind == "FetchRefusedError"
 
 
-def test_a_name_server_that_keeps_silent_is_given_up(told):
-    ((kind, detail),) = outcomes(told, "http://silent.test/")
+def test_a_silent_name_server_is_abandoned(report):
+    ((kind, detail),) = outcomes(report, "http://silent.test/")
     assert (kind, detail) == ("DeadlineExceededError", "The name silent.test was not resolved in time.")
 
 
-def test_every_other_url_is_refused_in_the_same_words(told):
+def test_every_other_url_is_refused_with_the_same_message(report):
     details = {
         detail.replace(url.split("/")[2].strip("[]"), "HOST")
-        for url, kind, detail in told[0]
+        for url, kind, detail in report[0]
         if kind == "FetchRefusedError" and "photos.test" not in url and "rebind" not in url
     }
     assert {detail.split(" is not known")[1] for detail in details} == {
         " or has no public address, so nothing is fetched from it."
     }
-    refused = [url for url, kind, _ in told[0] if kind == "FetchRefusedError"]
+    refused = [url for url, kind, _ in report[0] if kind == "FetchRefusedError"]
     assert len(refused) == len(inner_network.URLS) - 4  # three fetched, one never answered

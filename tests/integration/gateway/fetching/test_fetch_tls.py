@@ -47,13 +47,13 @@ def serve_tls(certificate: Path, serve: Callable[..., RawServer]) -> Callable[[S
 
 @pytest.fixture
 def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let requests trust that certificate in place of the public authorities."""
+    """Let requests trust that certificate instead of the public authorities."""
     monkeypatch.setattr(requests.adapters, "DEFAULT_CA_BUNDLE_PATH", str(certificate))
 
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """Give a socket that takes connections and says nothing by itself."""
+    """Return a socket that accepts connections and sends nothing by itself."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
@@ -68,13 +68,13 @@ def fetch(url: str, *allowed: str, deadline_s: float = 5, ca_bundle: Path | None
 
 def test_a_self_signed_certificate_is_refused(serve_tls: Callable[[Script], RawServer]):
     server = serve_tls(answer(PICTURE))
-    with pytest.raises(FetchError, match="localhost has no certificate that can be trusted"):
+    with pytest.raises(FetchError, match="localhost has no trusted certificate"):
         fetch(f"https://localhost:{server.port}/", "localhost")
     assert server.requests == []
 
 
 @pytest.mark.usefixtures("trusted")
-def test_a_trusted_certificate_is_held_against_the_name_in_the_url(serve_tls: Callable[[Script], RawServer]):
+def test_a_trusted_certificate_must_match_the_name_in_the_url(serve_tls: Callable[[Script], RawServer]):
     server = serve_tls(answer(PICTURE))
     assert fetch(f"https://localhost:{server.port}/", "localhost") == PICTURE
     with pytest.raises(FetchError, match="certificate"):
@@ -89,7 +89,7 @@ def test_a_private_address_is_refused_over_tls_too(serve_tls: Callable[[Script],
     assert server.requests == []
 
 
-def test_a_server_without_tls_is_told(listener: socket.socket):
+def test_a_server_without_tls_is_an_error(listener: socket.socket):
     def speak_plainly() -> None:
         connection, _ = listener.accept()
         with connection:
@@ -98,13 +98,13 @@ def test_a_server_without_tls_is_told(listener: socket.socket):
 
     speaker = threading.Thread(target=speak_plainly)
     speaker.start()
-    with pytest.raises(FetchError, match="or no TLS"):
+    with pytest.raises(FetchError, match="or does not support TLS"):
         fetch(f"https://127.0.0.1:{listener.getsockname()[1]}/", "127.0.0.1")
     speaker.join()
 
 
 @pytest.mark.usefixtures("trusted")
-def test_a_body_that_trickles_in_is_cut_at_the_deadline(serve_tls: Callable[[Script], RawServer]):
+def test_a_slow_body_is_cut_at_the_deadline(serve_tls: Callable[[Script], RawServer]):
     def script(_: str, send: Send) -> None:
         send(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n")
         server.trickle(send, (b"x" for _ in range(900)))
@@ -116,16 +116,16 @@ def test_a_body_that_trickles_in_is_cut_at_the_deadline(serve_tls: Callable[[Scr
     assert time.monotonic() - started < 2
 
 
-def test_a_tls_handshake_without_answer_is_given_up(listener: socket.socket):
+def test_a_tls_handshake_without_an_answer_is_abandoned(listener: socket.socket):
     started = time.monotonic()
     with pytest.raises(DeadlineExceededError) as raised:
         fetch(f"https://127.0.0.1:{listener.getsockname()[1]}/", "127.0.0.1", deadline_s=0.4)
     assert time.monotonic() - started < 2
-    assert raised.value.__cause__ is None  # it would be logged, and its text may be the URL
+    assert raised.value.__cause__ is None  # it would be logged, and may contain the URL
 
 
-def test_a_handshake_that_trickles_in_is_cut_at_the_deadline(listener: socket.socket):
-    """Each byte comes long before any time-out; a record's header promises 16 kB of them."""
+def test_a_slow_handshake_is_cut_at_the_deadline(listener: socket.socket):
+    """Each byte arrives long before any timeout, and the record header announces 16 kB of them."""
     done = threading.Event()
 
     def trickle() -> None:
@@ -145,7 +145,7 @@ def test_a_handshake_that_trickles_in_is_cut_at_the_deadline(listener: socket.so
     speaker.join()
 
 
-def test_an_allowed_host_is_trusted_by_the_bundle_that_is_set(
+def test_an_allowed_host_is_verified_with_the_configured_bundle(
     serve_tls: Callable[[Script], RawServer], certificate: Path
 ):
     server = serve_tls(answer(PICTURE))
@@ -155,7 +155,7 @@ def test_an_allowed_host_is_trusted_by_the_bundle_that_is_set(
         fetch(url, "localhost")
 
 
-def test_a_public_host_is_not_trusted_by_that_bundle(
+def test_a_public_host_is_not_verified_with_that_bundle(
     serve_tls: Callable[[Script], RawServer], certificate: Path, monkeypatch: pytest.MonkeyPatch
 ):
     server = serve_tls(answer(PICTURE))

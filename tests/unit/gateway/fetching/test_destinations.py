@@ -3,7 +3,7 @@ import pytest
 from gateway.errors import FetchRefusedError
 from gateway.fetching.destinations import Destinations
 
-REFUSED_FORMS = [
+REFUSED_URLS = [
     "",
     " ",
     "picture.png",
@@ -50,51 +50,51 @@ REFUSED_FORMS = [
 ]
 
 
-@pytest.mark.parametrize("url", REFUSED_FORMS)
-def test_what_is_no_plain_url_is_refused(url: str):
-    with pytest.raises(FetchRefusedError):
-        Destinations().check_form(url)
+ACCEPTED_URLS = [
+    "http://host.example",
+    "https://host.example/x.png?size=1#top",
+    "HTTP://HOST.EXAMPLE/x",
+    "http://host.example:8080/x",
+    "http://1.1.1.1/x",
+    "http://[2606:4700:4700::1111]:443/x",
+    "http://bücher.example/größe.png",
+    "http://host.example/" + "x" * 2028,
+]
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://host.example",
-        "https://host.example/x.png?size=1#top",
-        "HTTP://HOST.EXAMPLE/x",
-        "http://host.example:8080/x",
-        "http://1.1.1.1/x",
-        "http://[2606:4700:4700::1111]:443/x",
-        "http://bücher.example/größe.png",
-        "http://host.example/" + "x" * 2028,
-    ],
-)
-def test_plain_urls_pass(url: str):
-    Destinations().check_form(url)
+def is_accepted(url: str) -> bool:
+    try:
+        Destinations().check_url(url)
+    except FetchRefusedError:
+        return False
+    return True
 
 
-def test_only_the_schemes_that_are_set_pass():
+def test_only_plain_http_urls_are_accepted():
+    assert [url for url in REFUSED_URLS if is_accepted(url)] == []
+    assert [url for url in ACCEPTED_URLS if not is_accepted(url)] == []
+
+
+def test_only_the_configured_schemes_are_accepted():
     https = Destinations(schemes=("https",))
-    https.check_form("https://host.example/")
+    https.check_url("https://host.example/")
     with pytest.raises(FetchRefusedError, match=r"must begin with https://\."):
-        https.check_form("http://host.example/")
+        https.check_url("http://host.example/")
     with pytest.raises(FetchRefusedError, match=r"must begin with http:// or https://\."):
-        Destinations().check_form("ftp://host.example/")
+        Destinations().check_url("ftp://host.example/")
 
 
-@pytest.mark.parametrize("port", [80, 443])
-def test_the_usual_ports_pass_by_default(port: int):
-    Destinations().check_host("host.example", port)
-
-
-@pytest.mark.parametrize("port", [0, 1, 22, 25, 53, 81, 110, 2375, 3306, 5432, 6379, 8080, 8443, 9200, 11211, 27017])
-def test_other_ports_are_refused_by_default_and_may_be_opened(port: int):
-    with pytest.raises(FetchRefusedError, match=rf"port {port} of host\.example; ports allowed: 80, 443\."):
+def test_only_the_usual_ports_are_accepted_by_default():
+    for port in (80, 443):
         Destinations().check_host("host.example", port)
-    Destinations(ports=(port,)).check_host("host.example", port)
+
+    for port in (0, 1, 22, 25, 53, 81, 110, 2375, 3306, 5432, 6379, 8080, 8443, 9200, 11211, 27017):
+        with pytest.raises(FetchRefusedError, match=rf"port {port} of host\.example; allowed ports: 80, 443\."):
+            Destinations().check_host("host.example", port)
+        Destinations(ports=(port,)).check_host("host.example", port)
 
 
-def test_a_host_allowed_by_name_is_allowed_on_every_port_or_on_the_one_named():
+def test_a_host_is_allowed_by_name_on_every_port_or_on_one():
     destinations = Destinations(allowed_hosts=("Camera.example", "store.example:9000", "[::1]:8000"))
     for host, port in (("camera.example", 1), ("camera.example.", 80), ("store.example", 9000), ("::1", 8000)):
         destinations.check_host(host, port)
@@ -105,27 +105,27 @@ def test_a_host_allowed_by_name_is_allowed_on_every_port_or_on_the_one_named():
         destinations.check_host("store.example", 9001)
 
 
-def test_public_hosts_are_the_only_ones_beside_those_allowed():
+def test_only_public_hosts_and_allowed_hosts_are_accepted():
     destinations = Destinations(allowed_hosts=("camera.lan",), public_hosts=("photos.example", "*.cdn.example"))
     for host in ("photos.example", "PHOTOS.example", "photos.example.", "a.cdn.example", "b.a.cdn.example"):
         destinations.check_host(host, 443)
     destinations.check_host("camera.lan", 8080)
     for host in ("a.photos.example", "cdn.example", "notcdn.example", "xcdn.example", "photos.example.evil.example"):
-        with pytest.raises(FetchRefusedError, match="is not among those that images are fetched from"):
+        with pytest.raises(FetchRefusedError, match="is not one of the hosts that images are fetched from"):
             destinations.check_host(host, 443)
 
 
-def test_denied_hosts_are_refused_whatever_else_is_set():
+def test_denied_hosts_are_refused_even_if_allowed():
     lists = {"allowed_hosts": ("bad.example",), "public_hosts": ("*.example",)}
     destinations = Destinations(denied_hosts=("Bad.example", "*.worse.example"), **lists)
     for host in ("bad.example", "BAD.example", "bad.example.", "a.worse.example", "b.a.worse.example"):
-        with pytest.raises(FetchRefusedError, match="Nothing is fetched from the host"):
+        with pytest.raises(FetchRefusedError, match="not fetched from the host"):
             destinations.check_host(host, 443)
     for host in ("a.bad.example", "worse.example", "notbad.example"):
         destinations.check_host(host, 443)
 
 
-def test_denied_networks_hold_for_addresses_of_both_kinds():
+def test_denied_networks_apply_to_ipv4_ipv6_and_mapped_addresses():
     destinations = Destinations(
         denied_hosts=("203.0.113.0/24", "198.51.100.7", "2001:db8::/32", "[::1]", "name.example")
     )
