@@ -72,3 +72,24 @@ def test_what_muon_steps_along_is_nearly_orthogonal():
     scales = np.linalg.svd(direction, compute_uv=False)
     assert scales.min() > 0.6
     assert scales.max() < 1.4
+
+
+def test_keras_calls_every_method_that_muon_overrides(monkeypatch: pytest.MonkeyPatch):
+    overridden = {name for name in vars(ConvolutionMuon) if callable(vars(ConvolutionMuon)[name])}
+    calls: set[str] = set()
+
+    def record(name: str):
+        method = getattr(ConvolutionMuon, name)
+
+        def recorded(*args: Any, **options: Any) -> Any:
+            calls.add(name)
+            return method(*args, **options)
+
+        return recorded
+
+    for name in overridden:
+        monkeypatch.setattr(ConvolutionMuon, name, record(name))
+    muon_step(np.ones(KERNEL, np.float32), np.ones(KERNEL, np.float32))
+
+    assert overridden >= {"_should_use_adamw", "_muon_update_step", "zeropower_via_newtonschulz5"}
+    assert calls == overridden, "this release of Keras no longer calls some methods under these names"

@@ -1,3 +1,4 @@
+import functools
 import os
 import signal
 import subprocess
@@ -157,12 +158,33 @@ def test_what_is_not_ready_in_time_is_an_error(logs, make_program):
             stack.wait_until(lambda: False, 0.3)
 
 
+@pytest.fixture
+def handle_hangup():
+    """Set what SIGHUP does before the stack starts: `nohup`, which may run these tests, ignores it."""
+    original = signal.getsignal(signal.SIGHUP)
+    yield functools.partial(signal.signal, signal.SIGHUP)
+    signal.signal(signal.SIGHUP, original)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_wait(logs, make_program, number):
+def test_a_signal_ends_the_wait(logs, make_program, handle_hangup, number):
+    handle_hangup(signal.SIG_DFL)
+
     with Stack(logs) as stack:
         stack.start(make_program("steady", ENDS_WHEN_ASKED))
         os.kill(os.getpid(), number)
         with pytest.raises(StopRequestedError, match=number.name):
+            stack.run()
+
+
+def test_a_hangup_that_nohup_ignores_does_not_end_the_wait(logs, make_program, handle_hangup):
+    handle_hangup(signal.SIG_IGN)
+
+    with Stack(logs) as stack:
+        stack.start(make_program("steady", ENDS_WHEN_ASKED))
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(StopRequestedError, match="SIGTERM"):
             stack.run()
 
 
