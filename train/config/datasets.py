@@ -39,7 +39,7 @@ class Cifar10Data(ConfigBase):
     """CIFAR-10, from a directory or from the internet.
 
     Attributes:
-        directory: Where the archive is, or the contact sheets; if neither, the archive is downloaded to it.
+        directory: Folder of the archive; if it is missing there, it is downloaded.
         mirrors: URLs of folders that hold the archive, tried in this order.
         archive_sha256: Of the archive.
         train_sha256: Of the training images, uint8[50000, 32, 32, 3] in RGB.

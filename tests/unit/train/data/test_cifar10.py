@@ -1,16 +1,15 @@
-"""CIFAR-10 as the publisher packs it, as contact sheets, or refused."""
+"""CIFAR-10 in the publisher's archive is read, and anything else is refused."""
 
 import hashlib
-import io
-import tarfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from tests.support.cifar10_archive import pack_sheets, write_archive
 from train.config.datasets import Cifar10Data
-from train.data.cifar10 import ARCHIVE, JPEG_ARCHIVE, ROW_BYTES, Cifar10Error, load_cifar10, parse_batch
+from train.data.cifar10 import ARCHIVE, ROW_BYTES, Cifar10Error, load_cifar10, parse_batch
 from train.data.examples import Example
 
 RNG = np.random.default_rng(0)
@@ -24,42 +23,18 @@ def ignore(_name: str, _done: int, _total: int | None):
     pass
 
 
-def rows(images: np.ndarray, labels: np.ndarray) -> bytes:
-    planes = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
-    return np.concatenate([labels[:, None], planes], axis=1).tobytes()
-
-
-def add(archive: tarfile.TarFile, name: str, content: bytes):
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    archive.addfile(member, io.BytesIO(content))
-
-
-def write_archive(folder: Path):
-    with tarfile.open(folder / ARCHIVE, "w:gz") as archive:
-        for number in range(5):
-            part = slice(2 * number, 2 * number + 2)
-            name = f"cifar-10-batches-bin/data_batch_{number + 1}.bin"
-            add(archive, name, rows(TRAIN[part], TRAIN_LABELS[part]))
-        add(archive, "cifar-10-batches-bin/test_batch.bin", rows(TEST, TEST_LABELS))
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    return write_archive(tmp_path, (TRAIN, TRAIN_LABELS), (TEST, TEST_LABELS))
 
 
 def write_sheet(path: Path, images: np.ndarray):
-    """Forty images a row; black ones fill the last."""
+    """Write forty images a row; black ones fill the last row."""
     tiles = np.zeros((40, 32, 32, 3), np.uint8)
     tiles[: len(images)] = images
     sheet = tiles.reshape(1, 40, 32, 32, 3).transpose(0, 2, 1, 3, 4).reshape(32, 40 * 32, 3)
     path.parent.mkdir(exist_ok=True)
     cv2.imwrite(str(path), sheet[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 101])
-
-
-def write_sheets(folder: Path, train: np.ndarray = TRAIN):
-    full = np.concatenate([train, np.full((40 - len(train), 32, 32, 3), 9, np.uint8)])
-    write_sheet(folder / "train/train_00.webp", full)
-    write_sheet(folder / "test_0.webp", TEST)
-    labels = np.arange(40, dtype=np.uint8) % 10
-    np.savez(folder / "labels.npz", train=labels, test=np.append(TEST_LABELS, [1, 1]))
-    return full
 
 
 def data(folder: Path, train: np.ndarray = TRAIN) -> Cifar10Data:
@@ -85,62 +60,50 @@ def classes(examples: list[Example]) -> list[int]:
     return [item.classes[0] for item in examples]
 
 
-def test_the_publishers_archive_is_read_in_order(tmp_path: Path):
-    write_archive(tmp_path)
-    train, test, further = load_cifar10(data(tmp_path), ignore)
+def test_images_are_read_in_the_archives_order(archive: Path):
+    train, test, further_tests = load_cifar10(data(archive.parent), ignore)
+
     np.testing.assert_array_equal(pixels(train), TRAIN)
     np.testing.assert_array_equal(pixels(test), TEST)
     assert (classes(train), classes(test)) == (TRAIN_LABELS.tolist(), TEST_LABELS.tolist())
-    assert classes(further["jpeg"]) == TEST_LABELS.tolist()
-    assert all(bytes(item.data).startswith(b"\xff\xd8") for item in further["jpeg"])
+    assert list(further_tests) == ["jpeg"]
 
 
-def test_contact_sheets_are_the_same_images_without_what_fills_them(tmp_path: Path):
-    full = write_sheets(tmp_path)
-    train, test, _ = load_cifar10(data(tmp_path, full), ignore)
-    np.testing.assert_array_equal(pixels(train), full)
-    np.testing.assert_array_equal(pixels(test), TEST)
-    assert classes(test) == TEST_LABELS.tolist()
+def test_the_jpeg_set_holds_the_test_images_as_jpeg(archive: Path):
+    _, _, further_tests = load_cifar10(data(archive.parent), ignore)
+
+    assert classes(further_tests["jpeg"]) == TEST_LABELS.tolist()
+    assert all(item.data.startswith(b"\xff\xd8") for item in further_tests["jpeg"])
 
 
-def test_jpeg_files_that_lie_there_are_taken(tmp_path: Path):
-    write_archive(tmp_path)
-    content = cv2.imencode(".jpg", TEST[1])[1].tobytes()
-    with tarfile.open(tmp_path / JPEG_ARCHIVE, "w:xz") as archive:
-        add(archive, "test/00001_4.jpg", content)
-    _, _, further = load_cifar10(data(tmp_path), ignore)
-    assert [(bytes(item.data), item.classes) for item in further["jpeg"]] == [(content, (4,))]
+def test_contact_sheets_can_be_packed_into_the_archive(tmp_path: Path):
+    train = np.concatenate([TRAIN, np.full((30, 32, 32, 3), 9, np.uint8)])
+    write_sheet(tmp_path / "train/train_00.webp", train)
+    write_sheet(tmp_path / "test_0.webp", TEST)
+    np.savez(tmp_path / "labels.npz", train=np.arange(40, dtype=np.uint8) % 10, test=np.append(TEST_LABELS, [1, 1]))
+
+    archive = pack_sheets(tmp_path, tmp_path / "packed")
+
+    packed_train, packed_test, _ = load_cifar10(data(archive.parent, train), ignore)
+    np.testing.assert_array_equal(pixels(packed_train), train)
+    np.testing.assert_array_equal(pixels(packed_test), TEST)
+    assert classes(packed_test) == TEST_LABELS.tolist()
 
 
 @pytest.mark.parametrize("content", [b"", b"\0", bytes(ROW_BYTES + 1)])
-def test_what_is_no_batch_is_refused(content: bytes):
-    with pytest.raises(Cifar10Error, match="expected rows"):
+def test_a_batch_of_incomplete_rows_is_refused(content: bytes):
+    with pytest.raises(Cifar10Error, match=f"expected rows of {ROW_BYTES} bytes, received {len(content)} bytes"):
         parse_batch(content)
 
 
-def test_other_pixels_than_the_configurations_are_refused(tmp_path: Path):
-    write_archive(tmp_path)
+def test_other_pixels_than_the_configurations_are_refused(archive: Path):
     with pytest.raises(Cifar10Error, match="expected training images of SHA-256"):
-        load_cifar10(data(tmp_path, TRAIN[::-1].copy()), ignore)
+        load_cifar10(data(archive.parent, TRAIN[::-1].copy()), ignore)
 
 
-def test_a_damaged_archive_is_told(tmp_path: Path):
-    write_archive(tmp_path)
-    path = tmp_path / ARCHIVE
-    path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(Cifar10Error, match="damaged; delete it"):
-        load_cifar10(data(tmp_path), ignore)
+@pytest.mark.parametrize("kept_bytes", [0, 3000])
+def test_a_damaged_archive_is_reported(archive: Path, kept_bytes: int):
+    archive.write_bytes(archive.read_bytes()[:kept_bytes])
 
-
-def test_sheets_that_are_missing_or_too_few_are_told(tmp_path: Path):
-    full = write_sheets(tmp_path)
-    np.savez(tmp_path / "labels.npz", train=np.zeros(41, np.uint8), test=TEST_LABELS)
-    with pytest.raises(Cifar10Error, match="40 training images, but 41 labels"):
-        load_cifar10(data(tmp_path, full), ignore)
-    (tmp_path / "test_0.webp").unlink()
-    np.savez(tmp_path / "labels.npz", train=np.zeros(40, np.uint8), test=TEST_LABELS)
-    with pytest.raises(Cifar10Error, match="no test images"):
-        load_cifar10(data(tmp_path, full), ignore)
-    (tmp_path / "labels.npz").write_bytes(b"no arrays")
-    with pytest.raises(Cifar10Error, match="expected the arrays"):
-        load_cifar10(data(tmp_path, full), ignore)
+    with pytest.raises(Cifar10Error, match=f"{ARCHIVE} is damaged; delete it"):
+        load_cifar10(data(archive.parent), ignore)
