@@ -1,7 +1,6 @@
-"""The composition root: puts the parts together, starts nothing."""
+"""The composition root: assembles the application and starts nothing."""
 
 import importlib
-from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -9,7 +8,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from gateway.access import authentication
-from gateway.caching.caching_predictor import Cached, Store
+from gateway.caching.caching_predictor import CachingPredictor, Store
 from gateway.caching.memory_store import MemoryStore
 from gateway.fetching.counted import CountedFetcher
 from gateway.fetching.destinations import Destinations
@@ -18,31 +17,20 @@ from gateway.fetching.fetcher import DisabledFetcher, Fetcher
 from gateway.health.readiness import Readiness
 from gateway.health.routes import create_health
 from gateway.http import cors, pages, problems, request_context, sagemaker
-from gateway.http.multipart import BodyRequest
+from gateway.http.request_context import Gateway
 from gateway.http.views import create_api
 from gateway.model_client.micro_batching import MicroBatcher
 from gateway.model_client.protocol import ModelServer
 from gateway.model_client.tfserving import TensorFlowServing
 from gateway.models.configured import ConfiguredModels, ModelsConfigError
-from gateway.models.registry import Catalog
+from gateway.models.registry import ModelRegistry
 from gateway.openapi.routes import create_openapi
-from gateway.prediction.classifier import Classifier
-from gateway.prediction.image_loader import Pictures
-from gateway.prediction.predictor import Direct
+from gateway.prediction.image_loader import ImageLoader
+from gateway.prediction.predictor import ModelPredictor, Predictor
 from gateway.reloaded_file import UnreadableFileError
 from gateway.settings import Settings, SettingsError
 
 FORM_PARTS_BESIDE_IMAGES = 32
-
-
-class Gateway(Flask):
-    """Flask without what this application has no use for."""
-
-    request_class = BodyRequest
-
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Give a view or hook as it is: none is a coroutine, and to find that out each time takes longer than most."""
-        return func
 
 
 def create_app(
@@ -52,65 +40,63 @@ def create_app(
     fetcher: Fetcher,
     configured_models: ConfiguredModels,
 ) -> Flask:
-    """Put the application together from its parts.
+    """Assemble the application from its parts.
 
     Args:
-        settings: What can be set.
-        server: Where the models are served; `connect` makes the real one.
-        fetcher: Gets pictures by URL; `make_fetcher` makes the real one.
+        settings: The settings.
+        server: Client of the model server; see `connect`.
+        fetcher: Fetches images by URL; see `make_fetcher`.
         configured_models: The models that are offered; see `make_configured_models`.
 
     Returns:
-        The application; its catalog, which a process may `watch`, is `app.extensions["catalog"]`.
+        The application. Its `ModelRegistry`, which a process may `watch`, is `app.extensions["registry"]`.
 
     Raises:
-        SettingsError: the default model is not among those offered, the API keys cannot be read, or rates not be
-            counted where the settings say.
+        SettingsError: the default model is not configured, the API keys cannot be read, or the storage of the rate
+            limits cannot be used.
     """
     models = configured_models.current()
     if settings.default_model is not None and settings.default_model not in models:
         raise SettingsError(f"GATEWAY_DEFAULT_MODEL={settings.default_model!r} is not among {', '.join(models)}")
-    # What it says about a damaged picture goes to the one who sent it, not past our log to stderr.
+    # Its messages about a damaged image are returned to the caller instead of being written to stderr.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    cv2.setNumThreads(1)  # requests are the parallelism; OpenCV's own threads would fight over the same cores
-    catalog = Catalog(
+    cv2.setNumThreads(1)  # requests run in parallel already; OpenCV's own threads would compete for the same cores
+    registry = ModelRegistry(
         server,
         configured_models,
         default=settings.default_model,
         cards_dir=settings.cards_dir,
-        look_deadline_s=settings.health_deadline_s,
+        status_deadline_s=settings.health_deadline_s,
     )
     app = Gateway(__name__, static_folder=None)
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider's, in the order written
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # an attribute of the default provider
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes  # base64 in a text part is an image too
     app.config["MAX_FORM_PARTS"] = settings.max_images + FORM_PARTS_BESIDE_IMAGES
-    app.extensions["catalog"] = catalog
+    app.extensions["registry"] = registry
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     request_context.register(app, settings)
     problems.register(app)
     authentication.register(app, settings)
-    if settings.rate_limit:  # what counts takes 2 MB and its part of the start
+    if settings.rate_limit:  # its import takes 2 MB and part of the start-up time
         importlib.import_module("gateway.access.rate_limits").register(app, settings)
     cors.register(app, settings)
-    pictures = Pictures(
+    image_loader = ImageLoader(
         CountedFetcher(fetcher),
         max_pixels=settings.max_pixels,
         fetch_threads=settings.fetch_threads,
         decode_threads=settings.decode_threads,
     )
-    classifier = Classifier(catalog, server, pictures, max_batch_size=settings.max_batch_size)
-    direct = Direct(classifier)
-    store = make_store(settings)
-    answering = direct if store is None else Cached(direct, catalog, pictures, store)
-    app.register_blueprint(create_api(answering, catalog, settings))
+    model_predictor = ModelPredictor(registry, server, image_loader, max_batch_size=settings.max_batch_size)
+    predictor = with_cache(model_predictor, registry, image_loader, settings)
+    app.register_blueprint(create_api(predictor, registry, settings))
     app.register_blueprint(create_openapi(settings))
     readiness = Readiness(
-        catalog,
-        classifier,
+        registry,
+        model_predictor,
         models_dir=settings.cards_dir,
-        look_deadline_s=settings.health_deadline_s,
+        status_deadline_s=settings.health_deadline_s,
         golden_deadline_s=settings.model_deadline_s,
     )
     app.register_blueprint(create_health(readiness))
@@ -121,7 +107,7 @@ def create_app(
 
 
 def connect(settings: Settings) -> ModelServer:
-    """Make the client of the model server; in the process that uses it, never before a fork."""
+    """Return a client of the model server; call this in the process that uses it, never before a fork."""
     server = TensorFlowServing(settings.tfs_target, call_deadline_s=settings.model_deadline_s)
     if settings.calls_in_flight == 0:
         return server
@@ -129,10 +115,10 @@ def connect(settings: Settings) -> ModelServer:
 
 
 def make_fetcher(settings: Settings) -> Fetcher:
-    """Make the fetcher of images by URL.
+    """Return the fetcher of images by URL.
 
     Raises:
-        SettingsError: tracing is switched on and not installed.
+        SettingsError: tracing is enabled and not installed.
     """
     fetcher = _make_url_fetcher(settings) if settings.fetch_enabled else DisabledFetcher()
     if settings.tracing:
@@ -152,24 +138,25 @@ def _make_url_fetcher(settings: Settings) -> Fetcher:
     return UrlFetcher(destinations, limits, ca_bundle=settings.fetch_ca_bundle, proxy=settings.fetch_proxy)
 
 
-def make_store(settings: Settings) -> Store | None:
-    """Make what keeps results; None where the cache is off.
+def with_cache(
+    predictor: Predictor, registry: ModelRegistry, image_loader: ImageLoader, settings: Settings
+) -> Predictor:
+    """Return the predictor itself, or one that caches its predictions if the cache is enabled.
 
     Raises:
-        SettingsError: the package `redis` is wanted and not installed.
+        SettingsError: the cache needs the package `redis`, which is not installed.
     """
     if settings.cache == "off":
-        return None
+        return predictor
     if settings.cache == "memory":
-        return MemoryStore(max_bytes=settings.cache_max_bytes, ttl_s=settings.cache_ttl_s)
+        store: Store = MemoryStore(max_bytes=settings.cache_max_bytes, ttl_s=settings.cache_ttl_s)
+        return CachingPredictor(predictor, registry, image_loader, store)
     try:
         redis_store = importlib.import_module("gateway.caching.redis_store")
     except ModuleNotFoundError as error:
         raise SettingsError("GATEWAY_CACHE=redis needs the extra `redis`: uv sync --inexact --extra redis.") from error
-    store: Store = redis_store.RedisStore(
-        settings.redis_url, ttl_s=settings.cache_ttl_s, timeout_s=settings.redis_timeout_s
-    )
-    return store
+    store = redis_store.RedisStore(settings.redis_url, ttl_s=settings.cache_ttl_s, timeout_s=settings.redis_timeout_s)
+    return CachingPredictor(predictor, registry, image_loader, store)
 
 
 def load_tracing() -> Any:
@@ -191,7 +178,7 @@ def _import_with_tracing(module: str) -> Any:
 
 
 def make_configured_models(settings: Settings) -> ConfiguredModels:
-    """Make the list of the models that are offered.
+    """Return the models that are offered.
 
     Raises:
         SettingsError: `GATEWAY_MODELS` is empty and the file of `GATEWAY_MODELS_CONFIG` cannot be used.

@@ -1,44 +1,90 @@
-"""One time budget per request, shared by fetching, decoding and the call to the model server."""
+"""Time of a request: the deadline that fetching, decoding and prediction share, and how long each stage took."""
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
 from gateway.errors import DeadlineExceededError
 
+MS_PER_S = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A moment on the monotonic clock after which nobody waits for the answer any more."""
+    """A moment on the monotonic clock after which the response is no longer useful.
+
+    Attributes:
+        at_s: The moment, in seconds of `time.monotonic`.
+        allowed_s: Seconds that were allowed in all, for messages.
+    """
 
     at_s: float
     allowed_s: float
 
     @classmethod
     def after(cls, seconds: float) -> Self:
-        """Start a budget of so many seconds now."""
+        """Return the deadline that lies this many seconds ahead."""
         return cls(at_s=time.monotonic() + seconds, allowed_s=seconds)
 
     @property
-    def passed(self) -> bool:
-        """Whether nothing is left."""
+    def has_passed(self) -> bool:
+        """Whether no time is left."""
         return time.monotonic() >= self.at_s
 
     def no_later_than(self, seconds: float) -> "Deadline":
-        """Give this deadline or the one so many seconds from now, whichever comes first."""
+        """Return this deadline or the one this many seconds ahead, whichever comes first."""
         return min(self, Deadline.after(seconds), key=lambda deadline: deadline.at_s)
 
     def remaining_s(self, at_most: float = float("inf")) -> float:
-        """Give the seconds left, no more than `at_most`.
+        """Return the seconds left, at most `at_most`.
 
         Raises:
-            DeadlineExceededError: nothing is left.
+            DeadlineExceededError: no time is left.
         """
         remaining = self.at_s - time.monotonic()
         if remaining <= 0:
-            raise self.missed()
+            raise self.exceeded()
         return min(remaining, at_most)
 
-    def missed(self) -> DeadlineExceededError:
-        """Make the error that tells of this deadline."""
+    def exceeded(self) -> DeadlineExceededError:
+        """Return the error for missing this deadline."""
         return DeadlineExceededError(f"The request was not answered within {self.allowed_s:g} s.")
+
+
+class Timings:
+    """Seconds spent in each stage of one request; safe to use from many threads.
+
+    The images of a batch are processed in parallel and their times are added up, so a stage can take longer than the
+    request.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Add the time spent inside to a stage, also when it fails."""
+        started_s = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage, time.perf_counter() - started_s)
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Add seconds to a stage."""
+        with self._lock:
+            self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds spent in each stage so far, in the order in which the stages began."""
+        with self._lock:
+            return dict(self._seconds)
+
+    def header(self) -> str:
+        """Format the stages as a Server-Timing header (W3C Server Timing), in milliseconds."""
+        return ", ".join(f"{stage};dur={seconds * MS_PER_S:.3f}" for stage, seconds in self.seconds.items())

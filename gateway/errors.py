@@ -41,14 +41,17 @@ class GatewayError(Exception):
 
     Attributes:
         slug: Stable name of this kind of failure: the last part of its problem type, and its outcome in the metrics.
+        model_version: Name and version of the model that was used, if one was chosen before the failure.
     """
 
     slug: ClassVar[str]
+    model_version: tuple[str, int] | None
 
     def __init__(self, detail: str, **members: object) -> None:
         super().__init__(detail)
         self.detail = detail
         self.members = members
+        self.model_version = None
 
 
 class KeyMissingError(GatewayError):

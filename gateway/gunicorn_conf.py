@@ -85,10 +85,10 @@ def when_ready(arbiter: Any) -> None:
         arbiter.signal(signal.SIGTERM, None)
 
     def drain(*_: object) -> None:
-        if draining.begun() or settings.drain_delay_s == 0:
+        if draining.is_active() or settings.drain_delay_s == 0:
             stop()
         else:
-            draining.begin()
+            draining.start()
             signal.setitimer(signal.ITIMER_REAL, settings.drain_delay_s)
 
     signal.signal(signal.SIGALRM, stop)
@@ -97,11 +97,11 @@ def when_ready(arbiter: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Wait for the default model before requests are taken, at most `start_wait_s`; until then they queue up."""
-    catalog = importlib.import_module("gateway.wsgi").catalog
+    registry = importlib.import_module("gateway.wsgi").registry
     give_up_s = time.monotonic() + settings.start_wait_s
     while worker.alive and time.monotonic() < give_up_s:
         try:
-            catalog.look(catalog.default, deadline=Deadline.after(settings.model_deadline_s))
+            registry.refresh(registry.default, deadline=Deadline.after(settings.model_deadline_s))
         except GatewayError:
             worker.notify()
             time.sleep(START_POLL_S)

@@ -20,6 +20,6 @@ app = create_app(
 )
 if tracing is not None:
     tracing.instrument(app)
-catalog = app.extensions["catalog"]
-catalog.watch(settings.models_poll_s, deadline_s=settings.model_deadline_s)
-atexit.register(catalog.close)
+registry = app.extensions["registry"]
+registry.watch(settings.models_poll_s, deadline_s=settings.model_deadline_s)
+atexit.register(registry.close)

@@ -1,7 +1,7 @@
-"""Results told again for a picture that was asked about before: by its bytes, the model's version and the options.
+"""A cache of predictions, by the image's bytes, the model version and the options.
 
-A result is told only while the version that gave it is the one that would be asked: the model server says so anew for
-each request that finds one. A picture that many ask about at once is computed once.
+A prediction is returned from the cache only while its version is the one that the request targets: the model server is
+queried about that for each request that has a hit. An image that several requests send at once is computed once.
 """
 
 import dataclasses
@@ -14,110 +14,127 @@ from typing import Protocol
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
 from gateway.models.binding import ServedModel
-from gateway.models.registry import Catalog
+from gateway.models.registry import ModelRegistry
 from gateway.observability import metrics
 from gateway.prediction import schemas
-from gateway.prediction.classifier import Inquiry
-from gateway.prediction.image_loader import ImageSource, Pictures, Upload
-from gateway.prediction.options import Options
-from gateway.prediction.predictor import Answering, Results
+from gateway.prediction.image_loader import ImageBytes, ImageLoader
+from gateway.prediction.predictor import (
+    PredictionOptions,
+    PredictionRequest,
+    PredictionResult,
+    Predictor,
+    errors_from,
+)
 
-NAME = "image-gateway"
-"""What this cache is called in Cache-Status."""
+CACHE_NAME = "image-gateway"
+"""Name of this cache in Cache-Status."""
 CLAIMED = b""
-"""Stands for a result that another request computes; no result is empty."""
+"""Value of a key that another request computes; no prediction is empty."""
 
 
 class Store(Protocol):
-    """Keeps bytes under keys for some time; safe to use from many threads."""
+    """Stores bytes under keys for a limited time; safe to use from many threads."""
 
     def find(self, keys: Sequence[str], *, claim_s: float) -> list[bytes | None]:
-        """Give the value of each key.
+        """Return the value of each key.
 
-        None means that there is none and that nobody computes it: it is the caller's now, for `claim_s` at most, who
-        has to `settle` it. `CLAIMED` means that another does.
+        None means that there is no value and that nobody computes it: the caller has now claimed the key, for
+        `claim_s` at most, and must `settle` it. `CLAIMED` means that another caller has.
         """
 
     def settle(self, key: str, value: bytes | None) -> None:
-        """Keep what the caller computed for a key of its own; None gives it back without a value."""
+        """Store the value of a key that the caller claimed; None releases the claim without a value."""
 
     def wait(self, key: str, *, deadline: Deadline) -> bytes | None:
-        """Wait for the value of a key that was `CLAIMED`; None where it came to nothing.
+        """Wait for the value of a key that was `CLAIMED`; None if its claim was released without a value.
 
         Raises:
-            DeadlineExceededError: it was not there in time.
+            DeadlineExceededError: there was no value in time.
         """
 
 
 @dataclass(frozen=True, slots=True)
-class Cached:
-    """Asks the model server about those pictures alone whose results are not kept.
+class CachingPredictor:
+    """Predicts from a store, and by another predictor what is not in it.
 
     Attributes:
-        direct: What asks it.
-        catalog: Which version of a model answers.
-        pictures: Gets the bytes of images.
-        store: Where results are kept.
+        predictor: Computes the predictions that are missing.
+        registry: Resolves the version that a request targets.
+        image_loader: Loads the bytes of images.
+        store: Holds the predictions.
     """
 
-    direct: Answering
-    catalog: Catalog
-    pictures: Pictures
+    predictor: Predictor
+    registry: ModelRegistry
+    image_loader: ImageLoader
     store: Store
 
-    def answer(self, sources: Sequence[ImageSource | GatewayError], asked: Inquiry) -> Results:
-        """Answer from the store, and by the model server what is missing there; see `Answering`."""
-        served = self.catalog.choose(asked.target, deadline=asked.deadline)
-        contents = self.pictures.contents(sources, deadline=asked.deadline, timings=asked.timings)
-        uploads = [item if isinstance(item, GatewayError) else Upload(item) for item in contents]
-        keys = [_key(served, item.data, asked.options) if isinstance(item, Upload) else item for item in uploads]
-        wanted = {key: item for key, item in zip(keys, uploads, strict=True) if isinstance(key, str)}
-        found = dict(zip(wanted, self.store.find([*wanted], claim_s=asked.deadline.remaining_s()), strict=True))
-        told = self._computed(served, {key: wanted[key] for key in found if found[key] is None}, asked)
-        kept = {
-            key: self.store.wait(key, deadline=asked.deadline) if value == CLAIMED else value
-            for key, value in found.items()
+    def predict(self, request: PredictionRequest) -> PredictionResult:
+        """Return the predictions from the store, and compute those that are missing; see `Predictor`."""
+        served = self.registry.resolve(request.target, deadline=request.deadline)
+        with errors_from(served):
+            return self._predict(served, request)
+
+    def _predict(self, served: ServedModel, request: PredictionRequest) -> PredictionResult:
+        contents = self.image_loader.load(request.images, deadline=request.deadline, timings=request.timings)
+        images = [item if isinstance(item, GatewayError) else ImageBytes(item) for item in contents]
+        request = dataclasses.replace(request, images=images)
+        keys = [_key(served, item.data, request.options) if isinstance(item, ImageBytes) else item for item in images]
+        images_by_key = {key: image for key, image in zip(keys, images, strict=True) if isinstance(key, str)}
+        values = self.store.find([*images_by_key], claim_s=request.deadline.remaining_s())
+        stored = dict(zip(images_by_key, values, strict=True))
+        missing = {key: images_by_key[key] for key, value in stored.items() if value is None}
+        predictions = self._compute(served, missing, request)
+        hits = self._hits(stored, request.deadline)
+        predictions |= {key: json.loads(value) for key, value in hits.items() if value is not None}
+        is_stale = bool(hits) and not self.registry.is_current(served, request.target, deadline=request.deadline)
+        if (
+            is_stale or not predictions or len(predictions) < len(images_by_key)
+        ):  # or another request's computation failed
+            reason = "stale" if is_stale else "miss"
+            return dataclasses.replace(self.predictor.predict(request), cache_status=f"{CACHE_NAME}; fwd={reason}")
+        items = [predictions[key] if isinstance(key, str) else key for key in keys]
+        return PredictionResult(served, items, _cache_status(stored))
+
+    def _hits(self, stored: Mapping[str, bytes | None], deadline: Deadline) -> dict[str, bytes | None]:
+        """Return the values that are stored, waiting for those that other requests compute."""
+        return {
+            key: self.store.wait(key, deadline=deadline) if value == CLAIMED else value
+            for key, value in stored.items()
             if value is not None
         }
-        told |= {key: json.loads(value) for key, value in kept.items() if value is not None}
-        swapped = bool(kept) and not self.catalog.answers_now(served, asked.target, deadline=asked.deadline)
-        if swapped or not told or len(told) < len(wanted):  # or what computed another's result failed
-            reason = "stale" if swapped else "miss"
-            return dataclasses.replace(self.direct.answer(uploads, asked), cache_status=f"{NAME}; fwd={reason}")
-        items = [told[key] if isinstance(key, str) else key for key in keys]
-        return Results(served, items, _status(found))
 
-    def _computed(
-        self, served: ServedModel, missing: Mapping[str, ImageSource | GatewayError], asked: Inquiry
-    ) -> dict[str, schemas.Result | GatewayError]:
-        """Ask the model server, and keep what it says; give nothing where another version has answered."""
-        told: dict[str, schemas.Result | GatewayError] = {}
+    def _compute(
+        self, served: ServedModel, missing: Mapping[str, ImageBytes | GatewayError], request: PredictionRequest
+    ) -> dict[str, schemas.Prediction | GatewayError]:
+        """Compute and store missing predictions; return none if another version answered."""
+        predictions: dict[str, schemas.Prediction | GatewayError] = {}
         try:
             if missing:
-                fresh = self.direct.answer([*missing.values()], asked)
-                if fresh.model is served:
-                    told = dict(zip(missing, fresh.items, strict=True))
+                result = self.predictor.predict(dataclasses.replace(request, images=[*missing.values()]))
+                if result.model is served:
+                    predictions = dict(zip(missing, result.predictions, strict=True))
         finally:
             for key in missing:
-                result = told.get(key)
-                is_result = result is not None and not isinstance(result, GatewayError)
-                self.store.settle(key, json.dumps(result).encode() if is_result else None)
-        return told
+                prediction = predictions.get(key)
+                failed = prediction is None or isinstance(prediction, GatewayError)
+                self.store.settle(key, None if failed else json.dumps(prediction).encode())
+        return predictions
 
 
-def _key(served: ServedModel, content: bytes, options: Options) -> str:
-    asked = f"{options.top_k}:{options.threshold}:{options.explain}"
-    return f"{served.name}:{served.version}:{served.card_digest}:{asked}:{hashlib.sha256(content).hexdigest()}"
+def _key(served: ServedModel, content: bytes, options: PredictionOptions) -> str:
+    options_key = f"{options.top_k}:{options.threshold}:{options.explain}"
+    return f"{served.name}:{served.version}:{served.card_digest}:{options_key}:{hashlib.sha256(content).hexdigest()}"
 
 
-def _status(found: Mapping[str, bytes | None]) -> str:
-    """Write Cache-Status (RFC 9211), and count."""
-    stored = sum(value is None for value in found.values())
-    collapsed = sum(value == CLAIMED for value in found.values())
-    hits = len(found) - stored - collapsed
-    for outcome, number in (("hit", hits), ("miss", stored), ("collapsed", collapsed)):
-        metrics.CACHE.labels(outcome).inc(number)
-    if hits == len(found):
-        return f"{NAME}; hit"
-    status = f"{NAME}; fwd=miss; {'stored' if stored else 'collapsed'}"
-    return f'{status}; detail="{hits} of {len(found)} were kept"' if hits else status
+def _cache_status(stored: Mapping[str, bytes | None]) -> str:
+    """Return the value of Cache-Status (RFC 9211), and count the outcomes."""
+    misses = sum(value is None for value in stored.values())
+    collapsed = sum(value == CLAIMED for value in stored.values())
+    hits = len(stored) - misses - collapsed
+    for outcome, count in (("hit", hits), ("miss", misses), ("collapsed", collapsed)):
+        metrics.CACHE.labels(outcome).inc(count)
+    if hits == len(stored):
+        return f"{CACHE_NAME}; hit"
+    status = f"{CACHE_NAME}; fwd=miss; {'stored' if misses else 'collapsed'}"
+    return f'{status}; detail="{hits} of {len(stored)} were kept"' if hits else status

@@ -1,4 +1,4 @@
-"""Results kept in Redis, for all workers and gateways that use the same one."""
+"""A cache store in Redis, shared by all workers and gateways that use it."""
 
 import time
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ from gateway.deadline import Deadline
 PREFIX = "image-gateway:"
 POLL_S = 0.01
 PAUSE_S = 1.0
-"""How long a Redis that failed is left alone: until then every result counts as missing."""
+"""How long Redis is not used after a failure; until then every key counts as missing."""
 
 log = structlog.get_logger(__name__)
 
 
 class RedisStore:
-    """A `gateway.caching.caching_predictor.Store` in Redis 7; its own `maxmemory` and eviction bound it.
+    """A `gateway.caching.caching_predictor.Store` in Redis 7, bounded by its own `maxmemory` and eviction.
 
-    While Redis is away nothing is kept, and requests are answered without it.
+    While Redis is away nothing is stored, and requests are answered without it.
 
     Args:
         url: Such as `redis://host:6379/0`.
-        ttl_s: How long a result is kept.
-        timeout_s: Longest wait for an answer of Redis.
+        ttl_s: How long an entry is stored.
+        timeout_s: Longest wait for a reply of Redis.
     """
 
     def __init__(self, url: str, *, ttl_s: float, timeout_s: float) -> None:
@@ -38,13 +38,13 @@ class RedisStore:
         self._resume_s = 0.0
 
     def find(self, keys: Sequence[str], *, claim_s: float) -> list[bytes | None]:
-        """Look up and claim, in one exchange; see `Store`."""
+        """Look up and claim, in one round trip; see `Store`."""
         if self._paused:
             return [None] * len(keys)
         try:
             pipeline = self._redis.pipeline(transaction=False)
             for key in keys:
-                # Gives the value there is; where there is none, sets the claim.
+                # Returns the value; if there is none, sets the claim.
                 pipeline.set(PREFIX + key, CLAIMED, nx=True, get=True, px=_milliseconds(claim_s))
             return list(pipeline.execute())
         except redis.RedisError as error:
@@ -52,7 +52,7 @@ class RedisStore:
             return [None] * len(keys)
 
     def settle(self, key: str, value: bytes | None) -> None:
-        """Keep a value in place of the claim; see `Store`."""
+        """Replace the claim by a value; see `Store`."""
         if self._paused:
             return
         try:
@@ -64,7 +64,7 @@ class RedisStore:
             self._pause(error)
 
     def wait(self, key: str, *, deadline: Deadline) -> bytes | None:
-        """Look again and again; see `Store`. The claim of a worker that died ends with its time."""
+        """Poll the key; see `Store`. The claim of a worker that died expires."""
         while not self._paused:
             try:
                 value = self._redis.get(PREFIX + key)

@@ -163,7 +163,7 @@ def _translate_errors(host: str, deadline: Deadline) -> Iterator[None]:
     except (requests.exceptions.InvalidURL, LocationParseError) as error:
         raise FetchRefusedError("The URL is not valid.") from error
     except (requests.RequestException, HTTPError, OSError) as error:
-        if deadline.passed or isinstance(error, requests.Timeout):
+        if deadline.has_passed or isinstance(error, requests.Timeout):
             # Without the cause, which would be logged and may contain the whole URL with its query.
             raise DeadlineExceededError(f"The image was not fetched within {deadline.allowed_s:g} s.") from None
         if isinstance(error, requests.exceptions.SSLError):

@@ -1,15 +1,15 @@
-"""Whether this gateway is about to stop: told by gunicorn's master process, known in all workers forked from it."""
+"""Whether this gateway is draining: set by gunicorn's master process and visible in all workers forked from it."""
 
 import mmap
 
-_flag = mmap.mmap(-1, 1)  # belongs to no file, and to this process and its children alike
+_flag = mmap.mmap(-1, 1)  # anonymous memory, shared by this process and its children
 
 
-def begin() -> None:
-    """Say from now on that no further requests should be sent here; those that are sent are answered."""
+def start() -> None:
+    """Report from now on that no further requests should be sent here; those that arrive are still answered."""
     _flag[0] = 1
 
 
-def begun() -> bool:
-    """Tell whether it is about to stop."""
+def is_active() -> bool:
+    """Return whether the gateway is about to stop."""
     return _flag[0] == 1

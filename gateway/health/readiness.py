@@ -1,4 +1,4 @@
-"""Whether requests for the default model would be answered, and rightly: proven by a picture, anew for each version."""
+"""Readiness: the default model is AVAILABLE and classifies its golden image correctly; checked once per version."""
 
 import json
 import threading
@@ -13,31 +13,30 @@ from gateway.deadline import Deadline
 from gateway.errors import GatewayError, ModelContractError, ModelFailedError, ModelOverloadedError, NotReadyError
 from gateway.health import draining
 from gateway.models.binding import ServedModel
-from gateway.models.registry import Catalog, Target
-from gateway.prediction.classifier import Answer, Classifier, Inquiry
-from gateway.prediction.image_loader import Upload
-from gateway.prediction.options import Options
+from gateway.models.registry import ModelRegistry, ModelTarget
+from gateway.prediction.image_loader import ImageBytes
+from gateway.prediction.predictor import PredictionOptions, PredictionRequest, Predictor
 from vision.card import Card
 
-NEEDED = ("version", "card", "golden image")
-"""What has to be there, in this order: an AVAILABLE version, its card, and the right answer to a known picture."""
+REQUIREMENTS = ("version", "card", "golden image")
+"""What readiness requires, in this order: an AVAILABLE version, its card, and the right scores of a known image."""
 GOLDEN = Path("assets.extra", "golden", "golden.json")
-"""Where a version's golden images are told, in its folder; training writes them."""
+"""File in a version's folder that lists its golden images; training writes it."""
 TOLERANCE = 0.01
-"""Largest difference of a score, where the file does not allow more: other hardware rounds otherwise, and a wrong model
-or a wrong preparation of the picture shows by far more."""
+"""Largest difference of a score unless the file allows more. Hardware differs in rounding; a wrong model or a wrong
+preparation of the image differs by far more."""
 SUM_TOLERANCE = 0.05
 GRAY = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """A picture whose answer is known.
+    """An image with known scores.
 
     Attributes:
         content: The image file.
-        scores: The right score of each class; None where nobody recorded it, and any probabilities are right.
-        tolerance: Largest difference of one of them.
+        scores: The right score of each class; None if none were recorded, in which case any probabilities are right.
+        tolerance: Largest difference of a score.
     """
 
     content: bytes
@@ -47,64 +46,68 @@ class Golden:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why requests would not be answered, and the first of `NEEDED` that is missing."""
+    """Why requests would not be answered, and the first of `REQUIREMENTS` that is missing."""
 
     detail: str
     missing: str
 
 
 class Readiness:
-    """Checks on demand; safe to use from many threads, of which one asks and the others get what was found last.
+    """Checks readiness on demand; safe to use from many threads, of which one checks and the others share its result.
 
     Args:
-        catalog: Which version answers.
-        classifier: Asks it.
-        models_dir: Where `NAME/VERSION/` lies, or does not, with the golden images of a version.
-        look_deadline_s: Time to learn which version answers.
-        golden_deadline_s: Time for the answer to the golden image.
+        registry: Resolves the version that answers.
+        predictor: Classifies the golden image.
+        models_dir: Folder of the models; if it holds `NAME/VERSION/`, the golden images are read from there.
+        status_deadline_s: Time limit on resolving the version.
+        golden_deadline_s: Time limit on classifying the golden image.
     """
 
     def __init__(
         self,
-        catalog: Catalog,
-        classifier: Classifier,
+        registry: ModelRegistry,
+        predictor: Predictor,
         *,
         models_dir: Path,
-        look_deadline_s: float,
+        status_deadline_s: float,
         golden_deadline_s: float,
     ) -> None:
-        self._catalog = catalog
-        self._classifier = classifier
+        self._registry = registry
+        self._predictor = predictor
         self._models_dir = models_dir
-        self._look_deadline_s = look_deadline_s
+        self._status_deadline_s = status_deadline_s
         self._golden_deadline_s = golden_deadline_s
+        self._first_check_s = status_deadline_s + golden_deadline_s
         self._proven: ServedModel | None = None
-        self._found: ServedModel | Fault = Fault("It has not been checked yet.", "version")
+        self._result: ServedModel | Fault | None = None
         self._lock = threading.Lock()
 
     def check(self) -> ServedModel:
-        """Give the version of the default model that answers.
+        """Return the version of the default model that answers.
 
         Raises:
             NotReadyError: something is missing, or this gateway is about to stop.
         """
-        if draining.begun():
+        if draining.is_active():
             raise NotReadyError("The gateway is about to stop.", missing=[])
-        if self._lock.acquire(blocking=False):
+        result = self._result
+        # While another thread checks, its last result is returned; only the very first check is waited for.
+        if self._lock.acquire(timeout=self._first_check_s if result is None else 0):
             try:
-                self._found = self._ask()
+                result = self._result = self._check() if self._result is result else self._result
             finally:
                 self._lock.release()
-        found = self._found
-        if isinstance(found, Fault):
-            raise NotReadyError(found.detail, missing=list(NEEDED[NEEDED.index(found.missing) :]))
-        return found
+        if result is None:
+            result = Fault("The first check has not ended yet.", "version")
+        if isinstance(result, Fault):
+            raise NotReadyError(result.detail, missing=list(REQUIREMENTS[REQUIREMENTS.index(result.missing) :]))
+        return result
 
-    def _ask(self) -> ServedModel | Fault:
+    def _check(self) -> ServedModel | Fault:
         try:
-            deadline = Deadline.after(self._look_deadline_s)
-            served = self._catalog.look(self._catalog.default, deadline=deadline)
-        except ModelOverloadedError as error:  # it is there, and answers all that it can
+            deadline = Deadline.after(self._status_deadline_s)
+            served = self._registry.refresh(self._registry.default, deadline=deadline)
+        except ModelOverloadedError as error:  # the server is there, and answers as much as it can
             return self._proven or Fault(error.detail, "version")
         except (ModelContractError, ModelFailedError) as error:
             return Fault(error.detail, "card")
@@ -119,61 +122,65 @@ class Readiness:
         return served
 
     def _prove(self, served: ServedModel) -> None:
-        """Ask about the golden image.
+        """Classify the golden image.
 
         Raises:
-            GatewayError: there is no answer.
-            ValueError: it is wrong, or the golden image cannot be used.
+            GatewayError: it was not classified.
+            ValueError: its scores are wrong, or the golden image cannot be used.
         """
         card = served.card
-        golden = recorded(self._models_dir / served.name / str(served.version)) or Golden(_plain(card))
-        target = Target(served.name, served.version)
-        asked = Inquiry(target, Options(top_k=len(card.labels)), Deadline.after(self._golden_deadline_s))
-        (result,) = self._classifier.classify([Upload(golden.content)], asked).results
-        if not isinstance(result, Answer):
-            raise result
-        scores = {item.class_id: item.score for item in result.predictions}
+        golden = read_golden(self._models_dir / served.name / str(served.version)) or Golden(_gray_image(card))
+        request = PredictionRequest(
+            [ImageBytes(golden.content)],
+            ModelTarget(served.name, served.version),
+            PredictionOptions(top_k=len(card.labels)),
+            Deadline.after(self._golden_deadline_s),
+        )
+        (prediction,) = self._predictor.predict(request).predictions
+        if isinstance(prediction, GatewayError):
+            raise prediction
+        scores = {item["class_id"]: item["score"] for item in prediction["predictions"]}
         if golden.scores is None:
             _check_probabilities(scores, card)
         else:
             _check_recorded(scores, golden.scores, golden.tolerance)
 
 
-def recorded(folder: Path) -> Golden | None:
-    """Read the first golden image of a version; None where its folder, or that in it, is not to be seen from here.
+def read_golden(folder: Path) -> Golden | None:
+    """Read the first golden image of a version; None if its folder has none or is not visible from here.
 
     Raises:
-        ValueError: they are there and damaged.
+        ValueError: the files are damaged.
     """
     path = folder / GOLDEN
     try:
-        told = json.loads(path.read_bytes())
-        first = told["images"][0]
+        document = json.loads(path.read_bytes())
+        first = document["images"][0]
         content = (path.parent / first["file"]).read_bytes()
-        return Golden(content, tuple(map(float, first["probabilities"])), max(TOLERANCE, float(told["tolerance"])))
+        return Golden(content, tuple(map(float, first["probabilities"])), max(TOLERANCE, float(document["tolerance"])))
     except OSError:
         return None
     except (ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error!r}") from error
 
 
-def _plain(card: Card) -> bytes:
-    """Draw a gray picture of the size that the model takes."""
+def _gray_image(card: Card) -> bytes:
+    """Return a gray image, as PNG, of the size that the model takes."""
     _, png = cv2.imencode(".png", np.full((card.input.height, card.input.width), GRAY, np.uint8))
     return png.tobytes()
 
 
-def _check_recorded(scores: Mapping[int, float], right: tuple[float, ...], tolerance: float) -> None:
-    if len(scores) != len(right):
-        raise ValueError(f"the golden image has {len(right)} scores, the model {len(scores)}")
-    worst = max(abs(scores[class_id] - score) for class_id, score in enumerate(right))
-    if worst > tolerance:
-        raise ValueError(f"a score of the golden image differs by {worst:.4f} from the right one, at most {tolerance}")
+def _check_recorded(scores: Mapping[int, float], expected: tuple[float, ...], tolerance: float) -> None:
+    if len(scores) != len(expected):
+        raise ValueError(f"the golden image has {len(expected)} scores, the model returned {len(scores)}")
+    difference = max(abs(scores[class_id] - score) for class_id, score in enumerate(expected))
+    if difference > tolerance:
+        raise ValueError(f"a score of the golden image differs by {difference:.4f}; at most {tolerance} is accepted")
 
 
 def _check_probabilities(scores: Mapping[int, float], card: Card) -> None:
     if not all(0 <= score <= 1 for score in scores.values()):
-        raise ValueError("the scores of a gray picture are no probabilities from 0 to 1")
+        raise ValueError("the scores of a gray image are not probabilities from 0 to 1")
     total = sum(scores.values())
     if card.task == "multiclass" and abs(total - 1) > SUM_TOLERANCE:
-        raise ValueError(f"the scores of a gray picture add up to {total:.3f}, not to 1")
+        raise ValueError(f"the scores of a gray image add up to {total:.3f}, not to 1")

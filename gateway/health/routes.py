@@ -1,4 +1,4 @@
-"""Health for orchestrators, and metrics for Prometheus."""
+"""Health checks for orchestrators, and metrics for Prometheus."""
 
 from flask import Blueprint, Response, jsonify
 
@@ -7,17 +7,17 @@ from gateway.observability import metrics
 
 
 def create_health(readiness: Readiness) -> Blueprint:
-    """Make /livez, /readyz and /metrics."""
+    """Return the routes /livez, /readyz and /metrics."""
     health = Blueprint("health", __name__)
 
     @health.get("/livez")
     def livez() -> Response:
-        """Say that this process answers; it does not ask anybody else."""
+        """Report that this process responds, without any call to the model server."""
         return jsonify({"status": "live"})
 
     @health.get("/readyz")
     def readyz() -> Response:
-        """Ask the model server now whether the default model answers; a problem document if not."""
+        """Check now whether the default model answers; a problem document if not."""
         served = readiness.check()
         return jsonify({"status": "ready", "model": {"name": served.name, "version": served.version}})
 

@@ -1,7 +1,7 @@
-"""How much one worker takes on: so many images in work, so many requests waiting, and no more.
+"""Admission: how many images a worker processes at once, and how many requests may wait.
 
-What is refused is refused at once: no queue grows beyond what can be answered in time, and a thread is always left
-for health checks.
+A request beyond that is refused at once: no queue grows longer than what can be answered in time, and a thread is
+always left for health checks.
 """
 
 import threading
@@ -15,85 +15,86 @@ from gateway.errors import OverloadedError
 
 
 class Admission:
-    """Lets requests in, in the order they came; safe to use from many threads.
+    """Admits requests in the order in which they came; safe to use from many threads.
 
     Args:
-        places: Images in work at the same time. A batch is let in where one place is free, and then takes as many as it
-            has images: until it ends nobody else is let in, but it never waits for a gap of its size.
-        max_waiting: Most requests that wait for a place.
-        max_wait_s: Longest time that one waits.
+        slots: Most images in work at once. A batch is admitted as soon as one slot is free and then occupies a slot for
+            each of its images: nobody else is admitted until enough are free again, but a batch never waits for a gap
+            of its size.
+        max_waiting: Most requests that wait for a slot.
+        max_wait_s: Longest time that a request waits.
     """
 
-    def __init__(self, *, places: int, max_waiting: int, max_wait_s: float) -> None:
-        self._places = places
+    def __init__(self, *, slots: int, max_waiting: int, max_wait_s: float) -> None:
+        self._slots = slots
         self._max_waiting = max_waiting
         self._max_wait_s = max_wait_s
-        self._taken = 0
+        self._occupied = 0
         self._waiting: deque[threading.Event] = deque()
         self._lock = threading.Lock()
 
-    def enter(self, *, deadline: Deadline) -> "Place":
-        """Take a place; it has to be left again.
+    def acquire(self, *, deadline: Deadline) -> "Slot":
+        """Wait for a slot and occupy it until `Slot.release`.
 
         Raises:
-            OverloadedError: too many wait already, or none became free in time.
+            OverloadedError: too many requests wait already, or no slot became free in time.
             DeadlineExceededError: the deadline has passed.
         """
-        patience_s = deadline.remaining_s(self._max_wait_s)
+        timeout_s = deadline.remaining_s(self._max_wait_s)
         with self._lock:
-            if self._taken < self._places:  # then nobody waits
-                self._taken += 1
-                return Place(self)
+            if self._occupied < self._slots:  # in that case no request is waiting
+                self._occupied += 1
+                return Slot(self)
             if len(self._waiting) >= self._max_waiting:
-                raise _refused()
-            turn = threading.Event()
-            self._waiting.append(turn)
-        if not turn.wait(patience_s):
+                raise _overloaded()
+            admitted = threading.Event()
+            self._waiting.append(admitted)
+        if not admitted.wait(timeout_s):
             with self._lock:
-                if not turn.is_set():
-                    self._waiting.remove(turn)
-                    raise _refused()
-        return Place(self)
+                if not admitted.is_set():
+                    self._waiting.remove(admitted)
+                    raise _overloaded()
+        return Slot(self)
 
-    def move(self, places: int) -> None:
-        """Take so many more places, or give back so many where the number is negative, and let in who may come now."""
+    def change_occupancy(self, slots: int) -> None:
+        """Occupy more slots, or free some if the number is negative, and admit the requests for which there is room."""
         with self._lock:
-            self._taken += places
-            while self._waiting and self._taken < self._places:
-                self._taken += 1
+            self._occupied += slots
+            while self._waiting and self._occupied < self._slots:
+                self._occupied += 1
                 self._waiting.popleft().set()
 
 
 @dataclass(slots=True)
-class Place:
-    """What a request that was let in holds until it is answered."""
+class Slot:
+    """The share of the worker that an admitted request occupies until it is answered."""
 
     admission: Admission
     images: int = 1
 
-    def hold(self, images: int) -> None:
-        """Count the request for so many images, at least one, from now on."""
-        self.admission.move(images - self.images)
+    def resize(self, images: int) -> None:
+        """Occupy one slot for each image, at least one, from now on."""
+        self.admission.change_occupancy(images - self.images)
         self.images = images
 
-    def leave(self) -> None:
-        """Let others in."""
-        self.admission.move(-self.images)
+    def release(self) -> None:
+        """Free the slot."""
+        self.admission.change_occupancy(-self.images)
 
 
 def register(api: Blueprint, admission: Admission) -> None:
-    """Have every request of these routes let in first; `g.place` is its place."""
+    """Admit every request of these routes before it is handled; its slot is `g.slot`."""
 
-    def enter() -> None:
-        g.place = admission.enter(deadline=g.deadline)
+    def acquire() -> None:
+        g.slot = admission.acquire(deadline=g.deadline)
 
-    def leave(_: BaseException | None) -> None:
-        if "place" in g:
-            g.place.leave()
+    def release(_: BaseException | None) -> None:
+        if "slot" in g:
+            g.slot.release()
 
-    api.before_request(enter)
-    api.teardown_request(leave)
+    api.before_request(acquire)
+    api.teardown_request(release)
 
 
-def _refused() -> OverloadedError:
-    return OverloadedError("More requests came than can be answered in time. Try again shortly.")
+def _overloaded() -> OverloadedError:
+    return OverloadedError("More requests arrived than can be answered in time. Try again shortly.")

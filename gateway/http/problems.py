@@ -204,8 +204,10 @@ def register(app: Flask) -> None:
 
 
 def answer(error: errors.GatewayError) -> Response:
-    """Answer one of our own errors."""
+    """Return the response to one of our own errors, and record the model version that it carries."""
     problem = PROBLEMS[type(error)]
+    if error.model_version is not None:
+        g.model_version = error.model_version
     if error.__cause__ is not None and problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("request_failed", problem=problem.slug, cause=str(error.__cause__))
     response = document(problem, error.detail, error.members)

@@ -1,18 +1,20 @@
-"""What surrounds every request: its id, its deadline, its times, its log line and its counts."""
+"""The context of every request: its id, deadline, timings, log line and metrics."""
 
 import math
 import re
 import time
 import uuid
+from collections.abc import Callable
 from http import HTTPMethod
+from typing import Any, TypeVar
 
 import structlog
 from flask import Flask, Response, g, request
 
 from gateway.deadline import Deadline
 from gateway.errors import BadRequestError
+from gateway.http.bodies import BodyRequest
 from gateway.http.headers import REQUEST_ID, REQUEST_TIMEOUT, SERVER_TIMING
-from gateway.http.proxies import itself
 from gateway.observability import metrics
 from gateway.settings import Settings
 
@@ -21,24 +23,45 @@ WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 METHODS = frozenset(HTTPMethod)
 QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics", "/ping"})
 
+T = TypeVar("T")
+
 log = structlog.get_logger(__name__)
 
 
+class Gateway(Flask):
+    """Flask with our request class, and without the support of coroutines."""
+
+    request_class = BodyRequest
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a view or hook unchanged: none is a coroutine, and the check takes longer than most of them."""
+        return func
+
+
+def unwrap(proxy: T) -> T:
+    """Return the object behind `flask.request` or `flask.g`.
+
+    Each access through a proxy takes about a microsecond, and a request is accessed dozens of times.
+    """
+    current: T = proxy._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001  # werkzeug's name for it
+    return current
+
+
 def register(app: Flask, settings: Settings) -> None:
-    """Give every request of the app an id and a deadline, and log and count its answer."""
+    """Give every request of the app an id and a deadline, and log and count its response."""
     metrics.REQUEST_THREADS.set(settings.threads)
 
     def begin() -> None:
         metrics.REQUESTS_IN_PROGRESS.inc()
-        asked, known = itself(request), itself(g)
-        given = asked.headers.get(REQUEST_ID, "")
-        known.request_id = given if WELL_FORMED_ID.fullmatch(given) else uuid.uuid4().hex
-        known.started_s = time.perf_counter()
-        known.max_body_bytes = settings.max_body_bytes
+        http_request, context = unwrap(request), unwrap(g)
+        client_id = http_request.headers.get(REQUEST_ID, "")
+        context.request_id = client_id if WELL_FORMED_ID.fullmatch(client_id) else uuid.uuid4().hex
+        context.started_s = time.perf_counter()
+        context.max_body_bytes = settings.max_body_bytes
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=known.request_id, client=asked.remote_addr)
-        known.deadline = Deadline.after(
-            min(settings.request_deadline_s, _timeout_s(asked.headers.get(REQUEST_TIMEOUT)))
+        structlog.contextvars.bind_contextvars(request_id=context.request_id, client=http_request.remote_addr)
+        context.deadline = Deadline.after(
+            min(settings.request_deadline_s, _parse_timeout_s(http_request.headers.get(REQUEST_TIMEOUT)))
         )
 
     app.before_request(begin)
@@ -46,51 +69,51 @@ def register(app: Flask, settings: Settings) -> None:
     app.teardown_request(_end)
 
 
-def _timeout_s(given: str | None) -> float:
-    """Read how long the caller wants to wait.
+def _parse_timeout_s(value: str | None) -> float:
+    """Parse how long the caller wants to wait.
 
     Raises:
-        BadRequestError: it is no number of seconds above 0.
+        BadRequestError: it is not a number of seconds above 0.
     """
-    if given is None:
+    if value is None:
         return math.inf
-    if not SECONDS.fullmatch(given) or not float(given):
+    if not SECONDS.fullmatch(value) or not float(value):
         raise BadRequestError(
-            f"{REQUEST_TIMEOUT} must be a number of seconds above 0, such as 2.5, not {given[:40]!r}."
+            f"{REQUEST_TIMEOUT} must be a number of seconds above 0, such as 2.5, not {value[:40]!r}."
         )
-    return float(given)
+    return float(value)
 
 
 def _finish(response: Response) -> Response:
-    asked, known = itself(request), itself(g)
-    response.headers[REQUEST_ID] = known.request_id
-    route = asked.url_rule.rule if asked.url_rule else "none"
-    seconds = time.perf_counter() - known.started_s
-    model, version = (known.served.name, known.served.version) if "served" in known else ("", "")
-    if "timings" in known:
-        for stage, spent_s in known.timings.spent_s.items():
-            metrics.part(metrics.STAGE_SECONDS, stage, model).observe(spent_s)
-        known.timings.add("total", seconds)
-        response.headers[SERVER_TIMING] = known.timings.header()
+    http_request, context = unwrap(request), unwrap(g)
+    response.headers[REQUEST_ID] = context.request_id
+    route = http_request.url_rule.rule if http_request.url_rule else "none"
+    seconds = time.perf_counter() - context.started_s
+    model, version = context.get("model_version") or ("", "")
+    if "timings" in context:
+        for stage, stage_s in context.timings.seconds.items():
+            metrics.part(metrics.STAGE_SECONDS, stage, model).observe(stage_s)
+        context.timings.add("total", seconds)
+        response.headers[SERVER_TIMING] = context.timings.header()
     status = response.status_code
-    method = asked.method if asked.method in METHODS else "other"  # a client may make one up every time
-    outcome = known.get("problem", metrics.ANSWERED)
+    method = http_request.method if http_request.method in METHODS else "other"  # a client may invent methods
+    outcome = context.get("problem", metrics.ANSWERED)
     metrics.part(metrics.REQUESTS, route, method, status, outcome, model, version).inc()
     metrics.part(metrics.REQUEST_SECONDS, route).observe(seconds)
-    facts = {"model": model, "version": version} if model else {}
-    level = log.debug if route in QUIET_ROUTES else log.info
-    level(
+    fields = {"model": model, "version": version} if model else {}
+    write = log.debug if route in QUIET_ROUTES else log.info
+    write(
         "request",
-        method=asked.method,
-        path=asked.path,
+        method=http_request.method,
+        path=http_request.path,
         status=status,
         duration_ms=round(seconds * 1000, 2),
-        **facts,
-        **({"problem": known.problem} if "problem" in known else known.get("log_fields", {})),
+        **fields,
+        **({"problem": context.problem} if "problem" in context else context.get("log_fields", {})),
     )
     return response
 
 
 def _end(_: BaseException | None) -> None:
-    if "started_s" in g:  # else something before `begin` has answered
+    if "started_s" in g:  # absent if a hook before `begin` answered the request
         metrics.REQUESTS_IN_PROGRESS.dec()

@@ -1,117 +1,226 @@
-"""A request, multipart, form, JSON or raw, to image sources and the options that go with them."""
+"""Parse a request, multipart, form, JSON or raw bytes, into a `PredictionRequest`."""
 
 import base64
+import difflib
 import re
+import reprlib
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flask import Request
 from werkzeug.datastructures import MultiDict
 
+from gateway.deadline import Deadline, Timings
 from gateway.errors import BadRequestError, ContentTypeError, GatewayError, TooManyImagesError
-from gateway.http.body_limits import FORM, MULTIPART, JsonLimits, read_body, read_json_object
-from gateway.prediction import options
-from gateway.prediction.image_loader import ImageSource, Link, Upload
-from gateway.prediction.options import Options, read_options, refuse_unknown
+from gateway.http.bodies import FORM, MULTIPART, JsonLimits, parse_json_object, read_body
+from gateway.models.registry import ModelTarget
+from gateway.prediction.image_loader import ImageBytes, ImageSource, ImageUrl
+from gateway.prediction.predictor import Explain, PredictionOptions, PredictionRequest
 
 FILE_FIELDS = ("image", "file")
 URL_FIELDS = ("url", "image_url")
 BASE64_FIELDS = ("image", "image_base64")
 BATCH_FIELD = "instances"
+OPTION_NAMES = ("top_k", "threshold", "explain")
 IMAGE_FIELDS = tuple(dict.fromkeys((*URL_FIELDS, *BASE64_FIELDS)))
 FORM_BASE64_FIELDS = tuple(dict.fromkeys((*FILE_FIELDS, *BASE64_FIELDS)))  # a part without a file name is text
-FORM_FIELDS = tuple(dict.fromkeys((*FILE_FIELDS, *IMAGE_FIELDS, *options.NAMES)))
-JSON_FIELDS = (*IMAGE_FIELDS, BATCH_FIELD, *options.NAMES)
+FORM_FIELDS = tuple(dict.fromkeys((*FILE_FIELDS, *IMAGE_FIELDS, *OPTION_NAMES)))
+JSON_FIELDS = (*IMAGE_FIELDS, BATCH_FIELD, *OPTION_NAMES)
 ACCEPTED = (
     "multipart/form-data with a part `image`, application/json with `url`, `image` (base64) or `instances` (several), "
     "or the bytes themselves as image/* or application/octet-stream"
 )
-NOTHING_SENT = f"The request carries no image. Send {ACCEPTED}."
+NO_IMAGE = f"The request carries no image. Send {ACCEPTED}."
 
+INTEGER = re.compile(r"[0-9]{1,9}")
+DECIMAL = re.compile(r"[0-9]*\.?[0-9]+(?:[eE]-?[0-9]{1,3})?")
+EXPLAIN_VALUES: Mapping[object, Explain | None] = {"true": "image", "raw": "raw", "false": None}
+"""Accepted values of `explain`."""
 DATA_URI = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)  # RFC 2397
 URL_SAFE = bytes.maketrans(b"-_", b"+/")  # RFC 4648 section 5
-SPACE = string.whitespace.encode()
-QUOTED = 100  # characters of what the caller wrote, in what he is told
-NO_TEXT = "\N{REPLACEMENT CHARACTER}"  # what becomes of bytes in a form that are no UTF-8
+WHITESPACE = string.whitespace.encode()
+JSON_TYPES = {bool: "a boolean", int: "a number", float: "a number", list: "an array", dict: "an object"}
+MAX_QUOTED = 100
+"""Most characters of the caller's own text that a message repeats."""
+UNDECODABLE = "\N{REPLACEMENT CHARACTER}"  # stands in a form for bytes that are not UTF-8
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What one request may hold.
+class RequestLimits:
+    """Limits on one request.
 
     Attributes:
         max_images: Most images of a batch.
-        json: How large a JSON body may become.
+        json: Limits on a JSON body.
     """
 
     max_images: int
     json: JsonLimits
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What a request asks.
+class RequestParser:
+    """Parses requests within limits.
 
-    Attributes:
-        sources: The images, at least one; where one of a batch cannot be understood, why.
-        is_batch: Whether it is to be answered as a batch.
-        options: What is to be answered about each image.
+    Args:
+        limits: What one request may hold.
+        default_top_k: Number of classes that are returned if the request does not say.
     """
 
-    sources: Sequence[ImageSource | GatewayError]
-    is_batch: bool
-    options: Options
+    def __init__(self, limits: RequestLimits, *, default_top_k: int) -> None:
+        self._limits = limits
+        self._default_top_k = default_top_k
 
+    def parse(
+        self, request: Request, target: ModelTarget, *, deadline: Deadline, request_id: str, timings: Timings
+    ) -> PredictionRequest:
+        """Parse the images of a request and its options.
 
-def parse(request: Request, *, default_top_k: int, limits: Limits) -> Question:
-    """Read the images and the options from a request.
+        Options stand in the query, the form or the JSON object; the query takes precedence. Several parts of a form
+        under the same name are a batch; `instances` of a JSON object always are.
 
-    Options may stand in the query, the form or the JSON object; the query counts first. Parts of a form under the same
-    name are a batch when there are several, `instances` of a JSON object always are.
+        Args:
+            request: The request.
+            target: The model that its path names.
+            deadline: Time limit on the whole request.
+            request_id: Its id.
+            timings: Collects how long each stage takes.
 
-    Raises:
-        BadRequestError: no image, several that are no batch, or a field that is not known or cannot be understood.
-        TooManyImagesError: a batch of more images than the limit.
-        ContentTypeError: a body of a media type that carries no image.
-        werkzeug.exceptions.RequestEntityTooLarge: a longer body than the limit.
-    """
-    query = _query(request)
-    refuse_unknown(query, options.NAMES, "query parameter")
-    fields: Mapping[str, Any] = {}
-    sources: Sequence[ImageSource | GatewayError] = []
-    is_batch = False
-    media_type = request.mimetype
-    if _is_json(request):
-        fields = read_json_object(read_body(request), limits.json)
-        refuse_unknown(fields, JSON_FIELDS, "member")
-        is_batch = fields.get(BATCH_FIELD) is not None
-        sources = _instances(fields, limits.max_images) if is_batch else _one(_field_sources(fields))
-    elif media_type in {FORM, MULTIPART}:
-        read_body(request, cache=True)  # which refuses what is too long; the form is then parsed from it
-        fields = request.form
+        Raises:
+            BadRequestError: there is no image, several that are not a batch, or a field that is unknown or invalid.
+            TooManyImagesError: a batch has more images than the limit.
+            ContentTypeError: the body is of a media type that carries no image.
+            werkzeug.exceptions.RequestEntityTooLarge: the body is larger than the limit.
+        """
+        query = _query(request)
+        check_names(query, OPTION_NAMES, "query parameter")
+        fields: Mapping[str, Any] = {}
+        images: Sequence[ImageSource | GatewayError] = []
+        is_batch = False
+        media_type = request.mimetype
+        if _is_json(request):
+            fields = parse_json_object(read_body(request), self._limits.json)
+            check_names(fields, JSON_FIELDS, "member")
+            is_batch = fields.get(BATCH_FIELD) is not None
+            images = self._instances(fields) if is_batch else _single_image(_field_images(fields))
+        elif media_type in {FORM, MULTIPART}:
+            fields, images = self._form(request)
+            is_batch = len(images) > 1
+        elif media_type.startswith("image/") or media_type == "application/octet-stream":
+            data = read_body(request)
+            images = [ImageBytes(data)] if data else []
+        elif read_body(request):
+            raise ContentTypeError(_not_accepted(media_type))
+        if not images:
+            raise BadRequestError(NO_IMAGE)
+        if not is_batch and isinstance(images[0], GatewayError):
+            raise images[0]
+        options = parse_options(query, fields, default_top_k=self._default_top_k)
+        return PredictionRequest(images, target, options, deadline, request_id, is_batch, timings)
+
+    def _form(self, request: Request) -> tuple[Mapping[str, Any], list[ImageSource | GatewayError]]:
+        """Return the text fields of a form, and its images.
+
+        Several images must be parts of the same name, which keeps them in order.
+        """
+        read_body(request, cache=True)  # refuses a body that is too large; the form is then parsed from the cache
         names = [*request.form, *request.files]
         if None in names:
             raise BadRequestError("A part of the form has no name.")
-        refuse_unknown(names, FORM_FIELDS, "field")
-        sources = _of_one_name(request, limits.max_images)
-        is_batch = len(sources) > 1
-    elif media_type.startswith("image/") or media_type == "application/octet-stream":
-        data = read_body(request)
-        sources = [Upload(data)] if data else []
-    elif read_body(request):
-        raise ContentTypeError(_not_accepted(media_type))
-    if not sources:
-        raise BadRequestError(NOTHING_SENT)
-    if not is_batch and isinstance(sources[0], GatewayError):
-        raise sources[0]
-    return Question(sources, is_batch, read_options(query, fields, default_top_k=default_top_k))
+        check_names(names, FORM_FIELDS, "field")
+        images = [*_file_images(request), *_field_images(request.form, FORM_BASE64_FIELDS)]
+        if len({name for name, _ in images}) > 1:
+            raise BadRequestError(
+                f"The request carries {len(images)} images in parts of different names or kinds. Send one image, or "
+                "several as parts of the same name, which keeps them in order."
+            )
+        self._check_count(len(images))
+        return request.form, [image for _, image in images]
+
+    def _instances(self, fields: Mapping[str, Any]) -> list[ImageSource | GatewayError]:
+        items = fields[BATCH_FIELD]
+        if not isinstance(items, list) or not items:
+            raise BadRequestError('instances must be a list of at least one object, such as {"url": "https://…"}.')
+        if any(fields.get(name) for name in IMAGE_FIELDS):
+            raise BadRequestError("Images stand either in `instances` or beside it, not both.")
+        self._check_count(len(items))
+        return [_instance(item) for item in items]
+
+    def _check_count(self, count: int) -> None:
+        limit = self._limits.max_images
+        if count > limit:
+            raise TooManyImagesError(
+                f"The request carries {count} images; at most {limit} are accepted.", max_images=limit
+            )
+
+
+def check_names(names: Collection[str], accepted: Collection[str], kind: str) -> None:
+    """Refuse unknown names: a misspelt option would otherwise be ignored silently.
+
+    Args:
+        names: Names in the request.
+        accepted: Names that are accepted.
+        kind: What the names are of, for the message.
+
+    Raises:
+        BadRequestError: a name is not accepted.
+    """
+    for name in names:
+        if name not in accepted:
+            similar = difflib.get_close_matches(name, accepted, n=1)
+            hint = f"Did you mean {similar[0]!r}? " if similar else ""
+            raise BadRequestError(f"There is no {kind} {reprlib.repr(name)}. {hint}Accepted: {', '.join(accepted)}.")
+
+
+def parse_options(query: Mapping[str, Any], fields: Mapping[str, Any], *, default_top_k: int) -> PredictionOptions:
+    """Parse the options; an option of the query takes precedence, and an empty one or null counts as absent.
+
+    Raises:
+        BadRequestError: a value is not accepted.
+    """
+    values = {
+        name: value
+        for source in (fields, query)
+        for name in OPTION_NAMES
+        if (value := source.get(name)) is not None and value != ""
+    }
+    return PredictionOptions(
+        top_k=_parse_top_k(values["top_k"]) if "top_k" in values else default_top_k,
+        threshold=_parse_threshold(values["threshold"]) if "threshold" in values else None,
+        explain=_parse_explain(values["explain"]) if "explain" in values else None,
+    )
+
+
+def _parse_top_k(value: object) -> int:
+    if isinstance(value, str) and INTEGER.fullmatch(value):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise BadRequestError(f"top_k must be a whole number of at least 1, not {reprlib.repr(value)}.")
+    return value
+
+
+def _parse_threshold(value: object) -> float:
+    if isinstance(value, str) and DECIMAL.fullmatch(value):
+        value = float(value)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise BadRequestError(f"threshold must be a number from 0 to 1, not {reprlib.repr(value)}.")
+    return float(value)
+
+
+def _parse_explain(value: object) -> Explain | None:
+    if isinstance(value, bool):
+        value = "true" if value else "false"
+    if not isinstance(value, str) or value not in EXPLAIN_VALUES:
+        raise BadRequestError(f"explain must be true, false or raw, not {reprlib.repr(value)}.")
+    return EXPLAIN_VALUES[value]
 
 
 def _not_accepted(media_type: str) -> str:
-    named = f"The media type {media_type[:QUOTED]!r} is not accepted" if media_type else "The body has no Content-Type"
-    return f"{named}. Send {ACCEPTED}."
+    subject = (
+        f"The media type {media_type[:MAX_QUOTED]!r} is not accepted" if media_type else "The body has no Content-Type"
+    )
+    return f"{subject}. Send {ACCEPTED}."
 
 
 def _query(request: Request) -> Mapping[str, str]:
@@ -122,98 +231,71 @@ def _query(request: Request) -> Mapping[str, str]:
 
 
 def _is_json(request: Request) -> bool:
-    """Tell JSON also where it comes under the name that curl and urllib give to every body by themselves."""
+    """Return whether the body is JSON, also under the media type that curl and urllib give to any body by default."""
     if request.mimetype == FORM:
-        return read_body(request, cache=True).lstrip().startswith(b"{")  # it is this that `form` then parses
+        return read_body(request, cache=True).lstrip().startswith(b"{")  # `form` is parsed from the same cache
     return request.mimetype == "application/json" or request.mimetype.endswith("+json")
 
 
-def _one(sources: Iterator[tuple[str, ImageSource | GatewayError]]) -> list[ImageSource | GatewayError]:
-    """Give the one image of a JSON object, or none."""
-    found = list(sources)
-    if len(found) > 1:
-        named = " and ".join(repr(name) for name, _ in found)
-        raise BadRequestError(f"There are {len(found)} images, in {named}; expected one. Several go into `instances`.")
-    return [source for _, source in found]
-
-
-def _instances(fields: Mapping[str, Any], max_images: int) -> list[ImageSource | GatewayError]:
-    items = fields[BATCH_FIELD]
-    if not isinstance(items, list) or not items:
-        raise BadRequestError('instances must be a list of at least one object, such as {"url": "https://…"}.')
-    if any(fields.get(name) for name in IMAGE_FIELDS):
-        raise BadRequestError("Images stand either in `instances` or beside it, not both.")
-    _check_number(len(items), max_images)
-    return [_instance(item) for item in items]
+def _single_image(images: Iterator[tuple[str, ImageSource | GatewayError]]) -> list[ImageSource | GatewayError]:
+    """Return the one image of a JSON object, or none."""
+    named_images = list(images)
+    if len(named_images) > 1:
+        names = " and ".join(repr(name) for name, _ in named_images)
+        raise BadRequestError(
+            f"There are {len(named_images)} images, in {names}; expected one. Send several in `instances`."
+        )
+    return [image for _, image in named_images]
 
 
 def _instance(item: object) -> ImageSource | GatewayError:
     if not isinstance(item, dict):
         return BadRequestError('Each of `instances` must be an object, such as {"url": "https://…"}.')
     try:
-        refuse_unknown(item, IMAGE_FIELDS, "member")
-        found = _one(_field_sources(item))
+        check_names(item, IMAGE_FIELDS, "member")
+        images = _single_image(_field_images(item))
     except BadRequestError as error:
         return error
-    return found[0] if found else BadRequestError(f"There is no image. Send one of {', '.join(IMAGE_FIELDS)}.")
+    return images[0] if images else BadRequestError(f"There is no image. Send one of {', '.join(IMAGE_FIELDS)}.")
 
 
-def _of_one_name(request: Request, max_images: int) -> list[ImageSource | GatewayError]:
-    """Give the images of a form; several must be parts of the same name, which alone keeps them in order."""
-    found = [*_file_sources(request), *_field_sources(request.form, FORM_BASE64_FIELDS)]
-    if len({name for name, _ in found}) > 1:
-        raise BadRequestError(
-            f"The request carries {len(found)} images in parts of different names or kinds. Send one image, or several "
-            "as parts of the same name, which keeps them in order."
-        )
-    _check_number(len(found), max_images)
-    return [source for _, source in found]
-
-
-def _check_number(number: int, max_images: int) -> None:
-    if number > max_images:
-        raise TooManyImagesError(
-            f"The request carries {number} images; at most {max_images} are accepted.", max_images=max_images
-        )
-
-
-def _file_sources(request: Request) -> Iterator[tuple[str, ImageSource | GatewayError]]:
+def _file_images(request: Request) -> Iterator[tuple[str, ImageSource | GatewayError]]:
     for name in FILE_FIELDS:
         for part in request.files.getlist(name):
             data = part.stream.read()
             if data:
-                yield f"file {name}", Upload(data)
-            elif part.filename:  # a browser sends an empty part without a name for a field that was left alone
-                yield f"file {name}", BadRequestError(f"The file {part.filename[:QUOTED]!r} is empty.")
+                yield f"file {name}", ImageBytes(data)
+            elif part.filename:  # a browser sends an empty part without a file name for a field that was left empty
+                yield f"file {name}", BadRequestError(f"The file {part.filename[:MAX_QUOTED]!r} is empty.")
 
 
-def _field_sources(
+def _field_images(
     fields: Mapping[str, Any], base64_fields: Sequence[str] = BASE64_FIELDS
 ) -> Iterator[tuple[str, ImageSource | GatewayError]]:
     for name in URL_FIELDS:
         for text in _texts(fields, name):
-            yield name, Link(text.strip())
+            yield name, ImageUrl(text.strip())
     for name in base64_fields:
         for text in _texts(fields, name):
-            yield name, _decoded(text, name)
+            yield name, _decode_base64(text, name)
 
 
 def _texts(fields: Mapping[str, Any], name: str) -> Iterator[str]:
-    """Give what a field holds, several values where a form repeats it; what is empty counts as absent."""
+    """Yield the values of a field, several if a form repeats it; an empty value counts as absent."""
     values = fields.getlist(name) if isinstance(fields, MultiDict) else [fields.get(name)]
     for value in values:
         if value is not None and not isinstance(value, str):
-            raise BadRequestError(f"The field {name!r} must be a string, not {type(value).__name__}.")
+            raise BadRequestError(f"The field {name!r} must be a string, not {JSON_TYPES[type(value)]}.")
         if value:
             yield value
 
 
-def _decoded(text: str, name: str) -> ImageSource | GatewayError:
+def _decode_base64(text: str, name: str) -> ImageSource | GatewayError:
     """Decode base64, plain or URL-safe, with or without padding, line breaks and data URI prefix."""
     prefix = DATA_URI.match(text)
     try:
-        digits = text[prefix.end() if prefix else 0 :].encode("ascii").translate(URL_SAFE, SPACE).rstrip(b"=")
-        return Upload(base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True))
+        digits = text[prefix.end() if prefix else 0 :].encode("ascii").translate(URL_SAFE, WHITESPACE).rstrip(b"=")
+        return ImageBytes(base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True))
     except ValueError:
-        hint = " The bytes of a file need a part with a `filename`." if NO_TEXT in text else ""
+        hint = " The bytes of a file need a part with a `filename`." if UNDECODABLE in text else ""
         return BadRequestError(f"The field {name!r} is not valid base64.{hint}")

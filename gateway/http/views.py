@@ -1,115 +1,120 @@
-"""The HTTP API: parse, call, serialise."""
+"""The HTTP API: parse the request, call the predictor, serialise the response."""
 
 import json
 from typing import cast
 
 from flask import Blueprint, Response, g, jsonify, request
 
+from gateway.deadline import Timings
 from gateway.errors import GatewayError
 from gateway.http import admission, problems
 from gateway.http.admission import Admission
-from gateway.http.body_limits import JsonLimits
+from gateway.http.bodies import JsonLimits
 from gateway.http.headers import CACHE_STATUS
-from gateway.http.proxies import itself
-from gateway.http.request_parser import Limits, parse
+from gateway.http.request_context import unwrap
+from gateway.http.request_parser import RequestLimits, RequestParser
 from gateway.model_client.protocol import VersionStatus
-from gateway.models.binding import ServedModel
-from gateway.models.registry import Catalog, Target
+from gateway.models.registry import ModelRegistry, ModelTarget
 from gateway.observability import metrics
-from gateway.observability.timing import Timings
 from gateway.prediction import schemas
-from gateway.prediction.classifier import Inquiry
-from gateway.prediction.predictor import Answering, Results
+from gateway.prediction.predictor import PredictionResult, Predictor
 from gateway.settings import Settings
 
 API_BLUEPRINT = "api"
 
 
-def create_api(answering: Answering, catalog: Catalog, settings: Settings) -> Blueprint:
-    """Make the routes under /api/v1."""
+def create_api(predictor: Predictor, registry: ModelRegistry, settings: Settings) -> Blueprint:
+    """Return the routes under /api/v1."""
     api = Blueprint(API_BLUEPRINT, __name__, url_prefix="/api/v1")
     admission.register(
         api,
-        Admission(places=settings.threads, max_waiting=settings.max_waiting, max_wait_s=settings.max_wait_s),
+        Admission(slots=settings.threads, max_waiting=settings.max_waiting, max_wait_s=settings.max_wait_s),
     )
-    limits = Limits(settings.max_images, JsonLimits(settings.max_json_depth, settings.max_json_values))
+    limits = RequestLimits(settings.max_images, JsonLimits(settings.max_json_depth, settings.max_json_values))
+    parser = RequestParser(limits, default_top_k=settings.default_top_k)
 
     @api.post("/predict")
     @api.post("/models/<model>/predict")
     @api.post("/models/<model>/versions/<int:version>/predict")
     @api.post("/models/<model>/labels/<label>/predict")
     def predict(model: str | None = None, version: int | None = None, label: str | None = None) -> Response:
-        timings = g.timings = Timings()
-        with timings.measured("receive"):
-            question = parse(itself(request), default_top_k=settings.default_top_k, limits=limits)
-        g.place.hold(len(question.sources))
-        target = Target(model, version, label)
-        asked = Inquiry(
-            target, question.options, g.deadline, request_id=g.request_id, timings=timings, on_choice=_remember
-        )
-        results = answering.answer(question.sources, asked)
-        _remember(results.model)
-        _count(results, settings.metrics_max_classes)
-        response = _answer_batch(results) if question.is_batch else _answer_one(results)
-        if results.cache_status is not None:
-            response.headers[CACHE_STATUS] = results.cache_status
+        context = unwrap(g)
+        context.timings = Timings()
+        with context.timings.measure("receive"):
+            prediction_request = parser.parse(
+                unwrap(request),
+                ModelTarget(model, version, label),
+                deadline=context.deadline,
+                request_id=context.request_id,
+                timings=context.timings,
+            )
+        context.slot.resize(len(prediction_request.images))
+        result = predictor.predict(prediction_request)
+        context.model_version = (result.model.name, result.model.version)
+        _count(result, settings.metrics_max_classes)
+        response = _respond_batch(result) if prediction_request.is_batch else _respond_single(result)
+        if result.cache_status is not None:
+            response.headers[CACHE_STATUS] = result.cache_status
         return response
 
     @api.get("/models")
     def models() -> Response:
-        document: schemas.ModelList = {"models": [_model_summary(catalog, name) for name in catalog.names]}
+        document: schemas.ModelList = {"models": [_summarise(registry, name) for name in registry.names]}
         return jsonify(document)
 
     @api.get("/models/<model>")
     def model_details(model: str) -> Response:
-        statuses = catalog.versions(model, deadline=g.deadline)
-        labels = catalog.labels(model, deadline=g.deadline)
+        statuses = registry.version_statuses(model, deadline=g.deadline)
+        labels = registry.labels(model, deadline=g.deadline)
         versions = [_version_state(status, labels) for status in statuses]
-        document = cast("schemas.ModelDetails", {**_model_summary(catalog, model), "versions": versions})
+        document = cast("schemas.ModelDetails", {**_summarise(registry, model), "versions": versions})
         if document["available"]:
-            served = catalog.get(model, deadline=g.deadline)
+            served = registry.current(model, deadline=g.deadline)
             document["card"] = json.loads(served.card.to_json())
         return jsonify(document)
 
     return api
 
 
-def _answer_one(results: Results) -> Response:
-    (result,) = results.items
-    if isinstance(result, GatewayError):
-        raise result
-    g.log_fields = {"class": result["class"]}
-    document: schemas.Answer = {**result, "model": _answered_by(results), "request_id": g.request_id}
+def _respond_single(result: PredictionResult) -> Response:
+    (prediction,) = result.predictions
+    if isinstance(prediction, GatewayError):
+        raise prediction
+    g.log_fields = {"class": prediction["class"]}
+    document: schemas.PredictionResponse = {
+        **prediction,
+        "model": _model_version(result),
+        "request_id": g.request_id,
+    }
     return jsonify(document)
 
 
-def _answer_batch(results: Results) -> Response:
-    items = [problems.item(item) if isinstance(item, GatewayError) else item for item in results.items]
-    failed = sum(isinstance(item, GatewayError) for item in results.items)
+def _respond_batch(result: PredictionResult) -> Response:
+    items = [problems.item(item) if isinstance(item, GatewayError) else item for item in result.predictions]
+    failed = sum(isinstance(item, GatewayError) for item in result.predictions)
     g.log_fields = {"images": len(items), "failed": failed}
-    document: schemas.BatchAnswer = {"results": items, "model": _answered_by(results), "request_id": g.request_id}
+    document: schemas.BatchPredictionResponse = {
+        "results": items,
+        "model": _model_version(result),
+        "request_id": g.request_id,
+    }
     return jsonify(document)
 
 
-def _remember(served: ServedModel) -> None:
-    """Let the request be counted and logged under the version that is asked, whatever comes of it."""
-    g.served = served
-
-
-def _count(results: Results, max_classes: int) -> None:
-    name, version = results.model.name, results.model.version
-    for item in results.items:
-        if isinstance(item, GatewayError):
-            metrics.part(metrics.IMAGES, name, version, item.slug).inc()
+def _count(result: PredictionResult, max_classes: int) -> None:
+    name, version = result.model.name, result.model.version
+    for prediction in result.predictions:
+        if isinstance(prediction, GatewayError):
+            metrics.part(metrics.IMAGES, name, version, prediction.slug).inc()
             continue
         metrics.part(metrics.IMAGES, name, version, metrics.ANSWERED).inc()
-        label = item["class"] if item["class_id"] < max_classes else metrics.OTHER_CLASS
+        label = prediction["class"] if prediction["class_id"] < max_classes else metrics.OTHER_CLASS
         metrics.part(metrics.TOP_CLASSES, name, label).inc()
-        metrics.part(metrics.TOP_SCORES, name).observe(item["score"])
+        metrics.part(metrics.TOP_SCORES, name).observe(prediction["score"])
 
 
-def _answered_by(results: Results) -> schemas.ModelVersion:
-    return {"name": results.model.name, "version": results.model.version}
+def _model_version(result: PredictionResult) -> schemas.ModelVersion:
+    return {"name": result.model.name, "version": result.model.version}
 
 
 def _version_state(status: VersionStatus, labels: dict[str, int]) -> schemas.VersionState:
@@ -117,18 +122,18 @@ def _version_state(status: VersionStatus, labels: dict[str, int]) -> schemas.Ver
         "version": status.version,
         "state": status.state,
     }
-    own = [label for label, version in labels.items() if version == status.version]
-    if own:
-        document["labels"] = own
+    version_labels = [label for label, version in labels.items() if version == status.version]
+    if version_labels:
+        document["labels"] = version_labels
     if status.message:
         document["reason"] = status.message
     return document
 
 
-def _model_summary(catalog: Catalog, name: str) -> schemas.ModelSummary:
-    document: schemas.ModelSummary = {"name": name, "default": name == catalog.default, "available": False}
+def _summarise(registry: ModelRegistry, name: str) -> schemas.ModelSummary:
+    document: schemas.ModelSummary = {"name": name, "default": name == registry.default, "available": False}
     try:
-        served = catalog.get(name, deadline=g.deadline)
+        served = registry.current(name, deadline=g.deadline)
     except GatewayError as error:
         document["reason"] = error.detail
         return document

@@ -114,7 +114,7 @@ class MicroBatcher:
                 if asked in line.waiting:
                     line.waiting.remove(asked)
                 if not asked.company:
-                    raise deadline.missed()
+                    raise deadline.exceeded()
         if asked.company:
             try:
                 self._ask(call, asked.company, deadline, request_id)

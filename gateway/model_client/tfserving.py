@@ -235,7 +235,7 @@ class TensorFlowServing:
                     # gRPC leaves out some calls of a connection that broke; one try more is for those.
                     broke = unavailable and made == 0
                     again = broke or _hung(error.code(), time.monotonic() - started_s)
-                    if made == FURTHER_TRIES or deadline.passed or not again:
+                    if made == FURTHER_TRIES or deadline.has_passed or not again:
                         if unreachable is not None and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                             raise unreachable from error  # the last try was merely given too little time to find out
                         raise

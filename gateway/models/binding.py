@@ -1,7 +1,7 @@
-"""What one version of a model takes and gives: its card and its signature, held against each other.
+"""What one version of a model expects and returns: its card, checked against its signature.
 
-A version tells its own card by the signature `describe`. One that has none gets the card that lies beside it as
-`NAME/card.json`, and without that one its signature alone is gone by.
+A version returns its own card from the signature `describe`. Without that signature the card is `NAME/card.json`, and
+without that file the gateway relies on the model's signature.
 """
 
 import dataclasses
@@ -29,41 +29,35 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """One version of a model, ready to be asked.
+    """One version of a model, ready to be called.
 
     Attributes:
-        card: What it expects and what its answers mean.
-        call: The computation that gives the scores.
+        name: Name the model is served under.
+        version: Number of the version.
+        card: What it expects and what its output means.
+        call: The computation that returns the scores.
         input_name: Name of the tensor that takes the image.
-        explain: The computation that gives, for `image` and `class_id`, a heat map; None where there is none.
-        card_digest: Tells this card from others, for what is remembered beyond this process.
+        explain: The computation that returns a heat map for `image` and `class_id`; None if the version has none.
+        card_digest: Identifies the card, in keys of what is stored outside of this process.
     """
 
+    name: str
+    version: int
     card: Card
     call: Call
     input_name: str
     explain: Call | None = None
     card_digest: str = ""
 
-    @property
-    def name(self) -> str:
-        """Name the model is served under."""
-        return self.call.model
-
-    @property
-    def version(self) -> int:
-        """Number of the version."""
-        return self.call.version
-
 
 def inspect_version(
     server: ModelServer, model: str, version: int, *, cards_dir: Path, deadline: Deadline
 ) -> ServedModel:
-    """Learn from the model server, and from `cards_dir`, how to use one version.
+    """Query the model server, and read `cards_dir`, for how to call one version.
 
     Raises:
-        ModelContractError: it is no image classifier, or its card is damaged or contradicts its signature.
-        GatewayError: the model server could not tell; see `ModelServer`.
+        ModelContractError: it is not an image classifier, or its card is damaged or contradicts its signature.
+        GatewayError: the model server did not answer; see `ModelServer`.
     """
     signatures = server.signatures(model, version, deadline=deadline)
     if SERVING_DEFAULT not in signatures:
@@ -81,7 +75,7 @@ def inspect_version(
 
 
 def bind(card: Card, signature: Signature, *, model: str, version: int) -> ServedModel:
-    """Hold a card against the signature that will be called.
+    """Check a card against the signature that will be called, and combine them.
 
     Raises:
         ModelContractError: they contradict each other.
@@ -89,24 +83,27 @@ def bind(card: Card, signature: Signature, *, model: str, version: int) -> Serve
     name = f"{model} version {version}"
     if len(signature.inputs) != 1:
         raise ModelContractError(f"{name} takes {len(signature.inputs)} inputs; an image classifier takes one.")
-    ((input_name, taken),) = signature.inputs.items()
-    sent = TensorSpec(card.input.dtype, (1, *card.input.shape))
-    if taken.dtype != sent.dtype or not taken.accepts_shape((1, *card.input.shape)):
-        raise ModelContractError(f"The card of {name} says {sent}, its signature takes {taken}.")
+    ((input_name, input_spec),) = signature.inputs.items()
+    image_spec = TensorSpec(card.input.dtype, (1, *card.input.shape))
+    if input_spec.dtype != image_spec.dtype or not input_spec.accepts_shape((1, *card.input.shape)):
+        raise ModelContractError(f"The card of {name} describes {image_spec}; its signature takes {input_spec}.")
     output = _output_name(card, signature, name)
-    given = signature.outputs[output]
-    if not given.accepts_shape((1, len(card.labels))):
-        raise ModelContractError(f"The card of {name} has {len(card.labels)} labels, its signature gives {given}.")
-    if "float" not in given.dtype:
-        raise ModelContractError(f"The output {output} of {name} is {given}; scores are floating-point numbers.")
+    output_spec = signature.outputs[output]
+    if not output_spec.accepts_shape((1, len(card.labels))):
+        raise ModelContractError(
+            f"The card of {name} has {len(card.labels)} labels; its signature returns {output_spec}."
+        )
+    if "float" not in output_spec.dtype:
+        raise ModelContractError(f"The output {output} of {name} is {output_spec}; scores are floating-point numbers.")
+    call = Call(model, version, SERVING_DEFAULT, signature, output)
     digest = hashlib.sha256(card.to_json().encode()).hexdigest()[:CARD_DIGEST_DIGITS]
-    return ServedModel(card, Call(model, version, SERVING_DEFAULT, signature, output), input_name, card_digest=digest)
+    return ServedModel(model, version, card, call, input_name, card_digest=digest)
 
 
 def derive_card(model: str, signature: Signature) -> Card:
-    """Make a card from a signature alone: class numbers for labels, no activation, the whole picture stretched.
+    """Return a card made from the signature: class numbers as labels, no activation, the whole image stretched.
 
-    A float32 input is taken to want 0..1, as most models exported without a card do.
+    A float32 input is assumed to expect 0..1, as most models exported without a card do.
 
     Raises:
         ModelContractError: the signature is not that of an image classifier of fixed size.
@@ -128,35 +125,35 @@ def derive_card(model: str, signature: Signature) -> Card:
                     std=(UINT8_MAX,) * channels if dtype == "float32" else (),
                 ),
             )
-    told = ", ".join(map(str, specs))
+    signature_text = ", ".join(map(str, specs))
     raise ModelContractError(
-        f"{model} carries no card, and its signature ({told}) is not that of an image classifier with one input "
-        f"[N, height, width, 1 or 3] and one output [N, classes]. Write {model}/card.json for it."
+        f"{model} carries no card, and its signature ({signature_text}) is not that of an image classifier with one "
+        f"input [N, height, width, 1 or 3] and one output [N, classes]. Write {model}/card.json for it."
     )
 
 
 def _explain_call(served: ServedModel, signature: Signature | None) -> Call | None:
-    """Give the call that explains, unless it is missing or takes other than what is sent."""
+    """Return the call that explains, or None if it is missing or does not take the gateway's inputs."""
     if signature is None:
         return None
     image = (served.card.input.dtype, (1, *served.card.input.shape))
-    sent = {"image": image, "class_id": ("int32", (1,))}
-    fits = signature.inputs.keys() == sent.keys() and HEATMAP in signature.outputs
-    if not fits or any(not _takes(signature.inputs[name], *sent[name]) for name in sent):
-        told = ", ".join(f"{name} {spec}" for name, spec in {**signature.inputs, **signature.outputs}.items())
-        log.warning("explain_unusable", model=served.name, version=served.version, signature=told)
+    inputs = {"image": image, "class_id": ("int32", (1,))}
+    has_names = signature.inputs.keys() == inputs.keys() and HEATMAP in signature.outputs
+    if not has_names or any(not _accepts(signature.inputs[name], *inputs[name]) for name in inputs):
+        tensors = ", ".join(f"{name} {spec}" for name, spec in {**signature.inputs, **signature.outputs}.items())
+        log.warning("explain_unusable", model=served.name, version=served.version, signature=tensors)
         return None
     return Call(served.name, served.version, EXPLAIN, signature, HEATMAP)
 
 
-def _takes(spec: TensorSpec, dtype: str, shape: tuple[int, ...]) -> bool:
+def _accepts(spec: TensorSpec, dtype: str, shape: tuple[int, ...]) -> bool:
     return spec.dtype == dtype and spec.accepts_shape(shape)
 
 
 def _own_card(server: ModelServer, describe: Call, deadline: Deadline) -> Card:
     rows = server.predict(describe, {"index": np.zeros(1, np.int32)}, deadline=deadline)
     if rows.shape != (1,) or not isinstance(rows[0], bytes):
-        raise CardError(f"describe answered {rows.dtype}{list(rows.shape)} to one row, expected string[1]")
+        raise CardError(f"describe returned {rows.dtype}{list(rows.shape)} for one row; expected string[1]")
     return Card.from_json(rows[0])
 
 
@@ -176,5 +173,5 @@ def _output_name(card: Card, signature: Signature, name: str) -> str:
     if len(signature.outputs) == 1:
         return next(iter(signature.outputs))
     raise ModelContractError(
-        f"The card of {name} names the output {card.output.name}, its signature has {sorted(signature.outputs)}."
+        f"The card of {name} names the output {card.output.name}; its signature has {sorted(signature.outputs)}."
     )

@@ -33,7 +33,7 @@ def start() -> None:
     trace.set_tracer_provider(provider)
     # W3C Trace Context alone. Baggage would carry whatever a client sends on to the model server.
     set_global_textmap(TraceContextTextMapPropagator())
-    # The catalog asks for versions every second.
+    # The registry polls the versions every second.
     GrpcInstrumentorClient(filter_=filters.method_name("Predict")).instrument()  # type: ignore[no-untyped-call]
 
 

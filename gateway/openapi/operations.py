@@ -47,7 +47,7 @@ OPERATIONS: Mapping[str, Operation] = {
         "Classify images",
         "Ranks the classes of one image, or of each image of a batch. Without a model in the path the default model "
         "answers, without a version or label its newest version.",
-        (schemas.Answer, schemas.BatchAnswer),
+        (schemas.PredictionResponse, schemas.BatchPredictionResponse),
         question=True,
         fails_of=tuple(kind for kind in PROBLEMS if kind is not errors.NotReadyError),
     ),

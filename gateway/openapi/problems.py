@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from gateway import errors
-from gateway.health.readiness import NEEDED
+from gateway.health.readiness import REQUIREMENTS
 from gateway.http.problems import HTTP_PROBLEMS, INTERNAL, PROBLEMS, Problem
 from gateway.openapi.schemas import COMPONENT, Schema
 from vision.decode import ImageFormat
@@ -18,7 +18,7 @@ MEMBERS: Mapping[type[errors.GatewayError], Mapping[str, Schema]] = {
     errors.NotReadyError: {
         "missing": {
             "type": "array",
-            "items": {"enum": [*NEEDED]},
+            "items": {"enum": [*REQUIREMENTS]},
             "description": "What is missing; empty while the gateway is about to stop.",
         },
     },

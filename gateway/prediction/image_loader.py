@@ -1,122 +1,125 @@
-"""Where images come from, and how they become model inputs: fetched, decoded and prepared, several side by side."""
+"""Load the images of a request and prepare them as model inputs, several in parallel."""
 
-from collections.abc import Iterator, Sequence
+import contextvars
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.deadline import Deadline
+from gateway.deadline import Deadline, Timings
 from gateway.errors import GatewayError, ImageFormatError, ImageTooLargeError, ImageUnreadableError
 from gateway.fetching.fetcher import Fetcher
 from gateway.model_client.protocol import Array
-from gateway.observability.timing import Timings
-from gateway.prediction.thread_pool import Workers
 from vision import heatmap
 from vision.card import InputSpec
 from vision.decode import ImageError, ImageFormat, TooManyPixelsError, UnsupportedFormatError
 from vision.preprocess import preprocess, read
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 
 @dataclass(frozen=True, slots=True)
-class Upload:
-    """An image whose bytes came with the request."""
+class ImageBytes:
+    """An image file that came with the request."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ImageUrl:
     """An image to be fetched."""
 
     url: str
 
 
-ImageSource: TypeAlias = Upload | Link
+ImageSource: TypeAlias = ImageBytes | ImageUrl
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class PreparedImage:
     """An image that is ready for a model.
 
     Attributes:
         content: The whole file.
-        image: The model's input, of `InputSpec.shape` and `InputSpec.dtype`.
+        pixels: The model's input, of `InputSpec.shape` and `InputSpec.dtype`.
     """
 
     content: bytes
-    image: Array
+    pixels: Array
 
 
-class Pictures:
-    """Makes model inputs of images; what is wrong with one of several is told in its place and stops no other.
+class ImageLoader:
+    """Fetches, decodes and prepares images; an error of one image takes its place and does not affect the others.
 
     Args:
-        fetcher: Gets pictures given by URL.
+        fetcher: Fetches images that are given by URL.
         max_pixels: Largest image, width times height, that is decoded.
-        fetch_threads: How many of a batch are fetched at the same time.
-        decode_threads: How many of a batch are decoded at the same time; OpenCV lets other threads run meanwhile.
+        fetch_threads: How many images of a batch are fetched in parallel.
+        decode_threads: How many images of a batch are decoded in parallel; OpenCV releases the interpreter lock.
     """
 
     def __init__(self, fetcher: Fetcher, *, max_pixels: int, fetch_threads: int, decode_threads: int) -> None:
         self._fetcher = fetcher
         self._max_pixels = max_pixels
-        self._fetching = Workers(fetch_threads, "fetch")
-        self._decoding = Workers(decode_threads, "decode")
+        self._fetch_pool = ThreadPool(fetch_threads, "fetch")
+        self._decode_pool = ThreadPool(decode_threads, "decode")
 
-    def contents(
+    def load(
         self, sources: Sequence[ImageSource | GatewayError], *, deadline: Deadline, timings: Timings
     ) -> list[bytes | GatewayError]:
-        """Give the bytes of each image, or why there are none.
+        """Return the file of each image, or the reason why there is none.
 
         Raises:
-            DeadlineExceededError: not all were there in time.
+            DeadlineExceededError: not all were fetched in time.
         """
 
-        def fetched(link: Link) -> bytes | GatewayError:
+        def fetch(image: ImageUrl) -> bytes | GatewayError:
             try:
-                with timings.measured("fetch"):
-                    return self._fetcher.fetch(link.url, deadline=deadline)
+                with timings.measure("fetch"):
+                    return self._fetcher.fetch(image.url, deadline=deadline)
             except GatewayError as error:
                 return error
 
-        links = [source for source in sources if isinstance(source, Link)]
-        found = iter(self._fetching.each(fetched, links, deadline=deadline))
+        urls = [source for source in sources if isinstance(source, ImageUrl)]
+        fetched = iter(self._fetch_pool.map(fetch, urls, deadline=deadline))
         return [
-            next(found) if isinstance(source, Link) else source.data if isinstance(source, Upload) else source
+            next(fetched) if isinstance(source, ImageUrl) else source.data if isinstance(source, ImageBytes) else source
             for source in sources
         ]
 
-    def prepared(
+    def prepare(
         self, contents: Sequence[bytes | GatewayError], spec: InputSpec, *, deadline: Deadline, timings: Timings
-    ) -> list[Picture | GatewayError]:
-        """Make a model input of each image, or tell why it cannot be.
+    ) -> list[PreparedImage | GatewayError]:
+        """Decode each file and turn it into a model input, or return the reason why it cannot be.
 
         Raises:
             DeadlineExceededError: not all were ready in time.
         """
 
-        def prepare(content: bytes | GatewayError) -> Picture | GatewayError:
+        def prepare(content: bytes | GatewayError) -> PreparedImage | GatewayError:
             if isinstance(content, GatewayError):
                 return content
             try:
                 deadline.remaining_s()
                 with translated_image_errors(self._max_pixels):
-                    with timings.measured("decode"):
-                        picture = read(content, spec, max_pixels=self._max_pixels)
-                    with timings.measured("preprocess"):
-                        return Picture(content, preprocess(picture, spec))
+                    with timings.measure("decode"):
+                        image = read(content, spec, max_pixels=self._max_pixels)
+                    with timings.measure("preprocess"):
+                        return PreparedImage(content, preprocess(image, spec))
             except GatewayError as error:
                 return error
 
-        return self._decoding.each(prepare, contents, deadline=deadline)
+        return self._decode_pool.map(prepare, contents, deadline=deadline)
 
-    def drawn(
+    def draw_heatmaps(
         self,
         contents: Sequence[bytes],
-        heats: Sequence[NDArray[np.float32]],
+        heatmaps: Sequence[NDArray[np.float32]],
         spec: InputSpec,
         *,
         deadline: Deadline,
@@ -127,29 +130,64 @@ class Pictures:
             DeadlineExceededError: not all were drawn in time.
         """
 
-        def drawing(pair: tuple[bytes, NDArray[np.float32]]) -> bytes:
+        def draw(pair: tuple[bytes, NDArray[np.float32]]) -> bytes:
             deadline.remaining_s()
             content, heat = pair
             return heatmap.draw(content, heat, spec, max_pixels=self._max_pixels)
 
-        return self._decoding.each(drawing, list(zip(contents, heats, strict=True)), deadline=deadline)
+        return self._decode_pool.map(draw, list(zip(contents, heatmaps, strict=True)), deadline=deadline)
+
+
+class ThreadPool:
+    """A bounded number of threads, shared by all requests of the process and started when first needed.
+
+    Args:
+        threads: How many.
+        name: Prefix of the threads' names.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+
+    def map(self, function: Callable[[T], R], items: Sequence[T], *, deadline: Deadline) -> list[R]:
+        """Call the function for every item and return the results in the order of the items.
+
+        A single item is processed by the calling thread, since a change of threads costs more than it gains.
+
+        Raises:
+            DeadlineExceededError: not all calls ended in time; those that had not begun are cancelled.
+            Exception: the first one that the function raised.
+        """
+        if len(items) <= 1:
+            return [function(item) for item in items]
+        timeout_s = deadline.remaining_s()
+        # Each call runs in a copy of the caller's context, so that its log lines and spans belong to the request.
+        futures = [self._executor.submit(contextvars.copy_context().run, function, item) for item in items]
+        done, pending = wait(futures, timeout=timeout_s, return_when=FIRST_EXCEPTION)
+        for future in pending:
+            future.cancel()
+        for future in done:
+            future.result()  # raises what the function raised
+        if pending:
+            raise deadline.exceeded()
+        return [future.result() for future in futures]
 
 
 @contextmanager
 def translated_image_errors(max_pixels: int) -> Iterator[None]:
-    """Turn `vision`'s refusals into the `GatewayError` that stands for them."""
+    """Raise the `GatewayError` that stands for an error of `vision`."""
     accepted = [image_format.value for image_format in ImageFormat]
     try:
         yield
     except UnsupportedFormatError as error:
         raise ImageFormatError(
-            f"The bytes are not an image in an accepted format. Accepted are: {', '.join(accepted)}.",
+            f"The bytes are not an image in an accepted format. Accepted formats: {', '.join(accepted)}.",
             accepted=accepted,
         ) from error
     except TooManyPixelsError as error:
         raise ImageTooLargeError(
             f"The image has {error.width} x {error.height} pixels; at most {max_pixels} in all are accepted. "
-            "Send it smaller.",
+            "Send a smaller image.",
             max_pixels=max_pixels,
         ) from error
     except ImageError as error:

@@ -1,82 +1,289 @@
-"""What a model says about images, as the members of the API's answers."""
+"""The use case: images in, ranked classes out."""
 
 import base64
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
 
-from gateway.errors import GatewayError
-from gateway.models.binding import ServedModel
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.deadline import Deadline, Timings
+from gateway.errors import (
+    GatewayError,
+    ModelFailedError,
+    ModelUnavailableError,
+    NotExplainableError,
+    VersionGoneError,
+)
+from gateway.model_client.protocol import Array, Call, ModelServer, TensorSpec
+from gateway.models.binding import EXPLAIN, ServedModel
+from gateway.models.registry import ModelRegistry, ModelTarget
+from gateway.observability import metrics
 from gateway.prediction import schemas
-from gateway.prediction.classifier import Answer, Classifier, Explanation, Inquiry
-from gateway.prediction.image_loader import ImageSource
-from vision.postprocess import ClassScore
+from gateway.prediction.image_loader import ImageLoader, ImageSource, PreparedImage
+from vision.postprocess import ClassScore, at_or_above, probabilities, top_k
 
+MAX_SWAPS = 3
+"""Version changes that one request survives before it fails."""
 PNG_DATA_URI = "data:image/png;base64,"  # RFC 2397
 HEAT_DIGITS = 4
 
+Explain: TypeAlias = Literal["image", "raw"]
+
 
 @dataclass(frozen=True, slots=True)
-class Results:
-    """What one version of a model says about the images of a request.
+class PredictionOptions:
+    """What is computed for each image.
 
     Attributes:
-        model: The version that answers.
-        items: In the order of the images; where one cannot be answered, why.
-        cache_status: How the cache took part in it (RFC 9211); None where there is none.
+        top_k: Number of classes to return, at least 1; a number above that of the classes returns all.
+        threshold: Lowest score, 0..1, of a class that is returned; None for the card's own threshold, and no limit on
+            the ranking.
+        explain: Whether to explain the best class, by a drawn heat map or by its raw numbers; None for not at all.
+    """
+
+    top_k: int
+    threshold: float | None = None
+    explain: Explain | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionRequest:
+    """Everything about one request to classify images, from parsing to the response.
+
+    Attributes:
+        images: At least one; the error of an image that could not be parsed stands in its place.
+        target: The model that classifies them.
+        options: What is computed for each image.
+        deadline: Time limit on fetching, decoding and prediction together.
+        id: Request id, passed on to the model server.
+        is_batch: Whether the response is that of a batch.
+        timings: Collects how long each stage takes.
+    """
+
+    images: Sequence[ImageSource | GatewayError]
+    target: ModelTarget
+    options: PredictionOptions
+    deadline: Deadline
+    id: str = ""
+    is_batch: bool = False
+    timings: Timings = field(default_factory=Timings)
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionResult:
+    """What one version of a model predicts for the images of a request.
+
+    Attributes:
+        model: The version.
+        predictions: In the order of the images; the error of an image that failed stands in its place.
+        cache_status: Value of the Cache-Status header (RFC 9211); None without a cache.
     """
 
     model: ServedModel
-    items: Sequence[schemas.Result | GatewayError]
+    predictions: Sequence[schemas.Prediction | GatewayError]
     cache_status: str | None = None
 
 
-class Answering(Protocol):
-    """Answers what images show; see `Classifier.classify`."""
+class Predictor(Protocol):
+    """Classifies the images of a request."""
 
-    def answer(self, sources: Sequence[ImageSource | GatewayError], asked: Inquiry) -> Results:
-        """Ask one version of a model about every image.
+    def predict(self, request: PredictionRequest) -> PredictionResult:
+        """Classify every image by the same version of a model.
 
         Raises:
-            GatewayError: none of them can be answered, for a reason common to all; the subclass tells which.
+            GatewayError: no image can be classified, for a reason common to all. Its `model_version` is the version
+                that was used, if one was chosen before the failure.
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Direct:
-    """Asks the model server each time."""
+class ModelPredictor:
+    """Classifies images with the model server.
 
-    classifier: Classifier
+    Args:
+        registry: Resolves the version that a request targets.
+        server: Serves the models.
+        image_loader: Turns images into model inputs.
+        max_batch_size: Most images in one call to the model server.
+    """
 
-    def answer(self, sources: Sequence[ImageSource | GatewayError], asked: Inquiry) -> Results:
-        """Ask; see `Answering`."""
-        answered = self.classifier.classify(sources, asked)
-        items = [item if isinstance(item, GatewayError) else _result(item) for item in answered.results]
-        return Results(answered.model, items)
+    def __init__(
+        self, registry: ModelRegistry, server: ModelServer, image_loader: ImageLoader, *, max_batch_size: int
+    ) -> None:
+        self._registry = registry
+        self._server = server
+        self._image_loader = image_loader
+        self._max_batch_size = max_batch_size
+
+    def predict(self, request: PredictionRequest) -> PredictionResult:
+        """Classify every image; see `Predictor`. A version swap in between is followed."""
+        served = self._registry.resolve(request.target, deadline=request.deadline)
+        with errors_from(served):
+            _explain_call(served, request.options)
+            contents = self._image_loader.load(request.images, deadline=request.deadline, timings=request.timings)
+        for _ in range(MAX_SWAPS):
+            with errors_from(served):
+                try:
+                    return self._predict(served, contents, request)
+                except VersionGoneError:
+                    metrics.SWAP_RETRIES.labels(served.name).inc()
+                    served = self._registry.await_replacement(served, request.target, deadline=request.deadline)
+        with errors_from(served):
+            raise ModelUnavailableError(f"The versions of {served.name} change faster than a request is answered.")
+
+    def _predict(
+        self, served: ServedModel, contents: Sequence[bytes | GatewayError], request: PredictionRequest
+    ) -> PredictionResult:
+        explain_call = _explain_call(served, request.options)
+        images = self._image_loader.prepare(
+            contents, served.card.input, deadline=request.deadline, timings=request.timings
+        )
+        request.deadline.remaining_s()  # otherwise images that were too late would be blamed
+        inputs = {served.input_name: [image.pixels for image in images if isinstance(image, PreparedImage)]}
+        rows = iter(self._run(served.call, inputs, (len(served.card.labels),), request))
+        predictions = [
+            _rank(served, next(rows), request.options) if isinstance(image, PreparedImage) else image
+            for image in images
+        ]
+        if explain_call is not None:
+            predictions = self._explain(explain_call, images, predictions, served, request)
+        return PredictionResult(served, predictions)
+
+    def _explain(
+        self,
+        call: Call,
+        images: Sequence[PreparedImage | GatewayError],
+        predictions: Sequence[schemas.Prediction | GatewayError],
+        served: ServedModel,
+        request: PredictionRequest,
+    ) -> list[schemas.Prediction | GatewayError]:
+        """Add an explanation to each prediction.
+
+        Raises:
+            ModelFailedError: the model returned heat maps that cannot be used.
+            GatewayError: see `_run` and `ImageLoader.draw_heatmaps`.
+        """
+        pairs = [
+            (image, prediction)
+            for image, prediction in zip(images, predictions, strict=True)
+            if isinstance(image, PreparedImage) and not isinstance(prediction, GatewayError)
+        ]
+        inputs: dict[str, list[Array]] = {
+            "image": [image.pixels for image, _ in pairs],
+            "class_id": [np.array(prediction["class_id"], np.int32) for _, prediction in pairs],
+        }
+        rows = self._run(call, inputs, (None, None), request)
+        heatmaps = [np.clip(np.asarray(row, np.float32), 0, 1) for row in rows]
+        if not all(heatmap.size and np.isfinite(heatmap).all() for heatmap in heatmaps):
+            raise ModelFailedError(f"{call.model} returned a heat map that is empty or not of finite numbers.")
+        drawings: Sequence[bytes | None] = [None] * len(heatmaps)
+        if request.options.explain == "image":
+            with request.timings.measure("draw"):
+                drawings = self._image_loader.draw_heatmaps(
+                    [image.content for image, _ in pairs], heatmaps, served.card.input, deadline=request.deadline
+                )
+        for (_, prediction), heatmap, drawing in zip(pairs, heatmaps, drawings, strict=True):
+            prediction["explanation"] = _explanation(prediction, heatmap, drawing)
+        return list(predictions)
+
+    def _run(
+        self,
+        call: Call,
+        inputs: Mapping[str, Sequence[Array]],
+        row_shape: tuple[int | None, ...],
+        request: PredictionRequest,
+    ) -> list[Array]:
+        """Compute one row of the output for each row of the inputs, in as few calls as their maximum size permits.
+
+        Raises:
+            ModelFailedError: the rows returned do not have `row_shape`, in which None stands for any length.
+            GatewayError: see `ModelServer.predict`.
+        """
+        rows: list[Array] = []
+        count = len(next(iter(inputs.values())))
+        size = self._max_batch_size if call.takes_batches else 1
+        for start in range(0, count, size):
+            end = min(start + size, count)
+            batch = {name: _stack(column[start:end]) for name, column in inputs.items()}
+            with request.timings.measure(EXPLAIN if call.signature_name == EXPLAIN else "predict"):
+                output = self._server.predict(call, batch, deadline=request.deadline, request_id=request.id)
+            expected = TensorSpec(output.dtype.name, (end - start, *row_shape))
+            if not expected.accepts_shape(output.shape):
+                raise ModelFailedError(f"{call.model} returned the shape {output.shape}; expected {expected.shape}.")
+            rows.extend(output)
+        return rows
 
 
-def _result(answer: Answer) -> schemas.Result:
-    document: schemas.Result = {
-        "class": answer.best.label,
-        "class_id": answer.best.class_id,
-        "score": answer.best.score,
-        "predictions": _predictions(answer.predictions),
+@contextmanager
+def errors_from(served: ServedModel) -> Iterator[None]:
+    """Attach the version to the errors raised inside, unless they carry one."""
+    try:
+        yield
+    except GatewayError as error:
+        error.model_version = error.model_version or (served.name, served.version)
+        raise
+
+
+def _stack(rows: Sequence[Array]) -> Array:
+    """Stack rows into a batch; a single row is not copied."""
+    return rows[0][np.newaxis] if len(rows) == 1 else np.stack(rows)
+
+
+def _explain_call(served: ServedModel, options: PredictionOptions) -> Call | None:
+    """Return the call that explains, or None if no explanation is requested.
+
+    Raises:
+        NotExplainableError: the version has no such call.
+    """
+    if options.explain is not None and served.explain is None:
+        raise NotExplainableError(
+            f"{served.name} version {served.version} has no usable signature `explain`: its predictions cannot be "
+            "explained."
+        )
+    return None if options.explain is None else served.explain
+
+
+def _rank(served: ServedModel, scores: Array, options: PredictionOptions) -> schemas.Prediction | GatewayError:
+    """Rank the classes by one row of scores, float[K]."""
+    card, threshold = served.card, options.threshold
+    present = None
+    try:
+        row = probabilities(scores, card.output.activation)
+        ranking = top_k(row, card.labels, options.top_k)
+        if card.task == "multilabel":
+            present = at_or_above(row, card.labels, card.threshold if threshold is None else threshold)
+    except ValueError as error:
+        failure = ModelFailedError(f"{served.name} returned scores that cannot be ranked: {error}")
+        failure.__cause__ = error
+        return failure
+    best = ranking[0]
+    if threshold is not None and card.task == "multiclass":
+        lowest = np.float32(threshold)  # of the scores' type, so that a score of 0.7 reaches a threshold of 0.7
+        ranking = [item for item in ranking if item.score >= lowest]
+    prediction: schemas.Prediction = {
+        "class": best.label,
+        "class_id": best.class_id,
+        "score": best.score,
+        "predictions": _class_scores(ranking),
     }
-    if answer.present is not None:
-        document["classes"] = _predictions(answer.present)
-    if answer.explanation is not None:
-        document["explanation"] = _explanation(answer.best, answer.explanation)
-    return document
+    if present is not None:
+        prediction["classes"] = _class_scores(present)
+    return prediction
 
 
-def _explanation(best: ClassScore, explanation: Explanation) -> schemas.DrawnHeatMap | schemas.HeatMap:
-    if explanation.drawing is not None:
-        drawing = PNG_DATA_URI + base64.b64encode(explanation.drawing).decode()
-        return {"class": best.label, "class_id": best.class_id, "heatmap": drawing}
-    height, width = explanation.heat.shape
-    numbers = [[round(value, HEAT_DIGITS) for value in row] for row in explanation.heat.tolist()]
-    return {"class": best.label, "class_id": best.class_id, "height": height, "width": width, "heatmap": numbers}
+def _class_scores(ranking: Sequence[ClassScore]) -> list[schemas.ClassScore]:
+    return [{"class": item.label, "class_id": item.class_id, "score": item.score} for item in ranking]
 
 
-def _predictions(predictions: Sequence[ClassScore]) -> list[schemas.Prediction]:
-    return [{"class": item.label, "class_id": item.class_id, "score": item.score} for item in predictions]
+def _explanation(
+    prediction: schemas.Prediction, heatmap: NDArray[np.float32], drawing: bytes | None
+) -> schemas.DrawnHeatMap | schemas.HeatMap:
+    """Build the explanation of the best class from its heat map, float32[h, w] in 0..1, and the drawing of it."""
+    label, class_id = prediction["class"], prediction["class_id"]
+    if drawing is not None:
+        return {"class": label, "class_id": class_id, "heatmap": PNG_DATA_URI + base64.b64encode(drawing).decode()}
+    height, width = heatmap.shape
+    rows = [[round(value, HEAT_DIGITS) for value in row] for row in heatmap.tolist()]
+    return {"class": label, "class_id": class_id, "height": height, "width": width, "heatmap": rows}

@@ -1,7 +1,7 @@
-"""What the API answers, member by member: the views build these, the OpenAPI document describes them.
+"""Responses of the API, member by member: the views return these types and the OpenAPI document describes them.
 
-Dictionaries with types, since an answer needs no more: the type checker holds the views to them, and nothing is
-validated or copied while a request is answered.
+They are typed dictionaries: the type checker holds the views to them, and nothing is validated or copied while a
+request is answered.
 """
 
 from typing import Annotated, Any, Literal, NotRequired
@@ -15,19 +15,19 @@ Score = Annotated[float, Field(ge=0, le=1, description="Probability, 0..1.")]
 
 Heat = Annotated[float, Field(ge=0, le=1)]
 
-# As a call, since `class` is a word of Python.
-Prediction = TypedDict(
-    "Prediction",
+# Made by a call, since `class` is a keyword in Python.
+ClassScore = TypedDict(
+    "ClassScore",
     {
         "class": Annotated[str, Field(description="Label of the class.")],
-        "class_id": Annotated[int, Field(ge=0, description="Its place among the model's labels, from 0.")],
+        "class_id": Annotated[int, Field(ge=0, description="Index of the class among the model's labels, from 0.")],
         "score": Score,
     },
 )
 
 
 class ModelVersion(TypedDict):
-    """The model, and the version of it, that answered.
+    """The model, and its version, that answered.
 
     Attributes:
         name: Name the model is served under.
@@ -38,12 +38,12 @@ class ModelVersion(TypedDict):
     version: int
 
 
-# As calls, since `class` is a word of Python.
+# Made by calls, since `class` is a keyword in Python.
 DrawnHeatMap = TypedDict(
     "DrawnHeatMap",
     {
         "class": Annotated[str, Field(description="Label of the best class, which is the one explained.")],
-        "class_id": Annotated[int, Field(ge=0, description="Its place among the model's labels, from 0.")],
+        "class_id": Annotated[int, Field(ge=0, description="Index of the class among the model's labels, from 0.")],
         "heatmap": Annotated[
             str, Field(description="Where the model looked, over the part of the image that it saw: a PNG as data URI.")
         ],
@@ -53,7 +53,7 @@ HeatMap = TypedDict(
     "HeatMap",
     {
         "class": Annotated[str, Field(description="Label of the best class, which is the one explained.")],
-        "class_id": Annotated[int, Field(ge=0, description="Its place among the model's labels, from 0.")],
+        "class_id": Annotated[int, Field(ge=0, description="Index of the class among the model's labels, from 0.")],
         "height": Annotated[int, Field(ge=1, description="Rows of the map.")],
         "width": Annotated[int, Field(ge=1, description="Columns of the map.")],
         "heatmap": Annotated[
@@ -63,26 +63,26 @@ HeatMap = TypedDict(
 )
 
 
-class Result(Prediction):
-    """What a model says about one image; `class`, `class_id` and `score` are those of the best class.
+class Prediction(ClassScore):
+    """What a model predicts for one image; `class`, `class_id` and `score` are those of the best class.
 
     Attributes:
-        predictions: The best classes, best first; ties by the lower `class_id`.
-        classes: Of a multi-label model only: every class at or above its threshold, best first.
-        explanation: Only where `explain` asks for it: where the model looked for the best class.
+        predictions: The best classes, best first; ties are ordered by `class_id`.
+        classes: Only for a multi-label model: every class at or above its threshold, best first.
+        explanation: Only if requested by `explain`: where the model looked for the best class.
     """
 
-    predictions: list[Prediction]
-    classes: NotRequired[list[Prediction]]
+    predictions: list[ClassScore]
+    classes: NotRequired[list[ClassScore]]
     explanation: NotRequired[DrawnHeatMap | HeatMap]
 
 
-class Answer(Result):
-    """The answer to one image.
+class PredictionResponse(Prediction):
+    """The response to one image.
 
     Attributes:
-        model: What answered.
-        request_id: Found again in the log, and in the header X-Request-ID.
+        model: The model version that answered.
+        request_id: Identifies the request in the log; also in the header X-Request-ID.
     """
 
     model: ModelVersion
@@ -90,16 +90,16 @@ class Answer(Result):
 
 
 class ItemProblem(TypedDict):
-    """Why one image of a batch has no result: a problem (RFC 9457), with what its type adds.
+    """Why one image of a batch has no prediction: a problem (RFC 9457) with the members of its type.
 
     Attributes:
-        type: What a program tells it by, as where it is the answer to the whole request.
-        title: What it is, the same in every occurrence.
-        status: HTTP status code that the image would have got by itself.
-        detail: What went wrong this time, what was expected and what to do.
+        type: Identifies the kind of problem, as in a response to a whole request.
+        title: Name of the kind of problem, the same in every occurrence.
+        status: HTTP status code that the image would have had in a request of its own.
+        detail: What was received, what is accepted and what to do.
     """
 
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # it is there that pydantic looks
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # pydantic reads it from here
 
     type: str
     title: str
@@ -107,34 +107,34 @@ class ItemProblem(TypedDict):
     detail: str
 
 
-class BatchAnswer(TypedDict):
-    """The answer to a batch.
+class BatchPredictionResponse(TypedDict):
+    """The response to a batch.
 
     Attributes:
-        results: For each image, in order, what the model says about it, or the problem that stood against it.
-        model: What answered, the same version for all.
-        request_id: Found again in the log, and in the header X-Request-ID.
+        results: For each image, in order, the model's prediction or the problem that prevented it.
+        model: The model version that answered, the same for all.
+        request_id: Identifies the request in the log; also in the header X-Request-ID.
     """
 
-    results: list[Result | ItemProblem]
+    results: list[Prediction | ItemProblem]
     model: ModelVersion
     request_id: str
 
 
 class ModelSummary(TypedDict):
-    """A model that is offered, and what can be said of it now.
+    """A configured model and its present state.
 
     Attributes:
         name: Name the model is served under.
-        default: Whether it answers requests that name none.
-        available: Whether a version of it can be used now; the members below but `reason` are there only then.
+        default: Whether it answers requests that name no model.
+        available: Whether a version of it can be used now. If not, only `reason` follows.
         reason: Why it is not available.
         version: Number of the version that answers.
-        title: A name for people; may be empty.
-        description: A sentence or two for people; may be empty.
-        task: `multiclass`: exactly one label is right. `multilabel`: any number of them.
+        title: A display name; may be empty.
+        description: A sentence or two about the model; may be empty.
+        task: `multiclass`: exactly one label is right. `multilabel`: any number of labels are right.
         labels: Label of each class, by `class_id`.
-        explainable: Whether `explain` can be asked of it.
+        explainable: Whether the model supports `explain`.
     """
 
     name: str
@@ -150,7 +150,7 @@ class ModelSummary(TypedDict):
 
 
 class ModelList(TypedDict):
-    """The models offered.
+    """The configured models.
 
     Attributes:
         models: In the order of `models.config`.
@@ -160,13 +160,13 @@ class ModelList(TypedDict):
 
 
 class VersionState(TypedDict):
-    """A version that the model server knows.
+    """A version that the model server has.
 
     Attributes:
-        version: Its number.
-        state: As TensorFlow Serving names it.
-        labels: Names that it can be asked by too, where `models.config` gives it any; not those of its classes.
-        reason: What it says of it, where it failed.
+        version: Number of the version.
+        state: State, as TensorFlow Serving names it.
+        labels: Version labels that `models.config` assigns to it; these are not the labels of its classes.
+        reason: What the model server reports about a version that failed.
     """
 
     version: int
@@ -179,7 +179,7 @@ class ModelDetails(ModelSummary):
     """One model, with its versions and its card.
 
     Attributes:
-        card: What the model expects and means, as it was exported.
+        card: What the model expects and what its output means, as it was exported.
         versions: Newest first.
     """
 
@@ -188,7 +188,7 @@ class ModelDetails(ModelSummary):
 
 
 class Live(TypedDict):
-    """The process answers."""
+    """The process responds."""
 
     status: Literal["live"]
 
@@ -197,7 +197,7 @@ class Ready(TypedDict):
     """The default model can be used.
 
     Attributes:
-        model: The version that answers.
+        model: The model version that answers.
     """
 
     status: Literal["ready"]
@@ -205,7 +205,7 @@ class Ready(TypedDict):
 
 
 class Description(TypedDict):
-    """This API, as OpenAPI 3.1 describes it."""
+    """This API, as an OpenAPI 3.1 document."""
 
     openapi: str
     info: dict[str, Any]

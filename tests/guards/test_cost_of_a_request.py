@@ -19,7 +19,7 @@ from werkzeug.test import TestResponse
 from bench import pictures
 from bench.latency_server import Models, Predictions
 from gateway.app import connect, create_app, make_fetcher
-from gateway.http.multipart import read_form
+from gateway.http.bodies import parse_multipart
 from gateway.model_client.micro_batching import MicroBatcher
 from gateway.model_client.protocol import ModelServer
 from gateway.models.configured import ConfiguredModels
@@ -180,7 +180,7 @@ def test_a_file_is_copied_once_out_of_its_form():
     photo = pictures.photo(2000, 1500)
     content_type, body = pictures.multipart([photo])
     boundary = content_type.partition("boundary=")[2].encode()
-    peak = peak_bytes(lambda: [part.read() for part in read_form(body, boundary)[1].values()])
+    peak = peak_bytes(lambda: [part.read() for part in parse_multipart(body, boundary)[1].values()])
     assert len(photo) <= peak <= len(photo) + SMALL_BYTES
 
 

@@ -104,7 +104,7 @@ def encode(pixels: NDArray[np.uint8]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """A `gateway.prediction.classifier.Fetcher` that has the pictures already."""
+    """A `gateway.prediction.predictor.Fetcher` that has the pictures already."""
 
     pictures: dict[str, bytes]
 

@@ -33,8 +33,8 @@ def test_an_app_that_was_used_leaves_nothing(make_app: Callable[..., Flask], png
     app = make_app()
     client = app.test_client()
     assert client.post("/api/v1/predict", data=png, content_type="image/png").status_code == 200
-    app.extensions["catalog"].watch(0.01, deadline_s=5)
-    app.extensions["catalog"].close()
+    app.extensions["registry"].watch(0.01, deadline_s=5)
+    app.extensions["registry"].close()
     gone = weakref.ref(app)
     del app, client
     gc.collect()

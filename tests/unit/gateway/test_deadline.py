@@ -1,6 +1,9 @@
+import re
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
-from gateway.deadline import Deadline
+from gateway.deadline import Deadline, Timings
 from gateway.errors import DeadlineExceededError
 
 
@@ -17,9 +20,9 @@ def test_what_is_left_runs_down_to_an_error(clock: list[float]):
     assert deadline.remaining_s() == 2.5
     clock[0] += 2
     assert deadline.remaining_s() == 0.5
-    assert not deadline.passed
+    assert not deadline.has_passed
     clock[0] += 0.5
-    assert deadline.passed
+    assert deadline.has_passed
     with pytest.raises(DeadlineExceededError, match=r"not answered within 2\.5 s"):
         deadline.remaining_s()
 
@@ -43,4 +46,31 @@ def test_of_two_deadlines_the_earlier_counts(clock: list[float]):
 def test_a_passed_deadline_stays_passed_however_much_is_allowed(clock: list[float]):
     deadline = Deadline.after(1)
     clock[0] += 1
-    assert deadline.no_later_than(60).passed
+    assert deadline.no_later_than(60).has_passed
+
+
+# Timings
+
+
+def test_stages_are_written_in_their_order_in_milliseconds():
+    timings = Timings()
+    timings.add("fetch", 0.5)
+    timings.add("decode", 0.0012345)
+    assert timings.header() == "fetch;dur=500.000, decode;dur=1.234"
+    assert Timings().header() == ""
+
+
+def test_what_is_measured_is_counted_also_when_it_fails():
+    timings = Timings()
+    with timings.measure("decode"):
+        pass
+    with pytest.raises(ZeroDivisionError), timings.measure("predict"):
+        raise ZeroDivisionError
+    assert re.fullmatch(r"decode;dur=\d+\.\d{3}, predict;dur=\d+\.\d{3}", timings.header())
+
+
+def test_times_of_many_threads_add_up():
+    timings = Timings()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: timings.add("decode", 0.001), range(1000)))
+    assert timings.header() == "decode;dur=1000.000"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.models.configured import ConfiguredModels
-from gateway.models.registry import Catalog
+from gateway.models.registry import ModelRegistry
 from tests.support.fake_model_server import FakeModelServer
 
 CONF = Path(__file__).parents[3] / "gateway" / "gunicorn_conf.py"
@@ -133,14 +133,14 @@ class Worker:
 
 
 @pytest.fixture
-def catalog(monkeypatch: pytest.MonkeyPatch, server: FakeModelServer, tmp_path: Path) -> Catalog:
-    """The catalog of the application that a worker has loaded."""
-    catalog = Catalog(server, ConfiguredModels.from_names(["pets"]), cards_dir=tmp_path, look_deadline_s=1)
-    monkeypatch.setitem(sys.modules, "gateway.wsgi", SimpleNamespace(catalog=catalog))
-    return catalog
+def registry(monkeypatch: pytest.MonkeyPatch, server: FakeModelServer, tmp_path: Path) -> ModelRegistry:
+    """The registry of the application that a worker has loaded."""
+    registry = ModelRegistry(server, ConfiguredModels.from_names(["pets"]), cards_dir=tmp_path, status_deadline_s=1)
+    monkeypatch.setitem(sys.modules, "gateway.wsgi", SimpleNamespace(registry=registry))
+    return registry
 
 
-@pytest.mark.usefixtures("catalog")
+@pytest.mark.usefixtures("registry")
 def test_a_worker_waits_until_the_default_model_can_be_used(
     read: Callable[..., dict[str, Any]], server: FakeModelServer
 ):
@@ -152,7 +152,7 @@ def test_a_worker_waits_until_the_default_model_can_be_used(
     comes_back.join()
 
 
-@pytest.mark.usefixtures("catalog")
+@pytest.mark.usefixtures("registry")
 def test_but_not_when_it_is_told_to_end(read: Callable[..., dict[str, Any]], server: FakeModelServer):
     server.away = True
     worker = Worker(3)
@@ -160,7 +160,7 @@ def test_but_not_when_it_is_told_to_end(read: Callable[..., dict[str, Any]], ser
     assert not worker.alive
 
 
-@pytest.mark.usefixtures("catalog")
+@pytest.mark.usefixtures("registry")
 def test_nor_longer_than_is_set(read: Callable[..., dict[str, Any]], server: FakeModelServer):
     server.away = True
     worker = Worker(10_000)
@@ -168,7 +168,7 @@ def test_nor_longer_than_is_set(read: Callable[..., dict[str, Any]], server: Fak
     assert worker.alive
 
 
-@pytest.mark.usefixtures("catalog")
+@pytest.mark.usefixtures("registry")
 def test_by_default_it_does_not_even_ask(read: Callable[..., dict[str, Any]], server: FakeModelServer):
     read()["post_worker_init"](Worker(1))
     assert not server.calls

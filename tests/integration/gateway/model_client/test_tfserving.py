@@ -119,9 +119,9 @@ def app(stage: ServerStage, tmp_path: Path) -> Iterator[Flask]:
         fetcher=DisabledFetcher(),
         configured_models=ConfiguredModels.from_names([MODEL]),
     )
-    app.extensions["catalog"].watch(0.2, deadline_s=5)
+    app.extensions["registry"].watch(0.2, deadline_s=5)
     yield app
-    app.extensions["catalog"].close()
+    app.extensions["registry"].close()
 
 
 PICTURE = cv2.imencode(".png", np.full((2, 2), 51, np.uint8))[1].tobytes()

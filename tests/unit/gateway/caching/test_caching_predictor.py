@@ -146,8 +146,8 @@ def test_the_same_number_with_another_card_is_another_version(
     server.away = False
     renamed = Card(name="pets", labels=("cow", "hen", "pig"), input=card.input)
     server.swap("pets", 1, classifier(renamed, constant(0.2, 0.7, 0.1)))
-    client.application.extensions["catalog"]._served.clear()
-    client.application.extensions["catalog"]._learnt.clear()  # as when the watcher has met the server away
+    client.application.extensions["registry"]._current.clear()
+    client.application.extensions["registry"]._inspected.clear()  # as when the watcher has met the server away
     assert ask(client, png)[1]["class"] == "hen"
 
 

@@ -95,7 +95,7 @@ def test_a_damaged_file_is_told(client: FlaskClient, write_golden: Callable[...,
 
 def test_another_number_of_classes_is_told(client: FlaskClient, write_golden: Callable[..., Path]):
     write_golden(images=[{"file": "0.png", "probabilities": [0.5, 0.5]}])
-    assert "2 scores, the model 3" in ask(client)[1]["detail"]
+    assert "2 scores, the model returned 3" in ask(client)[1]["detail"]
 
 
 def test_a_picture_that_is_not_there_leaves_the_gray_one(client: FlaskClient, write_golden: Callable[..., Path]):
@@ -225,7 +225,7 @@ def test_while_one_asks_the_others_do_not_wait(client: FlaskClient, server: Fake
 
 @pytest.fixture
 def stopping() -> Iterator[None]:
-    draining.begin()
+    draining.start()
     yield
     draining._flag[0] = 0
 

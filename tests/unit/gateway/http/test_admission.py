@@ -16,8 +16,8 @@ from tests.support.waiting import until
 PREDICT = "/api/v1/predict"
 
 
-def admission(places: int = 1, max_waiting: int = 0, max_wait_s: float = 10) -> Admission:
-    return Admission(places=places, max_waiting=max_waiting, max_wait_s=max_wait_s)
+def admission(slots: int = 1, max_waiting: int = 0, max_wait_s: float = 10) -> Admission:
+    return Admission(slots=slots, max_waiting=max_waiting, max_wait_s=max_wait_s)
 
 
 @pytest.fixture
@@ -30,31 +30,31 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def test_as_many_as_there_are_places_are_let_in_and_no_more(deadline: Deadline):
-    gate = admission(places=3)
-    places = [gate.enter(deadline=deadline) for _ in range(3)]
+    gate = admission(slots=3)
+    places = [gate.acquire(deadline=deadline) for _ in range(3)]
     with pytest.raises(OverloadedError):
-        gate.enter(deadline=deadline)
-    places[1].leave()
-    gate.enter(deadline=deadline)
+        gate.acquire(deadline=deadline)
+    places[1].release()
+    gate.acquire(deadline=deadline)
     with pytest.raises(OverloadedError):
-        gate.enter(deadline=deadline)
+        gate.acquire(deadline=deadline)
 
 
 def test_who_waits_is_let_in_when_a_place_is_left(pool: ThreadPoolExecutor, deadline: Deadline):
     gate = admission(max_waiting=1)
-    first = gate.enter(deadline=deadline)
-    second = pool.submit(gate.enter, deadline=deadline)
+    first = gate.acquire(deadline=deadline)
+    second = pool.submit(gate.acquire, deadline=deadline)
     until(lambda: refuses(gate, deadline), what="one waits")
     assert not second.done()
-    first.leave()
-    second.result(10).leave()
-    gate.enter(deadline=deadline)
+    first.release()
+    second.result(10).release()
+    gate.acquire(deadline=deadline)
 
 
 def refuses(gate: Admission, deadline: Deadline) -> bool:
     """Tell whether nobody more may even wait; may itself wait for a moment."""
     try:
-        gate.enter(deadline=deadline.no_later_than(0.01))
+        gate.acquire(deadline=deadline.no_later_than(0.01))
     except OverloadedError as error:
         return "More requests" in error.detail and len(gate._waiting) == gate._max_waiting
     return False
@@ -62,20 +62,20 @@ def refuses(gate: Admission, deadline: Deadline) -> bool:
 
 def test_they_are_let_in_in_the_order_they_came(deadline: Deadline):
     gate = admission(max_waiting=5)
-    first = gate.enter(deadline=deadline)
+    first = gate.acquire(deadline=deadline)
     order: list[int] = []
 
     def take(number: int) -> None:
-        place = gate.enter(deadline=deadline)
+        place = gate.acquire(deadline=deadline)
         order.append(number)
-        place.leave()
+        place.release()
 
     threads = []
     for number in range(5):
         threads.append(threading.Thread(target=take, args=(number,)))
         threads[-1].start()
         until(lambda number=number: len(gate._waiting) == number + 1)
-    first.leave()
+    first.release()
     for thread in threads:
         thread.join()
     assert order == [0, 1, 2, 3, 4]
@@ -83,65 +83,65 @@ def test_they_are_let_in_in_the_order_they_came(deadline: Deadline):
 
 def test_nobody_waits_longer_than_may_be(deadline: Deadline):
     gate = admission(max_waiting=1, max_wait_s=0.02)
-    place = gate.enter(deadline=deadline)
+    place = gate.acquire(deadline=deadline)
     for _ in range(3):  # one that gave up does not stand in the queue any more
         with pytest.raises(OverloadedError):
-            gate.enter(deadline=deadline)
-    place.leave()
-    gate.enter(deadline=deadline)
+            gate.acquire(deadline=deadline)
+    place.release()
+    gate.acquire(deadline=deadline)
 
 
 def test_nobody_waits_longer_than_its_own_deadline(deadline: Deadline):
     gate = admission(max_waiting=1, max_wait_s=1000)
-    gate.enter(deadline=deadline)
+    gate.acquire(deadline=deadline)
     with pytest.raises(OverloadedError):
-        gate.enter(deadline=Deadline.after(0.02))
+        gate.acquire(deadline=Deadline.after(0.02))
     with pytest.raises(DeadlineExceededError):
-        gate.enter(deadline=Deadline.after(0))
+        gate.acquire(deadline=Deadline.after(0))
 
 
 def test_a_batch_counts_for_each_of_its_images(deadline: Deadline):
-    gate = admission(places=4)
-    batch = gate.enter(deadline=deadline)
-    batch.hold(3)
-    single = gate.enter(deadline=deadline)
+    gate = admission(slots=4)
+    batch = gate.acquire(deadline=deadline)
+    batch.resize(3)
+    single = gate.acquire(deadline=deadline)
     with pytest.raises(OverloadedError):
-        gate.enter(deadline=deadline)
-    batch.leave()
+        gate.acquire(deadline=deadline)
+    batch.release()
     for _ in range(3):
-        gate.enter(deadline=deadline)
+        gate.acquire(deadline=deadline)
     with pytest.raises(OverloadedError):
-        gate.enter(deadline=deadline)
-    single.leave()
-    gate.enter(deadline=deadline)
+        gate.acquire(deadline=deadline)
+    single.release()
+    gate.acquire(deadline=deadline)
 
 
 def test_a_batch_larger_than_all_places_is_let_in_and_then_nobody_else(deadline: Deadline):
-    gate = admission(places=2)
-    batch = gate.enter(deadline=deadline)
-    batch.hold(64)
+    gate = admission(slots=2)
+    batch = gate.acquire(deadline=deadline)
+    batch.resize(64)
     with pytest.raises(OverloadedError):
-        gate.enter(deadline=deadline)
-    batch.leave()
-    gate.enter(deadline=deadline)
+        gate.acquire(deadline=deadline)
+    batch.release()
+    gate.acquire(deadline=deadline)
 
 
 def test_places_are_neither_lost_nor_made_by_many_at_once(pool: ThreadPoolExecutor, deadline: Deadline):
-    gate = admission(places=3, max_waiting=1000)
+    gate = admission(slots=3, max_waiting=1000)
     inside, most, lock = 0, 0, threading.Lock()
 
     def visit(_: int) -> None:
         nonlocal inside, most
-        place = gate.enter(deadline=deadline)
+        place = gate.acquire(deadline=deadline)
         with lock:
             inside += 1
             most = max(most, inside)
         with lock:
             inside -= 1
-        place.leave()
+        place.release()
 
     list(pool.map(visit, range(2000)))
-    assert (inside, gate._taken, len(gate._waiting)) == (0, 0, 0)
+    assert (inside, gate._occupied, len(gate._waiting)) == (0, 0, 0)
     assert 1 <= most <= 3
 
 

@@ -98,7 +98,7 @@ def test_a_single_output_needs_no_name(card: Card):
 
 
 def test_an_output_that_is_not_there_is_refused(card: Card):
-    with pytest.raises(ModelContractError, match=r"names the output probabilities, its signature has \['a', 'b'\]"):
+    with pytest.raises(ModelContractError, match=r"names the output probabilities; its signature has \['a', 'b'\]"):
         bind(card, signature(image(), a=SCORES, b=SCORES), model="pets", version=1)
     with pytest.raises(ModelContractError, match=r"its signature has \[\]"):
         bind(card, signature(image()), model="pets", version=1)
@@ -106,7 +106,7 @@ def test_an_output_that_is_not_there_is_refused(card: Card):
 
 @pytest.mark.parametrize("shape", [(None, 2), (None, 4), (None,), (None, 3, 1), (2, 3)])
 def test_another_number_of_scores_than_labels_is_refused(card: Card, shape: tuple[int | None, ...]):
-    with pytest.raises(ModelContractError, match="has 3 labels, its signature gives float32"):
+    with pytest.raises(ModelContractError, match="has 3 labels; its signature returns float32"):
         bind(card, signature(image(), probabilities=TensorSpec("float32", shape)), model="pets", version=1)
 
 
@@ -243,7 +243,7 @@ def test_a_describe_that_gives_no_single_text_is_refused(
 ):
     made = classifier(card, constant(1, 0, 0))
     server.swap("pets", 1, FakeVersion(made.signatures, {**made.compute, "describe": lambda _: {"card": rows}}))
-    with pytest.raises(ModelContractError, match=r"The card of pets version 1: describe answered .* expected string"):
+    with pytest.raises(ModelContractError, match=r"The card of pets version 1: describe returned .* expected string"):
         inspect(server, tmp_path)
 
 

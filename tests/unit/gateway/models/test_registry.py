@@ -20,12 +20,12 @@ from gateway.errors import (
     VersionNotFoundError,
 )
 from gateway.models.configured import ConfiguredModels
-from gateway.models.registry import SWAP_WAIT_S, Catalog, Target
+from gateway.models.registry import SWAP_WAIT_S, ModelRegistry, ModelTarget
 from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant
 from tests.support.waiting import until
 from vision.card import Card
 
-Make = Callable[..., Catalog]
+Make = Callable[..., ModelRegistry]
 
 
 @pytest.fixture
@@ -38,24 +38,24 @@ def make(server: FakeModelServer, offers: list[str], tmp_path: Path) -> Iterator
     """Make catalogs over the fake server; they are closed with the test."""
     made = []
 
-    def make(default: str | None = None, look_deadline_s: float = 1) -> Catalog:
-        catalog = Catalog(
+    def make(default: str | None = None, status_deadline_s: float = 1) -> ModelRegistry:
+        registry = ModelRegistry(
             server,
             ConfiguredModels(lambda: {name: tuple(server.labels.get(name, ())) for name in offers}),
             default=default,
             cards_dir=tmp_path,
-            look_deadline_s=look_deadline_s,
+            status_deadline_s=status_deadline_s,
         )
-        made.append(catalog)
-        return catalog
+        made.append(registry)
+        return registry
 
     yield make
-    for catalog in made:
-        catalog.close()
+    for registry in made:
+        registry.close()
 
 
 @pytest.fixture
-def catalog(make: Make) -> Catalog:
+def registry(make: Make) -> ModelRegistry:
     return make()
 
 
@@ -73,107 +73,109 @@ def broken() -> FakeVersion:
 # Which models
 
 
-def test_models_are_those_offered_now(catalog: Catalog, offers: list[str]):
-    assert catalog.names == ("pets", "weather")
+def test_models_are_those_offered_now(registry: ModelRegistry, offers: list[str]):
+    assert registry.names == ("pets", "weather")
     offers.append("digits")
-    assert catalog.names == ("pets", "weather", "digits")
+    assert registry.names == ("pets", "weather", "digits")
 
 
 def test_the_first_one_is_the_default_unless_one_is_chosen(make: Make, offers: list[str]):
     assert make().default == "pets"
     assert make(default="weather").default == "weather"
     offers.clear()
-    with pytest.raises(ModelNotFoundError, match="No model is offered"):
+    with pytest.raises(ModelNotFoundError, match="No model is served"):
         _ = make().default
 
 
-def test_an_unknown_model_is_told_with_those_there_are(catalog: Catalog, server: FakeModelServer, deadline: Deadline):
-    with pytest.raises(ModelNotFoundError, match=r"No model named 'birds' is served\. Served are: pets, weather\."):
-        catalog.get("birds", deadline=deadline)
+def test_an_unknown_model_is_told_with_those_there_are(
+    registry: ModelRegistry, server: FakeModelServer, deadline: Deadline
+):
+    with pytest.raises(ModelNotFoundError, match=r"No model named 'birds' is served\. Served: pets, weather\."):
+        registry.current("birds", deadline=deadline)
     assert not server.calls
 
 
-def test_a_model_offered_but_not_served_is_not_available(catalog: Catalog, deadline: Deadline):
+def test_a_model_offered_but_not_served_is_not_available(registry: ModelRegistry, deadline: Deadline):
     with pytest.raises(ModelUnavailableError, match="no version of weather ready"):
-        catalog.get("weather", deadline=deadline)
+        registry.current("weather", deadline=deadline)
 
 
 # Which version
 
 
-def test_a_model_is_learnt_once(catalog: Catalog, server: FakeModelServer, card: Card, deadline: Deadline):
-    served = catalog.get("pets", deadline=deadline)
+def test_a_model_is_learnt_once(registry: ModelRegistry, server: FakeModelServer, card: Card, deadline: Deadline):
+    served = registry.current("pets", deadline=deadline)
     assert (served.version, served.card) == (1, card)
     asked = server.calls.copy()
-    assert catalog.get("pets", deadline=deadline) is served
+    assert registry.current("pets", deadline=deadline) is served
     assert server.calls == asked
 
 
 def test_a_look_finds_a_new_version_and_learns_its_card(
-    catalog: Catalog, server: FakeModelServer, card: Card, deadline: Deadline
+    registry: ModelRegistry, server: FakeModelServer, card: Card, deadline: Deadline
 ):
-    old = catalog.get("pets", deadline=deadline)
-    assert catalog.look("pets", deadline=deadline) is old
+    old = registry.current("pets", deadline=deadline)
+    assert registry.refresh("pets", deadline=deadline) is old
     renamed = dataclasses.replace(card, labels=("Katze", "Hund", "Fisch"))
     server.swap("pets", 2, classifier(renamed, constant(1, 0, 0)))
-    new = catalog.look("pets", deadline=deadline)
+    new = registry.refresh("pets", deadline=deadline)
     assert (new.version, new.card) == (2, renamed)
-    assert catalog.get("pets", deadline=deadline) is new
+    assert registry.current("pets", deadline=deadline) is new
 
 
 def test_the_newest_of_several_versions_answers(
-    catalog: Catalog, server: FakeModelServer, working: FakeVersion, deadline: Deadline
+    registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
 ):
     server.models["pets"] |= {9: working, 10: working}
-    assert catalog.get("pets", deadline=deadline).version == 10
+    assert registry.current("pets", deadline=deadline).version == 10
 
 
 @pytest.mark.parametrize("state", ["START", "LOADING", "UNLOADING", "END"])
 def test_only_a_version_that_is_available_answers(
-    catalog: Catalog, server: FakeModelServer, working: FakeVersion, deadline: Deadline, state: str
+    registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline, state: str
 ):
     server.models["pets"][2] = working
     server.states["pets", 2] = (state, "")
-    assert catalog.get("pets", deadline=deadline).version == 1
+    assert registry.current("pets", deadline=deadline).version == 1
     server.states["pets", 1] = (state, "")
     with pytest.raises(ModelUnavailableError):
-        catalog.look("pets", deadline=deadline)
+        registry.refresh("pets", deadline=deadline)
 
 
 def test_a_broken_newest_version_gives_way_to_an_older_one(
-    catalog: Catalog, server: FakeModelServer, broken: FakeVersion, deadline: Deadline
+    registry: ModelRegistry, server: FakeModelServer, broken: FakeVersion, deadline: Deadline
 ):
     server.models["pets"][2] = broken
-    assert catalog.get("pets", deadline=deadline).version == 1
+    assert registry.current("pets", deadline=deadline).version == 1
 
 
 def test_so_does_one_that_fails_to_tell_its_card(
-    catalog: Catalog, server: FakeModelServer, working: FakeVersion, deadline: Deadline
+    registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
 ):
     def fail(_: object) -> dict[str, object]:
         raise ModelFailedError("describe failed")
 
     server.models["pets"][2] = FakeVersion(working.signatures, {**working.compute, "describe": fail})
-    assert catalog.get("pets", deadline=deadline).version == 1
+    assert registry.current("pets", deadline=deadline).version == 1
     del server.models["pets"][1]
     with pytest.raises(ModelFailedError, match="describe failed"):
-        catalog.look("pets", deadline=deadline)
+        registry.refresh("pets", deadline=deadline)
 
 
 def test_so_does_one_that_goes_while_it_is_looked_at(
-    catalog: Catalog, server: FakeModelServer, working: FakeVersion, deadline: Deadline
+    registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
 ):
     server.models["pets"][2] = working
     server.before["signatures"] = lambda: server.models["pets"].pop(2, None)
-    assert catalog.get("pets", deadline=deadline).version == 1
+    assert registry.current("pets", deadline=deadline).version == 1
 
 
 def test_only_broken_versions_are_told_as_such(
-    catalog: Catalog, server: FakeModelServer, broken: FakeVersion, deadline: Deadline
+    registry: ModelRegistry, server: FakeModelServer, broken: FakeVersion, deadline: Deadline
 ):
     server.swap("pets", 2, broken)
     with pytest.raises(ModelContractError, match="pets version 2 has no signature"):
-        catalog.get("pets", deadline=deadline)
+        registry.current("pets", deadline=deadline)
 
 
 # Versions and labels that are asked for
@@ -188,164 +190,170 @@ def both(server: FakeModelServer, card: Card) -> FakeModelServer:
     return server
 
 
-def test_without_version_or_label_the_newest_is_chosen(catalog: Catalog, both: FakeModelServer, deadline: Deadline):
+def test_without_version_or_label_the_newest_is_chosen(
+    registry: ModelRegistry, both: FakeModelServer, deadline: Deadline
+):
     assert both.models["pets"].keys() == {1, 2}
-    assert catalog.choose(Target(), deadline=deadline) is catalog.get("pets", deadline=deadline)
-    assert catalog.choose(Target("pets"), deadline=deadline).version == 2
+    assert registry.resolve(ModelTarget(), deadline=deadline) is registry.current("pets", deadline=deadline)
+    assert registry.resolve(ModelTarget("pets"), deadline=deadline).version == 2
 
 
 def test_a_version_comes_with_its_own_card_and_is_learnt_once(
-    catalog: Catalog, both: FakeModelServer, deadline: Deadline
+    registry: ModelRegistry, both: FakeModelServer, deadline: Deadline
 ):
-    old, new = (catalog.choose(Target("pets", version=version), deadline=deadline) for version in (1, 2))
+    old, new = (registry.resolve(ModelTarget("pets", version=version), deadline=deadline) for version in (1, 2))
     assert (old.card.labels[0], new.card.labels[0]) == ("cat", "Katze")
     asked = both.calls.copy()
-    catalog.look("pets", deadline=deadline)
-    assert catalog.choose(Target("pets", version=1), deadline=deadline) is old
+    registry.refresh("pets", deadline=deadline)
+    assert registry.resolve(ModelTarget("pets", version=1), deadline=deadline) is old
     assert both.calls - asked == {"version_statuses": 1}
 
 
 def test_a_version_that_went_is_forgotten_at_the_next_look(
-    catalog: Catalog, both: FakeModelServer, card: Card, deadline: Deadline
+    registry: ModelRegistry, both: FakeModelServer, card: Card, deadline: Deadline
 ):
-    catalog.choose(Target("pets", version=1), deadline=deadline)
+    registry.resolve(ModelTarget("pets", version=1), deadline=deadline)
     del both.models["pets"][1]
-    catalog.look("pets", deadline=deadline)
+    registry.refresh("pets", deadline=deadline)
     both.models["pets"][1] = classifier(dataclasses.replace(card, labels=("x", "y", "z")), constant(1, 0, 0))
-    assert catalog.choose(Target("pets", version=1), deadline=deadline).card.labels == ("x", "y", "z")
+    assert registry.resolve(ModelTarget("pets", version=1), deadline=deadline).card.labels == ("x", "y", "z")
 
 
-def test_a_label_leads_to_the_version_that_the_server_says(catalog: Catalog, both: FakeModelServer, deadline: Deadline):
-    assert catalog.choose(Target("pets", label="stable"), deadline=deadline).version == 1
+def test_a_label_leads_to_the_version_that_the_server_says(
+    registry: ModelRegistry, both: FakeModelServer, deadline: Deadline
+):
+    assert registry.resolve(ModelTarget("pets", label="stable"), deadline=deadline).version == 1
     both.labels["pets"]["stable"] = 2
-    assert catalog.choose(Target("pets", label="stable"), deadline=deadline).version == 2
+    assert registry.resolve(ModelTarget("pets", label="stable"), deadline=deadline).version == 2
 
 
 @pytest.mark.parametrize(
     ("target", "named"),
     [
-        (Target(version=3), "No version 3 of pets is served"),
-        (Target("pets", version=0), "No version 0 of pets is served"),
-        (Target("pets", label="canary"), "No version labelled 'canary' of pets is served"),
+        (ModelTarget(version=3), "No version 3 of pets is served"),
+        (ModelTarget("pets", version=0), "No version 0 of pets is served"),
+        (ModelTarget("pets", label="canary"), "No version labelled 'canary' of pets is served"),
     ],
     ids=str,
 )
 def test_a_version_that_is_not_there_is_told_with_those_that_are(
-    *, catalog: Catalog, both: FakeModelServer, deadline: Deadline, target: Target, named: str
+    *, registry: ModelRegistry, both: FakeModelServer, deadline: Deadline, target: ModelTarget, named: str
 ):
     both.models["pets"][9] = both.models["pets"][1]
     both.states["pets", 9] = ("LOADING", "")
-    with pytest.raises(VersionNotFoundError, match=rf"{named}\. Served are: 2, 1, stable\.") as caught:
-        catalog.choose(target, deadline=deadline)
+    with pytest.raises(VersionNotFoundError, match=rf"{named}\. Served: 2, 1, stable\.") as caught:
+        registry.resolve(target, deadline=deadline)
     assert caught.value.members == {"versions": [2, 1], "labels": ["stable"]}
 
 
-@pytest.mark.parametrize("target", [Target("birds", version=1), Target("birds", label="stable")], ids=str)
-def test_a_version_of_an_unknown_model(catalog: Catalog, deadline: Deadline, target: Target):
+@pytest.mark.parametrize("target", [ModelTarget("birds", version=1), ModelTarget("birds", label="stable")], ids=str)
+def test_a_version_of_an_unknown_model(registry: ModelRegistry, deadline: Deadline, target: ModelTarget):
     with pytest.raises(ModelNotFoundError, match="No model named 'birds'"):
-        catalog.choose(target, deadline=deadline)
+        registry.resolve(target, deadline=deadline)
 
 
 def test_a_version_that_cannot_be_used_is_told_as_such(
-    catalog: Catalog, server: FakeModelServer, broken: FakeVersion, deadline: Deadline
+    registry: ModelRegistry, server: FakeModelServer, broken: FakeVersion, deadline: Deadline
 ):
     server.models["pets"][2] = broken
     with pytest.raises(ModelContractError, match="pets version 2 has no signature"):
-        catalog.choose(Target("pets", version=2), deadline=deadline)
+        registry.resolve(ModelTarget("pets", version=2), deadline=deadline)
 
 
-def test_labels_are_told_with_their_versions(catalog: Catalog, both: FakeModelServer, deadline: Deadline):
+def test_labels_are_told_with_their_versions(registry: ModelRegistry, both: FakeModelServer, deadline: Deadline):
     both.labels["pets"] |= {"canary": 2, "old": 7}  # a version that is not there
-    assert catalog.labels("pets", deadline=deadline) == {"stable": 1, "canary": 2}
-    assert catalog.labels("weather", deadline=deadline) == {}
+    assert registry.labels("pets", deadline=deadline) == {"stable": 1, "canary": 2}
+    assert registry.labels("weather", deadline=deadline) == {}
     with pytest.raises(ModelNotFoundError):
-        catalog.labels("birds", deadline=deadline)
+        registry.labels("birds", deadline=deadline)
 
 
-def test_labels_are_not_known_while_the_server_is_away(catalog: Catalog, both: FakeModelServer, deadline: Deadline):
+def test_labels_are_not_known_while_the_server_is_away(
+    registry: ModelRegistry, both: FakeModelServer, deadline: Deadline
+):
     both.away = True
     with pytest.raises(ModelUnavailableError):
-        catalog.labels("pets", deadline=deadline)
+        registry.labels("pets", deadline=deadline)
     with pytest.raises(ModelUnavailableError):
-        catalog.choose(Target("pets", label="stable"), deadline=deadline)
+        registry.resolve(ModelTarget("pets", label="stable"), deadline=deadline)
 
 
 # The server goes and comes
 
 
 def test_what_is_known_answers_from_memory_while_the_server_is_away(
-    catalog: Catalog, server: FakeModelServer, deadline: Deadline
+    registry: ModelRegistry, server: FakeModelServer, deadline: Deadline
 ):
-    served = catalog.get("pets", deadline=deadline)
+    served = registry.current("pets", deadline=deadline)
     server.away = True
-    assert catalog.get("pets", deadline=deadline) is served
+    assert registry.current("pets", deadline=deadline) is served
 
 
 def test_after_an_absence_the_card_is_learnt_anew(
-    catalog: Catalog, server: FakeModelServer, card: Card, deadline: Deadline
+    registry: ModelRegistry, server: FakeModelServer, card: Card, deadline: Deadline
 ):
-    catalog.get("pets", deadline=deadline)
+    registry.current("pets", deadline=deadline)
     server.away = True
     with pytest.raises(ModelUnavailableError):
-        catalog.look("pets", deadline=deadline)
+        registry.refresh("pets", deadline=deadline)
     server.away = False
     renamed = dataclasses.replace(card, labels=("x", "y", "z"))
     server.swap("pets", 1, classifier(renamed, constant(1, 0, 0)))  # another file under the same number
-    assert catalog.get("pets", deadline=deadline).card == renamed
+    assert registry.current("pets", deadline=deadline).card == renamed
 
 
 @pytest.mark.parametrize("busy", [ModelOverloadedError("busy"), DeadlineExceededError("late")])
 def test_a_busy_server_is_no_absence(
-    catalog: Catalog, server: FakeModelServer, deadline: Deadline, busy: ModelOverloadedError
+    registry: ModelRegistry, server: FakeModelServer, deadline: Deadline, busy: ModelOverloadedError
 ):
-    served = catalog.get("pets", deadline=deadline)
+    served = registry.current("pets", deadline=deadline)
     server.failures["version_statuses"] = busy
     with pytest.raises(type(busy)):
-        catalog.look("pets", deadline=deadline)
-    assert catalog.get("pets", deadline=deadline) is served
+        registry.refresh("pets", deadline=deadline)
+    assert registry.current("pets", deadline=deadline) is served
 
 
 def test_a_look_takes_no_longer_than_it_may(make: Make, server: FakeModelServer, deadline: Deadline):
     server.before["version_statuses"] = lambda: threading.Event().wait(0.06)
     with pytest.raises(DeadlineExceededError):
-        make(look_deadline_s=0.05).look("pets", deadline=deadline)
-    assert make(look_deadline_s=5).look("pets", deadline=deadline)
+        make(status_deadline_s=0.05).refresh("pets", deadline=deadline)
+    assert make(status_deadline_s=5).refresh("pets", deadline=deadline)
 
 
 # A version goes in the middle of a request
 
 
 def test_the_successor_of_a_version_that_is_gone_is_found(
-    catalog: Catalog, server: FakeModelServer, working: FakeVersion, deadline: Deadline
+    registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
 ):
-    gone = catalog.get("pets", deadline=deadline)
+    gone = registry.current("pets", deadline=deadline)
     server.swap("pets", 2, working)
-    assert catalog.successor(gone, Target(), deadline=deadline).version == 2
-    assert catalog.get("pets", deadline=deadline).version == 2
+    assert registry.await_replacement(gone, ModelTarget(), deadline=deadline).version == 2
+    assert registry.current("pets", deadline=deadline).version == 2
 
 
 def test_a_successor_that_another_request_found_costs_no_look(
-    catalog: Catalog, server: FakeModelServer, working: FakeVersion, deadline: Deadline
+    registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
 ):
-    gone = catalog.get("pets", deadline=deadline)
+    gone = registry.current("pets", deadline=deadline)
     server.swap("pets", 2, working)
-    found = catalog.successor(gone, Target(), deadline=deadline)
+    found = registry.await_replacement(gone, ModelTarget(), deadline=deadline)
     asked = server.calls.copy()
-    assert catalog.successor(gone, Target(), deadline=deadline) is found
+    assert registry.await_replacement(gone, ModelTarget(), deadline=deadline) is found
     assert server.calls == asked
 
 
 def test_sixteen_requests_that_lose_their_version_look_once(
-    catalog: Catalog, server: FakeModelServer, working: FakeVersion, deadline: Deadline
+    registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
 ):
-    gone = catalog.get("pets", deadline=deadline)
+    gone = registry.current("pets", deadline=deadline)
     server.swap("pets", 2, working)
     server.calls.clear()
     together = threading.Barrier(16)
 
     def lose(_: int) -> int:
         together.wait()
-        return catalog.successor(gone, Target(), deadline=deadline).version
+        return registry.await_replacement(gone, ModelTarget(), deadline=deadline).version
 
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(lose, range(16))) == [2] * 16
@@ -353,10 +361,10 @@ def test_sixteen_requests_that_lose_their_version_look_once(
 
 
 def test_a_successor_that_is_not_ready_yet_is_waited_for(
-    catalog: Catalog, server: FakeModelServer, working: FakeVersion, deadline: Deadline
+    registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
 ):
     """The old version is END and the new one still LOADING, until the third look."""
-    gone = catalog.get("pets", deadline=deadline)
+    gone = registry.current("pets", deadline=deadline)
     server.swap("pets", 2, working)
     server.states["pets", 2] = ("LOADING", "")
     looks = []
@@ -367,14 +375,14 @@ def test_a_successor_that_is_not_ready_yet_is_waited_for(
             server.states.clear()
 
     server.before["version_statuses"] = ready_at_third
-    assert catalog.successor(gone, Target(), deadline=deadline).version == 2
+    assert registry.await_replacement(gone, ModelTarget(), deadline=deadline).version == 2
     assert len(looks) == 3
 
 
 def test_a_status_that_still_lists_the_old_version_is_asked_again(
-    catalog: Catalog, server: FakeModelServer, working: FakeVersion, deadline: Deadline
+    registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
 ):
-    gone = catalog.get("pets", deadline=deadline)
+    gone = registry.current("pets", deadline=deadline)
     looks = []
 
     def swap_at_third() -> None:
@@ -383,14 +391,14 @@ def test_a_status_that_still_lists_the_old_version_is_asked_again(
             server.swap("pets", 2, working)
 
     server.before["version_statuses"] = swap_at_third
-    assert catalog.successor(gone, Target(), deadline=deadline).version == 2
+    assert registry.await_replacement(gone, ModelTarget(), deadline=deadline).version == 2
 
 
 def test_the_same_version_loaded_anew_is_its_own_successor(
-    catalog: Catalog, server: FakeModelServer, working: FakeVersion, deadline: Deadline
+    registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
 ):
     """The model server was restarted: the version is gone for a moment, then back under its number."""
-    gone = catalog.get("pets", deadline=deadline)
+    gone = registry.current("pets", deadline=deadline)
     server.models.clear()
     looks = []
 
@@ -401,40 +409,44 @@ def test_the_same_version_loaded_anew_is_its_own_successor(
 
     server.before["version_statuses"] = back_at_third
     started = time.monotonic()
-    found = catalog.successor(gone, Target(), deadline=deadline)
+    found = registry.await_replacement(gone, ModelTarget(), deadline=deadline)
     assert found.version == 1
     assert found is not gone
     assert time.monotonic() - started < SWAP_WAIT_S / 2
 
 
 def test_a_successor_that_never_comes_is_given_up(
-    catalog: Catalog, server: FakeModelServer, deadline: Deadline, monkeypatch: pytest.MonkeyPatch
+    registry: ModelRegistry, server: FakeModelServer, deadline: Deadline, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("gateway.models.registry.SWAP_WAIT_S", 0.1)
-    gone = catalog.get("pets", deadline=deadline)
+    gone = registry.current("pets", deadline=deadline)
     started = time.monotonic()
-    assert catalog.successor(gone, Target(), deadline=deadline) is gone  # the server still says that it serves it
+    assert (
+        registry.await_replacement(gone, ModelTarget(), deadline=deadline) is gone
+    )  # the server still says that it serves it
     assert 0.1 <= time.monotonic() - started < 1
     server.models.clear()
     started = time.monotonic()
     with pytest.raises(ModelUnavailableError, match="no version of pets ready"):
-        catalog.successor(gone, Target(), deadline=deadline)
+        registry.await_replacement(gone, ModelTarget(), deadline=deadline)
     assert 0.1 <= time.monotonic() - started < 1
 
 
-def test_the_requests_own_deadline_ends_the_wait_before(catalog: Catalog, server: FakeModelServer, deadline: Deadline):
-    gone = catalog.get("pets", deadline=deadline)
+def test_the_requests_own_deadline_ends_the_wait_before(
+    registry: ModelRegistry, server: FakeModelServer, deadline: Deadline
+):
+    gone = registry.current("pets", deadline=deadline)
     server.models.clear()
     started = time.monotonic()
     with pytest.raises(DeadlineExceededError):
-        catalog.successor(gone, Target(), deadline=Deadline.after(0.1))
+        registry.await_replacement(gone, ModelTarget(), deadline=Deadline.after(0.1))
     assert time.monotonic() - started < 1
 
 
 def test_the_wait_for_another_requests_look_ends_at_the_deadline(
-    catalog: Catalog, server: FakeModelServer, working: FakeVersion, deadline: Deadline
+    registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
 ):
-    gone = catalog.get("pets", deadline=deadline)
+    gone = registry.current("pets", deadline=deadline)
     server.swap("pets", 2, working)
     looking, go_on = threading.Event(), threading.Event()
 
@@ -444,53 +456,53 @@ def test_the_wait_for_another_requests_look_ends_at_the_deadline(
 
     server.before["version_statuses"] = hold
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(catalog.successor, gone, Target(), deadline=deadline)
+        first = pool.submit(registry.await_replacement, gone, ModelTarget(), deadline=deadline)
         assert looking.wait(5)
         with pytest.raises(DeadlineExceededError):
-            catalog.successor(gone, Target(), deadline=Deadline.after(0.05))
+            registry.await_replacement(gone, ModelTarget(), deadline=Deadline.after(0.05))
         go_on.set()
         assert first.result().version == 2
-    assert catalog.successor(gone, Target(), deadline=deadline).version == 2
+    assert registry.await_replacement(gone, ModelTarget(), deadline=deadline).version == 2
 
 
 def test_a_broken_successor_is_told_at_once(
-    catalog: Catalog, server: FakeModelServer, broken: FakeVersion, deadline: Deadline
+    registry: ModelRegistry, server: FakeModelServer, broken: FakeVersion, deadline: Deadline
 ):
-    gone = catalog.get("pets", deadline=deadline)
+    gone = registry.current("pets", deadline=deadline)
     server.swap("pets", 2, broken)
     with pytest.raises(ModelContractError):
-        catalog.successor(gone, Target(), deadline=deadline)
+        registry.await_replacement(gone, ModelTarget(), deadline=deadline)
 
 
 def test_a_model_offered_no_more_has_no_successor(
-    catalog: Catalog, server: FakeModelServer, offers: list[str], deadline: Deadline
+    registry: ModelRegistry, server: FakeModelServer, offers: list[str], deadline: Deadline
 ):
-    gone = catalog.get("pets", deadline=deadline)
+    gone = registry.current("pets", deadline=deadline)
     offers.remove("pets")
     server.models.clear()
     with pytest.raises(ModelNotFoundError):
-        catalog.successor(gone, Target(), deadline=deadline)
+        registry.await_replacement(gone, ModelTarget(), deadline=deadline)
 
 
 # Watching
 
 
-def version(catalog: Catalog) -> int:
-    return catalog.get("pets", deadline=Deadline.after(5)).version
+def version(registry: ModelRegistry) -> int:
+    return registry.current("pets", deadline=Deadline.after(5)).version
 
 
-def test_a_watched_catalog_follows_the_server(catalog: Catalog, server: FakeModelServer, working: FakeVersion):
-    catalog.watch(0.005, deadline_s=5)
-    until(lambda: version(catalog) == 1)
+def test_a_watched_catalog_follows_the_server(registry: ModelRegistry, server: FakeModelServer, working: FakeVersion):
+    registry.watch(0.005, deadline_s=5)
+    until(lambda: version(registry) == 1)
     server.swap("pets", 2, working)
-    until(lambda: version(catalog) == 2)
+    until(lambda: version(registry) == 2)
 
 
 def test_watching_goes_on_after_every_kind_of_trouble(
-    catalog: Catalog, server: FakeModelServer, working: FakeVersion, broken: FakeVersion
+    registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, broken: FakeVersion
 ):
-    catalog.watch(0.005, deadline_s=5)
-    until(lambda: version(catalog) == 1)
+    registry.watch(0.005, deadline_s=5)
+    until(lambda: version(registry) == 1)
     for trouble in (ModelUnavailableError("away"), DeadlineExceededError("late"), VersionGoneError("gone")):
         server.failures["version_statuses"] = trouble
         before = server.calls["version_statuses"]
@@ -501,14 +513,14 @@ def test_watching_goes_on_after_every_kind_of_trouble(
     server.failures.clear()
     server.swap("pets", 2, broken)
     server.swap("pets", 3, working)
-    until(lambda: version(catalog) == 3)
+    until(lambda: version(registry) == 3)
 
 
-def test_a_closed_catalog_asks_nobody(catalog: Catalog, server: FakeModelServer):
-    catalog.watch(0.005, deadline_s=5)
+def test_a_closed_catalog_asks_nobody(registry: ModelRegistry, server: FakeModelServer):
+    registry.watch(0.005, deadline_s=5)
     until(lambda: server.calls["version_statuses"] > 2)
-    catalog.close()
-    assert not any(thread.name == "catalog" for thread in threading.enumerate())
+    registry.close()
+    assert not any(thread.name == "registry" for thread in threading.enumerate())
 
 
 def test_a_catalog_that_does_not_watch_closes_too(make: Make):
@@ -522,35 +534,35 @@ def faults(logs: list[dict[str, object]]) -> list[object]:
     return [line["reason"] for line in logs if line["event"] == "model_unusable"]
 
 
-def test_a_fault_is_logged_when_it_begins(catalog: Catalog, server: FakeModelServer, deadline: Deadline):
+def test_a_fault_is_logged_when_it_begins(registry: ModelRegistry, server: FakeModelServer, deadline: Deadline):
     with capture_logs() as logs:
         for _ in range(2):
-            catalog.look("pets", deadline=deadline)
+            registry.refresh("pets", deadline=deadline)
             server.away = True
             for _ in range(3):
                 with pytest.raises(ModelUnavailableError):
-                    catalog.look("pets", deadline=deadline)
+                    registry.refresh("pets", deadline=deadline)
             server.away = False
     assert faults(logs) == ["away", "away"]
     assert [line["version"] for line in logs if line["event"] == "model_version_answers"] == [1, 1]
 
 
 def test_a_broken_newest_version_is_logged_once_while_an_older_one_answers(
-    catalog: Catalog, server: FakeModelServer, broken: FakeVersion, deadline: Deadline
+    registry: ModelRegistry, server: FakeModelServer, broken: FakeVersion, deadline: Deadline
 ):
     server.models["pets"][2] = broken
     with capture_logs() as logs:
         for _ in range(5):
-            assert catalog.look("pets", deadline=deadline).version == 1
+            assert registry.refresh("pets", deadline=deadline).version == 1
     assert faults(logs) == ["pets version 2 has no signature serving_default."]
 
 
 def test_a_broken_model_is_logged_once(
-    catalog: Catalog, server: FakeModelServer, broken: FakeVersion, deadline: Deadline
+    registry: ModelRegistry, server: FakeModelServer, broken: FakeVersion, deadline: Deadline
 ):
     server.swap("pets", 2, broken)
     with capture_logs() as logs:
         for _ in range(5):
             with pytest.raises(ModelContractError):
-                catalog.look("pets", deadline=deadline)
+                registry.refresh("pets", deadline=deadline)
     assert len(faults(logs)) == 1

@@ -180,7 +180,7 @@ def test_the_version_that_answers_is_told_and_that_none_does(
         return total(client.get("/metrics").text, "gateway_model_version", model="pets")
 
     def look() -> None:
-        app.extensions["catalog"].look("pets", deadline=Deadline.after(5))
+        app.extensions["registry"].refresh("pets", deadline=Deadline.after(5))
 
     look()
     assert version() == 1

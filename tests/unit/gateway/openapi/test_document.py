@@ -104,8 +104,8 @@ def headers_read() -> Iterator[str]:
     for source in SOURCES:
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
             match node:
-                case ast.Subscript(ast.Attribute(ast.Name("request" | "asked"), "headers"), key) | ast.Call(
-                    ast.Attribute(ast.Attribute(ast.Name("request" | "asked"), "headers"), "get"), [key, *_]
+                case ast.Subscript(ast.Attribute(ast.Name("request" | "http_request"), "headers"), key) | ast.Call(
+                    ast.Attribute(ast.Attribute(ast.Name("request" | "http_request"), "headers"), "get"), [key, *_]
                 ):
                     yield ast.unparse(key)
 
@@ -198,11 +198,11 @@ def test_every_member_of_an_answer_is_given_by_some_answer(
     server.states["broken", 2] = ("END", "The file is damaged.")
     client = make_app(models=("pets", "weather", "broken")).test_client()
     given = {
-        "Answer": [
+        "PredictionResponse": [
             client.post(f"/api/v1/models/weather/predict?explain={explain}", data=png, content_type="image/png")
             for explain in ("true", "raw")
         ],
-        "BatchAnswer": [
+        "BatchPredictionResponse": [
             client.post(
                 "/api/v1/models/weather/predict",
                 json={

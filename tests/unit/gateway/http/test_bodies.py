@@ -12,8 +12,7 @@ from werkzeug.test import encode_multipart
 
 from gateway.app import Gateway
 from gateway.errors import BadRequestError
-from gateway.http.body_limits import FORM, MAX_PART_HEADERS_BYTES, MULTIPART
-from gateway.http.multipart import FormParser, UnusualFormError, read_form
+from gateway.http.bodies import FORM, MAX_PART_HEADERS_BYTES, MULTIPART, FormParser, UnusualFormError, parse_multipart
 
 HEAD = b'Content-Disposition: form-data; name="image"'
 FILE = HEAD + b'; filename="a.jpg"\r\nContent-Type: image/jpeg'
@@ -40,7 +39,7 @@ def both(data: bytes, boundary: str = "x"):
 
 def is_usual(data: bytes, boundary: str = "x") -> bool:
     try:
-        read_form(data, boundary.encode())
+        parse_multipart(data, boundary.encode())
     except (UnusualFormError, UnicodeError):
         return False
     return True
@@ -48,7 +47,7 @@ def is_usual(data: bytes, boundary: str = "x") -> bool:
 
 def test_files_and_fields_come_in_their_order():
     data = body((FILE, b"one"), (b'Content-Disposition: form-data; name="top_k"', b"3"), (FILE, b"two"))
-    form, files = read_form(data, b"x")
+    form, files = parse_multipart(data, b"x")
     assert list(form.items(multi=True)) == [("top_k", "3")]
     assert [part.read() for part in files.getlist("image")] == [b"one", b"two"]
     assert [(part.filename, part.content_type) for part in files.getlist("image")] == [("a.jpg", "image/jpeg")] * 2
@@ -56,7 +55,7 @@ def test_files_and_fields_come_in_their_order():
 
 def test_content_may_hold_anything_but_the_boundary():
     content = b"\r\n\r\n--y\r\n--\r\n\x00\xff\n--" * 50
-    assert read_form(body((FILE, content)), b"x")[1]["image"].read() == content
+    assert parse_multipart(body((FILE, content)), b"x")[1]["image"].read() == content
 
 
 @pytest.mark.parametrize("end", [b"--", b"--\r\n"])
