@@ -1,6 +1,7 @@
 """The models that the gateway offers, with the labels of their versions."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeAlias
 
@@ -17,15 +18,15 @@ class ModelsConfigError(ValueError):
     """A `models.config` file is malformed or lists no models."""
 
 
+@dataclass(frozen=True, slots=True)
 class ConfiguredModels:
     """The models that the operator has configured.
 
-    Args:
-        read: Returns the models of this moment; called again for every request.
+    Attributes:
+        current: Returns the models that are configured now; called for every request.
     """
 
-    def __init__(self, read: Callable[[], ModelLabels]) -> None:
-        self._read = read
+    current: Callable[[], ModelLabels]
 
     @classmethod
     def from_names(cls, names: Iterable[str]) -> Self:
@@ -47,10 +48,6 @@ class ConfiguredModels:
         """
         file = ReloadedFile(path, lambda text: _parse(text, path), unreadable_event="models_config_unreadable")
         return cls(file.current)
-
-    def current(self) -> ModelLabels:
-        """Return the models that are configured now."""
-        return self._read()
 
 
 def _parse(text: str, path: Path) -> ModelLabels:

@@ -80,5 +80,6 @@ def test_a_photo_passes_through_few_files(files: list[str]):
 
 
 def test_the_architecture_page_lists_these_files(files: list[str]):
-    section = ARCHITECTURE.read_text(encoding="utf-8").partition("<!-- photo path -->")[2].partition("<!-- end -->")[0]
+    page = ARCHITECTURE.read_text(encoding="utf-8")
+    section = page.partition("<!-- photo path: begin -->")[2].partition("<!-- photo path: end -->")[0]
     assert sorted(re.findall(r"`((?:gateway|vision|tfs_api)/[\w/]+\.py)`", section)) == sorted(files)
