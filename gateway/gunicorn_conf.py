@@ -1,13 +1,14 @@
-"""How gunicorn runs the gateway: `gunicorn -c gateway/gunicorn_conf.py gateway.wsgi:app`.
+"""Configuration of gunicorn: `gunicorn -c gateway/gunicorn_conf.py gateway.wsgi:app`.
 
-All of it comes from `gateway.settings`. The modules are imported once, before the workers are forked, which then
-share their memory and are ready in a tenth of the time. The application itself is not preloaded: a gRPC channel
-must be opened after the fork.
+Everything comes from `gateway.settings`. The modules are imported once, before the workers are forked: the workers then
+share their memory and start ten times as fast. The application itself is not preloaded, because a gRPC channel must be
+opened after the fork.
 """
 
 import gc
 import importlib
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -28,58 +29,85 @@ try:
 except SettingsError as error:
     sys.exit(f"gateway: {error}")
 
-bind = settings.bind
-workers = settings.workers
-worker_class = "gateway.runtime.gunicorn_worker.Worker"
-# Beyond those that work or wait, see `gateway.http.admission`: refusals, health checks and pages need one for a moment.
 SPARE_THREADS = 4
-threads = settings.threads + settings.max_waiting + SPARE_THREADS
-timeout = settings.worker_timeout_s
-graceful_timeout = settings.graceful_timeout_s
-# Longer than nginx keeps an idle connection, so that it is never we who close one that nginx is about to use.
-keepalive = 75
-# A worker's heartbeat is a file's time stamp: memory, where there is some, so that a slow disk cannot stop it.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # names the file system, no file
-control_socket_disable = True
-logger_class = "gateway.runtime.gunicorn_worker.ErrorLogger"
-logconfig_dict = logging_config(level=settings.log_level, as_json=settings.log_json)
-
+"""Threads for refusals, health checks and pages while all others work or wait (see `gateway.http.admission`)."""
+IDLE_CONNECTIONS = 860
+"""Connections of a worker that may stay open between requests, in addition to one for each thread."""
+MIN_IDLE_CONNECTIONS = 64
+"""At least as many as nginx keeps open to the gateway."""
+OTHER_FILES = 64
+"""Open files of a worker that are not connections of callers: logs, metrics, the model server, Redis."""
 START_POLL_S = 0.02
 METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
 
-def on_starting(_: Any) -> None:
-    """Give the workers an empty directory for their counts, then import what they will run.
+def _count_connections(threads: int) -> int:
+    """Return how many connections a worker accepts, within the limit of open files.
 
-    In this order: prometheus_client looks for the directory when it is imported.
+    Exits if the limit is too low: a worker that has no idle connections closes each connection after its answer.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return threads + IDLE_CONNECTIONS
+    other_files = OTHER_FILES + settings.threads + settings.fetch_threads  # each of these threads may fetch an image
+    min_files = threads + MIN_IDLE_CONNECTIONS + other_files
+    if limit < min_files:
+        sys.exit(
+            f"gateway: GATEWAY_THREADS={settings.threads}, GATEWAY_MAX_WAITING={settings.max_waiting} and "
+            f"GATEWAY_FETCH_THREADS={settings.fetch_threads} need {min_files} open files in each worker, but the limit "
+            f"is {limit}. Lower these settings, or raise the limit (`ulimit -n`)."
+        )
+    return min(threads + IDLE_CONNECTIONS, limit - other_files)
+
+
+bind = settings.bind
+workers = settings.workers
+worker_class = "gateway.runtime.gunicorn_worker.Worker"
+threads = settings.threads + settings.max_waiting + SPARE_THREADS
+worker_connections = _count_connections(threads)
+timeout = settings.worker_timeout_s
+graceful_timeout = settings.graceful_timeout_s
+# Longer than nginx keeps an idle connection, so that gunicorn never closes one that nginx is about to use.
+keepalive = 75
+# A worker's heartbeat is the time stamp of a file; in memory, a slow disk cannot delay it.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # the file system, not a file
+control_socket_disable = True
+logger_class = "gateway.runtime.gunicorn_worker.ErrorLogger"
+logconfig_dict = logging_config(level=settings.log_level, as_json=settings.log_json)
+
+
+def on_starting(_: Any) -> None:
+    """Make an empty directory for the metrics of the workers, then import the modules that they run.
+
+    The order matters: prometheus_client reads the directory from the environment when it is imported.
     """
     if METRICS_DIR not in os.environ:
         os.environ[METRICS_DIR] = tempfile.mkdtemp(prefix="gateway-metrics-")
     directory = Path(os.environ[METRICS_DIR])
     directory.mkdir(parents=True, exist_ok=True)
-    for left in directory.glob("*.db"):
-        left.unlink()
-    # The linear algebra under numpy and OpenCV is not used here; its threads would not outlive the fork either.
+    for stale_file in directory.glob("*.db"):
+        stale_file.unlink()
+    # The gateway needs no parallel linear algebra, and OpenBLAS' threads would not survive the fork.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     bound_memory()
-    # OpenCV looks for its own limit when it is imported. Ours is applied first; this one is behind it.
+    # A second line of defence behind the gateway's own limit. OpenCV reads it when it is imported.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(settings.max_pixels)
-    gc.disable()  # looking for garbage, of which imports leave next to none, took a tenth of their time
+    gc.disable()  # imports leave hardly any garbage, and looking for it took a tenth of their time
     app = importlib.import_module("gateway.app")
     if settings.tracing:
         try:
             app.load_tracing()
         except SettingsError as error:
             sys.exit(f"gateway: {error}")
-    # What was imported stays. Looking through it for garbage again and again took a thirtieth of a request's time, and
-    # the marks left in it would end the sharing of its memory.
+    # Imported objects stay for ever. Scanning them for garbage took 3 % of the time of a request, and the marks of the
+    # collector would make every worker copy the shared memory.
     gc.collect()
     gc.freeze()
     gc.enable()
 
 
 def when_ready(arbiter: Any) -> None:
-    """Have SIGTERM turn readiness off first, and stop after `drain_delay_s`; a second one stops at once."""
+    """Let SIGTERM switch readiness off first, and stop after `drain_delay_s`; a second SIGTERM stops at once."""
 
     def stop(*_: object) -> None:
         arbiter.signal(signal.SIGTERM, None)
@@ -96,10 +124,10 @@ def when_ready(arbiter: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Wait for the default model before requests are taken, at most `start_wait_s`; until then they queue up."""
+    """Wait up to `start_wait_s` for the default model before accepting requests, which queue up meanwhile."""
     registry = importlib.import_module("gateway.wsgi").registry
-    give_up_s = time.monotonic() + settings.start_wait_s
-    while worker.alive and time.monotonic() < give_up_s:
+    deadline_s = time.monotonic() + settings.start_wait_s
+    while worker.alive and time.monotonic() < deadline_s:
         try:
             registry.refresh(registry.default, deadline=Deadline.after(settings.model_deadline_s))
         except GatewayError:
@@ -110,10 +138,10 @@ def post_worker_init(worker: Any) -> None:
 
 
 def child_exit(_: Any, worker: Any) -> None:
-    """Take a worker that has ended out of what counts the workers alive; what it counted stays."""
+    """Remove a worker that has ended from the gauges of live workers; its counters stay."""
     importlib.import_module("prometheus_client.multiprocess").mark_process_dead(worker.pid)
 
 
 def on_exit(_: Any) -> None:
-    """Leave no counts behind."""
+    """Delete the metrics of the workers."""
     shutil.rmtree(os.environ[METRICS_DIR], ignore_errors=True)

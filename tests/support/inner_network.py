@@ -1,7 +1,7 @@
-"""Fetches in a network of its own: `unshare --net --mount python -m tests.support.inner_network`, as root.
+"""Fetches in a separate network: `unshare --net --mount python -m tests.support.inner_network`, as root.
 
-Public and private addresses are both on its loopback, names come from a server of ours, and every answer to a URL is
-written as a line of JSON: how it ended, and what it told.
+The loopback of the network has public and private addresses, and names are resolved by a name server of the tests. The
+program writes the outcome of each URL as a line of JSON: its kind, then its content or message.
 """
 
 import json
@@ -82,7 +82,7 @@ def public(head: str, send: Send) -> None:
 
 
 def set_up() -> None:
-    """Give the loopback its addresses, and the resolver our name server."""
+    """Add the addresses to the loopback, and let the resolver use the name server of the tests."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     for address in (PUBLIC, OTHER_PUBLIC, *PRIVATE):
         subprocess.run(["ip", "address", "add", address, "dev", "lo"], check=True)
@@ -113,7 +113,7 @@ def main() -> None:
         for url in URLS:
             sys.stdout.write(json.dumps([url, *outcome(fetcher, url)]) + "\n")
         reached = [request for server in inner for request in server.requests]
-        sys.stdout.write(json.dumps({"reached": reached, "asked": names.asked}) + "\n")
+        sys.stdout.write(json.dumps({"reached": reached, "lookups": names.lookups}) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 import os
+import resource
 import runpy
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gunicorn.config import Config
+from gunicorn.workers.gthread import ThreadWorker
 
 from gateway.models.configured import ConfiguredModels
 from gateway.models.registry import ModelRegistry
@@ -20,10 +23,10 @@ METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """Read the configuration as gunicorn does, with only these variables of ours set."""
+    """Read the configuration as gunicorn does, with only these variables of the gateway set."""
     for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv(METRICS_DIR, "")  # so that what a hook sets is undone
+    monkeypatch.setenv(METRICS_DIR, "")  # restored after the test, whatever a hook sets
     monkeypatch.delenv(METRICS_DIR)
 
     def read(**variables: str) -> dict[str, Any]:
@@ -34,16 +37,50 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     return read
 
 
-def test_everything_comes_from_the_settings(read: Callable[..., dict[str, Any]]):
+def test_the_configuration_follows_the_settings(read: Callable[..., dict[str, Any]]):
     conf = read(
         GATEWAY_BIND="127.0.0.1:9", GATEWAY_WORKERS="3", GATEWAY_THREADS="5", GATEWAY_WORKER_TIMEOUT_S="40",
         GATEWAY_GRACEFUL_TIMEOUT_S="11", GATEWAY_LOG_LEVEL="error", GATEWAY_MAX_WAITING="7",
     )  # fmt: skip
     names = ("bind", "workers", "timeout", "graceful_timeout")
     assert [conf[name] for name in names] == ["127.0.0.1:9", 3, 40, 11]
-    assert conf["threads"] > 5 + 7  # there are some left when all work or wait
+    assert conf["threads"] > 5 + 7  # some are free while all others work or wait
     assert conf["worker_class"] == "gateway.runtime.gunicorn_worker.Worker"
     assert conf["logconfig_dict"]["root"]["level"] == "ERROR"
+
+
+def test_every_thread_has_a_connection_and_others_stay_open(read: Callable[..., dict[str, Any]]):
+    assert read()["worker_connections"] == 1000
+
+    conf = read(GATEWAY_MAX_WAITING="1024", GATEWAY_THREADS="256")
+
+    config = Config()
+    config.set("threads", conf["threads"])
+    config.set("worker_connections", conf["worker_connections"])
+    config.set("keepalive", conf["keepalive"])
+    warnings: list[str] = []
+    ThreadWorker.check_config(config, SimpleNamespace(warning=lambda *message: warnings.append(str(message))))
+    assert warnings == []
+    assert conf["worker_connections"] > 256 + 1024
+
+
+def test_connections_stay_within_the_limit_of_open_files(
+    read: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
+    conf = read()
+    assert conf["threads"] + 64 < conf["worker_connections"] < 1000
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert read()["worker_connections"] == 1000
+
+
+def test_more_threads_than_open_files_end_the_start(
+    read: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
+    with pytest.raises(SystemExit, match=r"GATEWAY_MAX_WAITING=1024 .*need 1188 open files .*the limit is 1024\."):
+        read(GATEWAY_MAX_WAITING="1024")
 
 
 def test_workers_are_not_forked_from_a_loaded_application(read: Callable[..., dict[str, Any]]):
@@ -55,7 +92,7 @@ def test_a_wrong_setting_ends_the_start_with_its_name(read: Callable[..., dict[s
         read(GATEWAY_WORKERS="many")
 
 
-def test_counts_get_a_directory_of_their_own_that_goes_again(read: Callable[..., dict[str, Any]]):
+def test_metrics_get_a_directory_that_is_deleted_at_the_end(read: Callable[..., dict[str, Any]]):
     conf = read()
     conf["on_starting"](None)
     directory = Path(os.environ[METRICS_DIR])
@@ -65,18 +102,18 @@ def test_counts_get_a_directory_of_their_own_that_goes_again(read: Callable[...,
     assert not directory.exists()
 
 
-def test_counts_of_an_earlier_run_are_wiped(read: Callable[..., dict[str, Any]], tmp_path: Path):
-    given = tmp_path / "new" / "metrics"
-    conf = read(**{METRICS_DIR: str(given)})
+def test_metrics_of_an_earlier_run_are_deleted(read: Callable[..., dict[str, Any]], tmp_path: Path):
+    directory = tmp_path / "new" / "metrics"
+    conf = read(**{METRICS_DIR: str(directory)})
     conf["on_starting"](None)
-    (given / "counter_1.db").touch()
-    (given / "notes.txt").touch()
+    (directory / "counter_1.db").touch()
+    (directory / "notes.txt").touch()
     conf["on_starting"](None)
-    assert [path.name for path in given.iterdir()] == ["notes.txt"]
+    assert [path.name for path in directory.iterdir()] == ["notes.txt"]
 
 
-def test_what_workers_run_is_imported_before_the_fork_and_starts_no_thread(tmp_path: Path):
-    # A thread would be missing in the forked workers, and with it whatever lock it held.
+def test_modules_are_imported_before_the_fork_and_start_no_thread(tmp_path: Path):
+    # A thread would be missing in the forked workers, and its locks would stay locked.
     program = (
         "import gc, os, runpy, sys\n"
         f"runpy.run_path({str(CONF)!r})['on_starting'](None)\n"
@@ -90,7 +127,7 @@ def test_what_workers_run_is_imported_before_the_fork_and_starts_no_thread(tmp_p
 
 
 @pytest.mark.parametrize(("limit", "loaded"), [("", "False"), ("1/hour", "True")])
-def test_what_counts_requests_is_imported_where_they_are_limited_alone(tmp_path: Path, limit: str, loaded: str):
+def test_limits_is_imported_only_with_a_rate_limit(tmp_path: Path, limit: str, loaded: str):
     program = (
         "import runpy, sys\n"
         f"runpy.run_path({str(CONF)!r})['on_starting'](None)\n"
@@ -101,7 +138,7 @@ def test_what_counts_requests_is_imported_where_they_are_limited_alone(tmp_path:
     assert done.stdout.strip() == loaded
 
 
-def test_opencv_itself_decodes_no_more_pixels_than_are_allowed(tmp_path: Path):
+def test_opencv_itself_decodes_no_more_pixels_than_the_limit(tmp_path: Path):
     program = (
         "import runpy, sys\n"
         f"runpy.run_path({str(CONF)!r})['on_starting'](None)\n"
@@ -119,22 +156,22 @@ def test_opencv_itself_decodes_no_more_pixels_than_are_allowed(tmp_path: Path):
 
 
 class Worker:
-    """As much of gunicorn's worker as the hook knows."""
+    """The part of gunicorn's worker that the hook uses."""
 
-    def __init__(self, signs_of_life: int):
-        self._left = signs_of_life
+    def __init__(self, heartbeats: int):
+        self._remaining = heartbeats
 
     @property
     def alive(self) -> bool:
-        return self._left > 0
+        return self._remaining > 0
 
     def notify(self) -> None:
-        self._left -= 1
+        self._remaining -= 1
 
 
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch, server: FakeModelServer, tmp_path: Path) -> ModelRegistry:
-    """The registry of the application that a worker has loaded."""
+    """Make the registry of the application that a worker has loaded."""
     registry = ModelRegistry(server, ConfiguredModels.from_names(["pets"]), cards_dir=tmp_path, status_deadline_s=1)
     monkeypatch.setitem(sys.modules, "gateway.wsgi", SimpleNamespace(registry=registry))
     return registry
@@ -153,7 +190,7 @@ def test_a_worker_waits_until_the_default_model_can_be_used(
 
 
 @pytest.mark.usefixtures("registry")
-def test_but_not_when_it_is_told_to_end(read: Callable[..., dict[str, Any]], server: FakeModelServer):
+def test_a_worker_that_is_stopped_does_not_wait(read: Callable[..., dict[str, Any]], server: FakeModelServer):
     server.away = True
     worker = Worker(3)
     read(GATEWAY_START_WAIT_S="600")["post_worker_init"](worker)
@@ -161,7 +198,7 @@ def test_but_not_when_it_is_told_to_end(read: Callable[..., dict[str, Any]], ser
 
 
 @pytest.mark.usefixtures("registry")
-def test_nor_longer_than_is_set(read: Callable[..., dict[str, Any]], server: FakeModelServer):
+def test_a_worker_waits_no_longer_than_the_setting(read: Callable[..., dict[str, Any]], server: FakeModelServer):
     server.away = True
     worker = Worker(10_000)
     read(GATEWAY_START_WAIT_S="0.1")["post_worker_init"](worker)
@@ -169,6 +206,6 @@ def test_nor_longer_than_is_set(read: Callable[..., dict[str, Any]], server: Fak
 
 
 @pytest.mark.usefixtures("registry")
-def test_by_default_it_does_not_even_ask(read: Callable[..., dict[str, Any]], server: FakeModelServer):
+def test_a_worker_does_not_wait_by_default(read: Callable[..., dict[str, Any]], server: FakeModelServer):
     read()["post_worker_init"](Worker(1))
     assert not server.calls

@@ -53,13 +53,13 @@ def test_a_name_that_becomes_private_is_resolved_once_for_each_fetch_and_then_re
     first, second = outcomes(report, f"http://{host}/")
     assert first == ("fetched", "public")
     assert second[0] == "FetchRefusedError"
-    assert report[1]["asked"][host] == 2
+    assert report[1]["lookups"][host] == 2
 
 
 def test_a_name_that_becomes_private_between_a_redirect_and_its_target_is_refused(report):
     ((kind, _),) = outcomes(report, "http://rebind-in-redirect.test/again")
     assert kind == "FetchRefusedError"
-    assert report[1]["asked"]["rebind-in-redirect.test"] == 2
+    assert report[1]["lookups"]["rebind-in-redirect.test"] == 2
 
 
 @pytest.mark.parametrize("path", [path for path in inner_network.REDIRECTS if path != "/again"])
