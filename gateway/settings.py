@@ -1,4 +1,4 @@
-"""What can be set, read from the environment in this one place."""
+"""The gateway's settings. No other module reads them from the environment."""
 
 import difflib
 import importlib
@@ -15,12 +15,12 @@ from gateway.host_patterns import is_host_pattern
 
 PREFIX = "GATEWAY_"
 
-# Variables of others with our prefix: Kubernetes sets GATEWAY_SERVICE_HOST, GATEWAY_PORT_8000_TCP and the like for a
-# Service named gateway, and make passes on its own GATEWAY_PORT.
-NOT_OURS = re.compile(r"GATEWAY_(PORT|SERVICE)(_|$)")
+# Variables with this prefix that are not settings: Kubernetes sets GATEWAY_SERVICE_HOST, GATEWAY_PORT_8000_TCP and
+# others for a Service named gateway, and make exports its own GATEWAY_PORT.
+FOREIGN_VARIABLE = re.compile(r"GATEWAY_(PORT|SERVICE)(_|$)")
 
 
-# As a browser writes it (RFC 6454 section 6.2); in capitals it would never be met.
+# As a browser writes it (RFC 6454 section 6.2); one with capitals would never match.
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#*\sA-Z]+")
 
 
@@ -28,7 +28,7 @@ PROXY = re.compile(r"https?://[^/?#\s]+/?")
 
 
 class SettingsError(ValueError):
-    """A setting has a value that cannot be used, or a variable names no setting."""
+    """A setting has an invalid value, or a variable does not belong to any setting."""
 
 
 def _split_commas(value: object) -> object:
@@ -40,298 +40,313 @@ def _split_commas(value: object) -> object:
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 
 
-def _processors() -> int:
+def _cpu_count() -> int:
     return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
 
 
 class Settings(BaseModel):
-    """The gateway's settings; each is the environment variable `GATEWAY_` + its name in capitals."""
+    """The gateway's settings; each is read from the environment variable `GATEWAY_` + its name in capitals."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     bind: str = Field("127.0.0.1:8000", description="Address and port, or `unix:` path, to listen on.")
     workers: int = Field(
-        default_factory=_processors,
+        default_factory=_cpu_count,
         ge=1,
         le=64,
-        description="Worker processes. Default: the processors, at most 8.",
+        description="Worker processes. Default: the number of CPUs, at most 8.",
     )
     threads: int = Field(
         8,
         ge=1,
         le=256,
-        description="Requests that one worker works on at the same time; a batch counts once for each image.",
+        description="Requests that a worker processes at the same time. A batch counts once for each image.",
     )
     max_waiting: int = Field(
         128,
         ge=0,
         le=1024,
-        description="Requests that may wait in one worker until it has time; further ones get 503 at once.",
+        description="Requests that may wait in a worker. Further requests get 503 immediately.",
     )
-    max_wait_s: float = Field(3.0, ge=0, description="How long one of them may wait before it is refused too.")
+    max_wait_s: float = Field(3.0, ge=0, description="How long a request may wait before it gets 503 too.")
     worker_timeout_s: int = Field(
         30,
         ge=1,
-        description="After so long without a sign of life a worker is replaced. More than the request's time.",
+        description="A worker that does not respond for this long is replaced. At least the request deadline.",
     )
     start_wait_s: float = Field(
         0.0,
         ge=0,
         le=600,
-        description="How long a worker that starts waits for the default model; requests queue up meanwhile and get no "
-        "503. For platforms that send one as soon as the port is open.",
+        description="How long a starting worker waits for the default model. Meanwhile, requests queue up instead of "
+        "getting 503. For platforms that send a request as soon as the port is open.",
     )
     drain_delay_s: float = Field(
         0.0,
         ge=0,
         le=600,
-        description="How long a gateway that was told to stop says that it is not ready, and answers as before, until "
-        "it stops: as long as a load balancer may take to notice.",
+        description="How long a gateway keeps answering requests after SIGTERM, while `/readyz` already answers 503. "
+        "Set it to the time in which your load balancer notices.",
     )
-    graceful_timeout_s: int = Field(20, ge=1, description="How long a stop waits for requests in progress.")
+    graceful_timeout_s: int = Field(20, ge=1, description="How long a stopping gateway waits for requests in progress.")
 
     tfs_target: str = Field(
         "127.0.0.1:8500",
-        description="The model server's gRPC address; several addresses behind one name are used in turn.",
+        description="The model server's gRPC address. If a name has several addresses, they are used in turn.",
     )
     models_config: Path = Field(
         Path("serving_models/models.config"),
-        description="The model server's `models.config`, whose models are offered. Read again when it changes.",
+        description="The model server's `models.config`, which lists the models to offer. Read again when it changes.",
     )
-    models: Names = Field((), description="Names of the models offered, comma-separated, in place of `models.config`.")
+    models: Names = Field((), description="Names of the models to offer, comma-separated, instead of `models.config`.")
     default_model: str | None = Field(
-        None, description="The model behind `/api/v1/predict`. Default: the first one offered."
+        None, description="The model of `/api/v1/predict`. Default: the first model offered."
     )
     cards_dir: Path = Field(
         Path("serving_models"),
-        description="Where `NAME/card.json` lies for models that carry no card of their own, and `NAME/VERSION/` with "
-        "the golden images that `/readyz` asks about; where they are not to be seen, it asks about a gray picture.",
+        description="Directory with `NAME/card.json` for models without a card of their own, and `NAME/VERSION/` with "
+        "the golden images that `/readyz` classifies. Without golden images, it classifies a gray image.",
     )
     models_poll_s: float = Field(
-        1.0, gt=0, le=60, description="How often the model server is asked which versions it serves."
+        1.0, gt=0, le=60, description="Interval at which the gateway checks which versions the model server serves."
     )
 
     request_deadline_s: float = Field(
         10.0,
         gt=0,
-        description="Time for one request: fetching, decoding and predicting together. `X-Request-Timeout` may ask for "
-        "less, never for more.",
+        description="Time for one request, including fetching, decoding and prediction. `X-Request-Timeout` can "
+        "shorten it, but not extend it.",
     )
     model_deadline_s: float = Field(
         5.0,
         gt=0,
-        description="Time for one call to the model server; it is tried again where the request has time left.",
+        description="Time for one call to the model server. A failed call is retried if the request has time left.",
     )
-    health_deadline_s: float = Field(1.0, gt=0, description="Time for the model server's answer to a readiness check.")
+    health_deadline_s: float = Field(1.0, gt=0, description="Time for the model server to answer a readiness check.")
 
     max_body_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="Largest request body.")
     max_pixels: int = Field(
         50_000_000,
         ge=1,
-        description="Largest image, width times height, read from its header before it is decoded.",
+        description="Largest image, as width times height. It is read from the header before the image is decoded.",
     )
     max_json_depth: int = Field(
-        16, ge=3, le=256, description="How deep lists and objects of a JSON body may be nested; a batch needs 3."
+        16, ge=3, le=256, description="Maximum nesting of lists and objects in a JSON body. A batch needs 3."
     )
-    max_json_values: int = Field(10_000, ge=16, description="Most values and names in a JSON body.")
-    max_images: int = Field(64, ge=1, description="Most images in one request.")
+    max_json_values: int = Field(10_000, ge=16, description="Maximum number of values and names in a JSON body.")
+    max_images: int = Field(64, ge=1, description="Maximum number of images in one request.")
     max_batch_size: int = Field(
         32,
         ge=1,
-        description="Most images in one call to the model server: no more than its `max_batch_size`, where it has one.",
+        description="Maximum number of images in one call to the model server. At most its `max_batch_size`, if set.",
     )
     calls_in_flight: int = Field(
         0,
         ge=0,
         le=256,
-        description="Calls for one version of a model that a worker has in flight; the images of requests that come "
-        "meanwhile go together, by the next one. 0: no limit, and a call for each request, as a model server that "
-        "batches wants it.",
+        description="Calls that a worker has in flight for one version of a model. Images of requests that arrive "
+        "meanwhile are sent together in the next call. 0: no limit and a separate call for each request, which suits a "
+        "model server that batches.",
     )
     decode_threads: int = Field(
-        default_factory=_processors,
+        default_factory=_cpu_count,
         ge=1,
         le=64,
-        description="Images of batches that one worker decodes at the same time. Default: the processors, at most 8.",
+        description="Images of batches that a worker decodes at the same time. Default: the number of CPUs, at most 8.",
     )
-    default_top_k: int = Field(5, ge=1, description="Classes in an answer when `top_k` is not given.")
+    default_top_k: int = Field(5, ge=1, description="Number of classes in an answer if the request has no `top_k`.")
 
-    fetch_enabled: bool = Field(default=True, description="Whether images may be given as a URL.")
-    fetch_deadline_s: float = Field(5.0, gt=0, description="Time for fetching one image URL, redirects included.")
-    fetch_max_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="Largest picture that is fetched from a URL.")
-    fetch_max_redirects: int = Field(3, ge=0, le=10, description="Redirects followed for one image URL.")
+    fetch_enabled: bool = Field(default=True, description="Whether requests may contain image URLs.")
+    fetch_deadline_s: float = Field(5.0, gt=0, description="Time for fetching one image URL, including redirects.")
+    fetch_max_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="Largest image that is fetched from a URL.")
+    fetch_max_redirects: int = Field(3, ge=0, le=10, description="Maximum number of redirects for one image URL.")
     fetch_threads: int = Field(
-        16, ge=1, le=256, description="Images of batches that one worker fetches at the same time."
+        16, ge=1, le=256, description="Images of batches that a worker fetches at the same time."
     )
     fetch_schemes: Annotated[tuple[Literal["http", "https"], ...], BeforeValidator(_split_commas)] = Field(
-        ("http", "https"), min_length=1, description="Schemes of image URLs."
+        ("http", "https"), min_length=1, description="Allowed schemes of image URLs."
     )
     fetch_ports: Annotated[tuple[Annotated[int, Field(ge=1, le=65535)], ...], BeforeValidator(_split_commas)] = Field(
-        (80, 443), min_length=1, description="Ports that public hosts are fetched from."
+        (80, 443), min_length=1, description="Allowed ports of public hosts."
     )
     fetch_allowed_hosts: Names = Field(
         (),
-        description="Hosts, or host:port, that may be fetched from although their address is private, on every port or "
-        "that one. Every other host must have a public address.",
+        description="Hosts, as `host` or `host:port`, that are allowed even with a private address, on every port or "
+        "on that one. All other hosts must have public addresses.",
     )
     fetch_public_hosts: Names = Field(
         (),
-        description="Public hosts that may be fetched from, `*.example.com` for all below a name. Default: every one.",
+        description="If set, the only public hosts that images are fetched from; `*.example.com` stands for all names "
+        "below `example.com`. Default: every public host.",
     )
     fetch_denied_hosts: Names = Field(
         (),
-        description="Hosts, or `*.example.com`, and addresses or networks, such as `203.0.113.0/24`, that are never "
-        "fetched from, even where another setting allows it.",
+        description="Hosts, such as `*.example.com`, and addresses or networks, such as `203.0.113.0/24`, that images "
+        "are never fetched from, even if another setting allows it.",
     )
     fetch_ca_bundle: Path | None = Field(
         None,
-        description="Certificates (PEM) of the authorities that hosts of `GATEWAY_FETCH_ALLOWED_HOSTS` are trusted by. "
-        "Default: the public ones, which all other hosts are held to.",
+        description="PEM file with the certificate authorities for hosts in `GATEWAY_FETCH_ALLOWED_HOSTS`. All other "
+        "hosts, and these by default, are verified with the public authorities.",
     )
     fetch_proxy: str | None = Field(
         None,
-        description="URL of a proxy for fetching. It looks up the names then and must itself refuse private addresses. "
-        "Proxies of the environment are not used.",
+        description="URL of a proxy for fetching. It resolves host names, so it must refuse private addresses itself. "
+        "Proxies set in the environment are not used.",
     )
 
     cache: Literal["off", "memory", "redis"] = Field(
         "off",
-        description="Where results are kept for pictures that are asked about again: nowhere, in each worker's memory, "
-        "or in Redis for all workers.",
+        description="Where predictions are cached for images that are sent again: nowhere, in the memory of each "
+        "worker, or in Redis for all workers.",
     )
     cache_max_bytes: int = Field(
         64 * 1024 * 1024,
         ge=1024,
-        description="Most memory that one worker's kept results take. Redis is bounded by its own `maxmemory`.",
+        description="Maximum memory for the cached predictions of a worker. Redis is limited by its own `maxmemory`.",
     )
-    cache_ttl_s: float = Field(3600.0, gt=0, description="How long a result is kept.")
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="The Redis that is used where a setting says so.")
-    redis_timeout_s: float = Field(0.25, gt=0, description="Longest wait for an answer of Redis.")
+    cache_ttl_s: float = Field(3600.0, gt=0, description="How long a prediction stays in the cache.")
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0", description="URL of the Redis that the cache and the rate limits can use."
+    )
+    redis_timeout_s: float = Field(0.25, gt=0, description="Time for Redis to answer.")
 
     sagemaker: bool = Field(
         default=False,
-        description="Whether `GET /ping` and `POST /invocations` are served too, for Amazon SageMaker.",
+        description="Whether the gateway also serves `GET /ping` and `POST /invocations`, for Amazon SageMaker.",
     )
 
     cors_origins: Names = Field(
         (),
-        description="Origins, such as `https://app.example`, whose pages may ask from a browser, or `*` for every one.",
+        description="Origins whose pages may call the API from a browser, such as `https://app.example`, or `*` for "
+        "all.",
     )
 
     api_keys_file: Path | None = Field(
         None,
-        description="File of API keys, as `image-gateway keys add` writes it. Once it is set, requests need a key "
+        description="File of API keys, written by `image-gateway keys add`. If it is set, requests need a key "
         "([access](access.md)). Read again when it changes.",
     )
     api_keys: Names = Field(
-        (), description="API keys in place of the file, or besides it: lines of such a file, comma-separated."
+        (), description="API keys instead of the file, or in addition to it: lines of such a file, comma-separated."
     )
 
     rate_limit: str = Field(
         "",
-        description="Requests to the API that one key, or without keys one client address, may make: `60/minute`, or "
-        "several such limits as in `10/second;5000/day`. Empty for no limit.",
+        description="Limit on the API requests of each key or, without keys, of each client address, such as "
+        "`60/minute`, or several limits, such as `10/second;5000/day`. Empty for no limit.",
     )
     rate_limit_storage: Literal["memory", "redis"] = Field(
         "memory",
-        description="Where requests are counted: in each worker process by itself, so that several workers together "
-        "let more through, or in Redis for all workers of all gateways.",
+        description="Where requests are counted: separately in each worker, so that several workers together accept "
+        "more, or in Redis for all workers of all gateways.",
     )
     rate_limit_fallback: Literal["memory", "allow", "deny"] = Field(
         "memory",
-        description="While Redis is away: count in memory, answer without counting, or answer 503.",
+        description="What happens while Redis is unreachable: count in memory, accept without counting, or answer 503.",
     )
     trusted_proxies: int = Field(
         0,
         ge=0,
         le=16,
-        description="Proxies in front, each of which adds to `X-Forwarded-For` the address it was asked from. Our "
-        "nginx is one, and set as such by `make run` and Compose. With 0 the header is not believed.",
+        description="Number of trusted reverse proxies in front of the gateway, each of which appends the client's "
+        "address to `X-Forwarded-For`. The bundled nginx is one; `make run` and Compose set 1. 0 ignores the header.",
     )
 
     metrics_max_classes: int = Field(
         1000,
         ge=0,
-        description="Classes of a model, from the first, that `/metrics` counts apart; the others count together.",
+        description="Number of classes of a model, from the first, that `/metrics` counts separately. The others are "
+        "counted together.",
     )
 
     tracing: bool = Field(
         default=False,
-        description="Send spans of OpenTelemetry, to where its own variables say "
+        description="Whether to send OpenTelemetry spans, configured by OpenTelemetry's own variables "
         "([monitoring](monitoring.md#traces)). Needs the extra `tracing`.",
     )
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe event logged.")
-    log_json: bool = Field(default=True, description="Log as JSON lines; `false` gives coloured text for people.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Minimum level of events that are logged."
+    )
+    log_json: bool = Field(
+        default=True, description="Whether to log JSON lines; `false` logs coloured text for people."
+    )
 
     @model_validator(mode="after")
-    def _times_nest(self) -> Self:
+    def _check_times(self) -> Self:
         for inner, outer in (
             ("model_deadline_s", "request_deadline_s"),
             ("fetch_deadline_s", "request_deadline_s"),
             ("request_deadline_s", "worker_timeout_s"),
         ):
             if getattr(self, inner) > getattr(self, outer):
-                raise ValueError(f"{_variable(inner)} must not be more than {_variable(outer)}")
+                raise ValueError(f"{_variable(inner)} must not be greater than {_variable(outer)}")
         return self
 
     @field_validator("rate_limit")
     @classmethod
-    def _is_a_limit(cls, value: str) -> str:
+    def _check_rate_limit(cls, value: str) -> str:
         if not value:
             return value
-        limits = importlib.import_module("limits")  # as `gateway.app` does with what counts
+        limits = importlib.import_module("limits")  # only with a rate limit, like `gateway.app`: it takes 2 MB
         try:
             rates = limits.parse_many(value)
         except ValueError:
             rates = []
         if not rates or any(rate.amount < 1 for rate in rates):
-            raise ValueError("expected one or more of NUMBER/second, /minute, /hour or /day, separated by ;")
+            raise ValueError(
+                "expected one or more limits NUMBER/second, NUMBER/minute, NUMBER/hour or NUMBER/day, separated by ;"
+            )
         return value
 
     @field_validator("api_keys")
     @classmethod
-    def _has_a_key(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not value:  # a secret that was not found must not open the door
-            raise ValueError("expected at least one NAME:SALT:HASH; without the variable no key is needed")
+    def _check_api_keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:  # a missing secret must not switch authentication off
+            raise ValueError(
+                "expected at least one NAME:SALT:HASH; remove the variable to accept requests without a key"
+            )
         return value
 
     @property
-    def wants_keys(self) -> bool:
+    def requires_keys(self) -> bool:
         """Whether requests need an API key."""
         return bool(self.api_keys or self.api_keys_file)
 
     @field_validator("fetch_public_hosts", "fetch_denied_hosts")
     @classmethod
-    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for host in value:
             if not is_host_pattern(host):
-                raise ValueError(f"{host!r} is no host name, without scheme, port or path, and no address")
+                raise ValueError(
+                    f"{host!r} is not a host name (without scheme, port and path), an address or a network"
+                )
         return value
 
     @field_validator("fetch_ca_bundle")
     @classmethod
-    def _is_bundle(cls, value: Path | None) -> Path | None:
+    def _check_ca_bundle(cls, value: Path | None) -> Path | None:
         if value is not None:
             try:
                 ssl.create_default_context(cafile=value)
             except OSError as error:
-                raise ValueError(f"holds no certificates that can be read: {error}") from error
+                raise ValueError(f"expected a PEM file of certificates: {error}") from error
         return value
 
     @field_validator("fetch_proxy")
     @classmethod
-    def _is_proxy(cls, value: str | None) -> str | None:
+    def _check_proxy(cls, value: str | None) -> str | None:
         if value and not PROXY.fullmatch(value):
-            raise ValueError("expected http://host:port, or https")
+            raise ValueError("expected http://HOST:PORT or https://HOST:PORT")
         return value or None
 
     @field_validator("cors_origins")
     @classmethod
-    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for origin in value:
             if origin != "*" and not ORIGIN.fullmatch(origin):
-                raise ValueError(f"{origin!r} is no origin; expected * or scheme://host[:port], without a path")
+                raise ValueError(f"{origin!r} is not an origin; expected * or scheme://host[:port], without a path")
         return value
 
     @classmethod
@@ -339,36 +354,36 @@ class Settings(BaseModel):
         """Read the settings from environment variables.
 
         Args:
-            environ: Usually `os.environ`. Variables without the prefix are none of ours.
+            environ: Usually `os.environ`. Variables without the prefix `GATEWAY_` are ignored.
 
         Raises:
-            SettingsError: a value cannot be used, or a variable with our prefix names no setting.
+            SettingsError: a value is invalid, or a variable with the prefix does not belong to any setting.
         """
-        given = {
+        values = {
             name.removeprefix(PREFIX).lower(): value.strip()
             for name, value in environ.items()
-            if name.startswith(PREFIX) and not NOT_OURS.match(name)
+            if name.startswith(PREFIX) and not FOREIGN_VARIABLE.match(name)
         }
-        for field in given:
+        for field in values:
             if field not in cls.model_fields:
                 raise SettingsError(_unknown(field, list(cls.model_fields)))
         try:
-            return cls.model_validate(given)
+            return cls.model_validate(values)
         except ValidationError as error:
-            raise SettingsError("; ".join(_complaint(item) for item in error.errors())) from None
+            raise SettingsError("; ".join(_message(item) for item in error.errors())) from None
 
 
 def _variable(field: str) -> str:
     return PREFIX + field.upper()
 
 
-def _unknown(field: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(field, known, n=1)
-    hint = f"; did you mean {_variable(near[0])}?" if near else "; docs/settings.md lists those there are"
-    return f"{_variable(field)} is no setting{hint}"
+def _unknown(field: str, fields: list[str]) -> str:
+    matches = difflib.get_close_matches(field, fields, n=1)
+    hint = f"; did you mean {_variable(matches[0])}?" if matches else "; docs/settings.md lists all settings"
+    return f"{_variable(field)} is not a setting{hint}"
 
 
-def _complaint(item: Any) -> str:
+def _message(item: Any) -> str:
     if not item["loc"]:
         return str(item["msg"]).removeprefix("Value error, ")
     expected = "expected true or false" if item["type"].startswith("bool") else item["msg"]

@@ -41,14 +41,15 @@ GROUPS = {
     "metrics_max_classes": "Metrics",
     "log_level": "Log",
 }
-"""Headings, by the setting that each stands above."""
+"""Headings, by the first setting below each."""
 
 SETTINGS_INTRODUCTION = """\
 # Settings
 
-The gateway reads these environment variables when it starts. A value that cannot be used, or a variable that begins
-with `GATEWAY_` and names no setting, ends the start with a message. Names that end in `_S` are seconds, in `_BYTES`
-bytes; lists are separated by commas. nginx has its own few variables, in `nginx/defaults.env`.
+The gateway reads these environment variables when it starts. It refuses to start with an invalid value, or with a
+variable that begins with `GATEWAY_` and is not listed here. Values of names that end in `_S` are seconds, those of
+names that end in `_BYTES` are bytes. Lists are separated by commas. nginx has a few variables of its own, in
+`nginx/defaults.env`.
 """
 
 PROBLEMS_INTRODUCTION = """\
@@ -67,9 +68,10 @@ Every error is answered as `application/problem+json` ([RFC 9457](https://www.rf
 }
 ```
 
-Programs should go by `type`, which is stable. `detail` tells people about this occurrence, further members such as
-`max_bytes`, `max_pixels` and `accepted` hold the facts in it, and the operator finds `request_id` in the log. A 503
-carries `Retry-After`, in seconds. What is not listed here has the type `about:blank`: there the status says it all.
+Programs should check `type`, which is stable. `detail` describes this occurrence for people, and further members such
+as `max_bytes`, `max_pixels` and `accepted` contain its facts. The operator can find `request_id` in the log. Answers
+with status 429 or 503 have a `Retry-After` header, in seconds. All other errors have the type `about:blank`, which adds
+nothing to the status.
 """
 
 

@@ -45,7 +45,7 @@ def register(app: Flask, settings: Settings) -> None:
 
 
 def _read_keys(settings: Settings) -> Keys | None:
-    if not settings.wants_keys:
+    if not settings.requires_keys:
         return None
     try:
         return Keys(settings.api_keys, settings.api_keys_file)

@@ -90,7 +90,7 @@ def build(rules: Iterable[Rule], settings: Settings) -> Description:
             "examples": components(shown),
         },
     }
-    if settings.wants_keys:
+    if settings.requires_keys:
         document["components"]["securitySchemes"] = KEY_SCHEMES
     return document
 
@@ -115,7 +115,7 @@ def _operation(rule: Rule, settings: Settings, shown: list[Example]) -> Schema:
         "description": operation.description,
         "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in names],
     }
-    if settings.wants_keys:
+    if settings.requires_keys:
         document["security"] = [] if rule.endpoint in OPEN_ENDPOINTS else [{name: []} for name in KEY_SCHEMES]
     if operation.question:
         asked = [request_name(example) for example in shown if example.request is not None]

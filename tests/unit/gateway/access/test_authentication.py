@@ -139,7 +139,7 @@ def test_keys_that_cannot_be_read_are_no_start(make_app: Callable[..., Flask], t
 def test_a_variable_without_keys_is_no_start():
     with pytest.raises(SettingsError, match=r"GATEWAY_API_KEYS.*at least one NAME:SALT:HASH"):
         Settings.from_env({"GATEWAY_API_KEYS": " "})
-    assert not Settings.from_env({}).wants_keys
+    assert not Settings.from_env({}).requires_keys
 
 
 # The log
