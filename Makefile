@@ -86,6 +86,7 @@ lint: .venv/.dev-ready ## ruff, mypy --strict, import rules, generated files, wh
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.vendor_protos --check
+	$(BIN)/python -m tools.compile_protos --check
 	$(BIN)/python -m tools.vendor_swagger_ui --check
 	$(BIN)/python -m tools.document --check
 	$(BIN)/python -m tools.deployment
@@ -121,6 +122,7 @@ lock: $(UV) ## Resolve the dependencies anew into uv.lock
 .PHONY: documents
 documents: .venv/.dev-ready ## Renew what is generated: docs/settings.md, docs/problems.md, vendored protos
 	$(BIN)/python -m tools.vendor_protos
+	$(BIN)/python -m tools.compile_protos
 	$(BIN)/python -m tools.document
 
 .PHONY: clean

@@ -1,16 +1,16 @@
 """Embedded stand-in for tensorflow_model_server 2.20, for development and tests on one machine.
 
-The same flags, the same gRPC and REST APIs and the same answers, on TensorFlow's own runtime. What differs on
-purpose:
+It has the same flags, the same gRPC and REST APIs, and returns the same responses, on TensorFlow's own runtime.
+Intended differences:
 
-- SIGTERM and SIGINT let requests in progress end; the real server dies at once.
-- A tensor of the wrong rank for a model with convolutions is refused; it ends the real server.
+- SIGTERM and SIGINT let requests in progress finish; the real server exits at once.
+- A tensor of the wrong rank for a model with convolutions is refused; it crashes the real server.
 - A call without rows to a model that batches is refused; the real server does not answer it until another call joins
   its batch.
-- A version that is still being copied is waited for, a complete one that cannot be loaded fails at once; the real
-  server loads what is there and tries again, up to five minutes by default (`lifecycle`).
-- A relative base path counts from the working directory; the real server refuses it.
-- A taken REST port ends the start; the real server goes on without REST.
+- A version that is still being copied is not loaded until it is complete; the real server loads an incomplete one and
+  retries, for up to five minutes by default (see `versions.lifecycle`).
+- A relative base path is relative to the working directory; the real server refuses it.
+- A REST port that is in use makes the start fail; the real server continues without REST.
 
-Flags without effect are in `options.WITHOUT_EFFECT`; docs/model_server.md tells the rest.
+Flags without effect are in `options.WITHOUT_EFFECT`; docs/model_server.md describes the rest.
 """

@@ -20,37 +20,36 @@ from model_server.grpc.credentials import read_credentials
 from model_server.grpc.services import GrpcOptions, create_server
 from model_server.monitoring import Metrics, Monitoring, read_page_path
 from model_server.options import FlagError, Options, parse, usage
-from model_server.rest.app import RestEdge
+from model_server.rest.app import RestApp
 from model_server.rest.http_server import HttpServer
 from model_server.runtime.warmup import warm_up
 from model_server.servable import Servable
 from model_server.versions.config_file import ConfigFilePoller
-from model_server.versions.lifecycle import Loader, Retries
-from model_server.versions.manager import Models, Rules
+from model_server.versions.lifecycle import Loader, LoadRetryPolicy
+from model_server.versions.manager import ManagerConfig, ModelManager
 from model_server.versions.repository import ModelConfig, read_config_file
 
 _LOG = logging.getLogger("model_server")
 
-_HOST = "0.0.0.0"  # noqa: S104  # as tensorflow_model_server; in a container it has to be
+_HOST = "0.0.0.0"  # noqa: S104  # like tensorflow_model_server; required in a container
 
 START_FAILED = 255
-"""Exit status, as tensorflow_model_server's."""
+"""Exit status of a failed start, the same as tensorflow_model_server's."""
 
 DRAIN_S = 8.0
-"""How long requests in progress may take to end; containers are killed 10 s after SIGTERM by default."""
+"""How long requests in progress may take after a signal; by default containers are killed 10 s after SIGTERM."""
 
 
 class Shutdown:
-    """Turns the first SIGTERM or SIGINT into an event, and ends the process at the second."""
+    """Turns the first SIGTERM or SIGINT into an event, and exits the process on the second."""
 
     def __init__(self) -> None:
-        # A handler interrupts the main thread anywhere, also where that holds a lock; a SimpleQueue may be
-        # used all the same.
+        # A signal handler may interrupt the main thread while it holds a lock; SimpleQueue.put is reentrant.
         self._signals: SimpleQueue[int] = SimpleQueue()
         self._requested = threading.Event()
 
-    def install(self, models: Models) -> None:
-        """Begin to handle signals; `models` stops waiting when one comes."""
+    def install(self, models: ModelManager) -> None:
+        """Start to handle signals; on the first one, `models` is stopped."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _frame: self._signals.put(number))
         threading.Thread(target=self._watch, args=(models,), name="signals", daemon=True).start()
@@ -59,34 +58,36 @@ class Shutdown:
         """Wait for a signal."""
         self._requested.wait()
 
-    def _watch(self, models: Models) -> None:
-        _LOG.info("%s: no new requests are taken, those in progress end", signal.Signals(self._signals.get()).name)
+    def _watch(self, models: ModelManager) -> None:
+        _LOG.info(
+            "%s: no new requests are accepted, waiting for those in progress", signal.Signals(self._signals.get()).name
+        )
         self._requested.set()
         models.stop()
         number = self._signals.get()
-        _LOG.warning("%s again: ending at once", signal.Signals(number).name)
+        _LOG.warning("%s again: exiting at once", signal.Signals(number).name)
         os._exit(128 + number)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the server until a signal ends it; return the exit status."""
+    """Run the server until a signal stops it; return the exit status."""
     logging.basicConfig(format="%(asctime)s %(levelname).1s %(name)s: %(message)s", level=logging.INFO)
     try:
         command_line = parse(arguments)
     except FlagError as error:
-        print(error, usage(), sep="\n", file=sys.stderr)  # noqa: T201  # the answer to a wrong command line
+        print(error, usage(), sep="\n", file=sys.stderr)  # noqa: T201  # command-line output
         return START_FAILED
     options = command_line.options
     if options.version:
-        print("TensorFlow ModelServer: 2.20.0 (embedded stand-in)", "TensorFlow Library: 2.20.0", sep="\n")  # noqa: T201  # what --version asks for
+        print("TensorFlow ModelServer: 2.20.0 (embedded stand-in)", "TensorFlow Library: 2.20.0", sep="\n")  # noqa: T201  # command-line output
         return 0
-    if "--help" in command_line.unknown:  # the real server treats it as a mistake too
-        print(usage())  # noqa: T201  # what --help asks for
+    if "--help" in command_line.unknown:  # the real server, too, exits with an error
+        print(usage())  # noqa: T201  # command-line output
         return START_FAILED
     for argument in command_line.unknown:
         _LOG.warning("unknown argument: %s", argument)
     if command_line.unknown:
-        print(usage(), file=sys.stderr)  # noqa: T201  # what tensorflow_model_server does
+        print(usage(), file=sys.stderr)  # noqa: T201  # like tensorflow_model_server
     for argument in command_line.ignored:
         _LOG.warning("%s has no effect here", argument)
     try:
@@ -101,7 +102,7 @@ def serve(options: Options) -> None:
     """Load the models, answer requests, and return after a signal.
 
     Raises:
-        ServingError: the server cannot start.
+        ServingError: The server cannot start.
     """
     configs = model_configs(options)
     check_ports(options)
@@ -109,11 +110,11 @@ def serve(options: Options) -> None:
     metrics = Metrics()
     page_path = read_page_path(Path(options.monitoring_config_file)) if options.monitoring_config_file else ""
     monitoring = Monitoring(metrics, page_path)
-    models = Models(configs, _loader(options, batching, metrics), _rules(options))
+    models = ModelManager(configs, make_loader(options, batching, metrics), manager_config(options))
     shutdown = Shutdown()
     shutdown.install(models)
     models.start()
-    # This takes a second or more, which passes while the models' directories are looked at.
+    # The import takes more than a second, during which the models' directories are polled.
     threading.Thread(target=_import_tensorflow, name="import", daemon=True).start()
     if not models.wait_until_available():
         return
@@ -132,7 +133,7 @@ def serve(options: Options) -> None:
         batching.close()
 
 
-def _poll_config_file(models: Models, options: Options) -> ConfigFilePoller | None:
+def _poll_config_file(models: ModelManager, options: Options) -> ConfigFilePoller | None:
     interval_s = options.model_config_file_poll_wait_seconds
     if not options.model_config_file or interval_s <= 0:
         return None
@@ -158,14 +159,14 @@ def _open_ports(plane: DataPlane, options: Options, monitoring: Monitoring) -> t
         grpc_server = create_server(plane, grpc_options, monitoring.metrics)
         http_server = None
         if options.rest_api_port:
-            edge = RestEdge(
+            app = RestApp(
                 plane,
                 monitoring,
                 timeout_s=options.rest_api_timeout_in_ms / 1000,
                 cors=options.rest_api_enable_cors_support,
             )
-            http_server = HttpServer(edge, host=_HOST, port=options.rest_api_port, threads=options.rest_api_num_threads)
-    except (OSError, RuntimeError) as error:  # taken since the ports were checked
+            http_server = HttpServer(app, host=_HOST, port=options.rest_api_port, threads=options.rest_api_num_threads)
+    except (OSError, RuntimeError) as error:  # the port was free when `check_ports` ran
         raise FailedPreconditionError(f"A port cannot be used: {error}") from error
     grpc_server.start()
     _LOG.info("Running gRPC ModelServer at %s ...", " and ".join(grpc_options.addresses))
@@ -176,10 +177,10 @@ def _open_ports(plane: DataPlane, options: Options, monitoring: Monitoring) -> t
 
 
 def model_configs(options: Options) -> tuple[ModelConfig, ...]:
-    """Return the models that the flags ask for.
+    """Return the models that the flags configure.
 
     Raises:
-        ServingError: no model is asked for, or the configuration file cannot be used.
+        ServingError: The flags name no model, or the configuration file is invalid.
     """
     if options.model_config_file:
         configs = read_config_file(Path(options.model_config_file))
@@ -194,10 +195,11 @@ def model_configs(options: Options) -> tuple[ModelConfig, ...]:
 
 
 def check_ports(options: Options) -> None:
-    """Find out before the models are loaded whether the ports are free.
+    """Check that the ports are free, before the models are loaded.
 
     Raises:
-        FailedPreconditionError: one is taken.
+        FailedPreconditionError: A port is in use.
+        InvalidArgumentError: Both APIs have the same port.
     """
     if options.port and options.port == options.rest_api_port:
         raise InvalidArgumentError("--rest_api_port cannot be same as --port. Choose another --rest_api_port")
@@ -211,24 +213,25 @@ def check_ports(options: Options) -> None:
             except OSError as error:
                 raise FailedPreconditionError(
                     f"port {port} (--{flag}) cannot be used: {error.strerror}. "
-                    f"Stop what listens there, or choose another --{flag}"
+                    f"Stop the process that listens there, or choose another --{flag}"
                 ) from error
 
 
-def _rules(options: Options) -> Rules:
-    return Rules(
+def manager_config(options: Options) -> ManagerConfig:
+    """Return how to poll and load models, from the flags."""
+    return ManagerConfig(
         poll_interval_s=options.file_system_poll_wait_seconds,
-        retries=Retries(options.max_num_load_retries, options.load_retry_interval_micros / 1e6),
+        retry_policy=LoadRetryPolicy(options.max_num_load_retries, options.load_retry_interval_micros / 1e6),
         load_threads=options.num_load_threads,
         labels_for_unavailable=options.allow_version_labels_for_unavailable_models,
     )
 
 
 def make_batching(options: Options) -> Batching | None:
-    """Return what batches the calls to models, if that is asked for; it has threads running.
+    """Return the batching of the server, with its threads started; None if batching is off.
 
     Raises:
-        ServingError: the parameters cannot be used, or are given for nothing.
+        ServingError: The parameters are invalid, or batching is off although there is a file with parameters.
     """
     file = options.batching_parameters_file
     if not options.enable_batching:
@@ -241,9 +244,11 @@ def make_batching(options: Options) -> Batching | None:
     return Batching(parameters, per_model=options.enable_per_model_batching_parameters)
 
 
-def _loader(options: Options, batching: Batching | None, metrics: Metrics) -> Loader:
+def make_loader(options: Options, batching: Batching | None, metrics: Metrics) -> Loader:
+    """Return the function that loads, wraps and warms up a version, as the flags say."""
+
     def load(_name: str, _version: int, path: Path) -> Servable:
-        from model_server.runtime.savedmodel import SavedModel, SessionOptions  # noqa: PLC0415  # flags and ports are checked before
+        from model_server.runtime.savedmodel import SavedModel, SessionOptions  # noqa: PLC0415  # TensorFlow; flags and ports are checked first
 
         session = SessionOptions(
             intra_op_parallelism=options.tensorflow_intra_op_parallelism or options.tensorflow_session_parallelism,
@@ -262,7 +267,7 @@ def _loader(options: Options, batching: Batching | None, metrics: Metrics) -> Lo
 
 
 def _import_tensorflow() -> None:
-    import model_server.runtime.savedmodel  # noqa: F401, PLC0415  # see serve
+    import model_server.runtime.savedmodel  # noqa: F401, PLC0415  # see `serve`
 
 
 def _grpc_addresses(options: Options) -> list[str]:
@@ -278,5 +283,5 @@ def _channel_arguments(text: str) -> list[tuple[str, str | int]]:
 if __name__ == "__main__":
     status = main(sys.argv[1:])
     logging.shutdown()
-    # TensorFlow's threads may still work on what was not waited for; they do not survive the interpreter's end.
+    # TensorFlow's threads may still be computing abandoned requests, and would crash while the interpreter shuts down.
     os._exit(status)

@@ -1,6 +1,6 @@
-"""What the server does, whatever protocol asks for it: predict, describe a model, tell its state.
+"""The server's operations, independent of the protocol: predict, describe a model, report its status.
 
-Rules and texts are those of tensorflow_serving/servables/tensorflow/predict_util.cc and the like.
+Rules and messages are those of tensorflow_serving/servables/tensorflow/predict_util.cc and its neighbours.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -15,9 +15,9 @@ from model_server.tf_examples import (
     REGRESS_METHOD,
     Classifications,
     ExampleRunner,
+    InferenceResult,
+    InferenceTask,
     Regressions,
-    Result,
-    Task,
 )
 from model_server.versions.lifecycle import VersionStatus
 from model_server.versions.repository import ModelConfig
@@ -29,18 +29,18 @@ PREDICT_METHOD = "tensorflow/serving/predict"
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """Which model a request is for."""
+    """The model, and optionally version, label and signature, that a request names."""
 
     name: str
     version: int | None = None
-    """The version asked for; None for the label's or the latest."""
+    """None for the label's version or the latest."""
     label: str | None = None
     signature: str = ""
-    """The signature asked for; empty for the default."""
+    """Empty for the default signature."""
 
 
 class ModelSource(Protocol):
-    """Where the models come from; `model_server.versions.manager.Models` is one."""
+    """Source of models; implemented by `model_server.versions.manager.ModelManager`."""
 
     def lease(
         self, name: str, version: int | None = None, label: str | None = None
@@ -51,12 +51,12 @@ class ModelSource(Protocol):
         """Return the status of one version of a model, or of all."""
 
     def reload(self, configs: Sequence[ModelConfig], timeout_s: float | None = None) -> None:
-        """Serve what these configurations say from now on."""
+        """Apply new configurations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The outputs of a signature, and whose they are."""
+    """The outputs of a signature, with the version and the signature that computed them."""
 
     version: int
     signature: str
@@ -64,23 +64,23 @@ class Prediction:
 
 
 class DataPlane:
-    """The use cases over a set of models."""
+    """The operations over a set of models."""
 
     def __init__(self, models: ModelSource, *, check_method_names: bool = False) -> None:
-        """Answer from `models`.
+        """Operate on `models`.
 
         Args:
-            models: what to ask.
-            check_method_names: refuse signatures that are not named as of the method that is asked of them.
+            models: The models.
+            check_method_names: Refuse a signature whose `method_name` does not match the called method.
         """
         self._models = models
         self._check_method_names = check_method_names
 
     def lease(self, spec: ModelSpec) -> AbstractContextManager[tuple[int, Servable]]:
-        """Hold the version that `spec` means while a request runs on it.
+        """Hold the version that `spec` names while a request runs on it.
 
         Raises:
-            ServingError: unknown model, version or label.
+            ServingError: The model, version or label is unknown.
         """
         if not spec.name:
             raise InvalidArgumentError("ModelSpec has no name specified.")
@@ -96,14 +96,14 @@ class DataPlane:
         """Run a signature.
 
         Args:
-            spec: the model, and optionally a version or a label and a signature.
-            inputs: arrays by input name.
-            output_filter: names of the outputs wanted; empty for all.
-            timeout_s: when to give up; None for never.
+            spec: The model, and optionally a version or a label, and a signature.
+            inputs: Arrays by input name.
+            output_filter: Names of the outputs to return; empty for all.
+            timeout_s: Time limit in seconds; None for no limit.
 
         Raises:
-            ServingError: unknown model, version, label or signature; inputs that do not fit; a failure of the
-                computation.
+            ServingError: The model, version, label or signature is unknown, the inputs do not match the signature, or
+                the computation fails.
         """
         with self.lease(spec) as (version, servable):
             signature = spec.signature or DEFAULT_SIGNATURE
@@ -117,7 +117,7 @@ class DataPlane:
         output_filter: Sequence[str] = (),
         timeout_s: float | None = None,
     ) -> dict[str, Array]:
-        """Run a signature of a version that is held by `lease`; see `predict`."""
+        """Run a signature of a version that the caller holds by `lease`; see `predict`."""
         if self._check_method_names and signature in servable.signatures:
             _check_method_name(servable.signatures[signature])
         return run_signature(servable, signature, inputs, output_filter, timeout_s)
@@ -128,10 +128,10 @@ class DataPlane:
         """Run a classification signature over serialised tf.Example messages.
 
         Returns:
-            The version that answered, and the classes of each example.
+            The version that was used, and the classes of each example.
 
         Raises:
-            ServingError: unknown model, version or label; see `ExampleRunner.classify`.
+            ServingError: The model, version or label is unknown; see also `ExampleRunner.classify`.
         """
         with self._runner(spec, examples, timeout_s) as (version, runner):
             return version, runner.classify(spec.signature or DEFAULT_SIGNATURE)
@@ -142,10 +142,10 @@ class DataPlane:
         """Run a regression signature over serialised tf.Example messages.
 
         Returns:
-            The version that answered, and the value of each example.
+            The version that was used, and the value of each example.
 
         Raises:
-            ServingError: unknown model, version or label; see `ExampleRunner.regress`.
+            ServingError: The model, version or label is unknown; see also `ExampleRunner.regress`.
         """
         with self._runner(spec, examples, timeout_s) as (version, runner):
             return version, runner.regress(spec.signature or DEFAULT_SIGNATURE)
@@ -155,24 +155,24 @@ class DataPlane:
         tasks: Sequence[tuple[ModelSpec, str]],
         examples: Sequence[bytes],
         timeout_s: float | None = None,
-    ) -> tuple[int, list[Result]]:
+    ) -> tuple[int, list[InferenceResult]]:
         """Run several signatures of one model over the same tf.Example messages.
 
         Args:
-            tasks: which signature, and by which method. The first one's version counts for all, as upstream.
-            examples: serialised messages.
-            timeout_s: when to give up; None for never.
+            tasks: Spec and method name of each task. The first task's version is used for all, as upstream.
+            examples: Serialised messages.
+            timeout_s: Time limit in seconds; None for no limit.
 
         Returns:
-            The version that answered, and a result for each task.
+            The version that was used, and a result for each task.
 
         Raises:
-            ServingError: unknown model, version or label; see `ExampleRunner.infer`.
+            ServingError: The model, version or label is unknown; see also `ExampleRunner.infer`.
         """
         first = tasks[0][0] if tasks else ModelSpec("")
         with self._runner(first, examples, timeout_s) as (version, runner):
             return version, runner.infer(
-                [Task(spec.name, spec.signature or DEFAULT_SIGNATURE, method) for spec, method in tasks]
+                [InferenceTask(spec.name, spec.signature or DEFAULT_SIGNATURE, method) for spec, method in tasks]
             )
 
     @contextmanager
@@ -183,27 +183,27 @@ class DataPlane:
             yield version, ExampleRunner(servable, examples, timeout_s, self._check_method_names)
 
     def signatures(self, spec: ModelSpec) -> tuple[int, Mapping[str, SignatureDef]]:
-        """Return the version that `spec` means, and its signatures by name.
+        """Return the version that `spec` names, and its signatures by name.
 
         Raises:
-            ServingError: unknown model, version or label.
+            ServingError: The model, version or label is unknown.
         """
         with self.lease(spec) as (version, servable):
             return version, servable.signatures
 
     def statuses(self, spec: ModelSpec) -> list[VersionStatus]:
-        """Return the state of one version or of all versions of a model. A label is ignored, as upstream.
+        """Return the status of one version, or of all versions, of a model. A label is ignored, as upstream.
 
         Raises:
-            NotFoundError: unknown model or version.
+            NotFoundError: The model or version is unknown.
         """
         return self._models.statuses(spec.name, spec.version)
 
     def reload(self, configs: Sequence[ModelConfig], timeout_s: float | None = None) -> None:
-        """Serve what these configurations say from now on, and wait until new models are loaded.
+        """Apply new configurations, and wait until new models are loaded.
 
         Raises:
-            ServingError: a label cannot be given, a model cannot be loaded, or the time is over.
+            ServingError: A label cannot be assigned, a model fails to load, or the time is up.
         """
         self._models.reload(configs, timeout_s)
 
@@ -218,13 +218,12 @@ def run_signature(
     """Run one signature of a loaded model; see `DataPlane.predict`.
 
     Raises:
-        ServingError: unknown signature, inputs that do not fit, or a failure of the computation.
+        ServingError: The signature is unknown, the inputs do not match it, or the computation fails.
     """
     signature = servable.signatures.get(name)
     if signature is None:
         raise FailedPreconditionError(f'Serving signature key "{name}" not found.')
-    fed = _with_defaults(signature, inputs)
-    return servable.run(name, fed, _wanted(signature, output_filter), timeout_s)
+    return servable.run(name, _with_defaults(signature, inputs), _select_outputs(signature, output_filter), timeout_s)
 
 
 def _check_method_name(signature: SignatureDef) -> None:
@@ -265,7 +264,7 @@ def _with_defaults(signature: SignatureDef, inputs: Mapping[str, Array]) -> Mapp
     return {**inputs, **{alias: from_tensor_proto(defaults[alias]) for alias in missing}}
 
 
-def _wanted(signature: SignatureDef, output_filter: Sequence[str]) -> list[str]:
+def _select_outputs(signature: SignatureDef, output_filter: Sequence[str]) -> list[str]:
     seen = set()
     for alias in output_filter:
         if alias not in signature.outputs:

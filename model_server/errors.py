@@ -1,4 +1,4 @@
-"""Every way a request or a model can fail, by the canonical codes that TensorFlow itself uses.
+"""Errors of requests and models, with the canonical codes that TensorFlow uses.
 
     ServingError
     ├── InvalidArgumentError
@@ -10,8 +10,8 @@
     ├── UnavailableError
     └── DataLossError
 
-Errors of TensorFlow that have no class of their own here are a plain ServingError with their code.
-What a code looks like over HTTP or gRPC is told by the edges.
+TensorFlow's errors with any other code become a plain ServingError with that code. The packages `rest` and `grpc` map
+codes to their protocol's status.
 """
 
 from enum import IntEnum
@@ -19,7 +19,7 @@ from typing import ClassVar
 
 
 class Code(IntEnum):
-    """Canonical codes, the numbers of tensorflow/core/protobuf/error_codes.proto."""
+    """Canonical codes, numbered as in tensorflow/core/protobuf/error_codes.proto."""
 
     OK = 0
     CANCELLED = 1
@@ -51,18 +51,18 @@ class ServingError(Exception):
         self.code = self.default_code if code is None else code
 
     def __str__(self) -> str:
-        """Return code and message, as TensorFlow writes a status."""
+        """Return code and message, as TensorFlow prints a status."""
         return f"{self.code.name}: {self.message}"
 
 
 class InvalidArgumentError(ServingError):
-    """The request is wrong, whatever the state of the server."""
+    """The request is invalid, regardless of the state of the server."""
 
     default_code = Code.INVALID_ARGUMENT
 
 
 class DeadlineExceededError(ServingError):
-    """The time given for the request is over."""
+    """The request's deadline has passed."""
 
     default_code = Code.DEADLINE_EXCEEDED
 
@@ -74,7 +74,7 @@ class NotFoundError(ServingError):
 
 
 class ResourceExhaustedError(ServingError):
-    """The server has too much to do."""
+    """The server is overloaded."""
 
     default_code = Code.RESOURCE_EXHAUSTED
 
@@ -86,18 +86,18 @@ class FailedPreconditionError(ServingError):
 
 
 class UnimplementedError(ServingError):
-    """The server cannot do this."""
+    """The operation is not supported."""
 
     default_code = Code.UNIMPLEMENTED
 
 
 class UnavailableError(ServingError):
-    """The server cannot do this now."""
+    """The server cannot do this at the moment."""
 
     default_code = Code.UNAVAILABLE
 
 
 class DataLossError(ServingError):
-    """A file is damaged."""
+    """A file is corrupted."""
 
     default_code = Code.DATA_LOSS

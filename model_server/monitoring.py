@@ -1,7 +1,7 @@
-"""Counts of requests and loads, and their page for Prometheus, in the names and forms of tensorflow_model_server.
+"""Metrics of requests and loads, and their page for Prometheus, with the names that tensorflow_model_server uses.
 
-prometheus_client cannot write this page: it adds `_total` to the name of every counter. The text format is told in
-https://prometheus.io/docs/instrumenting/exposition_formats/.
+prometheus_client cannot write this page: it adds `_total` to the name of every counter. The text format is described
+in https://prometheus.io/docs/instrumenting/exposition_formats/.
 """
 
 import bisect
@@ -14,42 +14,40 @@ from itertools import accumulate
 from pathlib import Path
 
 from model_server.errors import Code, ServingError
-from model_server.text_proto import BOOL, STRING, message_class, read_file
-
-MonitoringConfig = message_class("MonitoringConfig", {"prometheus_config": {"enable": BOOL, "path": STRING}})
-"""tensorflow_serving/config/monitoring_config.proto."""
+from model_server.protos import server_config_pb2
+from model_server.text_format import read_message
 
 DEFAULT_PATH = "/monitoring/prometheus/metrics"
 
 BUCKETS = tuple(10 * 1.8**exponent for exponent in range(33))
-"""Upper bounds in microseconds, as tensorflow_serving/servables/tensorflow/util.cc has them."""
+"""Upper bounds in microseconds, as in tensorflow_serving/servables/tensorflow/util.cc."""
 
 
 def read_page_path(file: Path) -> str:
-    """Return the path of the monitoring page from a MonitoringConfig; empty for no page.
+    """Return the path of the metrics page from a MonitoringConfig file; empty for no page.
 
     Raises:
-        NotFoundError: there is no such file.
-        InvalidArgumentError: it is no MonitoringConfig.
+        NotFoundError: The file cannot be read.
+        InvalidArgumentError: It is not a MonitoringConfig.
     """
-    config = read_file(file, MonitoringConfig()).prometheus_config
+    config = read_message(file, server_config_pb2.MonitoringConfig()).prometheus_config
     return (config.path or DEFAULT_PATH) if config.enable else ""
 
 
 class Counter:
-    """Numbers that only grow, one for each combination of label values."""
+    """Numbers that only increase, one for each combination of label values."""
 
     kind = "counter"
 
     def __init__(self, name: str, labels: Sequence[str]) -> None:
-        """Begin without any value. The labels have to be given in this order."""
+        """Start without values. `add` takes label values in the order of `labels`."""
         self.name = name
         self._labels = labels
         self._values: dict[tuple[str, ...], float] = {}
         self._lock = threading.Lock()
 
     def add(self, *labels: str, amount: float = 1) -> None:
-        """Add to one of the numbers."""
+        """Add `amount` to the number with these label values."""
         with self._lock:
             self._values[labels] = self._values.get(labels, 0) + amount
 
@@ -67,7 +65,7 @@ class Histogram:
     kind = "histogram"
 
     def __init__(self, name: str, labels: Sequence[str]) -> None:
-        """Begin without any value. The labels have to be given in this order."""
+        """Start without values. `observe` takes label values in the order of `labels`."""
         self.name = name
         self._labels = labels
         self._counts: dict[tuple[str, ...], list[int]] = {}
@@ -82,7 +80,7 @@ class Histogram:
             self._sums[labels] = self._sums.get(labels, 0) + microseconds
 
     def lines(self) -> Iterator[str]:
-        """Write the samples: the counts up to each bound, the sum, the count of all."""
+        """Write the samples: the cumulative count of each bucket, the sum, the total count."""
         with self._lock:
             values = sorted((labels, list(counts), self._sums[labels]) for labels, counts in self._counts.items())
         names = [*self._labels, "le"]
@@ -94,7 +92,7 @@ class Histogram:
 
 
 class Metrics:
-    """What one server counts."""
+    """All metrics of one server."""
 
     def __init__(self) -> None:
         self._requests = Counter(":tensorflow:serving:request_count", ["model_name", "status"])
@@ -104,11 +102,11 @@ class Metrics:
 
     @contextmanager
     def request(self, model: str, api: str, entrypoint: str) -> Iterator[None]:
-        """Count what happens inside as a request: the outcome, and of good ones the latency.
+        """Count the body of the `with` statement as a request: its status and, if it succeeds, its latency.
 
         Args:
-            model: name of the model asked for, whether it exists or not.
-            api: method, as its entrypoint spells it: `Predict` over gRPC, `predict` over REST.
+            model: Name of the requested model, whether it exists or not.
+            api: The method as its protocol spells it: `Predict` over gRPC, `predict` over REST.
             entrypoint: `GRPC` or `REST`.
         """
         started_s = time.perf_counter()
@@ -125,7 +123,7 @@ class Metrics:
 
     @contextmanager
     def load(self, path: Path) -> Iterator[None]:
-        """Count what happens inside as the load of a version."""
+        """Count the body of the `with` statement as the load of a version."""
         started_s = time.perf_counter()
         outcome = "fail"
         try:
@@ -136,7 +134,7 @@ class Metrics:
         self._load_latency.add(str(path), amount=_microseconds_since(started_s))
 
     def page(self) -> str:
-        """Write all of it in Prometheus' text format."""
+        """Write all metrics in Prometheus' text format."""
         lines = []
         for metric in (self._loads, self._load_latency, self._requests, self._latencies):
             lines += [f"# TYPE {metric.name} {metric.kind}", *metric.lines()]
@@ -145,11 +143,11 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """What is counted, and where it can be read."""
+    """The metrics of a server, and the path of their page."""
 
     metrics: Metrics
     path: str = ""
-    """Path of the page; empty for no page."""
+    """Path of the page on the REST port; empty for no page."""
 
 
 def _braces(names: Sequence[str], values: Sequence[str]) -> str:

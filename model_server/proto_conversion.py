@@ -1,4 +1,4 @@
-"""Request messages -> arguments of the use cases; their results -> response messages."""
+"""Convert request messages to arguments of the data plane, and its results to response messages."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
@@ -8,7 +8,7 @@ from ml_dtypes import bfloat16
 from model_server.dataplane import DEFAULT_SIGNATURE, ModelSpec, Prediction
 from model_server.errors import InvalidArgumentError
 from model_server.servable import Array, SignatureDef
-from model_server.tf_examples import Classifications, Regressions, Result
+from model_server.tf_examples import Classifications, InferenceResult, Regressions
 from model_server.versions.lifecycle import VersionStatus
 from tfs_api.output_tensors import to_content_tensor_proto, to_typed_tensor_proto
 from tfs_api.protos import (
@@ -24,14 +24,14 @@ from tfs_api.protos import (
 from tfs_api.tensors import TensorError, from_tensor_proto
 
 Message: TypeAlias = Any
-"""Generated messages have no types."""
+"""A message of tensorflow-serving-api, whose generated classes are untyped."""
 
 
 def model_spec(request: Message) -> ModelSpec:
-    """Read the `model_spec` of any request.
+    """Convert the `model_spec` of a request.
 
     Raises:
-        InvalidArgumentError: there is none.
+        InvalidArgumentError: The request does not have one.
     """
     if not request.HasField("model_spec"):
         raise InvalidArgumentError("Missing ModelSpec")
@@ -39,7 +39,7 @@ def model_spec(request: Message) -> ModelSpec:
 
 
 def task_spec(task: Message) -> ModelSpec:
-    """Read the `model_spec` of a task of a MultiInferenceRequest, which may be without one."""
+    """Convert the `model_spec` of a task of a MultiInferenceRequest, which need not have one."""
     spec = task.model_spec
     choice = spec.WhichOneof("version_choice")
     return ModelSpec(
@@ -54,7 +54,7 @@ def input_arrays(inputs: Mapping[str, Message]) -> dict[str, Array]:
     """Decode the tensors of a PredictRequest.
 
     Raises:
-        InvalidArgumentError: one of them is no tensor.
+        InvalidArgumentError: One of them is not a valid tensor.
     """
     return {alias: _array(alias, proto) for alias, proto in inputs.items()}
 
@@ -64,31 +64,31 @@ def _array(alias: str, proto: Message) -> Array:
         array = from_tensor_proto(proto)
     except TensorError as error:
         raise InvalidArgumentError(f"tensor parsing error: {alias}") from error
-    # TensorFlow has bfloat16, numpy by itself has not.
+    # numpy has no bfloat16; ml_dtypes adds it.
     return array.astype(bfloat16) if proto.dtype == types_pb2.DT_BFLOAT16 else array
 
 
 def example_list(source: Message) -> list[bytes]:
-    """Return the tf.Example messages of an `Input`, serialised, each with what they have in common."""
+    """Return the serialised tf.Example messages of an `Input`, each merged with the common context."""
     kind = source.WhichOneof("kind")
     if kind is None:
         return []
     examples = getattr(source, kind).examples
-    # Of two messages one behind the other, the features of the second count, and those that only the first has.
+    # Concatenated messages are merged on parsing: the example's features win over the context's.
     context = source.example_list_with_context.context.SerializeToString()
     return [context + example.SerializeToString() for example in examples]
 
 
 def predict_response(spec: ModelSpec, prediction: Prediction, *, as_content: bool = False) -> Message:
-    """Encode an answer.
+    """Encode the response to Predict.
 
     Args:
-        spec: the request's.
-        prediction: the answer.
-        as_content: put all elements into `tensor_content`, and not into typed fields.
+        spec: The request's model spec.
+        prediction: The outputs.
+        as_content: Put the elements into `tensor_content` instead of typed fields.
     """
     response = predict_pb2.PredictResponse()
-    _tell_model(response.model_spec, spec, prediction.version)
+    _set_model_spec(response.model_spec, spec, prediction.version)
     encode = to_content_tensor_proto if as_content else to_typed_tensor_proto
     for alias, array in prediction.outputs.items():
         response.outputs[alias].CopyFrom(encode(array))
@@ -96,29 +96,29 @@ def predict_response(spec: ModelSpec, prediction: Prediction, *, as_content: boo
 
 
 def classification_response(spec: ModelSpec, version: int, classifications: Classifications) -> Message:
-    """Encode the answer to Classify."""
+    """Encode the response to Classify."""
     response = classification_pb2.ClassificationResponse(result=_classification_result(classifications))
-    _tell_model(response.model_spec, spec, version)
+    _set_model_spec(response.model_spec, spec, version)
     return response
 
 
 def regression_response(spec: ModelSpec, version: int, regressions: Regressions) -> Message:
-    """Encode the answer to Regress."""
+    """Encode the response to Regress."""
     response = regression_pb2.RegressionResponse(result=_regression_result(regressions))
-    _tell_model(response.model_spec, spec, version)
+    _set_model_spec(response.model_spec, spec, version)
     return response
 
 
-def multi_inference_response(specs: Iterable[ModelSpec], version: int, results: Iterable[Result]) -> Message:
-    """Encode the answer to MultiInference."""
+def multi_inference_response(specs: Iterable[ModelSpec], version: int, results: Iterable[InferenceResult]) -> Message:
+    """Encode the response to MultiInference."""
     response = inference_pb2.MultiInferenceResponse()
     for spec, result in zip(specs, results, strict=True):
-        told = response.results.add()
+        inference = response.results.add()
         if isinstance(result, Classifications):
-            told.classification_result.CopyFrom(_classification_result(result))
+            inference.classification_result.CopyFrom(_classification_result(result))
         else:
-            told.regression_result.CopyFrom(_regression_result(result))
-        _tell_model(told.model_spec, spec, version)
+            inference.regression_result.CopyFrom(_regression_result(result))
+        _set_model_spec(inference.model_spec, spec, version)
     return response
 
 
@@ -134,7 +134,7 @@ def _classification_result(classifications: Classifications) -> Message:
 def _text(label: bytes) -> str:
     try:
         return label.decode()
-    except UnicodeDecodeError as error:  # a proto's string cannot hold it
+    except UnicodeDecodeError as error:  # a string field cannot hold it
         raise InvalidArgumentError(f"the class label {label!r} is not UTF-8") from error
 
 
@@ -145,14 +145,14 @@ def _regression_result(regressions: Regressions) -> Message:
     return result
 
 
-def _tell_model(told: Message, spec: ModelSpec, version: int) -> None:
-    told.name = spec.name
-    told.version.value = version
-    told.signature_name = spec.signature or DEFAULT_SIGNATURE
+def _set_model_spec(message: Message, spec: ModelSpec, version: int) -> None:
+    message.name = spec.name
+    message.version.value = version
+    message.signature_name = spec.signature or DEFAULT_SIGNATURE
 
 
 def metadata_response(spec: ModelSpec, version: int, signatures: Mapping[str, SignatureDef]) -> Message:
-    """Encode a model's signatures."""
+    """Encode the response to GetModelMetadata."""
     response = get_model_metadata_pb2.GetModelMetadataResponse()
     response.model_spec.name = spec.name
     response.model_spec.version.value = version
@@ -161,18 +161,18 @@ def metadata_response(spec: ModelSpec, version: int, signatures: Mapping[str, Si
 
 
 def status_response(statuses: Iterable[VersionStatus]) -> Message:
-    """Encode the states of a model's versions."""
+    """Encode the response to GetModelStatus."""
     response = get_model_status_pb2.GetModelStatusResponse()
     for status in statuses:
-        told = response.model_version_status.add(version=status.version, state=status.state)
-        told.status.SetInParent()
-        told.status.error_code = status.code
-        told.status.error_message = status.message
+        version_status = response.model_version_status.add(version=status.version, state=status.state)
+        version_status.status.SetInParent()
+        version_status.status.error_code = status.code
+        version_status.status.error_message = status.message
     return response
 
 
 def reload_response() -> Message:
-    """Make the answer to a reload that worked."""
+    """Return the response to a successful HandleReloadConfigRequest."""
     response = model_management_pb2.ReloadConfigResponse()
     response.status.SetInParent()
     return response

@@ -1,4 +1,4 @@
-"""What the server needs of a loaded model."""
+"""The interface of a loaded model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
@@ -9,15 +9,15 @@ import numpy.typing as npt
 Array: TypeAlias = npt.NDArray[np.generic]
 
 SignatureDef: TypeAlias = Any
-"""tensorflow.SignatureDef, as the model's file has it; generated messages have no types."""
+"""tensorflow.SignatureDef as stored in the model's file; the generated messages are untyped."""
 
 
 class Servable(Protocol):
-    """One version of a model, loaded. Its methods may be called from many threads at once."""
+    """A loaded version of a model. `run` may be called from many threads at the same time."""
 
     @property
     def signatures(self) -> Mapping[str, SignatureDef]:
-        """The functions that the model offers, by name."""
+        """The signatures of the model, by name."""
 
     def run(
         self, signature: str, inputs: Mapping[str, Array], outputs: Sequence[str], timeout_s: float | None
@@ -25,14 +25,14 @@ class Servable(Protocol):
         """Compute the named outputs.
 
         Args:
-            signature: a key of `signatures`.
-            inputs: one array for each input of the signature, by its name.
-            outputs: names of outputs of the signature.
-            timeout_s: when to give up; None for never.
+            signature: A key of `signatures`.
+            inputs: One array for each input of the signature, by name.
+            outputs: Names of outputs of the signature.
+            timeout_s: Time limit in seconds; None for no limit.
 
         Raises:
-            ServingError: the computation failed, or did not end in time.
+            ServingError: The computation failed or did not finish in time.
         """
 
     def close(self) -> None:
-        """Free what the model holds; nothing runs on it any more."""
+        """Release the model's resources. No call may be in progress."""

@@ -1,6 +1,6 @@
-"""Classify and Regress: signatures over tf.Example that give classes with scores, or a number.
+"""Classify and Regress: signatures over tf.Example that return classes with scores, or a number.
 
-Rules and texts are those of classifier.cc, regressor.cc and multi_inference.cc in
+Rules and messages are those of classifier.cc, regressor.cc and multi_inference.cc in
 tensorflow_serving/servables/tensorflow.
 """
 
@@ -26,27 +26,27 @@ _VALUES = "outputs"
 
 @dataclass(frozen=True, slots=True)
 class Classifications:
-    """What a classification signature says of N examples: K classes of each."""
+    """Output of a classification signature: K classes for each of N examples."""
 
     labels: Array
-    """bytes[N, K]; empty where the signature has no classes."""
+    """bytes[N, K]; empty strings if the signature has no classes."""
     scores: npt.NDArray[np.float32]
-    """float32[N, K]; 0 where the signature has no scores."""
+    """float32[N, K]; zeros if the signature has no scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Regressions:
-    """What a regression signature says of N examples."""
+    """Output of a regression signature: a number for each of N examples."""
 
     values: npt.NDArray[np.float32]
     """float32[N]."""
 
 
-Result: TypeAlias = Classifications | Regressions
+InferenceResult: TypeAlias = Classifications | Regressions
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class InferenceTask:
     """One part of a MultiInference request."""
 
     model: str
@@ -57,22 +57,22 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class ExampleRunner:
-    """Runs signatures over tf.Example on a loaded model."""
+    """Runs classification and regression signatures of a loaded model."""
 
     servable: Servable
     examples: Sequence[bytes]
     """Serialised tf.Example messages."""
     timeout_s: float | None = None
-    """When to give up; None for never."""
+    """Time limit in seconds; None for no limit."""
     check_method_names: bool = False
-    """Refuse signatures that are not named as of the method that is asked of them."""
+    """Refuse a signature whose `method_name` does not match the called method."""
 
     def classify(self, signature: str) -> Classifications:
         """Run a classification signature.
 
         Raises:
-            ServingError: an unknown or unsuitable signature, no examples, a failure of the computation, or outputs
-                that are no classes.
+            ServingError: The signature is unknown or not a classification, there are no examples, the computation
+                fails, or the outputs are not classes.
         """
         return self._classify(signature, self._class_outputs(self._signature(signature)))
 
@@ -80,17 +80,17 @@ class ExampleRunner:
         """Run a regression signature.
 
         Raises:
-            ServingError: as `classify`, or outputs that are not one number an example.
+            ServingError: As in `classify`, or the outputs are not one number per example.
         """
         return self._regress(signature, self._value_outputs(self._signature(signature)))
 
-    def infer(self, tasks: Sequence[Task]) -> list[Result]:
-        """Run several signatures over the same examples, each once all are known to be suitable.
+    def infer(self, tasks: Sequence[InferenceTask]) -> list[InferenceResult]:
+        """Run several signatures over the same examples, after checking all of them.
 
-        TensorFlow Serving computes them in one run of the graph, which gives the same results.
+        TensorFlow Serving computes them in one run of the graph, with the same results.
 
         Raises:
-            ServingError: as `classify` and `regress`; tasks for more than one model, or the same signature twice.
+            ServingError: As in `classify` and `regress`; also if the tasks name several models, or a signature twice.
         """
         outputs: dict[str, list[str]] = {}
         for task in tasks:
@@ -127,10 +127,10 @@ class ExampleRunner:
 
     def _regress(self, signature: str, aliases: list[str]) -> Regressions:
         values = self._run(signature, aliases)[_VALUES]
-        if not (values.ndim == 1 or (values.ndim == 2 and values.shape[1] == 1)):  # noqa: PLR2004  # as the text says
+        if not (values.ndim == 1 or (values.ndim == 2 and values.shape[1] == 1)):  # noqa: PLR2004  # as the message says
             raise InvalidArgumentError(
                 "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] "
-                f"but got {_show_shape(values)}"
+                f"but got {_format_shape(values)}"
             )
         if len(values) != len(self.examples):
             raise InvalidArgumentError(
@@ -154,7 +154,7 @@ class ExampleRunner:
             raise InvalidArgumentError(f"No signature was found with the name: {name}")
         return signature
 
-    def _task_outputs(self, task: Task) -> list[str]:
+    def _task_outputs(self, task: InferenceTask) -> list[str]:
         signature = self.servable.signatures.get(task.signature)
         if signature is None:
             raise InvalidArgumentError(f"Requested signature not found in model graph: {task.signature}")
@@ -199,8 +199,10 @@ class ExampleRunner:
             )
 
     def _check_classes(self, alias: str, array: Array, signature: SignatureDef) -> None:
-        if array.ndim != 2:  # noqa: PLR2004  # as the text says
-            raise InvalidArgumentError(f"Expected Tensor shape: [batch_size num_classes] but got {_show_shape(array)}")
+        if array.ndim != 2:  # noqa: PLR2004  # as the message says
+            raise InvalidArgumentError(
+                f"Expected Tensor shape: [batch_size num_classes] but got {_format_shape(array)}"
+            )
         dtype, name = (np.dtype(object), "DT_STRING") if alias == _CLASSES else (np.dtype(np.float32), "DT_FLOAT")
         if array.dtype != dtype:
             raise InvalidArgumentError(f"Expected {alias} Tensor of {name}. Got: {_data_type(signature, alias)}")
@@ -212,5 +214,5 @@ def _data_type(signature: SignatureDef, alias: str) -> str:
     return str(types_pb2.DataType.Name(signature.outputs[alias].dtype))
 
 
-def _show_shape(array: Array) -> str:
+def _format_shape(array: Array) -> str:
     return f"[{','.join(map(str, array.shape))}]"

@@ -1,11 +1,10 @@
 """The official TensorFlow and TensorFlow Serving protos, loaded without importing TensorFlow.
 
-The modules of the tensorflow-serving-api wheel import their dependencies as `tensorflow.core...`, which
-the plain way runs `tensorflow/__init__.py`: seconds, and hundreds of megabytes. Here they find the same
-modules, vendored from the TensorFlow wheel by tools/vendor_protos.py, under a module object `tensorflow`
-that is empty and gone again when this module has been imported. A later `import tensorflow` runs as ever.
-Where TensorFlow was imported before, its own modules are used. The message classes are the same ones in
-every case: protobuf keeps one class for each message type of the process.
+The modules of the tensorflow-serving-api wheel import their dependencies as `tensorflow.core...`, which normally
+executes `tensorflow/__init__.py`: seconds, and hundreds of megabytes. Here they find the same modules, vendored from
+the TensorFlow wheel by tools/vendor_protos.py, below an empty module object `tensorflow` that is removed once this
+module has been imported. A later `import tensorflow` works as usual. If TensorFlow has been imported before, its own
+modules are used. The message classes are the same in both cases: protobuf has one class per message type and process.
 """
 
 import sys
@@ -13,6 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+
+from tfs_api._generated import version
+from tfs_api.versions import check_versions, installed_versions
 
 _VENDORED = Path(__file__).parent / "_generated" / "tensorflow"
 
@@ -23,18 +25,23 @@ def _tensorflow_entries() -> dict[str, ModuleType]:
 
 @contextmanager
 def _tensorflow_is_protos_only() -> Iterator[None]:
-    """Let `import tensorflow.<path>_pb2` find the vendored modules, unless TensorFlow is already there."""
+    """Let `import tensorflow.<path>_pb2` find the vendored modules, unless TensorFlow has been imported.
+
+    Raises:
+        ImportError: The vendored modules are of another release than the installed TensorFlow.
+    """
     before = _tensorflow_entries()
     if before.get("tensorflow") is not None:
         yield
         return
+    check_versions(version.TENSORFLOW, installed_versions())
     stub = ModuleType("tensorflow")
     stub.__path__ = [str(_VENDORED)]
     sys.modules["tensorflow"] = stub
     try:
         yield
     finally:
-        # The vendored folders lack everything but protos: TensorFlow must not find them as its own packages.
+        # The vendored folders contain nothing but protos: TensorFlow must not find them as its own packages.
         for name in _tensorflow_entries():
             del sys.modules[name]
         sys.modules.update(before)

@@ -14,16 +14,18 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from tfs_api.versions import installed_versions
+
 ROOT = Path(__file__).parents[1]
 PROTOS = ROOT / "tfs_api" / "protos.py"
 VENDORED = ROOT / "tfs_api" / "_generated"
 
 
 def site_packages() -> Path:
-    """Return the folder that TensorFlow and the TensorFlow Serving API are installed in.
+    """Return the folder in which TensorFlow and the TensorFlow Serving API are installed.
 
     Raises:
-        SystemExit: one of them is not installed, or they are in two places.
+        SystemExit: One of them is not installed, or they are in different folders.
     """
     folders = set()
     for package in ("tensorflow", "tensorflow_serving"):
@@ -32,7 +34,9 @@ def site_packages() -> Path:
             raise SystemExit(f"{package} is not installed; install the development environment: make test")
         folders.add(Path(spec.origin).parents[1])
     if len(folders) > 1:
-        raise SystemExit(f"tensorflow and tensorflow_serving are installed apart: {sorted(map(str, folders))}")
+        raise SystemExit(
+            f"tensorflow and tensorflow_serving are installed in different folders: {sorted(map(str, folders))}"
+        )
     return folders.pop()
 
 
@@ -57,22 +61,29 @@ def needed_files(packages: Path) -> Mapping[Path, bytes]:
     return {file: (packages / file).read_bytes() for file in seen if file.parts[0] == "tensorflow"}
 
 
+def version_file() -> Mapping[Path, bytes]:
+    """Return path and content of the module that records the version of the installed TensorFlow."""
+    versions = installed_versions()
+    version = versions.get("tensorflow") or versions["tensorflow-cpu"]
+    return {Path("version.py"): f'TENSORFLOW = "{version}"\n'.encode()}
+
+
 def vendored_files() -> Mapping[Path, bytes]:
     """Return path and content of each module in the repository, relative to `VENDORED`."""
     return {file.relative_to(VENDORED): file.read_bytes() for file in VENDORED.rglob("*.py")}
 
 
 def differences(needed: Mapping[Path, bytes], vendored: Mapping[Path, bytes]) -> list[str]:
-    """Say for each file in which way the repository differs from the installed TensorFlow."""
-    told = []
+    """Describe how the repository differs from the installed TensorFlow, a line per file."""
+    lines = []
     for file in sorted(needed.keys() | vendored.keys()):
         if file not in vendored:
-            told.append(f"missing: {file}")
+            lines.append(f"missing: {file}")
         elif file not in needed:
-            told.append(f"no longer needed: {file}")
+            lines.append(f"no longer needed: {file}")
         elif needed[file] != vendored[file]:
-            told.append(f"differs: {file}")
-    return told
+            lines.append(f"differs: {file}")
+    return lines
 
 
 def write(needed: Mapping[Path, bytes], vendored: Mapping[Path, bytes]) -> None:
@@ -89,13 +100,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if something would change")
     check = parser.parse_args().check
-    needed, vendored = needed_files(site_packages()), vendored_files()
-    told = differences(needed, vendored)
-    print("\n".join(told) or f"{VENDORED.relative_to(ROOT)}: {len(needed)} modules, up to date")
+    needed, vendored = {**needed_files(site_packages()), **version_file()}, vendored_files()
+    lines = differences(needed, vendored)
+    print("\n".join(lines) or f"{VENDORED.relative_to(ROOT)}: {len(needed)} modules, up to date")
     if check:
-        if told:
-            print("Write them anew: python -m tools.vendor_protos", file=sys.stderr)
-        return bool(told)
+        if lines:
+            print("Copy them again: python -m tools.vendor_protos", file=sys.stderr)
+        return bool(lines)
     write(needed, vendored)
     return 0
 

@@ -1,1 +1,1 @@
-"""Calls computed together: queues, the threads that take batches from them, and the servable in front."""
+"""Batching: queues of calls, the threads that compute batches, and a servable in front of them."""

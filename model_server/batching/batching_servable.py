@@ -1,9 +1,9 @@
-"""Models whose calls are computed in batches.
+"""Compute the calls of a model in batches.
 
-What is done to the arrays, and the errors, are those of tensorflow_serving/batching/batching_session.cc: the calls
-of a batch share its failure, too. Two things are different on purpose. A call without rows is refused, where
-tensorflow_model_server does not answer until another call joins its batch; it may be for ever. And whoever has
-waited until his deadline gets an error and is left out of the batch, if that has not begun.
+Merging, padding and errors are those of tensorflow_serving/batching/batching_session.cc; the calls of a batch share
+its failure, too. Two differences are on purpose: a call without rows is refused, whereas tensorflow_model_server does
+not answer it until another call joins its batch, which may never happen. A call whose deadline has passed gets an
+error, and is dropped from its batch if the computation has not started.
 """
 
 import logging
@@ -33,32 +33,32 @@ _LOG = logging.getLogger(__name__)
 
 _MAX_PADDED_RANK = 6
 _GRACE_S = 0.1
-"""A computation that reaches its deadline stops and says so; so long after it, a call no longer waits for that."""
+"""How long after its deadline a call still waits for the computation, which stops at the deadline and reports it."""
 
 
 class Batching:
-    """Makes batching models of loaded ones, by the flags of the server; all share the same threads."""
+    """Wraps loaded models so that they batch their calls. All models share the same threads."""
 
     def __init__(self, parameters: BatchingParameters, *, per_model: bool) -> None:
         """Start the threads.
 
         Args:
-            parameters: the server's.
-            per_model: go by the file in each version's directory instead, and leave models without one alone.
-                The number of threads is the server's all the same.
+            parameters: The server's parameters.
+            per_model: Use the file in each version's directory instead, and do not batch models without one. The
+                number of threads remains the server's.
 
         Raises:
-            InvalidArgumentError: there would be no thread.
+            InvalidArgumentError: `num_batch_threads` is less than 1.
         """
         self._parameters = parameters
         self._per_model = per_model
         self._scheduler: BatchScheduler[Call] = BatchScheduler(parameters.num_batch_threads)
 
     def wrap(self, servable: Servable, path: Path) -> Servable:
-        """Return `servable`, loaded from `path`, as one that batches its calls, if it is to.
+        """Return `servable`, loaded from `path`, wrapped for batching; unchanged if it should not batch.
 
         Raises:
-            InvalidArgumentError: the parameters cannot be used.
+            InvalidArgumentError: The parameters are invalid.
         """
         parameters = self._parameters
         if self._per_model:
@@ -70,26 +70,26 @@ class Batching:
         return BatchingServable(servable, parameters, self._scheduler)
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         self._scheduler.close()
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One call, or a part of one, that waits to be computed; implements `model_server.batching.scheduler.Task`."""
+    """A call, or a part of one, that waits to be computed; implements `model_server.batching.scheduler.Task`."""
 
     inputs: Mapping[str, Array]
     rows: int
     deadline_s: float | None
-    """On the monotonic clock; None for never."""
-    has_begun: bool = False
+    """On the monotonic clock; None for no deadline."""
+    has_started: bool = False
     outputs: Mapping[str, Array] = field(default_factory=dict)
     error: ServingError | None = None
     done: threading.Event = field(default_factory=threading.Event)
-    """Set when there are outputs or an error."""
+    """Set when `outputs` or `error` is set."""
 
     def split(self, rows: Sequence[int]) -> list[Self]:
-        """Take the call apart into calls of so many rows."""
+        """Split the call into parts with the given numbers of rows."""
         ends = np.cumsum(rows)
         return [
             type(self)({name: array[end - count : end] for name, array in self.inputs.items()}, count, self.deadline_s)
@@ -100,15 +100,15 @@ class Call:
         """Wait for the outputs.
 
         Raises:
-            ServingError: the batch failed, or was not done in time.
+            ServingError: The batch failed, or was not done by the deadline.
         """
         wait_s = None if self.deadline_s is None else max(self.deadline_s + _GRACE_S - time.monotonic(), 0)
         if self.done.wait(wait_s):
             if self.error:
-                # One of its own for each call: raising writes the traceback into the error.
+                # A separate error for each call: raising stores the traceback in the error.
                 raise ServingError(self.error.message, self.error.code) from self.error
             return self.outputs
-        if self.has_begun:
+        if self.has_started:
             raise DeadlineExceededError("Timed out waiting for notification")
         raise ResourceExhaustedError("Run() timeout exceeded while waiting in batching queue")
 
@@ -117,19 +117,19 @@ class BatchingServable:
     """A model that computes calls of one signature together; implements `model_server.servable.Servable`."""
 
     def __init__(self, wrapped: Servable, parameters: BatchingParameters, scheduler: BatchScheduler[Call]) -> None:
-        """Batch the calls to a model, which is then closed with this one.
+        """Batch the calls to `wrapped`.
 
         Args:
-            wrapped: the model.
-            parameters: how to batch, checked.
-            scheduler: brings the threads.
+            wrapped: The model; it is closed together with this one.
+            parameters: How to batch; must be valid.
+            scheduler: Provides the threads.
         """
         self.signatures: Mapping[str, SignatureDef] = wrapped.signatures
         self._wrapped = wrapped
         self._parameters = parameters
         self._scheduler = scheduler
         self._queues: dict[tuple[str, frozenset[str]], Queue[Call]] = {}
-        """By signature and outputs: only calls that ask for the same can be computed together."""
+        """By signature and outputs: only calls with the same ones can be computed together."""
 
     def run(
         self, signature: str, inputs: Mapping[str, Array], outputs: Sequence[str], timeout_s: float | None
@@ -143,7 +143,7 @@ class BatchingServable:
         return {alias: np.concatenate([result[alias] for result in results]) for alias in outputs}
 
     def close(self) -> None:
-        """Close the model, after the batches of those who have given up."""
+        """Close the model when all batches are computed, including those whose callers have given up."""
         for queue in self._queues.values():
             self._scheduler.finish(queue)
         self._wrapped.close()
@@ -157,24 +157,24 @@ class BatchingServable:
         return queue
 
     def _process(self, signature: str, outputs: Sequence[str], calls: Sequence[Call]) -> None:
-        """Compute a batch, and tell each of its calls what came of it."""
+        """Compute a batch, and set the outputs or the error of each of its calls."""
         now_s = time.monotonic()
-        waiting = [call for call in calls if call.deadline_s is None or call.deadline_s > now_s]
-        if not waiting:
+        pending = [call for call in calls if call.deadline_s is None or call.deadline_s > now_s]
+        if not pending:
             return
-        for call in waiting:
-            call.has_begun = True
+        for call in pending:
+            call.has_started = True
         try:
-            self._compute(signature, outputs, waiting, now_s)
+            self._compute(signature, outputs, pending, now_s)
         except ServingError as error:
-            _fail(waiting, error)
-        except Exception:  # noqa: BLE001  # nobody may wait for ever
+            _fail(pending, error)
+        except Exception:  # noqa: BLE001  # no call may wait forever
             _LOG.exception("A batch of signature %s failed", signature)
-            _fail(waiting, ServingError("Internal error, see the server's log", Code.INTERNAL))
+            _fail(pending, ServingError("Internal error, see the server's log", Code.INTERNAL))
 
     def _compute(self, signature: str, outputs: Sequence[str], calls: Sequence[Call], now_s: float) -> None:
         rows = sum(call.rows for call in calls)
-        padded_rows = self._parameters.padded(rows)
+        padded_rows = self._parameters.padded_size(rows)
         infos = self.signatures[signature].inputs
         merged = {
             alias: merge(
@@ -206,7 +206,7 @@ def count_rows(inputs: Mapping[str, Array]) -> int:
     """Return the size of the first dimension, which all inputs share.
 
     Raises:
-        InvalidArgumentError: there is no input, or no such size, or it is 0.
+        InvalidArgumentError: There is no input, an input is a scalar, the sizes differ, or the size is 0.
     """
     if not inputs:
         raise InvalidArgumentError("Batching Run() must have at least one input tensor")
@@ -225,19 +225,19 @@ def count_rows(inputs: Mapping[str, Array]) -> int:
 
 
 def merge(arrays: Sequence[Array], *, name: str, repeat_last: int = 0, pad: bool = False) -> Array:
-    """Join what several calls gave for one input.
+    """Concatenate the arrays of several calls for one input.
 
     Args:
-        arrays: one for each call, all with at least one row.
-        name: the tensor's, for messages.
-        repeat_last: how many rows to append, copies of the first row of the last array.
-        pad: make the rows equal in shape first.
+        arrays: One array per call, each with at least one row.
+        name: Name of the tensor, for messages.
+        repeat_last: Number of rows to append: copies of the first row of the last array.
+        pad: Pad the rows to the same shape first.
 
     Raises:
-        ServingError: the arrays do not go together.
+        ServingError: The arrays differ in shape or type.
     """
     if pad:
-        arrays = _padded(arrays, name)
+        arrays = _pad(arrays, name)
     elif any(array.shape[1:] != arrays[0].shape[1:] for array in arrays):
         raise FailedPreconditionError(
             f"Tensors with name '{name}' from different tasks have different shapes and padding is turned off. "
@@ -256,18 +256,18 @@ def merge(arrays: Sequence[Array], *, name: str, repeat_last: int = 0, pad: bool
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
-def _padded(arrays: Sequence[Array], name: str) -> list[Array]:
-    """Fill up each dimension but the first to the largest, by an array's first element, behind what is there."""
+def _pad(arrays: Sequence[Array], name: str) -> list[Array]:
+    """Pad each dimension but the first to the largest size; an array's first element is the padding, at the end."""
     ranks = {array.ndim for array in arrays}
     if len(ranks) > 1:
         raise FailedPreconditionError(f"Tensors with name '{name}' from different tasks have different ranks.")
     if max(ranks) > _MAX_PADDED_RANK:
         raise InvalidArgumentError(f"Only tensors with rank from 1 to {_MAX_PADDED_RANK} can be padded.")
     shape = np.max([array.shape[1:] for array in arrays], axis=0)
-    return [_filled_up(array, (len(array), *shape)) for array in arrays]
+    return [_pad_to(array, (len(array), *shape)) for array in arrays]
 
 
-def _filled_up(array: Array, shape: tuple[int, ...]) -> Array:
+def _pad_to(array: Array, shape: tuple[int, ...]) -> Array:
     if array.shape == shape:
         return array
     if not array.size:

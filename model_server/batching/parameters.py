@@ -1,4 +1,4 @@
-"""How calls are put together to batches: BatchingParameters, in protobuf text format.
+"""How calls are combined into batches: BatchingParameters, in protobuf text format.
 
 The message is that of tensorflow_serving/servables/tensorflow/session_bundle_config.proto.
 """
@@ -8,65 +8,51 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model_server.errors import InvalidArgumentError
-from model_server.text_proto import BOOL, INT64, STRING, Repeated, message_class, read_file
+from model_server.protos import server_config_pb2
+from model_server.text_format import read_message
 
 PER_MODEL_FILE = "batching_params.pbtxt"
-"""Name of the file in a version's directory that holds this version's parameters."""
-
-_Message = message_class(
-    "BatchingParameters",
-    {
-        "max_batch_size": {"value": INT64},
-        "batch_timeout_micros": {"value": INT64},
-        "max_enqueued_batches": {"value": INT64},
-        "num_batch_threads": {"value": INT64},
-        "thread_pool_name": {"value": STRING},
-        "allowed_batch_sizes": Repeated(INT64),
-        "pad_variable_length_inputs": BOOL,
-        "enable_large_batch_splitting": {"value": BOOL},
-        "max_execution_batch_size": {"value": INT64},
-    },
-)
+"""Name of the file in a version's directory that contains the version's parameters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchingParameters:
-    """Names, meanings and defaults are those of the message, and of the options that it fills."""
+    """Parameters of batching. Names, meanings and defaults are TensorFlow Serving's."""
 
     max_batch_size: int = 1000
-    """The most rows that a call may have, and a batch, if `enable_large_batch_splitting` is off."""
+    """Maximum rows of a call and, unless `enable_large_batch_splitting` is on, of a batch."""
     batch_timeout_micros: int = 0
-    """How long a batch waits for further calls. With 0, calls come together while all threads are busy."""
+    """How long a batch waits for further calls. With 0, only calls that wait for a thread are combined."""
     max_enqueued_batches: int = 10
-    """Batches that may wait for a thread, for each signature; further calls are refused."""
+    """Batches that may wait for a thread, per signature; further calls are refused."""
     num_batch_threads: int = len(os.sched_getaffinity(0))
-    """Batches that are computed at once, those of all models together."""
+    """Batches to compute at the same time, over all models."""
     allowed_batch_sizes: tuple[int, ...] = ()
-    """The sizes that a batch is filled up to, by repeating a row; any size, if empty."""
+    """Sizes that a batch is padded to by repeating a row; any size if empty."""
     pad_variable_length_inputs: bool = False
-    """Make rows of different shape equal by repeating an element, instead of refusing the batch."""
+    """Pad rows of different shapes by repeating an element, instead of refusing the batch."""
     enable_large_batch_splitting: bool = False
-    """Take calls apart that have more rows than `max_execution_batch_size`."""
+    """Split calls that have more rows than `max_execution_batch_size`."""
     max_execution_batch_size: int | None = None
-    """The most rows of a batch with `enable_large_batch_splitting`; None for `max_batch_size`."""
+    """Maximum rows of a batch with `enable_large_batch_splitting`; None for `max_batch_size`."""
 
     @property
     def rows_per_batch(self) -> int:
-        """The most rows that are computed together."""
+        """Maximum rows to compute together."""
         if self.enable_large_batch_splitting and self.max_execution_batch_size is not None:
             return self.max_execution_batch_size
         return self.max_batch_size
 
     @property
     def batches_per_queue(self) -> int:
-        """The most batches that may wait in one queue; without splitting there is always room for one."""
+        """Maximum batches in one queue, at least 1 without splitting."""
         return self.max_enqueued_batches if self.enable_large_batch_splitting else max(self.max_enqueued_batches, 1)
 
     def check(self) -> None:
-        """See whether a model can be batched so. The number of threads is the scheduler's to check.
+        """Check the values, except for the number of threads, which the scheduler checks.
 
         Raises:
-            InvalidArgumentError: a value is out of its range, or two do not go together.
+            InvalidArgumentError: A value is out of range, or two values contradict each other.
         """
         if self.allowed_batch_sizes and self.allowed_batch_sizes[-1] != self.max_batch_size:
             raise InvalidArgumentError(
@@ -88,8 +74,8 @@ class BatchingParameters:
                 f"max_execution_batch_size; they are {self.max_batch_size} and {self.rows_per_batch}"
             )
 
-    def padded(self, rows: int) -> int:
-        """Return the size that a batch of `rows` is filled up to."""
+    def padded_size(self, rows: int) -> int:
+        """Return the size that a batch of `rows` rows is padded to."""
         return next((size for size in self.allowed_batch_sizes if size >= rows), rows)
 
 
@@ -97,12 +83,12 @@ def read_parameters(file: Path) -> BatchingParameters:
     """Read a BatchingParameters message in text format.
 
     Raises:
-        NotFoundError: the file cannot be read.
-        InvalidArgumentError: it is not such a message.
+        NotFoundError: The file cannot be read.
+        InvalidArgumentError: It is not a BatchingParameters message.
     """
-    message = read_file(file, _Message())
+    message = read_message(file, server_config_pb2.BatchingParameters())
     values = {field.name: getattr(message, field.name) for field, _ in message.ListFields()}
     sizes = tuple(values.pop("allowed_batch_sizes", ()))
-    values.pop("thread_pool_name", None)  # a label in the real server's profiles
+    values.pop("thread_pool_name", None)  # only a label in the real server's profiles
     unwrapped = {name: getattr(value, "value", value) for name, value in values.items()}
     return BatchingParameters(allowed_batch_sizes=sizes, **unwrapped)

@@ -1,8 +1,8 @@
-"""Queues of calls, and the threads that take batches from them.
+"""Queue calls, and compute them in batches on a fixed set of threads.
 
-The rules are those of tensorflow/core/kernels/batching_util/shared_batch_scheduler.h: a call goes into the last
-batch of its queue, or begins a new one. A batch may be taken when it is full, when another one stands behind it, or
-when it has waited for `batch_timeout_micros`; the queues take turns.
+The rules are those of tensorflow/core/kernels/batching_util/shared_batch_scheduler.h: a call joins the last batch of
+its queue, or starts a new one. A batch is due when it is full, when another one is queued behind it, or when it has
+waited for `batch_timeout_micros`. The threads serve the queues in turn.
 """
 
 import math
@@ -18,14 +18,14 @@ from model_server.errors import InvalidArgumentError, UnavailableError
 
 
 class Task(Protocol):
-    """A call that is to be computed together with others."""
+    """A call that can be computed together with others."""
 
     @property
     def rows(self) -> int:
-        """How much of a batch it takes, at least 1."""
+        """Rows that the call adds to a batch, at least 1."""
 
     def split(self, rows: Sequence[int]) -> list[Self]:
-        """Take the call apart into calls of so many rows."""
+        """Split the call into parts with the given numbers of rows."""
 
 
 TaskT = TypeVar("TaskT", bound=Task)
@@ -36,38 +36,38 @@ class _Batch(Generic[TaskT]):
     tasks: list[TaskT] = field(default_factory=list)
     rows: int = 0
     opened_s: float = 0.0
-    """When the first task came."""
+    """Arrival time of the first task, on the monotonic clock."""
 
 
 class Queue(Generic[TaskT]):
-    """Batches that wait. It has no lock and no clock of its own; `BatchScheduler` brings both."""
+    """Batches that wait to be computed. Without a lock or a clock; `BatchScheduler` provides both."""
 
     def __init__(self, parameters: BatchingParameters, process: Callable[[list[TaskT]], None]) -> None:
         """Start empty.
 
         Args:
-            parameters: sizes and times.
-            process: computes a batch and tells each of its tasks what came of it; it must not raise.
+            parameters: Sizes and times.
+            process: Computes a batch and sets the result of each of its tasks. Must not raise.
         """
         self.process = process
         self.is_closed = False
-        """Set when no more tasks come, so that there is nothing to wait for."""
+        """Set when no more tasks will arrive: a batch need not wait for its timeout."""
         self.running = 0
-        """Batches that were taken and are not done."""
+        """Batches that are being computed."""
         self._parameters = parameters
         self._timeout_s = parameters.batch_timeout_micros / 1e6
         self._batches: deque[_Batch[TaskT]] = deque([_Batch()])
-        """The last one is open; it alone may be empty."""
+        """The last batch is open for tasks. Only this one may be empty."""
 
     def add(self, task: TaskT, now_s: float) -> list[TaskT]:
-        """Put a task at the end of the queue.
+        """Append a task to the queue.
 
         Returns:
-            What was put there: the task, or the tasks that it was split into.
+            The task, or the parts that it was split into.
 
         Raises:
-            InvalidArgumentError: the task has too many rows.
-            UnavailableError: the queue is full.
+            InvalidArgumentError: The task has too many rows.
+            UnavailableError: The queue is full.
         """
         limit = self._parameters.max_batch_size
         if task.rows > limit:
@@ -84,11 +84,11 @@ class Queue(Generic[TaskT]):
 
     @property
     def is_empty(self) -> bool:
-        """Whether no task waits."""
+        """Whether no task is waiting."""
         return not self._batches[0].tasks
 
     def due_s(self) -> float:
-        """Return from what time on a batch may be taken; infinity if there is none."""
+        """Return the time from which the first batch may be computed; infinity if the queue is empty."""
         if self.is_empty:
             return math.inf
         first = self._batches[0]
@@ -98,7 +98,7 @@ class Queue(Generic[TaskT]):
         return first.opened_s + self._timeout_s
 
     def take(self) -> list[TaskT]:
-        """Take the first batch out."""
+        """Remove the first batch and return its tasks."""
         tasks = self._batches.popleft().tasks
         if not self._batches:
             self._batches.append(_Batch())
@@ -114,18 +114,22 @@ class Queue(Generic[TaskT]):
         batch.rows += task.rows
 
     def _check_room(self, rows: int, free: int) -> None:
-        """Refuse a task that does not fit into the open batch, where there may be no further batches for it."""
-        waiting, most = len(self._batches), self._parameters.batches_per_queue
+        """Check that a task that does not fit into the open batch may start further batches.
+
+        Raises:
+            UnavailableError: The queue is full.
+        """
+        count, limit = len(self._batches), self._parameters.batches_per_queue
         full = "The batch scheduling queue to which this task was submitted is full; "
         if not self._parameters.enable_large_batch_splitting:
-            if waiting >= most:
-                raise UnavailableError(f"{full}currently {waiting} batches enqueued and max_enqueued_batches is {most}")
+            if count >= limit:
+                raise UnavailableError(f"{full}currently {count} batches enqueued and max_enqueued_batches is {limit}")
             return
-        capacity = (most - waiting) * self._parameters.rows_per_batch + free
+        capacity = (limit - count) * self._parameters.rows_per_batch + free
         if rows > capacity:
             raise UnavailableError(
                 f"{full}task size is {rows} but scheduling capacity is only {capacity} "
-                f"(num_enqueued_batches={waiting}, max_enqueued_batches={most}, "
+                f"(num_enqueued_batches={count}, max_enqueued_batches={limit}, "
                 f"open_batch_size={self._batches[-1].rows}, "
                 f"max_execution_batch_size={self._parameters.rows_per_batch})"
             )
@@ -133,67 +137,70 @@ class Queue(Generic[TaskT]):
     def _split(self, task: TaskT, free: int) -> list[TaskT]:
         if not self._parameters.enable_large_batch_splitting:
             return [task]
-        most = self._parameters.rows_per_batch
-        whole, rest = divmod(task.rows - free, most)
-        return task.split([rows for rows in (free, *[most] * whole, rest) if rows])
+        batch_size = self._parameters.rows_per_batch
+        full_batches, rest = divmod(task.rows - free, batch_size)
+        return task.split([rows for rows in (free, *[batch_size] * full_batches, rest) if rows])
 
 
 class BatchScheduler(Generic[TaskT]):
-    """The threads that compute batches, those of all models."""
+    """The threads that compute the batches of all models."""
 
     def __init__(self, threads: int) -> None:
-        """Start the threads: as many batches are computed at once.
+        """Start the threads.
+
+        Args:
+            threads: Number of batches to compute at the same time.
 
         Raises:
-            InvalidArgumentError: there would be no thread.
+            InvalidArgumentError: `threads` is less than 1.
         """
         if threads < 1:
             raise InvalidArgumentError(f"num_batch_threads must be positive; was {threads}")
         lock = threading.Lock()
         self._work = threading.Condition(lock)
-        """Notified when a batch may be taken, or when it becomes known when that will be."""
+        """Notified when a batch is due, or when the time at which one will be due changes."""
         self._progress = threading.Condition(lock)
         """Notified when a batch is done."""
         self._queues: deque[Queue[TaskT]] = deque()
-        """Those that are not empty, the next in turn in front."""
+        """The queues that are not empty, the next in turn first."""
         self._closed = False
         for number in range(threads):
-            threading.Thread(target=self._work_off, name=f"batch-{number}", daemon=True).start()
+            threading.Thread(target=self._run, name=f"batch-{number}", daemon=True).start()
 
     def submit(self, queue: Queue[TaskT], task: TaskT) -> list[TaskT]:
-        """Put a task into a queue; see `Queue.add`.
+        """Append a task to a queue; see `Queue.add`.
 
         Raises:
-            InvalidArgumentError: the task has too many rows.
-            UnavailableError: the queue is full.
+            InvalidArgumentError: The task has too many rows.
+            UnavailableError: The queue is full.
         """
         with self._work:
-            before_s = queue.due_s()
+            previous_due_s = queue.due_s()
             tasks = queue.add(task, time.monotonic())
-            if before_s == math.inf:
+            if previous_due_s == math.inf:
                 self._queues.append(queue)
-            if queue.due_s() != before_s:
+            if queue.due_s() != previous_due_s:
                 self._work.notify()
         return tasks
 
     def finish(self, queue: Queue[TaskT]) -> None:
-        """Have computed what waits in a queue that gets no more tasks, and wait until that is done."""
+        """Close a queue to new tasks, and wait until its batches are computed."""
         with self._progress:
             queue.is_closed = True
             self._work.notify()
             self._progress.wait_for(lambda: queue.is_empty and not queue.running)
 
     def close(self) -> None:
-        """End each thread when its batch is done. What waits is left undone."""
+        """Stop each thread when its batch is done. Waiting batches are not computed."""
         with self._work:
             self._closed = True
             self._work.notify_all()
 
-    def _work_off(self) -> None:
-        while (taken := self._wait_for_batch()) is not None:
-            queue, tasks = taken
+    def _run(self) -> None:
+        while (batch := self._wait_for_batch()) is not None:
+            queue, tasks = batch
             queue.process(tasks)
-            del taken, tasks  # or this thread would keep their arrays until its next batch
+            del batch, tasks  # otherwise this thread would keep their arrays alive until its next batch
             with self._progress:
                 queue.running -= 1
                 self._progress.notify_all()
@@ -217,5 +224,5 @@ class BatchScheduler(Generic[TaskT]):
         if queue.is_empty:
             self._queues.pop()
         if self._queues:
-            self._work.notify()  # another thread has to look after the rest while this one computes
+            self._work.notify()  # another thread waits for the remaining queues while this one computes
         return queue, tasks

@@ -1,4 +1,4 @@
-"""The gRPC services: convert, call, convert."""
+"""The gRPC services: convert the request, call the data plane, convert the result."""
 
 import logging
 import threading
@@ -37,47 +37,49 @@ _LOG = logging.getLogger(__name__)
 
 _STATUS_CODES = {Code[status.name]: status for status in grpc.StatusCode}
 _SIGNATURE_DEF = "signature_def"
-_FOREVER_S = 1e9
-"""A call without a deadline has some 300 thousand million years left."""
+_NO_DEADLINE_S = 1e9
+"""gRPC reports a remaining time far beyond this for a call without a deadline."""
 
 
-class Gate:
-    """Counts the calls in progress and refuses what is too much.
+class ConcurrencyLimit:
+    """Limits the calls in progress.
 
-    tensorflow_model_server does so when all of its threads but one are busy; that one refuses.
+    tensorflow_model_server refuses calls when all of its threads but one are busy.
     """
 
     def __init__(self, threads: int) -> None:
-        self._free = threading.BoundedSemaphore(max(threads - 1, 1))
+        self._slots = threading.BoundedSemaphore(max(threads - 1, 1))
 
     @contextmanager
-    def __call__(self) -> Iterator[None]:
-        """Pass the gate for the time of one call.
+    def acquire(self) -> Iterator[None]:
+        """Occupy a slot during one call.
 
         Raises:
-            ResourceExhaustedError: too many calls are in progress.
+            ResourceExhaustedError: Too many calls are in progress.
         """
-        if not self._free.acquire(blocking=False):
+        if not self._slots.acquire(blocking=False):
             raise ResourceExhaustedError("Server Threadpool Exhausted")
         try:
             yield
         finally:
-            self._free.release()
+            self._slots.release()
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]  # no types
     """The methods of tensorflow_serving/apis/prediction_service.proto."""
 
-    def __init__(self, plane: DataPlane, gate: Gate, metrics: Metrics, *, tensor_content: bool = False) -> None:
-        """Answer from `plane`, with the elements of tensors in `tensor_content` if so asked."""
+    def __init__(
+        self, plane: DataPlane, limit: ConcurrencyLimit, metrics: Metrics, *, tensor_content: bool = False
+    ) -> None:
+        """Serve `plane`; with `tensor_content`, responses have the elements of tensors in that field."""
         self._plane = plane
-        self._gate = gate
+        self._limit = limit
         self._metrics = metrics
         self._tensor_content = tensor_content
 
     def Predict(self, request: Message, context: Context) -> Message:  # noqa: N802  # the service's name for it
         """Run a signature of a model."""
-        with rpc_errors(context), self._gate(), self._counted(request.model_spec, "Predict"):
+        with rpc_errors(context), self._limit.acquire(), self._counted(request.model_spec, "Predict"):
             spec = model_spec(request)
             prediction = self._plane.predict(
                 spec, input_arrays(request.inputs), request.output_filter, _remaining_s(context)
@@ -86,29 +88,29 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
 
     def Classify(self, request: Message, context: Context) -> Message:  # noqa: N802  # as above
         """Run a classification signature of a model."""
-        with rpc_errors(context), self._gate(), self._counted(request.model_spec, "Classify"):
+        with rpc_errors(context), self._limit.acquire(), self._counted(request.model_spec, "Classify"):
             spec = model_spec(request)
-            answer = self._plane.classify(spec, example_list(request.input), _remaining_s(context))
-            return classification_response(spec, *answer)
+            result = self._plane.classify(spec, example_list(request.input), _remaining_s(context))
+            return classification_response(spec, *result)
 
     def Regress(self, request: Message, context: Context) -> Message:  # noqa: N802  # as above
         """Run a regression signature of a model."""
-        with rpc_errors(context), self._gate(), self._counted(request.model_spec, "Regress"):
+        with rpc_errors(context), self._limit.acquire(), self._counted(request.model_spec, "Regress"):
             spec = model_spec(request)
-            answer = self._plane.regress(spec, example_list(request.input), _remaining_s(context))
-            return regression_response(spec, *answer)
+            result = self._plane.regress(spec, example_list(request.input), _remaining_s(context))
+            return regression_response(spec, *result)
 
     def MultiInference(self, request: Message, context: Context) -> Message:  # noqa: N802  # as above
         """Run several signatures of a model over the same examples."""
-        spec_of_first = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
-        with rpc_errors(context), self._gate(), self._counted(spec_of_first, "MultiInference"):
+        first_spec = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
+        with rpc_errors(context), self._limit.acquire(), self._counted(first_spec, "MultiInference"):
             tasks = [(task_spec(task), task.method_name) for task in request.tasks]
-            answer = self._plane.multi_inference(tasks, example_list(request.input), _remaining_s(context))
-            return multi_inference_response([spec for spec, _ in tasks], *answer)
+            result = self._plane.multi_inference(tasks, example_list(request.input), _remaining_s(context))
+            return multi_inference_response([spec for spec, _ in tasks], *result)
 
     def GetModelMetadata(self, request: Message, context: Context) -> Message:  # noqa: N802  # as above
-        """Tell a model's signatures."""
-        with rpc_errors(context), self._gate():
+        """Return a model's signatures."""
+        with rpc_errors(context), self._limit.acquire():
             spec = model_spec(request)
             _check_fields(request.metadata_field)
             return metadata_response(spec, *self._plane.signatures(spec))
@@ -120,30 +122,30 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]  # no types
     """The methods of tensorflow_serving/apis/model_service.proto."""
 
-    def __init__(self, plane: DataPlane, gate: Gate) -> None:
+    def __init__(self, plane: DataPlane, limit: ConcurrencyLimit) -> None:
         self._plane = plane
-        self._gate = gate
+        self._limit = limit
 
     def GetModelStatus(self, request: Message, context: Context) -> Message:  # noqa: N802  # as above
-        """Tell the state of a model's versions."""
-        with rpc_errors(context), self._gate():
+        """Return the status of a model's versions."""
+        with rpc_errors(context), self._limit.acquire():
             return status_response(self._plane.statuses(model_spec(request)))
 
     def HandleReloadConfigRequest(self, request: Message, context: Context) -> Message:  # noqa: N802  # as above
-        """Serve other models."""
-        with rpc_errors(context), self._gate():
+        """Apply a new configuration of models."""
+        with rpc_errors(context), self._limit.acquire():
             self._plane.reload(read_reload_request(request.config), _remaining_s(context))
             return reload_response()
 
 
 class _UnknownMethods(grpc.GenericRpcHandler):
-    """Refuses what no service answers, without the words that Python's gRPC library has for it."""
+    """Refuses unknown methods with an empty message, like tensorflow_model_server; grpcio's default has a text."""
 
     def service(
         self,
         handler_call_details: grpc.HandlerCallDetails,  # noqa: ARG002  # every method is unknown here
     ) -> "grpc.RpcMethodHandler[bytes, bytes]":  # only the published types are generic
-        """Answer any method, as a stream, which every kind of call can be."""
+        """Answer every method as a stream, because this handler fits every kind of call."""
         return grpc.stream_stream_rpc_method_handler(
             lambda _requests, context: context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
         )
@@ -151,54 +153,54 @@ class _UnknownMethods(grpc.GenericRpcHandler):
 
 @contextmanager
 def rpc_errors(context: Context) -> Iterator[None]:
-    """Translate errors to gRPC status codes; what is not ours is logged and not told."""
+    """Translate errors to gRPC status codes. Unexpected errors are logged, and not shown to the caller."""
     try:
         yield
     except ServingError as error:
         context.abort(_STATUS_CODES[error.code], error.message)
-    except Exception:  # noqa: BLE001  # the last place where it can be told
+    except Exception:  # noqa: BLE001  # the last handler before grpcio's, which would show the error to the caller
         _LOG.exception("A gRPC call failed")
         context.abort(grpc.StatusCode.INTERNAL, "Internal error, see the server's log")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrpcOptions:
-    """How the services are offered."""
+    """Options of the gRPC server."""
 
     addresses: Sequence[str]
     """`host:port` or `unix:path`."""
     threads: int
-    """Calls in progress at which further ones are refused, plus one."""
+    """Size of the thread pool. One thread fewer may be busy; further calls are refused."""
     arguments: Sequence[tuple[str, str | int]] = ()
     """gRPC channel arguments."""
     credentials: grpc.ServerCredentials | None = None
-    """What TLS needs; None for plain connections."""
+    """Credentials for TLS; None for plain connections."""
     health: bool = False
     """Whether to offer grpc.health.v1."""
     tensor_content: bool = False
-    """Answer with the elements of tensors in `tensor_content`, not in typed fields."""
+    """Return the elements of tensors in `tensor_content` instead of typed fields."""
 
 
 def create_server(plane: DataPlane, options: GrpcOptions, metrics: Metrics) -> grpc.Server:
-    """Make a server that listens as soon as it is started.
+    """Return a server that is bound to its addresses; `start` makes it accept calls.
 
     Raises:
-        RuntimeError: an address is taken.
+        RuntimeError: An address is in use.
     """
     arguments = [
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
-        ("grpc.so_reuseport", 0),  # a port that is taken must be an error
+        ("grpc.so_reuseport", 0),  # a port in use must be an error
         *options.arguments,
     ]
     server = grpc.server(ThreadPoolExecutor(options.threads, thread_name_prefix="grpc"), options=arguments)
-    gate = Gate(options.threads)
-    prediction_service = PredictionService(plane, gate, metrics, tensor_content=options.tensor_content)
+    limit = ConcurrencyLimit(options.threads)
+    prediction_service = PredictionService(plane, limit, metrics, tensor_content=options.tensor_content)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction_service, server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(plane, gate), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(plane, limit), server)
     if options.health:
         server.add_generic_rpc_handlers((health_service(),))
-    server.add_generic_rpc_handlers((_UnknownMethods(),))  # the last, as it takes everything
+    server.add_generic_rpc_handlers((_UnknownMethods(),))  # last, because it matches every method
     for address in options.addresses:
         if options.credentials:
             server.add_secure_port(address, options.credentials)
@@ -217,4 +219,4 @@ def _check_fields(fields: Sequence[str]) -> None:
 
 def _remaining_s(context: Context) -> float | None:
     remaining_s = context.time_remaining()
-    return remaining_s if remaining_s < _FOREVER_S else None
+    return remaining_s if remaining_s < _NO_DEADLINE_S else None

@@ -1,1 +1,1 @@
-"""The REST API: sockets, paths, and JSON as RapidJSON reads and writes it."""
+"""The REST API: HTTP, paths, and JSON compatible with RapidJSON."""

@@ -1,6 +1,6 @@
-"""The REST API: convert, call, convert. Sockets are `model_server.rest.http_server`'s.
+"""The REST API: convert the request, call the data plane, convert the result. Sockets are in `http_server`.
 
-Paths, statuses and texts are those of tensorflow_serving/model_servers/http_rest_api_handler.cc.
+Paths, statuses and messages are those of tensorflow_serving/model_servers/http_rest_api_handler.cc.
 """
 
 import json
@@ -47,9 +47,9 @@ _STATUSES = {
     Code.DATA_LOSS: 500,
     Code.UNAUTHENTICATED: 401,
 }
-"""tensorflow_serving/util/net_http/.../http_status of canonical codes."""
+"""HTTP status of each canonical code, as TensorFlow Serving maps them."""
 
-# TensorFlow Serving matches without regard to case, and then compares the method and "metadata" exactly.
+# TensorFlow Serving matches paths regardless of case, and then compares the method and "metadata" exactly.
 _MODEL = r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?"
 _ANY_PATH = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)
 _PREDICTION_PATH = re.compile(_MODEL + r":(\w+)", re.IGNORECASE | re.ASCII)
@@ -68,13 +68,13 @@ _MAX_UNCOMPRESSED_BYTES = 100 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An HTTP request, read completely."""
+    """A complete HTTP request."""
 
     method: str
     path: str
-    """The target as sent, query and all: to TensorFlow Serving it is all path."""
+    """The target as sent. TensorFlow Serving treats the query as part of the path."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """By name in lower case."""
+    """Values by name in lower case."""
     body: bytes = b""
 
 
@@ -86,26 +86,26 @@ class Response:
     body: bytes = b""
     content_type: str = "application/json"
     close: bool = False
-    """End the connection."""
+    """Close the connection after the response."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Further ones."""
+    """Additional headers."""
 
 
 class VersionOutOfRangeError(InvalidArgumentError):
-    """A version number that no int64 holds; the answer to it has no body."""
+    """A version number does not fit into an int64. The response to it has no body."""
 
 
-class RestEdge:
+class RestApp:
     """Answers HTTP requests."""
 
     def __init__(self, plane: DataPlane, monitoring: Monitoring, *, timeout_s: float, cors: bool = False) -> None:
-        """Answer from `plane`.
+        """Serve `plane`.
 
         Args:
-            plane: what answers.
-            monitoring: what counts requests, and where that can be read.
-            timeout_s: when computations end.
-            cors: allow pages of other origins to read the answers.
+            plane: The operations.
+            monitoring: Counts requests; has the path of the metrics page.
+            timeout_s: Time limit of a computation, in seconds.
+            cors: Allow pages of other origins to read responses.
         """
         self._plane = plane
         self._monitoring = monitoring
@@ -114,7 +114,7 @@ class RestEdge:
         self._methods = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
 
     def respond(self, request: Request) -> Response:
-        """Answer a request, whatever it is."""
+        """Answer a request; errors become responses."""
         if self._monitoring.path and request.path == self._monitoring.path:
             return Response(200, self._monitoring.metrics.page().encode(), "text/plain")
         if not _ANY_PATH.fullmatch(request.path):
@@ -131,7 +131,7 @@ class RestEdge:
             return Response(400)
         except ServingError as error:
             return _json_error(_STATUSES[error.code], error.message)
-        except Exception:  # noqa: BLE001  # the last place where it can be told
+        except Exception:  # noqa: BLE001  # the last handler; the caller gets a response in any case
             _LOG.exception("%s %s failed", request.method, request.path)
             return _json_error(500, "Internal error, see the server's log")
 
@@ -179,7 +179,7 @@ class RestEdge:
 
 
 def html_error(status: HTTPStatus) -> Response:
-    """Answer as the HTTP library under TensorFlow Serving does on its own."""
+    """Return the error page of TensorFlow Serving's HTTP library."""
     title, heading = f"{status.value} {status.phrase}", status.phrase
     body = f"<HTML><HEAD>\n<TITLE>{title}</TITLE>\n</HEAD><BODY>\n<H1>{heading}</H1>\n</BODY></HTML>\n"
     return Response(status.value, body.encode(), "text/html", close=True)
@@ -218,7 +218,7 @@ def _example_request(spec: ModelSpec, request: Request) -> tuple[ModelSpec, list
 
 
 def _gunzip(body: bytes) -> bytes:
-    """Uncompress; what is no gzip, ends early or is too large counts as empty, as upstream."""
+    """Decompress gzip. Data that is invalid, truncated or too large yields an empty body, as upstream."""
     reader = zlib.decompressobj(wbits=31)
     try:
         content = reader.decompress(body, _MAX_UNCOMPRESSED_BYTES)
@@ -255,7 +255,7 @@ def _json_response(value: object) -> Response:
 
 
 def _with_short_numbers(value: Any) -> Any:
-    """Write 100 and not 100.0, as protobuf does in C++; defaults of signatures have such numbers."""
+    """Convert 100.0 to 100, as C++ protobuf prints it. Such numbers occur in the defaults of signatures."""
     if isinstance(value, dict):
         return {name: _with_short_numbers(member) for name, member in value.items()}
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""Sockets and HTTP for the REST edge: a thread for each connection, keep-alive, a bound on work at once.
+"""Sockets and HTTP for the REST API: a thread per connection, keep-alive, a limit on concurrent requests.
 
-It stands on the standard library's server and not on a WSGI one: TensorFlow Serving goes by the request target
-as sent, which WSGI does not hand on, and has its own answers to unknown methods and malformed requests.
+It is based on the standard library's server instead of a WSGI server: TensorFlow Serving matches the request target
+as sent, which WSGI does not pass on, and has its own answers to unknown methods and malformed requests.
 """
 
 import logging
@@ -13,13 +13,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from model_server.rest.app import Request, Response, RestEdge, html_error
+from model_server.rest.app import Request, Response, RestApp, html_error
 
 _LOG = logging.getLogger(__name__)
 
 _METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _IDLE_S = 300.0
-"""How long a connection may be silent."""
+"""Idle timeout of a connection."""
 _STOP_POLL_S = 0.05
 _MAX_LINE_BYTES = 2**20
 _LENGTH = re.compile(r"[0-9]{1,15}")
@@ -27,40 +27,40 @@ _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
 
 
 class MalformedRequestError(ValueError):
-    """A request whose end cannot be told."""
+    """The end of a request's body cannot be determined."""
 
 
 class HttpServer:
-    """Listens for HTTP requests and has a RestEdge answer them."""
+    """Listens for HTTP requests and answers them with a RestApp."""
 
-    def __init__(self, edge: RestEdge, *, host: str, port: int, threads: int) -> None:
-        """Listen, without accepting connections before `start`.
+    def __init__(self, app: RestApp, *, host: str, port: int, threads: int) -> None:
+        """Bind the port; `start` accepts connections.
 
         Args:
-            edge: what answers.
-            host: address to listen on.
-            port: its port; 0 for any that is free.
-            threads: requests that are worked on at once; more wait.
+            app: Answers the requests.
+            host: Address to listen on.
+            port: Port to listen on; 0 for any free port.
+            threads: Requests to handle at the same time; further ones wait.
 
         Raises:
-            OSError: the port is taken.
+            OSError: The port is in use.
         """
-        self._server = _Server((host, port), edge, threads)
+        self._server = _Server((host, port), app, threads)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": _STOP_POLL_S}, name="http", daemon=True
         )
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """The port that the server listens on."""
         return int(self._server.server_address[1])
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start to answer requests."""
         self._thread.start()
 
     def stop(self, grace_s: float) -> None:
-        """Accept nothing more and wait until the requests in progress are answered, at most `grace_s`."""
+        """Stop accepting connections, and wait at most `grace_s` seconds for the requests in progress."""
         self._server.shutdown()
         self._server.server_close()
         self._server.wait_until_idle(grace_s)
@@ -69,25 +69,25 @@ class HttpServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 1024  # a connection that finds the queue full tries again a second later
+    request_queue_size = 1024  # when the queue is full, the client's kernel retries a second later
 
-    def __init__(self, address: tuple[str, int], edge: RestEdge, threads: int) -> None:
+    def __init__(self, address: tuple[str, int], app: RestApp, threads: int) -> None:
         super().__init__(address, _Handler)
-        self.edge = edge
-        self.turns = threading.BoundedSemaphore(threads)
+        self.app = app
+        self.slots = threading.BoundedSemaphore(threads)
         self._in_progress = 0
         self._changed = threading.Condition()
         self.stopping = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  # the base class's
-        """Note that a client went away or was silent for too long."""
+        """Log a connection that the client closed or that timed out."""
         _LOG.debug("The connection of %s failed", client_address, exc_info=True)
 
-    def begin(self) -> None:
+    def request_started(self) -> None:
         with self._changed:
             self._in_progress += 1
 
-    def end(self) -> None:
+    def request_finished(self) -> None:
         with self._changed:
             self._in_progress -= 1
             self._changed.notify_all()
@@ -113,23 +113,23 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.raw_requestline.endswith(b"\n"):
             self.close_connection = True
             return
-        self.server.begin()
+        self.server.request_started()
         try:
             if self.parse_request():
-                self._answer()
+                self._handle_request()
         finally:
-            self.server.end()
+            self.server.request_finished()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer what the standard library refuses, as the library under TensorFlow Serving does."""
+        """Answer a request that the standard library refuses as TensorFlow Serving's HTTP library does."""
         del message, explain
         status = HTTPStatus.NOT_IMPLEMENTED if code == HTTPStatus.NOT_IMPLEMENTED else HTTPStatus.BAD_REQUEST
         self._send(html_error(status))
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the standard library's name for it
-        """Log nothing for a request; TensorFlow Serving does not either."""
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
+        """Log nothing per request, like TensorFlow Serving."""
 
-    def _answer(self) -> None:
+    def _handle_request(self) -> None:
         if self.command not in _METHODS:
             self._send(html_error(HTTPStatus.NOT_IMPLEMENTED))
             return
@@ -140,20 +140,22 @@ class _Handler(BaseHTTPRequestHandler):
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(self.command, _target(self.path), headers, body)
-        with self.server.turns:
-            response = self.server.edge.respond(request)
+        with self.server.slots:
+            response = self.server.app.respond(request)
         self._send(response)
 
     def _read_body(self) -> bytes:
-        """Read a body whose end the request tells once, so that nobody takes a part of it for another request.
+        """Read the body, whose length must be stated exactly once.
+
+        With two contradicting lengths, a proxy could take a part of the body for another request (request smuggling).
 
         Raises:
-            MalformedRequestError: it tells nothing that can be understood, or several things, or the body ends early.
+            MalformedRequestError: The length is invalid or stated more than once, or the body ends early.
         """
         lengths = self.headers.get_all("Content-Length", [])
         encodings = self.headers.get_all("Transfer-Encoding", [])
         if len(lengths) + len(encodings) > 1:
-            raise MalformedRequestError(f"the body's end is told more than once: {lengths + encodings}")
+            raise MalformedRequestError(f"the body's length is stated more than once: {lengths + encodings}")
         if encodings:
             if encodings[0].strip().lower() != "chunked":
                 raise MalformedRequestError(f"Transfer-Encoding: {encodings[0]}")
@@ -171,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
         return data
 
     def _read_chunks(self) -> bytes:
-        """Read a body as RFC 9112, section 7.1, cuts it up."""
+        """Read a chunked body, see RFC 9112, section 7.1."""
         chunks = []
         while size := self._chunk_size():
             chunks.append(self._read_exactly(size))
@@ -201,18 +203,18 @@ class _Handler(BaseHTTPRequestHandler):
         if connection:
             lines.append(f"Connection: {connection}")
         body = b"" if self.command == "HEAD" else response.body
-        # In one piece: two would wait for each other by Nagle's algorithm and delayed acknowledgements.
+        # One write: with two, Nagle's algorithm and delayed acknowledgements would add a delay.
         self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
 
     def _connection_header(self) -> str:
-        """Say what differs from the habit of the client's HTTP version."""
+        """Return the value of Connection; empty if it is the default of the client's HTTP version."""
         if self.request_version == "HTTP/1.0":
             return "" if self.close_connection else "keep-alive"
         return "close" if self.close_connection else ""
 
 
 def _target(path: str) -> str:
-    """Return the path and query of a request target, which may be an absolute URL."""
+    """Return path and query of a request target, which may be an absolute URL."""
     if path.startswith("/"):
         return path
     parts = urlsplit(path)

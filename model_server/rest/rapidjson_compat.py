@@ -1,9 +1,8 @@
-"""JSON as RapidJSON 1.1 reads and shows it, with the flags that TensorFlow Serving sets.
+"""Parse and format JSON like RapidJSON 1.1 with the flags that TensorFlow Serving sets.
 
-What differs from Python's json: reading stops after the first document, Inf and -NaN are numbers, the first of
-two equal keys counts, bytes that are not UTF-8 pass through (here as surrogate escapes), and errors tell the
-offset in bytes. Python's own reader does the work where the two agree; the slow one here reads again what that
-refuses.
+Differences from Python's json: parsing stops after the first document, Inf and -NaN are numbers, the first of two
+equal keys wins, bytes that are not UTF-8 pass through (here as surrogate escapes), and errors have an offset in bytes.
+Python's parser is used for texts on which both agree; the slower parser below handles the rest and finds errors.
 """
 
 import json
@@ -18,7 +17,7 @@ Json: TypeAlias = Any
 _WHITE_SPACE = " \t\n\r"
 _BYTE_ORDER_MARK = "\ufeff"
 
-# Python's reader takes these, RapidJSON does not: half of a surrogate pair, a number beyond a double's range.
+# Python's parser accepts these, RapidJSON does not: half of a surrogate pair, a number beyond a double's range.
 _SUSPICIOUS = re.compile(r"\\u[dD][89a-fA-F]|\d[eE]\+?\d{3}|\d{300}")
 
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d*)")
@@ -29,21 +28,21 @@ _CONSTANT = re.compile(r"(-?)(NaN|Inf(?:inity)?)")
 _PLAIN_TEXT = re.compile(r'[^"\\\x00-\x1f]*')
 _HEX = re.compile(r"[0-9a-fA-F]{4}")
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-_WORDS = {"n": ("null", None), "t": ("true", True), "f": ("false", False)}
+_LITERALS = {"n": ("null", None), "t": ("true", True), "f": ("false", False)}
 
 _PLAIN_DIGITS = 21
-"""RapidJSON writes numbers of more digits with an exponent."""
+"""RapidJSON writes numbers with more digits in exponent form."""
 
 
 class JsonError(ValueError):
-    """A text that is not JSON."""
+    """The text is not valid JSON."""
 
 
 def parse(body: bytes) -> Json:
-    """Read the first JSON document of a text.
+    """Parse the first JSON document of a text.
 
     Raises:
-        JsonError: there is none; the message is RapidJSON's, with the offset in bytes.
+        JsonError: It is not valid; the message is RapidJSON's, with the offset in bytes.
     """
     if not body:
         raise JsonError("The document is empty")
@@ -59,18 +58,18 @@ def parse(body: bytes) -> Json:
     return _Reader(text).document()
 
 
-def show(value: Json, indent: str = "") -> str:
-    """Write a value as error messages quote it: objects indented, lists on one line."""
+def format_value(value: Json, indent: str = "") -> str:
+    """Format a value as error messages quote it: objects indented, lists on one line."""
     if isinstance(value, dict):
         inner = indent + "    "
-        members = [f"{inner}{_quote(key)}: {show(member, inner)}" for key, member in value.items()]
+        members = [f"{inner}{_quote(key)}: {format_value(member, inner)}" for key, member in value.items()]
         return "{\n" + ",\n".join(members) + f"\n{indent}}}" if members else "{}"
     if isinstance(value, list):
-        return "[" + ", ".join(show(item, indent + "    ") for item in value) + "]"
+        return "[" + ", ".join(format_value(item, indent + "    ") for item in value) + "]"
     if isinstance(value, str):
         return _quote(value)
     if isinstance(value, float) or (isinstance(value, int) and not -(2**63) <= value < 2**64):
-        return _show_float(float(value))
+        return _format_float(float(value))
     return json.dumps(value)
 
 
@@ -78,9 +77,9 @@ def _quote(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _show_float(value: float) -> str:
+def _format_float(value: float) -> str:
     if not math.isfinite(value):
-        return ""  # the writer refuses, and TensorFlow Serving does not look
+        return ""  # RapidJSON's writer fails, and TensorFlow Serving ignores that
     sign, digit_tuple, exponent = Decimal(repr(value)).normalize().as_tuple()
     digits = "".join(map(str, digit_tuple))
     point = len(digits) + int(exponent)
@@ -105,11 +104,11 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_first_wins)
 
 
 class _Reader:
-    """The recursive reader of rapidjson/reader.h, error for error."""
+    """The recursive parser of rapidjson/reader.h, with the same errors."""
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._at = 0
+        self._position = 0
 
     def document(self) -> Json:
         self._skip_white_space()
@@ -129,19 +128,19 @@ class _Reader:
             case '"':
                 return self._string()
             case "n" | "t" | "f" as letter:
-                return self._word(letter)
+                return self._literal(letter)
             case _:
                 return self._number()
 
-    def _word(self, first: str) -> Json:
-        word, value = _WORDS[first]
-        for letter in word:
+    def _literal(self, first: str) -> Json:
+        literal, value = _LITERALS[first]
+        for letter in literal:
             if not self._take(letter):
                 self._fail("Invalid value.")
         return value
 
     def _object(self) -> Json:
-        self._at += 1
+        self._position += 1
         pairs: list[tuple[str, Json]] = []
         self._skip_white_space()
         if self._take("}"):
@@ -163,7 +162,7 @@ class _Reader:
             self._skip_white_space()
 
     def _array(self) -> Json:
-        self._at += 1
+        self._position += 1
         items: list[Json] = []
         self._skip_white_space()
         if self._take("]"):
@@ -179,22 +178,22 @@ class _Reader:
             self._skip_white_space()
 
     def _numbers(self) -> list[Json]:
-        """Read all numbers but the last of a list of short ones, which can be long, in one go."""
-        run = _SHORT_NUMBERS.match(self._text, self._at)
+        """Parse a run of short numbers with Python's parser, for speed; the list's last number is not included."""
+        run = _SHORT_NUMBERS.match(self._text, self._position)
         if run is None:
             return []
-        self._at = run.end()
+        self._position = run.end()
         numbers: list[Json] = json.loads(f"[{run[0].rstrip(_WHITE_SPACE)[:-1]}]")
         return numbers
 
     def _string(self) -> str:
-        self._at += 1
+        self._position += 1
         parts = []
         while True:
-            plain = _PLAIN_TEXT.match(self._text, self._at)
-            assert plain is not None  # noqa: S101  # it matches the empty string, too
+            plain = _PLAIN_TEXT.match(self._text, self._position)
+            assert plain is not None  # noqa: S101  # the pattern matches the empty string
             parts.append(plain[0])
-            self._at = plain.end()
+            self._position = plain.end()
             if self._take('"'):
                 return "".join(parts)
             if self._peek() == "\\":
@@ -205,9 +204,9 @@ class _Reader:
                 self._fail("Invalid escape character in string.")
 
     def _escape(self) -> str:
-        start = self._at
+        start = self._position
         letter = self._text[start + 1 : start + 2]
-        self._at += 2
+        self._position += 2
         if letter in _ESCAPES:
             return _ESCAPES[letter]
         if letter != "u":
@@ -215,34 +214,34 @@ class _Reader:
         code = self._hex(start)
         if not 0xD800 <= code <= 0xDFFF:  # noqa: PLR2004  # surrogates
             return chr(code)
-        if code > 0xDBFF or self._text[self._at : self._at + 2] != "\\u":  # noqa: PLR2004  # no first half
+        if code > 0xDBFF or self._text[self._position : self._position + 2] != "\\u":  # noqa: PLR2004  # no first half
             self._fail("The surrogate pair in string is invalid.", start)
-        self._at += 2
+        self._position += 2
         second = self._hex(start)
         if not 0xDC00 <= second <= 0xDFFF:  # noqa: PLR2004  # no second half
             self._fail("The surrogate pair in string is invalid.", start)
         return chr(0x10000 + ((code - 0xD800) << 10 | second - 0xDC00))
 
     def _hex(self, start: int) -> int:
-        digits = _HEX.match(self._text, self._at)
+        digits = _HEX.match(self._text, self._position)
         if digits is None:
             self._fail("Incorrect hex digit after \\u escape in string.", start)
-        self._at = digits.end()
+        self._position = digits.end()
         return int(digits[0], 16)
 
     def _number(self) -> int | float:
-        start = self._at
+        start = self._position
         constant = _CONSTANT.match(self._text, start)
         if constant:
-            self._at = constant.end()
+            self._position = constant.end()
             return float(constant[0])
         integer = _INTEGER.match(self._text, start)
         if integer is None:
             self._fail("Invalid value.", start + (self._peek() == "-"))
-        self._at = integer.end()
+        self._position = integer.end()
         is_float = self._part(".", _DIGITS, "Miss fraction part in number.")
         is_float |= self._part("e", _SIGNED_DIGITS, "Miss exponent in number.")
-        literal = self._text[start : self._at]
+        literal = self._text[start : self._position]
         value = float(literal)
         if math.isinf(value):
             self._fail("Number too big to be stored in double.", start)
@@ -251,26 +250,26 @@ class _Reader:
     def _part(self, mark: str, digits: re.Pattern[str], problem: str) -> bool:
         if self._peek().lower() != mark:
             return False
-        self._at += 1
-        match = digits.match(self._text, self._at)
+        self._position += 1
+        match = digits.match(self._text, self._position)
         if match is None:
-            self._fail(problem, self._at + (self._peek() in ("+", "-")))
-        self._at = match.end()
+            self._fail(problem, self._position + (self._peek() in ("+", "-")))
+        self._position = match.end()
         return True
 
     def _peek(self) -> str:
-        return self._text[self._at : self._at + 1]
+        return self._text[self._position : self._position + 1]
 
     def _take(self, character: str) -> bool:
         if self._peek() != character:
             return False
-        self._at += 1
+        self._position += 1
         return True
 
     def _skip_white_space(self) -> None:
         while self._peek() and self._peek() in _WHITE_SPACE:
-            self._at += 1
+            self._position += 1
 
-    def _fail(self, problem: str, at: int | None = None) -> NoReturn:
-        before = self._text[: self._at if at is None else at]
+    def _fail(self, problem: str, position: int | None = None) -> NoReturn:
+        before = self._text[: self._position if position is None else position]
         raise JsonError(f"{problem} at offset: {len(before.encode('utf-8', 'surrogateescape'))}")

@@ -1,8 +1,7 @@
-"""Tensors in JSON: TensorFlow Serving's row format (`instances`) and columnar format (`inputs`).
+"""Read tensors from JSON: TensorFlow Serving's row format (`instances`) and columnar format (`inputs`).
 
-Rules and texts are those of tensorflow_serving/util/json_tensor.cc. Well-formed values take a fast way through
-lists of one type; what does not pass there is read again element by element, in the order of the original, to
-find what to complain about.
+Rules and messages are those of tensorflow_serving/util/json_tensor.cc. Well-formed values are converted as whole lists.
+A value that fails there is read again element by element, in upstream's order, to find the error to report.
 """
 
 import base64
@@ -17,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from model_server.errors import InvalidArgumentError, ServingError, UnimplementedError
-from model_server.rest.rapidjson_compat import Json, show
+from model_server.rest.rapidjson_compat import Json, format_value
 from model_server.servable import Array
 from tfs_api.protos import types_pb2
 
@@ -26,7 +25,7 @@ InputTypes: TypeAlias = Mapping[str, int]
 
 
 class Format(Enum):
-    """How tensors are laid out, by the key in the request."""
+    """Layout of the tensors; the value is the key in the request."""
 
     ROW = "instances"
     COLUMNAR = "inputs"
@@ -34,13 +33,13 @@ class Format(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Type:
-    """Which JSON values are elements of a DataType."""
+    """JSON values that are valid elements of a DataType."""
 
     dtype: str
     accepts: frozenset[type]
     low: int = 0
     high: int = 0
-    """Bounds of integers. Within those of int32 the smaller types wrap around."""
+    """Range of integers, both ends included. Smaller types than int32 wrap around within its range."""
 
 
 _INTEGER, _NUMBER = frozenset({int}), frozenset({int, float})
@@ -63,17 +62,18 @@ _BASE64 = re.compile(r"([A-Za-z0-9+/]*)(={0,2})")
 
 
 def read_signature_name(document: Json) -> str:
-    """Return the `signature_name` of a request; empty if it has none.
+    """Return the `signature_name` of a request; empty if it does not have one.
 
     Raises:
-        InvalidArgumentError: the document is no object, or the name no string.
+        InvalidArgumentError: The document is not an object, or the name is not a string.
     """
     if not isinstance(document, dict):
-        raise InvalidArgumentError(f"JSON Value: {show(document)} Is not object")
+        raise InvalidArgumentError(f"JSON Value: {format_value(document)} Is not object")
     name = document.get("signature_name", "")
     if not isinstance(name, str):
         raise InvalidArgumentError(
-            f"JSON Value: {show(document)} not formatted correctly. 'signature_name' key must be a string value."
+            f"JSON Value: {format_value(document)} not formatted correctly. "
+            "'signature_name' key must be a string value."
         )
     return name
 
@@ -82,12 +82,12 @@ def read_inputs(document: dict[str, Json], types: InputTypes) -> tuple[Format, d
     """Read the tensors of a predict request.
 
     Raises:
-        ServingError: they are in neither format, or do not fit the input names and types.
+        ServingError: They are in neither format, or do not match the names and types of the inputs.
     """
     if "instances" in document and "inputs" in document:
         raise InvalidArgumentError(
-            f"JSON Value: {show(document)} Not formatted correctly expecting only one of 'inputs' or 'instances' "
-            "keys to exist "
+            f"JSON Value: {format_value(document)} "
+            "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
         )
     if "instances" in document:
         return Format.ROW, _read_rows(document, types)
@@ -99,9 +99,9 @@ def read_inputs(document: dict[str, Json], types: InputTypes) -> tuple[Format, d
 def _read_rows(document: dict[str, Json], types: InputTypes) -> dict[str, Array]:
     rows = document["instances"]
     if not isinstance(rows, list):
-        raise InvalidArgumentError(f"JSON Value: {show(document)} Expecting 'instances' to be an list/array")
+        raise InvalidArgumentError(f"JSON Value: {format_value(document)} Expecting 'instances' to be an list/array")
     if not rows:
-        raise InvalidArgumentError(f"JSON Value: {show(document)} No values in 'instances' array")
+        raise InvalidArgumentError(f"JSON Value: {format_value(document)} No values in 'instances' array")
     if all(_is_object(row) and row.keys() == types.keys() for row in rows):
         columns = {name: [row[name] for row in rows] for name in types}
     elif len(types) == 1 and not any(map(_is_object, rows)):
@@ -110,7 +110,7 @@ def _read_rows(document: dict[str, Json], types: InputTypes) -> dict[str, Array]
         columns = {}
     arrays = {name: _array(name, column, types[name]) for name, column in columns.items()}
     if not arrays or any(array is None for array in arrays.values()):
-        _explain_rows(rows, types)
+        _raise_for_rows(rows, types)
     return {name: array for name, array in arrays.items() if array is not None}
 
 
@@ -128,14 +128,14 @@ def _read_columns(inputs: Json, types: InputTypes) -> dict[str, Array]:
             raise InvalidArgumentError(f"Missing named input: {name} in 'inputs' object.")
         array = _array(name, inputs[name], data_type)
         if array is None:
-            _fill(inputs[name], 0, _shape(inputs[name]), data_type)
+            _raise_for_item(inputs[name], 0, _shape(inputs[name]), data_type)
             raise InvalidArgumentError(f"tensor parsing error: {name}")
         arrays[name] = array
     return arrays
 
 
 def _array(name: str, value: Json, data_type: int) -> Array | None:
-    """Return the tensor that nested lists make; None if they do not make one."""
+    """Convert nested lists to an array; return None if they are not a valid tensor."""
     kind = _TYPES.get(data_type)
     shape = _shape(value)
     elements = [value]
@@ -151,7 +151,7 @@ def _array(name: str, value: Json, data_type: int) -> Array | None:
         return None
     try:
         return None if flat is None else flat.reshape(shape)
-    except ValueError as error:  # more dimensions than numpy has
+    except ValueError as error:  # more dimensions than numpy supports
         raise InvalidArgumentError(f"tensor parsing error: {name}") from error
 
 
@@ -164,7 +164,7 @@ def _flat_array(elements: list[Json], kind: _Type) -> Array | None:
         if elements and not (kind.low <= min(elements) and max(elements) <= kind.high):
             return None
         return np.array(elements, kind.dtype if kind.high > _INT32[1] else np.int64).astype(kind.dtype)
-    with np.errstate(over="ignore"):  # beyond the range is Infinity
+    with np.errstate(over="ignore"):  # out of range becomes infinity
         return np.array(elements, kind.dtype if kind.dtype == "bool" else np.float64).astype(kind.dtype)
 
 
@@ -177,32 +177,33 @@ def _shape(value: Json) -> list[int]:
 
 
 def _is_object(value: Json) -> bool:
-    """Tell objects from values, of which base64-encoded bytes are one kind."""
+    """Return whether a value is an object other than base64-encoded bytes, which count as a plain value."""
     return isinstance(value, dict) and not is_base64(value)
 
 
 def is_base64(value: dict[str, Json]) -> bool:
-    """Tell whether an object stands for bytes: `{"b64": "..."}`."""
+    """Return whether an object represents bytes: `{"b64": "..."}`."""
     return len(value) == 1 and isinstance(value.get("b64"), str)
 
 
 def string_bytes(value: Json) -> bytes:
-    """Return the bytes of a string, or those that an object stands for.
+    """Return the bytes of a string, or of an object that represents bytes.
 
     Raises:
-        InvalidArgumentError: the object does not stand for bytes.
+        InvalidArgumentError: The object does not represent bytes.
     """
     if isinstance(value, str):
         return value.encode("utf-8", "surrogateescape")
     if not is_base64(value):
-        raise InvalidArgumentError(f"JSON Value: {show(value)} not formatted correctly for base64 data")
+        raise InvalidArgumentError(f"JSON Value: {format_value(value)} not formatted correctly for base64 data")
     match = _BASE64.fullmatch("".join(value["b64"].split()))
     if match is None or len(match[1]) % 4 == 1 or (match[2] and (len(match[1]) + len(match[2])) % 4):
         raise InvalidArgumentError("Unable to base64 decode")
     return base64.b64decode(match[1] + "=" * (-len(match[1]) % 4))
 
 
-def _explain_rows(rows: list[Json], types: InputTypes) -> None:
+def _raise_for_rows(rows: list[Json], types: InputTypes) -> None:
+    """Find the first error in rows that are not valid tensors, and raise it."""
     named = _is_object(rows[0])
     if not named and len(types) > 1:
         raise InvalidArgumentError(
@@ -216,7 +217,7 @@ def _explain_rows(rows: list[Json], types: InputTypes) -> None:
             raise InvalidArgumentError(f"Expecting {expected} but got {got} at item {index} of input list")
         for name, value in row.items() if named else zip(types, [row], strict=True):
             try:
-                _explain_item(name, value, types, shapes)
+                _check_item(name, value, types, shapes)
             except ServingError as error:
                 key = f" key: {name}" if named else ""
                 raise InvalidArgumentError(
@@ -224,35 +225,35 @@ def _explain_rows(rows: list[Json], types: InputTypes) -> None:
                 ) from error
         if named and len(row) != len(types):
             raise InvalidArgumentError(
-                f"Failed to process element: {index} of 'instances' list. JSON object: {show(row)} "
+                f"Failed to process element: {index} of 'instances' list. JSON object: {format_value(row)} "
                 f"keys must be equal to: {','.join(sorted(types))}"
             )
     raise InvalidArgumentError(f"tensor parsing error: {','.join(types)}")
 
 
-def _explain_item(name: str, value: Json, types: InputTypes, shapes: dict[str, list[int]]) -> None:
+def _check_item(name: str, value: Json, types: InputTypes, shapes: dict[str, list[int]]) -> None:
     if name not in types:
         raise InvalidArgumentError(f"JSON object: does not have named input: {name}")
     shape = _shape(value)
-    _fill(value, 0, shape, types[name])
+    _raise_for_item(value, 0, shape, types[name])
     expected = shapes.setdefault(name, shape)
     if math.prod(shape) != math.prod(expected):
         raise InvalidArgumentError(f"Expecting tensor size: {math.prod(expected)} but got: {math.prod(shape)}")
     if shape != expected:
-        raise InvalidArgumentError(f"Expecting shape {_show_shape(expected)} but got: {_show_shape(shape)}")
+        raise InvalidArgumentError(f"Expecting shape {_format_shape(expected)} but got: {_format_shape(shape)}")
 
 
-def _show_shape(shape: Sequence[int]) -> str:
+def _format_shape(shape: Sequence[int]) -> str:
     return f"[{','.join(map(str, shape))}]"
 
 
-def _fill(value: Json, level: int, shape: Sequence[int], data_type: int) -> None:
-    """Go through nested lists and complain about the first thing that does not belong there."""
+def _raise_for_item(value: Json, level: int, shape: Sequence[int], data_type: int) -> None:
+    """Raise the first error in nested lists that should have this shape and type, if there is one."""
     rank = len(shape)
     if not isinstance(value, list):
         if level != rank:
             raise InvalidArgumentError(
-                f"JSON Value: {show(value)} found at incorrect level: {level + 1} in the JSON DOM. "
+                f"JSON Value: {format_value(value)} found at incorrect level: {level + 1} in the JSON DOM. "
                 f"Expected at level: {rank}"
             )
         _check_element(value, data_type)
@@ -264,16 +265,17 @@ def _fill(value: Json, level: int, shape: Sequence[int], data_type: int) -> None
             f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
         )
     for item in value:
-        _fill(item, level + 1, shape, data_type)
+        _raise_for_item(item, level + 1, shape, data_type)
 
 
 def _check_element(value: Json, data_type: int) -> None:
     kind = _TYPES.get(data_type)
     if kind is None and not isinstance(value, dict):
-        raise UnimplementedError(f"Conversion of JSON Value: {show(value)} to type: {_type_name(data_type)}")
+        raise UnimplementedError(f"Conversion of JSON Value: {format_value(value)} to type: {_type_name(data_type)}")
     if kind is None or type(value) not in kind.accepts or _flat_array([value], kind) is None:
         raise InvalidArgumentError(
-            f"JSON Value: {show(value)} Type: {json_type(value)} is not of expected type: {_type_name(data_type)}"
+            f"JSON Value: {format_value(value)} Type: {json_type(value)} "
+            f"is not of expected type: {_type_name(data_type)}"
         )
 
 
@@ -282,7 +284,7 @@ def _type_name(data_type: int) -> str:
 
 
 def json_type(value: Json) -> str:
-    """Return RapidJSON's name of a value's type."""
+    """Return RapidJSON's name for the type of a value."""
     if value is None or isinstance(value, bool):
         return {None: "Null", True: "True", False: "False"}[value]
     names: dict[type[Any], str] = {str: "String", list: "Array", dict: "Object"}

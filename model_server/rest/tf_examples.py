@@ -1,12 +1,12 @@
-"""tf.Example messages in JSON, and the answers to classify and regress.
+"""Read tf.Example messages from JSON, and write the responses to classify and regress.
 
-Rules and texts are those of tensorflow_serving/util/json_tensor.cc.
+Rules and messages are those of tensorflow_serving/util/json_tensor.cc.
 """
 
 from typing import Any
 
 from model_server.errors import InvalidArgumentError
-from model_server.rest.rapidjson_compat import Json, show
+from model_server.rest.rapidjson_compat import Json, format_value
 from model_server.rest.read_tensors import is_base64, json_type, string_bytes
 from model_server.rest.write_tensors import float_texts, string_text
 from model_server.tf_examples import Classifications, Regressions
@@ -21,26 +21,29 @@ def read_examples(document: dict[str, Json]) -> list[bytes]:
     """Read the examples of a classify or regress request.
 
     Returns:
-        Serialised tf.Example messages, each with what `context` adds to all.
+        Serialised tf.Example messages, each merged with the features of `context`.
 
     Raises:
-        InvalidArgumentError: there are none, or one of them is no example.
+        InvalidArgumentError: There are no examples, or one of them is invalid.
     """
     context = _example(document["context"]) if "context" in document else b""
     if "examples" not in document:
         raise InvalidArgumentError(
-            f"JSON Value: {show(document)} When method is classify, key 'examples' is expected and was not found"
+            f"JSON Value: {format_value(document)} "
+            "When method is classify, key 'examples' is expected and was not found"
         )
     examples = document["examples"]
     if not isinstance(examples, list):
-        raise InvalidArgumentError(f"JSON Value: {show(document)} Expecting 'examples' value to be an list/array")
+        raise InvalidArgumentError(
+            f"JSON Value: {format_value(document)} Expecting 'examples' value to be an list/array"
+        )
     if not examples:
-        raise InvalidArgumentError(f"JSON Value: {show(document)} 'examples' value is an empty array")
+        raise InvalidArgumentError(f"JSON Value: {format_value(document)} 'examples' value is an empty array")
     return [context + _example(example) for example in examples]
 
 
 def write_classifications(result: Classifications) -> str:
-    """Write a classify answer: for each example a list of pairs of label and score."""
+    """Write the response to classify: for each example a list of [label, score] pairs."""
     width = result.scores.shape[1]
     labels = [string_text(label) for label in result.labels.ravel().tolist()]
     pairs = [f"[{label}, {score}]" for label, score in zip(labels, float_texts(result.scores.ravel()), strict=True)]
@@ -49,7 +52,7 @@ def write_classifications(result: Classifications) -> str:
 
 
 def write_regressions(result: Regressions) -> str:
-    """Write a regress answer: a number for each example."""
+    """Write the response to regress: a number for each example."""
     return f'{{\n    "results": [{", ".join(float_texts(result.values))}]\n}}'
 
 
@@ -77,7 +80,7 @@ def _add_element(feature: Any, name: str, element: Json) -> None:
 
 
 def _element(name: str, element: Json) -> tuple[str, int | float | bytes]:
-    """Return the field of feature.proto that holds an element, and the element as it is held there."""
+    """Return the list field of feature.proto for an element, and the element's value in it."""
     if isinstance(element, str) or (isinstance(element, dict) and is_base64(element)):
         return "bytes_list", string_bytes(element)
     if isinstance(element, float) or (isinstance(element, int) and not _MIN_INT64 <= element <= _MAX_UINT64):

@@ -1,4 +1,4 @@
-"""Tensors as JSON text: the `predictions` of the row format, the `outputs` of the columnar format.
+"""Write tensors as JSON text: the `predictions` of the row format, the `outputs` of the columnar format.
 
 The rules are those of tensorflow_serving/util/json_tensor.cc.
 """
@@ -16,41 +16,41 @@ from model_server.rest.read_tensors import Format
 from model_server.servable import Array
 
 _BYTES_SUFFIX = "_bytes"
-"""String outputs with this ending of their name are written in base64."""
+"""String outputs whose names end in this are written in base64."""
 
 _FLOATS = {"float32": (6, 9, 2.0**-126), "float64": (15, 17, 2.0**-1022)}
-"""The digits that any decimal number keeps, those that any binary number needs, the smallest normal number."""
+"""Digits that every decimal number survives, digits that every binary number needs, smallest normal number."""
 
 _INTEGERS = frozenset({"int8", "uint8", "int16", "int32", "uint32", "int64", "uint64"})
 _CONSTANTS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 _IS_FLOAT = re.compile(r"[.e]")
 
 _TYPE_NAMES = {"float16": "half"}
-"""Where TensorFlow's name of a type is not numpy's."""
+"""TensorFlow's names of types for which numpy has another name."""
 
 
 def write_outputs(layout: Format, outputs: Mapping[str, Array]) -> str:
-    """Write a predict answer.
+    """Write the response to predict.
 
     Args:
-        layout: that of the request.
-        outputs: arrays by name; the row format wants the same first dimension of all.
+        layout: The request's layout.
+        outputs: Arrays by name. In the row format, all have the same first dimension.
 
     Raises:
-        InvalidArgumentError: an element type that JSON has no place for, or rows that do not match.
+        InvalidArgumentError: An element type has no JSON form, or the numbers of rows differ.
     """
     if layout is Format.COLUMNAR:
         values = {name: _value(name, array) for name, array in outputs.items()}
-        inside = next(iter(values.values())) if len(values) == 1 else _object(values, "    ")
-        return f'{{\n    "outputs": {inside}\n}}'
+        content = next(iter(values.values())) if len(values) == 1 else _object(values, "    ")
+        return f'{{\n    "outputs": {content}\n}}'
     _check_rows(outputs)
     rows = {name: _items(name, array) for name, array in outputs.items()}
     if len(rows) == 1:
-        inside = ", ".join(next(iter(rows.values())))
+        content = ", ".join(next(iter(rows.values())))
     else:
         objects = (dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True))
-        inside = ", ".join(_object(row, "        ") for row in objects)
-    return f'{{\n    "predictions": [{inside}\n    ]\n}}'
+        content = ", ".join(_object(row, "        ") for row in objects)
+    return f'{{\n    "predictions": [{content}\n    ]\n}}'
 
 
 def _check_rows(outputs: Mapping[str, Array]) -> None:
@@ -99,10 +99,10 @@ def _elements(name: str, flat: Array) -> list[str]:
 
 
 def float_texts(flat: Array) -> list[str]:
-    """Write each number with few digits where these give the number back, else with as many as it needs.
+    """Format each number with few digits if they are exact, otherwise with as many as it needs.
 
-    This is SimpleFtoa and SimpleDtoa of absl/strings. Denormal numbers are written as zero, as the server does
-    with TensorFlow's floating-point settings.
+    This is SimpleFtoa and SimpleDtoa of absl/strings. Denormal numbers are written as zero, because TensorFlow's
+    floating-point settings flush them to zero.
     """
     few, many, smallest = _FLOATS[flat.dtype.name]
     numbers = flat.tolist()
@@ -117,7 +117,7 @@ def float_texts(flat: Array) -> list[str]:
 
 
 def string_text(item: bytes) -> str:
-    """Write a string."""
+    """Write a byte string as a JSON string; bytes that are not UTF-8 become surrogate escapes."""
     return json.dumps(item.decode("utf-8", "surrogateescape"), ensure_ascii=False)
 
 

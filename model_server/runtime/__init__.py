@@ -1,1 +1,1 @@
-"""Load SavedModels and run them on TensorFlow's own runtime."""
+"""Load SavedModels, warm them up, and run them on TensorFlow's runtime."""

@@ -1,8 +1,8 @@
 """A SavedModel on TensorFlow's runtime.
 
-It is loaded and run as tensorflow_model_server does it: the graph of the file in a Session, the steps of
-tensorflow/cc/saved_model/loader.cc. `tf.saved_model.load` would be shorter, but answers a bad request in
-other words, cannot stop at a deadline, and costs twice the time around a small model.
+It is loaded and run as in tensorflow_model_server: the file's graph in a Session, with the steps of
+tensorflow/cc/saved_model/loader.cc. `tf.saved_model.load` would be shorter, but its errors have other messages, it
+cannot stop at a deadline, and for a small model its overhead is twice as large.
 """
 
 import contextlib
@@ -41,33 +41,34 @@ from model_server.servable import Array, SignatureDef
 from tfs_api.protos import saved_model_pb2
 
 _MetaGraph: TypeAlias = Any
-"""Generated messages have no types."""
+"""tensorflow.MetaGraphDef; the generated messages are untyped."""
 
 _LOG = logging.getLogger(__name__)
 
-_POOL, _CALLERS_THREAD = 0, -1
+_SHARED_POOL, _CALLERS_THREAD = 0, -1
+"""Values of RunOptions.inter_op_thread_pool."""
 _INIT_SIGNATURE = "__saved_model_init_op"
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
 
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """How TensorFlow uses the machine. The first model that is loaded settles it for the process."""
+    """Options of a session. The thread counts of the first loaded model hold for the whole process."""
 
     intra_op_parallelism: int = 0
-    """Threads of one operation; 0 for half of the CPUs.
+    """Threads per operation; 0 for half of the CPUs.
 
-    TensorFlow's own choice is all of them, which costs every call the waking of threads that calls side by side, and
-    those who make them, have use for.
+    TensorFlow's default is all CPUs. Then every call wakes threads on CPUs that concurrent calls, and the clients on
+    the same machine, need themselves.
     """
     inter_op_parallelism: int = 0
-    """Operations at the same time; 0 lets TensorFlow decide."""
+    """Operations to run at the same time; with 0 TensorFlow decides."""
     tags: tuple[str, ...] = ("serve",)
-    """Which of the graphs in a SavedModel to load."""
+    """Tags of the graph to load from the SavedModel."""
 
 
 def half_of_the_cpus() -> int:
-    """Return half the number of CPUs that this process may use, at least 1."""
+    """Return half the number of CPUs available to this process, at least 1."""
     return max(len(os.sched_getaffinity(0)) // 2, 1)
 
 
@@ -78,7 +79,7 @@ class SavedModel:
         """Load the model.
 
         Raises:
-            ServingError: the files are missing or damaged, or TensorFlow cannot load them.
+            ServingError: Files are missing or corrupted, or TensorFlow cannot load them.
         """
         meta_graph = _read_meta_graph(path, options.tags)
         self.signatures: Mapping[str, SignatureDef] = dict(meta_graph.signature_def)
@@ -88,20 +89,20 @@ class SavedModel:
             inter_op_parallelism_threads=options.inter_op_parallelism,
             allow_soft_placement=True,
         )
-        # TensorFlow's threads look for work in a loop before they go to sleep: more work than that of a small model.
+        # By default TensorFlow's threads spin before they sleep, which costs more CPU time than a small model.
         config.experimental.disable_thread_spinning = True
         self._session = Session(graph=self._graph, config=config)
-        # For Session::Run itself. Session.run would check shapes and convert element types, which TensorFlow Serving
-        # does not, and takes longer.
+        # The handle is for calling Session::Run directly. Session.run is slower, and checks shapes and converts types,
+        # which TensorFlow Serving does not.
         self._handle = self._session._session  # noqa: SLF001
         with _tensorflow_errors():
             _import_graph(self._graph, meta_graph)
             _restore(self._session, meta_graph, path)
         self._functions = {name: _Function(self._graph, s) for name, s in self.signatures.items()}
         self._needs_exact_ranks = has_layout_sensitive_nodes(meta_graph.graph_def)
-        # To hand a few operations to other threads costs more than to run them, as long as nothing else runs.
-        self._caller = threading.Lock()
-        self._simple = {
+        # While nothing else runs, handing a few operations to other threads costs more than running them.
+        self._callers_thread = threading.Lock()
+        self._simple_signatures = {
             name
             for name, signature in self.signatures.items()
             if not options.inter_op_parallelism
@@ -123,31 +124,31 @@ class SavedModel:
 
     @contextlib.contextmanager
     def _pool(self, signature: str) -> Iterator[int]:
-        """Choose whose threads shall run the operations, in the numbers of RunOptions."""
-        if signature not in self._simple or not self._caller.acquire(blocking=False):
-            yield _POOL
+        """Choose the threads that run the operations: one simple call at a time runs in its caller's thread."""
+        if signature not in self._simple_signatures or not self._callers_thread.acquire(blocking=False):
+            yield _SHARED_POOL
             return
         try:
             yield _CALLERS_THREAD
         finally:
-            self._caller.release()
+            self._callers_thread.release()
 
     def close(self) -> None:
-        """Free the session's variables."""
+        """Release the session's variables."""
         self._session.close()
 
 
 def _as_array(value: Any) -> Array:
-    """Make an array of what Session::Run returns for a scalar: a numpy number, or bytes."""
+    """Convert a scalar result of Session::Run, which is a numpy number or bytes, to an array."""
     return np.array(value, object) if isinstance(value, bytes) else np.asarray(value)
 
 
 class _Function:
-    """The handles that Session::Run takes for the ends of one signature."""
+    """The tensor handles of one signature's inputs and outputs, for Session::Run."""
 
     def __init__(self, graph: Graph, signature: SignatureDef) -> None:
-        self.inputs = {alias: _end(graph, info.name)[0] for alias, info in signature.inputs.items()}
-        self._outputs = {alias: _end(graph, info.name) for alias, info in signature.outputs.items()}
+        self.inputs = {alias: _tensor_handle(graph, info.name)[0] for alias, info in signature.inputs.items()}
+        self._outputs = {alias: _tensor_handle(graph, info.name) for alias, info in signature.outputs.items()}
 
     def output(self, alias: str) -> object:
         handle, problem = self._outputs[alias]
@@ -156,8 +157,8 @@ class _Function:
         return handle
 
 
-def _end(graph: Graph, name: str) -> tuple[object, str]:
-    """Return the handle of a tensor, or None and why there is none, as for the "output" of an init op."""
+def _tensor_handle(graph: Graph, name: str) -> tuple[object, str]:
+    """Return the handle of a tensor, or None and the reason, for example for the "output" of an init op."""
     node, _, index = name.partition(":")
     try:
         operation = graph.get_operation_by_name(node)
@@ -165,7 +166,7 @@ def _end(graph: Graph, name: str) -> tuple[object, str]:
         return None, f"Tensor {name or 'without a name'} is not in the graph"
     position = int(index or 0)
     if position < len(operation.outputs):
-        return operation.outputs[position]._as_tf_output(), ""  # noqa: SLF001  # as above
+        return operation.outputs[position]._as_tf_output(), ""  # noqa: SLF001  # see __init__
     return None, (
         f"Node '{node}' (type: '{operation.type}', num of outputs: {len(operation.outputs)}) "
         f"does not have output {position}"
@@ -205,8 +206,8 @@ def _import_graph(graph: Graph, meta_graph: _MetaGraph) -> None:
 
 
 def _restore(session: Session, meta_graph: _MetaGraph, path: Path) -> None:
-    """Read the variables and run the model's own initialisation."""
-    session._extend_graph()  # noqa: SLF001  # what Session.run would do, which is not called
+    """Restore the variables and run the model's initialisation."""
+    session._extend_graph()  # noqa: SLF001  # Session.run would do it, but `run` bypasses that
     assets = {asset.tensor_info.name: str(path / "assets" / asset.filename) for asset in meta_graph.asset_file_def}
     saver = meta_graph.saver_def
     variables = path / "variables" / "variables"
@@ -241,7 +242,7 @@ def _check_ranks(signature: SignatureDef, inputs: Mapping[str, Array]) -> None:
 
 @contextlib.contextmanager
 def _run_options(timeout_s: float | None, pool: int) -> Iterator[object]:
-    if timeout_s is not None and timeout_s <= 0:  # for TensorFlow 0 is no limit
+    if timeout_s is not None and timeout_s <= 0:  # TensorFlow takes 0 as no limit
         raise DeadlineExceededError("Deadline Exceeded")
     message = RunOptions(timeout_in_ms=math.ceil((timeout_s or 0) * 1000), inter_op_thread_pool=pool)
     buffer = pywrap_tf_session.TF_NewBufferFromString(message.SerializeToString())

@@ -1,9 +1,9 @@
 """The parts of TensorFlow that run a graph. This is the only module of the server that imports TensorFlow.
 
-`import tensorflow` executes its whole Python API, Keras included: 5 s and 130 MB that running a graph has no
-use for; the session with what it needs takes 1.3 s. To get at it, `tensorflow` is first entered into sys.modules as
-a package that has a place and no content; whoever then asks it for a name, anywhere in the process, gets the real
-one. What is imported is private to the TensorFlow that pyproject.toml pins.
+`import tensorflow` executes its whole Python API, Keras included: 5 s and 130 MB that running a graph does not need.
+Importing only the session takes 1.3 s. For that, `tensorflow` is registered in sys.modules as a package with a path
+but without content. The first access to one of its attributes, anywhere in the process, imports the real package.
+The imported names are private to the TensorFlow version that pyproject.toml pins.
 """
 
 import importlib
@@ -14,21 +14,21 @@ from types import ModuleType
 from typing import Any
 
 _DUNDER_API = frozenset({"__internal__", "__version__"})
-"""Names of TensorFlow that look like Python's; Keras asks for the first."""
+"""Attributes of TensorFlow that look like Python's own; Keras uses the first."""
 
 
 class _UnexecutedPackage(ModuleType):
-    """The package `tensorflow` before its `__init__` runs, which is when somebody wants something of it."""
+    """The package `tensorflow` until its `__init__` runs, on the first access to an attribute."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name not in _DUNDER_API:  # the import system's own questions
+        if name.startswith("__") and name not in _DUNDER_API:  # the import system looks these up
             raise AttributeError(name)
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
         return getattr(importlib.import_module(self.__name__), name)
 
 
-def _enter_unexecuted(name: str) -> None:
+def _register_unexecuted(name: str) -> None:
     spec = find_spec(name)
     if spec is None:
         raise ModuleNotFoundError(
@@ -39,9 +39,9 @@ def _enter_unexecuted(name: str) -> None:
     sys.modules[name] = package
 
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only; it is read when TensorFlow is loaded
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only; TensorFlow reads it when it is loaded
 if "tensorflow" not in sys.modules:
-    _enter_unexecuted("tensorflow")
+    _register_unexecuted("tensorflow")
 
 from tensorflow.core.protobuf.config_pb2 import ConfigProto, RunOptions  # noqa: E402  # needs the lines above
 from tensorflow.python.client import pywrap_tf_session  # noqa: E402  # as above

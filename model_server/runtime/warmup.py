@@ -1,6 +1,6 @@
-"""Requests that a version brings along and that are played before it serves, so that its first are not slow.
+"""Warm up a version with its recorded requests, so that its first real requests are not slow.
 
-They are PredictionLog messages in a TFRecord file in the version's `assets.extra`, see
+The recorded requests are PredictionLog messages in a TFRecord file in the version's `assets.extra`, see
 https://www.tensorflow.org/tfx/serving/saved_model_warmup.
 """
 
@@ -15,7 +15,7 @@ from model_server.dataplane import DEFAULT_SIGNATURE, run_signature
 from model_server.errors import DataLossError, InvalidArgumentError
 from model_server.proto_conversion import Message, example_list, input_arrays
 from model_server.servable import Servable
-from model_server.tf_examples import ExampleRunner, Task
+from model_server.tf_examples import ExampleRunner, InferenceTask
 from tfs_api.protos import prediction_log_pb2
 
 _LOG = logging.getLogger(__name__)
@@ -28,15 +28,15 @@ _CHECKSUM_BYTES = 4
 
 
 def warm_up(servable: Servable, path: Path, iterations: int) -> None:
-    """Play the requests of a version, if it has any.
+    """Replay the recorded requests of a version, if it has any.
 
     Args:
-        servable: the loaded version.
-        path: its directory.
-        iterations: how often to play each request.
+        servable: The loaded version.
+        path: Its directory.
+        iterations: How often to replay each request.
 
     Raises:
-        ServingError: a request fails, the file is damaged or has too many requests.
+        ServingError: A request fails, or the file is corrupted or has more than `MAX_RECORDS` requests.
     """
     file = path / WARMUP_FILE
     if not file.is_file():
@@ -50,11 +50,11 @@ def warm_up(servable: Servable, path: Path, iterations: int) -> None:
         except DecodeError as error:
             raise InvalidArgumentError(f"Failed to parse warmup record: {error}") from error
         for _ in range(iterations):
-            _play(servable, log)
-    _LOG.info("Played %d warm-up requests of %s", count, path)
+            _replay(servable, log)
+    _LOG.info("Replayed %d warm-up requests of %s", count, path)
 
 
-def _play(servable: Servable, log: prediction_log_pb2.PredictionLog) -> None:
+def _replay(servable: Servable, log: prediction_log_pb2.PredictionLog) -> None:
     match log.WhichOneof("log_type"):
         case "predict_log":
             request = log.predict_log.request
@@ -67,10 +67,10 @@ def _play(servable: Servable, log: prediction_log_pb2.PredictionLog) -> None:
             ExampleRunner(servable, example_list(request.input)).regress(_signature(request))
         case "multi_inference_log":
             request = log.multi_inference_log.request
-            tasks = [Task(task.model_spec.name, _signature(task), task.method_name) for task in request.tasks]
+            tasks = [InferenceTask(task.model_spec.name, _signature(task), task.method_name) for task in request.tasks]
             ExampleRunner(servable, example_list(request.input)).infer(tasks)
         case kind:
-            _LOG.warning("A warm-up request is left out: %s is not supported", kind)
+            _LOG.warning("Skipped a warm-up request: %s is not supported", kind)
 
 
 def _signature(request: Message) -> str:
@@ -78,13 +78,13 @@ def _signature(request: Message) -> str:
 
 
 def read_records(content: bytes) -> Iterator[bytes]:
-    """Take a TFRecord file apart: length, checksum of the length, data, checksum of the data.
+    """Yield the records of a TFRecord file: length, checksum of the length, data, checksum of the data.
 
-    The format is told in https://www.tensorflow.org/tutorials/load_data/tfrecord. The length's checksum is
-    verified, which tells other files from TFRecord files; the data's is left to the parser of what is inside.
+    The format is described in https://www.tensorflow.org/tutorials/load_data/tfrecord. Only the length's checksum is
+    verified, which is enough to recognise other files; corrupted data fails to parse.
 
     Raises:
-        DataLossError: it is not such a file, or ends within a record.
+        DataLossError: It is not a TFRecord file, or it ends within a record.
     """
     position = 0
     while position < len(content):
@@ -105,7 +105,7 @@ def read_records(content: bytes) -> Iterator[bytes]:
 
 
 def _masked_crc32c(data: bytes) -> int:
-    """Return the CRC-32C of RFC 3720, rotated and shifted as tensorflow/core/lib/hash/crc32c.h masks it."""
+    """Return the CRC-32C of RFC 3720, masked as in tensorflow/core/lib/hash/crc32c.h."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte

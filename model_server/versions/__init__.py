@@ -1,1 +1,1 @@
-"""Which models and versions there are, and their life from loading to unloading."""
+"""Which models and versions to serve, and their life cycle from loading to unloading."""

@@ -1,4 +1,4 @@
-"""Looking again and again at the configuration file, and having its models served."""
+"""Poll the model configuration file and apply it."""
 
 import logging
 import threading
@@ -12,47 +12,48 @@ _LOG = logging.getLogger(__name__)
 
 
 class ConfigFilePoller:
-    """Reads the file at intervals and hands on what it says, changed or not, as tensorflow_model_server does.
+    """Reads the file at intervals and applies it, changed or not, as tensorflow_model_server does.
 
-    A label that could not be given yet is so given later, and what a call changed meanwhile is changed back.
+    Applying an unchanged file matters: a label whose version was not available yet is assigned on a later poll, and
+    a configuration set by HandleReloadConfigRequest is replaced by the file's.
     """
 
     def __init__(self, file: Path, reload: Callable[[Sequence[ModelConfig]], None], interval_s: float) -> None:
-        """Prepare; `start` begins.
+        """Prepare; `start` begins polling.
 
         Args:
-            file: a ModelServerConfig in text format.
-            reload: takes the configuration; raises ServingError.
-            interval_s: time between two looks.
+            file: A ModelServerConfig in text format.
+            reload: Applies a configuration; raises ServingError.
+            interval_s: Time between two polls, in seconds.
         """
         self._file = file
         self._reload = reload
         self._interval_s = interval_s
         self._stopping = threading.Event()
-        self._told = ""
+        self._last_problem = ""
 
     def start(self) -> None:
-        """Begin to look, one interval from now."""
-        threading.Thread(target=self._poll, name="config-file", daemon=True).start()
+        """Start polling in a thread; the first poll is one interval from now."""
+        threading.Thread(target=self._run, name="config-file", daemon=True).start()
 
     def stop(self) -> None:
-        """End it; a reload in progress goes on."""
+        """Stop polling. A reload in progress continues."""
         self._stopping.set()
 
-    def look(self) -> None:
-        """Look once. A file that cannot be used is told once and leaves everything as it is."""
+    def poll(self) -> None:
+        """Read and apply the file once. An invalid file is logged once and changes nothing."""
         problem = ""
         try:
             self._reload(read_config_file(self._file))
         except ServingError as error:
             problem = f"Failed to reload from ModelServerConfig file: {error.message}"
-        if problem and problem != self._told:
+        if problem and problem != self._last_problem:
             _LOG.error("%s", problem)
-        self._told = problem
+        self._last_problem = problem
 
-    def _poll(self) -> None:
+    def _run(self) -> None:
         while not self._stopping.wait(self._interval_s):
             try:
-                self.look()
-            except Exception:  # noqa: BLE001  # the next look may succeed
-                _LOG.exception("Looking at %s failed", self._file)
+                self.poll()
+            except Exception:  # noqa: BLE001  # the next poll may succeed
+                _LOG.exception("Polling %s failed", self._file)

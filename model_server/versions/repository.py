@@ -1,7 +1,7 @@
-"""Which models there should be, and which of their versions are on disk and complete.
+"""Which models to serve, and which of their versions are on disk and complete.
 
-The rules are those of TensorFlow Serving's FileSystemStoragePathSource: each entry of a model's base path
-whose name is a number is a version, whatever it is, and a policy picks from them.
+The rules are those of TensorFlow Serving's FileSystemStoragePathSource: each entry of a model's base path whose name
+is a number is a version, whether directory, file or link, and a policy chooses among them.
 """
 
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from model_server import text_proto
 from model_server.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
+from model_server.text_format import read_message
 from tfs_api.protos import model_server_config_pb2
 
 _MAX_VERSION = 2**63 - 1
-"""Versions travel as int64."""
+"""Versions are int64 in the protos."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,32 +53,32 @@ Policy: TypeAlias = Latest | All | Specific
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """One model that the server is told to serve."""
+    """The configuration of one model."""
 
     name: str
     base_path: Path
     policy: Policy = Latest()
     labels: Mapping[str, int] = field(default_factory=dict)
-    """Version numbers by label."""
+    """Version by label."""
 
 
 def read_config_file(file: Path) -> tuple[ModelConfig, ...]:
     """Read a ModelServerConfig in protobuf text format.
 
-    A relative base path counts from the working directory. (tensorflow_model_server refuses it.)
+    A relative base path is relative to the working directory. (tensorflow_model_server refuses it.)
 
     Raises:
-        NotFoundError: there is no such file.
-        InvalidArgumentError: it is not a ModelServerConfig, or names a model twice or without a platform.
+        NotFoundError: The file cannot be read.
+        InvalidArgumentError: It is not a ModelServerConfig, or `read_config` refuses it.
     """
-    return read_config(text_proto.read_file(file, model_server_config_pb2.ModelServerConfig()))
+    return read_config(read_message(file, model_server_config_pb2.ModelServerConfig()))
 
 
 def read_config(message: Any) -> tuple[ModelConfig, ...]:  # generated messages have no types
-    """Read a ModelServerConfig message.
+    """Convert a ModelServerConfig message.
 
     Raises:
-        InvalidArgumentError: it names a model twice, without a platform or with one other than TensorFlow.
+        InvalidArgumentError: It lists a model twice, without a platform, or with one other than `tensorflow`.
     """
     if message.WhichOneof("config") == "custom_model_config":
         raise InvalidArgumentError("custom_model_config is not supported; expected a model_config_list")
@@ -91,10 +91,10 @@ def read_config(message: Any) -> tuple[ModelConfig, ...]:  # generated messages 
 
 
 def read_reload_request(message: Any) -> tuple[ModelConfig, ...]:  # generated messages have no types
-    """Read the ModelServerConfig of a ReloadConfigRequest, whose rules are stricter.
+    """Convert the ModelServerConfig of a ReloadConfigRequest, for which the rules are stricter.
 
     Raises:
-        InvalidArgumentError: as `read_config`, and where there is no model_config_list, or a relative base path in it.
+        InvalidArgumentError: As in `read_config`; also without a model_config_list, or with a relative base path.
     """
     if message.WhichOneof("config") != "model_config_list":
         raise InvalidArgumentError(
@@ -140,11 +140,11 @@ def _policy(policy: Any) -> Policy:  # generated messages have no types
 def scan(base_path: Path) -> dict[int, Path]:
     """Return the versions below a base path, in ascending order.
 
-    Of several names for one number, as `2` and `002`, the shortest counts.
+    If several names mean one number, such as `2` and `002`, the shortest is used.
 
     Raises:
-        NotFoundError: the base path does not exist.
-        FailedPreconditionError: the base path cannot be read.
+        NotFoundError: The base path does not exist.
+        FailedPreconditionError: The base path cannot be read.
     """
     try:
         names = [entry.name for entry in base_path.iterdir()]
@@ -158,27 +158,27 @@ def scan(base_path: Path) -> dict[int, Path]:
 
 
 Fingerprint: TypeAlias = frozenset[tuple[str, int, int]]
-"""Path, size and time of last change of each file of a version."""
+"""Path, size and change time (ctime, in ns) of each file of a version."""
 
 
 def fingerprint(path: Path) -> Fingerprint:
-    """Return what changes when a version's files are still being written."""
+    """Return a value that changes while a version's files are being written."""
     files = [path] if path.is_file() else path.rglob("*")
     stats = []
     for file in files:
         try:
             stat = file.stat()
-        except FileNotFoundError:  # renamed or removed since it was listed
+        except FileNotFoundError:  # renamed or removed after it was listed
             continue
         stats.append((str(file.relative_to(path)), stat.st_size, stat.st_ctime_ns))
     return frozenset(stats)
 
 
 def missing_part(path: Path) -> str:
-    """Name a file that belongs to a version's SavedModel and is not there; empty if none is missing.
+    """Return the name of a file that is missing from a version's SavedModel; empty if it is complete.
 
-    These are saved_model.pb and, where there is any part of the variables, all of them: the file names tell
-    how many there are. A path that is no directory misses nothing; there is nothing to wait for.
+    Required are saved_model.pb and, if any file of the variables exists, all of them: their names contain the number
+    of shards. A path that is not a directory counts as complete, because waiting would not change it.
     """
     if path.is_dir() and not (path / "saved_model.pb").is_file():
         return "saved_model.pb"

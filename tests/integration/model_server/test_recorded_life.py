@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from google.protobuf import text_format
 
-from model_server.__main__ import _loader, _rules, main, model_configs
+from model_server.__main__ import main, make_loader, manager_config, model_configs
 from model_server.dataplane import DataPlane, ModelSpec
 from model_server.errors import ServingError
 from model_server.monitoring import Metrics, Monitoring
 from model_server.options import parse
-from model_server.rest.app import Request, RestEdge
-from model_server.versions.manager import Models
+from model_server.rest.app import Request, RestApp
+from model_server.versions.manager import ModelManager
 from model_server.versions.repository import read_reload_request
 from tfs_api.protos import model_server_config_pb2
 
@@ -41,11 +41,11 @@ class Stand:
 
     def __init__(self, *flags):
         options = parse(flags).options
-        rules = _rules(options)
+        rules = manager_config(options)
         rules = replace(rules, poll_interval_s=rules.poll_interval_s and 0.05)
-        self.models = Models(model_configs(options), _loader(options, None, Metrics()), rules)
+        self.models = ModelManager(model_configs(options), make_loader(options, None, Metrics()), rules)
         self.plane = DataPlane(self.models)
-        self._edge = RestEdge(self.plane, Monitoring(Metrics()), timeout_s=30)
+        self._edge = RestApp(self.plane, Monitoring(Metrics()), timeout_s=30)
         self.models.start()
 
     def wait_until_available(self):

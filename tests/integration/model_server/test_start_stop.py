@@ -24,7 +24,7 @@ def test_a_model_that_appears_late_is_served_until_a_signal_lets_requests_in_pro
     slow = server.predict_message("half", signature="slow", timeout_s=60, rounds=np.int32([50_000]))
     assert server.states("half")  # on the same connection, so what was sent before has arrived
     server.process.send_signal(signal.SIGTERM)
-    wait_for(lambda: "SIGTERM: no new requests are taken" in server.log.read_text())
+    wait_for(lambda: "SIGTERM: no new requests are accepted" in server.log.read_text())
     assert slow.result().outputs["done"].int_val[:] == [50_000]
     assert exit_status(server, wait_for) == 0
     with pytest.raises(grpc.RpcError) as refused:
@@ -37,7 +37,7 @@ def test_a_second_signal_ends_it_at_once(start_server, saved_model, wait_for):
     endless = server.predict_message("half", signature="slow", timeout_s=60, rounds=np.int32([10**9]))
     assert server.states("half")  # on the same connection, so what was sent before has arrived
     server.process.send_signal(signal.SIGINT)
-    wait_for(lambda: "SIGINT: no new requests are taken" in server.log.read_text())
+    wait_for(lambda: "SIGINT: no new requests are accepted" in server.log.read_text())
     server.process.send_signal(signal.SIGTERM)
     assert exit_status(server, wait_for) == 128 + signal.SIGTERM
     assert endless.exception(timeout=10) is not None

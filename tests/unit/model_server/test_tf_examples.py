@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from model_server.errors import Code, InvalidArgumentError, ServingError
-from model_server.tf_examples import CLASSIFY_METHOD, REGRESS_METHOD, Classifications, ExampleRunner, Regressions, Task
+from model_server.tf_examples import (
+    CLASSIFY_METHOD,
+    REGRESS_METHOD,
+    Classifications,
+    ExampleRunner,
+    InferenceTask,
+    Regressions,
+)
 
 STRINGS, FLOATS, MATRIX = ("DT_STRING", [-1]), ("DT_FLOAT", [-1]), ("DT_FLOAT", [-1, -1])
 CLASSES = np.array([[b"cat", b"dog"], [b"cat", b"dog"]], object)
@@ -188,7 +195,7 @@ def two(signature_def):
 
 
 def test_several_tasks(two):
-    tasks = [Task("m", "r", REGRESS_METHOD), Task("m", "c", CLASSIFY_METHOD)]
+    tasks = [InferenceTask("m", "r", REGRESS_METHOD), InferenceTask("m", "c", CLASSIFY_METHOD)]
     first, second = runner(two).infer(tasks)
     assert (type(first), type(second)) == (Regressions, Classifications)
     assert runner(two).infer([]) == []
@@ -197,29 +204,29 @@ def test_several_tasks(two):
 @pytest.mark.parametrize(
     ("task", "message", "code"),
     [
-        (Task("m", "r", REGRESS_METHOD), "Duplicate evaluation of signature: r", Code.INVALID_ARGUMENT),
+        (InferenceTask("m", "r", REGRESS_METHOD), "Duplicate evaluation of signature: r", Code.INVALID_ARGUMENT),
         (
-            Task("other", "c", CLASSIFY_METHOD),
+            InferenceTask("other", "c", CLASSIFY_METHOD),
             "All ModelSpecs in a MultiInferenceRequest must access the same model name.",
             Code.INVALID_ARGUMENT,
         ),
-        (Task("", "c", CLASSIFY_METHOD), "Found ModelSpec with an empty model name.", Code.INVALID_ARGUMENT),
+        (InferenceTask("", "c", CLASSIFY_METHOD), "Found ModelSpec with an empty model name.", Code.INVALID_ARGUMENT),
         (
-            Task("m", "nope", CLASSIFY_METHOD),
+            InferenceTask("m", "nope", CLASSIFY_METHOD),
             "Requested signature not found in model graph: nope",
             Code.INVALID_ARGUMENT,
         ),
         (
-            Task("m", "c", "tensorflow/serving/predict"),
+            InferenceTask("m", "c", "tensorflow/serving/predict"),
             "Unsupported signature method_name: tensorflow/serving/predict",
             Code.UNIMPLEMENTED,
         ),
-        (Task("m", "c", REGRESS_METHOD), "No regression outputs found in SignatureDef", Code.INVALID_ARGUMENT),
+        (InferenceTask("m", "c", REGRESS_METHOD), "No regression outputs found in SignatureDef", Code.INVALID_ARGUMENT),
     ],
 )
 def test_a_task_that_does_not_fit_leaves_all_unasked(two, task, message, code):
     with pytest.raises(ServingError) as refused:
-        runner(two).infer([Task("m", "r", REGRESS_METHOD), task])
+        runner(two).infer([InferenceTask("m", "r", REGRESS_METHOD), task])
     assert refused.value.message.startswith(message)
     assert refused.value.code is code
     assert two.calls == []

@@ -70,7 +70,7 @@ def test_check_changes_nothing_and_fails(
 
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
 def test_the_repository_is_up_to_date():
-    needed = vendor_protos.needed_files(vendor_protos.site_packages())
+    needed = {**vendor_protos.needed_files(vendor_protos.site_packages()), **vendor_protos.version_file()}
     assert vendor_protos.differences(needed, vendor_protos.vendored_files()) == []
 
 

@@ -120,6 +120,6 @@ def test_the_rows_that_are_computed_together():
 
 def test_a_batch_is_filled_up_to_the_first_size_that_is_enough():
     parameters = BatchingParameters(max_batch_size=8, allowed_batch_sizes=(2, 4, 8))
-    assert [parameters.padded(rows) for rows in (1, 2, 3, 4, 5, 8)] == [2, 2, 4, 4, 8, 8]
-    assert BatchingParameters(max_batch_size=4, allowed_batch_sizes=(3, 2, 4)).padded(2) == 3
-    assert BatchingParameters().padded(5) == 5
+    assert [parameters.padded_size(rows) for rows in (1, 2, 3, 4, 5, 8)] == [2, 2, 4, 4, 8, 8]
+    assert BatchingParameters(max_batch_size=4, allowed_batch_sizes=(3, 2, 4)).padded_size(2) == 3
+    assert BatchingParameters().padded_size(5) == 5

@@ -9,7 +9,7 @@ import pytest
 
 from model_server.dataplane import DataPlane
 from model_server.errors import Code, ResourceExhaustedError, ServingError
-from model_server.grpc.services import Gate, GrpcOptions, create_server
+from model_server.grpc.services import ConcurrencyLimit, GrpcOptions, create_server
 from model_server.monitoring import Metrics
 from model_server.versions.repository import ModelConfig
 from tfs_api.protos import (
@@ -309,18 +309,20 @@ def test_a_taken_address_is_an_error(models):
     server.stop(None)
 
 
-def test_the_gate_counts_and_lets_go_after_errors():
-    gate = Gate(threads=2)
-    with gate(), pytest.raises(ResourceExhaustedError), gate():
+def test_a_slot_is_released_after_an_error():
+    limit = ConcurrencyLimit(threads=2)
+
+    with limit.acquire(), pytest.raises(ResourceExhaustedError), limit.acquire():
         pass
-    with pytest.raises(KeyError), gate():
+    with pytest.raises(KeyError), limit.acquire():
         raise KeyError
-    with gate():
+
+    with limit.acquire():
         pass
 
 
-def test_the_gate_of_one_thread_lets_one_through():
-    with Gate(threads=1)():
+def test_one_thread_accepts_one_call():
+    with ConcurrencyLimit(threads=1).acquire():
         pass
 
 

@@ -8,13 +8,13 @@ import pytest
 from model_server.dataplane import DataPlane
 from model_server.errors import Code, InvalidArgumentError, ServingError
 from model_server.monitoring import Metrics, Monitoring
-from model_server.rest.app import _STATUSES, Request, RestEdge
+from model_server.rest.app import _STATUSES, Request, RestApp
 from tfs_api.tensors import to_tensor_proto
 
 
 @pytest.fixture
 def edge(models):
-    return RestEdge(DataPlane(models), Monitoring(Metrics(), "/counts"), timeout_s=1.5)
+    return RestApp(DataPlane(models), Monitoring(Metrics(), "/counts"), timeout_s=1.5)
 
 
 def ask(edge, method, path, body=b"", **headers):
@@ -109,7 +109,7 @@ def test_example_requests_that_are_refused(edge, method, body, status, error):
 
 
 def test_pages_of_other_origins_may_read_what_the_api_answers(models):
-    edge = RestEdge(DataPlane(models), Monitoring(Metrics(), ""), timeout_s=1, cors=True)
+    edge = RestApp(DataPlane(models), Monitoring(Metrics(), ""), timeout_s=1, cors=True)
     allowed = {
         "Access-Control-Allow-Origin": "*",
         "Access-Control-Allow-Methods": "POST, GET",
@@ -241,5 +241,5 @@ def test_only_the_path_itself_is_the_monitoring_page(edge, path):
 
 
 def test_there_is_no_monitoring_page_unless_asked_for(models):
-    edge = RestEdge(DataPlane(models), Monitoring(Metrics()), timeout_s=1.5)
+    edge = RestApp(DataPlane(models), Monitoring(Metrics()), timeout_s=1.5)
     assert [edge.respond(Request("GET", path)).status for path in ("", "/monitoring/prometheus/metrics")] == [404, 404]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_server.rest.rapidjson_compat import JsonError, _Reader, parse, show
+from model_server.rest.rapidjson_compat import JsonError, _Reader, format_value, parse
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 INTEGERS = st.integers(-(2**63), 2**64 - 1)
@@ -128,4 +128,4 @@ def test_errors(text, message):
     ],
 )  # fmt: skip
 def test_values_are_shown(value, text):
-    assert show(value) == text
+    assert format_value(value) == text

@@ -54,14 +54,14 @@ def test_the_file_is_handed_on_again_and_again_until_the_stop(file, target):
 def test_what_is_wrong_is_told_once_and_changes_nothing(file, target, caplog):
     poller = ConfigFilePoller(file, target.reload, 1)
     file.write_text("broken")
-    poller.look()
-    poller.look()
+    poller.poll()
+    poller.poll()
     file.unlink()
-    poller.look()
+    poller.poll()
     file.write_text(ONE_MODEL)
     target.errors = [FailedPreconditionError("no such version")]
-    poller.look()
-    poller.look()
+    poller.poll()
+    poller.poll()
     messages = [record.getMessage() for record in caplog.records]
     assert target.taken == [["m"], ["m"]]
     assert [message.removeprefix("Failed to reload from ModelServerConfig file: ")[:23] for message in messages] == [

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from model_server.errors import Code, DataLossError, NotFoundError
-from model_server.versions.lifecycle import Model, Retries, State, VersionStatus
+from model_server.versions.lifecycle import LoadRetryPolicy, Model, State, VersionStatus
 from model_server.versions.repository import All, Latest, ModelConfig, Specific
 
 LATEST = Latest()
@@ -39,7 +39,7 @@ def loader(servable_class):
 @pytest.fixture
 def make_model(tmp_path, loader):
     def make(policy=LATEST, retries=0, interval_s=0.0):
-        loader.model = Model(ModelConfig("m", tmp_path, policy), loader, Retries(retries, interval_s))
+        loader.model = Model(ModelConfig("m", tmp_path, policy), loader, LoadRetryPolicy(retries, interval_s))
         return loader.model
 
     return make
@@ -61,9 +61,9 @@ def states(model):
     return [(status.version, status.state) for status in model.statuses()]
 
 
-def look(model, times=2):
+def reconcile(model, times=2):
     for _ in range(times):
-        model.look()
+        model.reconcile()
 
 
 def latest(model):
@@ -73,13 +73,13 @@ def latest(model):
 
 def test_a_version_is_loaded_when_two_looks_show_the_same(model, tmp_path, loader):
     add(tmp_path, 1)
-    model.look()
+    model.reconcile()
     assert states(model) == [(1, START)]
     add(tmp_path, 1, "more")
-    model.look()
+    model.reconcile()
     assert states(model) == [(1, LOADING)]
     assert loader.loaded == {}
-    model.look()
+    model.reconcile()
     assert states(model) == [(1, AVAILABLE)]
     assert loader.told_while_loading == [[VersionStatus(1, LOADING)]]
 
@@ -88,13 +88,13 @@ def test_an_incomplete_version_is_waited_for_and_told_once(make_model, tmp_path,
     model = make_model(retries=1, interval_s=1000.0)
     (tmp_path / "1").mkdir()
     with caplog.at_level(logging.WARNING):
-        look(model, 5)
+        reconcile(model, 5)
     assert states(model) == [(1, LOADING)]
     assert not model.is_settled
     told = [record.getMessage() for record in caplog.records]
     assert told == [f"Version 1 of model m is not complete: {tmp_path}/1/saved_model.pb is missing"]
     add(tmp_path, 1)
-    look(model)
+    reconcile(model)
     assert states(model) == [(1, AVAILABLE)]
     assert model.is_settled
 
@@ -102,19 +102,19 @@ def test_an_incomplete_version_is_waited_for_and_told_once(make_model, tmp_path,
 def test_what_is_not_complete_after_all_tries_is_the_loaders_to_tell(make_model, tmp_path, loader):
     model = make_model(retries=2)
     (tmp_path / "1").mkdir()
-    look(model, 3)
+    reconcile(model, 3)
     assert loader.loaded == {}
-    look(model, 1)
+    reconcile(model, 1)
     assert 1 in loader.loaded
 
 
 def test_a_version_is_tried_again_as_often_as_told(make_model, tmp_path, loader):
     model = make_model(retries=2)
     add(tmp_path, 1, "broken")
-    look(model, 3)
+    reconcile(model, 3)
     assert len(loader.told_while_loading) == 2
     assert states(model) == [(1, LOADING)]
-    look(model, 3)
+    reconcile(model, 3)
     assert len(loader.told_while_loading) == 3
     assert model.statuses() == [VersionStatus(1, END, Code.DATA_LOSS, "m 1 is broken")] == model.failures()
     assert model.is_settled
@@ -123,27 +123,27 @@ def test_a_version_is_tried_again_as_often_as_told(make_model, tmp_path, loader)
 def test_the_next_try_is_not_before_its_time(make_model, tmp_path, loader):
     model = make_model(retries=2, interval_s=1000.0)
     add(tmp_path, 1, "broken")
-    look(model, 5)
+    reconcile(model, 5)
     assert len(loader.told_while_loading) == 1
     (tmp_path / "1" / "broken").unlink()  # new files have a first try
-    look(model)
+    reconcile(model)
     assert states(model) == [(1, AVAILABLE)]
 
 
 def test_a_failed_version_that_went_away_is_tried_when_it_comes_back(model, tmp_path):
     add(tmp_path, 1, "broken")
-    look(model)
+    reconcile(model)
     shutil.rmtree(tmp_path / "1")
-    model.look()
+    model.reconcile()
     assert model.statuses() == [VersionStatus(1, END, Code.DATA_LOSS, "m 1 is broken")]
     add(tmp_path, 1)
-    look(model)
+    reconcile(model)
     assert states(model) == [(1, AVAILABLE)]
 
 
 def test_a_file_in_place_of_a_version_cannot_be_loaded(model, tmp_path):
     (tmp_path / "7").write_text("")
-    look(model)
+    reconcile(model)
     message = (
         f"Error while attempting to reserve resources to load servable {{name: m version: 7}}: {tmp_path}/7; "
         "Not a directory"
@@ -154,26 +154,26 @@ def test_a_file_in_place_of_a_version_cannot_be_loaded(model, tmp_path):
 def test_another_configuration_is_served_from_the_next_look_on(model, tmp_path):
     for version in (1, 2):
         add(tmp_path, version)
-    look(model)
+    reconcile(model)
     assert model.is_settled
     model.configure(ModelConfig("m", tmp_path, LATEST))
     assert model.is_settled
     model.configure(ModelConfig("m", tmp_path, All()))
     assert not model.is_settled
-    look(model)
+    reconcile(model)
     assert model.is_settled
     assert states(model) == [(2, AVAILABLE), (1, AVAILABLE)]
     model.configure(ModelConfig("m", tmp_path, Specific(frozenset({1}))))
-    look(model)
+    reconcile(model)
     assert states(model) == [(2, END), (1, AVAILABLE)]
 
 
 def test_a_model_that_is_not_wanted_any_more_tells_what_became_of_it(model, tmp_path):
     add(tmp_path, 1)
-    look(model)
+    reconcile(model)
     model.configure(None)
     assert not model.is_configured
-    model.look()
+    model.reconcile()
     assert states(model) == [(1, END)]
     with pytest.raises(NotFoundError, match=r"Latest\(m\)"), model.lease(None):
         pass
@@ -189,7 +189,7 @@ def test_a_model_that_is_not_wanted_any_more_tells_what_became_of_it(model, tmp_
 def test_specific_versions_that_are_not_there_are_told(make_model, tmp_path, caplog, versions, told):
     model = make_model(Specific(frozenset(versions)))
     add(tmp_path, 1)
-    look(model, 3)
+    reconcile(model, 3)
     assert [message.startswith(told) for message in caplog.messages] == [True]
     assert states(model) == []
     assert not model.is_settled
@@ -197,17 +197,17 @@ def test_specific_versions_that_are_not_there_are_told(make_model, tmp_path, cap
 
 def test_waiting_ends_when_the_directory_goes(model, tmp_path):
     (tmp_path / "1").mkdir()
-    model.look()
+    model.reconcile()
     (tmp_path / "1").rmdir()
-    model.look()
+    model.reconcile()
     assert states(model) == [(1, END)]
 
 
 def test_the_new_version_serves_before_the_old_one_is_closed(model, tmp_path, loader):
     add(tmp_path, 1)
-    look(model)
+    reconcile(model)
     add(tmp_path, 2)
-    look(model)
+    reconcile(model)
     assert states(model) == [(2, AVAILABLE), (1, END)]
     assert loader.told_while_loading[-1] == [VersionStatus(2, LOADING), VersionStatus(1, AVAILABLE)]
     assert loader.loaded[1].closed
@@ -217,12 +217,12 @@ def test_the_new_version_serves_before_the_old_one_is_closed(model, tmp_path, lo
 
 def test_the_old_version_ends_with_its_last_request(model, tmp_path, loader, wait_for):
     add(tmp_path, 1)
-    look(model)
+    reconcile(model)
     add(tmp_path, 2)
-    model.look()
+    model.reconcile()
     with model.lease(None) as (version, _):
         assert version == 1
-        thread = threading.Thread(target=model.look)
+        thread = threading.Thread(target=model.reconcile)
         thread.start()
         wait_for(lambda: latest(model) == 2)
         assert not loader.loaded[1].closed
@@ -236,7 +236,7 @@ def test_the_old_version_ends_with_its_last_request(model, tmp_path, loader, wai
 
 def test_closing_does_not_wait_for_requests(model, tmp_path, loader):
     add(tmp_path, 1)
-    look(model)
+    reconcile(model)
     with model.lease(1):
         model.close()
         assert not loader.loaded[1].closed  # it is still at work
@@ -245,26 +245,26 @@ def test_closing_does_not_wait_for_requests(model, tmp_path, loader):
 
 def test_a_broken_version_leaves_the_old_one_and_is_not_tried_again(model, tmp_path, loader):
     add(tmp_path, 1)
-    look(model)
+    reconcile(model)
     add(tmp_path, 2, "broken")
-    look(model)
+    reconcile(model)
     failed = VersionStatus(2, END, Code.DATA_LOSS, "m 2 is broken")
     assert model.statuses() == [failed, VersionStatus(1, AVAILABLE)]
     assert latest(model) == 1
     (tmp_path / "2" / "broken").unlink()
-    look(model, 3)
+    reconcile(model, 3)
     assert model.statuses()[0] == failed
     assert list(loader.loaded) == [1]
     add(tmp_path, 3)
-    look(model)
+    reconcile(model)
     assert [status.state for status in model.statuses()] == [AVAILABLE, END, END]
 
 
 def test_an_unexpected_error_fails_the_version_alone(model, tmp_path):
     add(tmp_path, 1)
-    look(model)
+    reconcile(model)
     add(tmp_path, 2, "bug")
-    look(model)
+    reconcile(model)
     assert model.statuses()[0] == VersionStatus(2, END, Code.INTERNAL, "bug")
     assert latest(model) == 1
 
@@ -272,35 +272,35 @@ def test_an_unexpected_error_fails_the_version_alone(model, tmp_path):
 def test_removed_versions_are_unloaded_and_come_back(model, tmp_path, loader):
     add(tmp_path, 1)
     add(tmp_path, 2)
-    look(model)
+    reconcile(model)
     assert states(model) == [(2, AVAILABLE)]
     shutil.rmtree(tmp_path / "2")
-    look(model)
+    reconcile(model)
     assert states(model) == [(2, END), (1, AVAILABLE)]
     shutil.rmtree(tmp_path / "1")
-    model.look()
+    model.reconcile()
     assert states(model) == [(2, END), (1, END)]
     with pytest.raises(NotFoundError, match=r"Latest\(m\)"), model.lease(None):
         pass
     closed = loader.loaded[2]
     add(tmp_path, 2)
-    look(model)
+    reconcile(model)
     assert states(model) == [(2, AVAILABLE), (1, END)]
     assert loader.loaded[2] is not closed
 
 
 def test_a_base_path_that_cannot_be_read_unloads_nothing(model, tmp_path, caplog):
     add(tmp_path, 1)
-    look(model)
+    reconcile(model)
     shutil.rmtree(tmp_path)
-    look(model, 3)
+    reconcile(model, 3)
     assert states(model) == [(1, AVAILABLE)]
     told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert told == [f"Could not find base path {tmp_path} for servable m with error NOT_FOUND: {tmp_path} not found"]
 
 
 def test_no_version_is_told_once(model, tmp_path, caplog):
-    look(model, 3)
+    reconcile(model, 3)
     (message,) = [record.getMessage() for record in caplog.records]
     assert message.startswith(f"No versions of servable m found under base path {tmp_path}.")
 
@@ -309,7 +309,7 @@ def test_all_versions_at_once(make_model, tmp_path, loader):
     model = make_model(All())
     for version in (1, 2, 10):
         add(tmp_path, version)
-    look(model)
+    reconcile(model)
     assert states(model) == [(10, AVAILABLE), (2, AVAILABLE), (1, AVAILABLE)]
     assert list(loader.loaded) == [1, 2, 10]
     assert latest(model) == 10
@@ -319,9 +319,9 @@ def test_all_versions_at_once(make_model, tmp_path, loader):
 
 def test_a_lease_ends_with_an_error_too(model, tmp_path, loader):
     add(tmp_path, 1)
-    look(model)
+    reconcile(model)
     with pytest.raises(KeyError), model.lease(None):
         raise KeyError
     shutil.rmtree(tmp_path / "1")
-    model.look()
+    model.reconcile()
     assert loader.loaded[1].closed

@@ -12,7 +12,7 @@ from model_server.errors import (
     ServingError,
 )
 from model_server.versions.lifecycle import State, VersionStatus
-from model_server.versions.manager import Models, Rules
+from model_server.versions.manager import ManagerConfig, ModelManager
 from model_server.versions.repository import All, ModelConfig, Specific
 
 
@@ -27,8 +27,8 @@ def make_models(tmp_path, servable_class):
 
     def make(*names, poll_interval_s=0.01, labels=None, labels_for_unavailable=True):
         configs = [ModelConfig(name, tmp_path / name, All(), labels or {}) for name in names]
-        rules = Rules(poll_interval_s, labels_for_unavailable=labels_for_unavailable)
-        made.append(Models(configs, load, rules))
+        rules = ManagerConfig(poll_interval_s, labels_for_unavailable=labels_for_unavailable)
+        made.append(ModelManager(configs, load, rules))
         return made[-1]
 
     yield make
@@ -137,22 +137,22 @@ def test_what_is_not_there(make_models, tmp_path):
         models.statuses("a", 9)
 
 
-def test_a_look_that_fails_is_followed_by_others(make_models, tmp_path, monkeypatch, caplog):
+def test_polling_continues_after_a_failure(make_models, tmp_path, monkeypatch, caplog):
     add(tmp_path, "a", 1)
     models = make_models("a")
     (model,) = models._models.values()
-    look, failed = model.look, threading.Event()
+    reconcile, failed = model.reconcile, threading.Event()
 
     def fail_once():
         if not failed.is_set():
             failed.set()
             raise OSError("disk")
-        look()
+        reconcile()
 
-    monkeypatch.setattr(model, "look", fail_once)
+    monkeypatch.setattr(model, "reconcile", fail_once)
     models.start()
     assert models.wait_until_available()
-    assert "Looking after model a failed" in caplog.text
+    assert "Polling model a failed" in caplog.text
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+TENSORFLOW = "2.20.0"
