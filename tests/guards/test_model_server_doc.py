@@ -1,11 +1,9 @@
-"""docs/model_server.md tells all flags, and all recorded answers that the stand-in gives otherwise."""
+"""docs/model_server.md documents all flags, and all recorded answers that differ."""
 
 import ast
 import re
 from dataclasses import fields
 from pathlib import Path
-
-import pytest
 
 from model_server.options import WITHOUT_EFFECT, Options
 
@@ -25,19 +23,24 @@ def default(option):
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-@pytest.mark.parametrize("option", fields(Options), ids=lambda option: option.name)
-def test_every_flag_is_told(option):
-    assert f"| `--{option.name}` | {default(option)} | {option.metadata['help']} |".replace("|  |", "| |") in section(
-        "Flags"
-    )
+def test_every_flag_is_documented():
+    rows = {
+        option.name: f"| `--{option.name}` | {default(option)} | {option.metadata['help']} |".replace("|  |", "| |")
+        for option in fields(Options)
+    }
+
+    missing = {name: row for name, row in rows.items() if row not in section("Flags")}
+
+    assert len(rows) >= 30
+    assert not missing, "docs/model_server.md, Flags, lacks these rows:\n" + "\n".join(missing.values())
 
 
-def test_no_other_flag_is_told():
-    told = set(re.findall(r"^\| `--(\w+)`", section("Flags"), re.MULTILINE))
-    assert told == {option.name for option in fields(Options)}
+def test_no_other_flag_is_documented():
+    documented = set(re.findall(r"^\| `--(\w+)`", section("Flags"), re.MULTILINE))
+    assert documented == {option.name for option in fields(Options)}
 
 
-def test_the_flags_without_effect_are_told():
+def test_the_flags_without_effect_are_documented():
     (line,) = re.findall(r"^Accepted with a warning.*?: (.*)\.$", section("Flags"), re.MULTILINE | re.DOTALL)
     assert set(re.findall(r"`--(\w+)`", line)) == WITHOUT_EFFECT
 
@@ -49,6 +52,7 @@ def listed_exceptions():
             yield from (key.value for key in node.value.keys)
 
 
-def test_every_recorded_answer_that_is_given_otherwise_is_told():
-    told = re.findall(r"^\| `([^`]+)` \|", section("Recorded answers that differ"), re.MULTILINE)
-    assert sorted(told) == sorted(listed_exceptions())
+def test_every_answer_that_differs_is_documented():
+    documented = re.findall(r"^\| `([^`]+)` \|", section("Recorded answers that differ"), re.MULTILINE)
+    assert len(documented) >= 5
+    assert sorted(documented) == sorted(listed_exceptions())

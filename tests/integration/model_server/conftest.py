@@ -1,4 +1,4 @@
-"""Running `python -m model_server` processes, and small SavedModels for them to serve."""
+"""Start `python -m model_server` processes, and make small SavedModels for them."""
 
 import contextlib
 import http.client
@@ -69,7 +69,7 @@ class Server:
         return self._prediction.Predict.future(request, timeout=timeout_s)
 
     def predict(self, name, **arguments):
-        """Return the version that answered, and its outputs."""
+        """Return the version that was used, and its outputs."""
         response = self.predict_message(name, **arguments).result()
         outputs = {alias: from_tensor_proto(proto) for alias, proto in response.outputs.items()}
         return response.model_spec.version.value, outputs
@@ -90,7 +90,7 @@ class Server:
         ]
 
     def rest(self, method, path, body=None, timeout_s=30):
-        """Return status and JSON (or text, where it is none) of one REST request."""
+        """Return status and JSON (otherwise text) of one REST request."""
         connection = http.client.HTTPConnection("127.0.0.1", self.rest_port, timeout=timeout_s)
         with contextlib.closing(connection):
             connection.request(method, path, body if body is None or isinstance(body, bytes) else json.dumps(body))
@@ -117,22 +117,22 @@ COMPARED = {
     "passed": "equal",
     "xfailed": "listed exceptions",
     "failed": "different",
-    "error": "not asked",
+    "error": "not sent",
     "skipped": "skipped",
 }
-"""What the outcome of a test says of a recorded answer."""
+"""Meaning of a test's outcome for a recorded answer."""
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say how many recorded answers were asked for again in this run, and how those of this server compare."""
+    """Report how many recorded requests were repeated, and how many answers are equal."""
     counts = {
         word: sum(bool(REPLAYED.search(report.nodeid)) for report in terminalreporter.getreports(outcome))
         for outcome, word in COMPARED.items()
     }
     if total := sum(counts.values()):
         always = ("equal", "listed exceptions")
-        told = ", ".join(f"{count} {word}" for word, count in counts.items() if count or word in always)
-        terminalreporter.write_line(f"ground truth: {total} pairs, {told}")
+        summary = ", ".join(f"{count} {word}" for word, count in counts.items() if count or word in always)
+        terminalreporter.write_line(f"ground truth: {total} pairs, {summary}")
 
 
 @pytest.fixture(name="wait_for", scope="session")
@@ -142,7 +142,7 @@ def wait_for_fixture():
 
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory):
-    """Start servers; they are stopped at the end of the session at the latest."""
+    """Start servers, which are stopped at the end of the session."""
     servers = []
 
     def start(*flags):
@@ -161,7 +161,7 @@ def start_server(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def save_model():
-    """Save models that compute x / 2 + n, a convolution and the length of bytes, pick, and count."""
+    """Save models with signatures for x / 2 + n, a convolution, string lengths, a lookup and a counter."""
     tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 
     def save(path, addend=2.0):
@@ -217,5 +217,5 @@ def saved_model(save_model, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def half_plus():
-    """Return what the model should answer for x."""
+    """Return a function that computes the expected output for x."""
     return lambda x, addend=2.0: np.asarray(x, np.float32) * 0.5 + np.float32(addend)

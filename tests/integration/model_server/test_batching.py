@@ -1,4 +1,4 @@
-"""One server whose models each bring their own batching parameters."""
+"""One server whose models have their own batching parameters."""
 
 import shutil
 
@@ -41,7 +41,7 @@ def server(start_server, saved_model, tmp_path_factory):
 
 
 def refusal(call):
-    """Return the status code and text with which a call ends."""
+    """Return the status code and details of a call that fails."""
     error = call.exception(timeout=60)
     assert error is not None
     return error.code(), error.details()
@@ -51,7 +51,7 @@ def rows(count):
     return np.arange(count, dtype=np.float32)
 
 
-def test_calls_that_make_a_full_batch_are_answered_and_an_incomplete_one_waits(server, half_plus):
+def test_a_full_batch_is_answered_and_an_incomplete_one_waits(server, half_plus):
     calls = [server.predict_message("pairs", x=np.float32([value])) for value in (1, 2)]
     assert [list(call.result().outputs["y"].float_val) for call in calls] == [[2.5], [3.0]]
     np.testing.assert_array_equal(server.predict("pairs", x=rows(2))[1]["y"], half_plus(rows(2)))
@@ -59,7 +59,7 @@ def test_calls_that_make_a_full_batch_are_answered_and_an_incomplete_one_waits(s
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-def test_who_gave_up_does_not_harm_the_batch(server):
+def test_a_call_that_timed_out_does_not_affect_its_batch(server):
     code, _ = refusal(server.predict_message("pairs", signature="length", data=np.array([b"abc"]), timeout_s=0.3))
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert server.predict("pairs", signature="length", data=np.array([b"a"]))[1]["length"].tolist() == [1]
@@ -74,7 +74,7 @@ def test_a_bad_row_fails_the_batch(server):
     assert server.predict("pairs", signature="pick", index=np.int32([0, 2]))[1]["value"].tolist() == [10, 30]
 
 
-def test_rows_of_different_shape(server):
+def test_rows_of_different_shapes_are_padded_or_refused(server):
     images = [np.ones([1, size, size, 1], np.float32) for size in (8, 4)]
     calls = [server.predict_message("pairs", signature="convolve", image=image) for image in images]
     assert [refusal(call) for call in calls] == [
@@ -92,7 +92,7 @@ def test_rows_of_different_shape(server):
     assert large == small
 
 
-def test_a_full_queue_refuses_until_the_deadlines_empty_it(server, wait_for):
+def test_a_full_queue_refuses_calls_until_deadlines_empty_it(server, wait_for):
     endless = {"signature": "slow", "rounds": np.int32([10**9]), "timeout_s": 3}
     calls = [server.predict_message("singles", **endless) for _ in range(10)]
     refusals = sorted((refusal(call) for call in calls), key=lambda refusal: refusal[0].value[0])
@@ -106,9 +106,9 @@ def test_a_full_queue_refuses_until_the_deadlines_empty_it(server, wait_for):
     wait_for(lambda: server.rest("POST", "/v1/models/singles:predict", quick) == (200, {"predictions": [5]}))
 
 
-def test_a_batch_is_filled_up_for_the_model_and_cut_back_for_the_caller(server, half_plus):
+def test_a_batch_is_padded_for_the_model_and_cut_back_for_the_caller(server, half_plus):
     np.testing.assert_array_equal(server.predict("fours", x=rows(1))[1]["y"], half_plus(rows(1)))
-    # This signature answers with one row whatever it is given.
+    # This signature returns one row for any input.
     assert refusal(server.predict_message("fours", signature="slow", rounds=np.int32([3]))) == (
         grpc.StatusCode.FAILED_PRECONDITION,
         "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input tensors",
@@ -128,7 +128,7 @@ def test_a_batch_is_filled_up_for_the_model_and_cut_back_for_the_caller(server, 
         ("alone", 1001, None),
     ],
 )
-def test_how_many_rows_a_request_may_have(server, half_plus, model, count, limit):
+def test_rows_of_a_request_are_limited(server, half_plus, model, count, limit):
     status, document = server.rest("POST", f"/v1/models/{model}:predict", {"instances": rows(count).tolist()})
     if limit is None:
         assert (status, document) == (200, {"predictions": half_plus(rows(count)).tolist()})
@@ -137,12 +137,12 @@ def test_how_many_rows_a_request_may_have(server, half_plus, model, count, limit
         assert (status, document) == (400, {"error": message})
 
 
-def test_a_call_without_rows_is_refused_where_there_is_batching(server):
+def test_a_call_without_rows_is_refused_with_batching(server):
     assert refusal(server.predict_message("pairs", x=rows(0)))[0] is grpc.StatusCode.INVALID_ARGUMENT
     assert server.predict("alone", x=rows(0))[1]["y"].shape == (0,)
 
 
-def test_parameters_that_do_not_fit_together_end_the_start(start_server, saved_model, tmp_path, wait_for):
+def test_contradicting_parameters_fail_the_start(start_server, saved_model, tmp_path, wait_for):
     file = tmp_path / "batching.config"
     file.write_text("max_batch_size { value: 4 } allowed_batch_sizes: 2 allowed_batch_sizes: 3")
     server = start_server(

@@ -1,4 +1,4 @@
-"""Which graphs are run in the thread that asks."""
+"""Which graphs run in the caller's thread."""
 
 from pathlib import Path
 
@@ -49,11 +49,11 @@ def test_a_few_operations_are_simple(function):
 
 
 @pytest.mark.parametrize("function", [loop, branch, loop_in_a_called_function, long_chain])
-def test_loops_branches_and_many_operations_are_not(function):
+def test_loops_branches_and_many_operations_are_not_simple(function):
     assert not is_simple(*graph_of(function))
 
 
-def test_loops_of_tensorflow_1_are_not():
+def test_loops_of_tensorflow_1_are_not_simple():
     with tf.Graph().as_default() as graph:
         tf.compat.v1.disable_control_flow_v2()
         x = tf.compat.v1.placeholder(tf.float32, [])
@@ -66,7 +66,7 @@ def test_loops_of_tensorflow_1_are_not():
     assert not is_simple(graph.as_graph_def(), [result.name])
 
 
-def test_only_what_the_tensors_need_counts():
+def test_only_nodes_that_the_tensors_need_count():
     with tf.Graph().as_default() as graph:
         x = tf.compat.v1.placeholder(tf.float32, [None])
         short = tf.identity(twice(x), name="short")

@@ -1,7 +1,7 @@
-"""Answers recorded from tensorflow_model_server 2.20, asked again of this server.
+"""Requests recorded from tensorflow_model_server 2.20, repeated on this server.
 
-What is not equal is listed here with the reason. An entry that has become equal fails, so that the list only
-shrinks. The summary of the test run counts both.
+Answers that differ are listed here with the reason. An entry that has become equal fails, so that the list can only
+shrink. The summary of the test run counts both.
 """
 
 import http.client
@@ -18,19 +18,19 @@ if not SHARED.is_dir():
 
 LONG_NUMBERS = "RapidJSON's conversion of long numbers to double is off by the last digits"
 DIFFERENT = {
-    "grpc batching-empty-batch": "refused, where the real server does not answer until another request comes along",
-    "grpc raw-garbage-request": "INTERNAL as there, but in the words that Python's gRPC library has for it",
-    "rest header-many": "Python's HTTP server takes 100 headers",
-    "rest json-deep-nesting": "Python's recursion limit comes before the tensor's",
-    "rest json-nesting-254": "numpy has 64 dimensions, TensorFlow 254",
+    "grpc batching-empty-batch": "refused; the real server does not answer until another request arrives",
+    "grpc raw-garbage-request": "INTERNAL as well, but with the message of Python's gRPC library",
+    "rest header-many": "Python's HTTP server accepts at most 100 headers",
+    "rest json-deep-nesting": "Python's recursion limit is reached before TensorFlow's limit on nesting",
+    "rest json-nesting-254": "numpy supports 64 dimensions, TensorFlow 254",
     "rest range-float64-big-int": LONG_NUMBERS,
     "rest range-uint64-above": LONG_NUMBERS,
 }
 UNANSWERED = {
-    "server_exits": "a tensor that ends the real server is an error here",
-    "no_response": "answered, where the real server never answers",
+    "server_exits": "a tensor that crashes the real server is an error here",
+    "no_response": "answered; the real server never answers",
 }
-"""What the real server does not answer, by the key of the recording."""
+"""Requests that the real server does not answer, by the key in the recording."""
 
 
 def load_module(name):
@@ -57,7 +57,7 @@ def cases(kind):
 
 @pytest.fixture(scope="module")
 def server_of(start_server, tmp_path_factory):
-    """Return the running server of a name in servers.json."""
+    """Return a function that returns the running server with a name from servers.json."""
     pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
     directory = tmp_path_factory.mktemp("truth")
     models = directory / "models"
@@ -102,7 +102,7 @@ def test_grpc(server_of, case):
 
 
 def expect_if_unanswered(case, condition):
-    """Hold this server's answer against `condition` where the real one gave none, and leave it as an exception."""
+    """Check `condition` for a request that the real server does not answer, and count it as an exception."""
     for key, reason in UNANSWERED.items():
         if key in case["response"]:
             assert condition

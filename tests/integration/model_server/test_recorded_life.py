@@ -1,7 +1,7 @@
-"""The life of versions as recorded from tensorflow_model_server 2.20, played again with real SavedModels.
+"""The life cycle of versions as recorded from tensorflow_model_server 2.20, repeated with real SavedModels.
 
-The server is here without its ports, in this process: what the REST edge answers to a request object, and what a
-reload raises. It looks at directories every 50 ms, where the recorded server did so every second.
+The server runs in this process without ports: tests call the REST app and `reload` directly. It polls directories every
+50 ms; the recorded server did so every second.
 """
 
 import contextlib
@@ -36,16 +36,16 @@ RECORDED = {case["id"]: case for case in map(json.loads, (SHARED / "lifecycle.js
 FAST = ("--max_num_load_retries=1", "--load_retry_interval_micros=50000")
 
 
-class Stand:
-    """A server without its ports."""
+class PortlessServer:
+    """A server without ports."""
 
     def __init__(self, *flags):
         options = parse(flags).options
-        rules = manager_config(options)
-        rules = replace(rules, poll_interval_s=rules.poll_interval_s and 0.05)
-        self.models = ModelManager(model_configs(options), make_loader(options, None, Metrics()), rules)
+        config = manager_config(options)
+        config = replace(config, poll_interval_s=config.poll_interval_s and 0.05)
+        self.models = ModelManager(model_configs(options), make_loader(options, None, Metrics()), config)
         self.plane = DataPlane(self.models)
-        self._edge = RestApp(self.plane, Monitoring(Metrics()), timeout_s=30)
+        self._app = RestApp(self.plane, Monitoring(Metrics()), timeout_s=30)
         self.models.start()
 
     def wait_until_available(self):
@@ -53,7 +53,7 @@ class Stand:
         return self
 
     def get(self, path):
-        response = self._edge.respond(Request("GET", f"/v1/models/{path}"))
+        response = self._app.respond(Request("GET", f"/v1/models/{path}"))
         document = json.loads(response.body)
         if response.status != 200:
             return [response.status, document["error"]]
@@ -63,12 +63,12 @@ class Stand:
         ]
 
     def predict(self, path):
-        response = self._edge.respond(Request("POST", f"/v1/models/{path}:predict", {}, b'{"instances": [1.0]}'))
+        response = self._app.respond(Request("POST", f"/v1/models/{path}:predict", {}, b'{"instances": [1.0]}'))
         document = json.loads(response.body)
         return [response.status, document.get("predictions", document.get("error"))]
 
     def reload(self, text, timeout_s):
-        """Return what a HandleReloadConfigRequest would be answered, as recorded."""
+        """Return the response to a HandleReloadConfigRequest in the form of the recording."""
         message = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
         try:
             self.plane.reload(read_reload_request(message), timeout_s)
@@ -79,7 +79,7 @@ class Stand:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Build the recorded models that have a part in this, but for the broken ones."""
+    """Build the recorded models that these tests use."""
     spec = importlib.util.spec_from_file_location("make_models", SHARED / "make_models.py")
     make = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(make)
@@ -118,7 +118,7 @@ def run(tmp_path):
 
 @pytest.fixture
 def as_recorded(models, run):
-    """Return a function that puts this run's paths into what was recorded."""
+    """Return a function that puts this run's paths into a recording."""
 
     def substitute(value):
         text = json.dumps(value).replace("{MODELS}", str(models)).replace("{RUN}", str(run))
@@ -129,15 +129,15 @@ def as_recorded(models, run):
 
 @pytest.fixture
 def start():
-    stands = []
+    servers = []
 
     def start(*flags):
-        stands.append(Stand(*flags))
-        return stands[-1]
+        servers.append(PortlessServer(*flags))
+        return servers[-1]
 
     yield start
-    for stand in stands:
-        stand.models.close()
+    for server in servers:
+        server.models.close()
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def serve_m(start, run):
 
 @pytest.fixture
 def add(models, run):
-    """Return a function that adds a version to model m, by default the one of that number."""
+    """Return a function that adds a version to model m, by default the recorded one of that number."""
 
     def add(version, source=None):
         copy = run / "copy"
@@ -159,17 +159,17 @@ def add(models, run):
 
 
 def distinct_until(observe, expected, wait_for):
-    """Return each distinct value once, in order, that is seen until the expected one is."""
-    seen = []
+    """Return the sequence of distinct values up to the expected one."""
+    observed = []
 
     def is_expected():
         value = observe()
-        if not seen or seen[-1] != value:
-            seen.append(value)
+        if not observed or observed[-1] != value:
+            observed.append(value)
         return value == expected
 
     wait_for(is_expected, 60)
-    return seen
+    return observed
 
 
 def is_subsequence(part, whole):
@@ -177,7 +177,7 @@ def is_subsequence(part, whole):
     return all(value in rest for value in part)
 
 
-# Starting
+# Start-up
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_starts_that_fail_before_a_model_is_loaded(as_recorded, run, models, cap
         (folder / file).write_text(text)
     flags = [flag.replace("@D", str(folder)).replace("@M", str(models)) for flag in case["args"]]
     assert main([*flags, "--port=0"]) == case["exit_code"] == 255
-    # The same words; ours may go on about what to do.
+    # Our messages may add what to do.
     assert caplog.records[-1].getMessage().startswith(case["log"][-1])
 
 
@@ -206,20 +206,20 @@ def test_starts_that_fail_before_a_model_is_loaded(as_recorded, run, models, cap
         "warmup-counter_warm_garbage", "warmup-counter_warm_too_many",
     ],
 )  # fmt: skip
-def test_models_that_cannot_be_loaded_end_the_start(as_recorded, start, models, name):
+def test_models_that_fail_to_load_fail_the_start(as_recorded, start, models, name):
     folder = name.partition("-")[2]
-    stand = start("--model_name=m", f"--model_base_path={models / folder}", *FAST)
+    server = start("--model_name=m", f"--model_base_path={models / folder}", *FAST)
     with pytest.raises(ServingError) as failure:
-        stand.models.wait_until_available()
+        server.models.wait_until_available()
     # The recorded line of bad_empty ends with a line break in its text.
     assert f"Failed to start server. Error: {failure.value}".startswith(as_recorded(RECORDED[name])["log"][-1])
 
 
-def test_missing_variables_are_no_obstacle_until_they_are_needed(start, models):
+def test_missing_variables_fail_only_at_the_request(start, models):
     case = RECORDED["start-bad_no_variables"]
-    stand = start("--model_name=m", f"--model_base_path={models}/bad_no_variables").wait_until_available()
-    assert stand.get("m") == case["status"]
-    status, error = stand.predict("m")
+    server = start("--model_name=m", f"--model_base_path={models}/bad_no_variables").wait_until_available()
+    assert server.get("m") == case["status"]
+    status, error = server.predict("m")
     assert (status, error.partition("{{function_node")[0]) == (400, case["predict"][1].partition("{{function_node")[0])
 
 
@@ -233,15 +233,15 @@ def test_missing_variables_are_no_obstacle_until_they_are_needed(start, models):
 )
 def test_warm_up(start, models, name):
     case = RECORDED[name]
-    stand = start("--model_name=m", f"--model_base_path={models}/counter_warm", *case["flags"]).wait_until_available()
-    assert stand.get("m") == case["states"]
-    assert stand.plane.predict(ModelSpec("m", signature="get"), {}).outputs["count"] == case["count"]
+    server = start("--model_name=m", f"--model_base_path={models}/counter_warm", *case["flags"]).wait_until_available()
+    assert server.get("m") == case["states"]
+    assert server.plane.predict(ModelSpec("m", signature="get"), {}).outputs["count"] == case["count"]
 
 
 @pytest.mark.parametrize(
     "name", ["missing-base-path", "empty-base-path", "policy-specific-none", "policy-specific-missing"]
 )
-def test_starts_that_wait_and_say_for_what(as_recorded, start, models, run, wait_for, caplog, name):  # noqa: PLR0917  # fixtures
+def test_starts_that_wait_log_the_reason(as_recorded, start, models, run, wait_for, caplog, name):  # noqa: PLR0917  # fixtures
     case = as_recorded(RECORDED[name])
     path = {"missing-base-path": "/does/not/exist", "empty-base-path": f"{run}/base/m"}.get(name, f"{models}/versions")
     config = run / "config"
@@ -249,14 +249,16 @@ def test_starts_that_wait_and_say_for_what(as_recorded, start, models, run, wait
         f'model_config_list {{ config {{ name: "m" base_path: "{path}" model_platform: "tensorflow" '
         f"model_version_policy {{ {case.get('policy', 'latest {}')} }} }} }}"
     )
-    stand = start(f"--model_config_file={config}")
-    # What comes after the source file's name, on this run's paths.
-    told = [line.partition("] ")[2].replace(f"{models}/no_version", path) for line in case["log"] if line[0] in "WE"]
-    expected = told[0].removeprefix("FileSystemStoragePathSource encountered a filesystem access error: ")
+    server = start(f"--model_config_file={config}")
+    # The text after the source file's name, with this run's paths.
+    messages = [
+        line.partition("] ")[2].replace(f"{models}/no_version", path) for line in case["log"] if line[0] in "WE"
+    ]
+    expected = messages[0].removeprefix("FileSystemStoragePathSource encountered a filesystem access error: ")
     wait_for(lambda: expected in caplog.messages)
-    threading.Thread(target=stand.models.stop).start()
-    assert not stand.models.wait_until_available()
-    assert stand.get("m") == [404, "Could not find any versions of model m"]
+    threading.Thread(target=server.models.stop).start()
+    assert not server.models.wait_until_available()
+    assert server.get("m") == [404, "Could not find any versions of model m"]
 
 
 @pytest.mark.parametrize("name", ["policy-latest-2", "policy-all", "policy-specific", "policy-latest-0"])
@@ -267,28 +269,28 @@ def test_policies(start, models, run, name):
         f'model_config_list {{ config {{ name: "m" base_path: "{models}/versions" model_platform: "tensorflow" '
         f"model_version_policy {{ {case['policy']} }} }} }}"
     )
-    stand = start(f"--model_config_file={config}").wait_until_available()
-    assert stand.get("m") == case["states"]
-    assert stand.predict("m") == case["predict"]
+    server = start(f"--model_config_file={config}").wait_until_available()
+    assert server.get("m") == case["states"]
+    assert server.predict("m") == case["predict"]
 
 
 def test_the_label_of_a_missing_version(start, models, run):
     case = RECORDED["label-of-missing-version-at-start"]
     config = run / "config"
     config.write_text(case["files"]["c"].replace("{MODELS}", str(models)))
-    stand = start(f"--model_config_file={config}", case["args"][1]).wait_until_available()
-    assert stand.predict("m/labels/stable") == RECORDED["label-of-missing-version-request"]["status"]
+    server = start(f"--model_config_file={config}", case["args"][1]).wait_until_available()
+    assert server.predict("m/labels/stable") == RECORDED["label-of-missing-version-request"]["status"]
 
 
-def test_odd_names_of_versions(serve_m, add):
+def test_unusual_names_of_versions(serve_m, add):
     case = RECORDED["odd-version-names-directories"]
     for name in case["entries"]:
         add(name, {"1": 1, "002": 2}.get(name, 3))
-    stand = serve_m().wait_until_available()
-    assert stand.get("m") == case["states"]
-    assert stand.predict("m") == case["predict"]
-    assert stand.predict("m/versions/2") == case["predict_2"]
-    assert stand.predict("m/versions/002") == case["predict_002"]
+    server = serve_m().wait_until_available()
+    assert server.get("m") == case["states"]
+    assert server.predict("m") == case["predict"]
+    assert server.predict("m/versions/2") == case["predict_2"]
+    assert server.predict("m/versions/002") == case["predict_002"]
 
 
 def test_a_file_with_the_name_of_a_version(as_recorded, serve_m, add, run):
@@ -303,40 +305,40 @@ def test_the_same_number_twice(serve_m, add):
     case = RECORDED["same-number-twice"]
     add(2)
     add("002", 3)
-    stand = serve_m().wait_until_available()
-    assert stand.get("m") == case["states"]
-    assert stand.predict("m") == case["predict"]
+    server = serve_m().wait_until_available()
+    assert server.get("m") == case["states"]
+    assert server.predict("m") == case["predict"]
 
 
 def test_a_symbolic_link_is_a_version(serve_m, models, run):
     case = RECORDED["symlinked-version"]
     (run / "base/m/3").symlink_to(models / "versions/3")
-    stand = serve_m().wait_until_available()
-    assert stand.get("m") == case["states"]
-    assert stand.predict("m") == case["predict"]
+    server = serve_m().wait_until_available()
+    assert server.get("m") == case["states"]
+    assert server.predict("m") == case["predict"]
 
 
-def test_a_model_that_comes_late(serve_m, add):
+def test_a_model_that_appears_late_is_loaded(serve_m, add):
     case = RECORDED["late-model"]
-    stand = serve_m()
+    server = serve_m()
     add(1)
-    assert stand.wait_until_available().get("m") == case["later"]["states"]
+    assert server.wait_until_available().get("m") == case["later"]["states"]
 
 
-# Versions come and go
+# Adding and removing versions
 
 
 def test_hot_swaps(serve_m, add, run, wait_for):
     add(1)
-    stand = serve_m().wait_until_available()
+    server = serve_m().wait_until_available()
     for version, name in ((2, "hot-swap-latest"), (10, "hot-swap-numeric-order")):
         case = RECORDED[name]
         add(version, min(version, 3))
         recorded = case["states_over_time"]
-        seen = distinct_until(lambda: stand.get("m"), recorded[-1], wait_for)
-        assert is_subsequence(seen, recorded)
-    assert stand.predict("m") == case["predict"]
-    assert stand.predict("m/versions/1") == RECORDED["hot-swap-latest"]["predict_old"]
+        observed = distinct_until(lambda: server.get("m"), recorded[-1], wait_for)
+        assert is_subsequence(observed, recorded)
+    assert server.predict("m") == case["predict"]
+    assert server.predict("m/versions/1") == RECORDED["hot-swap-latest"]["predict_old"]
     for name, removed in (
         ("hot-swap-back", ["10"]),
         ("all-versions-removed", ["1", "2"]),
@@ -345,54 +347,54 @@ def test_hot_swaps(serve_m, add, run, wait_for):
         case = RECORDED[name]
         for folder in removed:
             shutil.rmtree(run / "base/m" / folder)
-        wait_for(lambda case=case: stand.get("m") == case["states"], 20)
-        assert stand.predict("m") == case["predict"]
+        wait_for(lambda case=case: server.get("m") == case["states"], 20)
+        assert server.predict("m") == case["predict"]
 
 
 def test_a_bad_version(as_recorded, serve_m, add, run, models, wait_for):  # noqa: PLR0917  # fixtures
     add(1)
-    stand = serve_m().wait_until_available()
+    server = serve_m().wait_until_available()
     bad = run / "base/m/2"
     shutil.copytree(models / "bad_garbage/1", bad)
     recorded = as_recorded(RECORDED["bad-new-version"]["states_over_time"])
-    assert is_subsequence(distinct_until(lambda: stand.get("m"), recorded[-1], wait_for), recorded)
-    assert stand.predict("m") == RECORDED["bad-new-version"]["predict"]
-    assert stand.predict("m/versions/2") == RECORDED["bad-new-version"]["predict_bad"]
+    assert is_subsequence(distinct_until(lambda: server.get("m"), recorded[-1], wait_for), recorded)
+    assert server.predict("m") == RECORDED["bad-new-version"]["predict"]
+    assert server.predict("m/versions/2") == RECORDED["bad-new-version"]["predict_bad"]
     shutil.copytree(models / "versions/2", bad, dirs_exist_ok=True)
     add(3)
-    wait_for(lambda: stand.get("m") == as_recorded(RECORDED["bad-new-version-next"]["states"]))
-    assert stand.predict("m") == RECORDED["bad-new-version-next"]["predict"]
+    wait_for(lambda: server.get("m") == as_recorded(RECORDED["bad-new-version-next"]["states"]))
+    assert server.predict("m") == RECORDED["bad-new-version-next"]["predict"]
 
 
 def test_a_slow_copy(serve_m, add, run, models, wait_for):
     case = RECORDED["slow-copy"]
     add(1)
-    stand = serve_m("--max_num_load_retries=5", "--load_retry_interval_micros=60000000").wait_until_available()
+    server = serve_m("--max_num_load_retries=5", "--load_retry_interval_micros=60000000").wait_until_available()
     (run / "base/m/2").mkdir()
-    wait_for(lambda: stand.get("m") == case["while_empty"])
+    wait_for(lambda: server.get("m") == case["while_empty"])
     shutil.copytree(models / "versions/2", run / "base/m/2", dirs_exist_ok=True)
     recorded = case["states_over_time"]
-    assert is_subsequence(distinct_until(lambda: stand.get("m"), recorded[-1], wait_for), recorded)
-    assert stand.predict("m") == case["predict"]
+    assert is_subsequence(distinct_until(lambda: server.get("m"), recorded[-1], wait_for), recorded)
+    assert server.predict("m") == case["predict"]
 
 
-def test_a_version_whose_files_are_replaced_stays_what_it_was(serve_m, add, run, models):
+def test_replacing_the_files_of_a_version_has_no_effect(serve_m, add, run, models):
     case = RECORDED["replaced-in-place"]
     add(1)
-    stand = serve_m().wait_until_available()
+    server = serve_m().wait_until_available()
     shutil.copytree(models / "versions/2", run / "base/m/1", dirs_exist_ok=True)
     add(0, 3)  # an older version has no effect either
-    assert stand.get("m") == case["states"]
-    assert stand.predict("m") == case["predict"]
+    assert server.get("m") == case["states"]
+    assert server.predict("m") == case["predict"]
 
 
-def test_without_polling_nothing_new_is_found(serve_m, add):
+def test_without_polling_no_new_version_is_found(serve_m, add):
     add(1)
-    stand = serve_m("--file_system_poll_wait_seconds=0").wait_until_available()
+    server = serve_m("--file_system_poll_wait_seconds=0").wait_until_available()
     add(2)
     (thread,) = [thread for thread in threading.enumerate() if thread.name == "model-m"]
-    assert thread.is_alive()  # it waits for another configuration
-    assert stand.get("m") == [[1, "AVAILABLE", "OK", ""]]
+    assert thread.is_alive()  # it waits for a new configuration
+    assert server.get("m") == [[1, "AVAILABLE", "OK", ""]]
 
 
 # Reloads
@@ -420,15 +422,15 @@ def serve_r(start, run, models):
     return serve
 
 
-def observation(stand, key, case):
-    """Return a function that tells what was recorded under a key."""
+def observation(server, key, case):
+    """Return a function that observes on the server what was recorded under a key."""
     model = "n" if "label" in case["id"] and '"n"' in case["config"] else "m"
     if key in ("stable", "canary", "nxt"):
-        return lambda: stand.predict(f"{model}/labels/{'next' if key == 'nxt' else key}")
+        return lambda: server.predict(f"{model}/labels/{'next' if key == 'nxt' else key}")
     if key in ("states", "bad", "x") or key.endswith("_status"):
         name = {"states": "m"}.get(key, key.removesuffix("_status"))
-        return lambda: stand.get(name)
-    return lambda: stand.predict(key)
+        return lambda: server.get(name)
+    return lambda: server.predict(key)
 
 
 @pytest.mark.parametrize(
@@ -445,26 +447,26 @@ def observation(stand, key, case):
     ],
 )
 def test_reloads(as_recorded, serve_r, wait_for, names, flags):
-    stand = serve_r(*flags)
+    server = serve_r(*flags)
     for name in names:
         case = as_recorded(RECORDED[name])
-        if name == "reload-label-on-new-model":  # the real server had m back by then
-            stand = serve_r(*flags)
-        waits_for_ever = case["result"]["code"] == "DEADLINE_EXCEEDED"
-        assert stand.reload(case["config"], 0.2 if waits_for_ever else 60) == case["result"], name
+        if name == "reload-label-on-new-model":  # at this point the real server served m again
+            server = serve_r(*flags)
+        times_out = case["result"]["code"] == "DEADLINE_EXCEEDED"
+        assert server.reload(case["config"], 0.2 if times_out else 60) == case["result"], name
         for key in case.keys() - {"id", "what", "config", "result", "log"}:
-            observe = observation(stand, key, case)
+            observe = observation(server, key, case)
             with contextlib.suppress(AssertionError):
                 wait_for(lambda observe=observe, expected=case[key]: observe() == expected, 10)
             assert observe() == case[key], (name, key)
 
 
-def test_a_reload_of_a_server_of_a_single_model(start, models, wait_for):
+def test_a_server_of_a_single_model_can_be_reloaded(start, models, wait_for):
     case = RECORDED["reload-on-single-model-server"]
-    stand = start("--model_name=m", f"--model_base_path={models}/half_plus_two").wait_until_available()
+    server = start("--model_name=m", f"--model_base_path={models}/half_plus_two").wait_until_available()
     config = (
         f'model_config_list {{ config {{ name: "z" base_path: "{models}/versions" model_platform: "tensorflow" }} }}'
     )
-    assert stand.reload(config, 60) == case["result"]
-    wait_for(lambda: stand.get("m") == case["m"])
-    assert stand.predict("z") == [200, [3.5]]
+    assert server.reload(config, 60) == case["result"]
+    wait_for(lambda: server.get("m") == case["m"])
+    assert server.predict("z") == [200, [3.5]]

@@ -1,4 +1,4 @@
-"""What comes in from the outside and is wrong, much or slow: an error each, and a server as before."""
+"""Invalid, large or slow input gets an error, and the server continues to work."""
 
 import contextlib
 import itertools
@@ -14,7 +14,7 @@ import pytest
 MEBIBYTE = 2**20
 CONNECTIONS = 10_000
 AT_ONCE = 400
-"""Both ends of each are descriptors, this side's in the test's process."""
+"""Each connection uses a descriptor in the server, and one in the test's process."""
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 STATUS_REQUEST = b"GET /v1/models/half HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -25,7 +25,7 @@ def server(start_server, saved_model):
 
 
 def status_field(server, name):
-    """Return a number of proc_pid_status(5): of threads, or of kB."""
+    """Return a field of proc_pid_status(5): a number of threads, or of kB."""
     lines = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
@@ -39,7 +39,7 @@ def connect(server, port=None):
 
 
 def read_all(connection):
-    """Read until the server closes, which may be by a reset."""
+    """Read until the server closes or resets the connection."""
     received = b""
     with contextlib.suppress(ConnectionResetError):
         while data := connection.recv(65536):
@@ -48,7 +48,7 @@ def read_all(connection):
 
 
 def exchange(server, data):
-    """Send, say that nothing more comes, and return all that the server answers."""
+    """Send data, close the sending side, and return everything that the server answers."""
     with connect(server) as connection:
         with contextlib.suppress(OSError):  # closed already
             connection.sendall(data)
@@ -66,15 +66,15 @@ def assert_answers(server):
     [b"\xff" * 100, b"\x0a\xff\xff\xff\xff\x0f", b"\x12\x05abc", bytes(range(256)), b"\x0b" * 10_000],
     ids=["no tag", "a length beyond the end", "a field cut off", "all bytes", "groups in groups"],
 )
-def test_what_is_no_message_is_refused(server, message):
+def test_bytes_that_are_not_a_message_are_refused(server, message):
     call = server.channel.unary_unary(PREDICT)
-    with pytest.raises(grpc.RpcError) as refused:
+    with pytest.raises(grpc.RpcError) as failure:
         call(message, timeout=30)
-    assert refused.value.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT)
+    assert failure.value.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT)
     assert_answers(server)
 
 
-def test_bodies_of_100_megabytes_are_answered_and_memory_does_not_grow(server, wait_for):
+def test_memory_does_not_grow_with_bodies_of_100_megabytes(server, wait_for):
     def large_tensor():
         tensor = np.zeros(25 * MEBIBYTE, np.float32)
         assert server.predict("half", x=tensor, timeout_s=60)[1]["y"].size == tensor.size
@@ -82,21 +82,21 @@ def test_bodies_of_100_megabytes_are_answered_and_memory_does_not_grow(server, w
     large_tensor()  # allocators keep some of what the first one took; what comes later fits in there
     before_kb = status_field(server, "VmRSS")
     garbage = b"\xff" * (100 * MEBIBYTE)
-    with pytest.raises(grpc.RpcError) as refused:
+    with pytest.raises(grpc.RpcError) as failure:
         server.channel.unary_unary(PREDICT)(garbage, timeout=60)
-    assert refused.value.code() is grpc.StatusCode.INTERNAL
+    assert failure.value.code() is grpc.StatusCode.INTERNAL
     assert server.rest("POST", "/v1/models/half:predict", garbage, timeout_s=60)[0] == 400
     large_tensor()
-    # Memory of one body more is normal: each thread has its own.
+    # One more body in memory is normal, because each thread has its own.
     wait_for(lambda: status_field(server, "VmRSS") < before_kb + 150 * 1024, 10)
     assert_answers(server)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_not_a_number_and_infinity_are_computed_with(server, value):
+def test_nan_and_infinity_are_valid_inputs(server, value):
     y = server.predict("half", x=np.float32([value, 1]))[1]["y"]
     np.testing.assert_array_equal(y, np.float32([value, 2.5]))
-    # JSON has no such numbers; what TensorFlow Serving reads and writes for them is recorded.
+    # JSON has no such numbers; the recorded answers cover what TensorFlow Serving reads and writes.
     assert server.rest("POST", "/v1/models/half:predict", b'{"instances": [1e999]}')[0] in (200, 400)
     assert_answers(server)
 
@@ -104,9 +104,9 @@ def test_not_a_number_and_infinity_are_computed_with(server, value):
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.float16, np.complex128, np.bool_, object])
 def test_every_wrong_type_is_refused(server, dtype):
     array = np.array([b"1"], object) if dtype is object else np.ones(1, dtype)
-    with pytest.raises(grpc.RpcError) as refused:
+    with pytest.raises(grpc.RpcError) as failure:
         server.predict("half", x=array)
-    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 HEAD = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: x\r\n"
@@ -131,7 +131,7 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("data", [pytest.param(data, id=name) for name, data in GARBAGE.items()])
-def test_what_is_no_request_gets_an_error_or_a_closed_connection(server, data):
+def test_an_invalid_request_gets_an_error_or_a_closed_connection(server, data):
     answer = exchange(server, data)
     assert answer == b"" or answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 404 ", b"HTTP/1.1 501 ")), answer[:200]
     assert answer.count(b"HTTP/1.1 ") <= 1
@@ -146,13 +146,13 @@ def test_what_is_no_request_gets_an_error_or_a_closed_connection(server, data):
         b"Transfer-Encoding: xchunked\r\nContent-Length: 0\r\n\r\n",
     ],
 )
-def test_nothing_is_read_behind_a_request_whose_end_is_in_doubt(server, framing):
+def test_nothing_is_read_after_a_request_of_ambiguous_length(server, framing):
     answer = exchange(server, HEAD + framing + STATUS_REQUEST)
     assert answer.count(b"HTTP/1.1 ") <= 1
     assert b"AVAILABLE" not in answer
 
 
-def test_a_request_that_comes_byte_by_byte_is_answered(server):
+def test_a_request_that_arrives_byte_by_byte_is_answered(server):
     with connect(server) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in STATUS_REQUEST:
@@ -160,7 +160,7 @@ def test_a_request_that_comes_byte_by_byte_is_answered(server):
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
 
 
-def test_clients_that_stop_in_the_middle_or_never_read_are_no_burden(server, wait_for):
+def test_clients_that_stall_or_never_read_do_not_block_others(server, wait_for):
     threads, files = status_field(server, "Threads"), open_files(server)
     body = b'{"instances": [' + b"1.0," * 500_000 + b"1.0]}"
     with contextlib.ExitStack() as stack:
@@ -176,7 +176,7 @@ def test_clients_that_stop_in_the_middle_or_never_read_are_no_burden(server, wai
     wait_for(lambda: open_files(server) <= files + 3, 10)
 
 
-def test_10_000_connections_leave_nothing_behind(server, wait_for):
+def test_10_000_connections_leak_nothing(server, wait_for):
     at_once = min(AT_ONCE, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
     assert_answers(server)
     threads, files = status_field(server, "Threads"), open_files(server)

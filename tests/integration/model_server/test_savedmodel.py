@@ -39,7 +39,7 @@ def model(saved_model):
 
 @pytest.fixture(scope="module")
 def echo(tmp_path_factory):
-    """Load a model that gives back tensors of each type, and the line of a text file that it brings along."""
+    """Load a model that returns tensors of each type unchanged, and looks up lines of a text file in its assets."""
     path = tmp_path_factory.mktemp("echo") / "1"
     words = path.parent / "words.txt"
     words.write_text("zero\none\n")
@@ -79,41 +79,41 @@ def test_signatures_are_those_of_the_file(model):
     assert model.signatures["serving_default"].inputs["x"].name == "serving_default_x:0"
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 0), (2, 1, 2)])
-def test_every_type_comes_back(echo, dtype, shape):
-    array = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
-    out = run(echo, dtype, v=array)["out"]
-    assert (out.dtype, out.shape) == (array.dtype, array.shape)
-    np.testing.assert_array_equal(out, array)
+def test_every_type_round_trips(echo, shape):
+    for dtype in DTYPES:
+        array = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
+        out = run(echo, dtype, v=array)["out"]
+        assert (out.dtype, out.shape) == (array.dtype, array.shape)
+        np.testing.assert_array_equal(out, array, err_msg=dtype)
 
 
 @pytest.mark.parametrize("strings", [b"a\0\0", [b"a", b"\xff\0"], [], [[b""], [b"b"]]])
-def test_strings_come_back(echo, strings):
+def test_strings_round_trip(echo, strings):
     array = np.array(strings, object)
     out = run(echo, "string", v=array)["out"]
     assert (out.dtype, out.shape, out.tolist()) == (array.dtype, array.shape, array.tolist())
 
 
-def test_bfloat16_comes_back(echo):
+def test_bfloat16_round_trips(echo):
     array = np.array([1.5, -2], tf.bfloat16.as_numpy_dtype)
     out = run(echo, "bfloat16", v=array)["out"]
     assert out.dtype == array.dtype
     np.testing.assert_array_equal(out, array)
 
 
-def test_arrays_of_any_layout_are_taken(model, half_plus):
+def test_arrays_of_any_memory_layout_are_accepted(model, half_plus):
     array = np.arange(10, dtype=np.float32)[::-2]
     np.testing.assert_array_equal(run(model, x=array)["y"], half_plus(array))
     read_only = np.frombuffer(np.float32([1, 2]).tobytes(), np.float32)
     np.testing.assert_array_equal(run(model, x=read_only)["y"], half_plus([1, 2]))
 
 
-def test_files_that_a_model_brings_along_are_found(echo):
+def test_assets_of_a_model_are_found(echo):
     assert run(echo, "word", v=np.int64([1, 0, 7]))["out"].tolist() == [b"one", b"zero", b"?"]
 
 
-def test_variables_keep_what_calls_write(model):
+def test_variables_keep_their_values_between_calls(model):
     first = run(model, "count", step=np.float32([1]))["count"]
     assert run(model, "count", step=np.float32([1, 2]))["count"] == first + 3
 
@@ -128,9 +128,9 @@ def test_two_loads_do_not_share_variables(saved_model):
 
 
 def test_a_wrong_type_is_refused(model):
-    with pytest.raises(ServingError, match="Expects arg\\[0\\] to be float but int32 is provided") as refused:
+    with pytest.raises(ServingError, match="Expects arg\\[0\\] to be float but int32 is provided") as failure:
         run(model, x=np.int32([1]))
-    assert refused.value.code is Code.INVALID_ARGUMENT
+    assert failure.value.code is Code.INVALID_ARGUMENT
 
 
 def test_the_shape_of_a_harmless_model_is_not_checked(echo):
@@ -143,13 +143,13 @@ def test_a_wrong_rank_does_not_reach_a_convolution(model, shape):
         run(model, "convolve", image=np.zeros(shape, np.float32))
 
 
-def test_an_init_op_is_no_signature_to_run(model):
-    with pytest.raises(ServingError, match=r"Node 'NoOp' .* does not have output 0") as refused:
+def test_an_init_op_cannot_be_run_as_a_signature(model):
+    with pytest.raises(ServingError, match=r"Node 'NoOp' .* does not have output 0") as failure:
         run(model, "__saved_model_init_op")
-    assert refused.value.code is Code.OUT_OF_RANGE
+    assert failure.value.code is Code.OUT_OF_RANGE
 
 
-def test_time_runs_out(model):
+def test_a_computation_stops_at_its_time_limit(model):
     started_s = time.monotonic()
     with pytest.raises(ServingError) as late:
         run(model, "slow", timeout_s=0.05, rounds=np.int32([10**9]))
@@ -158,30 +158,30 @@ def test_time_runs_out(model):
 
 
 @pytest.mark.parametrize("timeout_s", [0.0, -1.0])
-def test_no_time_at_all(model, timeout_s):
+def test_a_time_limit_of_zero_or_less_fails_at_once(model, timeout_s):
     with pytest.raises(DeadlineExceededError):
         run(model, timeout_s=timeout_s, x=np.float32([1]))
 
 
-def test_a_file_that_is_missing(tmp_path):
+def test_a_missing_file_is_not_found(tmp_path):
     with pytest.raises(NotFoundError, match=r"should have a file called `saved_model\.pb`"):
         load(tmp_path)
 
 
-def test_a_version_that_is_no_directory(tmp_path):
+def test_a_version_that_is_not_a_directory_is_refused(tmp_path):
     (tmp_path / "7").write_text("")
     with pytest.raises(FailedPreconditionError, match="Not a directory"):
         load(tmp_path / "7")
 
 
-def test_a_file_that_is_no_saved_model(tmp_path):
+def test_a_file_that_is_not_a_saved_model_is_refused(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"this is not a SavedModel")
     with pytest.raises(DataLossError, match=r"Can't parse .*/saved_model.pb as binary proto"):
         load(tmp_path)
 
 
 def change(saved_model, tmp_path, edit):
-    """Copy a model with its MetaGraphDef changed."""
+    """Copy a model with a changed MetaGraphDef."""
     shutil.copytree(saved_model / "1", tmp_path / "1")
     file = tmp_path / "1" / "saved_model.pb"
     message = saved_model_pb2.SavedModel.FromString(file.read_bytes())
@@ -190,20 +190,20 @@ def change(saved_model, tmp_path, edit):
     return tmp_path / "1"
 
 
-def test_other_tags(saved_model, tmp_path):
+def test_the_graph_with_the_requested_tags_is_loaded(saved_model, tmp_path):
     path = change(saved_model, tmp_path, lambda meta: meta.meta_info_def.tags.__setitem__(0, "train"))
     with pytest.raises(NotFoundError, match=r"Could not find meta graph def matching supplied tags: \{ serve \}"):
         load(path)
     assert run(load(path, tags=("train",)), x=np.float32([1]))["y"] == 2.5
 
 
-def test_an_unknown_operation(saved_model, tmp_path):
+def test_an_unknown_operation_is_refused(saved_model, tmp_path):
     path = change(saved_model, tmp_path, lambda meta: meta.graph_def.node.add(name="x", op="NoSuchOperation"))
     with pytest.raises(ServingError, match="NoSuchOperation"):
         load(path)
 
 
-def test_damaged_variables(saved_model, tmp_path):
+def test_corrupted_variables_are_refused(saved_model, tmp_path):
     shutil.copytree(saved_model / "1", tmp_path / "1")
     (data,) = Path(tmp_path, "1", "variables").glob("variables.data*")
     data.write_bytes(b"short")
@@ -218,8 +218,8 @@ def test_missing_variables_fail_at_the_request(saved_model, tmp_path):
         run(model, x=np.float32([1]))
 
 
-def test_a_signature_of_the_first_tensorflow(tmp_path):
-    """No restore op, no init signature: a graph that a TF1 program wrote."""
+def test_a_signature_of_tensorflow_1_is_computed(tmp_path):
+    """A graph written by a TF1 program has no restore op and no init signature."""
     graph = tf.Graph()
     with graph.as_default():
         x = tf.compat.v1.placeholder(tf.float32, [None], "x")

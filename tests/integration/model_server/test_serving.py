@@ -1,4 +1,4 @@
-"""One running server: predict over both APIs, wrong requests, deadlines, many requests at once."""
+"""One running server: predict over both APIs, invalid requests, deadlines, concurrent requests."""
 
 import concurrent.futures
 import time
@@ -28,7 +28,7 @@ def test_predict_over_grpc(server, half_plus):
     np.testing.assert_array_equal(outputs["y"], half_plus([1, 2, 5]))
 
 
-def test_numbers_are_answered_in_typed_fields(server):
+def test_numbers_are_returned_in_typed_fields(server):
     response = server.predict_message("half", x=np.float32([1])).result()
     assert response.outputs["y"].dtype == types_pb2.DT_FLOAT
     assert (list(response.outputs["y"].float_val), response.outputs["y"].tensor_content) == ([2.5], b"")
@@ -58,24 +58,24 @@ def test_status_and_metadata_over_rest(server):
 
 @pytest.mark.parametrize("shape", [(), (1,), (8, 8), (1, 64), (1, 8, 8), (1, 8, 8, 1, 1), (0, 0)])
 def test_a_wrong_rank_before_a_convolution_is_refused(server, shape):
-    with pytest.raises(grpc.RpcError) as refused:
+    with pytest.raises(grpc.RpcError) as failure:
         server.predict("half", signature="convolve", image=np.zeros(shape, np.float32))
-    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "input image must have 4 dimensions" in refused.value.details()
+    assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "input image must have 4 dimensions" in failure.value.details()
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8, 3), (1, 1, 1, 1), (3, 9, 5, 1), (1, 0, 0, 1), (0, 8, 8, 1)])
-def test_other_wrong_shapes_do_not_end_the_server_either(server, shape):
+def test_other_wrong_shapes_do_not_crash_the_server(server, shape):
     call = server.predict_message("half", signature="convolve", image=np.zeros(shape, np.float32))
     assert call.code() in (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT)
     assert server.predict("half", x=np.float32([1]))[0] == 1
 
 
 def test_a_wrong_type_is_refused(server):
-    with pytest.raises(grpc.RpcError) as refused:
+    with pytest.raises(grpc.RpcError) as failure:
         server.predict("half", x=np.float64([1]))
-    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert refused.value.details() == "Expects arg[0] to be float but double is provided"
+    assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert failure.value.details() == "Expects arg[0] to be float but double is provided"
 
 
 def test_a_deadline_stops_the_computation(server):
@@ -124,7 +124,7 @@ def test_metadata_is_what_the_model_file_says(server, saved_model):
     assert {"serving_default", "convolve", "length", "slow", "count"} <= names
 
 
-def test_the_port_of_a_running_server_is_told_as_taken(server, start_server, saved_model, wait_for):
+def test_the_port_of_a_running_server_is_reported_as_in_use(server, start_server, saved_model, wait_for):
     for flag, port in (("port", server.grpc_port), ("rest_api_port", server.rest_port)):
         second = start_server(f"--model_base_path={saved_model}", f"--{flag}={port}")
         assert wait_for(lambda second=second: second.process.poll() is not None)

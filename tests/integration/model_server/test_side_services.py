@@ -1,4 +1,4 @@
-"""One server with what is beside the models: configuration by file and by call, health, TLS, counts."""
+"""One server with its other services: configuration by file and by call, health, TLS, metrics."""
 
 import shutil
 import subprocess
@@ -21,7 +21,7 @@ def config_of(**base_paths):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Make a folder with key, certificate and the configuration files."""
+    """Make a folder with key, certificate and configuration files."""
     if not shutil.which("openssl"):
         pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("beside")
@@ -81,7 +81,7 @@ def test_health(channel):
     assert channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=30) == b"\x08\x01"
 
 
-def test_the_configuration_file_and_a_call_change_the_models(server, channel, folder, saved_model, wait_for):
+def test_the_configuration_file_and_a_reload_call_change_the_models(server, channel, folder, saved_model, wait_for):
     def served(name):
         return server.rest("POST", f"/v1/models/{name}:predict", {"instances": [1.0]})[0] == 200
 

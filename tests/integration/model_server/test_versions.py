@@ -1,4 +1,4 @@
-"""Versions that come, go, are broken or half copied, while one server runs."""
+"""Versions that are added, removed, broken or half-copied while one server runs."""
 
 import shutil
 import threading
@@ -16,7 +16,7 @@ OK = (0, "")
 
 @pytest.fixture(scope="module")
 def base_paths(saved_model, save_model, tmp_path_factory):
-    """Copy the model once for each test; every test has a model of its own to change."""
+    """Copy the model once for each test that changes it."""
     root = tmp_path_factory.mktemp("versions")
     save_model(root / "plus_three", addend=3.0)
     for name in (*MODELS, "partial"):
@@ -70,14 +70,14 @@ def test_a_new_version_takes_over_without_a_failed_request(server, base_paths, w
         server.predict("swapped", version=1, x=np.float32([1]))
 
 
-def test_the_old_version_ends_when_its_last_request_is_done(server, base_paths, wait_for):
-    long = server.predict_message("in_flight", signature="slow", timeout_s=60, rounds=np.int32([2_000_000]))
+def test_the_old_version_ends_after_its_last_request(server, base_paths, wait_for):
+    slow = server.predict_message("in_flight", signature="slow", timeout_s=60, rounds=np.int32([2_000_000]))
     shutil.copytree(base_paths / "plus_three", base_paths / "in_flight" / "2")
     wait_for(lambda: server.predict("in_flight", x=np.float32([1]))[0] == 2)
-    assert not long.done()
-    # Recorded from tensorflow_model_server: requests go to the new version already, the status still tells the old.
+    assert not slow.done()
+    # As recorded from tensorflow_model_server: the new version already answers, the status has not changed yet.
     assert server.states("in_flight") == [(2, "LOADING", *OK), (1, "AVAILABLE", *OK)]
-    assert long.result().model_spec.version.value == 1
+    assert slow.result().model_spec.version.value == 1
     wait_for(lambda: server.states("in_flight") == [(2, "AVAILABLE", *OK), (1, "END", *OK)])
 
 
@@ -96,22 +96,22 @@ def test_a_broken_version_leaves_the_old_one_serving(server, base_paths, wait_fo
     wait_for(lambda: server.predict("broken", x=np.float32([1]))[0] == 3)
 
 
-def test_a_version_that_is_half_copied_is_not_loaded(start_server, base_paths, wait_for):
+def test_a_half_copied_version_is_not_loaded(start_server, base_paths, wait_for):
     server = start_server("--model_name=partial", f"--model_base_path={base_paths / 'partial'}").wait_until_serving()
     source, target = base_paths / "plus_three", base_paths / "partial" / "2"
     target.mkdir()
     (target / "variables").mkdir()
     shutil.copy(source / "saved_model.pb", target)
     shutil.copy(source / "variables" / "variables.index", target / "variables")
-    told = f"Version 2 of model partial is not complete: {target}/variables/variables.data-00000-of-00001 is missing"
-    wait_for(lambda: told in server.log.read_text())
+    warning = f"Version 2 of model partial is not complete: {target}/variables/variables.data-00000-of-00001 is missing"
+    wait_for(lambda: warning in server.log.read_text())
     assert server.states("partial") == [(2, "LOADING", *OK), (1, "AVAILABLE", *OK)]
     assert server.predict("partial", x=np.float32([1]))[0] == 1
     shutil.copy(source / "variables" / "variables.data-00000-of-00001", target / "variables")
     wait_for(lambda: server.predict("partial", x=np.float32([1]))[0] == 2)
 
 
-def test_a_removed_model_is_unloaded_and_comes_back(server, base_paths, wait_for, saved_model):
+def test_a_removed_model_is_unloaded_and_loaded_again_when_restored(server, base_paths, wait_for, saved_model):
     shutil.rmtree(base_paths / "removed" / "1")
     wait_for(lambda: server.states("removed") == [(1, "END", *OK)])
     with pytest.raises(grpc.RpcError, match=r"Servable not found for request: Latest\(removed\)"):
@@ -121,7 +121,7 @@ def test_a_removed_model_is_unloaded_and_comes_back(server, base_paths, wait_for
     wait_for(lambda: server.states("removed") == [(1, "AVAILABLE", *OK)])
 
 
-def test_removing_the_latest_goes_back_to_the_one_before(server, base_paths, wait_for):
+def test_removing_the_latest_version_falls_back_to_the_previous_one(server, base_paths, wait_for):
     shutil.copytree(base_paths / "plus_three", base_paths / "back" / "10")
     wait_for(lambda: server.states("back") == [(10, "AVAILABLE", *OK), (1, "END", *OK)])
     shutil.rmtree(base_paths / "back" / "10")
@@ -129,15 +129,15 @@ def test_removing_the_latest_goes_back_to_the_one_before(server, base_paths, wai
     assert server.predict("back", x=np.float32([1]))[0] == 1
 
 
-def test_all_versions_are_served_by_that_policy(server, base_paths, wait_for, half_plus):
+def test_the_policy_all_serves_all_versions(server, base_paths, wait_for, half_plus):
     shutil.copytree(base_paths / "plus_three", base_paths / "all" / "2")
     wait_for(lambda: server.states("all") == [(2, "AVAILABLE", *OK), (1, "AVAILABLE", *OK)])
     for version, addend in ((1, 2.0), (2, 3.0)):
-        answer = server.predict("all", version=version, x=np.float32([1]))[1]["y"]
-        assert answer.tolist() == half_plus([1], addend).tolist()
+        y = server.predict("all", version=version, x=np.float32([1]))[1]["y"]
+        assert y.tolist() == half_plus([1], addend).tolist()
 
 
-def test_warm_up_requests_are_played_before_a_version_serves(server, base_paths, wait_for):
+def test_warm_up_requests_are_replayed_before_a_version_serves(server, base_paths, wait_for):
     tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
     log = prediction_log_pb2.PredictionLog()
     request = log.predict_log.request

@@ -16,8 +16,8 @@ from tfs_api.protos import meta_graph_pb2, types_pb2
 def signature_def(inputs, outputs, defaults=None):
     """Make a SignatureDef from name -> (DataType name, shape)."""
     signature = meta_graph_pb2.SignatureDef(method_name="tensorflow/serving/predict")
-    for field, ends in ((signature.inputs, inputs), (signature.outputs, outputs)):
-        for name, (data_type, shape) in ends.items():
+    for field, tensors in ((signature.inputs, inputs), (signature.outputs, outputs)):
+        for name, (data_type, shape) in tensors.items():
             field[name].name = f"{name}_node:0"
             field[name].dtype = types_pb2.DataType.Value(data_type)
             for size in shape:
@@ -28,14 +28,14 @@ def signature_def(inputs, outputs, defaults=None):
 
 
 class FakeServable:
-    """Doubles its input x, adds its input b if it has one, and can be held at work."""
+    """Computes 2 x, plus 2 b if there is an input b; can be paused."""
 
     def __init__(self, signatures=None):
         floats = ("DT_FLOAT", [-1])
         self.signatures = signatures or {"serving_default": signature_def({"x": floats}, {"y": floats})}
         self.calls = []
-        self.may_end = threading.Event()
-        self.may_end.set()
+        self.may_finish = threading.Event()
+        self.may_finish.set()
         self.working = threading.Event()
         self.closed = False
         self.error = None
@@ -43,7 +43,7 @@ class FakeServable:
     def run(self, signature, inputs, outputs, timeout_s):
         self.calls.append((signature, inputs, outputs, timeout_s))
         self.working.set()
-        assert self.may_end.wait(10)
+        assert self.may_finish.wait(10)
         assert not self.closed
         if self.error:
             raise self.error

@@ -56,14 +56,14 @@ def test_the_version_is_released_after_a_failure(plane, models, servable):
     assert models.leased == 0
 
 
-def test_method_names_are_checked_if_asked(models, servable):
+def test_method_names_are_checked_on_request(models, servable):
     plane = DataPlane(models, check_method_names=True)
     assert plane.predict(ModelSpec("half"), {"x": ONE})
     servable.signatures["serving_default"].method_name = ""
-    with pytest.raises(ServingError) as refused:
+    with pytest.raises(ServingError) as failure:
         plane.predict(ModelSpec("half"), {"x": ONE})
-    assert refused.value.code is Code.INTERNAL
-    assert refused.value.message == (
+    assert failure.value.code is Code.INTERNAL
+    assert failure.value.message == (
         "Expected prediction signature method_name to be one of {tensorflow/serving/predict, "
         "tensorflow/serving/classify, tensorflow/serving/regress}. Was: "
     )
@@ -71,20 +71,20 @@ def test_method_names_are_checked_if_asked(models, servable):
         plane.predict(ModelSpec("half", signature="nope"), {"x": ONE})
 
 
-def test_classify_and_regress_ask_the_version_that_is_meant(plane, models, servable, signature_def):
+def test_classify_and_regress_use_the_requested_version(plane, models, servable, signature_def):
     strings = {"inputs": ("DT_STRING", [-1])}
     servable.signatures = {
         "serving_default": signature_def(strings, {"scores": FLOAT}),
         "r": signature_def(strings, {"outputs": FLOAT}),
     }
-    servable.error = DataLossError("it came so far")
+    servable.error = DataLossError("reached the model")
     tasks = [(ModelSpec("half", signature="r"), REGRESS_METHOD)]
     for call in (
         lambda: plane.classify(ModelSpec("half"), [b""], 1.5),
         lambda: plane.regress(ModelSpec("half", version=3, signature="r"), [b""], 1.5),
         lambda: plane.multi_inference(tasks, [b""], 1.5),
     ):
-        with pytest.raises(DataLossError, match="it came so far"):
+        with pytest.raises(DataLossError, match="reached the model"):
             call()
     assert [(signature, timeout_s) for signature, _, _, timeout_s in servable.calls] == [
         ("serving_default", 1.5),
@@ -94,7 +94,7 @@ def test_classify_and_regress_ask_the_version_that_is_meant(plane, models, serva
     assert models.leased == 0
 
 
-def test_no_tasks_are_no_model(plane):
+def test_a_multi_inference_without_tasks_is_refused(plane):
     with pytest.raises(InvalidArgumentError, match=r"ModelSpec has no name specified\."):
         plane.multi_inference([], [b""])
 
@@ -103,19 +103,19 @@ def test_signatures(plane, servable):
     assert plane.signatures(ModelSpec("half")) == (3, servable.signatures)
 
 
-def test_statuses_ignore_labels_and_want_no_name(plane):
+def test_statuses_ignore_labels(plane):
     assert [status.version for status in plane.statuses(ModelSpec("half", label="no such"))] == [3]
     assert [status.version for status in plane.statuses(ModelSpec("half", version=3))] == [3]
 
 
 @pytest.mark.parametrize("use", ["predict", "signatures"])
-def test_a_request_without_a_name(plane, use):
+def test_a_request_without_a_model_name_is_refused(plane, use):
     arguments = ({"x": ONE},) if use == "predict" else ()
     with pytest.raises(InvalidArgumentError, match="ModelSpec has no name specified"):
         getattr(plane, use)(ModelSpec(""), *arguments)
 
 
-def test_an_unknown_signature(plane):
+def test_an_unknown_signature_is_refused(plane):
     with pytest.raises(FailedPreconditionError, match='Serving signature key "nope" not found'):
         plane.predict(ModelSpec("half", signature="nope"), {"x": ONE})
 
@@ -153,14 +153,14 @@ def test_an_unknown_signature(plane):
         ),
     ],
 )
-def test_inputs_that_do_not_fit(two_inputs, inputs, message):
-    with pytest.raises(InvalidArgumentError) as refused:
+def test_inputs_that_do_not_match_are_refused(two_inputs, inputs, message):
+    with pytest.raises(InvalidArgumentError) as failure:
         run_signature(two_inputs, "serving_default", dict.fromkeys(inputs, ONE))
-    assert refused.value.message == message
+    assert failure.value.message == message
     assert two_inputs.calls == []
 
 
-def test_defaults_stand_in_for_missing_inputs(two_inputs):
+def test_missing_inputs_have_their_defaults(two_inputs):
     run_signature(two_inputs, "with_default", {"a": ONE})
     run_signature(two_inputs, "with_default", {"a": ONE, "b": ONE})
     (_, first, _, _), (_, second, _, _) = two_inputs.calls
@@ -188,10 +188,10 @@ def test_defaults_stand_in_for_missing_inputs(two_inputs):
         ),
     ],
 )
-def test_inputs_that_do_not_fit_a_signature_with_a_default(two_inputs, inputs, message):
-    with pytest.raises(InvalidArgumentError) as refused:
+def test_inputs_that_do_not_match_a_signature_with_a_default_are_refused(two_inputs, inputs, message):
+    with pytest.raises(InvalidArgumentError) as failure:
         run_signature(two_inputs, "with_default", dict.fromkeys(inputs, ONE))
-    assert refused.value.message == message
+    assert failure.value.message == message
 
 
 def test_a_signature_without_inputs(two_inputs):
@@ -205,13 +205,13 @@ def test_output_filter(two_inputs):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "message"),
+    ("output_filter", "message"),
     [
         (["nope"], "output tensor alias not found in signature: nope Outputs expected to be in the set {y,z}."),
         (["y", "y"], "duplicate output tensor alias: y"),
     ],
 )
-def test_output_filters_that_do_not_fit(two_inputs, wanted, message):
-    with pytest.raises(InvalidArgumentError) as refused:
-        run_signature(two_inputs, "serving_default", {"a": ONE, "b": ONE}, wanted)
-    assert refused.value.message == message
+def test_invalid_output_filters_are_refused(two_inputs, output_filter, message):
+    with pytest.raises(InvalidArgumentError) as failure:
+        run_signature(two_inputs, "serving_default", {"a": ONE, "b": ONE}, output_filter)
+    assert failure.value.message == message

@@ -9,11 +9,11 @@ from model_server.options import Options
 
 
 @pytest.fixture
-def taken_port():
-    with socket.socket() as taken:
-        taken.bind(("0.0.0.0", 0))  # noqa: S104  # where the server will try
-        taken.listen()
-        yield taken.getsockname()[1]
+def used_port():
+    with socket.socket() as listener:
+        listener.bind(("0.0.0.0", 0))  # noqa: S104  # the server binds the same address
+        listener.listen()
+        yield listener.getsockname()[1]
 
 
 def test_a_single_model(tmp_path):
@@ -21,14 +21,14 @@ def test_a_single_model(tmp_path):
     assert (config.name, config.base_path, config.labels) == ("m", tmp_path, {})
 
 
-def test_the_configuration_file_goes_before_a_single_model(tmp_path):
+def test_the_configuration_file_takes_precedence_over_a_single_model(tmp_path):
     file = tmp_path / "models.config"
     file.write_text('model_config_list { config { name: "n" base_path: "rel/n" model_platform: "tensorflow" } }')
     (config,) = model_configs(Options(model_config_file=str(file), model_base_path="/ignored"))
     assert (config.name, str(config.base_path)) == ("n", "rel/n")
 
 
-def test_no_model_is_asked_for():
+def test_flags_without_a_model_are_refused():
     with pytest.raises(
         InvalidArgumentError,
         match=r"Both server_options\.model_base_path and .* are empty!",
@@ -37,18 +37,18 @@ def test_no_model_is_asked_for():
 
 
 @pytest.mark.parametrize("flag", ["port", "rest_api_port"])
-def test_a_taken_port_is_told_with_its_flag(taken_port, flag):
-    options = Options(**{"port": 0, "rest_api_port": 0, flag: taken_port})
-    with pytest.raises(FailedPreconditionError, match=rf"port {taken_port} \(--{flag}\) cannot be used: Address"):
+def test_a_port_in_use_is_reported_with_its_flag(used_port, flag):
+    options = Options(**{"port": 0, "rest_api_port": 0, flag: used_port})
+    with pytest.raises(FailedPreconditionError, match=rf"port {used_port} \(--{flag}\) cannot be used: Address"):
         check_ports(options)
 
 
-def test_one_port_cannot_serve_both(taken_port):
+def test_one_port_cannot_serve_both(used_port):
     with pytest.raises(InvalidArgumentError, match="--rest_api_port cannot be same as --port"):
-        check_ports(Options(port=taken_port, rest_api_port=taken_port))
+        check_ports(Options(port=used_port, rest_api_port=used_port))
 
 
-def test_ports_that_are_off_are_not_checked():
+def test_disabled_ports_are_not_checked():
     check_ports(Options(port=0, rest_api_port=0))
 
 
@@ -69,13 +69,13 @@ def test_channel_arguments():
     assert _channel_arguments("grpc.a=1,grpc.b=-2,grpc.c=x") == [("grpc.a", 1), ("grpc.b", -2), ("grpc.c", "x")]
 
 
-def test_batching_is_off_unless_asked_for(tmp_path):
+def test_batching_is_off_by_default(tmp_path):
     assert make_batching(Options(enable_per_model_batching_parameters=True)) is None
     file = tmp_path / "batching.config"
     file.write_text("max_batch_size: 4")
-    with pytest.raises(InvalidArgumentError) as refused:
+    with pytest.raises(InvalidArgumentError) as failure:
         make_batching(Options(batching_parameters_file=str(file)))
-    assert refused.value.message == (
+    assert failure.value.message == (
         "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
     )
 
@@ -93,7 +93,7 @@ def test_batching_needs_no_file(wait_for):
         ("num_batch_threads { value: 0 }", "num_batch_threads must be positive; was 0"),
     ],
 )
-def test_batching_parameters_that_cannot_be_used(tmp_path, text, message):
+def test_invalid_batching_parameters_are_refused(tmp_path, text, message):
     file = tmp_path / "batching.config"
     file.write_text(text)
     with pytest.raises(InvalidArgumentError, match=message):
@@ -118,7 +118,7 @@ def test_a_wrong_value_shows_the_usage(capsys):
     assert "usage: python -m model_server" in error
 
 
-def test_a_failed_start_is_told(caplog, capsys):
+def test_a_failed_start_is_logged(caplog, capsys):
     assert main(["--no_such_flag", "--enable_profiler"]) == 255
     assert "usage: " in capsys.readouterr().err
     messages = [record.getMessage() for record in caplog.records]

@@ -15,7 +15,7 @@ def fail(error):
     raise error
 
 
-def test_a_counter():
+def test_a_counter_adds_by_label_values():
     counter = Counter("c", ["a", "b"])
     counter.add("y", "1")
     counter.add("x", "1", amount=2)
@@ -29,7 +29,7 @@ def test_label_values_are_escaped():
     assert lines(counter) == [r'c{a="back\\slash \"quoted\"\nline"} 1']
 
 
-def test_a_histogram_counts_up_to_each_bound():
+def test_a_histogram_counts_cumulatively():
     histogram = Histogram("h", ["a"])
     for microseconds in (5, 12, 40_000, 10**10):
         histogram.observe("x", microseconds=microseconds)
@@ -47,7 +47,7 @@ def test_a_histogram_counts_up_to_each_bound():
     assert len(written) == len(BUCKETS) + 3
 
 
-def test_the_page_is_readable_for_prometheus():
+def test_prometheus_can_parse_the_page():
     metrics = Metrics()
     with metrics.request("m", "Predict", "GRPC"):
         pass
@@ -83,7 +83,7 @@ def test_the_page_is_readable_for_prometheus():
         ("", ""),
     ],
 )
-def test_where_the_page_is(tmp_path, text, path):
+def test_the_path_of_the_page_is_read(tmp_path, text, path):
     file = tmp_path / "monitoring.config"
     file.write_text(text)
     assert read_page_path(file) == path

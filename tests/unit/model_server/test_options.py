@@ -30,17 +30,17 @@ def test_values(argument, name, value):
     assert getattr(parse([argument]).options, name) == value
 
 
-def test_the_last_of_two_counts():
+def test_the_last_of_two_values_wins():
     assert parse(["--port=1", "--port=2"]).options.port == 2
 
 
 @pytest.mark.parametrize("argument", ["--port=abc", "--port=", "--port=1.5", "--enable_model_warmup=yes"])
-def test_values_of_the_wrong_type(argument):
+def test_values_of_the_wrong_type_are_refused(argument):
     with pytest.raises(FlagError, match=r"Couldn't interpret value .* for flag (port|enable_model_warmup)"):
         parse([argument])
 
 
-def test_flags_without_effect_and_unknown_ones_are_kept_apart():
+def test_ignored_and_unknown_flags_are_listed_separately():
     line = parse(["--enable_profiler", "--use_alts_credentials", "--nope=1", "port=3", "--port", "-h"])
     assert line.ignored == ("--enable_profiler", "--use_alts_credentials")
     assert line.unknown == ("--nope=1", "port=3", "--port", "-h")

@@ -41,11 +41,11 @@ def test_examples_with_context():
     assert (first, second) == (example(x=5, y=2), example(x=1, y=2))
 
 
-def test_no_input_has_no_examples():
+def test_an_empty_input_has_no_examples():
     assert example_list(input_pb2.Input()) == []
 
 
-def test_a_task_may_be_without_a_model():
+def test_a_task_need_not_have_a_model_spec():
     assert task_spec(inference_pb2.InferenceTask()) == ModelSpec("")
 
 
@@ -56,7 +56,7 @@ def test_classifications():
     assert (response.model_spec.name, response.model_spec.version.value) == ("m", 3)
 
 
-def test_a_label_that_no_message_can_hold():
+def test_a_label_that_is_not_utf_8_is_refused():
     labels = np.array([[b"\xff"]], object)
     with pytest.raises(InvalidArgumentError, match="the class label b'\\\\xff' is not UTF-8"):
         classification_response(SPEC, 3, Classifications(labels, np.float32([[1]])))
@@ -78,7 +78,7 @@ def test_results_of_several_tasks_in_order():
 
 
 @pytest.mark.parametrize("as_content", [False, True])
-def test_where_elements_go(as_content):
+def test_elements_are_in_the_requested_field(as_content):
     outputs = {"y": np.float32([1]), "s": np.array([b"ab"], object)}
     response = predict_response(SPEC, Prediction(3, "s", outputs), as_content=as_content)
     numbers, strings = response.outputs["y"], response.outputs["s"]

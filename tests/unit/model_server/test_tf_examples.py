@@ -18,7 +18,7 @@ EXAMPLES = (b"first", b"second")
 
 
 class Model:
-    """Gives the outputs that a test asks for."""
+    """Returns the outputs that a test sets."""
 
     def __init__(self, signatures, outputs=None):
         self.signatures = signatures
@@ -35,7 +35,7 @@ class Model:
 
 @pytest.fixture
 def model(signature_def):
-    """Return a function that makes a model with one signature, which has outputs of these types."""
+    """Return a function that makes a model with one signature with the given outputs."""
 
     def make(outputs, values=None, inputs=None):
         signature = signature_def({"inputs": STRINGS} if inputs is None else inputs, outputs)
@@ -49,9 +49,9 @@ def runner(model, examples=EXAMPLES, **options):
 
 
 def message_of(call, *arguments):
-    with pytest.raises(InvalidArgumentError) as refused:
+    with pytest.raises(InvalidArgumentError) as failure:
         call(*arguments)
-    return refused.value.message
+    return failure.value.message
 
 
 def test_classes_and_scores(model):
@@ -61,12 +61,12 @@ def test_classes_and_scores(model):
     assert both.calls == [("s", {"inputs": [b"first", b"second"]}, ["classes", "scores"], 1.5)]
 
 
-def test_classes_alone_have_no_score(model):
+def test_classes_without_scores_score_0(model):
     result = runner(model({"classes": ("DT_STRING", [-1, -1])}, {"classes": CLASSES})).classify("s")
     np.testing.assert_array_equal(result.scores, np.zeros((2, 2), np.float32), strict=True)
 
 
-def test_scores_alone_have_no_label(model):
+def test_scores_without_classes_have_empty_labels(model):
     result = runner(model({"scores": MATRIX}, {"scores": SCORES})).classify("s")
     assert result.labels.tolist() == [[b"", b""], [b"", b""]]
 
@@ -84,14 +84,14 @@ def test_values(model, values):
 
 
 @pytest.mark.parametrize("method", ["classify", "regress"])
-def test_no_examples(model, method):
+def test_an_empty_list_of_examples_is_refused(model, method):
     served = model({"scores" if method == "classify" else "outputs": FLOATS})
     assert message_of(getattr(runner(served, ()), method), "s") == "Input is empty."
     assert served.calls == []
 
 
 @pytest.mark.parametrize("method", ["classify", "regress"])
-def test_an_unknown_signature(model, method):
+def test_an_unknown_signature_is_refused(model, method):
     call = getattr(runner(model({"outputs": FLOATS})), method)
     assert message_of(call, "nope") == "No signature was found with the name: nope"
 
@@ -114,7 +114,7 @@ def test_an_unknown_signature(model, method):
         ),
     ],
 )
-def test_signatures_that_do_not_classify(model, inputs, outputs, message):
+def test_signatures_that_do_not_classify_are_refused(model, inputs, outputs, message):
     assert message_of(runner(model(outputs, inputs=inputs)).classify, "s").startswith(message)
 
 
@@ -127,7 +127,7 @@ def test_signatures_that_do_not_classify(model, inputs, outputs, message):
         ({"inputs": STRINGS}, {"y": FLOATS}, "No regression outputs found in SignatureDef: inputs {\n"),
     ],
 )
-def test_signatures_that_do_not_regress(model, inputs, outputs, message):
+def test_signatures_that_do_not_regress_are_refused(model, inputs, outputs, message):
     assert message_of(runner(model(outputs, inputs=inputs)).regress, "s").startswith(message)
 
 
@@ -145,7 +145,7 @@ def test_signatures_that_do_not_regress(model, inputs, outputs, message):
         ),
     ],
 )
-def test_outputs_that_are_no_classes(model, values, message):
+def test_outputs_that_are_not_classes_are_refused(model, values, message):
     names = {"object": "DT_STRING", "float32": "DT_FLOAT", "int64": "DT_INT64"}
     outputs = {alias: (names[array.dtype.name], [-1]) for alias, array in values.items()}
     assert message_of(runner(model(outputs, values)).classify, "s") == message
@@ -163,13 +163,13 @@ def test_outputs_that_are_no_classes(model, values, message):
         (np.int64([1, 2]), "Expected output Tensor of DT_FLOAT.  Got: DT_INT64"),
     ],
 )
-def test_outputs_that_are_no_values(model, values, message):
+def test_outputs_that_are_not_values_are_refused(model, values, message):
     data_type = "DT_INT64" if values.dtype == np.int64 else "DT_FLOAT"
     served = model({"outputs": (data_type, [-1])}, {"outputs": np.asarray(values)})
     assert message_of(runner(served).regress, "s") == message
 
 
-def test_method_names_are_checked_if_asked(model):
+def test_method_names_are_checked_on_request(model):
     served = model({"scores": MATRIX}, {"scores": SCORES})
     served.signatures["s"].method_name = "tensorflow/serving/predict"
     assert runner(served).classify("s")
@@ -194,7 +194,7 @@ def two(signature_def):
     return Model(signatures, {"scores": SCORES, "outputs": np.float32([1, 2])})
 
 
-def test_several_tasks(two):
+def test_several_tasks_return_their_results_in_order(two):
     tasks = [InferenceTask("m", "r", REGRESS_METHOD), InferenceTask("m", "c", CLASSIFY_METHOD)]
     first, second = runner(two).infer(tasks)
     assert (type(first), type(second)) == (Regressions, Classifications)
@@ -224,9 +224,9 @@ def test_several_tasks(two):
         (InferenceTask("m", "c", REGRESS_METHOD), "No regression outputs found in SignatureDef", Code.INVALID_ARGUMENT),
     ],
 )
-def test_a_task_that_does_not_fit_leaves_all_unasked(two, task, message, code):
-    with pytest.raises(ServingError) as refused:
+def test_an_invalid_task_prevents_all_computations(two, task, message, code):
+    with pytest.raises(ServingError) as failure:
         runner(two).infer([InferenceTask("m", "r", REGRESS_METHOD), task])
-    assert refused.value.message.startswith(message)
-    assert refused.value.code is code
+    assert failure.value.message.startswith(message)
+    assert failure.value.code is code
     assert two.calls == []

@@ -22,7 +22,7 @@ from model_server.errors import (
 )
 
 LIMIT_S = 20
-FOR_EVER_MICROS = 10**10
+FOREVER_MICROS = 10**10
 
 
 def floats(*values):
@@ -30,7 +30,7 @@ def floats(*values):
 
 
 class Model:
-    """Answers y = x + 1 and z = 10 x, and other outputs of wrong shapes; can be held at work."""
+    """Computes y = x + 1 and z = 10 x, and outputs of wrong shapes; can be paused."""
 
     def __init__(self, signature_def):
         vector = ("DT_FLOAT", [-1])
@@ -38,8 +38,8 @@ class Model:
         self.signatures = {"serving_default": signature_def(*ends), "other": signature_def(*ends)}
         self.calls = []
         self.changed = threading.Condition()
-        self.may_end = threading.Event()
-        self.may_end.set()
+        self.may_finish = threading.Event()
+        self.may_finish.set()
         self.error = None
         self.closed = False
 
@@ -47,13 +47,13 @@ class Model:
         with self.changed:
             self.calls.append((signature, inputs, tuple(outputs), timeout_s))
             self.changed.notify_all()
-        assert self.may_end.wait(LIMIT_S)
+        assert self.may_finish.wait(LIMIT_S)
         assert not self.closed
         if self.error:
             raise self.error
         x = inputs["x"]
-        answers = {"y": x + 1, "z": x * 10, "sum": x.sum(), "twice": np.concatenate([x, x])}
-        return {alias: answers[alias] for alias in outputs}
+        results = {"y": x + 1, "z": x * 10, "sum": x.sum(), "twice": np.concatenate([x, x])}
+        return {alias: results[alias] for alias in outputs}
 
     def close(self):
         self.closed = True
@@ -62,11 +62,11 @@ class Model:
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.calls) >= count, LIMIT_S)
 
-    def hold(self):
-        self.may_end.clear()
+    def pause(self):
+        self.may_finish.clear()
 
-    def let_end(self):
-        self.may_end.set()
+    def resume(self):
+        self.may_finish.set()
 
     @property
     def rows(self):
@@ -88,7 +88,7 @@ def batched(model):
         return BatchingServable(model, BatchingParameters(**parameters), schedulers[-1])
 
     yield make
-    model.let_end()
+    model.resume()
     for scheduler in schedulers:
         scheduler.close()
 
@@ -111,16 +111,16 @@ def test_a_single_call_passes_through(model, batched):
     assert model.calls[0][2:] == (("y", "z"), None)
 
 
-def test_calls_are_computed_together_and_each_gets_its_own(model, batched, pool):
-    servable = batched(max_batch_size=4, batch_timeout_micros=FOR_EVER_MICROS)
+def test_calls_are_computed_together_and_each_gets_its_own_rows(model, batched, pool):
+    servable = batched(max_batch_size=4, batch_timeout_micros=FOREVER_MICROS)
     futures = [pool.submit(run, servable, *values) for values in ([1], [2, 3], [4])]
     assert [future.result(LIMIT_S)["y"].tolist() for future in futures] == [[2], [3, 4], [5]]
     assert model.rows == [4]
 
 
 def test_signatures_and_outputs_are_not_mixed(model, batched, pool):
-    servable = batched(max_batch_size=2, batch_timeout_micros=FOR_EVER_MICROS)
-    asked = [
+    servable = batched(max_batch_size=2, batch_timeout_micros=FOREVER_MICROS)
+    keys = [
         ("serving_default", ("y",)),
         ("serving_default", ("z",)),
         ("serving_default", ("y", "z")),
@@ -128,19 +128,19 @@ def test_signatures_and_outputs_are_not_mixed(model, batched, pool):
     ]
     futures = [
         pool.submit(run, servable, 1, signature=signature, outputs=outputs)
-        for signature, outputs in [*asked, *asked, ("other", ("z", "y")), ("other", ("y", "z"))]
+        for signature, outputs in [*keys, *keys, ("other", ("z", "y")), ("other", ("y", "z"))]
     ]
     for future in futures:
         future.result(LIMIT_S)
     assert model.rows == [2] * 5
     assert {(signature, frozenset(outputs)) for signature, _, outputs, _ in model.calls} == {
-        *((signature, frozenset(outputs)) for signature, outputs in asked),
+        *((signature, frozenset(outputs)) for signature, outputs in keys),
         ("other", frozenset({"y", "z"})),
     }
 
 
-def test_a_failure_is_shared_by_the_batch_and_by_nobody_else(model, batched, pool):
-    servable = batched(max_batch_size=2, batch_timeout_micros=FOR_EVER_MICROS)
+def test_a_failure_affects_only_the_calls_of_its_batch(model, batched, pool):
+    servable = batched(max_batch_size=2, batch_timeout_micros=FOREVER_MICROS)
     model.error = ServingError("index out of range", Code.OUT_OF_RANGE)
     errors = [future.exception(LIMIT_S) for future in [pool.submit(run, servable, value) for value in (1, 2)]]
     assert [(error.code, error.message) for error in errors] == [(Code.OUT_OF_RANGE, "index out of range")] * 2
@@ -149,7 +149,7 @@ def test_a_failure_is_shared_by_the_batch_and_by_nobody_else(model, batched, poo
     assert run(servable, 5, 6)["y"].tolist() == [6, 7]
 
 
-def test_what_is_no_serving_error_is_logged_and_not_told(model, batched, caplog):
+def test_an_unexpected_error_is_logged_but_not_shown_to_the_caller(model, batched, caplog):
     servable = batched()
     model.error = ZeroDivisionError("oops")
     with pytest.raises(ServingError, match="INTERNAL: Internal error, see the server's log"):
@@ -171,10 +171,10 @@ def test_what_is_no_serving_error_is_logged_and_not_told(model, batched, caplog)
         ),
     ],
 )
-def test_outputs_that_cannot_be_cut(batched, output, message):
-    with pytest.raises(ServingError) as refused:
+def test_outputs_that_cannot_be_split_are_refused(batched, output, message):
+    with pytest.raises(ServingError) as failure:
         run(batched(), 1, 2, outputs=(output,))
-    assert (refused.value.code, refused.value.message) == (Code.FAILED_PRECONDITION, message)
+    assert (failure.value.code, failure.value.message) == (Code.FAILED_PRECONDITION, message)
 
 
 @pytest.mark.parametrize(
@@ -192,10 +192,10 @@ def test_outputs_that_cannot_be_cut(batched, output, message):
         ),
     ],
 )
-def test_inputs_that_cannot_be_batched(model, batched, inputs, message):
-    with pytest.raises(InvalidArgumentError) as refused:
+def test_inputs_that_cannot_be_batched_are_refused(model, batched, inputs, message):
+    with pytest.raises(InvalidArgumentError) as failure:
         batched().run("serving_default", inputs, ("y",), None)
-    assert refused.value.message == message
+    assert failure.value.message == message
     assert not model.calls
 
 
@@ -208,9 +208,9 @@ def test_too_many_rows_are_refused(batched):
         run(batched(max_batch_size=2), 1, 2, 3)
 
 
-def test_a_full_queue_refuses_and_answers_the_others(model, batched, pool):
+def test_a_full_queue_refuses_new_calls_and_answers_the_others(model, batched, pool):
     servable = batched(max_batch_size=1, max_enqueued_batches=2)
-    model.hold()
+    model.pause()
     first = pool.submit(run, servable, 1)
     model.wait_for(1)
     waiting = {pool.submit(run, servable, 1) for _ in range(7)}
@@ -220,18 +220,18 @@ def test_a_full_queue_refuses_and_answers_the_others(model, batched, pool):
         assert done
         refused |= done
     assert {type(future.exception()) for future in refused} == {UnavailableError}
-    model.let_end()
+    model.resume()
     assert [future.result(LIMIT_S)["y"].tolist() for future in {first, *waiting}] == [[2]] * 3
 
 
-def test_a_batch_is_filled_up_to_an_allowed_size_and_cut_back(model, batched):
+def test_a_batch_is_padded_to_an_allowed_size_and_cut_back(model, batched):
     servable = batched(max_batch_size=4, allowed_batch_sizes=(2, 4))
     assert run(servable, 1)["y"].tolist() == [2]
     assert run(servable, 1, 2, 3)["y"].tolist() == [2, 3, 4]
     assert [inputs["x"].tolist() for _, inputs, _, _ in model.calls] == [[1, 1], [1, 2, 3, 1]]
 
 
-def test_a_large_call_is_split_and_put_together_again(model, batched):
+def test_a_large_call_is_split_and_reassembled(model, batched):
     servable = batched(max_batch_size=10, max_execution_batch_size=4, enable_large_batch_splitting=True, threads=2)
     outputs = run(servable, *range(10), outputs=("y", "z"))
     assert outputs["y"].tolist() == list(range(1, 11))
@@ -239,15 +239,15 @@ def test_a_large_call_is_split_and_put_together_again(model, batched):
     assert sorted(model.rows) == [2, 4, 4]
 
 
-def test_the_failure_of_a_part_is_the_call_s(model, batched):
+def test_the_failure_of_a_part_fails_the_call(model, batched):
     servable = batched(max_batch_size=10, max_execution_batch_size=4, enable_large_batch_splitting=True)
     model.error = ServingError("index out of range", Code.OUT_OF_RANGE)
     with pytest.raises(ServingError, match="index out of range"):
         run(servable, *range(10))
 
 
-def test_the_batch_has_the_time_of_its_most_patient_call(model, batched, pool):
-    servable = batched(max_batch_size=2, batch_timeout_micros=FOR_EVER_MICROS)
+def test_the_batch_has_the_latest_deadline_of_its_calls(model, batched, pool):
+    servable = batched(max_batch_size=2, batch_timeout_micros=FOREVER_MICROS)
     for timeouts_s in ((50, 1000), (50, None)):
         for future in [pool.submit(run, servable, 1, timeout_s=timeout_s) for timeout_s in timeouts_s]:
             future.result(LIMIT_S)
@@ -256,57 +256,57 @@ def test_the_batch_has_the_time_of_its_most_patient_call(model, batched, pool):
 
 
 def submit(servable, *values):
-    """Put a call into the queue without waiting for what comes of it."""
+    """Submit a call without waiting for its result."""
     call = Call({"x": floats(*values)}, len(values), deadline_s=None)
     servable._scheduler.submit(servable._queue("serving_default", ("y",)), call)
     return call
 
 
-def test_who_gives_up_while_the_batch_is_computed_leaves_the_others_to_it(model, batched):
-    servable = batched(max_batch_size=2, batch_timeout_micros=FOR_EVER_MICROS)
-    model.hold()
-    patient, hurried = submit(servable, 1), submit(servable, 2)
+def test_a_call_that_times_out_during_the_computation_does_not_affect_others(model, batched):
+    servable = batched(max_batch_size=2, batch_timeout_micros=FOREVER_MICROS)
+    model.pause()
+    patient, impatient = submit(servable, 1), submit(servable, 2)
     model.wait_for(1)
-    hurried.deadline_s = 0.0
+    impatient.deadline_s = 0.0
     with pytest.raises(DeadlineExceededError, match="Timed out waiting for notification"):
-        hurried.result()
-    model.let_end()
+        impatient.result()
+    model.resume()
     assert patient.result()["y"].tolist() == [2]
 
 
-def test_who_gives_up_while_waiting_is_left_out_of_the_batch(model, batched, pool):
+def test_a_call_that_times_out_in_the_queue_is_dropped_from_the_batch(model, batched, pool):
     servable = batched()
-    model.hold()
+    model.pause()
     busy = pool.submit(run, servable, 1)
     model.wait_for(1)
     patient = pool.submit(run, servable, 2)
     with pytest.raises(ResourceExhaustedError, match="timeout exceeded while waiting in batching queue"):
         run(servable, 3, timeout_s=0.01)
-    model.let_end()
+    model.resume()
     assert [future.result(LIMIT_S)["y"].tolist() for future in (busy, patient)] == [[2], [3]]
     assert model.rows == [1, 1]
 
 
-def test_a_batch_that_everybody_has_given_up_is_not_computed(model, batched, pool):
+def test_a_batch_whose_calls_have_all_timed_out_is_not_computed(model, batched, pool):
     servable = batched()
-    model.hold()
+    model.pause()
     busy = pool.submit(run, servable, 1)
     model.wait_for(1)
     with pytest.raises(ResourceExhaustedError):
         run(servable, 3, timeout_s=0)
-    model.let_end()
+    model.resume()
     busy.result(LIMIT_S)
     servable.close()
     assert model.rows == [1]
 
 
-def test_closing_waits_for_the_batch_of_who_has_given_up(model, batched, pool):
+def test_closing_waits_for_the_batch_of_a_call_that_timed_out(model, batched, pool):
     servable = batched()
-    model.hold()
+    model.pause()
     submit(servable, 1)
     model.wait_for(1)
     closing = pool.submit(servable.close)
-    model.let_end()  # had it been closed before, the model would fail
+    model.resume()  # a model that is closed too early fails
     closing.result(LIMIT_S)
     assert model.closed
 
@@ -318,7 +318,7 @@ def test_closing_waits_for_the_batch_of_who_has_given_up(model, batched, pool):
     splitting=st.booleans(),
     allowed=st.sampled_from([(), (9,), (1, 3, 9)]),
 )
-def test_nobody_sees_that_calls_are_batched(signature_def, sizes, threads, splitting, allowed):
+def test_batched_results_equal_unbatched_ones(signature_def, sizes, threads, splitting, allowed):
     scheduler = BatchScheduler(threads)
     parameters = BatchingParameters(
         max_batch_size=9,
@@ -330,9 +330,9 @@ def test_nobody_sees_that_calls_are_batched(signature_def, sizes, threads, split
     servable = BatchingServable(Model(signature_def), parameters, scheduler)
     calls = [range(100 * number, 100 * number + size) for number, size in enumerate(sizes)]
     with ThreadPoolExecutor(len(calls)) as pool:
-        answers = list(pool.map(lambda values: run(servable, *values)["y"].tolist(), calls))
+        results = list(pool.map(lambda values: run(servable, *values)["y"].tolist(), calls))
     scheduler.close()
-    assert answers == [[value + 1 for value in values] for values in calls]
+    assert results == [[value + 1 for value in values] for values in calls]
 
 
 def test_arrays_are_merged_in_order():
@@ -355,21 +355,21 @@ def test_bfloat16_is_merged():
     assert merge([array, array], name="x:0").dtype == bfloat16
 
 
-def test_what_fills_up_is_the_first_row_of_the_last_call():
+def test_the_padding_is_the_first_row_of_the_last_call():
     assert merge([floats(1), floats(2, 3)], name="x:0", repeat_last=2).tolist() == [1, 2, 3, 2, 2]
 
 
 def test_rows_of_different_shape_are_refused_without_padding():
-    with pytest.raises(FailedPreconditionError) as refused:
+    with pytest.raises(FailedPreconditionError) as failure:
         merge([np.zeros((1, 2)), np.zeros((1, 3))], name="x:0")
-    assert refused.value.message == (
+    assert failure.value.message == (
         "Tensors with name 'x:0' from different tasks have different shapes and padding is turned off. Set "
         "pad_variable_length_inputs to true, or ensure that all tensors with the same name have equal dimensions "
         "starting with the first dim."
     )
 
 
-def test_padding_repeats_the_first_element_behind_what_is_there():
+def test_padding_repeats_the_first_element_at_the_end():
     arrays = [floats([[1, 2]], [[3, 4]]), floats([[5], [6]])]
     assert [array.shape for array in arrays] == [(2, 1, 2), (1, 2, 1)]
     assert merge(arrays, name="x:0", pad=True).tolist() == [
@@ -387,10 +387,10 @@ def test_padding_repeats_the_first_element_behind_what_is_there():
         ([np.zeros(1), np.zeros((1, 1))], "Tensors with name 'x:0' from different tasks have different ranks."),
     ],
 )
-def test_what_cannot_be_padded(arrays, message):
-    with pytest.raises(ServingError) as refused:
+def test_arrays_that_cannot_be_padded_are_refused(arrays, message):
+    with pytest.raises(ServingError) as failure:
         merge(arrays, name="x:0", pad=True)
-    assert refused.value.message == message
+    assert failure.value.message == message
 
 
 def test_different_types_are_not_converted():
@@ -400,25 +400,25 @@ def test_different_types_are_not_converted():
 
 @pytest.fixture
 def batching_of():
-    made = []
+    batchings = []
 
     def make(*, per_model=False, **parameters):
-        made.append(Batching(BatchingParameters(**parameters), per_model=per_model))
-        return made[-1]
+        batchings.append(Batching(BatchingParameters(**parameters), per_model=per_model))
+        return batchings[-1]
 
     yield make
-    for batching in made:
+    for batching in batchings:
         batching.close()
 
 
-def test_the_server_s_parameters_are_for_all_models(model, batching_of, tmp_path):
+def test_the_servers_parameters_apply_to_all_models(model, batching_of, tmp_path):
     (tmp_path / "batching_params.pbtxt").write_text("max_batch_size { value: 3 }")
     servable = batching_of(max_batch_size=2).wrap(model, tmp_path)
     with pytest.raises(InvalidArgumentError, match="larger than maximum input batch size 2"):
         run(servable, 1, 2, 3)
 
 
-def test_a_model_s_own_parameters(model, batching_of, tmp_path):
+def test_a_models_own_parameters_apply_to_it(model, batching_of, tmp_path):
     (tmp_path / "batching_params.pbtxt").write_text("max_batch_size { value: 3 }")
     servable = batching_of(max_batch_size=2, per_model=True).wrap(model, tmp_path)
     assert run(servable, 1, 2, 3)["y"].tolist() == [2, 3, 4]
@@ -426,7 +426,7 @@ def test_a_model_s_own_parameters(model, batching_of, tmp_path):
         run(servable, 1, 2, 3, 4)
 
 
-def test_a_model_without_parameters_of_its_own_is_left_alone(model, batching_of, tmp_path):
+def test_a_model_without_parameters_of_its_own_does_not_batch(model, batching_of, tmp_path):
     assert batching_of(per_model=True).wrap(model, tmp_path) is model
 
 
@@ -437,12 +437,12 @@ def test_a_model_without_parameters_of_its_own_is_left_alone(model, batching_of,
         ("max_batch_size { value: 3 } allowed_batch_sizes: 2", "Last entry in allowed_batch_sizes must match"),
     ],
 )
-def test_a_model_with_wrong_parameters_is_not_loaded(model, batching_of, tmp_path, text, message):
+def test_a_model_with_invalid_parameters_is_not_loaded(model, batching_of, tmp_path, text, message):
     (tmp_path / "batching_params.pbtxt").write_text(text)
     with pytest.raises(InvalidArgumentError, match=message):
         batching_of(per_model=True).wrap(model, tmp_path)
 
 
-def test_without_threads_there_is_no_batching():
+def test_batching_without_threads_is_refused():
     with pytest.raises(InvalidArgumentError, match="num_batch_threads must be positive; was 0"):
         Batching(BatchingParameters(num_batch_threads=0), per_model=False)

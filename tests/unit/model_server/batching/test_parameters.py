@@ -43,7 +43,7 @@ def test_all_fields_are_read(read):
     )
 
 
-def test_a_field_that_is_there_without_a_value_is_0(read):
+def test_a_field_without_a_value_is_0(read):
     assert read("batch_timeout_micros {} num_batch_threads {}").num_batch_threads == 0
 
 
@@ -57,12 +57,12 @@ def test_a_field_that_is_there_without_a_value_is_0(read):
         ("max_batch_size { value: 4 ", "Expected"),
     ],
 )
-def test_what_is_no_such_message_is_refused(read, text, message):
+def test_invalid_text_is_refused(read, text, message):
     with pytest.raises(InvalidArgumentError, match=f"Invalid protobuf file: '.*{message}"):
         read(text)
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(NotFoundError, match=r"missing; No such file or directory"):
         read_parameters(tmp_path / "missing")
 
@@ -77,7 +77,7 @@ def test_a_missing_file_is_told(tmp_path):
         BatchingParameters(max_batch_size=8, max_execution_batch_size=16),
     ],
 )
-def test_parameters_that_can_be_used(parameters):
+def test_valid_parameters_are_accepted(parameters):
     parameters.check()
 
 
@@ -106,19 +106,19 @@ def test_parameters_that_can_be_used(parameters):
         ),
     ],
 )
-def test_parameters_that_cannot_be_used(values, message):
+def test_invalid_parameters_are_refused(values, message):
     with pytest.raises(InvalidArgumentError, match=message):
         BatchingParameters(**values).check()
 
 
-def test_the_rows_that_are_computed_together():
+def test_rows_per_batch_depend_on_splitting():
     assert BatchingParameters(max_batch_size=8, max_execution_batch_size=4).rows_per_batch == 8
     split = BatchingParameters(max_batch_size=8, max_execution_batch_size=4, enable_large_batch_splitting=True)
     assert split.rows_per_batch == 4
     assert BatchingParameters(max_batch_size=8, enable_large_batch_splitting=True).rows_per_batch == 8
 
 
-def test_a_batch_is_filled_up_to_the_first_size_that_is_enough():
+def test_a_batch_is_padded_to_the_first_sufficient_size():
     parameters = BatchingParameters(max_batch_size=8, allowed_batch_sizes=(2, 4, 8))
     assert [parameters.padded_size(rows) for rows in (1, 2, 3, 4, 5, 8)] == [2, 2, 4, 4, 8, 8]
     assert BatchingParameters(max_batch_size=4, allowed_batch_sizes=(3, 2, 4)).padded_size(2) == 3

@@ -21,7 +21,7 @@ def escaped(file):
 
 @pytest.fixture(scope="module")
 def pem(tmp_path_factory):
-    """Make a key and a certificate, which signs itself, for localhost."""
+    """Make a key and a self-signed certificate for localhost."""
     if not shutil.which("openssl"):
         pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("tls")
@@ -34,7 +34,7 @@ def pem(tmp_path_factory):
 
 @pytest.fixture
 def serve(models, pem, tmp_path):
-    """Start servers with an SSLConfig of this key and certificate and more; return their addresses."""
+    """Return a function that starts a server with an SSLConfig of this key and certificate, and returns its address."""
     servers = []
 
     def start(more=""):
@@ -68,7 +68,7 @@ def test_calls_are_encrypted(serve, pem):
         check(grpc.insecure_channel(address))
 
 
-def test_clients_must_show_a_certificate_where_that_is_asked(serve, pem):
+def test_clients_without_a_certificate_are_refused_with_client_verify(serve, pem):
     address = serve(f'custom_ca: "{escaped(pem / "cert")}" client_verify: true')
     assert check(grpc.secure_channel(address, credentials(pem, own=True))) == HEALTHY
     with pytest.raises(grpc.RpcError):
@@ -87,7 +87,7 @@ def test_clients_must_show_a_certificate_where_that_is_asked(serve, pem):
         ),
     ],
 )
-def test_what_the_file_lacks(tmp_path, text, message):
+def test_an_incomplete_ssl_config_is_refused(tmp_path, text, message):
     file = tmp_path / "ssl.config"
     file.write_text(text)
     with pytest.raises(InvalidArgumentError, match=message):

@@ -1,4 +1,4 @@
-"""The gRPC services over a real channel, with models that are fakes."""
+"""The gRPC services over a real channel, with fake models."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def address(models, metrics, tmp_path):
     server = create_server(DataPlane(models), options, metrics)
     server.start()
     yield address
-    models.servable.may_end.set()
+    models.servable.may_finish.set()
     server.stop(None).wait()
 
 
@@ -81,12 +81,12 @@ def test_predict(prediction, servable):
     assert (outputs, timeout_s) == (["y"], None)
 
 
-def test_the_client_s_deadline_is_the_computation_s(prediction, servable):
+def test_the_clients_deadline_limits_the_computation(prediction, servable):
     prediction.Predict(request(x=np.float32([1])), timeout=30)
     assert 29 < servable.calls[0][3] < 31
 
 
-def test_version_label_and_filter_are_read(prediction):
+def test_version_label_and_output_filter_are_converted(prediction):
     message = request(x=np.float32([1]))
     message.model_spec.version_label = "stable"
     message.output_filter.append("y")
@@ -96,14 +96,14 @@ def test_version_label_and_filter_are_read(prediction):
         prediction.Predict(message)
 
 
-def test_bfloat16_stays_bfloat16(prediction, servable):
+def test_bfloat16_inputs_and_outputs_keep_their_type(prediction, servable):
     prediction.Predict(request(x=np.array([1.5], ml_dtypes.bfloat16)))
     assert servable.calls[0][1]["x"].dtype == ml_dtypes.bfloat16
 
 
 @pytest.fixture
 def over_examples(servable, signature_def):
-    """Give the model a classification and a regression signature; it computes 0 for both, of two dimensions."""
+    """Add a classification and a regression signature, both of which compute a matrix of zeros."""
     strings, floats = {"inputs": ("DT_STRING", [-1])}, ("DT_FLOAT", [-1, 1])
     servable.signatures = {
         "c": signature_def(strings, {"scores": floats}),
@@ -157,34 +157,34 @@ def test_multi_inference(prediction):
         ("GetModelMetadata", get_model_metadata_pb2.GetModelMetadataRequest),
     ],
 )
-def test_a_request_without_model(prediction, method, kind):
-    with pytest.raises(grpc.RpcError) as refused:
+def test_a_request_without_a_model_spec_is_refused(prediction, method, kind):
+    with pytest.raises(grpc.RpcError) as failure:
         getattr(prediction, method)(kind())
-    assert (refused.value.code(), refused.value.details()) == (grpc.StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
+    assert (failure.value.code(), failure.value.details()) == (grpc.StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
 
 
-def test_a_tensor_that_is_none(prediction):
+def test_an_invalid_tensor_is_refused(prediction):
     message = request()
     message.inputs["x"].CopyFrom(tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, tensor_content=b"123"))
-    with pytest.raises(grpc.RpcError) as refused:
+    with pytest.raises(grpc.RpcError) as failure:
         prediction.Predict(message)
-    assert refused.value.details() == "tensor parsing error: x"
+    assert failure.value.details() == "tensor parsing error: x"
 
 
-@pytest.mark.parametrize("code", [code for code in Code if code is not Code.OK])
-def test_every_code_is_passed_on(prediction, servable, code):
-    servable.error = ServingError("what happened", code)
-    with pytest.raises(grpc.RpcError) as failed:
-        prediction.Predict(request(x=np.float32([1])))
-    assert (failed.value.code().name, failed.value.details()) == (code.name, "what happened")
+def test_every_error_code_has_its_grpc_status(prediction, servable):
+    for code in set(Code) - {Code.OK}:
+        servable.error = ServingError("what happened", code)
+        with pytest.raises(grpc.RpcError) as failure:
+            prediction.Predict(request(x=np.float32([1])))
+        assert (failure.value.code().name, failure.value.details()) == (code.name, "what happened")
 
 
-def test_a_bug_is_logged_and_not_told(prediction, servable, caplog):
+def test_an_unexpected_error_is_logged_but_not_shown_to_the_client(prediction, servable, caplog):
     servable.error = ZeroDivisionError("secret")
-    with pytest.raises(grpc.RpcError) as failed:
+    with pytest.raises(grpc.RpcError) as failure:
         prediction.Predict(request(x=np.float32([1])))
-    assert failed.value.code() is grpc.StatusCode.INTERNAL
-    assert "secret" not in failed.value.details()
+    assert failure.value.code() is grpc.StatusCode.INTERNAL
+    assert "secret" not in failure.value.details()
     assert "secret" in caplog.text
 
 
@@ -205,12 +205,12 @@ def test_metadata(prediction, servable):
         (["signature_def", "foo"], "Metadata field foo is not supported"),
     ],
 )
-def test_metadata_fields_that_are_refused(prediction, fields, message):
-    asked = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)
-    asked.model_spec.name = "half"
-    with pytest.raises(grpc.RpcError) as refused:
-        prediction.GetModelMetadata(asked)
-    assert (refused.value.code(), refused.value.details()) == (grpc.StatusCode.INVALID_ARGUMENT, message)
+def test_unsupported_metadata_fields_are_refused(prediction, fields, message):
+    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)
+    request.model_spec.name = "half"
+    with pytest.raises(grpc.RpcError) as failure:
+        prediction.GetModelMetadata(request)
+    assert (failure.value.code(), failure.value.details()) == (grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
 def test_status(model_service):
@@ -219,22 +219,22 @@ def test_status(model_service):
     (status,) = model_service.GetModelStatus(message).model_version_status
     assert (status.version, status.state, status.HasField("status")) == (3, status.AVAILABLE, True)
     message.model_spec.name = "nope"
-    with pytest.raises(grpc.RpcError) as refused:
+    with pytest.raises(grpc.RpcError) as failure:
         model_service.GetModelStatus(message)
-    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+    assert failure.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 @pytest.mark.parametrize("method", ["tensorflow.serving.PredictionService/Nope", "foo.Bar/Baz"])
 @pytest.mark.parametrize("kind", ["unary_unary", "stream_stream"])
-def test_unknown_methods(channel, method, kind, caplog):
+def test_an_unknown_method_is_unimplemented(channel, method, kind, caplog):
     call = getattr(channel, kind)(f"/{method}")
-    with pytest.raises(grpc.RpcError) as refused:
+    with pytest.raises(grpc.RpcError) as failure:
         list(call(iter([b""]), timeout=10)) if kind == "stream_stream" else call(b"", timeout=10)
-    assert (refused.value.code(), refused.value.details()) == (grpc.StatusCode.UNIMPLEMENTED, "")
+    assert (failure.value.code(), failure.value.details()) == (grpc.StatusCode.UNIMPLEMENTED, "")
     assert caplog.records == []
 
 
-def test_models_are_reloaded(model_service, models):
+def test_a_reload_request_passes_on_configurations_and_deadline(model_service, models):
     request = model_management_pb2.ReloadConfigRequest()
     request.config.model_config_list.config.add(name="m", base_path="/m", model_platform="tensorflow")
     response = model_service.HandleReloadConfigRequest(request, timeout=30)
@@ -258,7 +258,7 @@ def test_health(channel):
     assert (failure.value.code(), failure.value.details()) == (grpc.StatusCode.NOT_FOUND, "service name unknown")
 
 
-def test_there_is_no_health_service_unless_asked_for(models, tmp_path):
+def test_the_health_service_is_off_by_default(models, tmp_path):
     server = create_server(DataPlane(models), GrpcOptions(addresses=[f"unix:{tmp_path}/plain"], threads=1), Metrics())
     server.start()
     with grpc.insecure_channel(f"unix:{tmp_path}/plain") as channel, pytest.raises(grpc.RpcError) as failure:
@@ -267,7 +267,7 @@ def test_there_is_no_health_service_unless_asked_for(models, tmp_path):
     server.stop(None).wait()
 
 
-def test_requests_are_counted_by_model_and_outcome(prediction, metrics):
+def test_requests_are_counted_by_model_and_status(prediction, metrics):
     prediction.Predict(request(x=np.float32([1])))
     with pytest.raises(grpc.RpcError):
         prediction.Predict(request("nope", x=np.float32([1])))
@@ -280,20 +280,20 @@ def test_requests_are_counted_by_model_and_outcome(prediction, metrics):
     assert 'request_latency_count{model_name="half",API="Predict",entrypoint="GRPC"} 1\n' in page
 
 
-def test_more_calls_than_allowed_are_refused(prediction, servable, wait_for):
-    servable.may_end.clear()
+def test_calls_beyond_the_limit_are_refused(prediction, servable, wait_for):
+    servable.may_finish.clear()
     calls = [prediction.Predict.future(request(x=np.float32([1]))) for _ in range(THREADS - 1)]
     wait_for(lambda: len(servable.calls) == THREADS - 1)
-    with pytest.raises(grpc.RpcError) as refused:
+    with pytest.raises(grpc.RpcError) as failure:
         prediction.Predict(request(x=np.float32([1])), timeout=10)
-    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert refused.value.details() == "Server Threadpool Exhausted"
-    servable.may_end.set()
+    assert failure.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert failure.value.details() == "Server Threadpool Exhausted"
+    servable.may_finish.set()
     assert {call.code() for call in calls} == {grpc.StatusCode.OK}
     assert prediction.Predict(request(x=np.float32([1])))
 
 
-def test_messages_of_any_size(prediction, servable, signature_def):
+def test_messages_have_no_size_limit(prediction, servable, signature_def):
     big = ("DT_UINT8", [-1])
     servable.signatures = {"serving_default": signature_def({"x": big}, {"y": big})}
     with pytest.raises(grpc.RpcError, match="larger than max"):  # the client's own limit is 4 MB, not the server's
@@ -301,7 +301,7 @@ def test_messages_of_any_size(prediction, servable, signature_def):
     assert len(servable.calls[0][1]["x"]) == 6_000_000
 
 
-def test_a_taken_address_is_an_error(models):
+def test_an_address_in_use_is_an_error(models):
     server = create_server(DataPlane(models), GrpcOptions(addresses=["127.0.0.1:0"], threads=1), Metrics())
     port = server.add_insecure_port("127.0.0.1:0")
     with pytest.raises(RuntimeError, match="Failed to bind"):
@@ -326,6 +326,6 @@ def test_one_thread_accepts_one_call():
         pass
 
 
-def test_answers_are_read_back(prediction):
+def test_a_matrix_keeps_its_shape(prediction):
     response = prediction.Predict(request(x=np.float32([[1, 2], [3, 4]])))
     np.testing.assert_array_equal(from_tensor_proto(response.outputs["y"]), [[2, 4], [6, 8]])

@@ -13,52 +13,52 @@ from tfs_api.tensors import to_tensor_proto
 
 
 @pytest.fixture
-def edge(models):
+def app(models):
     return RestApp(DataPlane(models), Monitoring(Metrics(), "/counts"), timeout_s=1.5)
 
 
-def ask(edge, method, path, body=b"", **headers):
-    response = edge.respond(Request(method, path, headers, body))
+def send(app, method, path, body=b"", **headers):
+    response = app.respond(Request(method, path, headers, body))
     return response.status, json.loads(response.body) if response.body.startswith(b"{") else response.body
 
 
-def predict(edge, document, path="/v1/models/half:predict", **headers):
-    return ask(edge, "POST", path, json.dumps(document).encode(), **headers)
+def predict(app, document, path="/v1/models/half:predict", **headers):
+    return send(app, "POST", path, json.dumps(document).encode(), **headers)
 
 
-def test_predict_in_both_formats(edge, servable):
-    assert predict(edge, {"instances": [1, 2]}) == (200, {"predictions": [2.0, 4.0]})
-    assert predict(edge, {"inputs": {"x": [1]}}) == (200, {"outputs": [2.0]})
+def test_predict_in_both_formats(app, servable):
+    assert predict(app, {"instances": [1, 2]}) == (200, {"predictions": [2.0, 4.0]})
+    assert predict(app, {"inputs": {"x": [1]}}) == (200, {"outputs": [2.0]})
     assert servable.calls[0][3] == 1.5
 
 
 @pytest.mark.parametrize("path", ["/versions/3", "/labels/stable", "/versions/0003"])
-def test_predict_with_a_version_or_a_label(edge, path):
-    assert predict(edge, {"instances": [1]}, f"/v1/models/half{path}:predict")[0] == 200
+def test_predict_with_a_version_or_a_label(app, path):
+    assert predict(app, {"instances": [1]}, f"/v1/models/half{path}:predict")[0] == 200
 
 
-def test_the_prefix_is_matched_without_regard_to_case(edge):
-    assert predict(edge, {"instances": [1]}, "/V1/Models/half:predict")[0] == 200
+def test_the_path_prefix_is_case_insensitive(app):
+    assert predict(app, {"instances": [1]}, "/V1/Models/half:predict")[0] == 200
 
 
-def test_a_gzipped_body(edge):
+def test_a_gzipped_body_is_decompressed(app):
     body = gzip.compress(b'{"instances": [1]}')
     request = Request("POST", "/v1/models/half:predict", {"content-encoding": "gzip"}, body)
-    assert edge.respond(request).status == 200
+    assert app.respond(request).status == 200
 
 
 @pytest.mark.parametrize("body", [b'{"instances": [1]}', gzip.compress(b'{"instances": [1]}')[:-4], b""])
-def test_what_is_not_gzip_counts_as_empty(edge, body):
+def test_invalid_gzip_counts_as_an_empty_body(app, body):
     request = Request("POST", "/v1/models/half:predict", {"content-encoding": "gzip"}, body)
-    response = edge.respond(request)
+    response = app.respond(request)
     assert (response.status, json.loads(response.body)) == (400, {"error": "JSON Parse error: The document is empty"})
 
 
-def test_a_gzip_bomb_is_not_unpacked(edge, monkeypatch):
+def test_a_gzip_bomb_is_not_decompressed(app, monkeypatch):
     monkeypatch.setattr("model_server.rest.app._MAX_UNCOMPRESSED_BYTES", 1000)
     body = gzip.compress(b'{"instances": [1' + b" " * 10_000 + b"]}")
     request = Request("POST", "/v1/models/half:predict", {"content-encoding": "gzip"}, body)
-    assert edge.respond(request).status == 400
+    assert app.respond(request).status == 400
 
 
 @pytest.mark.parametrize(
@@ -73,25 +73,25 @@ def test_a_gzip_bomb_is_not_unpacked(edge, monkeypatch):
         ({"instances": ["a"]}, 400, None),
     ],
 )
-def test_predict_requests_that_are_refused(edge, servable, document, status, error):
-    answer = predict(edge, document)
+def test_invalid_predict_requests_are_refused(app, servable, document, status, error):
+    answer = predict(app, document)
     assert answer[0] == status
     assert error in (None, answer[1]["error"])
     assert servable.calls == []
 
 
-def test_a_signature_without_inputs_cannot_be_called(edge, servable, signature_def):
+def test_a_signature_without_inputs_cannot_be_called(app, servable, signature_def):
     servable.signatures = {"serving_default": signature_def({}, {"y": ("DT_FLOAT", [1])})}
-    assert predict(edge, {"inputs": {}}) == (400, {"error": "Failed to get input map for signature: serving_default"})
+    assert predict(app, {"inputs": {}}) == (400, {"error": "Failed to get input map for signature: serving_default"})
 
 
 @pytest.mark.parametrize(("method", "output"), [("classify", "scores"), ("regress", "outputs")])
-def test_examples_are_asked_for(edge, servable, signature_def, method, output):
+def test_classify_and_regress_accept_examples(app, servable, signature_def, method, output):
     servable.signatures = {"s": signature_def({"inputs": ("DT_STRING", [-1])}, {output: ("DT_FLOAT", [-1])})}
     servable.error = InvalidArgumentError("it came so far")
     document = {"signature_name": "s", "examples": [{}]}
     for path in ("half", "half/versions/3", "half/labels/stable"):
-        assert predict(edge, document, f"/v1/models/{path}:{method}") == (400, {"error": "it came so far"})
+        assert predict(app, document, f"/v1/models/{path}:{method}") == (400, {"error": "it came so far"})
         assert servable.calls.pop() == ("s", {"inputs": [b""]}, [output], 1.5)
 
 
@@ -104,30 +104,30 @@ def test_examples_are_asked_for(edge, servable, signature_def, method, output):
         (b'{"signature_name": "nope", "examples": [{}]}', 400, "No signature was found with the name: nope"),
     ],
 )
-def test_example_requests_that_are_refused(edge, method, body, status, error):
-    assert ask(edge, "POST", f"/v1/models/half:{method}", body) == (status, {"error": error})
+def test_invalid_example_requests_are_refused(app, method, body, status, error):
+    assert send(app, "POST", f"/v1/models/half:{method}", body) == (status, {"error": error})
 
 
-def test_pages_of_other_origins_may_read_what_the_api_answers(models):
-    edge = RestApp(DataPlane(models), Monitoring(Metrics(), ""), timeout_s=1, cors=True)
+def test_pages_of_other_origins_may_read_responses_with_cors(models):
+    app = RestApp(DataPlane(models), Monitoring(Metrics(), ""), timeout_s=1, cors=True)
     allowed = {
         "Access-Control-Allow-Origin": "*",
         "Access-Control-Allow-Methods": "POST, GET",
         "Access-Control-Allow-Headers": "Content-Type",
     }
     for method, path in (("GET", "/v1/models/half"), ("GET", "/v1/models/nope"), ("OPTIONS", "/v1/models/half")):
-        assert edge.respond(Request(method, path)).headers == allowed
-    assert edge.respond(Request("GET", "/nope")).headers == {}
+        assert app.respond(Request(method, path)).headers == allowed
+    assert app.respond(Request("GET", "/nope")).headers == {}
 
 
-def test_status(edge):
+def test_status(app):
     status = {"version": "3", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
     for path in ("/v1/models/half", "/v1/models/half/versions/3", "/v1/models/half/labels/any"):
-        assert ask(edge, "GET", path) == (200, {"model_version_status": [status]})
+        assert send(app, "GET", path) == (200, {"model_version_status": [status]})
 
 
-def test_metadata(edge):
-    status, document = ask(edge, "GET", "/v1/models/half/metadata")
+def test_metadata(app):
+    status, document = send(app, "GET", "/v1/models/half/metadata")
     assert status == 200
     assert document["model_spec"] == {"name": "half", "version": "3", "signature_name": ""}
     signature = document["metadata"]["signature_def"]["signature_def"]["serving_default"]
@@ -138,14 +138,14 @@ def test_metadata(edge):
     }
 
 
-def test_whole_numbers_in_metadata_have_no_point(edge, servable, signature_def):
+def test_whole_numbers_in_metadata_have_no_decimal_point(app, servable, signature_def):
     floats = ("DT_FLOAT", [])
     half, whole = to_tensor_proto(np.float32(0.5)), to_tensor_proto(np.float32(0))
     for default, number in ((half, 0.5), (whole, 100.0)):
         default.ClearField("tensor_content")
         default.float_val.append(number)
     servable.signatures = {"s": signature_def({"a": floats, "b": floats}, {}, {"a": half, "b": whole})}
-    body = edge.respond(Request("GET", "/v1/models/half/metadata")).body.decode()
+    body = app.respond(Request("GET", "/v1/models/half/metadata")).body.decode()
     assert re.findall(r'"float_val": \[\s*(\S+)\s*\]', body) in (["0.5", "100"], ["100", "0.5"])
 
 
@@ -168,61 +168,61 @@ def test_whole_numbers_in_metadata_have_no_point(edge, servable, signature_def):
         ("POST", "/v1/models/nope:predict", 400, "JSON Parse error: The document is empty"),
     ],
 )
-def test_paths_that_are_refused(edge, method, path, status, error):
-    assert ask(edge, method, path) == (status, {"error": error})
+def test_invalid_paths_are_refused(app, method, path, status, error):
+    assert send(app, method, path) == (status, {"error": error})
 
 
 @pytest.mark.parametrize("path", ["/", "/v1", "/v2/models/half", "/metrics", "/favicon.ico"])
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
-def test_other_paths_are_not_found_and_end_the_connection(edge, method, path):
-    response = edge.respond(Request(method, path))
+def test_other_paths_are_not_found_and_close_the_connection(app, method, path):
+    response = app.respond(Request(method, path))
     assert (response.status, response.content_type, response.close) == (404, "text/html", True)
 
 
-def test_a_broken_escape_is_a_bad_request(edge):
-    assert edge.respond(Request("GET", "/v1/models/half%ZZ")).status == 400
+def test_an_invalid_escape_is_a_bad_request(app):
+    assert app.respond(Request("GET", "/v1/models/half%ZZ")).status == 400
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_version_beyond_int64_is_refused_without_a_body(edge, method):
+def test_a_version_beyond_int64_is_refused_without_a_body(app, method):
     suffix = ":predict" if method == "POST" else ""
-    response = edge.respond(Request(method, f"/v1/models/half/versions/{2**63}{suffix}"))
+    response = app.respond(Request(method, f"/v1/models/half/versions/{2**63}{suffix}"))
     assert (response.status, response.body) == (400, b"")
 
 
 @pytest.mark.parametrize(("origin", "status"), [("http://example.com", 200), ("null", 400), (None, 400)])
-def test_preflight_requests(edge, origin, status):
+def test_preflight_requests(app, origin, status):
     headers = {} if origin is None else {"origin": origin}
-    assert edge.respond(Request("OPTIONS", "/v1/models/half:predict", headers)).status == status
+    assert app.respond(Request("OPTIONS", "/v1/models/half:predict", headers)).status == status
 
 
-@pytest.mark.parametrize("code", list(Code))
-def test_every_code_has_a_status(edge, servable, code):
-    servable.error = ServingError("what happened", code)
-    assert predict(edge, {"instances": [1]}) == (_STATUSES[code], {"error": "what happened"})
-    assert (_STATUSES[code] < 400) == (code is Code.OK)
+def test_every_code_has_a_status(app, servable):
+    for code in Code:
+        servable.error = ServingError("what happened", code)
+        assert predict(app, {"instances": [1]}) == (_STATUSES[code], {"error": "what happened"}), code
+        assert (_STATUSES[code] < 400) == (code is Code.OK), code
 
 
-def test_a_bug_is_logged_and_not_told(edge, servable, caplog):
+def test_an_unexpected_error_is_logged_but_not_shown_to_the_client(app, servable, caplog):
     servable.error = ZeroDivisionError("secret")
-    assert predict(edge, {"instances": [1]}) == (500, {"error": "Internal error, see the server's log"})
+    assert predict(app, {"instances": [1]}) == (500, {"error": "Internal error, see the server's log"})
     assert "secret" in caplog.text
 
 
-def test_bytes_that_are_not_utf_8_come_back_in_an_error(edge, servable):
+def test_an_error_quotes_bytes_that_are_not_utf_8(app, servable):
     servable.error = InvalidArgumentError("bytes \udcff")
-    response = edge.respond(Request("POST", "/v1/models/half:predict", {}, b'{"instances": [1]}'))
+    response = app.respond(Request("POST", "/v1/models/half:predict", {}, b'{"instances": [1]}'))
     assert b"bytes \xff" in response.body
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_requests_are_counted_on_the_monitoring_page(edge, servable, method):
-    predict(edge, {"instances": [1]})
-    predict(edge, {"instances": [1]}, path="/v1/models/nope:predict")
+def test_requests_are_counted_on_the_metrics_page(app, servable, method):
+    predict(app, {"instances": [1]})
+    predict(app, {"instances": [1]}, path="/v1/models/nope:predict")
     servable.error = InvalidArgumentError("no")
-    predict(edge, {"instances": [1]})
-    ask(edge, "GET", "/v1/models/half")
-    response = edge.respond(Request(method, "/counts"))
+    predict(app, {"instances": [1]})
+    send(app, "GET", "/v1/models/half")
+    response = app.respond(Request(method, "/counts"))
     assert (response.status, response.content_type) == (200, "text/plain")
     lines = [
         line for line in response.body.decode().splitlines() if line.startswith(":tensorflow:serving:request_count")
@@ -236,10 +236,10 @@ def test_requests_are_counted_on_the_monitoring_page(edge, servable, method):
 
 
 @pytest.mark.parametrize("path", ["/counts/", "/counts?x=1", ""])
-def test_only_the_path_itself_is_the_monitoring_page(edge, path):
-    assert edge.respond(Request("GET", path)).status == 404
+def test_only_the_exact_path_is_the_metrics_page(app, path):
+    assert app.respond(Request("GET", path)).status == 404
 
 
-def test_there_is_no_monitoring_page_unless_asked_for(models):
-    edge = RestApp(DataPlane(models), Monitoring(Metrics()), timeout_s=1.5)
-    assert [edge.respond(Request("GET", path)).status for path in ("", "/monitoring/prometheus/metrics")] == [404, 404]
+def test_the_metrics_page_is_off_by_default(models):
+    app = RestApp(DataPlane(models), Monitoring(Metrics()), timeout_s=1.5)
+    assert [app.respond(Request("GET", path)).status for path in ("", "/monitoring/prometheus/metrics")] == [404, 404]

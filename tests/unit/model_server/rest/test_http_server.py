@@ -12,41 +12,41 @@ from model_server.rest.http_server import HttpServer
 
 
 class Echo:
-    """An edge that answers with what it was asked, or waits until it may."""
+    """An app that answers with the request's body, and can be paused."""
 
     def __init__(self):
         self.requests = []
-        self.may_answer = threading.Event()
-        self.may_answer.set()
+        self.may_respond = threading.Event()
+        self.may_respond.set()
         self.working = threading.Semaphore(0)
-        self.most_at_once = 0
-        self._at_once = 0
+        self.max_concurrent = 0
+        self._concurrent = 0
         self._lock = threading.Lock()
 
     def respond(self, request):
         with self._lock:
-            self._at_once += 1
-            self.most_at_once = max(self.most_at_once, self._at_once)
+            self._concurrent += 1
+            self.max_concurrent = max(self.max_concurrent, self._concurrent)
             self.requests.append(request)
         self.working.release()
-        assert self.may_answer.wait(10)
+        assert self.may_respond.wait(10)
         with self._lock:
-            self._at_once -= 1
+            self._concurrent -= 1
         status = int(request.headers.get("status", "200"))
         return Response(status, request.body or b"{}", close=request.path == "/close")
 
 
 @pytest.fixture
-def edge():
+def app():
     return Echo()
 
 
 @pytest.fixture
-def server(edge):
-    server = HttpServer(edge, host="127.0.0.1", port=0, threads=2)
+def server(app):
+    server = HttpServer(app, host="127.0.0.1", port=0, threads=2)
     server.start()
     yield server
-    edge.may_answer.set()
+    app.may_respond.set()
     server.stop(5)
 
 
@@ -57,7 +57,7 @@ def connect(server):
 
 
 def exchange(connection, text):
-    """Send bytes and return status, headers in lower case, and body of one answer."""
+    """Send bytes, and return status, headers (names in lower case) and body of the response."""
     connection.sendall(text if isinstance(text, bytes) else text.encode())
     method = (text if isinstance(text, bytes) else text.encode()).split(b" ", 1)[0].decode()
     response = http.client.HTTPResponse(connection, method=method)
@@ -70,13 +70,13 @@ def closed(connection):
     return connection.recv(1) == b""
 
 
-def test_a_connection_is_kept_for_more_requests(connect, edge):
+def test_a_connection_is_kept_alive(connect, app):
     connection = connect()
     for path in ("/a", "/b?c=%20d", "/x:y"):
         status, headers, body = exchange(connection, f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")
         assert (status, body, "connection" in headers) == (200, b"{}", False)
         assert (headers["content-type"], "date" in headers, "server" in headers) == ("application/json", True, False)
-    assert [request.path for request in edge.requests] == ["/a", "/b?c=%20d", "/x:y"]
+    assert [request.path for request in app.requests] == ["/a", "/b?c=%20d", "/x:y"]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_connection_is_kept_for_more_requests(connect, edge):
         ("GET / HTTP/1.0", "X: y", None),
     ],
 )
-def test_a_connection_is_ended(connect, request_line, header, expected):
+def test_a_connection_is_closed_as_the_client_expects(connect, request_line, header, expected):
     connection = connect()
     status, headers, _ = exchange(connection, f"{request_line}\r\n{header}\r\n\r\n")
     assert (status, headers.get("connection")) == (200, expected)
@@ -101,14 +101,14 @@ def test_http_1_0_with_keep_alive(connect):
         assert headers["connection"] == "keep-alive"
 
 
-def test_bodies(connect, edge):
+def test_bodies(connect, app):
     connection = connect()
     body = bytes(range(256)) * 1000
     head = f"POST /p HTTP/1.1\r\nContent-Length: {len(body)}\r\nX-Some: Thing\r\n\r\n"
     assert exchange(connection, head.encode() + body)[2] == body
-    assert edge.requests[0].headers["x-some"] == "Thing"
+    assert app.requests[0].headers["x-some"] == "Thing"
     assert exchange(connection, "POST /p HTTP/1.1\r\nContent-Length: 0\r\n\r\n")[0] == 200
-    assert edge.requests[1].body == b""
+    assert app.requests[1].body == b""
 
 
 def test_a_chunked_body(connect):
@@ -128,9 +128,9 @@ def test_expect_continue(connect):
 
 
 @pytest.mark.parametrize("target", ["http://localhost/v1/x?y=1", "/v1/x?y=1", "/" + "a" * 70_000])
-def test_targets(connect, edge, target):
+def test_targets(connect, app, target):
     assert exchange(connect(), f"GET {target} HTTP/1.1\r\n\r\n")[0] == 200
-    assert edge.requests[0].path == target.removeprefix("http://localhost")
+    assert app.requests[0].path == target.removeprefix("http://localhost")
 
 
 def test_head_has_no_body(connect):
@@ -141,13 +141,13 @@ def test_head_has_no_body(connect):
 
 
 @pytest.mark.parametrize("method", ["TRACE", "PROPFIND", "get"])
-def test_unknown_methods(connect, edge, method):
+def test_an_unknown_method_is_unimplemented(connect, app, method):
     connection = connect()
     status, headers, body = exchange(connection, f"{method} / HTTP/1.1\r\n\r\n")
     assert (status, headers["content-type"], headers["connection"]) == (501, "text/html", "close")
     assert b"Not Implemented" in body
     assert closed(connection)
-    assert edge.requests == []
+    assert app.requests == []
 
 
 @pytest.mark.parametrize(
@@ -163,44 +163,44 @@ def test_unknown_methods(connect, edge, method):
         "GET / HTTP/1.1\r\nX: " + "a" * 70_000 + "\r\n\r\n",
     ],
 )
-def test_malformed_requests(connect, edge, text):
+def test_malformed_requests(connect, app, text):
     connection = connect()
     status, headers, body = exchange(connection, text)
     assert (status, headers["content-type"], headers["connection"]) == (400, "text/html", "close")
     assert b"<H1>Bad Request</H1>" in body
-    assert edge.requests == []
+    assert app.requests == []
 
 
-def test_statuses_that_python_does_not_know(connect):
+def test_a_status_unknown_to_python_is_sent(connect):
     assert exchange(connect(), "GET / HTTP/1.1\r\nStatus: 499\r\n\r\n")[0] == 499
 
 
-def test_no_more_requests_are_worked_on_at_once_than_allowed(connect, edge):
-    edge.may_answer.clear()
+def test_concurrent_requests_are_limited(connect, app):
+    app.may_respond.clear()
     connections = [connect() for _ in range(5)]
     for connection in connections:
         connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
     for _ in range(2):
-        assert edge.working.acquire(timeout=10)
-    edge.may_answer.set()
+        assert app.working.acquire(timeout=10)
+    app.may_respond.set()
     for connection in connections:
         response = http.client.HTTPResponse(connection, method="GET")
         response.begin()
         assert response.read() == b"{}"
-    assert edge.most_at_once == 2
+    assert app.max_concurrent == 2
 
 
-def test_stopping_lets_requests_in_progress_end(connect, edge, server, wait_for):
-    edge.may_answer.clear()
+def test_stopping_lets_requests_in_progress_finish(connect, app, server, wait_for):
+    app.may_respond.clear()
     busy, idle = connect(), connect()
     busy.sendall(b"GET / HTTP/1.1\r\n\r\n")
-    assert edge.working.acquire(timeout=10)
+    assert app.working.acquire(timeout=10)
     stopping = threading.Thread(target=server.stop, args=(10,))
     stopping.start()
     wait_for(lambda: server._server.fileno() == -1)
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", server.port), 5)
-    edge.may_answer.set()
+    app.may_respond.set()
     response = http.client.HTTPResponse(busy, method="GET")
     response.begin()
     assert response.read() == b"{}"
@@ -209,20 +209,20 @@ def test_stopping_lets_requests_in_progress_end(connect, edge, server, wait_for)
     idle.close()
 
 
-def test_stopping_does_not_wait_for_ever(connect, edge, server):
-    edge.may_answer.clear()
+def test_stopping_waits_for_a_limited_time(connect, app, server):
+    app.may_respond.clear()
     connect().sendall(b"GET / HTTP/1.1\r\n\r\n")
-    assert edge.working.acquire(timeout=10)
+    assert app.working.acquire(timeout=10)
     server.stop(0.05)
 
 
-def test_a_client_that_goes_away_does_no_harm(connect):
+def test_a_client_that_disconnects_does_not_affect_others(connect):
     connection = connect()
     connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\nhalf")
     connection.close()
     assert exchange(connect(), "GET / HTTP/1.1\r\n\r\n")[0] == 200
 
 
-def test_a_taken_port_is_an_error(server, edge):
+def test_a_port_in_use_is_an_error(server, app):
     with pytest.raises(OSError, match="Address already in use"):
-        HttpServer(edge, host="127.0.0.1", port=server.port, threads=1)
+        HttpServer(app, host="127.0.0.1", port=server.port, threads=1)

@@ -18,19 +18,19 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_json_is_read_as_python_reads_it(value):
+def test_valid_json_is_parsed_like_python_does(value):
     assert parse(json.dumps(value).encode()) == value
     assert parse(json.dumps(value, ensure_ascii=False, indent=3).encode()) == value
 
 
 @given(VALUES)
-def test_the_slow_reader_reads_the_same(value):
+def test_the_slow_parser_agrees_with_python(value):
     assert _Reader(json.dumps(value)).document() == value
     assert _Reader(json.dumps(value, ensure_ascii=False, indent=3)).document() == value
 
 
 @given(st.lists(INTEGERS | FINITE))
-def test_long_lists_before_an_error_are_skipped_right(numbers):
+def test_an_error_after_a_long_list_has_the_right_offset(numbers):
     text = json.dumps(numbers)[:-1] + ("," if numbers else "") + "oops]"
     with pytest.raises(JsonError) as error:
         parse(text.encode())
@@ -55,7 +55,7 @@ def test_long_lists_before_an_error_are_skipped_right(numbers):
         (b'[Inf, {}, [], -0, 1E+2, 1.5e-3, true, null, "\\t"]', [math.inf, {}, [], 0, 100.0, 0.0015, True, None, "\t"]),
     ],
 )
-def test_leniency(text, value):
+def test_what_rapidjson_accepts_is_parsed(text, value):
     assert repr(parse(text)) == repr(value)
 
 
@@ -127,5 +127,5 @@ def test_errors(text, message):
         (-(2**63) - 1, "-9223372036854776000.0"),
     ],
 )  # fmt: skip
-def test_values_are_shown(value, text):
+def test_values_are_formatted_like_rapidjson_does(value, text):
     assert format_value(value) == text

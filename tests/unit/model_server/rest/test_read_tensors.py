@@ -22,24 +22,29 @@ def read(document, **types):
 
 
 def refusal(document, **types):
-    with pytest.raises(ServingError) as refused:
+    with pytest.raises(ServingError) as failure:
         read(document, **types)
-    return refused.value.message
+    return failure.value.message
 
 
-@pytest.mark.parametrize("kind", sorted(DTYPES))
-@pytest.mark.parametrize("shape", [(2,), (1, 3), (2, 0), (2, 1, 3)])
-def test_numbers_in_both_formats(kind, shape):
-    array = (np.arange(np.prod(shape, dtype=int)) % 2).reshape(shape).astype(DTYPES[kind])
-    for document in (
+def documents(array):
+    """Write an array in each format that means a single input `x`."""
+    return (
         {"instances": array.tolist()},
         {"instances": [{"x": row} for row in array.tolist()]},
         {"inputs": array.tolist()},
         {"inputs": {"x": array.tolist(), "ignored": 1}},
-    ):
-        decoded = read(document, x=kind)["x"]
-        assert (decoded.dtype, decoded.shape) == (array.dtype, array.shape)
-        np.testing.assert_array_equal(decoded, array)
+    )
+
+
+@pytest.mark.parametrize("shape", [(2,), (1, 3), (2, 0), (2, 1, 3)])
+def test_numbers_of_every_type_are_read_in_both_formats(shape):
+    for kind, dtype in DTYPES.items():
+        array = (np.arange(np.prod(shape, dtype=int)) % 2).reshape(shape).astype(dtype)
+        for document in documents(array):
+            decoded = read(document, x=kind)["x"]
+            assert (decoded.dtype, decoded.shape) == (array.dtype, array.shape), document
+            np.testing.assert_array_equal(decoded, array, err_msg=str(document))
 
 
 @given(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1))
@@ -70,20 +75,20 @@ def test_small_integers_wrap_around(numbers):
         ("DT_FLOAT", {"b64": "AA=="}),
     ],
 )
-def test_values_of_the_wrong_type(kind, value):
+def test_values_of_the_wrong_type_are_refused(kind, value):
     name = kind.removeprefix("DT_").lower()
     assert refusal({"inputs": value}, x=kind).endswith(f" is not of expected type: {name}")
     message = refusal({"instances": [value]}, x=kind)
     assert message.startswith("Failed to process element: 0 of 'instances' list. Error: INVALID_ARGUMENT: JSON Value: ")
 
 
-def test_floats_take_integers_and_what_is_too_large_is_infinity():
+def test_floats_accept_integers_and_overflow_to_infinity():
     np.testing.assert_array_equal(read({"inputs": [1, 2.5, 1e39]}, x="DT_FLOAT")["x"], np.float32([1, 2.5, np.inf]))
     assert read({"inputs": 2**70}, x="DT_DOUBLE")["x"] == 2.0**70
 
 
 @pytest.mark.parametrize("kind", ["DT_HALF", "DT_BFLOAT16", "DT_UINT16", "DT_COMPLEX64"])
-def test_types_that_json_is_not_converted_to(kind):
+def test_unsupported_types_are_refused(kind):
     name = kind.removeprefix("DT_").lower()
     with pytest.raises(UnimplementedError, match=f"Conversion of JSON Value: 1.5 to type: {name}"):
         read({"inputs": [1.5]}, x=kind)
@@ -112,11 +117,11 @@ def test_base64_with_white_space_or_spare_bits(encoded):
 
 
 @pytest.mark.parametrize("encoded", ["!!!!", "a", "_-8=", "aGVsbG8==", "=", "data:image/jpeg;base64,aGVsbG8=", "é"])
-def test_what_is_not_base64(encoded):
+def test_invalid_base64_is_refused(encoded):
     assert refusal({"inputs": {"b64": encoded}}, x="DT_STRING") == "Unable to base64 decode"
 
 
-def test_an_object_that_is_neither_bytes_nor_inputs():
+def test_an_object_that_is_neither_bytes_nor_inputs_is_refused():
     message = refusal({"inputs": [{"b64": 5}]}, x="DT_STRING")
     assert message.endswith("not formatted correctly for base64 data")
 
@@ -175,7 +180,7 @@ ROW = "Failed to process element: "
         ({"inputs": [[[[1]]] * 65]}, None),
     ],
 )
-def test_documents_that_are_refused(document, message):
+def test_invalid_documents_are_refused(document, message):
     if message is None:
         nested = 1.0
         for _ in range(70):
@@ -208,11 +213,11 @@ def test_documents_that_are_refused(document, message):
         ({"inputs": {"a": [1]}}, "Missing named input: b in 'inputs' object."),
     ],
 )
-def test_documents_that_are_refused_for_two_inputs(document, message):
+def test_invalid_documents_for_two_inputs_are_refused(document, message):
     assert refusal(document, a="DT_FLOAT", b="DT_INT32") == message
 
 
-def test_both_formats_at_once():
+def test_both_formats_at_once_are_refused():
     message = refusal({"instances": [1], "inputs": [1]}, x="DT_FLOAT")
     assert message.endswith("expecting only one of 'inputs' or 'instances' keys to exist ")
 

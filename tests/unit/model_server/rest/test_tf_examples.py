@@ -8,18 +8,18 @@ from tfs_api.protos import example_pb2
 
 
 def features(data):
-    """Return the features of a serialised example by name: the kind of list, and what is in it."""
-    found = {}
+    """Return the features of a serialised example by name: the kind of list, and its values."""
+    features = {}
     for name, feature in example_pb2.Example.FromString(data).features.feature.items():
         kind = feature.WhichOneof("kind")
-        found[name] = (kind, list(getattr(feature, kind).value) if kind else [])
-    return found
+        features[name] = (kind, list(getattr(feature, kind).value) if kind else [])
+    return features
 
 
 def message_of(document):
-    with pytest.raises(InvalidArgumentError) as refused:
+    with pytest.raises(InvalidArgumentError) as failure:
         read_examples(document)
-    return refused.value.message
+    return failure.value.message
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_an_example_may_be_empty():
     assert read_examples({"examples": [{}, {"x": 1}]})[0] == b""
 
 
-def test_context_counts_where_the_example_has_nothing_of_the_name():
+def test_an_example_overrides_features_of_the_context():
     first, second = read_examples({"context": {"x": 1, "y": 2}, "examples": [{"x": 5}, {}]})
     assert features(first) == {"x": ("int64_list", [5]), "y": ("int64_list", [2])}
     assert features(second) == {"x": ("int64_list", [1]), "y": ("int64_list", [2])}
@@ -65,11 +65,11 @@ def test_context_counts_where_the_example_has_nothing_of_the_name():
         ({"b64": "*"}, "Unable to base64 decode"),
     ],
 )
-def test_features_that_are_refused(value, message):
+def test_invalid_features_are_refused(value, message):
     assert message_of({"examples": [{"x": value}]}) == message
 
 
-def test_a_name_that_no_example_can_hold():
+def test_a_feature_name_that_is_not_utf_8_is_refused():
     assert "not UTF-8" in message_of({"examples": [{"\udcff": 1}]})
 
 
@@ -87,7 +87,7 @@ def test_a_name_that_no_example_can_hold():
         ({"context": None}, "Example must be JSON object but got JSON Null"),
     ],
 )
-def test_documents_that_are_refused(document, message):
+def test_invalid_documents_are_refused(document, message):
     assert message_of(document) == message
 
 
@@ -98,7 +98,7 @@ def test_classifications_are_written():
     assert text == f'{{\n    "results": [{rows}\n    ]\n}}'
 
 
-def test_examples_may_have_no_classes():
+def test_examples_without_classes_are_written():
     nothing = Classifications(np.empty((2, 0), object), np.zeros((2, 0), np.float32))
     assert write_classifications(nothing) == '{\n    "results": [[], []\n    ]\n}'
 

@@ -13,20 +13,20 @@ from model_server.rest.write_tensors import write_outputs
 ROW, COLUMNAR = Format.ROW, Format.COLUMNAR
 
 
-def written(layout, **outputs):
+def write(layout, **outputs):
     text = write_outputs(layout, {name: np.asarray(array) for name, array in outputs.items()})
     return json.loads(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "uint32", "int64", "uint64", "bool", "float64"])
 @pytest.mark.parametrize("shape", [(3,), (0,), (2, 3), (2, 0), (0, 2), (1, 2, 1, 2)])
-def test_one_output(dtype, shape):
-    array = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
-    assert written(ROW, y=array) == {"predictions": array.tolist()}
-    assert written(COLUMNAR, y=array) == {"outputs": array.tolist()}
+def test_numbers_of_every_type_are_written(shape):
+    for dtype in ("int8", "uint8", "int16", "int32", "uint32", "int64", "uint64", "bool", "float64"):
+        array = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
+        assert write(ROW, y=array) == {"predictions": array.tolist()}, dtype
+        assert write(COLUMNAR, y=array) == {"outputs": array.tolist()}, dtype
 
 
-def test_the_layout_of_the_text():
+def test_lines_and_indents_are_those_of_tensorflow_serving():
     outputs = {"b": np.float32([[1, 2]]), "a": np.int32([7])}
     assert write_outputs(ROW, {"y": np.float32([2.5, 3])}) == '{\n    "predictions": [2.5, 3.0\n    ]\n}'
     assert json.loads(write_outputs(ROW, outputs)) == {"predictions": [{"b": [1.0, 2.0], "a": 7}]}
@@ -34,15 +34,15 @@ def test_the_layout_of_the_text():
 
 
 def test_scalars():
-    assert written(COLUMNAR, y=np.float32(2.5)) == {"outputs": 2.5}
+    assert write(COLUMNAR, y=np.float32(2.5)) == {"outputs": 2.5}
     with pytest.raises(InvalidArgumentError, match="Tensor name: y has no shape information "):
-        written(ROW, y=np.float32(2.5))
+        write(ROW, y=np.float32(2.5))
 
 
-def test_rows_that_do_not_match():
+def test_outputs_with_different_numbers_of_rows_are_refused():
     with pytest.raises(InvalidArgumentError, match="Tensor name: b has inconsistent batch size: 3 expecting: 2"):
-        written(ROW, a=np.zeros(2), b=np.zeros(3))
-    assert written(COLUMNAR, a=np.zeros(1), b=np.zeros(2)) == {"outputs": {"a": [0.0], "b": [0.0, 0.0]}}
+        write(ROW, a=np.zeros(2), b=np.zeros(3))
+    assert write(COLUMNAR, a=np.zeros(1), b=np.zeros(2)) == {"outputs": {"a": [0.0], "b": [0.0, 0.0]}}
 
 
 @pytest.mark.parametrize(
@@ -71,21 +71,21 @@ def test_float64_as_tensorflow_serving_writes_it(number, text):
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False)))
-def test_float32_survives(numbers):
-    back = np.float32(written(ROW, y=np.array(numbers, np.float32))["predictions"])
+def test_float32_round_trips(numbers):
+    back = np.float32(write(ROW, y=np.array(numbers, np.float32))["predictions"])
     np.testing.assert_array_equal(back, np.float32(numbers))
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False)))
-def test_float64_survives(numbers):
-    assert written(ROW, y=np.array(numbers, np.float64))["predictions"] == numbers
+def test_float64_round_trips(numbers):
+    assert write(ROW, y=np.array(numbers, np.float64))["predictions"] == numbers
 
 
 def test_strings_and_bytes():
     strings = np.array(["é".encode(), b'"\n', b"\xff"], object)
     text = write_outputs(ROW, {"y": strings}).encode("utf-8", "surrogateescape")
     assert text == '{\n    "predictions": ["é", "\\"\\n", "'.encode() + b'\xff"\n    ]\n}'
-    assert written(ROW, y_bytes=strings[:1]) == {"predictions": [{"b64": "w6k="}]}
+    assert write(ROW, y_bytes=strings[:1]) == {"predictions": [{"b64": "w6k="}]}
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,6 @@ def test_strings_and_bytes():
     [("float16", "half"), ("complex64", "complex64"), ("uint16", "uint16"), (ml_dtypes.bfloat16, "bfloat16")],
 )
 @pytest.mark.parametrize("layout", [ROW, COLUMNAR])
-def test_types_that_json_has_no_place_for(layout, dtype, name):
+def test_types_without_a_json_form_are_refused(layout, dtype, name):
     with pytest.raises(InvalidArgumentError, match=f"Failed to write JSON value for tensor type: {name}"):
         write_outputs(layout, {"y": np.zeros(1, dtype)})

@@ -23,7 +23,7 @@ def predict_log(signature=""):
 
 
 def crc32c(data):
-    """Compute CRC-32C by division of polynomials, bit by bit, most significant first."""
+    """Compute CRC-32C by polynomial division, most significant bit first."""
     bits = int.from_bytes(bytes(int(f"{byte:08b}"[::-1], 2) for byte in data), "big") << 32
     bits ^= 0xFFFFFFFF << (8 * len(data))
     for position in range(8 * len(data) + 31, 31, -1):
@@ -61,17 +61,17 @@ def test_records_are_read():
         (TWO_RECORDS[:19] + b"\1" + TWO_RECORDS[20:], "corrupted record at 19"),
     ],
 )
-def test_damaged_files(content, message):
+def test_corrupted_files_are_refused(content, message):
     with pytest.raises(DataLossError, match=message):
         list(read_records(content))
 
 
-def test_a_version_without_warm_up_requests(servable, tmp_path):
+def test_a_version_without_warm_up_requests_is_not_called(servable, tmp_path):
     warm_up(servable, tmp_path, iterations=1)
     assert servable.calls == []
 
 
-def test_requests_are_played(servable, tmp_path):
+def test_requests_are_replayed(servable, tmp_path):
     write(tmp_path, record(predict_log()) + record(predict_log("serving_default")))
     warm_up(servable, tmp_path, iterations=3)
     assert len(servable.calls) == 6
@@ -79,13 +79,13 @@ def test_requests_are_played(servable, tmp_path):
     assert (signature, inputs["x"].tolist(), outputs, timeout_s) == ("serving_default", [1], ["y"], None)
 
 
-def test_a_request_that_fails_is_told(servable, tmp_path):
+def test_a_request_that_fails_raises_its_error(servable, tmp_path):
     write(tmp_path, record(predict_log()) + record(predict_log("nope")))
     with pytest.raises(FailedPreconditionError, match='signature key "nope" not found'):
         warm_up(servable, tmp_path, iterations=1)
 
 
-def test_too_many_requests(servable, tmp_path):
+def test_too_many_requests_are_refused(servable, tmp_path):
     write(tmp_path, record(predict_log()) * (MAX_RECORDS + 1))
     with pytest.raises(InvalidArgumentError, match=r"Number of warmup records exceeds the maximum \(1000\) at .*"):
         warm_up(servable, tmp_path, iterations=1)
@@ -95,7 +95,7 @@ def test_too_many_requests(servable, tmp_path):
     ("kind", "outputs"),
     [("classify_log", ["scores"]), ("regress_log", ["outputs"]), ("multi_inference_log", ["outputs"])],
 )
-def test_requests_over_examples_are_played(servable, signature_def, tmp_path, kind, outputs):
+def test_requests_with_examples_are_replayed(servable, signature_def, tmp_path, kind, outputs):
     servable.signatures = {"s": signature_def({"inputs": ("DT_STRING", [-1])}, {outputs[0]: ("DT_FLOAT", [-1])})}
     servable.error = FailedPreconditionError("it came so far")
     log = prediction_log_pb2.PredictionLog()
@@ -109,7 +109,7 @@ def test_requests_over_examples_are_played(servable, signature_def, tmp_path, ki
     assert servable.calls == [("s", {"inputs": [b""]}, outputs, None)]
 
 
-def test_other_kinds_of_requests_are_left_out_and_told(servable, tmp_path, caplog):
+def test_other_kinds_of_requests_are_skipped_with_a_warning(servable, tmp_path, caplog):
     log = prediction_log_pb2.PredictionLog()
     log.session_run_log.request.model_spec.name = "m"
     write(tmp_path, record(log) + EMPTY_RECORD)
@@ -119,7 +119,7 @@ def test_other_kinds_of_requests_are_left_out_and_told(servable, tmp_path, caplo
     assert "session_run_log is not supported" in caplog.text
 
 
-def test_what_is_no_message(servable, tmp_path):
+def test_a_record_that_is_not_a_message_is_refused(servable, tmp_path):
     write(tmp_path, TWO_RECORDS)
     with pytest.raises(InvalidArgumentError, match="Failed to parse warmup record"):
         warm_up(servable, tmp_path, iterations=1)

@@ -9,16 +9,16 @@ ONE_MODEL = 'model_config_list { config { name: "m" base_path: "rel/m" model_pla
 
 
 class Target:
-    """Takes configurations; the first failures are as told."""
+    """Records the configurations that it receives, and raises the queued errors."""
 
     def __init__(self):
-        self.taken = []
+        self.received = []
         self.errors = []
         self.changed = threading.Condition()
 
     def reload(self, configs):
         with self.changed:
-            self.taken.append([config.name for config in configs])
+            self.received.append([config.name for config in configs])
             self.changed.notify_all()
         if self.errors:
             raise self.errors.pop(0)
@@ -40,18 +40,18 @@ def target():
     return Target()
 
 
-def test_the_file_is_handed_on_again_and_again_until_the_stop(file, target):
+def test_the_file_is_applied_at_each_poll_until_stop(file, target):
     poller = ConfigFilePoller(file, target.reload, 0.01)
     target.errors = [ZeroDivisionError("a bug does not end it")]
     poller.start()
-    target.wait_for(lambda: len(target.taken) > 2)
-    assert target.taken[0] == ["m"]
+    target.wait_for(lambda: len(target.received) > 2)
+    assert target.received[0] == ["m"]
     file.write_text("model_config_list { }")
-    target.wait_for(lambda: target.taken[-1] == [])
+    target.wait_for(lambda: target.received[-1] == [])
     poller.stop()
 
 
-def test_what_is_wrong_is_told_once_and_changes_nothing(file, target, caplog):
+def test_an_invalid_file_is_logged_once_and_changes_nothing(file, target, caplog):
     poller = ConfigFilePoller(file, target.reload, 1)
     file.write_text("broken")
     poller.poll()
@@ -63,7 +63,7 @@ def test_what_is_wrong_is_told_once_and_changes_nothing(file, target, caplog):
     poller.poll()
     poller.poll()
     messages = [record.getMessage() for record in caplog.records]
-    assert target.taken == [["m"], ["m"]]
+    assert target.received == [["m"], ["m"]]
     assert [message.removeprefix("Failed to reload from ModelServerConfig file: ")[:23] for message in messages] == [
         "Invalid protobuf file: ",
         f"{file}; No such file"[:23],

@@ -13,16 +13,16 @@ START, LOADING, AVAILABLE, END = State.START, State.LOADING, State.AVAILABLE, St
 
 
 class Loader:
-    """Makes fakes of version directories; a file `broken` in one makes it fail."""
+    """Makes fake servables from directories; a file `broken` or `bug` makes a load fail."""
 
     def __init__(self, servable_class):
         self._servable_class = servable_class
         self.loaded = {}
-        self.told_while_loading = []
+        self.statuses_while_loading = []
         self.model = None
 
     def __call__(self, name, version, path):
-        self.told_while_loading.append(self.model.statuses())
+        self.statuses_while_loading.append(self.model.statuses())
         if (path / "broken").exists():
             raise DataLossError(f"{name} {version} is broken")
         if (path / "bug").exists():
@@ -71,7 +71,7 @@ def latest(model):
         return version
 
 
-def test_a_version_is_loaded_when_two_looks_show_the_same(model, tmp_path, loader):
+def test_a_version_is_loaded_when_two_polls_find_the_same_files(model, tmp_path, loader):
     add(tmp_path, 1)
     model.reconcile()
     assert states(model) == [(1, START)]
@@ -81,25 +81,25 @@ def test_a_version_is_loaded_when_two_looks_show_the_same(model, tmp_path, loade
     assert loader.loaded == {}
     model.reconcile()
     assert states(model) == [(1, AVAILABLE)]
-    assert loader.told_while_loading == [[VersionStatus(1, LOADING)]]
+    assert loader.statuses_while_loading == [[VersionStatus(1, LOADING)]]
 
 
-def test_an_incomplete_version_is_waited_for_and_told_once(make_model, tmp_path, caplog):
+def test_an_incomplete_version_is_logged_once_and_loaded_when_complete(make_model, tmp_path, caplog):
     model = make_model(retries=1, interval_s=1000.0)
     (tmp_path / "1").mkdir()
     with caplog.at_level(logging.WARNING):
         reconcile(model, 5)
     assert states(model) == [(1, LOADING)]
     assert not model.is_settled
-    told = [record.getMessage() for record in caplog.records]
-    assert told == [f"Version 1 of model m is not complete: {tmp_path}/1/saved_model.pb is missing"]
+    warnings = [record.getMessage() for record in caplog.records]
+    assert warnings == [f"Version 1 of model m is not complete: {tmp_path}/1/saved_model.pb is missing"]
     add(tmp_path, 1)
     reconcile(model)
     assert states(model) == [(1, AVAILABLE)]
     assert model.is_settled
 
 
-def test_what_is_not_complete_after_all_tries_is_the_loaders_to_tell(make_model, tmp_path, loader):
+def test_a_version_still_incomplete_after_all_retries_is_loaded(make_model, tmp_path, loader):
     model = make_model(retries=2)
     (tmp_path / "1").mkdir()
     reconcile(model, 3)
@@ -108,29 +108,29 @@ def test_what_is_not_complete_after_all_tries_is_the_loaders_to_tell(make_model,
     assert 1 in loader.loaded
 
 
-def test_a_version_is_tried_again_as_often_as_told(make_model, tmp_path, loader):
+def test_a_version_is_retried_as_often_as_configured(make_model, tmp_path, loader):
     model = make_model(retries=2)
     add(tmp_path, 1, "broken")
     reconcile(model, 3)
-    assert len(loader.told_while_loading) == 2
+    assert len(loader.statuses_while_loading) == 2
     assert states(model) == [(1, LOADING)]
     reconcile(model, 3)
-    assert len(loader.told_while_loading) == 3
+    assert len(loader.statuses_while_loading) == 3
     assert model.statuses() == [VersionStatus(1, END, Code.DATA_LOSS, "m 1 is broken")] == model.failures()
     assert model.is_settled
 
 
-def test_the_next_try_is_not_before_its_time(make_model, tmp_path, loader):
+def test_a_retry_waits_for_its_interval(make_model, tmp_path, loader):
     model = make_model(retries=2, interval_s=1000.0)
     add(tmp_path, 1, "broken")
     reconcile(model, 5)
-    assert len(loader.told_while_loading) == 1
+    assert len(loader.statuses_while_loading) == 1
     (tmp_path / "1" / "broken").unlink()  # new files have a first try
     reconcile(model)
     assert states(model) == [(1, AVAILABLE)]
 
 
-def test_a_failed_version_that_went_away_is_tried_when_it_comes_back(model, tmp_path):
+def test_a_failed_version_that_is_removed_and_restored_is_loaded(model, tmp_path):
     add(tmp_path, 1, "broken")
     reconcile(model)
     shutil.rmtree(tmp_path / "1")
@@ -151,7 +151,7 @@ def test_a_file_in_place_of_a_version_cannot_be_loaded(model, tmp_path):
     assert model.statuses() == [VersionStatus(7, END, Code.FAILED_PRECONDITION, message)]
 
 
-def test_another_configuration_is_served_from_the_next_look_on(model, tmp_path):
+def test_a_new_configuration_applies_from_the_next_poll_on(model, tmp_path):
     for version in (1, 2):
         add(tmp_path, version)
     reconcile(model)
@@ -168,7 +168,7 @@ def test_another_configuration_is_served_from_the_next_look_on(model, tmp_path):
     assert states(model) == [(2, END), (1, AVAILABLE)]
 
 
-def test_a_model_that_is_not_wanted_any_more_tells_what_became_of_it(model, tmp_path):
+def test_a_model_without_configuration_still_reports_its_versions(model, tmp_path):
     add(tmp_path, 1)
     reconcile(model)
     model.configure(None)
@@ -180,22 +180,22 @@ def test_a_model_that_is_not_wanted_any_more_tells_what_became_of_it(model, tmp_
 
 
 @pytest.mark.parametrize(
-    ("versions", "told"),
+    ("versions", "warning"),
     [
         (set(), "No specific versions requested for servable m."),
         ({7}, "Version 7 of servable m, which was requested to be served as a 'specific' version"),
     ],
 )
-def test_specific_versions_that_are_not_there_are_told(make_model, tmp_path, caplog, versions, told):
+def test_missing_specific_versions_are_logged_once(make_model, tmp_path, caplog, versions, warning):
     model = make_model(Specific(frozenset(versions)))
     add(tmp_path, 1)
     reconcile(model, 3)
-    assert [message.startswith(told) for message in caplog.messages] == [True]
+    assert [message.startswith(warning) for message in caplog.messages] == [True]
     assert states(model) == []
     assert not model.is_settled
 
 
-def test_waiting_ends_when_the_directory_goes(model, tmp_path):
+def test_a_version_removed_before_it_is_complete_ends(model, tmp_path):
     (tmp_path / "1").mkdir()
     model.reconcile()
     (tmp_path / "1").rmdir()
@@ -209,13 +209,13 @@ def test_the_new_version_serves_before_the_old_one_is_closed(model, tmp_path, lo
     add(tmp_path, 2)
     reconcile(model)
     assert states(model) == [(2, AVAILABLE), (1, END)]
-    assert loader.told_while_loading[-1] == [VersionStatus(2, LOADING), VersionStatus(1, AVAILABLE)]
+    assert loader.statuses_while_loading[-1] == [VersionStatus(2, LOADING), VersionStatus(1, AVAILABLE)]
     assert loader.loaded[1].closed
     assert not loader.loaded[2].closed
     assert latest(model) == 2
 
 
-def test_the_old_version_ends_with_its_last_request(model, tmp_path, loader, wait_for):
+def test_the_old_version_is_closed_after_its_last_request(model, tmp_path, loader, wait_for):
     add(tmp_path, 1)
     reconcile(model)
     add(tmp_path, 2)
@@ -243,7 +243,7 @@ def test_closing_does_not_wait_for_requests(model, tmp_path, loader):
     assert states(model) == [(1, END)]
 
 
-def test_a_broken_version_leaves_the_old_one_and_is_not_tried_again(model, tmp_path, loader):
+def test_a_broken_version_leaves_the_old_one_and_is_not_retried(model, tmp_path, loader):
     add(tmp_path, 1)
     reconcile(model)
     add(tmp_path, 2, "broken")
@@ -260,7 +260,7 @@ def test_a_broken_version_leaves_the_old_one_and_is_not_tried_again(model, tmp_p
     assert [status.state for status in model.statuses()] == [AVAILABLE, END, END]
 
 
-def test_an_unexpected_error_fails_the_version_alone(model, tmp_path):
+def test_an_unexpected_error_fails_only_its_version(model, tmp_path):
     add(tmp_path, 1)
     reconcile(model)
     add(tmp_path, 2, "bug")
@@ -269,7 +269,7 @@ def test_an_unexpected_error_fails_the_version_alone(model, tmp_path):
     assert latest(model) == 1
 
 
-def test_removed_versions_are_unloaded_and_come_back(model, tmp_path, loader):
+def test_removed_versions_are_unloaded_and_loaded_again_when_restored(model, tmp_path, loader):
     add(tmp_path, 1)
     add(tmp_path, 2)
     reconcile(model)
@@ -289,23 +289,25 @@ def test_removed_versions_are_unloaded_and_come_back(model, tmp_path, loader):
     assert loader.loaded[2] is not closed
 
 
-def test_a_base_path_that_cannot_be_read_unloads_nothing(model, tmp_path, caplog):
+def test_an_unreadable_base_path_unloads_nothing(model, tmp_path, caplog):
     add(tmp_path, 1)
     reconcile(model)
     shutil.rmtree(tmp_path)
     reconcile(model, 3)
     assert states(model) == [(1, AVAILABLE)]
-    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert told == [f"Could not find base path {tmp_path} for servable m with error NOT_FOUND: {tmp_path} not found"]
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings == [
+        f"Could not find base path {tmp_path} for servable m with error NOT_FOUND: {tmp_path} not found"
+    ]
 
 
-def test_no_version_is_told_once(model, tmp_path, caplog):
+def test_a_base_path_without_versions_is_logged_once(model, tmp_path, caplog):
     reconcile(model, 3)
     (message,) = [record.getMessage() for record in caplog.records]
     assert message.startswith(f"No versions of servable m found under base path {tmp_path}.")
 
 
-def test_all_versions_at_once(make_model, tmp_path, loader):
+def test_the_policy_all_serves_every_version(make_model, tmp_path, loader):
     model = make_model(All())
     for version in (1, 2, 10):
         add(tmp_path, version)
@@ -317,7 +319,7 @@ def test_all_versions_at_once(make_model, tmp_path, loader):
         assert (version, servable) == (2, loader.loaded[2])
 
 
-def test_a_lease_ends_with_an_error_too(model, tmp_path, loader):
+def test_an_error_ends_the_lease(model, tmp_path, loader):
     add(tmp_path, 1)
     reconcile(model)
     with pytest.raises(KeyError), model.lease(None):

@@ -18,7 +18,7 @@ from model_server.versions.repository import All, ModelConfig, Specific
 
 @pytest.fixture
 def make_models(tmp_path, servable_class):
-    made = []
+    managers = []
 
     def load(name, _version, _path):
         if name == "broken":
@@ -27,12 +27,12 @@ def make_models(tmp_path, servable_class):
 
     def make(*names, poll_interval_s=0.01, labels=None, labels_for_unavailable=True):
         configs = [ModelConfig(name, tmp_path / name, All(), labels or {}) for name in names]
-        rules = ManagerConfig(poll_interval_s, labels_for_unavailable=labels_for_unavailable)
-        made.append(ModelManager(configs, load, rules))
-        return made[-1]
+        manager_config = ManagerConfig(poll_interval_s, labels_for_unavailable=labels_for_unavailable)
+        managers.append(ModelManager(configs, load, manager_config))
+        return managers[-1]
 
     yield make
-    for models in made:
+    for models in managers:
         models.close()
 
 
@@ -43,7 +43,7 @@ def add(tmp_path, name, *versions):
         (directory / "saved_model.pb").write_text("")
 
 
-def test_models_are_available_after_the_start(make_models, tmp_path):
+def test_models_are_available_after_start(make_models, tmp_path):
     add(tmp_path, "a", 1, 2)
     add(tmp_path, "b", 7)
     models = make_models("a", "b")
@@ -56,14 +56,14 @@ def test_models_are_available_after_the_start(make_models, tmp_path):
     assert [status.version for status in models.statuses("a", 1)] == [1]
 
 
-def test_without_polling_there_are_looks_until_what_was_found_is_loaded(make_models, tmp_path):
+def test_without_polling_existing_versions_are_still_loaded(make_models, tmp_path):
     add(tmp_path, "a", 1)
     models = make_models("a", poll_interval_s=0)
     models.start()
     assert models.wait_until_available()
 
 
-def test_a_negative_interval_is_no_look_at_all(make_models, tmp_path):
+def test_a_negative_interval_loads_nothing(make_models, tmp_path):
     add(tmp_path, "a", 1)
     models = make_models("a", poll_interval_s=-1)
     models.start()
@@ -73,7 +73,7 @@ def test_a_negative_interval_is_no_look_at_all(make_models, tmp_path):
         models.statuses("a")
 
 
-def test_versions_that_fail_fail_the_start(make_models, tmp_path):
+def test_versions_that_fail_to_load_fail_the_start(make_models, tmp_path):
     add(tmp_path, "a", 1)
     add(tmp_path, "broken", 1)
     models = make_models("a", "broken")
@@ -86,20 +86,20 @@ def test_versions_that_fail_fail_the_start(make_models, tmp_path):
     )
 
 
-def test_stopping_ends_the_wait_for_a_model_that_does_not_come(make_models):
+def test_stopping_ends_the_wait_for_a_missing_model(make_models):
     models = make_models("missing")
     models.start()
     threading.Thread(target=models.stop).start()
     assert not models.wait_until_available()
 
 
-def test_no_models_are_available_at_once(make_models):
+def test_a_manager_without_models_is_available_at_once(make_models):
     models = make_models()
     models.start()
     assert models.wait_until_available()
 
 
-def test_new_versions_are_found_by_themselves(make_models, tmp_path, wait_for):
+def test_new_versions_are_found_by_polling(make_models, tmp_path, wait_for):
     add(tmp_path, "a", 1)
     models = make_models("a")
     models.start()
@@ -108,7 +108,7 @@ def test_new_versions_are_found_by_themselves(make_models, tmp_path, wait_for):
     wait_for(lambda: [s.version for s in models.statuses("a") if s.state is State.AVAILABLE] == [2, 1])
 
 
-def test_labels(make_models, tmp_path):
+def test_a_lease_resolves_labels(make_models, tmp_path):
     add(tmp_path, "a", 1, 2)
     models = make_models("a", labels={"stable": 1, "gone": 9})
     models.start()
@@ -122,7 +122,7 @@ def test_labels(make_models, tmp_path):
             models.lease(name, label=label)
 
 
-def test_what_is_not_there(make_models, tmp_path):
+def test_unknown_models_and_versions_are_not_found(make_models, tmp_path):
     add(tmp_path, "a", 1)
     models = make_models("a")
     models.start()
@@ -173,7 +173,7 @@ def states(models, name):
     return [(status.version, status.state) for status in models.statuses(name)]
 
 
-def test_models_come_and_go_by_reload(models, tmp_path, wait_for):
+def test_a_reload_adds_and_removes_models(models, tmp_path, wait_for):
     add(tmp_path, "b", 7)
     models.reload([config(tmp_path, "a"), config(tmp_path, "b")])
     assert states(models, "b") == [(7, State.AVAILABLE)]
@@ -193,7 +193,7 @@ def test_a_reload_changes_a_models_policy_and_path(models, tmp_path, wait_for):
     wait_for(lambda: states(models, "a")[0] == (3, State.AVAILABLE))
 
 
-def test_a_reload_tells_what_cannot_be_loaded_and_can_be_followed_by_others(models, tmp_path):
+def test_a_reload_reports_versions_that_fail_to_load_and_can_be_repeated(models, tmp_path):
     add(tmp_path, "broken", 1)
     with pytest.raises(ServingError) as failure:
         models.reload([config(tmp_path, "a"), config(tmp_path, "broken")])
@@ -205,7 +205,7 @@ def test_a_reload_tells_what_cannot_be_loaded_and_can_be_followed_by_others(mode
     assert models.statuses("broken") == [VersionStatus(1, State.END, Code.DATA_LOSS, "it is broken")]
 
 
-def test_a_reload_waits_for_the_one_before_even_after_its_caller_gave_up(models, tmp_path):
+def test_a_reload_waits_for_the_previous_one_even_if_it_timed_out(models, tmp_path):
     for _ in range(2):
         with pytest.raises(DeadlineExceededError, match="Deadline Exceeded"):
             models.reload([config(tmp_path, "a"), config(tmp_path, "late")], timeout_s=0.05)
@@ -222,7 +222,7 @@ def test_stopping_ends_a_reload(models, tmp_path):
     models.reload([config(tmp_path, "late")])
 
 
-def test_labels_move_to_loaded_versions_only(models, tmp_path):
+def test_labels_move_only_to_loaded_versions(models, tmp_path):
     models.reload([config(tmp_path, "a", stable=1, canary=2)])
     models.reload([config(tmp_path, "a", stable=2)])
     for labels in ({"stable": 9}, {"stable": 2, "next": 9}):
@@ -241,7 +241,7 @@ def test_labels_move_to_loaded_versions_only(models, tmp_path):
         models.lease("a", label="stable")
 
 
-def test_a_new_label_may_wait_for_its_version_where_that_is_allowed(make_models, tmp_path):
+def test_a_new_label_may_wait_for_its_version_if_allowed(make_models, tmp_path):
     add(tmp_path, "a", 1)
     models = make_models("a")
     models.start()
@@ -252,6 +252,6 @@ def test_a_new_label_may_wait_for_its_version_where_that_is_allowed(make_models,
         models.reload([config(tmp_path, "a", next=10)])
 
 
-def test_labels_at_the_start_must_be_allowed(make_models):
+def test_labels_at_start_up_must_be_allowed(make_models):
     with pytest.raises(FailedPreconditionError, match="Request to assign label to version 1 of model m"):
         make_models("m", labels={"stable": 1}, labels_for_unavailable=False)

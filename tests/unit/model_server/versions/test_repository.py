@@ -52,7 +52,7 @@ def test_several_models_and_comments(tmp_path):
     assert [config.name for config in read_config_file(config_file(tmp_path, text))] == ["m", "n"]
 
 
-def test_an_empty_list_is_no_error(tmp_path):
+def test_an_empty_list_of_models_is_valid(tmp_path):
     assert read_config_file(config_file(tmp_path, "model_config_list { }")) == ()
 
 
@@ -69,12 +69,12 @@ def test_an_empty_list_is_no_error(tmp_path):
         ('custom_model_config { type_url: "x" }', "custom_model_config is not supported"),
     ],
 )
-def test_configurations_that_are_refused(tmp_path, text, message):
+def test_invalid_configurations_are_refused(tmp_path, text, message):
     with pytest.raises(InvalidArgumentError, match=message):
         read_config_file(config_file(tmp_path, text))
 
 
-def test_a_missing_configuration_is_told(tmp_path):
+def test_a_missing_configuration_is_named(tmp_path):
     with pytest.raises(NotFoundError, match=r"missing\.config; No such file or directory"):
         read_config_file(tmp_path / "missing.config")
 
@@ -90,15 +90,15 @@ def test_a_missing_configuration_is_told(tmp_path):
         (Specific(frozenset({2, 7})), {2}),
     ],
 )
-def test_policies_choose(policy, chosen):
+def test_policies_choose_versions(policy, chosen):
     assert policy.choose(frozenset({1, 2, 10})) == chosen
 
 
-def test_policies_choose_nothing_from_nothing():
+def test_policies_choose_nothing_from_an_empty_set():
     assert {policy.choose(frozenset()) for policy in (Latest(), All(), Specific(frozenset({1})))} == {frozenset()}
 
 
-def test_versions_are_numbers_whatever_they_are(tmp_path):
+def test_every_numbered_entry_is_a_version(tmp_path):
     for name in ("1", "002", " 3", "10", "abc", "-5", "1.5", "0x4", "²", ".5", str(2**63)):
         (tmp_path / name).mkdir()
     (tmp_path / "7").write_text("")
@@ -109,7 +109,7 @@ def test_versions_are_numbers_whatever_they_are(tmp_path):
     assert list(scan(tmp_path)) == [1, 2, 3, 7, 10]
 
 
-def test_of_two_names_for_a_number_the_shortest_counts(tmp_path):
+def test_of_two_names_for_a_number_the_shortest_wins(tmp_path):
     for name in ("002", "2"):
         (tmp_path / name).mkdir()
     assert scan(tmp_path) == {2: tmp_path / "2"}
@@ -121,7 +121,7 @@ def test_a_link_is_a_version(tmp_path):
     assert scan(tmp_path) == {4: tmp_path / "4"}
 
 
-def test_base_paths_that_cannot_be_scanned(tmp_path):
+def test_an_unreadable_base_path_is_an_error(tmp_path):
     with pytest.raises(NotFoundError, match="missing not found"):
         scan(tmp_path / "missing")
     (tmp_path / "file").write_text("")
@@ -129,21 +129,21 @@ def test_base_paths_that_cannot_be_scanned(tmp_path):
         scan(tmp_path / "file")
 
 
-def test_a_fingerprint_tells_growth_new_files_and_replaced_content(tmp_path):
-    seen = [fingerprint(tmp_path)]
+def test_a_fingerprint_changes_with_files_and_their_contents(tmp_path):
+    fingerprints = [fingerprint(tmp_path)]
     (tmp_path / "saved_model.pb").write_text("a")
-    seen.append(fingerprint(tmp_path))
-    assert fingerprint(tmp_path) == seen[-1]
+    fingerprints.append(fingerprint(tmp_path))
+    assert fingerprint(tmp_path) == fingerprints[-1]
     (tmp_path / "saved_model.pb").write_text("ab")
-    seen.append(fingerprint(tmp_path))
+    fingerprints.append(fingerprint(tmp_path))
     (tmp_path / "variables").mkdir()
-    seen.append(fingerprint(tmp_path))
+    fingerprints.append(fingerprint(tmp_path))
     (tmp_path / "variables" / "variables.index").write_text("")
-    seen.append(fingerprint(tmp_path))
-    assert len(set(seen)) == len(seen)
+    fingerprints.append(fingerprint(tmp_path))
+    assert len(set(fingerprints)) == len(fingerprints)
 
 
-def test_a_fingerprint_bears_a_link_to_nowhere_and_a_plain_file(tmp_path):
+def test_a_fingerprint_accepts_a_broken_link_and_a_plain_file(tmp_path):
     (tmp_path / "gone").symlink_to("nowhere")
     assert fingerprint(tmp_path) == frozenset()
     (tmp_path / "7").write_text("abc")
@@ -166,14 +166,14 @@ def test_a_fingerprint_bears_a_link_to_nowhere_and_a_plain_file(tmp_path):
         (("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"), ""),
     ],
 )
-def test_the_missing_part_of_a_saved_model(tmp_path, files, missing):
+def test_the_first_missing_file_of_a_saved_model_is_named(tmp_path, files, missing):
     for file in files:
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text("")
     assert missing_part(tmp_path) == missing
 
 
-def test_nothing_is_awaited_of_a_plain_file(tmp_path):
+def test_a_plain_file_misses_no_part(tmp_path):
     (tmp_path / "7").write_text("")
     assert missing_part(tmp_path / "7") == ""
 
@@ -199,6 +199,6 @@ def test_a_reload_request_is_read():
         ),
     ],
 )
-def test_what_a_reload_request_must_not_have(text, message):
+def test_invalid_reload_requests_are_refused(text, message):
     with pytest.raises(InvalidArgumentError, match=message):
         reload_request(text)
