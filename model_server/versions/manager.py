@@ -147,8 +147,8 @@ class ModelManager:
         model = self._models.get(name)
         statuses = [s for s in model.statuses() if version in (None, s.version)] if model else []
         if not statuses:
-            what = "any versions" if version is None else f"version {version}"
-            raise NotFoundError(f"Could not find {what} of model {name}")
+            subject = "any versions" if version is None else f"version {version}"
+            raise NotFoundError(f"Could not find {subject} of model {name}")
         return statuses
 
     def stop(self) -> None:
@@ -212,14 +212,14 @@ class ModelManager:
         if not self._changed.wait_for(lambda: self._stopping.is_set() or condition(), timeout_s):
             raise DeadlineExceededError("Deadline Exceeded")
 
-    def _raise_failures(self, what: str) -> None:
+    def _raise_failures(self, noun: str) -> None:
         failures = [
             f"{{{{name: {model.name} version: {status.version}}} due to error: {status.code.name}: {status.message}}}, "
             for model in self._awaited
             for status in model.failures()
         ]
         if failures:
-            raise ServingError(f"{len(failures)} {what} did not become available: {{{''.join(failures)}}}")
+            raise ServingError(f"{len(failures)} {noun} did not become available: {{{''.join(failures)}}}")
 
     def _load_in_slot(self, name: str, version: int, path: Path) -> Servable:
         with self._load_slots:

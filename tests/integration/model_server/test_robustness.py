@@ -79,7 +79,7 @@ def test_memory_does_not_grow_with_bodies_of_100_megabytes(server, wait_for):
         tensor = np.zeros(25 * MEBIBYTE, np.float32)
         assert server.predict("half", x=tensor, timeout_s=60)[1]["y"].size == tensor.size
 
-    large_tensor()  # allocators keep some of what the first one took; what comes later fits in there
+    large_tensor()  # allocators keep memory of the first one, which later ones reuse
     before_kb = status_field(server, "VmRSS")
     garbage = b"\xff" * (100 * MEBIBYTE)
     with pytest.raises(grpc.RpcError) as failure:
