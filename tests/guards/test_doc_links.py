@@ -1,4 +1,4 @@
-"""Links of the documentation lead somewhere: to a file of the repository, and to a heading in it."""
+"""Links and paths in the documentation lead somewhere: to a file of the repository, and to a heading in it."""
 
 import re
 from pathlib import Path
@@ -7,6 +7,8 @@ ROOT = Path(__file__).parents[2]
 DOCS = sorted(ROOT.glob("docs/**/*.md"))
 PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")), *DOCS]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+FOLDERS = "bench|client|deploy|docs|gateway|model_server|nginx|tests|tfs_api|tools|train|vision"
+CODE_PATH = re.compile(rf"`((?:{FOLDERS})/[\w./-]*)`")
 
 
 def links(page):
@@ -43,3 +45,10 @@ def test_every_page_can_be_reached_from_the_readme():
 
     assert len(DOCS) > 20
     assert [str(page.relative_to(ROOT)) for page in DOCS if page not in reached] == []
+
+
+def test_every_path_that_is_named_exists():
+    named = [(page, path) for page in PAGES for path in CODE_PATH.findall(page.read_text(encoding="utf-8"))]
+
+    assert len(named) > 60
+    assert [f"{page.relative_to(ROOT)}: {path}" for page, path in named if not (ROOT / path).exists()] == []
