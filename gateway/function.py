@@ -1,6 +1,6 @@
-"""What a function platform imports: `gateway.function.handler`, or `gateway.function.apigw_interface`.
+"""Entry points for function platforms: `gateway.function.handler` and `gateway.function.apigw_interface`.
 
-The model server is elsewhere, at `GATEWAY_TFS_TARGET`.
+The model server runs separately, at `GATEWAY_TFS_TARGET`.
 """
 
 from gateway.runtime.lambda_events import make_digit_handler, make_handler

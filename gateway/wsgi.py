@@ -1,4 +1,4 @@
-"""What gunicorn imports in each worker: `gunicorn -c gateway/gunicorn_conf.py gateway.wsgi:app`."""
+"""The WSGI application, imported in each worker: `gunicorn -c gateway/gunicorn_conf.py gateway.wsgi:app`."""
 
 import atexit
 import os

@@ -1,4 +1,4 @@
-"""Who may ask: where keys are set, nothing is answered without one but what is listed here."""
+"""Authentication by API key. If keys are configured, all endpoints but the open ones require a key."""
 
 import structlog
 from flask import Flask, g, request
@@ -13,35 +13,35 @@ BEARER = "bearer"
 
 OPEN_ENDPOINTS = frozenset(
     {
-        "health.livez",  # orchestrators have no key, and are told nothing but
-        "health.readyz",  # whether the default model answers
-        "openapi.document",  # says how to send a key; the same for everybody
-        "pages.playground",  # a browser opens pages before its user could give a key;
-        "pages.docs",  # they hold no data, and
-        "pages.static_file",  # what they ask of the API needs one
+        "health.livez",  # orchestrators have no key, and learn only
+        "health.readyz",  # whether the gateway is ready
+        "openapi.document",  # explains how to send a key, and is the same for everyone
+        "pages.playground",  # a browser loads pages before its user can enter a key;
+        "pages.docs",  # they contain no data, and
+        "pages.static_file",  # their requests to the API need a key
     }
 )
-"""What is answered without a key."""
+"""Endpoints that are answered without a key."""
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Let in only requests with a key, if keys are set.
+    """Refuse requests without a valid key, if keys are configured.
 
     Raises:
-        SettingsError: the keys cannot be read.
+        SettingsError: the configured keys cannot be read.
     """
     keys = _read_keys(settings)
     if keys is None:
         return
 
-    def admit() -> None:
-        # A browser asks whether it may send a key before it does (https://fetch.spec.whatwg.org/#cors-preflight-fetch).
+    def authenticate() -> None:
+        # A CORS preflight has no key (https://fetch.spec.whatwg.org/#cors-preflight-fetch).
         if request.method == "OPTIONS" or request.endpoint in OPEN_ENDPOINTS:
             return
         g.key_name = _owner(keys)
         structlog.contextvars.bind_contextvars(key=g.key_name)
 
-    app.before_request(admit)
+    app.before_request(authenticate)
 
 
 def _read_keys(settings: Settings) -> Keys | None:
@@ -54,23 +54,23 @@ def _read_keys(settings: Settings) -> Keys | None:
 
 
 def _owner(keys: Keys) -> str:
-    """Name the owner of the key that came with the request.
+    """Return the name of the key that was sent with the request.
 
     Raises:
-        KeyMissingError: none came.
-        KeyUnknownError: it is none of the keys.
+        KeyMissingError: no key was sent.
+        KeyUnknownError: the key is not one of the configured keys.
     """
-    key = _key_sent()
+    key = _request_key()
     if not key:
         raise KeyMissingError(f"Send a key as `Authorization: Bearer KEY` or as `{API_KEY}: KEY`.")
     name = keys.owner(key)
     if name is None:
-        raise KeyUnknownError("The key is not known here, or not any more. Check that it was copied in whole.")
+        raise KeyUnknownError("The key is not valid here, or no longer valid. Check that it was copied completely.")
     return name
 
 
-def _key_sent() -> str:
-    """Give the key of the Authorization header (RFC 6750 section 2.1) or of our own; empty where there is none."""
+def _request_key() -> str:
+    """Return the key in the header Authorization (RFC 6750 section 2.1) or X-API-Key, or an empty string."""
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == BEARER:
         return credentials.strip()

@@ -1,4 +1,4 @@
-"""Cross-origin requests: which pages of other hosts may ask from a browser (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
+"""Cross-origin requests from browsers (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
 
 from http import HTTPMethod
 
@@ -17,17 +17,17 @@ from gateway.settings import Settings
 ANY = "*"
 API = "/api/"
 REQUEST_HEADERS = ("Content-Type", "Authorization", API_KEY, REQUEST_ID, REQUEST_TIMEOUT)
-"""What a page may send besides what browsers always allow."""
+"""Headers that a page may send, in addition to those that browsers always allow."""
 EXPOSED_HEADERS = (REQUEST_ID, "Retry-After", SERVER_TIMING, "WWW-Authenticate", RATE_LIMIT, RATE_LIMIT_POLICY)
-"""What a page may read besides what browsers always show."""
+"""Headers that a page may read, in addition to those that browsers always expose."""
 PREFLIGHT_AGE_S = 600
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Let pages of the origins that were allowed use the API; of none, unless some are set."""
+    """Let pages of the allowed origins use the API. Without the setting, no origin is allowed."""
     allowed = frozenset(settings.cors_origins)
 
-    def permit(response: Response) -> Response:
+    def add_headers(response: Response) -> Response:
         if not request.path.startswith(API):
             return response
         if ANY not in allowed:
@@ -45,4 +45,4 @@ def register(app: Flask, settings: Settings) -> None:
         return response
 
     if allowed:
-        app.after_request(permit)
+        app.after_request(add_headers)

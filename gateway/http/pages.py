@@ -1,11 +1,11 @@
-"""The pages for people: `/` to try the service, `/docs` to read about its API; from files alone."""
+"""Static pages for people: `/` to try the service and `/docs` to read about its API."""
 
 from pathlib import Path
 
 from flask import Blueprint, Response, send_from_directory
 
 STATIC = Path(__file__).parents[1] / "static"
-# The page talks to this service only, and shows pictures that the visitor chose (blob:).
+# The pages connect only to this service, and show images that the visitor chose (blob:).
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -13,7 +13,7 @@ CONTENT_SECURITY_POLICY = (
 
 
 def create_pages() -> Blueprint:
-    """Make `/`, `/docs` and the files they need under /static."""
+    """Return the blueprint of `/`, `/docs` and the files under `/static`."""
     pages = Blueprint("pages", __name__)
 
     @pages.get("/")

@@ -1,4 +1,4 @@
-"""Errors to answers: every failure becomes an RFC 9457 problem document here and nowhere else."""
+"""Problem documents (RFC 9457): the only place where errors become HTTP responses."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -23,8 +23,9 @@ class Problem:
 
     Attributes:
         status: HTTP status code.
-        slug: Last part of its type URI, `/problems/SLUG`; stable. Empty where the status says it all: `about:blank`.
-        title: What it is, the same in every occurrence.
+        slug: Last part of its type URI, `/problems/SLUG`; stable. Empty for the type `about:blank`, which adds nothing
+            to the status.
+        title: What went wrong; the same in every occurrence.
         advice: What the caller can do about it.
     """
 
@@ -35,12 +36,12 @@ class Problem:
 
     @property
     def type_uri(self) -> str:
-        """What a program tells this problem by (RFC 9457 section 3.1.1)."""
+        """URI by which programs identify this problem (RFC 9457 section 3.1.1)."""
         return f"/problems/{self.slug}" if self.slug else "about:blank"
 
 
 class _Entry(NamedTuple):
-    """What the problem of an error has beside the error's own slug; see `Problem`."""
+    """The attributes of a `Problem` that are not part of the error class."""
 
     status: int
     title: str
@@ -176,35 +177,37 @@ _TABLE: dict[type[errors.GatewayError], _Entry] = {
 }
 PROBLEMS = {error: Problem(status, error.slug, title, advice) for error, (status, title, advice) in _TABLE.items()}
 
-# What Flask refuses by itself. Other statuses of its own are about:blank.
+# Errors of Flask itself. Other statuses have the type about:blank.
 HTTP_PROBLEMS = {
     HTTPStatus.BAD_REQUEST: PROBLEMS[errors.BadRequestError],
-    HTTPStatus.NOT_FOUND: Problem(404, "not-found", "Not Found", "Nothing is served at this path; check it."),
+    HTTPStatus.NOT_FOUND: Problem(
+        404, "not-found", "Not Found", "Check the path. `GET /api/v1/openapi.json` lists all paths."
+    ),
     HTTPStatus.METHOD_NOT_ALLOWED: Problem(
         405, "method-not-allowed", "Method Not Allowed", "Use one of the methods that the Allow header lists."
     ),
 }
 
-# What a 401 must say (RFC 9110 section 11.6.1; the errors are those of RFC 6750 section 3.1).
+# The header WWW-Authenticate of a 401 (RFC 9110 section 11.6.1), with the errors of RFC 6750 section 3.1.
 CHALLENGES: dict[type[errors.GatewayError], str] = {
     errors.KeyMissingError: 'Bearer realm="image-gateway"',
     errors.KeyUnknownError: 'Bearer realm="image-gateway", error="invalid_token"',
 }
 
 INTERNAL = Problem(
-    500, "internal-error", "Something went wrong here", "Give the operator the request_id; the log has it."
+    500, "internal-error", "Internal error", "Report the request_id to the operator, who can find it in the log."
 )
 
 
 def register(app: Flask) -> None:
-    """Let every error of the app, ours and Flask's, be answered as a problem document."""
+    """Answer every error of the application with a problem document."""
     app.register_error_handler(errors.GatewayError, answer)
     app.register_error_handler(HTTPException, answer_http)
     app.register_error_handler(Exception, answer_unexpected)
 
 
 def answer(error: errors.GatewayError) -> Response:
-    """Return the response to one of our own errors, and record the model version that it carries."""
+    """Return the response to a `GatewayError`, and record the model version that it carries."""
     problem = PROBLEMS[type(error)]
     if error.model_version is not None:
         g.model_version = error.model_version
@@ -219,7 +222,7 @@ def answer(error: errors.GatewayError) -> Response:
 
 
 def answer_http(error: HTTPException) -> Response:
-    """Answer what Flask and werkzeug refuse by themselves, with the headers they want (a 405 needs Allow)."""
+    """Return the response to an error of Flask or werkzeug, with the headers that it needs (Allow for a 405)."""
     if isinstance(error, RequestEntityTooLarge):
         return answer(_too_large())
     status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -232,26 +235,28 @@ def answer_http(error: HTTPException) -> Response:
 
 
 def _too_large() -> errors.GatewayError:
-    """Tell which of the two limits it was for which werkzeug has one exception."""
+    """Return the error for the limit that was exceeded: werkzeug raises the same exception for two limits."""
     limit = g.max_body_bytes
     if request.content_length is not None and request.content_length <= limit:
-        return errors.BadRequestError(f"The form has more than {request.max_form_parts} parts. Send fewer images.")
+        return errors.BadRequestError(
+            f"The form has more than {request.max_form_parts} parts. Send fewer images in one request."
+        )
     return errors.BodyTooLargeError(f"The body has more than {limit} bytes.", max_bytes=limit)
 
 
 def answer_unexpected(error: Exception) -> Response:
-    """Answer a bug: the log has the traceback, the caller only the request id."""
+    """Return the response to a bug: the log gets the traceback, the caller only the request id."""
     log.error("unexpected_error", exc_info=error)
-    return document(INTERNAL, "An unexpected error; the log has it under the request_id.", {})
+    return document(INTERNAL, "An unexpected error occurred. The log has it under the request_id.", {})
 
 
 def item(error: errors.GatewayError) -> ItemProblem:
-    """Write the problem of one image of a batch, as it stands in place of its result."""
+    """Return the problem of one image of a batch, which takes the place of its result."""
     return cast("ItemProblem", _members(PROBLEMS[type(error)], error.detail, error.members))
 
 
 def document(problem: Problem, detail: str, members: dict[str, object]) -> Response:
-    """Write one problem document (RFC 9457)."""
+    """Return a response with a problem document."""
     body = _members(problem, detail, members) | {"request_id": g.get("request_id", "")}
     g.problem = problem.slug or f"http-{problem.status}"
     return Response(json.dumps(body) + "\n", status=problem.status, content_type=CONTENT_TYPE)

@@ -1,9 +1,8 @@
-"""The two paths that Amazon SageMaker asks a container for, as further paths of routes that there are anyhow.
+"""The two paths that Amazon SageMaker calls in a container, as aliases of existing routes.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html
 
-They are there only where the setting asks for them: elsewhere they would be a second door, which a rule about
-`/api/` in front of the gateway does not know of.
+They are served only if the setting says so: elsewhere they would bypass rules for `/api/` in a reverse proxy.
 """
 
 from flask import Flask
@@ -12,6 +11,6 @@ PATHS = frozenset({"/ping", "/invocations"})
 
 
 def register(app: Flask) -> None:
-    """Let `GET /ping` answer as `/readyz` and `POST /invocations` as `/api/v1/predict` do."""
+    """Serve `GET /ping` like `/readyz`, and `POST /invocations` like `/api/v1/predict`."""
     app.add_url_rule("/ping", endpoint="health.readyz", methods=["GET"])
     app.add_url_rule("/invocations", endpoint="api.predict", methods=["POST"])

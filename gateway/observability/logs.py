@@ -1,4 +1,4 @@
-"""One stream of log lines: the application's, its libraries' and gunicorn's, in the same form."""
+"""Logging of the application, its libraries and gunicorn, as one stream of lines in the same form."""
 
 import logging.config
 import sys
@@ -7,16 +7,16 @@ from typing import Any
 import structlog
 from structlog.typing import Processor
 
-# Local variables hold people's pictures, and URLs with their passwords.
+# Local variables contain images of callers, and URLs with passwords.
 WITHOUT_LOCALS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 LOGGERS = ("gunicorn.error", "werkzeug")
 
 
 class StderrLogger(structlog.WriteLogger):
-    """Writes lines as they are, each by one call.
+    """Writes each line with one call.
 
     Args:
-        name: Name of the module that logs.
+        name: Name of the logging module.
     """
 
     def __init__(self, name: str) -> None:
@@ -24,7 +24,7 @@ class StderrLogger(structlog.WriteLogger):
         self.name = name
 
 
-def _facts() -> list[Processor]:
+def _context_processors() -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -40,28 +40,28 @@ def _renderers(*, as_json: bool) -> list[Processor]:
 
 
 def logging_config(*, level: str, as_json: bool) -> dict[str, Any]:
-    """Give the configuration for `logging.config.dictConfig`, which gunicorn takes too.
+    """Return a configuration for `logging.config.dictConfig`, which gunicorn accepts too.
 
     Args:
-        level: Least severe level written: debug, info, warning or error.
-        as_json: One JSON object a line; otherwise text for people.
+        level: Minimum level that is logged: debug, info, warning or error.
+        as_json: Whether each line is a JSON object; otherwise it is text for people.
     """
-    only_facts = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    remove_metadata = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
             "one": {
                 "()": structlog.stdlib.ProcessorFormatter,
-                "foreign_pre_chain": _facts(),
-                "processors": [only_facts, *_renderers(as_json=as_json)],
+                "foreign_pre_chain": _context_processors(),
+                "processors": [remove_metadata, *_renderers(as_json=as_json)],
             }
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "one", "stream": "ext://sys.stderr"}},
         "root": {"level": level.upper(), "handlers": ["stderr"]},
         "loggers": {
             **{name: {"level": level.upper(), "handlers": [], "propagate": True} for name in LOGGERS},
-            # It tells URLs whole, query and all: at debug, and of malformed answers as warnings.
+            # It logs whole URLs with their query: at debug level, and in warnings about malformed answers.
             "urllib3": {"level": "CRITICAL", "handlers": [], "propagate": False},
         },
     }
@@ -70,11 +70,11 @@ def logging_config(*, level: str, as_json: bool) -> dict[str, Any]:
 def configure(*, level: str, as_json: bool) -> None:
     """Set up logging for this process; see `logging_config`.
 
-    Our own lines do not pass through the standard library's logging, which would take half of their time.
+    The gateway's own lines bypass the logging of the standard library, which takes half of their time.
     """
     logging.config.dictConfig(logging_config(level=level, as_json=as_json))
     structlog.configure(
-        processors=[*_facts(), *_renderers(as_json=as_json)],
+        processors=[*_context_processors(), *_renderers(as_json=as_json)],
         logger_factory=StderrLogger,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,

@@ -1,6 +1,6 @@
-"""Spans of OpenTelemetry: of requests, of fetches and of calls to the model server. The extra `tracing` brings it.
+"""OpenTelemetry spans of requests, fetches and calls to the model server. Needs the extra `tracing`.
 
-Where they are sent, how many of them and under which name, the variables of OpenTelemetry say:
+Their destination, sampling and service name are configured by OpenTelemetry's own environment variables:
 https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/.
 """
 
@@ -20,30 +20,30 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 SERVICE_NAME = "image-gateway"
 PROBES = "^[^:]+://[^/]+/(livez|readyz|metrics)$"
-"""URLs that are asked all the time, and tell nothing."""
+"""URLs that are requested constantly and need no spans."""
 URL_ATTRIBUTES = ("http.target", "http.url", "url.query")
-"""Attributes of a server's span in which the query stands, in the older and the newer conventions."""
+"""Attributes of a server span that contain the query, in the old and the new semantic conventions."""
 
 
 def start() -> None:
-    """Send spans from now on, and trace each call of Predict over channels made from now on; after the fork."""
+    """Start to send spans, and trace calls of Predict on channels that are opened later. Call it after the fork."""
     os.environ.setdefault("OTEL_SERVICE_NAME", SERVICE_NAME)
     provider = TracerProvider()
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
-    # W3C Trace Context alone. Baggage would carry whatever a client sends on to the model server.
+    # Only W3C Trace Context: baggage would forward anything that a client sends to the model server.
     set_global_textmap(TraceContextTextMapPropagator())
     # The registry polls the versions every second.
     GrpcInstrumentorClient(filter_=filters.method_name("Predict")).instrument()  # type: ignore[no-untyped-call]
 
 
 def instrument(app: Flask) -> None:
-    """Trace the requests of an application, and let its log lines name the trace."""
+    """Trace the requests of an application, and add the trace id to its log lines."""
     FlaskInstrumentor().instrument_app(  # type: ignore[no-untyped-call]
-        app, excluded_urls=PROBES, response_hook=_without_query
+        app, excluded_urls=PROBES, response_hook=_remove_query
     )
     before = app.before_request_funcs[None]
-    before.insert(0, before.pop())  # so that a request that one of the others refuses is traced too
+    before.insert(0, before.pop())  # first, so that requests that another hook refuses are traced too
     app.before_request(_bind_trace)
 
 
@@ -53,7 +53,7 @@ def _bind_trace() -> None:
         structlog.contextvars.bind_contextvars(trace_id=trace.format_trace_id(context.trace_id))
 
 
-def _without_query(span: Any, _: str, __: Any) -> None:
+def _remove_query(span: Any, _: str, __: Any) -> None:
     for name in URL_ATTRIBUTES:
         if span.is_recording() and name in span.attributes:
             span.set_attribute(name, "" if name == "url.query" else request.path)

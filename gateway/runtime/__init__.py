@@ -1,1 +1,1 @@
-"""What the process is made of: gunicorn's worker, memory, serverless events."""
+"""The process around the application: gunicorn's worker, memory settings and serverless events."""

@@ -1,4 +1,4 @@
-"""gunicorn with less work for each request: threads that stay with their connections, and no log of its own."""
+"""A gunicorn worker and logger with less work for each request."""
 
 import select
 from typing import Any
@@ -8,36 +8,36 @@ from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-
 
 
 class ErrorLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's logger without a line for each request, which the application writes itself.
+    """gunicorn's logger without access log, because the application logs its requests itself.
 
-    Where logging is configured by a dictionary, its own collects some hundred values for each, whether written or not.
+    With a logging dictionary, gunicorn collects about a hundred values for each request, even if nothing is written.
     """
 
     access_log_enabled = False
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # as above
-    """gunicorn's threaded worker, with fewer changes of threads.
+    """gunicorn's threaded worker with fewer thread switches.
 
-    Its own hands every request to a thread of a pool, and the connection back to the main thread to wait for the next
-    request, which wakes three threads for each. nginx uses a connection again soon: as long as there is a thread for
-    every connection, the one that has answered a request waits a little for the next one itself.
+    gunicorn passes every request to a thread of a pool, and the connection back to the main thread, which waits for the
+    next request: three threads wake up for each. nginx soon uses the same connection again. So, as long as there is a
+    thread for every connection, the thread that answered a request waits a moment for the next one itself.
 
     Attributes:
-        stay_ms: How long it waits before it gives the connection back.
+        stay_ms: How long the thread waits before it returns the connection, in milliseconds.
     """
 
     stay_ms = 100
 
     def handle(self, conn: TConn) -> Any:
-        """Answer the requests of a connection; gunicorn's own says what is returned."""
-        kept = super().handle(conn)
-        while kept is True and self._follows(conn):
-            kept = super().handle(conn)
-        return kept
+        """Answer the requests of a connection; see `ThreadWorker.handle`."""
+        result = super().handle(conn)
+        while result is True and self._has_next_request(conn):  # True: the connection stays open
+            result = super().handle(conn)
+        return result
 
-    def _follows(self, conn: TConn) -> bool:
-        """Wait for the next request, unless another connection may want this thread."""
+    def _has_next_request(self, conn: TConn) -> bool:
+        """Wait for the next request, unless another connection could need this thread."""
         if not self.alive or self.nr_conns > self.cfg.threads or conn.parser.unreader.buf.getvalue():
             return False
         readable = select.poll()

@@ -1,6 +1,6 @@
-"""Events of API gateways as requests to the application, for platforms that call a function and open no port.
+"""Conversion of API gateway events to requests, for platforms that call a function instead of opening a port.
 
-AWS's two formats are apig-wsgi's; others are brought to the older of them:
+apig-wsgi handles the two formats of AWS. Other formats are converted to the older of them:
 
 - AWS API Gateway, REST (1.0) and HTTP (2.0), function URLs and load balancers:
   https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
@@ -21,98 +21,97 @@ from apig_wsgi import make_lambda_handler
 from flask import Flask
 
 Event: TypeAlias = Mapping[str, Any]
-"""What a platform passes to a function: the request, and where it comes from."""
+"""The request that a platform passes to a function, with its context."""
 Reply: TypeAlias = dict[str, Any]
-"""What the function returns."""
+"""The response that the function returns to the platform."""
 Handler: TypeAlias = Callable[[Event | bytes | str, object], Reply]
 
 AWS_HTTP_API = "2.0"
 PREDICT = "/api/v1/predict"
 NOT_FROM_GATEWAY = "request not from api gw"
-"""What callers of the function that `make_digit_handler` takes the place of look for."""
+"""The error that callers of the function that `make_digit_handler` replaces check for."""
 
 
 def make_handler(app: Flask) -> Handler:
-    """Make a function that answers events as the application answers requests.
+    """Return a function that answers events with the application.
 
-    It takes the event, as a dictionary or as its JSON, and the platform's context, which is not looked at; it returns
-    `statusCode`, `headers`, `body` and `isBase64Encoded`, which all these platforms make a response of.
+    It accepts the event, as a dictionary or as JSON, and the platform's context, which is ignored. It returns
+    `statusCode`, `headers`, `body` and `isBase64Encoded`, from which all these platforms make a response.
 
-    Raises, when called:
-        ValueError: the event is no JSON.
-        KeyError: it is of none of the formats above.
+    The function raises:
+        ValueError: the event is not JSON.
+        KeyError: the event has none of the formats above.
     """
-    answer = make_lambda_handler(app, binary_support=True)
+    handle_aws_event = make_lambda_handler(app, binary_support=True)
 
     def handler(event: Event | bytes | str, context: object) -> Reply:
-        return answer(_as_aws(_read(event)), context)
+        return handle_aws_event(_to_aws_event(_parse_event(event)), context)
 
     return handler
 
 
 def make_digit_handler(app: Flask) -> Handler:
-    """Make a function that takes an image in an event's body and returns the number of its class and nothing else.
+    """Return a function that classifies the image in an event's body and returns only the number of its class.
 
-    The body is the JSON of `POST /api/v1/predict`, such as `{"image_base64": "…", "image_url": ""}`; the default model
-    answers, whatever the event's path. It returns `{"result": 7}`, or `{"errMsg": "…"}` when there is no answer.
+    The body is the JSON of `POST /api/v1/predict`, such as `{"image_base64": "…", "image_url": ""}`. The function uses
+    the default model, whatever the event's path. It returns `{"result": 7}`, or `{"errMsg": "…"}` if it fails.
     """
     handler = make_handler(app)
 
     def digit_handler(event: Event | bytes | str, context: object) -> Reply:
-        given = _read(event)
-        if "requestContext" not in given:
+        outer_event = _parse_event(event)
+        if "requestContext" not in outer_event:
             return {"errMsg": NOT_FROM_GATEWAY}
         headers = {
-            name: value for name, value in (given.get("headers") or {}).items() if name.lower() != "content-type"
+            name: value for name, value in (outer_event.get("headers") or {}).items() if name.lower() != "content-type"
         }
-        asked = {
+        predict_event = {
             "path": PREDICT,
             "httpMethod": "POST",
             "headers": {**headers, "Content-Type": "application/json"},
-            "body": given.get("body"),
-            "isBase64Encoded": given.get("isBase64Encoded", False),
+            "body": outer_event.get("body"),
+            "isBase64Encoded": outer_event.get("isBase64Encoded", False),
         }
-        reply = handler(asked, context)
-        answer = json.loads(reply["body"])
+        reply = handler(predict_event, context)
+        document = json.loads(reply["body"])
         if reply["statusCode"] != HTTPStatus.OK:
-            return {"errMsg": answer["detail"]}
-        if "class_id" not in answer:
+            return {"errMsg": document["detail"]}
+        if "class_id" not in document:
             return {"errMsg": "Several images were sent; expected one, in image_base64 or image_url."}
-        return {"result": answer["class_id"]}
+        return {"result": document["class_id"]}
 
     return digit_handler
 
 
-def _read(event: Event | bytes | str) -> Event:
-    """Take the event as some runtimes pass it, in JSON."""
+def _parse_event(event: Event | bytes | str) -> Event:
+    """Return the event as a dictionary; some runtimes pass it as JSON."""
     if isinstance(event, bytes | str):
         decoded: Event = json.loads(event)
         return decoded
     return event
 
 
-def _as_aws(event: Event) -> dict[str, Any]:
-    """Bring an event of any format to one of AWS's."""
+def _to_aws_event(event: Event) -> dict[str, Any]:
+    """Convert an event of any format to a format of AWS."""
     context = event.get("requestContext") or {}
     if event.get("version") == AWS_HTTP_API or "multiValueHeaders" in event or "elb" in context:
         return dict(event)
     http = context.get("http", {})
-    path, _, query = str(event.get("path") or event["rawPath"]).partition(
-        "?"
-    )  # Tencent's may have the query at its end
+    # The path of Tencent's events may end with the query.
+    path, _, query = str(event.get("path") or event["rawPath"]).partition("?")
     return {
         "requestContext": context,
         "path": path,
         "httpMethod": event.get("httpMethod") or http["method"],
         "headers": event.get("headers"),
-        "multiValueQueryStringParameters": _query(event) or parse_qs(query),
+        "multiValueQueryStringParameters": _query_parameters(event) or parse_qs(query),
         "body": event.get("body"),
         "isBase64Encoded": event.get("isBase64Encoded", False),
     }
 
 
-def _query(event: Event) -> dict[str, Any]:
-    """Find the query: of Tencent's two `queryString` is the whole; `queryParameters` is Alibaba's name."""
+def _query_parameters(event: Event) -> dict[str, Any]:
+    """Return the query parameters: Tencent's complete ones are in `queryString`, Alibaba's in `queryParameters`."""
     for name in ("queryString", "queryParameters", "queryStringParameters"):
         if event.get(name):
             return dict(event[name])

@@ -1,4 +1,4 @@
-"""The worker under a real gunicorn, asked over real connections."""
+"""The worker in a real gunicorn, with real connections."""
 
 import contextlib
 import http.client
@@ -15,14 +15,14 @@ from tests.support.waiting import until
 from tools.ports import find
 
 ROOT = Path(__file__).parents[4]
-PATIENCE_S = 30
+TIMEOUT_S = 30
 THREADS = 2
 
 Connect = Callable[[int], http.client.HTTPConnection]
 
 
 @contextlib.contextmanager
-def started(worker: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def running(worker: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     (port,) = find(1)
     options = [
         f"--worker-class={worker}",
@@ -31,10 +31,10 @@ def started(worker: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
         "--graceful-timeout=2",
         f"--bind=127.0.0.1:{port}",
     ]
-    command = [sys.executable, "-m", "gunicorn", *options, "--no-control-socket", "tests.support.told_threads:app"]
+    command = [sys.executable, "-m", "gunicorn", *options, "--no-control-socket", "tests.support.gunicorn_threads:app"]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         try:
-            until(lambda: listens(port), PATIENCE_S)
+            until(lambda: listens(port), TIMEOUT_S)
             yield process, port
         finally:
             process.terminate()
@@ -42,43 +42,45 @@ def started(worker: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
 
 @pytest.fixture
 def connect() -> Iterator[Callable[[int], http.client.HTTPConnection]]:
-    """Open connections that are closed in the end."""
-    with contextlib.ExitStack() as opened:
+    """Return a function that opens connections, which are closed after the test."""
+    with contextlib.ExitStack() as stack:
 
         def connect(port: int) -> http.client.HTTPConnection:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
             connection.connect()
-            opened.callback(connection.close)
+            stack.callback(connection.close)
             return connection
 
         yield connect
 
 
-def ask(connection: http.client.HTTPConnection) -> str:
+def request(connection: http.client.HTTPConnection) -> str:
     connection.request("GET", "/")
-    answer = connection.getresponse()
-    assert answer.status == 200
-    return answer.read().decode()
+    response = connection.getresponse()
+    assert response.status == 200
+    return response.read().decode()
 
 
 def test_a_thread_stays_with_its_connection(connect: Connect):
-    with started("tests.support.told_threads.Patient") as (_, port):
+    with running("tests.support.gunicorn_threads.PatientWorker") as (_, port):
         connections = [connect(port) for _ in range(THREADS)]
-        threads = [[ask(connection) for connection in connections] for _ in range(5)]
+        threads = [[request(connection) for connection in connections] for _ in range(5)]
         assert len(set(threads[0])) == THREADS
         assert threads == [threads[0]] * 5
 
 
-@pytest.mark.parametrize("worker", ["gateway.runtime.gunicorn_worker.Worker", "tests.support.told_threads.Hasty"])
-def test_more_connections_than_threads_are_all_answered_again_and_again(connect: Connect, worker: str):
-    with started(worker) as (_, port):
+@pytest.mark.parametrize(
+    "worker", ["gateway.runtime.gunicorn_worker.Worker", "tests.support.gunicorn_threads.ImpatientWorker"]
+)
+def test_more_connections_than_threads_are_all_answered_repeatedly(connect: Connect, worker: str):
+    with running(worker) as (_, port):
         connections = [connect(port) for _ in range(5 * THREADS)]
         for _ in range(3):
-            assert all(ask(connection) for connection in connections)
+            assert all(request(connection) for connection in connections)
 
 
-def test_requests_sent_at_once_are_answered_one_after_the_other(connect: Connect):
-    with started("gateway.runtime.gunicorn_worker.Worker") as (_, port):
+def test_pipelined_requests_are_answered_in_order(connect: Connect):
+    with running("gateway.runtime.gunicorn_worker.Worker") as (_, port):
         connection = connect(port).sock
         connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
         received = b""
@@ -87,8 +89,8 @@ def test_requests_sent_at_once_are_answered_one_after_the_other(connect: Connect
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_connection_that_is_kept_does_not_keep_the_worker(connect: Connect, number: signal.Signals):
-    with started("gateway.runtime.gunicorn_worker.Worker") as (process, port):
-        ask(connect(port))
+def test_an_idle_connection_does_not_delay_the_stop(connect: Connect, number: signal.Signals):
+    with running("gateway.runtime.gunicorn_worker.Worker") as (process, port):
+        request(connect(port))
         process.send_signal(number)
-        assert process.wait(PATIENCE_S) == 0
+        assert process.wait(TIMEOUT_S) == 0

@@ -11,20 +11,20 @@ ORIGIN = "https://app.example"
 
 @pytest.fixture
 def client(make_app: Callable[..., Flask]) -> FlaskClient:
-    """Ask an application that lets in pages of `ORIGIN`."""
+    """Return a client of an application that allows pages of `ORIGIN`."""
     return make_app(cors_origins=(ORIGIN, "http://localhost:3000")).test_client()
 
 
 def preflight(client: FlaskClient, path: str = PREDICT, origin: str = ORIGIN) -> TestResponse:
-    asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
-    return client.options(path, headers=asked | {"Access-Control-Request-Headers": "content-type,x-request-timeout"})
+    headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    return client.options(path, headers=headers | {"Access-Control-Request-Headers": "content-type,x-request-timeout"})
 
 
 def cors_headers(response: TestResponse) -> set[str]:
     return {name for name, _ in response.headers if name.startswith("Access-Control-")}
 
 
-def test_no_page_is_let_in_unless_it_is_set(make_app: Callable[..., Flask], png: bytes):
+def test_no_origin_is_allowed_by_default(make_app: Callable[..., Flask], png: bytes):
     client = make_app().test_client()
     posted = client.post(PREDICT, data=png, content_type="image/png", headers={"Origin": ORIGIN})
     assert posted.status_code == 200
@@ -43,17 +43,17 @@ def test_a_page_of_an_allowed_origin_may_read_the_answer(client: FlaskClient, pn
 
 
 @pytest.mark.parametrize(
-    ("told", "status"),
+    ("body", "status"),
     [({"data": b"hello", "content_type": "image/png"}, 415), ({"json": {"image": "", "url": ""}}, 400), ({}, 400)],
     ids=["format", "no image", "nothing"],
 )
-def test_it_may_read_problems_too(client: FlaskClient, told: dict[str, object], status: int):
-    response = client.post(PREDICT, headers={"Origin": ORIGIN}, **told)
+def test_a_page_of_an_allowed_origin_may_read_problems(client: FlaskClient, body: dict[str, object], status: int):
+    response = client.post(PREDICT, headers={"Origin": ORIGIN}, **body)
     assert response.status_code == status
     assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
 
 
-def test_it_may_ask_what_a_simple_request_does_not(client: FlaskClient):
+def test_a_preflight_allows_methods_and_headers(client: FlaskClient):
     response = preflight(client)
     assert response.status_code == 200
     assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
@@ -67,18 +67,18 @@ def test_it_may_ask_what_a_simple_request_does_not(client: FlaskClient):
 @pytest.mark.parametrize(
     "origin", ["https://other.example", "https://app.example.evil.example", "null", "http://app.example"]
 )
-def test_a_page_of_another_origin_may_not(client: FlaskClient, png: bytes, origin: str):
+def test_a_page_of_another_origin_may_not_read_the_answer(client: FlaskClient, png: bytes, origin: str):
     response = client.post(PREDICT, data=png, content_type="image/png", headers={"Origin": origin})
     assert not cors_headers(response)
-    assert "Origin" in response.vary  # a cache must not give it this answer's headers, nor the other way round
+    assert "Origin" in response.vary  # a cache must not mix up the answers for different origins
     assert not cors_headers(preflight(client, origin=origin))
 
 
-def test_a_request_that_is_no_pages_is_answered_without(client: FlaskClient, png: bytes):
+def test_a_request_without_an_origin_gets_no_cors_headers(client: FlaskClient, png: bytes):
     assert not cors_headers(client.post(PREDICT, data=png, content_type="image/png"))
 
 
-def test_every_origin_may_be_let_in(make_app: Callable[..., Flask], png: bytes):
+def test_every_origin_can_be_allowed(make_app: Callable[..., Flask], png: bytes):
     client = make_app(cors_origins=("*",)).test_client()
     response = client.post(PREDICT, data=png, content_type="image/png", headers={"Origin": "https://any.example"})
     assert response.headers["Access-Control-Allow-Origin"] == "*"
@@ -86,6 +86,6 @@ def test_every_origin_may_be_let_in(make_app: Callable[..., Flask], png: bytes):
     assert preflight(client, origin="null").headers["Access-Control-Allow-Origin"] == "*"
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/livez", "/metrics"])
-def test_only_the_api_is_open(client: FlaskClient, path: str):
-    assert not cors_headers(client.get(path, headers={"Origin": ORIGIN}))
+def test_only_the_api_is_open_to_other_origins(client: FlaskClient):
+    for path in ("/nowhere", "/livez", "/metrics"):
+        assert not cors_headers(client.get(path, headers={"Origin": ORIGIN})), path

@@ -12,7 +12,7 @@ from werkzeug import exceptions
 from werkzeug.test import TestResponse
 
 from gateway import errors
-from gateway.http.problems import CONTENT_TYPE, HTTP_PROBLEMS, INTERNAL, PROBLEMS, Problem
+from gateway.http.problems import CONTENT_TYPE, HTTP_PROBLEMS, INTERNAL, PROBLEMS
 from gateway.settings import Settings
 
 PREDICT = "/api/v1/predict"
@@ -28,7 +28,7 @@ EVERY_ERROR = list(subclasses(errors.GatewayError))
 
 
 def assert_problem(response: TestResponse, status: int, type_uri: str) -> dict[str, Any]:
-    """See that a response is a whole problem document, and give it."""
+    """Check that a response is a complete problem document, and return it."""
     document = response.get_json(force=True)
     assert response.status_code == status
     assert response.content_type == CONTENT_TYPE
@@ -42,50 +42,51 @@ def assert_problem(response: TestResponse, status: int, type_uri: str) -> dict[s
 
 @pytest.fixture
 def raising(app: Flask) -> Callable[[Exception], TestResponse]:
-    """Answer a request whose handling raises."""
+    """Return a function that returns the response to a request whose view raises an error."""
 
-    def ask(error: Exception) -> TestResponse:
+    def respond(error: Exception) -> TestResponse:
         def view() -> str:
             raise error
 
         app.add_url_rule("/raise", view_func=view)
         return app.test_client().get("/raise")
 
-    return ask
+    return respond
 
 
 # The table
 
 
-def test_every_error_has_a_problem_and_no_other_class_has():
+def test_every_error_class_has_a_problem():
     assert set(PROBLEMS) == set(EVERY_ERROR)
 
 
-def test_a_type_has_one_title_and_one_status():
-    known = [*PROBLEMS.values(), INTERNAL, *(p for p in HTTP_PROBLEMS.values() if p not in PROBLEMS.values())]
-    assert len({problem.slug for problem in known}) == len(known)
-    assert len({problem.title for problem in known}) == len(known)
+def test_slugs_and_titles_are_unique():
+    problems = [*PROBLEMS.values(), INTERNAL, *(p for p in HTTP_PROBLEMS.values() if p not in PROBLEMS.values())]
+    assert len({problem.slug for problem in problems}) == len(problems)
+    assert len({problem.title for problem in problems}) == len(problems)
 
 
-@pytest.mark.parametrize("problem", [*PROBLEMS.values(), *HTTP_PROBLEMS.values(), INTERNAL], ids=lambda p: p.slug)
-def test_a_problem_says_what_it_is_and_what_to_do(problem: Problem):
-    assert 400 <= HTTPStatus(problem.status) < 600
-    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", problem.slug)
-    assert problem.title[0].isupper()
-    assert not problem.title.endswith(".")
-    assert problem.advice.endswith(".")
+def test_every_problem_has_a_title_and_advice():
+    for problem in [*PROBLEMS.values(), *HTTP_PROBLEMS.values(), INTERNAL]:
+        assert 400 <= HTTPStatus(problem.status) < 600, problem
+        assert re.fullmatch(r"[a-z]+(-[a-z]+)*", problem.slug), problem
+        assert problem.title[0].isupper(), problem
+        assert not problem.title.endswith("."), problem
+        assert problem.advice.endswith("."), problem
 
 
-@pytest.mark.parametrize("variable", re.findall(r"GATEWAY_[A-Z_]+", str(list(PROBLEMS.values()))))
-def test_a_setting_that_an_advice_names_exists(variable: str):
-    assert variable.removeprefix("GATEWAY_").lower() in Settings.model_fields
+def test_advice_names_only_existing_settings():
+    variables = re.findall(r"GATEWAY_[A-Z_]+", str(list(PROBLEMS.values())))
+    assert variables
+    assert [name for name in variables if name.removeprefix("GATEWAY_").lower() not in Settings.model_fields] == []
 
 
-# Our own errors
+# Errors of the gateway
 
 
 @pytest.mark.parametrize("kind", EVERY_ERROR, ids=lambda kind: kind.__name__)
-def test_every_error_is_answered_in_one_shape(
+def test_every_error_is_answered_with_its_problem(
     kind: type[errors.GatewayError], raising: Callable[[Exception], TestResponse]
 ):
     problem = PROBLEMS[kind]
@@ -101,7 +102,7 @@ def test_retry_after_is_a_number_of_seconds(raising: Callable[[Exception], TestR
     assert int(response.headers["Retry-After"]) >= 1
 
 
-def test_what_lies_behind_a_failure_goes_to_the_log_and_not_to_the_caller(
+def test_the_cause_of_a_failure_is_logged_and_not_answered(
     raising: Callable[[Exception], TestResponse],
 ):
     failure = errors.ModelFailedError("no answer")
@@ -114,7 +115,7 @@ def test_what_lies_behind_a_failure_goes_to_the_log_and_not_to_the_caller(
     assert line["problem"] == "model-failed"
 
 
-# What Flask refuses by itself
+# Errors of Flask
 
 
 @pytest.mark.parametrize(
@@ -132,13 +133,13 @@ def test_refused_requests(client: FlaskClient, method: str, path: str, status: i
     assert_problem(client.open(path, method=method), status, type_uri)
 
 
-def test_a_method_that_is_not_allowed_is_told_those_that_are(client: FlaskClient):
+def test_a_405_lists_the_allowed_methods(client: FlaskClient):
     response = client.get(PREDICT)
     assert set(response.headers["Allow"].split(", ")) == {"POST", "OPTIONS"}
     assert set(client.put("/api/v1/models").headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
 
 
-def test_a_body_over_the_limit(client: FlaskClient):
+def test_a_body_over_the_limit_gets_the_limit(client: FlaskClient):
     for media_type in ("image/png", "application/json", "multipart/form-data; boundary=x", "text/plain"):
         response = client.post(PREDICT, data=bytes(2_000_001), content_type=media_type)
         document = assert_problem(response, 413, "/problems/body-too-large")
@@ -146,14 +147,14 @@ def test_a_body_over_the_limit(client: FlaskClient):
         assert "2000000 bytes" in document["detail"]
 
 
-def test_a_form_of_too_many_parts(client: FlaskClient):
+def test_a_form_with_too_many_parts_is_refused(client: FlaskClient):
     form = {f"field_{number}": "x" for number in range(100)}
     response = client.post(PREDICT, data=form, content_type="multipart/form-data")
     document = assert_problem(response, 400, "/problems/bad-request")
     assert "more than 96 parts" in document["detail"]
 
 
-def test_a_media_type_that_carries_no_image(client: FlaskClient):
+def test_an_unsupported_media_type_is_named(client: FlaskClient):
     response = client.post(PREDICT, data=b"hello", content_type="text/plain")
     document = assert_problem(response, 415, "/problems/unsupported-media-type")
     assert "text/plain" in document["detail"]
@@ -163,7 +164,7 @@ STATUSES = sorted(set(exceptions.default_exceptions) - {413})
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_every_http_error_is_answered_in_the_same_shape(status: int, raising: Callable[[Exception], TestResponse]):
+def test_every_http_error_is_answered_with_a_problem(status: int, raising: Callable[[Exception], TestResponse]):
     problem = HTTP_PROBLEMS.get(HTTPStatus(status))
     error = exceptions.default_exceptions[status]()
     if status in {429, 503}:
@@ -182,7 +183,7 @@ def test_headers_of_http_errors_are_kept(raising: Callable[[Exception], TestResp
 # Bugs
 
 
-def test_a_bug_shows_the_caller_nothing_but_the_request_id(raising: Callable[[Exception], TestResponse]):
+def test_a_bug_reveals_only_the_request_id(raising: Callable[[Exception], TestResponse]):
     with capture_logs() as logs:
         response = raising(ZeroDivisionError("secret"))
     document = assert_problem(response, 500, "/problems/internal-error")
@@ -197,25 +198,25 @@ def test_a_bug_shows_the_caller_nothing_but_the_request_id(raising: Callable[[Ex
 # The request id
 
 
-@pytest.mark.parametrize("given", ["abc", "A-1.b_2", "x" * 128, "0"])
-def test_a_well_formed_request_id_is_kept(client: FlaskClient, given: str):
-    response = client.get("/nothing", headers={"X-Request-ID": given})
-    assert response.headers["X-Request-ID"] == given
-    assert response.get_json(force=True)["request_id"] == given
+def test_a_well_formed_request_id_is_used(client: FlaskClient):
+    for request_id in ("abc", "A-1.b_2", "x" * 128, "0"):
+        response = client.get("/nothing", headers={"X-Request-ID": request_id})
+        assert response.headers["X-Request-ID"] == request_id
+        assert response.get_json(force=True)["request_id"] == request_id
 
 
-@pytest.mark.parametrize("given", [None, "", "a b", "x" * 129, "a\tb", 'a"b', "{}", "<script>", "ünïcode", "a,b"])
-def test_a_missing_or_malformed_one_is_replaced(client: FlaskClient, given: str | None):
-    headers = {} if given is None else {"X-Request-ID": given.encode().decode("latin-1")}
-    response = client.get("/nothing", headers=headers)
-    assert re.fullmatch(r"[0-9a-f]{32}", response.headers["X-Request-ID"])
+def test_a_missing_or_malformed_request_id_is_replaced(client: FlaskClient):
+    for request_id in (None, "", "a b", "x" * 129, "a\tb", 'a"b', "{}", "<script>", "ünïcode", "a,b"):
+        headers = {} if request_id is None else {"X-Request-ID": request_id.encode().decode("latin-1")}
+        response = client.get("/nothing", headers=headers)
+        assert re.fullmatch(r"[0-9a-f]{32}", response.headers["X-Request-ID"]), request_id
 
 
 def test_requests_have_different_ids(client: FlaskClient):
     assert len({client.get("/livez").headers["X-Request-ID"] for _ in range(10)}) == 10
 
 
-def test_the_id_is_in_a_good_answer_and_goes_to_the_model_server(client: FlaskClient, server: Any, png: bytes):
+def test_the_request_id_is_in_the_answer_and_sent_to_the_model_server(client: FlaskClient, server: Any, png: bytes):
     response = client.post(PREDICT, data={"image": (io.BytesIO(png), "a.png")}, headers={"X-Request-ID": "trace-7"})
     assert response.status_code == 200
     assert response.headers["X-Request-ID"] == response.json["request_id"] == "trace-7"

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[4]
 
-# What the process under test does; it logs to its standard error as a worker does.
+# The process under test; it logs to its standard error like a worker.
 PROGRAM = """
 import logging
 import sys
@@ -53,7 +53,7 @@ except KeyError:
 
 @pytest.fixture(scope="module")
 def run() -> Callable[..., str]:
-    """Run the program and give what it logged."""
+    """Return a function that runs the program and returns its log."""
 
     def run(level: str, form: str) -> str:
         done = subprocess.run(
@@ -74,18 +74,19 @@ def lines(run: Callable[..., str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run("info", "json").splitlines()]
 
 
-def found(lines: list[dict[str, Any]], **fields: object) -> list[dict[str, Any]]:
+def matching(lines: list[dict[str, Any]], **fields: object) -> list[dict[str, Any]]:
     return [line for line in lines if fields.items() <= line.items()]
 
 
 def test_every_line_is_an_object_with_time_level_logger_and_event(lines: list[dict[str, Any]]):
+    assert len(lines) > 5
     for line in lines:
         assert {"timestamp", "level", "logger", "event"} <= line.keys()
         assert line["timestamp"].endswith("Z")
 
 
-def test_one_line_for_a_request_with_what_is_known_about_it(lines: list[dict[str, Any]]):
-    (line,) = found(lines, event="request", request_id="good")
+def test_a_request_is_logged_with_one_line(lines: list[dict[str, Any]]):
+    (line,) = matching(lines, event="request", request_id="good")
     assert (line["method"], line["path"], line["status"]) == ("POST", "/api/v1/predict", 200)
     assert (line["model"], line["version"], line["class"]) == ("pets", 1, "dog")
     assert line["level"] == "info"
@@ -93,50 +94,50 @@ def test_one_line_for_a_request_with_what_is_known_about_it(lines: list[dict[str
 
 
 def test_a_refused_request_is_logged_at_info_with_its_problem(lines: list[dict[str, Any]]):
-    (line,) = found(lines, request_id="refused")
+    (line,) = matching(lines, request_id="refused")
     assert (line["status"], line["problem"], line["level"]) == (415, "unsupported-media-type", "info")
     assert "model" not in line
 
 
 def test_probes_are_not_logged_at_info(lines: list[dict[str, Any]]):
-    assert not found(lines, request_id="probe")
+    assert not matching(lines, request_id="probe")
 
 
-def test_the_request_id_stands_in_every_line_of_its_request(lines: list[dict[str, Any]]):
-    assert [line["event"] for line in found(lines, request_id="good")] == ["model_version_answers", "request"]
+def test_every_line_of_a_request_has_its_id(lines: list[dict[str, Any]]):
+    assert [line["event"] for line in matching(lines, request_id="good")] == ["model_version_answers", "request"]
 
 
 def test_a_bug_is_logged_with_its_traceback_and_without_local_variables(lines: list[dict[str, Any]]):
-    (line,) = found(lines, event="unexpected_error")
+    (line,) = matching(lines, event="unexpected_error")
     assert (line["level"], line["request_id"]) == ("error", "bug")
     (exception,) = line["exception"]
     assert exception["exc_type"] == "TypeError"
     assert exception["frames"][-1]["name"] == "bug"
     assert "hunter2" not in json.dumps(lines)
-    assert found(lines, event="request", request_id="bug")[0]["status"] == 500
+    assert matching(lines, event="request", request_id="bug")[0]["status"] == 500
 
 
 def test_libraries_log_in_the_same_form(lines: list[dict[str, Any]]):
-    (line,) = found(lines, event="first of 2")
+    (line,) = matching(lines, event="first of 2")
     assert (line["logger"], line["level"]) == ("a.library", "warning")
-    (line,) = found(lines, logger="gunicorn.error")
+    (line,) = matching(lines, logger="gunicorn.error")
     assert line["event"] == "Booting worker with pid: 7"
-    (line,) = found(lines, event="failed with an umlaut: ä")
+    (line,) = matching(lines, event="failed with an umlaut: ä")
     assert line["exception"][0]["exc_type"] == "KeyError"
 
 
-def test_no_line_is_doubled(lines: list[dict[str, Any]]):
-    shown = [json.dumps(line) for line in lines]
-    assert len(set(shown)) == len(shown)
+def test_no_line_is_logged_twice(lines: list[dict[str, Any]]):
+    texts = [json.dumps(line) for line in lines]
+    assert len(set(texts)) == len(texts)
 
 
-def test_the_level_is_a_setting(run: Callable[..., str]):
+def test_the_level_can_be_set(run: Callable[..., str]):
     events = [json.loads(line) for line in run("debug", "json").splitlines()]
-    assert found(events, path="/livez", level="debug")
-    assert found(events, event="quiet", logger="werkzeug")
+    assert matching(events, path="/livez", level="debug")
+    assert matching(events, event="quiet", logger="werkzeug")
 
 
-def test_text_for_people(run: Callable[..., str]):
+def test_lines_can_be_text_for_people(run: Callable[..., str]):
     text = run("info", "text")
     assert "unexpected_error" in text
     assert "TypeError: unsupported operand" in text

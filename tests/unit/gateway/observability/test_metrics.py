@@ -24,7 +24,7 @@ URL = "https://photos.example/a.png"
 
 @pytest.fixture
 def counted(client: FlaskClient) -> Callable[..., float]:
-    """Give how much the samples of a name with these labels have grown since the test began."""
+    """Return a function that returns the increase of a metric's samples with these labels since the test began."""
 
     def read() -> str:
         response = client.get("/metrics")
@@ -39,7 +39,7 @@ def counted(client: FlaskClient) -> Callable[..., float]:
 # Requests
 
 
-def test_answers_are_counted_by_route_method_status_model_and_version(
+def test_requests_are_counted_by_route_method_status_model_and_version(
     client: FlaskClient, counted: Callable[..., float], png: bytes
 ):
     for _ in range(3):
@@ -50,7 +50,7 @@ def test_answers_are_counted_by_route_method_status_model_and_version(
     assert counted("gateway_request_seconds_bucket", route=PREDICT, le="+Inf") == 3
 
 
-def test_what_nobody_serves_is_no_label(client: FlaskClient, counted: Callable[..., float], png: bytes):
+def test_names_from_requests_are_never_labels(client: FlaskClient, counted: Callable[..., float], png: bytes):
     client.post("/api/v1/models/birds/predict", data=png, content_type="image/png")
     client.post("/api/v1/models/pets/versions/77/predict", data=png, content_type="image/png")
     client.get("/nothing/here")
@@ -63,7 +63,7 @@ def test_what_nobody_serves_is_no_label(client: FlaskClient, counted: Callable[.
     assert not [word for word in ("birds", "77", "nothing") if f'"{word}' in page or f"/{word}" in page]
 
 
-def test_methods_that_clients_make_up_share_one_label(client: FlaskClient, counted: Callable[..., float]):
+def test_unknown_methods_share_one_label(client: FlaskClient, counted: Callable[..., float]):
     for method in ("BREW", "WHEN", "XYZZY"):
         client.open("/livez", method=method)
     assert counted("gateway_requests_total", route="none", method="other", status="405") == 3
@@ -77,7 +77,7 @@ def test_problems_without_a_type_are_counted_by_status(make_app: Callable[..., F
     assert counted("gateway_requests_total", outcome="http-418") == 1
 
 
-def test_a_version_that_fails_is_counted_under_its_number(
+def test_a_failure_is_counted_for_its_version(
     client: FlaskClient, counted: Callable[..., float], server: FakeModelServer, png: bytes
 ):
     client.post(PREDICT, data=png, content_type="image/png")
@@ -99,14 +99,14 @@ def test_the_stages_of_a_prediction_are_measured(
     assert counted("gateway_stage_seconds_count") == 5
 
 
-def test_requests_in_progress_are_those_that_have_not_ended(
+def test_requests_in_progress_return_to_zero(
     client: FlaskClient, make_app: Callable[..., Flask], server: FakeModelServer, png: bytes
 ):
     def in_progress() -> float:
         return metrics.REQUESTS_IN_PROGRESS._value.get()
 
-    seen: list[float] = []
-    server.before["predict"] = lambda: seen.append(in_progress())
+    values: list[float] = []
+    server.before["predict"] = lambda: values.append(in_progress())
     assert client.post(PREDICT, data=png, content_type="image/png").status_code == 200
     assert client.post(PREDICT, data=b"no", content_type="image/png").status_code == 415
     assert client.post(PREDICT, data=png, headers={"X-Request-Timeout": "never"}).status_code == 400
@@ -115,11 +115,11 @@ def test_requests_in_progress_are_those_that_have_not_ended(
     broken = make_app()
     broken.add_url_rule("/bug", view_func=lambda: 1 / 0)
     assert broken.test_client().get("/bug").status_code == 500
-    assert set(seen) == {1}
+    assert set(values) == {1}
     assert in_progress() == 0
 
 
-def test_the_threads_there_are_for_requests(make_app: Callable[..., Flask]):
+def test_the_threads_for_requests_are_exposed(make_app: Callable[..., Flask]):
     page = make_app(threads=5).test_client().get("/metrics").text
     assert total(page, "gateway_request_threads") == 5
 
@@ -127,14 +127,14 @@ def test_the_threads_there_are_for_requests(make_app: Callable[..., Flask]):
 # Images
 
 
-def test_images_are_counted_by_what_became_of_them(
+def test_images_are_counted_by_outcome(
     client: FlaskClient, counted: Callable[..., float], pictures: dict[str, bytes], png: bytes
 ):
     pictures[URL] = png
-    good, cut = base64.b64encode(png).decode(), base64.b64encode(png[:50]).decode()
-    instances = [{"image": good}, {"url": URL}, {"image": cut}, {"image": "AAAA"}, {"url": f"{URL}?none"}, {}]
+    good, truncated = base64.b64encode(png).decode(), base64.b64encode(png[:50]).decode()
+    instances = [{"image": good}, {"url": URL}, {"image": truncated}, {"image": "AAAA"}, {"url": f"{URL}?none"}, {}]
     assert client.post(PREDICT, json={"instances": instances}).status_code == 200
-    found = {
+    outcomes = {
         sample.labels["outcome"]
         for sample in samples(client.get("/metrics").text)
         if sample.name == "gateway_images_total" and sample.labels["model"] == "pets"
@@ -142,10 +142,10 @@ def test_images_are_counted_by_what_became_of_them(
     assert counted("gateway_images_total", model="pets", version="1", outcome="answered") == 2
     for outcome in ("unreadable-image", "unsupported-image-format", "fetch-failed", "bad-request"):
         assert counted("gateway_images_total", model="pets", version="1", outcome=outcome) == 1
-        assert outcome in found
+        assert outcome in outcomes
 
 
-def test_fetches_are_counted_by_what_became_of_them(
+def test_fetches_are_counted_by_outcome(
     client: FlaskClient, counted: Callable[..., float], pictures: dict[str, bytes], png: bytes
 ):
     pictures[URL] = png
@@ -155,7 +155,7 @@ def test_fetches_are_counted_by_what_became_of_them(
     assert counted("gateway_fetches_total", outcome="fetch-failed") == 1
 
 
-def test_classes_and_scores_are_counted_up_to_a_limit(
+def test_classes_beyond_the_limit_are_counted_together(
     make_app: Callable[..., Flask], counted: Callable[..., float], server: FakeModelServer, card: Card, png: bytes
 ):
     client = make_app(metrics_max_classes=2).test_client()
@@ -173,33 +173,33 @@ def test_classes_and_scores_are_counted_up_to_a_limit(
 # Versions
 
 
-def test_the_version_that_answers_is_told_and_that_none_does(
+def test_the_current_version_is_exposed_and_0_if_there_is_none(
     app: Flask, client: FlaskClient, counted: Callable[..., float], server: FakeModelServer, card: Card
 ):
     def version() -> float:
         return total(client.get("/metrics").text, "gateway_model_version", model="pets")
 
-    def look() -> None:
+    def refresh() -> None:
         app.extensions["registry"].refresh("pets", deadline=Deadline.after(5))
 
-    look()
+    refresh()
     assert version() == 1
     server.swap("pets", 3, classifier(card, constant(0.2, 0.7, 0.1)))
-    look()
+    refresh()
     assert version() == 3
     server.away = True
     with pytest.raises(ModelUnavailableError):
-        look()
+        refresh()
     assert version() == 0
     server.away = False
-    look()
-    look()
+    refresh()
+    refresh()
     assert version() == 3
     assert counted("gateway_version_starts_total", model="pets", version="1") == 1
     assert counted("gateway_version_starts_total", model="pets", version="3") == 2
 
 
-def test_requests_that_follow_a_swap_are_counted(
+def test_requests_retried_after_a_swap_are_counted(
     client: FlaskClient, counted: Callable[..., float], server: FakeModelServer, card: Card, png: bytes
 ):
     client.post(PREDICT, data=png, content_type="image/png")

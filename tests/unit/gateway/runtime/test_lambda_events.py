@@ -1,4 +1,4 @@
-"""Requests in the form in which each platform passes them, in `events/`: one image, `top_k=2`, an id."""
+"""Events of each platform, recorded in `events/`: one image, `top_k=2` and a request id."""
 
 import base64
 import json
@@ -30,8 +30,8 @@ def digit_handler(app: Flask) -> Handler:
     return make_digit_handler(app)
 
 
-def from_gateway(sent: object, **members: object) -> dict[str, Any]:
-    return {"requestContext": {"serviceId": "s"}, "path": "/ai", "headers": {}, "body": json.dumps(sent)} | members
+def gateway_event(body: object, /, **members: object) -> dict[str, Any]:
+    return {"requestContext": {"serviceId": "s"}, "path": "/ai", "headers": {}, "body": json.dumps(body)} | members
 
 
 def encoded(image: bytes) -> str:
@@ -39,7 +39,7 @@ def encoded(image: bytes) -> str:
 
 
 @pytest.mark.parametrize("path", EVENTS, ids=lambda path: path.stem)
-def test_an_event_is_answered_as_its_request_is(handler: Handler, path: Path, png: bytes):
+def test_an_event_is_answered_like_its_request(handler: Handler, path: Path, png: bytes):
     reply = handler(recorded(path, png), None)
     answer = json.loads(reply["body"])
     assert (reply["statusCode"], answer["class"], len(answer["predictions"])) == (200, "dog", 2)
@@ -51,7 +51,7 @@ def test_an_event_is_answered_as_its_request_is(handler: Handler, path: Path, pn
 
 
 @pytest.mark.parametrize("form", [str, lambda text: text.encode()], ids=["text", "bytes"])
-def test_an_event_may_come_as_json(handler: Handler, png: bytes, form: Callable[[str], str | bytes]):
+def test_an_event_can_be_json(handler: Handler, png: bytes, form: Callable[[str], str | bytes]):
     event = form(json.dumps(recorded(EVENTS[0], png)))
     assert handler(event, None)["statusCode"] == 200
 
@@ -67,55 +67,55 @@ def test_other_routes_are_reached_too(handler: Handler):
     assert json.loads(handler(event, None)["body"])["models"][0]["name"] == "pets"
 
 
-def test_what_is_no_text_is_passed_as_base64(handler: Handler):
+def test_binary_answers_are_returned_in_base64(handler: Handler):
     reply = handler({"path": "/static/icon.svg", "httpMethod": "GET", "headers": {}}, None)
     assert reply["isBase64Encoded"]
     assert b"<svg" in base64.b64decode(reply["body"])
 
 
 @pytest.mark.parametrize("event", ["no JSON", b"\xff", {}, {"Records": []}])
-def test_what_is_no_such_event_is_an_error_of_the_function(handler: Handler, event: Any):
+def test_an_unknown_event_is_an_error_of_the_function(handler: Handler, event: Any):
     with pytest.raises((ValueError, KeyError)):
         handler(event, None)
 
 
-# The function that answers with a number alone
+# The function that returns only a number
 
 
-def test_the_digit_is_all_that_is_answered(digit_handler: Handler, png: bytes):
-    assert digit_handler(from_gateway({"image_base64": encoded(png), "image_url": ""}), None) == {"result": 1}
+def test_only_the_digit_is_returned(digit_handler: Handler, png: bytes):
+    assert digit_handler(gateway_event({"image_base64": encoded(png), "image_url": ""}), None) == {"result": 1}
 
 
-def test_so_it_is_for_a_url(digit_handler: Handler, png: bytes, pictures: dict[str, bytes]):
+def test_only_the_digit_is_returned_for_a_url(digit_handler: Handler, png: bytes, pictures: dict[str, bytes]):
     pictures["https://host.example/7.bmp"] = png
     body = {"image_base64": "", "image_url": "https://host.example/7.bmp"}
-    assert digit_handler(from_gateway(body), None) == {"result": 1}
+    assert digit_handler(gateway_event(body), None) == {"result": 1}
 
 
-def test_what_the_gateway_says_of_the_body_is_not_gone_by(digit_handler: Handler, png: bytes):
+def test_the_content_type_of_the_event_is_ignored(digit_handler: Handler, png: bytes):
     headers = {"content-type": "text/plain", "Content-Type": "text/plain"}
-    event = from_gateway({"image_base64": encoded(png)}, headers=headers, httpMethod="PUT", queryString={"foo": "bar"})
+    event = gateway_event({"image_base64": encoded(png)}, headers=headers, httpMethod="PUT", queryString={"foo": "bar"})
     assert digit_handler(event, None) == {"result": 1}
 
 
-def test_headers_of_the_caller_are_passed_on(digit_handler: Handler, png: bytes):
-    event = from_gateway({"image_base64": encoded(png)}, headers={"X-Request-Timeout": "soon"})
+def test_headers_of_the_caller_are_used(digit_handler: Handler, png: bytes):
+    event = gateway_event({"image_base64": encoded(png)}, headers={"X-Request-Timeout": "soon"})
     assert "X-Request-Timeout must be" in digit_handler(event, None)["errMsg"]
 
 
-def test_a_body_in_base64_is_understood(digit_handler: Handler, png: bytes):
+def test_a_body_in_base64_is_decoded(digit_handler: Handler, png: bytes):
     body = json.dumps({"image_base64": encoded(png)}).encode()
-    event = from_gateway({}, body=encoded(body), isBase64Encoded=True, headers=None)
+    event = gateway_event({}, body=encoded(body), isBase64Encoded=True, headers=None)
     assert digit_handler(event, None) == {"result": 1}
 
 
-def test_a_call_that_is_not_from_the_gateway_is_told_so(digit_handler: Handler, png: bytes):
+def test_a_call_that_is_not_from_the_gateway_is_refused(digit_handler: Handler, png: bytes):
     assert digit_handler({"image_base64": encoded(png)}, None) == {"errMsg": NOT_FROM_GATEWAY}
     assert NOT_FROM_GATEWAY == "request not from api gw"
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "reason"),
     [
         ({"image_base64": "", "image_url": ""}, "The request carries no image."),
         ({"image_base64": "!", "image_url": ""}, "not valid base64"),
@@ -124,26 +124,26 @@ def test_a_call_that_is_not_from_the_gateway_is_told_so(digit_handler: Handler, 
         ([], "must be an object"),
     ],
 )
-def test_where_there_is_no_answer_the_reason_is_told(digit_handler: Handler, body: object, told: str):
-    reply = digit_handler(from_gateway(body), None)
+def test_a_failure_returns_its_reason(digit_handler: Handler, body: object, reason: str):
+    reply = digit_handler(gateway_event(body), None)
     assert reply.keys() == {"errMsg"}
-    assert told in reply["errMsg"]
+    assert reason in reply["errMsg"]
 
 
-def test_an_absent_body_is_no_image(digit_handler: Handler):
-    assert "no image" in digit_handler(from_gateway({}, body=None), None)["errMsg"]
+def test_a_missing_body_is_refused(digit_handler: Handler):
+    assert "no image" in digit_handler(gateway_event({}, body=None), None)["errMsg"]
 
 
-def test_one_image_is_expected(digit_handler: Handler, png: bytes):
-    event = from_gateway({"instances": [{"image": encoded(png)}, {"image": encoded(png)}]})
+def test_several_images_are_refused(digit_handler: Handler, png: bytes):
+    event = gateway_event({"instances": [{"image": encoded(png)}, {"image": encoded(png)}]})
     assert digit_handler(event, None)["errMsg"].startswith("Several images")
 
 
-def test_a_model_server_that_is_away_is_told(digit_handler: Handler, server: FakeModelServer, png: bytes):
+def test_an_unreachable_model_server_is_reported(digit_handler: Handler, server: FakeModelServer, png: bytes):
     server.away = True
-    assert digit_handler(from_gateway({"image_base64": encoded(png)}), None) == {"errMsg": "away"}
+    assert digit_handler(gateway_event({"image_base64": encoded(png)}), None) == {"errMsg": "away"}
 
 
-def test_the_event_in_the_docs_is_understood(digit_handler: Handler, png: bytes):
-    (written,) = (block for block in blocks() if block.page == "docs/serverless.md" and block.kind == "json")
-    assert digit_handler(written.text.replace("…", encoded(png)), None) == {"result": 1}
+def test_the_event_in_the_docs_is_answered(digit_handler: Handler, png: bytes):
+    (example,) = (block for block in blocks() if block.page == "docs/serverless.md" and block.kind == "json")
+    assert digit_handler(example.text.replace("…", encoded(png)), None) == {"result": 1}

@@ -23,23 +23,23 @@ before = resident_kib()
 """
 LARGE = """
 for mib in (8, 24):
-    freed = np.ones(mib << 20, np.uint8)
-    del freed
+    array = np.ones(mib << 20, np.uint8)
+    del array
 large = np.ones(24 << 20, np.uint8)
-kept = bytes(100_000)
+small = bytes(100_000)
 del large
 print(resident_kib() - before)
 """
 MANY_THREADS = """
-turn, all_begun = threading.Lock(), threading.Barrier(32)
+turn, all_running = threading.Lock(), threading.Barrier(32)
 
 def work():
-    all_begun.wait(60)
+    all_running.wait(60)
     with turn:
         for _ in range(3):
-            freed = [np.ones(1 << 20, np.uint8) for _ in range(8)]
-            del freed
-    all_begun.wait(60)
+            arrays = [np.ones(1 << 20, np.uint8) for _ in range(8)]
+            del arrays
+    all_running.wait(60)
 
 threads = [threading.Thread(target=work) for _ in range(32)]
 for thread in threads:
@@ -59,23 +59,23 @@ for _ in range(100):
 print(page_faults() - before)
 """
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is counted through /proc")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is measured through /proc")
 
 
-def told(program: str) -> int:
+def output(program: str) -> int:
     command = [sys.executable, "-c", START + program]
     return int(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
 
 
-def test_large_blocks_go_back_to_the_system():
-    assert told(LARGE) < 8 * 1024
+def test_large_blocks_are_returned_to_the_system():
+    assert output(LARGE) < 8 * 1024
 
 
-def test_what_many_threads_have_freed_is_not_kept_for_each():
+def test_freed_memory_is_not_retained_for_each_thread():
     used_in_turn_kib, arenas_kib = 32 * 8 * 1024, 2 * 8 * 1024
-    assert told(MANY_THREADS) < arenas_kib < used_in_turn_kib
+    assert output(MANY_THREADS) < arenas_kib < used_in_turn_kib
 
 
-def test_memory_that_was_just_freed_is_used_again_without_asking_the_system():
+def test_memory_that_was_just_freed_is_reused_without_page_faults():
     pages_of_one = 3 * 256
-    assert told(AGAIN_AND_AGAIN) < pages_of_one
+    assert output(AGAIN_AND_AGAIN) < pages_of_one

@@ -1,4 +1,4 @@
-"""For gunicorn to run: an application that tells which thread answers, and workers that stay long and not at all."""
+"""An application for gunicorn that answers with the id of its thread, and workers that wait long and not at all."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -7,14 +7,14 @@ from typing import Any
 from gateway.runtime.gunicorn_worker import Worker
 
 
-class Patient(Worker):
-    """Stays longer than any test takes."""
+class PatientWorker(Worker):
+    """Waits for the next request longer than any test takes."""
 
     stay_ms = 60_000
 
 
-class Hasty(Worker):
-    """Gives every connection back at once, unless a request is there already."""
+class ImpatientWorker(Worker):
+    """Returns every connection immediately, unless a request has already arrived."""
 
     stay_ms = 0
 
