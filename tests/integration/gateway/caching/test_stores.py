@@ -128,7 +128,7 @@ def test_memory_is_bounded_and_what_was_not_asked_for_longest_goes_first():
     assert find(store, "a") == [value]
     find(store, "d")
     store.settle("d", value)
-    assert store.kept_bytes == 3 * entry_bytes(value)
+    assert store.stored_bytes == 3 * entry_bytes(value)
     assert [bool(item) for item in find(store, *"abcd")] == [True, False, True, True]
 
 
@@ -144,7 +144,7 @@ def test_a_value_settled_twice_counts_once():
     store = MemoryStore(max_bytes=10_000, ttl_s=60)
     for value in (b"first", b"then another"):
         store.settle("a", value)
-    assert store.kept_bytes == entry_bytes(b"then another")
+    assert store.stored_bytes == entry_bytes(b"then another")
 
 
 # In Redis
