@@ -1,4 +1,4 @@
-"""Reading pages of Prometheus' text format."""
+"""Parsing of Prometheus' text format."""
 
 from collections.abc import Iterator
 
@@ -8,20 +8,20 @@ from prometheus_client.samples import Sample
 
 
 def samples(page: str) -> Iterator[Sample]:
-    """List every sample of a page."""
+    """Return every sample of a page."""
     for family in text_string_to_metric_families(page):
         yield from family.samples
 
 
 def total(page: str, name: str, **labels: str) -> float:
-    """Add up the samples of a name that have these labels, whatever others they have."""
+    """Return the sum of the samples of a name that have these labels, among others."""
     return sum(
         sample.value for sample in samples(page) if sample.name == name and labels.items() <= sample.labels.items()
     )
 
 
 def fetched(url: str) -> str:
-    """Get a page."""
+    """Return the page at a URL."""
     response = requests.get(url, timeout=10)
     response.raise_for_status()
     return response.text

@@ -1,4 +1,4 @@
-"""A collector of OpenTelemetry's spans, over HTTP."""
+"""A collector of OpenTelemetry spans, over HTTP."""
 
 import gzip
 import threading
@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Collector:
-    """Takes what is sent to /v1/traces (OTLP/HTTP with binary protobuf)."""
+    """Collects requests to /v1/traces (OTLP/HTTP with binary protobuf)."""
 
     def __init__(self) -> None:
         self.requests: list[ExportTraceServiceRequest] = []
@@ -25,18 +25,18 @@ class Collector:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
-                known = self.path == "/v1/traces" and self.headers["Content-Type"] == "application/x-protobuf"
-                if known:
+                is_valid = self.path == "/v1/traces" and self.headers["Content-Type"] == "application/x-protobuf"
+                if is_valid:
                     collector.requests.append(ExportTraceServiceRequest.FromString(body))
                 answer = ExportTraceServiceResponse().SerializeToString()
-                self.send_response(200 if known else 404)
+                self.send_response(200 if is_valid else 404)
                 self.send_header("Content-Type", "application/x-protobuf")
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)
 
             def log_message(self, *_: object) -> None:
-                """Stay quiet."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -64,5 +64,5 @@ class Collector:
 
 
 def attributes(span: Span) -> dict[str, str]:
-    """Give a span's attributes, each as text."""
+    """Return the attributes of a span, each as text."""
     return {item.key: str(getattr(item.value, item.value.WhichOneof("value"))) for item in span.attributes}

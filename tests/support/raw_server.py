@@ -1,4 +1,4 @@
-"""A server on the loopback that answers every connection by a script, byte for byte."""
+"""A server on the loopback that answers every connection with a script, byte for byte."""
 
 import contextlib
 import socket
@@ -10,19 +10,19 @@ from typing import Self
 
 Send = Callable[[bytes], None]
 Script = Callable[[str, Send], None]
-"""Takes the request's head and a function that sends bytes; the connection is closed when it returns."""
+"""Called with the head of the request and a function that sends bytes; its return closes the connection."""
 
 END_OF_HEAD = b"\r\n\r\n"
 
 
 def answer(body: bytes = b"", *, status: str = "200 OK", headers: Iterable[str] = ()) -> Script:
-    """Make a script that sends one whole response."""
+    """Return a script that sends one complete response."""
     head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers]
     return lambda _, send: send("\r\n".join([*head, "", ""]).encode() + body)
 
 
 def redirect(location: str) -> Script:
-    """Make a script that sends the client elsewhere."""
+    """Return a script that redirects the client."""
     return answer(status="302 Found", headers=[f"Location: {location}"])
 
 
@@ -37,11 +37,11 @@ class _Listener(socketserver.ThreadingTCPServer):
 
 
 class RawServer:
-    """Serves from a thread of its own until `close`.
+    """Serves in a separate thread until `close`.
 
     Attributes:
         requests: Heads of the requests received, in order.
-        sent_bytes: How much clients have taken.
+        sent_bytes: Bytes that were sent to all clients.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class RawServer:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}{path}"
 
     def trickle(self, send: Send, parts: Iterable[bytes]) -> None:
-        """Send part after part, with a short pause before each, until the client or this server has enough."""
+        """Send each part after a short pause, until the client disconnects or the server closes."""
         for part in parts:
             if self.closing.wait(0.03):
                 return
@@ -87,13 +87,13 @@ class RawServer:
 
         class Handler(socketserver.BaseRequestHandler):
             def handle(self) -> None:
-                with contextlib.suppress(OSError):  # clients hang up in the middle; some tests are about that
+                with contextlib.suppress(OSError):  # clients disconnect in the middle; some tests are about that
                     server.converse(self.request)
 
         return Handler
 
     def converse(self, connection: ssl.SSLSocket) -> None:
-        """Read one request's head and play the script."""
+        """Read the head of one request and run the script."""
         if self._tls is not None:
             connection = self._tls.wrap_socket(connection, server_side=True)
         with connection:

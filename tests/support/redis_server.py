@@ -1,4 +1,4 @@
-"""A real Redis on a free port, that keeps nothing on disk."""
+"""A real Redis on a free port, which stores nothing on disk."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ START_S = 30
 
 @dataclass
 class RedisServer:
-    """May be stopped, held and started again on the same port."""
+    """Can be stopped, suspended and started again on the same port."""
 
     folder: Path
     port: int
@@ -30,20 +30,20 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start Redis, and wait until it answers."""
         command = [REDIS_SERVER, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self.folder]
         with (self.folder / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         until(self._answers, START_S, "Redis answering")
 
     def stop(self) -> None:
-        """Kill it, held or not."""
+        """Kill Redis, even if it is suspended."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
 
-    def hold(self) -> None:
-        """Let it stand still, with its connections open."""
+    def suspend(self) -> None:
+        """Suspend Redis, with its connections open."""
         assert self.process is not None
         os.kill(self.process.pid, signal.SIGSTOP)
 
@@ -56,7 +56,7 @@ class RedisServer:
 
 
 def make_redis(folder: Path) -> RedisServer:
-    """Find a free port for one; it is not started yet."""
+    """Return a Redis on a free port, which is not started yet."""
     if not REDIS_SERVER:
         pytest.skip("redis-server is not installed")
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -11,7 +11,7 @@ pytest.register_assert_rewrite("tests.contracts.model_server")
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., RawServer]]:
-    """Start servers that answer by a script; they end with the test."""
+    """Return a function that starts servers which answer with a script and end with the test."""
     with ExitStack() as stack:
 
         def start(script: Script, **options: Any) -> RawServer:

@@ -22,39 +22,39 @@ from tests.support.fake_model_server import FakeModelServer
 ROOT = Path(__file__).parents[3]
 
 
-def test_making_an_app_starts_nothing_and_asks_nobody(make_app: Callable[..., Flask], server: FakeModelServer):
+def test_creating_an_app_starts_no_thread_and_calls_no_server(make_app: Callable[..., Flask], server: FakeModelServer):
     before = threading.enumerate()
     make_app()
     assert threading.enumerate() == before
     assert not server.calls
 
 
-def test_an_app_that_was_used_leaves_nothing(make_app: Callable[..., Flask], png: bytes):
+def test_an_app_is_garbage_collected_after_use(make_app: Callable[..., Flask], png: bytes):
     app = make_app()
     client = app.test_client()
     assert client.post("/api/v1/predict", data=png, content_type="image/png").status_code == 200
     app.extensions["registry"].watch(0.01, deadline_s=5)
     app.extensions["registry"].close()
-    gone = weakref.ref(app)
+    reference = weakref.ref(app)
     del app, client
     gc.collect()
-    assert gone() is None
+    assert reference() is None
 
 
-def test_apps_do_not_share_what_they_know(make_app: Callable[..., Flask], server: FakeModelServer, png: bytes):
+def test_apps_share_no_state(make_app: Callable[..., Flask], server: FakeModelServer, png: bytes):
     first, second = make_app().test_client(), make_app().test_client()
     first.post("/api/v1/predict", data=png, content_type="image/png")
-    asked = server.calls["version_statuses"]
+    calls = server.calls["version_statuses"]
     second.post("/api/v1/predict", data=png, content_type="image/png")
-    assert server.calls["version_statuses"] == asked + 1
+    assert server.calls["version_statuses"] == calls + 1
 
 
-def test_opencv_leaves_the_processors_to_the_requests(app: Flask):
+def test_opencv_uses_one_thread(app: Flask):
     assert app
     assert cv2.getNumThreads() == 1
 
 
-def test_limits_are_the_settings(make_app: Callable[..., Flask]):
+def test_limits_follow_the_settings(make_app: Callable[..., Flask]):
     config = make_app(max_body_bytes=4096).config
     assert config["MAX_CONTENT_LENGTH"] == config["MAX_FORM_MEMORY_SIZE"] == 4096
 
@@ -72,7 +72,7 @@ def test_fetching_can_be_switched_off():
     assert isinstance(make_fetcher(Settings()), UrlFetcher)
 
 
-def test_offers_are_the_names_given_or_what_the_file_says(tmp_path: Path):
+def test_models_come_from_the_setting_or_the_file(tmp_path: Path):
     file = tmp_path / "models.config"
     file.write_text(
         'model_config_list { config { name: "digits" base_path: "/m" version_labels { key: "a" value: 1 } } }'
@@ -82,12 +82,12 @@ def test_offers_are_the_names_given_or_what_the_file_says(tmp_path: Path):
     assert make_configured_models(both).current() == {"pets": (), "birds": ()}
 
 
-def test_offers_that_cannot_be_had_name_the_settings_for_them(tmp_path: Path):
+def test_an_unreadable_file_of_models_is_refused_with_the_settings(tmp_path: Path):
     with pytest.raises(SettingsError, match=r"none\.config cannot be read.*GATEWAY_MODELS_CONFIG.*GATEWAY_MODELS"):
         make_configured_models(Settings(models_config=tmp_path / "none.config"))
 
 
-def test_connecting_waits_for_nobody(settings: Settings):
+def test_connecting_does_not_wait_for_the_server(settings: Settings):
     server = connect(settings.model_copy(update={"tfs_target": "127.0.0.1:1"}))
     app = create_app(
         settings, server=server, fetcher=DisabledFetcher(), configured_models=ConfiguredModels.from_names(["pets"])

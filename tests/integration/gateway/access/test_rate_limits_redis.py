@@ -92,7 +92,7 @@ def test_the_fallback_decides_while_redis_is_unreachable(
 ):
     client = make_client(rate_limit_fallback=fallback, redis_timeout_s=0.05)
     assert statuses(client, 2) == [200, 200]
-    server.stop() if away == "killed" else server.hold()
+    server.stop() if away == "killed" else server.suspend()
     assert statuses(client, 5) == answered
     assert client.get("/livez").status_code == 200
 

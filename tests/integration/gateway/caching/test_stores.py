@@ -197,7 +197,7 @@ def test_redis_is_used_again_when_it_is_back(own_redis: RedisServer):
 
 def test_a_redis_that_stands_still_costs_one_wait_and_then_none(own_redis: RedisServer):
     store = RedisStore(own_redis.url, ttl_s=60, timeout_s=0.2)
-    own_redis.hold()
+    own_redis.suspend()
     assert find(store, "a") == [None]
     resumes_s = store._resume_s
     assert resumes_s > time.monotonic()
