@@ -1,4 +1,4 @@
-"""The OpenAPI document as a judge: is an answer one of those that it describes, and does it describe no more?"""
+"""A test client that checks every response against the OpenAPI document, and sends forms as real clients do."""
 
 import re
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from gateway.fetching.fetcher import DisabledFetcher
 from gateway.models.configured import ConfiguredModels
 from gateway.settings import Settings
 from tests.support.fake_model_server import FakeModelServer
+from tests.support.multipart import with_encoded_form
 
 Json = dict[str, Any]
 
@@ -90,11 +91,11 @@ class Judge:
 
 
 def judged_client(judge: Judge) -> type[FlaskClient]:
-    """Make a client of which every answer is held against the document."""
+    """Return a client that checks every response against the document."""
 
     class JudgedClient(FlaskClient):
         def open(self, *args: Any, **kwargs: Any) -> TestResponse:
-            response = super().open(*args, **kwargs)
+            response = super().open(*args, **with_encoded_form(kwargs))
             request = response.request
             has_json = response.mimetype.endswith("json") and request.method != "HEAD"
             answer = response.get_json(force=True) if has_json else None

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 from flask import Flask, request
-from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
-from werkzeug.test import encode_multipart
 
 from gateway.app import FORM_PARTS_BESIDE_IMAGES
 from gateway.deadline import Deadline, Timings
@@ -22,6 +20,7 @@ from gateway.models.registry import ModelTarget
 from gateway.prediction.image_loader import ImageBytes, ImageSource, ImageUrl
 from gateway.prediction.predictor import PredictionOptions, PredictionRequest
 from gateway.settings import Settings
+from tests.support.multipart import encode, with_encoded_form
 
 PICTURE = bytes(range(256)) * 3 + b"\xfb\xff"  # its base64 has a + and a /
 TEXT = base64.b64encode(PICTURE).decode()
@@ -43,7 +42,7 @@ def parse(app: Flask) -> Parse:
     parser = RequestParser(LIMITS, default_top_k=DEFAULT_TOP_K)
 
     def parse(**description: Any) -> PredictionRequest:
-        with app.test_request_context("/api/v1/predict", method="POST", **description):
+        with app.test_request_context("/api/v1/predict", method="POST", **with_encoded_form(description)):
             try:
                 return parser.parse(
                     unwrap(request), ModelTarget(), deadline=Deadline.after(10), request_id="id", timings=Timings()
@@ -87,9 +86,8 @@ def chunked(body: bytes, content_type: str) -> dict[str, Any]:
 
 
 def multipart(**fields: Any) -> dict[str, Any]:
-    files = {name: FileStorage(*value) for name, value in fields.items() if isinstance(value, tuple)}
-    boundary, body = encode_multipart(fields | files)
-    return {"data": body, "content_type": f"multipart/form-data; boundary={boundary}"}
+    content_type, body = encode(fields)
+    return {"data": body, "content_type": content_type}
 
 
 # Multipart
