@@ -24,14 +24,14 @@ def _tensorflow_entries() -> dict[str, ModuleType]:
 
 
 @contextmanager
-def _tensorflow_is_protos_only() -> Iterator[None]:
+def _import_only_protos() -> Iterator[None]:
     """Let `import tensorflow.<path>_pb2` find the vendored modules, unless TensorFlow has been imported.
 
     Raises:
         ImportError: The vendored modules are of another release than the installed TensorFlow.
     """
-    before = _tensorflow_entries()
-    if before.get("tensorflow") is not None:
+    previous = _tensorflow_entries()
+    if previous.get("tensorflow") is not None:
         yield
         return
     check_versions(version.TENSORFLOW, installed_versions())
@@ -44,10 +44,10 @@ def _tensorflow_is_protos_only() -> Iterator[None]:
         # The vendored folders contain nothing but protos: TensorFlow must not find them as its own packages.
         for name in _tensorflow_entries():
             del sys.modules[name]
-        sys.modules.update(before)
+        sys.modules.update(previous)
 
 
-with _tensorflow_is_protos_only():
+with _import_only_protos():
     from tensorflow.core.example import example_pb2, feature_pb2
     from tensorflow.core.framework import attr_value_pb2, graph_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
     from tensorflow.core.protobuf import error_codes_pb2, meta_graph_pb2, saved_model_pb2

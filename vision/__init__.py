@@ -1,1 +1,1 @@
-"""From image bytes to model input and from probabilities to labels: pure functions over numpy arrays."""
+"""Image bytes -> model input, and model output -> labels: pure functions over numpy arrays."""

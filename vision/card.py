@@ -1,12 +1,12 @@
-"""The model card: what a model expects and what its answers mean, as one JSON document.
+"""The model card: what a model expects and what its output means, as one JSON document.
 
-Every model carries its card inside the SavedModel (signature ``describe``); a foreign model has one
-beside it, written by hand, where four fields are enough::
+A model trained here contains its card (signature ``describe`` of the SavedModel). The card of any other model is a
+file beside it, written by hand, in which four fields are enough::
 
     {"name": "cats", "labels": ["cat", "other"], "input": {"height": 224, "width": 224}}
 
-Types are checked where a card is read from JSON, values wherever a card is made. Keys that this version
-does not know are ignored, so that newer cards still read; another ``schema`` number is refused.
+Types are checked when a card is read from JSON, values whenever a card is created. Unknown keys are ignored, so that
+newer cards can be read; another ``schema`` number is rejected.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from typing import Any, Literal, NoReturn, Self, TypeAlias, get_args
 
 SCHEMA = 1
 UINT8_MAX = 255
-MAX_QUOTED = 60  # characters of a wrong value that a message shows
+MAX_QUOTED = 60  # characters of an invalid value that a message shows
 
 Task: TypeAlias = Literal["multiclass", "multilabel"]
 Color: TypeAlias = Literal["RGB", "BGR", "GRAY"]
@@ -30,12 +30,12 @@ Activation: TypeAlias = Literal["none", "softmax", "sigmoid"]
 
 
 class CardError(ValueError):
-    """A card that cannot be used; the message names the field, what was expected and what was found."""
+    """An invalid card; the message names the field, what was expected and what was found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
-    """One model input, and how a picture becomes it; ``vision.preprocess`` tells what each value does.
+    """One model input, and how an image becomes it; `vision.preprocess` describes what each value does.
 
     Attributes:
         height: Rows, at least 1.
@@ -43,12 +43,12 @@ class InputSpec:
         color: Channels and their order.
         dtype: ``uint8`` holds 0..255; ``float32`` holds ``(x - mean) / std`` of x in 0..255.
         layout: Channels last or channels first.
-        resize: How a picture of another size is fitted.
-        interpolation: How it is sampled.
-        mean: Per channel in the order of `color`, in units of 0..255; empty means zeros.
-        std: Likewise, above zero; empty means ones.
-        invert_light_background: Turn dark ink on a light ground into light ink on a dark one.
-        background: RGB, 0..255, that transparent pixels and letterbox bars get.
+        resize: How an image of another size is fitted.
+        interpolation: How its pixels are sampled.
+        mean: One per channel in the order of `color`, in units of 0..255; empty means zeros.
+        std: The same, above zero; empty means ones.
+        invert_light_background: Turn dark ink on a light background into light ink on a dark one.
+        background: RGB, 0..255, behind transparent pixels and in letterbox bars.
         channels: Number of channels, 1 or 3, computed from `color`.
         shape: Shape of one item without the batch dimension, computed: [H, W, C] or [C, H, W] by `layout`.
     """
@@ -72,7 +72,7 @@ class InputSpec:
         """Compute `channels` and `shape`, and check the values.
 
         Raises:
-            CardError: A value is out of its range, or two do not fit together.
+            CardError: A value is out of range, or two values contradict each other.
         """
         channels = 1 if self.color == "GRAY" else 3
         is_nchw = self.layout == "NCHW"
@@ -81,25 +81,25 @@ class InputSpec:
         object.__setattr__(self, "shape", shape)
         _check(self.height >= 1, "input.height", "an integer of at least 1", self.height)
         _check(self.width >= 1, "input.width", "an integer of at least 1", self.width)
-        per_channel = f"{self.channels}, one number per channel of {self.color}, or none"
-        _check(len(self.mean) in {0, self.channels}, "input.mean", per_channel, self.mean)
-        _check(len(self.std) in {0, self.channels}, "input.std", per_channel, self.std)
+        per_channel = f"one number per channel of {self.color} ({channels}), or none"
+        _check(len(self.mean) in {0, channels}, "input.mean", per_channel, self.mean)
+        _check(len(self.std) in {0, channels}, "input.std", per_channel, self.std)
         _check(all(value > 0 for value in self.std), "input.std", "numbers above 0", self.std)
         in_range = all(0 <= value <= UINT8_MAX for value in self.background)
         _check(in_range, "input.background", "integers in 0..255", self.background)
         if self.dtype == "uint8" and (self.mean or self.std):
-            raise _error("input.dtype", "'float32' where mean or std is given", self.dtype)
+            raise _error("input.dtype", "'float32' if mean or std is set", self.dtype)
         if self.resize == "fit_ink" and self.color != "GRAY":
-            raise _error("input.color", "'GRAY' where resize is 'fit_ink'", self.color)
+            raise _error("input.color", "'GRAY' if resize is 'fit_ink'", self.color)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputSpec:
-    """The output of ``serving_default`` that holds a score per label.
+    """The output of ``serving_default`` that holds one score per label.
 
     Attributes:
         name: Key of the tensor in the signature.
-        activation: What still has to be applied to turn the scores into probabilities.
+        activation: Function that turns the scores into probabilities; ``none`` if they are probabilities already.
     """
 
     name: str = "probabilities"
@@ -116,19 +116,19 @@ class OutputSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """What a model is, takes and gives.
+    """Description of a model: its input, its output and where it comes from.
 
     Attributes:
-        name: The name it is served under.
-        labels: Label of each class, in the order of the output. They need not differ (ImageNet's do not).
-        input: What goes in.
-        title: A name for people; may be empty.
-        description: A sentence or two for people; may be empty.
-        task: ``multiclass``: exactly one label is right. ``multilabel``: any number of them.
-        threshold: From which score on a label counts as present, 0..1: one for all, or one per label.
-        output: What comes out.
-        metrics: Measured quality, JSON values by name.
-        provenance: Architecture, data set, training configuration, licence: JSON values by name.
+        name: Name under which the model is served.
+        labels: Label of each class, in the order of the output. Labels may repeat, as ImageNet's do.
+        input: Model input.
+        title: Display name; may be empty.
+        description: A sentence or two; may be empty.
+        task: ``multiclass``: exactly one label is correct. ``multilabel``: any number of labels.
+        threshold: Lowest score, 0..1, at which a label counts as present: one for all, or one per label.
+        output: Model output.
+        metrics: Measured quality, as JSON values by name.
+        provenance: Architecture, data set, training configuration and licence, as JSON values by name.
     """
 
     name: str
@@ -146,15 +146,15 @@ class Card:
         """Check the values.
 
         Raises:
-            CardError: A value is out of its range, or two do not fit together.
+            CardError: A value is out of range, or two values contradict each other.
         """
         _check(self.name != "", "name", "the name of the model", self.name)
         _check(len(self.labels) > 0, "labels", "at least one label", self.labels)
-        _check(all(self.labels), "labels", "no empty label", self.labels)
+        _check(all(self.labels), "labels", "no empty labels", self.labels)
         thresholds = self.threshold if isinstance(self.threshold, tuple) else (self.threshold,)
         _check(all(0 <= value <= 1 for value in thresholds), "threshold", "numbers in 0..1", self.threshold)
         if isinstance(self.threshold, tuple):
-            one_each = f"one number, or {len(self.labels)}: one per label"
+            one_each = f"one number, or one per label ({len(self.labels)})"
             _check(len(self.threshold) == len(self.labels), "threshold", one_each, self.threshold)
 
     @classmethod
@@ -162,30 +162,33 @@ class Card:
         """Read a card.
 
         Args:
-            text: A JSON object, UTF-8 where it is bytes. `name`, `labels`, `input.height` and `input.width`
-                are required; a field that is absent or null has its default.
+            text: A JSON object; bytes are UTF-8. `name`, `labels`, `input.height` and `input.width` are required.
+                A field that is absent or null has its default.
 
         Raises:
-            CardError: Not JSON, a field missing, of the wrong type or out of range, or another schema.
+            CardError: The text is not JSON, a field is missing, of the wrong type or out of range, or the schema
+                number is another one.
         """
         try:
-            document = json.loads(text, parse_constant=_refuse_constant)
+            document = json.loads(text, parse_constant=_reject_constant)
         except (ValueError, RecursionError) as error:
-            raise CardError(f"card: expected a JSON document, found {_quoted(text)}: {error}") from error
+            raise CardError(f"card: expected a JSON document, found {_quote(text)}: {error}") from error
         _check(isinstance(document, dict), "card", "a JSON object", document)
         schema = document.get("schema", SCHEMA)
-        _check(schema is not True and schema == SCHEMA, "schema", f"{SCHEMA}, the only one this version reads", schema)
+        _check(
+            schema is not True and schema == SCHEMA, "schema", f"{SCHEMA}, the only one that this version reads", schema
+        )
         return cls(**_arguments(cls, document, _CARD_PARSERS))
 
     def to_json(self) -> str:
-        """Write the card so that `from_json` gives an equal one.
+        """Return the card as JSON from which `from_json` creates an equal card.
 
         Raises:
-            ValueError: `metrics` or `provenance` hold NaN or infinity, which JSON has no words for.
-            TypeError: They hold something else that is no JSON value.
+            ValueError: `metrics` or `provenance` contain NaN or infinity, which JSON does not have.
+            TypeError: They contain another value that JSON does not have.
         """
         document = {"schema": SCHEMA} | dataclasses.asdict(self)
-        document["input"] = {name: document["input"][name] for name in _INPUT_PARSERS}  # without what is computed
+        document["input"] = {name: document["input"][name] for name in _INPUT_PARSERS}  # without computed fields
         return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2)
 
 
@@ -195,12 +198,16 @@ _Parser: TypeAlias = Callable[[object, str], object]
 def _arguments(
     cls: type[Any], document: Mapping[str, object], parsers: Mapping[str, _Parser], prefix: str = ""
 ) -> dict[str, Any]:
-    """Return the constructor's arguments for what `document` holds, each checked by its parser."""
+    """Return the constructor's arguments from `document`, each checked by its parser.
+
+    Raises:
+        CardError: A required field is missing, or a field is of the wrong type.
+    """
     present = {key: value for key, value in document.items() if value is not None}
     for item in dataclasses.fields(cls):
         required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
         if item.init and required and item.name not in present:
-            raise CardError(f"{prefix}{item.name}: is required, but missing")
+            raise CardError(f"{prefix}{item.name}: is required but missing")
     return {key: parse(present[key], f"{prefix}{key}") for key, parse in parsers.items() if key in present}
 
 
@@ -301,19 +308,19 @@ _CARD_PARSERS: Mapping[str, _Parser] = {
 }
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")
+def _reject_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON value")
 
 
-def _check(condition: bool, path: str, expected: str, found: object) -> None:  # noqa: FBT001  # reads as an assertion
+def _check(condition: bool, path: str, expected: str, value: object) -> None:  # noqa: FBT001  # reads as an assertion
     if not condition:
-        raise _error(path, expected, found)
+        raise _error(path, expected, value)
 
 
-def _error(path: str, expected: str, found: object) -> CardError:
-    return CardError(f"{path}: expected {expected}, found {_quoted(found)}")
+def _error(path: str, expected: str, value: object) -> CardError:
+    return CardError(f"{path}: expected {expected}, found {_quote(value)}")
 
 
-def _quoted(value: object) -> str:
+def _quote(value: object) -> str:
     text = repr(value)
     return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…"

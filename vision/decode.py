@@ -1,18 +1,18 @@
 """Image file -> uint8[H, W, 3] RGB, upright, within a pixel limit.
 
-What is done, the same in training and in serving:
+Training and serving decode in the same way:
 
-- **Formats** are told by their first bytes, and nothing but the accepted ones reaches a decoder. Of an
-  animation the first frame counts.
+- **Formats** are detected by the first bytes, and only accepted formats reach a decoder. The first frame of an
+  animation is decoded.
 - **Size** is read by `vision.headers` and checked against the limit before OpenCV allocates anything.
-- **Damage**: a truncated file is refused, in all formats. A JPEG that is complete but has damaged
-  data inside is decoded as far as libjpeg repairs it; nothing tells the difference.
-- **Orientation**: EXIF's in JPEG, PNG and WebP, the tag in TIFF, ``irot`` and ``imir`` in AVIF (whose EXIF does not
-  count, ISO/IEC 23000-22).
-- **Transparency** is laid on a background colour. OpenCV would show the colours hidden below it.
-- **16 bits** become 8 by rounding: 65535 is 255. OpenCV's own way cuts the low byte off, and still does so in
-  16-bit TIFFs whose zero is white.
-- **CMYK** JPEGs are taken as Adobe's inverted ones, and no colour profile is applied.
+- **Damage**: a truncated file is rejected in all formats. A complete JPEG with damaged data inside is decoded as far
+  as libjpeg repairs it, which cannot be detected.
+- **Orientation**: EXIF's in JPEG, PNG and WebP, the tag in TIFF, ``irot`` and ``imir`` in AVIF (whose EXIF is
+  ignored, ISO/IEC 23000-22).
+- **Transparency** is composited onto a background colour. OpenCV would show the colours hidden below it.
+- **16 bits** become 8 by rounding: 65535 is 255. OpenCV would drop the low byte, and still does so in 16-bit TIFFs
+  whose zero is white.
+- **CMYK** JPEGs are read as Adobe's inverted ones, and no colour profile is applied.
 """
 
 import math
@@ -67,22 +67,22 @@ _SIGNATURES: Mapping[bytes, ImageFormat] = {
     b"II+\0": ImageFormat.TIFF,
     b"MM\0+": ImageFormat.TIFF,
 }
-_FILE_TYPE_BYTES = 512  # as far as the brands of an AVIF file are looked at
+_FILE_TYPE_BYTES = 512  # the part of an AVIF file that is searched for brands
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 
 # libjpeg can leave out high frequencies and decode to a half, a quarter or an eighth, rounded up, in less time.
-# OpenCV's flags for gray hold the scale alone; those for colour contradict IMREAD_COLOR_RGB.
+# OpenCV's flags for gray only set the scale; the flags for colour contradict IMREAD_COLOR_RGB.
 _REDUCED = (
     (8, cv2.IMREAD_REDUCED_GRAYSCALE_8),
     (4, cv2.IMREAD_REDUCED_GRAYSCALE_4),
     (2, cv2.IMREAD_REDUCED_GRAYSCALE_2),
 )
-_DAMAGED = "{}: the picture is truncated, corrupt, or of a kind that is not decoded"
+_DAMAGED = "{}: the image is truncated, corrupt, or of an unsupported kind"
 _EXIF_FORMATS = frozenset({ImageFormat.PNG, ImageFormat.WEBP})
 _GRAY_DIMENSIONS = 2
 _BGRA_CHANNELS = 4
 _BAND_PIXELS = 1 << 18
-# What makes a picture of each EXIF orientation upright (EXIF 2.32, table 6).
+# The operation that makes an image of each EXIF orientation upright (EXIF 2.32, table 6).
 _TURNS: Mapping[int, Callable[[MatLike], MatLike]] = {
     1: lambda image: image,
     2: lambda image: cv2.flip(image, 1),
@@ -96,7 +96,7 @@ _TURNS: Mapping[int, Callable[[MatLike], MatLike]] = {
 
 
 def sniff(data: bytes | memoryview) -> ImageFormat | None:
-    """Tell the format by the first bytes; None where it is not an accepted one."""
+    """Detect the format by the first bytes; None if it is not an accepted one."""
     start = bytes(data[:_FILE_TYPE_BYTES])
     for signature, image_format in _SIGNATURES.items():
         if start.startswith(signature):
@@ -121,7 +121,7 @@ def read_header(data: bytes | memoryview) -> Header:
         data: A whole image file.
 
     Raises:
-        UnsupportedFormatError: Not one of the accepted formats.
+        UnsupportedFormatError: The format is not an accepted one.
         UnreadableImageError: The header is missing, cut off, contradicts itself or declares no pixels.
     """
     view = memoryview(data).cast("B")
@@ -133,10 +133,12 @@ def read_header(data: bytes | memoryview) -> Header:
         raise UnsupportedFormatError(f"the image is in none of the accepted formats: {accepted}")
     try:
         header = _READERS[image_format](view)
-    except (struct.error, IndexError, OverflowError) as error:  # an offset that leads out of the data
+    except (struct.error, IndexError, OverflowError) as error:  # an offset outside the data
         raise UnreadableImageError(f"{image_format.upper()}: the file ends within its header") from error
     if header.width <= 0 or header.height <= 0:
-        raise UnreadableImageError(f"{image_format.upper()}: a size of {header.width} x {header.height} pixels")
+        raise UnreadableImageError(
+            f"{image_format.upper()}: a size of {header.width} x {header.height} pixels is invalid"
+        )
     return header
 
 
@@ -151,22 +153,22 @@ def decode(
 
     Args:
         data: The whole file.
-        max_pixels: Most pixels, width times height, that the file may declare.
-        background: RGB, 0..255, that transparent pixels are laid on.
-        cover: A size (height, width) that the result need not exceed. A JPEG is then decoded at a half, a
-            quarter or an eighth of its size where that is at least as large as `cover`, lying or upright.
-            Other formats, and None, give full size.
+        max_pixels: Largest number of pixels, width times height, that the file may declare.
+        background: RGB, 0..255, onto which transparent pixels are composited.
+        cover: A size (height, width) that the result need not exceed. A JPEG is then decoded at a half, a quarter
+            or an eighth of its size if that is still at least as large as `cover` in either orientation. Other
+            formats are decoded at full size. With None, so is a JPEG.
 
     Returns:
         uint8[H, W, 3], RGB, C-contiguous and writeable.
 
     Raises:
-        UnsupportedFormatError: Not one of the accepted formats.
-        TooManyPixelsError: More than `max_pixels` are declared.
-        UnreadableImageError: Empty, truncated, corrupt, or of a kind that is not decoded.
+        UnsupportedFormatError: The format is not an accepted one.
+        TooManyPixelsError: The file declares more than `max_pixels`.
+        UnreadableImageError: The file is empty, truncated, corrupt, or of an unsupported kind.
     """
     header = read_header(data)
-    for width, height in ((header.width, header.height), *header.parts):
+    for width, height in ((header.width, header.height), *header.inner_sizes):
         if width * height > max_pixels:
             raise TooManyPixelsError(width, height, max_pixels)
     encoded = np.frombuffer(data if header.still is None else header.still, np.uint8)
@@ -183,18 +185,18 @@ def decode(
 
 
 def _reduction(header: Header, cover: tuple[int, int] | None) -> int:
-    """Return the flag for the smallest scale at which a JPEG still covers `cover`; 0 for full size."""
+    """Return OpenCV's flag for the smallest scale at which a JPEG still covers `cover`; 0 for full size."""
     if cover is None or header.format is not ImageFormat.JPEG:
         return 0
     for scale, flag in _REDUCED:
-        # Before decoding it is not known which of the sides EXIF makes the height.
+        # EXIF, which decides which side is the height, is only read while decoding.
         if math.ceil(min(header.width, header.height) / scale) >= max(cover):
             return flag
     return 0
 
 
 def _decode_unchanged(encoded: MatLike, header: Header, background: tuple[int, int, int]) -> MatLike | None:
-    """Decode to whatever the file holds, and make upright RGB of it; None where OpenCV gives nothing."""
+    """Decode to the samples in the file and convert them to upright RGB; None if OpenCV fails."""
     image, _, metadata = cv2.imdecodeWithMetadata(encoded, flags=cv2.IMREAD_UNCHANGED)
     if image is None:
         return None
@@ -205,7 +207,7 @@ def _decode_unchanged(encoded: MatLike, header: Header, background: tuple[int, i
 
 
 def _to_rgb(image: MatLike, header: Header, background: tuple[int, int, int]) -> MatLike:
-    """Make RGB of gray, BGR or BGRA samples, and 8 bits of 16."""
+    """Convert gray, BGR or BGRA of 8 or 16 bits to uint8 RGB."""
     samples = image
     if image.dtype == np.uint16:
         samples = cv2.convertScaleAbs(image, alpha=UINT8_MAX / header.sample_max)  # rounds
@@ -215,24 +217,24 @@ def _to_rgb(image: MatLike, header: Header, background: tuple[int, int, int]) ->
             rgb[image == header.transparent_gray] = background
         return rgb
     if image.shape[2] == _BGRA_CHANNELS:
-        return _lay_on(samples, background, premultiplied=header.premultiplied)
+        return _composite(samples, background, premultiplied=header.premultiplied)
     return cv2.cvtColor(samples, cv2.COLOR_BGR2RGB)
 
 
-def _lay_on(bgra: MatLike, background: tuple[int, int, int], *, premultiplied: bool) -> MatLike:
-    """Lay uint8[H, W, 4] BGRA on a background colour: uint8[H, W, 3] RGB, rounded to nearest.
+def _composite(bgra: MatLike, background: tuple[int, int, int], *, premultiplied: bool) -> MatLike:
+    """Composite uint8[H, W, 4] BGRA onto a background colour: uint8[H, W, 3] RGB, rounded to nearest.
 
-    With straight alpha ``color * alpha + background * (1 - alpha)``, with premultiplied ``color + background * (1 -
-    alpha)`` (Porter and Duff, 1984, "over"). Bands of rows keep the intermediate arrays small.
+    Straight alpha: ``color * alpha + background * (1 - alpha)``; premultiplied: ``color + background * (1 - alpha)``
+    (Porter and Duff, 1984, "over"). Working in bands of rows keeps the intermediate arrays small.
     """
     height, width = bgra.shape[:2]
     rgb = np.empty((height, width, 3), np.uint8)
-    ground = np.array(background, np.uint16)
+    backdrop = np.array(background, np.uint16)
     rows = max(1, _BAND_PIXELS // width)
     for top in range(0, height, rows):
         band = bgra[top : top + rows].astype(np.uint16)
         color, alpha = band[..., 2::-1], band[..., 3:]
         weighted = np.minimum(color, alpha) * UINT8_MAX if premultiplied else color * alpha
-        mixed = weighted + ground * (UINT8_MAX - alpha)  # at most 255 * 255, which 16 bits hold
+        mixed = weighted + backdrop * (UINT8_MAX - alpha)  # at most 255 * 255, which fits in 16 bits
         rgb[top : top + rows] = (mixed + UINT8_MAX // 2) // UINT8_MAX
     return rgb

@@ -1,27 +1,27 @@
-"""Why bytes did not become a picture.
+"""Errors of decoding an image file.
 
 ImageError
 ├── UnsupportedFormatError   not one of the accepted file formats
-├── TooManyPixelsError       the file declares more pixels than allowed
-└── UnreadableImageError     an accepted format, but empty, truncated, corrupt, or of a kind not decoded here
+├── TooManyPixelsError       the file declares more pixels than accepted
+└── UnreadableImageError     an accepted format, but empty, truncated, corrupt, or of an unsupported kind
 """
 
 
 class ImageError(ValueError):
-    """Bytes that cannot be used as a picture; the message is fit for the one who sent them."""
+    """Bytes that cannot be used as an image; the message may be shown to whoever sent them."""
 
 
 class UnsupportedFormatError(ImageError):
-    """Not one of the accepted file formats, judged by the first bytes."""
+    """The first bytes match none of the accepted file formats."""
 
 
 class TooManyPixelsError(ImageError):
-    """The file declares a picture, frame or tile of more pixels than allowed.
+    """The file declares an image, frame or tile of more pixels than accepted.
 
     Attributes:
         width: Declared width in pixels.
         height: Declared height in pixels.
-        limit: Most pixels that are allowed.
+        limit: Largest number of pixels that is accepted.
     """
 
     def __init__(self, width: int, height: int, limit: int) -> None:
@@ -32,4 +32,4 @@ class TooManyPixelsError(ImageError):
 
 
 class UnreadableImageError(ImageError):
-    """Of an accepted format, but empty, truncated, corrupt, or of a kind that is not decoded here."""
+    """The format is accepted, but the file is empty, truncated, corrupt, or of an unsupported kind."""

@@ -23,7 +23,7 @@ from gateway.models.registry import ModelRegistry, ModelTarget
 from gateway.observability import metrics
 from gateway.prediction import schemas
 from gateway.prediction.image_loader import ImageLoader, ImageSource, PreparedImage
-from vision.postprocess import ClassScore, at_or_above, probabilities, top_k
+from vision.postprocess import ClassScore, at_or_above, to_probabilities, top_k
 
 MAX_SWAPS = 3
 """Version changes that one request survives before it fails."""
@@ -250,7 +250,7 @@ def _rank(served: ServedModel, scores: Array, options: PredictionOptions) -> sch
     card, threshold = served.card, options.threshold
     present = None
     try:
-        row = probabilities(scores, card.output.activation)
+        row = to_probabilities(scores, card.output.activation)
         ranking = top_k(row, card.labels, options.top_k)
         if card.task == "multilabel":
             present = at_or_above(row, card.labels, card.threshold if threshold is None else threshold)

@@ -1,4 +1,4 @@
-"""Any bytes as an image file: a model input comes out, or an `ImageError`, and nothing else."""
+"""Decode any bytes as an image file: the result is a model input or an `ImageError`."""
 
 from itertools import product
 

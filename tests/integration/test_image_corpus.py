@@ -1,6 +1,6 @@
-"""Decoding of foreign files: odd, damaged and malicious ones, and photos of all orientations.
+"""Decode files from other sources: unusual, damaged and malicious ones, and photos of all orientations.
 
-The corpora are not part of the repository; without them these tests are skipped.
+The corpora are not part of the repository; without them, these tests are skipped.
 """
 
 import csv
@@ -18,15 +18,15 @@ ROOT = Path(__file__).parents[2]
 HOSTILE = ROOT / "../shared/data/hostile"
 PHOTOS = ROOT / "../shared/data/photos"
 MAX_PIXELS = 20_000_000
-HEADROOM_MIB = 512  # address space beyond what the libraries take
+HEADROOM_MIB = 512  # address space in addition to that of the libraries
 
-needs_hostile = pytest.mark.skipif(not HOSTILE.is_dir(), reason="the corpus of hostile images is not here")
-needs_photos = pytest.mark.skipif(not PHOTOS.is_dir(), reason="the labelled photos are not here")
+needs_hostile = pytest.mark.skipif(not HOSTILE.is_dir(), reason="the corpus of hostile images is missing")
+needs_photos = pytest.mark.skipif(not PHOTOS.is_dir(), reason="the labelled photos are missing")
 
 
-def decode_apart(paths: list[Path]) -> list[dict]:
-    """Decode in another process; its standard error, where libjpeg and libpng talk, is thrown away."""
-    done = subprocess.run(
+def decode_in_subprocess(paths: list[Path]) -> list[dict]:
+    """Decode in another process; its standard error, to which libjpeg and libpng write, is discarded."""
+    completed = subprocess.run(
         [sys.executable, "-m", "tests.support.decode_files", str(MAX_PIXELS), str(HEADROOM_MIB)],
         input="".join(f"{path}\n" for path in paths),
         cwd=ROOT,
@@ -35,9 +35,9 @@ def decode_apart(paths: list[Path]) -> list[dict]:
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    results = [json.loads(line) for line in done.stdout.splitlines()]
+    results = [json.loads(line) for line in completed.stdout.splitlines()]
     unfinished = paths[len(results)] if len(results) < len(paths) else None
-    assert done.returncode == 0, f"ended with {done.returncode} at {unfinished}"
+    assert completed.returncode == 0, f"exit status {completed.returncode} at {unfinished}"
     return results
 
 
@@ -50,11 +50,13 @@ def manifest():
 @pytest.fixture(scope="module")
 def results(manifest):
     paths = [HOSTILE / name for name in manifest]
-    return {str(path.relative_to(HOSTILE)): result for path, result in zip(paths, decode_apart(paths), strict=True)}
+    return {
+        str(path.relative_to(HOSTILE)): result for path, result in zip(paths, decode_in_subprocess(paths), strict=True)
+    }
 
 
 @needs_hostile
-def test_every_file_gives_a_picture_or_an_image_error(results):
+def test_every_file_becomes_an_image_or_an_image_error(results):
     outcomes = {result["outcome"] for result in results.values()}
 
     assert outcomes == {"decoded", "UnsupportedFormatError", "TooManyPixelsError", "UnreadableImageError"}
@@ -62,30 +64,32 @@ def test_every_file_gives_a_picture_or_an_image_error(results):
 
 
 @needs_hostile
-def test_no_file_takes_long_or_much(results):
+def test_no_file_takes_much_time_or_memory(results):
     assert max(result["cpu_s"] for result in results.values()) < 5
     assert sum(result["grown_mib"] for result in results.values()) < 300
 
 
 @needs_hostile
-def test_bombs_cost_nothing(manifest):
+def test_decompression_bombs_cost_almost_nothing(manifest):
     bombs = [HOSTILE / name for name in manifest if name.startswith("made_here/")]
     ordinary = HOSTILE / "exif_samples/Canon_40D.jpg"
 
-    first, *results = decode_apart([ordinary, *bombs])
+    first, *results = decode_in_subprocess([ordinary, *bombs])
 
     assert first["outcome"] == "decoded"
-    assert sum(result["grown_mib"] for result in results) < 30, "ztxt_60MB_comment.png has libpng inflate 8 MB"
-    claims = [r for path, r in zip(bombs, results, strict=True) if "bomb" in path.name or "claims" in path.name]
-    assert {result["outcome"] for result in claims} == {"TooManyPixelsError"}
+    assert sum(result["grown_mib"] for result in results) < 30, "ztxt_60MB_comment.png makes libpng inflate 8 MB"
+    oversized = [
+        result for path, result in zip(bombs, results, strict=True) if "bomb" in path.name or "claims" in path.name
+    ]
+    assert {result["outcome"] for result in oversized} == {"TooManyPixelsError"}
 
 
 ACCEPTED = {"JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF"}  # as Pillow names them
-# Two decoders read these, and they are refused on purpose.
-REFUSED = {
-    "libavif/colors-animated-8bpc-alpha-exif-xmp.avif": "image sequences are not decoded",
-    "libavif/colors-animated-8bpc-depth-exif-xmp.avif": "image sequences are not decoded",
-    "libavif/colors-animated-8bpc.avif": "image sequences are not decoded",
+# Two other decoders read these; they are rejected on purpose.
+REJECTED = {
+    "libavif/colors-animated-8bpc-alpha-exif-xmp.avif": "image sequences are not supported",
+    "libavif/colors-animated-8bpc-depth-exif-xmp.avif": "image sequences are not supported",
+    "libavif/colors-animated-8bpc.avif": "image sequences are not supported",
     "pillow/16bit.s.tif": "unsigned integers",
     "pillow/crash-0da013a13571cc8eb457a39fee8db18f8a3c7127.tif": "appears twice",
     "pillow/crash-74d2a78403a5a59db1fb0a2b8735ac068a75f6e3.tif": "appears twice",
@@ -96,35 +100,40 @@ REFUSED = {
 
 
 @needs_hostile
-def test_what_two_other_decoders_read_is_read(manifest, results):
-    refused = {}
+def test_files_that_two_other_decoders_read_are_decoded(manifest, results):
+    rejected = {}
     for name, row in manifest.items():
         both = row["opencv"].startswith("ok") and row["pillow"].startswith("ok")
         if both and row["pillow"].split()[1] in ACCEPTED and results[name]["outcome"] == "UnreadableImageError":
-            refused[name] = results[name]["reason"]
+            rejected[name] = results[name]["reason"]
 
-    assert refused.keys() == REFUSED.keys()
-    assert all(reason in refused[name] for name, reason in REFUSED.items())
-
-
-@needs_hostile
-def test_sizes_are_those_that_other_decoders_find(manifest, results):
-    for name, result in results.items():
-        seen = manifest[name]["opencv"].split()
-        if result["outcome"] == "decoded" and seen[0] == "ok":
-            assert sorted(result["size"]) == sorted(map(int, seen[1].split("x"))), name
+    assert rejected.keys() == REJECTED.keys()
+    assert all(reason in rejected[name] for name, reason in REJECTED.items())
 
 
 @needs_hostile
-def test_headers_announce_what_comes_out(results):
-    for name, result in results.items():
-        if result["outcome"] == "decoded":
-            header = read_header((HOSTILE / name).read_bytes())
-            assert sorted(result["size"]) == sorted((header.width, header.height)), name
+def test_sizes_equal_those_of_opencv(manifest, results):
+    decoded = {name: result["size"] for name, result in results.items() if result["outcome"] == "decoded"}
+    reports = {name: manifest[name]["opencv"].split() for name in decoded}
+    sizes = {name: report[1].split("x") for name, report in reports.items() if report[0] == "ok"}
+
+    assert sizes
+    for name, size in sizes.items():
+        assert sorted(decoded[name]) == sorted(map(int, size)), name
+
+
+@needs_hostile
+def test_headers_have_the_size_of_the_decoded_image(results):
+    sizes = {name: result["size"] for name, result in results.items() if result["outcome"] == "decoded"}
+
+    assert sizes
+    for name, size in sizes.items():
+        header = read_header((HOSTILE / name).read_bytes())
+        assert sorted(size) == sorted((header.width, header.height)), name
 
 
 @needs_photos
-def test_all_orientations_show_the_same_picture():
+def test_photos_of_all_orientations_become_the_same_image():
     upright = decode((PHOTOS / "orientation/Landscape_1.jpg").read_bytes(), max_pixels=MAX_PIXELS)
 
     assert upright.shape == (1200, 1800, 3)
@@ -138,12 +147,14 @@ def test_all_orientations_show_the_same_picture():
 
 
 @needs_photos
-def test_photos_have_the_size_that_their_labels_say():
+def test_photos_have_the_size_in_their_labels():
     with (PHOTOS / "labels.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["format"] in ACCEPTED]
 
+    assert len(rows) >= 20
     for row in rows:
         stored = int(row["stored height"]), int(row["stored width"])
         image = decode((PHOTOS / row["file"]).read_bytes(), max_pixels=MAX_PIXELS)
-        assert image.shape[:2] == (stored[::-1] if row["exif orientation"] in {"5", "6", "7", "8"} else stored)
-    assert len(rows) >= 20
+        assert image.shape[:2] == (stored[::-1] if row["exif orientation"] in {"5", "6", "7", "8"} else stored), row[
+            "file"
+        ]

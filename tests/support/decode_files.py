@@ -1,8 +1,8 @@
-"""Decodes image files, one line of JSON for each, in a process of its own that may not grow.
+"""Decode image files in a process with limited memory, and print one line of JSON per file.
 
     python -m tests.support.decode_files MAX_PIXELS HEADROOM_MIB < paths
 
-A file that takes longer than the alarm, or crashes a decoder, ends the process; the line before tells which.
+A file that takes longer than the alarm, or crashes a decoder, ends the process; the last line names the file before it.
 """
 
 import json
@@ -34,14 +34,14 @@ def main(max_pixels: int, headroom_mib: int) -> None:
 
 
 def outcome(data: bytes, max_pixels: int) -> dict[str, object]:
-    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.process_time()
     try:
         image = decode(data, max_pixels=max_pixels)
         result = {"outcome": "decoded", "size": image.shape[1::-1], "kind": f"{image.dtype}, {image.shape[2]}"}
     except ImageError as error:
         result = {"outcome": type(error).__name__, "reason": str(error)}
-    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start_kib
     return {**result, "cpu_s": time.process_time() - start, "grown_mib": grown_kib / 1024}
 
 

@@ -1,8 +1,7 @@
-"""What a Dockerfile puts into its image and starts, as a folder and a process of this machine.
+"""Build a Dockerfile's image as a folder, and run its command as a process, without Docker.
 
-The last stage is followed line by line: ARG, ENV, COPY from the repository, RUN, ENTRYPOINT, CMD. In place of what
-comes from other stages stand the packages of these tests, or what `install` has made of the stage before, in place of
-WORKDIR the folder.
+The last stage is executed line by line: ARG, ENV, COPY from the repository, RUN, ENTRYPOINT, CMD. The packages of the
+tests, or the result of `install` for the stage before, replace copies from other stages; the folder replaces WORKDIR.
 """
 
 import json
@@ -26,7 +25,7 @@ class Image:
     command: Sequence[str]
 
     def start(self, *arguments: str, log: Path, **variables: str) -> subprocess.Popen[bytes]:
-        """Start it as `docker run` does; what it prints goes to `log`."""
+        """Start the command as `docker run` does; its output goes to `log`."""
         with log.open("wb") as output:
             return subprocess.Popen(
                 [*self.command, *arguments],
@@ -39,9 +38,9 @@ class Image:
 
 
 def install(dockerfile: Path, folder: Path) -> Path:
-    """Follow the first stage, with uv and Python of this machine in place of the image's; return the environment."""
+    """Execute the first stage with uv and Python of this machine; return the virtual environment."""
     environment = folder / "venv"
-    here = {
+    local = {
         "/opt/venv": str(environment),
         "/opt/uv/bin/uv": str(ROOT / ".tools/uv/bin/uv"),
         "/usr/local/bin/python": sys.executable,
@@ -49,7 +48,7 @@ def install(dockerfile: Path, folder: Path) -> Path:
     }
     variables = dict(os.environ)
     for keyword, rest in stages(dockerfile.read_text(encoding="utf-8"))[0]:
-        text = re.sub("|".join(map(re.escape, here)), lambda found: here[found[0]], rest)
+        text = re.sub("|".join(map(re.escape, local)), lambda match: local[match[0]], rest)
         match keyword:
             case "ENV":
                 variables |= dict(word.split("=", 1) for word in shlex.split(text))
@@ -61,8 +60,8 @@ def install(dockerfile: Path, folder: Path) -> Path:
 
 
 def build(dockerfile: Path, folder: Path, programs: Path = Path(sys.executable).parent, **arguments: str) -> Image:
-    """Follow the last stage; `programs` is the folder of Python and of what its packages have for PATH."""
-    # Of this machine's environment only what finds programs and Python's packages.
+    """Execute the last stage; `programs` is the folder of Python and of its packages' commands."""
+    # Of this machine's environment, only the path to programs and Python packages.
     environment = {"PATH": f"{programs}:{os.environ['PATH']}"}
     command: list[str] = []
     for keyword, rest in last_stage(dockerfile.read_text(encoding="utf-8")):
@@ -71,8 +70,8 @@ def build(dockerfile: Path, folder: Path, programs: Path = Path(sys.executable).
                 name, _, default = rest.partition("=")
                 arguments.setdefault(name, default)
             case "ENV":
-                given = dict(word.split("=", 1) for word in shlex.split(rest))
-                environment |= {name: value for name, value in given.items() if name not in {"PATH", "HOME"}}
+                variables = dict(word.split("=", 1) for word in shlex.split(rest))
+                environment |= {name: value for name, value in variables.items() if name not in {"PATH", "HOME"}}
             case "COPY" if not rest.startswith("--from="):
                 copy(rest, folder, arguments)
             case "RUN":
@@ -83,29 +82,29 @@ def build(dockerfile: Path, folder: Path, programs: Path = Path(sys.executable).
 
 
 def last_stage(text: str) -> list[tuple[str, str]]:
-    """Give the instructions of the last stage, each with its text on one line."""
+    """Return the instructions of the last stage, each with its text on one line."""
     return stages(text)[-1]
 
 
 def stages(text: str) -> list[list[tuple[str, str]]]:
-    """Give the instructions of every stage, each with its text on one line."""
+    """Return the instructions of every stage, each with its text on one line."""
     lines = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ").splitlines()
-    found: list[list[tuple[str, str]]] = []
+    result: list[list[tuple[str, str]]] = []
     for keyword, _, rest in (line.partition(" ") for line in lines if line):
         if keyword == "FROM":
-            found.append([])
-        elif found:
-            found[-1].append((keyword, rest.strip()))
-    return found
+            result.append([])
+        elif result:
+            result[-1].append((keyword, rest.strip()))
+    return result
 
 
 def copy(rest: str, folder: Path, arguments: Mapping[str, str]) -> None:
-    """Copy files and folders; as in Docker a folder's content goes into the target, a file into one that ends in /."""
-    *sources, target = (re.sub(r"\$\{(\w+)\}", lambda found: arguments[found[1]], word) for word in rest.split())
+    """Copy as Docker does: a folder's content goes into the target, a file into a target that ends in /."""
+    *sources, target = (re.sub(r"\$\{(\w+)\}", lambda match: arguments[match[1]], word) for word in rest.split())
     for source in (ROOT / source for source in sources):
         if source.is_dir():
             shutil.copytree(source, folder / target, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
         else:
-            place = folder / target / source.name if target.endswith("/") else folder / target
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, place)
+            destination = folder / target / source.name if target.endswith("/") else folder / target
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, destination)

@@ -1,4 +1,4 @@
-"""Image files made byte by byte, for kinds that no encoder at hand writes, and for files that lie."""
+"""Image files built byte by byte, for kinds that no available encoder writes and for files with false headers."""
 
 import struct
 import zlib
@@ -13,8 +13,8 @@ def encoded(image: np.ndarray, extension: str, *parameters: int) -> bytes:
     codes = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
     if image.ndim == 3:
         image = cv2.cvtColor(image, codes[image.shape[2]])
-    done, data = cv2.imencode(extension, image, parameters)
-    assert done
+    success, data = cv2.imencode(extension, image, parameters)
+    assert success
     return data.tobytes()
 
 
@@ -22,8 +22,8 @@ def encoded_with_orientation(image: np.ndarray, extension: str, orientation: int
     """Encode RGB or RGBA with an EXIF block that declares an orientation."""
     bgr = cv2.cvtColor(image, {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}[image.shape[2]])
     exif = np.frombuffer(exif_block(orientation), np.uint8)
-    done, data = cv2.imencodeWithMetadata(extension, bgr, [cv2.IMAGE_METADATA_EXIF], [exif], parameters)
-    assert done
+    success, data = cv2.imencodeWithMetadata(extension, bgr, [cv2.IMAGE_METADATA_EXIF], [exif], parameters)
+    assert success
     return data.tobytes()
 
 
@@ -40,12 +40,12 @@ def png_chunk(kind: bytes, payload: bytes = b"") -> bytes:
 
 
 def png_with(png: bytes, *chunks: bytes) -> bytes:
-    """Insert chunks behind IHDR."""
+    """Insert chunks after IHDR."""
     return png[:33] + b"".join(chunks) + png[33:]
 
 
 def png(width: int, height: int, depth: int, color_type: int, rows: bytes, *chunks: bytes) -> bytes:
-    """Write a PNG of unfiltered rows, each with its leading 0."""
+    """Build a PNG from unfiltered rows, each with its leading 0."""
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0))
     data = png_chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + data + png_chunk(b"IEND")
@@ -60,18 +60,18 @@ def gif_blocks(payload: bytes, size: int = 255) -> bytes:
 
 
 def gif(screen: tuple[int, int], palette: Sequence[tuple[int, int, int]], *parts: bytes) -> bytes:
-    """Write a GIF of extensions and frames; the palette has four colours."""
+    """Build a GIF from extensions and frames; the palette has four colours."""
     assert len(palette) == 4
     header = b"GIF89a" + struct.pack("<HHBBB", *screen, 0x81, 0, 0)
     return header + bytes(value for color in palette for value in color) + b"".join(parts) + b";"
 
 
 def gif_frame(indices: np.ndarray, left: int = 0, top: int = 0) -> bytes:
-    """Write a frame of palette indices 0..3, uncompressed: a clear code before every other index."""
+    """Build a frame from palette indices 0..3, uncompressed: a clear code before every other index."""
     height, width = indices.shape
     codes: list[int] = []
-    for place, index in enumerate(indices.ravel()):
-        codes += [4, int(index)] if place % 2 == 0 else [int(index)]
+    for position, index in enumerate(indices.ravel()):
+        codes += [4, int(index)] if position % 2 == 0 else [int(index)]
     return gif_frame_of_codes((width, height), gif_codes([*codes, 5]), left, top)
 
 
@@ -97,9 +97,9 @@ TIFF_TYPES = {3: "H", 4: "I", 16: "Q"}
 def tiff(
     image: np.ndarray, tags: Mapping[int, tuple[int, ...]] | None = None, order: str = "<", *, big: bool = False
 ) -> bytes:
-    """Write uint8, uint16 or other samples, interleaved, in one strip.
+    """Build a TIFF with interleaved samples of any dtype in one strip.
 
-    `tags` come on top of what the array tells, or in its place; an empty tuple leaves a tag out.
+    `tags` are added to the tags that follow from the array, or replace them; an empty tuple leaves a tag out.
     """
     image = image[..., None] if image.ndim == 2 else image
     height, width, samples = image.shape
@@ -117,23 +117,23 @@ def tiff(
 def tiff_directory(
     tags: Mapping[int, tuple[int, ...]], pixels: bytes = b"", order: str = "<", *, big: bool = False
 ) -> bytes:
-    """Write a TIFF: pixels from byte 16 on, then the directory, then what does not fit into it."""
+    """Build a TIFF: pixels from byte 16, then the directory, then the values that do not fit into it."""
     present = {tag: values for tag, values in sorted(tags.items()) if values}
     pixels += b"\0" * (len(pixels) % 2)
     count_code, word, word_type = ("Q", "Q", 16) if big else ("H", "I", 4)
     start = 16 + len(pixels)
     word_bytes = struct.calcsize(f"={word}")
-    behind = start + struct.calcsize(f"={count_code}") + len(present) * (4 + 2 * word_bytes) + word_bytes
+    end = start + struct.calcsize(f"={count_code}") + len(present) * (4 + 2 * word_bytes) + word_bytes
     entries, overflow = b"", b""
     for tag, values in present.items():
         kind = 3 if max(values) < 65_536 else word_type
         payload = struct.pack(f"{order}{len(values)}{TIFF_TYPES[kind]}", *values)
         if len(payload) > word_bytes:
-            place = struct.pack(f"{order}{word}", behind + len(overflow))
+            value = struct.pack(f"{order}{word}", end + len(overflow))
             overflow += payload
         else:
-            place = payload.ljust(word_bytes, b"\0")
-        entries += struct.pack(f"{order}HH{word}", tag, kind, len(values)) + place
+            value = payload.ljust(word_bytes, b"\0")
+        entries += struct.pack(f"{order}HH{word}", tag, kind, len(values)) + value
     mark = b"II" if order == "<" else b"MM"
     opening = struct.pack(f"{order}HHHQ", 43, 8, 0, start) if big else struct.pack(f"{order}HI", 42, start)
     count = struct.pack(f"{order}{count_code}", len(present))
@@ -162,12 +162,12 @@ def avif(
     *extra: bytes,
     in_idat: bool = False,
 ) -> bytes:
-    """Write an AVIF whose first item is the primary one.
+    """Build an AVIF whose first item is the primary one.
 
     Args:
-        items: Type, data, and numbers of the properties, from 1 on.
+        items: Type, data, and numbers of the properties, from 1.
         properties: Boxes.
-        extra: Boxes that go behind the rest.
+        extra: Boxes after all others.
         in_idat: Put the data into the box ``idat`` instead of ``mdat``.
     """
     numbers = range(1, len(items) + 1)
@@ -176,21 +176,21 @@ def avif(
         for number, (kind, _, _) in zip(numbers, items, strict=True)
     ]
     associations = b"".join(
-        struct.pack(">HB", number, len(chosen)) + bytes(chosen)
-        for number, (_, _, chosen) in zip(numbers, items, strict=True)
+        struct.pack(">HB", number, len(indices)) + bytes(indices)
+        for number, (_, _, indices) in zip(numbers, items, strict=True)
     )
 
     def meta(start: int) -> bytes:
-        places = b""
+        locations = b""
         for number, (_, data, _) in zip(numbers, items, strict=True):
-            places += struct.pack(">HHHHII", number, int(in_idat), 0, 1, start, len(data))
+            locations += struct.pack(">HHHHII", number, int(in_idat), 0, 1, start, len(data))
             start += len(data)
         return box(
             b"meta",
             b"\0" * 4,
             box(b"hdlr", b"\0" * 8, b"pict", b"\0" * 13),
             box(b"pitm", struct.pack(">IH", 0, 1)),
-            box(b"iloc", struct.pack(">IBBH", 1 << 24, 0x44, 0, len(items)), places),
+            box(b"iloc", struct.pack(">IBBH", 1 << 24, 0x44, 0, len(items)), locations),
             box(b"iinf", struct.pack(">IH", 0, len(items)), *entries),
             box(b"iprp", box(b"ipco", *properties), box(b"ipma", struct.pack(">II", 0, len(items)), associations)),
             box(b"idat", contents) if in_idat else b"",
@@ -203,18 +203,18 @@ def avif(
 
 
 def av1_payload(avif_file: bytes) -> bytes:
-    """Return the AV1 data of a file that OpenCV wrote, which ends with it."""
+    """Return the AV1 data at the end of a file written by OpenCV."""
     return avif_file[avif_file.rindex(b"mdat") + 4 :]
 
 
 def av1_sequence_header(width: int, height: int) -> bytes:
-    """Write a sequence header in its reduced form (AV1 specification, 5.5.1)."""
+    """Build a sequence header in its reduced form (AV1 specification, 5.5.1)."""
     fields = [(0, 3), (1, 1), (1, 1), (8, 5), (15, 4), (15, 4), (width - 1, 16), (height - 1, 16), (0, 20)]
     return av1_obu(1, fields)
 
 
 def av1_obu(kind: int, fields: Sequence[tuple[int, int]]) -> bytes:
-    """Write an OBU of (value, bits) fields."""
+    """Build an OBU from (value, bits) fields."""
     bits = "".join(f"{value:0{count}b}" for value, count in fields)
     payload = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
     assert len(payload) < 128

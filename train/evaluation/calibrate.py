@@ -17,7 +17,7 @@ import numpy.typing as npt
 from train.evaluation.curves import rank
 from train.evaluation.evaluate import Evaluation
 from vision.card import Activation, Task
-from vision.postprocess import probabilities as to_probabilities
+from vision.postprocess import to_probabilities
 
 COLDEST, HOTTEST = 0.05, 20.0
 STEPS = 50

@@ -1,10 +1,10 @@
-"""AV1: how large the frames of a bitstream may be (AV1 Bitstream Specification 1.0.0, sections 5.3 and 5.5)."""
+"""AV1: the largest frame size of a bitstream (AV1 Bitstream Specification 1.0.0, sections 5.3 and 5.5)."""
 
 from vision.errors import UnreadableImageError
 from vision.headers.header import Size
 
-MAX_OBUS = 4_096  # of one picture; an encoder writes three
-MAX_SEQUENCE_HEADER_BYTES = 1_024  # 32 operating points of 13 bytes, and as much again for the rest
+MAX_OBUS = 4_096  # per image; an encoder writes three
+MAX_SEQUENCE_HEADER_BYTES = 1_024  # 32 operating points of 13 bytes, and the same again for everything else
 
 _SEQUENCE_HEADER = 1
 _LEB128_BYTES = 8
@@ -14,8 +14,8 @@ def frame_sizes(stream: bytes) -> list[Size]:
     """Return the largest frame size of each sequence header in `stream`.
 
     Raises:
-        UnreadableImageError: The stream ends early or holds too many parts.
-        IndexError: The stream ends within a header.
+        UnreadableImageError: A length is invalid, a sequence header ends early, or there are too many units.
+        IndexError: The stream ends within a unit's header.
     """
     sizes: list[Size] = []
     position = 0
@@ -36,28 +36,28 @@ def frame_sizes(stream: bytes) -> list[Size]:
 
 
 def _leb128(stream: bytes, position: int) -> tuple[int, int]:
-    """Read a number of 7 bits a byte, lowest first; return it and the offset behind it."""
+    """Decode a number of 7 bits per byte, lowest first; return it and the offset after it."""
     value = 0
     for index in range(_LEB128_BYTES):
         byte = stream[position + index]
         value |= (byte & 0x7F) << 7 * index
-        if byte < 0x80:  # noqa: PLR2004  # the top bit says that more follow
+        if byte < 0x80:  # noqa: PLR2004  # the top bit is set if more bytes follow
             return value, position + index + 1
-    raise UnreadableImageError("AVIF: a length in AV1 data is not valid")
+    raise UnreadableImageError("AVIF: a length in the AV1 data is invalid")
 
 
 class _Bits:
-    """Reads big-endian bit fields."""
+    """Reader of big-endian bit fields."""
 
     def __init__(self, data: bytes) -> None:
         self._value = int.from_bytes(data, "big")
-        self._left = 8 * len(data)
+        self._remaining = 8 * len(data)
 
     def take(self, count: int) -> int:
-        self._left -= count
-        if self._left < 0:
+        self._remaining -= count
+        if self._remaining < 0:
             raise UnreadableImageError("AVIF: an AV1 sequence header ends early")
-        return self._value >> self._left & ((1 << count) - 1)
+        return self._value >> self._remaining & ((1 << count) - 1)
 
 
 def _sequence_size(bits: _Bits) -> Size:
@@ -74,7 +74,7 @@ def _sequence_size(bits: _Bits) -> Size:
 
 
 def _skip_timing(bits: _Bits) -> int:
-    """Skip timing_info() and decoder_model_info(); return how long the latter's delays are, 0 without it."""
+    """Skip timing_info() and decoder_model_info(); return the bits of a delay in the latter, 0 without it."""
     if not bits.take(1):  # timing_info_present_flag
         return 0
     bits.take(64)  # num_units_in_display_tick, time_scale
@@ -94,7 +94,7 @@ def _skip_operating_points(bits: _Bits, delay_bits: int) -> None:
     has_display_delay = bits.take(1)
     for _ in range(bits.take(5) + 1):
         bits.take(12)  # operating_point_idc
-        if bits.take(5) > 7:  # noqa: PLR2004  # seq_level_idx: levels from 4.0 on have a tier
+        if bits.take(5) > 7:  # noqa: PLR2004  # seq_level_idx: level 4.0 and above have a tier
             bits.take(1)
         if delay_bits and bits.take(1):  # decoder_model_present_for_this_op
             bits.take(2 * delay_bits + 1)  # operating_parameters_info()

@@ -1,7 +1,7 @@
-"""AVIF: the items of a still picture (ISO/IEC 14496-12 boxes, ISO/IEC 23008-12 items, AOM AVIF 1.1.0).
+"""AVIF: the items of a still image (ISO/IEC 14496-12 boxes, ISO/IEC 23008-12 items, AOM AVIF 1.1.0).
 
-Sizes stand in three places, and a decoder believes each in its turn: the property ``ispe`` of an item, the
-canvas of a grid item, and the AV1 bitstream itself. All are collected.
+A decoder trusts the sizes in three places: the property ``ispe`` of an item, the canvas of a grid item, and the AV1
+bitstream itself. All of them are collected.
 """
 
 import struct
@@ -27,22 +27,22 @@ _ORIENTATIONS: Mapping[tuple[int, int | None], int] = {
 
 
 def read(data: memoryview) -> Header:
-    """Read the size of the primary item, and the sizes of all that may be decoded for it.
+    """Read the size of the primary item, and the sizes of everything that may be decoded for it.
 
     Raises:
-        UnreadableImageError: Boxes that contradict each other, no primary picture, or an image sequence.
+        UnreadableImageError: The boxes contradict each other, there is no primary image, or it is a sequence.
         struct.error, IndexError: The data ends within a box.
     """
     boxes = dict(_boxes(data))
     if b"moov" in boxes:
-        raise UnreadableImageError("AVIF: image sequences are not decoded; send a still picture")
+        raise UnreadableImageError("AVIF: image sequences are not supported; send a still image")
     meta = dict(_boxes(boxes.get(b"meta", memoryview(b""))[_FULL_BOX_BYTES:]))
     if not meta.keys() >= {b"pitm", b"iinf", b"iloc", b"iprp"}:
-        raise UnreadableImageError("AVIF: there is no picture in it")
+        raise UnreadableImageError("AVIF: the file contains no image")
     properties, primary = _properties(meta[b"iprp"], _primary_item(meta[b"pitm"]))
     size = primary.get(b"ispe")
     if size is None:
-        raise UnreadableImageError("AVIF: the primary picture has no size")
+        raise UnreadableImageError("AVIF: the primary image has no size")
     width, height = _declared_size(size)
     all_ispe = [payload for kind, payload in properties if kind == b"ispe"]
     sources = (data, meta.get(b"idat", memoryview(b"")))
@@ -50,7 +50,7 @@ def read(data: memoryview) -> Header:
         format=ImageFormat.AVIF,
         width=width,
         height=height,
-        parts=(*(_declared_size(ispe) for ispe in all_ispe), *_content_sizes(meta, sources)),
+        inner_sizes=(*(_declared_size(ispe) for ispe in all_ispe), *_content_sizes(meta, sources)),
         sample_max=_sample_max(primary),
         orientation=_orientation(primary.get(b"irot"), primary.get(b"imir")),
     )
@@ -69,21 +69,21 @@ def _boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
             start += 8
         end = len(data) if size == _TO_THE_END else position + size
         if not start <= end <= len(data):
-            raise UnreadableImageError("AVIF: a box reaches beyond the end")
+            raise UnreadableImageError("AVIF: a box extends beyond the end of the file")
         yield kind, data[start:end]
         position = end
-    raise UnreadableImageError(f"AVIF: more than {MAX_BOXES} boxes in one")
+    raise UnreadableImageError(f"AVIF: more than {MAX_BOXES} boxes in one box")
 
 
 class _Fields:
-    """Takes numbers off the payload of a box."""
+    """Reader of big-endian numbers in the payload of a box."""
 
     def __init__(self, data: memoryview) -> None:
         self._data = data
         self.position = 0
 
     def take(self, size: int) -> int:
-        """Return the next `size` bytes as a number; none at all are 0."""
+        """Return the next `size` bytes as a number; 0 for a size of 0."""
         self.position += size
         if self.position > len(self._data):
             raise UnreadableImageError("AVIF: a box ends early")
@@ -100,27 +100,27 @@ def _version(fields: _Fields) -> int:
 
 
 def _properties(iprp: memoryview, item: int) -> tuple[list[tuple[bytes, memoryview]], dict[bytes, memoryview]]:
-    """Return all properties, and those of `item` by type."""
+    """Return all properties in order, and the properties of `item` by type."""
     boxes = list(_boxes(iprp))
     properties = list(_boxes(dict(boxes).get(b"ipco", memoryview(b""))))
-    indices = [index for kind, payload in boxes if kind == b"ipma" for index in _associated(payload, item)]
-    chosen = [properties[index - 1] for index in indices if 0 < index <= len(properties)]
-    return properties, dict(reversed(chosen))  # of several of one type the first counts
+    indices = [index for kind, payload in boxes if kind == b"ipma" for index in _property_indices(payload, item)]
+    item_properties = [properties[index - 1] for index in indices if 0 < index <= len(properties)]
+    return properties, dict(reversed(item_properties))  # the first of each type counts
 
 
-def _associated(ipma: memoryview, wanted: int) -> list[int]:
-    """Return the indices, from 1 on, of the properties of the item `wanted`."""
+def _property_indices(ipma: memoryview, item: int) -> list[int]:
+    """Return the indices, from 1, of the properties of `item`."""
     fields = _Fields(ipma)
     version_and_flags = fields.take(_FULL_BOX_BYTES)
     item_bytes = 2 if version_and_flags >> 24 == 0 else 4
     index_bytes = 2 if version_and_flags & 1 else 1
-    index_mask = (1 << 8 * index_bytes - 1) - 1  # the top bit says whether the property is essential
-    found = []
+    index_mask = (1 << 8 * index_bytes - 1) - 1  # the top bit marks essential properties
+    item_indices = []
     for _ in range(_count(fields, 4)):
-        item = fields.take(item_bytes)
+        number = fields.take(item_bytes)
         indices = [fields.take(index_bytes) & index_mask for _ in range(fields.take(1))]
-        found += indices if item == wanted else []
-    return found
+        item_indices += indices if number == item else []
+    return item_indices
 
 
 def _count(fields: _Fields, size: int) -> int:
@@ -136,7 +136,7 @@ def _declared_size(ispe: memoryview) -> Size:
 
 
 def _sample_max(primary: Mapping[bytes, memoryview]) -> int:
-    """Read the bit depth from AV1CodecConfigurationRecord, or of a grid, which has none, from PixelInformation."""
+    """Return the largest sample value, by AV1CodecConfigurationRecord or, for a grid without one, PixelInformation."""
     if b"av1C" in primary:
         high_bit_depth, twelve_bit = primary[b"av1C"][2] >> 6 & 1, primary[b"av1C"][2] >> 5 & 1
         depth = 8 + 2 * high_bit_depth + 2 * twelve_bit
@@ -151,19 +151,19 @@ def _orientation(irot: memoryview | None, imir: memoryview | None) -> int:
 
 
 def _content_sizes(meta: Mapping[bytes, memoryview], sources: tuple[memoryview, memoryview]) -> Iterator[Size]:
-    """Yield the sizes that stand in the data of the items, rather than in their properties."""
+    """Yield the sizes that the data of the items declare, apart from their properties."""
     kinds = dict(_item_kinds(meta[b"iinf"]))
-    wanted = {
+    contents = {
         (kinds[item], in_idat, extents)
         for item, in_idat, extents in _locations(meta[b"iloc"])
         if kinds.get(item) in {b"av01", b"grid"}
     }
-    budget = len(sources[0])  # equal items may share their data, but extents that overlap only cost time
-    for kind, in_idat, extents in wanted:
+    budget = len(sources[0])  # items may share data if they are equal; overlapping extents only cost time
+    for kind, in_idat, extents in contents:
         source = sources[1] if in_idat else sources[0]
         budget -= sum(length for _, length in extents)
         if budget < 0:
-            raise UnreadableImageError("AVIF: the items hold more than the file")
+            raise UnreadableImageError("AVIF: the items contain more bytes than the file")
         content = b"".join(source[start : start + length] for start, length in extents)
         if kind == b"grid":
             yield _grid_size(content)
@@ -174,7 +174,7 @@ def _content_sizes(meta: Mapping[bytes, memoryview], sources: tuple[memoryview, 
 def _item_kinds(iinf: memoryview) -> Iterator[tuple[int, bytes]]:
     """Yield the number and type of each item."""
     fields = _Fields(iinf)
-    fields.take(2 if _version(fields) == 0 else 4)  # how many boxes follow
+    fields.take(2 if _version(fields) == 0 else 4)  # number of boxes
     for kind, payload in _boxes(iinf[fields.position :]):
         if kind == b"infe":
             entry = _Fields(payload)
@@ -184,15 +184,15 @@ def _item_kinds(iinf: memoryview) -> Iterator[tuple[int, bytes]]:
 
 
 def _locations(iloc: memoryview) -> Iterator[tuple[int, bool, tuple[tuple[int, int], ...]]]:
-    """Yield number, whether the data is in idat, and (start, length) of each extent, of each item."""
+    """Yield for each item its number, whether its data is in ``idat``, and (start, length) of each extent."""
     fields = _Fields(iloc)
     version = _version(fields)
     offset_bytes, length_bytes, base_bytes, index_bytes = (
         nibble for byte in (fields.take(1), fields.take(1)) for nibble in (byte >> 4, byte & 15)
     )
-    wide = 4 if version == 2 else 2  # noqa: PLR2004  # ItemLocationBox, version 2
-    for _ in range(_count(fields, wide)):
-        item = fields.take(wide)
+    number_bytes = 4 if version == 2 else 2  # noqa: PLR2004  # ItemLocationBox, version 2
+    for _ in range(_count(fields, number_bytes)):
+        item = fields.take(number_bytes)
         in_idat = version > 0 and fields.take(2) & 15 == _IN_IDAT
         fields.take(2)  # data_reference_index
         base = fields.take(base_bytes)

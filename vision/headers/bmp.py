@@ -12,9 +12,9 @@ _SAMPLED_BITS = 32
 
 
 def read(data: memoryview) -> Header:
-    """Read the size from the header; a negative height means rows from the top down.
+    """Read the size from the header; a negative height means that rows are stored from the top down.
 
-    Unchanged decoding serves transparency alone: OpenCV takes the palette of a core header for grays.
+    Only images with transparency are decoded unchanged: OpenCV takes the palette of a core header for grays.
 
     Raises:
         struct.error: The data ends within a header.

@@ -8,9 +8,9 @@ import numpy.typing as npt
 from vision.errors import UnreadableImageError
 from vision.headers.header import Header, ImageFormat
 
-MAX_BLOCKS = 131_072  # up to the end of the first frame; one holds at most 255 bytes
-# OpenCV builds its code table anew at each of these: 3 bits buy 7 µs. An encoder needs one in some
-# 4,000 codes; one that does not compress, one in 126.
+MAX_BLOCKS = 131_072  # up to the end of the first frame; a block has at most 255 bytes
+# OpenCV rebuilds its code table at each reset: 3 bits cost 7 µs. An encoder needs one reset in about 4,000 codes; one
+# that does not compress, one in 126.
 MAX_TABLE_RESETS = 20_000
 
 _SCREEN_DESCRIPTOR = 6  # after the signature
@@ -27,12 +27,12 @@ _CODES_PER_STEP = 512
 
 
 def read(data: memoryview) -> Header:
-    """Read the size of the screen, on which the first frame has to lie.
+    """Read the size of the screen, within which the first frame must lie.
 
-    OpenCV tells from the last frame whether there is transparency, so the further frames are left out.
+    OpenCV decides by the last frame whether there is transparency, so the other frames are left out.
 
     Raises:
-        UnreadableImageError: No frame, too many blocks, or a stream of codes made to waste time.
+        UnreadableImageError: There is no frame, there are too many blocks, or the codes are made to waste time.
         struct.error, IndexError: The data ends within a header.
     """
     width, height, flags = struct.unpack_from("<HHB", data, _SCREEN_DESCRIPTOR)
@@ -41,17 +41,17 @@ def read(data: memoryview) -> Header:
         blocks.position += 2
         blocks.take()
     if data[blocks.position] != _IMAGE:
-        raise UnreadableImageError("GIF: no frame found")
+        raise UnreadableImageError("GIF: the file contains no frame")
     frame_width, frame_height, flags = struct.unpack_from("<5xHHB", data, blocks.position)
     blocks.position += _IMAGE_DESCRIPTOR_BYTES + _color_table_bytes(flags)
     min_code_bits = data[blocks.position]
     blocks.position += 1
     if not 1 < min_code_bits < _MAX_CODE_BITS:
-        raise UnreadableImageError(f"GIF: a code size of {min_code_bits} bits is not valid")
+        raise UnreadableImageError(f"GIF: a code size of {min_code_bits} bits is invalid")
     _check_resets(blocks.take(), min_code_bits)
     still = bytes(data[: blocks.position]) + _TRAILER
     frame = (frame_width, frame_height)
-    return Header(format=ImageFormat.GIF, width=width, height=height, parts=(frame,), still=still)
+    return Header(format=ImageFormat.GIF, width=width, height=height, inner_sizes=(frame,), still=still)
 
 
 def _color_table_bytes(flags: int) -> int:
@@ -59,15 +59,15 @@ def _color_table_bytes(flags: int) -> int:
 
 
 class _Blocks:
-    """A position among data sub-blocks, and one budget for all that are read."""
+    """Reader of data sub-blocks with one limit on the number of all blocks that are read."""
 
     def __init__(self, data: memoryview, position: int) -> None:
         self._data = data
-        self._left = MAX_BLOCKS
+        self._remaining = MAX_BLOCKS
         self.position = position
 
     def take(self) -> bytes:
-        """Return what the blocks from here to the next terminator hold, and move behind it."""
+        """Return the content of the blocks up to the next terminator, and move past it."""
         blocks = []
         while length := self._length():
             blocks.append(self._data[self.position : self.position + length])
@@ -75,21 +75,24 @@ class _Blocks:
         return b"".join(blocks)
 
     def _length(self) -> int:
-        if self._left == 0:
+        if self._remaining == 0:
             raise UnreadableImageError(f"GIF: more than {MAX_BLOCKS} blocks")
-        self._left -= 1
+        self._remaining -= 1
         self.position += 1
         return self._data[self.position - 1]
 
 
 def _check_resets(stream: bytes, min_code_bits: int) -> None:
-    """Refuse LZW codes with so many clear or end codes among them that decoding is an attack.
+    """Reject LZW data with so many clear or end codes that decoding it would be an attack.
 
-    Finding them needs no decoding, since the width of a code depends only on how many came since the last
-    reset; so a step cuts many codes out of the stream at once.
+    They can be located without decoding, since the width of a code depends only on the number of codes since the last
+    reset. Each step therefore extracts many codes from the stream at once.
+
+    Raises:
+        UnreadableImageError: There are more than `MAX_TABLE_RESETS`.
     """
     if len(stream) * 8 <= MAX_TABLE_RESETS * (min_code_bits + 1):
-        return  # too short to hold as many
+        return  # too short for that many
     padded = np.frombuffer(stream + bytes(2 * _CODES_PER_STEP), np.uint8)
     clear_code = 1 << min_code_bits
     widths = _code_widths(clear_code)
@@ -110,6 +113,6 @@ def _check_resets(stream: bytes, min_code_bits: int) -> None:
 
 
 def _code_widths(clear_code: int) -> npt.NDArray[np.int32]:
-    """Return the widths in bits of the codes after a reset, up to a step beyond the first at a full table."""
+    """Return the widths in bits of the codes after a reset, until one step after the table is full."""
     table_sizes = np.arange(clear_code + 1, _MAX_TABLE + 1 + _CODES_PER_STEP)
     return np.minimum(np.frexp(table_sizes)[1], _MAX_CODE_BITS)  # frexp's exponent is the bit length

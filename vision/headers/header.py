@@ -1,4 +1,4 @@
-"""What the first look into an image file tells."""
+"""The header of an image file: what is known of it before decoding."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -8,7 +8,7 @@ Size: TypeAlias = tuple[int, int]  # width, height
 
 
 class ImageFormat(StrEnum):
-    """The file formats that are accepted."""
+    """The accepted file formats."""
 
     JPEG = "jpeg"
     PNG = "png"
@@ -21,25 +21,25 @@ class ImageFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """Size of a picture and how OpenCV has to be asked for it.
+    """Size of an image, and how OpenCV must decode it.
 
     Attributes:
         format: File format.
-        width: Columns of the picture as stored, before any orientation is applied.
-        height: Rows of the picture as stored.
-        parts: Sizes of frames and tiles inside, which a decoder allocates beside the picture.
-        still: A file with the first frame alone, to be decoded in place of an animation.
-        unchanged: Decode with ``IMREAD_UNCHANGED``, which alone keeps transparency and 16 bits.
-        sample_max: Value of a fully lit sample where the decoded samples are 16-bit integers.
-        premultiplied: Decoded colours are already multiplied by alpha.
-        transparent_gray: The decoded gray that stands for transparency, which OpenCV does not tell.
-        orientation: EXIF orientation, 1..8, that the container itself declares and OpenCV does not apply.
+        width: Columns of the image as stored, before any orientation is applied.
+        height: Rows of the image as stored.
+        inner_sizes: Sizes of frames and tiles in the file, which a decoder allocates beside the image.
+        still: A file that contains only the first frame, to decode instead of the animation; None without one.
+        unchanged: Decode with ``IMREAD_UNCHANGED``, the only mode that preserves transparency and 16 bits.
+        sample_max: Largest value of a sample if the decoded samples are 16-bit integers.
+        premultiplied: Whether decoded colours are already multiplied by alpha.
+        transparent_gray: Decoded gray value that means transparent, which OpenCV does not report.
+        orientation: EXIF orientation, 1..8, declared by the container and not applied by OpenCV.
     """
 
     format: ImageFormat
     width: int
     height: int
-    parts: tuple[Size, ...] = ()
+    inner_sizes: tuple[Size, ...] = ()
     still: bytes | None = field(default=None, repr=False)
     unchanged: bool = True
     sample_max: int = 65535

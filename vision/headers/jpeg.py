@@ -8,9 +8,9 @@ from itertools import islice
 from vision.errors import UnreadableImageError
 from vision.headers.header import Header, ImageFormat
 
-MAX_SEGMENTS = 10_000  # before the first scan; a photo has dozens, an ICC profile adds at most 255
-# Each scan of a progressive file costs a pass over the whole picture however short it is: 36 bytes buy 10 ms
-# at 16 megapixels. Encoders write about ten.
+MAX_SEGMENTS = 10_000  # before the first scan; a photo has dozens, and an ICC profile adds at most 255
+# Each scan of a progressive file costs a pass over the whole image, however short the scan is: 36 bytes cost 10 ms at
+# 16 megapixels. Encoders write about ten scans.
 MAX_SCANS = 100
 
 _MARKER = re.compile(rb"\xff[^\x00\xff]")  # fill bytes and garbage between segments are skipped, as libjpeg does
@@ -23,7 +23,7 @@ _START_OF_IMAGE_BYTES = 2
 
 
 def read(data: memoryview) -> Header:
-    """Find the first frame header, which is the one libjpeg decodes (it refuses a second).
+    """Read the first frame header, which is the one that libjpeg decodes (it rejects a second).
 
     Raises:
         UnreadableImageError: There is no frame or no scan, or there are too many segments or scans.
@@ -39,7 +39,7 @@ def read(data: memoryview) -> Header:
             if progressive or data[payload] < components:
                 _check_scans(data, payload)
             return frame
-    raise UnreadableImageError("JPEG: no picture found among the segments")
+    raise UnreadableImageError("JPEG: the file contains no image")
 
 
 def _segments(data: memoryview) -> Iterator[tuple[int, int]]:
@@ -57,7 +57,11 @@ def _segments(data: memoryview) -> Iterator[tuple[int, int]]:
 
 
 def _check_scans(data: memoryview, position: int) -> None:
-    """Refuse a file of so many scans that decoding is an attack; coded data never holds the marker."""
-    further = sum(1 for _ in islice(_SCAN.finditer(data, position), MAX_SCANS))
-    if further >= MAX_SCANS:
+    """Reject a file of so many scans that decoding it would be an attack; coded data never contains the marker.
+
+    Raises:
+        UnreadableImageError: There are more than `MAX_SCANS`.
+    """
+    count = sum(1 for _ in islice(_SCAN.finditer(data, position), MAX_SCANS))
+    if count >= MAX_SCANS:
         raise UnreadableImageError(f"JPEG: more than {MAX_SCANS} scans")

@@ -1,6 +1,6 @@
 """TIFF and BigTIFF: the first image file directory (Adobe, TIFF 6.0; BigTIFF: libtiff's description).
 
-EXIF is a TIFF without pixels, so its orientation is read here too.
+EXIF is a TIFF without pixels, so its orientation is read here as well.
 """
 
 import struct
@@ -9,8 +9,8 @@ from typing import TypeAlias
 from vision.errors import UnreadableImageError
 from vision.headers.header import Header, ImageFormat
 
-MAX_ENTRIES = 4_096  # of a directory; a camera writes some fifty
-MAX_VALUES = 8  # read of one entry; more are of no use here
+MAX_ENTRIES = 4_096  # per directory; a camera writes about fifty
+MAX_VALUES = 8  # read per entry; more are not needed
 
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES = 256, 257, 258, 262, 274, 277
 _PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 284, 322, 323, 338, 339
@@ -26,7 +26,7 @@ _RGBA_SAMPLES = 4
 _BYTE_BITS = 8
 _BYTE_ORDERS = {b"II": "<", b"MM": ">"}
 _BIG_TIFF = 43
-_TYPE_CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q", 17: "q"}  # as struct names them
+_TYPE_CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q", 17: "q"}  # by the type's number, as in struct
 _EXIF_PREFIX = b"Exif\0\0"
 _UPRIGHT = 1
 
@@ -34,37 +34,37 @@ _Tags: TypeAlias = dict[int, tuple[int, ...]]
 
 
 def read(data: memoryview) -> Header:
-    """Read size and kind of the first picture.
+    """Read size and kind of the first image.
 
     Raises:
-        UnreadableImageError: No valid directory, or samples that OpenCV gets wrong: signed or floating ones,
-            or an alpha channel that it drops.
+        UnreadableImageError: There is no valid directory, or OpenCV decodes the samples incorrectly: signed or
+            floating-point samples, or an alpha channel that it drops.
         struct.error, OverflowError: The directory lies outside the data.
     """
     tags = _directory(data)
     if _first(tags, _SAMPLE_FORMAT, _UNSIGNED_INTEGER) != _UNSIGNED_INTEGER:
-        raise UnreadableImageError("TIFF: samples have to be unsigned integers, not signed or floating ones")
-    unchanged = _is_right_unchanged(tags)
+        raise UnreadableImageError("TIFF: signed and floating-point samples are not supported; use unsigned integers")
+    unchanged = _is_unchanged_correct(tags)
     alpha = _first(tags, _EXTRA_SAMPLES, 0)
     if alpha in {_ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA}:
-        is_kept = _first(tags, _PHOTOMETRIC, 0) == _RGB and _first(tags, _SAMPLES, 1) == _RGBA_SAMPLES
-        if not (unchanged and is_kept):
-            raise UnreadableImageError("TIFF: transparency is decoded with interleaved RGB only; send a PNG")
+        is_rgba = _first(tags, _PHOTOMETRIC, 0) == _RGB and _first(tags, _SAMPLES, 1) == _RGBA_SAMPLES
+        if not (unchanged and is_rgba):
+            raise UnreadableImageError("TIFF: transparency is only supported in interleaved RGB; send a PNG")
     bits = _first(tags, _BITS, 1)
     tile = (_first(tags, _TILE_WIDTH, 0), _first(tags, _TILE_HEIGHT, 0))
     return Header(
         format=ImageFormat.TIFF,
         width=_first(tags, _WIDTH, 0),
         height=_first(tags, _HEIGHT, 0),
-        parts=(tile,),
+        inner_sizes=(tile,),
         unchanged=unchanged,
         sample_max=(1 << min(bits, 16)) - 1,
-        premultiplied=bits <= _BYTE_BITS or alpha != _UNASSOCIATED_ALPHA,  # libtiff's 8-bit way multiplies
+        premultiplied=bits <= _BYTE_BITS or alpha != _UNASSOCIATED_ALPHA,  # libtiff multiplies in its 8-bit conversion
     )
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Return the orientation, 1..8, that a block of EXIF declares; 1 where it declares none or is damaged."""
+    """Return the orientation, 1..8, declared by an EXIF block; 1 if it declares none or is damaged."""
     try:
         tags = _directory(memoryview(exif.removeprefix(_EXIF_PREFIX)))
     except (UnreadableImageError, struct.error, OverflowError):
@@ -73,11 +73,11 @@ def exif_orientation(exif: bytes) -> int:
     return orientation if 1 <= orientation <= 8 else _UPRIGHT  # noqa: PLR2004  # EXIF 2.32, table 6
 
 
-def _is_right_unchanged(tags: _Tags) -> bool:
-    """Tell whether OpenCV's unchanged samples are what they look like.
+def _is_unchanged_correct(tags: _Tags) -> bool:
+    """Return whether OpenCV's unchanged decoding returns correct samples.
 
-    Deep samples come raw from the file: neither is white-is-zero turned round nor are separate planes put
-    together, which libtiff's 8-bit way does.
+    Samples of more than 8 bits are returned as stored: white-is-zero is not inverted, and separate planes are not
+    interleaved. libtiff's 8-bit conversion does both.
     """
     is_deep = _first(tags, _BITS, 1) > _BYTE_BITS
     is_interleaved = _first(tags, _PLANAR, _CONTIGUOUS) == _CONTIGUOUS
@@ -89,16 +89,16 @@ def _first(tags: _Tags, tag: int, default: int) -> int:
 
 
 def _directory(data: memoryview) -> _Tags:
-    """Read what this module needs of the first directory."""
+    """Return the values of `_TAGS` in the first directory."""
     order = _BYTE_ORDERS.get(bytes(data[:2]))
     if order is None:
-        raise UnreadableImageError("TIFF: no byte order mark")
+        raise UnreadableImageError("TIFF: the byte order mark is missing")
     (version,) = struct.unpack_from(f"{order}H", data, 2)
     count_code, word = ("Q", f"{order}Q") if version == _BIG_TIFF else ("H", f"{order}I")
     (position,) = struct.unpack_from(word, data, struct.calcsize(word))
     (count,) = struct.unpack_from(f"{order}{count_code}", data, position)
     if count > MAX_ENTRIES:
-        raise UnreadableImageError(f"TIFF: a directory of more than {MAX_ENTRIES} entries")
+        raise UnreadableImageError(f"TIFF: a directory has more than {MAX_ENTRIES} entries")
     position += struct.calcsize(f"{order}{count_code}")
     tags: _Tags = {}
     for _ in range(count):
@@ -112,15 +112,15 @@ def _directory(data: memoryview) -> _Tags:
 
 
 def _values(data: memoryview, position: int, kind: int, word: str) -> tuple[int, ...]:
-    """Read the values of one entry, whose count stands at `position` as a `word`."""
+    """Read the values of one entry; its count is the `word` at `position`."""
     if kind not in _TYPE_CODES:
-        raise UnreadableImageError(f"TIFF: a size or kind of type {kind}, which is no integer")
+        raise UnreadableImageError(f"TIFF: a required tag has the type {kind}, which is not an integer type")
     (count,) = struct.unpack_from(word, data, position)
     if count == 0:
-        raise UnreadableImageError("TIFF: an entry without a value")
+        raise UnreadableImageError("TIFF: a tag has no value")
     code = _TYPE_CODES[kind]
     word_bytes = struct.calcsize(word)
     position += word_bytes
-    if count * struct.calcsize(f"={code}") > word_bytes:  # it does not fit here; here stands where it is
+    if count * struct.calcsize(f"={code}") > word_bytes:  # the values do not fit here: this is their offset
         (position,) = struct.unpack_from(word, data, position)
     return struct.unpack_from(f"{word[0]}{min(count, MAX_VALUES)}{code}", data, position)

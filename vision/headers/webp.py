@@ -14,10 +14,10 @@ _LOW_14_BITS = 0x3FFF
 
 
 def read(data: memoryview) -> Header:
-    """Read the size of the canvas (VP8X), or of the frame where there is no canvas.
+    """Read the size of the canvas (VP8X), or of the frame if there is no canvas.
 
     Raises:
-        UnreadableImageError: No frame found.
+        UnreadableImageError: The file contains no frame.
         struct.error: The data ends within a header.
     """
     canvas = None
@@ -29,12 +29,12 @@ def read(data: memoryview) -> Header:
         if kind == b"VP8X":
             canvas = _canvas(data, payload)
         elif kind == b"ANMF":
-            position = payload + _ANMF_HEADER_BYTES  # the first frame's own chunks
+            position = payload + _ANMF_HEADER_BYTES  # the chunks of the first frame
         elif kind in {b"VP8 ", b"VP8L"}:
             frame = _lossy(data, payload) if kind == b"VP8 " else _lossless(data, payload)
             width, height = canvas or frame
-            return Header(format=ImageFormat.WEBP, width=width, height=height, parts=(frame,))
-    raise UnreadableImageError("WebP: no picture found among the chunks")
+            return Header(format=ImageFormat.WEBP, width=width, height=height, inner_sizes=(frame,))
+    raise UnreadableImageError("WebP: the file contains no image")
 
 
 def _canvas(data: memoryview, payload: int) -> Size:
@@ -44,7 +44,7 @@ def _canvas(data: memoryview, payload: int) -> Size:
 
 def _lossy(data: memoryview, payload: int) -> Size:
     width, height = struct.unpack_from("<6xHH", data, payload)
-    return width & _LOW_14_BITS, height & _LOW_14_BITS  # above them: how to scale, which decoders ignore
+    return width & _LOW_14_BITS, height & _LOW_14_BITS  # the other bits: scaling, which decoders ignore
 
 
 def _lossless(data: memoryview, payload: int) -> Size:

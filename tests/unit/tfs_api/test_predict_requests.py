@@ -1,4 +1,4 @@
-"""Requests joined from bytes are the requests that protobuf would write."""
+"""Requests joined from bytes equal the requests that protobuf encodes."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from tfs_api.tensors import TensorError, encode_predict_request, from_tensor_pro
 RANDOM = np.random.default_rng(7)
 
 
-def by_messages(inputs: Mapping[str, np.ndarray]) -> predict_pb2.PredictRequest:
+def build_with_protobuf(inputs: Mapping[str, np.ndarray]) -> predict_pb2.PredictRequest:
     request = predict_pb2.PredictRequest(output_filter=["probabilities"])
     request.model_spec.name = "pets"
     request.model_spec.version.value = 2**40
@@ -21,9 +21,9 @@ def by_messages(inputs: Mapping[str, np.ndarray]) -> predict_pb2.PredictRequest:
     return request
 
 
-def joined(inputs: Mapping[str, np.ndarray]) -> predict_pb2.PredictRequest:
-    written = encode_predict_request("pets", 2**40, "serving_default", "probabilities", inputs)
-    return predict_pb2.PredictRequest.FromString(written)
+def encode(inputs: Mapping[str, np.ndarray]) -> predict_pb2.PredictRequest:
+    data = encode_predict_request("pets", 2**40, "serving_default", "probabilities", inputs)
+    return predict_pb2.PredictRequest.FromString(data)
 
 
 def image(*shape: int) -> np.ndarray:
@@ -34,7 +34,7 @@ CASES = {
     "one pixel": {"image": image(1, 1, 1, 1)},
     "sizes of one, two, three and four bytes": {str(n): image(n) for n in (127, 128, 16_383, 16_384, 2_097_152)},
     "a batch of photos": {"image": image(4, 224, 224, 3)},
-    "no row": {"image": image(0, 4, 4, 3)},
+    "no rows": {"image": image(0, 4, 4, 3)},
     "a scalar": {"number": np.array(3, np.int32)},
     "numbers": {"image": RANDOM.random((2, 3, 3, 1), np.float32), "class_id": np.array([1, -1], np.int32)},
     "the other byte order": {"image": np.arange(6, dtype=">f4").reshape(1, 6)},
@@ -48,17 +48,19 @@ CASES = {
 
 
 @pytest.mark.parametrize("inputs", CASES.values(), ids=CASES)
-def test_it_is_the_message_that_protobuf_writes(inputs: Mapping[str, np.ndarray]):
-    assert joined(inputs) == by_messages(inputs)
+def test_requests_equal_those_of_protobuf(inputs: Mapping[str, np.ndarray]):
+    assert encode(inputs) == build_with_protobuf(inputs)
 
 
-def test_arrays_arrive_as_they_were():
+def test_arrays_are_decoded_as_they_were_encoded():
     inputs = CASES["sizes of one, two, three and four bytes"] | CASES["numbers"]
-    message = joined(inputs)
+
+    message = encode(inputs)
+
     for name, array in inputs.items():
         np.testing.assert_array_equal(from_tensor_proto(message.inputs[name]), array)
 
 
-def test_what_cannot_be_sent_is_refused():
+def test_unsupported_element_types_are_rejected():
     with pytest.raises(TensorError, match="datetime64"):
         encode_predict_request("pets", 1, "serving_default", "p", {"image": np.array(["2020-01-01"], "datetime64[D]")})

@@ -1,4 +1,4 @@
-"""What importing tfs_api.protos loads. Each case needs a fresh interpreter."""
+"""Modules loaded by importing tfs_api.protos. Each case needs a new interpreter."""
 
 import subprocess
 import sys
@@ -31,10 +31,11 @@ print([file for file in files if "/site-packages/tensorflow/" in file])
 heavy = {"tensorflow", "keras", "absl", "h5py", "ml_dtypes"}
 print([name for name in sys.modules if name.partition(".")[0] in heavy])
 """)
+
     assert executed.split() == ["[]", "[]"]
 
 
-def test_works_without_tensorflow_installed():
+def test_protos_work_without_tensorflow_installed():
     dtype = run_python(f"""{HIDE_TENSORFLOW}
 from tfs_api.protos import predict_pb2, types_pb2
 request = predict_pb2.PredictRequest()
@@ -45,16 +46,18 @@ try:
 except ModuleNotFoundError:
     print("hidden")
 """)
+
     assert dtype.split() == ["1", "hidden"]
 
 
-def test_a_blocked_tensorflow_stays_blocked():
+def test_a_blocked_tensorflow_remains_blocked():
     entry = run_python("""
 import sys
 sys.modules["tensorflow"] = None
 import tfs_api.protos
 print(sys.modules["tensorflow"])
 """)
+
     assert entry.strip() == "None"
 
 
@@ -72,18 +75,20 @@ print("same classes")
 
 
 def test_tensorflow_imported_afterwards_shares_the_message_classes():
-    told = run_python(f"""
+    output = run_python(f"""
 from tfs_api import protos
 before = protos.tensor_pb2.TensorProto
 import tensorflow as tf
 {SHARED_CLASSES}""")
-    assert told.strip() == "same classes"
+
+    assert output.strip() == "same classes"
 
 
 def test_tensorflow_imported_before_is_used():
-    told = run_python(f"""
+    output = run_python(f"""
 import tensorflow as tf
 from tfs_api import protos
 assert "_generated" not in protos.tensor_pb2.__file__
 {SHARED_CLASSES}""")
-    assert told.strip() == "same classes"
+
+    assert output.strip() == "same classes"

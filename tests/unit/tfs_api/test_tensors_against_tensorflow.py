@@ -1,4 +1,4 @@
-"""The same arrays and protos through TensorFlow's own `make_tensor_proto` and `make_ndarray`."""
+"""Arrays and protos are converted as by TensorFlow's `make_tensor_proto` and `make_ndarray`."""
 
 import numpy as np
 import pytest
@@ -29,20 +29,21 @@ def assert_same(ours: np.ndarray, theirs: np.ndarray):
 
 
 @given(NUMBERS | STRINGS)
-def test_tensorflow_reads_what_we_write(array: np.ndarray):
+def test_tensorflow_decodes_our_protos(array: np.ndarray):
     assert_same(tf.make_ndarray(to_tensor_proto(array)), array)
     assert_same(tf.make_ndarray(to_typed_tensor_proto(array)), array)
 
 
 @given(NUMBERS | STRINGS)
-def test_we_read_what_tensorflow_writes(array: np.ndarray):
+def test_protos_of_tensorflow_are_decoded(array: np.ndarray):
     assert_same(from_tensor_proto(tf.make_tensor_proto(array)), array)
 
 
 @given(NUMBERS)
-def test_we_write_what_tensorflow_writes(array: np.ndarray):
+def test_protos_equal_those_of_tensorflow(array: np.ndarray):
     theirs = tf.make_tensor_proto(array)
-    if theirs.tensor_content:  # for less than two elements it takes a typed field
+
+    if theirs.tensor_content:  # TensorFlow uses a typed field for less than two elements
         assert to_tensor_proto(array) == theirs
     else:
         assert_same(from_tensor_proto(to_typed_tensor_proto(array)), tf.make_ndarray(theirs))
@@ -50,7 +51,7 @@ def test_we_write_what_tensorflow_writes(array: np.ndarray):
 
 @st.composite
 def short_typed_protos(draw: st.DrawFn) -> TensorProto:
-    """Fewer values than elements, where the last one counts for the rest."""
+    """Draw protos with fewer values than elements; the last value stands for the rest."""
     name = draw(st.sampled_from(sorted(DTYPES)))
     shape = draw(SHAPES)
     elements = draw(arrays.arrays(DTYPES[name], st.integers(0, int(np.prod(shape, dtype=int)))))
@@ -62,16 +63,18 @@ def short_typed_protos(draw: st.DrawFn) -> TensorProto:
 
 
 @given(short_typed_protos())
-def test_missing_values_are_filled_as_tensorflow_fills_them(proto: TensorProto):
+def test_missing_values_are_filled_as_by_tensorflow(proto: TensorProto):
     assert_same(from_tensor_proto(proto), tf.make_ndarray(proto))
 
 
 @given(arrays.arrays("float32", SHAPES))
-def test_bfloat16_in_both_directions(array: np.ndarray):
+def test_bfloat16_is_converted_in_both_directions(array: np.ndarray):
     as_bfloat16 = array.astype(tf.bfloat16.as_numpy_dtype)
+
     theirs = tf.make_tensor_proto(as_bfloat16)
-    assert_same(from_tensor_proto(theirs), as_bfloat16.astype(np.float32))
     ours = to_tensor_proto(as_bfloat16)
+
+    assert_same(from_tensor_proto(theirs), as_bfloat16.astype(np.float32))
     assert ours.dtype == types_pb2.DT_BFLOAT16
     np.testing.assert_array_equal(
         tf.make_ndarray(ours).view(np.uint16), np.ascontiguousarray(as_bfloat16).view(np.uint16)
@@ -79,13 +82,14 @@ def test_bfloat16_in_both_directions(array: np.ndarray):
 
 
 @given(STRINGS)
-def test_strings_in_tensor_content_as_tensorflow_writes_them(array: np.ndarray):
-    """No function of TensorFlow's Python API writes them; the layout is EncodeStringList's."""
+def test_strings_in_tensor_content_are_decoded(array: np.ndarray):
+    """No function of TensorFlow's Python API encodes them; the layout is that of EncodeStringList."""
     lengths = b"".join(
         bytes([len(item)]) if len(item) < 128 else bytes([len(item) & 127 | 128, len(item) >> 7])
         for item in array.ravel()
     )
     proto = to_tensor_proto(array)
     proto.tensor_content = lengths + b"".join(array.ravel())
+
     assert_same(from_tensor_proto(proto), array)
     assert isinstance(proto, tensor_pb2.TensorProto)

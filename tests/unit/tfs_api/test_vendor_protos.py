@@ -8,7 +8,7 @@ from tools import vendor_protos
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    """Make a folder of packages in which a.proto needs b.proto, and c.proto is needed by nobody."""
+    """Create a folder of packages in which a.proto needs b.proto, and nothing needs c.proto."""
     core = tmp_path / "site-packages" / "tensorflow" / "core"
     core.mkdir(parents=True)
     (core / "a_pb2.py").write_text("from tensorflow.core import b_pb2 as b\nimport sys\n")
@@ -31,22 +31,26 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("repository")
-def test_needed_are_the_tensorflow_modules_that_imports_lead_to(installed: Path):
+def test_needed_files_are_the_tensorflow_modules_imported_directly_or_indirectly(installed: Path):
     needed = vendor_protos.needed_files(installed)
+
     assert set(map(str, needed)) == {"tensorflow/core/a_pb2.py", "tensorflow/core/b_pb2.py"}
 
 
-def test_writing_makes_the_copy_equal(installed: Path, repository: Path):
+def test_writing_updates_the_copy(installed: Path, repository: Path):
     (repository / "tensorflow" / "core").mkdir(parents=True)
     (repository / "tensorflow" / "core" / "b_pb2.py").write_text("changed")
     (repository / "tensorflow" / "core" / "old_pb2.py").write_text("")
     needed = vendor_protos.needed_files(installed)
+
     assert vendor_protos.differences(needed, vendor_protos.vendored_files()) == [
         "missing: tensorflow/core/a_pb2.py",
         "differs: tensorflow/core/b_pb2.py",
         "no longer needed: tensorflow/core/old_pb2.py",
     ]
+
     vendor_protos.write(needed, vendor_protos.vendored_files())
+
     assert vendor_protos.differences(needed, vendor_protos.vendored_files()) == []
     assert (repository / "tensorflow/core/a_pb2.py").read_bytes() == needed[Path("tensorflow/core/a_pb2.py")]
 
@@ -74,7 +78,7 @@ def test_the_repository_is_up_to_date():
     assert vendor_protos.differences(needed, vendor_protos.vendored_files()) == []
 
 
-def test_tensorflow_not_installed_is_told(monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_tensorflow_is_reported(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(vendor_protos, "find_spec", lambda _: None)
     with pytest.raises(SystemExit, match="tensorflow is not installed"):
         vendor_protos.site_packages()

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from vision.card import Card, CardError, InputSpec, OutputSpec
 
-SHORTEST = {"name": "cats", "labels": ["cat", "other"], "input": {"height": 224, "width": 160}}
+MINIMAL = {"name": "cats", "labels": ["cat", "other"], "input": {"height": 224, "width": 160}}
 
 FULL = Card(
     name="scenes",
@@ -36,29 +37,29 @@ FULL = Card(
 
 
 def card_json(**changes: Any) -> str:
-    return json.dumps(SHORTEST | changes)
+    return json.dumps(MINIMAL | changes)
 
 
 def input_json(**changes: Any) -> str:
-    return card_json(input=SHORTEST["input"] | changes)
+    return card_json(input=MINIMAL["input"] | changes)
 
 
 def test_four_fields_are_enough():
-    card = Card.from_json(json.dumps(SHORTEST))
+    card = Card.from_json(json.dumps(MINIMAL))
 
     assert card == Card(name="cats", labels=("cat", "other"), input=InputSpec(height=224, width=160))
     assert (card.task, card.threshold, card.output) == ("multiclass", 0.5, OutputSpec())
     assert card.input.background == (255, 255, 255)
 
 
-def test_json_holds_a_whole_card():
+def test_json_contains_a_whole_card():
     document = json.loads(FULL.to_json())
 
     assert Card.from_json(FULL.to_json()) == FULL
     assert Card.from_json(FULL.to_json().encode()) == FULL
     assert document["schema"] == 1
     assert document["input"]["mean"] == [103.939, 116.779, 123.68]
-    assert "Meer" in FULL.to_json(), "written for people to read"
+    assert "Meer" in FULL.to_json(), "text other than ASCII is not escaped"
 
 
 @settings(max_examples=40, deadline=None)
@@ -69,14 +70,14 @@ def test_json_holds_a_whole_card():
     threshold=st.floats(0, 1),
     extra=st.dictionaries(st.text(), st.recursive(st.none() | st.booleans() | st.text(), st.lists)),
 )
-def test_every_card_survives_json(labels, sides, mean, threshold, extra):
+def test_every_card_is_read_back_from_json(labels, sides, mean, threshold, extra):
     spec = InputSpec(height=sides[0], width=sides[1], dtype="float32", mean=mean or ())
     card = Card(name="m", labels=labels, input=spec, threshold=threshold, metrics=extra)
 
     assert Card.from_json(card.to_json()) == card
 
 
-def test_unknown_keys_and_null_are_passed_over():
+def test_unknown_keys_and_null_are_ignored():
     spec = {"height": 1, "width": 2, "mean": None, "tiles": 4}
     newer = card_json(created="2031-01-01", title=None, output={"shape": [10]}, input=spec)
 
@@ -86,7 +87,7 @@ def test_unknown_keys_and_null_are_passed_over():
 
 
 @pytest.mark.parametrize("number", [0, 2, "1", 1.5, [1], None, True])
-def test_another_schema_is_refused(number):
+def test_another_schema_number_is_rejected(number):
     with pytest.raises(CardError, match=r"^schema: expected 1, .* found "):
         Card.from_json(card_json(schema=number))
 
@@ -94,13 +95,13 @@ def test_another_schema_is_refused(number):
 @pytest.mark.parametrize(
     "text", ["", "{", b"\xff\xfe\x00", "[" * 100_000, '{"threshold": NaN}', '{"threshold": -Infinity}']
 )
-def test_what_is_not_json_is_refused(text):
+def test_text_other_than_json_is_rejected(text):
     with pytest.raises(CardError, match=r"^card: expected a JSON document, found "):
         Card.from_json(text)
 
 
 @pytest.mark.parametrize("text", ["[]", "3", "null", '"card"'])
-def test_what_is_no_object_is_refused(text):
+def test_json_other_than_an_object_is_rejected(text):
     with pytest.raises(CardError, match=r"^card: expected a JSON object, found "):
         Card.from_json(text)
 
@@ -108,23 +109,23 @@ def test_what_is_no_object_is_refused(text):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": None}, "name: is required, but missing"),
-        ({"labels": None}, "labels: is required, but missing"),
-        ({"input": None}, "input: is required, but missing"),
-        ({"input": {"width": 3}}, "input.height: is required, but missing"),
-        ({"input": {"height": 3}}, "input.width: is required, but missing"),
+        ({"name": None}, "name: is required but missing"),
+        ({"labels": None}, "labels: is required but missing"),
+        ({"input": None}, "input: is required but missing"),
+        ({"input": {"width": 3}}, "input.height: is required but missing"),
+        ({"input": {"height": 3}}, "input.width: is required but missing"),
         ({"name": 7}, "name: expected a string, found 7"),
         ({"name": ""}, "name: expected the name of the model, found ''"),
         ({"labels": "cat"}, "labels: expected a list, found 'cat'"),
         ({"labels": []}, "labels: expected at least one label, found ()"),
-        ({"labels": ["cat", ""]}, "labels: expected no empty label, found ('cat', '')"),
+        ({"labels": ["cat", ""]}, "labels: expected no empty labels, found ('cat', '')"),
         ({"labels": ["cat", 3]}, "labels[1]: expected a string, found 3"),
         ({"task": "regression"}, "task: expected one of 'multiclass', 'multilabel', found 'regression'"),
         ({"task": ["multiclass"]}, "task: expected one of 'multiclass', 'multilabel', found ['multiclass']"),
         ({"threshold": "0.5"}, "threshold: expected a number, found '0.5'"),
         ({"threshold": True}, "threshold: expected a number, found True"),
         ({"threshold": 1.5}, "threshold: expected numbers in 0..1, found 1.5"),
-        ({"threshold": [0.5]}, "threshold: expected one number, or 2: one per label, found (0.5,)"),
+        ({"threshold": [0.5]}, "threshold: expected one number, or one per label (2), found (0.5,)"),
         ({"threshold": [0.5, None]}, "threshold[1]: expected a number, found None"),
         ({"input": []}, "input: expected an object, found []"),
         ({"output": "logits"}, "output: expected an object, found 'logits'"),
@@ -133,11 +134,11 @@ def test_what_is_no_object_is_refused(text):
         ({"metrics": [0.9]}, "metrics: expected an object, found [0.9]"),
     ],
 )  # fmt: skip
-def test_a_wrong_field_is_named_with_what_was_expected_and_found(changes, message):
-    with pytest.raises(CardError) as caught:
+def test_an_invalid_field_is_named_with_its_value(changes, message):
+    with pytest.raises(CardError) as raised:
         Card.from_json(card_json(**changes))
 
-    assert str(caught.value) == message
+    assert str(raised.value) == message
 
 
 @pytest.mark.parametrize(
@@ -152,51 +153,51 @@ def test_a_wrong_field_is_named_with_what_was_expected_and_found(changes, messag
         ({"layout": "CHW"}, "input.layout: expected one of 'NHWC', 'NCHW', found 'CHW'"),
         ({"dtype": "float16"}, "input.dtype: expected one of 'uint8', 'float32', found 'float16'"),
         ({"mean": 127.5}, "input.mean: expected a list, found 127.5"),
-        ({"mean": [1, 2]}, "input.mean: expected 3, one number per channel of RGB, or none, found (1.0, 2.0)"),
-        ({"std": [1]}, "input.std: expected 3, one number per channel of RGB, or none, found (1.0,)"),
+        ({"mean": [1, 2]}, "input.mean: expected one number per channel of RGB (3), or none, found (1.0, 2.0)"),
+        ({"std": [1]}, "input.std: expected one number per channel of RGB (3), or none, found (1.0,)"),
         (
             {"color": "GRAY", "std": [1, 2]},
-            "input.std: expected 1, one number per channel of GRAY, or none, found (1.0, 2.0)",
+            "input.std: expected one number per channel of GRAY (1), or none, found (1.0, 2.0)",
         ),
         ({"dtype": "float32", "std": [1, 0, 1]}, "input.std: expected numbers above 0, found (1.0, 0.0, 1.0)"),
-        ({"std": [1, 1, 1]}, "input.dtype: expected 'float32' where mean or std is given, found 'uint8'"),
+        ({"std": [1, 1, 1]}, "input.dtype: expected 'float32' if mean or std is set, found 'uint8'"),
         ({"background": [0, 0]}, "input.background: expected a list of three integers, found [0, 0]"),
         ({"background": [0, 0, 256]}, "input.background: expected integers in 0..255, found (0, 0, 256)"),
         ({"background": [0, 0, 1.5]}, "input.background[2]: expected an integer, found 1.5"),
         ({"invert_light_background": 1}, "input.invert_light_background: expected true or false, found 1"),
-        ({"resize": "fit_ink"}, "input.color: expected 'GRAY' where resize is 'fit_ink', found 'RGB'"),
+        ({"resize": "fit_ink"}, "input.color: expected 'GRAY' if resize is 'fit_ink', found 'RGB'"),
     ],
 )  # fmt: skip
-def test_a_wrong_input_field_is_named_too(changes, message):
-    with pytest.raises(CardError) as caught:
+def test_an_invalid_input_field_is_named_with_its_value(changes, message):
+    with pytest.raises(CardError) as raised:
         Card.from_json(input_json(**changes))
 
-    assert str(caught.value) == message
+    assert str(raised.value) == message
 
 
 @pytest.mark.parametrize("number", ["1e999", "1" + "0" * 400])
-def test_a_number_without_a_float_is_refused(number):
+def test_a_number_beyond_the_range_of_floats_is_rejected(number):
     text = input_json(dtype="float32", mean=[1, 2, 3]).replace("[1, 2, 3]", f"[1, 2, {number}]")
 
     with pytest.raises(CardError, match=r"^input\.mean\[2\]: expected a finite number, found "):
         Card.from_json(text)
 
 
-def test_a_long_wrong_value_is_cut_short():
-    with pytest.raises(CardError) as caught:
+def test_a_long_invalid_value_is_shortened_in_the_message():
+    with pytest.raises(CardError) as raised:
         Card.from_json(card_json(task="x" * 10_000))
 
-    assert len(str(caught.value)) < 200
+    assert len(str(raised.value)) < 200
 
 
-def test_values_are_checked_in_code_as_in_json():
+def test_values_are_checked_in_code_as_well():
     with pytest.raises(CardError, match=r"^labels: "):
         Card(name="m", labels=(), input=InputSpec(height=1, width=1))
     with pytest.raises(CardError, match=r"^input\.height: "):
         InputSpec(height=0, width=1)
 
 
-def test_numbers_that_json_cannot_hold_are_not_written():
+def test_numbers_that_json_does_not_have_are_not_written():
     card = Card(name="m", labels=("a",), input=InputSpec(height=1, width=1), metrics={"loss": float("nan")})
 
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -212,5 +213,15 @@ def test_numbers_that_json_cannot_hold_are_not_written():
         ("GRAY", "NCHW", (1, 2, 3)),
     ],
 )
-def test_shape_of_one_item(color, layout, shape):
-    assert InputSpec(height=2, width=3, color=color, layout=layout).shape == shape
+def test_shape_follows_color_and_layout(color, layout, shape):
+    spec = InputSpec(height=2, width=3, color=color, layout=layout)
+
+    assert spec.shape == shape
+
+
+def test_shape_of_a_modified_spec_is_computed_again():
+    spec = replace(InputSpec(height=2, width=3), color="GRAY", layout="NCHW", height=5)
+
+    assert (spec.channels, spec.shape) == (1, (1, 5, 3))
+    assert spec != InputSpec(height=2, width=3)
+    assert "shape" not in Card(name="m", labels=("a",), input=spec).to_json()

@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vision.postprocess import ClassScore, at_or_above, probabilities, top_k
+from vision.postprocess import ClassScore, at_or_above, to_probabilities, top_k
 
-# Few distinct values, so that ties are the rule.
+# Few distinct values, so that ties are frequent.
 COARSE = arrays(np.float32, st.integers(1, 40), elements=st.integers(0, 4).map(lambda n: n / 4))
 ANY_FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 LOGITS = arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(1, 8)), elements=ANY_FINITE)
@@ -16,8 +16,8 @@ def labels_for(scores: np.ndarray) -> list[str]:
     return [f"label {index}" for index in range(len(scores))]
 
 
-def ranked(scores: np.ndarray) -> list[int]:
-    """Sort by score downwards and by index upwards, the plain way."""
+def rank(scores: np.ndarray) -> list[int]:
+    """Return indices by descending score, then by ascending index."""
     return sorted(range(len(scores)), key=lambda index: (-scores[index], index))
 
 
@@ -27,18 +27,18 @@ def ranked(scores: np.ndarray) -> list[int]:
 def test_probabilities_pass_through_without_activation():
     raw = np.array([[0.25, 0.75]], np.float32)
 
-    assert probabilities(raw, "none") is raw
+    assert to_probabilities(raw, "none") is raw
 
 
 def test_softmax_of_known_logits():
-    result = probabilities([[0.0, np.log(3)]], "softmax")
+    result = to_probabilities([[0.0, np.log(3)]], "softmax")
 
     assert result.dtype == np.float32
     assert result == pytest.approx(np.array([[0.25, 0.75]]), rel=1e-6)
 
 
 def test_sigmoid_of_known_logits():
-    result = probabilities([0.0, np.log(3), -np.log(3)], "sigmoid")
+    result = to_probabilities([0.0, np.log(3), -np.log(3)], "sigmoid")
 
     assert result.dtype == np.float32
     assert result == pytest.approx(np.array([0.5, 0.75, 0.25]), rel=1e-6)
@@ -46,7 +46,7 @@ def test_sigmoid_of_known_logits():
 
 @given(LOGITS)
 def test_softmax_never_overflows(logits):
-    result = probabilities(logits, "softmax")
+    result = to_probabilities(logits, "softmax")
 
     assert result.dtype == np.float32
     assert np.isfinite(result).all()
@@ -57,82 +57,82 @@ def test_softmax_never_overflows(logits):
 
 @given(LOGITS)
 def test_sigmoid_never_overflows_and_is_symmetric(logits):
-    result = probabilities(logits, "sigmoid")
+    result = to_probabilities(logits, "sigmoid")
 
     assert result.dtype == np.float32
     assert ((result >= 0) & (result <= 1)).all()
-    assert result + probabilities(-logits, "sigmoid") == pytest.approx(1, abs=1e-6)
+    assert result + to_probabilities(-logits, "sigmoid") == pytest.approx(1, abs=1e-6)
 
 
 def test_extreme_logits_saturate():
-    assert probabilities([-3e38, 3e38], "softmax").tolist() == [0, 1]
-    assert probabilities([-3e38, 3e38], "sigmoid").tolist() == [0, 1]
+    assert to_probabilities([-3e38, 3e38], "softmax").tolist() == [0, 1]
+    assert to_probabilities([-3e38, 3e38], "sigmoid").tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("activation", ["none", "softmax", "sigmoid"])
-@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 1e300])
-def test_scores_that_are_no_numbers_are_refused(activation, wrong):
-    with pytest.raises(ValueError, match="NaN or infinite"):
-        probabilities([[0.1, wrong]], activation)
+def test_scores_that_are_not_finite_are_rejected(activation):
+    for score in (np.nan, np.inf, -np.inf, 1e300):
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            to_probabilities([[0.1, score]], activation)
 
 
-def test_no_scores_at_all_are_refused():
+def test_an_output_without_scores_is_rejected():
     with pytest.raises(ValueError, match="no scores"):
-        probabilities(np.zeros((1, 0), np.float32), "softmax")
+        to_probabilities(np.zeros((1, 0), np.float32), "softmax")
 
 
 # Ranking
 
 
-def test_top_k_of_a_few():
+def test_top_k_are_labels_with_scores_in_descending_order():
     scores = np.array([0.1, 0.6, 0.3], np.float32)
 
-    predictions = top_k(scores, ["cat", "dog", "owl"], 2)
+    result = top_k(scores, ["cat", "dog", "owl"], 2)
 
-    assert predictions == [
+    assert result == [
         ClassScore("dog", 1, float(np.float32(0.6))),
         ClassScore("owl", 2, float(np.float32(0.3))),
     ]
-    assert type(predictions[0].score) is float
-    assert type(predictions[0].class_id) is int
+    assert type(result[0].score) is float
+    assert type(result[0].class_id) is int
 
 
 @given(scores=COARSE, k=st.integers(1, 60))
-def test_top_k_is_the_head_of_a_plain_stable_sort(scores, k):
+def test_top_k_is_the_head_of_a_stable_sort(scores, k):
     result = top_k(scores, labels_for(scores), k)
 
-    assert [prediction.class_id for prediction in result] == ranked(scores)[:k]
-    assert all(prediction.label == f"label {prediction.class_id}" for prediction in result)
-    assert all(prediction.score == scores[prediction.class_id] for prediction in result)
+    assert [item.class_id for item in result] == rank(scores)[:k]
+    assert all(item.label == f"label {item.class_id}" for item in result)
+    assert all(item.score == scores[item.class_id] for item in result)
 
 
 def test_negative_zero_ties_with_zero():
     scores = np.array([0.0, -0.0, 0.0], np.float32)
 
-    assert [prediction.class_id for prediction in top_k(scores, ["a", "b", "c"], 2)] == [0, 1]
+    assert [item.class_id for item in top_k(scores, ["a", "b", "c"], 2)] == [0, 1]
 
 
 @pytest.mark.parametrize("k", [0, -1])
-def test_top_k_wants_one_at_least(k):
-    with pytest.raises(ValueError, match="top_k has to be at least 1"):
+def test_top_k_below_one_is_rejected(k):
+    with pytest.raises(ValueError, match="top_k must be at least 1"):
         top_k(np.ones(3, np.float32), ["a", "b", "c"], k)
 
 
 @given(scores=COARSE, threshold=st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]))
-def test_at_or_above_one_threshold(scores, threshold):
+def test_labels_at_or_above_one_threshold_are_returned(scores, threshold):
     result = at_or_above(scores, labels_for(scores), threshold)
 
-    assert [prediction.class_id for prediction in result] == [n for n in ranked(scores) if scores[n] >= threshold]
+    assert [item.class_id for item in result] == [n for n in rank(scores) if scores[n] >= threshold]
 
 
 @given(st.data())
-def test_at_or_above_a_threshold_per_label(data):
+def test_labels_at_or_above_their_own_threshold_are_returned(data):
     scores = data.draw(COARSE)
     thresholds = tuple(data.draw(st.lists(st.floats(0, 1, width=32), min_size=len(scores), max_size=len(scores))))
 
     result = at_or_above(scores, labels_for(scores), thresholds)
 
-    assert [prediction.class_id for prediction in result] == [n for n in ranked(scores) if scores[n] >= thresholds[n]]
+    assert [item.class_id for item in result] == [n for n in rank(scores) if scores[n] >= thresholds[n]]
 
 
 @pytest.mark.parametrize("threshold", [0.7, 0.1, 0.3, 1 / 3])
@@ -148,21 +148,21 @@ def test_nothing_reaches_a_threshold_above_all():
 
 
 @pytest.mark.parametrize("scores", [np.zeros(2, np.float32), np.zeros((1, 3), np.float32), np.zeros((), np.float32)])
-def test_labels_and_scores_have_to_be_as_many(scores):
+def test_different_numbers_of_labels_and_scores_are_rejected(scores):
     with pytest.raises(ValueError, match="expected 3 scores, one per label, found"):
         top_k(scores, ["a", "b", "c"], 1)
     with pytest.raises(ValueError, match="expected 3 scores, one per label, found"):
         at_or_above(scores, ["a", "b", "c"], 0.5)
 
 
-def test_thresholds_have_to_be_as_many_too():
-    with pytest.raises(ValueError, match="expected one threshold or 2, found 3"):
+def test_different_numbers_of_labels_and_thresholds_are_rejected():
+    with pytest.raises(ValueError, match=r"expected one threshold or one per label \(2\), found 3"):
         at_or_above(np.zeros(2, np.float32), ["a", "b"], (0.1, 0.2, 0.3))
 
 
-@pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_scores_that_are_no_numbers_are_not_ranked(wrong):
-    scores = np.array([0.5, wrong], np.float32)
+@pytest.mark.parametrize("score", [np.nan, np.inf])
+def test_scores_that_are_not_finite_are_not_ranked(score):
+    scores = np.array([0.5, score], np.float32)
 
     with pytest.raises(ValueError, match="NaN or infinite"):
         top_k(scores, ["a", "b"], 1)

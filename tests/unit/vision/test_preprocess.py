@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import product
 
 import cv2
 import numpy as np
@@ -40,14 +41,13 @@ def test_stretch_is_cv2_resize(name, flag):
     assert np.array_equal(result, cv2.resize(image, (24, 32), interpolation=flag))
 
 
-@pytest.mark.parametrize("resize", RESIZES)
-@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
-def test_a_picture_of_the_right_size_passes_untouched(resize, interpolation):
+def test_an_image_of_the_right_size_is_not_changed():
     image = noise(31, 17)
 
-    result = preprocess(image, InputSpec(height=31, width=17, resize=resize, interpolation=interpolation))
+    for resize, interpolation in product(RESIZES, INTERPOLATIONS):
+        result = preprocess(image, InputSpec(height=31, width=17, resize=resize, interpolation=interpolation))
 
-    assert np.array_equal(result, image)
+        assert np.array_equal(result, image), f"{resize}, {interpolation}"
 
 
 @pytest.mark.parametrize(
@@ -56,11 +56,11 @@ def test_a_picture_of_the_right_size_passes_untouched(resize, interpolation):
         ((100, 200), (50, 100), (0, 25)),
         ((200, 100), (100, 50), (25, 0)),
         ((100, 151), (50, 76), (0, 13)),  # 75.5 is rounded up
-        ((100, 153), (50, 77), (0, 13)),  # of 27 columns too many, 13 go at the left
+        ((100, 153), (50, 77), (0, 13)),  # of 27 surplus columns, 13 are cut off at the left
         ((25, 30), (50, 60), (0, 5)),
     ],
 )
-def test_center_crop_scales_the_shorter_side_and_cuts_the_middle(size, scaled, offset):
+def test_center_crop_scales_the_shorter_side_and_crops_the_middle(size, scaled, offset):
     image = noise(*size)
 
     result = preprocess(image, InputSpec(height=50, width=50, resize="center_crop"))
@@ -72,59 +72,72 @@ def test_center_crop_scales_the_shorter_side_and_cuts_the_middle(size, scaled, o
 EXTREME_SIZES = [(1, 10_000), (10_000, 1), (3, 20_000), (900, 20), (1, 1_000_000), (1_000_000, 1)]
 
 
-@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
-@pytest.mark.parametrize("size", [(4, 801), (801, 4), (5, 900), (200, 9_001)])
-def test_center_crop_of_a_long_picture_shows_what_scaling_it_whole_would(size, interpolation):
-    image = cv2.resize(noise(3, 5), size[::-1], interpolation=cv2.INTER_LINEAR)
-    scale = 50 / min(size)
-    scaled = tuple(int(side * scale + 0.5) for side in size)
-    top, left = (scaled[0] - 50) // 2, (scaled[1] - 50) // 2
-
-    result = preprocess(image, InputSpec(height=50, width=50, resize="center_crop", interpolation=interpolation))
-
-    whole = cv2.resize(image, scaled[::-1], interpolation=INTERPOLATIONS[interpolation])
-    assert np.abs(result.astype(int) - whole[top : top + 50, left : left + 50]).max() <= 3
+def crop_of_scaled_whole(image: np.ndarray, side: int, interpolation: int) -> np.ndarray:
+    """Scale the whole image until its shorter side has `side` pixels, then crop the middle."""
+    scale = side / min(image.shape[:2])
+    height, width = (int(length * scale + 0.5) for length in image.shape[:2])
+    whole = cv2.resize(image, (width, height), interpolation=interpolation)
+    top, left = (height - side) // 2, (width - side) // 2
+    return whole[top : top + side, left : left + side]
 
 
-@pytest.mark.parametrize("size", [(50, 800), (800, 50), (3, 48), (1, 16), (33, 500)])
-@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
-def test_center_crop_of_a_panorama_is_that_of_the_whole_to_the_bit(size, interpolation):
-    image = noise(*size)
-    scale = 50 / min(size)
-    scaled = tuple(int(side * scale + 0.5) for side in size)
-    top, left = (scaled[0] - 50) // 2, (scaled[1] - 50) // 2
+@pytest.mark.parametrize(("name", "flag"), INTERPOLATIONS.items())
+def test_center_crop_of_a_long_image_resembles_that_of_the_scaled_whole(name, flag):
+    spec = InputSpec(height=50, width=50, resize="center_crop", interpolation=name)
 
-    result = preprocess(image, InputSpec(height=50, width=50, resize="center_crop", interpolation=interpolation))
+    for size in ((4, 801), (801, 4), (5, 900), (200, 9_001)):
+        image = cv2.resize(noise(3, 5), size[::-1], interpolation=cv2.INTER_LINEAR)
 
-    whole = cv2.resize(image, scaled[::-1], interpolation=INTERPOLATIONS[interpolation])
-    assert np.array_equal(result, whole[top : top + 50, left : left + 50])
+        result = preprocess(image, spec)
+
+        assert np.abs(result.astype(int) - crop_of_scaled_whole(image, 50, flag)).max() <= 3, size
 
 
-@pytest.mark.parametrize("size", EXTREME_SIZES, ids=str)
+@pytest.mark.parametrize(("name", "flag"), INTERPOLATIONS.items())
+def test_center_crop_of_a_panorama_equals_that_of_the_scaled_whole(name, flag):
+    spec = InputSpec(height=50, width=50, resize="center_crop", interpolation=name)
+
+    for size in ((50, 800), (800, 50), (3, 48), (1, 16), (33, 500)):
+        image = noise(*size)
+
+        result = preprocess(image, spec)
+
+        assert np.array_equal(result, crop_of_scaled_whole(image, 50, flag)), size
+
+
 @pytest.mark.parametrize("resize", [*RESIZES, "fit_ink"])
-@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
-def test_no_picture_however_long_is_scaled_to_more_than_a_model_sees(size, resize, interpolation, monkeypatch):
-    made = []
-    resized = cv2.resize
-    monkeypatch.setattr(cv2, "resize", lambda *given, **named: made.append(resized(*given, **named)) or made[-1])
-    spec = InputSpec(height=224, width=224, color="GRAY", resize=resize, interpolation=interpolation)
+def test_no_image_of_any_proportions_is_scaled_far_beyond_the_input(resize, monkeypatch):
+    resized_bytes = []
+    resize_image = cv2.resize
 
-    result = preprocess(noise(*size), spec)
+    def record_resize(*arguments, **options):
+        resized = resize_image(*arguments, **options)
+        resized_bytes.append(resized.size)
+        return resized
 
-    assert result.shape == (224, 224, 1)
-    assert all(picture.size <= 40 * result.size for picture in made)
+    monkeypatch.setattr(cv2, "resize", record_resize)
+
+    for size, interpolation in product(EXTREME_SIZES, INTERPOLATIONS):
+        resized_bytes.clear()
+        spec = InputSpec(height=224, width=224, color="GRAY", resize=resize, interpolation=interpolation)
+
+        result = preprocess(noise(*size), spec)
+
+        assert result.shape == (224, 224, 1)
+        assert resized_bytes, f"{size}, {interpolation}: nothing was resized"
+        assert max(resized_bytes) <= 40 * result.size, f"{size}, {interpolation}"
 
 
 @pytest.mark.parametrize(
     ("size", "scaled", "offset"),
     [
-        ((100, 200), (25, 50), (12, 0)),  # of 25 rows of bars, 12 go above
+        ((100, 200), (25, 50), (12, 0)),  # of 25 rows of bars, 12 are above
         ((200, 100), (50, 25), (0, 12)),
         ((1, 400), (1, 50), (24, 0)),
         ((10, 10), (50, 50), (0, 0)),
     ],
 )
-def test_letterbox_scales_the_longer_side_and_fills_up(size, scaled, offset):
+def test_letterbox_scales_the_longer_side_and_adds_bars(size, scaled, offset):
     image = noise(*size)
 
     result = preprocess(image, InputSpec(height=50, width=50, resize="letterbox", background=(7, 8, 9)))
@@ -161,20 +174,20 @@ SPECS = st.builds(
 
 @settings(max_examples=100, deadline=None)
 @given(size=st.tuples(*[st.integers(1, 120)] * 2), spec=SPECS, color=st.sampled_from(["RGB", "BGR", "GRAY"]))
-def test_any_picture_gives_what_the_model_takes(size, spec, color):
+def test_any_image_becomes_the_input_of_the_model(size, spec, color):
     spec = spec if spec.resize == "fit_ink" else replace(spec, color=color)
     image = noise(*size)
-    before = image.copy()
+    original = image.copy()
 
     result = preprocess(image, spec)
 
     assert (result.shape, result.dtype) == (spec.shape, np.dtype(spec.dtype))
     assert result.flags.c_contiguous
-    assert np.array_equal(image, before)
+    assert np.array_equal(image, original)
 
 
 @pytest.mark.parametrize("resize", ["center_crop", "letterbox"])
-def test_proportions_are_kept(resize):
+def test_proportions_are_preserved(resize):
     circle = cv2.circle(flat(200, 300, (0, 0, 0)), (150, 100), 60, (255, 255, 255), -1)
 
     result = preprocess(circle, InputSpec(height=64, width=64, resize=resize, background=(0, 0, 0)))
@@ -186,7 +199,7 @@ def test_proportions_are_kept(resize):
 # Colour
 
 
-def test_color_orders():
+def test_channels_have_the_color_order_of_the_model():
     image = flat(2, 2, (200, 100, 50))
 
     assert preprocess(image, InputSpec(height=2, width=2))[0, 0].tolist() == [200, 100, 50]
@@ -200,7 +213,7 @@ def inverting(**fields: object) -> InputSpec:
     return InputSpec(**{"height": 28, "width": 28, "color": "GRAY", "invert_light_background": True} | fields)
 
 
-def test_a_light_ground_is_inverted_and_a_dark_one_kept():
+def test_a_light_background_is_inverted_and_a_dark_one_is_not():
     dark = flat(28, 28, (0, 0, 0))
     dark[8:20, 12:16] = 255
 
@@ -209,24 +222,26 @@ def test_a_light_ground_is_inverted_and_a_dark_one_kept():
     assert np.array_equal(preprocess(255 - dark, inverting(invert_light_background=False)), 255 - dark[..., :1])
 
 
-@pytest.mark.parametrize(("ground", "inverts"), [(127, False), (128, True)])
-def test_the_line_between_dark_and_light(ground, inverts):
-    result = preprocess(flat(28, 28, (ground,) * 3), inverting())
+@pytest.mark.parametrize(("shade", "is_inverted"), [(127, False), (128, True)])
+def test_a_background_above_mid_gray_is_light(shade, is_inverted):
+    result = preprocess(flat(28, 28, (shade,) * 3), inverting())
 
-    assert (result == (255 - ground if inverts else ground)).all()
+    assert (result == (255 - shade if is_inverted else shade)).all()
 
 
-def test_ink_at_the_edge_and_a_large_dark_middle_do_not_decide():
+def test_ink_at_the_edge_and_a_large_dark_middle_do_not_make_a_background_dark():
     paper = flat(160, 160, (255, 255, 255))
     paper[30:130, 30:130] = 0  # more ink than paper
     paper[:, 70:90] = 0  # from edge to edge
     paper[[0, -1]] = 0  # a thin frame
     paper[:, [0, -1]] = 0
 
-    assert preprocess(paper, inverting(height=160, width=160))[5, 20, 0] == 255 - 255
+    result = preprocess(paper, inverting(height=160, width=160))
+
+    assert result[5, 20, 0] == 0
 
 
-def test_inversion_works_on_colours_too():
+def test_colours_are_inverted():
     yellow = flat(8, 8, (250, 240, 10))
 
     result = preprocess(yellow, InputSpec(height=8, width=8, invert_light_background=True))
@@ -234,9 +249,9 @@ def test_inversion_works_on_colours_too():
     assert result[0, 0].tolist() == [5, 15, 245]
 
 
-@pytest.mark.parametrize("ground", [0, 255])
-def test_letterbox_bars_are_dark_whichever_way_ink_was_drawn(ground):
-    result = preprocess(flat(10, 20, (ground,) * 3), inverting(resize="letterbox"))
+@pytest.mark.parametrize("shade", [0, 255])
+def test_letterbox_bars_are_dark_for_light_and_dark_backgrounds(shade):
+    result = preprocess(flat(10, 20, (shade,) * 3), inverting(resize="letterbox"))
 
     assert not result.any()
 
@@ -244,7 +259,7 @@ def test_letterbox_bars_are_dark_whichever_way_ink_was_drawn(ground):
 # Numbers
 
 
-def test_float_input_without_normalisation_keeps_0_to_255():
+def test_float_input_without_normalisation_has_0_to_255():
     result = preprocess(flat(1, 1, (0, 128, 255)), InputSpec(height=1, width=1, dtype="float32"))
 
     assert result.dtype == np.float32
@@ -264,13 +279,13 @@ def test_mean_and_std_are_per_channel_in_the_order_of_the_model():
 @pytest.mark.parametrize(
     ("fields", "expected"), [({"mean": (127.5,) * 3}, 127.5), ({"std": (255.0,) * 3}, 1.0)], ids=["mean", "std"]
 )
-def test_either_of_mean_and_std_may_stand_alone(fields, expected):
+def test_mean_or_std_may_be_set_without_the_other(fields, expected):
     result = preprocess(flat(1, 1, (255,) * 3), InputSpec(height=1, width=1, dtype="float32", **fields))
 
     assert result.ravel().tolist() == [expected] * 3
 
 
-def test_channels_first():
+def test_layout_nchw_has_channels_first():
     image = noise(5, 7)
 
     result = preprocess(image, InputSpec(height=5, width=7, layout="NCHW"))
@@ -289,22 +304,24 @@ def test_channels_first():
     ],
     ids=["gray", "rgba", "float", "empty"],
 )
-def test_what_is_no_rgb_picture_is_refused(image):
+def test_arrays_other_than_rgb_images_are_rejected(image):
     with pytest.raises(ValueError, match=r"expected uint8\[H, W, 3\]"):
         preprocess(image, InputSpec(height=2, width=2))
 
 
-# From the file
+# Files
 
 
 def test_load_decodes_and_preprocesses():
     image = noise(40, 60)
     spec = InputSpec(height=20, width=20, color="BGR", resize="letterbox")
 
-    assert np.array_equal(load(files.encoded(image, ".png"), spec, max_pixels=10_000), preprocess(image, spec))
+    result = load(files.encoded(image, ".png"), spec, max_pixels=10_000)
+
+    assert np.array_equal(result, preprocess(image, spec))
 
 
-def test_load_lays_transparency_on_the_background_of_the_card():
+def test_load_composites_transparency_onto_the_background_of_the_card():
     data = files.encoded(np.zeros((4, 4, 4), np.uint8), ".png")
 
     result = load(data, InputSpec(height=4, width=4, background=(1, 2, 3)), max_pixels=16)
@@ -313,7 +330,7 @@ def test_load_lays_transparency_on_the_background_of_the_card():
 
 
 @pytest.mark.parametrize("resize", RESIZES)
-def test_load_takes_large_jpegs_at_the_smallest_scale_that_covers_the_input(resize):
+def test_load_decodes_large_jpegs_at_the_smallest_scale_that_covers_the_input(resize):
     smooth = cv2.resize(noise(4, 6), (900, 600), interpolation=cv2.INTER_LINEAR)
     data = files.encoded(smooth, ".jpg")
     spec = InputSpec(height=64, width=64, resize=resize)
@@ -332,13 +349,15 @@ def test_load_takes_large_jpegs_at_the_smallest_scale_that_covers_the_input(resi
         InputSpec(height=8, width=8, resize="fit_ink", color="GRAY", interpolation="area"),
     ],
 )
-def test_load_looks_at_every_pixel_where_that_matters(spec):
+def test_load_decodes_full_size_if_every_pixel_matters(spec):
     data = files.encoded(noise(160, 160), ".jpg")
 
-    assert np.array_equal(load(data, spec, max_pixels=25_600), preprocess(decode(data, max_pixels=25_600), spec))
+    result = load(data, spec, max_pixels=25_600)
+
+    assert np.array_equal(result, preprocess(decode(data, max_pixels=25_600), spec))
 
 
-def test_load_takes_large_photos_of_drawings_smaller_and_a_small_sign_stays_the_same():
+def test_load_reduces_large_photos_of_drawings_without_changing_a_small_drawing():
     paper = np.full((2400, 3000, 3), 230, np.uint8)
     cv2.ellipse(paper, (1900, 900), (170, 240), 20, 30, 300, (40, 40, 60), 30)  # a fifth of the shorter side
     data = files.encoded(paper, ".jpg")
@@ -354,6 +373,6 @@ def test_load_takes_large_photos_of_drawings_smaller_and_a_small_sign_stays_the_
     assert np.abs(result.astype(int) - full_size).mean() < 2
 
 
-def test_load_keeps_the_pixel_limit():
+def test_load_enforces_the_pixel_limit():
     with pytest.raises(TooManyPixelsError):
         load(files.encoded(noise(11, 10), ".png"), InputSpec(height=2, width=2), max_pixels=100)
