@@ -92,9 +92,7 @@ def at_or_above(
     return _rank(scores, labels, np.flatnonzero(scores >= limits))
 
 
-def _rank(
-    scores: npt.NDArray[np.float32], labels: Sequence[str], candidates: npt.NDArray[np.intp]
-) -> list[ClassScore]:
+def _rank(scores: npt.NDArray[np.float32], labels: Sequence[str], candidates: npt.NDArray[np.intp]) -> list[ClassScore]:
     order = candidates[np.argsort(-scores[candidates], kind="stable")]
     return [ClassScore(labels[index], int(index), float(scores[index])) for index in order]
 
