@@ -73,6 +73,7 @@ def questions() -> Iterator[Question]:
     )
     yield Question("api.models", "models", "The models, the first of them shown", "/api/v1/models")
     yield Question("api.model_details", "model", "A model", "/api/v1/models/cifar10")
+    yield Question("health.version", "version", "Version of the gateway", "/version")
     yield Question("health.livez", "live", "It does", "/livez")
     yield Question("health.readyz", "ready", "It can", "/readyz")
 

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from gateway import __version__
 from gateway.settings import Settings, SettingsError
 from tools import nginx, ports, programs
 from tools.programs import Options
@@ -69,6 +70,7 @@ def run(options: Options) -> None:
     settings = Settings.from_env(programs.gateway_environment(options))
     ports.check(options.ports)
     with scratch_folder(options) as scratch:
+        say(f"Image Gateway {__version__}")
         executable = find_nginx(options)
         if options.tls_dir and executable is None:
             raise StartError("TLS_DIR is set, but only nginx speaks HTTPS, and there is none.")
@@ -151,6 +153,7 @@ def connect(options: Options) -> http.client.HTTPConnection:
 def parse(arguments: Sequence[str] | None) -> Options:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.run", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--version", action="version", version=f"image-gateway {__version__}")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all networks")
     for name, default in (("port", 8080), ("gateway-port", 8000), ("grpc-port", 8500), ("rest-port", 8501)):
         parser.add_argument(f"--{name}", type=_port, default=default, metavar="PORT", help=f"default: {default}")

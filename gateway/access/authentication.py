@@ -15,6 +15,7 @@ OPEN_ENDPOINTS = frozenset(
     {
         "health.livez",  # orchestrators have no key, and learn only
         "health.readyz",  # whether the gateway is ready
+        "health.version",  # the OpenAPI document states it too
         "openapi.document",  # explains how to send a key, and is the same for everyone
         "pages.playground",  # a browser loads pages before its user can enter a key;
         "pages.docs",  # they contain no data, and

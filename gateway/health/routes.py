@@ -1,13 +1,14 @@
-"""Health checks for orchestrators, and metrics for Prometheus."""
+"""Health checks for orchestrators, the version, and metrics for Prometheus."""
 
 from flask import Blueprint, Response, jsonify
 
+from gateway import __version__
 from gateway.health.readiness import Readiness
 from gateway.observability import metrics
 
 
 def create_health(readiness: Readiness) -> Blueprint:
-    """Return the routes /livez, /readyz and /metrics."""
+    """Return the routes /livez, /readyz, /version and /metrics."""
     health = Blueprint("health", __name__)
 
     @health.get("/livez")
@@ -20,6 +21,11 @@ def create_health(readiness: Readiness) -> Blueprint:
         """Check now whether the default model answers; a problem document if not."""
         served = readiness.check()
         return jsonify({"status": "ready", "model": {"name": served.name, "version": served.version}})
+
+    @health.get("/version")
+    def version() -> Response:
+        """Report the version of the gateway."""
+        return jsonify({"name": "image-gateway", "version": __version__})
 
     @health.get("/metrics")
     def prometheus() -> Response:

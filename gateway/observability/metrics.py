@@ -11,6 +11,8 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from gateway import __version__
+
 MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable of prometheus_client, set by `gunicorn_conf`: the directory for the metrics of all workers."""
 
@@ -47,6 +49,11 @@ TOP_CLASSES = Counter("gateway_top_class_total", "Images by the class with the h
 TOP_SCORES = Histogram("gateway_top_score", "Highest score of an image.", ["model"], buckets=SCORES)
 CACHE = Counter("gateway_cache_total", "Images by the result of the cache: hit, miss or collapsed.", ["outcome"])
 FETCHES = Counter("gateway_fetches_total", "Images fetched by URL.", ["outcome"])
+
+BUILD_INFO = Gauge(
+    "gateway_build_info", "Always 1; the label is the gateway's version.", ["version"], multiprocess_mode="max"
+)
+BUILD_INFO.labels(__version__).set(1)
 
 MODEL_VERSION = Gauge(
     "gateway_model_version",

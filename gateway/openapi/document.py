@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from werkzeug.routing import Rule
 
+from gateway import __version__
 from gateway.access.authentication import OPEN_ENDPOINTS
 from gateway.errors import BodyTooLargeError
 from gateway.http import sagemaker
@@ -27,7 +28,6 @@ from gateway.prediction.schemas import Description
 from gateway.settings import Settings
 
 OPENAPI_VERSION = "3.1.1"
-API_VERSION = "1"
 PAGES = "pages"
 """The blueprint whose routes are for people's eyes, and in no document."""
 IMPLIED_METHODS = frozenset({"HEAD", "OPTIONS"})
@@ -77,7 +77,7 @@ def build(rules: Iterable[Rule], settings: Settings) -> Description:
             )
     document: Description = {
         "openapi": OPENAPI_VERSION,
-        "info": {"title": "Image Gateway", "version": API_VERSION, "description": DESCRIPTION},
+        "info": {"title": "Image Gateway", "version": __version__, "description": DESCRIPTION},
         "paths": paths,
         "components": {
             "schemas": {

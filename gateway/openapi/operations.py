@@ -66,6 +66,9 @@ OPERATIONS: Mapping[str, Operation] = {
         fails_of=(*MODEL_ERRORS, errors.OverloadedError),
     ),
     "openapi.document": Operation("About", "This document", "OpenAPI 3.1; /docs shows it.", (schemas.Description,)),
+    "health.version": Operation(
+        "About", "Version of the gateway", "The same as `info.version` here.", (schemas.Version,)
+    ),
     "health.livez": Operation("Health", "Does the process answer?", "Asks nobody else.", (schemas.Live,)),
     "health.readyz": Operation(
         "Health",

@@ -187,6 +187,18 @@ class ModelDetails(ModelSummary):
     versions: list[VersionState]
 
 
+class Version(TypedDict):
+    """The version of the gateway.
+
+    Attributes:
+        name: Always `image-gateway`.
+        version: The version, by semantic versioning.
+    """
+
+    name: Literal["image-gateway"]
+    version: str
+
+
 class Live(TypedDict):
     """The process responds."""
 

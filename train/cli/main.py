@@ -3,6 +3,7 @@
 # Commands import what brings in TensorFlow themselves, for --help need not wait seconds for it.
 # ruff: noqa: PLC0415
 
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -47,8 +48,20 @@ WeightsForm = Annotated[Weights, typer.Option("--store", "--weights", help="How 
 ComputeForm = Annotated[Compute, typer.Option("--compute", help="What convolutions are done in.")]
 
 
+def _print_version(requested: bool) -> None:  # noqa: FBT001  # typer's signature
+    if requested:
+        pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+        typer.echo(f"image-gateway {pyproject['project']['version']}")
+        raise typer.Exit
+
+
 @app.callback()
-def describe() -> None:
+def describe(
+    *,
+    version: Annotated[  # its callback does the work
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
     """Train a model, measure it, export it as a served version, and verify it through a running gateway.
 
     The usual order is fit, evaluate, export, verify; docs/train.md walks through it.

@@ -4,6 +4,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+import gateway
 from gateway.errors import DeadlineExceededError
 from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant
 from vision.card import Card
@@ -49,6 +50,16 @@ def test_ready_is_about_the_default_model(make_app: Callable[..., Flask]):
     models = ("absent", "pets")
     assert make_app(models=models).test_client().get("/readyz").status_code == 503
     assert make_app(models=models, default_model="pets").test_client().get("/readyz").status_code == 200
+
+
+def test_the_version_is_answered_without_the_model_server(client: FlaskClient, server: FakeModelServer):
+    server.away = True
+
+    response = client.get("/version")
+
+    assert response.status_code == 200
+    assert response.get_json() == {"name": "image-gateway", "version": gateway.__version__}
+    assert not server.calls
 
 
 def test_alive_asks_nobody(client: FlaskClient, server: FakeModelServer):

@@ -10,6 +10,7 @@ import pytest
 from flask import Flask, abort
 from flask.testing import FlaskClient
 
+import gateway
 from gateway.deadline import Deadline
 from gateway.errors import ModelFailedError, ModelUnavailableError
 from gateway.observability import metrics
@@ -245,3 +246,9 @@ def test_several_processes_count_together(tmp_path: Path):
     assert total(done.stdout, "gateway_request_threads") == 12
     assert total(done.stdout, "gateway_model_version", model="pets") == 7
     assert len(list(tmp_path.glob("counter_*.db"))) >= 3
+
+
+def test_the_version_is_a_label(client: FlaskClient):
+    page = client.get("/metrics").text
+
+    assert total(page, "gateway_build_info", version=gateway.__version__) == 1

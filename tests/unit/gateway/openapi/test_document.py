@@ -214,6 +214,7 @@ def test_every_member_of_an_answer_is_given_by_some_answer(
         "ModelList": [client.get("/api/v1/models")],
         "ModelDetails": [client.get("/api/v1/models/pets"), client.get("/api/v1/models/broken")],
         "Ready": [client.get("/readyz")],
+        "Version": [client.get("/version")],
         "Live": [client.get("/livez")],
         "Description": [client.get(URL)],
     }
