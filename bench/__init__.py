@@ -1,1 +1,1 @@
-"""The project's own benchmarks: they print ratios and their spread, and assert no time."""
+"""Benchmarks of the project: they print ratios with their spread and assert no times."""

@@ -1,7 +1,8 @@
-"""Measure the stack against its floor and its alternatives: `make bench`, or `python -m bench`.
+"""Measure the stack, a bare loop as its floor, and alternatives to it: `make bench`, or `python -m bench`.
 
-Every round measures everything once, one after the other, so that what else the machine does meets all alike; ratios
-are of the same round. wrk and h2load make the load, and each answer is checked. Results lie in RUN_DIR afterwards.
+Each round measures everything once, one after the other, so that other work on the machine affects all of it; ratios
+are within a round. wrk and h2load generate the load, and every answer is checked. The results are written to the folder
+`--run-dir`.
 """
 
 import argparse
@@ -10,36 +11,39 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench import clients, episodes, measure, pictures, report, targets
-from bench.stage import Stage, staged
+from bench import images, measure, report, scenarios, targets
+from bench.external_load import PACKAGES, find_program
 from bench.targets import Outcome, Round
+from bench.testbed import Testbed, start_testbed
+
+SCENARIO_ROUNDS = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and write results.json, results.md and plot.svg."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=3, help="for each measurement")
+    parser.add_argument("--seconds", type=int, default=3, help="duration of each measurement")
     parser.add_argument("--run-dir", type=Path, default=Path(".run/bench"))
-    parser.add_argument("--weights", help="file of MobileNetV2's weights; random without it")
+    parser.add_argument("--weights", help="file with the weights of MobileNetV2; random ones without it")
     options = parser.parse_args(arguments)
-    clients.require()
+    for name in PACKAGES:
+        find_program(name)
     folder = options.run_dir.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     started_s = time.monotonic()
-    _say("starting, which takes a minute or two the first time ...")
-    with staged(folder, options.weights) as stage:
-        rounds = _rounds(stage, options.rounds, options.seconds)
-        servers = episodes.servers(stage, options.seconds)
-        _say(f"capacity of model servers used: {servers}")
-        swaps = [episodes.swap(stage) for _ in range(min(3, options.rounds))]
-        starts = [episodes.start(stage) for _ in range(min(3, options.rounds))]
-    outcomes = [*targets.judge(rounds), *targets.judge_episodes(servers, swaps, starts)]
-    raw = {
+    _print("Starting, which takes one or two minutes the first time ...")
+    with start_testbed(folder, options.weights) as testbed:
+        rounds = _measure_rounds(testbed, options.rounds, options.seconds)
+        servers = scenarios.measure_servers(testbed, options.seconds)
+        _print(f"share of the model servers' capacity: {servers}")
+        swaps = [scenarios.measure_swap(testbed) for _ in range(min(SCENARIO_ROUNDS, options.rounds))]
+        starts = [scenarios.measure_start(testbed) for _ in range(min(SCENARIO_ROUNDS, options.rounds))]
+    outcomes = [*targets.evaluate_rounds(rounds), *targets.evaluate_scenarios(servers, swaps, starts)]
+    results = {
         "machine": _machine(),
         "options": {"rounds": options.rounds, "seconds": options.seconds, "weights": options.weights},
         "rounds": [[sample.as_json() for sample in samples.values()] for samples in rounds],
@@ -47,22 +51,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "swaps": swaps,
         "starts": starts,
     }
-    _write(folder, raw, rounds, outcomes)
-    _say(f"{time.monotonic() - started_s:.0f} s in all; results.md, results.json and plot.svg lie in {folder}")
+    _write(folder, results, rounds, outcomes)
+    _print(f"{time.monotonic() - started_s:.0f} s in total; results.md, results.json and plot.svg are in {folder}")
 
 
-def _rounds(stage: Stage, number: int, seconds: int) -> list[Round]:
-    """Measure everything so many times, after one round that is not counted."""
-    found = measure.cells(stage)
-    loops = {targets.LOOP: pictures.photo(*measure.PHOTO), targets.LARGE_LOOP: pictures.photo(*measure.LARGE)}
+def _measure_rounds(testbed: Testbed, number: int, seconds: int) -> list[Round]:
+    """Measure everything `number` times, after one round that does not count."""
+    cells = measure.list_cells(testbed)
+    loops = {targets.LOOP: images.photo(*measure.PHOTO), targets.LARGE_LOOP: images.photo(*measure.LARGE)}
     rounds: list[Round] = []
     for index in range(number + 1):
-        samples: dict[str, measure.Sample] = {}
-        for name, picture in loops.items():
-            samples[name] = replace(measure.floor(picture, stage.folder, 1), cell=name)
-        for cell in found:
-            samples[cell.name] = measure.take(cell, seconds)
-            _say(f"round {index} of {number}: {cell.name:35} {samples[cell.name].cpu_ms():7.2f} CPU ms a picture")
+        samples = {
+            name: measure.measure_bare_loop(name, image, testbed.folder, seconds=1) for name, image in loops.items()
+        }
+        for cell in cells:
+            samples[cell.name] = measure.measure(cell, seconds)
+            _print(f"round {index} of {number}: {cell.name:35} {samples[cell.name].cpu_ms():7.2f} CPU ms per image")
         if index:
             rounds.append(samples)
     return rounds
@@ -77,16 +81,16 @@ def _machine() -> Mapping[str, Any]:
     }
 
 
-def _write(folder: Path, raw: Mapping[str, Any], rounds: Sequence[Round], outcomes: Sequence[Outcome]) -> None:
-    (folder / "results.json").write_text(json.dumps(raw, indent=1), encoding="utf-8")
+def _write(folder: Path, results: Mapping[str, Any], rounds: Sequence[Round], outcomes: Sequence[Outcome]) -> None:
+    (folder / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     (folder / "plot.svg").write_text(report.plot(rounds), encoding="utf-8")
     tables = f"{report.targets_table(outcomes)}\n\n{report.cells_table(rounds)}\n"
     (folder / "results.md").write_text(tables, encoding="utf-8")
-    _say(f"\n{tables}\n{sum(outcome.met for outcome in outcomes)} of {len(outcomes)} targets are met.")
+    _print(f"\n{tables}\n{sum(outcome.met for outcome in outcomes)} of {len(outcomes)} targets are met.")
 
 
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201  # what a command is for
+def _print(text: str) -> None:
+    print(text, flush=True)  # noqa: T201  # a command's output
 
 
 if __name__ == "__main__":

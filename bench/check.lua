@@ -1,9 +1,9 @@
--- Sends the same request all the time, and checks that each answer has status 200 and holds, in this order, what it must.
--- wrk -s check.lua URL -- CONTENT_TYPE BODY_FILE EXPECTED_FILE; EXPECTED_FILE has one text a line.
+-- Repeat one request; every answer must have status 200 and contain the expected texts in their order.
+-- wrk -s check.lua URL -- CONTENT_TYPE BODY_FILE EXPECTED_FILE; EXPECTED_FILE has one text per line.
 
 local expected = {}
-local question
--- Global, so that thread:get finds them.
+local formatted_request
+-- Global, since thread:get reads only globals.
 answers, wrong, first_wrong = 0, 0, nil
 
 function init(arguments)
@@ -15,11 +15,11 @@ function init(arguments)
   for line in io.lines(arguments[3]) do
     expected[#expected + 1] = line
   end
-  question = wrk.format()
+  formatted_request = wrk.format()
 end
 
 function request()
-  return question
+  return formatted_request
 end
 
 function response(status, _, body)

@@ -1,6 +1,6 @@
-"""Faults really done to a running stack while users ask, each until it is over: what they were told is counted.
+"""Inject faults into a running stack while users send requests, and count how their requests end.
 
-`bench.reliability` prints the counts; tests/e2e/test_fault_drills.py holds them to what each drill may cost.
+`bench.reliability` prints the counts; tests/e2e/test_fault_drills.py compares them with what each drill may cost.
 """
 
 import os
@@ -16,16 +16,18 @@ import grpc
 import requests
 from google.protobuf import text_format
 
-from bench import meddler
-from bench.asking import UNANSWERED, Asking
-from bench.parts import CONFIG, MODEL, START_S, Parts, server_name, wait_until
+from bench import faulty_proxy
+from bench.classification_load import UNANSWERED, ClassificationLoad
+from bench.drill_stack import CONFIG, MODEL, DrillStack
 from tfs_api.protos import model_management_pb2, model_service_pb2_grpc
+from tools.local_stack import START_S, model_server_name
+from tools.waiting import wait_until
 
-AWAY = "503 model-unavailable"
+UNAVAILABLE = "503 model-unavailable"
 LATE = "504 deadline-exceeded"
-FULL = "503 overloaded"
+OVERLOADED = "503 overloaded"
 FAILED = "502 model-failed"
-MAIN = server_name(0)
+MAIN = model_server_name(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,211 +36,218 @@ class Drill:
 
     Attributes:
         name: What happens.
-        do: Does it, waits for as many seconds as it is given where time matters, and puts things right.
-        seconds: How long that is in the report.
-        costs: What users may be told meanwhile but right answers; never wrong ones.
-        path: Where they ask.
+        inject: Causes the fault, waits for the given seconds if its duration matters, and repairs the stack.
+        seconds: Duration of the fault in the report.
+        costs: Outcomes other than correct answers that requests may have meanwhile; wrong answers never.
+        path: Path that the users post to.
     """
 
     name: str
-    do: Callable[[Parts, Asking, float], None]
+    inject: Callable[[DrillStack, ClassificationLoad, float], None]
     seconds: float = 0
     costs: frozenset[str] = frozenset()
     path: str = "/api/v1/predict"
 
 
-def run(drill: Drill, parts: Parts, *, seconds: float, users: int = 8) -> Asking:
-    """Do it while users ask, and go on until requests are answered again."""
-    with Asking(parts.url + drill.path, parts.base / "1" / "assets.extra" / "golden", users=users) as asking:
-        asking.await_answers(50)
-        drill.do(parts, asking, seconds)
-        asking.await_answers(50)
-    return asking
+def run(drill: Drill, stack: DrillStack, *, seconds: float, users: int = 8) -> ClassificationLoad:
+    """Inject a fault under load; the load lasts until requests succeed again."""
+    with ClassificationLoad(stack.url + drill.path, stack.golden, users=users) as load:
+        load.await_successes(50)
+        drill.inject(stack, load, seconds)
+        load.await_successes(50)
+    return load
 
 
-def _killed(parts: Parts, _: Asking, seconds: float) -> None:
-    parts.end(MAIN, signal.SIGKILL)
+def _kill_model_server(stack: DrillStack, _: ClassificationLoad, seconds: float) -> None:
+    stack.end(MAIN, signal.SIGKILL)
     time.sleep(seconds)
-    _back(parts)
+    _restart_model_server(stack)
 
 
-def _restarted(parts: Parts, _: Asking, __: float) -> None:
-    parts.end(MAIN, signal.SIGTERM)
-    _back(parts)
+def _terminate_model_server(stack: DrillStack, _: ClassificationLoad, __: float) -> None:
+    stack.end(MAIN, signal.SIGTERM)
+    _restart_model_server(stack)
 
 
-def _frozen(parts: Parts, _: Asking, seconds: float) -> None:
-    parts.send(MAIN, signal.SIGSTOP)
+def _freeze_model_server(stack: DrillStack, _: ClassificationLoad, seconds: float) -> None:
+    stack.send_signal(MAIN, signal.SIGSTOP)
     time.sleep(seconds)
-    parts.send(MAIN, signal.SIGCONT)
+    stack.send_signal(MAIN, signal.SIGCONT)
 
 
-def _nonsense(parts: Parts, _: Asking, seconds: float) -> None:
-    parts.end(MAIN, signal.SIGKILL)
-    with meddler.nonsense(parts.servers[0].grpc_port):
+def _send_random_bytes(stack: DrillStack, _: ClassificationLoad, seconds: float) -> None:
+    stack.end(MAIN, signal.SIGKILL)
+    with faulty_proxy.sending_random_bytes(stack.servers[0].grpc_port):
         time.sleep(seconds)
-    _back(parts)
+    _restart_model_server(stack)
 
 
-def _garbled(parts: Parts, _: Asking, seconds: float) -> None:
-    _meddled(parts, meddler.garbled, seconds)
+def _randomize_answers(stack: DrillStack, _: ClassificationLoad, seconds: float) -> None:
+    _change_answers(stack, faulty_proxy.randomize, seconds)
 
 
-def _slow(parts: Parts, _: Asking, seconds: float) -> None:
-    _meddled(parts, meddler.late(0.5), seconds)
+def _delay_answers(stack: DrillStack, _: ClassificationLoad, seconds: float) -> None:
+    _change_answers(stack, faulty_proxy.delay(0.5), seconds)
 
 
-def _meddled(parts: Parts, change: meddler.Change, seconds: float) -> None:
-    parts.start_model_server(parts.spare)
-    wait_until(lambda: parts.serves(parts.spare), START_S, "the other model server serves")
-    parts.end(MAIN, signal.SIGKILL)
-    with meddler.between(parts.servers[0].grpc_port, parts.servers[parts.spare].grpc_port, change):
+def _change_answers(stack: DrillStack, change: faulty_proxy.Change, seconds: float) -> None:
+    stack.start_model_server(stack.spare)
+    wait_until(lambda: stack.serves(stack.spare), START_S, "the spare model server serves")
+    stack.end(MAIN, signal.SIGKILL)
+    ports = stack.servers[0].grpc_port, stack.servers[stack.spare].grpc_port
+    with faulty_proxy.changing_answers(*ports, change):
         time.sleep(seconds)
-    parts.end(server_name(parts.spare), signal.SIGKILL)
-    _back(parts)
+    stack.end(model_server_name(stack.spare), signal.SIGKILL)
+    _restart_model_server(stack)
 
 
-def _disk_full(parts: Parts, asking: Asking, seconds: float) -> None:
-    parts.end(MAIN, signal.SIGTERM)
-    parts.start_model_server(log=Path("/dev/full"))  # every write to it fails as on a full disk
-    wait_until(parts.serves, START_S, "the model server is back")
-    asking.await_answers(200)
+def _fill_disk(stack: DrillStack, load: ClassificationLoad, seconds: float) -> None:
+    stack.end(MAIN, signal.SIGTERM)
+    stack.start_model_server(log=Path("/dev/full"))  # every write to it fails as on a full disk
+    wait_until(stack.serves, START_S, "the model server serves again")
+    load.await_successes(200)
     time.sleep(seconds)
 
 
-def _half_copied(parts: Parts, asking: Asking, _: float) -> None:
-    broken = parts.base / "9"
-    shutil.copytree(parts.base / "1", parts.models / "copied")
-    graph = parts.models / "copied" / "saved_model.pb"
+def _publish_truncated_version(stack: DrillStack, load: ClassificationLoad, _: float) -> None:
+    version = stack.base / "9"
+    copy = stack.models / "copy"
+    shutil.copytree(stack.base / "1", copy)
+    graph = copy / "saved_model.pb"
     os.truncate(graph, graph.stat().st_size // 2)
-    (parts.models / "copied").rename(broken)
-    wait_until(lambda: _reason(parts, 9), START_S, "the API tells why the version is not served")
-    asking.await_answers(200)
-    if not parts.ready():
-        raise AssertionError("a broken version has ended readiness")
-    shutil.rmtree(broken)
+    copy.rename(version)
+    wait_until(lambda: _failure_reason(stack, 9), START_S, "the API reports why the version is not served")
+    load.await_successes(200)
+    if not stack.is_ready():
+        raise AssertionError("/readyz does not answer 200 because of a broken version beside a good one")
+    shutil.rmtree(version)
 
 
-def _reason(parts: Parts, version: int) -> str:
-    """Ask the gateway why a version is not served; empty while it does not say so."""
-    told = requests.get(f"{parts.url}/api/v1/models/{MODEL}", timeout=START_S).json()
-    return next((str(item.get("reason", "")) for item in told["versions"] if item["version"] == version), "")
+def _failure_reason(stack: DrillStack, version: int) -> str:
+    """Return the gateway's reason why a version is not served; empty if it reports none."""
+    details = requests.get(f"{stack.url}/api/v1/models/{MODEL}", timeout=START_S).json()
+    return next((str(item.get("reason", "")) for item in details["versions"] if item["version"] == version), "")
 
 
-def _worker_killed(parts: Parts, asking: Asking, _: float) -> None:
-    for worker in parts.workers():
+def _kill_each_worker(stack: DrillStack, load: ClassificationLoad, _: float) -> None:
+    for worker in stack.workers():
         os.kill(worker, signal.SIGKILL)
-        wait_until(partial(_replaced, parts, worker), START_S, "the dead worker is replaced")
-        asking.await_answers(100)
+        wait_until(partial(_is_replaced, stack, worker), START_S, "the killed worker is replaced")
+        load.await_successes(100)
 
 
-def _replaced(parts: Parts, worker: int) -> bool:
-    workers = parts.workers()
+def _is_replaced(stack: DrillStack, worker: int) -> bool:
+    workers = stack.workers()
     return worker not in workers and len(workers) > 1
 
 
-def _reloaded(parts: Parts, _: Asking, __: float) -> None:
-    before = set(parts.workers())
-    parts.send("gateway", signal.SIGHUP)
-    wait_until(lambda: before.isdisjoint(parts.workers()), START_S, "every worker is a new one")
+def _reload_gateway(stack: DrillStack, _: ClassificationLoad, __: float) -> None:
+    before = set(stack.workers())
+    stack.send_signal("gateway", signal.SIGHUP)
+    wait_until(lambda: before.isdisjoint(stack.workers()), START_S, "every worker is replaced")
 
 
-def _nginx_reloaded(parts: Parts, asking: Asking, _: float) -> None:
+def _reload_nginx(stack: DrillStack, load: ClassificationLoad, _: float) -> None:
     for _ in range(3):
-        parts.send("nginx", signal.SIGHUP)
-        asking.await_answers(100)
+        stack.send_signal("nginx", signal.SIGHUP)
+        load.await_successes(100)
 
 
-def _published(parts: Parts, asking: Asking, _: float) -> None:
-    shutil.copytree(parts.base / "1", parts.models / "copied")
-    (parts.models / "copied").rename(parts.base / "2")
-    asking.await_version(2)
+def _publish_version(stack: DrillStack, load: ClassificationLoad, _: float) -> None:
+    shutil.copytree(stack.base / "1", stack.models / "copy")
+    (stack.models / "copy").rename(stack.base / "2")
+    load.await_version(2)
 
 
-def _deleted(parts: Parts, asking: Asking, _: float) -> None:
-    shutil.rmtree(parts.base / "2")
-    asking.await_version(1)
+def _delete_version(stack: DrillStack, load: ClassificationLoad, _: float) -> None:
+    shutil.rmtree(stack.base / "2")
+    load.await_version(1)
 
 
-def _label_moved(parts: Parts, asking: Asking, _: float) -> None:
+def _move_label_and_back(stack: DrillStack, load: ClassificationLoad, _: float) -> None:
     for version in (2, 1):
-        _move_label(parts, version)
-        asking.await_version(version)
+        _move_label(stack, version)
+        load.await_version(version)
 
 
-def _stopped(parts: Parts, asking: Asking, _: float) -> None:
-    parts.send("gateway", signal.SIGTERM)
-    wait_until(lambda: not parts.ready(), START_S, "the gateway says that it is about to stop")
-    asking.await_answers(50)
-    asking.pause()  # as a load balancer does
-    parts.end("gateway", signal.SIGCONT)
-    parts.start_gateway()
-    wait_until(parts.ready, START_S, "the gateway is back")
-    asking.resume()
+def _drain_gateway(stack: DrillStack, load: ClassificationLoad, _: float) -> None:
+    stack.send_signal("gateway", signal.SIGTERM)
+    wait_until(lambda: not stack.is_ready(), START_S, "/readyz no longer answers 200")
+    load.await_successes(50)
+    load.pause()  # as a load balancer does
+    stack.end("gateway", signal.SIGCONT)  # the gateway exits by itself; the signal changes nothing
+    stack.start_gateway()
+    wait_until(stack.is_ready, START_S, "the gateway is ready again")
+    load.resume()
 
 
-def _one_of_three_killed(parts: Parts, asking: Asking, seconds: float) -> None:
-    parts.end(server_name(1), signal.SIGKILL)
+def _kill_one_of_three(stack: DrillStack, load: ClassificationLoad, seconds: float) -> None:
+    stack.end(model_server_name(1), signal.SIGKILL)
     time.sleep(seconds)
-    asking.await_answers(200)
-    parts.start_model_server(1)
-    wait_until(lambda: parts.serves(1), START_S, "it is back")
-    _in_use_again(parts)
+    load.await_successes(200)
+    stack.start_model_server(1)
+    wait_until(lambda: stack.serves(1), START_S, "the restarted model server serves")
+    _await_predictions_of_the_second(stack)
 
 
-def _one_of_three_frozen(parts: Parts, asking: Asking, seconds: float) -> None:
-    parts.send(server_name(1), signal.SIGSTOP)
+def _freeze_one_of_three(stack: DrillStack, load: ClassificationLoad, seconds: float) -> None:
+    stack.send_signal(model_server_name(1), signal.SIGSTOP)
     time.sleep(seconds)
-    asking.await_answers(200)
-    parts.send(server_name(1), signal.SIGCONT)
-    _in_use_again(parts)
+    load.await_successes(200)
+    stack.send_signal(model_server_name(1), signal.SIGCONT)
+    _await_predictions_of_the_second(stack)
 
 
-def _in_use_again(parts: Parts) -> None:
-    before = parts.calls(1)
-    wait_until(lambda: parts.calls(1) > before + 20, START_S, "it gets its share of the requests")
+def _await_predictions_of_the_second(stack: DrillStack) -> None:
+    before = stack.predictions(1)
+    wait_until(lambda: stack.predictions(1) > before + 20, START_S, "the gateway uses the second model server again")
 
 
-def _move_label(parts: Parts, version: int) -> None:
-    """Have the label `stable` point to a version, as an operator does over gRPC."""
-    config = CONFIG.format(name=MODEL, base=parts.base).replace("value: 1", f"value: {version}")
+def _move_label(stack: DrillStack, version: int) -> None:
+    """Point the label `stable` to a version, as an operator does over gRPC."""
+    config = CONFIG.format(name=MODEL, base=stack.base).replace("value: 1", f"value: {version}")
     request = model_management_pb2.ReloadConfigRequest()
     text_format.Parse(config, request.config)
-    with grpc.insecure_channel(f"127.0.0.1:{parts.servers[0].grpc_port}") as channel:
+    with grpc.insecure_channel(f"127.0.0.1:{stack.servers[0].grpc_port}") as channel:
         model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest(request, timeout=START_S)
 
 
-def _back(parts: Parts) -> None:
-    parts.start_model_server()
-    wait_until(parts.serves, START_S, "the model server is back")
+def _restart_model_server(stack: DrillStack) -> None:
+    stack.start_model_server()
+    wait_until(stack.serves, START_S, "the model server serves again")
 
 
-_GONE = frozenset({AWAY})
+_OUTAGE = frozenset({UNAVAILABLE})
 
 DRILLS = (
-    Drill("model server killed, started again", _killed, 1, _GONE),
-    Drill("model server gone for a minute", _killed, 60, _GONE),
-    Drill("model server restarted by SIGTERM", _restarted, costs=_GONE),
-    Drill("model server frozen, shorter than a call may take", _frozen, 2),
-    Drill("model server frozen, longer than a request may take", _frozen, 12, frozenset({LATE, FULL})),
-    Drill("random bytes in its place", _nonsense, 5, _GONE),
-    Drill("every answer of it garbled", _garbled, 5, _GONE | {FAILED}),
-    Drill("every answer of it half a second late", _slow, 5, _GONE),
-    Drill("its disk full: nothing can be written to its log", _disk_full, 0, _GONE),
-    Drill("its disk full: a version copied by half", _half_copied),
-    # nginx asks again for what had no answer yet. One that was half sent when the worker died is broken off, and what
-    # a dying worker had just accepted on a new connection is told as the gateway being away.
-    Drill("each gateway worker killed", _worker_killed, costs=frozenset({UNANSWERED, "503 gateway-unavailable"})),
-    Drill("gateway reloaded (SIGHUP)", _reloaded),
-    Drill("gateway stopped (SIGTERM), after a while in which it is not ready", _stopped),
-    Drill("nginx reloaded three times (SIGHUP)", _nginx_reloaded),
-    Drill("version published", _published),
-    Drill("label moved, and back", _label_moved, path=f"/api/v1/models/{MODEL}/labels/stable/predict"),
-    Drill("version deleted", _deleted),
+    Drill("model server killed and restarted", _kill_model_server, 1, _OUTAGE),
+    Drill("model server down for a minute", _kill_model_server, 60, _OUTAGE),
+    Drill("model server restarted by SIGTERM", _terminate_model_server, costs=_OUTAGE),
+    Drill("model server frozen for less than a call's deadline", _freeze_model_server, 2),
+    Drill(
+        "model server frozen for longer than a request's deadline",
+        _freeze_model_server,
+        12,
+        frozenset({LATE, OVERLOADED}),
+    ),
+    Drill("random bytes instead of the model server", _send_random_bytes, 5, _OUTAGE),
+    Drill("every answer of the model server replaced by random bytes", _randomize_answers, 5, _OUTAGE | {FAILED}),
+    Drill("every answer of the model server half a second late", _delay_answers, 5, _OUTAGE),
+    Drill("model server's disk full: its log cannot be written", _fill_disk, 0, _OUTAGE),
+    Drill("model server's disk full: a truncated version published", _publish_truncated_version),
+    # nginx retries requests without an answer. One that was partly sent when the worker died is cut off, and requests
+    # on connections that the worker had just accepted are reported as the gateway being unavailable.
+    Drill("each gateway worker killed", _kill_each_worker, costs=frozenset({UNANSWERED, "503 gateway-unavailable"})),
+    Drill("gateway reloaded (SIGHUP)", _reload_gateway),
+    Drill("gateway drained and stopped (SIGTERM)", _drain_gateway),
+    Drill("nginx reloaded three times (SIGHUP)", _reload_nginx),
+    Drill("version published", _publish_version),
+    Drill("label moved and moved back", _move_label_and_back, path=f"/api/v1/models/{MODEL}/labels/stable/predict"),
+    Drill("version deleted", _delete_version),
 )
 
 THREE_SERVERS = (
-    Drill("one of three model servers killed, started again", _one_of_three_killed, 2),
-    Drill("one of three model servers frozen", _one_of_three_frozen, 8),
+    Drill("one of three model servers killed and restarted", _kill_one_of_three, 2),
+    Drill("one of three model servers frozen", _freeze_one_of_three, 8),
 )
-"""For a gateway that uses three model servers in turn."""
+"""Drills for a gateway that uses three model servers in turn."""

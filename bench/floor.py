@@ -1,4 +1,7 @@
-"""The floor: decode and resize in a bare loop, in a process of its own: `python -m bench.floor FILE SIDE SECONDS`."""
+"""Decode and resize an image in a bare loop: `python -m bench.floor FILE SIDE SECONDS`.
+
+No service can prepare an image with less CPU time.
+"""
 
 import sys
 import time
@@ -6,21 +9,21 @@ from pathlib import Path
 
 import cv2
 
-from bench import pictures
+from bench import images
 from gateway.runtime.malloc import bound_memory
 
 
 def main(path: Path, side: int, seconds: float) -> None:
-    """Print how many pictures were prepared, and the CPU seconds that took."""
+    """Print the number of images prepared and the CPU seconds used."""
     cv2.setNumThreads(1)
-    bound_memory()  # as the gateway does: with glibc's defaults the loop takes twice as long, for page faults
+    bound_memory()  # as the gateway does; with glibc's defaults page faults double the time of the loop
     data = path.read_bytes()
-    pictures.pixels(data, side)
-    done, started_s, end_s = 0, time.process_time(), time.monotonic() + seconds
+    images.pixels(data, side)
+    number, started_s, end_s = 0, time.process_time(), time.monotonic() + seconds
     while time.monotonic() < end_s:
-        pictures.pixels(data, side)
-        done += 1
-    print(done, time.process_time() - started_s)  # noqa: T201  # for the process that asked
+        images.pixels(data, side)
+        number += 1
+    print(number, time.process_time() - started_s)  # noqa: T201  # read by bench.measure
 
 
 if __name__ == "__main__":

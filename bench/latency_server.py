@@ -1,7 +1,7 @@
-"""A model server that computes nothing and takes its time: `python -m bench.latency_server PORT`.
+"""Run a model server of fixed latency that computes nothing: `python -m bench.latency_server PORT`.
 
-Its model `slow` takes uint8[N, 28, 28, 1] and answers after 50 ms, four calls at once: 80 calls a second are all that
-it can do. What stands before it has to keep its slots busy.
+Its model `slow` takes uint8[N, 28, 28, 1] and answers after 50 ms, at most four calls at a time. It reaches its
+capacity of 80 calls per second only if the gateway in front keeps all four slots busy.
 """
 
 import sys
@@ -32,48 +32,48 @@ THREADS = 512
 CAPACITY_PER_S = SLOTS / LATENCY_S
 
 
-class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]  # it has no types
-    """Answers the same to everything, as fast as the slots allow."""
+class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]  # has no published types
+    """Gives every image the same scores, as fast as the slots allow."""
 
     def __init__(self, slots: int = SLOTS, latency_s: float = LATENCY_S) -> None:
         self._slots = threading.Semaphore(slots)
         self._latency_s = latency_s
-        self._row = np.arange(1, CLASSES + 1, dtype=np.float32) / (CLASSES * (CLASSES + 1) / 2)  # of sum 1
+        self._row = np.arange(1, CLASSES + 1, dtype=np.float32) / (CLASSES * (CLASSES + 1) / 2)  # sums to 1
 
     def Predict(self, request: Any, _context: Any) -> Any:  # noqa: N802  # the service's name for it
-        """Wait for a slot, and then as long as a model would take."""
+        """Wait for a slot, then for the latency, and answer."""
         (tensor,) = request.inputs.values()
         with self._slots:
             time.sleep(self._latency_s)
-        reply = predict_pb2.PredictResponse(model_spec=request.model_spec)
+        response = predict_pb2.PredictResponse(model_spec=request.model_spec)
         rows = np.tile(self._row, (tensor.tensor_shape.dim[0].size, 1))
-        reply.outputs["probabilities"].CopyFrom(to_tensor_proto(rows))
-        return reply
+        response.outputs["probabilities"].CopyFrom(to_tensor_proto(rows))
+        return response
 
     def GetModelMetadata(self, request: Any, _context: Any) -> Any:  # noqa: N802  # as above
-        """Describe the one signature."""
+        """Describe the only signature."""
         signature = meta_graph_pb2.SignatureDef()
         _declare(signature.inputs["image"], types_pb2.DT_UINT8, (-1, 28, 28, 1))
         _declare(signature.outputs["probabilities"], types_pb2.DT_FLOAT, (-1, CLASSES))
         signatures = get_model_metadata_pb2.SignatureDefMap()
         signatures.signature_def["serving_default"].CopyFrom(signature)
-        reply = get_model_metadata_pb2.GetModelMetadataResponse(model_spec=request.model_spec)
-        reply.metadata["signature_def"].Pack(signatures)
-        return reply
+        response = get_model_metadata_pb2.GetModelMetadataResponse(model_spec=request.model_spec)
+        response.metadata["signature_def"].Pack(signatures)
+        return response
 
 
 class Models(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]  # as above
-    """Says that version 1 is there."""
+    """Reports version 1 as available."""
 
     def GetModelStatus(self, _request: Any, _context: Any) -> Any:  # noqa: N802  # as above
-        """List the one version."""
-        reply = get_model_status_pb2.GetModelStatusResponse()
-        reply.model_version_status.add(version=1, state=get_model_status_pb2.ModelVersionStatus.AVAILABLE)
-        return reply
+        """Return the only version."""
+        response = get_model_status_pb2.GetModelStatusResponse()
+        response.model_version_status.add(version=1, state=get_model_status_pb2.ModelVersionStatus.AVAILABLE)
+        return response
 
 
 def main(port: int) -> None:
-    """Serve until killed."""
+    """Serve until the process is killed."""
     server = grpc.server(ThreadPoolExecutor(THREADS))
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Predictions(), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(), server)

@@ -1,4 +1,4 @@
-"""What is measured, and one measurement of it."""
+"""Measurements of `python -m bench` that are repeated in every round."""
 
 import contextlib
 import json
@@ -14,13 +14,13 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from bench import network, pictures
+from bench import images, network
 from bench.alternatives.preparing import by_opencv, by_pillow
-from bench.clients import Load, NoAnswerError, Question, ReadyCall, ask, call
-from bench.services import ROOT, Service
-from bench.stage import Stage
+from bench.external_load import GrpcRequest, HttpRequest, NoAnswerError, Throughput, run_h2load, run_wrk
+from bench.testbed import Service, Testbed
 from tfs_api.protos import predict_pb2
 from tfs_api.tensors import encode_predict_request, from_tensor_proto
+from tools.programs import ROOT
 from vision.card import InputSpec
 from vision.preprocess import load
 
@@ -29,205 +29,218 @@ Image: TypeAlias = npt.NDArray[np.uint8]
 PHOTO = (500, 375)
 LARGE = (4000, 3000)
 BATCH = 32
-CALL_S = 60.0
-REST_S, REST_STEP_S, IDLE_SHARE = 30.0, 0.25, 0.1
+CALL_TIMEOUT_S = 60.0
+IDLE_TIMEOUT_S, IDLE_STEP_S, IDLE_SHARE = 30.0, 0.25, 0.1
+COMMITTED = ("digits", "cifar10")
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One thing that is measured in every round.
+    """One measurement that is repeated in every round.
 
     Attributes:
-        name: What the tables call it.
-        services: Whose CPU time is counted, by itself.
-        load: Makes the load, for so many seconds.
-        images: Pictures in each request.
+        name: Its name in the tables.
+        services: The services whose CPU time is counted, each separately.
+        load: Generates load for a number of seconds.
+        images: Number of images in each request.
     """
 
     name: str
     services: Sequence[Service]
-    load: Callable[[float], Load]
+    load: Callable[[float], Throughput]
     images: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One measurement.
+    """The result of one measurement.
 
     Attributes:
-        cell: What was measured.
-        images: Answered, each rightly.
-        load: What the client counted.
+        cell: Name of what was measured.
+        images: Number of images, all answered correctly.
+        load: The figures of the load.
         cpu_s: CPU seconds by service.
     """
 
     cell: str
     images: int
-    load: Load
+    load: Throughput
     cpu_s: Mapping[str, float]
 
     def cpu_ms(self, *services: str) -> float:
-        """Return CPU milliseconds per picture of these services, of all without names."""
+        """Return the CPU milliseconds per image of the named services, or of all."""
         return sum(self.cpu_s[name] for name in services or self.cpu_s) / self.images * 1e3
 
     @property
     def rate(self) -> float:
-        """Pictures per second."""
+        """Images per second."""
         return self.images / self.load.wall_s
 
     def as_json(self) -> Mapping[str, Any]:
-        """Return it for the raw results."""
+        """Return its entry in results.json."""
         return {"cell": self.cell, "images": self.images, "cpu_s": dict(self.cpu_s), **asdict(self.load)}
 
 
-def take(cell: Cell, seconds: float) -> Sample:
-    """Measure once, for longer where that is too short for an answer; whoever is next finds all at rest.
+def measure(cell: Cell, seconds: float) -> Sample:
+    """Measure once, for up to 16 times as long if no answer arrives; all services are idle afterwards.
 
     Raises:
-        NoAnswerError: even the longest time was too short.
+        NoAnswerError: No answer arrived even in the longest time.
     """
-    for longer in (1, 4, 16):
+    for factor in (1, 4, 16):
         with contextlib.suppress(NoAnswerError):
-            return _take(cell, seconds * longer)
+            return _measure(cell, seconds * factor)
     raise NoAnswerError(cell.name)
 
 
-def _take(cell: Cell, seconds: float) -> Sample:
+def _measure(cell: Cell, seconds: float) -> Sample:
     try:
         before = {service.name: service.cpu_s() for service in cell.services}
-        counted = cell.load(seconds)
+        load = cell.load(seconds)
         after = {service.name: service.cpu_s() for service in cell.services}
     finally:
-        _rest(cell.services)
+        _wait_until_idle(cell.services)
     cpu_s = {name: after[name] - before[name] for name in after}
-    return Sample(cell.name, counted.requests * cell.images, counted, cpu_s)
+    return Sample(cell.name, load.requests * cell.images, load, cpu_s)
 
 
-def _rest(services: Sequence[Service]) -> None:
-    """Wait until what was asked last, and not waited for by the client, is done."""
-    give_up_s = time.monotonic() + REST_S
-    spent_s = sum(service.cpu_s() for service in services)
-    while time.monotonic() < give_up_s:
-        time.sleep(REST_STEP_S)
+def _wait_until_idle(services: Sequence[Service]) -> None:
+    """Wait until the requests are done that the client sent last and did not wait for."""
+    deadline_s = time.monotonic() + IDLE_TIMEOUT_S
+    before_s = sum(service.cpu_s() for service in services)
+    while time.monotonic() < deadline_s:
+        time.sleep(IDLE_STEP_S)
         now_s = sum(service.cpu_s() for service in services)
-        if now_s - spent_s <= IDLE_SHARE * REST_STEP_S:
+        if now_s - before_s <= IDLE_SHARE * IDLE_STEP_S:
             return
-        spent_s = now_s
+        before_s = now_s
 
 
-def floor(picture: bytes, folder: Path, seconds: float) -> Sample:
-    """Decode and resize in a bare loop."""
+def measure_bare_loop(name: str, image: bytes, folder: Path, seconds: float) -> Sample:
+    """Measure decoding and resizing in a loop without any service."""
     path = folder / "picture"
-    path.write_bytes(picture)
+    path.write_bytes(image)
     command = [sys.executable, "-m", "bench.floor", str(path), str(network.SIDE), str(seconds)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    images, cpu_s = done.stdout.split()
-    return Sample("", int(images), Load(int(images), seconds), {"loop": float(cpu_s)})
+    number, cpu_s = done.stdout.split()
+    return Sample(name, int(number), Throughput(int(number), seconds), {"loop": float(cpu_s)})
 
 
-class Oracle:
-    """Knows the right answers: what the model server says about pixels that were prepared here."""
+class ModelClient:
+    """Calls the model server directly, to learn the right answers.
+
+    Args:
+        address: host:port of the model server.
+    """
 
     def __init__(self, address: str) -> None:
         self._address = address
 
-    def request(self, model: str, image: Image) -> bytes:
-        """Write a ready request."""
+    def message(self, model: str, image: Image) -> bytes:
+        """Return a serialized PredictRequest."""
         return encode_predict_request(model, 1, "serving_default", "probabilities", {"image": image})
 
-    def reply(self, request: bytes) -> bytes:
-        """Ask once."""
+    def predict(self, message: bytes) -> bytes:
+        """Call Predict and return the serialized answer."""
         with grpc.insecure_channel(self._address) as channel:
-            predict: Any = channel.unary_unary(PREDICT)
-            return bytes(predict(request, timeout=CALL_S))
+            call: Any = channel.unary_unary(PREDICT)
+            return bytes(call(message, timeout=CALL_TIMEOUT_S))
 
-    def best(self, model: str, image: Image) -> int:
+    def best_class(self, model: str, image: Image) -> int:
         """Return the best class of uint8[1, H, W, C]."""
-        reply = predict_pb2.PredictResponse.FromString(self.reply(self.request(model, image)))
-        return int(from_tensor_proto(reply.outputs["probabilities"])[0].argmax())
+        answer = predict_pb2.PredictResponse.FromString(self.predict(self.message(model, image)))
+        return int(from_tensor_proto(answer.outputs["probabilities"])[0].argmax())
 
 
-def cells(stage: Stage) -> list[Cell]:
-    """List all that is measured in a round."""
-    oracle = Oracle(stage.grpc)
-    photo, large = pictures.photo(*PHOTO), pictures.photo(*LARGE)
-    # As the gateway prepares them: of the large one the decoder makes an eighth.
-    classes = {data: oracle.best(network.NAME, _prepared(data)) for data in (photo, large)}
-    stack = (stage.nginx, stage.gateway, stage.server)
-
-    def asked(body: tuple[str, bytes], label: str, model: str = network.NAME, images: int = 1) -> Question:
-        expected = [f'"predictions":[{{"class":"{label}"'] * images
-        return Question(f"{stage.url}/api/v1/models/{model}/predict", *body, expected, images)
-
-    def cell(name: str, question: Question, number: int) -> Cell:
-        return _cell(name, stack, question, number, stage.folder)
-
-    one = asked(pictures.multipart([photo]), f"c{classes[photo]}")
-    found = [cell(f"photo, multipart, {number}", one, number) for number in (1, 8, 32)]
-    alone = replace(one, url=one.url.replace(stage.url, stage.single_url))
-    found += [
-        cell("photo, raw, 8", asked(("image/jpeg", photo), f"c{classes[photo]}"), 8),
-        cell("photo, base64, 8", asked(pictures.in_json(photo), f"c{classes[photo]}"), 8),
-        _cell("photo, one worker, 8", (stage.single, stage.server), alone, 8, stage.folder),
-        cell(
-            "batch of 32 photos, 2", asked(pictures.multipart([photo] * BATCH), f"c{classes[photo]}", images=BATCH), 2
-        ),
-        cell("12 MP, multipart, 8", asked(pictures.multipart([large]), f"c{classes[large]}"), 8),
+def list_cells(testbed: Testbed) -> list[Cell]:
+    """Return all measurements of a round."""
+    client = ModelClient(testbed.model_server.address)
+    photo, large = images.photo(*PHOTO), images.photo(*LARGE)
+    return [
+        *_stack_cells(testbed, client, photo, large),
+        *_direct_cells(testbed, client, photo),
+        *_alternative_cells(testbed, client, photo, large),
     ]
-    for model in ("digits", "cifar10"):
-        picture = pictures.golden(model)
-        label = golden_label(stage.models, model)
-        found.append(cell(f"{model}, raw, 8", asked(("image/png", picture), label, model), 8))
-    return [*found, *_direct(stage, oracle, photo), *_others(stage, oracle, photo, large)]
 
 
-def _direct(stage: Stage, oracle: Oracle, photo: bytes) -> list[Cell]:
-    request = oracle.request(network.NAME, by_opencv(photo))
-    ready = ReadyCall(stage.grpc, request, oracle.reply(request))
+def _stack_cells(testbed: Testbed, client: ModelClient, photo: bytes, large: bytes) -> list[Cell]:
+    """Return the measurements of nginx, gateway and model server."""
+    stack = (testbed.nginx, testbed.gateway, testbed.model_server)
+    photo_label, large_label = (f"c{client.best_class(network.NAME, _prepare(image))}" for image in (photo, large))
+
+    def request(body: tuple[str, bytes], label: str, *, model: str = network.NAME, number: int = 1) -> HttpRequest:
+        expected = [f'"predictions":[{{"class":"{label}"'] * number
+        return HttpRequest(f"{testbed.nginx.address}/api/v1/models/{model}/predict", *body, expected, number)
+
+    def cell(name: str, request: HttpRequest, connections: int) -> Cell:
+        return _cell(name, stack, request, connections, testbed.folder)
+
+    form = request(images.multipart([photo]), photo_label)
+    batch = request(images.multipart([photo] * BATCH), photo_label, number=BATCH)
+    to_single_worker = replace(form, url=form.url.replace(testbed.nginx.address, testbed.single.address))
+    committed = [
+        request(("image/png", images.golden(model)), golden_label(testbed.models, model), model=model)
+        for model in COMMITTED
+    ]
+    return [
+        *(cell(f"photo, multipart, {number}", form, number) for number in (1, 8, 32)),
+        cell("photo, raw, 8", request(("image/jpeg", photo), photo_label), 8),
+        cell("photo, base64, 8", request(images.base64_json(photo), photo_label), 8),
+        _cell("photo, one worker, 8", (testbed.single, testbed.model_server), to_single_worker, 8, testbed.folder),
+        cell("batch of 32 photos, 2", batch, 2),
+        cell("12 MP, multipart, 8", request(images.multipart([large]), large_label), 8),
+        *(cell(f"{model}, raw, 8", raw, 8) for model, raw in zip(COMMITTED, committed, strict=True)),
+    ]
+
+
+def _direct_cells(testbed: Testbed, client: ModelClient, photo: bytes) -> list[Cell]:
+    """Return the measurements of direct calls to the model server."""
+    message = client.message(network.NAME, by_opencv(photo))
+    request = GrpcRequest(testbed.model_server.address, message, client.predict(message))
 
     def cell(number: int) -> Cell:
         return Cell(
             f"direct gRPC, {number}",
-            (stage.server,),
-            lambda seconds: call(ready, stage.folder, concurrency=number, seconds=seconds),
+            (testbed.model_server,),
+            lambda seconds: run_h2load(request, testbed.folder, concurrency=number, seconds=seconds),
         )
 
     return [cell(number) for number in (1, 8, 32)]
 
 
-def _others(stage: Stage, oracle: Oracle, photo: bytes, large: bytes) -> list[Cell]:
-    found = []
-    for name, (service, url) in stage.others.items():
+def _alternative_cells(testbed: Testbed, client: ModelClient, photo: bytes, large: bytes) -> list[Cell]:
+    """Return the measurements of what one could run instead."""
+    cells = []
+    for name, service in testbed.alternatives.items():
         prepare = by_opencv if name.startswith("FastAPI") else by_pillow
-        services = (service, stage.server) if name.startswith("tutorial") else (service,)
-        for kind, picture, numbers in (("photo", photo, (1, 8, 32)), ("12 MP", large, (8,))):
-            best = oracle.best(network.NAME, prepare(picture))
-            expected = [f'"predictions":[{{"class_id":{best},']
-            question = Question(f"{url}/predict", *pictures.multipart([picture]), expected)
-            found += [
-                _cell(f"{name}, {kind}, {number}", services, question, number, stage.folder) for number in numbers
+        services = (service, testbed.model_server) if name.startswith("tutorial") else (service,)
+        for kind, image, numbers in (("photo", photo, (1, 8, 32)), ("12 MP", large, (8,))):
+            expected = [f'"predictions":[{{"class_id":{client.best_class(network.NAME, prepare(image))},']
+            request = HttpRequest(f"{service.address}/predict", *images.multipart([image]), expected)
+            cells += [
+                _cell(f"{name}, {kind}, {number}", services, request, number, testbed.folder) for number in numbers
             ]
-    return found
+    return cells
 
 
-def _cell(name: str, services: Sequence[Service], question: Question, number: int, folder: Path) -> Cell:
+def _cell(name: str, services: Sequence[Service], request: HttpRequest, connections: int, folder: Path) -> Cell:
     return Cell(
         name,
         services,
-        lambda seconds: ask(question, folder, connections=number, seconds=seconds),
-        question.images,
+        lambda seconds: run_wrk(request, folder, connections=connections, seconds=seconds),
+        request.images,
     )
 
 
-def _prepared(picture: bytes) -> Image:
-    """Prepare a photo as the gateway does for this network."""
+def _prepare(image: bytes) -> Image:
+    """Prepare a photo as the gateway does for this network: of the large one the decoder produces an eighth."""
     spec = InputSpec(height=network.SIDE, width=network.SIDE)
-    return load(picture, spec, max_pixels=LARGE[0] * LARGE[1])[np.newaxis].astype(np.uint8, copy=False)
+    return load(image, spec, max_pixels=LARGE[0] * LARGE[1])[np.newaxis].astype(np.uint8, copy=False)
 
 
 def golden_label(models: Path, model: str) -> str:
-    """Return what a committed model says about its first golden image, as it was when it was exported."""
+    """Return the label that a committed model gave its first golden image when it was exported."""
     extra = models / model / "1" / "assets.extra"
     golden = json.loads((extra / "golden" / "golden.json").read_text(encoding="utf-8"))
     card = json.loads((extra / "card.json").read_text(encoding="utf-8"))

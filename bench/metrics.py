@@ -1,20 +1,21 @@
-"""What counting costs: CPU time of a prediction in the gateway with its metrics, and with metrics that do nothing.
+"""Measure what the gateway's metrics cost: CPU time of a prediction with them, and with metrics that do nothing.
 
     PROMETHEUS_MULTIPROC_DIR=$(mktemp -d) python -m bench.metrics
 
-The model server is one that answers at once, and there is no network, so that what is left is the gateway's own work.
-Rounds of both kinds alternate, and the median of the differences is told. Counts go to files, as under gunicorn.
+The model server is a fake that answers at once, and there is no network, so that only the gateway's own work is
+measured. Rounds with and without metrics alternate; the result is the median of their differences. Counts go to files,
+as under gunicorn.
 """
 
+import contextlib
 import logging
 import os
 import statistics
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, Self
-from unittest import mock
 
 import cv2
 import numpy as np
@@ -33,74 +34,81 @@ REQUESTS = 200
 ROUNDS = 41
 CLASSES = 10
 SIDE = 32
-COUNTED = [name for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)]
 
 
-class Nothing:
-    """Stands in for a metric."""
+class NullMetric:
+    """A metric that counts nothing."""
 
     def labels(self, *_: object) -> Self:
-        """Give itself for every combination of labels."""
+        """Return itself for every combination of labels."""
         return self
 
-    def act(self, *_: object) -> None:
+    def ignore(self, *_: object) -> None:
         """Count nothing."""
 
-    inc = dec = observe = set = act
+    inc = dec = observe = set = ignore
 
 
-class AtOnce:
-    """A `gateway.model_client.protocol.ModelServer` of one model that answers without thinking."""
+class InstantModelServer:
+    """A `gateway.model_client.protocol.ModelServer` of one model that answers at once."""
 
     signature = Signature(
         {"image": TensorSpec("float32", (None, SIDE, SIDE, 3))}, {"scores": TensorSpec("float32", (None, CLASSES))}
     )
 
     def version_statuses(self, *_: Any, **__: Any) -> list[VersionStatus]:
-        """Tell of one version."""
+        """Return the only version."""
         return [VersionStatus(1, "AVAILABLE")]
 
     def signatures(self, *_: Any, **__: Any) -> dict[str, Signature]:
-        """Tell of one entry point."""
+        """Return the only signature."""
         return {"serving_default": self.signature}
 
     def resolve_label(self, *_: Any, **__: Any) -> int:
-        """Know version 1 alone."""
+        """Return version 1 for every label."""
         return 1
 
     def predict(self, call: Any, inputs: Any, **_: Any) -> Any:  # noqa: ARG002  # the Protocol's arguments
-        """Take everything for everything."""
+        """Return equal scores for all classes."""
         return np.full((len(inputs["image"]), CLASSES), 1 / CLASSES, np.float32)
 
 
-def spent_us(client: Client, picture: bytes) -> float:
-    """Measure the processor's microseconds per request."""
+def measure_us(client: Client, image: bytes) -> float:
+    """Return the CPU microseconds per request."""
     started_s = time.process_time()
     for _ in range(REQUESTS):
-        answered = client.post("/api/v1/predict", data=picture, content_type="image/png")
-        if answered.status_code != HTTPStatus.OK:
-            raise SystemExit(answered.text)
+        response = client.post("/api/v1/predict", data=image, content_type="image/png")
+        if response.status_code != HTTPStatus.OK:
+            raise SystemExit(response.text)
     return (time.process_time() - started_s) / REQUESTS * 1e6
 
 
+@contextlib.contextmanager
+def without_metrics() -> Iterator[None]:
+    """Replace all metrics by ones that do nothing while the context lasts."""
+    originals = {name: value for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)}
+    vars(metrics).update(dict.fromkeys(originals, NullMetric()))
+    try:
+        yield
+    finally:
+        vars(metrics).update(originals)
+
+
 def main() -> None:
-    """Measure and tell."""
+    """Measure and print the result."""
     if metrics.MULTIPROCESS_DIR not in os.environ:
-        sys.exit(f"Set {metrics.MULTIPROCESS_DIR} to an empty folder: under gunicorn counts go to files.")
+        sys.exit(f"{metrics.MULTIPROCESS_DIR} is not set. Set it to an empty folder, since gunicorn counts in files.")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     settings = Settings.from_env({"GATEWAY_MODELS": "model"})
-    app = create_app(
-        settings, server=AtOnce(), fetcher=DisabledFetcher(), configured_models=ConfiguredModels.from_names(["model"])
-    )
-    client, picture = app.test_client(), cv2.imencode(".png", np.zeros((SIDE, SIDE, 3), np.uint8))[1].tobytes()
-    spent_us(client, picture)
+    models = ConfiguredModels.from_names(["model"])
+    app = create_app(settings, server=InstantModelServer(), fetcher=DisabledFetcher(), configured_models=models)
+    client, image = app.test_client(), cv2.imencode(".png", np.zeros((SIDE, SIDE, 3), np.uint8))[1].tobytes()
+    measure_us(client, image)
     added_us = []
     for _ in range(ROUNDS):
-        counting_us = spent_us(client, picture)
-        with ExitStack() as patches:
-            for name in COUNTED:
-                patches.enter_context(mock.patch.object(metrics, name, Nothing()))
-            added_us.append(counting_us - spent_us(client, picture))
+        with_metrics_us = measure_us(client, image)
+        with without_metrics():
+            added_us.append(with_metrics_us - measure_us(client, image))
     print(f"Metrics add {statistics.median(added_us):.0f} us of CPU time to a prediction.")  # noqa: T201  # the result
 
 

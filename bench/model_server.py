@@ -1,14 +1,14 @@
-"""What a Predict costs on the stand-in for the model server: `python -m bench.model_server`.
+"""Measure the cost of Predict on the stand-in model server: `python -m bench.model_server`.
 
-Each round measures all ways of calling one model, one after the other, so that whatever else the machine does
-meets them alike; ratios are of the same round. Printed are medians over the rounds with the least and the most.
+Each round measures all ways of calling one model, one after the other, so that other work on the machine affects all of
+them; ratios are within a round. The table has medians over the rounds with the minimum and the maximum.
 """
 
 import argparse
 import contextlib
 import multiprocessing
+import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,11 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import mobilenet
-from bench.load import Sample, Work, answers, by_function, by_server, by_session
+from bench import network
+from bench.model_calls import Sample, Workload, compute_answers, measure_function, measure_server, measure_session
 from tools import ports
+from tools.programs import ROOT
+from tools.stack import Program, Stack
 
-_ROOT = Path(__file__).parents[1]
 _BATCHING = "max_batch_size { value: 32 }\nbatch_timeout_micros { value: 1000 }\nnum_batch_threads { value: 2 }\n"
 _IMAGES = 8
 _SESSION, _FUNCTION, _PLAIN, _BATCHED = ("session", "function", "server", "server, batching")
@@ -31,20 +32,20 @@ _SESSION, _FUNCTION, _PLAIN, _BATCHED = ("session", "function", "server", "serve
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model to measure with."""
+    """A model of version 1."""
 
     name: str
     base: Path
-    """Its directory, with version 1."""
+    """Directory of its versions."""
     shape: tuple[int, int, int]
 
     @property
     def version(self) -> Path:
-        """The version's directory."""
+        """Directory of the version."""
         return self.base / "1"
 
     def images(self) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        """Return uint8[N, H, W, C], noise of different strengths: answers that differ tell images apart."""
+        """Return uint8[N, H, W, C], noise of different strengths, so that the answers differ."""
         noise = np.random.default_rng(1).integers(0, 256, (_IMAGES, *self.shape))
         strength = np.linspace(0.2, 1, _IMAGES).reshape(-1, 1, 1, 1)
         return (noise * strength).astype(np.uint8)
@@ -54,18 +55,19 @@ def main(arguments: Sequence[str]) -> None:
     """Measure and print a table in Markdown."""
     parser = argparse.ArgumentParser(prog="python -m bench.model_server", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=1.5, help="for each measurement")
+    parser.add_argument("--seconds", type=float, default=1.5, help="duration of each measurement")
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 8, 32])
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, Stack(Path(folder)) as stack:
         base = Path(folder) / "mobilenet_v2"
         with _worker() as exporter:
-            exporter.submit(mobilenet.export, base / "1").result()
+            exporter.submit(network.export_frozen, base / "1").result()
         models = (
-            Model("digits", _ROOT / "serving_models/digits", (28, 28, 1)),
+            Model("digits", ROOT / "serving_models/digits", (28, 28, 1)),
             Model("mobilenet_v2", base, (224, 224, 3)),
         )
-        rows = list(_rows(models, Path(folder), options))
+        servers = {way: _start_server(stack, Path(folder), models, way) for way in (_PLAIN, _BATCHED)}
+        rows = list(_rows(models, servers, options))
     print(_HEAD, *rows, sep="\n")  # noqa: T201  # the result
 
 
@@ -75,21 +77,21 @@ _HEAD = """\
 |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"""
 
 
-def _rows(models: Sequence[Model], folder: Path, options: argparse.Namespace) -> Iterator[str]:
-    with contextlib.ExitStack() as stack:
-        session, function, client = (stack.enter_context(_worker()) for _ in range(3))
-        plain = stack.enter_context(_server(models, folder / "plain"))
-        batched = stack.enter_context(_server(models, folder / "batched", _BATCHING))
+def _rows(models: Sequence[Model], servers: Mapping[str, "_Server"], options: argparse.Namespace) -> Iterator[str]:
+    with contextlib.ExitStack() as workers:
+        session, function, client = (workers.enter_context(_worker()) for _ in range(3))
         for model in models:
             images = model.images()
-            expected = session.submit(answers, model.version, images).result()
+            expected = session.submit(compute_answers, model.version, images).result()
             for concurrency in options.concurrency:
-                work = Work(images, expected, concurrency, options.seconds)
+                workload = Workload(images, expected, concurrency, options.seconds)
                 ways = {
-                    _SESSION: partial(session.submit, by_session, model.version, work),
-                    _FUNCTION: partial(function.submit, by_function, model.version, work),
-                    _PLAIN: partial(client.submit, by_server, plain.address, model.name, plain.pid, work),
-                    _BATCHED: partial(client.submit, by_server, batched.address, model.name, batched.pid, work),
+                    _SESSION: partial(session.submit, measure_session, model.version, workload),
+                    _FUNCTION: partial(function.submit, measure_function, model.version, workload),
+                    **{
+                        way: partial(client.submit, measure_server, server.address, model.name, server.pid, workload)
+                        for way, server in servers.items()
+                    },
                 }
                 rounds = [{way: measure().result() for way, measure in ways.items()} for _ in range(options.rounds)]
                 yield _row(model.name, concurrency, rounds)
@@ -114,7 +116,7 @@ def _row(name: str, concurrency: int, rounds: Sequence[Mapping[str, Sample]]) ->
 
 
 def _worker() -> ProcessPoolExecutor:
-    """Start a process that keeps the model it has loaded, and what else it knows, from one task to the next."""
+    """Start a process that keeps its loaded models from one task to the next."""
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
 
 
@@ -124,24 +126,21 @@ class _Server:
     pid: int
 
 
-@contextlib.contextmanager
-def _server(models: Sequence[Model], folder: Path, batching: str = "") -> Iterator[_Server]:
-    """Run a server; its log is in `folder`."""
-    folder.mkdir()
-    config = folder / "models.config"
+def _start_server(stack: Stack, folder: Path, models: Sequence[Model], way: str) -> _Server:
+    """Start a server with or without batching; its clients wait until it accepts connections."""
     entries = (f"config {{ name: '{m.name}' base_path: '{m.base}' model_platform: 'tensorflow' }}" for m in models)
+    config, batching = folder / "models.config", folder / "batching.config"
     config.write_text(f"model_config_list {{ {' '.join(entries)} }}", encoding="utf-8")
-    address = f"127.0.0.1:{ports.find(1)[0]}"
-    command = [sys.executable, "-m", "model_server", f"--port={address.split(':')[1]}", "--rest_api_port=0"]
-    command += [f"--model_config_file={config}", "--grpc_max_threads=64"]  # by default fewer calls than 32 at once
-    if batching:
-        (folder / "batching.config").write_text(batching, encoding="utf-8")
-        command += ["--enable_batching", f"--batching_parameters_file={folder / 'batching.config'}"]
-    with (folder / "log").open("wb") as log, subprocess.Popen(command, cwd=_ROOT, stderr=log) as process:  # noqa: S603  # the project's own program
-        try:
-            yield _Server(address, process.pid)
-        finally:
-            process.terminate()
+    batching.write_text(_BATCHING, encoding="utf-8")
+    (port,) = ports.find(1)
+    command = (
+        *(sys.executable, "-m", "model_server", f"--port={port}", "--rest_api_port=0"),
+        *(f"--model_config_file={config}", "--grpc_max_threads=64"),  # the default allows fewer than 32 calls at once
+        *(("--enable_batching", f"--batching_parameters_file={batching}") if way == _BATCHED else ()),
+    )
+    name = way.replace(", ", "-")
+    stack.start(Program(name, command, ROOT, os.environ))
+    return _Server(f"127.0.0.1:{port}", stack.pids()[name])
 
 
 if __name__ == "__main__":

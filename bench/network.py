@@ -1,9 +1,9 @@
-"""MobileNetV2 for photos, as a Keras file for those who run it in process and as a version for the model server.
+"""MobileNetV2 for the measurements, as a Keras file for one process and as a SavedModel for the model server.
 
     python -m bench.network FOLDER [WEIGHTS]
 
-What it computes counts, not what it says: without a file of weights they are random, with a last layer that makes the
-answers to different pictures differ.
+Only its cost matters. Without a file of weights they are random, adjusted so that different images get different
+answers.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import pictures
+from bench import images
 
 NAME = "photos"
 SIDE = 224
@@ -22,13 +22,13 @@ _CONTRAST = 10.0
 
 
 def main(folder: Path, weights: str | None) -> None:
-    """Write the Keras file, the card, and pictures for the golden images."""
-    import keras  # noqa: PLC0415  # this module is imported without it too
+    """Write the Keras file, the card, and images from which golden images are made."""
+    import keras  # noqa: PLC0415  # this module is also imported where Keras is not needed
 
     keras.utils.set_random_seed(1)
     network = keras.applications.MobileNetV2(weights=weights)
     if weights is None:
-        _bring_to_life(network)
+        _differentiate_answers(network)
     network.save(folder / "network.keras")
     card = {
         "name": NAME,
@@ -40,18 +40,43 @@ def main(folder: Path, weights: str | None) -> None:
     examples = folder / "pictures"
     examples.mkdir(exist_ok=True)
     for width in (300, 400, 500):
-        (examples / f"{width}.jpg").write_bytes(pictures.photo(width, width * 3 // 4))
+        (examples / f"{width}.jpg").write_bytes(images.photo(width, width * 3 // 4))
 
 
-def _bring_to_life(network: Any) -> None:
-    """Let random weights tell pictures apart: normalised for some pictures, with a last layer that exaggerates."""
+def export_frozen(folder: Path) -> None:
+    """Write a SavedModel from `image` uint8[N, 224, 224, 3] to `probabilities` float32[N, 1000], weights as constants.
+
+    Its weights are random.
+    """
+    import keras  # noqa: PLC0415  # as above
+    import tensorflow as tf  # noqa: PLC0415  # as above
+    from tensorflow.python.framework.convert_to_constants import (  # noqa: PLC0415  # as above
+        convert_variables_to_constants_v2,
+    )
+
+    keras.utils.set_random_seed(1)
+    network = keras.applications.MobileNetV2(weights=None)
+    spec = tf.TensorSpec((None, SIDE, SIDE, 3), tf.uint8, name="image")
+    live = tf.function(lambda image: network(tf.cast(image, tf.float32) / 127.5 - 1, training=False), [spec])
+    frozen = convert_variables_to_constants_v2(live.get_concrete_function())
+
+    module = tf.Module()
+    module.serve = tf.function(lambda image: {"probabilities": frozen(image)[0]}, [spec])
+    tf.saved_model.save(module, str(folder), signatures=module.serve)
+
+
+def _differentiate_answers(network: Any) -> None:
+    """Adjust random weights so that different images get different answers.
+
+    Batch normalization learns the statistics of some images, and the last layer is scaled up.
+    """
     import keras  # noqa: PLC0415  # as above
 
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0  # what it sees once is what it expects from now on
-    seen = [pictures.pixels(pictures.photo(width, width * 3 // 4), SIDE) for width in range(200, 520, 20)]
-    network(np.stack(seen).astype(np.float32) / 127.5 - 1, training=True)
+            layer.momentum = 0.0  # one call replaces the statistics
+    batch = [images.pixels(images.photo(width, width * 3 // 4), SIDE) for width in range(200, 520, 20)]
+    network(np.stack(batch).astype(np.float32) / 127.5 - 1, training=True)
     kernel, bias = network.layers[-1].get_weights()
     network.layers[-1].set_weights([kernel * _CONTRAST, bias])
 

@@ -1,4 +1,4 @@
-"""The results as tables in Markdown and as a plot."""
+"""Present the results as tables in Markdown and as an SVG plot."""
 
 import html
 import statistics
@@ -11,9 +11,9 @@ _WIDTH, _ROW, _LABELS, _FIGURES = 860, 22, 280, 90
 
 
 def targets_table(outcomes: Sequence[Outcome]) -> str:
-    """Write each target with the median of the rounds, the least and the most, and whether it is met."""
+    """Return a table of the targets: median of the rounds, minimum and maximum, and whether the target is met."""
     rows = [_target_row(outcome) for outcome in outcomes]
-    return "\n".join(("| what | target | median | rounds | met |", "|---|--:|--:|--:|---|", *rows))
+    return "\n".join(("| figure | target | median | rounds | met |", "|---|--:|--:|--:|---|", *rows))
 
 
 def _target_row(outcome: Outcome) -> str:
@@ -21,11 +21,11 @@ def _target_row(outcome: Outcome) -> str:
     limit = f"{'≥' if target.at_least else '≤'} {target.limit:g}{target.unit}"
     spread = f"{min(outcome.values):.2f} to {max(outcome.values):.2f}"
     met = "yes" if outcome.met else "**no**"
-    return f"| {target.what} | {limit} | {outcome.median:.2f}{target.unit} | {spread} | {met} |"
+    return f"| {target.name} | {limit} | {outcome.median:.2f}{target.unit} | {spread} | {met} |"
 
 
 def cells_table(rounds: Sequence[Round]) -> str:
-    """Write CPU and throughput of everything that was measured: medians over the rounds."""
+    """Return a table of all measurements with CPU time and throughput, medians over the rounds."""
     rows = []
     for cell in rounds[0]:
         samples = [samples[cell] for samples in rounds]
@@ -35,15 +35,15 @@ def cells_table(rounds: Sequence[Round]) -> str:
         )
         cpu = statistics.median(sample.cpu_ms() for sample in samples)
         rate = statistics.median(sample.rate for sample in samples)
-        slow = [sample.load.p99_ms for sample in samples if sample.load.p99_ms is not None]
-        p99 = f"{statistics.median(slow):.0f}" if slow else ""
+        latencies_ms = [sample.load.p99_ms for sample in samples if sample.load.p99_ms is not None]
+        p99 = f"{statistics.median(latencies_ms):.0f}" if latencies_ms else ""
         rows.append(f"| {cell} | {cpu:.2f} | {parts} | {rate:.0f} | {p99} |")
-    head = "| what, connections | CPU ms a picture | of it | pictures/s | p99 ms |"
+    head = "| measurement, connections | CPU ms per image | by service | images/s | p99 ms |"
     return "\n".join((head, "|---|--:|---|--:|--:|", *rows))
 
 
 def plot(rounds: Sequence[Round]) -> str:
-    """Draw the CPU time of a picture for each thing that was measured, by service, as SVG."""
+    """Return an SVG bar chart of the CPU time per image of every measurement, by service."""
     medians = {
         cell: {
             service: statistics.median(samples[cell].cpu_ms(service) for samples in rounds)
@@ -51,15 +51,15 @@ def plot(rounds: Sequence[Round]) -> str:
         }
         for cell in rounds[0]
     }
-    most = max(sum(parts.values()) for parts in medians.values())
-    scale = (_WIDTH - _LABELS - _FIGURES) / most
+    longest_ms = max(sum(parts.values()) for parts in medians.values())
+    scale = (_WIDTH - _LABELS - _FIGURES) / longest_ms
     lines = [line for row, (cell, parts) in enumerate(medians.items()) for line in _bar(row, cell, parts, scale)]
     height = _ROW * len(medians) + 2 * _ROW
     return "\n".join(
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" {_FONT}>',
             '<rect width="100%" height="100%" fill="white"/>',
-            f'<text x="{_LABELS}" y="16">CPU ms a picture: gateway dark, nginx light, all else grey</text>',
+            f'<text x="{_LABELS}" y="16">CPU ms per image: gateway dark, nginx light, everything else grey</text>',
             *lines,
             "</svg>",
             "",

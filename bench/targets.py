@@ -1,4 +1,4 @@
-"""What is aimed at, each as a figure that one round gives, so that a ratio's parts were measured side by side."""
+"""The targets of the benchmark: figures of one round, so that both parts of a ratio were measured side by side."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -16,17 +16,17 @@ LARGE_LOOP = "bare loop, 12 MP"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One figure and its limit.
+    """A figure and its limit.
 
     Attributes:
-        what: What it is.
+        name: Its name in the table.
         figure: Computes it for a round.
-        limit: The most, or with `at_least` the least, that it may be.
-        at_least: Whether more is better.
-        unit: Printed behind it; none for a ratio.
+        limit: The largest permitted value, or with `at_least` the smallest.
+        at_least: Whether larger values are better.
+        unit: Unit with a leading space; empty for a ratio.
     """
 
-    what: str
+    name: str
     figure: Figure
     limit: float
     at_least: bool = False
@@ -35,10 +35,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A target, and what came of it.
+    """The measured figures of a target.
 
     Attributes:
-        target: What was aimed at.
+        target: The target.
         values: The figure of each round.
     """
 
@@ -47,12 +47,12 @@ class Outcome:
 
     @property
     def median(self) -> float:
-        """The figure that counts."""
+        """Median of the rounds, which is compared with the limit."""
         return statistics.median(self.values)
 
     @property
     def met(self) -> bool:
-        """Whether it is within the limit."""
+        """Whether the median is within the limit."""
         return self.median >= self.target.limit if self.target.at_least else self.median <= self.target.limit
 
 
@@ -128,19 +128,19 @@ TARGETS = (
 )
 
 
-def judge(rounds: Sequence[Round]) -> list[Outcome]:
-    """Compute every figure of every round."""
+def evaluate_rounds(rounds: Sequence[Round]) -> list[Outcome]:
+    """Return the outcome of every target over the rounds."""
     return [Outcome(target, [target.figure(samples) for samples in rounds]) for target in TARGETS]
 
 
-def judge_episodes(
+def evaluate_scenarios(
     servers: Mapping[int, float], swaps: Sequence[Mapping[str, float]], starts: Sequence[Mapping[str, float]]
 ) -> list[Outcome]:
-    """Hold what does not repeat in rounds against its targets."""
-    least = Target("1 to 4 model servers of 50 ms: least share of their capacity", _none, 0.9, at_least=True)
-    slowest = Target("swap: 99th percentile / steady", _none, 2)
-    ready = Target("gateway of one worker: exec to first 200", _none, 1.0, unit=" s")
-    memory = Target("gateway's worker: memory", _none, 100, unit=" MB")
+    """Return the outcomes of the measurements in `bench.scenarios`."""
+    least = Target("1 to 4 model servers of 50 ms: least share of their capacity", _no_figure, 0.9, at_least=True)
+    slowest = Target("swap: 99th percentile / steady", _no_figure, 2)
+    ready = Target("gateway of one worker: exec to first 200", _no_figure, 1.0, unit=" s")
+    memory = Target("gateway's worker: memory", _no_figure, 100, unit=" MB")
     return [
         Outcome(least, [min(servers.values())]),
         Outcome(slowest, [swap["swap_p99_ms"] / swap["steady_p99_ms"] for swap in swaps]),
@@ -149,5 +149,5 @@ def judge_episodes(
     ]
 
 
-def _none(_: Round) -> float:
+def _no_figure(_: Round) -> float:
     raise NotImplementedError

@@ -74,7 +74,7 @@ def defaults() -> dict[str, str]:
     return {name: value for name, value in pairs}  # noqa: C416  # dict() would lose the pairs' length for mypy
 
 
-def listening(address: str, tls_dir: Path | None, executable: str) -> dict[str, str]:
+def listen_values(address: str, tls_dir: Path | None, executable: str) -> dict[str, str]:
     """Return what the template is to say of the port.
 
     Args:

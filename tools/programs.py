@@ -1,4 +1,4 @@
-"""The programs of the local stack: what each is started with and how it is stopped."""
+"""The programs of the local stack: how each is started and stopped."""
 
 import os
 import signal
@@ -12,9 +12,9 @@ from tools import nginx
 from tools.stack import Program
 
 ROOT = Path(__file__).parents[1]
-# The model server refuses calls near its limit instead of queueing them, so it is set well above what can come.
+# The model server rejects calls near its limit instead of queueing them, so the limit is well above what can arrive.
 GRPC_THREADS_PER_REQUEST = 2
-# With one, a worker that gets most of the connections would use one processor while others have nothing to do.
+# With one, a worker that gets most of the connections would use one processor while the others stay idle.
 CALLS_IN_FLIGHT = 2
 MONITORING_CONFIG = ROOT / "serving_models" / "monitoring.config"
 MODEL_SERVER_STOP_S = 10.0
@@ -26,16 +26,16 @@ class Options:
     """Where the stack listens, what it serves and where it writes.
 
     Attributes:
-        host: IPv4 address that the outermost program listens on.
-        port: Port of nginx, or of the gateway where there is no nginx.
+        host: IPv4 address on which the outermost program listens.
+        port: Port of nginx, or of the gateway without nginx.
         gateway_port: Port of the gateway behind nginx, on 127.0.0.1.
         grpc_port: gRPC port of the model server.
         rest_port: REST port of the model server.
         models_config: The model server's configuration file, absolute.
-        run_dir: Folder for what the run writes, absolute.
-        ready_timeout_s: How long the start may take.
-        use_nginx: Whether nginx is wanted in front.
-        batching_config: File with BatchingParameters, absolute; None for calls computed one by one.
+        run_dir: Folder for everything that the run writes, absolute.
+        ready_timeout_s: Time limit for the start.
+        use_nginx: Whether nginx is put in front of the gateway.
+        batching_config: File with BatchingParameters, absolute; None if the model server computes each call separately.
         tls_dir: Folder with the certificate for HTTPS, absolute; None for plain HTTP.
     """
 
@@ -58,13 +58,13 @@ class Options:
 
     @property
     def ports(self) -> Mapping[str, int]:
-        """Each port by the variable of `make run` that sets it."""
-        outer = {"PORT": self.port, "GRPC_PORT": self.grpc_port, "REST_PORT": self.rest_port}
-        return {**outer, "GATEWAY_PORT": self.gateway_port} if self.use_nginx else outer
+        """The ports by the variable of `make run` that sets each."""
+        ports = {"PORT": self.port, "GRPC_PORT": self.grpc_port, "REST_PORT": self.rest_port}
+        return {**ports, "GATEWAY_PORT": self.gateway_port} if self.use_nginx else ports
 
 
 def model_server(options: Options, settings: Settings) -> Program:
-    """Return the model server, which takes the place of TensorFlow Serving here."""
+    """Return the stand-in for TensorFlow Serving."""
     batching = ("--enable_batching=true", f"--batching_parameters_file={options.batching_config}")
     return Program(
         name="model-server",
@@ -73,22 +73,21 @@ def model_server(options: Options, settings: Settings) -> Program:
             f"--port={options.grpc_port}",
             f"--rest_api_port={options.rest_port}",
             f"--model_config_file={options.models_config}",
-            # Else a file with labels is refused at the start, when no version is loaded yet.
+            # Otherwise a file with labels is rejected at the start, while no version is loaded yet.
             "--allow_version_labels_for_unavailable_models=true",
             f"--grpc_max_threads={GRPC_THREADS_PER_REQUEST * settings.workers * settings.threads}",
-            "--tensorflow_intra_op_parallelism=1",  # calls side by side keep the processors busy for less
+            "--tensorflow_intra_op_parallelism=1",  # concurrent calls use the processors with less overhead
             f"--monitoring_config_file={MONITORING_CONFIG}",
             *(batching if options.batching_config else ()),
         ),
         directory=ROOT,
         environment=os.environ,
-        stop_signal=signal.SIGTERM,
         stop_timeout_s=MODEL_SERVER_STOP_S,
     )
 
 
 def gateway(options: Options, settings: Settings, scratch: Path, *, direct: bool) -> Program:
-    """Return the gateway, on a port of its own or, where there is no nginx, on the outer one."""
+    """Return the gateway: behind nginx on its own port, or `direct` on the outer port."""
     bind = f"{options.host}:{options.port}" if direct else f"127.0.0.1:{options.gateway_port}"
     return Program(
         name="gateway",
@@ -100,25 +99,24 @@ def gateway(options: Options, settings: Settings, scratch: Path, *, direct: bool
             **({} if direct else {"GATEWAY_TRUSTED_PROXIES": "1"}),
             "PROMETHEUS_MULTIPROC_DIR": str(scratch / "metrics"),
         },
-        stop_signal=signal.SIGTERM,
         stop_timeout_s=settings.drain_delay_s + settings.graceful_timeout_s + STOP_SLACK_S,
     )
 
 
-def front(options: Options, settings: Settings, scratch: Path, executable: str) -> Program:
+def nginx_proxy(options: Options, settings: Settings, scratch: Path, executable: str) -> Program:
     """Write nginx's configuration and return nginx.
 
     Raises:
-        TlsError: there is no certificate where one was said to be.
+        TlsError: The folder `tls_dir` has no certificate.
     """
     configuration = scratch / "nginx.conf"
-    under_way = settings.workers * (settings.threads + settings.max_waiting)
+    max_requests = settings.workers * (settings.threads + settings.max_waiting)
     values = {
-        "NGINX_MAX_REQUESTS": str(under_way),
+        "NGINX_MAX_REQUESTS": str(max_requests),
         **{name: os.environ[name] for name in nginx.defaults() if name in os.environ},
     }
     own = {
-        **nginx.listening(f"{options.host}:{options.port}", options.tls_dir, executable),
+        **nginx.listen_values(f"{options.host}:{options.port}", options.tls_dir, executable),
         "NGINX_UPSTREAM": f"127.0.0.1:{options.gateway_port}",
         "GATEWAY_MAX_BODY_BYTES": str(settings.max_body_bytes),
     }
@@ -128,15 +126,15 @@ def front(options: Options, settings: Settings, scratch: Path, executable: str) 
         command=nginx.command(executable, configuration),
         directory=ROOT,
         environment=os.environ,
-        stop_signal=signal.SIGQUIT,  # lets requests in progress end
+        stop_signal=signal.SIGQUIT,  # lets requests in progress finish
         stop_timeout_s=settings.request_deadline_s + STOP_SLACK_S,
     )
 
 
 def gateway_environment(options: Options) -> dict[str, str]:
-    """Return the environment with the gateway's settings: the user's own, and where the others are.
+    """Return the environment of the gateway: the caller's own settings and the addresses of the other programs.
 
-    Either the model server puts calls together or the gateway does.
+    Requests are batched once, either by the model server or by the gateway.
     """
     return {
         "GATEWAY_CARDS_DIR": str(options.models_config.parent),

@@ -24,7 +24,7 @@ from gateway import __version__
 from gateway.settings import Settings, SettingsError
 from tools import nginx, ports, programs
 from tools.programs import Options
-from tools.stack import ProgramEndedError, Stack, StopRequestedError
+from tools.stack import ProgramEndedError, StopRequestedError, Supervisor
 
 PROBE_TIMEOUT_S = 3
 READY = "ready"
@@ -88,10 +88,10 @@ def serve(options: Options, settings: Settings, scratch: Path, nginx_executable:
     chosen = [
         programs.model_server(options, settings),
         programs.gateway(options, settings, scratch, direct=nginx_executable is None),
-        *([programs.front(options, settings, scratch, nginx_executable)] if nginx_executable else []),
+        *([programs.nginx_proxy(options, settings, scratch, nginx_executable)] if nginx_executable else []),
     ]
     say(f"Starting {', '.join(program.name for program in chosen)} ...")
-    with Stack(options.logs) as stack:
+    with Supervisor(options.logs) as stack:
         for program in chosen:
             stack.start(program)
         try:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 # Not tools.programs: the gateway's settings take a fifth of a second to import, in which the model server starts here.
-from tools.stack import Program, ProgramEndedError, Stack, StopRequestedError
+from tools.stack import Program, ProgramEndedError, StopRequestedError, Supervisor
 
 ROOT = Path(__file__).parents[1]
 DEFAULT_PORT = "8080"
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     )
     parser.add_argument("--models-config", type=Path, default=Path("serving_models/models.config"), metavar="FILE")
     models_config = parser.parse_args(arguments).models_config.absolute()
-    with tempfile.TemporaryDirectory(prefix="serverless-") as scratch, Stack(None) as stack:
+    with tempfile.TemporaryDirectory(prefix="serverless-") as scratch, Supervisor(None) as stack:
         try:
             for program in programs(models_config, Path(scratch), environ):
                 stack.start(program)

@@ -1,4 +1,4 @@
-"""Long-running programs started together, watched, and stopped so that nothing of them stays."""
+"""Start long-running programs together, watch them, and stop them without leaving a process behind."""
 
 import contextlib
 import ctypes
@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -25,38 +26,241 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One program of a stack.
+    """A program of a stack and how to run it.
 
     Attributes:
         name: Short name in lower case with hyphens; its log is `NAME.log`.
         command: Program and arguments.
         directory: Working directory.
-        environment: All of its environment.
-        stop_signal: Asks it to finish what it does and end.
-        stop_timeout_s: How long that may take before it is killed.
+        environment: The complete environment.
+        stop_signal: Signal that asks it to finish its work and exit.
+        stop_timeout_s: Seconds that this may take before the program is killed.
     """
 
     name: str
     command: tuple[str, ...]
     directory: Path
     environment: Mapping[str, str]
-    stop_signal: signal.Signals
-    stop_timeout_s: float
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_timeout_s: float = 20.0
 
 
 class ProgramEndedError(Exception):
-    """A program ended that should have gone on; the message has its status and its last words."""
+    """A program could not be started or ended unexpectedly; the message has its exit status and the end of its log."""
 
 
 class StopRequestedError(Exception):
     """A signal asked the stack to stop."""
 
 
-class Signals:
-    """One wait that ends by a signal, by the end of a child, or by time.
+class Stack:
+    """Long-running programs that are started, watched and stopped together.
 
-    The interpreter writes the number of each signal to a socket (`signal.set_wakeup_fd`), so nothing that
-    happens between two waits is missed. To be entered in the main thread; leaving puts back the handlers found.
+    Each program gets its own session, so that Ctrl-C in a terminal reaches only the process that started them. Leaving
+    the context stops all programs, the last one started first.
+
+    Args:
+        log_directory: Existing folder for one log per program; None sends their output to our standard error.
+    """
+
+    def __init__(self, log_directory: Path | None) -> None:
+        self._logs = log_directory
+        self._processes: dict[str, tuple[Program, subprocess.Popen[bytes]]] = {}
+        self._log_names: set[str] = set()
+
+    def __enter__(self) -> Self:
+        """Start nothing yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop all programs."""
+        self.stop()
+
+    def start(self, program: Program, *, log: Path | None = None) -> None:
+        """Start a program.
+
+        Args:
+            program: What to run; no running program has its name.
+            log: File for its output instead of `NAME.log`.
+
+        Raises:
+            ProgramEndedError: The program cannot be started.
+        """
+        with self._output(program, log) as output:
+            try:
+                process = subprocess.Popen(
+                    program.command,
+                    cwd=program.directory,
+                    env=program.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    preexec_fn=_end_with_parent(),  # noqa: PLW1509  # None if other threads could hold a lock
+                )
+            except OSError as error:
+                raise ProgramEndedError(f"{program.name} could not be started: {error}") from error
+        self._processes[program.name] = program, process
+
+    def pids(self) -> dict[str, int]:
+        """Return the process id of each running program by name, in the order of their start."""
+        return {name: process.pid for name, (_, process) in self._processes.items()}
+
+    def send_signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a program."""
+        self._processes[name][1].send_signal(number)
+
+    def end(self, name: str, number: signal.Signals) -> int:
+        """End a program by a signal and kill the child processes it leaves behind.
+
+        Returns:
+            The exit status; negative for the number of the signal that killed the program.
+
+        Raises:
+            subprocess.TimeoutExpired: The program did not exit within its `stop_timeout_s`.
+        """
+        program, process = self._processes.pop(name)
+        process.send_signal(number)
+        try:
+            return process.wait(program.stop_timeout_s)
+        finally:
+            _kill_session(process)
+
+    def kill(self) -> None:
+        """Kill all programs at once."""
+        for _, process in self._processes.values():
+            _kill_session(process)
+        self._processes.clear()
+
+    def stop(self, name: str | None = None) -> None:
+        """Stop one program, or all of them, the last one started first.
+
+        Programs that exceed their `stop_timeout_s` are killed, and so are child processes left behind.
+        """
+        patient = True
+        for stopping in [name] if name is not None else reversed(list(self._processes)):
+            program, process = self._processes.pop(stopping)
+            process.send_signal(program.stop_signal)
+            patient = patient and self._wait_for_exit(process, program.stop_timeout_s)
+            _kill_session(process)
+
+    def wait(self, timeout_s: float) -> None:
+        """Let the programs run for some time.
+
+        Raises:
+            ProgramEndedError: A program has ended.
+        """
+        for remaining_s in _countdown(timeout_s):
+            self._check_alive()
+            self._sleep(remaining_s)
+        self._check_alive()
+
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float, *, poll_s: float = POLL_S) -> None:
+        """Let the programs run until a condition holds, which is checked every `poll_s` seconds.
+
+        Raises:
+            ProgramEndedError: A program has ended.
+            TimeoutError: The condition did not hold in time.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"not ready after {timeout_s:.0f} s")
+            self.wait(poll_s)
+
+    def _sleep(self, timeout_s: float) -> None:
+        """Sleep for at most `timeout_s`, or until something may have changed."""
+        time.sleep(min(timeout_s, POLL_S))
+
+    def _wait_for_exit(self, process: subprocess.Popen[bytes], timeout_s: float) -> bool:
+        """Wait for the end of a process; False means that there is no time to wait for any further one."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout_s)
+        return True
+
+    def _check_alive(self) -> None:
+        for program, process in self._processes.values():
+            status = process.poll()
+            if status is not None:
+                how = f"by {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
+                raise ProgramEndedError(f"{program.name} ended {how}. {self._log_tail(program)}")
+
+    @contextlib.contextmanager
+    def _output(self, program: Program, log: Path | None) -> Iterator[int | BinaryIO]:
+        """Open the destination of a program's output."""
+        if log is None and self._logs is None:
+            yield sys.stderr.fileno()
+            return
+        path = log or self._log_file(program)
+        if log is None and program.name not in self._log_names:
+            path.write_bytes(b"")
+            self._log_names.add(program.name)
+        # Opened for appending: nginx opens the same file a second time as /dev/stdout.
+        with path.open("ab") as file:
+            yield file
+
+    def _log_file(self, program: Program) -> Path:
+        return (self._logs or Path()) / f"{program.name}.log"
+
+    def _log_tail(self, program: Program) -> str:
+        if self._logs is None:
+            return "Its output is above."
+        log = self._log_file(program)
+        return f"The end of {log}:\n{tail(log)}"
+
+
+class Supervisor(Stack):
+    """A stack in the foreground, which runs until a signal or the end of a program.
+
+    It must be entered in the main thread. `wait`, `wait_until` and `run` raise `StopRequestedError` after
+    SIGINT, SIGTERM or SIGHUP. A second Ctrl-C while the programs are stopped kills them.
+    """
+
+    def __init__(self, log_directory: Path | None) -> None:
+        super().__init__(log_directory)
+        self._signals = Signals()
+
+    def __enter__(self) -> Self:
+        """Listen to signals from now on."""
+        self._signals.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop all programs and restore the signal handlers."""
+        try:
+            self.stop()
+        finally:
+            self._signals.__exit__()
+
+    def run(self) -> Never:
+        """Let the programs run until a signal or the end of one of them.
+
+        Raises:
+            ProgramEndedError: A program has ended.
+            StopRequestedError: SIGINT, SIGTERM or SIGHUP was received.
+        """
+        while True:
+            self.wait(HOUR_S)
+
+    def _sleep(self, timeout_s: float) -> None:
+        for number in self._signals.wait(timeout_s):
+            if number in STOP_SIGNALS:
+                raise StopRequestedError(number.name)
+
+    def _wait_for_exit(self, process: subprocess.Popen[bytes], timeout_s: float) -> bool:
+        for remaining_s in _countdown(timeout_s):
+            if process.poll() is not None:
+                return True
+            if signal.SIGINT in self._signals.wait(remaining_s):
+                return False
+        return True
+
+
+class Signals:
+    """A wait that ends on a signal, on the exit of a child process, or on a timeout.
+
+    The interpreter writes the number of each signal to a socket (`signal.set_wakeup_fd`), so that no signal between two
+    waits is missed. It must be entered in the main thread; leaving restores the previous handlers.
     """
 
     def __init__(self) -> None:
@@ -68,167 +272,25 @@ class Signals:
     def __enter__(self) -> Self:
         """Start to listen."""
         for number in (*STOP_SIGNALS, signal.SIGCHLD):
-            # nohup has SIGHUP ignored, and that has to stay so.
+            # nohup sets SIGHUP to be ignored, which must stay so.
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-                self._restore.callback(signal.signal, number, signal.signal(number, _noted))
+                self._restore.callback(signal.signal, number, signal.signal(number, _ignore))
         self._restore.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(self._writer.fileno()))
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Put back the handlers that were there."""
+        """Restore the previous handlers."""
         self._restore.close()
         self._reader.close()
         self._writer.close()
 
     def wait(self, timeout_s: float) -> list[signal.Signals]:
-        """Wait for signals and return those that came, none when the time is over first."""
+        """Wait for signals and return those received, none after a timeout."""
         select.select([self._reader], [], [], timeout_s)
         try:
             return [signal.Signals(number) for number in self._reader.recv(4096)]
         except BlockingIOError:
             return []
-
-
-def _noted(_number: int, _frame: FrameType | None) -> None:
-    """Stand in for a handler: the number in the wakeup socket is all that is needed."""
-
-
-class Stack:
-    """Programs that live and die together.
-
-    Each gets a session of its own, so that Ctrl-C reaches only the one who started them. Leaving the context stops
-    them, the last started first.
-
-    Args:
-        log_directory: Where a log is made of what each prints; None where that goes to our own standard error.
-    """
-
-    def __init__(self, log_directory: Path | None) -> None:
-        self._logs = log_directory
-        self._signals = Signals()
-        self._running: list[tuple[Program, subprocess.Popen[bytes]]] = []
-
-    def __enter__(self) -> Self:
-        """Listen to signals from now on."""
-        self._signals.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop all programs."""
-        try:
-            self.stop()
-        finally:
-            self._signals.__exit__()
-
-    def start(self, program: Program) -> None:
-        """Start a program.
-
-        Raises:
-            ProgramEndedError: it cannot be started.
-        """
-        with self._output(program) as output:
-            try:
-                process = subprocess.Popen(
-                    program.command,
-                    cwd=program.directory,
-                    env=program.environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    preexec_fn=_end_with_parent(),  # noqa: PLW1509  # no threads here that could hold a lock
-                )
-            except OSError as error:
-                raise ProgramEndedError(f"{program.name} could not be started: {error}") from error
-        self._running.append((program, process))
-
-    def processes(self) -> dict[str, int]:
-        """Return the process that each running program was started as, by the program's name."""
-        return {program.name: process.pid for program, process in self._running}
-
-    def run(self) -> Never:
-        """Let the programs run until one ends or a signal comes.
-
-        Raises:
-            ProgramEndedError: one of them has ended.
-            StopRequestedError: SIGINT, SIGTERM or SIGHUP came.
-        """
-        while True:
-            self.wait(HOUR_S)
-
-    def wait(self, timeout_s: float) -> None:
-        """Let the programs run for some time, or until something happens.
-
-        Raises:
-            ProgramEndedError: one of them has ended.
-            StopRequestedError: SIGINT, SIGTERM or SIGHUP came.
-        """
-        for remaining_s in _countdown(timeout_s):
-            self._check_alive()
-            for number in self._signals.wait(remaining_s):
-                if number in STOP_SIGNALS:
-                    raise StopRequestedError(number.name)
-        self._check_alive()
-
-    def wait_until(self, ready: Callable[[], bool], timeout_s: float) -> None:
-        """Let the programs run until `ready` says yes; it is asked ten times a second.
-
-        Raises:
-            ProgramEndedError: one of them has ended.
-            StopRequestedError: SIGINT, SIGTERM or SIGHUP came.
-            TimeoutError: `ready` did not say yes in time.
-        """
-        deadline = time.monotonic() + timeout_s
-        while not ready():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"not ready after {timeout_s:.0f} s")
-            self.wait(POLL_S)
-
-    def stop(self) -> None:
-        """Stop all programs, the last started first, each within its own time; Ctrl-C cuts that short."""
-        patient = True
-        while self._running:
-            program, process = self._running.pop()
-            process.send_signal(program.stop_signal)
-            patient = patient and self._await_end(process, program.stop_timeout_s)
-            # What is left: a program that took too long, or the workers of one that died.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-    def _await_end(self, process: subprocess.Popen[bytes], timeout_s: float) -> bool:
-        """Return False when somebody presses Ctrl-C meanwhile."""
-        for remaining_s in _countdown(timeout_s):
-            if process.poll() is not None:
-                return True
-            if signal.SIGINT in self._signals.wait(remaining_s):
-                return False
-        return True
-
-    def _check_alive(self) -> None:
-        for program, process in self._running:
-            status = process.poll()
-            if status is not None:
-                how = f"by {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
-                raise ProgramEndedError(f"{program.name} ended {how}. {self._last_words(program)}")
-
-    @contextlib.contextmanager
-    def _output(self, program: Program) -> Iterator[int | BinaryIO]:
-        """Open what a program is to print to."""
-        if self._logs is None:
-            yield sys.stderr.fileno()
-            return
-        log = self._logs / f"{program.name}.log"
-        log.write_bytes(b"")
-        # Appended to: nginx opens the same file once more, as /dev/stdout.
-        with log.open("ab") as file:
-            yield file
-
-    def _last_words(self, program: Program) -> str:
-        if self._logs is None:
-            return "What it printed is above."
-        log = self._logs / f"{program.name}.log"
-        return f"The end of {log}:\n{tail(log)}"
 
 
 def tail(log: Path, lines: int = LOG_TAIL_LINES) -> str:
@@ -237,26 +299,38 @@ def tail(log: Path, lines: int = LOG_TAIL_LINES) -> str:
         return "".join(f"    {line.rstrip()}\n" for line in deque(file, maxlen=lines)) or "    (empty)\n"
 
 
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Handle a signal by doing nothing; its number in the wakeup socket is enough."""
+
+
+def _kill_session(process: subprocess.Popen[bytes]) -> None:
+    """Kill a program and its child processes, and collect its exit status."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
 def _countdown(timeout_s: float) -> Iterator[float]:
-    """Yield the time that is left, for as long as some is left."""
-    deadline = time.monotonic() + timeout_s
-    while (remaining_s := deadline - time.monotonic()) > 0:
+    """Yield the remaining seconds until none are left."""
+    deadline_s = time.monotonic() + timeout_s
+    while (remaining_s := deadline_s - time.monotonic()) > 0:
         yield remaining_s
 
 
 def _end_with_parent() -> Callable[[], None] | None:
-    """Return what a child calls first, so that it is asked to end even when its parent was killed.
+    """Return a function for the child process that makes the kernel end it if this process is killed.
 
-    Linux alone offers this (prctl(2), PR_SET_PDEATHSIG).
+    Only Linux offers this (prctl(2), PR_SET_PDEATHSIG). None if this process has several threads: Python code between
+    fork and exec could then wait forever for a lock that another thread held.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or threading.active_count() > 1:
         return None
     libc = ctypes.CDLL(None)
     parent = os.getpid()
 
-    def in_child() -> None:
+    def set_parent_death_signal() -> None:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             os._exit(1)
 
-    return in_child
+    return set_parent_death_signal

@@ -1,11 +1,12 @@
-"""Find out how this machine should compute calls together, and write batching.config; `make tune` calls this.
+"""Find the best batching settings of the model server for this machine, and write batching.config.
 
     python -m tools.tune --p99-ms=200
     python -m tools.tune --p99-ms=200 --url=http://localhost:8080 --restart='docker compose restart model-server'
 
-The service is measured at several settings, each after a restart of the model server: one that this command starts,
-with the stand-in, or the running one at `--url`, whose model server `--restart` starts anew with the file just written.
-Of the settings whose 99th percentile of the times is within `--p99-ms` the one with most answers a second is written.
+`make tune` calls this. It measures the service with several settings, each after a restart of the model server: a
+service that it starts itself with the stand-in, or the one running at `--url`, whose model server `--restart` restarts
+with the file just written. Of the settings whose 99th percentile of the latency is within `--p99-ms`, it writes the one
+with the most answers per second.
 """
 
 import argparse
@@ -13,149 +14,176 @@ import contextlib
 import shlex
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
-from tools.load import Load, Measurement, is_ready, measure
+from tools.load_generator import ImageRequests, LoadGenerator, LoadResult
+from tools.local_stack import START_S, LocalStack, status
 from tools.programs import ROOT
-from tools.service import READY_TIMEOUT_S, started
 from tools.stack import ProgramEndedError, StopRequestedError
+from tools.waiting import wait_until
 
-POLL_S = 0.2
-# Calls may have more pictures than are computed together: they are taken apart.
+READY_POLL_S = 0.2
+WARM_UP_SHARE = 0.2
+# Calls may have more images than a batch: the model server splits them.
 MAX_BATCH_SIZE = 128
-MAX_WAITING_ROWS = 4096
+MAX_QUEUED_IMAGES = 4096
 
 
 class TuneError(Exception):
-    """Nothing can be written; the message says why."""
+    """No setting can be written; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How calls are computed together.
+    """Parameters of batching.
 
     Attributes:
-        rows: The most pictures that are computed together.
-        wait_us: How long a call waits for others, in microseconds.
+        images: Largest number of images in a batch.
+        wait_us: Microseconds that a call waits for others.
     """
 
-    rows: int
+    images: int
     wait_us: int
 
-    def text(self, note: str) -> str:
-        """Write BatchingParameters in text format, with a note above."""
+    def to_text(self, note: str) -> str:
+        """Return BatchingParameters in text format, with a comment at the top."""
         return (
             f"# {note}\n"
             f"max_batch_size {{ value: {MAX_BATCH_SIZE} }}\n"
             "enable_large_batch_splitting { value: true }\n"
-            f"max_execution_batch_size {{ value: {self.rows} }}\n"
+            f"max_execution_batch_size {{ value: {self.images} }}\n"
             f"batch_timeout_micros {{ value: {self.wait_us} }}\n"
-            f"max_enqueued_batches {{ value: {MAX_WAITING_ROWS // self.rows} }}\n"
+            f"max_enqueued_batches {{ value: {MAX_QUEUED_IMAGES // self.images} }}\n"
         )
 
 
 SETTINGS = (Setting(1, 0), Setting(8, 0), Setting(32, 0), Setting(32, 1000), Setting(32, 5000), Setting(128, 10000))
 
 
-def choose(measured: Mapping[Setting, Measurement], p99_ms: float) -> Setting | None:
-    """Return the setting with the most answers a second among those without failures and within the target, if any."""
-    good = {setting: it.rate for setting, it in measured.items() if not it.failures and it.p99_ms <= p99_ms}
-    return max(good, key=lambda setting: good[setting], default=None)
+def choose(results: Mapping[Setting, LoadResult], p99_ms: float) -> Setting | None:
+    """Return the setting with the most answers per second among those without failures and within the target."""
+    rates = {
+        setting: load.rate()
+        for setting, load in results.items()
+        if not load.failures and load.percentile_ms(99) <= p99_ms
+    }
+    return max(rates, key=lambda setting: rates[setting], default=None)
 
 
 @contextlib.contextmanager
-def _service(given: argparse.Namespace) -> Iterator[str]:
-    if given.url:
-        with restarted(given.url, given.restart) as url:
-            yield url
-    else:
-        with started(given.output.absolute()) as service:
-            yield service.url
-
-
-@contextlib.contextmanager
-def restarted(url: str, restart: str) -> Iterator[str]:
-    """Restart the model server of the service at a URL, and wait until that is ready again; yield the URL.
+def run_service(options: argparse.Namespace) -> Iterator[str]:
+    """Restart the service at `--url`, or start one for the time of the context; yield its URL.
 
     Raises:
-        CalledProcessError: the command failed.
-        TimeoutError: the service was not ready in time.
+        CalledProcessError: The restart command failed.
+        ProgramEndedError: A program of the service ended by itself.
+        TimeoutError: The service was not ready in time.
     """
-    subprocess.run(shlex.split(restart), check=True, timeout=READY_TIMEOUT_S)
-    deadline_s = time.monotonic() + READY_TIMEOUT_S
-    while not is_ready(url):
-        if time.monotonic() > deadline_s:
-            raise TimeoutError(f"{url} is not ready {READY_TIMEOUT_S:.0f} s after the restart")
-        time.sleep(POLL_S)
-    yield url
+    if options.url:
+        restart(options.url, options.restart)
+        yield options.url
+        return
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        LocalStack(Path(folder), batching_config=options.output.absolute(), supervised=True) as stack,
+    ):
+        yield stack.start().url
+
+
+def restart(url: str, command: str) -> None:
+    """Restart the model server of the service at a URL, and wait until the service is ready again.
+
+    Raises:
+        CalledProcessError: The command failed.
+        TimeoutError: The service was not ready in time.
+    """
+    subprocess.run(shlex.split(command), check=True, timeout=START_S)
+
+    def is_ready() -> bool:
+        return status(f"{url}/readyz") == HTTPStatus.OK
+
+    wait_until(is_ready, START_S, f"{url} is ready after the restart", poll_s=READY_POLL_S)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print a table, write the best; return the exit status, 1 when nothing was written."""
-    given = _parse(arguments)
-    before = given.output.read_text(encoding="utf-8") if given.output.exists() else None
+    """Measure, print a table, write the best setting; return the exit status, 1 if nothing was written."""
+    options = _parse(arguments)
+    before = options.output.read_text(encoding="utf-8") if options.output.exists() else None
     try:
-        tune(given)
+        tune(options)
     except (TuneError, ProgramEndedError, StopRequestedError, TimeoutError, subprocess.CalledProcessError) as error:
         if before is None:
-            given.output.unlink(missing_ok=True)
+            options.output.unlink(missing_ok=True)
         else:
-            given.output.write_text(before, encoding="utf-8")
-        print(f"{given.output} is as it was: {error}", file=sys.stderr)
+            options.output.write_text(before, encoding="utf-8")
+        print(f"{options.output} is unchanged: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def tune(given: argparse.Namespace) -> None:
-    """Measure every setting and write the best.
+def tune(options: argparse.Namespace) -> None:
+    """Measure every setting and write the best one.
 
     Raises:
-        TuneError: there is nothing to send, or no setting keeps within the target.
-        ProgramEndedError, CalledProcessError, TimeoutError: the service could not be started with one of them.
-        StopRequestedError: a signal came.
+        TuneError: The model has no golden images, or no setting is within the target.
+        ProgramEndedError, CalledProcessError, TimeoutError: The service could not be started with one of the settings.
+        StopRequestedError: A signal was received.
     """
-    golden = ROOT / "serving_models" / given.model
+    golden = ROOT / "serving_models" / options.model
     images = [file.read_bytes() for file in sorted(golden.glob("*/assets.extra/golden/*.png"))]
     if not images:
-        raise TuneError(f"there are no golden images below {golden}; --model names one that has.")
-    load = Load(f"/api/v1/models/{given.model}/predict", images, given.concurrency, given.seconds)
-    measured = {}
+        raise TuneError(f"there are no golden images in {golden}. Choose another model with --model.")
+    results = {}
     for setting in SETTINGS:
-        given.output.write_text(setting.text("Being measured by `make tune`."), encoding="utf-8")
-        with _service(given) as url:
-            it = measured[setting] = measure(url, load)
-        times = f"50 % in {it.p50_ms:.1f} ms, 99 % in {it.p99_ms:.1f} ms, {it.failures} failed"
-        print(f"{setting.rows} together, waiting {setting.wait_us} us: {it.rate:.1f} answers/s, {times}", flush=True)
-    best = choose(measured, given.p99_ms)
+        options.output.write_text(setting.to_text("Being measured by `make tune`."), encoding="utf-8")
+        with run_service(options) as url:
+            load = LoadGenerator(
+                ImageRequests(f"{url}/api/v1/models/{options.model}/predict", images).connect, users=options.concurrency
+            )
+            results[setting] = load.run(options.seconds, warm_up_s=WARM_UP_SHARE * options.seconds)
+        print(f"{_described(setting)}: {_figures(results[setting])}", flush=True)
+    best = choose(results, options.p99_ms)
     if best is None:
-        raise TuneError(f"no setting keeps 99 % of the answers within {given.p99_ms:g} ms.")
-    it = measured[best]
+        raise TuneError(f"no setting keeps 99 % of the answers within {options.p99_ms:g} ms.")
+    result = results[best]
     note = (
-        f"Written by `make tune` for {given.model}, {given.concurrency} requests at a time and 99 % of the answers\n"
-        f"# within {given.p99_ms:g} ms: {it.rate:.0f} answers a second, 99 % within {it.p99_ms:.0f} ms."
+        f"Written by `make tune` for {options.model}, {options.concurrency} requests at a time, and 99 % of the\n"
+        f"# answers within {options.p99_ms:g} ms: {result.rate():.0f} answers per second, "
+        f"99 % within {result.percentile_ms(99):.0f} ms."
     )
-    given.output.write_text(best.text(note), encoding="utf-8")
-    print(
-        f"{given.output}: {best.rows} together, waiting {best.wait_us} us. It counts when the model server starts anew."
+    options.output.write_text(best.to_text(note), encoding="utf-8")
+    print(f"{options.output}: {_described(best)}. It takes effect when the model server is restarted.")
+
+
+def _described(setting: Setting) -> str:
+    return f"batches of up to {setting.images}, wait {setting.wait_us} us"
+
+
+def _figures(result: LoadResult) -> str:
+    p50_ms, p99_ms = (result.percentile_ms(percent) for percent in (50, 99))
+    return (
+        f"{result.rate():.1f} answers per second, 50 % within {p50_ms:.1f} ms, 99 % within {p99_ms:.1f} ms, "
+        f"{result.failures} failed"
     )
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.tune", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--p99-ms", type=float, default=200, help="target of the 99th percentile, default 200")
-    parser.add_argument("--model", default="cifar10", help="which model to ask, with its golden images")
-    parser.add_argument("--concurrency", type=int, default=16, help="requests at a time, default 16")
-    parser.add_argument("--seconds", type=float, default=10, help="how long each setting is measured, default 10")
+    parser.add_argument("--p99-ms", type=float, default=200, help="target of the 99th percentile (%(default)s)")
+    parser.add_argument("--model", default="cifar10", help="model to measure, with golden images (%(default)s)")
+    parser.add_argument("--concurrency", type=int, default=16, help="requests at a time (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=10, help="duration of each measurement (%(default)s)")
     parser.add_argument("--output", type=Path, default=ROOT / "serving_models" / "batching.config", metavar="FILE")
-    parser.add_argument("--url", help="a running service, which reads FILE")
-    parser.add_argument("--restart", help="the command that starts its model server anew")
-    given = parser.parse_args(arguments)
-    if bool(given.url) != bool(given.restart):
-        parser.error("--url and --restart belong together")
-    return given
+    parser.add_argument("--url", help="URL of a running service that reads FILE")
+    parser.add_argument("--restart", help="command that restarts its model server")
+    options = parser.parse_args(arguments)
+    if bool(options.url) != bool(options.restart):
+        parser.error("--url and --restart must be used together")
+    return options
 
 
 if __name__ == "__main__":

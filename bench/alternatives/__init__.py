@@ -1,1 +1,1 @@
-"""What one would run without this project, to compare with. Each takes POST /predict with a part `image`."""
+"""Alternatives to this project for comparison. Each takes POST /predict with a form part `image`."""

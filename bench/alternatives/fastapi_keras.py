@@ -1,10 +1,10 @@
-"""FastAPI on uvicorn, OpenCV, and Keras in process: `uvicorn bench.alternatives.fastapi_keras:app`."""
+"""Serve Keras in process with FastAPI and OpenCV: `uvicorn bench.alternatives.fastapi_keras:app`."""
 
 from typing import Any
 
 from fastapi import FastAPI, UploadFile
 
-from bench.alternatives.keras_network import answer, load
+from bench.alternatives.keras_network import load, top_classes
 from bench.alternatives.preparing import by_opencv
 
 app = FastAPI()
@@ -13,11 +13,11 @@ network = load()
 
 @app.post("/predict")
 def predict(image: UploadFile) -> dict[str, Any]:
-    """Classify the part `image`; a function without async is run by a pool of threads."""
-    return {"predictions": answer(network(by_opencv(image.file.read())))}
+    """Classify the part `image`; FastAPI runs functions without `async` in a thread pool."""
+    return {"predictions": top_classes(network(by_opencv(image.file.read())))}
 
 
 @app.get("/ready")
 def ready() -> str:
-    """Tell that it can be asked."""
+    """Report that requests are accepted."""
     return "ready"

@@ -1,8 +1,8 @@
-"""Flask on gunicorn, Pillow, and Keras in process: `gunicorn bench.alternatives.flask_keras:app`."""
+"""Serve Keras in process with Flask and Pillow: `gunicorn bench.alternatives.flask_keras:app`."""
 
 from flask import Flask, Response, jsonify, request
 
-from bench.alternatives.keras_network import answer, load
+from bench.alternatives.keras_network import load, top_classes
 from bench.alternatives.preparing import by_pillow
 
 app = Flask(__name__)
@@ -12,10 +12,10 @@ network = load()
 @app.post("/predict")
 def predict() -> Response:
     """Classify the part `image`."""
-    return jsonify({"predictions": answer(network(by_pillow(request.files["image"].read())))})
+    return jsonify({"predictions": top_classes(network(by_pillow(request.files["image"].read())))})
 
 
 @app.get("/ready")
 def ready() -> str:
-    """Tell that it can be asked."""
+    """Report that requests are accepted."""
     return "ready"

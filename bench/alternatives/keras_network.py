@@ -1,4 +1,4 @@
-"""The network in process, called the fast way: one compiled function, not `model.predict`."""
+"""Run the network in this process by one compiled function, which is faster than `model.predict`."""
 
 import os
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 
 def load() -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
-    """Load the Keras file that the environment names, and return it as a function of uint8[1, 224, 224, 3]."""
+    """Load the Keras file named by BENCH_NETWORK; return a function from uint8[1, 224, 224, 3] to float32[1000]."""
     network: Any = keras.models.load_model(os.environ["BENCH_NETWORK"], compile=False)
 
     scores: Any = tf.function(
@@ -23,11 +23,11 @@ def load() -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
         row: npt.NDArray[np.float32] = scores(tf.constant(image)).numpy()[0]
         return row
 
-    call(np.zeros((1, 224, 224, 3), np.uint8))  # compiled now, not by the first request
+    call(np.zeros((1, 224, 224, 3), np.uint8))  # compile before the first request
     return call
 
 
-def answer(row: npt.NDArray[np.float32]) -> list[dict[str, Any]]:
-    """Rank the five best classes."""
+def top_classes(row: npt.NDArray[np.float32]) -> list[dict[str, Any]]:
+    """Return the five best classes, best first."""
     best = np.argsort(row)[::-1][:5]
     return [{"class_id": int(index), "score": float(row[index])} for index in best]

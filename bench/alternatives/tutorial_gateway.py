@@ -1,5 +1,6 @@
-"""A gateway as tutorials write it, before the same model server: `python -m bench.alternatives.tutorial_gateway PORT`.
+"""Run a gateway as tutorials write it: `python -m bench.alternatives.tutorial_gateway PORT`.
 
+It stands in front of the same model server.
 Flask's development server, a channel per request, Pillow, and TensorFlow imported for one function.
 """
 
@@ -11,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from flask import Flask, Response, jsonify, request
 
-from bench.alternatives.keras_network import answer
+from bench.alternatives.keras_network import top_classes
 from bench.alternatives.preparing import by_pillow
 from tfs_api.protos import predict_pb2, prediction_service_pb2_grpc
 
@@ -23,18 +24,18 @@ TIMEOUT_S = 20.0
 def predict() -> Response:
     """Classify the part `image`."""
     image = by_pillow(request.files["image"].read())
-    asked = predict_pb2.PredictRequest()
-    asked.model_spec.name = "photos"
-    asked.model_spec.signature_name = "serving_default"
-    asked.inputs["image"].CopyFrom(tf.make_tensor_proto(image))
+    message = predict_pb2.PredictRequest()
+    message.model_spec.name = "photos"
+    message.model_spec.signature_name = "serving_default"
+    message.inputs["image"].CopyFrom(tf.make_tensor_proto(image))
     with grpc.insecure_channel(os.environ["BENCH_TARGET"]) as channel:
-        reply = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(asked, timeout=TIMEOUT_S)
-    return jsonify({"predictions": answer(np.array(reply.outputs["probabilities"].float_val, np.float32))})
+        response = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(message, timeout=TIMEOUT_S)
+    return jsonify({"predictions": top_classes(np.array(response.outputs["probabilities"].float_val, np.float32))})
 
 
 @app.get("/ready")
 def ready() -> str:
-    """Tell that it can be asked."""
+    """Report that requests are accepted."""
     return "ready"
 
 

@@ -6,9 +6,12 @@ import subprocess
 
 import pytest
 
-from bench.asking import RIGHT, Asking
-from bench.parts import HERE, START_S, Host, Parts, wait_until
+from bench.classification_load import ClassificationLoad
+from bench.drill_stack import DrillStack
 from tools import nginx
+from tools.load_generator import OK
+from tools.local_stack import LOCALHOST, START_S, Host
+from tools.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(600)
 NAME = f"cut{os.getpid()}"
@@ -46,19 +49,19 @@ def far():
 def test_requests_go_on_at_the_other_one_and_it_is_used_again_when_it_is_back(tmp_path, far):
     if nginx.find() is None:
         pytest.skip("nginx is not installed")
-    with Parts(tmp_path, hosts=(HERE, far), environment={"GATEWAY_WORKERS": "2"}) as parts:
-        parts.start()
-        golden = parts.base / "1" / "assets.extra" / "golden"
-        with Asking(parts.predict_url, golden) as asking:
-            wait_until(lambda: parts.calls(1) > 20, START_S, "both are in use")
+    with DrillStack(tmp_path, hosts=(LOCALHOST, far), environment={"GATEWAY_WORKERS": "2"}) as stack:
+        stack.start()
+        with ClassificationLoad(stack.predict_url, stack.golden) as load:
+            wait_until(lambda: stack.predictions(1) > 20, START_S, "both model servers are used")
             ip(f"ip -n {NAME} link set far down")
-            asking.await_answers(500)
-            here = parts.calls(0)
-            asking.await_answers(200)
-            assert parts.calls(0) - here >= 150  # the one that is left answers nearly all
+            load.await_successes(500)
+            before = stack.predictions(0)
+            load.await_successes(200)
+            assert stack.predictions(0) - before >= 150  # the remaining one answers nearly all
+
             ip(f"ip -n {NAME} link set far up")
-            wait_until(lambda: parts.serves(1), START_S, "it can be reached again")
-            before = parts.calls(1)
-            wait_until(lambda: parts.calls(1) > before + 20, START_S, "it is used again")
-            asking.await_answers(50)
-    assert asking.told.keys() == {RIGHT}, asking.told
+            wait_until(lambda: stack.serves(1), START_S, "the other one can be reached again")
+            before = stack.predictions(1)
+            wait_until(lambda: stack.predictions(1) > before + 20, START_S, "the other one is used again")
+            load.await_successes(50)
+    assert load.counts.keys() == {OK}, load.counts

@@ -10,24 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from tests.support.stack import NGINX, START_S, Apart, answers, children, command_line
+from tests.support.stack import NGINX, START_S, answers, children, command_line
 from tests.support.waiting import until
+from tools.local_stack import LocalStack
 
 
 @pytest.fixture(scope="module")
-def apart(tmp_path_factory):
-    """Programs that each test leaves running and well, whatever it did to them."""
+def stack(tmp_path_factory):
+    """Programs that each test leaves running and working, whatever it did to them."""
     if not NGINX:
         pytest.skip("nginx is not installed")
-    parts = Apart(tmp_path_factory.mktemp("apart"))
-    try:
-        parts.start_model_server()
-        parts.start_gateway()
-        parts.start_nginx()
-        until(lambda: answers(f"{parts.url}/readyz"), within_s=START_S, what="stack ready")
-        yield parts
-    finally:
-        parts.stop()
+    with LocalStack(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack.start()
 
 
 def ask(url, data, seen=None):
@@ -39,33 +33,33 @@ def ask(url, data, seen=None):
     return response
 
 
-def all_workers_answer(apart, data):
+def all_workers_answer(stack, data):
     """Tell whether 20 answers in a row are right, which every worker has a part in."""
-    return all(ask(apart.url, data).ok for _ in range(20))
+    return all(ask(stack.url, data).ok for _ in range(20))
 
 
-def test_model_server_killed_under_load_and_started_again(apart, golden):
+def test_model_server_killed_under_load_and_started_again(stack, golden):
     data = golden[0][0]
     done = threading.Event()
     seen: Counter[tuple[int, str | None, bool]] = Counter()
 
     def keep_asking():
         while not done.is_set():
-            ask(apart.url, data, seen)
+            ask(stack.url, data, seen)
 
     with ThreadPoolExecutor(8) as pool:
         try:
             asking = [pool.submit(keep_asking) for _ in range(8)]
             until(lambda: seen[200, None, False] > 50, within_s=20, what="50 answers")
-            apart.kill("model-server")
+            stack.end("model-server", signal.SIGKILL)
             until(lambda: seen[503, "1", False] > 50, within_s=20, what="50 refusals")
-            assert ask(apart.url, data).json()["type"] == "/problems/model-unavailable"
-            assert requests.get(f"{apart.url}/livez", timeout=5).status_code == 200
-            assert requests.get(f"{apart.url}/readyz", timeout=5).status_code == 503
-            apart.start_model_server()
-            back = f"http://127.0.0.1:{apart.options.rest_port}/v1/models/digits"
+            assert ask(stack.url, data).json()["type"] == "/problems/model-unavailable"
+            assert requests.get(f"{stack.url}/livez", timeout=5).status_code == 200
+            assert requests.get(f"{stack.url}/readyz", timeout=5).status_code == 503
+            stack.start_model_server()
+            back = f"{stack.rest_url()}/v1/models/digits"
             until(lambda: answers(back), within_s=START_S, what="model server back")
-            until(lambda: ask(apart.url, data).ok, within_s=2, what="answers again within 2 s")
+            until(lambda: ask(stack.url, data).ok, within_s=2, what="answers again within 2 s")
         finally:
             done.set()
         for future in asking:
@@ -74,38 +68,38 @@ def test_model_server_killed_under_load_and_started_again(apart, golden):
     assert not any(slow for _, _, slow in seen), "somebody had to wait"
 
 
-def test_model_server_frozen_is_a_timeout(apart, golden):
-    until(lambda: all_workers_answer(apart, golden[0][0]), within_s=20, what="every worker connected")
-    pid = apart.pid("model-server")
+def test_model_server_frozen_is_a_timeout(stack, golden):
+    until(lambda: all_workers_answer(stack, golden[0][0]), within_s=20, what="every worker connected")
+    pid = stack.pid("model-server")
     os.kill(pid, signal.SIGSTOP)
     try:
         started = time.monotonic()
-        response = ask(apart.url, golden[0][0])
+        response = ask(stack.url, golden[0][0])
         assert response.status_code == 504
         assert response.json()["type"] == "/problems/deadline-exceeded"
-        assert time.monotonic() - started < apart.settings.request_deadline_s + 2
+        assert time.monotonic() - started < stack.settings.request_deadline_s + 2
     finally:
         os.kill(pid, signal.SIGCONT)
-    until(lambda: ask(apart.url, golden[0][0]).ok, within_s=10, what="answers after the thaw")
+    until(lambda: ask(stack.url, golden[0][0]).ok, within_s=10, what="answers after the thaw")
 
 
-def test_gateway_away_is_answered_by_nginx(apart, golden):
-    apart.kill("gateway", signal.SIGTERM)
-    response = ask(apart.url, golden[0][0])
+def test_gateway_away_is_answered_by_nginx(stack, golden):
+    stack.end("gateway", signal.SIGTERM)
+    response = ask(stack.url, golden[0][0])
     assert response.status_code == 503
     assert response.json()["type"] == "/problems/gateway-unavailable"
     assert response.headers["Retry-After"]
-    apart.start_gateway()
-    until(lambda: ask(apart.url, golden[0][0]).ok, within_s=20, what="answers again")
+    stack.start_gateway()
+    until(lambda: ask(stack.url, golden[0][0]).ok, within_s=20, what="answers again")
 
 
-def test_a_killed_worker_is_replaced(apart, golden):
-    workers = children(apart.pid("gateway"))
+def test_a_killed_worker_is_replaced(stack, golden):
+    workers = children(stack.pid("gateway"))
     assert workers
     for worker in workers:
         assert "gunicorn" in command_line(worker)
         os.kill(worker, signal.SIGKILL)
-    until(lambda: ask(apart.url, golden[0][0]).ok, within_s=20, what="answers by new workers")
+    until(lambda: ask(stack.url, golden[0][0]).ok, within_s=20, what="answers by new workers")
     gone = set(workers)
-    until(lambda: gone.isdisjoint(children(apart.pid("gateway"))), within_s=20, what="the dead workers taken away")
-    until(lambda: all_workers_answer(apart, golden[0][0]), within_s=20, what="every new worker answers")
+    until(lambda: gone.isdisjoint(children(stack.pid("gateway"))), within_s=20, what="the dead workers taken away")
+    until(lambda: all_workers_answer(stack, golden[0][0]), within_s=20, what="every new worker answers")

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
+from bench.drill_stack import DrillStack
 from bench.faults import MAIN
-from bench.parts import Parts
 from tests.support.waiting import until
 from tools import nginx
 
@@ -17,7 +17,7 @@ ANSWER_S = 60
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory):
+def stack(tmp_path_factory):
     """Have a gateway that takes on little, and much time for it."""
     if nginx.find() is None:
         pytest.skip("nginx is not installed")
@@ -31,14 +31,14 @@ def parts(tmp_path_factory):
         "GATEWAY_WORKER_TIMEOUT_S": "90",
         "GATEWAY_MODELS_POLL_S": "60",  # the frozen model server shall not be found out
     }
-    with Parts(tmp_path_factory.mktemp("overload"), environment=environment) as parts:
-        yield parts.start()
+    with DrillStack(tmp_path_factory.mktemp("overload"), environment=environment) as stack:
+        yield stack.start()
 
 
 @pytest.mark.parametrize("nginx_in_front", [True, False])
-def test_what_is_too_much_is_refused_and_what_was_let_in_is_answered(parts, nginx_in_front):
-    url = parts.url if nginx_in_front else f"http://127.0.0.1:{parts.servers[0].gateway_port}"
-    picture = (parts.base / "1" / "assets.extra" / "golden" / "00.png").read_bytes()
+def test_what_is_too_much_is_refused_and_what_was_let_in_is_answered(stack, nginx_in_front):
+    url = stack.url if nginx_in_front else stack.gateway_url
+    picture = (stack.golden / "00.png").read_bytes()
 
     def ask(_=None):
         headers = {"Content-Type": "image/png"}
@@ -46,7 +46,7 @@ def test_what_is_too_much_is_refused_and_what_was_let_in_is_answered(parts, ngin
 
     assert ask().ok
     with ThreadPoolExecutor(20) as pool:
-        parts.send(MAIN, signal.SIGSTOP)
+        stack.send_signal(MAIN, signal.SIGSTOP)
         try:
             asked = [pool.submit(ask) for _ in range(20)]
             until(lambda: sum(future.done() for future in asked) == 20 - WORKING - WAITING, ANSWER_S, "others refused")
@@ -54,7 +54,7 @@ def test_what_is_too_much_is_refused_and_what_was_let_in_is_answered(parts, ngin
                 assert requests.get(f"{url}/livez", timeout=ANSWER_S).status_code == 200
                 assert requests.get(f"{url}/readyz", timeout=ANSWER_S).status_code == 503  # but it is answered
         finally:
-            parts.send(MAIN, signal.SIGCONT)
+            stack.send_signal(MAIN, signal.SIGCONT)
         answers = [future.result() for future in asked]
     assert sum(answer.ok for answer in answers) == WORKING + WAITING
     for answer in answers:

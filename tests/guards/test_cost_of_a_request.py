@@ -16,7 +16,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from bench import pictures
+from bench import images
 from bench.latency_server import Models, Predictions
 from gateway.app import connect, create_app, make_fetcher
 from gateway.http.bodies import parse_multipart
@@ -89,7 +89,7 @@ class Wire:
 
     def post(self, number: int) -> TestResponse:
         """Send one request with so many pictures."""
-        parts = [(io.BytesIO(pictures.golden("digits")), "a.png") for _ in range(number)]
+        parts = [(io.BytesIO(images.golden("digits")), "a.png") for _ in range(number)]
         return self.app.test_client().post(PREDICT, data={"image": parts})
 
 
@@ -177,15 +177,15 @@ def test_pixels_are_copied_once_into_the_message(number: int):
 
 
 def test_a_file_is_copied_once_out_of_its_form():
-    photo = pictures.photo(2000, 1500)
-    content_type, body = pictures.multipart([photo])
+    photo = images.photo(2000, 1500)
+    content_type, body = images.multipart([photo])
     boundary = content_type.partition("boundary=")[2].encode()
     peak = peak_bytes(lambda: [part.read() for part in parse_multipart(body, boundary)[1].values()])
     assert len(photo) <= peak <= len(photo) + SMALL_BYTES
 
 
 def test_a_picture_is_decoded_once_and_scaled_once():
-    photo = pictures.photo(500, 375)
+    photo = images.photo(500, 375)
     spec = InputSpec(height=PHOTO_SIDE, width=PHOTO_SIDE)
     decoded, scaled = 500 * 375 * 3, PHOTO_SIDE * PHOTO_SIDE * 3
     peak = peak_bytes(lambda: load(photo, spec, max_pixels=10**6))
@@ -193,7 +193,7 @@ def test_a_picture_is_decoded_once_and_scaled_once():
 
 
 def test_a_large_photo_never_becomes_all_its_pixels():
-    photo = pictures.photo(2000, 1500)
+    photo = images.photo(2000, 1500)
     spec = InputSpec(height=PHOTO_SIDE, width=PHOTO_SIDE)
     quarter, scaled = 500 * 375 * 3, PHOTO_SIDE * PHOTO_SIDE * 3
     peak = peak_bytes(lambda: load(photo, spec, max_pixels=10**7))

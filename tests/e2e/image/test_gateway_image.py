@@ -1,6 +1,5 @@
 """What gateway/Dockerfile installs, slims and starts, with everything switched on that it has packages for."""
 
-import dataclasses
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from tests.support import image
 from tests.support.image import Image
 from tests.support.otlp import Collector
 from tests.support.redis_server import make_redis
-from tests.support.stack import ROOT, START_S, Apart, answers
+from tests.support.stack import ROOT, START_S, answers
 from tests.support.waiting import until
+from tools.local_stack import LocalStack
 from vision.headers.header import ImageFormat
 
 DOCKERFILE = ROOT / "gateway" / "Dockerfile"
@@ -51,36 +51,32 @@ def gateway(
     folder = tmp_path_factory.mktemp("run")
     config = folder / "models.config"
     config.write_text(CONFIG.format(path=ROOT / "serving_models" / "digits"), encoding="utf-8")
-    apart = Apart(folder)
-    apart.options = dataclasses.replace(apart.options, models_config=config)
     redis, collector = make_redis(folder), Collector()
     redis.start()
-    url = f"http://127.0.0.1:{apart.options.gateway_port}"
-    apart.start_model_server()
-    with collector.serving():
+    with LocalStack(folder, models_config=config) as stack, collector.serving():
+        stack.start_model_server()
         process = gateway_image.start(
             log=folder / "gateway.log",
-            GATEWAY_BIND=url.removeprefix("http://"),
+            GATEWAY_BIND=stack.gateway_url.removeprefix("http://"),
             GATEWAY_CACHE="redis",
             GATEWAY_FETCH_ALLOWED_HOSTS=picture_host[1],
             GATEWAY_MODELS="digits",
             GATEWAY_RATE_LIMIT="1000/hour",
             GATEWAY_RATE_LIMIT_STORAGE="redis",
             GATEWAY_REDIS_URL=redis.url,
-            GATEWAY_TFS_TARGET=f"127.0.0.1:{apart.options.grpc_port}",
+            GATEWAY_TFS_TARGET=f"127.0.0.1:{stack.options.grpc_port}",
             GATEWAY_TRACING="true",
             GATEWAY_WORKERS="1",
             OTEL_BSP_SCHEDULE_DELAY="50",
             OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
         )
         try:
-            until(lambda: process.poll() is not None or answers(f"{url}/readyz"), START_S, "ready")
+            until(lambda: process.poll() is not None or answers(f"{stack.gateway_url}/readyz"), START_S, "ready")
             assert process.poll() is None, (folder / "gateway.log").read_text(encoding="utf-8")
-            yield Gateway(url, collector, picture_host[1])
+            yield Gateway(stack.gateway_url, collector, picture_host[1])
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(START_S)
-            apart.stop()
             redis.stop()
 
 

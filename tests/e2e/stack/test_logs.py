@@ -14,8 +14,9 @@ import requests
 
 from image_gateway_client.keys import hashed, make_key
 from tests.support.raw_server import RawServer, Send, answer, redirect
-from tests.support.stack import NGINX, START_S, Apart, answers
+from tests.support.stack import NGINX, START_S, answers
 from tests.support.waiting import until
+from tools.local_stack import LocalStack
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = next((ROOT / "serving_models" / "digits" / "1" / "assets.extra" / "golden").glob("*.png")).read_bytes()
@@ -74,8 +75,8 @@ def pictures(head: str, send: Send) -> None:
 class Logged:
     """A whole stack with keys, and what it has logged."""
 
-    def __init__(self, apart: Apart, host: RawServer) -> None:
-        self.apart = apart
+    def __init__(self, stack: LocalStack, host: RawServer) -> None:
+        self.stack = stack
         self.host = host
         self.statuses: set[int] = set()
 
@@ -84,26 +85,25 @@ class Logged:
         headers = {"Authorization": f"Bearer {key}", "Cookie": f"session={COOKIE}", **request.pop("headers", {})}
         separator = "&" if "?" in path else "?"
         for asked in (path, f"{path}{separator}api_key={QUERY}"):
-            response = requests.request(method, self.apart.url + asked, headers=headers, timeout=30, **request)
+            response = requests.request(method, self.stack.url + asked, headers=headers, timeout=30, **request)
             self.statuses.add(response.status_code)
 
     def raw(self, content: bytes) -> None:
         """Send bytes to nginx as they are, and wait for the end of what it says."""
-        with socket.create_connection(("127.0.0.1", self.apart.options.port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", self.stack.options.port), timeout=30) as connection:
             connection.sendall(content)
             connection.shutdown(socket.SHUT_WR)
             while connection.recv(65536):
                 pass
 
     def text(self) -> str:
-        return "".join(path.read_text(encoding="utf-8") for path in self.apart.options.logs.iterdir())
+        return "".join(path.read_text(encoding="utf-8") for path in self.stack.options.logs.iterdir())
 
 
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
     if not NGINX:
         pytest.skip("nginx is not installed")
-    apart = Apart(tmp_path_factory.mktemp("logged"))
     settings = {
         "GATEWAY_LOG_LEVEL": "debug",
         "GATEWAY_WORKERS": "2",
@@ -113,18 +113,11 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
         "GATEWAY_FETCH_MAX_BYTES": str(MAX_BODY_BYTES),
         "GATEWAY_MAX_BODY_BYTES": str(MAX_BODY_BYTES),
     }
-    with pytest.MonkeyPatch.context() as patch, RawServer(pictures) as host:
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        apart.settings = apart.settings.model_copy(update={"max_body_bytes": MAX_BODY_BYTES})
-        try:
-            apart.start_model_server()
-            apart.start_gateway()
-            apart.start_nginx()
-            until(lambda: answers(f"{apart.url}/readyz"), START_S, "stack ready")
-            yield Logged(apart, host)
-        finally:
-            apart.stop()
+    with (
+        RawServer(pictures) as host,
+        LocalStack(tmp_path_factory.mktemp("logged"), environment=settings) as stack,
+    ):
+        yield Logged(stack.start(), host)
 
 
 def uploads(stack: Logged) -> None:
@@ -187,17 +180,17 @@ def what_nginx_refuses(stack: Logged) -> None:
 
 
 def without_a_model_server(stack: Logged) -> None:
-    stack.apart.kill("model-server")
+    stack.stack.end("model-server", signal.SIGKILL)
     stack.ask(data=PICTURE, headers={"Content-Type": "image/png"})
 
 
 def without_a_gateway(stack: Logged) -> None:
-    stack.apart.kill("gateway", signal.SIGTERM)
-    url = f"{stack.apart.url}{PREDICT}?api_key={QUERY}"
+    stack.stack.end("gateway", signal.SIGTERM)
+    url = f"{stack.stack.url}{PREDICT}?api_key={QUERY}"
     response = requests.post(url, data=PICTURE, headers={"X-API-Key": HEADER_KEY}, timeout=30)
     assert response.status_code == 503
-    stack.apart.start_gateway()
-    until(lambda: answers(f"{stack.apart.url}/readyz"), START_S, "stack ready")
+    stack.stack.start_gateway()
+    until(lambda: answers(f"{stack.stack.url}/readyz"), START_S, "stack ready")
 
 
 PIECES = {PICTURE_BASE64[start : start + 40] for start in range(0, len(PICTURE_BASE64) - 40, 20)}
@@ -217,9 +210,9 @@ def test_it_was_asked_in_every_way(logged: Logged):
 
 def test_the_logs_were_those_of_all_three_and_tell_what_was_asked(logged: Logged):
     logged.ask(data=PICTURE, headers={"Content-Type": "image/png"})
-    names = {path.name for path in logged.apart.options.logs.iterdir()}
+    names = {path.name for path in logged.stack.options.logs.iterdir()}
     assert {"nginx.log", "gateway.log", "model-server.log"} <= names
     for name in ("nginx.log", "gateway.log"):
-        path = logged.apart.options.logs / name
+        path = logged.stack.options.logs / name
         until(lambda path=path: PREDICT in path.read_text(encoding="utf-8"), PATIENCE_S, "the request's line")
     assert '"level": "debug"' in logged.text()

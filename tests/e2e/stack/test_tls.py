@@ -32,7 +32,7 @@ def start_tls(start_nginx, tls_dir):
     def start(**values):
         if nginx.find() is None:
             pytest.skip("nginx is not installed")
-        told = nginx.listening("LISTEN", tls_dir, nginx.find())
+        told = nginx.listen_values("LISTEN", tls_dir, nginx.find())
         suffix = told["NGINX_LISTEN"].removeprefix("LISTEN")
         return start_nginx(listen_suffix=suffix, NGINX_TLS=told.get("NGINX_TLS", ""), **values)
 
@@ -165,10 +165,10 @@ def test_refusals_of_nginx_are_problems_here_too(secure, trusting):
 
 def test_without_a_certificate_nothing_starts(tmp_path):
     with pytest.raises(nginx.TlsError, match=r"has no file tls\.crt"):
-        nginx.listening("127.0.0.1:8443", tmp_path, "nginx")
+        nginx.listen_values("127.0.0.1:8443", tmp_path, "nginx")
     (tmp_path / nginx.CERTIFICATE).touch()
     with pytest.raises(nginx.TlsError, match=r"has no file tls\.key"):
-        nginx.listening("127.0.0.1:8443", tmp_path, "nginx")
+        nginx.listen_values("127.0.0.1:8443", tmp_path, "nginx")
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_http_2_is_switched_on_as_each_version_wants_it(tls_dir, tmp_path, told,
     program = tmp_path / "nginx"
     program.write_text(f"#!/bin/sh\necho '{told}' >&2\n")
     program.chmod(0o755)
-    values = nginx.listening("1:2", tls_dir, str(program))
+    values = nginx.listen_values("1:2", tls_dir, str(program))
     assert values["NGINX_LISTEN"] == listen
     assert values["NGINX_TLS"].endswith("http2 on;") == directive
 

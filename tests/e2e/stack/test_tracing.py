@@ -1,6 +1,5 @@
 """Spans of the real gateway, as a collector gets them."""
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -17,8 +16,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from tests.support.grpc_relay import Relay
 from tests.support.otlp import Collector, attributes
 from tests.support.raw_server import RawServer, answer
-from tests.support.stack import START_S, Apart, answers
+from tests.support.stack import START_S, answers
 from tests.support.waiting import until
+from tools.local_stack import LocalStack
 
 ROOT = Path(__file__).parents[3]
 PICTURE = next((ROOT / "serving_models" / "digits" / "1" / "assets.extra" / "golden").glob("*.png")).read_bytes()
@@ -61,28 +61,20 @@ class Traced:
 @pytest.fixture(scope="module")
 def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
     """A gateway that traces, a relay between it and the model server, a collector, a host of pictures."""
-    apart = Apart(tmp_path_factory.mktemp("traced"))
-    collector, relay = Collector(), Relay(apart.options.grpc_port)
-    with (
-        collector.serving(),
-        relay.serving() as port,
-        RawServer(answer(PICTURE)) as pictures,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setenv("GATEWAY_TRACING", "true")
-        patch.setenv("GATEWAY_WORKERS", "2")
-        patch.setenv("GATEWAY_FETCH_ALLOWED_HOSTS", "127.0.0.1")
-        patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-        patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
-        url = f"http://127.0.0.1:{apart.options.gateway_port}"
-        try:
-            apart.start_model_server()
-            apart.options = dataclasses.replace(apart.options, grpc_port=port)
-            apart.start_gateway()
-            until(lambda: answers(f"{url}/readyz"), START_S, "gateway ready")
-            yield Traced(url, collector, relay, pictures, apart.options.logs / "gateway.log")
-        finally:
-            apart.stop()
+    settings = {"GATEWAY_TRACING": "true", "GATEWAY_WORKERS": "2", "GATEWAY_FETCH_ALLOWED_HOSTS": "127.0.0.1"}
+    with LocalStack(tmp_path_factory.mktemp("traced"), environment=settings) as stack:
+        collector, relay = Collector(), Relay(stack.options.grpc_port)
+        with collector.serving(), relay.serving() as port, RawServer(answer(PICTURE)) as pictures:
+            stack.start_model_server()
+            stack.start_gateway(
+                {
+                    "GATEWAY_TFS_TARGET": f"127.0.0.1:{port}",
+                    "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+                    "OTEL_BSP_SCHEDULE_DELAY": "50",
+                }
+            )
+            until(lambda: answers(f"{stack.gateway_url}/readyz"), START_S, "gateway ready")
+            yield Traced(stack.gateway_url, collector, relay, pictures, stack.log("gateway"))
 
 
 def test_a_request_belongs_to_the_callers_trace(traced: Traced):

@@ -10,8 +10,9 @@ import pytest
 import requests
 
 from tests.support.metrics_page import fetched, total
-from tests.support.stack import START_S, Apart, answers, children
+from tests.support.stack import START_S, answers, children
 from tests.support.waiting import until
+from tools.local_stack import LocalStack
 
 WORKERS = 3
 THREADS = 2
@@ -23,14 +24,14 @@ GOLDEN = Path(__file__).parents[3] / "serving_models" / "digits" / "1" / "assets
 class Gateway:
     """A gateway of three workers in front of a model server."""
 
-    def __init__(self, apart: Apart) -> None:
-        self.apart = apart
-        self.url = f"http://127.0.0.1:{apart.options.gateway_port}"
+    def __init__(self, stack: LocalStack) -> None:
+        self.stack = stack
+        self.url = stack.gateway_url
         self.picture = next(GOLDEN.glob("*.png")).read_bytes()
 
     @property
     def master(self) -> int:
-        return self.apart.pid("gateway")
+        return self.stack.pid("gateway")
 
     @property
     def workers(self) -> set[int]:
@@ -38,7 +39,7 @@ class Gateway:
 
     @property
     def files(self) -> set[str]:
-        return {path.name for path in (self.apart.options.run_dir / "metrics").iterdir()}
+        return {path.name for path in (self.stack.options.run_dir / "metrics").iterdir()}
 
     def predict(self, number: int) -> None:
         def ask(_: int) -> None:
@@ -61,21 +62,15 @@ class Gateway:
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    apart = Apart(tmp_path_factory.mktemp("counts"))
-    left = apart.options.run_dir / "metrics" / "counter_1.db"
-    left.parent.mkdir()
-    left.write_bytes(b"left by an earlier run")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GATEWAY_WORKERS", str(WORKERS))
-        patch.setenv("GATEWAY_THREADS", str(THREADS))
-        try:
-            apart.start_model_server()
-            apart.start_gateway()
-            started = Gateway(apart)
-            until(lambda: answers(f"{started.url}/readyz"), START_S, "gateway ready")
-            yield started
-        finally:
-            apart.stop()
+    environment = {"GATEWAY_WORKERS": str(WORKERS), "GATEWAY_THREADS": str(THREADS)}
+    with LocalStack(tmp_path_factory.mktemp("counts"), environment=environment) as stack:
+        old_file = stack.options.run_dir / "metrics" / "counter_1.db"
+        old_file.parent.mkdir()
+        old_file.write_bytes(b"left by an earlier run")
+        stack.start_model_server()
+        stack.start_gateway()
+        until(lambda: answers(f"{stack.gateway_url}/readyz"), START_S, "gateway ready")
+        yield Gateway(stack)
 
 
 def test_a_start_wipes_what_an_earlier_run_left(gateway: Gateway):

@@ -75,20 +75,20 @@ def test_either_the_gateway_puts_calls_together_or_the_model_server(options):
 def test_a_stop_gives_each_program_the_time_it_gives_its_requests(options, tmp_path):
     settings = Settings(graceful_timeout_s=40, request_deadline_s=15.0)
     assert programs.gateway(options, settings, tmp_path, direct=False).stop_timeout_s > 40
-    assert programs.front(options, settings, tmp_path, "nginx").stop_timeout_s > 15
+    assert programs.nginx_proxy(options, settings, tmp_path, "nginx").stop_timeout_s > 15
 
 
 def test_nginx_drains_when_it_is_stopped(options, tmp_path):
-    assert programs.front(options, Settings(), tmp_path, "nginx").stop_signal == signal.SIGQUIT
+    assert programs.nginx_proxy(options, Settings(), tmp_path, "nginx").stop_signal == signal.SIGQUIT
 
 
 def test_nginx_passes_on_what_all_workers_take_on(options, tmp_path):
-    programs.front(options, Settings(workers=3, threads=5, max_waiting=7), tmp_path, "nginx")
+    programs.nginx_proxy(options, Settings(workers=3, threads=5, max_waiting=7), tmp_path, "nginx")
     assert f" max_conns={3 * (5 + 7)};" in (tmp_path / "nginx.conf").read_text(encoding="utf-8")
 
 
 def test_nginxs_configuration_leads_to_the_gateway(options, tmp_path):
-    programs.front(options, Settings(), tmp_path, "nginx")
+    programs.nginx_proxy(options, Settings(), tmp_path, "nginx")
     text = (tmp_path / "nginx.conf").read_text(encoding="utf-8")
     assert "listen 127.0.0.1:8080 default_server;" in text
     assert "server 127.0.0.1:8000;" in text
@@ -97,7 +97,7 @@ def test_nginxs_configuration_leads_to_the_gateway(options, tmp_path):
 def test_nginx_refuses_what_the_gateway_is_set_to_refuse(options, tmp_path, monkeypatch):
     monkeypatch.setenv("GATEWAY_MAX_BODY_BYTES", "not what counts")
     monkeypatch.setenv("NGINX_READ_TIMEOUT_S", "99")
-    programs.front(options, Settings(max_body_bytes=123456), tmp_path, "nginx")
+    programs.nginx_proxy(options, Settings(max_body_bytes=123456), tmp_path, "nginx")
     text = (tmp_path / "nginx.conf").read_text(encoding="utf-8")
     assert "client_max_body_size 123456;" in text
     assert "proxy_read_timeout 99s;" in text

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import nginx, run
+from tools import nginx, ports, run
 
 
 @pytest.fixture
@@ -23,11 +23,10 @@ def models_config(tmp_path):
 @pytest.fixture
 def arguments(tmp_path, models_config):
     """A command line with free ports, and a folder of its own."""
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
-        ports = [one.getsockname()[1], two.getsockname()[1]]
+    port, grpc_port, rest_port = ports.find(3)
     return [
         "--without-nginx",
-        *(f"--port={ports[0]}", f"--grpc-port={ports[1]}", f"--rest-port={ports[1] + 1}"),
+        *(f"--port={port}", f"--grpc-port={grpc_port}", f"--rest-port={rest_port}"),
         *(f"--models-config={models_config}", f"--run-dir={tmp_path / 'run'}"),
     ]
 

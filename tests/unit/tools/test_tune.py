@@ -5,18 +5,17 @@ import pytest
 
 from model_server.batching.parameters import read_parameters
 from tools import tune
-from tools.load import Load, Measurement, measure
+from tools.load_generator import OK, Call, LoadResult
 from tools.tune import Setting
 
 
 class Service(ThreadingHTTPServer):
-    """Answers every request but each `fail_every`-th with 200, and keeps what it got."""
+    """Answers every request with 200."""
 
     daemon_threads = True
 
-    def __init__(self, fail_every=0):
+    def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.fail_every, self.got, self.lock = fail_every, [], threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
@@ -25,14 +24,8 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        with self.server.lock:
-            self.server.got.append((self.path, body))
-            number = len(self.server.got)
-        failed = self.server.fail_every and number % self.server.fail_every == 0
-        self.send_response(503 if failed else 200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
 
     def do_GET(self):
         self.send_response(200)
@@ -40,127 +33,100 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
-def serve():
-    running = []
-
-    def serve(**options):
-        server = Service(**options)
+def service():
+    with Service() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        running.append((server, thread))
-        return server
-
-    yield serve
-    for server, thread in running:
+        yield server
         server.shutdown()
-        server.server_close()
         thread.join()
 
 
-LOAD = Load("/predict", [b"one", b"two"], concurrency=3, seconds=0.3)
+def make_result(rate, latency_ms, failures=0):
+    """Return a result with a number of calls per second, all with one latency."""
+    outcomes = [OK] * rate + ["failed"] * failures
+    return LoadResult([Call(0.0, latency_ms / 1e3, outcome) for outcome in outcomes], 1.0, len(outcomes))
 
 
-def test_every_picture_is_sent_in_turn_and_every_answer_counted(serve):
-    service = serve()
-    measured = measure(service.url, LOAD)
-    assert {body for _, body in service.got} == {b"one", b"two"}
-    assert {path for path, _ in service.got} == {"/predict"}
-    assert 0 < measured.rate * LOAD.seconds <= measured.answers == len(service.got)
-    assert 0 < measured.p50_ms <= measured.p99_ms
-    assert measured.failures == 0
+def test_the_fastest_setting_within_the_target_is_chosen():
+    slow, fast, late, failing = (Setting(images, 0) for images in (1, 8, 32, 128))
+    results = {
+        slow: make_result(50, 20),
+        fast: make_result(90, 99),
+        late: make_result(100, 101),
+        failing: make_result(200, 50, failures=1),
+    }
 
-
-def test_what_is_not_answered_with_200_has_failed(serve):
-    assert measure(serve(fail_every=2).url, LOAD).failures > 0
-
-
-def test_where_nobody_answers_all_fail():
-    with Service() as gone:
-        url = gone.url
-    measured = measure(url, LOAD)
-    assert measured.failures > 0
-    assert measured.rate == 0
-
-
-def test_with_too_few_answers_there_are_no_times(serve):
-    measured = measure(serve().url, Load("/predict", [b"one"], concurrency=1, seconds=0))
-    assert measured.rate == 0
-    assert measured.p99_ms == float("inf")
-
-
-def of(rate, p99_ms, failures=0):
-    return Measurement(100, rate, p99_ms / 2, p99_ms, failures)
-
-
-def test_the_fastest_within_the_target_is_chosen():
-    slow, quick, late, failing = (Setting(rows, 0) for rows in (1, 8, 32, 128))
-    measured = {slow: of(50, 20), quick: of(90, 99), late: of(100, 101), failing: of(200, 50, failures=1)}
-    assert tune.choose(measured, 100) == quick
-    assert tune.choose(measured, 10) is None
+    assert tune.choose(results, 100) == fast
+    assert tune.choose(results, 10) is None
 
 
 @pytest.mark.parametrize("setting", tune.SETTINGS)
-def test_what_is_written_is_what_was_measured(tmp_path, setting):
+def test_the_file_has_the_setting(tmp_path, setting):
     file = tmp_path / "batching.config"
-    file.write_text(setting.text("A note."), encoding="utf-8")
+    file.write_text(setting.to_text("A note."), encoding="utf-8")
+
     parameters = read_parameters(file)
+
     parameters.check()
-    assert (parameters.rows_per_batch, parameters.batch_timeout_micros) == (setting.rows, setting.wait_us)
+    assert (parameters.rows_per_batch, parameters.batch_timeout_micros) == (setting.images, setting.wait_us)
     assert parameters.max_batch_size == tune.MAX_BATCH_SIZE
 
 
 @pytest.fixture
-def run(serve, tmp_path, monkeypatch):
-    """Tune a service that is restarted by a command which notes the file as it is."""
+def run(service, tmp_path, monkeypatch):
+    """Tune a running service; the restart command appends the current file to `history`."""
     monkeypatch.setattr(tune, "SETTINGS", (Setting(8, 0), Setting(32, 1000)))
-    output, seen = tmp_path / "batching.config", tmp_path / "seen"
-    output.write_text("as it was", encoding="utf-8")
+    output, history = tmp_path / "batching.config", tmp_path / "history"
+    output.write_text("original", encoding="utf-8")
 
-    def run(*arguments, restart=f"sh -c 'cat {output} >> {seen}'", **options):
-        url = serve(**options).url
-        given = [f"--url={url}", f"--restart={restart}", f"--output={output}", "--seconds=0.2", "--concurrency=2"]
-        return tune.main([*given, *arguments]), output.read_text(encoding="utf-8"), seen
+    def run(*arguments, restart=f"sh -c 'cat {output} >> {history}'"):
+        options = [f"--url={service.url}", f"--restart={restart}", f"--output={output}", "--seconds=0.2"]
+        status = tune.main([*options, "--concurrency=2", *arguments])
+        return status, output.read_text(encoding="utf-8"), history
 
     return run
 
 
-def test_each_setting_is_served_and_the_best_stays(run, capsys):
-    status, written, seen = run("--p99-ms=60000")
+def test_each_setting_is_measured_and_the_best_is_written(run, capsys):
+    status, text, history = run("--p99-ms=60000")
+
     assert status == 0
-    assert seen.read_text(encoding="utf-8").count("max_execution_batch_size") == 2
-    assert "Being measured" not in written
-    assert "for cifar10" in written
+    assert history.read_text(encoding="utf-8").count("max_execution_batch_size") == 2
+    assert "Being measured" not in text
+    assert "for cifar10" in text
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
-def test_where_none_is_quick_enough_the_file_is_as_it_was(run, capsys):
-    status, written, _ = run("--p99-ms=0.0001")
-    assert (status, written) == (1, "as it was")
+def test_the_file_is_unchanged_if_no_setting_is_fast_enough(run, capsys):
+    status, text, _ = run("--p99-ms=0.0001")
+
+    assert (status, text) == (1, "original")
     assert "no setting keeps 99 % of the answers within 0.0001 ms" in capsys.readouterr().err
 
 
-def test_where_the_restart_fails_the_file_is_as_it_was(run, capsys):
-    assert run(restart="false")[:2] == (1, "as it was")
+def test_the_file_is_unchanged_if_the_restart_fails(run, capsys):
+    assert run(restart="false")[:2] == (1, "original")
     assert "returned non-zero" in capsys.readouterr().err
 
 
-def test_a_model_without_pictures_is_told(run, capsys):
+def test_a_model_without_golden_images_is_an_error(run, capsys):
     assert run("--model=unheard")[0] == 1
     assert "no golden images" in capsys.readouterr().err
 
 
-def test_a_url_needs_its_restart(capsys):
+def test_a_url_needs_a_restart_command(capsys):
     with pytest.raises(SystemExit):
         tune.main(["--url=http://localhost:1"])
-    assert "belong together" in capsys.readouterr().err
+    assert "must be used together" in capsys.readouterr().err
 
 
 @pytest.mark.timeout(240)
-def test_it_starts_a_service_of_its_own(tmp_path, monkeypatch):
+def test_without_a_url_a_service_is_started(tmp_path, monkeypatch):
     monkeypatch.setattr(tune, "SETTINGS", (Setting(8, 1000),))
     output = tmp_path / "batching.config"
     assert tune.main([f"--output={output}", "--model=digits", "--seconds=1", "--concurrency=2", "--p99-ms=60000"]) == 0

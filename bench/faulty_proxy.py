@@ -1,4 +1,4 @@
-"""What takes a model server's place and is no good one: talks nonsense, or passes answers on, spoilt or late."""
+"""Replace a model server by something faulty: random bytes, or a proxy that changes or delays its answers."""
 
 import contextlib
 import os
@@ -13,16 +13,16 @@ import grpc
 
 Change = Callable[[bytes], bytes]
 THREADS = 64
-PASS_ON_S = 30.0
+FORWARD_TIMEOUT_S = 30.0
 
 
-def garbled(answer: bytes) -> bytes:
-    """Answer as many bytes of something else."""
+def randomize(answer: bytes) -> bytes:
+    """Replace an answer by as many random bytes."""
     return os.urandom(len(answer))
 
 
-def late(seconds: float) -> Change:
-    """Answer after so long."""
+def delay(seconds: float) -> Change:
+    """Return a function that delays an answer."""
 
     def wait(answer: bytes) -> bytes:
         time.sleep(seconds)
@@ -31,20 +31,20 @@ def late(seconds: float) -> Change:
     return wait
 
 
-class _Between(grpc.GenericRpcHandler):
-    """Passes every unary call on, and its answer back through a function."""
+class _ForwardingHandler(grpc.GenericRpcHandler):
+    """Forwards every unary call and changes its answer."""
 
     def __init__(self, channel: grpc.Channel, change: Change) -> None:
         self._channel = channel
         self._change = change
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """Give the handler of one method."""
-        further: Any = self._channel.unary_unary(handler_call_details.method)
+        """Return the handler of one method."""
+        forward: Any = self._channel.unary_unary(handler_call_details.method)
 
         def call(request: bytes, context: grpc.ServicerContext) -> bytes:
             try:
-                return self._change(further(request, timeout=PASS_ON_S))
+                return self._change(forward(request, timeout=FORWARD_TIMEOUT_S))
             except grpc.RpcError as error:
                 context.abort(error.code(), error.details() or "")
                 raise
@@ -53,10 +53,10 @@ class _Between(grpc.GenericRpcHandler):
 
 
 @contextlib.contextmanager
-def between(port: int, target: int, change: Change) -> Iterator[None]:
-    """Listen on one port as gRPC server, and pass on to another one."""
+def changing_answers(port: int, target: int, change: Change) -> Iterator[None]:
+    """Serve gRPC on a port, and forward calls to another port."""
     with grpc.insecure_channel(f"127.0.0.1:{target}") as channel, ThreadPoolExecutor(THREADS) as pool:
-        server = grpc.server(pool, handlers=[_Between(channel, change)], options=[("grpc.so_reuseport", 0)])
+        server = grpc.server(pool, handlers=[_ForwardingHandler(channel, change)], options=[("grpc.so_reuseport", 0)])
         server.add_insecure_port(f"127.0.0.1:{port}")
         server.start()
         try:
@@ -65,7 +65,7 @@ def between(port: int, target: int, change: Change) -> Iterator[None]:
             server.stop(grace=None).wait()
 
 
-class _Babbler(socketserver.BaseRequestHandler):
+class _RandomBytesHandler(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         with contextlib.suppress(OSError):
             while self.request.recv(65536):
@@ -78,9 +78,9 @@ class _Listener(socketserver.ThreadingTCPServer):
 
 
 @contextlib.contextmanager
-def nonsense(port: int) -> Iterator[None]:
-    """Answer whatever comes with random bytes that are no gRPC."""
-    with _Listener(("127.0.0.1", port), _Babbler) as server:
+def sending_random_bytes(port: int) -> Iterator[None]:
+    """Answer everything on a port with random bytes, which are not gRPC."""
+    with _Listener(("127.0.0.1", port), _RandomBytesHandler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:

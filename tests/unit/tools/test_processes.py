@@ -1,0 +1,67 @@
+"""CPU time and memory of a process and its descendants."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tools import processes
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
+
+PARENT_WITH_CHILD = """
+import os, signal, time
+def work():
+    started = time.process_time()
+    while time.process_time() - started < 0.2:
+        pass
+done = os.fork()
+if done == 0:
+    work()
+    os._exit(0)
+os.waitpid(done, 0)
+running = os.fork()
+if running == 0:
+    signal.pause()
+print(running, flush=True)
+signal.pause()
+"""
+
+
+@pytest.fixture
+def parent():
+    """A process with one child that has worked for 0.2 s and exited, and one that runs."""
+    command = [sys.executable, "-c", PARENT_WITH_CHILD]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        child = int(process.stdout.readline())
+        yield process.pid, child
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_the_family_is_a_process_and_its_descendants(parent):
+    pid, child = parent
+
+    assert list(processes.family(pid)) == [pid, child]
+
+
+def test_the_cpu_time_includes_children_that_have_exited(parent):
+    pid, child = parent
+
+    assert processes.cpu_s(pid) >= 0.15  # counted in ticks of 10 ms
+    assert processes.cpu_s(child) < 0.15
+
+
+def test_memory_of_the_family_counts_shared_pages_once(parent):
+    pid, child = parent
+
+    resident = processes.resident_bytes(pid) + processes.resident_bytes(child)
+    assert 0 < processes.proportional_bytes(pid) < resident
+
+
+def test_a_process_that_has_exited_uses_nothing():
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+
+    assert processes.cpu_s(process.pid) == 0

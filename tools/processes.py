@@ -1,0 +1,46 @@
+"""Measure the CPU time and the memory of running programs, from /proc; see proc(5)."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+# In /proc/PID/stat after the name: user and system time of the process and of its children that have exited.
+_CPU_FIELDS = slice(11, 15)
+
+
+def family(pid: int) -> Iterator[int]:
+    """Yield a process and all its descendants that run at this moment."""
+    yield pid
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # the thread has just ended
+            for child in thread.read_text(encoding="ascii").split():
+                yield from family(int(child))
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds of a process and its descendants, including children that have exited."""
+    total = 0
+    for member in family(pid):
+        with contextlib.suppress(OSError):  # it has just exited
+            # The name, in brackets, may contain anything.
+            fields = Path(f"/proc/{member}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+            total += sum(map(int, fields[_CPU_FIELDS]))
+    return total / _TICKS_PER_S
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of one process, shared pages included."""
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def proportional_bytes(pid: int) -> int:
+    """Return the memory of a process and its descendants, each shared page counted once (Pss)."""
+    return sum(_proportional_kib(member) for member in family(pid)) * 1024
+
+
+def _proportional_kib(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    (kib,) = (int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return kib
