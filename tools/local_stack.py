@@ -46,7 +46,7 @@ class LocalStack:
     Args:
         folder: Folder for logs, configuration and metrics.
         models_config: What the model servers serve.
-        environment: Settings of the gateway.
+        environment: Settings of the gateway and of nginx.
         hosts: Where the model servers run that the gateway uses in turn.
         spares: How many further model servers there are, on this machine, that the gateway does not know.
         batching_config: The model servers' BatchingParameters; None to compute each call separately.
@@ -139,7 +139,8 @@ class LocalStack:
         """
         if self._nginx is None:
             raise FileNotFoundError("nginx is not installed; install it with: apt-get install nginx-light")
-        self._stack.start(programs.nginx_proxy(self.options, self.settings, self.options.run_dir, self._nginx))
+        folder = self.options.run_dir
+        self._stack.start(programs.nginx_proxy(self.options, self.settings, folder, self._nginx, self._environment))
 
     def wait_until_steady(self) -> None:
         """Wait until /readyz has answered 200 for `STEADY_S` without interruption.

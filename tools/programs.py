@@ -103,17 +103,22 @@ def gateway(options: Options, settings: Settings, scratch: Path, *, direct: bool
     )
 
 
-def nginx_proxy(options: Options, settings: Settings, scratch: Path, executable: str) -> Program:
+def nginx_proxy(
+    options: Options, settings: Settings, scratch: Path, executable: str, own_values: Mapping[str, str] | None = None
+) -> Program:
     """Write nginx's configuration and return nginx.
+
+    Values of nginx/defaults.env are overridden by environment variables, and these by `own_values`.
 
     Raises:
         TlsError: The folder `tls_dir` has no certificate.
     """
     configuration = scratch / "nginx.conf"
     max_requests = settings.workers * (settings.threads + settings.max_waiting)
+    environment = {**os.environ, **(own_values or {})}
     values = {
         "NGINX_MAX_REQUESTS": str(max_requests),
-        **{name: os.environ[name] for name in nginx.defaults() if name in os.environ},
+        **{name: environment[name] for name in nginx.defaults() if name in environment},
     }
     own = {
         **nginx.listen_values(f"{options.host}:{options.port}", options.tls_dir, executable),
