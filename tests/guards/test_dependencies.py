@@ -108,3 +108,9 @@ def test_the_client_declares_what_it_imports_and_nothing_else():
 def test_every_requirement_has_an_upper_bound(requirement: str):
     own = requirement.startswith("image-gateway")  # of this repository
     assert own or "<" in requirement or "==" in requirement
+
+
+def test_the_build_backend_of_the_client_is_installed_for_the_tests():
+    requires = load("client/pyproject.toml")["build-system"]["requires"]
+
+    assert set(requires) <= set(load("pyproject.toml")["dependency-groups"]["test"])
