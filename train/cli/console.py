@@ -1,4 +1,4 @@
-"""What the commands show: progress bars and tables."""
+"""Output of the commands: progress bars and tables."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,18 +24,18 @@ from train.data.examples import Example, Splits
 from train.export.golden import TOLERANCE
 from train.verification.verify import Comparison
 
-if TYPE_CHECKING:  # it brings in TensorFlow, which `python -m train --help` need not wait for
+if TYPE_CHECKING:  # imports TensorFlow, which would delay `python -m train --help`
     from train.training.loop import OnStep, Step
 
-SHOWN_MISMATCHES = 20
-SHOWN_LEFT_OUT = 20
+MAX_MISMATCHES = 20
+MAX_SKIPPED = 20
 
 console = Console()
 
 
 @contextmanager
 def download_progress() -> Iterator[OnProgress]:
-    """Show a bar for each file that is downloaded."""
+    """Show a progress bar for each file that is downloaded."""
     with Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=console) as progress:
         tasks: dict[str, TaskID] = {}
 
@@ -49,7 +49,7 @@ def download_progress() -> Iterator[OnProgress]:
 
 @contextmanager
 def training_progress() -> Iterator["OnStep"]:
-    """Show a bar over all steps with the time left, and a line for each finished epoch."""
+    """Show a progress bar of all steps with the time left, and a line for each finished epoch."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task("training", total=None)
@@ -60,30 +60,30 @@ def training_progress() -> Iterator["OnStep"]:
             progress.update(task, completed=step.done, total=step.total, description=f"epoch {step.epoch + 1}")
             if step.epoch > epoch:
                 epoch = step.epoch
-                values = "  ".join(f"{name} {value:.4f}" for name, value in step.figures.items())
+                values = "  ".join(f"{name} {value:.4f}" for name, value in step.metrics.items())
                 console.print(f"epoch {epoch}: {values}", soft_wrap=True)
 
         yield on_step
 
 
 class OnDone(Protocol):
-    """Moves a bar on."""
+    """Advances a progress bar."""
 
-    def __call__(self, done: int = 1, /) -> None:
-        """Move it on by so many."""
+    def __call__(self, count: int = 1, /) -> None:
+        """Advance the bar by `count`."""
 
 
 @contextmanager
-def counting_progress(what: str, total: int) -> Iterator[OnDone]:
-    """Show a bar that each call moves on, by one if it does not say how many."""
+def counting_progress(description: str, total: int) -> Iterator[OnDone]:
+    """Show a progress bar that each call advances, by one unless stated otherwise."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda done=1: progress.advance(task, done)
+        task = progress.add_task(description, total=total)
+        yield lambda count=1: progress.advance(task, count)
 
 
 def print_splits(splits: Splits, labels: Sequence[str]) -> None:
-    """Print how many images of each class are in each part, and what was left out."""
+    """Print the number of images of each class in each part, and the skipped images."""
     parts = {"train": splits.train, "validation": splits.validation} | splits.tests
     table = Table("class", *parts)
     counts = [Counter(number for example in part for number in example.classes) for part in parts.values()]
@@ -92,54 +92,56 @@ def print_splits(splits: Splits, labels: Sequence[str]) -> None:
     table.add_section()
     table.add_row("images", *(str(len(part)) for part in parts.values()))
     console.print(table)
-    if splits.left_out:
-        console.print(f"left out: {len(splits.left_out)}")
-    for name, reason in splits.left_out[:SHOWN_LEFT_OUT]:
+    if splits.skipped:
+        console.print(f"skipped: {len(splits.skipped)}")
+    for name, reason in splits.skipped[:MAX_SKIPPED]:
         console.print(f"  {name} {reason}", markup=False, soft_wrap=True)
-    if len(splits.left_out) > SHOWN_LEFT_OUT:
-        console.print(f"  and {len(splits.left_out) - SHOWN_LEFT_OUT} more")
+    if len(splits.skipped) > MAX_SKIPPED:
+        console.print(f"  and {len(splits.skipped) - MAX_SKIPPED} more")
 
 
-def print_summary(measured: Mapping[str, Any]) -> None:
-    """Print what `train.evaluation.assessment.summary` returns, the figures of each class as a table."""
+def print_summary(summary: Mapping[str, Any]) -> None:
+    """Print what `train.evaluation.assessment.summary` returns, with the metrics of each class as a table."""
     ratios = {"precision": "precision", "recall": "recall", "f1": "F1", "average_precision": "avg. precision"}
     table = Table("class", "images", *ratios.values())
-    for values in measured["per_class"]:
-        table.add_row(escape(values["class"]), str(values["images"]), *(_ratio(values[name]) for name in ratios))
+    for metrics in summary["per_class"]:
+        table.add_row(
+            escape(metrics["class"]), str(metrics["images"]), *(_format_ratio(metrics[name]) for name in ratios)
+        )
     console.print(table)
-    for name, values in ({"test": measured} | measured.get("further_tests", {})).items():
-        console.print(f"{name}: {_headline(values)}", soft_wrap=True)
-    if "answered" in measured:
-        share, right = measured["answered"]["share"], measured["answered"]["accuracy"]
+    for name, metrics in ({"test": summary} | summary.get("further_tests", {})).items():
+        console.print(f"{name}: {_format_headline(metrics)}", soft_wrap=True)
+    if "answered" in summary:
+        share, accuracy = summary["answered"]["share"], summary["answered"]["accuracy"]
         console.print(
-            f"abstaining below {measured['abstain_below']:.4f} answers {share:.2%} of the test images;"
-            f" of the answers {_ratio(right)} are right",
+            f"abstaining below {summary['abstain_below']:.4f} leaves {share:.2%} of the test images with an answer;"
+            f" accuracy of these answers: {_format_ratio(accuracy)}",
             soft_wrap=True,
         )
 
 
-def _headline(values: Mapping[str, Any]) -> str:
-    told = f"{values['accuracy']:.2%} of {values['images']} images right"
-    if "binary_accuracy" in values:
-        told += f", {values['binary_accuracy']:.2%} of all decisions; micro F1 {_ratio(values['micro_f1'])}"
-        told += f", macro F1 {_ratio(values['macro_f1'])}"
-    return f"{told}; calibration error {values['calibration_error']:.4f}"
+def _format_headline(metrics: Mapping[str, Any]) -> str:
+    headline = f"{metrics['accuracy']:.2%} of {metrics['images']} images right"
+    if "binary_accuracy" in metrics:
+        headline += f", {metrics['binary_accuracy']:.2%} of all decisions"
+        headline += f"; micro F1 {_format_ratio(metrics['micro_f1'])}, macro F1 {_format_ratio(metrics['macro_f1'])}"
+    return f"{headline}; calibration error {metrics['calibration_error']:.4f}"
 
 
-def _ratio(value: float | None) -> str:
+def _format_ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
 def print_comparison(name: str, comparison: Comparison, examples: Sequence[Example]) -> None:
-    """Print how answers over HTTP compare with offline ones, and the first mismatches."""
+    """Print how predictions over HTTP compare with offline ones, and the first mismatches."""
     console.print(
         f"{name}: {comparison.images} sent, {comparison.accuracy:.2%} right over HTTP,"
         f" {comparison.offline_accuracy:.2%} offline; largest difference of a probability"
         f" {comparison.largest_difference:.1e} ({TOLERANCE:.0e} allowed); mismatches: {len(comparison.mismatches)}",
         soft_wrap=True,
     )
-    for mismatch in comparison.mismatches[:SHOWN_MISMATCHES]:
-        where = examples[mismatch.index].name or f"image {mismatch.index}"
-        console.print(f"  {where}: {mismatch.problem}", markup=False, soft_wrap=True)
-    if len(comparison.mismatches) > SHOWN_MISMATCHES:
-        console.print(f"  and {len(comparison.mismatches) - SHOWN_MISMATCHES} more")
+    for mismatch in comparison.mismatches[:MAX_MISMATCHES]:
+        image = examples[mismatch.index].name or f"image {mismatch.index}"
+        console.print(f"  {image}: {mismatch.problem}", markup=False, soft_wrap=True)
+    if len(comparison.mismatches) > MAX_MISMATCHES:
+        console.print(f"  and {len(comparison.mismatches) - MAX_MISMATCHES} more")

@@ -1,4 +1,4 @@
-"""Commands that come before `fit`: pictures and labels from elsewhere, and a configuration for them."""
+"""Commands that prepare data for `fit`: they fetch images, convert labels and write configurations."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from train.cli.console import console, counting_progress
 from train.data.fast_image_classification import convert
-from train.data.fetch_list import fetch_all, read_list
+from train.data.fetch_list import fetch_images, read_list
 from train.data.labelme import read_labelme, write_table
 from train.data.propose import propose_for_folders, propose_for_table, write_config
 
@@ -19,34 +19,34 @@ Out = Annotated[Path, typer.Option("--out", help="File to write; it must not exi
 
 @app.command()
 def labelme(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="With the pictures and Labelme's .json files.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the images and Labelme's .json files.")],
     out: Out,
 ) -> None:
-    """Make a CSV of the flags that Labelme's files set: a column `file`, relative to FOLDER, and one for each flag."""
-    pictures = read_labelme(folder)
-    flags = write_table(pictures, out)
-    console.print(f"{out} written: {len(pictures)} pictures; labels: {', '.join(flags)}", markup=False, soft_wrap=True)
+    """Convert Labelme's flags to a CSV with the column `file`, relative to FOLDER, and a 0/1 column for each flag."""
+    images = read_labelme(folder)
+    flags = write_table(images, out)
+    console.print(f"{out} written: {len(images)} images; labels: {', '.join(flags)}", markup=False, soft_wrap=True)
 
 
 @app.command()
 def fetch(
-    listed: Annotated[
-        Path, typer.Argument(metavar="LIST", help="CSV with the columns file, url and sha256; others may be there.")
+    list_path: Annotated[
+        Path, typer.Argument(metavar="LIST", help="CSV with the columns file, url and sha256; others are ignored.")
     ],
-    to: Annotated[Path, typer.Option("--to", help="Folder for the pictures.")],
-    connections: Annotated[int, typer.Option(min=1, help="Downloads under way at once.")] = 4,
+    to: Annotated[Path, typer.Option("--to", help="Target folder of the images.")],
+    connections: Annotated[int, typer.Option(min=1, help="Number of parallel downloads.")] = 4,
 ) -> None:
-    """Download the pictures of a list, check them, and skip those that are there.
+    """Download and check the images of a list, and skip existing ones.
 
-    A download that broke off is continued by the next call. Ends with status 1 if a picture is not to be had.
+    Call the command again to resume interrupted downloads. Ends with status 1 if an image could not be downloaded.
     """
-    wanted = read_list(listed)
-    with counting_progress("pictures", len(wanted)) as on_done:
-        faults = fetch_all(wanted, to, connections, on_done)
-    console.print(f"{len(wanted) - len(faults)} of {len(wanted)} pictures are in {to}", markup=False, soft_wrap=True)
-    for fault in faults:
-        console.print(fault, markup=False, soft_wrap=True)
-    if faults:
+    images = read_list(list_path)
+    with counting_progress("images", len(images)) as on_done:
+        problems = fetch_images(images, to, connections, on_done)
+    console.print(f"{len(images) - len(problems)} of {len(images)} images are in {to}", markup=False, soft_wrap=True)
+    for problem in problems:
+        console.print(problem, markup=False, soft_wrap=True)
+    if problems:
         raise typer.Exit(1)
 
 
@@ -54,35 +54,35 @@ def fetch(
 def propose(
     source: Annotated[Path, typer.Argument(metavar="FOLDER|CSV", help="Folder of class folders, or a CSV.")],
     out: Out,
-    image_column: Annotated[str, typer.Option(help="Of a CSV: the column with the pictures' paths.")] = "file",
+    image_column: Annotated[str, typer.Option(help="Column of a CSV with the paths of the images.")] = "file",
     label_column: Annotated[
-        str | None, typer.Option(help="Of a CSV: the column with the labels.", show_default="a 0/1 column for each")
+        str | None,
+        typer.Option(help="Column of a CSV with the labels.", show_default="a 0/1 column for each label"),
     ] = None,
 ) -> None:
-    """Write a configuration for one's own pictures, to be looked through and trained.
+    """Write a configuration for your own images, to be reviewed and trained.
 
-    The paths in a CSV are relative to the folder that it lies in.
+    Paths in a CSV are relative to its folder.
     """
-    of_folders = source.is_dir()
-    document = propose_for_folders(source) if of_folders else propose_for_table(source, image_column, label_column)
+    document = propose_for_folders(source) if source.is_dir() else propose_for_table(source, image_column, label_column)
     write_config(document, out)
-    _tell_next(document, out)
+    _print_next_step(document, out)
 
 
 @app.command("convert")
-def convert_three_files(
-    csv_path: Annotated[Path, typer.Option(help="The labels, such as data.csv.")],
+def convert_files(
+    csv_path: Annotated[Path, typer.Option(help="CSV of the labels, such as data.csv.")],
     data_config_path: Annotated[Path, typer.Option(help="Such as data_config.yaml.")],
     training_config_path: Annotated[Path, typer.Option(help="Such as training_config.yaml.")],
     out: Out,
 ) -> None:
-    """Write a configuration of the three files that FastImageClassification trains from."""
+    """Convert the three files of FastImageClassification to a configuration."""
     document = convert(csv_path, data_config_path, training_config_path)
     write_config(document, out)
-    _tell_next(document, out)
+    _print_next_step(document, out)
 
 
-def _tell_next(document: Mapping[str, Any], out: Path) -> None:
+def _print_next_step(document: Mapping[str, Any], out: Path) -> None:
     labels = ", ".join(document["labels"])
     console.print(
         f"{out} written, {document['task']}: {labels}; next: python -m train fit {out}", markup=False, soft_wrap=True

@@ -1,1 +1,1 @@
-"""Training configurations: YAML files in `train/configs/`, checked before anything starts."""
+"""Training configurations: YAML files in `train/configs/`, checked before a run starts."""

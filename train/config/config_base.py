@@ -1,4 +1,4 @@
-"""What every part of a configuration has in common."""
+"""Base class and number types of the configuration models."""
 
 import difflib
 from collections.abc import Iterable
@@ -13,28 +13,28 @@ Count: TypeAlias = Annotated[int, Field(ge=1)]
 Sha256: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-def refuse_unknown_keys(section: object, known: Iterable[str]) -> object:
-    """Give a section back as it is, if all of its keys are known.
+def reject_unknown_keys(section: object, allowed: Iterable[str]) -> object:
+    """Return a section unchanged if all its keys are allowed.
 
     Raises:
-        ValueError: One is not; the message names the nearest known one.
+        ValueError: A key is not allowed; the message names the nearest allowed key.
     """
     if not isinstance(section, dict):
         return section
-    known = list(known)
+    allowed = list(allowed)
     for key in section:
-        if key not in known:
-            nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0)
+        if key not in allowed:
+            nearest = difflib.get_close_matches(str(key), allowed, n=1, cutoff=0)
             raise ValueError(f"unknown key '{key}'; the nearest known key is '{nearest[0]}'")
     return section
 
 
 class ConfigBase(BaseModel):
-    """A part of the configuration: unchangeable, and nothing in it goes unread."""
+    """A section of a configuration: immutable, and without unknown keys."""
 
     model_config = ConfigDict(frozen=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _known_keys_only(cls, section: object) -> object:
-        return refuse_unknown_keys(section, cls.model_fields)
+    def _allow_only_own_fields(cls, section: object) -> object:
+        return reject_unknown_keys(section, cls.model_fields)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from train.config.config_base import ConfigBase, Count, Sha256
 
-OpenFraction: TypeAlias = Annotated[float, Field(gt=0, lt=0.5)]
+MinorityShare: TypeAlias = Annotated[float, Field(gt=0, lt=0.5)]
 MnistFile: TypeAlias = Literal[
     "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 ]
@@ -18,12 +18,12 @@ class MnistData(ConfigBase):
     """MNIST's four idx files, from a directory or from the internet.
 
     Attributes:
-        directory: Where the files are, packed (.gz) or not; what is missing is downloaded to it.
-        mirrors: URLs of folders that hold the packed files, tried in this order.
-        sha256: Of each file unpacked: every distribution packs its own way.
-        validation: How many of the training images are kept back to watch the training with.
-        title: Name, for the model card.
-        licence: Likewise.
+        directory: Folder of the files, compressed (.gz) or not; missing files are downloaded to it.
+        mirrors: URLs of folders that hold the compressed files, tried in this order.
+        sha256: Checksum of each decompressed file; compressed files differ between mirrors.
+        validation: Number of training images held back for validation.
+        title: Name of the data set on the model card.
+        licence: Licence of the data set on the model card.
     """
 
     kind: Literal["mnist"]
@@ -39,13 +39,13 @@ class Cifar10Data(ConfigBase):
     """CIFAR-10, from a directory or from the internet.
 
     Attributes:
-        directory: Folder of the archive; if it is missing there, it is downloaded.
+        directory: Folder of the archive; a missing archive is downloaded to it.
         mirrors: URLs of folders that hold the archive, tried in this order.
-        archive_sha256: Of the archive.
-        train_sha256: Of the training images, uint8[50000, 32, 32, 3] in RGB.
-        validation: How many of the training images are kept back to watch the training with.
-        title: Name, for the model card.
-        licence: Likewise.
+        archive_sha256: Checksum of the archive.
+        train_sha256: Checksum of the training images, uint8[50000, 32, 32, 3] in RGB.
+        validation: Number of training images held back for validation.
+        title: Name of the data set on the model card.
+        licence: Licence of the data set on the model card.
     """
 
     kind: Literal["cifar10"]
@@ -59,43 +59,43 @@ class Cifar10Data(ConfigBase):
 
 
 class OwnData(ConfigBase):
-    """Pictures on disk that nobody has split yet; see `train.data.splits` for how that is done.
+    """Your own images, which `train.data.splits` divides into training, validation and test images.
 
     Attributes:
-        directory: Where the pictures are.
-        validation: Share of the pictures that is kept back to watch the training with, and to calibrate with.
-        test: Share that is kept back to measure with.
-        cache: Folder of decoded pictures, so that each is decoded once; see `train.data.decoded_cache`.
-        title: Name, for the model card.
-        licence: Likewise.
+        directory: Folder of the images.
+        validation: Share of the images held back for validation and calibration.
+        test: Share of the images held back for evaluation.
+        cache: Folder of decoded images, so that each image is decoded once; see `train.data.decoded_cache`.
+        title: Name of the data set on the model card.
+        licence: Licence of the data set on the model card.
     """
 
     directory: Path
-    validation: OpenFraction = 0.15
-    test: OpenFraction = 0.15
+    validation: MinorityShare = 0.15
+    test: MinorityShare = 0.15
     cache: Path = Path("data/cache")
     title: str
     licence: str = Field(min_length=1)
 
 
 class FolderData(OwnData):
-    """A folder of folders: each is named as a label and holds pictures of that class, itself or in further folders.
+    """One folder for each class, named after its label, with images at any depth.
 
-    Files beside the folders, and what begins with a dot, are none of the data.
+    Files beside these folders and hidden files are ignored.
     """
 
     kind: Literal["folders"]
 
 
 class TableData(OwnData):
-    """A CSV file in UTF-8 whose first line names the columns; columns that are not asked for may be there.
+    """A CSV file in UTF-8 with a header line; columns not named here are ignored.
 
     Attributes:
         file: The CSV, relative to `directory`.
-        image_column: Path of each picture, relative to `directory`.
-        label_column: Holds the label; of a multi-label set any number of labels. None where each label has a
-            column of its name, with 1 in the rows that are of the class and 0 in the others.
-        separator: Between the labels of a multi-label set in `label_column`.
+        image_column: Column with the path of each image, relative to `directory`.
+        label_column: Column with the label, or with any number of labels if the task is multilabel. None if each
+            label has a column of its name, with 1 in the rows of that class and 0 in the others.
+        separator: Separates the labels of a multilabel data set in `label_column`.
     """
 
     kind: Literal["csv"]
@@ -106,5 +106,5 @@ class TableData(OwnData):
 
     @property
     def path(self) -> Path:
-        """Where the CSV is."""
+        """Path of the CSV."""
         return self.directory / self.file

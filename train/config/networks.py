@@ -1,4 +1,4 @@
-"""How a network is made and trained: the sections `model`, `augmentation` and `training` of a configuration."""
+"""The section `model` of a configuration: which network is trained."""
 
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
@@ -9,11 +9,11 @@ from train.config.config_base import ConfigBase, Count, Fraction
 
 
 class SmallCnn(ConfigBase):
-    """Blocks of 3x3 convolutions, each block at half the resolution of the one before.
+    """Blocks of 3x3 convolutions, each block at half the resolution of the block before.
 
     Attributes:
-        blocks: Filters of each convolution, block by block.
-        dropout: Before the last layer, here as in all networks.
+        blocks: Number of filters of each convolution, block by block.
+        dropout: Dropout rate before the last layer, as for all networks.
     """
 
     kind: Literal["small_cnn"]
@@ -22,13 +22,14 @@ class SmallCnn(ConfigBase):
 
 
 class ResNet18(ConfigBase):
-    """ResNet-18 for small images: a 3x3 stem of stride 1 and no pooling after it.
+    """ResNet-18 for small images: a 3x3 stem of stride 1 without pooling after it.
 
     Source: He et al., Deep Residual Learning for Image Recognition, https://arxiv.org/abs/1512.03385, with the
-    stem that its section 4.2 takes for CIFAR-10.
+    stem of its section 4.2 for CIFAR-10.
 
     Attributes:
-        width: Filters of the first stage; each further stage has twice as many as the one before.
+        width: Number of filters of the first stage; each later stage has twice as many as the stage before.
+        dropout: Dropout rate before the last layer.
     """
 
     kind: Literal["resnet18"]
@@ -37,19 +38,24 @@ class ResNet18(ConfigBase):
 
 
 class SqueezeNet(ConfigBase):
-    """SqueezeNet 1.1, see `train.networks.squeezenet`."""
+    """SqueezeNet 1.1, see `train.networks.squeezenet`.
+
+    Attributes:
+        dropout: Dropout rate before the last layer.
+    """
 
     kind: Literal["squeezenet"]
     dropout: Fraction = 0.0
 
 
 class Application(ConfigBase):
-    """A network of `keras.applications` without its last layer, for pictures in RGB.
+    """A network of `keras.applications` without its last layer, for RGB images.
 
     Attributes:
-        name: Which.
-        weights: What it starts from: `imagenet`, as Keras publishes them (downloaded, into ~/.keras), `none`,
-            or a file as Keras publishes it, with its last layer or without.
+        name: Name of the network.
+        weights: Initial weights: `imagenet` for those that Keras publishes (downloaded into ~/.keras), `none`, or
+            a file as Keras publishes it, with or without the last layer.
+        dropout: Dropout rate before the last layer.
     """
 
     kind: Literal["application"]
@@ -58,4 +64,4 @@ class Application(ConfigBase):
     dropout: Fraction = 0.0
 
 
-Model: TypeAlias = Annotated[SmallCnn | ResNet18 | SqueezeNet | Application, Field(discriminator="kind")]
+NetworkConfig: TypeAlias = Annotated[SmallCnn | ResNet18 | SqueezeNet | Application, Field(discriminator="kind")]

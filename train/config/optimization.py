@@ -14,25 +14,27 @@ class Augmentation(ConfigBase):
 
     Attributes:
         rand_augment: Strength of two operations drawn for each batch (https://arxiv.org/abs/1909.13719).
-        stroke: See `train.networks.augment.RandomStroke`; for light strokes on a dark ground.
-        contrast: Distance from the image's mean is multiplied by at least 1 - contrast and at most 1 + contrast.
-        brightness: At most so much is added, as a fraction of white.
-        rotation_degrees: See `train.networks.augment.RandomAffine`, as for all down to `share`.
-        scale: Smallest and largest.
-        shear: The most.
-        shift: The most, as a fraction of the side.
-        share: Fraction of the images that are turned, scaled, sheared and shifted.
-        flip: Half of the images are mirrored, left to right.
-        flip_vertical: Half of the images are mirrored, upside down.
-        shift_pixels: Shifted by at most so many whole pixels; what comes into view is mirrored at the edge.
-        blur: Fraction of the images that are blurred, by a Gaussian of one pixel at most.
-        noise: Standard deviation of what is added to each value, as a fraction of white.
+        stroke: Strength of stroke thickening and thinning, see `train.networks.augment.RandomStroke`; for light
+            strokes on a dark background.
+        contrast: The distance from the image's mean is multiplied by 1 - contrast to 1 + contrast.
+        brightness: At most this fraction of white is added.
+        rotation_degrees: Largest rotation either way; this and all keys down to `share` belong to
+            `train.networks.augment.RandomAffine`.
+        scale: Smallest and largest scale.
+        shear: Largest shear.
+        shift: Largest shift, as a fraction of the side.
+        share: Fraction of the images that are rotated, scaled, sheared and shifted.
+        flip: Mirror half of the images left to right.
+        flip_vertical: Mirror half of the images upside down.
+        shift_pixels: Largest shift in whole pixels; the image is reflected at its edges.
+        blur: Fraction of the images that are blurred by a Gaussian of at most one pixel.
+        noise: Standard deviation of the noise added to each value, as a fraction of white.
         jpeg: Fraction of the images that are re-encoded as JPEG.
-        jpeg_quality: Lowest and highest.
-        mix_up: Two images are laid over each other, and their classes (https://arxiv.org/abs/1710.09412): the
-            parameter of the Beta distribution of their shares.
-        cut_mix: A part of an image is replaced by that of another, and its classes by that part
-            (https://arxiv.org/abs/1905.04899): the same parameter.
+        jpeg_quality: Lowest and highest JPEG quality.
+        mix_up: Blend two images and their targets (https://arxiv.org/abs/1710.09412): the parameter of the Beta
+            distribution of their shares.
+        cut_mix: Replace a part of an image by that of another, and the targets in proportion
+            (https://arxiv.org/abs/1905.04899): the parameter of the Beta distribution of their shares.
     """
 
     rand_augment: Share = 0.0
@@ -55,27 +57,27 @@ class Augmentation(ConfigBase):
     cut_mix: Share = 0.0
 
     @model_validator(mode="after")
-    def _ranges_are_in_order(self) -> Self:
+    def _check_ranges(self) -> Self:
         if self.scale[0] > self.scale[1]:
-            raise ValueError("scale: the smallest size comes first, then the largest")
+            raise ValueError("scale: the smallest scale comes first, then the largest")
         if self.jpeg_quality[0] > self.jpeg_quality[1]:
             raise ValueError("jpeg_quality: the lowest quality comes first, then the highest")
         if self.mix_up and self.cut_mix:
-            raise ValueError("mix_up and cut_mix: images are mixed in one way or the other, not in both")
+            raise ValueError("mix_up and cut_mix: only one of them can be set")
         return self
 
 
 class Transfer(ConfigBase):
-    """How a network that was trained elsewhere is put to a new use.
+    """Transfer learning: a new last layer for a pretrained network.
 
-    Before the epochs of `training` there are others in which its new last layer learns alone. Images are not
-    changed then, so all that comes before that layer is computed once.
+    Before the epochs of `training`, only the new last layer is trained. Images are not augmented meanwhile, so the
+    features before that layer are computed only once.
 
     Attributes:
-        frozen_epochs: So many, without warm-up, by AdamW.
-        frozen_learning_rate: At its highest.
-        fine_tune_from: Name of the first layer that learns afterwards, by default the very first. Batch
-            normalisation stays as it is: the statistics of few images are worse than those of many.
+        frozen_epochs: Number of these epochs, without warm-up, by AdamW.
+        frozen_learning_rate: Peak learning rate of these epochs.
+        fine_tune_from: Name of the first layer trained afterwards; by default the first of the network. Batch
+            normalisation is never trained: statistics of few images are worse than those of many.
     """
 
     frozen_epochs: Count
@@ -83,27 +85,26 @@ class Transfer(ConfigBase):
     fine_tune_from: str | None = None
 
 
-class Training(ConfigBase):
-    """The optimisation: the learning rate is warmed up from zero, then goes down to zero.
+class Optimization(ConfigBase):
+    """The section `training`: the learning rate rises from zero during warm-up, then falls to zero.
 
     Attributes:
-        epochs: Passes over the training images, the warm-up included; may be 0 after those of `transfer`.
-        batch_size: Images per step; an incomplete last batch of an epoch is left out.
-        optimizer: `adamw` (https://arxiv.org/abs/1711.05101), `sgd` with Nesterov's momentum, or `muon`
+        epochs: Passes over the training images, including the warm-up; may be 0 with `transfer`.
+        batch_size: Images per step; an incomplete last batch of an epoch is dropped.
+        optimizer: `adamw` (https://arxiv.org/abs/1711.05101), `sgd` with Nesterov momentum, or `muon`
             (https://kellerjordan.github.io/posts/muon/, see `train.training.optimizer.ConvolutionMuon`).
-        learning_rate: At its highest.
-        schedule: How it goes down, as a `cosine` or `linear`.
-        warmup_epochs: How long it goes up.
-        momentum: Of `sgd` and `muon`.
-        weight_decay: Per step, times the learning rate.
-        label_smoothing: Probability mass taken from the right class (https://arxiv.org/abs/1512.00567).
-        small_images: Pairs (epochs, pixels): for so many epochs at the start, images are shrunk to that side
-            before they are learnt from, which takes less time (https://arxiv.org/abs/1806.01427).
+        learning_rate: Peak learning rate.
+        schedule: How the learning rate falls: as a `cosine`, or `linear`.
+        warmup_epochs: Length of the warm-up.
+        momentum: Momentum of `sgd` and `muon`.
+        weight_decay: Weight decay per step, multiplied by the learning rate.
+        label_smoothing: Probability mass taken from the true class (https://arxiv.org/abs/1512.00567).
+        small_images: Pairs (epochs, pixels): for that many epochs at the start, images are reduced to that side,
+            which takes less time (https://arxiv.org/abs/1806.01427).
         mixed_precision: Compute in bfloat16, keep weights in float32.
-        patience: Stop when the loss of the validation images has not been lower for so many epochs, those of
-            `transfer` not counted, and take the weights that it was lowest with. By default the last ones are
-            taken.
-        transfer: What comes before, of a network that was trained elsewhere.
+        patience: Stop after this many epochs without a lower validation loss, not counting those of `transfer`, and
+            use the weights of the lowest loss. By default the last weights are used.
+        transfer: Training of the new last layer of a pretrained network.
     """
 
     epochs: Annotated[int, Field(ge=0)]
@@ -121,14 +122,14 @@ class Training(ConfigBase):
     transfer: Transfer | None = None
 
     @model_validator(mode="after")
-    def _something_is_learnt(self) -> Self:
+    def _check_epochs(self) -> Self:
         if not self.epochs and not self.transfer:
-            raise ValueError("epochs: at least 1 without transfer")
+            raise ValueError("epochs: expected at least 1 without transfer")
         return self
 
     @property
-    def frozen(self) -> "Training | None":
-        """The optimisation of the last layer alone."""
+    def frozen(self) -> "Optimization | None":
+        """Optimisation of the new last layer, or None without `transfer`."""
         if self.transfer is None:
             return None
         changes = {
@@ -139,8 +140,8 @@ class Training(ConfigBase):
         }
         return self.model_copy(update=changes)
 
-    def side(self, epoch: int) -> int | None:
-        """Tell to which side images are shrunk in an epoch, the first being 0; None for as they are."""
+    def image_side(self, epoch: int) -> int | None:
+        """Return the side to which images are reduced in an epoch, counted from 0; None for full size."""
         for epochs, pixels in self.small_images:
             if epoch < epochs:
                 return pixels

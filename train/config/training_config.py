@@ -1,4 +1,4 @@
-"""What one training run is: a YAML file in `train/configs/`, checked before anything starts."""
+"""The configuration of a training run: a YAML file such as `train/configs/digits.yaml`, checked before the run."""
 
 from pathlib import Path
 from typing import Annotated, Self, TypeVar
@@ -6,44 +6,44 @@ from typing import Annotated, Self, TypeVar
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from train.config.config_base import ConfigBase, refuse_unknown_keys
+from train.config.config_base import ConfigBase, reject_unknown_keys
 from train.config.datasets import Cifar10Data, FolderData, MnistData, TableData
-from train.config.networks import Application, Model, SqueezeNet
-from train.config.optimization import Augmentation, Training
+from train.config.networks import Application, NetworkConfig, SqueezeNet
+from train.config.optimization import Augmentation, Optimization
 from train.errors import TrainError
 from vision.card import InputSpec, Task
 
-AnySection = TypeVar("AnySection", bound=ConfigBase)
+AnyConfig = TypeVar("AnyConfig", bound=ConfigBase)
 
-OF_A_KIND = ("data", "model")
+SECTIONS_WITH_KIND = ("data", "model")
 """Sections whose keys depend on their `kind`."""
 
 
 class ConfigError(TrainError):
-    """A configuration that cannot be used; one line for each thing wrong with it."""
+    """A configuration that cannot be used; the message has one line for each problem."""
 
 
-def _known_input_keys(section: object) -> object:
-    return refuse_unknown_keys(section, InputSpec.__dataclass_fields__)
+def _reject_unknown_input_keys(section: object) -> object:
+    return reject_unknown_keys(section, InputSpec.__dataclass_fields__)
 
 
 class TrainingConfig(ConfigBase):
-    """One run, from the data to the served model.
+    """Configuration of one training run, from the data to the served model.
 
     Attributes:
-        name: Of the run's folder and of the served model.
-        title: A name for people.
-        description: A sentence for people.
+        name: Name of the run's folder and of the served model.
+        title: Name of the model for people.
+        description: One sentence for people.
         labels: Name of each class, in the order of the data's class numbers.
-        task: Whether an image is of exactly one class, or of any number of them.
-        seed: Of the weights, the split, the order of the images and their augmentation.
-        input: How a picture becomes a model input; it goes into the card and is used here just the same.
+        task: `multiclass` if each image has exactly one class, `multilabel` for any number.
+        seed: Seed of the weights, the split, the order of the images and their augmentation.
+        input: How an image becomes a model input, in training and, by the model card, in the gateway.
         data: Where labelled images come from.
         model: The network.
-        augmentation: Applied while training, never in the exported model.
+        augmentation: Random changes of training images; never part of the exported model.
         training: The optimisation.
-        answered_accuracy: Which fraction of the answers shall be right, to images of exactly one class, when those
-            below a threshold are withheld; the lowest such threshold on the validation images goes into the card.
+        answered_accuracy: Target accuracy for multiclass models that may abstain. The lowest threshold that reaches
+            it on the validation images goes into the card.
     """
 
     name: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]*$")]
@@ -52,47 +52,49 @@ class TrainingConfig(ConfigBase):
     labels: Annotated[tuple[str, ...], Field(min_length=2)]
     task: Task = "multiclass"
     seed: Annotated[int, Field(ge=0)]
-    input: Annotated[InputSpec, BeforeValidator(_known_input_keys)]
+    input: Annotated[InputSpec, BeforeValidator(_reject_unknown_input_keys)]
     data: Annotated[MnistData | Cifar10Data | FolderData | TableData, Field(discriminator="kind")]
-    model: Model
+    model: NetworkConfig
     augmentation: Augmentation = Augmentation()
-    training: Training
+    training: Optimization
     answered_accuracy: Annotated[float, Field(gt=0, le=1)] = 0.99
 
     @model_validator(mode="after")
-    def _served_models_take_plain_pixels(self) -> Self:
+    def _check_input_layout(self) -> Self:
         if (self.input.dtype, self.input.layout) != ("uint8", "NHWC"):
-            raise ValueError("input: dtype is uint8 and layout NHWC; normalisation is part of the exported graph")
+            raise ValueError(
+                "input: only dtype uint8 and layout NHWC are accepted; normalisation is part of the exported graph"
+            )
         return self
 
     @model_validator(mode="after")
-    def _parts_fit_each_other(self) -> Self:
+    def _check_sections_against_each_other(self) -> Self:
         if isinstance(self.model, Application | SqueezeNet) and self.input.color != "RGB":
-            raise ValueError(f"input.color: RGB is what a model of kind {self.model.kind} takes")
+            raise ValueError(f"input.color: a model of kind {self.model.kind} accepts only RGB")
         if self.augmentation.rand_augment and self.input.color == "GRAY":
-            raise ValueError("augmentation.rand_augment: some of its operations are for pictures in colour alone")
+            raise ValueError("augmentation.rand_augment: some of its operations need colour images; remove this key")
         if self.training.transfer and not isinstance(self.model, Application):
             raise ValueError(
-                f"training.transfer: a model of kind {self.model.kind} starts from nothing; leave this out"
+                f"training.transfer: a model of kind {self.model.kind} has no pretrained weights; remove this section"
             )
         return self
 
 
 def load_config(path: Path) -> TrainingConfig:
-    """Read and check a configuration.
+    """Load and check a training configuration.
 
     Raises:
-        ConfigError: As `load_section` does.
+        ConfigError: As for `load_yaml`.
     """
-    return load_section(path, TrainingConfig)
+    return load_yaml(path, TrainingConfig)
 
 
-def load_section(path: Path, kind: type[AnySection]) -> AnySection:
-    """Read and check a YAML file.
+def load_yaml(path: Path, config_type: type[AnyConfig]) -> AnyConfig:
+    """Load a YAML file and check it against a configuration model.
 
     Raises:
-        ConfigError: The file cannot be read, is no YAML, or says something that cannot be used; the message
-            names the file and, line by line, each key with what is wrong.
+        ConfigError: The file cannot be read, is not YAML, or holds unusable values. The message names the file and,
+            one a line, each key with its problem.
     """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -101,16 +103,16 @@ def load_section(path: Path, kind: type[AnySection]) -> AnySection:
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: expected YAML in UTF-8: {error}") from error
     try:
-        return kind.model_validate(document)
+        return config_type.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(f"{path}:\n{_explain(error)}") from error
+        raise ConfigError(f"{path}:\n{_describe_problems(error)}") from error
 
 
-def _explain(error: ValidationError) -> str:
+def _describe_problems(error: ValidationError) -> str:
     lines = []
     for problem in error.errors(include_url=False):
         section, *rest = problem["loc"] or ("the document",)
-        keys = rest[1:] if section in OF_A_KIND else rest  # pydantic puts the kind between them
-        place = ".".join(map(str, (section, *keys)))
-        lines.append(f"  {place}: {problem['msg'].removeprefix('Value error, ')}")
+        keys = rest[1:] if section in SECTIONS_WITH_KIND else rest  # pydantic inserts the kind between them
+        location = ".".join(map(str, (section, *keys)))
+        lines.append(f"  {location}: {problem['msg'].removeprefix('Value error, ')}")
     return "\n".join(lines)

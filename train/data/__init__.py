@@ -1,1 +1,1 @@
-"""Data sets: reading, downloading, splitting and decoding labelled images."""
+"""Data sets: labelled images are downloaded, listed, split and decoded."""

@@ -53,9 +53,7 @@ def load_cifar10(
     (train, train_labels), (test, test_labels) = _read_archive(data, on_progress)
     sha256 = hashlib.sha256(train.tobytes()).hexdigest()
     if sha256 != data.train_sha256:
-        raise Cifar10Error(
-            f"{data.directory}: expected training images of SHA-256 {data.train_sha256}, received {sha256}"
-        )
+        raise Cifar10Error(f"{data.directory}: expected training images of SHA-256 {data.train_sha256}, found {sha256}")
     further_tests = {"jpeg": _encode(test, test_labels, ".jpg")}
     return _encode(train, train_labels, ".png"), _encode(test, test_labels, ".png"), further_tests
 
@@ -67,7 +65,7 @@ def parse_batch(content: bytes) -> LabelledImages:
         Cifar10Error: The content is empty or ends within a row.
     """
     if not content or len(content) % ROW_BYTES:
-        raise Cifar10Error(f"expected rows of {ROW_BYTES} bytes, received {len(content)} bytes")
+        raise Cifar10Error(f"expected rows of {ROW_BYTES} bytes, found {len(content)} bytes")
     rows = np.frombuffer(content, np.uint8).reshape(-1, ROW_BYTES)
     planes = rows[:, 1:].reshape(-1, PLANES, SIDE, SIDE)
     return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), rows[:, 0]

@@ -1,4 +1,4 @@
-"""Fetch published files: checked, continued where an earlier try broke off, and never half there."""
+"""Downloads published files: checked, resumed after an interruption, and visible only when complete."""
 
 import gzip
 import hashlib
@@ -12,23 +12,23 @@ import requests
 from train.errors import TrainError
 
 TRIES_PER_URL = 3
-TIMEOUT_S = (10.0, 30.0)  # to connect, and between two pieces
+TIMEOUT_S = (10.0, 30.0)  # to connect, and between two chunks
 CHUNK_BYTES = 1 << 16
 GZIP_MAGIC = b"\x1f\x8b"
 
 OnProgress: TypeAlias = Callable[[str, int, int | None], None]
-"""Called with the file's name, the bytes there so far, and the bytes of the whole or None if unknown."""
+"""Receives the file's name, the number of bytes so far, and the total or None if it is unknown."""
 
 
 class DownloadError(TrainError):
-    """No URL gave the file; one line for each of them."""
+    """A file that no URL provided; the message has one line for each URL."""
 
 
 def read_content(path: Path) -> bytes:
-    """Read a file, unpacked if it is gzip: told by its first bytes, for a server may unpack what it sends.
+    """Read a file and decompress gzip, detected by its magic number, since servers may decompress what they send.
 
     Raises:
-        OSError: It cannot be read, or is damaged gzip.
+        OSError: The file cannot be read, or is damaged gzip.
     """
     raw = path.read_bytes()
     if not raw.startswith(GZIP_MAGIC):
@@ -40,27 +40,27 @@ def read_content(path: Path) -> bytes:
 
 
 def download(path: Path, urls: Sequence[str], sha256: str, on_progress: OnProgress) -> None:
-    """Bring one file to `path`, which exists only once its content has been checked.
+    """Download one file to `path`, which exists only after its content has been checked.
 
-    What has arrived is kept beside it, one partial file per URL, and continued with a range request
+    Incomplete downloads stay beside it, one partial file per URL, and are resumed by a range request
     (RFC 9110, section 14), in this call or a later one.
 
     Args:
-        path: Where the file shall be; its folder exists.
-        urls: Where it can be had, tried in this order.
-        sha256: Of the file or, if it is gzip, of what it holds: publishers give the one or the other.
-        on_progress: Told about every piece.
+        path: Path of the file; its folder exists.
+        urls: Sources of the file, tried in this order.
+        sha256: Checksum of the file or, if it is gzip, of its content: publishers state either.
+        on_progress: Called after each chunk.
 
     Raises:
-        DownloadError: No URL gave it.
-        OSError: It cannot be written.
+        DownloadError: No URL provided the file.
+        OSError: The file cannot be written.
     """
     failures = []
     for url in urls:
         partial = path.with_name(f"{path.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part")
         try:
             _fetch_checked(url, partial, sha256, on_progress)
-        except (requests.RequestException, _WrongContentError) as error:
+        except (requests.RequestException, _ChecksumError) as error:
             failures.append(f"  {url}: {error}")
         else:
             partial.replace(path)
@@ -68,22 +68,22 @@ def download(path: Path, urls: Sequence[str], sha256: str, on_progress: OnProgre
     raise DownloadError(f"{path.name} could not be downloaded:\n" + "\n".join(failures))
 
 
-class _WrongContentError(Exception):
+class _ChecksumError(Exception):
     pass
 
 
 def _fetch_checked(url: str, partial: Path, sha256: str, on_progress: OnProgress) -> None:
-    continued = partial.exists()
+    resumed = partial.exists()
     _fetch(url, partial, on_progress)
     if _digest(partial.read_bytes()) == sha256:
         return
-    found = _digest_or_fault(partial)
-    if found == sha256:
+    content_digest = _content_digest(partial)
+    if content_digest == sha256:
         return
     partial.unlink()
-    if not continued:
-        raise _WrongContentError(f"expected content of SHA-256 {sha256}, found {found}")
-    # The file may have changed since the first part of it came.
+    if not resumed:
+        raise _ChecksumError(f"expected content of SHA-256 {sha256}, found {content_digest}")
+    # The file may have changed on the server since its first part was downloaded.
     _fetch_checked(url, partial, sha256, on_progress)
 
 
@@ -91,7 +91,7 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _digest_or_fault(path: Path) -> str:
+def _content_digest(path: Path) -> str:
     try:
         return _digest(read_content(path))
     except gzip.BadGzipFile as error:
@@ -114,14 +114,14 @@ def _fetch_rest(url: str, partial: Path, on_progress: OnProgress) -> None:
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
         if done and response.status_code == requests.codes.requested_range_not_satisfiable:
-            return  # Nothing comes after what is there; the checksum tells whether it is the file.
+            return  # The server has nothing after these bytes; the checksum decides whether the file is complete.
         response.raise_for_status()
         if response.status_code != requests.codes.partial_content:
-            done = 0  # This server sends everything again.
+            done = 0  # This server ignores ranges and sends the whole file.
         length = response.headers.get("Content-Length")
         total = done + int(length) if length else None
         with partial.open("ab" if done else "wb") as file:
-            for piece in response.iter_content(CHUNK_BYTES):
-                file.write(piece)
-                done += len(piece)
+            for chunk in response.iter_content(CHUNK_BYTES):
+                file.write(chunk)
+                done += len(chunk)
                 on_progress(partial.name.rsplit(".", 2)[0], done, total)

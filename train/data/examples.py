@@ -1,4 +1,4 @@
-"""Labelled images, and how they become model inputs: through `vision`, just as in the gateway."""
+"""Labelled images, and their conversion to model inputs by `vision`, as in the gateway."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,17 +14,17 @@ from vision.card import InputSpec
 from vision.preprocess import load
 
 MAX_PIXELS = 50_000_000
-"""Of one training image."""
+"""Largest number of pixels of an image."""
 CHUNK = 64
-"""So many are decoded by a thread at once."""
-MAX_FAULTS = 10
-"""So many of the things wrong with a source are told at most."""
+"""Number of images that a thread decodes at a time."""
+MAX_LISTED = 10
+"""Number of problems that a message lists."""
 TEST = "test"
-"""Name of a data set's own test images among its sets to measure with."""
+"""Name of a data set's own test images among its test sets."""
 
 
 class DataError(TrainError):
-    """Pictures or labels that do not fit each other or the configuration."""
+    """Images or labels that contradict each other or the configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class Example:
     """One labelled image.
 
     Attributes:
-        source: The encoded image, or the file that holds it.
-        classes: Numbers of the classes that it is of: exactly one, or of a multi-label set any number, ascending.
-        name: Where it comes from, for messages.
+        source: The encoded image, or the path of its file.
+        classes: Class numbers, ascending: exactly one, or any number if the task is multilabel.
+        name: Where the image comes from, for messages.
     """
 
     source: bytes | Path
@@ -43,7 +43,7 @@ class Example:
 
     @property
     def data(self) -> bytes:
-        """The encoded image, as a client would send it; a file is read anew each time.
+        """The encoded image, as a client would send it; a file is read on each access.
 
         Raises:
             OSError: The file cannot be read.
@@ -52,22 +52,22 @@ class Example:
 
     @property
     def size(self) -> int:
-        """Of the encoded image, in bytes.
+        """Size of the encoded image, in bytes.
 
         Raises:
-            OSError: The file is gone.
+            OSError: The file does not exist any more.
         """
         return self.source.stat().st_size if isinstance(self.source, Path) else len(self.source)
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded(Sequence[Example]):
-    """Examples whose pixels are there already.
+class DecodedExamples(Sequence[Example]):
+    """A sequence of examples with their decoded pixels.
 
     Attributes:
-        examples: What this is a sequence of.
-        images: uint8[N, H, W, C], the pixels.
-        spec: What they were made for.
+        examples: The examples.
+        images: Pixels of the examples, uint8[N, H, W, C].
+        spec: The input specification for which they were decoded.
     """
 
     examples: Sequence[Example]
@@ -75,7 +75,7 @@ class Decoded(Sequence[Example]):
     spec: InputSpec
 
     def __len__(self) -> int:
-        """Count the examples."""
+        """Return the number of examples."""
         return len(self.examples)
 
     @overload
@@ -83,12 +83,12 @@ class Decoded(Sequence[Example]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Example]: ...
     def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
-        """Give one example, or some without their pixels."""
+        """Return one example, or a slice of the examples without their pixels."""
         return self.examples[index]
 
 
-class LeftOut(NamedTuple):
-    """A picture of the source that is in no split, and why: what follows "it"."""
+class Skipped(NamedTuple):
+    """An image that is in no split, and the reason: a predicate such as "cannot be decoded"."""
 
     name: str
     reason: str
@@ -96,32 +96,35 @@ class LeftOut(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """A data set: what is learnt from, what is watched meanwhile, and what is measured at the end.
+    """A data set, split for training.
 
     Attributes:
-        further_tests: Other images to measure with, by name, such as the same ones in another encoding.
-        left_out: What could not be used.
+        train: Images to train on.
+        validation: Images to monitor the training and to calibrate with.
+        test: Images to evaluate with.
+        further_tests: Further test sets by name, such as the test images in another encoding.
+        skipped: Images that could not be used.
     """
 
     train: Sequence[Example]
     validation: Sequence[Example]
     test: Sequence[Example]
     further_tests: Mapping[str, Sequence[Example]] = field(default_factory=dict)
-    left_out: Sequence[LeftOut] = ()
+    skipped: Sequence[Skipped] = ()
 
     @property
     def tests(self) -> dict[str, Sequence[Example]]:
-        """Return all sets to measure with by name: the data set's own under `TEST`, first."""
+        """All test sets by name, beginning with the data set's own under `TEST`."""
         return {TEST: self.test, **self.further_tests}
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Examples as the network takes them.
+    """Examples as model inputs.
 
     Attributes:
         images: uint8[N, H, W, C].
-        targets: float32[N, K], 1 where an image is of a class, else 0.
+        targets: float32[N, K], 1 for each class of the image, else 0.
     """
 
     images: npt.NDArray[np.uint8]
@@ -129,33 +132,33 @@ class Inputs:
 
 
 Predict: TypeAlias = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
-"""A model: uint8[N, H, W, C] to float32[N, K] probabilities."""
+"""A model: maps images uint8[N, H, W, C] to probabilities float32[N, K]."""
 
 
 def hold_back(examples: Sequence[Example], count: int, seed: int) -> tuple[list[Example], list[Example]]:
-    """Choose `count` examples at random; the same ones for the same seed.
+    """Draw `count` examples at random, the same ones for the same seed.
 
     Returns:
-        The others, then the chosen ones, each in the order they had.
+        The remaining and the drawn examples, each in their original order.
 
     Raises:
-        ValueError: There are no more than `count` examples.
+        ValueError: There are at most `count` examples.
     """
     if count >= len(examples):
         raise ValueError(f"{count} of {len(examples)} examples cannot be held back")
-    chosen = set(np.random.default_rng(seed).permutation(len(examples))[:count].tolist())
-    kept = [example for index, example in enumerate(examples) if index not in chosen]
-    return kept, [examples[index] for index in sorted(chosen)]
+    drawn = set(np.random.default_rng(seed).permutation(len(examples))[:count].tolist())
+    remaining = [example for index, example in enumerate(examples) if index not in drawn]
+    return remaining, [examples[index] for index in sorted(drawn)]
 
 
 def to_inputs(examples: Sequence[Example], spec: InputSpec, class_count: int) -> Inputs:
-    """Decode and preprocess every example, unless that was done already.
+    """Decode and preprocess all examples that are not decoded for this specification already.
 
     Raises:
-        vision.decode.ImageError: One cannot be decoded.
+        vision.decode.ImageError: An image cannot be decoded.
         OSError: A file cannot be read.
     """
-    if isinstance(examples, Decoded) and examples.spec == spec:
+    if isinstance(examples, DecodedExamples) and examples.spec == spec:
         return Inputs(examples.images, to_targets(examples, class_count))
     images = np.empty((len(examples), *spec.shape), np.uint8)
 
@@ -170,14 +173,14 @@ def to_inputs(examples: Sequence[Example], spec: InputSpec, class_count: int) ->
 
 
 def to_targets(examples: Sequence[Example], class_count: int) -> npt.NDArray[np.float32]:
-    """Return float32[N, K], 1 where an example is of a class, else 0."""
+    """Return float32[N, K], 1 for each class of an example, else 0."""
     targets = np.zeros((len(examples), class_count), np.float32)
     for row, example in zip(targets, examples, strict=True):
         row[list(example.classes)] = 1
     return targets
 
 
-def enumerate_faults(faults: Sequence[str]) -> str:
-    """Write the first faults as a line each, and how many more there are."""
-    more = [f"  and {len(faults) - MAX_FAULTS} more"] if len(faults) > MAX_FAULTS else []
-    return "\n".join([*(f"  {fault}" for fault in faults[:MAX_FAULTS]), *more])
+def format_problems(problems: Sequence[str]) -> str:
+    """Format the first problems, one a line, and the number of further ones."""
+    further = [f"  and {len(problems) - MAX_LISTED} more"] if len(problems) > MAX_LISTED else []
+    return "\n".join([*(f"  {problem}" for problem in problems[:MAX_LISTED]), *further])

@@ -1,6 +1,6 @@
-"""Configurations of FastImageClassification (https://github.com/CVxTz/FastImageClassification), turned into ours.
+"""Converts configurations of FastImageClassification (https://github.com/CVxTz/FastImageClassification).
 
-It trains MobileNetV2 on pictures of any number of classes, from `data.csv` with a 0/1 column for each class,
+That project trains MobileNetV2 on images of any number of classes, from `data.csv` with a 0/1 column for each class,
 `data_config.yaml` and `training_config.yaml`.
 """
 
@@ -12,12 +12,12 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from train.config.config_base import ConfigBase, Count, Positive
-from train.config.training_config import load_section
+from train.config.training_config import load_yaml
 from train.data.examples import DataError
 from train.data.propose import INPUT, MODEL, TRAINING
 
 PATIENCE = 20
-# What it changes about a tenth of the images with, each by itself, as far as these layers go.
+# The project changes about a tenth of the images with each operation; these keys come closest.
 AUGMENTATION: Mapping[str, Any] = {
     "rotation_degrees": 20,
     "scale": [0.8, 1.2],
@@ -30,15 +30,15 @@ AUGMENTATION: Mapping[str, Any] = {
 }
 
 
-class DataConfig(ConfigBase):
-    """`data_config.yaml`.
+class ForeignDataConfig(ConfigBase):
+    """The project's `data_config.yaml`.
 
     Attributes:
-        input_shape: Rows and columns may be null; three channels.
+        input_shape: Rows and columns, which may be null, and three channels.
         resize_shape: Rows and columns of a model input.
-        images_base_path: Folder of the pictures.
+        images_base_path: Folder of the images.
         targets: The classes, each a column of the CSV.
-        image_name_col: Column with the path of each picture.
+        image_name_col: Column with the path of each image.
     """
 
     input_shape: tuple[Count | None, Count | None, Annotated[int, Field(ge=3, le=3)]]
@@ -48,15 +48,15 @@ class DataConfig(ConfigBase):
     image_name_col: str
 
 
-class TrainingConfig(ConfigBase):
-    """`training_config.yaml`.
+class ForeignTrainingConfig(ConfigBase):
+    """The project's `training_config.yaml`.
 
     Attributes:
         use_augmentation: Whether images are changed at random.
         batch_size: Images per step.
-        epochs: At most; it stops when the validation loss falls no more.
-        initial_learning_rate: At its highest.
-        model_path: Where the network shall be written; of ours, the name.
+        epochs: Largest number of epochs; training stops earlier when the validation loss falls no more.
+        initial_learning_rate: Peak learning rate.
+        model_path: Target file of the network; its name becomes the title.
     """
 
     use_augmentation: bool
@@ -67,28 +67,28 @@ class TrainingConfig(ConfigBase):
 
 
 def convert(csv_path: Path, data_config_path: Path, training_config_path: Path) -> dict[str, Any]:
-    """Make a configuration, without a name, of the three files.
+    """Convert the three files into a configuration without a name.
 
-    The classes, the size of the inputs, the batches, the learning rate and the augmentation are taken over; the
-    last layer learns alone first, and training stops after `PATIENCE` epochs without progress.
+    Classes, input size, batch size, learning rate and augmentation are kept. In addition, the last layer is trained
+    first on its own, and training stops after `PATIENCE` epochs without progress.
 
     Raises:
-        ConfigError: A YAML file cannot be read or says something that cannot be used.
-        DataError: The CSV or the folder of the pictures is not there.
+        ConfigError: A YAML file cannot be read or holds unusable values.
+        DataError: The CSV or the folder of the images does not exist.
     """
-    data = load_section(data_config_path, DataConfig)
-    training = load_section(training_config_path, TrainingConfig)
+    data = load_yaml(data_config_path, ForeignDataConfig)
+    training = load_yaml(training_config_path, ForeignTrainingConfig)
     if not data.images_base_path.is_dir():
         raise DataError(
-            f"{data_config_path}: images_base_path: {data.images_base_path} is no folder; as there, relative paths"
-            " begin where the command is started"
+            f"{data_config_path}: images_base_path: {data.images_base_path} is not a folder; relative paths start from"
+            " the current directory, as in FastImageClassification"
         )
     if not csv_path.is_file():
         raise DataError(f"{csv_path}: expected a CSV file, found none")
     height, width = data.resize_shape
     return {
         "title": training.model_path.stem,
-        "description": f"Tells what a photo shows: {', '.join(data.targets)}.",
+        "description": f"Classifies photos: {', '.join(data.targets)}.",
         "labels": list(data.targets),
         "task": "multilabel",
         "seed": 1,

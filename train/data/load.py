@@ -1,4 +1,4 @@
-"""The data set that a configuration names, split into what is learnt from and what is measured."""
+"""Loads the data set that a configuration names, split into training, validation and test images."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,37 +13,36 @@ from train.data.own_data import load_own_data
 
 
 def load_splits(config: TrainingConfig, on_progress: OnProgress, directory: Path | None = None) -> Splits:
-    """Load the data set; what is missing of a published one is downloaded first.
+    """Load the data set; missing files of a published one are downloaded first.
 
-    Of a published set the test images are the published ones; the validation images are held back from the training
-    images with the configuration's seed. One's own pictures are split as `train.data.splits` tells; what cannot be used
-    of them is left out.
+    A published set keeps its test images, and its validation images are drawn from the training images with the
+    configuration's seed. Your own images are split as `train.data.splits` describes; unusable images are skipped.
 
     Args:
-        config: The run's.
-        on_progress: Told about downloads.
-        directory: Where the files are, in place of the configuration's.
+        config: Configuration of the run.
+        on_progress: Receives the progress of downloads and decoding.
+        directory: Folder of the files, instead of the configuration's.
 
     Raises:
-        DataError: Labels, numbers or pictures do not fit the configuration.
-        MnistError, Cifar10Error: A file is not what its name says.
+        DataError: Labels, numbers or images contradict the configuration.
+        MnistError, Cifar10Error: A file does not hold what its name promises.
         DownloadError: A missing file could not be downloaded.
         OSError: A file cannot be read or written.
     """
     data = config.data.model_copy(update={"directory": directory}) if directory else config.data
     if isinstance(data, OwnData):
         return load_own_data(config, data, on_progress)
-    rest, test, further = _published(data, on_progress)
-    largest = max(number for example in (*rest, *test) for number in example.classes)
+    examples, test, further_tests = _load_published(data, on_progress)
+    largest = max(number for example in (*examples, *test) for number in example.classes)
     if largest >= len(config.labels):
         raise DataError(f"class {largest} occurs in the data, but the configuration has {len(config.labels)} labels")
-    if data.validation >= len(rest):
-        raise DataError(f"data.validation: {data.validation} images cannot be held back from {len(rest)}")
-    train, validation = hold_back(rest, data.validation, config.seed)
-    return Splits(train, validation, test, further)
+    if data.validation >= len(examples):
+        raise DataError(f"data.validation: {data.validation} images cannot be held back from {len(examples)}")
+    train, validation = hold_back(examples, data.validation, config.seed)
+    return Splits(train, validation, test, further_tests)
 
 
-def _published(
+def _load_published(
     data: MnistData | Cifar10Data, on_progress: OnProgress
 ) -> tuple[list[Example], list[Example], Mapping[str, list[Example]]]:
     if isinstance(data, Cifar10Data):

@@ -19,7 +19,7 @@ LABELS_MAGIC = 2049
 
 
 class MnistError(TrainError):
-    """A file that is not what its name says."""
+    """A file that does not hold what its name promises."""
 
 
 def load_mnist(data: MnistData, on_progress: OnProgress) -> tuple[list[Example], list[Example]]:
@@ -28,40 +28,40 @@ def load_mnist(data: MnistData, on_progress: OnProgress) -> tuple[list[Example],
     Files that are missing in `data.directory` are downloaded to it first.
 
     Raises:
-        MnistError: A file has another checksum than the configuration says, or is no idx file.
+        MnistError: A file has another checksum than the configuration states, or is not an idx file.
         DownloadError: A missing file could not be downloaded.
         OSError: A file cannot be read or written.
     """
-    train = _examples(data, "train-images-idx3-ubyte", "train-labels-idx1-ubyte", on_progress)
-    test = _examples(data, "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", on_progress)
+    train = _read_examples(data, "train-images-idx3-ubyte", "train-labels-idx1-ubyte", on_progress)
+    test = _read_examples(data, "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", on_progress)
     return train, test
 
 
 def parse_images(content: bytes) -> npt.NDArray[np.uint8]:
-    """Read an idx3 file into uint8[N, rows, columns]; 0 is the ground, 255 the ink.
+    """Parse an idx3 file into uint8[N, rows, columns]; 0 is the background, 255 the ink.
 
     Raises:
-        MnistError: It is no such file, or not whole.
+        MnistError: The content is not an idx3 file, or is incomplete.
     """
-    count, rows, columns = _header(content, IMAGES_MAGIC, dimensions=3)
-    return _body(content, (count, rows, columns))
+    count, rows, columns = _parse_header(content, IMAGES_MAGIC, dimensions=3)
+    return _parse_body(content, (count, rows, columns))
 
 
 def parse_labels(content: bytes) -> npt.NDArray[np.uint8]:
-    """Read an idx1 file into uint8[N].
+    """Parse an idx1 file into uint8[N].
 
     Raises:
-        MnistError: It is no such file, or not whole.
+        MnistError: The content is not an idx1 file, or is incomplete.
     """
-    (count,) = _header(content, LABELS_MAGIC, dimensions=1)
-    return _body(content, (count,))
+    (count,) = _parse_header(content, LABELS_MAGIC, dimensions=1)
+    return _parse_body(content, (count,))
 
 
-def _examples(
+def _read_examples(
     data: MnistData, images_file: MnistFile, labels_file: MnistFile, on_progress: OnProgress
 ) -> list[Example]:
-    images = parse_images(_content(data, images_file, on_progress))
-    labels = parse_labels(_content(data, labels_file, on_progress))
+    images = parse_images(_read_file(data, images_file, on_progress))
+    labels = parse_labels(_read_file(data, labels_file, on_progress))
     if len(images) != len(labels):
         raise MnistError(f"{images_file} holds {len(images)} images, {labels_file} {len(labels)} labels")
     return [
@@ -70,38 +70,38 @@ def _examples(
     ]
 
 
-def _content(data: MnistData, name: MnistFile, on_progress: OnProgress) -> bytes:
-    unpacked, packed = data.directory / name, data.directory / f"{name}.gz"
-    path = unpacked if unpacked.exists() else packed
+def _read_file(data: MnistData, name: MnistFile, on_progress: OnProgress) -> bytes:
+    plain, compressed = data.directory / name, data.directory / f"{name}.gz"
+    path = plain if plain.exists() else compressed
     if not path.exists():
         data.directory.mkdir(parents=True, exist_ok=True)
-        urls = [f"{mirror.rstrip('/')}/{packed.name}" for mirror in data.mirrors]
+        urls = [f"{mirror.rstrip('/')}/{compressed.name}" for mirror in data.mirrors]
         download(path, urls, data.sha256[name], on_progress)
-    return _checked(path, data.sha256[name])
+    return _read_checked(path, data.sha256[name])
 
 
-def _checked(path: Path, sha256: str) -> bytes:
-    again = "delete it to have it downloaded again"
+def _read_checked(path: Path, sha256: str) -> bytes:
+    advice = "delete it, and it is downloaded again"
     try:
         content = read_content(path)
     except gzip.BadGzipFile as error:
-        raise MnistError(f"{path} is damaged; {again} ({error})") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise MnistError(f"{path}: expected content of SHA-256 {sha256}, found {found}; {again}")
+        raise MnistError(f"{path} is damaged; {advice} ({error})") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256:
+        raise MnistError(f"{path}: expected content of SHA-256 {sha256}, found {digest}; {advice}")
     return content
 
 
-def _header(content: bytes, magic: int, dimensions: int) -> tuple[int, ...]:
+def _parse_header(content: bytes, magic: int, dimensions: int) -> tuple[int, ...]:
     layout = f">{1 + dimensions}I"
     if len(content) < struct.calcsize(layout) or int.from_bytes(content[:4]) != magic:
         raise MnistError(f"expected an idx file that begins with the number {magic}, found {content[:4]!r}")
     return struct.unpack_from(layout, content)[1:]
 
 
-def _body(content: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+def _parse_body(content: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     offset = 4 + 4 * len(shape)
-    expected = int(np.prod(shape))
-    if len(content) - offset != expected:
-        raise MnistError(f"expected {expected} bytes after the header, found {len(content) - offset}")
+    size = int(np.prod(shape))
+    if len(content) - offset != size:
+        raise MnistError(f"expected {size} bytes after the header, found {len(content) - offset}")
     return np.frombuffer(content, np.uint8, offset=offset).reshape(shape)

@@ -11,7 +11,7 @@ from keras import layers
 
 from train.importers.protobuf_file import read_caffe, read_onnx
 from train.importers.tensors import WeightsFileError
-from train.networks.application import NORMALISATION, TAKE_BGR, WeightsError
+from train.networks.application import BGR_NETWORKS, NORMALISATION, WeightsError
 from train.networks.build import POOL
 from train.networks.squeezenet import squeezenet_features
 from vision.card import Card, InputSpec
@@ -46,11 +46,11 @@ def application(name: ApplicationName, weights: Path | None) -> tuple[keras.Mode
         source = weights or f"the weights of {name} could not be downloaded; name a file of them with --weights"
         raise WeightsError(f"{source}: expected weights of {name} as Keras publishes them ({error})") from error
     mean, std = NORMALISATION[name]
-    turn = -1 if name in TAKE_BGR else 1
+    turn = -1 if name in BGR_NETWORKS else 1
     spec = InputSpec(
         height=SIDES[name],
         width=SIDES[name],
-        color="BGR" if name in TAKE_BGR else "RGB",
+        color="BGR" if name in BGR_NETWORKS else "RGB",
         dtype="float32",
         resize="center_crop",
         interpolation="bilinear",  # as the networks were trained; "area" costs MobileNetV2 two points

@@ -1,1 +1,1 @@
-"""The networks, and the augmentation of their training images."""
+"""Networks, and the augmentation of their training images."""

@@ -1,4 +1,4 @@
-"""Random changes of training images that Keras' own layers do not make; never part of an exported model."""
+"""Augmentation of training images, with layers that Keras lacks; never part of an exported model."""
 
 import math
 from typing import Any
@@ -12,36 +12,36 @@ from vision.card import InputSpec
 
 
 def build_augmentation(config: Augmentation, spec: InputSpec, seed: int) -> keras.Model:
-    """Build float32[N, H, W, C] of 0..255 to the same, each image changed at random while training.
+    """Build a model from float32[N, H, W, C] of 0..255 to the same, which changes each image at random in training.
 
-    The levels come before the place, so that a lighter ground ends at an edge, as in a letterboxed picture.
-    What a camera adds comes after it, and encoding last, as it does for what is sent to the service.
+    Brightness changes precede geometric ones, so that a lighter background ends at an edge, as in a letterboxed image.
+    Blur and noise of a camera follow, and JPEG encoding is last, as for an image that is sent to the service.
     """
-    plain = Augmentation()
-    whites = {"value_range": (0, 255)}
-    blurred = (config.blur, config.blur)
-    moved = (config.rotation_degrees, config.scale, config.shear, config.shift) != (0, plain.scale, 0, 0)
-    steps: list[tuple[object, Any]] = [  # whether, and what makes it
-        (config.rand_augment, lambda: layers.RandAugment(factor=config.rand_augment, seed=seed + 7, **whites)),
+    default = Augmentation()
+    value_range = {"value_range": (0, 255)}
+    blur_factor = (config.blur, config.blur)
+    affine = (config.rotation_degrees, config.scale, config.shear, config.shift) != (0, default.scale, 0, 0)
+    steps: list[tuple[object, Any]] = [  # condition and factory
+        (config.rand_augment, lambda: layers.RandAugment(factor=config.rand_augment, seed=seed + 7, **value_range)),
         (config.stroke, lambda: RandomStroke(config, seed)),
-        (config.contrast, lambda: layers.RandomContrast(config.contrast, seed=seed + 1, **whites)),
-        (config.brightness, lambda: layers.RandomBrightness((0.0, config.brightness), seed=seed + 2, **whites)),
-        (moved, lambda: RandomAffine(config, seed + 3)),
+        (config.contrast, lambda: layers.RandomContrast(config.contrast, seed=seed + 1, **value_range)),
+        (config.brightness, lambda: layers.RandomBrightness((0.0, config.brightness), seed=seed + 2, **value_range)),
+        (affine, lambda: RandomAffine(config, seed + 3)),
         (config.flip, lambda: layers.RandomFlip("horizontal", seed=seed + 4)),
         (config.flip_vertical, lambda: layers.RandomFlip("vertical", seed=seed + 8)),
         (config.shift_pixels, lambda: RandomShift(config, seed + 5)),
-        (config.blur, lambda: layers.RandomGaussianBlur(blurred, sigma=(0.5, 1.0), seed=seed + 9, **whites)),
+        (config.blur, lambda: layers.RandomGaussianBlur(blur_factor, sigma=(0.5, 1.0), seed=seed + 9, **value_range)),
         (config.noise, lambda: RandomNoise(config, seed + 10)),
         (config.jpeg, lambda: RandomJpeg(config, seed + 6)),
     ]
-    chosen = [make() for wanted, make in steps if wanted] or [layers.Identity()]  # Keras fails where there is none
-    return keras.Sequential([keras.Input(spec.shape), *chosen], name="augmentation")
+    active = [create() for condition, create in steps if condition] or [layers.Identity()]  # Keras requires one
+    return keras.Sequential([keras.Input(spec.shape), *active], name="augmentation")
 
 
 def build_mixing(config: Augmentation, seed: int) -> keras.layers.Layer:
-    """Build what mixes the images of a batch while training, and their targets with them.
+    """Build the layer that mixes the images of a batch and their targets in training.
 
-    It takes and returns a mapping of `images`, float32[N, H, W, C], and `labels`, float32[N, K].
+    It maps a dictionary of `images`, float32[N, H, W, C], and `labels`, float32[N, K], to the same.
     """
     if config.mix_up:
         return layers.MixUp(config.mix_up, seed=seed + 11)
@@ -51,7 +51,7 @@ def build_mixing(config: Augmentation, seed: int) -> keras.layers.Layer:
 
 
 class _RandomLayer(keras.layers.Layer):  # type: ignore[misc]  # Keras publishes no types
-    """float32[N, H, W, C] to the same: changed by `_change` while training, else as it came."""
+    """Maps float32[N, H, W, C] to the same: through `_change` in training, otherwise unchanged."""
 
     def __init__(self, config: Augmentation, seed: int) -> None:
         super().__init__()
@@ -71,8 +71,8 @@ class _RandomLayer(keras.layers.Layer):  # type: ignore[misc]  # Keras publishes
 class RandomStroke(_RandomLayer):
     """Make light strokes on a dark ground thicker or thinner, by up to one pixel on each side.
 
-    Each image is mixed with the greatest (thicker) or least (thinner) value in the 3 x 3 neighbourhood, at
-    most `stroke` parts of it.
+    Each image is blended with the maximum (thicker) or minimum (thinner) of each 3 x 3 neighbourhood, with a weight
+    of at most `stroke`.
     """
 
     def _change(self, images: keras.KerasTensor) -> keras.KerasTensor:
@@ -84,24 +84,24 @@ class RandomStroke(_RandomLayer):
 
 
 class RandomAffine(_RandomLayer):
-    """Turn, scale, shear and shift a `share` of the images, in one resampling.
+    """Rotate, scale, shear and shift a `share` of the images in one resampling.
 
-    Keras has a layer for each of the four. One after another they resample four times, and a network trained
-    on such soft images does worse on the sharp originals: 98 % of MNIST's validation images in place of
-    99.7 %. For the same reason some images stay as they are. What comes into view from outside is 0.
+    Keras has a layer for each of the four. In sequence they resample four times, and a network trained on such soft
+    images does worse on the sharp originals: 98 % of MNIST's validation images instead of 99.7 %. For the same reason
+    some images stay unchanged. The area outside the image is 0.
     """
 
     def _change(self, images: keras.KerasTensor) -> keras.KerasTensor:
         count, (height, width) = ops.shape(images)[0], images.shape[1:3]
-        moved = ops.image.affine_transform(images, self._transforms(count, height, width), fill_mode="constant")
-        chosen = keras.random.uniform((count, 1, 1, 1), seed=self._random) < self._config.share
-        return ops.where(chosen, moved, images)
+        transformed = ops.image.affine_transform(images, self._transforms(count, height, width), fill_mode="constant")
+        selected = keras.random.uniform((count, 1, 1, 1), seed=self._random) < self._config.share
+        return ops.where(selected, transformed, images)
 
     def _transforms(self, count: Any, height: int, width: int) -> keras.KerasTensor:
-        """Draw float32[N, 8] projective transforms, from places in the new image to places in the old one.
+        """Draw float32[N, 8] projective transforms from positions in the new image to positions in the old one.
 
-        Measured from the middle, old = S K R (new - shift), where R turns, K shears each row by its y, and
-        S divides by the scale.
+        Relative to the centre, old = S K R (new - shift), where R rotates, K shears each row by its y, and S divides
+        by the scale.
         """
 
         def draw(low: float, high: float) -> keras.KerasTensor:
@@ -125,22 +125,22 @@ class RandomAffine(_RandomLayer):
 
 
 class RandomShift(_RandomLayer):
-    """Shift by whole pixels, at most `shift_pixels` each way; what comes into view is mirrored at the edge."""
+    """Shift by whole pixels, at most `shift_pixels` each way; the image is reflected at its edges."""
 
     def _change(self, images: keras.KerasTensor) -> keras.KerasTensor:
         most, (height, width) = self._config.shift_pixels, images.shape[1:3]
-        wide = ops.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), mode="reflect")
+        padded = ops.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), mode="reflect")
 
-        def cut(images: keras.KerasTensor, axis: int, size: int) -> keras.KerasTensor:
+        def crop(images: keras.KerasTensor, axis: int, size: int) -> keras.KerasTensor:
             first = keras.random.randint((ops.shape(images)[0], 1), 0, 2 * most + 1, seed=self._random)
             return tf.gather(images, first + ops.arange(size), axis=axis, batch_dims=1)
 
-        rows = cut(wide, 1, height)
-        return ops.swapaxes(cut(ops.swapaxes(rows, 1, 2), 1, width), 1, 2)
+        rows = crop(padded, 1, height)
+        return ops.swapaxes(crop(ops.swapaxes(rows, 1, 2), 1, width), 1, 2)
 
 
 class RandomNoise(_RandomLayer):
-    """Add to each value of its own, of standard deviation `noise`. Keras' layer takes images of 0..1 alone."""
+    """Add Gaussian noise of standard deviation `noise` to each value. Keras' layer accepts only images of 0..1."""
 
     def _change(self, images: keras.KerasTensor) -> keras.KerasTensor:
         noise = keras.random.normal(ops.shape(images), stddev=255 * self._config.noise, seed=self._random)
@@ -148,21 +148,21 @@ class RandomNoise(_RandomLayer):
 
 
 class RandomJpeg(_RandomLayer):
-    """Encode and decode a share `jpeg` of the images at a random `jpeg_quality`, chroma at half resolution."""
+    """Re-encode a share `jpeg` of the images at a random `jpeg_quality`, with chroma at half resolution."""
 
     def _change(self, images: keras.KerasTensor) -> keras.KerasTensor:
         count, (low, high) = ops.shape(images)[0], self._config.jpeg_quality
         quality = keras.random.randint((count,), low, high + 1, seed=self._random)
-        chosen = keras.random.uniform((count,), seed=self._random) < self._config.jpeg
+        selected = keras.random.uniform((count,), seed=self._random) < self._config.jpeg
 
         def recode(pixels: Any, quality: Any) -> Any:
             data = tf.raw_ops.EncodeJpegVariableQuality(images=pixels, quality=quality)
             return tf.io.decode_jpeg(data, channels=images.shape[-1], dct_method="INTEGER_ACCURATE")
 
-        def maybe(pixels: Any, quality: Any, chosen: Any) -> Any:
-            return tf.cond(chosen, lambda: recode(pixels, quality), lambda: pixels)
+        def recode_if(pixels: Any, quality: Any, selected: Any) -> Any:
+            return tf.cond(selected, lambda: recode(pixels, quality), lambda: pixels)
 
         pixels = ops.cast(ops.clip(ops.round(images), 0, 255), "uint8")
         spec = tf.TensorSpec(images.shape[1:], tf.uint8)
-        coded = tf.map_fn(lambda item: maybe(*item), (pixels, quality, chosen), fn_output_signature=spec)
-        return ops.cast(coded, "float32")
+        recoded = tf.map_fn(lambda item: recode_if(*item), (pixels, quality, selected), fn_output_signature=spec)
+        return ops.cast(recoded, "float32")

@@ -1,1 +1,1 @@
-"""Training runs: batches, optimisers, checkpoints and early stopping."""
+"""Training runs: epochs and steps, optimisers, checkpoints, early stopping."""

@@ -1,4 +1,4 @@
-"""Everything that a run goes on from, in one file that is there whole or not at all."""
+"""Checkpoints: the complete state of a run in one file, written atomically."""
 
 import os
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ CHECKPOINT_FILE = "checkpoint.npz"
 
 
 class CheckpointError(TrainError):
-    """A checkpoint that does not belong to the run."""
+    """A checkpoint of another network or optimiser than the run's."""
 
 
 def save_checkpoint(run: Path, epoch: int, variables: Sequence[keras.Variable], name: str = CHECKPOINT_FILE) -> None:
-    """Write the state after so many epochs in place of the one before of that name.
+    """Save the state after `epoch` epochs, and replace an earlier checkpoint of that name.
 
     Raises:
-        OSError: It cannot be written; the one before is still there.
+        OSError: The file cannot be written; the earlier checkpoint is unchanged.
     """
     temporary = run / f"{name}.tmp"
     with temporary.open("wb") as file:
@@ -31,19 +31,21 @@ def save_checkpoint(run: Path, epoch: int, variables: Sequence[keras.Variable], 
 
 
 def load_checkpoint(run: Path, variables: Sequence[keras.Variable], name: str = CHECKPOINT_FILE) -> int:
-    """Bring variables into the state that was saved; return how many epochs it comes after, 0 for none saved.
+    """Restore variables from a checkpoint; return the number of epochs before it, or 0 if there is none.
 
     Raises:
-        CheckpointError: What was saved are other variables.
-        OSError: It cannot be read.
+        CheckpointError: The checkpoint holds variables of other shapes.
+        OSError: The file cannot be read.
     """
     path = run / name
     if not path.exists():
         return 0
-    with np.load(path) as saved:
-        epoch, *values = (saved[f"arr_{index}"] for index in range(len(saved.files)))
+    with np.load(path) as arrays:
+        epoch, *values = (arrays[f"arr_{index}"] for index in range(len(arrays.files)))
     if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
-        raise CheckpointError(f"{path} is of another network or optimizer than the configuration's; start anew")
+        raise CheckpointError(
+            f"{path} belongs to another network or optimizer than the configuration's; start again without --resume"
+        )
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
     return int(epoch)

@@ -1,4 +1,4 @@
-"""The training itself: batches, steps, epochs, and what a run leaves behind."""
+"""The training loop: batches, epochs, and the files of a run."""
 
 import csv
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from train.data.examples import Inputs, Predict
 from train.errors import TrainError
 from train.training.checkpoint import load_checkpoint, save_checkpoint
 from train.training.stopping import EarlyStopping
-from train.training.trainer import Batch, Figures, Trainer
+from train.training.trainer import Batch, Metrics, Trainer
 
 MODEL_FILE = "model.keras"
 LOG_FILE = "log.csv"
@@ -25,25 +25,25 @@ TENSORBOARD_FOLDER = "tensorboard"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
-        done: Steps made.
-        total: Steps in all.
-        epoch: Epochs completed.
-        figures: Loss and accuracy of the epoch so far; those of the validation images after its last step.
+        done: Number of completed steps.
+        total: Number of all steps.
+        epoch: Number of completed epochs.
+        metrics: Loss and accuracy of the epoch so far; after its last step also those of the validation images.
     """
 
     done: int
     total: int
     epoch: int
-    figures: Figures
+    metrics: Metrics
 
 
 OnStep: TypeAlias = Callable[[Step], None]
 
 
-def fit(  # noqa: PLR0913  # the last two are options of the command line
+def fit(  # noqa: PLR0913  # the last two are command line options
     config: TrainingConfig,
     train: Inputs,
     validation: Inputs,
@@ -55,24 +55,24 @@ def fit(  # noqa: PLR0913  # the last two are options of the command line
 ) -> keras.Model:
     """Train a new classifier.
 
-    After each epoch `run` holds a checkpoint, a further line of `LOG_FILE` and one for TensorBoard, at the end
-    the classifier as `MODEL_FILE`.
+    After each epoch, a checkpoint is saved in `run`, and the metrics are appended to `LOG_FILE` and for TensorBoard.
+    At the end, the classifier is saved as `MODEL_FILE`.
 
     Args:
-        config: What to train, and how.
-        train: Learnt from, in an order that the configuration's seed gives.
-        validation: Measured after each epoch.
-        run: The folder; made if need be.
-        on_step: Told about each step and each epoch.
-        resume: Go on from the checkpoint in `run`, if there is one, to the weights of a run without a break.
-        weights: File of the weights to start from, in place of the configuration's.
+        config: Configuration of the run.
+        train: Images to train on, in an order drawn with the configuration's seed.
+        validation: Images to evaluate after each epoch.
+        run: Folder of the run; created if it is missing.
+        on_step: Called after each step and each epoch.
+        resume: Continue from the checkpoint in `run`, if there is one. The result equals that of an uninterrupted run.
+        weights: File of the initial weights, instead of the configuration's.
 
     Returns:
-        float32[N, H, W, C] of 0..255 to float32[N, K] probabilities.
+        A model from float32[N, H, W, C] of 0..255 to probabilities float32[N, K].
 
     Raises:
-        TrainError: There are fewer training images than one batch takes, the weights to start from cannot be had,
-            the checkpoint is of another network, or the loss is no longer a number.
+        TrainError: There are fewer training images than one batch takes, the initial weights are unavailable, the
+            checkpoint belongs to another network, or the loss is no longer finite.
         OSError: A file cannot be written.
     """
     tf.config.experimental.enable_op_determinism()
@@ -88,19 +88,21 @@ def fit(  # noqa: PLR0913  # the last two are options of the command line
     run.mkdir(parents=True, exist_ok=True)
     log = _Log(run, first)
     stopping = EarlyStopping(run, config.training.patience, log.losses[trainer.frozen_epochs :])
-    whole = [(part.images, part.targets) for part in (train, validation)]
-    averaged = [(trainer.features(images), targets) for images, targets in whole if first < trainer.frozen_epochs]
+    image_parts = [(part.images, part.targets) for part in (train, validation)]
+    feature_parts = [
+        (trainer.features(images), targets) for images, targets in image_parts if first < trainer.frozen_epochs
+    ]
     for epoch in range(first, trainer.epochs):
-        if stopping.over:
+        if stopping.should_stop:
             break
-        learnt, watched = averaged if epoch < trainer.frozen_epochs else whole
-        figures = _run_epoch(config, trainer, epoch, learnt, on_step)
-        figures = {**figures, **trainer.validate(_batches(watched, config.training.batch_size), epoch)}
-        log.write(epoch, figures)
+        train_part, validation_part = feature_parts if epoch < trainer.frozen_epochs else image_parts
+        metrics = _run_epoch(config, trainer, epoch, train_part, on_step)
+        metrics = {**metrics, **trainer.validate(_batches(validation_part, config.training.batch_size), epoch)}
+        log.write(epoch, metrics)
         if epoch >= trainer.frozen_epochs:
-            stopping.note(figures["val_loss"], trainer.weights)
+            stopping.record(metrics["val_loss"], trainer.weights)
         save_checkpoint(run, epoch + 1, trainer.state)
-        on_step(Step((epoch + 1) * steps, steps * trainer.epochs, epoch + 1, figures))
+        on_step(Step((epoch + 1) * steps, steps * trainer.epochs, epoch + 1, metrics))
     stopping.restore(trainer.weights)
     classifier = trainer.classifier()
     classifier.save(run / MODEL_FILE)
@@ -108,7 +110,7 @@ def fit(  # noqa: PLR0913  # the last two are options of the command line
 
 
 def predictor(model: keras.Model) -> Predict:
-    """Make `Predict` of a classifier as `fit` returns it."""
+    """Wrap a classifier as returned by `fit` in the interface `Predict`."""
 
     def predict(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         return np.asarray(model(images.astype(np.float32), training=False))
@@ -116,15 +118,15 @@ def predictor(model: keras.Model) -> Predict:
     return predict
 
 
-def _run_epoch(config: TrainingConfig, trainer: Trainer, epoch: int, learnt: Batch, on_step: OnStep) -> Figures:
-    order = np.random.default_rng((config.seed, epoch)).permutation(len(learnt[0]))
+def _run_epoch(config: TrainingConfig, trainer: Trainer, epoch: int, train: Batch, on_step: OnStep) -> Metrics:
+    order = np.random.default_rng((config.seed, epoch)).permutation(len(train[0]))
     steps = len(order) // config.training.batch_size
-    batches = _batches(learnt, config.training.batch_size, order[: steps * config.training.batch_size])
-    figures: Figures = {}
+    batches = _batches(train, config.training.batch_size, order[: steps * config.training.batch_size])
+    metrics: Metrics = {}
     for done, batch in enumerate(batches, epoch * steps + 1):
-        figures = trainer.step(batch, epoch)
-        on_step(Step(done, steps * trainer.epochs, epoch, figures))
-    return figures
+        metrics = trainer.step(batch, epoch)
+        on_step(Step(done, steps * trainer.epochs, epoch, metrics))
+    return metrics
 
 
 def _batches(values: Batch, size: int, order: npt.NDArray[np.int64] | None = None) -> Iterator[Batch]:
@@ -132,31 +134,31 @@ def _batches(values: Batch, size: int, order: npt.NDArray[np.int64] | None = Non
     if order is None:
         order = np.arange(len(inputs))
     for start in range(0, len(order), size):
-        chosen = order[start : start + size]
-        yield inputs[chosen], targets[chosen]
+        indices = order[start : start + size]
+        yield inputs[indices], targets[indices]
 
 
 class _Log:
-    """One line an epoch, as CSV and for TensorBoard; lines of epochs that are trained again are dropped.
+    """Metrics of each epoch, as CSV and for TensorBoard; lines of epochs that are trained again are dropped.
 
     Attributes:
-        losses: Of the validation images, in the lines that are kept.
+        losses: Validation losses of the remaining lines.
     """
 
     def __init__(self, run: Path, first: int) -> None:
         self._path = run / LOG_FILE
-        kept = self._path.read_text(encoding="utf-8").splitlines(keepends=True)[: first + 1] if first else []
-        self._path.write_text("".join(kept), encoding="utf-8")
-        self.losses = [float(row["val_loss"]) for row in csv.DictReader(kept)]
+        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)[: first + 1] if first else []
+        self._path.write_text("".join(lines), encoding="utf-8")
+        self.losses = [float(row["val_loss"]) for row in csv.DictReader(lines)]
         self._writer = tf.summary.create_file_writer(str(run / TENSORBOARD_FOLDER))
 
-    def write(self, epoch: int, figures: Figures) -> None:
+    def write(self, epoch: int, metrics: Metrics) -> None:
         with self._path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ["epoch", *figures])
+            writer = csv.DictWriter(file, ["epoch", *metrics])
             if not epoch:
                 writer.writeheader()
-            writer.writerow({"epoch": epoch, **figures})
+            writer.writerow({"epoch": epoch, **metrics})
         with self._writer.as_default(step=epoch + 1):
-            for name, value in figures.items():
+            for name, value in metrics.items():
                 tf.summary.scalar(name, value)
         self._writer.flush()

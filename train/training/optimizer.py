@@ -1,22 +1,23 @@
-"""What moves the weights, and how fast: optimisers and schedules."""
+"""Optimisers and learning rate schedules."""
 
 import keras
 from keras import ops
 
-from train.config.optimization import Training
+from train.config.optimization import Optimization
 
 CONVOLUTION_RANK = 4
 MUON_ADAM_RATIO = 0.02
-"""Learning rate of biases, normalisations and the head, in terms of the convolutions'."""
+"""Learning rate of biases, normalisation layers and the head, relative to that of the convolutions."""
 
 
 class ConvolutionMuon(keras.optimizers.Muon):  # type: ignore[misc]  # Keras publishes no types
     """Muon for convolution kernels of shape [h, w, in, out], AdamW for everything else.
 
-    Keras' own Muon takes plain matrices alone. Here the first three dimensions are one, as the method's author
-    has it (https://github.com/KellerJordan/Muon), the orthogonalisation runs in bfloat16 as there, and after each
+    Keras' own Muon accepts only matrices. Here the first three dimensions are merged into one, as by the method's
+    author (https://github.com/KellerJordan/Muon), and the orthogonalisation runs in bfloat16, as there. After each
     step a kernel is scaled to a norm of sqrt(out), as in https://github.com/KellerJordan/cifar10-airbench: batch
-    normalisation follows each convolution, so its scale means nothing, and the step stays the same size to it.
+    normalisation follows each convolution, so its scale has no effect, and a constant norm keeps the relative size of
+    the steps constant.
     """
 
     def _should_use_adamw(self, variable: keras.Variable) -> bool:
@@ -30,55 +31,55 @@ class ConvolutionMuon(keras.optimizers.Muon):  # type: ignore[misc]  # Keras pub
         variable.assign(ops.multiply(variable, scale))
 
     def zeropower_via_newtonschulz5(self, x: keras.KerasTensor, steps: int) -> keras.KerasTensor:
-        """Make the nearest orthogonal matrix, of a kernel as one."""
+        """Return the nearest orthogonal matrix of a kernel, reshaped to a matrix and back."""
         matrix = ops.cast(ops.reshape(x, (-1, x.shape[-1])), "bfloat16")
         orthogonal = super().zeropower_via_newtonschulz5(matrix, steps)
         return ops.reshape(ops.cast(orthogonal, x.dtype), x.shape)
 
 
-def make_optimizer(training: Training, steps: int) -> keras.optimizers.Optimizer:
-    """Make the optimiser for a run of `steps` steps an epoch."""
-    schedule = _schedule(training, steps)
-    if training.optimizer == "muon":
+def make_optimizer(optimization: Optimization, steps: int) -> keras.optimizers.Optimizer:
+    """Create the optimiser for a run of `steps` steps an epoch."""
+    schedule = _schedule(optimization, steps)
+    if optimization.optimizer == "muon":
         return ConvolutionMuon(
             schedule,
-            momentum=training.momentum,
+            momentum=optimization.momentum,
             rms_rate=None,
-            weight_decay=0.0,  # the norm is fixed
-            adam_weight_decay=training.weight_decay,
+            weight_decay=0.0,  # the norm is constant
+            adam_weight_decay=optimization.weight_decay,
             adam_lr_ratio=MUON_ADAM_RATIO,
         )
-    if training.optimizer == "sgd":
+    if optimization.optimizer == "sgd":
         return keras.optimizers.SGD(
-            schedule, momentum=training.momentum, nesterov=True, weight_decay=training.weight_decay
+            schedule, momentum=optimization.momentum, nesterov=True, weight_decay=optimization.weight_decay
         )
-    return keras.optimizers.AdamW(schedule, weight_decay=training.weight_decay)
+    return keras.optimizers.AdamW(schedule, weight_decay=optimization.weight_decay)
 
 
-def _schedule(training: Training, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    warmup = round(training.warmup_epochs * steps)
-    rest = max(1, training.epochs * steps - warmup)
-    if training.schedule == "linear":
-        return _Linear(training.learning_rate, warmup, rest)
+def _schedule(optimization: Optimization, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    warmup = round(optimization.warmup_epochs * steps)
+    decay = max(1, optimization.epochs * steps - warmup)
+    if optimization.schedule == "linear":
+        return _LinearSchedule(optimization.learning_rate, warmup, decay)
     return keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else training.learning_rate,
-        decay_steps=rest,
-        warmup_target=training.learning_rate if warmup else None,
+        0.0 if warmup else optimization.learning_rate,
+        decay_steps=decay,
+        warmup_target=optimization.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
 
 
-class _Linear(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # Keras publishes no types
-    """Up from 0 to the peak, and down to 0 again."""
+class _LinearSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # Keras publishes no types
+    """Linear warm-up from 0 to the peak, then linear decay to 0."""
 
-    def __init__(self, peak: float, warmup: int, rest: int) -> None:
-        self._peak, self._warmup, self._rest = peak, warmup, rest
+    def __init__(self, peak: float, warmup: int, decay: int) -> None:
+        self._peak, self._warmup, self._decay = peak, warmup, decay
 
     def __call__(self, step: keras.KerasTensor) -> keras.KerasTensor:
         step = ops.cast(step, "float32")
-        up = (step + 1) / max(1, self._warmup)
-        down = 1 - (step - self._warmup) / self._rest
-        return self._peak * ops.clip(ops.minimum(up, down), 0.0, 1.0)
+        rising = (step + 1) / max(1, self._warmup)
+        falling = 1 - (step - self._warmup) / self._decay
+        return self._peak * ops.clip(ops.minimum(rising, falling), 0.0, 1.0)
 
     def get_config(self) -> dict[str, float]:
-        return {"peak": self._peak, "warmup": self._warmup, "rest": self._rest}
+        return {"peak": self._peak, "warmup": self._warmup, "decay": self._decay}

@@ -1,4 +1,4 @@
-"""The folder that one training run leaves: its configuration, checkpoint, log and trained network."""
+"""The folder of a training run: its configuration, checkpoint, log and trained network."""
 
 import shutil
 from pathlib import Path
@@ -13,27 +13,31 @@ CONFIG_FILE = "config.yaml"
 
 
 def start_run(config_path: Path, run: Path, *, resume: bool = False) -> None:
-    """Make the folder, with a copy of the configuration and without the network of an earlier run.
+    """Create the folder with a copy of the configuration, and delete the network of an earlier run.
 
     Raises:
-        TrainError: A run that shall be resumed was begun with another configuration.
-        OSError: It cannot be written.
+        TrainError: The run to resume was started with another configuration.
+        OSError: The folder cannot be written.
     """
     if resume and (run / CONFIG_FILE).exists() and load_config(run / CONFIG_FILE) != load_config(config_path):
-        raise TrainError(f"{run} was begun with another configuration than {config_path}; start it anew")
+        raise TrainError(
+            f"{run} was started with another configuration than {config_path}; start it again without --resume"
+        )
     run.mkdir(parents=True, exist_ok=True)
     (run / MODEL_FILE).unlink(missing_ok=True)
     shutil.copyfile(config_path, run / CONFIG_FILE)
 
 
 def load_run(run: Path) -> tuple[TrainingConfig, keras.Model]:
-    """Return a finished run's configuration and network.
+    """Load the configuration and the network of a finished run.
 
     Raises:
-        TrainError: The folder is none of a finished run.
+        TrainError: The folder is not that of a finished run.
     """
     config = load_config(run / CONFIG_FILE)
     path = run / MODEL_FILE
     if not path.exists():
-        raise TrainError(f"{path} does not exist: the run was not finished; start it again with `python -m train fit`")
+        raise TrainError(
+            f"{path} does not exist: the run is not finished; continue it with `python -m train fit CONFIG --resume`"
+        )
     return config, keras.models.load_model(path)

@@ -1,4 +1,4 @@
-"""Early stopping: when a run has been at its best, and the weights that it had then."""
+"""Early stopping: ends a run when the validation loss stops falling, and restores its best weights."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,40 +11,40 @@ BEST_FILE = "best.npz"
 
 
 class EarlyStopping:
-    """Watches the loss of the validation images; without patience it only looks on.
+    """Monitors the validation loss; without patience it never stops a run.
 
     Args:
-        run: Where the best weights are kept.
-        patience: So many epochs without a lower loss are enough.
-        losses: Of the epochs before a break.
+        run: Folder in which the best weights are saved.
+        patience: Number of epochs without a lower loss after which the run stops; None never stops it.
+        losses: Validation losses of the epochs before the run was resumed.
     """
 
     def __init__(self, run: Path, patience: int | None, losses: Sequence[float]) -> None:
         self._run, self._patience, self._losses = run, patience, list(losses)
 
     @property
-    def over(self) -> bool:
-        """Whether patience is at an end."""
+    def should_stop(self) -> bool:
+        """Whether the loss has not fallen for `patience` epochs."""
         if self._patience is None or not self._losses:
             return False
         return len(self._losses) - 1 - self._losses.index(min(self._losses)) >= self._patience
 
-    def note(self, loss: float, weights: Sequence[keras.Variable]) -> None:
-        """Take note of an epoch, and keep its weights if there are no better ones.
+    def record(self, loss: float, weights: Sequence[keras.Variable]) -> None:
+        """Record the loss of an epoch, and save its weights if they are the best so far.
 
         Raises:
-            OSError: They cannot be written.
+            OSError: The weights cannot be written.
         """
         if self._patience is not None and loss < min(self._losses, default=float("inf")):
             save_checkpoint(self._run, len(self._losses) + 1, weights, BEST_FILE)
         self._losses.append(loss)
 
     def restore(self, weights: Sequence[keras.Variable]) -> None:
-        """Bring back the best weights.
+        """Restore the best weights.
 
         Raises:
-            CheckpointError: Others were kept.
-            OSError: They cannot be read.
+            CheckpointError: The saved weights belong to another network.
+            OSError: The weights cannot be read.
         """
         if self._patience is not None and self._losses:
             load_checkpoint(self._run, weights, BEST_FILE)

@@ -1,4 +1,4 @@
-"""A network while it learns: one step at a time, and what must be kept to go on after a break."""
+"""Trains a network step by step, and exposes the state that a checkpoint saves."""
 
 import difflib
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from train.config.networks import Application
-from train.config.optimization import Training
+from train.config.optimization import Optimization
 from train.config.training_config import TrainingConfig
 from train.errors import TrainError
 from train.networks.application import load_published
@@ -23,19 +23,20 @@ from train.training.optimizer import make_optimizer
 
 Batch: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[np.float32]]
 """uint8[N, H, W, C] images, or float32[N, F] averaged features, and float32[N, K] targets."""
-Figures: TypeAlias = Mapping[str, float]
+Metrics: TypeAlias = Mapping[str, float]
+"""Values by name, such as `loss` and `val_accuracy`."""
 
 FEATURES_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """What learns, and how.
+    """A stage of the training: the new last layer alone, or the whole network.
 
     Attributes:
-        scores: Images or features to class scores.
-        optimizer: Of its trainable variables.
-        on_images: Whether it begins with images.
+        scores: Model from images or features to class scores.
+        optimizer: Optimiser of its trainable variables.
+        on_images: Whether its inputs are images rather than features.
     """
 
     scores: keras.Model
@@ -44,21 +45,21 @@ class _Stage:
 
 
 class Trainer:
-    """A network on its way, and all that changes with it.
+    """Trains one network by the optimisers and the augmentation of a configuration.
 
     Args:
-        config: The run's.
-        steps: An epoch has so many.
+        config: Configuration of the run.
+        steps: Number of steps per epoch.
 
     Raises:
-        TrainError: The configuration names a layer that the network has not.
+        TrainError: The configuration names a layer that the network does not have.
     """
 
     def __init__(self, config: TrainingConfig, steps: int) -> None:
         self._config = config
         keras.utils.set_random_seed(config.seed)
         sides = (None, None) if config.training.small_images else config.input.shape[:2]
-        with _precision(mixed=config.training.mixed_precision):
+        with _mixed_precision(enabled=config.training.mixed_precision):
             self._network = build_model(config.model, (*sides, config.input.shape[2]), len(config.labels), config.task)
         if config.training.transfer:
             _freeze(self._network, config.training.transfer.fine_tune_from)
@@ -67,49 +68,49 @@ class Trainer:
         image = self._network.input
         features, scores = (self._network.get_layer(name).output for name in (POOL, HEAD))
         self._features = keras.Model(image, features)
-        self._stages = [_stage(keras.Model(image, scores), config.training, steps, on_images=True)]
+        self._stages = [_make_stage(keras.Model(image, scores), config.training, steps, on_images=True)]
         if config.training.frozen:
-            self._stages.insert(0, _stage(keras.Model(features, scores), config.training.frozen, steps))
-        self._loss = _loss(config)
+            self._stages.insert(0, _make_stage(keras.Model(features, scores), config.training.frozen, steps))
+        self._loss = _make_loss(config)
         self._means = keras.metrics.Mean(name="accuracy"), keras.metrics.Mean(name="loss")
         self._compiled: dict[Hashable, Callable[..., None]] = {}
 
     @property
     def frozen_epochs(self) -> int:
-        """In so many at the start, the last layer learns alone, from features."""
+        """Number of epochs at the start in which only the last layer is trained, on features."""
         frozen = self._config.training.frozen
         return frozen.epochs if frozen else 0
 
     @property
     def epochs(self) -> int:
-        """All of them."""
+        """Number of all epochs."""
         return self.frozen_epochs + self._config.training.epochs
 
     @property
     def weights(self) -> list[keras.Variable]:
-        """What the classifier is made of."""
+        """Weights of the classifier."""
         return list(self._network.weights)
 
     @property
     def state(self) -> list[keras.Variable]:
-        """Everything that a step changes and the next one reads, the random generators' counters included."""
+        """All variables that a step changes and the next one reads, including those of the random generators."""
         optimizers = [variable for stage in self._stages for variable in stage.optimizer.variables]
         return [*self._network.variables, *self._augmentation.variables, *self._mixing.variables, *optimizers]
 
     def load_published(self, path: Path | None) -> None:
-        """Begin from the weights that the configuration names, or from others.
+        """Load the initial weights that the configuration names, or those of a file.
 
         Raises:
-            WeightsError: They cannot be had, or are of another network.
-            TrainError: The network is of a kind for which there are none.
+            WeightsError: The weights are unavailable, or belong to another network.
+            TrainError: The network is of a kind without published weights, but a file was passed.
         """
         if isinstance(self._config.model, Application):
             load_published(self._network, HEAD, self._config.model, path)
         elif path:
-            raise TrainError(f"model.kind: {self._config.model.kind} does not start from weights")
+            raise TrainError(f"model.kind: {self._config.model.kind} has no published weights; remove --weights")
 
     def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Compute what the last layer sees of unchanged images: float32[N, F]."""
+        """Compute the inputs of the last layer for images without augmentation: float32[N, F]."""
 
         def average(images: Any) -> Any:
             return tf.cast(self._features(tf.cast(images, tf.float32), training=False), tf.float32)
@@ -119,37 +120,37 @@ class Trainer:
         parts = [forward(tf.constant(images[start : start + FEATURES_BATCH])).numpy() for start in starts]
         return np.concatenate(parts)
 
-    def step(self, batch: Batch, epoch: int) -> Figures:
-        """Learn from a batch, of features in the first epochs; return the figures since the last validation.
+    def step(self, batch: Batch, epoch: int) -> Metrics:
+        """Train on a batch of images, or of features in the frozen epochs; return the metrics of the epoch so far.
 
         Raises:
-            TrainError: The loss is no longer a number.
+            TrainError: The loss is no longer finite.
         """
-        stage, side = self._stage(epoch), self._config.training.side(epoch - self.frozen_epochs)
-        key = (self._stages.index(stage), side)  # a graph for each size of images
+        stage, side = self._stage(epoch), self._config.training.image_side(epoch - self.frozen_epochs)
+        key = (self._stages.index(stage), side)  # one graph for each image size
         if key not in self._compiled:
-            self._compiled[key] = tf.function(lambda values, targets: self._learn(stage, side, values, targets))
+            self._compiled[key] = tf.function(lambda values, targets: self._train(stage, side, values, targets))
         self._compiled[key](*map(tf.constant, batch))
-        figures = self._figures()
-        if not np.isfinite(figures["loss"]):
+        metrics = self._read_metrics()
+        if not np.isfinite(metrics["loss"]):
             raise TrainError("the loss is no longer a finite number; try a lower training.learning_rate")
-        return figures
+        return metrics
 
-    def validate(self, batches: Iterator[Batch], epoch: int) -> Figures:
-        """Measure batches, and begin new figures."""
-        self._reset()
+    def validate(self, batches: Iterator[Batch], epoch: int) -> Metrics:
+        """Evaluate batches, return their metrics, and reset all metrics."""
+        self._reset_metrics()
         stage = self._stage(epoch)
-        key = (self._stages.index(stage), "measure")
+        key = (self._stages.index(stage), "evaluate")
         if key not in self._compiled:
-            self._compiled[key] = tf.function(lambda values, targets: self._measure(stage, values, targets))
+            self._compiled[key] = tf.function(lambda values, targets: self._evaluate(stage, values, targets))
         for batch in batches:
             self._compiled[key](*map(tf.constant, batch))
-        figures = {f"val_{name}": value for name, value in self._figures().items()}
-        self._reset()
-        return figures
+        metrics = {f"val_{name}": value for name, value in self._read_metrics().items()}
+        self._reset_metrics()
+        return metrics
 
     def classifier(self) -> keras.Model:
-        """Give the network as it is now: in float32, for images of the configuration's size."""
+        """Return the network with its current weights: in float32, for images of the configuration's size."""
         config = self._config
         classifier = build_model(config.model, config.input.shape, len(config.labels), config.task)
         classifier.set_weights(self._network.get_weights())
@@ -158,18 +159,18 @@ class Trainer:
     def _stage(self, epoch: int) -> _Stage:
         return self._stages[0 if epoch < self.frozen_epochs else -1]
 
-    def _learn(self, stage: _Stage, side: int | None, values: Any, targets: Any) -> None:
+    def _train(self, stage: _Stage, side: int | None, values: Any, targets: Any) -> None:
         values = tf.cast(values, tf.float32)
         if stage.on_images:
-            values, targets = self._changed(values, targets, side)
+            values, targets = self._augment(values, targets, side)
         variables = stage.scores.trainable_variables
         with tf.GradientTape() as tape:
             scores = stage.scores(values, training=True)
             loss = self._loss(targets, scores)
         stage.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        self._note(scores, targets, loss)
+        self._update_metrics(scores, targets, loss)
 
-    def _changed(self, images: Any, targets: Any, side: int | None) -> tuple[Any, Any]:
+    def _augment(self, images: Any, targets: Any, side: int | None) -> tuple[Any, Any]:
         images = self._augmentation(images, training=True)
         mixed = self._mixing({"images": images, "labels": targets}, training=True)
         images, targets = mixed["images"], mixed["labels"]
@@ -177,11 +178,11 @@ class Trainer:
             images = tf.image.resize(images, (side, side), tf.image.ResizeMethod.AREA)
         return images, targets
 
-    def _measure(self, stage: _Stage, values: Any, targets: Any) -> None:
+    def _evaluate(self, stage: _Stage, values: Any, targets: Any) -> None:
         scores = stage.scores(tf.cast(values, tf.float32), training=False)
-        self._note(scores, targets, self._loss(targets, scores))
+        self._update_metrics(scores, targets, self._loss(targets, scores))
 
-    def _note(self, scores: Any, targets: Any, loss: Any) -> None:
+    def _update_metrics(self, scores: Any, targets: Any, loss: Any) -> None:
         accuracy, mean_loss = self._means
         if self._config.task == "multiclass":
             accuracy.update_state(tf.argmax(scores, axis=1) == tf.argmax(targets, axis=1))
@@ -189,27 +190,27 @@ class Trainer:
             accuracy.update_state((scores > 0) == (targets > 1 / 2))
         mean_loss.update_state(loss, sample_weight=tf.cast(tf.shape(targets)[0], tf.float32))
 
-    def _figures(self) -> Figures:
+    def _read_metrics(self) -> Metrics:
         return {mean.name: float(mean.result()) for mean in self._means}
 
-    def _reset(self) -> None:
+    def _reset_metrics(self) -> None:
         for mean in self._means:
             mean.reset_state()
 
 
-def _stage(scores: keras.Model, training: Training, steps: int, *, on_images: bool = False) -> _Stage:
-    optimizer = make_optimizer(training, steps)
+def _make_stage(scores: keras.Model, optimization: Optimization, steps: int, *, on_images: bool = False) -> _Stage:
+    optimizer = make_optimizer(optimization, steps)
     optimizer.build(scores.trainable_variables)
     return _Stage(scores, optimizer, on_images)
 
 
-def _loss(config: TrainingConfig) -> keras.losses.Loss:
-    kinds = {"multiclass": keras.losses.CategoricalCrossentropy, "multilabel": keras.losses.BinaryCrossentropy}
-    return kinds[config.task](from_logits=True, label_smoothing=config.training.label_smoothing)
+def _make_loss(config: TrainingConfig) -> keras.losses.Loss:
+    losses = {"multiclass": keras.losses.CategoricalCrossentropy, "multilabel": keras.losses.BinaryCrossentropy}
+    return losses[config.task](from_logits=True, label_smoothing=config.training.label_smoothing)
 
 
 def _freeze(network: keras.Model, first: str | None) -> None:
-    """Let only layers from `first` on learn, and of those no batch normalisation, which then keeps its statistics."""
+    """Freeze all layers before `first` and all batch normalisation, which then keeps its statistics."""
     names = [layer.name for layer in network.layers]
     if first is not None and first not in names:
         nearest = difflib.get_close_matches(first, names, n=1, cutoff=0)
@@ -222,10 +223,10 @@ def _freeze(network: keras.Model, first: str | None) -> None:
 
 
 @contextmanager
-def _precision(*, mixed: bool) -> Iterator[None]:
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
+def _mixed_precision(*, enabled: bool) -> Iterator[None]:
+    original = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if enabled else "float32")
     try:
         yield
     finally:
-        keras.config.set_dtype_policy(before)
+        keras.config.set_dtype_policy(original)

@@ -1,4 +1,4 @@
-"""Each change does what it says, and nothing outside training."""
+"""Each augmentation changes images as documented, and only in training."""
 
 from typing import Any
 
@@ -29,14 +29,14 @@ STRONG: dict[str, Any] = {
 
 
 def squares(count: int) -> np.ndarray:
-    """float32[N, 28, 28, 1], a light square of 8 x 8 in the middle of each."""
+    """Return float32[N, 28, 28, 1] with a light square of 8 x 8 in the centre of each."""
     images = np.zeros((count, 28, 28, 1), np.float32)
     images[:, 10:18, 10:18] = 200
     return images
 
 
 def moments(image: np.ndarray) -> tuple[float, float, float, float]:
-    """Centre (y, x) and spread (y, x) of what is light in float32[H, W, 1], in pixels."""
+    """Return centre (y, x) and spread (y, x) of the light in float32[H, W, 1], in pixels."""
     weights = image[..., 0] / image.sum()
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]
     centre_y, centre_x = (weights * y).sum(), (weights * x).sum()
@@ -44,77 +44,88 @@ def moments(image: np.ndarray) -> tuple[float, float, float, float]:
     return float(centre_y), float(centre_x), float(spread_y**0.5), float(spread_x**0.5)
 
 
-def test_nothing_is_changed_outside_training():
+def test_images_are_unchanged_outside_training():
     images = squares(4)
     augmentation = build_augmentation(Augmentation(**STRONG), SPEC, seed=1)
+
     np.testing.assert_array_equal(augmentation(images, training=False), images)
 
 
-def test_nothing_is_changed_by_default():
+def test_images_are_unchanged_by_default():
     images = squares(4)
     changed = build_augmentation(Augmentation(), SPEC, seed=1)(images, training=True)
+
     np.testing.assert_allclose(changed, images, atol=1e-3)
 
 
 def test_the_same_seed_draws_the_same_changes():
     images = squares(8)
-    once, again, other = (
+    first, again, other = (
         np.asarray(build_augmentation(Augmentation(**STRONG), SPEC, seed)(images, training=True)) for seed in (1, 1, 2)
     )
-    np.testing.assert_array_equal(once, again)
-    assert np.abs(once - other).max() > 1
+
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1
 
 
 def test_values_stay_in_range():
     changed = np.asarray(build_augmentation(Augmentation(**STRONG), SPEC, seed=1)(squares(64), training=True))
+
     assert changed.min() >= 0
     assert changed.max() <= 255.001
 
 
-def test_a_shift_moves_both_ways_and_not_further():
+def test_a_shift_moves_both_ways_up_to_the_limit():
     changed = np.asarray(RandomAffine(Augmentation(shift=0.25), seed=1)(squares(200), training=True))
     centres = np.array([moments(image)[:2] for image in changed]) - 13.5
+
     assert np.abs(centres).max() <= 7.01
     assert centres.min(axis=0).max() < -6
     assert centres.max(axis=0).min() > 6
 
 
-def test_scale_is_the_size_relative_to_the_original():
-    _, _, before, _ = moments(squares(1)[0])
+def test_scale_is_relative_to_the_original_size():
+    _, _, original_spread, _ = moments(squares(1)[0])
     changed = np.asarray(RandomAffine(Augmentation(scale=(0.5, 1.5)), seed=1)(squares(200), training=True))
-    ratios = np.array([moments(image)[2:] for image in changed]) / before
+    ratios = np.array([moments(image)[2:] for image in changed]) / original_spread
+
     assert 0.45 < ratios.min() < 0.6
     assert 1.4 < ratios.max() < 1.55
     np.testing.assert_allclose([moments(image)[:2] for image in changed], 13.5, atol=0.01)
 
 
-def test_rotation_keeps_area_and_turns_a_bar():
+def test_rotation_keeps_the_area_and_turns_a_bar():
     bar = np.zeros((200, 28, 28, 1), np.float32)
     bar[:, 6:22, 13:15] = 200
     changed = np.asarray(RandomAffine(Augmentation(rotation_degrees=90), seed=1)(bar, training=True))
+
     np.testing.assert_allclose(changed.sum(axis=(1, 2, 3)), bar[0].sum(), rtol=0.1)
+
     spreads = np.array([moments(image)[2:] for image in changed])
+
     assert (spreads[:, 1] > spreads[:, 0]).any()
     assert (spreads[:, 1] < spreads[:, 0]).any()
 
 
-def test_only_the_share_is_moved():
+def test_only_the_configured_share_is_transformed():
     images = squares(400)
     changed = np.asarray(RandomAffine(Augmentation(shift=0.3, share=0.25), seed=1)(images, training=True))
-    moved = np.abs(changed - images).max(axis=(1, 2, 3)) > 1
-    assert 0.15 < moved.mean() < 0.35
+    transformed = np.abs(changed - images).max(axis=(1, 2, 3)) > 1
+
+    assert 0.15 < transformed.mean() < 0.35
 
 
 def test_strokes_become_thicker_and_thinner():
     images = squares(100)
     changed = np.asarray(RandomStroke(Augmentation(stroke=1.0), seed=1)(images, training=True))
     areas = changed.sum(axis=(1, 2, 3)) / 200
+
     assert 36 <= areas.min() < 40  # 6 x 6
     assert 95 < areas.max() <= 100  # 10 x 10
 
 
 @pytest.mark.parametrize("layer", [RandomAffine, RandomStroke])
-def test_shapes_are_kept(layer: type):
+def test_shapes_stay_the_same(layer: type):
     assert layer(Augmentation(**STRONG), seed=1)(squares(3), training=True).shape == (3, 28, 28, 1)
 
 
@@ -124,31 +135,37 @@ def test_a_flip_mirrors_half_of_the_images_one_way(change: str, axis: int):
     changed = np.asarray(build_augmentation(Augmentation(**{change: True}), SPEC, seed=1)(images, training=True))
     mirrored = (changed == np.flip(images, axis)).all(axis=(1, 2, 3))
     same = (changed == images).all(axis=(1, 2, 3))
+
     assert (mirrored | same).all()
     assert 0.35 < mirrored.mean() < 0.65
 
 
-def test_whole_pixels_are_shifted_as_far_as_said_and_mirrored_at_the_edge():
+def test_shift_pixels_moves_up_to_the_limit_and_reflects_at_the_edge():
     image = np.random.default_rng(0).uniform(0, 255, (28, 28, 1)).astype(np.float32)
     layer = build_augmentation(Augmentation(shift_pixels=1), SPEC, seed=1)
     changed = np.asarray(layer(np.stack([image] * 100), training=True))
-    wide = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="reflect")
-    cuts = {wide[y : y + 28, x : x + 28].tobytes() for y in range(3) for x in range(3)}
-    assert {each.tobytes() for each in changed} == cuts
+    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="reflect")
+    crops = {padded[y : y + 28, x : x + 28].tobytes() for y in range(3) for x in range(3)}
+
+    assert {each.tobytes() for each in changed} == crops
 
 
 def test_blur_softens_a_share_of_the_images():
     images = squares(200)
     changed = np.asarray(build_augmentation(Augmentation(blur=0.5), SPEC, seed=1)(images, training=True))
     blurred = np.abs(changed - images).max(axis=(1, 2, 3)) > 1
+
     assert 0.35 < blurred.mean() < 0.65
+
     edges = np.abs(np.diff(changed, axis=1)).max(axis=(1, 2, 3))
+
     assert edges[blurred].max() < 200 == edges[~blurred].min()
 
 
-def test_noise_has_the_deviation_it_says():
+def test_noise_has_the_configured_deviation():
     grey = np.full((20, 28, 28, 1), 128, np.float32)
     changed = np.asarray(RandomNoise(Augmentation(noise=0.05), seed=1)(grey, training=True)) - 128
+
     assert changed.std() == pytest.approx(0.05 * 255, rel=0.05)
     assert changed.mean() == pytest.approx(0, abs=1)
 
@@ -157,33 +174,37 @@ def test_jpeg_changes_a_share_of_the_images_a_little():
     images = np.random.default_rng(0).integers(0, 256, (200, 28, 28, 3)).astype(np.float32)
     config = Augmentation(jpeg=0.5, jpeg_quality=(90, 90))
     changed = np.asarray(build_augmentation(config, COLOUR, seed=1)(images, training=True))
-    coded = (changed != images).any(axis=(1, 2, 3))
-    assert 0.35 < coded.mean() < 0.65
-    assert np.abs(changed - images)[coded].mean() < 60
+    recoded = (changed != images).any(axis=(1, 2, 3))
+
+    assert 0.35 < recoded.mean() < 0.65
+    assert np.abs(changed - images)[recoded].mean() < 60
 
 
-def test_rand_augment_changes_pictures_in_colour():
+def test_rand_augment_changes_colour_images():
     images = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 3)).astype(np.float32)
     layer = build_augmentation(Augmentation(rand_augment=0.5), COLOUR, seed=1)
     changed = np.stack([np.asarray(layer(images, training=True)) for _ in range(4)])
+
     assert np.abs(changed - images).max() > 10
     assert 0 <= changed.min() <= changed.max() <= 255
     np.testing.assert_array_equal(layer(images, training=False), images)
 
 
 @pytest.mark.parametrize("config", [Augmentation(mix_up=1.0), Augmentation(cut_mix=1.0)], ids=["mix_up", "cut_mix"])
-def test_targets_are_mixed_as_images_are(config: Augmentation):
+def test_targets_are_mixed_like_images(config: Augmentation):
     targets = np.eye(8, dtype=np.float32)
     images = np.zeros((8, 32, 32, 8), np.float32) + 100 * targets[:, None, None, :]  # a channel for each image
     mixed = build_mixing(config, seed=1)({"images": images, "labels": targets}, training=True)
     shares = np.asarray(mixed["images"]).mean(axis=(1, 2)) / 100
+
     np.testing.assert_allclose(np.asarray(mixed["labels"]).sum(axis=1), 1, rtol=1e-5)
-    np.testing.assert_allclose(mixed["labels"], shares, atol=0.06)  # a part is of whole pixels
+    np.testing.assert_allclose(mixed["labels"], shares, atol=0.06)  # cut_mix cuts at whole pixels
     assert ((shares > 0.1) & (shares < 0.9)).any()
 
 
-def test_without_mixing_batches_stay_as_they_are():
+def test_without_mixing_batches_stay_unchanged():
     images, targets = squares(4), np.eye(4, dtype=np.float32)
     mixed = build_mixing(Augmentation(), seed=1)({"images": images, "labels": targets}, training=True)
+
     np.testing.assert_array_equal(mixed["images"], images)
     np.testing.assert_array_equal(mixed["labels"], targets)

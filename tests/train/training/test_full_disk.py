@@ -1,4 +1,4 @@
-"""A disk that is full in the middle of an export: one message, and nothing of the version is left."""
+"""A disk that fills up during an export results in one message and no incomplete version."""
 
 import subprocess
 import sys
@@ -7,19 +7,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-FEW_BLOCKS = 8  # of 1,024 bytes: more than the card takes, less than the graph
+MAX_BLOCKS = 8  # of 1,024 bytes: enough for the card, too few for the graph
 
 
 @pytest.mark.timeout(400)
-def test_an_export_that_does_not_fit_is_told_and_leaves_nothing(run: Path, tmp_path: Path):
-    """Writing a file beyond the limit fails as on a full disk; Python ignores the signal that comes too."""
-    limited = f'ulimit -f {FEW_BLOCKS}; exec "$@"'
+def test_an_export_that_does_not_fit_is_reported_and_leaves_nothing(run: Path, tmp_path: Path):
+    """Writing a file beyond the limit fails as on a full disk; Python ignores the signal that the kernel sends."""
+    script = f'ulimit -f {MAX_BLOCKS}; exec "$@"'
     command = [sys.executable, "-m", "train", "export", str(run), "--models", str(tmp_path)]
-    ended = subprocess.run(
-        ["bash", "-c", limited, "bash", *command], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", *command], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
-    assert ended.returncode == 2, ended.stderr
-    assert "error: " in ended.stdout
-    assert "1.tmp" in ended.stdout
-    assert "too large" in ended.stdout
+
+    assert done.returncode == 2, done.stderr
+    assert "error: " in done.stdout
+    assert "1.tmp" in done.stdout
+    assert "too large" in done.stdout
     assert list((tmp_path / "shapes").iterdir()) == []

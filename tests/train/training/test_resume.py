@@ -1,4 +1,4 @@
-"""A run that is killed in the middle of an epoch goes on, and ends with the weights of one that was not."""
+"""A run killed within an epoch can be resumed, and ends with the weights of an uninterrupted run."""
 
 import signal
 import subprocess
@@ -21,7 +21,7 @@ LIMIT_S = 300
 
 @pytest.fixture(scope="module")
 def config_path(config_document: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten epochs of 32 steps: time enough to be killed in."""
+    """Ten epochs of 32 steps: enough time to kill the run."""
     training = config_document["training"] | {"epochs": 10, "batch_size": 2}
     path = tmp_path_factory.mktemp("configs") / "shapes.yaml"
     path.write_text(yaml.safe_dump(config_document | {"training": training}))
@@ -42,21 +42,26 @@ def finish(process: subprocess.Popen[bytes]) -> int:
 
 
 @pytest.mark.timeout(3 * LIMIT_S)
-def test_killed_and_resumed_it_ends_with_the_same_weights(config_path: Path, tmp_path: Path):
-    broken, unbroken = tmp_path / "broken", tmp_path / "unbroken"
-    process = start(config_path, broken)
+def test_a_killed_and_resumed_run_ends_with_the_same_weights(config_path: Path, tmp_path: Path):
+    resumed, uninterrupted = tmp_path / "resumed", tmp_path / "uninterrupted"
+    process = start(config_path, resumed)
     with process:
         try:
-            until((broken / "shapes" / CHECKPOINT_FILE).exists, LIMIT_S, "at the end of the first epoch")
+            until((resumed / "shapes" / CHECKPOINT_FILE).exists, LIMIT_S, "the checkpoint of the first epoch")
         finally:
             process.kill()
+
     assert process.returncode == -signal.SIGKILL
-    assert not (broken / "shapes" / MODEL_FILE).exists()
-    assert finish(start(config_path, broken, "--resume")) == 0
-    assert finish(start(config_path, unbroken)) == 0
-    resumed, wanted = (load_run(runs / "shapes")[1].get_weights() for runs in (broken, unbroken))
-    for found, weight in zip(resumed, wanted, strict=True):
-        np.testing.assert_array_equal(found, weight)
-    logs = [(runs / "shapes/log.csv").read_text() for runs in (broken, unbroken)]
+    assert not (resumed / "shapes" / MODEL_FILE).exists()
+    assert finish(start(config_path, resumed, "--resume")) == 0
+    assert finish(start(config_path, uninterrupted)) == 0
+
+    weights = (load_run(runs / "shapes")[1].get_weights() for runs in (resumed, uninterrupted))
+
+    for actual, expected in zip(*weights, strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+    logs = [(runs / "shapes/log.csv").read_text() for runs in (resumed, uninterrupted)]
+
     assert logs[0] == logs[1]
     assert len(logs[0].splitlines()) == 11

@@ -1,4 +1,4 @@
-"""Transfer: the last layer learns first, then what the configuration says, and never the statistics."""
+"""Transfer: first the last layer is trained, then the configured layers, and never the batch statistics."""
 
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,14 @@ INPUTS = Inputs(
 )
 
 
-class BrokenOffError(Exception):
+class InterruptedRunError(Exception):
     pass
 
 
-def break_off_at(count: int) -> OnStep:
+def interrupt_at(count: int) -> OnStep:
     def on_step(step: Step) -> None:
         if step.done == count:
-            raise BrokenOffError
+            raise InterruptedRunError
 
     return on_step
 
@@ -38,70 +38,83 @@ def break_off_at(count: int) -> OnStep:
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
     """MobileNetV2 on 32 x 32 pixels: two epochs of two steps for the last layer, two more for those from FIRST on."""
-    found = yaml.safe_load(WEATHER.read_text())
-    found["input"] |= {"height": 32, "width": 32}
-    found["augmentation"] = {"flip": True}
-    found["training"] |= {"epochs": 2, "batch_size": 8, "patience": 2}
-    found["training"]["transfer"] = {"frozen_epochs": 2, "frozen_learning_rate": 0.01, "fine_tune_from": FIRST}
-    return found
+    document = yaml.safe_load(WEATHER.read_text())
+    document["input"] |= {"height": 32, "width": 32}
+    document["augmentation"] = {"flip": True}
+    document["training"] |= {"epochs": 2, "batch_size": 8, "patience": 2}
+    document["training"]["transfer"] = {"frozen_epochs": 2, "frozen_learning_rate": 0.01, "fine_tune_from": FIRST}
+    return document
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of MobileNetV2 as Keras publishes them; nobody trained these."""
+    """A file of random weights of MobileNetV2, as Keras publishes weights."""
     network = keras.applications.MobileNetV2(weights=None, include_top=False)
     return save_as_published(network, tmp_path_factory.mktemp("weights") / "mobilenet.h5")
 
 
-def values(trainer: Trainer) -> dict[str, np.ndarray]:
+def read_weights(trainer: Trainer) -> dict[str, np.ndarray]:
     return {weight.path: np.array(weight) for weight in trainer.weights}
 
 
-def changed(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> set[str]:
-    """Names of the layers that differ."""
+def changed_layers(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> set[str]:
+    """Return the names of the layers whose weights differ."""
     return {path.split("/")[-2] for path in before if not np.array_equal(before[path], after[path])}
 
 
-def test_the_last_layer_learns_first_then_those_from_the_one_named(document: dict[str, Any], published: Path):
+def test_the_last_layer_is_trained_first_then_those_from_the_configured_one(document: dict[str, Any], published: Path):
     trainer = Trainer(TrainingConfig.model_validate(document), steps=2)
     trainer.load_published(published)
+
     assert (trainer.frozen_epochs, trainer.epochs) == (2, 4)
-    start = values(trainer)
+
+    initial = read_weights(trainer)
     features = trainer.features(INPUTS.images)
+
     assert features.shape == (16, 1280)
+
     for _ in range(3):
         trainer.step((features, INPUTS.targets), epoch=0)
-    frozen = values(trainer)
-    assert changed(start, frozen) == {HEAD}
+    frozen = read_weights(trainer)
+
+    assert changed_layers(initial, frozen) == {HEAD}
     np.testing.assert_array_equal(trainer.features(INPUTS.images), features)
+
     for _ in range(3):
         trainer.step((INPUTS.images, INPUTS.targets), epoch=2)
-    assert changed(frozen, values(trainer)) == {FIRST, HEAD}  # and not the normalisation between them
+
+    assert changed_layers(frozen, read_weights(trainer)) == {
+        FIRST,
+        HEAD,
+    }  # but not the batch normalisation between them
 
 
-def test_figures_of_features_are_those_of_their_images(document: dict[str, Any]):
+def test_metrics_of_features_equal_those_of_their_images(document: dict[str, Any]):
     trainer = Trainer(TrainingConfig.model_validate(document), steps=2)
-    of_features = trainer.validate(iter([(trainer.features(INPUTS.images), INPUTS.targets)]), epoch=0)
-    of_images = trainer.validate(iter([(INPUTS.images, INPUTS.targets)]), epoch=2)
-    assert of_features == pytest.approx(of_images, rel=1e-4)
+    feature_metrics = trainer.validate(iter([(trainer.features(INPUTS.images), INPUTS.targets)]), epoch=0)
+    image_metrics = trainer.validate(iter([(INPUTS.images, INPUTS.targets)]), epoch=2)
+
+    assert feature_metrics == pytest.approx(image_metrics, rel=1e-4)
 
 
-def test_a_layer_that_there_is_not_is_refused_with_the_nearest(document: dict[str, Any]):
+def test_an_unknown_layer_is_refused_with_the_nearest_name(document: dict[str, Any]):
     transfer = document["training"]["transfer"] | {"fine_tune_from": "Conv1_"}
     config = TrainingConfig.model_validate(document | {"training": document["training"] | {"transfer": transfer}})
+
     with pytest.raises(TrainError, match="no layer 'Conv1_'; the nearest name is 'Conv1'"):
         Trainer(config, steps=2)
 
 
-@pytest.mark.timeout(600)  # eight networks are made
-def test_a_transfer_that_is_broken_off_twice_ends_with_the_same_weights(
-    document: dict[str, Any], published: Path, tmp_path: Path
-):
+@pytest.mark.timeout(600)  # it builds eight networks
+def test_a_transfer_resumed_twice_ends_with_the_same_weights(document: dict[str, Any], published: Path, tmp_path: Path):
     config = TrainingConfig.model_validate(document)
-    unbroken = fit(config, INPUTS, INPUTS, tmp_path / "unbroken", lambda _: None, weights=published)
-    for step in (3, 7):  # while the last layer learns alone, and after that
-        with pytest.raises(BrokenOffError):
-            fit(config, INPUTS, INPUTS, tmp_path / "broken", break_off_at(step), resume=step > 3, weights=published)
-    resumed = fit(config, INPUTS, INPUTS, tmp_path / "broken", lambda _: None, resume=True)
-    for found, wanted in zip(resumed.get_weights(), unbroken.get_weights(), strict=True):
-        np.testing.assert_array_equal(found, wanted)
+    uninterrupted = fit(config, INPUTS, INPUTS, tmp_path / "uninterrupted", lambda _: None, weights=published)
+
+    for step in (3, 7):  # within the frozen epochs, and after them
+        with pytest.raises(InterruptedRunError):
+            fit(config, INPUTS, INPUTS, tmp_path / "resumed", interrupt_at(step), resume=step > 3, weights=published)
+
+    resumed = fit(config, INPUTS, INPUTS, tmp_path / "resumed", lambda _: None, resume=True)
+
+    for actual, expected in zip(resumed.get_weights(), uninterrupted.get_weights(), strict=True):
+        np.testing.assert_array_equal(actual, expected)

@@ -1,4 +1,4 @@
-"""A configuration is refused for anything that would otherwise be found out, or overlooked, much later."""
+"""Configurations are checked in full before anything starts."""
 
 import re
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from train.config.networks import Application
-from train.config.optimization import Training
+from train.config.optimization import Optimization
 from train.config.training_config import ConfigError, load_config
 
 ROOT = Path(__file__).parents[4]
@@ -27,10 +27,13 @@ def load_edited(folder: Path, edit: Edit):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "train/configs").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_committed_configuration_loads_and_begins_with_what_it_claims(path: Path):
+def test_every_committed_configuration_loads_and_states_command_time_and_result(path: Path):
     config = load_config(path)
+
     assert config.name == path.stem
+
     comment = path.read_text().partition("\nname:")[0]
+
     assert all(line.startswith("#") for line in comment.splitlines())
     assert f"python -m train fit train/configs/{path.name}" in comment
     assert "epochs" in comment
@@ -38,8 +41,9 @@ def test_every_committed_configuration_loads_and_begins_with_what_it_claims(path
     assert "Expect" in comment
 
 
-def test_values_arrive_as_written():
+def test_values_are_read_as_written():
     config = load_config(DIGITS)
+
     assert config.labels == tuple("0123456789")
     assert config.input.shape == (28, 28, 1)
     assert config.training.learning_rate > 0
@@ -66,19 +70,23 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(
 
     with pytest.raises(ConfigError) as raised:
         load_edited(tmp_path, misspell)
-    place = ".".join(section) or "the document"
-    assert f"{place}: unknown key '{typo}'; the nearest known key is '{nearest}'" in str(raised.value)
+
+    location = ".".join(section) or "the document"
+
+    assert f"{location}: unknown key '{typo}'; the nearest known key is '{nearest}'" in str(raised.value)
 
 
-def test_every_wrong_value_is_named_at_once(tmp_path: Path):
-    def spoil(document: dict[str, Any]):
+def test_all_wrong_values_are_reported_at_once(tmp_path: Path):
+    def break_values(document: dict[str, Any]):
         document["training"]["batch_size"] = 0
         document["model"]["dropout"] = 1.5
         del document["seed"]
 
     with pytest.raises(ConfigError) as raised:
-        load_edited(tmp_path, spoil)
+        load_edited(tmp_path, break_values)
+
     message = str(raised.value)
+
     assert "edited.yaml" in message
     assert "training.batch_size: Input should be greater than or equal to 1" in message
     assert "model.dropout: Input should be less than 1" in message
@@ -89,14 +97,14 @@ def test_every_wrong_value_is_named_at_once(tmp_path: Path):
     ("edit", "message"),
     [
         (lambda document: document["input"].update(height=0), "input.height: expected an integer of at least 1"),
-        (lambda document: document["input"].update(dtype="float32"), "dtype is uint8 and layout NHWC"),
-        (lambda document: document["augmentation"].update(scale=[1.2, 0.8]), "the smallest size comes first"),
-        (lambda document: document["augmentation"].update(mix_up=0.2, cut_mix=1.0), "images are mixed in one way"),
+        (lambda document: document["input"].update(dtype="float32"), "only dtype uint8 and layout NHWC are accepted"),
+        (lambda document: document["augmentation"].update(scale=[1.2, 0.8]), "the smallest scale comes first"),
+        (lambda document: document["augmentation"].update(mix_up=0.2, cut_mix=1.0), "only one of them can be set"),
         (
             lambda document: document["augmentation"].update(rand_augment=0.3),
-            "rand_augment: some of its operations are",
+            "rand_augment: some of its operations need colour",
         ),
-        (lambda document: document["training"].update(epochs=0), "epochs: at least 1 without transfer"),
+        (lambda document: document["training"].update(epochs=0), "epochs: expected at least 1 without transfer"),
         (
             lambda document: document["training"].update(
                 transfer={"frozen_epochs": 1, "frozen_learning_rate": 0.1, "fine_tune_form": "x"}
@@ -105,9 +113,12 @@ def test_every_wrong_value_is_named_at_once(tmp_path: Path):
         ),
         (
             lambda document: document["training"].update(transfer={"frozen_epochs": 1, "frozen_learning_rate": 0.1}),
-            "training.transfer: a model of kind small_cnn starts from nothing",
+            "training.transfer: a model of kind small_cnn has no pretrained weights",
         ),
-        (lambda document: document.update(model={"kind": "squeezenet"}), "input.color: RGB is what a model of kind"),
+        (
+            lambda document: document.update(model={"kind": "squeezenet"}),
+            "input.color: a model of kind squeezenet accepts only RGB",
+        ),
         (
             lambda document: document.update(model={"kind": "application", "name": "MobileNet"}),
             "model.name: Input should be 'MobileNetV2'",
@@ -117,9 +128,10 @@ def test_every_wrong_value_is_named_at_once(tmp_path: Path):
         (lambda document: document.update(name="Two words"), "name: String should match pattern"),
     ],
 )
-def test_values_that_do_not_fit_are_refused(tmp_path: Path, edit: Edit, message: str):
+def test_unusable_values_are_refused(tmp_path: Path, edit: Edit, message: str):
     with pytest.raises(ConfigError) as raised:
         load_edited(tmp_path, edit)
+
     assert message in str(raised.value)
 
 
@@ -129,30 +141,42 @@ def test_a_missing_file_is_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize("content", [b"a: [1", b"\xff\xfe\x00", b"just text"])
-def test_what_is_no_yaml_mapping_is_refused(tmp_path: Path, content: bytes):
+def test_a_file_that_is_not_a_yaml_mapping_is_refused(tmp_path: Path, content: bytes):
     path = tmp_path / "broken.yaml"
     path.write_bytes(content)
+
     with pytest.raises(ConfigError, match=r"broken\.yaml"):
         load_config(path)
 
 
-def test_weights_are_a_name_or_a_file():
+def test_weights_are_a_name_or_a_path():
     published, own = (Application(kind="application", name="ResNet50", weights=value) for value in ("imagenet", "a.h5"))
+
     assert published.weights == "imagenet"
     assert own.weights == Path("a.h5")
 
 
-def test_while_frozen_the_rate_is_another_and_the_rest_the_same():
+def test_the_frozen_epochs_have_their_own_schedule_and_share_the_rest():
     transfer = {"frozen_epochs": 7, "frozen_learning_rate": 0.5}
-    training = Training(
+    optimization = Optimization(
         epochs=0, batch_size=4, learning_rate=0.1, optimizer="muon", weight_decay=0.3, transfer=transfer
     )
-    assert training.frozen is not None
-    assert (training.frozen.epochs, training.frozen.learning_rate, training.frozen.optimizer) == (7, 0.5, "adamw")
-    assert (training.frozen.warmup_epochs, training.frozen.weight_decay, training.frozen.batch_size) == (0, 0.3, 4)
-    assert Training(epochs=1, batch_size=4, learning_rate=0.1).frozen is None
+
+    assert optimization.frozen is not None
+    assert (optimization.frozen.epochs, optimization.frozen.learning_rate, optimization.frozen.optimizer) == (
+        7,
+        0.5,
+        "adamw",
+    )
+    assert (optimization.frozen.warmup_epochs, optimization.frozen.weight_decay, optimization.frozen.batch_size) == (
+        0,
+        0.3,
+        4,
+    )
+    assert Optimization(epochs=1, batch_size=4, learning_rate=0.1).frozen is None
 
 
-def test_images_are_small_for_as_many_epochs_as_said():
-    training = Training(epochs=4, batch_size=4, learning_rate=0.1, small_images=((1, 16), (2, 24)))
-    assert [training.side(epoch) for epoch in range(4)] == [16, 24, 24, None]
+def test_images_are_small_for_the_configured_epochs():
+    optimization = Optimization(epochs=4, batch_size=4, learning_rate=0.1, small_images=((1, 16), (2, 24)))
+
+    assert [optimization.image_side(epoch) for epoch in range(4)] == [16, 24, 24, None]

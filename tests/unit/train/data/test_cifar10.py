@@ -85,6 +85,7 @@ def test_contact_sheets_can_be_packed_into_the_archive(tmp_path: Path):
     archive = pack_sheets(tmp_path, tmp_path / "packed")
 
     packed_train, packed_test, _ = load_cifar10(data(archive.parent, train), ignore)
+
     np.testing.assert_array_equal(pixels(packed_train), train)
     np.testing.assert_array_equal(pixels(packed_test), TEST)
     assert classes(packed_test) == TEST_LABELS.tolist()
@@ -92,7 +93,7 @@ def test_contact_sheets_can_be_packed_into_the_archive(tmp_path: Path):
 
 @pytest.mark.parametrize("content", [b"", b"\0", bytes(ROW_BYTES + 1)])
 def test_a_batch_of_incomplete_rows_is_refused(content: bytes):
-    with pytest.raises(Cifar10Error, match=f"expected rows of {ROW_BYTES} bytes, received {len(content)} bytes"):
+    with pytest.raises(Cifar10Error, match=f"expected rows of {ROW_BYTES} bytes, found {len(content)} bytes"):
         parse_batch(content)
 
 

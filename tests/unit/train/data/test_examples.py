@@ -1,4 +1,4 @@
-"""Splits that stay the same, and inputs made by vision."""
+"""Splits are reproducible, and inputs are made by `vision`."""
 
 import cv2
 import numpy as np
@@ -12,14 +12,15 @@ HUNDRED = [Example(bytes([number]), (number,)) for number in range(100)]
 
 
 def test_a_split_is_complete_disjoint_and_in_order():
-    kept, held = hold_back(HUNDRED, 30, seed=1)
-    assert len(held) == 30
-    assert [example.classes for example in kept] == sorted(example.classes for example in kept)
-    assert [example.classes for example in held] == sorted(example.classes for example in held)
-    assert {example.classes for example in kept + held} == {(number,) for number in range(100)}
+    remaining, drawn = hold_back(HUNDRED, 30, seed=1)
+
+    assert len(drawn) == 30
+    assert [example.classes for example in remaining] == sorted(example.classes for example in remaining)
+    assert [example.classes for example in drawn] == sorted(example.classes for example in drawn)
+    assert {example.classes for example in remaining + drawn} == {(number,) for number in range(100)}
 
 
-def test_a_split_depends_on_the_seed_alone():
+def test_a_split_depends_only_on_the_seed():
     assert hold_back(HUNDRED, 30, seed=1) == hold_back(HUNDRED, 30, seed=1)
     assert hold_back(HUNDRED, 30, seed=1) != hold_back(HUNDRED, 30, seed=2)
 
@@ -30,13 +31,14 @@ def test_holding_everything_back_is_refused(count: int):
         hold_back(HUNDRED, count, seed=1)
 
 
-def test_a_drawing_of_another_size_is_inverted_and_fitted():
+def test_a_drawing_of_another_size_is_inverted_and_letterboxed():
     spec = InputSpec(
         height=28, width=28, color="GRAY", resize="letterbox", interpolation="area", invert_light_background=True
     )
     paper = np.full((300, 400, 3), 255, np.uint8)
     paper[100:200, 180:220] = 0
     inputs = to_inputs([Example(cv2.imencode(".png", paper)[1].tobytes(), (1,))], spec, 3)
+
     assert inputs.images.shape == (1, 28, 28, 1)
     assert inputs.images.dtype == np.uint8
     assert inputs.images[0, 14, 14, 0] > 200
@@ -44,6 +46,6 @@ def test_a_drawing_of_another_size_is_inverted_and_fitted():
     assert inputs.targets.tolist() == [[0, 1, 0]]
 
 
-def test_what_is_no_image_is_refused():
+def test_data_that_is_not_an_image_is_refused():
     with pytest.raises(UnsupportedFormatError):
         to_inputs([Example(b"text", (0,))], InputSpec(height=2, width=2), 1)

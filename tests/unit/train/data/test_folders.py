@@ -1,4 +1,4 @@
-"""A folder for each class, found as it is or refused."""
+"""A folder for each class is listed or refused."""
 
 from pathlib import Path
 
@@ -7,45 +7,49 @@ import pytest
 from tests.support.photo_sets import write_folders
 from train.config.datasets import FolderData
 from train.data.examples import DataError
-from train.data.folders import list_pictures
+from train.data.folders import list_images
 
 
 def folder_data(directory: Path) -> FolderData:
     return FolderData(kind="folders", directory=directory, title="t", licence="none")
 
 
-def test_pictures_are_of_the_class_of_their_folder(tmp_path: Path):
+def test_images_have_the_class_of_their_folder(tmp_path: Path):
     write_folders(tmp_path, {"dog": 1, "cat": 2})
-    found = list_pictures(folder_data(tmp_path), ("cat", "dog"))
-    assert [(example.name, example.classes) for example in found] == [
+    examples = list_images(folder_data(tmp_path), ("cat", "dog"))
+
+    assert [(example.name, example.classes) for example in examples] == [
         ("cat/0.png", (0,)),
         ("cat/1.png", (0,)),
         ("dog/0.png", (1,)),
     ]
-    assert found[2].data == (tmp_path / "dog/0.png").read_bytes()
+    assert examples[2].data == (tmp_path / "dog/0.png").read_bytes()
 
 
-def test_folders_may_have_folders_and_what_is_hidden_or_beside_them_is_no_data(tmp_path: Path):
+def test_nested_folders_count_and_hidden_or_stray_files_do_not(tmp_path: Path):
     write_folders(tmp_path, {"cat/at home": 1, "cat/.thumbnails": 1, "dog": 1, ".git": 1})
     (tmp_path / "README.txt").write_text("mine")
     (tmp_path / "dog/.DS_Store").write_bytes(b"x")
-    found = list_pictures(folder_data(tmp_path), ("cat", "dog"))
-    assert [example.name for example in found] == ["cat/at home/0.png", "dog/0.png"]
+    examples = list_images(folder_data(tmp_path), ("cat", "dog"))
+
+    assert [example.name for example in examples] == ["cat/at home/0.png", "dog/0.png"]
 
 
 @pytest.mark.parametrize("empty", [True, False])
-def test_a_class_without_pictures_is_named(tmp_path: Path, empty: bool):  # noqa: FBT001  # a parameter
+def test_a_class_without_images_is_named(tmp_path: Path, empty: bool):  # noqa: FBT001  # a parameter
     write_folders(tmp_path, {"cat": 1} | ({"dog": 0} if empty else {}))
-    with pytest.raises(DataError, match="dog: expected pictures of the class 'dog', found none"):
-        list_pictures(folder_data(tmp_path), ("cat", "dog"))
+
+    with pytest.raises(DataError, match="dog: expected images of the class 'dog', found none"):
+        list_images(folder_data(tmp_path), ("cat", "dog"))
 
 
-def test_a_folder_that_is_no_class_is_named_with_the_nearest_label(tmp_path: Path):
+def test_a_folder_that_is_not_a_class_is_named_with_the_nearest_label(tmp_path: Path):
     write_folders(tmp_path, {"cat": 1, "dog": 1, "dogs": 1})
-    with pytest.raises(DataError, match="'dogs' is none of the configuration's labels; the nearest is 'dog'"):
-        list_pictures(folder_data(tmp_path), ("cat", "dog"))
+
+    with pytest.raises(DataError, match="'dogs' is not one of the configuration's labels; the nearest is 'dog'"):
+        list_images(folder_data(tmp_path), ("cat", "dog"))
 
 
-def test_an_absent_folder_is_named(tmp_path: Path):
-    with pytest.raises(DataError, match="absent: expected a folder with a folder of pictures for each class"):
-        list_pictures(folder_data(tmp_path / "absent"), ("cat", "dog"))
+def test_a_missing_folder_is_named(tmp_path: Path):
+    with pytest.raises(DataError, match="absent: expected a folder with a folder of images for each class"):
+        list_images(folder_data(tmp_path / "absent"), ("cat", "dog"))

@@ -1,4 +1,4 @@
-"""Labelme's files become a table that trains."""
+"""Labelme's files become a table to train from."""
 
 import json
 from pathlib import Path
@@ -20,29 +20,34 @@ def write_pair(folder: Path, name: str, flags: Any, **others: Any) -> None:
     (folder / f"{name}.json").write_text(json.dumps(document | others))
 
 
-def test_flags_become_columns_that_can_be_trained_from(tmp_path: Path):
+def test_flags_become_columns_to_train_from(tmp_path: Path):
     write_pair(tmp_path, "a", {"city": True, "trees": False})
     write_pair(tmp_path / "more", "bb", {"city": True, "trees": True})
     write_pair(tmp_path, "ccc", {"city": False, "trees": False})
     out = tmp_path / "data.csv"
+
     assert write_table(read_labelme(tmp_path), out) == ["city", "trees"]
     assert out.read_text().splitlines() == ["file,city,trees", "a.png,1,0", "ccc.png,0,0", "more/bb.png,1,1"]
+
     data = TableData(kind="csv", directory=tmp_path, file="data.csv", title="t", licence="none")
-    found = read_table(data, ("city", "trees"), "multilabel")
-    assert [example.classes for example in found] == [(0,), (), (0, 1)]
+    examples = read_table(data, ("city", "trees"), "multilabel")
+
+    assert [example.classes for example in examples] == [(0,), (), (0, 1)]
 
 
-def test_a_flag_that_was_added_later_is_0_before(tmp_path: Path):
+def test_a_missing_flag_is_0(tmp_path: Path):
     write_pair(tmp_path, "a", {"city": True})
     write_pair(tmp_path, "b", {"city": False, "trees": True})
     write_table(read_labelme(tmp_path), tmp_path / "data.csv")
+
     assert (tmp_path / "data.csv").read_text().splitlines() == ["file,city,trees", "a.png,1,0", "b.png,0,1"]
 
 
-def test_pictures_may_lie_elsewhere_and_paths_be_those_of_windows(tmp_path: Path):
+def test_images_may_be_elsewhere_and_paths_may_be_windows_paths(tmp_path: Path):
     write_pair(tmp_path / "pictures", "a", {"city": True})
     write_pair(tmp_path / "labels", "b", {"city": True}, imagePath="..\\pictures\\a.png")
-    assert [picture.file for picture in read_labelme(tmp_path)] == ["pictures/a.png", "pictures/a.png"]
+
+    assert [image.file for image in read_labelme(tmp_path)] == ["pictures/a.png", "pictures/a.png"]
 
 
 @pytest.mark.parametrize(
@@ -52,21 +57,24 @@ def test_pictures_may_lie_elsewhere_and_paths_be_those_of_windows(tmp_path: Path
         (None, {}, "expected Labelme's imagePath and flags"),
         ({"city": "yes"}, {}, "expected Labelme's imagePath and flags"),
         ({"city": True}, {"imagePath": 3}, "expected Labelme's imagePath and flags"),
-        ({"city": True}, {"imagePath": "gone.png"}, "its picture 'gone.png' does not exist"),
+        ({"city": True}, {"imagePath": "gone.png"}, "its image 'gone.png' does not exist"),
     ],
 )
-def test_what_is_not_labelmes_is_named(tmp_path: Path, flags: Any, others: dict[str, Any], message: str):
+def test_a_file_that_is_not_labelmes_is_named(tmp_path: Path, flags: Any, others: dict[str, Any], message: str):
     write_pair(tmp_path, "good", {"city": True})
     write_pair(tmp_path, "odd", flags, **others)
+
     with pytest.raises(DataError) as raised:
         read_labelme(tmp_path)
+
     assert "1 files cannot be used" in str(raised.value)
     assert f"odd.json: {message}" in str(raised.value)
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
-def test_what_is_no_json_is_named(tmp_path: Path, content: bytes):
+def test_a_file_that_is_not_json_is_named(tmp_path: Path, content: bytes):
     (tmp_path / "odd.json").write_bytes(content)
+
     with pytest.raises(DataError, match=r"odd\.json: expected Labelme's"):
         read_labelme(tmp_path)
 
@@ -76,9 +84,11 @@ def test_a_folder_without_labels_is_refused(tmp_path: Path):
         read_labelme(tmp_path)
 
 
-def test_a_table_that_exists_is_kept(tmp_path: Path):
+def test_an_existing_table_is_kept(tmp_path: Path):
     write_pair(tmp_path, "a", {"city": True})
     (tmp_path / "data.csv").write_text("mine")
+
     with pytest.raises(FileExistsError):
         write_table(read_labelme(tmp_path), tmp_path / "data.csv")
+
     assert (tmp_path / "data.csv").read_text() == "mine"

@@ -1,4 +1,4 @@
-"""Proposed configurations can be trained as they are, and say what they were made of."""
+"""Proposed configurations can be trained unchanged, and state their source."""
 
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,22 @@ def ignore(_name: str, _done: int, _total: int | None):
     pass
 
 
-def written(document: dict[str, Any], folder: Path, name: str = "Pets 2.yaml") -> TrainingConfig:
+def write_and_load(document: dict[str, Any], folder: Path, name: str = "Pets 2.yaml") -> TrainingConfig:
     write_config(document, folder / name)
     return load_config(folder / name)
 
 
 def test_class_folders_become_a_configuration(tmp_path: Path):
     write_folders(tmp_path / "photos", {"dog": 1, "cat": 1, ".hidden": 1})
-    config = written(propose_for_folders(tmp_path / "photos"), tmp_path)
+    config = write_and_load(propose_for_folders(tmp_path / "photos"), tmp_path)
+
     assert (config.name, config.labels, config.task) == ("pets-2", ("cat", "dog"), "multiclass")
     assert config.data.directory == tmp_path / "photos"
+
     text = (tmp_path / "Pets 2.yaml").read_text()
+
     assert f"python -m train fit {tmp_path}/Pets 2.yaml" in text
-    assert "of any number.\ntask: multiclass\n" in text
+    assert "multilabel: any number.\ntask: multiclass\n" in text
 
 
 @pytest.mark.parametrize(
@@ -46,7 +49,8 @@ def test_a_table_becomes_a_configuration(
     tmp_path: Path, table: str, label_column: str | None, labels: tuple[str, ...], task: str
 ):
     (tmp_path / "data.csv").write_text(table)
-    config = written(propose_for_table(tmp_path / "data.csv", "file", label_column), tmp_path)
+    config = write_and_load(propose_for_table(tmp_path / "data.csv", "file", label_column), tmp_path)
+
     assert (config.labels, config.task) == (labels, task)
     assert config.data.path == tmp_path / "data.csv"
 
@@ -54,34 +58,43 @@ def test_a_table_becomes_a_configuration(
 def test_fewer_than_two_labels_are_refused(tmp_path: Path):
     write_folders(tmp_path / "photos", {"dog": 1})
     (tmp_path / "data.csv").write_text("file,label\na.png,dog\n")
+
     with pytest.raises(DataError, match="photos: expected at least two labels, found dog"):
         propose_for_folders(tmp_path / "photos")
+
     with pytest.raises(DataError, match="data: expected at least two labels, found none"):
         propose_for_table(tmp_path / "data.csv", "file", None)
 
 
-def test_a_configuration_that_exists_is_kept(tmp_path: Path):
+def test_an_existing_configuration_is_kept(tmp_path: Path):
     write_folders(tmp_path / "photos", {"dog": 1, "cat": 1})
     (tmp_path / "pets.yaml").write_text("mine")
+
     with pytest.raises(FileExistsError):
         write_config(propose_for_folders(tmp_path / "photos"), tmp_path / "pets.yaml")
+
     assert (tmp_path / "pets.yaml").read_text() == "mine"
 
 
-def test_the_three_files_become_a_configuration(tmp_path: Path):
-    config = written(convert(*write_three_files(tmp_path)), tmp_path)
+def test_three_files_become_a_configuration(tmp_path: Path):
+    config = write_and_load(convert(*write_three_files(tmp_path)), tmp_path)
+
     assert (config.labels, config.task) == (tuple(TARGETS), "multilabel")
     assert (config.input.height, config.input.width, config.input.resize) == (24, 32, "stretch")
-    training = config.training
-    assert (training.batch_size, training.epochs, training.learning_rate) == (32, 1000, 0.0001)
-    assert training.patience
+
+    optimization = config.training
+
+    assert (optimization.batch_size, optimization.epochs, optimization.learning_rate) == (32, 1000, 0.0001)
+    assert optimization.patience
     assert config.augmentation.flip
+
     splits = load_splits(config.model_copy(update={"data": config.data.model_copy(update={"cache": tmp_path})}), ignore)
+
     assert sum(map(len, (splits.train, splits.validation, splits.test))) == 20
 
 
-def test_without_augmentation_there_is_none(tmp_path: Path):
-    config = written(convert(*write_three_files(tmp_path, use_augmentation=False)), tmp_path)
+def test_augmentation_that_is_off_stays_off(tmp_path: Path):
+    config = write_and_load(convert(*write_three_files(tmp_path, use_augmentation=False)), tmp_path)
     assert config.augmentation == type(config.augmentation)()
 
 
@@ -91,12 +104,10 @@ def test_without_augmentation_there_is_none(tmp_path: Path):
         ({"batch_size": 0}, ConfigError, r"training_config\.yaml:\n  batch_size: Input should be greater"),
         ({"input_shape": [None, None, 1]}, ConfigError, r"data_config\.yaml:\n  input_shape\.2"),
         ({"targets": ["beach"]}, ConfigError, "targets"),
-        ({"images_base_path": "../nowhere"}, DataError, "images_base_path: ../nowhere is no folder"),
+        ({"images_base_path": "../nowhere"}, DataError, "images_base_path: ../nowhere is not a folder"),
     ],
 )
-def test_three_files_that_cannot_be_used_are_refused(
-    tmp_path: Path, changes: dict[str, Any], error: type[Exception], message: str
-):
+def test_unusable_files_are_refused(tmp_path: Path, changes: dict[str, Any], error: type[Exception], message: str):
     with pytest.raises(error, match=message):
         convert(*write_three_files(tmp_path, **changes))
 
@@ -104,12 +115,14 @@ def test_three_files_that_cannot_be_used_are_refused(
 def test_a_typo_is_refused_with_the_nearest_key(tmp_path: Path):
     paths = write_three_files(tmp_path)
     paths[1].write_text(paths[1].read_text().replace("targets", "target"))
+
     with pytest.raises(ConfigError, match="unknown key 'target'; the nearest known key is 'targets'"):
         convert(*paths)
 
 
-def test_an_absent_table_is_named(tmp_path: Path):
+def test_a_missing_table_is_named(tmp_path: Path):
     _, *configs = write_three_files(tmp_path)
+
     with pytest.raises(DataError, match=r"none\.csv: expected a CSV file, found none"):
         convert(tmp_path / "none.csv", *configs)
 

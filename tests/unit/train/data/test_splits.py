@@ -1,4 +1,4 @@
-"""Splits by content: complete, disjoint, in proportion, and the same again."""
+"""Splits by content are complete, disjoint, in proportion and reproducible."""
 
 import hashlib
 from collections import Counter
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from train.data.examples import Example
-from train.data.splits import FEW, Parts, distinct, split
+from train.data.splits import MIN_GROUP, Parts, deduplicate, split
 
 
 def ignore(_name: str, _done: int, _total: int | None):
@@ -27,30 +27,38 @@ def counts(part: Mapping[str, Example]) -> Counter[int]:
     return Counter(number for example in part.values() for number in example.classes)
 
 
-def test_the_first_of_each_content_is_kept_and_the_copies_are_told():
+def test_the_first_copy_is_used_and_further_copies_are_reported():
     examples = [Example(b"x", (0,), "a"), Example(b"y", (1,), "b"), Example(b"x", (0,), "c")]
-    kept, left_out = distinct(examples, ignore)
-    assert [example.name for example in kept.values()] == ["a", "b"]
-    assert left_out == [("c", "is a copy of a")]
+    distinct, skipped = deduplicate(examples, ignore)
+
+    assert [example.name for example in distinct.values()] == ["a", "b"]
+    assert skipped == [("c", "is a copy of a")]
 
 
-def test_copies_of_different_classes_are_all_left_out():
-    kept, left_out = distinct([Example(b"x", (0,), "a"), Example(b"x", (1,), "b"), Example(b"y", (1,), "c")], ignore)
-    assert [example.name for example in kept.values()] == ["c"]
-    assert left_out == [
-        ("a", "is the same picture as b, of other classes"),
-        ("b", "is the same picture as a, of other classes"),
+def test_copies_of_different_classes_are_all_skipped():
+    distinct, skipped = deduplicate(
+        [Example(b"x", (0,), "a"), Example(b"x", (1,), "b"), Example(b"y", (1,), "c")], ignore
+    )
+
+    assert [example.name for example in distinct.values()] == ["c"]
+    assert skipped == [
+        ("a", "is the same image as b, but has other classes"),
+        ("b", "is the same image as a, but has other classes"),
     ]
 
 
-def test_a_file_that_cannot_be_read_is_left_out(tmp_path: Path):
-    kept, left_out = distinct([Example(tmp_path / "gone.jpg", (0,), "gone.jpg"), Example(b"y", (1,), "b")], ignore)
-    assert [example.name for example in kept.values()] == ["b"]
-    assert left_out == [("gone.jpg", "cannot be read: No such file or directory")]
+def test_an_unreadable_file_is_skipped(tmp_path: Path):
+    distinct, skipped = deduplicate(
+        [Example(tmp_path / "gone.jpg", (0,), "gone.jpg"), Example(b"y", (1,), "b")], ignore
+    )
+
+    assert [example.name for example in distinct.values()] == ["b"]
+    assert skipped == [("gone.jpg", "cannot be read: No such file or directory")]
 
 
-def test_each_class_gives_its_shares():
+def test_each_class_contributes_its_shares():
     parts = split(examples_of([(0,)] * 100 + [(1,)] * 40 + [(2,)] * 20), 0.1, 0.2, seed=1)
+
     assert counts(parts.validation) == {0: 10, 1: 4, 2: 2}
     assert counts(parts.test) == {0: 20, 1: 8, 2: 4}
     assert counts(parts.train) == {0: 70, 1: 28, 2: 14}
@@ -61,24 +69,27 @@ def test_a_small_class_is_in_every_part():
     assert [counts(part)[1] for part in parts] == [1, 1, 1]
 
 
-def test_many_rare_combinations_give_their_shares_together():
+def test_many_rare_combinations_contribute_their_shares_together():
     combinations = [tuple(bit for bit in range(7) if number >> bit & 1) for number in range(128)]
     parts = split(examples_of(combinations), 0.25, 0.25, seed=1)
+
     assert [len(part) for part in parts] == [64, 32, 32]
     for label in range(7):
         assert counts(parts.test)[label] == pytest.approx(16, abs=4)
 
 
 @pytest.mark.parametrize(("validation", "test"), [(0.01, 0.01), (0.1, 0.2), (0.3, 0.15), (0.49, 0.49)])
-def test_every_picture_is_in_one_part_and_each_group_near_its_share(validation: float, test: float):
+def test_every_image_is_in_one_part_and_each_group_near_its_share(validation: float, test: float):
     sizes = [*range(40, 0, -1), *range(1, 41)]
-    pictures = examples_of([(group,) for group, size in enumerate(sizes) for _ in range(size)])
-    parts = split(pictures, validation, test, seed=1)
-    assert sorted([*parts.train, *parts.validation, *parts.test]) == sorted(pictures)
+    images = examples_of([(group,) for group, size in enumerate(sizes) for _ in range(size)])
+    parts = split(images, validation, test, seed=1)
+
+    assert sorted([*parts.train, *parts.validation, *parts.test]) == sorted(images)
+
     for group, size in enumerate(sizes):
         assert abs(counts(parts.validation)[group] - size * validation) < 1
         assert abs(counts(parts.test)[group] - size * test) < 1
-        if size >= FEW:
+        if size >= MIN_GROUP:
             assert all(counts(part)[group] for part in parts)
 
 
@@ -86,16 +97,18 @@ def names(parts: Parts) -> list[list[str]]:
     return [sorted(example.name for example in part.values()) for part in parts]
 
 
-def test_a_split_depends_on_seed_and_content_alone():
-    pictures = examples_of([(number % 3,) for number in range(60)])
-    backwards = dict(reversed(pictures.items()))
-    assert names(split(pictures, 0.2, 0.2, seed=1)) == names(split(backwards, 0.2, 0.2, seed=1))
-    assert names(split(pictures, 0.2, 0.2, seed=1)) != names(split(pictures, 0.2, 0.2, seed=2))
+def test_a_split_depends_only_on_seed_and_content():
+    images = examples_of([(number % 3,) for number in range(60)])
+    backwards = dict(reversed(images.items()))
+
+    assert names(split(images, 0.2, 0.2, seed=1)) == names(split(backwards, 0.2, 0.2, seed=1))
+    assert names(split(images, 0.2, 0.2, seed=1)) != names(split(images, 0.2, 0.2, seed=2))
 
 
-def test_a_further_picture_moves_few_others():
-    pictures = examples_of([(number % 3,) for number in range(301)])
-    before = split(dict(list(pictures.items())[:300]), 0.2, 0.2, seed=1)
-    after = split(pictures, 0.2, 0.2, seed=1)
+def test_an_additional_image_moves_few_others():
+    images = examples_of([(number % 3,) for number in range(301)])
+    before = split(dict(list(images.items())[:300]), 0.2, 0.2, seed=1)
+    after = split(images, 0.2, 0.2, seed=1)
     moved = sum(len(old.keys() - new.keys()) for old, new in zip(before, after, strict=True))
+
     assert moved <= 6

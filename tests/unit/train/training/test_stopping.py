@@ -1,4 +1,4 @@
-"""Early stopping: patience counts from the best epoch, and a break changes nothing."""
+"""Early stopping: patience counts from the best epoch, also when a run is resumed."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from train.training.stopping import BEST_FILE, EarlyStopping
 
 
 @pytest.mark.parametrize(
-    ("losses", "over"),
+    ("losses", "should_stop"),
     [
         ([], False),
         ([0.5], False),
@@ -18,18 +18,21 @@ from train.training.stopping import BEST_FILE, EarlyStopping
         ([0.5, 0.4, 0.6, 0.7], True),
     ],
 )
-def test_patience_counts_from_the_best_epoch(tmp_path: Path, losses: list[float], *, over: bool):
-    assert EarlyStopping(tmp_path, 2, losses).over == over
-    noted = EarlyStopping(tmp_path, 2, [])
+def test_patience_counts_from_the_best_epoch(tmp_path: Path, losses: list[float], *, should_stop: bool):
+    assert EarlyStopping(tmp_path, 2, losses).should_stop == should_stop
+
+    stopping = EarlyStopping(tmp_path, 2, [])
     for loss in losses:
-        noted.note(loss, [])
-    assert noted.over == over
+        stopping.record(loss, [])
+
+    assert stopping.should_stop == should_stop
 
 
-def test_without_patience_nothing_ends_and_nothing_is_kept(tmp_path: Path):
+def test_without_patience_a_run_never_stops_and_saves_no_weights(tmp_path: Path):
     stopping = EarlyStopping(tmp_path, None, [])
     for loss in (0.5, 0.6, 0.7, 0.8):
-        stopping.note(loss, [])
+        stopping.record(loss, [])
     stopping.restore([])
-    assert not stopping.over
+
+    assert not stopping.should_stop
     assert not (tmp_path / BEST_FILE).exists()
