@@ -1,10 +1,10 @@
-# Python 3.11 with venv, and make, are all that is assumed. Stamps in .venv make a second call start at once.
+# Requires only Python 3.11, 3.12 or 3.13 with venv, and make. Stamp files in .venv let a second call start at once.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules
 
-# Tried in this order for the environments, and whatever PYTHON=… names first.
+# Interpreters for the environments in order of preference; PYTHON=… comes first.
 PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3
 HOST ?= 127.0.0.1
 PORT ?= 8080
@@ -33,7 +33,7 @@ run: .venv/.run-ready ## Serve http://localhost:$(PORT) from the committed model
 P99_MS ?= 200
 TUNE_MODEL ?= cifar10
 .PHONY: tune
-tune: .venv/.run-ready ## Measure settings of batching here; write serving_models/batching.config for P99_MS
+tune: .venv/.run-ready ## Measure batching settings on this machine; write serving_models/batching.config for P99_MS
 	$(BIN)/python -m tools.tune --p99-ms=$(P99_MS) --model=$(TUNE_MODEL)
 
 .PHONY: up
@@ -41,11 +41,11 @@ up: ## Serve with Docker Compose and the official TensorFlow Serving
 	docker compose up --build --detach --wait
 
 .PHONY: up-gpu
-up-gpu: ## The same on a GPU
+up-gpu: ## Like up, on a GPU
 	docker compose -f docker-compose.yml -f docker-compose.gpu.yml up --build --detach --wait
 
 .PHONY: down
-down: ## Stop what up or up-gpu started
+down: ## Stop the services of up or up-gpu
 	docker compose down --remove-orphans
 
 ##@ Train
@@ -54,33 +54,33 @@ MODEL ?= $(basename $(notdir $(CONFIG)))
 DATA_OPTION = $(if $(DATA),--data $(DATA))
 
 .PHONY: train
-train: .venv/.dev-ready ## Train CONFIG (train/configs/digits.yaml); DATA=folder where its data lies already
+train: .venv/.dev-ready ## Train CONFIG (train/configs/digits.yaml); DATA=folder with its data, if downloaded
 	$(BIN)/python -m train fit $(CONFIG) $(DATA_OPTION)
 
 .PHONY: evaluate
-evaluate: .venv/.dev-ready ## Measure what train made on its test set
+evaluate: .venv/.dev-ready ## Evaluate the trained model on its test set
 	$(BIN)/python -m train evaluate runs/$(MODEL) $(DATA_OPTION)
 
 .PHONY: export
-export: .venv/.dev-ready ## Write what train made as the next version in serving_models
+export: .venv/.dev-ready ## Export the trained model as the next version in serving_models
 	$(BIN)/python -m train export runs/$(MODEL) $(DATA_OPTION)
 
 .PHONY: verify
-verify: .venv/.dev-ready ## Ask the service that runs on PORT, and compare with offline evaluation
+verify: .venv/.dev-ready ## Compare the service on PORT with the offline evaluation
 	$(BIN)/python -m train verify --url http://localhost:$(PORT) --model $(MODEL) $(DATA_OPTION)
 
 ##@ Develop
 .PHONY: test
-test: .venv/.dev-ready ## Run the tests; one file or folder with T=tests/unit
+test: .venv/.dev-ready ## Run the tests; T=tests/unit runs one file or folder
 	$(BIN)/pytest $(T)
 
 .PHONY: fuzz
-fuzz: .venv/.dev-ready ## Throw made-up images and requests at the parsers for T minutes (1)
+fuzz: .venv/.dev-ready ## Fuzz the parsers of images and requests for T minutes (1)
 	$(UV_SYNC) --all-extras --group dev --group fuzz
 	$(BIN)/python -m tests.fuzz $(filter-out tests,$(T))
 
 .PHONY: lint
-lint: .venv/.dev-ready ## ruff, mypy --strict, import rules, generated files, what is deployed, known vulnerabilities
+lint: .venv/.dev-ready ## Check code, types, import rules, generated and deployment files, known vulnerabilities
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -94,7 +94,7 @@ lint: .venv/.dev-ready ## ruff, mypy --strict, import rules, generated files, wh
 	$(BIN)/python -m tools.audit
 
 .PHONY: sbom
-sbom: $(UV) ## Write SBOM (dist/sbom.cdx.json), the bill of materials of what is locked, as CycloneDX 1.5
+sbom: $(UV) ## Write the bill of materials of uv.lock to SBOM (dist/sbom.cdx.json), as CycloneDX 1.5
 	@mkdir -p $(dir $(SBOM))
 	$(UV) export --frozen --quiet --preview-features sbom-export --all-extras --format cyclonedx1.5 --output-file $(SBOM)
 
@@ -103,35 +103,35 @@ wheel: $(UV) ## Build the client's wheel and sdist into dist/
 	$(UV) build --package image-gateway-client --out-dir dist
 
 .PHONY: bench
-bench: .venv/.bench-ready ## Measure the stack against its floor and its alternatives, some 15 min; wants a quiet machine
+bench: .venv/.bench-ready ## Benchmark the stack and its alternatives, about 15 min on an idle machine
 	$(BIN)/python -m bench
 
 .PHONY: bench-model-server
-bench-model-server: .venv/.dev-ready ## Measure the model server against TensorFlow in one process
+bench-model-server: .venv/.dev-ready ## Benchmark the model server against TensorFlow in one process
 	$(BIN)/python -m bench.model_server
 
 .PHONY: format
-format: .venv/.dev-ready ## Let ruff rewrite what it can
+format: .venv/.dev-ready ## Fix and format the code with ruff
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 .PHONY: lock
-lock: $(UV) ## Resolve the dependencies anew into uv.lock
+lock: $(UV) ## Update uv.lock to the newest dependencies
 	$(UV) lock --upgrade
 
 .PHONY: documents
-documents: .venv/.dev-ready ## Renew what is generated: docs/settings.md, docs/problems.md, vendored protos
+documents: .venv/.dev-ready ## Regenerate docs/settings.md, docs/problems.md and the vendored protos
 	$(BIN)/python -m tools.vendor_protos
 	$(BIN)/python -m tools.compile_protos
 	$(BIN)/python -m tools.document
 
 .PHONY: clean
-clean: ## Remove what the other targets made: environments, caches, run directory
+clean: ## Remove environments, caches, build results and the run directory
 	rm -rf .venv .tools .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
 
 ##@ Help
 .PHONY: help
-help: ## Show this list
+help: ## Show this help
 	@awk 'BEGIN { FS = ":.*?## " } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z-]+:.*?## / { gsub(/\$$\(PORT\)/, "$(PORT)", $$2); printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -145,7 +145,7 @@ $(UV): tools/uv.txt
 	    touch $@; exit; \
 	  fi; \
 	done; \
-	echo "Python 3.11, 3.12 or 3.13 with venv is needed and none of these is: $(PYTHONS). Name one: make PYTHON=…" >&2; \
+	echo "None of $(PYTHONS) is Python 3.11, 3.12 or 3.13 with venv. Install one, or name one: make PYTHON=…" >&2; \
 	exit 1
 
 .venv/.run-ready: $(LOCKED) $(UV)

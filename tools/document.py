@@ -173,16 +173,16 @@ def nginx_rows(template: str) -> Iterator[Row]:
         advice = re.sub(r"\$\{(\w+)\}", r"\1", details[status])
         yield Row(int(status), type_uri, titles[status], advice, "nginx")
     # Where it asks no gateway, as all of them are at their limit.
-    type_uri, title, advice = (nginx_told(template, part) for part in ("type", "title", "detail"))
+    type_uri, title, advice = (nginx_overload_text(template, part) for part in ("type", "title", "detail"))
     yield Row(HTTPStatus.SERVICE_UNAVAILABLE, type_uri, title, advice, "nginx")
 
 
-def nginx_told(template: str, part: str) -> str:
-    """Read what is told in place of the status' own by `map $upstream_addr $told_PART { ... }`."""
-    pattern = rf'map \$upstream_addr \$told_{part} \{{[^}}]*"~[^"]*" "?([^"]+?)"?;'
+def nginx_overload_text(template: str, part: str) -> str:
+    """Read the text for an overloaded gateway from `map $upstream_addr $response_PART { ... }`."""
+    pattern = rf'map \$upstream_addr \$response_{part} \{{[^}}]*"~[^"]*" "?([^"]+?)"?;'
     found = re.search(pattern, template)
     if found is None:
-        raise SystemExit(f"{NGINX_TEMPLATE.name} has no map of $upstream_addr to $told_{part}")
+        raise SystemExit(f"{NGINX_TEMPLATE.name} has no map of $upstream_addr to $response_{part}")
     return found[1]
 
 

@@ -23,8 +23,8 @@ PATIENCE_S = 60
 MODEL_SERVER_PAGE = "/monitoring/prometheus/metrics"
 PROMETHEUS_OWN = {"up"}
 NOT_YET = {f"{metrics.SWAP_RETRIES.describe()[0].name}_total"}  # workers write what has happened once
-A_DAY_BACK = "Distance from the mix of a day ago"
-NO_SWAP = "Requests that followed a swap, a second"
+A_DAY_BACK = "Distance from the class mix of a day ago"
+NO_SWAP = "Requests repeated after a version swap, per second"
 
 
 @pytest.fixture(scope="module")

@@ -104,7 +104,7 @@ def test_it_is_not_ready_before_everything_is_there(sync):
 def test_an_archive_without_a_model_at_its_top_is_not_taken(sync):
     sync.upload("digits/1", files=("digits/1/saved_model.pb",))
     with sync.running():
-        until(lambda: "not fetched: digits/1 (is saved_model.pb" in sync.said(), PATIENCE_S, "refused")
+        until(lambda: "not fetched: digits/1 (saved_model.pb" in sync.said(), PATIENCE_S, "refused")
         assert not (sync.models / "digits/1").exists()
 
 

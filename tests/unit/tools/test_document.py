@@ -25,15 +25,15 @@ NGINX = """
         404 "Nothing is served at this path.";
         503 "No answer within ${NGINX_READ_TIMEOUT_S} s.";
     }
-    map $upstream_addr $told_type {
+    map $upstream_addr $response_type {
         default $problem_type;
         "~(^|, )gateway$" /problems/overloaded;
     }
-    map $upstream_addr $told_title {
+    map $upstream_addr $response_title {
         default $problem_title;
         "~(^|, )gateway$" "More requests than can be answered";
     }
-    map $upstream_addr $told_detail {
+    map $upstream_addr $response_detail {
         default $problem_detail;
         "~(^|, )gateway$" "Wait.";
     }
@@ -110,8 +110,8 @@ def test_one_type_with_two_titles_is_refused():
 def test_a_configuration_without_the_maps_is_refused():
     with pytest.raises(SystemExit, match=r"no map of \$status to \$problem_type"):
         document.problems_document("")
-    with pytest.raises(SystemExit, match=r"no map of \$upstream_addr to \$told_title"):
-        document.problems_document(NGINX.replace("$told_title", "$told"))
+    with pytest.raises(SystemExit, match=r"no map of \$upstream_addr to \$response_title"):
+        document.problems_document(NGINX.replace("$response_title", "$other"))
 
 
 @pytest.fixture

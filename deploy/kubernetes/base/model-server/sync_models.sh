@@ -1,8 +1,8 @@
 #!/bin/sh
-# Keeps the folder MODELS_TARGET as MODELS_SOURCE is, a remote of rclone's that holds NAME/VERSION.tar for each version of
-# each model. An object appears whole or not at all, and so does a version here: it is unpacked under a name that is no
-# number, then renamed. A version whose object is gone goes too, but never the last ones of a model.
-# Looks every SYNC_INTERVAL_S seconds; the first time that went well leaves the file SYNCED.
+# Mirrors MODELS_SOURCE, an rclone remote with NAME/VERSION.tar for each version of each model, to the folder
+# MODELS_TARGET. Objects appear atomically, and so do versions here: each is unpacked under a name that is not a number,
+# then renamed. A version without an object is removed, unless its model has no objects at all.
+# Checks every SYNC_INTERVAL_S seconds; the first successful run creates the file SYNCED.
 set -u
 
 listing=$(mktemp)
@@ -12,7 +12,7 @@ fetch() { # NAME/VERSION
   rm -rf "$incoming" && mkdir -p "$incoming" &&
     rclone cat "$MODELS_SOURCE/$1.tar" | tar -x -f - -C "$incoming" &&
     [ -e "$incoming/saved_model.pb" ] && mv "$incoming" "$MODELS_TARGET/$1" && echo "fetched $1" && return
-  echo "not fetched: $1 (is saved_model.pb at the top of the archive?)" >&2
+  echo "not fetched: $1 (saved_model.pb must be at the top level of the archive)" >&2
   return 1
 }
 
