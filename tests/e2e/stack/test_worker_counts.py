@@ -91,11 +91,11 @@ def test_a_worker_that_is_killed_leaves_its_counts_and_takes_its_gauges(gateway:
     gateway.wait_until_whole()
     gateway.predict(30)
     before = gateway.count("gateway_images_total", model="digits")
-    workers = gateway.prediction.image_loader
+    workers = gateway.workers
     killed = min(workers)
     assert f"gauge_livesum_{killed}.db" in gateway.files
     os.kill(killed, signal.SIGKILL)
-    until(lambda: len(gateway.prediction.image_loader - workers) == 1, PATIENCE_S, "worker replaced")
+    until(lambda: len(gateway.workers - workers) == 1, PATIENCE_S, "worker replaced")
     gateway.wait_until_whole()
     assert not [name for name in gateway.files if name.startswith("gauge_live") and name.endswith(f"_{killed}.db")]
     assert gateway.count("gateway_images_total", model="digits") == before
@@ -106,9 +106,9 @@ def test_a_worker_that_is_killed_leaves_its_counts_and_takes_its_gauges(gateway:
 def test_a_reload_keeps_the_counts(gateway: Gateway):
     gateway.wait_until_whole()
     gateway.predict(10)
-    before, workers = gateway.count("gateway_images_total", model="digits"), gateway.prediction.image_loader
+    before, workers = gateway.count("gateway_images_total", model="digits"), gateway.workers
     os.kill(gateway.master, signal.SIGHUP)
-    until(lambda: not gateway.prediction.image_loader & workers, PATIENCE_S, "all workers replaced")
+    until(lambda: not gateway.workers & workers, PATIENCE_S, "all workers replaced")
     gateway.wait_until_whole()
     gateway.predict(10)
     assert gateway.count("gateway_images_total", model="digits") == before + 10
