@@ -7,13 +7,11 @@ protoc is that of the pinned grpcio-tools, so the output is the same on every ma
 """
 
 import argparse
+import subprocess
 import sys
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-from grpc_tools import protoc
 
 ROOT = Path(__file__).parents[1]
 PROTOS = Path("model_server", "protos")
@@ -27,8 +25,10 @@ def compile_protos(root: Path = ROOT) -> Mapping[Path, bytes]:
     """
     sources = [str(file.relative_to(root)) for file in sorted((root / PROTOS).glob("*.proto"))]
     with TemporaryDirectory() as folder:
-        options = [f"--proto_path={root}", f"--proto_path={files('grpc_tools') / '_proto'}"]
-        if protoc.main(["protoc", *options, f"--python_out={folder}", f"--pyi_out={folder}", *sources]):
+        # In a process of its own: its libraries and those of TensorFlow or gRPC crash when one process loads both.
+        protoc = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={root}"]
+        outputs = [f"--python_out={folder}", f"--pyi_out={folder}"]
+        if subprocess.run([*protoc, *outputs, *sources], cwd=root, check=False).returncode:
             raise SystemExit(f"protoc failed on {', '.join(sources)}")
         return {file.relative_to(folder): file.read_bytes() for file in Path(folder).rglob("*_pb2.py*")}
 
