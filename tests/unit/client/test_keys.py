@@ -27,7 +27,7 @@ def test_a_name_that_would_not_be_found_again_is_refused(name):
 
 def test_the_gateway_knows_a_key_by_the_line_written_here():
     key = make_key("camera-1")
-    assert parse([hashed("camera-1", key)], source="x")["camera-1"].fits(key)
+    assert parse([hashed("camera-1", key)], source="x")["camera-1"].matches(key)
 
 
 def test_the_same_key_has_another_line_every_time():

@@ -47,7 +47,9 @@ def test_a_gzipped_body_is_decompressed(app):
     assert app.respond(request).status == 200
 
 
-@pytest.mark.parametrize("body", [b'{"instances": [1]}', gzip.compress(b'{"instances": [1]}')[:-4], b""])
+@pytest.mark.parametrize(
+    "body", [b'{"instances": [1]}', gzip.compress(b'{"instances": [1]}')[:-4], b""], ids=["plain", "cut off", "empty"]
+)
 def test_invalid_gzip_counts_as_an_empty_body(app, body):
     request = Request("POST", "/v1/models/half:predict", {"content-encoding": "gzip"}, body)
     response = app.respond(request)
