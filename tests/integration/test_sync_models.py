@@ -1,4 +1,4 @@
-"""The script that brings models to a Pod: a real shell, a real rclone, and a folder that stands for the bucket."""
+"""The script that fetches models to a Pod, with a real shell, a real rclone, and a folder in place of the bucket."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(shutil.which("rclone") is None, reason="rclone i
 
 
 class Sync:
-    """The bucket, the folder that is kept as it is, and the running script."""
+    """A bucket, the folder that mirrors it, and the running script."""
 
     def __init__(self, tmp_path):
         self.bucket, self.models, self.folder = tmp_path / "bucket", tmp_path / "models", tmp_path
@@ -26,7 +26,7 @@ class Sync:
         self.synced = tmp_path / "synced"
 
     def upload(self, version, files=("saved_model.pb", "variables/variables.index")):
-        """Put a version into the bucket, in one move as an object store does."""
+        """Add a version to the bucket atomically, as an object store does."""
         source = self.folder / "export"
         for file in files:
             (source / file).parent.mkdir(parents=True, exist_ok=True)
@@ -38,9 +38,9 @@ class Sync:
         self.place(archive, version)
 
     def place(self, archive, version):
-        goal = self.bucket / f"{version}.tar"
-        goal.parent.mkdir(exist_ok=True)
-        archive.rename(goal)
+        target = self.bucket / f"{version}.tar"
+        target.parent.mkdir(exist_ok=True)
+        archive.rename(target)
 
     def versions(self):
         return {str(path.relative_to(self.models)) for path in self.models.glob("*/*")}
@@ -48,7 +48,7 @@ class Sync:
     def wait_for(self, *versions):
         until(lambda: self.versions() == set(versions), PATIENCE_S, f"{versions}, but {self.versions()}")
 
-    def said(self):
+    def output(self):
         return (self.folder / "output").read_text(encoding="utf-8")
 
     @contextmanager
@@ -65,7 +65,7 @@ class Sync:
             process = subprocess.Popen(["sh", SCRIPT], env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
             yield
-            assert process.poll() is None, self.said()
+            assert process.poll() is None, self.output()
         finally:
             process.kill()
             process.wait()
@@ -76,7 +76,7 @@ def sync(tmp_path):
     return Sync(tmp_path)
 
 
-def test_versions_come_whole_and_go(sync):
+def test_versions_appear_complete_and_are_removed(sync):
     sync.upload("digits/1")
     sync.upload("cifar10/7")
     with sync.running():
@@ -90,41 +90,41 @@ def test_versions_come_whole_and_go(sync):
         sync.wait_for("digits/2", "cifar10/7")
 
 
-def test_it_is_not_ready_before_everything_is_there(sync):
+def test_it_is_not_ready_before_every_version_is_fetched(sync):
     sync.upload("digits/1")
     sync.place(Path(shutil.copy(SCRIPT, sync.folder / "no-archive")), "digits/2")
     with sync.running():
-        until(lambda: sync.said().count("not fetched: digits/2") > 1, PATIENCE_S, "second try")
+        until(lambda: sync.output().count("not fetched: digits/2") > 1, PATIENCE_S, "second try")
         assert not sync.synced.exists()
         sync.upload("digits/2")
         until(sync.synced.exists, PATIENCE_S, "synced")
     assert {"digits/1", "digits/2"} <= sync.versions()
 
 
-def test_an_archive_without_a_model_at_its_top_is_not_taken(sync):
+def test_an_archive_without_a_model_at_its_top_level_is_rejected(sync):
     sync.upload("digits/1", files=("digits/1/saved_model.pb",))
     with sync.running():
-        until(lambda: "not fetched: digits/1 (saved_model.pb" in sync.said(), PATIENCE_S, "refused")
+        until(lambda: "not fetched: digits/1 (saved_model.pb" in sync.output(), PATIENCE_S, "rejected")
         assert not (sync.models / "digits/1").exists()
 
 
 @pytest.mark.parametrize("loss", ["bucket", "model"])
-def test_what_is_lost_at_the_source_is_not_lost_here(sync, loss):
+def test_models_lost_at_the_source_are_kept(sync, loss):
     sync.upload("digits/1")
     sync.upload("cifar10/7")
     with sync.running():
         until(sync.synced.exists, PATIENCE_S, "synced")
         if loss == "bucket":
             sync.bucket.rename(sync.folder / "gone")
-            until(lambda: "directory not found" in sync.said(), PATIENCE_S, "missed")
+            until(lambda: "directory not found" in sync.output(), PATIENCE_S, "error of rclone")
         else:
             (sync.bucket / "digits/1.tar").unlink()
-            sync.upload("cifar10/8")  # seen in the same listing, or in a later one, as the loss
+            sync.upload("cifar10/8")  # in the same listing as the loss, or in a later one
             sync.wait_for("digits/1", "cifar10/7", "cifar10/8")
     assert {"digits/1", "cifar10/7"} <= sync.versions()
 
 
-def test_other_objects_are_left_alone(sync):
+def test_other_objects_are_ignored(sync):
     sync.upload("digits/1")
     for name in ("README.md", "digits/notes.tar", "digits/2.zip"):
         (sync.bucket / name).write_text("x", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The dashboard and the rules, as far as files alone tell."""
+"""The dashboard and the alert rules, checked without a running stack."""
 
 import re
 import shutil
@@ -26,13 +26,15 @@ PROMTOOL = shutil.which("promtool") or ""
         ("0.5 * (a and on (model) b unless c)", {"a", "b", "c"}),
     ],
 )  # fmt: skip
-def test_names_are_found_in_expressions(expression, names):
+def test_metric_names_are_extracted_from_expressions(expression, names):
     assert metric_names(expression) == names
 
 
-def test_there_is_a_panel_for_each_question():
+def test_dashboard_has_a_row_for_each_question():
     text = DASHBOARD.read_text(encoding="utf-8")
+
     questions = re.findall(r'"title": "([^"]*\?)"', text)
+
     assert questions == [
         "Is it up?",
         "How fast?",
@@ -44,79 +46,84 @@ def test_there_is_a_panel_for_each_question():
 
 
 def test_panels_do_not_overlap_and_fill_the_width():
-    taken = set()
+    occupied = set()
     for panel in panels():
-        place = panel["gridPos"]
+        grid = panel["gridPos"]
         cells = {
-            (x, y)
-            for x in range(place["x"], place["x"] + place["w"])
-            for y in range(place["y"], place["y"] + place["h"])
+            (x, y) for x in range(grid["x"], grid["x"] + grid["w"]) for y in range(grid["y"], grid["y"] + grid["h"])
         }
-        assert not cells & taken, panel["title"]
-        taken |= cells
-    assert {len([x for x, row in taken if row == y]) for _, y in taken} == {24}
+        assert not cells & occupied, panel["title"]
+        occupied |= cells
+
+    assert {len([x for x, row in occupied if row == y]) for _, y in occupied} == {24}
 
 
-def test_panels_ask_the_data_source_that_is_provisioned():
+def test_panels_use_the_provisioned_data_source():
     source = yaml.safe_load((FOLDER / "grafana/provisioning/datasources/prometheus.yml").read_text(encoding="utf-8"))
     uids = {entry["uid"] for entry in source["datasources"]}
+
     assert {panel["datasource"]["uid"] for panel in panels()} == uids == {"prometheus"}
 
 
-def test_what_is_recorded_is_read_and_what_is_read_is_recorded():
-    recorded = {rule["record"] for rule in rules() if "record" in rule}
-    read = {name for _, expression in expressions() for name in metric_names(expression) if name.count(":") == 2}
-    assert recorded
-    assert {name for name in read if not name.startswith(":")} == recorded
+def test_recorded_series_are_those_that_expressions_read():
+    recorded_names = {rule["record"] for rule in rules() if "record" in rule}
+    names = {name for _, expression in expressions() for name in metric_names(expression) if name.count(":") == 2}
+
+    assert recorded_names
+    assert {name for name in names if not name.startswith(":")} == recorded_names
 
 
-def test_every_alert_says_what_is_wrong_and_is_in_the_documentation():
-    told = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+def test_every_alert_has_a_summary_and_documentation():
+    documentation = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
     alerts = [rule for rule in rules() if "alert" in rule]
+
     assert alerts
     for rule in alerts:
         assert rule["labels"]["severity"] in {"critical", "warning"}
         assert rule["annotations"]["summary"]
-        assert f"`{rule['alert']}`" in told
+        assert f"`{rule['alert']}`" in documentation
 
 
-def test_compose_mounts_what_the_configurations_name():
+def test_compose_mounts_the_files_that_configurations_name():
     compose = yaml.safe_load((ROOT / "docker-compose.monitoring.yml").read_text(encoding="utf-8"))
-    mounted = dict(
+    mounts = dict(
         volume.split(":")[:2]
         for service in compose["services"].values()
         for volume in service["volumes"]
         if volume.startswith("./")
     )
-    assert {ROOT / source for source in mounted} <= {*ROOT.glob("deploy/**/*")}
+    assert {ROOT / source for source in mounts} <= {*ROOT.glob("deploy/**/*")}
     provider = yaml.safe_load(
         (FOLDER / "grafana/provisioning/dashboards/image-gateway.yml").read_text(encoding="utf-8")
     )
-    assert provider["providers"][0]["options"]["path"] in mounted.values()
+    assert provider["providers"][0]["options"]["path"] in mounts.values()
     home = compose["services"]["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
-    assert home == f"{mounted['./deploy/monitoring/grafana/dashboards']}/{DASHBOARD.name}"
+    assert home == f"{mounts['./deploy/monitoring/grafana/dashboards']}/{DASHBOARD.name}"
 
 
 def test_prometheus_scrapes_the_paths_and_ports_of_the_services():
     jobs = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
-    asked = {job["job_name"]: (job.get("metrics_path", "/metrics"), job["dns_sd_configs"][0]["port"]) for job in jobs}
+    endpoints = {
+        job["job_name"]: (job.get("metrics_path", "/metrics"), job["dns_sd_configs"][0]["port"]) for job in jobs
+    }
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
     (command,) = services["model-server"]["command"]
     (path,) = re.findall(r'path: "(.*?)"', (ROOT / "serving_models/monitoring.config").read_text(encoding="utf-8"))
     assert "--monitoring_config_file=/serving_models/monitoring.config" in command.split()
-    assert asked["model-server"] == (path, int(re.search(r"--rest_api_port=(\d+)", command)[1]))
-    assert asked["gateway"] == ("/metrics", int(services["gateway"]["environment"]["GATEWAY_BIND"].split(":")[1]))
+    assert endpoints["model-server"] == (path, int(re.search(r"--rest_api_port=(\d+)", command)[1]))
+    assert endpoints["gateway"] == ("/metrics", int(services["gateway"]["environment"]["GATEWAY_BIND"].split(":")[1]))
 
 
-# With Prometheus' own tool
+# promtool
 
 
 @pytest.mark.skipif(not PROMTOOL, reason="promtool is not installed")
 def test_promtool_accepts_the_configuration_and_the_rules():
-    done = subprocess.run(
+    check = subprocess.run(
         [PROMTOOL, "check", "config", FOLDER / "prometheus.yml"], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+
+    assert check.returncode == 0, check.stdout + check.stderr
 
 
 REQUESTS = "gateway_requests_total"
@@ -152,7 +159,7 @@ SERIES = {
         ('gateway_top_score_count{model="pets"}', "0+10x2000"),
     ],
 }
-AT = {"ClassMixShifted": "1700m", "ScoresFell": "1700m"}
+EVALUATION_TIMES = {"ClassMixShifted": "1700m", "ScoresFell": "1700m"}
 HEALTHY = [
     ('up{job="gateway"}', "1x2000"),
     ('up{job="model-server"}', "1x2000"),
@@ -177,10 +184,10 @@ HEALTHY = [
 Series = list[tuple[str, str]]
 
 
-def missed(folder: Path, histories: list[tuple[Series, str, list[str]]]) -> str:
-    """Play histories, a value a minute, to the rules, and return what promtool says of alerts that fire at their end.
+def firing_alerts(folder: Path, histories: list[tuple[Series, str, list[str]]]) -> str:
+    """Evaluate the rules on histories of one value per minute; return promtool's output about alerts that fire.
 
-    It expects none: what fires is told with its labels, which need not be written down here then.
+    promtool is told to expect none, so that it reports each firing alert with its labels.
     """
     tests = [
         {
@@ -192,19 +199,22 @@ def missed(folder: Path, histories: list[tuple[Series, str, list[str]]]) -> str:
     ]
     path = folder / "test.yml"
     path.write_text(yaml.safe_dump({"rule_files": [str(FOLDER / "alerts.yml")], "tests": tests}), encoding="utf-8")
-    done = subprocess.run([PROMTOOL, "test", "rules", path], capture_output=True, text=True, check=False)
-    return done.stdout + done.stderr if done.returncode else ""
+    test = subprocess.run([PROMTOOL, "test", "rules", path], capture_output=True, text=True, check=False)
+    return test.stdout + test.stderr if test.returncode else ""
 
 
 ALERTS = [rule["alert"] for rule in rules() if "alert" in rule]
 
 
 @pytest.mark.skipif(not PROMTOOL, reason="promtool is not installed")
-def test_every_alert_fires_when_it_should(tmp_path):
-    said = missed(tmp_path, [(series, AT.get(alert, "60m"), [alert]) for alert, series in SERIES.items()])
-    assert set(re.findall(r'alertname="(\w+)"', said)) == set(ALERTS), said
+def test_every_alert_fires_on_its_own_condition(tmp_path):
+    output = firing_alerts(
+        tmp_path, [(series, EVALUATION_TIMES.get(alert, "60m"), [alert]) for alert, series in SERIES.items()]
+    )
+
+    assert set(re.findall(r'alertname="(\w+)"', output)) == set(ALERTS), output
 
 
 @pytest.mark.skipif(not PROMTOOL, reason="promtool is not installed")
-def test_no_alert_fires_while_all_is_well(tmp_path):
-    assert missed(tmp_path, [(HEALTHY, "1800m", ALERTS)]) == ""
+def test_no_alert_fires_for_a_healthy_stack(tmp_path):
+    assert firing_alerts(tmp_path, [(HEALTHY, "1800m", ALERTS)]) == ""
