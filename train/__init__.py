@@ -1,1 +1,1 @@
-"""Train, evaluate, export and verify the models that are served."""
+"""Trains, evaluates, exports and verifies the served models."""

@@ -1,4 +1,4 @@
-"""Run the command line: what a user can put right is one message and status 2."""
+"""Entry point of `python -m train`: a problem that the user can fix ends with one message and status 2."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from train.cli.main import app
 from train.errors import TrainError
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # TensorFlow's remarks on the processor, before it is imported
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # hides TensorFlow's notes on the processor
     try:
         app(prog_name="python -m train")
     except (TrainError, OSError) as error:

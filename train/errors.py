@@ -1,5 +1,5 @@
-"""The failure that every command turns into one message and an exit status."""
+"""Base class of the errors that a command reports as one message and exit status 2."""
 
 
 class TrainError(Exception):
-    """Something that the person at the command line can put right; the message says what and how."""
+    """A problem that the user can fix; the message says what is wrong and what to do."""

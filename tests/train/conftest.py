@@ -1,4 +1,4 @@
-"""One tiny data set, trained for a moment and exported once; the tests look at what came of it."""
+"""A tiny data set, trained briefly and exported once per session."""
 
 import gzip
 import hashlib
@@ -15,7 +15,7 @@ from train.export.savedmodel import Version, load_version
 
 ROOT = Path(__file__).parents[2]
 LABELS = ("square", "bar")
-# TensorFlow 2.20's variables have the older form of __array__, and Keras makes numpy arrays of them.
+# TensorFlow 2.20's variables implement an old signature of __array__, which Keras calls.
 TENSORFLOW_AND_NUMPY_2 = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 
 
@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]):
 
 
 def shapes(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """uint8[N, 28, 28] light squares and bars on dark ground, in turn, and their classes."""
+    """Return uint8[N, 28, 28] of alternating light squares and bars on a dark background, and their classes."""
     images = np.zeros((count, 28, 28), np.uint8)
     labels = np.arange(count) % 2
     for image, label in zip(images, labels, strict=True):
@@ -43,7 +43,7 @@ def idx(array: np.ndarray) -> bytes:
 
 @pytest.fixture(scope="session")
 def config_document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A configuration of the digits' kind for a data set of 80 + 20 images."""
+    """The digits' configuration, changed for a data set of 80 + 20 images."""
     folder = tmp_path_factory.mktemp("shapes")
     rng = np.random.default_rng(0)
     (train_images, train_labels), (test_images, test_labels) = shapes(80, rng), shapes(20, rng)

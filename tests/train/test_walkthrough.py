@@ -1,7 +1,7 @@
-"""The walk-through of docs/train.md: every command of it, on drawn photos and a small network, with the real stack.
+"""The walkthrough of docs/train.md: all its commands, on drawn photos and a small network, with the real stack.
 
-The commands of `python -m train` run in this process, to import TensorFlow once; `make run` is what
-`tests.support.stack.running` starts, on free ports.
+The commands of `python -m train` run in this process, so that TensorFlow is imported once. In place of `make run`,
+`tests.support.stack.running` starts the same stack on free ports.
 """
 
 import json
@@ -35,7 +35,7 @@ SMALL = {
 
 
 def blocks() -> Iterator[list[str]]:
-    """The indented blocks of the section, each as its commands."""
+    """Yield the commands of each indented block of the section."""
     text = (ROOT / "docs/train.md").read_text(encoding="utf-8")
     section = text.split(HEADING)[1].split("\n## ")[0]
     for block in re.findall(r"(?:^ {4}\S.*\n)+", section, re.MULTILINE):
@@ -48,14 +48,14 @@ def models_config_entry() -> str:
 
 
 def take_photos(folder: Path) -> None:
-    """Draw discs of their class' colour, more or less, on gray grounds."""
+    """Draw noisy discs in the colour of their class on gray backgrounds."""
     rng = np.random.default_rng(3)
     for label, color in CLASSES.items():
         (folder / label).mkdir(parents=True)
         for number in range(PHOTOS):
             photo = np.full((60, 80, 3), rng.integers(90, 200), np.uint8)
-            place = tuple(map(int, rng.integers(25, 35, 2)))
-            cv2.circle(photo, place, int(rng.integers(12, 20)), color, -1)
+            centre = tuple(map(int, rng.integers(25, 35, 2)))
+            cv2.circle(photo, centre, int(rng.integers(12, 20)), color, -1)
             noise = rng.normal(0, 12, photo.shape)
             cv2.imwrite(str(folder / label / f"{number:02}.jpg"), np.clip(photo + noise, 0, 255).astype(np.uint8))
 
@@ -67,8 +67,8 @@ class Walk:
         self.stack: Stack | None = None
 
     def run(self, command: str) -> str:
-        """Run a command; return what it printed."""
-        words = [word for part in shlex.split(command) for word in self._expanded(part)]
+        """Run a command, and return its output."""
+        words = [word for part in shlex.split(command) for word in self._expand(part)]
         if words[:3] == ["python", "-m", "train"]:
             result = CliRunner().invoke(app, words[3:], catch_exceptions=False)
             assert result.exit_code == 0, (command, result.output)
@@ -78,15 +78,15 @@ class Walk:
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         return done.stdout
 
-    def _expanded(self, word: str) -> list[str]:
-        """Do what the shell does with a pattern, and name the port on which the stack is."""
+    def _expand(self, word: str) -> list[str]:
+        """Expand a file pattern as a shell does, and replace the documented URL by the stack's."""
         if self.stack:
             word = word.replace(SERVED, self.stack.url)
         if "*" not in word:
             return [word]
-        found = sorted(map(str, Path().glob(word)))
-        assert found, word
-        return found
+        paths = sorted(map(str, Path().glob(word)))
+        assert paths, f"no file matches {word}"
+        return paths
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
@@ -95,33 +95,39 @@ def test_walkthrough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     take_photos(Path("photos"))
     walk = Walk()
-    propose, learn, show, (serve,), ask, again = blocks()
+    propose_block, fit_block, export_block, (serve,), predict_block, again_block = blocks()
 
-    for command in propose:
+    for command in propose_block:
         walk.run(command)
-    proposed = yaml.safe_load(Path("fruit.yaml").read_text(encoding="utf-8"))
-    assert proposed["labels"] == ["apple", "pear"]
-    Path("fruit.yaml").write_text(yaml.safe_dump(proposed | SMALL))  # the one thing that differs from the page
+    proposal = yaml.safe_load(Path("fruit.yaml").read_text(encoding="utf-8"))
 
-    fitted, evaluated = map(walk.run, learn)
-    assert "apple" in fitted
-    assert "images right" in evaluated
+    assert proposal["labels"] == ["apple", "pear"]
+
+    Path("fruit.yaml").write_text(yaml.safe_dump(proposal | SMALL))  # the only difference from the page
+
+    fit_output, evaluate_output = map(walk.run, fit_block)
+
+    assert "apple" in fit_output
+    assert "images right" in evaluate_output
     assert "What probabilities are worth" in Path("runs/fruit/report/index.html").read_text(encoding="utf-8")
-    predicted, exported = map(walk.run, show)
-    assert predicted.count("apple") >= predicted.count("photos/apple/")
-    assert "serving_models/fruit/1 written" in exported.replace("\n", "")
+
+    predict_output, export_output = map(walk.run, export_block)
+
+    assert predict_output.count("apple") >= predict_output.count("photos/apple/")
+    assert "serving_models/fruit/1 written" in export_output.replace("\n", "")
 
     assert serve == "make run"
+
     entry = models_config_entry().replace('"serving_models/fruit"', f'"{tmp_path / "serving_models/fruit"}"')
     config = Path("serving_models/models.config").absolute()
     config.write_text(f"model_config_list {{\n{entry}\n}}\n", encoding="utf-8")
     with running(tmp_path / "run", models_config=config) as walk.stack:
-        curl, verify = ask
+        curl, verify = predict_block
         answer = json.loads(walk.run(curl))
         assert (answer["class"], answer["model"]) == ("pear", {"name": "fruit", "version": 1})
         assert walk.run(verify).count("mismatches: 0") == 2
 
-        for command in again:
+        for command in again_block:
             walk.run(command)
         details = f"{walk.stack.url}/api/v1/models/fruit"
         until(lambda: requests.get(details, timeout=15).json().get("version") == 2, 60, "version 2 in use")

@@ -1,6 +1,6 @@
-"""`python -m train`: the way of a model from its data to the gateway."""
+"""The commands of `python -m train`: from data to a model behind the gateway."""
 
-# Commands import what brings in TensorFlow themselves, for --help need not wait seconds for it.
+# Modules that import TensorFlow are imported by the commands, since TensorFlow would delay --help by seconds.
 # ruff: noqa: PLC0415
 
 import tomllib
@@ -20,6 +20,7 @@ from train.cli.console import (
     print_summary,
     training_progress,
 )
+from train.cli.import_commands import MODELS, ComputeOption, ModelsFolder
 from train.cli.predict import predict
 from train.config.training_config import TrainingConfig, load_config
 from train.data.examples import TEST, Example, Splits, to_inputs
@@ -28,11 +29,10 @@ from train.errors import TrainError
 from train.evaluation.assessment import summary, write_summary
 from train.evaluation.evaluate import Evaluation, evaluate, thresholds_of
 from train.export.golden import choose, evaluation, read_golden
-from train.export.precision import Compute, ExportPrecision, Weights
+from train.export.precision import ExportPrecision, Weights
 from train.verification.verify import ServedModel, compare
 
 RUNS = Path("runs")
-MODELS = Path("serving_models")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data_commands.app)
@@ -41,11 +41,9 @@ app.add_typer(quantize.app)
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run, such as runs/digits.")]
 DataFolder = Annotated[
-    Path | None, typer.Option("--data", help="Folder of the data set, in place of the configuration's.")
+    Path | None, typer.Option("--data", help="Folder of the data set, instead of the configuration's.")
 ]
-ModelsFolder = Annotated[Path, typer.Option("--models", help="Folder of the served models.")]
-WeightsForm = Annotated[Weights, typer.Option("--store", "--weights", help="How weights are stored.")]
-ComputeForm = Annotated[Compute, typer.Option("--compute", help="What convolutions are done in.")]
+StoreOption = Annotated[Weights, typer.Option("--store", "--weights", help="Number type in which weights are stored.")]
 
 
 def _print_version(requested: bool) -> None:  # noqa: FBT001  # typer's signature
@@ -62,26 +60,28 @@ def describe(
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Train a model, measure it, export it as a served version, and verify it through a running gateway.
+    """Train a model, evaluate it, export it as a served version, and verify it through a running gateway.
 
-    The usual order is fit, evaluate, export, verify; docs/train.md walks through it.
+    The usual order is fit, evaluate, export, verify; docs/train.md is a walkthrough.
     """
 
 
 @app.command()
 def fit(
-    config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Such as train/configs/digits.yaml.")],
+    config_path: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="Training configuration, such as train/configs/digits.yaml.")
+    ],
     data: DataFolder = None,
-    runs: Annotated[Path, typer.Option(help="Where the run gets a folder of its name.")] = RUNS,
+    runs: Annotated[Path, typer.Option(help="Folder in which the run's folder is created.")] = RUNS,
     weights: Annotated[
-        Path | None, typer.Option(help="File of the weights to start from, in place of the configuration's.")
+        Path | None, typer.Option(help="File of the initial weights, instead of the configuration's.")
     ] = None,
     *,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last epoch that was finished.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue after the last finished epoch.")] = False,
 ) -> None:
-    """Train a network into RUNS/NAME. Data that is missing is downloaded first.
+    """Train a network in RUNS/NAME; missing data is downloaded first.
 
-    A run that was broken off goes on with --resume, and ends as it would have without the break.
+    Continue an interrupted run with --resume; the result equals that of an uninterrupted run.
     """
     config = load_config(config_path)
     splits = _load(config, data)
@@ -97,14 +97,14 @@ def fit(
     )
     with training_progress() as on_step:
         fit_network(config, train, validation, run, on_step, resume=resume, weights=weights)
-    console.print(f"{run} holds the trained network; next: python -m train evaluate {run}", soft_wrap=True)
+    console.print(f"The trained network is in {run}; next: python -m train evaluate {run}", soft_wrap=True)
 
 
 @app.command("evaluate")
 def evaluate_run(run: RunFolder, data: DataFolder = None) -> None:
-    """Measure a run's network on the test images, its probabilities set right on the validation images before.
+    """Evaluate a run on the test set, after calibrating its probabilities on the validation set.
 
-    Prints the figures, and writes them to RUN/evaluation.json and with plots to RUN/report/index.html.
+    Prints the metrics, and writes them to RUN/evaluation.json and, with plots, to RUN/report/index.html.
     """
     from train.report.write import PAGE, write_report
     from train.training.loop import LOG_FILE
@@ -117,7 +117,9 @@ def evaluate_run(run: RunFolder, data: DataFolder = None) -> None:
     write_summary(run, assessment)
     write_report(run / "report", assessment, splits.test, run / LOG_FILE)
     print_summary(summary(assessment))
-    console.print(f"{run / 'report' / PAGE} shows more; next: python -m train export {run}", soft_wrap=True)
+    console.print(
+        f"See {run / 'report' / PAGE} for plots and mistakes; next: python -m train export {run}", soft_wrap=True
+    )
 
 
 @app.command()
@@ -125,16 +127,16 @@ def export(
     run: RunFolder,
     data: DataFolder = None,
     models: ModelsFolder = MODELS,
-    weights: WeightsForm = "float32",
-    compute: ComputeForm = "float32",
+    weights: StoreOption = "float32",
+    compute: ComputeOption = "float32",
 ) -> None:
-    """Write a run's network as the next version of its served model.
+    """Export a run's network as the next version of its served model.
 
-    With --store float16 it takes half the room, with int8 a quarter, and the figures are those of what was
-    written; docs/train.md, "Smaller and faster", tells what each form costs and gains.
+    --store float16 halves the size, and --store int8 quarters it. The metrics on the card are those of the exported
+    version; docs/train.md, "Smaller and faster", compares cost and accuracy.
 
-    The version carries its card with the figures on the test images, a warm-up file and golden images. It is
-    compared with the network before it appears; a running model server then loads it by itself.
+    The version contains its card with the metrics on the test images, warm-up requests and golden images. Its
+    probabilities are compared with the network's before it becomes visible; a running model server then loads it.
     """
     from train.evaluation.cards import make_card
     from train.export.export import export as export_version
@@ -148,9 +150,8 @@ def export(
     card = make_card(assessment, model.count_params())
     exported = export_version(model, card, choose(splits.test, assessment.test), models / config.name, precision)
     console.print(
-        f"{exported.path} written: {assessment.test.accuracy:.2%} of {len(splits.test)} test images right, and no"
-        " probability of a golden image differs from the trained network's by more than"
-        f" {exported.largest_difference:.1e}",
+        f"{exported.path} written: {assessment.test.accuracy:.2%} of {len(splits.test)} test images right; largest"
+        f" difference of a golden image's probability from the trained network's: {exported.largest_difference:.1e}",
         soft_wrap=True,
     )
 
@@ -159,39 +160,39 @@ def export(
 def verify(  # noqa: PLR0913  # each is an option of the command line
     *,
     model: Annotated[str, typer.Option(help="Name of the model.")],
-    url: Annotated[str, typer.Option(help="Where the gateway listens.")] = "http://localhost:8080",
-    data: Annotated[Path | None, typer.Option(help="Folder of a data set: also send all of its test images.")] = None,
+    url: Annotated[str, typer.Option(help="URL of the gateway.")] = "http://localhost:8080",
+    data: Annotated[Path | None, typer.Option(help="Folder of a data set whose test images are sent as well.")] = None,
     sets: Annotated[
-        list[str] | None, typer.Option("--set", help="Of the data set: `test`, or a further set; may be repeated.")
+        list[str] | None, typer.Option("--set", help="Test set of the data set: `test` or a further one; repeatable.")
     ] = None,
     config_path: Annotated[
         Path | None,
-        typer.Option("--config", help="The data set's configuration.", show_default="train/configs/MODEL.yaml"),
+        typer.Option("--config", help="Configuration of the data set.", show_default="train/configs/MODEL.yaml"),
     ] = None,
     models: ModelsFolder = MODELS,
-    connections: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 4,
-    batch: Annotated[int, typer.Option(min=1, help="Images in a request.")] = 1,
+    connections: Annotated[int, typer.Option(min=1, help="Number of parallel requests.")] = 4,
+    batch: Annotated[int, typer.Option(min=1, help="Images per request.")] = 1,
 ) -> None:
-    """Send images through a running gateway and compare each answer with what the model says offline.
+    """Send images through a running gateway, and compare each answer with the model's offline prediction.
 
-    The golden images are held against what training noted about them, the test images against the newest
-    version on disk. Ends with status 1 if an answer is missing or differs.
+    Golden images are compared with the probabilities recorded at export, test images with the newest version on disk.
+    Ends with status 1 if an answer is missing or differs.
     """
     from train.export.savedmodel import load_version, newest_version
 
     version = load_version(newest_version(models / model))
     goldens = read_golden(version.path)
     thresholds = thresholds_of(version.card)
-    compared: list[tuple[str, Sequence[Example], Evaluation]] = [
+    image_sets: list[tuple[str, Sequence[Example], Evaluation]] = [
         ("golden images", [golden.example for golden in goldens], evaluation(goldens, thresholds))
     ]
     if data or sets:
         config = load_config(config_path or Path(f"train/configs/{model}.yaml"))
-        for name, examples in _chosen(_load(config, data), sets or [TEST]).items():
+        for name, examples in _select_sets(_load(config, data), sets or [TEST]).items():
             inputs = to_inputs(examples, version.card.input, len(version.card.labels))
-            compared.append((f"{name} images", examples, evaluate(version.predict, inputs, thresholds)))
+            image_sets.append((f"{name} images", examples, evaluate(version.predict, inputs, thresholds)))
     with ServedModel(url, model, len(version.card.labels), connections) as served_model:
-        equal = [_verify_set(served_model, batch, version.number, *images) for images in compared]
+        equal = [_verify_set(served_model, batch, version.number, *image_set) for image_set in image_sets]
     if not all(equal):
         raise typer.Exit(1)
 
@@ -199,15 +200,15 @@ def verify(  # noqa: PLR0913  # each is an option of the command line
 app.command()(predict)
 
 
-def _chosen(splits: Splits, names: Sequence[str]) -> dict[str, Sequence[Example]]:
+def _select_sets(splits: Splits, names: Sequence[str]) -> dict[str, Sequence[Example]]:
     sets = splits.tests
     for name in names:
         if name not in sets:
-            raise TrainError(f"--set {name}: the data set has no such images; it has {', '.join(sets)}")
+            raise TrainError(f"--set {name}: the data set has no such test set; it has: {', '.join(sets)}")
     return {name: sets[name] for name in names}
 
 
-def _verify_set(  # noqa: PLR0913, PLR0917  # what to ask, whom, and what to expect
+def _verify_set(  # noqa: PLR0913, PLR0917  # the server, the images and the expected predictions
     served_model: ServedModel, batch: int, version: int, name: str, examples: Sequence[Example], offline: Evaluation
 ) -> bool:
     with counting_progress(name, len(examples)) as on_progress:

@@ -1,6 +1,6 @@
-"""`python -m train predict`: ask a run or an exported version about pictures, without any server."""
+"""`python -m train predict`: classifies images by a run or an exported version, without a server."""
 
-# What brings in TensorFlow is imported when the command runs, for --help need not wait seconds for it.
+# Modules that import TensorFlow are imported by the command, since TensorFlow would delay --help by seconds.
 # ruff: noqa: PLC0415
 
 import json
@@ -23,13 +23,13 @@ from vision.preprocess import load
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a model says about one picture.
+class OfflinePrediction:
+    """Prediction for one image.
 
     Attributes:
-        ranked: The likeliest classes, likeliest first.
-        present: Of a multi-label model, the classes at or above their thresholds; None of others.
-        unsure: Whether the likeliest is below the threshold under which it is better to say nothing.
+        ranked: The most likely classes, in descending order.
+        present: The classes at or above their thresholds, for a multilabel model; otherwise None.
+        unsure: Whether the most likely class is below the abstain threshold.
     """
 
     ranked: list[ClassScore]
@@ -38,30 +38,30 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Offline:
-    """A model in this process.
+class OfflineModel:
+    """A model loaded into this process.
 
     Attributes:
-        card: What it takes, and what its answers mean.
+        card: The model card.
         predict: The model.
     """
 
     card: Card
     predict: Predict
 
-    def classify(self, data: bytes, top: int) -> Answer:
-        """Ask about one encoded image, prepared as in the gateway.
+    def classify(self, data: bytes, top: int) -> OfflinePrediction:
+        """Classify an encoded image, preprocessed as in the gateway.
 
         Raises:
-            ImageError: It cannot be decoded.
+            ImageError: The image cannot be decoded.
         """
         image = load(data, self.card.input, max_pixels=MAX_PIXELS)
         scores = self.predict(np.asarray(image, np.uint8)[None])[0]
         ranked = top_k(scores, self.card.labels, top)
         if self.card.task == "multilabel":
-            return Answer(ranked, at_or_above(scores, self.card.labels, self.card.threshold), unsure=False)
+            return OfflinePrediction(ranked, at_or_above(scores, self.card.labels, self.card.threshold), unsure=False)
         limit = self.card.metrics.get("abstain_below") or 0.0
-        return Answer(ranked, None, unsure=bool(ranked[0].score < limit))
+        return OfflinePrediction(ranked, None, unsure=bool(ranked[0].score < limit))
 
 
 def predict(
@@ -70,40 +70,44 @@ def predict(
         typer.Argument(metavar="MODEL", help="A finished run, an exported version, or the folder of its versions."),
     ],
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Image files.")],
-    top: Annotated[int, typer.Option("--top-k", min=1, help="How many classes to rank.")] = 3,
+    top: Annotated[int, typer.Option("--top-k", min=1, help="Number of classes to return.")] = 3,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line, with members as in the API.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line, with members as in the API.")
+    ] = False,
 ) -> None:
-    """Tell what a model sees in pictures, without any server: just what the gateway would answer.
+    """Classify images without a server, with the results that the gateway would return.
 
-    A run that has been evaluated answers with the probabilities and thresholds that an export of it would have.
-    Ends with status 1 if a picture could not be read.
+    An evaluated run predicts with the same probabilities and thresholds as its export.
+    Ends with status 1 if an image could not be read.
     """
-    offline = open_model(model)
+    offline_model = open_model(model)
     failed = False
     for photo in photos:
         try:
-            answer = offline.classify(photo.read_bytes(), top)
+            prediction = offline_model.classify(photo.read_bytes(), top)
         except (ImageError, OSError) as error:
             failed = True
-            told = {"file": str(photo), "error": str(error)}
-            line = json.dumps(told, ensure_ascii=False) if as_json else f"{photo}: {error}"
+            members = {"file": str(photo), "error": str(error)}
+            line = json.dumps(members, ensure_ascii=False) if as_json else f"{photo}: {error}"
         else:
-            told = {"file": str(photo)} | _members(answer)
-            line = json.dumps(told, ensure_ascii=False) if as_json else f"{photo}: {_told(answer)}"
+            members = {"file": str(photo)} | _to_members(prediction)
+            line = json.dumps(members, ensure_ascii=False) if as_json else f"{photo}: {_to_text(prediction)}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if failed:
         raise typer.Exit(1)
 
 
-def open_model(path: Path) -> Offline:
-    """Open a run's folder, a version's, or that of a model's versions, of which the newest is taken.
+def open_model(path: Path) -> OfflineModel:
+    """Open the folder of a run, of a version, or of a model, whose newest version is opened.
 
     Raises:
-        TrainError: It is none of these, or cannot be read.
+        TrainError: The folder is none of these, or cannot be read.
     """
     if not path.is_dir():
-        raise TrainError(f"{path} is no folder; expected a finished run, such as runs/digits, or an exported version")
+        raise TrainError(
+            f"{path} is not a folder; expected a finished run, such as runs/digits, or an exported version"
+        )
     from train.training.run import CONFIG_FILE
 
     if (path / CONFIG_FILE).exists():
@@ -111,10 +115,10 @@ def open_model(path: Path) -> Offline:
     from train.export.savedmodel import load_version, newest_version
 
     version = load_version(path if (path / "saved_model.pb").exists() else newest_version(path))
-    return Offline(version.card, version.predict)
+    return OfflineModel(version.card, version.predict)
 
 
-def _open_run(path: Path) -> Offline:
+def _open_run(path: Path) -> OfflineModel:
     from train.training.loop import predictor
     from train.training.run import load_run
     from train.verification.assess import set_temperature
@@ -130,22 +134,22 @@ def _open_run(path: Path) -> Offline:
         threshold=calibration.thresholds or 0.5,
         metrics={"abstain_below": calibration.abstain_below},
     )
-    return Offline(card, predictor(model))
+    return OfflineModel(card, predictor(model))
 
 
-def _told(answer: Answer) -> str:
-    chances = ", ".join(f"{each.label} {each.score:.1%}" for each in answer.ranked)
-    if answer.present is not None:
-        return f"{', '.join(each.label for each in answer.present) or 'none'} ({chances})"
-    return f"{chances}; unsure" if answer.unsure else chances
+def _to_text(prediction: OfflinePrediction) -> str:
+    scores = ", ".join(f"{each.label} {each.score:.1%}" for each in prediction.ranked)
+    if prediction.present is not None:
+        return f"{', '.join(each.label for each in prediction.present) or 'none'} ({scores})"
+    return f"{scores}; unsure" if prediction.unsure else scores
 
 
-def _members(answer: Answer) -> dict[str, Any]:
-    ranked = [_member(each) for each in answer.ranked]
-    present = {} if answer.present is None else {"classes": [_member(each) for each in answer.present]}
-    return {**ranked[0], "predictions": ranked, **present, "unsure": answer.unsure}
+def _to_members(prediction: OfflinePrediction) -> dict[str, Any]:
+    ranked = [_to_member(each) for each in prediction.ranked]
+    present = {} if prediction.present is None else {"classes": [_to_member(each) for each in prediction.present]}
+    return {**ranked[0], "predictions": ranked, **present, "unsure": prediction.unsure}
 
 
-def _member(prediction: ClassScore) -> dict[str, Any]:
+def _to_member(prediction: ClassScore) -> dict[str, Any]:
     values = asdict(prediction)
     return {"class": values.pop("label"), **values}

@@ -1,6 +1,6 @@
-"""`python -m train quantize`: what the forms of a version weigh, say and cost; one of them becomes a version."""
+"""`python -m train quantize`: compares size, accuracy and cost of a version in several precisions."""
 
-# What brings in TensorFlow is imported when the command runs, for --help need not wait seconds for it.
+# Modules that import TensorFlow are imported by the command, since TensorFlow would delay --help by seconds.
 # ruff: noqa: PLC0415
 
 import dataclasses
@@ -28,28 +28,28 @@ from train.verification.measure import Measured, measure
 if TYPE_CHECKING:
     from train.export.savedmodel import Version
 
-FORMS = (
+PRECISIONS = (
     FULL_PRECISION,
     ExportPrecision("float16"),
     ExportPrecision("int8"),
     ExportPrecision("bfloat16", "bfloat16"),
     ExportPrecision("int8", "bfloat16"),
 )
-SINGLES = 200
-"""So many images are sent one by one."""
+SINGLE_IMAGES = 200
+"""Number of images that are sent one by one."""
 
 app = typer.Typer()
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One form of a version.
+    """Measurements of a version in one precision.
 
     Attributes:
-        precision: Which.
-        size: Of its directory, in bytes.
-        measured: What a model server made of the images.
-        accuracy: Fraction of images whose answer is right.
+        precision: The precision.
+        size: Size of the version's folder, in bytes.
+        measured: Probabilities and times of a model server.
+        accuracy: Fraction of correctly classified images.
     """
 
     precision: ExportPrecision
@@ -60,49 +60,51 @@ class Row:
 
 @app.command()
 def quantize(  # noqa: PLR0913  # each is an option of the command line
-    version: Annotated[Path, typer.Argument(metavar="VERSION", help="Such as serving_models/cifar10/1.")],
+    version: Annotated[
+        Path, typer.Argument(metavar="VERSION", help="Exported version, such as serving_models/cifar10/1.")
+    ],
     *,
     data: Annotated[
-        Path | None, typer.Option(help="Folder of the data set; by default the golden images are sent.")
+        Path | None, typer.Option(help="Folder of the data set; by default the golden images are used.")
     ] = None,
     config_path: Annotated[
         Path | None,
-        typer.Option("--config", help="The data set's configuration.", show_default="train/configs/MODEL.yaml"),
+        typer.Option("--config", help="Configuration of the data set.", show_default="train/configs/MODEL.yaml"),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="So many test images are sent at most.")] = 1000,
-    keep: Annotated[
-        Weights | None, typer.Option("--store", help="Write the version with weights stored like this.")
+    limit: Annotated[int, typer.Option(min=1, help="Largest number of test images.")] = 1000,
+    store: Annotated[
+        Weights | None, typer.Option("--store", help="Export the version with weights stored in this number type.")
     ] = None,
-    compute: Annotated[Compute, typer.Option(help="What its convolutions are done in.")] = "float32",
+    compute: Annotated[Compute, typer.Option(help="Number type in which its convolutions compute.")] = "float32",
 ) -> None:
-    """Measure the forms in which a version can be stored and computed, each in a model server of its own.
+    """Compare the precisions in which a version can be stored and computed, each in its own model server.
 
-    Printed are size, accuracy, the largest change of any probability, and the server's CPU time for an image. With
-    --store only the form asked for is measured, and becomes the next version beside VERSION.
+    Prints size, accuracy, the largest change of any probability, and the server's CPU time per image. With --store,
+    only that precision is measured, and it becomes the next version beside VERSION.
     """
     from train.export.savedmodel import load_version
 
     loaded = load_version(version)
     if loaded.card.provenance.get("compute", "float32") != "float32":
-        raise TrainError(f"{version} computes in bfloat16 already; expected a version that computes in float32")
-    examples = _test_images(loaded, data, config_path)[:limit]
-    forms = FORMS if keep is None else (FULL_PRECISION, ExportPrecision(keep, compute))
+        raise TrainError(f"{version} computes in bfloat16; expected a version that computes in float32")
+    examples = _load_test_images(loaded, data, config_path)[:limit]
+    precisions = PRECISIONS if store is None else (FULL_PRECISION, ExportPrecision(store, compute))
     rows = []
     with (
         tempfile.TemporaryDirectory(prefix="quantize-") as folder,
-        counting_progress("forms", len(forms)) as on_done,
+        counting_progress("precisions", len(precisions)) as on_done,
     ):
-        for number, precision in enumerate(forms):
-            rows.append(_measured(loaded, precision, examples, Path(folder) / str(number) / loaded.card.name))
+        for number, precision in enumerate(precisions):
+            rows.append(_measure_precision(loaded, precision, examples, Path(folder) / str(number) / loaded.card.name))
             on_done()
-    _print(rows, len(examples))
-    if keep is not None:
-        measured = {"accuracy": round(rows[-1].accuracy, 6), "images": len(examples)} if data else {}
-        path = _write(loaded, rows[-1].precision, version.parent, measured)
+    _print_rows(rows, len(examples))
+    if store is not None:
+        metrics = {"accuracy": round(rows[-1].accuracy, 6), "images": len(examples)} if data else {}
+        path = _export(loaded, rows[-1].precision, version.parent, metrics)
         console.print(f"{path} written", soft_wrap=True)
 
 
-def _test_images(version: "Version", data: Path | None, config_path: Path | None) -> Sequence[Example]:
+def _load_test_images(version: "Version", data: Path | None, config_path: Path | None) -> Sequence[Example]:
     if data is None:
         return [golden.example for golden in read_golden(version.path)]
     config = load_config(config_path or Path(f"train/configs/{version.card.name}.yaml"))
@@ -110,17 +112,17 @@ def _test_images(version: "Version", data: Path | None, config_path: Path | None
         return load_splits(config, on_progress, data).test
 
 
-def _measured(version: "Version", precision: ExportPrecision, examples: Sequence[Example], base: Path) -> Row:
-    path = _write(version, precision, base, {})
+def _measure_precision(version: "Version", precision: ExportPrecision, examples: Sequence[Example], base: Path) -> Row:
+    path = _export(version, precision, base, {})
     card = version.card
     inputs = to_inputs(examples, card.input, len(card.labels))
-    measured = measure(base, inputs.images, SINGLES)
-    answered = Evaluation(measured.probabilities, inputs.targets.astype(bool), thresholds_of(card))
+    measured = measure(base, inputs.images, SINGLE_IMAGES)
+    evaluation = Evaluation(measured.probabilities, inputs.targets.astype(bool), thresholds_of(card))
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return Row(precision, size, measured, answered.accuracy)
+    return Row(precision, size, measured, evaluation.accuracy)
 
 
-def _write(version: "Version", precision: ExportPrecision, base: Path, metrics: dict[str, float]) -> Path:
+def _export(version: "Version", precision: ExportPrecision, base: Path, metrics: dict[str, float]) -> Path:
     from train.export.export import export_network
     from train.export.frozen_network import freeze
 
@@ -130,10 +132,10 @@ def _write(version: "Version", precision: ExportPrecision, base: Path, metrics: 
     return export_network(network, card, goldens, base, version.predict).path
 
 
-def _print(rows: Sequence[Row], images: int) -> None:
+def _print_rows(rows: Sequence[Row], images: int) -> None:
     table = Table("weights", "computed in", "MB", "right", "largest change", "CPU ms, one", "CPU ms, batch")
     for row in rows:
-        change = _largest(row.measured.probabilities, rows[0].measured.probabilities)
+        change = _largest_difference(row.measured.probabilities, rows[0].measured.probabilities)
         times = (row.measured.single_ms, row.measured.batched_ms)
         table.add_row(
             row.precision.weights,
@@ -144,8 +146,8 @@ def _print(rows: Sequence[Row], images: int) -> None:
             *("-" if time is None else f"{time:.2f}" for time in times),
         )
     console.print(table)
-    console.print(f"{images} images; one: sent one by one, batch: 32 at a time")
+    console.print(f"{images} images; one: one image per request, batch: 32 images per request")
 
 
-def _largest(found: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]) -> float:
-    return float(np.abs(found - wanted).max())
+def _largest_difference(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> float:
+    return float(np.abs(first - second).max())

@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it leaves, and the status it ends with."""
+"""The command line: its output, its files and its exit status."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from train.cli.main import app
 from train.errors import TrainError
 
 ROOT = Path(__file__).parents[3]
-NOBODY = "http://127.0.0.1:1"
+UNREACHABLE = "http://127.0.0.1:1"
 
 
 def train(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -22,66 +22,77 @@ def train(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_help_teaches_and_does_not_wait_for_tensorflow():
+def test_help_lists_the_commands_and_does_not_import_tensorflow():
     code = "import sys, train.cli.main; sys.exit('tensorflow' in sys.modules)"
+
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
-    shown = train("--help")
-    assert shown.returncode == 0
+
+    done = train("--help")
+
+    assert done.returncode == 0
     for command in ("fit", "evaluate", "export", "verify"):
-        assert command in shown.stdout
+        assert command in done.stdout
 
 
-def test_a_typo_in_a_configuration_is_one_message(config_path: Path, tmp_path: Path):
+def test_a_typo_in_a_configuration_is_reported_in_one_message(config_path: Path, tmp_path: Path):
     document = yaml.safe_load(config_path.read_text())
     document["training"]["epoch"] = document["training"].pop("epochs")
     path = tmp_path / "typo.yaml"
     path.write_text(yaml.safe_dump(document))
-    ended = train("fit", path, "--runs", tmp_path / "runs")
-    assert ended.returncode == 2
-    assert "Traceback" not in ended.stdout + ended.stderr
-    assert "unknown key 'epoch'; the nearest known key is 'epochs'" in " ".join(ended.stdout.split())
+    done = train("fit", path, "--runs", tmp_path / "runs")
+
+    assert done.returncode == 2
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "unknown key 'epoch'; the nearest known key is 'epochs'" in " ".join(done.stdout.split())
     assert not (tmp_path / "runs").exists()
 
 
-def test_evaluate_prints_figures_and_writes_them(run: Path):
+def test_evaluate_prints_and_writes_metrics(run: Path):
     result = CliRunner().invoke(app, ["evaluate", str(run)], catch_exceptions=False)
+
     assert result.exit_code == 0
     assert "of 20 images right" in result.output
-    measured = json.loads((run / "evaluation.json").read_text())
-    assert measured["images"] == 20
-    assert [values["class"] for values in measured["per_class"]] == ["square", "bar"]
+
+    metrics = json.loads((run / "evaluation.json").read_text())
+
+    assert metrics["images"] == 20
+    assert [values["class"] for values in metrics["per_class"]] == ["square", "bar"]
 
 
-def test_the_data_folder_can_be_given(run: Path, tmp_path: Path):
+def test_another_data_folder_can_be_used(run: Path, tmp_path: Path):
     result = CliRunner().invoke(app, ["evaluate", str(run), "--data", str(tmp_path)])
+
     assert result.exit_code != 0
     assert "train-images-idx3-ubyte.gz could not be downloaded" in str(result.exception)
 
 
-def test_export_tells_where_and_how_close(models: Path, run: Path, tmp_path: Path):
+def test_export_prints_its_accuracy_and_writes_the_version(models: Path, run: Path, tmp_path: Path):
     result = CliRunner().invoke(app, ["export", str(run), "--models", str(tmp_path)], catch_exceptions=False)
+
     assert "of 20 test images right" in " ".join(result.output.split())
     assert sorted(path.name for path in (tmp_path / "shapes").iterdir()) == ["1"]
     assert (models / "shapes/1").is_dir()
 
 
 @pytest.mark.parametrize("everything", [True, False])
-def test_verify_ends_with_1_when_nobody_answers(
+def test_verify_ends_with_1_if_the_gateway_is_unreachable(
     models: Path,
     config_path: Path,
     config_document: dict,
     everything: bool,  # noqa: FBT001  # a parameter
 ):
     data = ["--data", config_document["data"]["directory"], "--config", str(config_path)] if everything else []
-    arguments = ["verify", "--model", "shapes", "--models", str(models), "--url", NOBODY, *data]
+    arguments = ["verify", "--model", "shapes", "--models", str(models), "--url", UNREACHABLE, *data]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+
     assert result.exit_code == 1
     assert "mismatches: 2" in " ".join(result.output.split())
     assert ("test images: 20 sent" in " ".join(result.output.split())) == everything
 
 
-def test_verify_tells_which_sets_of_images_there_are(models: Path, config_path: Path):
+def test_verify_names_the_available_test_sets(models: Path, config_path: Path):
     arguments = ["verify", "--model", "shapes", "--models", str(models), "--config", str(config_path), "--set", "jpeg"]
     result = CliRunner().invoke(app, arguments)
+
     assert isinstance(result.exception, TrainError)
-    assert str(result.exception) == "--set jpeg: the data set has no such images; it has test"
+    assert str(result.exception) == "--set jpeg: the data set has no such test set; it has: test"

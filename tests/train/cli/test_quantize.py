@@ -1,4 +1,4 @@
-"""The forms of a version, each asked in a model server of its own; and one of them as the next version."""
+"""Precisions of a version, each measured in its own model server, and one of them as the next version."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from train.verification.measure import ServerError, measure
 
 @pytest.fixture(scope="module")
 def large(version: Version, tmp_path_factory: pytest.TempPathFactory) -> Version:
-    """A version for the same images as the session's, with weights worth storing small."""
+    """A version for the session's images whose weights are large enough to be compressed."""
     keras.utils.set_random_seed(0)
     x = image = keras.Input((28, 28, 1))
     x = keras.layers.Rescaling(1 / 64)(image)
@@ -34,35 +34,45 @@ def large(version: Version, tmp_path_factory: pytest.TempPathFactory) -> Version
 
 
 @pytest.mark.timeout(600)
-def test_a_form_is_measured_and_becomes_the_next_version(large: Version, config_path: Path, config_document: dict):
+def test_a_precision_is_measured_and_becomes_the_next_version(large: Version, config_path: Path, config_document: dict):
     data = ["--data", config_document["data"]["directory"], "--config", str(config_path)]
     command = ["quantize", str(large.path), "--store", "int8", "--limit", "10", *data]
     result = CliRunner().invoke(app, command, catch_exceptions=False)
+
     assert result.exit_code == 0, result.output
     assert "10 images" in result.output
+
     small = load_version(large.path.with_name("2"))
+
     assert small.card.provenance["weights"] == "int8"
     assert small.card.metrics.keys() == {"accuracy", "images"}
+
     graph = "saved_model.pb"
-    assert (small.path / graph).stat().st_size < (large.path / graph).stat().st_size * 0.7  # the rest is no weights
+
+    assert (small.path / graph).stat().st_size < (large.path / graph).stat().st_size * 0.7  # the rest is not weights
+
     images = np.random.default_rng(0).integers(0, 256, (20, 28, 28, 1), np.uint8)
     difference = np.abs(small.predict(images) - large.predict(images)).max()
+
     assert 0 < difference < 0.05
     assert set(small.loaded.signatures) == set(large.loaded.signatures)
 
 
 @pytest.mark.timeout(600)
-def test_the_server_answers_as_the_version_does_offline(large: Version):
+def test_the_server_predicts_as_the_version_does_offline(large: Version):
     images = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), np.uint8)
     measured = measure(large.path.parent, images, 5)
+
     np.testing.assert_allclose(measured.probabilities, load_version(large.path).predict(images), atol=1e-4)
     assert measured.single_ms is None or measured.single_ms >= 0
 
 
-def test_a_version_made_otherwise_is_told(large: Version, tmp_path: Path):
-    without = Version(large.path, large.card, object())
+def test_a_foreign_version_is_refused(large: Version, tmp_path: Path):
+    foreign = Version(large.path, large.card, object())
+
     with pytest.raises(VersionError, match="export it again"):
-        _ = without.network
+        _ = foreign.network
+
     with pytest.raises(VersionError, match="is no version"):
         CliRunner().invoke(app, ["quantize", str(tmp_path)], catch_exceptions=False)
 
@@ -71,12 +81,14 @@ def test_a_version_that_computes_in_bfloat16_is_refused(large: Version, tmp_path
     examples = [golden.example for golden in read_golden(large.path)]
     half = freeze(large.network, large.card.input, ExportPrecision("bfloat16", "bfloat16"))
     path = export_network(half, large.card, examples, tmp_path / "shapes", large.predict).path
-    with pytest.raises(TrainError, match="computes in bfloat16 already"):
+
+    with pytest.raises(TrainError, match="computes in bfloat16; expected"):
         CliRunner().invoke(app, ["quantize", str(path)], catch_exceptions=False)
 
 
-def test_a_server_that_cannot_start_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_server_that_does_not_start_in_time_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("train.verification.measure.START_S", 0.5)
     (tmp_path / "shapes").mkdir()
+
     with pytest.raises(ServerError, match="did not serve"):
         measure(tmp_path / "shapes", np.zeros((1, 28, 28, 1), np.uint8), 1)

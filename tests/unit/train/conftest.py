@@ -1,4 +1,4 @@
-"""What the tests of the data's sources share."""
+"""Fixtures of the tests that download."""
 
 from collections.abc import Iterator
 
