@@ -1,12 +1,13 @@
-"""One call to the model server for the requests that came while it computed.
+"""Micro-batching: join the requests that arrive while the model server computes into one call.
 
-Around each call there is work that does not depend on how many images it carries. While a worker has no more than a
-few calls in flight, requests wait for each other without waiting for anything else: whoever comes first is sent at
-once, and those who come while that is computed go together. A model server that batches does the same for all workers,
-and needs many calls in flight for it.
+Every call costs work that does not depend on how many images it carries. A worker therefore keeps only a few calls in
+flight for each computation. A request is sent at once while fewer are in flight; otherwise it is queued, and the next
+call takes as many queued requests as fit. No request ever waits for others to arrive. A model server that batches by
+itself does the same across all workers, but needs many calls in flight for it.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,159 +18,209 @@ from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceededError, GatewayError, ModelFailedError
 from gateway.model_client.protocol import Array, Call, ModelServer, Signature, VersionStatus
 
-# What one of them may have caused for all: by its rows, or by having less time than the others.
-OF_ONE = (ModelFailedError, DeadlineExceededError)
+PER_REQUEST_ERRORS = (ModelFailedError, DeadlineExceededError)
+"""Errors that one request may have caused for its whole batch: by its rows, or by having less time than the others."""
 
 
 @dataclass(slots=True, eq=False)
 class _Pending:
-    """What one request asks.
+    """One request in a queue or in a call.
 
     Attributes:
         inputs: Its rows of each input.
-        rows: How many.
-        woken: Set when it is to make a call, or when its call has ended.
-        company: All that are asked by the call that it is to make, itself first; empty while others make its call.
-        answer: Its rows of the output.
-        error: Why it has none. Without either it has to be asked about alone.
+        row_count: Number of these rows.
+        ready: Set once `batch`, `output` or `error` is.
+        batch: The requests whose call this one makes, itself first; empty while another request makes its call.
+        output: Its rows of the output.
+        error: Why it has no output.
+        alone: Whether it must not share a call: one that it shared has failed.
+        abandoned: Whether its thread has left and no longer wants the output.
     """
 
     inputs: Mapping[str, Array]
-    rows: int
-    woken: threading.Event = field(default_factory=threading.Event)
-    company: Sequence["_Pending"] = ()
-    answer: Array | None = None
+    row_count: int
+    ready: threading.Event = field(default_factory=threading.Event)
+    batch: Sequence["_Pending"] = ()
+    output: Array | None = None
     error: GatewayError | None = None
+    alone: bool = False
+    abandoned: bool = False
 
 
 @dataclass(slots=True)
 class _Queue:
-    """Those who ask the same of one version, with rows of the same shape; nobody waits while a call may be made."""
+    """The requests for one computation whose rows have the same shape; empty while another call may be made."""
 
-    in_flight: int = 0
-    waiting: deque[_Pending] = field(default_factory=deque)
+    calls_in_flight: int = 0
+    pending: deque[_Pending] = field(default_factory=deque)
 
 
 class MicroBatcher:
-    """A `ModelServer` that is asked by few calls at a time; safe to use from many threads.
+    """A `ModelServer` that joins requests into few calls to another; safe to use from many threads.
+
+    A batch that fails by an error that one of its requests may have caused is repeated, each request in a call of its
+    own. These calls are queued ahead of newer requests and count towards the same limit.
 
     Args:
-        server: Asked.
-        calls: Most calls in flight for one version of a model, at least 1.
-        max_rows: Most rows that several requests are put together to.
+        server: The model server that is called.
+        calls: Most calls in flight for one computation, at least 1.
+        max_rows: Most rows of a call that several requests share.
     """
 
     def __init__(self, server: ModelServer, *, calls: int, max_rows: int) -> None:
         self._server = server
-        self._calls = calls
+        self._max_calls = calls
         self._max_rows = max_rows
         self._queues: dict[tuple[object, ...], _Queue] = {}
         self._lock = threading.Lock()
 
     @property
     def queue_length(self) -> int:
-        """Requests that wait for a call in flight to end."""
+        """Number of requests that wait for a call in flight to end."""
         with self._lock:
-            return sum(len(line.waiting) for line in self._queues.values())
+            return sum(len(queue.pending) for queue in self._queues.values())
 
     def version_statuses(self, model: str, *, deadline: Deadline) -> list[VersionStatus]:
-        """List the versions that the server knows of a model; see `ModelServer`."""
+        """List the versions of a model; see `ModelServer`."""
         return self._server.version_statuses(model, deadline=deadline)
 
     def signatures(self, model: str, version: int, *, deadline: Deadline) -> Mapping[str, Signature]:
-        """List the entry points of one version; see `ModelServer`."""
+        """List the signatures of one version; see `ModelServer`."""
         return self._server.signatures(model, version, deadline=deadline)
 
     def resolve_label(self, model: str, label: str, *, deadline: Deadline) -> int:
-        """Say which version a label points to; see `ModelServer`."""
+        """Return the version that a label points to; see `ModelServer`."""
         return self._server.resolve_label(model, label, deadline=deadline)
 
     def predict(self, call: Call, inputs: Mapping[str, Array], *, deadline: Deadline, request_id: str = "") -> Array:
-        """Run one entry point, for others too or by their call; see `ModelServer`.
+        """Run one signature, possibly in one call with other requests; see `ModelServer`.
 
-        The server is told the id of the request that makes the call.
+        The model server receives the id of the request that makes the call.
         """
-        counts = {array.shape[:1] for array in inputs.values()}
-        if call.takes_batches and len(counts) == 1 and counts != {()}:
-            ((rows,),) = counts
-            answer = self._together(call, _Pending(inputs, rows), deadline, request_id)
-            if answer is not None:
-                return answer
-        return self._server.predict(call, inputs, deadline=deadline, request_id=request_id)
+        row_count = _row_count(inputs) if call.takes_batches else None
+        if row_count is None:
+            return self._server.predict(call, inputs, deadline=deadline, request_id=request_id)
+        pending = _Pending(inputs, row_count)
+        key = _queue_key(call, inputs)
+        queue = self._enqueue(key, pending, deadline)
+        while pending.output is None:
+            self._await_ready(queue, pending, deadline)
+            if pending.batch:
+                try:
+                    self._call_server(call, pending, deadline, request_id)
+                finally:
+                    self._end_call(key, queue, pending.batch)
+            if pending.error is not None:
+                # Raising writes the traceback into an error, so each request raises a copy of its own.
+                error = pending.error
+                raise type(error)(error.detail, **error.members) from error.__cause__
+        return pending.output
 
-    def _together(self, call: Call, asked: _Pending, deadline: Deadline, request_id: str) -> Array | None:
-        """Get an answer in company; None if it has to be asked for alone."""
-        shapes = [(name, array.dtype.str, *array.shape[1:]) for name, array in sorted(asked.inputs.items())]
-        key = (call.model, call.version, call.signature_name, call.output, *shapes)
-        patience_s = deadline.remaining_s()
+    def _enqueue(self, key: tuple[object, ...], pending: _Pending, deadline: Deadline) -> _Queue:
+        """Queue a request whose deadline has not passed; it is dispatched at once while a call may be made."""
+        deadline.remaining_s()
         with self._lock:
-            line = self._queues.setdefault(key, _Queue())
-            if line.in_flight < self._calls:
-                line.in_flight += 1
-                asked.company = (asked,)
-            else:
-                line.waiting.append(asked)
-        if not asked.company and not asked.woken.wait(patience_s):
-            with self._lock:
-                if asked in line.waiting:
-                    line.waiting.remove(asked)
-                if not asked.company:
-                    raise deadline.exceeded()
-        if asked.company:
-            try:
-                self._ask(call, asked.company, deadline, request_id)
-            finally:
-                self._go_on(key, line)
-        if asked.error is not None:
-            # One of its own for each request: raising writes the traceback into the error.
-            raise type(asked.error)(asked.error.detail, **asked.error.members) from asked.error.__cause__
-        return asked.answer
+            queue = self._queues.setdefault(key, _Queue())
+            queue.pending.append(pending)
+            self._dispatch_next(queue)
+        return queue
 
-    def _ask(self, call: Call, company: Sequence[_Pending], deadline: Deadline, request_id: str) -> None:
-        """Make a call, and let each of the company know what came of it."""
+    def _await_ready(self, queue: _Queue, pending: _Pending, deadline: Deadline) -> None:
+        """Wait until a request has its output, its error or a call to make.
+
+        Raises:
+            DeadlineExceededError: It has none of them when its deadline passes.
+        """
+        if pending.ready.wait(max(0.0, deadline.at_s - time.monotonic())):
+            return
+        with self._lock:
+            if pending.ready.is_set():
+                return
+            pending.abandoned = True
+            if pending in queue.pending:
+                queue.pending.remove(pending)
+        raise deadline.exceeded()
+
+    def _call_server(self, call: Call, leader: _Pending, deadline: Deadline, request_id: str) -> None:
+        """Make one call for a batch and set the outputs or errors; a request left with neither must be repeated."""
+        batch = leader.batch
         try:
-            answer = self._server.predict(call, _joined(company), deadline=deadline, request_id=request_id)
+            output = self._server.predict(call, _join_inputs(batch), deadline=deadline, request_id=request_id)
+            _split_output(output, batch)
         except GatewayError as error:
-            if len(company) == 1 or not isinstance(error, OF_ONE):
-                for asked in company:
-                    asked.error = error
-        else:
-            _hand_out(answer, company)
-        finally:
-            for asked in company[1:]:
-                asked.woken.set()
+            if len(batch) == 1 or not isinstance(error, PER_REQUEST_ERRORS):
+                for pending in batch:
+                    pending.error = error
+        except BaseException:
+            leader.abandoned = True  # it leaves with this error; the others are repeated
+            raise
 
-    def _go_on(self, key: tuple[object, ...], line: _Queue) -> None:
-        """Have the next call made, by the first of those who waited."""
-        company: list[_Pending] = []
-        rows = 0
+    def _end_call(self, key: tuple[object, ...], queue: _Queue, batch: Sequence[_Pending]) -> None:
+        """Wake the requests of a call that are done, queue the others again, and make the next calls."""
         with self._lock:
-            while line.waiting and (not company or rows + line.waiting[0].rows <= self._max_rows):
-                company.append(line.waiting.popleft())
-                rows += company[-1].rows
-            if company:
-                company[0].company = company
-            else:
-                line.in_flight -= 1
-                if not line.in_flight:
-                    del self._queues[key]
-        if company:
-            company[0].woken.set()
+            queue.calls_in_flight -= 1
+            repeated: list[_Pending] = []
+            for pending in batch:
+                if pending.output is not None or pending.error is not None:
+                    pending.batch = ()
+                    pending.ready.set()
+                elif not pending.abandoned:
+                    pending.batch = ()
+                    pending.ready.clear()
+                    pending.alone = True
+                    repeated.append(pending)
+            queue.pending.extendleft(reversed(repeated))
+            self._dispatch_next(queue)
+            if queue.calls_in_flight == 0:
+                del self._queues[key]
+
+    def _dispatch_next(self, queue: _Queue) -> None:
+        """Hand out calls while the limit allows, each to the first of the requests it carries; call it locked."""
+        while queue.pending and queue.calls_in_flight < self._max_calls:
+            leader = queue.pending.popleft()
+            leader.batch = (leader, *self._take_companions(queue, leader))
+            queue.calls_in_flight += 1
+            leader.ready.set()
+
+    def _take_companions(self, queue: _Queue, leader: _Pending) -> Sequence[_Pending]:
+        """Remove from the queue the requests that go into one call with its first."""
+        companions: list[_Pending] = []
+        row_count = leader.row_count
+        while queue.pending and not leader.alone and not queue.pending[0].alone:
+            row_count += queue.pending[0].row_count
+            if row_count > self._max_rows:
+                break
+            companions.append(queue.pending.popleft())
+        return companions
 
 
-def _joined(company: Sequence[_Pending]) -> Mapping[str, Array]:
-    """Make the inputs of one call; of a single request without copying them."""
-    if len(company) == 1:
-        return company[0].inputs
-    return {name: np.concatenate([asked.inputs[name] for asked in company]) for name in company[0].inputs}
+def _row_count(inputs: Mapping[str, Array]) -> int | None:
+    """Return the number of rows that all inputs have; None if they differ or an input is a scalar."""
+    counts = {array.shape[:1] for array in inputs.values()}
+    if len(counts) != 1 or counts == {()}:
+        return None
+    return int(counts.pop()[0])
 
 
-def _hand_out(answer: Array, company: Sequence[_Pending]) -> None:
-    """Give each its rows, unless the model has answered with more or fewer than it was asked for."""
-    if len(company) == 1:
-        company[0].answer = answer
+def _queue_key(call: Call, inputs: Mapping[str, Array]) -> tuple[object, ...]:
+    """Return what two requests must share to go into one call."""
+    shapes = [(name, array.dtype.str, *array.shape[1:]) for name, array in sorted(inputs.items())]
+    return (call.model, call.version, call.signature_name, call.output, *shapes)
+
+
+def _join_inputs(batch: Sequence[_Pending]) -> Mapping[str, Array]:
+    """Concatenate the inputs of a batch; those of a single request are not copied."""
+    if len(batch) == 1:
+        return batch[0].inputs
+    return {name: np.concatenate([pending.inputs[name] for pending in batch]) for name in batch[0].inputs}
+
+
+def _split_output(output: Array, batch: Sequence[_Pending]) -> None:
+    """Give each request its rows, unless the model returned another number of rows than it received."""
+    if len(batch) == 1:
+        batch[0].output = output
         return
-    ends = np.cumsum([asked.rows for asked in company])
-    if answer.shape[:1] == (ends[-1],):
-        for asked, rows in zip(company, np.split(answer, ends[:-1]), strict=True):
-            asked.answer = rows
+    ends = np.cumsum([pending.row_count for pending in batch])
+    if output.shape[:1] == (ends[-1],):
+        for pending, rows in zip(batch, np.split(output, ends[:-1]), strict=True):
+            pending.output = rows

@@ -1,9 +1,8 @@
-"""TensorFlow Serving over gRPC: calls with a deadline, arrays in and out, its failures as ours."""
+"""Client of TensorFlow Serving over gRPC: arrays in and out, a deadline for every call, failures as `GatewayError`."""
 
 import json
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import grpc
@@ -19,6 +18,7 @@ from gateway.errors import (
     VersionGoneError,
 )
 from gateway.model_client.protocol import Array, Call, Signature, TensorSpec, VersionStatus
+from gateway.model_client.retry_policy import Failure, RetryPolicy
 from tfs_api.protos import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -30,9 +30,9 @@ from tfs_api.protos import (
 )
 from tfs_api.tensors import TensorError, encode_predict_request, from_tensor_proto
 
-# Of several servers, one that answers none of its calls, as one that is frozen, is left out for a while; of one alone
-# nothing is left out (https://github.com/grpc/proposal/blob/master/A50-xds-outlier-detection.md).
-LEAVE_OUT_THE_DEAD = {
+# Of several servers, one that answers no calls, such as a frozen one, is ejected for a while; a single server never is
+# (https://github.com/grpc/proposal/blob/master/A50-xds-outlier-detection.md).
+OUTLIER_DETECTION = {
     "interval": "1s",
     "baseEjectionTime": "10s",
     "maxEjectionTime": "60s",
@@ -46,11 +46,11 @@ LEAVE_OUT_THE_DEAD = {
     "childPolicy": [{"round_robin": {}}],
 }
 
-# A few further tries, a third of a second in all, where the connection broke or the server had no thread or no place in
-# its queue of batches: every call may be repeated, none changes anything. While most calls fail none is repeated, the
-# throttle sees to that (https://github.com/grpc/proposal/blob/master/A6-client-retries.md).
+# gRPC's own retries, a third of a second in all, for a broken connection or a server with no free thread and no room in
+# its batching queue. Every call is safe to repeat: none changes anything on the server. The throttle stops retries
+# while most calls fail (https://github.com/grpc/proposal/blob/master/A6-client-retries.md).
 SERVICE_CONFIG = {
-    "loadBalancingConfig": [{"outlier_detection_experimental": LEAVE_OUT_THE_DEAD}],
+    "loadBalancingConfig": [{"outlier_detection_experimental": OUTLIER_DETECTION}],
     "methodConfig": [
         {
             "name": [{}],
@@ -63,34 +63,30 @@ SERVICE_CONFIG = {
             },
         }
     ],
-    # Half of the tokens may be used up: all calls under way when a server dies, and no more.
+    # Half of the tokens can be spent: enough for all calls in flight when a server dies, and no more.
     "retryThrottling": {"maxTokens": 100, "tokenRatio": 1},
 }
 
-MAX_RETRIED_BYTES = 2**30
-HUNG_S = 1.0
-"""More than all of gRPC's own tries of a call that is refused at once take together."""
-FURTHER_TRIES = 3
-"""Of a call that hung, while the request has time left."""
+MAX_RETRY_BYTES = 2**30
 
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # The default waits up to two minutes before it looks for a server that was away.
+    # By default, gRPC waits up to two minutes before it reconnects.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 300),
-    # Despite its name, how long one attempt may take: a busy server needs a while, a lost packet must not cost 20 s.
+    # Despite its name, the time limit of one attempt: a busy server needs a while, a lost packet must not cost 20 s.
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.dns_min_time_between_resolutions_ms", 1000),
     ("grpc.enable_retries", 1),
-    # By default a call of more than 256 KiB is not kept for another try; a batch is larger.
-    ("grpc.per_rpc_retry_buffer_size", MAX_RETRIED_BYTES),
-    # How long a server that was cut off may leave bytes unacknowledged (TCP_USER_TIMEOUT of tcp(7)) before its calls go
-    # to another. gRPC sets that together with keepalive pings alone; more than one in five minutes is punished.
+    # By default, gRPC does not retry calls of more than 256 KiB; a batch is larger.
+    ("grpc.per_rpc_retry_buffer_size", MAX_RETRY_BYTES),
+    # How long an unreachable server may leave bytes unacknowledged (TCP_USER_TIMEOUT in tcp(7)) before its calls go to
+    # another. gRPC sets it only together with keepalive pings, and servers punish more than one ping in five minutes.
     ("grpc.keepalive_time_ms", 600_000),
     ("grpc.keepalive_timeout_ms", 2_000),
     ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
-    # The model server is a neighbour, never behind the proxy for the outside.
+    # The model server is in the same network, never behind the proxy for outside connections.
     ("grpc.enable_http_proxy", 0),
 )
 
@@ -114,32 +110,22 @@ ERRORS: dict[grpc.StatusCode, type[GatewayError]] = {
 }
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
-"""Called with bytes instead of a message."""
+"""Path of the method; requests are serialised by `predict_request` instead of a stub."""
 
 MAX_VERSION = 2**63 - 1
-"""Largest number that a version can have: an int64 in ModelSpec."""
+"""Largest version number: ModelSpec holds an int64."""
 
 UNKNOWN_LABEL = grpc.StatusCode.INVALID_ARGUMENT
-"""What the server answers to a label that it does not know."""
+"""Status with which the server refuses a label that it does not know."""
 
-# What the caller is told; what the model server said goes to the log, it may name paths and nodes.
+# Messages for the caller. The model server's own message may name paths and hosts, so it is only logged.
 DETAILS: dict[type[GatewayError], str] = {
     ModelUnavailableError: "The model server cannot be reached. Try again shortly.",
     ModelOverloadedError: "The model server has no capacity left. Try again shortly.",
     DeadlineExceededError: "The model server did not answer in time.",
     VersionGoneError: "The model server does not serve this version of the model.",
-    ModelFailedError: "The model server could not compute an answer; its log and the gateway's tell why.",
+    ModelFailedError: "The model server could not compute an answer. Its log and the gateway's log have the reason.",
 }
-
-
-@contextmanager
-def translated_rpc_errors() -> Iterator[None]:
-    """Turn a failed RPC into the `GatewayError` that stands for it, keeping the RPC error as its cause."""
-    try:
-        yield
-    except grpc.RpcError as error:
-        kind = ERRORS[error.code()]
-        raise kind(DETAILS[kind]) from error
 
 
 class TensorFlowServing:
@@ -149,7 +135,7 @@ class TensorFlowServing:
 
     Args:
         target: gRPC name of the server, such as `127.0.0.1:8500`, `dns:///models:8500` or `unix:/run/tfs.sock`.
-        call_deadline_s: Longest time for one call; a shorter deadline of the request counts before it.
+        call_deadline_s: Longest time for one call; a shorter deadline of the request takes precedence.
     """
 
     def __init__(self, target: str, *, call_deadline_s: float) -> None:
@@ -159,14 +145,14 @@ class TensorFlowServing:
             PREDICT, response_deserializer=predict_pb2.PredictResponse.FromString
         )
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
-        self._call_deadline_s = call_deadline_s
+        self._retry_policy = RetryPolicy(call_deadline_s)
 
     def close(self) -> None:
-        """Give the connection back; calls in progress fail."""
+        """Close the connection; calls in progress fail."""
         self._channel.close()
 
     def version_statuses(self, model: str, *, deadline: Deadline) -> list[VersionStatus]:
-        """List the versions that the server knows of a model; see `ModelServer`."""
+        """List the versions of a model; see `ModelServer`."""
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = model
         reply = self._call(self._models.GetModelStatus, request, deadline)
@@ -176,7 +162,7 @@ class TensorFlowServing:
         ]
 
     def signatures(self, model: str, version: int, *, deadline: Deadline) -> Mapping[str, Signature]:
-        """List the entry points of one version; see `ModelServer`."""
+        """List the signatures of one version; see `ModelServer`."""
         if version > MAX_VERSION:
             raise VersionGoneError(DETAILS[VersionGoneError])
         reply = self._metadata(deadline, name=model, version={"value": version})
@@ -188,24 +174,24 @@ class TensorFlowServing:
         }
 
     def resolve_label(self, model: str, label: str, *, deadline: Deadline) -> int:
-        """Say which version a label points to; see `ModelServer`.
+        """Return the version that a label points to; see `ModelServer`.
 
-        The server knows, by its configuration or by what it was told over gRPC since; status, unlike metadata, does
-        not look at labels.
+        Only the server knows its labels: they come from its configuration and can be changed over gRPC. The metadata
+        is requested because the server ignores labels in requests for the status.
         """
         try:
             reply = self._metadata(deadline, name=model, version_label=label)
         except ModelFailedError as error:
             if isinstance(error.__cause__, grpc.RpcError) and error.__cause__.code() is UNKNOWN_LABEL:
-                raise VersionGoneError(f"The model server knows no label {label!r} of {model}.") from error
+                raise VersionGoneError(f"The model server does not know a label {label!r} of {model}.") from error
             raise
         return int(reply.model_spec.version.value)
 
     def predict(self, call: Call, inputs: Mapping[str, Array], *, deadline: Deadline, request_id: str = "") -> Array:
-        """Run one entry point; see `ModelServer`.
+        """Run one signature; see `ModelServer`.
 
-        What is sent is checked here and not left to the server: it compares no shapes, and a tensor of the wrong
-        rank ends its process.
+        The inputs are checked here because the server does not compare shapes: a tensor of the wrong rank ends its
+        process.
         """
         _check_inputs(call, inputs)
         request = encode_predict_request(call.model, call.version, call.signature_name, call.output, inputs)
@@ -215,40 +201,26 @@ class TensorFlowServing:
         except TensorError as error:
             raise ModelFailedError(DETAILS[ModelFailedError]) from error
 
-    def _metadata(self, deadline: Deadline, **asked: Any) -> Any:
+    def _metadata(self, deadline: Deadline, **model_spec: Any) -> Any:
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        request.model_spec.CopyFrom(model_pb2.ModelSpec(**asked))
+        request.model_spec.CopyFrom(model_pb2.ModelSpec(**model_spec))
         return self._call(self._predictions.GetModelMetadata, request, deadline)
 
     def _call(self, method: Any, request: Any, deadline: Deadline, request_id: str = "") -> Any:
+        """Call a method of the server, and call it again as the retry policy says."""
         metadata = (("x-request-id", request_id),) if request_id else None
-        with translated_rpc_errors():
-            patience_s = deadline.remaining_s(self._call_deadline_s)
-            unreachable: grpc.RpcError | None = None
-            made = 0
-            while True:
-                started_s = time.monotonic()
-                try:
-                    return method(request, timeout=patience_s, metadata=metadata)
-                except grpc.RpcError as error:
-                    unavailable = error.code() is grpc.StatusCode.UNAVAILABLE
-                    # gRPC leaves out some calls of a connection that broke; one try more is for those.
-                    broke = unavailable and made == 0
-                    again = broke or _hung(error.code(), time.monotonic() - started_s)
-                    if made == FURTHER_TRIES or deadline.has_passed or not again:
-                        if unreachable is not None and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                            raise unreachable from error  # the last try was merely given too little time to find out
-                        raise
-                    if unavailable:
-                        unreachable = error
-                # Of several servers, another one's turn may have come; if not, there is half of the time left.
-                patience_s = deadline.remaining_s(self._call_deadline_s) / 2
-                made += 1
-
-
-def _hung(code: grpc.StatusCode, spent_s: float) -> bool:
-    """Tell whether a call got no answer, rather than a refusal: the time was over, or its server was cut off."""
-    return code is grpc.StatusCode.DEADLINE_EXCEEDED or (code is grpc.StatusCode.UNAVAILABLE and spent_s > HUNG_S)
+        failures: list[Failure] = []
+        while True:
+            timeout_s = self._retry_policy.timeout_s(deadline, is_retry=bool(failures))
+            started_s = time.monotonic()
+            try:
+                return method(request, timeout=timeout_s, metadata=metadata)
+            except grpc.RpcError as error:
+                failures.append(Failure(error, time.monotonic() - started_s))
+                if not self._retry_policy.should_retry(failures, deadline):
+                    rpc_error = self._retry_policy.error_to_report(failures)
+                    error_type = ERRORS[rpc_error.code()]
+                    raise error_type(DETAILS[error_type]) from rpc_error
 
 
 def _check_inputs(call: Call, inputs: Mapping[str, Array]) -> None:

@@ -1,4 +1,6 @@
+import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -14,16 +16,17 @@ from gateway.model_client.micro_batching import MicroBatcher
 from gateway.model_client.protocol import Array, Call, TensorSpec
 from gateway.model_client.tfserving import TensorFlowServing
 from gateway.settings import Settings
-from tests.contracts.model_server import DEFAULT, MODEL, ModelServerContract, ask, expected_scores, serve
+from tests.contracts.model_server import DEFAULT, MODEL, ModelServerContract, expected_scores, predict, serve
 from tests.support.fake_model_server import Compute, FakeModelServer
 from tests.support.waiting import until
 from tests.unit.gateway.test_fake_model_server import FakeStage, toy
 
 CALL = Call(MODEL, 1, "serving_default", DEFAULT, "probabilities")
+TIMEOUT_S = 20
 
 
 class MicroBatcherStage(FakeStage):
-    """The fake server, asked by one call at a time."""
+    """The fake server behind a micro-batcher that makes one call at a time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,300 +39,487 @@ def stage() -> MicroBatcherStage:
 
 
 class TestMicroBatcher(ModelServerContract):
-    """Whoever asks through it finds a model server as any other."""
+    """A micro-batcher behaves as any other model server."""
 
 
-class Hall:
-    """A server whose calls go through one by one, each when `open` says so, and who asks it.
+class Gate:
+    """A micro-batcher over a fake server whose calls end only when the test lets them.
 
     Attributes:
         fake: The server.
-        sizes: Rows of each call that has begun.
+        batcher: The micro-batcher.
+        call_sizes: Number of rows of each call that has reached the server.
+        most_calls_in_flight: The most calls that the server had at once.
+        hold: Called by each call, with its number, once it has reached the server; by default it waits for `finish`.
     """
 
     def __init__(self, pool: ThreadPoolExecutor, *, calls: int = 1, max_rows: int = 8) -> None:
         self.fake = FakeModelServer(models={MODEL: {1: toy(1), 2: toy(2)}})
-        self.sizes: list[int] = []
-        self._doors = threading.Semaphore(0)
-        self._batcher = MicroBatcher(self.fake, calls=calls, max_rows=max_rows)
+        self.batcher = MicroBatcher(self.fake, calls=calls, max_rows=max_rows)
+        self.call_sizes: list[int] = []
+        self.most_calls_in_flight = 0
+        self._calls_in_flight = 0
+        self._changed = threading.Condition()
+        self._finished_calls = 0
         self._pool = pool
-        self.change(self._guarded, versions=(1, 2))
+        self.hold: Callable[[int], object] = self._await_finish
+        self.wrap(self._count, versions=(1, 2))
 
-    def _guarded(self, compute: Compute) -> Compute:
-        def guarded(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-            self.sizes.append(len(next(iter(inputs.values()))))
-            assert self._doors.acquire(timeout=20)
-            return compute(inputs)
+    def _await_finish(self, number: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._finished_calls >= number, TIMEOUT_S)
 
-        return guarded
+    def _count(self, compute: Compute) -> Compute:
+        def count(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+            with self._changed:
+                self.call_sizes.append(len(inputs["image"]))
+                number = len(self.call_sizes)
+                self._calls_in_flight += 1
+                self.most_calls_in_flight = max(self.most_calls_in_flight, self._calls_in_flight)
+            try:
+                self.hold(number)
+                return compute(inputs)
+            finally:
+                with self._changed:
+                    self._calls_in_flight -= 1
 
-    def change(self, changed: Callable[[Compute], Compute], versions: Sequence[int] = (1,)) -> None:
-        """Have something else computed, made of what is computed now."""
+        return count
+
+    def wrap(self, wrapper: Callable[[Compute], Compute], versions: Sequence[int] = (1,)) -> None:
+        """Replace what is computed by a function of it."""
         for number in versions:
             version = self.fake.models[MODEL][number]
-            compute = {**version.compute, "serving_default": changed(version.compute["serving_default"])}
+            compute = {**version.compute, "serving_default": wrapper(version.compute["serving_default"])}
             self.fake.models[MODEL][number] = replace(version, compute=compute)
 
-    def open(self, calls: int = 1) -> None:
-        """Let so many calls through."""
-        self._doors.release(calls)
+    def fail(self, error: Exception, condition: Callable[[Array], bool]) -> None:
+        """Let calls fail whose images meet a condition, once they may end."""
 
-    def ask(
-        self, images: NDArray[np.uint8], version: int = 1, *, within_s: float = 20, request_id: str = ""
+        def wrapper(compute: Compute) -> Compute:
+            def fail(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+                outputs = compute(inputs)
+                if condition(inputs["image"]):
+                    raise error
+                return outputs
+
+            return fail
+
+        self.wrap(wrapper)
+
+    def finish(self, calls: int) -> None:
+        """Let this number of calls end, now or later, in the order in which they reach the server."""
+        with self._changed:
+            self._finished_calls += calls
+            self._changed.notify_all()
+
+    def start_predict(
+        self, images: NDArray[np.uint8], version: int = 1, *, within_s: float = TIMEOUT_S, request_id: str = ""
     ) -> Future[Array]:
-        """Have someone ask, and wait until his call has begun or he waits for it."""
-        before = self._batcher.queue_length + len(self.sizes)
-        asked = self._pool.submit(
-            self._batcher.predict,
+        """Start a request in a thread and wait until it is queued or its call has reached the server."""
+        before = self.batcher.queue_length + len(self.call_sizes)
+        future = self._pool.submit(
+            self.batcher.predict,
             replace(CALL, version=version),
             {"image": images},
             deadline=Deadline.after(within_s),
             request_id=request_id,
         )
-        until(lambda: self._batcher.queue_length + len(self.sizes) > before or asked.done())
-        return asked
+        until(lambda: self.batcher.queue_length + len(self.call_sizes) > before or future.done())
+        return future
 
-    @property
-    def waiting(self) -> int:
-        return self._batcher.queue_length
-
-    def ends_empty(self) -> bool:
-        """Tell whether a call is sent at once again, and then nothing is left behind."""
-        begun = len(self.sizes)
-        last = self.ask(picture(0))
-        assert len(self.sizes) == begun + 1
-        self.open()
-        last.result(20)
-        return not self._batcher._queues  # that it does not grow with what was ever asked
+    def assert_idle(self) -> None:
+        """Check that the next request is sent at once, and that nothing is kept afterwards."""
+        calls = len(self.call_sizes)
+        future = self.start_predict(picture(100))
+        assert len(self.call_sizes) == calls + 1, "a slot for a call was lost"
+        self.finish(1)
+        future.result(TIMEOUT_S)
+        assert not self.batcher._queues, "the table of queues grows with every computation ever requested"
 
 
 @pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(16) as pool:
+    with ThreadPoolExecutor(48) as pool:
         yield pool
 
 
 @pytest.fixture
-def hall(pool: ThreadPoolExecutor) -> Iterator[Hall]:
-    hall = Hall(pool)
-    yield hall
-    hall.open(100)  # lets whoever a failed test has left in there go
+def make_gate(pool: ThreadPoolExecutor) -> Iterator[Callable[..., Gate]]:
+    gates: list[Gate] = []
+
+    def make(**options: int) -> Gate:
+        gates.append(Gate(pool, **options))
+        return gates[-1]
+
+    yield make
+    for gate in gates:
+        gate.finish(1000)  # ends the calls that a failed test has left behind
 
 
-def picture(lightness: int, rows: int = 1) -> NDArray[np.uint8]:
-    return np.full((rows, 2, 2, 1), lightness, np.uint8)
+@pytest.fixture
+def gate(make_gate: Callable[..., Gate]) -> Gate:
+    return make_gate()
 
 
-def assert_answers(asked: Future[Array], images: NDArray[np.uint8], version: int = 1) -> None:
-    np.testing.assert_allclose(asked.result(20), expected_scores(version, images), rtol=1e-5)
+def picture(brightness: int, rows: int = 1) -> NDArray[np.uint8]:
+    return np.full((rows, 2, 2, 1), brightness, np.uint8)
 
 
-# Together
+def is_black(images: Array) -> bool:
+    return not images.any(axis=(1, 2, 3)).all()
 
 
-def test_who_comes_first_is_sent_at_once_and_who_comes_meanwhile_goes_together(hall: Hall):
-    asked = [hall.ask(picture(lightness)) for lightness in (10, 20, 30, 40)]
-    assert (hall.sizes, hall.waiting) == ([1], 3)
-    hall.open(2)
-    for future, lightness in zip(asked, (10, 20, 30, 40), strict=True):
-        assert_answers(future, picture(lightness))
-    assert hall.sizes == [1, 3]
-    assert hall.ends_empty()
+def has_rows(count: int) -> Callable[[Array], bool]:
+    return lambda images: len(images) == count
 
 
-def test_requests_of_several_images_keep_their_rows(hall: Hall):
+def assert_scores(future: Future[Array], images: NDArray[np.uint8], version: int = 1) -> None:
+    np.testing.assert_allclose(future.result(TIMEOUT_S), expected_scores(version, images), rtol=1e-5)
+
+
+# Batches
+
+
+def test_the_first_request_is_sent_at_once_and_later_ones_go_together(gate: Gate):
+    futures = [gate.start_predict(picture(brightness)) for brightness in (10, 20, 30, 40)]
+    assert (gate.call_sizes, gate.batcher.queue_length) == ([1], 3)
+
+    gate.finish(2)
+
+    for future, brightness in zip(futures, (10, 20, 30, 40), strict=True):
+        assert_scores(future, picture(brightness))
+    assert gate.call_sizes == [1, 3]
+    gate.assert_idle()
+
+
+def test_requests_with_several_images_get_their_own_rows(gate: Gate):
     images = [picture(5), np.concatenate([picture(10), picture(20)]), picture(30, rows=3), picture(40)]
-    asked = [hall.ask(rows) for rows in images]
-    hall.open(2)
-    for future, rows in zip(asked, images, strict=True):
-        assert_answers(future, rows)
-    assert hall.sizes == [1, 6]
+    futures = [gate.start_predict(rows) for rows in images]
+
+    gate.finish(2)
+
+    for future, rows in zip(futures, images, strict=True):
+        assert_scores(future, rows)
+    assert gate.call_sizes == [1, 6]
 
 
-def test_no_more_rows_go_together_than_the_limit_and_all_in_the_order_they_came(hall: Hall):
+def test_batches_respect_the_row_limit_and_the_order_of_arrival(gate: Gate):
     images = [picture(number, rows) for number, rows in enumerate((1, 5, 3, 1, 8, 2))]
-    asked = [hall.ask(rows) for rows in images]
-    hall.open(5)
-    for future, rows in zip(asked, images, strict=True):
-        assert_answers(future, rows)
-    assert hall.sizes == [1, 8, 1, 8, 2]
-    assert hall.ends_empty()
+    futures = [gate.start_predict(rows) for rows in images]
+
+    gate.finish(5)
+
+    for future, rows in zip(futures, images, strict=True):
+        assert_scores(future, rows)
+    assert gate.call_sizes == [1, 8, 1, 8, 2]
+    gate.assert_idle()
 
 
-def test_as_many_calls_are_in_flight_as_is_set(pool: ThreadPoolExecutor):
-    hall = Hall(pool, calls=2)
-    asked = [hall.ask(picture(number)) for number in range(5)]
-    assert (hall.sizes, hall.waiting) == ([1, 1], 3)
-    hall.open(3)
-    for number, future in enumerate(asked):
-        assert_answers(future, picture(number))
-    assert hall.sizes == [1, 1, 3]
+def test_as_many_calls_are_in_flight_as_configured(make_gate: Callable[..., Gate]):
+    gate = make_gate(calls=2)
+    futures = [gate.start_predict(picture(number)) for number in range(5)]
+    assert (gate.call_sizes, gate.batcher.queue_length) == ([1, 1], 3)
+
+    gate.finish(3)
+
+    for number, future in enumerate(futures):
+        assert_scores(future, picture(number))
+    assert gate.call_sizes == [1, 1, 3]
 
 
-def test_versions_do_not_wait_for_each_other(hall: Hall):
-    asked = [hall.ask(picture(10), version) for version in (1, 2)]
-    assert (hall.sizes, hall.waiting) == ([1, 1], 0)
-    hall.open(2)
-    for version, future in zip((1, 2), asked, strict=True):
-        assert_answers(future, picture(10), version)
+def test_versions_do_not_wait_for_each_other(gate: Gate):
+    futures = [gate.start_predict(picture(10), version) for version in (1, 2)]
+    assert (gate.call_sizes, gate.batcher.queue_length) == ([1, 1], 0)
+
+    gate.finish(2)
+
+    for version, future in zip((1, 2), futures, strict=True):
+        assert_scores(future, picture(10), version)
 
 
-def test_what_takes_one_row_is_never_put_together(pool: ThreadPoolExecutor):
-    hall = Hall(pool)
-    single = replace(DEFAULT, inputs={"image": TensorSpec("uint8", (1, 2, 2, 1))})
-    batcher = MicroBatcher(hall.fake, calls=1, max_rows=8)
-    asked = [
-        pool.submit(
-            batcher.predict, replace(CALL, signature=single), {"image": picture(n)}, deadline=Deadline.after(20)
-        )
-        for n in range(3)
+def test_a_signature_that_takes_one_row_is_never_batched(gate: Gate, pool: ThreadPoolExecutor):
+    single = replace(CALL, signature=replace(DEFAULT, inputs={"image": TensorSpec("uint8", (1, 2, 2, 1))}))
+
+    futures = [
+        pool.submit(gate.batcher.predict, single, {"image": picture(number)}, deadline=Deadline.after(TIMEOUT_S))
+        for number in range(3)
     ]
-    until(lambda: hall.sizes == [1, 1, 1])
-    hall.open(3)
-    for number, future in enumerate(asked):
-        assert_answers(future, picture(number))
+    until(lambda: gate.call_sizes == [1, 1, 1])
+    gate.finish(3)
+
+    for number, future in enumerate(futures):
+        assert_scores(future, picture(number))
 
 
-def test_a_request_alone_is_sent_as_it_is(hall: Hall):
+def test_the_inputs_of_a_single_request_are_not_copied(gate: Gate):
     image, received = picture(7), []
+    gate.wrap(lambda compute: lambda inputs: received.append(inputs["image"]) or compute(inputs))
 
-    def kept(compute: Compute) -> Compute:
-        return lambda inputs: received.append(inputs["image"]) or compute(inputs)
+    gate.finish(1)
+    future = gate.start_predict(image, request_id="mine")
 
-    hall.change(kept)
-    hall.open()
-    assert_answers(hall.ask(image, request_id="mine"), image)
+    assert_scores(future, image)
     assert received[0] is image
-    assert hall.fake.request_ids == ["mine"]
+    assert gate.fake.request_ids == ["mine"]
 
 
 # Deadlines
 
 
-def test_who_has_waited_long_enough_leaves_and_the_others_go_on(hall: Hall):
-    first = hall.ask(picture(10))
-    hurried = hall.ask(picture(20), within_s=0.05)
-    patient = hall.ask(picture(30))
+def test_a_request_leaves_the_queue_at_its_deadline_and_the_others_stay(gate: Gate):
+    first = gate.start_predict(picture(10))
+    hurried = gate.start_predict(picture(20), within_s=0.05)
+    patient = gate.start_predict(picture(30))
+
     with pytest.raises(DeadlineExceededError, match=r"within 0\.05 s"):
-        hurried.result(20)
-    assert hall.waiting == 1
-    hall.open(2)
-    assert_answers(first, picture(10))
-    assert_answers(patient, picture(30))
-    assert hall.sizes == [1, 1]
-    assert hall.ends_empty()
+        hurried.result(TIMEOUT_S)
+    assert gate.batcher.queue_length == 1
+    gate.finish(2)
+
+    assert_scores(first, picture(10))
+    assert_scores(patient, picture(30))
+    assert gate.call_sizes == [1, 1]
+    gate.assert_idle()
 
 
-def test_who_runs_out_of_time_in_company_leaves_the_others_to_it(hall: Hall):
-    first = hall.ask(picture(10))
-    patient = hall.ask(picture(20))
-    hurried = hall.ask(picture(30), within_s=2)
-    hall.open()
-    assert_answers(first, picture(10))
-    until(lambda: hall.sizes == [1, 2], what="the two are asked")
+def test_a_request_leaves_its_batch_at_its_deadline_and_the_others_stay(gate: Gate):
+    first = gate.start_predict(picture(10))
+    patient = gate.start_predict(picture(20))
+    hurried = gate.start_predict(picture(30), within_s=1)
+    gate.finish(1)
+    assert_scores(first, picture(10))
+    until(lambda: gate.call_sizes == [1, 2], what="the two in one call")
+
     with pytest.raises(DeadlineExceededError):
-        hurried.result(20)
-    hall.open()
-    assert_answers(patient, picture(20))
-    assert hall.ends_empty()
+        hurried.result(TIMEOUT_S)
+    gate.finish(1)
+
+    assert_scores(patient, picture(20))
+    gate.assert_idle()
 
 
-def test_a_call_that_ran_out_of_its_makers_time_is_made_again_for_who_has_more(hall: Hall):
-    first = hall.ask(picture(10))
-    maker, other = hall.ask(picture(20)), hall.ask(picture(30))
-    failing_at(hall, 2, DeadlineExceededError("The model server did not answer in time."))
-    hall.open(4)
-    for future, lightness in ((first, 10), (maker, 20), (other, 30)):
-        assert_answers(future, picture(lightness))
+def test_a_batch_that_missed_its_leaders_deadline_is_repeated_for_the_others(gate: Gate):
+    gate.fail(DeadlineExceededError("The model server did not answer in time."), has_rows(2))
+    futures = {brightness: gate.start_predict(picture(brightness)) for brightness in (10, 20, 30)}
+
+    gate.finish(4)
+
+    for brightness, future in futures.items():
+        assert_scores(future, picture(brightness))
+    assert gate.call_sizes == [1, 2, 1, 1]
 
 
 # Failures
 
 
-def failing_at(hall: Hall, rows: int, error: Exception) -> None:
-    """Have calls of so many rows fail, after their turn."""
-    fail_where(hall, lambda images: len(images) == rows, error)
+def test_only_the_request_that_makes_a_batch_fail_fails(gate: Gate):
+    gate.fail(ModelFailedError("black"), is_black)
+    futures = {brightness: gate.start_predict(picture(brightness)) for brightness in (10, 20, 0, 30)}
 
+    gate.finish(5)
 
-def fail_where(hall: Hall, condition: Callable[[Array], bool], error: Exception) -> None:
-    """Have calls with such images fail, after their turn."""
-
-    def failing(compute: Compute) -> Compute:
-        def fail(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-            answer = compute(inputs)
-            if condition(inputs["image"]):
-                raise error
-            return answer
-
-        return fail
-
-    hall.change(failing)
-
-
-def test_one_that_makes_the_computation_fail_fails_alone(hall: Hall):
-    fail_where(hall, lambda images: not images.any(axis=(1, 2, 3)).all(), ModelFailedError("black"))
-    asked = {lightness: hall.ask(picture(lightness)) for lightness in (10, 20, 0, 30)}
-    hall.open(5)
     with pytest.raises(ModelFailedError, match="black"):
-        asked.pop(0).result(20)
-    for lightness, future in asked.items():
-        assert_answers(future, picture(lightness))
-    assert hall.sizes == [1, 3, 1, 1, 1]
+        futures.pop(0).result(TIMEOUT_S)
+    for brightness, future in futures.items():
+        assert_scores(future, picture(brightness))
+    assert gate.call_sizes == [1, 3, 1, 1, 1]
 
 
-def test_what_concerns_all_is_told_to_each_and_not_asked_again(hall: Hall):
+def test_an_error_that_concerns_all_is_raised_for_each_and_not_repeated(gate: Gate):
     cause = OSError("no route")
     error = ModelUnavailableError("away", seconds=3)
     error.__cause__ = cause
-    failing_at(hall, 3, error)
-    first = hall.ask(picture(1))
-    asked = [hall.ask(picture(lightness)) for lightness in (10, 20, 30)]
-    hall.open(2)
-    first.result(20)
-    told = [future.exception(20) for future in asked]
-    assert [(type(each), str(each)) for each in told] == [(ModelUnavailableError, "away")] * 3
-    assert len({id(each) for each in told}) == 3, "raising writes into an error"
-    for each in told:
+    gate.fail(error, has_rows(3))
+    first = gate.start_predict(picture(1))
+    futures = [gate.start_predict(picture(brightness)) for brightness in (10, 20, 30)]
+
+    gate.finish(2)
+
+    first.result(TIMEOUT_S)
+    errors = [future.exception(TIMEOUT_S) for future in futures]
+    assert [(type(each), str(each)) for each in errors] == [(ModelUnavailableError, "away")] * 3
+    assert len({id(each) for each in errors}) == 3, "raising an error writes into it"
+    for each in errors:
         assert isinstance(each, GatewayError)
         assert (each.members, each.__cause__) == ({"seconds": 3}, cause)
-    assert hall.sizes == [1, 3]
-    assert hall.ends_empty()
+    assert gate.call_sizes == [1, 3]
+    gate.assert_idle()
 
 
-def test_an_error_that_nobody_thought_of_stops_nobody_else(hall: Hall):
-    failing_at(hall, 3, RuntimeError("a mistake of ours"))
-    first = hall.ask(picture(1))
-    asked = [hall.ask(picture(lightness)) for lightness in (10, 20, 30)]
-    hall.open(4)
-    first.result(20)
-    with pytest.raises(RuntimeError, match="a mistake of ours"):
-        asked[0].result(20)
-    for future, lightness in zip(asked[1:], (20, 30), strict=True):
-        assert_answers(future, picture(lightness))
-    assert hall.ends_empty()
+def test_an_unexpected_error_stops_only_the_request_that_made_the_call(gate: Gate):
+    gate.fail(RuntimeError("a bug"), has_rows(3))
+    first = gate.start_predict(picture(1))
+    futures = [gate.start_predict(picture(brightness)) for brightness in (10, 20, 30)]
+
+    gate.finish(4)
+
+    first.result(TIMEOUT_S)
+    with pytest.raises(RuntimeError, match="a bug"):
+        futures[0].result(TIMEOUT_S)
+    for future, brightness in zip(futures[1:], (20, 30), strict=True):
+        assert_scores(future, picture(brightness))
+    gate.assert_idle()
 
 
-def test_a_model_that_answers_other_rows_than_it_was_asked_for_is_asked_about_each(hall: Hall):
-    hall.change(lambda compute: lambda inputs: {"probabilities": compute(inputs)["probabilities"][:1]})
-    asked = [hall.ask(picture(lightness)) for lightness in (10, 20, 30)]
-    hall.open(4)
-    for future, lightness in zip(asked, (10, 20, 30), strict=True):
-        assert_answers(future, picture(lightness))
-    assert hall.sizes == [1, 2, 1, 1]
+def test_each_request_is_repeated_if_the_model_returns_another_number_of_rows(gate: Gate):
+    gate.wrap(lambda compute: lambda inputs: {"probabilities": compute(inputs)["probabilities"][:1]})
+    futures = [gate.start_predict(picture(brightness)) for brightness in (10, 20, 30)]
+
+    gate.finish(4)
+
+    for future, brightness in zip(futures, (10, 20, 30), strict=True):
+        assert_scores(future, picture(brightness))
+    assert gate.call_sizes == [1, 2, 1, 1]
 
 
-# Where it is used
+# Repeated requests and the limit on calls in flight
 
 
-def test_many_threads_ask_and_each_gets_its_own(stage: MicroBatcherStage):
+def fail_batch_of_three(gate: Gate, *, second_within_s: float = TIMEOUT_S) -> list[Future[Array]]:
+    """Let a batch of three requests fail and return their futures once the first of them is repeated."""
+    gate.fail(ModelFailedError("too many rows"), has_rows(3))
+    first = gate.start_predict(picture(1))
+    futures = [
+        gate.start_predict(picture(1)),
+        gate.start_predict(picture(2), within_s=second_within_s),
+        gate.start_predict(picture(3)),
+    ]
+    gate.finish(2)
+    first.result(TIMEOUT_S)
+    until(lambda: gate.call_sizes == [1, 3, 1], what="the first repeat sent")
+    return futures
+
+
+def test_requests_of_a_failed_batch_are_repeated_one_after_the_other(gate: Gate):
+    futures = fail_batch_of_three(gate)
+    for repeated in (1, 2, 3):
+        until(lambda repeated=repeated: gate.call_sizes == [1, 3] + [1] * repeated, what=f"repeat {repeated} sent")
+        assert gate.batcher.queue_length == 3 - repeated
+        gate.finish(1)
+
+    for number, future in enumerate(futures, 1):
+        assert_scores(future, picture(number))
+    assert gate.most_calls_in_flight == 1
+    gate.assert_idle()
+
+
+def test_repeated_requests_use_every_call_that_the_limit_allows(make_gate: Callable[..., Gate]):
+    gate = make_gate(calls=2)
+    gate.fail(ModelFailedError("too many rows"), has_rows(3))
+    first, second = gate.start_predict(picture(8)), gate.start_predict(picture(9))
+    futures = [gate.start_predict(picture(number)) for number in (1, 2, 3)]
+
+    gate.finish(3)
+    first.result(TIMEOUT_S)
+    second.result(TIMEOUT_S)
+
+    until(lambda: gate.call_sizes == [1, 1, 3, 1, 1], what="two repeats in flight")
+    assert gate.batcher.queue_length == 1
+    gate.finish(3)
+    for number, future in enumerate(futures, 1):
+        assert_scores(future, picture(number))
+    assert gate.most_calls_in_flight == 2
+    gate.assert_idle()
+
+
+def test_newer_requests_are_batched_after_the_repeated_ones(gate: Gate):
+    futures = fail_batch_of_three(gate)
+    newer = [gate.start_predict(picture(number)) for number in (4, 5)]
+
+    gate.finish(4)
+
+    for number, future in enumerate(futures + newer, 1):
+        assert_scores(future, picture(number))
+    assert gate.call_sizes == [1, 3, 1, 1, 1, 2]
+    gate.assert_idle()
+
+
+def test_a_repeated_request_leaves_the_queue_at_its_own_deadline(gate: Gate):
+    futures = fail_batch_of_three(gate, second_within_s=1)
+
+    with pytest.raises(DeadlineExceededError, match="within 1 s"):
+        futures[1].result(TIMEOUT_S)
+    assert gate.batcher.queue_length == 1
+    gate.finish(2)
+
+    assert_scores(futures[0], picture(1))
+    assert_scores(futures[2], picture(3))
+    assert gate.call_sizes == [1, 3, 1, 1]
+    gate.assert_idle()
+
+
+def test_a_request_that_left_a_failed_batch_is_not_repeated(gate: Gate):
+    gate.fail(ModelFailedError("too many rows"), has_rows(2))
+    first, second = gate.start_predict(picture(1)), gate.start_predict(picture(2))
+    hurried = gate.start_predict(picture(3), within_s=1)
+    gate.finish(1)
+    first.result(TIMEOUT_S)
+    until(lambda: gate.call_sizes == [1, 2], what="the batch sent")
+
+    with pytest.raises(DeadlineExceededError):
+        hurried.result(TIMEOUT_S)
+    gate.finish(2)
+
+    assert_scores(second, picture(2))
+    assert gate.call_sizes == [1, 2, 1]
+    gate.assert_idle()
+
+
+def send_random_requests(batcher: MicroBatcher, seed: int) -> list[str]:
+    """Send requests one after the other, check what each returns, and list how they ended."""
+    rng = random.Random(seed)
+    outcomes = []
+    for _ in range(20):
+        images = picture(rng.choice([0, *range(1, 8)]), rng.randint(1, 3))
+        within_s = rng.choice([TIMEOUT_S, TIMEOUT_S, TIMEOUT_S, 0.005])
+        try:
+            scores = batcher.predict(CALL, {"image": images}, deadline=Deadline.after(within_s))
+        except ModelFailedError:
+            assert is_black(images)
+            outcomes.append("failed")
+        except DeadlineExceededError:
+            assert within_s < TIMEOUT_S
+            outcomes.append("late")
+        else:
+            assert not is_black(images)
+            np.testing.assert_allclose(scores, expected_scores(1, images), rtol=1e-5)
+            outcomes.append("predicted")
+    return outcomes
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3])
+def test_the_limit_holds_under_load_with_failures_and_deadlines(
+    make_gate: Callable[..., Gate], pool: ThreadPoolExecutor, calls: int
+):
+    gate = make_gate(calls=calls)
+    users: list[Future[list[str]]] = []
+    gate.hold = lambda _: until(lambda: gate.batcher.queue_length >= 5 or any(user.done() for user in users), TIMEOUT_S)
+    gate.fail(ModelFailedError("black"), is_black)
+    users += [pool.submit(send_random_requests, gate.batcher, seed) for seed in range(40)]
+    outcomes = Counter(outcome for user in users for outcome in user.result(60))
+
+    assert outcomes.keys() == {"failed", "late", "predicted"}
+    assert outcomes.total() == 40 * 20
+    assert max(gate.call_sizes) > 3, "no requests were batched"
+    assert gate.most_calls_in_flight <= calls
+    gate.assert_idle()
+
+
+# Use in the gateway
+
+
+def test_requests_of_many_threads_get_their_own_predictions(stage: MicroBatcherStage):
     server = serve(stage, 1)
+
     with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda number: ask(server, 1, picture(number % 256)), range(2000)))
-    for number, answer in enumerate(answers):
-        np.testing.assert_allclose(answer, expected_scores(1, picture(number % 256)), rtol=1e-5)
+        predictions = list(pool.map(lambda number: predict(server, 1, picture(number % 256)), range(2000)))
+
+    assert len(predictions) == 2000
+    for number, scores in enumerate(predictions):
+        np.testing.assert_allclose(scores, expected_scores(1, picture(number % 256)), rtol=1e-5)
     assert stage.fake.calls["predict"] <= 2000
 
 
-@pytest.mark.parametrize(("calls", "kind"), [(0, TensorFlowServing), (2, MicroBatcher)])
-def test_it_is_used_where_the_calls_in_flight_are_limited(calls: int, kind: type):
-    assert type(connect(Settings(calls_in_flight=calls))) is kind
+@pytest.mark.parametrize(("calls", "client_type"), [(0, TensorFlowServing), (2, MicroBatcher)])
+def test_the_gateway_batches_if_the_calls_in_flight_are_limited(calls: int, client_type: type):
+    assert type(connect(Settings(calls_in_flight=calls))) is client_type

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from gateway.model_client.protocol import TensorSpec
+from gateway.model_client.protocol import Call, Signature, TensorSpec
 
 IMAGES = TensorSpec("uint8", (None, 28, 28, 1))
 
 
-@pytest.mark.parametrize("count", [0, 1, 7])
-def test_any_length_is_taken_where_the_signature_leaves_it_open(count: int):
-    assert IMAGES.accepts(np.zeros((count, 28, 28, 1), np.uint8))
+def test_any_length_is_accepted_in_an_open_dimension():
+    for count in (0, 1, 7):
+        assert IMAGES.accepts(np.zeros((count, 28, 28, 1), np.uint8)), f"{count} images"
 
 
 @pytest.mark.parametrize(
@@ -25,21 +25,22 @@ def test_any_length_is_taken_where_the_signature_leaves_it_open(count: int):
     ],
     ids=lambda array: f"{array.dtype}{list(array.shape)}",
 )
-def test_another_element_type_rank_or_length_is_not(array: np.ndarray):
+def test_another_element_type_rank_or_length_is_not_accepted(array: np.ndarray):
     assert not IMAGES.accepts(array)
 
 
-def test_an_open_rank_takes_every_shape_but_only_its_element_type():
-    anything = TensorSpec("int32", None)
-    assert anything.accepts(np.zeros((), np.int32))
-    assert anything.accepts(np.zeros((2, 3, 4), np.int32))
-    assert not anything.accepts(np.zeros((2, 3, 4), np.int64))
+def test_an_open_rank_accepts_every_shape_but_only_its_element_type():
+    open_rank = TensorSpec("int32", None)
+
+    assert open_rank.accepts(np.zeros((), np.int32))
+    assert open_rank.accepts(np.zeros((2, 3, 4), np.int32))
+    assert not open_rank.accepts(np.zeros((2, 3, 4), np.int64))
 
 
-@pytest.mark.parametrize("array", [np.array([b"a"]), np.array(["a"]), np.array([b"a", b"bc"], object)])
-def test_strings_are_strings_however_numpy_holds_them(array: np.ndarray):
-    assert TensorSpec("string", (None,)).accepts(array)
-    assert not TensorSpec("uint8", (None,)).accepts(array)
+def test_strings_are_recognised_in_every_form_that_numpy_has_for_them():
+    for array in (np.array([b"a"]), np.array(["a"]), np.array([b"a", b"bc"], object)):
+        assert TensorSpec("string", (None,)).accepts(array), array.dtype
+        assert not TensorSpec("uint8", (None,)).accepts(array), array.dtype
 
 
 def test_a_scalar_has_no_dimension():
@@ -47,7 +48,25 @@ def test_a_scalar_has_no_dimension():
     assert not TensorSpec("float32", ()).accepts(np.zeros(1, np.float32))
 
 
-def test_it_is_written_the_way_messages_want_it():
+def test_a_spec_is_written_as_messages_show_it():
     assert str(IMAGES) == "uint8[N, 28, 28, 1]"
     assert str(TensorSpec("string", ())) == "string[]"
     assert str(TensorSpec("float32", None)) == "float32[…]"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "takes_batches"),
+    [
+        ([(None, 28, 28, 1)], True),
+        ([None], True),
+        ([(None, 28, 28, 1), (None,)], True),
+        ([(1, 28, 28, 1)], False),
+        ([(None, 28, 28, 1), (1,)], False),
+        ([()], False),
+    ],
+    ids=str,
+)
+def test_a_call_takes_batches_if_every_input_has_an_open_first_dimension(shapes: list, takes_batches: bool):  # noqa: FBT001
+    inputs = {str(number): TensorSpec("uint8", shape) for number, shape in enumerate(shapes)}
+
+    assert Call("pets", 1, "serving_default", Signature(inputs, {}), "scores").takes_batches is takes_batches

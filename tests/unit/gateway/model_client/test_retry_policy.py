@@ -1,0 +1,105 @@
+import grpc
+import pytest
+
+from gateway.deadline import Deadline
+from gateway.errors import DeadlineExceededError
+from gateway.model_client.retry_policy import Failure, RetryPolicy
+
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+LATE = grpc.StatusCode.DEADLINE_EXCEEDED
+POLICY = RetryPolicy(call_deadline_s=4, max_retries=3, hang_threshold_s=1)
+
+
+class StatusError(grpc.RpcError):
+    """An error as gRPC raises it."""
+
+    def __init__(self, code: grpc.StatusCode) -> None:
+        super().__init__()
+        self._code = code
+
+    def code(self) -> grpc.StatusCode:
+        return self._code
+
+
+def failure(code: grpc.StatusCode, duration_s: float = 0.01) -> Failure:
+    return Failure(StatusError(code), duration_s)
+
+
+def should_retry(*failures: Failure, within_s: float = 60) -> bool:
+    return POLICY.should_retry(failures, Deadline.after(within_s))
+
+
+# Whether to call again
+
+
+def test_an_unavailable_server_is_called_once_more():
+    assert should_retry(failure(UNAVAILABLE))
+    assert not should_retry(failure(UNAVAILABLE), failure(UNAVAILABLE))
+
+
+@pytest.mark.parametrize("last", [failure(LATE), failure(UNAVAILABLE, 1.1)], ids=["late", "cut off"])
+def test_a_call_without_an_answer_is_repeated_as_often_as_allowed(last: Failure):
+    earlier = [failure(LATE)] * POLICY.max_retries
+
+    assert should_retry(last)
+    assert should_retry(*earlier[:-1], last)
+    assert not should_retry(*earlier, last)
+
+
+def test_an_unavailable_server_counts_as_hung_only_beyond_the_threshold():
+    first = failure(UNAVAILABLE)
+
+    assert not should_retry(first, failure(UNAVAILABLE, 1.0))
+    assert should_retry(first, failure(UNAVAILABLE, 1.01))
+
+
+def test_no_other_error_is_retried():
+    other_codes = set(grpc.StatusCode) - {grpc.StatusCode.OK, UNAVAILABLE, LATE}
+
+    assert [code for code in other_codes if should_retry(failure(code, 2))] == []
+
+
+def test_nothing_is_retried_after_the_deadline():
+    assert not should_retry(failure(UNAVAILABLE), within_s=0)
+    assert not should_retry(failure(LATE), within_s=0)
+
+
+# How long a call may take
+
+
+def test_a_first_call_may_take_until_the_earlier_deadline():
+    assert POLICY.timeout_s(Deadline.after(60), is_retry=False) == 4
+    assert POLICY.timeout_s(Deadline.after(2), is_retry=False) == pytest.approx(2, abs=0.5)
+
+
+def test_a_retry_may_take_half_of_the_time_left():
+    assert POLICY.timeout_s(Deadline.after(60), is_retry=True) == 2
+    assert POLICY.timeout_s(Deadline.after(2), is_retry=True) == pytest.approx(1, abs=0.25)
+
+
+def test_no_call_is_made_after_the_deadline():
+    for is_retry in (False, True):
+        with pytest.raises(DeadlineExceededError):
+            POLICY.timeout_s(Deadline.after(0), is_retry=is_retry)
+
+
+# Which error to report
+
+
+def test_the_last_error_is_reported():
+    unavailable, internal = failure(UNAVAILABLE), failure(grpc.StatusCode.INTERNAL)
+
+    assert POLICY.error_to_report([internal]) is internal.error
+    assert POLICY.error_to_report([unavailable, internal]) is internal.error
+
+
+def test_an_unavailable_server_is_reported_although_the_last_call_ran_out_of_time():
+    first, second, late = failure(UNAVAILABLE), failure(UNAVAILABLE), failure(LATE)
+
+    assert POLICY.error_to_report([first, second, late]) is second.error
+
+
+def test_a_server_that_never_answered_is_reported_as_late():
+    first, last = failure(LATE), failure(LATE)
+
+    assert POLICY.error_to_report([first, last]) is last.error
