@@ -1,4 +1,4 @@
-"""Run the command line: what keeps it from its work is one message and status 2."""
+"""Run the command line. An error that a user can fix is one message and exit status 2."""
 
 import io
 import sys
@@ -11,10 +11,10 @@ from image_gateway_client.resume import OutputError
 
 
 def main() -> None:
-    """Run `image-gateway` and end the program."""
+    """Run `image-gateway` and exit."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names of files need not be text (PEP 383)
+            stream.reconfigure(errors="backslashreplace")  # file names need not be valid text (PEP 383)
     try:
         app(prog_name="image-gateway")
     except (ImageGatewayError, OutputError, OSError) as error:

@@ -1,4 +1,4 @@
-"""What the gateway answers, read from its JSON. Members that are not known are left out, so that it can grow."""
+"""Parse the gateway's JSON into dataclasses. Unknown members are ignored, so that the gateway can add some."""
 
 import base64
 from collections.abc import Iterator, Mapping
@@ -13,11 +13,11 @@ EXCERPT_LENGTH = 200
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One class and how sure the model is of it.
+    """One class and its probability.
 
     Attributes:
         label: Name of the class.
-        class_id: Its number, from 0.
+        class_id: Number of the class, from 0.
         score: Probability in 0..1.
     """
 
@@ -28,7 +28,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """The version of a model that answered."""
+    """The version of a model that computed an answer."""
 
     name: str
     version: int
@@ -36,13 +36,13 @@ class ModelVersion:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Where in the picture the model saw a class.
+    """The image regions that led the model to a class.
 
     Attributes:
         label: Name of the class.
-        class_id: Its number.
-        png: With `explain=True` the heat map laid over the picture, as PNG; else None.
-        values: With `explain="raw"` the heat map alone, float[h][w] in 0..1, row by row from the top; else None.
+        class_id: Number of the class.
+        png: With `explain=True`, the heat map over the image, as PNG; otherwise None.
+        values: With `explain="raw"`, the heat map itself, float[h][w] in 0..1, row by row from the top; otherwise None.
     """
 
     label: str
@@ -53,17 +53,17 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model says about one image.
+    """The classification of one image.
 
     Attributes:
-        label: Name of the best class.
-        class_id: Its number.
-        score: Its probability in 0..1.
-        predictions: The classes asked for, best first.
-        classes: Of a multi-label model, every class at or above its threshold, best first; None of others.
-        model: The version that answered.
-        request_id: What the operator finds the request by in the log.
-        explanation: Where the best class was seen, if that was asked.
+        label: Name of the top class.
+        class_id: Number of the top class.
+        score: Probability of the top class, in 0..1.
+        predictions: The requested number of classes, best first.
+        classes: For a multi-label model, every class at or above its threshold, best first; otherwise None.
+        model: The version of the model.
+        request_id: The request's identifier in the gateway's log.
+        explanation: The explanation of the top class, if one was requested.
     """
 
     label: str
@@ -78,13 +78,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class VersionState:
-    """One version of a model, served or not.
+    """One version of a model and its state.
 
     Attributes:
-        version: Its number.
+        version: Number of the version.
         state: LOADING, AVAILABLE, UNLOADING or END.
-        labels: Names that point at it, such as stable.
-        reason: Why it is not available, where the model server tells.
+        labels: Labels that point to the version, such as stable.
+        reason: Why it is not available, if the model server reports a reason.
     """
 
     version: int
@@ -95,20 +95,20 @@ class VersionState:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One of the models offered.
+    """A model that the gateway offers.
 
     Attributes:
-        name: What requests name it by.
-        default: Whether it answers requests that name none.
-        available: Whether it answers now.
-        version: The version that answers; None while none does.
-        title: What it is, in a few words.
-        description: The same at more length.
+        name: Name of the model in requests.
+        default: Whether it answers requests that name no model.
+        available: Whether it can be used now.
+        version: The version in use; None if none is available.
+        title: A short title.
+        description: A longer description.
         task: multiclass or multilabel.
-        labels: Names of its classes, by class number.
+        labels: Names of the classes, by class number.
         reason: Why it is not available.
-        versions: Every version known, newest first; empty in a list of models.
-        card: All that the model says of itself; empty in a list of models.
+        versions: Every known version, newest first; empty in a list of models.
+        card: The model card; empty in a list of models.
     """
 
     name: str
@@ -126,12 +126,12 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether the gateway can be used.
+    """Whether the gateway is ready.
 
     Attributes:
-        ready: Whether it is: its default model answers.
-        model: The version that does; None if none does.
-        problem: Why it is not ready; None if it is.
+        ready: Whether its default model can be used.
+        model: The version of the default model; None if the gateway is not ready.
+        problem: Why the gateway is not ready; None if it is.
     """
 
     ready: bool
@@ -140,37 +140,37 @@ class Health:
 
 
 @contextmanager
-def understood(document: object, expected: str) -> Iterator[None]:
-    """Turn the trip over a document of another form into one error.
+def _parsing(document: object, expected: str) -> Iterator[None]:
+    """Turn any error while parsing a document into an UnexpectedAnswerError that quotes it.
 
     Raises:
-        UnexpectedAnswerError: A member is missing or of another kind.
+        UnexpectedAnswerError: A member is missing or has the wrong type.
     """
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        found = repr(document)[:EXCERPT_LENGTH]
-        raise UnexpectedAnswerError(f"expected {expected}, found {found} ({error!r})") from error
+        excerpt = repr(document)[:EXCERPT_LENGTH]
+        raise UnexpectedAnswerError(f"expected {expected}, received {excerpt} ({error!r})") from error
 
 
 def parse_answer(document: Any) -> Answer:
-    """Read the answer to one image.
+    """Parse the answer to one image.
 
     Raises:
-        UnexpectedAnswerError: It is none.
+        UnexpectedAnswerError: The document is not a prediction.
     """
-    with understood(document, "a prediction"):
+    with _parsing(document, "a prediction"):
         return _answer(document)
 
 
 def parse_batch(document: Any, images: int) -> list[Answer | Problem]:
-    """Read the answer to a batch: for each image its answer or its problem, in order.
+    """Parse the answer to a batch into an answer or a problem for each image, in order.
 
     Raises:
-        UnexpectedAnswerError: It is none, or one of another number of images.
+        UnexpectedAnswerError: The document does not contain a result for each of the images.
     """
-    with understood(document, f"the results of {images} images"):
-        # Model and request are the same for all, and told once.
+    with _parsing(document, f"the results of {images} images"):
+        # The model and the request are the same for all images and stated once.
         shared = {"model": document.get("model"), "request_id": document["request_id"]}
         results = [_result({**shared, **item}) for item in document["results"]]
         if len(results) != images:
@@ -221,22 +221,22 @@ def _explanation(document: Mapping[str, Any]) -> Explanation:
 
 
 def parse_models(document: Any) -> list[Model]:
-    """Read the list of models.
+    """Parse the list of models.
 
     Raises:
-        UnexpectedAnswerError: It is none.
+        UnexpectedAnswerError: The document is not a list of models.
     """
-    with understood(document, "a list of models"):
+    with _parsing(document, "a list of models"):
         return [_model(item) for item in document["models"]]
 
 
 def parse_model(document: Any) -> Model:
-    """Read what is told about one model.
+    """Parse the details of one model.
 
     Raises:
-        UnexpectedAnswerError: It is no such document.
+        UnexpectedAnswerError: The document does not describe a model.
     """
-    with understood(document, "a model"):
+    with _parsing(document, "a model"):
         return _model(document)
 
 
@@ -267,10 +267,10 @@ def _version_state(document: Mapping[str, Any]) -> VersionState:
 
 
 def parse_ready(document: Any) -> Health:
-    """Read the answer of a gateway that is ready.
+    """Parse the answer of a gateway that is ready.
 
     Raises:
-        UnexpectedAnswerError: It is none.
+        UnexpectedAnswerError: The document is not an answer of /readyz.
     """
-    with understood(document, "a state of health"):
+    with _parsing(document, "the answer of /readyz"):
         return Health(ready=True, model=_model_version(document["model"]))

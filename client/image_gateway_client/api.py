@@ -1,4 +1,4 @@
-"""The client: one image, a batch, or any number of images to their answers."""
+"""The client: classify one image, a batch, or any number of images."""
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,27 +16,27 @@ from image_gateway_client.answers import (
     parse_models,
     parse_ready,
 )
-from image_gateway_client.batches import ABOUT_THE_IMAGES, Outcome, answered, in_batches, in_order
+from image_gateway_client.batches import IMAGE_STATUSES, Outcome, classify_batch, classify_in_order, split_into_batches
 from image_gateway_client.errors import NoAnswerError, ProblemError
-from image_gateway_client.images import Image, Link, Source, Upload, load
+from image_gateway_client.images import Image, ImageBytes, ImageUrl, Source, load
 from image_gateway_client.transport import Limits, Transport
 
 API = "/api/v1"
 MEBIBYTE = 1024 * 1024
 BATCH_BYTES = 7 * MEBIBYTE
-"""Below the 10 MiB that a gateway takes by default, also as base64, which a batch with URLs in it needs."""
+"""Below the gateway's default limit of 10 MiB, even as base64, which a batch with URLs uses."""
 
 
 class Options(TypedDict, total=False):
-    """What every question may say besides its images.
+    """Options of a classification.
 
     Attributes:
-        model: Name of the model; without it the gateway's default one answers.
-        version: Number of its version; without it the newest one answers.
-        label: Name that points at a version, such as stable; in place of `version`.
-        top_k: How many classes to rank.
-        threshold: Least score, in 0..1, of the classes named.
-        explain: Whether to tell where the best class was seen: True for a picture, "raw" for numbers.
+        model: Name of the model; by default the gateway's default model.
+        version: Number of the version; by default the newest.
+        label: Label of the version, such as stable; instead of `version`.
+        top_k: Number of classes to return.
+        threshold: Minimum score, in 0..1, of a returned class.
+        explain: Whether to explain the top class: True for a heat map as an image, "raw" for its numbers.
     """
 
     model: str | None
@@ -48,24 +48,24 @@ class Options(TypedDict, total=False):
 
 
 class Client:
-    """One Image Gateway; safe to use from many threads.
+    """Client of one gateway; safe to use from many threads.
 
     Args:
-        url: Where it listens, as in http://localhost:8080.
-        api_key: Sent with every request; None for none.
-        timeout_s: Longest time for one answer, further tries and the pauses between them included. The gateway is
-            told, so that it stops working on what nobody waits for.
-        connect_timeout_s: Longest time for one connection to be made.
-        retries: How often a request is sent again that was refused with 429 or 503 or whose connection broke; after as
-            long as Retry-After asks, if that is within `timeout_s`, else at growing intervals.
-        connections: How many requests of `classify_many` are under way at once.
-        max_image_bytes: Longest file that is read and sent.
+        url: Address of the gateway, such as http://localhost:8080.
+        api_key: Key that is sent with every request; None for no key.
+        timeout_s: Maximum time for a call, including retries and the pauses before them. It is sent to the gateway,
+            which stops working on a request when its time is over.
+        connect_timeout_s: Maximum time to open a connection.
+        retries: Maximum number of retries after 429, 503 or a broken connection. The pause before a retry is the one
+            requested by Retry-After; without it, pauses grow. No pause exceeds `timeout_s`.
+        connections: Maximum number of requests that `classify_many` sends at once.
+        max_image_bytes: Maximum size of an image file.
 
     Raises:
-        ValueError: An argument is out of its range.
+        ValueError: An argument is not valid.
     """
 
-    def __init__(  # noqa: PLR0913  # all but the first stand by their name
+    def __init__(  # noqa: PLR0913  # all but the first are keyword-only
         self,
         url: str = "http://localhost:8080",
         *,
@@ -94,38 +94,38 @@ class Client:
         self._transport.close()
 
     def classify(self, image: Image, **options: Unpack[Options]) -> Answer:
-        """Ask about one image.
+        """Classify one image.
 
         Args:
             image: A path, an http(s) URL for the gateway to fetch, a file open for reading bytes, the bytes of an
-                encoded picture, or an array uint8[H, W] gray or uint8[H, W, 3] RGB.
+                encoded image, or an array uint8[H, W] gray or uint8[H, W, 3] RGB.
             options: See `Options`.
 
         Raises:
-            ImageGatewayError: There is no answer; the subclass tells why.
-            OSError: The file cannot be read, is empty or too long.
-            TypeError: `image` is nothing that can be classified.
-            ValueError: It is an array of another shape or type, or the options contradict each other.
+            ImageGatewayError: The request failed; the subclass says how.
+            OSError: The file cannot be read, is empty or too large.
+            TypeError: `image` is not an image.
+            ValueError: `image` is an array of another shape or type, or the options contradict each other.
         """
-        return self._ask_one(load(image, max_bytes=self._max_image_bytes), options)
+        return self._send_one(load(image, max_bytes=self._max_image_bytes), options)
 
     def classify_batch(self, images: Sequence[Image], **options: Unpack[Options]) -> list[Outcome]:
-        """Ask about several images in one request, of which the gateway limits the length.
+        """Classify several images in one request. The gateway limits the size of a request.
 
         Args:
-            images: Each as for `classify`.
+            images: The images, each as for `classify`.
             options: See `Options`.
 
         Returns:
-            For each image, in order, its answer, or the problem that it has.
+            An answer or a problem for each image, in order.
 
         Raises:
-            ImageGatewayError: There is an answer to none of them; the subclass tells why.
-            OSError: A file cannot be read, is empty or too long.
-            TypeError: `images` is a single one, or one of them is nothing that can be classified.
-            ValueError: One is an array of another shape or type, or the options contradict each other.
+            ImageGatewayError: The whole request failed; the subclass says how.
+            OSError: A file cannot be read, is empty or too large.
+            TypeError: `images` is a single image, or one of them is not an image.
+            ValueError: An array has another shape or type, or the options contradict each other.
         """
-        return self._ask([load(image, max_bytes=self._max_image_bytes) for image in _several(images)], options)
+        return self._send([load(image, max_bytes=self._max_image_bytes) for image in _check_several(images)], options)
 
     def classify_many(
         self,
@@ -135,50 +135,52 @@ class Client:
         batch_bytes: int = BATCH_BYTES,
         **options: Unpack[Options],
     ) -> Iterator[Outcome]:
-        """Ask about any number of images, in batches of which several are under way at once.
+        """Classify any number of images, in batches of which several are sent at once.
 
         Args:
-            images: Each as for `classify`; taken as they are needed.
-            batch_size: Most images in one request.
-            batch_bytes: Most bytes of files in one request; a longer file goes alone.
+            images: The images, each as for `classify`; consumed as needed.
+            batch_size: Maximum number of images in a request.
+            batch_bytes: Maximum size of the files in a request; a larger file is sent alone.
             options: See `Options`.
 
         Yields:
-            For each image, in order, its answer, or the problem that it has, be it a file that cannot be read.
+            An answer or a problem for each image, in order. A file that cannot be read is a problem too.
 
         Raises:
-            ImageGatewayError: No image can be answered now; those before have been.
-            TypeError: `images` is a single one.
+            ImageGatewayError: The gateway cannot classify any image now. The outcomes so far have been yielded.
+            TypeError: `images` is a single image.
             ValueError: `batch_size` is below 1, or the options contradict each other.
         """
         if batch_size < 1:
             raise ValueError("batch_size must be at least 1")
         predict_path(options)
-        ask = partial(answered, ask=partial(self._ask, options=options), max_bytes=self._max_image_bytes)
-        return in_order(in_batches(_several(images), batch_size, batch_bytes), ask, self._connections)
+        send = partial(self._send, options=options)
+        classify = partial(classify_batch, send=send, max_bytes=self._max_image_bytes)
+        batches = split_into_batches(_check_several(images), batch_size, batch_bytes)
+        return classify_in_order(batches, classify, self._connections)
 
     def models(self) -> list[Model]:
-        """List the models offered.
+        """List the models that the gateway offers.
 
         Raises:
-            ImageGatewayError: There is no answer; the subclass tells why.
+            ImageGatewayError: The request failed; the subclass says how.
         """
         return parse_models(self._transport.call("GET", f"{API}/models"))
 
     def model(self, name: str) -> Model:
-        """Ask about one model: its versions and its card.
+        """Return the details of a model: its versions and its card.
 
         Raises:
-            ImageGatewayError: There is no answer, or no such model; the subclass tells why.
+            ImageGatewayError: The request failed, or there is no such model; the subclass says how.
         """
         return parse_model(self._transport.call("GET", f"{API}/models/{quote(name, safe='')}"))
 
     def health(self) -> Health:
-        """Ask once, without further tries, whether the gateway is ready, which means that its default model answers.
+        """Check once, without retries, whether the gateway is ready: whether its default model can be used.
 
         Raises:
-            NoAnswerError: Nobody answers, or not in time.
-            UnexpectedAnswerError: What answers is no Image Gateway.
+            NoAnswerError: There is no response, or not in time.
+            UnexpectedAnswerError: The response is not one of a gateway.
         """
         try:
             return parse_ready(self._transport.call("GET", "/readyz", retries=0))
@@ -186,31 +188,31 @@ class Client:
             return Health(ready=False, problem=error.problem)
 
     def ready(self) -> bool:
-        """Tell whether the gateway answers and its default model can be used.
+        """Return whether the gateway responds and its default model can be used.
 
         Raises:
-            UnexpectedAnswerError: What answers is no Image Gateway.
+            UnexpectedAnswerError: The response is not one of a gateway.
         """
         try:
             return self.health().ready
         except NoAnswerError:
             return False
 
-    def _ask(self, sources: Sequence[Source], options: Options) -> list[Outcome]:
+    def _send(self, sources: Sequence[Source], options: Options) -> list[Outcome]:
         if not sources:
             return []
         if len(sources) == 1:
             try:
-                return [self._ask_one(sources[0], options)]
+                return [self._send_one(sources[0], options)]
             except ProblemError as error:
-                if error.problem.status not in ABOUT_THE_IMAGES:
+                if error.problem.status not in IMAGE_STATUSES:
                     raise
                 return [error.problem]
         document = self._predict(_batch_body(sources), options)
         return parse_batch(document, len(sources))
 
-    def _ask_one(self, source: Source, options: Options) -> Answer:
-        if isinstance(source, Link):
+    def _send_one(self, source: Source, options: Options) -> Answer:
+        if isinstance(source, ImageUrl):
             return parse_answer(self._predict({"json": {"url": source.url}}, options))
         body = {"data": source.data, "headers": {"Content-Type": "application/octet-stream"}}
         return parse_answer(self._predict(body, options))
@@ -219,38 +221,38 @@ class Client:
         return self._transport.call("POST", predict_path(options), params=_parameters(options), **body)
 
 
-def _several(images: Iterable[Image]) -> Iterable[Image]:
-    """Refuse a path or bytes, whose letters would be taken for images."""
+def _check_several(images: Iterable[Image]) -> Iterable[Image]:
+    """Refuse a single path or bytes, whose characters would be taken for images."""
     if isinstance(images, str | bytes | bytearray | memoryview):
-        raise TypeError(f"expected several images, not one {type(images).__name__}; put it into a list")
+        raise TypeError(f"expected several images, not a single {type(images).__name__}; put it into a list")
     return images
 
 
 def _batch_body(sources: Sequence[Source]) -> Mapping[str, Any]:
-    """Write the body of a batch: files as they are, or, where there are URLs among them, all as JSON."""
-    if all(isinstance(source, Upload) for source in sources):
-        return {"files": [("image", ("image", source.data)) for source in sources if isinstance(source, Upload)]}
+    """Return the body of a batch: multipart if all are files, JSON if there are URLs among them."""
+    if all(isinstance(source, ImageBytes) for source in sources):
+        return {"files": [("image", ("image", source.data)) for source in sources if isinstance(source, ImageBytes)]}
     return {"json": {"instances": [_instance(source) for source in sources]}}
 
 
 def _instance(source: Source) -> Mapping[str, str]:
-    if isinstance(source, Link):
+    if isinstance(source, ImageUrl):
         return {"url": source.url}
     return {"image": base64.b64encode(source.data).decode("ascii")}
 
 
 def predict_path(options: Options) -> str:
-    """Find the route.
+    """Return the path of the route that the options select.
 
     Raises:
-        ValueError: A version or a label without model, or both.
+        ValueError: There is a version or label without a model, or both of them.
     """
     model, version, label = options.get("model"), options.get("version"), options.get("label")
     if version is not None and label is not None:
-        raise ValueError("either a version or a label, not both")
+        raise ValueError("Use either a version or a label, not both.")
     if model is None:
         if version is not None or label is not None:
-            raise ValueError("a version or a label is one of a model; name it")
+            raise ValueError("A version or a label needs a model; name it.")
         return f"{API}/predict"
     path = f"{API}/models/{quote(model, safe='')}"
     if version is not None:
@@ -261,10 +263,10 @@ def predict_path(options: Options) -> str:
 
 
 def _parameters(options: Options) -> Mapping[str, str]:
-    """Write the options that go into the query."""
-    chosen = {name: options.get(name) for name in ("top_k", "threshold", "explain")}
+    """Return the options of the query."""
+    values = {name: options.get(name) for name in ("top_k", "threshold", "explain")}
     return {
         name: str(value).lower() if isinstance(value, bool) else str(value)
-        for name, value in chosen.items()
+        for name, value in values.items()
         if value is not None and value is not False
     }

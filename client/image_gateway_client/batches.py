@@ -1,4 +1,4 @@
-"""Many images to their answers: in batches, several under way at once, in order, each image for itself."""
+"""Classify many images: in batches, several at once, with the outcomes in the order of the images."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,15 +10,15 @@ from image_gateway_client.errors import Problem, ProblemError
 from image_gateway_client.images import Image, Source, load, local_problem, size_bytes
 
 Outcome: TypeAlias = Answer | Problem
-Ask: TypeAlias = Callable[[Sequence[Source]], list[Outcome]]
+Send: TypeAlias = Callable[[Sequence[Source]], list[Outcome]]
 T = TypeVar("T")
 
-ABOUT_THE_IMAGES = frozenset({400, 413, 415, 422, 500, 502, 504})
-"""Statuses that other images of a refused batch need not share: one too large, or too much together."""
+IMAGE_STATUSES = frozenset({400, 413, 415, 422, 500, 502, 504})
+"""Statuses that single images of a batch, or its size, may cause. Other images may succeed in another request."""
 
 
-def in_batches(images: Iterable[Image], max_images: int, max_bytes: int) -> Iterator[list[Image]]:
-    """Put together what fits into one request. An image longer than `max_bytes` goes alone."""
+def split_into_batches(images: Iterable[Image], max_images: int, max_bytes: int) -> Iterator[list[Image]]:
+    """Group images that fit into one request. An image larger than `max_bytes` is a batch of its own."""
     batch: list[Image] = []
     total = 0
     for image in images:
@@ -32,16 +32,16 @@ def in_batches(images: Iterable[Image], max_images: int, max_bytes: int) -> Iter
         yield batch
 
 
-def answered(images: Iterable[Image], ask: Ask, *, max_bytes: int) -> list[Outcome]:
-    """Ask about a batch, and give every image that cannot be read or answered its own problem.
+def classify_batch(images: Iterable[Image], send: Send, *, max_bytes: int) -> list[Outcome]:
+    """Load and classify a batch. An image that cannot be read or classified has its own problem as its outcome.
 
     Args:
         images: The batch.
-        ask: Sends one request.
-        max_bytes: Longest file that is read.
+        send: Sends one request.
+        max_bytes: Maximum size of a file.
 
     Raises:
-        ImageGatewayError: Why none of them, nor any other, can be answered now.
+        ImageGatewayError: The gateway cannot classify these images, nor any others, now.
     """
     outcomes: list[Outcome | None] = []
     sources: list[Source] = []
@@ -52,35 +52,37 @@ def answered(images: Iterable[Image], ask: Ask, *, max_bytes: int) -> list[Outco
             outcomes.append(local_problem(error))
         else:
             outcomes.append(None)
-    asked = iter(_halved(sources, ask) if sources else [])
-    return [next(asked) if outcome is None else outcome for outcome in outcomes]
+    responses = iter(_send_or_split(sources, send) if sources else [])
+    return [next(responses) if outcome is None else outcome for outcome in outcomes]
 
 
-def _halved(sources: Sequence[Source], ask: Ask) -> list[Outcome]:
-    """Ask about a batch; where it is refused as a whole, about its halves, down to the image that is to blame."""
+def _send_or_split(sources: Sequence[Source], send: Send) -> list[Outcome]:
+    """Send a batch. If it is refused as a whole, send its halves, down to the image that causes the problem."""
     try:
-        return ask(sources)
+        return send(sources)
     except ProblemError as error:
-        if error.problem.status not in ABOUT_THE_IMAGES or len(sources) == 1:
+        if error.problem.status not in IMAGE_STATUSES or len(sources) == 1:
             raise
     middle = len(sources) // 2
-    return [*_halved(sources[:middle], ask), *_halved(sources[middle:], ask)]
+    return [*_send_or_split(sources[:middle], send), *_send_or_split(sources[middle:], send)]
 
 
-def in_order(batches: Iterable[T], ask: Callable[[T], Iterable[Outcome]], connections: int) -> Iterator[Outcome]:
-    """Ask about several batches at once; the outcomes come in the order of the images.
+def classify_in_order(
+    batches: Iterable[T], classify: Callable[[T], Iterable[Outcome]], connections: int
+) -> Iterator[Outcome]:
+    """Classify several batches at once and yield the outcomes in the order of the images.
 
-    No more batches are taken than can soon be sent, so that `batches` may be endless. When asking fails, or the
-    caller stops, those not sent yet are dropped.
+    Only as many batches are taken as can soon be sent, so that `batches` may be endless. If a batch fails, or the
+    caller stops, batches that have not been sent are dropped.
     """
     with ThreadPoolExecutor(connections, thread_name_prefix="classify") as pool:
-        waiting: deque[Future[Iterable[Outcome]]] = deque()
+        pending: deque[Future[Iterable[Outcome]]] = deque()
         try:
             for batch in batches:
-                waiting.append(pool.submit(ask, batch))
-                if len(waiting) >= 2 * connections:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
+                pending.append(pool.submit(classify, batch))
+                if len(pending) >= 2 * connections:
+                    yield from pending.popleft().result()
+            while pending:
+                yield from pending.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

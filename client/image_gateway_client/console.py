@@ -1,4 +1,4 @@
-"""What the commands show: a progress bar and tables."""
+"""Show a progress bar and tables."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,17 +15,17 @@ from image_gateway_client.batches import Outcome
 from image_gateway_client.errors import Problem
 
 PIPE_WIDTH = 10_000
-"""Of a table that no terminal shows: so wide that nothing is folded or cut."""
+"""Width of a table that is not on a terminal, so that nothing is folded or cut off."""
 
-SHOWN_LABELS = 20
+MAX_LABELS = 20
 
 
 @contextmanager
 def counting_progress(total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
-    """Show a bar that each call moves on by one, for more than one step and where it is wanted."""
+    """Show a progress bar for more than one step, if `shown`; each call of the yielded function advances it by one."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    # What is written to the standard output meanwhile must go there, not above the bar.
+    # The standard output is for the results; rich would print them above the bar.
     with Progress(
         *columns, console=console, disable=not shown or total <= 1, redirect_stdout=False, redirect_stderr=False
     ) as bar:
@@ -34,7 +34,7 @@ def counting_progress(total: int, *, shown: bool) -> Iterator[Callable[[], None]
 
 
 def print_outcomes(outcomes: Iterable[tuple[str, Outcome]], stream: TextIO) -> None:
-    """Print a table of images and their classes; of a multi-label model those above the threshold."""
+    """Print a table of images and their classes; for a multi-label model, those at or above its threshold."""
     table = Table("image", "classes", box=SIMPLE_HEAD)
     for image, outcome in outcomes:
         table.add_row(_plain(image), _cell(outcome))
@@ -45,12 +45,12 @@ def print_outcomes(outcomes: Iterable[tuple[str, Outcome]], stream: TextIO) -> N
 def _cell(outcome: Outcome) -> Text:
     if isinstance(outcome, Problem):
         return _plain(str(outcome), "red")
-    named = outcome.predictions if outcome.classes is None else outcome.classes
-    return _plain(", ".join(f"{item.label} {item.score:.1%}" for item in named) or "none above the threshold")
+    classes = outcome.predictions if outcome.classes is None else outcome.classes
+    return _plain(", ".join(f"{item.label} {item.score:.1%}" for item in classes) or "none above the threshold")
 
 
 def print_models(models: Sequence[Model], stream: TextIO) -> None:
-    """Print a table of the models offered."""
+    """Print a table of models."""
     table = Table("model", "version", "task", "classes", "title", box=SIMPLE_HEAD)
     for model in models:
         name = f"{model.name} (default)" if model.default else model.name
@@ -63,43 +63,43 @@ def print_models(models: Sequence[Model], stream: TextIO) -> None:
 
 
 def print_model(model: Model, stream: TextIO) -> None:
-    """Print what is told about one model."""
+    """Print the details of one model."""
     table = Table.grid(padding=(0, 2))
-    for name, value in _facts(model).items():
+    for name, value in _details(model).items():
         if value:
             table.add_row(_plain(name, "bold"), _plain(value))
     _print(table, stream)
 
 
-def _facts(model: Model) -> Mapping[str, str]:
+def _details(model: Model) -> Mapping[str, str]:
     provenance = model.card.get("provenance") or {}
     metrics = model.card.get("metrics") or {}
     return {
         "name": f"{model.name} (default)" if model.default else model.name,
         "title": model.title,
         "description": model.description,
-        "not available": "" if model.available else model.reason or "no version answers",
-        "versions": ", ".join(_version(item) for item in model.versions),
+        "not available": "" if model.available else model.reason or "no version is available",
+        "versions": ", ".join(_describe_version(item) for item in model.versions),
         "task": model.task,
-        "classes": _listed(model.labels),
+        "classes": _summarize(model.labels),
         "metrics": ", ".join(f"{name} {value}" for name, value in metrics.items() if isinstance(value, int | float)),
         "licence": str(provenance.get("licence") or ""),
     }
 
 
-def _version(item: VersionState) -> str:
+def _describe_version(item: VersionState) -> str:
     labels = f" ({', '.join(item.labels)})" if item.labels else ""
     reason = f": {item.reason}" if item.reason else ""
     return f"{item.version}{labels} {item.state}{reason}"
 
 
-def _listed(labels: Sequence[str]) -> str:
-    more = f" and {len(labels) - SHOWN_LABELS} more" if len(labels) > SHOWN_LABELS else ""
-    return f"{len(labels)}: {', '.join(labels[:SHOWN_LABELS])}{more}" if labels else ""
+def _summarize(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - MAX_LABELS} more" if len(labels) > MAX_LABELS else ""
+    return f"{len(labels)}: {', '.join(labels[:MAX_LABELS])}{more}" if labels else ""
 
 
 def _plain(text: str, style: str = "") -> Text:
-    """Show text of others as it is, but for what a terminal would take as a command."""
+    """Return text from outside without the characters that a terminal would interpret."""
     return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text), style)
 
 

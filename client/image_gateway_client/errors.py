@@ -1,9 +1,9 @@
-"""Why there is no answer.
+"""The exceptions of the client.
 
 ImageGatewayError
-├── NoAnswerError            nobody answers at the URL, or not in time
-├── UnexpectedAnswerError    what answers there does not speak this API
-└── ProblemError             the gateway answers with a problem
+├── NoAnswerError            no response from the URL, or not in time
+├── UnexpectedAnswerError    the response is not one of this API
+└── ProblemError             the gateway responded with a problem
 """
 
 from collections.abc import Mapping
@@ -11,22 +11,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 ABOUT_BLANK = "about:blank"
-BUSY = frozenset({429, 503})
-"""Statuses that ask for the same request again, later."""
+BUSY_STATUSES = frozenset({429, 503})
+"""Statuses after which the same request may succeed later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why an image, or a whole request, got no answer: an RFC 9457 problem document.
+    """Why an image or a whole request failed: an RFC 9457 problem document.
 
     Attributes:
-        type: What a program tells it by, such as /problems/unreadable-image; the gateway's docs/problems.md lists them.
-            `about:blank` where the status, or without one the title, says it all.
-        title: What it is, the same in every occurrence.
+        type: Identifies the kind of problem, such as /problems/unreadable-image; the gateway's docs/problems.md lists
+            them. `about:blank` if the status or, without one, the title says everything.
+        title: A summary, the same for every occurrence.
         detail: What went wrong this time, what was expected and what to do.
-        status: HTTP status code; None for what kept an image from being sent.
-        request_id: What the operator finds it by in the log; may be empty.
-        members: Further facts, such as max_bytes.
+        status: HTTP status code; None if the image could not be sent.
+        request_id: The request's identifier in the gateway's log; may be empty.
+        members: Additional members, such as max_bytes.
     """
 
     type: str
@@ -37,16 +37,16 @@ class Problem:
     members: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __str__(self) -> str:
-        """Give title and detail as one line."""
+        """Return title and detail on one line."""
         return f"{self.title}: {self.detail}" if self.detail else self.title
 
 
 class ImageGatewayError(Exception):
-    """There is no answer; the message says why.
+    """Base class: the request failed, and the message says why.
 
     Attributes:
         transient: Whether the same request may succeed later.
-        retry_after_s: How long the gateway asks to wait before that; None where it does not say.
+        retry_after_s: How long to wait before that, in seconds; None if the gateway does not say.
     """
 
     transient: bool = False
@@ -54,7 +54,7 @@ class ImageGatewayError(Exception):
 
 
 class NoAnswerError(ImageGatewayError):
-    """Nobody answers at the URL, or not in time."""
+    """There was no response from the URL, or not in time."""
 
     def __init__(self, message: str, *, transient: bool = True) -> None:
         super().__init__(message)
@@ -62,38 +62,38 @@ class NoAnswerError(ImageGatewayError):
 
 
 class UnexpectedAnswerError(ImageGatewayError):
-    """What answers at the URL does not speak this API."""
+    """The response is not one of this API."""
 
 
 class ProblemError(ImageGatewayError):
-    """The gateway answers with a problem.
+    """The gateway responded with a problem.
 
     Attributes:
-        problem: What it says.
+        problem: The problem document.
     """
 
     def __init__(self, problem: Problem, *, retry_after_s: float | None = None) -> None:
-        numbered = f"{problem.status} {problem}" if problem.status else str(problem)
-        super().__init__(f"{numbered} (request {problem.request_id})" if problem.request_id else numbered)
+        message = f"{problem.status} {problem}" if problem.status else str(problem)
+        super().__init__(f"{message} (request {problem.request_id})" if problem.request_id else message)
         self.problem = problem
-        self.transient = problem.status in BUSY
+        self.transient = problem.status in BUSY_STATUSES
         self.retry_after_s = retry_after_s
 
 
 def parse_problem(document: Mapping[str, Any], status: int | None = None) -> Problem:
-    """Read a problem document; RFC 9457 makes every member of it optional.
+    """Parse a problem document; every member of it is optional (RFC 9457).
 
     Args:
         document: A JSON object.
-        status: The response's own status, which counts before the one in the document (section 3.1.2).
+        status: Status of the response, which takes precedence over the one in the document (section 3.1.2).
     """
     members = dict(document)
-    told = members.pop("status", None)
+    document_status = members.pop("status", None)
     return Problem(
         type=_text(members.pop("type", None)) or ABOUT_BLANK,
         title=_text(members.pop("title", None)) or "The gateway gave no reason",
         detail=_text(members.pop("detail", None)),
-        status=status if status is not None else told if isinstance(told, int) else None,
+        status=status if status is not None else document_status if isinstance(document_status, int) else None,
         request_id=_text(members.pop("request_id", None)),
         members=members,
     )

@@ -1,4 +1,4 @@
-"""Arguments of the command line to the images they name."""
+"""Find the images that the arguments of the command line name."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -12,49 +12,49 @@ STDIN = "-"
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 )
-"""Of the files in a folder, those that may be pictures the gateway accepts. It looks at the content alone."""
+"""Suffixes of the files in a folder that are sent. The gateway itself looks only at the content."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What the arguments name.
+class FoundImages:
+    """The images that the arguments name.
 
     Attributes:
-        images: Paths, URLs and `-`, each once, in order; a folder that cannot be listed stands for itself.
-        empty: Folders in which there is no picture.
+        images: Paths, URLs and `-`, each once, in order; also each folder that cannot be listed.
+        empty_folders: Folders that contain no image.
     """
 
     images: list[str]
-    empty: list[str]
+    empty_folders: list[str]
 
 
-def find(arguments: Iterable[str]) -> Found:
-    """List the images that the arguments name: files, URLs and `-` as they are, folders with all pictures below.
+def find_images(arguments: Iterable[str]) -> FoundImages:
+    """List the images that the arguments name: files, URLs and `-` as they are, and all images below each folder.
 
-    Hidden files and folders in them are left out, links to folders are not followed.
+    Hidden files and folders below a folder are skipped, and links to folders are not followed.
     """
     images: dict[str, None] = {}
-    empty = []
+    empty_folders = []
     for argument in arguments:
-        if argument == STDIN or URL.match(argument) or not os.path.isdir(argument):  # noqa: PTH112  # Path.is_dir raises where it may not look
+        if argument == STDIN or URL.match(argument) or not os.path.isdir(argument):  # noqa: PTH112  # Path.is_dir raises without permission
             images[argument] = None
-        elif below := list(_pictures(argument)):
-            images.update(dict.fromkeys(below))
+        elif paths := list(_walk(argument)):
+            images.update(dict.fromkeys(paths))
         else:
-            empty.append(argument)
-    return Found(list(images), empty)
+            empty_folders.append(argument)
+    return FoundImages(list(images), empty_folders)
 
 
-def _pictures(folder: str) -> Iterator[str]:
-    closed: list[str] = []
-    for parent, folders, files in os.walk(folder, onerror=lambda error: closed.append(error.filename)):
+def _walk(folder: str) -> Iterator[str]:
+    unreadable: list[str] = []
+    for parent, folders, files in os.walk(folder, onerror=lambda error: unreadable.append(error.filename)):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
                 yield str(Path(parent, name))
-    yield from closed
+    yield from unreadable
 
 
-def opened(image: str, stdin: BinaryIO) -> str | BinaryIO:
-    """Give what the client takes for an image on the command line."""
+def resolve_stdin(image: str, stdin: BinaryIO) -> str | BinaryIO:
+    """Return the standard input for `-`, and any other image unchanged."""
     return stdin if image == STDIN else image

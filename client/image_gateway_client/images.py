@@ -1,4 +1,4 @@
-"""What may be classified, and how it is sent: as bytes, or as a URL that the gateway fetches."""
+"""Load images for sending: as bytes, or as a URL that the gateway fetches."""
 
 import errno
 import os
@@ -10,50 +10,50 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias, cast
 from image_gateway_client import png
 from image_gateway_client.errors import ABOUT_BLANK, Problem
 
-if TYPE_CHECKING:  # collections.abc has it from Python 3.12 on
+if TYPE_CHECKING:  # in collections.abc from Python 3.12 on
     from typing_extensions import Buffer
 
 Image: TypeAlias = "str | os.PathLike[str] | Buffer | BinaryIO"
-"""A path, an http(s) URL, a file open for reading bytes, an encoded picture's bytes, or pixels as an array.
+"""A path, an http(s) URL, a file open for reading bytes, the bytes of an encoded image, or an array of pixels.
 
-An array is whatever shows its memory as uint8[H, W] gray or uint8[H, W, C], as NumPy's arrays do; C is 1 gray,
-2 gray and alpha, 3 RGB, 4 RGB and alpha.
+An array is any object that exposes uint8[H, W] gray or uint8[H, W, C] by the buffer protocol, as NumPy's arrays do.
+C is 1 for gray, 2 for gray and alpha, 3 for RGB, 4 for RGB and alpha.
 """
 
 URL = re.compile(r"https?://", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
-    """The bytes of a picture."""
+class ImageBytes:
+    """The bytes of an encoded image."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """Where the gateway is to fetch the picture."""
+class ImageUrl:
+    """The address from which the gateway fetches an image."""
 
     url: str
 
 
-Source: TypeAlias = Upload | Link
+Source: TypeAlias = ImageBytes | ImageUrl
 
 
 def load(image: Image, *, max_bytes: int) -> Source:
-    """Make ready to be sent.
+    """Read an image, or pass on its URL.
 
     Args:
         image: See `Image`.
-        max_bytes: Longest file that is read.
+        max_bytes: Maximum size of a file.
 
     Raises:
-        OSError: The file cannot be read, is empty or longer than `max_bytes`.
-        TypeError: It is nothing that can be classified.
-        ValueError: It is an array of another shape or type.
+        OSError: The file cannot be read, is empty or larger than `max_bytes`.
+        TypeError: `image` is not an image.
+        ValueError: `image` is an array of another shape or type.
     """
     if isinstance(image, str) and URL.match(image):
-        return Link(image)
+        return ImageUrl(image)
     if isinstance(image, str | os.PathLike):
         with Path(image).open("rb") as file:
             return _read(file, os.fspath(image), max_bytes)
@@ -63,27 +63,27 @@ def load(image: Image, *, max_bytes: int) -> Source:
         memory = memoryview(image)
     except TypeError:
         raise TypeError(f"an image is a path, a URL, bytes, a file or an array, not {type(image).__name__}") from None
-    is_file = memory.ndim == 1 and memory.itemsize == 1
-    return _checked(memory.tobytes() if is_file else png.encode(memory), "the image", max_bytes)
+    is_encoded = memory.ndim == 1 and memory.itemsize == 1
+    return _check_size(memory.tobytes() if is_encoded else png.encode(memory), "the image", max_bytes)
 
 
-def _read(file: BinaryIO, name: str, max_bytes: int) -> Upload:
+def _read(file: BinaryIO, name: str, max_bytes: int) -> ImageBytes:
     data = file.read(max_bytes + 1)
     if not isinstance(data, bytes):
         raise TypeError(f"{name} is open as text; open it with mode 'rb'")
-    return _checked(data, name, max_bytes)
+    return _check_size(data, name, max_bytes)
 
 
-def _checked(data: bytes, name: str, max_bytes: int) -> Upload:
+def _check_size(data: bytes, name: str, max_bytes: int) -> ImageBytes:
     if not data:
         raise OSError(errno.ENODATA, "The file is empty", name)
     if len(data) > max_bytes:
         raise OSError(errno.EFBIG, f"More than {max_bytes} bytes", name)
-    return Upload(data)
+    return ImageBytes(data)
 
 
 def size_bytes(image: Image) -> int:
-    """Estimate how much is sent for an image; 0 where only reading it can tell."""
+    """Estimate the number of bytes sent for an image; 0 if that is not known before reading it."""
     try:
         if isinstance(image, str | os.PathLike):
             return 0 if isinstance(image, str) and URL.match(image) else Path(image).stat().st_size
@@ -93,6 +93,6 @@ def size_bytes(image: Image) -> int:
 
 
 def local_problem(error: OSError | TypeError | ValueError) -> Problem:
-    """Say in the form of the gateway's problems why an image could not be sent."""
+    """Return the problem of an image that could not be sent, in the form of the gateway's problems."""
     detail = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)
     return Problem(ABOUT_BLANK, "The image cannot be read", detail)

@@ -1,4 +1,4 @@
-"""Where the outcomes go: the terminal or a file, as a table, JSON, lines of JSON, or CSV."""
+"""Write the outcomes to the terminal or a file, as a table, JSON, lines of JSON, or CSV."""
 
 import csv
 import json
@@ -13,11 +13,19 @@ from typing import Literal, Protocol, TextIO
 from image_gateway_client.batches import Outcome
 from image_gateway_client.console import print_outcomes
 from image_gateway_client.records import columns, to_document, to_row
-from image_gateway_client.resume import CSV_ERRORS, ENCODING, JSON_ERRORS, Earlier, OutputError, read_csv, read_jsonl
+from image_gateway_client.resume import (
+    CSV_ERRORS,
+    ENCODING,
+    JSON_ERRORS,
+    OutputError,
+    PreviousResults,
+    read_csv,
+    read_jsonl,
+)
 
 
 class Format(StrEnum):
-    """How outcomes are written."""
+    """Formats of the output."""
 
     TABLE = "table"
     JSON = "json"
@@ -30,26 +38,26 @@ RESUMABLE = frozenset({Format.JSONL, Format.CSV})
 
 
 class Writer(Protocol):
-    """Takes the outcomes, one after the other."""
+    """Writes the outcomes one after another."""
 
     def write(self, image: str, outcome: Outcome) -> None:
-        """Take the next one."""
+        """Write the next outcome."""
 
     def finish(self) -> None:
-        """Write what comes after the last one."""
+        """Write what follows the last outcome."""
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where the outcomes go.
+    """The output of a run.
 
     Attributes:
-        writer: Takes them.
-        answered: Images that the file has answers to, from an earlier run.
+        writer: Writes the outcomes.
+        finished: Images that an earlier run classified and whose results are in the file.
     """
 
     writer: Writer
-    answered: frozenset[str] = frozenset()
+    finished: frozenset[str] = frozenset()
 
 
 class _JsonLines:
@@ -61,20 +69,20 @@ class _JsonLines:
         self._stream.flush()
 
     def finish(self) -> None:
-        """Each line stands for itself."""
+        """Do nothing: each line is complete."""
 
 
 class _Json:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._before = "[\n"
+        self._separator = "[\n"
 
     def write(self, image: str, outcome: Outcome) -> None:
-        self._stream.write(self._before + json.dumps(to_document(image, outcome), ensure_ascii=False))
-        self._before = ",\n"
+        self._stream.write(self._separator + json.dumps(to_document(image, outcome), ensure_ascii=False))
+        self._separator = ",\n"
 
     def finish(self) -> None:
-        self._stream.write("[]\n" if self._before == "[\n" else "\n]\n")
+        self._stream.write("[]\n" if self._separator == "[\n" else "\n]\n")
 
 
 class _Csv:
@@ -90,7 +98,7 @@ class _Csv:
         self._stream.flush()
 
     def finish(self) -> None:
-        """Each row stands for itself."""
+        """Do nothing: each row is complete."""
 
 
 class _Table:
@@ -106,46 +114,48 @@ class _Table:
 
 
 @contextmanager
-def open_output(path: Path | None, form: Format, top_k: int, model: str | None) -> Iterator[Output]:
-    """Open what the outcomes are written to.
+def open_output(path: Path | None, output_format: Format, top_k: int, model: str | None) -> Iterator[Output]:
+    """Open the output.
 
-    Lines of JSON and CSV are written as they come, and go on in a file that an earlier run has left, without what had
-    a problem there. A table or JSON takes the place of an existing file when it is complete.
+    Lines of JSON and CSV are written immediately. They continue the file of an earlier run, from which images that had
+    a problem are removed. A table or JSON replaces an existing file when it is complete.
 
     Args:
         path: The file; None for the standard output.
-        form: How they are written.
-        top_k: How many classes are ranked.
-        model: The model that is asked; None for the default one. Answers of others do not count as answers.
+        output_format: Format of the output.
+        top_k: The number of ranked classes.
+        model: Name of the model; None for the default model. Results of another model do not count as finished.
 
     Raises:
-        OutputError: The file exists, and is none to go on with.
-        OSError: It cannot be written.
+        OutputError: The file exists and cannot be continued.
+        OSError: The file cannot be written.
     """
     if path is None:
-        output = Output(_writer(form, sys.stdout, top_k))
+        output = Output(_make_writer(output_format, sys.stdout, top_k))
         try:
             yield output
         finally:
             output.writer.finish()
-    elif form in RESUMABLE:
-        earlier = _read_back(path, form, top_k)
-        answered = frozenset(item.image for item in earlier.answered if model in {None, item.model})
-        with _open(path, form, "a") as stream:
-            yield Output(_writer(form, stream, top_k, header=not earlier.data), answered)
+    elif output_format in RESUMABLE:
+        previous = _read_previous(path, output_format, top_k)
+        finished = frozenset(record.image for record in previous.records if model in {None, record.model})
+        with _open(path, output_format, "a") as stream:
+            yield Output(_make_writer(output_format, stream, top_k, header=not previous.data), finished)
     else:
-        with _replacing(path) as part, _open(part, form, "w") as stream:
-            output = Output(_writer(form, stream, top_k))
+        with _replacing(path) as part, _open(part, output_format, "w") as stream:
+            output = Output(_make_writer(output_format, stream, top_k))
             yield output
             output.writer.finish()
 
 
-def _open(path: Path, form: Format, mode: Literal["a", "w"]) -> TextIO:
-    return path.open(mode, encoding=ENCODING, errors=CSV_ERRORS if form is Format.CSV else JSON_ERRORS, newline="")
+def _open(path: Path, output_format: Format, mode: Literal["a", "w"]) -> TextIO:
+    return path.open(
+        mode, encoding=ENCODING, errors=CSV_ERRORS if output_format is Format.CSV else JSON_ERRORS, newline=""
+    )
 
 
-def _writer(form: Format, stream: TextIO, top_k: int, *, header: bool = True) -> Writer:
-    match form:
+def _make_writer(output_format: Format, stream: TextIO, top_k: int, *, header: bool = True) -> Writer:
+    match output_format:
         case Format.JSONL:
             return _JsonLines(stream)
         case Format.JSON:
@@ -156,24 +166,24 @@ def _writer(form: Format, stream: TextIO, top_k: int, *, header: bool = True) ->
             return _Table(stream)
 
 
-def _read_back(path: Path, form: Format, top_k: int) -> Earlier:
-    """Read what an earlier run has answered, and leave just that in the file."""
+def _read_previous(path: Path, output_format: Format, top_k: int) -> PreviousResults:
+    """Read the results of an earlier run, and remove everything else from the file."""
     if not path.is_file():
-        return Earlier(b"", ())
+        return PreviousResults(b"", ())
     data = path.read_bytes()
     try:
-        earlier = read_csv(data, top_k) if form is Format.CSV else read_jsonl(data)
+        previous = read_csv(data, top_k) if output_format is Format.CSV else read_jsonl(data)
     except OutputError as error:
-        raise OutputError(f"{path} exists, and {error}; name another file, or remove it") from error
-    if earlier.data != data:
+        raise OutputError(f"{path} exists, and {error}. Choose another file, or remove it.") from error
+    if previous.data != data:
         with _replacing(path) as part:
-            part.write_bytes(earlier.data)
-    return earlier
+            part.write_bytes(previous.data)
+    return previous
 
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Give a file beside `path` that takes its place, in one step, when all went well; a device or pipe stays one."""
+    """Yield a file that atomically replaces `path` if the block succeeds. A device or pipe is written directly."""
     target = path.resolve()
     if target.exists() and not target.is_file():
         yield target

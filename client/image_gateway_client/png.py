@@ -1,4 +1,4 @@
-"""Pixels in memory to a PNG file, so that an array can be sent like any picture."""
+"""Encode pixels in memory as PNG, so that an array can be sent like any image."""
 
 import struct
 import zlib
@@ -6,21 +6,21 @@ import zlib
 # PNG specification, third edition (W3C, 2025), sections 5.2, 5.3 and 11.2.1.
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
-"""By the number of channels: gray, gray with alpha, RGB, RGB with alpha."""
+"""PNG colour types by number of channels: gray, gray with alpha, RGB, RGB with alpha."""
 
 BIT_DEPTH = 8
 NO_FILTER = b"\0"
-FASTEST = 1  # zlib's level: the way to the gateway is short, and it decodes all levels alike
+FASTEST = 1  # zlib's level; the connection to the gateway is usually faster than stronger compression
 
 
 def encode(pixels: memoryview) -> bytes:
-    """Write a PNG.
+    """Return the pixels as a PNG file.
 
     Args:
         pixels: uint8[H, W] gray or uint8[H, W, C] with C channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
 
     Raises:
-        ValueError: They are of another shape or type.
+        ValueError: `pixels` has another shape or type.
     """
     match pixels.format, pixels.shape:
         case "B", (height, width):

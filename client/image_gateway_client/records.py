@@ -1,4 +1,4 @@
-"""One image and its outcome as a JSON object or as a row of CSV, and back what a later run must know of it."""
+"""Convert an image's outcome to a JSON object or a row of CSV, and read back what a later run needs from it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ Document: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class Record:
     """What an earlier run wrote about an image.
 
     Attributes:
-        image: Its name.
-        model: Name of the model that answered; None where there was a problem instead.
+        image: Name of the image.
+        model: Name of the model that classified it; None if there was a problem.
     """
 
     image: str
@@ -25,7 +25,7 @@ class Recorded:
 
 
 def to_document(image: str, outcome: Outcome) -> Document:
-    """Write an outcome as the gateway tells it, with the image's name before it."""
+    """Return an outcome in the gateway's JSON form, with the image's name as the first member."""
     if isinstance(outcome, Problem):
         return {"image": image, "problem": _problem_document(outcome)}
     predictions = _prediction_documents(outcome.predictions)
@@ -42,16 +42,16 @@ def to_document(image: str, outcome: Outcome) -> Document:
     return {**document, "model": model, "request_id": outcome.request_id}
 
 
-def from_document(document: Mapping[str, Any]) -> Recorded:
-    """Read what `to_document` made.
+def from_document(document: Mapping[str, Any]) -> Record:
+    """Parse a document written by `to_document`.
 
     Raises:
-        KeyError, TypeError: It did not make that.
+        KeyError, TypeError: `to_document` did not write the document.
     """
     image = document["image"]
     if not isinstance(image, str):
-        raise TypeError("image is no name")
-    return Recorded(image, None if "problem" in document else str(document["model"]["name"]))
+        raise TypeError("image is not a name")
+    return Record(image, None if "problem" in document else str(document["model"]["name"]))
 
 
 def _problem_document(problem: Problem) -> Document:
@@ -67,42 +67,42 @@ def _prediction_documents(predictions: Sequence[Prediction]) -> list[Document]:
 
 
 def columns(top_k: int) -> list[str]:
-    """Name the columns of CSV for so many ranked classes."""
+    """Return the names of the CSV columns for `top_k` ranked classes."""
     others = [f"{name}_{rank}" for rank in range(2, top_k + 1) for name in ("class", "score")]
     return ["image", "class", "class_id", "score", *others, "classes", "model", "version", "problem", "detail"]
 
 
 def to_row(image: str, outcome: Outcome, top_k: int) -> list[object]:
-    """Write an outcome below `columns(top_k)`."""
+    """Return an outcome as the cells of the columns `columns(top_k)`."""
     if isinstance(outcome, Problem):
-        return _filled({"image": image, "problem": outcome.title, "detail": outcome.detail}, top_k)
+        return _fill({"image": image, "problem": outcome.title, "detail": outcome.detail}, top_k)
     values: Document = {
         "image": image,
         "class": outcome.label,
         "class_id": outcome.class_id,
         "score": outcome.score,
-        "classes": _joined(outcome),
+        "classes": _join_classes(outcome),
         "model": outcome.model.name,
         "version": outcome.model.version,
     }
     for rank, item in enumerate(outcome.predictions[1:top_k], 2):
         values |= {f"class_{rank}": item.label, f"score_{rank}": item.score}
-    return _filled(values, top_k)
+    return _fill(values, top_k)
 
 
-def from_row(row: Sequence[str], top_k: int) -> Recorded:
-    """Read what `to_row` made.
+def from_row(row: Sequence[str], top_k: int) -> Record:
+    """Parse a row written by `to_row`.
 
     Raises:
-        ValueError: It has another number of cells.
+        ValueError: The row has another number of cells.
     """
     values = dict(zip(columns(top_k), row, strict=True))
-    return Recorded(values["image"], None if values["problem"] else values["model"])
+    return Record(values["image"], None if values["problem"] else values["model"])
 
 
-def _filled(values: Mapping[str, object], top_k: int) -> list[object]:
+def _fill(values: Mapping[str, object], top_k: int) -> list[object]:
     return [values.get(name, "") for name in columns(top_k)]
 
 
-def _joined(answer: Answer) -> str:
+def _join_classes(answer: Answer) -> str:
     return "; ".join(item.label for item in answer.classes or ())

@@ -1,4 +1,4 @@
-"""What a file that an earlier run wrote holds already, also one that was killed while it wrote."""
+"""Read back the results of an earlier run, even if it was killed while writing."""
 
 import csv
 import io
@@ -7,87 +7,89 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from image_gateway_client.records import Recorded, columns, from_document, from_row
+from image_gateway_client.records import Record, columns, from_document, from_row
 
 T = TypeVar("T")
 
 ENCODING = "utf-8"
-# Names of files need not be UTF-8; Python has their other bytes as lone surrogates (PEP 383). CSV takes the bytes as
-# they are, JSON the escape that stands for such a surrogate there.
+# File names need not be UTF-8; Python represents their other bytes as lone surrogates (PEP 383). CSV stores the
+# original bytes, JSON the escape of the surrogate.
 CSV_ERRORS = "surrogateescape"
 JSON_ERRORS = "backslashreplace"
-JSONL_BEGIN = b'{"image": '
+JSONL_PREFIX = b'{"image": '
 
 
 class OutputError(Exception):
-    """The output cannot be written, or an existing file not be continued; the message says what to do."""
+    """The output cannot be written, or an existing file cannot be continued; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
-    """The answers in a file; what had a problem is left out, to be asked again.
+class PreviousResults:
+    """The classified images in a file. Images that had a problem are left out, to be classified again.
 
     Attributes:
-        data: The file with these alone, to go on from.
-        answered: What they are.
+        data: The content of the file with only these results, to be continued.
+        records: The results.
     """
 
     data: bytes
-    answered: tuple[Recorded, ...]
+    records: tuple[Record, ...]
 
 
-def read_jsonl(data: bytes) -> Earlier:
-    """Read back lines of JSON. A last line without its end was being written when the run was killed.
+def read_jsonl(data: bytes) -> PreviousResults:
+    """Read lines of JSON. An incomplete last line was being written when the run was killed.
 
     Raises:
-        OutputError: Another program wrote this.
+        OutputError: Another program wrote the data.
     """
-    whole, newline, rest = data.rpartition(b"\n")
-    if not (rest.startswith(JSONL_BEGIN) or JSONL_BEGIN.startswith(rest)):
-        raise OutputError("its end is no result of this command")
-    lines = [line + newline for line in whole.split(newline)] if newline else []
-    return _earlier(lines, lambda line: from_document(json.loads(line)), lambda line: line)
+    complete, newline, rest = data.rpartition(b"\n")
+    if not (rest.startswith(JSONL_PREFIX) or JSONL_PREFIX.startswith(rest)):
+        raise OutputError("its last line was not written by this command")
+    lines = [line + newline for line in complete.split(newline)] if newline else []
+    return _parse_results(lines, lambda line: from_document(json.loads(line)), lambda line: line)
 
 
-def read_csv(data: bytes, top_k: int) -> Earlier:
-    """Read back rows of CSV that have the columns for so many ranked classes.
+def read_csv(data: bytes, top_k: int) -> PreviousResults:
+    """Read rows of CSV with the columns for `top_k` ranked classes.
 
     Raises:
-        OutputError: Another program wrote this, or it has other columns.
+        OutputError: Another program wrote the data, or the columns are different.
     """
     header = csv_line(columns(top_k))
     if not data.startswith(header):
         if header.startswith(data):
-            return Earlier(b"", ())
+            return PreviousResults(b"", ())
         raise OutputError("its first line does not name the columns that this command writes with this --top-k")
-    text = data[len(header) : _end_of_last_row(data)].decode(ENCODING, CSV_ERRORS)
-    earlier = _earlier(list(csv.reader(io.StringIO(text, newline=""))), lambda row: from_row(row, top_k), csv_line)
-    return Earlier(header + earlier.data, earlier.answered)
+    text = data[len(header) : _find_end_of_last_row(data)].decode(ENCODING, CSV_ERRORS)
+    results = _parse_results(
+        list(csv.reader(io.StringIO(text, newline=""))), lambda row: from_row(row, top_k), csv_line
+    )
+    return PreviousResults(header + results.data, results.records)
 
 
 def csv_line(cells: Sequence[object]) -> bytes:
-    """Write one row of CSV (RFC 4180, but lines end in LF)."""
+    """Encode one row of CSV (RFC 4180, except that lines end in LF)."""
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue().encode(ENCODING, CSV_ERRORS)
 
 
-def _end_of_last_row(data: bytes) -> int:
-    """Find the end of the last line that does not end inside quotes, which stand in pairs (RFC 4180 section 2)."""
+def _find_end_of_last_row(data: bytes) -> int:
+    """Return the end of the last line that does not end inside a quoted cell (RFC 4180 section 2)."""
     end = data.rfind(b"\n") + 1
     while data.count(b'"', 0, end) % 2:
         end = data.rfind(b"\n", 0, end - 1) + 1
     return end
 
 
-def _earlier(results: Iterable[T], read: Callable[[T], Recorded], write: Callable[[T], bytes]) -> Earlier:
-    kept, answered = [], []
+def _parse_results(results: Iterable[T], parse: Callable[[T], Record], encode: Callable[[T], bytes]) -> PreviousResults:
+    lines, records = [], []
     for number, result in enumerate(results, 1):
         try:
-            recorded = read(result)
+            record = parse(result)
         except (KeyError, TypeError, ValueError) as error:
             raise OutputError(f"result {number} in it was not written by this command") from error
-        if recorded.model is not None:
-            kept.append(write(result))
-            answered.append(recorded)
-    return Earlier(b"".join(kept), tuple(answered))
+        if record.model is not None:
+            lines.append(encode(result))
+            records.append(record)
+    return PreviousResults(b"".join(lines), tuple(records))

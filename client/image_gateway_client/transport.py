@@ -1,4 +1,4 @@
-"""One call of the HTTP API: within a time, with another try where that can help, answered in JSON or an error."""
+"""Call the HTTP API: with a timeout and retries, returning JSON or raising an error."""
 
 import json
 import re
@@ -23,7 +23,7 @@ from image_gateway_client.errors import (
     UnexpectedAnswerError,
     parse_problem,
 )
-from image_gateway_client.retries import parse_retry_after, pause_s
+from image_gateway_client.retries import backoff_s, parse_retry_after
 
 EXCERPT_LENGTH = 200
 CHUNK_BYTES = 65536
@@ -31,16 +31,16 @@ CHUNK_BYTES = 65536
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a call may take and how often it is tried.
+    """Limits of a call.
 
     Attributes:
-        timeout_s: For one call, further tries and the pauses between them included.
-        connect_timeout_s: For one connection to be made.
-        retries: Further tries after the first.
-        connections: Calls under way at once.
+        timeout_s: Maximum time for a call, including retries and the pauses before them.
+        connect_timeout_s: Maximum time to open a connection.
+        retries: Maximum number of retries.
+        connections: Maximum number of calls at once.
 
     Raises:
-        ValueError: One of them is out of range.
+        ValueError: A limit is out of range.
     """
 
     timeout_s: float
@@ -56,8 +56,8 @@ class Limits:
             raise ValueError("retries must be at least 0 and connections at least 1")
 
 
-class _Key(AuthBase):
-    """Sends an API key. As `auth`, it is not overridden by a ~/.netrc."""
+class _BearerAuth(AuthBase):
+    """Sends an API key. Set as `auth`, because ~/.netrc would override a header."""
 
     def __init__(self, api_key: str) -> None:
         self._value = f"Bearer {api_key}"
@@ -71,24 +71,24 @@ class Transport:
     """Calls to one gateway; safe to use from many threads.
 
     Args:
-        url: Where it listens, as in http://localhost:8080; a path that it is mounted below may follow.
-        api_key: Sent with every call; None for none.
-        limits: How long a call may take and how often it is tried.
+        url: Address of the gateway, such as http://localhost:8080, optionally with a path prefix.
+        api_key: Key that is sent with every call; None for no key.
+        limits: Limits of each call.
 
     Raises:
-        ValueError: `url` is no http or https URL, or `api_key` is nothing that can be sent.
+        ValueError: `url` is not an http or https URL, or `api_key` cannot be sent in a header.
     """
 
     def __init__(self, url: str, *, api_key: str | None, limits: Limits) -> None:
-        self._url = _checked_url(url)
-        self._shown = re.sub(r"//[^/]*@", "//", self._url)  # without a password in it
+        self._url = _check_url(url)
+        self._display_url = re.sub(r"//[^/]*@", "//", self._url)  # without a password
         self._limits = limits
         self._session = requests.Session()
         self._session.headers.update(
             {"User-Agent": "image-gateway-client", "Accept": "application/json, application/problem+json"}
         )
         if api_key is not None:
-            self._session.auth = _Key(_checked_key(api_key))
+            self._session.auth = _BearerAuth(_check_key(api_key))
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=limits.connections))
 
@@ -97,34 +97,34 @@ class Transport:
         self._session.close()
 
     def call(self, method: str, path: str, *, retries: int | None = None, **request: Any) -> Any:
-        """Send one request, again where that can help, and give the JSON that answers it.
+        """Send a request, retry it if that may help, and return the JSON of the response.
 
         Args:
             method: GET or POST.
-            path: Below the gateway's URL, with a leading slash.
-            retries: In place of the limits' own.
-            request: What `requests` takes besides: params, headers, and one of data, json and files.
+            path: Path below the gateway's URL, with a leading slash.
+            retries: Maximum number of retries, instead of that of the limits.
+            request: Further arguments of `requests`: params, headers, and one of data, json and files.
 
         Raises:
-            NoAnswerError: Nobody answers, or not in time.
-            UnexpectedAnswerError: The answer is no JSON, or sends elsewhere.
-            ProblemError: The gateway refuses or fails.
+            NoAnswerError: There is no response, or not in time.
+            UnexpectedAnswerError: The response is not JSON, or a redirect.
+            ProblemError: The gateway responds with a problem.
         """
-        give_up_s = time.monotonic() + self._limits.timeout_s
-        last = self._limits.retries if retries is None else retries
+        deadline_s = time.monotonic() + self._limits.timeout_s
+        max_retries = self._limits.retries if retries is None else retries
         attempt = 0
         while True:
             try:
-                return self._attempt(method, self._url + path, give_up_s, request)
+                return self._attempt(method, self._url + path, deadline_s, request)
             except (NoAnswerError, ProblemError) as error:
-                wait_s = pause_s(attempt) if error.retry_after_s is None else error.retry_after_s
-                if not error.transient or attempt >= last or time.monotonic() + wait_s >= give_up_s:
+                wait_s = backoff_s(attempt) if error.retry_after_s is None else error.retry_after_s
+                if not error.transient or attempt >= max_retries or time.monotonic() + wait_s >= deadline_s:
                     raise
             time.sleep(wait_s)
             attempt += 1
 
-    def _attempt(self, method: str, url: str, give_up_s: float, request: Mapping[str, Any]) -> Any:
-        remaining_s = max(give_up_s - time.monotonic(), 0.001)
+    def _attempt(self, method: str, url: str, deadline_s: float, request: Mapping[str, Any]) -> Any:
+        remaining_s = max(deadline_s - time.monotonic(), 0.001)
         headers = {"X-Request-Timeout": f"{remaining_s:.3f}", **request.get("headers", {})}
         try:
             response = self._session.request(
@@ -136,39 +136,40 @@ class Transport:
                 stream=True,
             )
             with response:
-                body = self._read(response, give_up_s)
+                body = self._read(response, deadline_s)
         except (requests.Timeout, ReadTimeoutError) as error:
-            raise NoAnswerError(f"{self._shown} gave no answer in time: {_reason(error)}") from error
+            raise NoAnswerError(f"{self._display_url} did not answer in time: {_find_cause(error)}") from error
         except (requests.RequestException, HTTPError) as error:
-            passing = isinstance(error, requests.ConnectionError | ProtocolError)
-            passing = passing and not isinstance(error, requests.exceptions.SSLError)
-            raise NoAnswerError(f"{self._shown} cannot be reached: {_reason(error)}", transient=passing) from error
-        return _understand(response, body, self._shown)
+            transient = isinstance(error, requests.ConnectionError | ProtocolError)
+            transient = transient and not isinstance(error, requests.exceptions.SSLError)
+            message = f"{self._display_url} cannot be reached: {_find_cause(error)}"
+            raise NoAnswerError(message, transient=transient) from error
+        return _parse_response(response, body, self._display_url)
 
-    def _read(self, response: requests.Response, give_up_s: float) -> bytes:
-        """Read a body. Not by `response.content`, which waits as long as between any two bytes for the next."""
+    def _read(self, response: requests.Response, deadline_s: float) -> bytes:
+        """Read a body within the deadline; `response.content` would apply the timeout to each chunk separately."""
         body = bytearray()
         while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
             body += chunk
-            if time.monotonic() > give_up_s:
-                raise NoAnswerError(f"{self._shown} did not finish its answer in time")
+            if time.monotonic() > deadline_s:
+                raise NoAnswerError(f"{self._display_url} did not finish its answer in time")
         return bytes(body)
 
 
-def _reason(error: BaseException) -> str:
-    """Say what lies below the exceptions of requests and urllib3, in words for people."""
+def _find_cause(error: BaseException) -> str:
+    """Return the readable root cause of an exception of requests or urllib3."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     reason = getattr(error, "strerror", None) or str(error)
-    return reason if reason and reason.isprintable() else repr(error)  # such as the bytes of another protocol
+    return reason if reason and reason.isprintable() else repr(error)  # such as bytes of another protocol
 
 
-def _understand(response: requests.Response, body: bytes, url: str) -> Any:
-    """Tell an answer from a problem.
+def _parse_response(response: requests.Response, body: bytes, url: str) -> Any:
+    """Return the JSON of a response.
 
     Raises:
-        UnexpectedAnswerError: It is no JSON, or sends elsewhere.
-        ProblemError: It is a problem; one without a problem document comes from something before the gateway.
+        UnexpectedAnswerError: The response is not JSON, or a redirect.
+        ProblemError: The response is a problem. One without a problem document comes from a proxy before the gateway.
     """
     status = response.status_code
     try:
@@ -176,12 +177,14 @@ def _understand(response: requests.Response, body: bytes, url: str) -> Any:
     except ValueError:
         document = None
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        elsewhere = response.headers.get("Location", "elsewhere")
-        raise UnexpectedAnswerError(f"{url} sends to {elsewhere}; give the URL that the gateway itself has")
+        location = response.headers.get("Location", "another address")
+        raise UnexpectedAnswerError(f"{url} redirects to {location}. Use the URL of the gateway itself.")
     if status < HTTPStatus.BAD_REQUEST:
         if document is None:
-            kind = response.headers.get("Content-Type", "no Content-Type")
-            raise UnexpectedAnswerError(f"{url} answered {status} with {kind}, not JSON; is it an Image Gateway?")
+            content_type = response.headers.get("Content-Type", "no Content-Type")
+            raise UnexpectedAnswerError(
+                f"{url} answered {status} ({content_type}), but not with JSON. Is it an Image Gateway?"
+            )
         return document
     if isinstance(document, dict):
         problem = parse_problem(document, status)
@@ -192,18 +195,25 @@ def _understand(response: requests.Response, body: bytes, url: str) -> Any:
     raise ProblemError(problem, retry_after_s=wait_s)
 
 
-def _checked_url(url: str) -> str:
+def _check_url(url: str) -> str:
+    if _is_gateway_url(url):
+        return url.rstrip("/")
+    hint = "Use one such as http://localhost:8080."
+    if "://" not in url and _is_gateway_url(f"http://{url}"):
+        hint = f"Did you mean http://{url}?"
+    raise ValueError(f"{url!r} is not a valid gateway URL. {hint}")
+
+
+def _is_gateway_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        usable = False
-    if not usable or parts.query or parts.fragment:
-        raise ValueError(f"{url!r} is no address of a gateway; expected one such as http://localhost:8080")
-    return url.rstrip("/")
+        return False
+    return valid and not parts.query and not parts.fragment
 
 
-def _checked_key(api_key: str) -> str:
+def _check_key(api_key: str) -> str:
     if not (api_key.isascii() and api_key.isprintable() and api_key.strip() == api_key != ""):
-        raise ValueError("an API key is printable ASCII without spaces around it")
+        raise ValueError("The API key is not valid. Use printable ASCII characters without surrounding spaces.")
     return api_key

@@ -21,8 +21,8 @@ DIGITS = [str(digit) for digit in range(10)]
 
 @pytest.fixture(scope="module")
 def client(stack):
-    with Client(stack.url) as made:
-        yield made
+    with Client(stack.url) as client:
+        yield client
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def command(stack, tmp_path, monkeypatch, capsys):
     return runner(stack.url, tmp_path, monkeypatch, capsys)
 
 
-def told(outcomes):
+def summarize(outcomes):
     return [outcome.type if isinstance(outcome, Problem) else outcome.label for outcome in outcomes]
 
 
@@ -68,7 +68,7 @@ def test_an_answer_has_everything(client, golden):
     assert answer.request_id
 
 
-def test_a_version_can_be_asked_for(client, golden):
+def test_a_version_can_be_selected(client, golden):
     assert client.classify(golden[2][0], model="digits", version=1).label == "2"
     with pytest.raises(ProblemError) as refused:
         client.classify(golden[2][0], model="digits", version=99)
@@ -79,37 +79,37 @@ def test_a_batch_of_files_and_urls(client, golden, picture_host):
     host_folder, host = picture_host
     (host_folder / "six.png").write_bytes(golden[6][0])
     images = [data for data, _, _ in golden]
-    assert told(client.classify_batch(images, model="digits")) == DIGITS
+    assert summarize(client.classify_batch(images, model="digits")) == DIGITS
     mixed = client.classify_batch(
         [images[3], f"http://{host}/six.png", b"no picture", f"http://{host}/none.png"], model="digits"
     )
-    assert told(mixed) == ["3", "6", "/problems/unsupported-image-format", "/problems/fetch-failed"]
+    assert summarize(mixed) == ["3", "6", "/problems/unsupported-image-format", "/problems/fetch-failed"]
     assert mixed[0].model == ModelVersion("digits", 1)
     assert mixed[2].request_id == mixed[0].request_id != ""
 
 
-def test_many_in_order_whatever_is_among_them(client, golden, tmp_path):
+def test_many_images_keep_their_order_whatever_fails(client, golden, tmp_path):
     images = [golden[n % 10][0] if n % 13 else tmp_path / "none.png" if n % 2 else b"no picture" for n in range(150)]
-    wanted = [
+    expected = [
         str(n % 10) if n % 13 else "about:blank" if n % 2 else "/problems/unsupported-image-format" for n in range(150)
     ]
-    assert told(client.classify_many(iter(images), model="digits")) == wanted
+    assert summarize(client.classify_many(iter(images), model="digits")) == expected
 
 
-def test_more_at_once_than_the_gateway_takes(client, golden):
+def test_a_batch_above_the_limit_of_the_gateway_is_split(client, golden):
     images = [golden[n % 10][0] for n in range(200)]
-    assert told(client.classify_many(images, batch_size=200, model="digits")) == [str(n % 10) for n in range(200)]
+    assert summarize(client.classify_many(images, batch_size=200, model="digits")) == [str(n % 10) for n in range(200)]
 
 
-def test_a_file_over_the_limit_fails_alone(client, golden):
+def test_only_the_file_over_the_limit_fails(client, golden):
     noise = np.random.default_rng(1).integers(0, 256, 11 * 1024 * 1024, np.uint8).tobytes()
-    outcomes = told(
+    outcomes = summarize(
         client.classify_many([golden[1][0], b"\x89PNG" + noise, golden[2][0]], batch_bytes=2**30, model="digits")
     )
     assert outcomes == ["1", "/problems/body-too-large", "2"]
 
 
-def test_a_refusal_has_the_facts(client):
+def test_a_refusal_has_its_details(client):
     with pytest.raises(ProblemError) as refused:
         client.classify(b"GIF no")
     assert refused.value.problem.status in {415, 422}
@@ -130,8 +130,8 @@ def test_the_models_and_the_health(client):
 
 @pytest.fixture(scope="module")
 def colours(colour_stack):
-    with Client(colour_stack.url) as made:
-        yield made
+    with Client(colour_stack.url) as client:
+        yield client
 
 
 RED = np.full((30, 40, 3), (200, 20, 10), np.uint8)
@@ -158,7 +158,7 @@ def test_versions_and_labels(colours):
     ]
 
 
-def test_a_heat_map_as_a_picture_and_as_numbers(colours):
+def test_a_heat_map_as_png_and_as_numbers(colours):
     drawn = colours.classify(HALF_RED, explain=True).explanation
     assert drawn.label == "red"
     assert cv2.imdecode(np.frombuffer(drawn.png, np.uint8), cv2.IMREAD_COLOR).shape == (192, 256, 3)
@@ -182,15 +182,15 @@ def test_a_threshold_leaves_out_what_is_unlikely(colours):
     assert (answer.label, answer.predictions, answer.classes) == ("red", (), None)
 
 
-def test_the_time_given_is_kept(stack, golden):
+def test_the_timeout_is_respected(stack, golden):
     with Client(stack.url, timeout_s=1e-9) as hasty, pytest.raises((NoAnswerError, ProblemError)):
         hasty.classify(golden[0][0])
 
 
 def test_the_command_over_a_folder(command, folder, tmp_path):
-    ended = command("classify", folder.name, "--model", "digits", "--out", "out.csv")
-    assert ended.status == 1
-    assert ended.told == "12 pictures: 10 answered, 2 with a problem\n"
+    result = command("classify", folder.name, "--model", "digits", "--out", "out.csv")
+    assert result.status == 1
+    assert result.err == "12 images: 10 classified, 2 failed\n"
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = {row["image"]: row for row in csv.DictReader(file)}
     assert {name: row["class"] for name, row in rows.items() if not row["problem"]} == {
@@ -203,16 +203,16 @@ def test_the_command_over_a_folder(command, folder, tmp_path):
     (folder / "text.jpg").unlink()
     again = command("classify", folder.name, "--model", "digits", "--out", "out.csv")
     assert again.status == 0
-    assert again.told.startswith("10 pictures: 0 answered, 10 answered by an earlier run")
+    assert again.err.startswith("10 images: 0 classified, 10 by an earlier run")
 
 
-def test_the_command_takes_one_picture_on_the_standard_input(command, golden):
-    ended = command("classify", "-", "--model", "digits", "--format", "jsonl", "--top-k", 2, stdin=golden[8][0])
-    answer = json.loads(ended.out)
-    assert (answer["class"], len(answer["predictions"]), ended.status) == ("8", 2, 0)
+def test_the_command_takes_one_image_on_the_standard_input(command, golden):
+    result = command("classify", "-", "--model", "digits", "--format", "jsonl", "--top-k", 2, stdin=golden[8][0])
+    answer = json.loads(result.out)
+    assert (answer["class"], len(answer["predictions"]), result.status) == ("8", 2, 0)
 
 
-def test_the_command_tells_models_and_health(command):
+def test_the_command_shows_models_and_health(command):
     assert "Handwritten digits" in command("models").out
     assert json.loads(command("models", "digits", "--json").out)["task"] == "multiclass"
     assert command("health").status == 0
@@ -221,8 +221,8 @@ def test_the_command_tells_models_and_health(command):
 def test_the_installed_command(stack, golden, tmp_path):
     program = Path(sys.executable).with_name("image-gateway")
     arguments = [program, "classify", GOLDEN, "--format", "json", "--model", "digits", "--url", stack.url]
-    ended = subprocess.run(arguments, cwd=tmp_path, capture_output=True, timeout=100, check=True)
-    assert [item["class"] for item in json.loads(ended.stdout)] == [label for _, label, _ in golden]
+    result = subprocess.run(arguments, cwd=tmp_path, capture_output=True, timeout=100, check=True)
+    assert [item["class"] for item in json.loads(result.stdout)] == [label for _, label, _ in golden]
 
 
 def test_the_commands_in_the_documents_run(command, golden, picture_host, tmp_path):
@@ -235,5 +235,5 @@ def test_the_commands_in_the_documents_run(command, golden, picture_host, tmp_pa
         path.write_bytes(golden[5][0])
     for line in lines:
         arguments = line.replace("https://example.com", f"http://{host}").replace("cifar10", "digits").split()
-        ended = command(*arguments)
-        assert (ended.status, "error" in ended.told) == (0, False), (line, ended.told)
+        result = command(*arguments)
+        assert (result.status, "error" in result.err) == (0, False), (line, result.err)

@@ -1,4 +1,4 @@
-"""docs/client.md tells every option of the command, every public name of the package, and their defaults."""
+"""docs/client.md documents every option of the command with its default, and every method and error of the package."""
 
 import inspect
 import re
@@ -25,30 +25,30 @@ def rows():
             yield name, others
 
 
-TOLD = dict(rows())
+DOCUMENTED = dict(rows())
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.opts[0])
-def test_every_option_is_told_with_its_default(option):
-    _, default = TOLD[option.opts[0]]
+def test_every_option_is_documented_with_its_default(option):
+    _, default = DOCUMENTED[option.opts[0]]
     if isinstance(option.default, int | float):
         assert default == f"{option.default:g}"
     elif option.name == "url":
         assert default == f"`{option.default}`"
 
 
-def test_no_other_option_is_told():
-    told = {name for name in TOLD if name.startswith("--")}
-    assert told == {option.opts[0] for option in OPTIONS}
+def test_no_other_option_is_documented():
+    documented = {name for name in DOCUMENTED if name.startswith("--")}
+    assert documented == {option.opts[0] for option in OPTIONS}
 
 
-def test_every_method_and_every_error_is_told():
+def test_every_method_and_every_error_is_documented():
     methods = [name for name, _ in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")]
-    named = {name.partition("(")[0] for name in TOLD}
+    named = {name.partition("(")[0] for name in DOCUMENTED}
     assert set(methods) - {"close"} <= named
     errors = [name for name in image_gateway_client.__all__ if name.endswith("Error")]
     assert set(errors) - {"ImageGatewayError"} <= named
 
 
-def test_the_suffixes_are_told():
+def test_the_suffixes_are_documented():
     assert set(re.findall(r"\.[a-z]+", DOC.split("files that end in `")[1].split("`")[0])) == SUFFIXES

@@ -1,4 +1,4 @@
-"""The client installs and runs without what the servers need."""
+"""The client installs and runs without the packages of the servers."""
 
 import subprocess
 import sys
@@ -36,29 +36,31 @@ HEAVY_DISTRIBUTIONS = {
 }
 
 
-def locked() -> dict[str, set[str]]:
-    """What each package in uv.lock needs, by name; several versions of one are joined."""
-    needs: dict[str, set[str]] = {}
+def read_lock() -> dict[str, set[str]]:
+    """The requirements of each package in uv.lock by name; those of several versions are merged."""
+    requirements: dict[str, set[str]] = {}
     for package in tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))["package"]:
-        needs.setdefault(package["name"], set()).update(need["name"] for need in package.get("dependencies", []))
-    return needs
+        requirements.setdefault(package["name"], set()).update(
+            requirement["name"] for requirement in package.get("dependencies", [])
+        )
+    return requirements
 
 
-def needed(name: str, needs: dict[str, set[str]]) -> set[str]:
-    """Everything that comes along with a package."""
-    found: set[str] = set()
-    waiting = [name]
-    while waiting:
-        new = needs[waiting.pop()] - found
-        found |= new
-        waiting += new
-    return found
+def requirements_of(name: str, requirements: dict[str, set[str]]) -> set[str]:
+    """All direct and indirect requirements of a package."""
+    names: set[str] = set()
+    pending = [name]
+    while pending:
+        new = requirements[pending.pop()] - names
+        names |= new
+        pending += new
+    return names
 
 
 @pytest.mark.parametrize(
     "module", ["image_gateway_client", "image_gateway_client.cli", "image_gateway_client.__main__"]
 )
-def test_the_client_imports_nothing_of_the_servers(module):
+def test_the_client_imports_no_package_of_the_servers(module):
     code = f"import sys, {module}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     roots = {name.partition(".")[0] for name in loaded.split()}
@@ -72,7 +74,7 @@ def test_the_library_needs_neither_typer_nor_rich():
     assert not {"typer", "rich"} & set(loaded.split())
 
 
-def test_installing_without_extras_brings_nothing_of_the_servers():
-    brought = needed("image-gateway-client", locked())
-    assert {"requests", "rich", "typer"} <= brought
-    assert not brought & HEAVY_DISTRIBUTIONS
+def test_the_client_requires_no_package_of_the_servers():
+    required = requirements_of("image-gateway-client", read_lock())
+    assert {"requests", "rich", "typer"} <= required
+    assert not required & HEAVY_DISTRIBUTIONS

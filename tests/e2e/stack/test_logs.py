@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from image_gateway_client.keys import hashed, make_key
+from image_gateway_client.keys import hash_key, make_key
 from tests.support.raw_server import RawServer, Send, answer, redirect
 from tests.support.stack import NGINX, START_S, answers
 from tests.support.waiting import until
@@ -107,7 +107,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
     settings = {
         "GATEWAY_LOG_LEVEL": "debug",
         "GATEWAY_WORKERS": "2",
-        "GATEWAY_API_KEYS": hashed("camera-1", KEY),
+        "GATEWAY_API_KEYS": hash_key("camera-1", KEY),
         "GATEWAY_FETCH_ALLOWED_HOSTS": "127.0.0.1",
         "GATEWAY_FETCH_DEADLINE_S": str(FETCH_DEADLINE_S),
         "GATEWAY_FETCH_MAX_BYTES": str(MAX_BODY_BYTES),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import __version__
 from tools import nginx
 
 ROOT = Path(__file__).parents[3]
@@ -77,6 +78,7 @@ def test_without_nginx_the_gateway_is_on_the_port(start_run):
     with start_run("direct", "--without-nginx") as run:
         run.wait_ready()
         processes = run.descendants()
+        assert run.output().startswith(f"Image Gateway {__version__}\n")
         assert not any("nginx" in command for command in processes.values())
         assert predict(run)["model"] == {"name": FIRST_MODEL, "version": 1}
 

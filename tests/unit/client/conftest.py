@@ -1,4 +1,4 @@
-"""A gateway to ask, with every limit and failure at hand."""
+"""A gateway whose limits and failures a test can choose."""
 
 from collections.abc import Iterator
 
@@ -10,11 +10,11 @@ from tests.support.contract_gateway import ContractGateway
 
 @pytest.fixture
 def gateway() -> Iterator[ContractGateway]:
-    with ContractGateway() as serving:
-        yield serving
+    with ContractGateway() as gateway:
+        yield gateway
 
 
 @pytest.fixture
 def client(gateway: ContractGateway) -> Iterator[Client]:
-    with Client(gateway.url, timeout_s=20) as made:
-        yield made
+    with Client(gateway.url, timeout_s=20) as client:
+        yield client

@@ -1,4 +1,4 @@
-"""The gateway's JSON to values, and what is no such JSON."""
+"""Parse the answers of the gateway, and refuse documents of another form."""
 
 import base64
 
@@ -25,7 +25,7 @@ DOCUMENT = {**CAT, "predictions": [CAT, DOG], "model": MODEL, "request_id": "r-1
 DAMAGED = {"type": "/problems/unreadable-image", "title": "Damaged", "status": 422, "detail": "Cut off."}
 
 
-def test_an_answer_is_read_whole():
+def test_every_member_of_an_answer_is_parsed():
     answer = parse_answer(DOCUMENT)
     assert (answer.label, answer.class_id, answer.score) == ("cat", 3, 0.75)
     assert answer.predictions == (Prediction("cat", 3, 0.75), Prediction("dog", 5, 0.25))
@@ -34,16 +34,16 @@ def test_an_answer_is_read_whole():
     assert hash(answer) == hash(parse_answer(DOCUMENT))
 
 
-def test_a_multi_label_answer_tells_its_classes_also_none():
+def test_a_multi_label_answer_has_its_classes_even_if_there_are_none():
     assert parse_answer({**DOCUMENT, "classes": [CAT]}).classes == (Prediction("cat", 3, 0.75),)
     assert parse_answer({**DOCUMENT, "classes": []}).classes == ()
 
 
-def test_what_is_added_later_does_no_harm():
+def test_unknown_members_are_ignored():
     assert parse_answer({**DOCUMENT, "colour": "red", "model": {**MODEL, "label": "x"}}) == parse_answer(DOCUMENT)
 
 
-def test_a_heat_map_comes_as_a_picture_or_as_numbers():
+def test_a_heat_map_is_a_png_or_numbers():
     shown = "data:image/png;base64," + base64.b64encode(b"\x89PNG").decode()
     drawn = parse_answer({**DOCUMENT, "explanation": {"class": "cat", "class_id": 3, "heatmap": shown}})
     assert drawn.explanation == Explanation("cat", 3, b"\x89PNG", None)
@@ -72,12 +72,12 @@ def without(name):
         {**DOCUMENT, "explanation": {"class": "cat", "class_id": 3, "heatmap": "data:image/png;base64,?"}},
     ],
 )
-def test_what_is_no_answer_is_told(document):
-    with pytest.raises(UnexpectedAnswerError, match="expected a prediction, found"):
+def test_a_document_that_is_not_a_prediction_is_an_error(document):
+    with pytest.raises(UnexpectedAnswerError, match="expected a prediction, received"):
         parse_answer(document)
 
 
-def test_a_batch_gives_each_image_its_own_in_order():
+def test_each_image_of_a_batch_has_its_own_outcome_in_order():
     results = [{**CAT, "predictions": [CAT]}, DAMAGED, {**DOG, "predictions": [DOG], "request_id": "own"}]
     first, second, third = parse_batch({"results": results, "model": MODEL, "request_id": "r-2"}, 3)
     assert (first.label, first.model, first.request_id) == ("cat", ModelVersion("pets", 2), "r-2")
@@ -102,12 +102,12 @@ def test_a_batch_of_problems_needs_no_model():
         {"results": [{**CAT, "predictions": []}] * 2, "request_id": "r"},
     ],
 )
-def test_what_is_no_batch_of_that_length_is_told(document):
-    with pytest.raises(UnexpectedAnswerError, match="expected the results of 2 images, found"):
+def test_a_document_without_a_result_for_each_image_is_an_error(document):
+    with pytest.raises(UnexpectedAnswerError, match="expected the results of 2 images, received"):
         parse_batch(document, 2)
 
 
-def test_models_are_read_with_what_they_tell():
+def test_models_are_parsed():
     listed = {"models": [{"name": "pets", "default": True, "available": True, "version": 2, "labels": ["cat"]}]}
     (model,) = parse_models(listed)
     assert (model.name, model.default, model.available, model.version, model.labels) == (
@@ -121,7 +121,7 @@ def test_models_are_read_with_what_they_tell():
     assert (away.available, away.version, away.reason) == (False, None, "x is loading.")
 
 
-def test_a_model_tells_its_versions_and_its_card():
+def test_a_model_has_its_versions_and_its_card():
     versions = [
         {"version": 2, "state": "AVAILABLE", "labels": ["stable"]},
         {"version": 1, "state": "END", "reason": "unloaded"},
@@ -135,12 +135,12 @@ def test_a_model_tells_its_versions_and_its_card():
 
 
 @pytest.mark.parametrize("document", [None, {}, {"models": None}, {"models": [{"name": "x"}]}])
-def test_what_is_no_list_of_models_is_told(document):
+def test_a_document_that_is_not_a_list_of_models_is_an_error(document):
     with pytest.raises(UnexpectedAnswerError, match="expected a list of models"):
         parse_models(document)
 
 
 def test_health():
     assert parse_ready({"status": "ready", "model": MODEL}) == Health(ready=True, model=ModelVersion("pets", 2))
-    with pytest.raises(UnexpectedAnswerError, match="expected a state of health"):
+    with pytest.raises(UnexpectedAnswerError, match="expected the answer of /readyz"):
         parse_ready({"status": "ok"})

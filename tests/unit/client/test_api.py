@@ -1,4 +1,4 @@
-"""The client against a gateway that keeps the contract: routes, forms and limits."""
+"""The client against a fake gateway that keeps the contract: routes, forms and limits."""
 
 import io
 
@@ -18,11 +18,11 @@ from image_gateway_client import (
 from tests.support.contract_gateway import Reply, busy, problem
 
 
-def told(outcomes):
+def summarize(outcomes):
     return [outcome.status if isinstance(outcome, Problem) else outcome.label for outcome in outcomes]
 
 
-def test_one_image_goes_as_its_bytes(gateway, client):
+def test_one_image_is_sent_as_its_bytes(gateway, client):
     answer = client.classify(b"cat 1")
     assert (answer.label, answer.score, answer.model) == ("cat", 0.75, ModelVersion("pets", 3))
     assert answer.predictions == (Prediction("cat", 3, 0.75), Prediction("else", 0, 0.25))
@@ -40,7 +40,7 @@ def test_a_file_a_path_and_a_url(gateway, client, tmp_path):
     assert gateway.seen[-1].headers["Content-Type"] == "application/json"
 
 
-def test_an_array_goes_as_png(gateway, client):
+def test_an_array_is_sent_as_png(gateway, client):
     gateway.script.append(problem(415))
     with pytest.raises(ProblemError):
         client.classify(np.zeros((4, 4, 3), np.uint8))
@@ -82,14 +82,14 @@ def test_options_that_contradict_each_other_are_refused_before_anything_is_sent(
         ({"explain": False, "top_k": None, "threshold": None}, {}),
     ],
 )
-def test_options_go_into_the_query_of_every_form(gateway, client, options, query):
+def test_options_are_sent_in_the_query_of_every_request_form(gateway, client, options, query):
     client.classify(b"cat", **options)
     client.classify_batch([b"cat", "http://a.example/dog"], **options)
     list(client.classify_many([b"cat", b"dog"], **options))
     assert [seen.query for seen in gateway.seen] == [query] * 3
 
 
-def test_a_refused_image_is_an_exception_of_its_own(client):
+def test_a_refused_image_raises_its_problem(client):
     with pytest.raises(ProblemError, match="422 The image cannot be decoded") as refused:
         client.classify(b"bad")
     assert refused.value.problem.type == "/problems/unreadable-image"
@@ -107,20 +107,25 @@ def test_a_file_that_cannot_be_read_is_not_sent(gateway, client, tmp_path):
 def test_a_batch_of_files_is_one_request_of_their_bytes(gateway, client):
     images = [b"cat 1", b"bad", bytes(range(256)) * 10 + b"\r\n--"]
     gateway.script.append(Reply({"results": [{"status": 422}] * 3, "model": None, "request_id": "r"}))
-    assert told(client.classify_batch(images)) == [422] * 3
+    assert summarize(client.classify_batch(images)) == [422] * 3
     assert gateway.batches == [tuple(images)]
-    assert told(client.classify_batch([b"cat 1", b"bad", b"dog"])) == ["cat", 422, "dog"]
+    assert summarize(client.classify_batch([b"cat 1", b"bad", b"dog"])) == ["cat", 422, "dog"]
 
 
 def test_a_batch_with_urls_keeps_its_order(gateway, client):
-    assert told(client.classify_batch([b"cat", "http://a.example/dog", b"bad", b"owl"])) == ["cat", "dog", 422, "owl"]
+    assert summarize(client.classify_batch([b"cat", "http://a.example/dog", b"bad", b"owl"])) == [
+        "cat",
+        "dog",
+        422,
+        "owl",
+    ]
     assert len(gateway.seen) == 1
     assert gateway.seen[0].headers["Content-Type"] == "application/json"
 
 
 def test_a_batch_of_one_or_none(gateway, client):
-    assert told(client.classify_batch([b"cat"])) == ["cat"]
-    assert told(client.classify_batch([b"bad"])) == [422]
+    assert summarize(client.classify_batch([b"cat"])) == ["cat"]
+    assert summarize(client.classify_batch([b"bad"])) == [422]
     assert client.classify_batch([]) == []
     assert len(gateway.seen) == 2
 
@@ -134,7 +139,7 @@ def test_a_batch_refused_as_a_whole_is_an_exception(gateway, client):
         client.classify_batch([b"cat"])
 
 
-def test_answers_of_another_number_are_no_answers(gateway, client):
+def test_another_number_of_results_than_images_is_an_error(gateway, client):
     gateway.script.append(Reply({"results": [], "model": None, "request_id": "r"}))
     with pytest.raises(UnexpectedAnswerError, match="the results of 2 images"):
         client.classify_batch([b"cat", b"dog"])
@@ -142,49 +147,51 @@ def test_answers_of_another_number_are_no_answers(gateway, client):
 
 def test_many_images_are_answered_in_order(gateway, client, tmp_path):
     images = [tmp_path / "none" if n % 7 == 3 else b"bad" if n % 5 == 4 else b"n%d" % n for n in range(100)]
-    wanted = [None if n % 7 == 3 else 422 if n % 5 == 4 else f"n{n}" for n in range(100)]
-    assert told(client.classify_many(iter(images), batch_size=8)) == wanted
+    expected = [None if n % 7 == 3 else 422 if n % 5 == 4 else f"n{n}" for n in range(100)]
+    assert summarize(client.classify_many(iter(images), batch_size=8)) == expected
     assert max(map(len, gateway.batches)) <= 8
     assert len(gateway.batches) == 13
 
 
-def test_many_images_fit_into_what_the_gateway_takes(gateway, client):
+def test_many_images_are_split_to_fit_the_limits_of_the_gateway(gateway, client):
     gateway.max_images, gateway.max_bytes = 5, 5000
     images = [b"n%d " % n + b"." * (300 * n % 2000) for n in range(60)] + [b"huge " + b"." * 6000]
-    assert told(client.classify_many(images)) == [f"n{n}" for n in range(60)] + [413]
+    assert summarize(client.classify_many(images)) == [f"n{n}" for n in range(60)] + [413]
 
 
 def test_an_image_that_fails_the_model_fails_alone(gateway, client):
     gateway.failing = {b"n5": 502, b"n11": 504, b"n12": 500}
-    outcomes = told(client.classify_many([b"n%d" % n for n in range(16)]))
+    outcomes = summarize(client.classify_many([b"n%d" % n for n in range(16)]))
     assert outcomes == [{5: 502, 11: 504, 12: 500}.get(n, f"n{n}") for n in range(16)]
 
 
-def test_a_gateway_that_cannot_be_used_ends_it_after_what_was_answered(gateway, client):
+def test_an_unusable_gateway_raises_after_the_outcomes_so_far(gateway, client):
     gateway.failing = {b"n6": 401}
     outcomes = client.classify_many([b"n%d" % n for n in range(9)], batch_size=2)
-    assert told(next(outcomes) for _ in range(6)) == [f"n{n}" for n in range(6)]
+    assert summarize(next(outcomes) for _ in range(6)) == [f"n{n}" for n in range(6)]
     with pytest.raises(ProblemError, match="401"):
         next(outcomes)
 
 
 def test_a_busy_gateway_only_delays(gateway, client):
     gateway.script.extend([busy(503), busy(429)])
-    assert told(client.classify_many([b"n%d" % n for n in range(40)], batch_size=4)) == [f"n{n}" for n in range(40)]
+    assert summarize(client.classify_many([b"n%d" % n for n in range(40)], batch_size=4)) == [
+        f"n{n}" for n in range(40)
+    ]
 
 
-def test_nothing_is_nothing(gateway, client):
+def test_no_images_send_no_request(gateway, client):
     assert list(client.classify_many([])) == []
     assert gateway.seen == []
 
 
-def test_batches_hold_at_least_one(client):
+def test_a_batch_size_below_1_is_refused(client):
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
         client.classify_many([b"cat"], batch_size=0)
 
 
 @pytest.mark.parametrize("one", ["photo.jpg", b"bytes", bytearray(b"bytes"), memoryview(b"bytes")])
-def test_a_single_image_is_not_taken_for_its_letters(gateway, client, one):
+def test_a_single_image_in_place_of_several_is_refused(gateway, client, one):
     for ask in (client.classify_batch, client.classify_many):
         with pytest.raises(TypeError, match="put it into a list"):
             ask(one)
@@ -214,7 +221,7 @@ def test_health(gateway, client):
         client.ready()
 
 
-def test_nobody_is_not_ready():
+def test_an_unreachable_gateway_is_not_ready():
     with Client("http://127.0.0.1:1") as client:
         assert not client.ready()
         with pytest.raises(NoAnswerError):
@@ -225,5 +232,5 @@ def test_nobody_is_not_ready():
     "arguments", [{"url": "localhost"}, {"api_key": ""}, {"timeout_s": 0}, {"retries": -1}, {"connections": 0}]
 )
 def test_arguments_out_of_range_are_refused_at_once(arguments):
-    with pytest.raises(ValueError, match=r"address of a gateway|API key|must be"):
+    with pytest.raises(ValueError, match=r"valid gateway URL|API key|must be"):
         Client(**arguments)

@@ -1,4 +1,4 @@
-"""Batches: how they are put together, cut in halves when refused, and answered in order."""
+"""Batches are assembled, split when they are refused, and yield their outcomes in order."""
 
 import itertools
 import threading
@@ -6,11 +6,11 @@ import threading
 import pytest
 
 from image_gateway_client.answers import parse_answer
-from image_gateway_client.batches import ABOUT_THE_IMAGES, answered, in_batches, in_order
+from image_gateway_client.batches import IMAGE_STATUSES, classify_batch, classify_in_order, split_into_batches
 from image_gateway_client.errors import NoAnswerError, Problem, ProblemError
 from tests.support.waiting import until
 
-OUTSIDE = sorted({401, 403, 404, 405, 429, 503} - ABOUT_THE_IMAGES)
+OUTSIDE = sorted({401, 403, 404, 405, 429, 503} - IMAGE_STATUSES)
 
 
 def answer(name):
@@ -18,22 +18,22 @@ def answer(name):
     return parse_answer({**best, "predictions": [best], "model": {"name": "m", "version": 1}, "request_id": "r"})
 
 
-def test_batches_hold_so_many_images_and_so_many_bytes():
-    assert list(in_batches([], 3, 100)) == []
-    assert list(in_batches([b"1"] * 7, 3, 100)) == [[b"1"] * 3, [b"1"] * 3, [b"1"]]
-    assert list(in_batches([b"12345"] * 5, 3, 10)) == [[b"12345"] * 2, [b"12345"] * 2, [b"12345"]]
+def test_batches_are_limited_by_images_and_by_bytes():
+    assert list(split_into_batches([], 3, 100)) == []
+    assert list(split_into_batches([b"1"] * 7, 3, 100)) == [[b"1"] * 3, [b"1"] * 3, [b"1"]]
+    assert list(split_into_batches([b"12345"] * 5, 3, 10)) == [[b"12345"] * 2, [b"12345"] * 2, [b"12345"]]
 
 
-def test_an_image_too_long_for_a_batch_goes_alone():
+def test_an_image_too_large_for_a_batch_is_a_batch_of_its_own():
     images = [b"1", b"long image", b"2", b"3"]
-    assert list(in_batches(images, 3, 4)) == [[b"1"], [b"long image"], [b"2", b"3"]]
+    assert list(split_into_batches(images, 3, 4)) == [[b"1"], [b"long image"], [b"2", b"3"]]
 
 
-class Asked:
-    """Answers batches of at most so many images, and of images whose status is no failure."""
+class FakeSend:
+    """Accepts batches of at most `max_images`, except for those with an image in `failing`."""
 
-    def __init__(self, most=100, failing=None):
-        self.most = most
+    def __init__(self, max_images=100, failing=None):
+        self.max_images = max_images
         self.failing = failing or {}
         self.batches = []
 
@@ -41,122 +41,128 @@ class Asked:
         names = [source.data.decode() for source in sources]
         self.batches.append(names)
         status = next(
-            (self.failing[name] for name in names if name in self.failing), 400 if len(names) > self.most else 0
+            (self.failing[name] for name in names if name in self.failing), 400 if len(names) > self.max_images else 0
         )
-        if status and (len(names) > 1 or status not in ABOUT_THE_IMAGES):
+        if status and (len(names) > 1 or status not in IMAGE_STATUSES):
             raise ProblemError(Problem("about:blank", "no", status=status))
         return [Problem("about:blank", "no", status=status) if status else answer(name) for name in names]
 
 
-def told(outcomes):
+def summarize(outcomes):
     return [outcome.status if isinstance(outcome, Problem) else outcome.label for outcome in outcomes]
 
 
-def test_a_batch_that_is_taken_is_asked_once():
-    ask = Asked()
-    assert told(answered([b"a", b"b", b"c"], ask, max_bytes=10)) == ["a", "b", "c"]
-    assert ask.batches == [["a", "b", "c"]]
+def test_an_accepted_batch_is_sent_once():
+    send = FakeSend()
+    assert summarize(classify_batch([b"a", b"b", b"c"], send, max_bytes=10)) == ["a", "b", "c"]
+    assert send.batches == [["a", "b", "c"]]
 
 
 def test_files_that_cannot_be_read_keep_their_place(tmp_path):
-    ask = Asked()
-    assert told(answered([tmp_path / "x", b"a", b"much too long", 3, b"b"], ask, max_bytes=10)) == [
+    send = FakeSend()
+    assert summarize(classify_batch([tmp_path / "x", b"a", b"much too long", 3, b"b"], send, max_bytes=10)) == [
         None,
         "a",
         None,
         None,
         "b",
     ]
-    assert ask.batches == [["a", "b"]]
+    assert send.batches == [["a", "b"]]
 
 
-def test_nothing_is_asked_when_nothing_can_be_read(tmp_path):
-    ask = Asked()
-    assert told(answered([tmp_path / "x"], ask, max_bytes=10)) == [None]
-    assert ask.batches == []
+def test_nothing_is_sent_if_no_file_can_be_read(tmp_path):
+    send = FakeSend()
+    assert summarize(classify_batch([tmp_path / "x"], send, max_bytes=10)) == [None]
+    assert send.batches == []
 
 
-@pytest.mark.parametrize("status", sorted(ABOUT_THE_IMAGES))
-def test_a_refused_batch_is_halved_down_to_the_image_to_blame(status):
+@pytest.mark.parametrize("status", sorted(IMAGE_STATUSES))
+def test_a_refused_batch_is_halved_down_to_the_failing_image(status):
     for culprit in range(5):
         names = [str(number) for number in range(5)]
-        outcomes = answered([name.encode() for name in names], Asked(failing={names[culprit]: status}), max_bytes=10)
-        assert told(outcomes) == [status if number == culprit else str(number) for number in range(5)]
+        outcomes = classify_batch(
+            [name.encode() for name in names], FakeSend(failing={names[culprit]: status}), max_bytes=10
+        )
+        assert summarize(outcomes) == [status if number == culprit else str(number) for number in range(5)]
 
 
-def test_a_batch_longer_than_the_gateway_takes_still_gets_its_answers():
-    ask = Asked(most=3)
-    assert told(answered([b"%d" % number for number in range(10)], ask, max_bytes=10)) == list(map(str, range(10)))
-    assert [name for batch in ask.batches if len(batch) <= 3 for name in batch] == list(map(str, range(10)))
+def test_a_batch_above_the_limit_of_the_gateway_is_split_and_classified():
+    send = FakeSend(max_images=3)
+    assert summarize(classify_batch([b"%d" % number for number in range(10)], send, max_bytes=10)) == list(
+        map(str, range(10))
+    )
+    assert [name for batch in send.batches if len(batch) <= 3 for name in batch] == list(map(str, range(10)))
 
 
 @pytest.mark.parametrize("status", OUTSIDE)
-def test_what_no_image_is_to_blame_for_ends_it(status):
-    ask = Asked(failing={"b": status})
+def test_a_problem_that_no_image_causes_is_raised(status):
+    send = FakeSend(failing={"b": status})
     with pytest.raises(ProblemError):
-        answered([b"a", b"b", b"c"], ask, max_bytes=10)
-    assert len(ask.batches) == 1
+        classify_batch([b"a", b"b", b"c"], send, max_bytes=10)
+    assert len(send.batches) == 1
 
 
-def test_outcomes_come_in_order_whichever_batch_is_done_first():
+def test_outcomes_are_in_order_whichever_batch_finishes_first():
     first_may_end = threading.Event()
 
-    def ask(batch):
+    def send(batch):
         if batch == [0, 1]:
             first_may_end.wait(30)
         elif batch == [2, 3]:
             first_may_end.set()
         return list(map(answer, map(str, batch)))
 
-    assert told(in_order([[0, 1], [2, 3], [4]], ask, 2)) == ["0", "1", "2", "3", "4"]
+    assert summarize(classify_in_order([[0, 1], [2, 3], [4]], send, 2)) == ["0", "1", "2", "3", "4"]
 
 
-def test_no_more_is_taken_than_can_soon_be_sent():
-    taken = []
-    outcomes = in_order((taken.append(number) or [number] for number in itertools.count()), lambda _: [answer("x")], 3)
+def test_only_batches_that_can_soon_be_sent_are_taken():
+    consumed = []
+    outcomes = classify_in_order(
+        (consumed.append(number) or [number] for number in itertools.count()), lambda _: [answer("x")], 3
+    )
     for _ in range(10):
         next(outcomes)
     outcomes.close()
-    assert len(taken) <= 10 + 2 * 3
+    assert len(consumed) <= 10 + 2 * 3
 
 
-def test_so_many_are_asked_at_once_and_no_more():
-    lock, gate, now, most = threading.Lock(), threading.Event(), 0, 0
+def test_at_max_images_the_number_of_connections_is_used_at_once():
+    lock, gate, now, max_images = threading.Lock(), threading.Event(), 0, 0
 
-    def ask(_):
-        nonlocal now, most
+    def send(_):
+        nonlocal now, max_images
         with lock:
             now += 1
-            most = max(most, now)
-        if most >= 3:
+            max_images = max(max_images, now)
+        if max_images >= 3:
             gate.set()
         gate.wait(30)
         with lock:
             now -= 1
         return [answer("x")]
 
-    assert len(list(in_order([[n] for n in range(12)], ask, 3))) == 12
-    assert most == 3
+    assert len(list(classify_in_order([[n] for n in range(12)], send, 3))) == 12
+    assert max_images == 3
 
 
-def test_a_failure_comes_in_its_turn_and_drops_what_was_not_sent():
-    asked = []
+def test_a_failure_is_raised_in_order_and_drops_unsent_batches():
+    sent = []
 
-    def ask(batch):
-        asked.append(batch)
+    def send(batch):
+        sent.append(batch)
         if batch == 1:
             raise NoAnswerError("gone")
         return [answer(str(batch))]
 
-    outcomes = in_order(range(1000), ask, 1)
-    assert told([next(outcomes)]) == ["0"]
+    outcomes = classify_in_order(range(1000), send, 1)
+    assert summarize([next(outcomes)]) == ["0"]
     with pytest.raises(NoAnswerError, match="gone"):
         next(outcomes)
-    assert len(asked) <= 4
+    assert len(sent) <= 4
 
 
 def test_a_caller_who_stops_leaves_no_thread_behind():
-    outcomes = in_order(range(1000), lambda batch: [answer(str(batch))], 4)
+    outcomes = classify_in_order(range(1000), lambda batch: [answer(str(batch))], 4)
     next(outcomes)
     outcomes.close()
-    until(lambda: not any(thread.name.startswith("classify") for thread in threading.enumerate()), 10, "all ended")
+    until(lambda: not any(thread.name.startswith("classify") for thread in threading.enumerate()), 10, "all result")

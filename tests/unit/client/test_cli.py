@@ -1,4 +1,4 @@
-"""The command: what it prints where, and the status it ends with."""
+"""The command: what it prints to which stream, and its exit status."""
 
 import contextlib
 import csv
@@ -26,14 +26,14 @@ def command(gateway, tmp_path, monkeypatch, capsys):
 
 
 def program(gateway, *arguments):
-    """Give the arguments of `subprocess` to run it as a process of its own."""
+    """Return the arguments of `subprocess` that run the command in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "IMAGE_GATEWAY_URL": gateway.url, "TERM": "xterm"}
     return {"args": [sys.executable, "-m", "image_gateway_client", *map(str, arguments)], "env": environment}
 
 
 @pytest.fixture
 def pets(tmp_path):
-    """A folder of ten pictures, of which the gateway refuses the fourth."""
+    """A folder of ten images, of which the gateway refuses the fourth."""
     folder = tmp_path / "pets"
     folder.mkdir()
     for number in range(10):
@@ -46,19 +46,19 @@ def rows(text):
 
 
 def test_a_folder_becomes_a_table_in_order_and_one_bad_file_a_row(command, pets, gateway):
-    ended = command("classify", pets.name, "--batch-size", 4)
-    assert ended.status == 1
-    named = rows(ended.out)
+    result = command("classify", pets.name, "--batch-size", 4)
+    assert result.status == 1
+    named = rows(result.out)
     assert [row[:3] for row in named if row[0].startswith("pets/")] == [
         [f"pets/{n}.jpg", "The", "image"] if n == 3 else [f"pets/{n}.jpg", f"n{n}", "75.0%,"] for n in range(10)
     ]
-    assert ended.told == "10 pictures: 9 answered, 1 with a problem\n"
+    assert result.err == "10 images: 9 classified, 1 failed\n"
     assert sorted(map(len, gateway.batches)) == [2, 4, 4]
 
 
-def test_all_well_is_status_0(command, pets):
-    ended = command("classify", pets / "1.jpg", pets / "2.jpg")
-    assert (ended.status, ended.told) == (0, "2 pictures: 2 answered, 0 with a problem\n")
+def test_success_is_status_0(command, pets):
+    result = command("classify", pets / "1.jpg", pets / "2.jpg")
+    assert (result.status, result.err) == (0, "2 images: 2 classified, 0 failed\n")
 
 
 def test_options_reach_the_gateway(command, pets, gateway, monkeypatch):
@@ -75,16 +75,16 @@ def test_options_reach_the_gateway(command, pets, gateway, monkeypatch):
     assert [seen.headers["Authorization"] for seen in gateway.seen] == ["Bearer k-1", "Bearer k-2"]
 
 
-def test_one_picture_on_the_standard_input(command, gateway):
-    ended = command("classify", "-", "--format", "jsonl", stdin=b"owl 1")
-    answer = json.loads(ended.out)
-    assert (answer["image"], answer["class"], ended.status, ended.told) == ("-", "owl", 0, "")
+def test_one_image_on_the_standard_input(command, gateway):
+    result = command("classify", "-", "--format", "jsonl", stdin=b"owl 1")
+    answer = json.loads(result.out)
+    assert (answer["image"], answer["class"], result.status, result.err) == ("-", "owl", 0, "")
     assert gateway.batches == [(b"owl 1",)]
 
 
 def test_urls_and_files_in_one_run(command, pets, gateway):
-    ended = command("classify", "http://a.example/fox", pets / "1.jpg", "--format", "csv", "--top-k", 2)
-    table = list(csv.DictReader(io.StringIO(ended.out)))
+    result = command("classify", "http://a.example/fox", pets / "1.jpg", "--format", "csv", "--top-k", 2)
+    table = list(csv.DictReader(io.StringIO(result.out)))
     assert [(row["image"], row["class"], row["class_2"]) for row in table] == [
         ("http://a.example/fox", "fox", "else"),
         (str(pets / "1.jpg"), "n1", "else"),
@@ -92,7 +92,7 @@ def test_urls_and_files_in_one_run(command, pets, gateway):
     assert len(gateway.seen) == 1
 
 
-def test_the_suffix_of_the_file_says_the_format(command, pets, tmp_path):
+def test_the_suffix_of_the_file_selects_the_format(command, pets, tmp_path):
     for name, first in (("a.json", b"["), ("a.jsonl", b'{"image": '), ("a.csv", b"image,class"), ("a.txt", b"  ")):
         assert command("classify", pets / "1.jpg", "--out", name).status == 0
         assert (tmp_path / name).read_bytes().startswith(first), name
@@ -100,7 +100,7 @@ def test_the_suffix_of_the_file_says_the_format(command, pets, tmp_path):
     assert (tmp_path / "b.json").read_bytes().startswith(b"image,class")
 
 
-def test_a_run_goes_on_where_it_was_killed(gateway, command, pets, tmp_path, monkeypatch):
+def test_a_killed_run_is_resumed(gateway, command, pets, tmp_path, monkeypatch):
     out = tmp_path / "out.jsonl"
     arguments = ["classify", "pets", "--out", "out.jsonl", "--batch-size", "2", "--connections", "1"]
     gateway.turns = threading.Semaphore(3)
@@ -113,12 +113,12 @@ def test_a_run_goes_on_where_it_was_killed(gateway, command, pets, tmp_path, mon
 
     with ContractGateway() as later:
         monkeypatch.setenv("IMAGE_GATEWAY_URL", later.url)
-        ended = command(*arguments)
-        assert ended.status == 0
-        assert ended.told == "10 pictures: 5 answered, 5 answered by an earlier run, 0 with a problem\n"
+        result = command(*arguments)
+        assert result.status == 0
+        assert result.err == "10 images: 5 classified, 5 by an earlier run, 0 failed\n"
         assert later.batches == [(b"mended", b"n6"), (b"n7", b"n8"), (b"n9",)]
         again = command(*arguments)
-        assert again.told == "10 pictures: 0 answered, 10 answered by an earlier run, 0 with a problem\n"
+        assert again.err == "10 images: 0 classified, 10 by an earlier run, 0 failed\n"
     lines = [json.loads(line) for line in out.read_bytes().splitlines()]
     assert {item["image"]: item["class"] for item in lines} == {
         f"pets/{n}.jpg": "mended" if n == 3 else f"n{n}" for n in range(10)
@@ -127,70 +127,70 @@ def test_a_run_goes_on_where_it_was_killed(gateway, command, pets, tmp_path, mon
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 503])
-def test_a_gateway_that_cannot_be_used_is_status_2_and_says_how_to_go_on(command, pets, gateway, tmp_path, status):
+def test_an_unusable_gateway_is_status_2_and_says_how_to_resume(command, pets, gateway, tmp_path, status):
     gateway.failing = {b"n6": status}
-    ended = command("classify", pets, "--out", "out.csv", "--batch-size", 2, "--connections", 1, "--retries", 0)
-    assert ended.status == 2
-    assert ended.told.splitlines() == [
-        "What has been answered is in out.csv; the same command goes on from there.",
+    result = command("classify", pets, "--out", "out.csv", "--batch-size", 2, "--connections", 1, "--retries", 0)
+    assert result.status == 2
+    assert result.err.splitlines() == [
+        "The results so far are in out.csv. Run the same command again to resume.",
         f"error: {status} Failed",
     ]
     assert (tmp_path / "out.csv").read_bytes().count(b"\n") == 1 + 6
 
 
-def test_nobody_there_is_one_line_and_status_2(command, pets):
+def test_an_unreachable_gateway_is_one_line_and_status_2(command, pets):
     for arguments in (["classify", str(pets)], ["models"], ["health"]):
-        ended = command(*arguments, "--url", "http://127.0.0.1:1")
-        assert ended.status == 2
-        assert ended.told == "error: http://127.0.0.1:1 cannot be reached: Connection refused\n"
+        result = command(*arguments, "--url", "http://127.0.0.1:1")
+        assert result.status == 2
+        assert result.err == "error: http://127.0.0.1:1 cannot be reached: Connection refused\n"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["classify"], "Missing argument"),
-        (["classify", "bare"], "there is no picture to ask about"),
+        (["classify", "bare"], "there are no images to classify"),
         (["classify", "x", "--version", "1"], "name it"),
         (["classify", "x", "--model", "m", "--version", "1", "--label", "l"], "not both"),
         (["classify", "x", "--top-k", "0"], "--top-k"),
         (["classify", "x", "--threshold", "1.5"], "--threshold"),
         (["classify", "x", "--format", "xml"], "--format"),
-        (["classify", "x", "--url", "localhost"], "is no address of a gateway"),
-        (["classify", "x", "--api-key", "k y\u00e9"], "an API key is printable ASCII"),
+        (["classify", "x", "--url", "localhost"], "is not a valid gateway URL"),
+        (["classify", "x", "--api-key", "k y\u00e9"], "The API key is not valid"),
         (["classify", "x", "--out", "none/out.csv"], "No such file or directory: 'none/out.csv'"),
-        (["classify", "x", "--out", "photo.csv"], "name another file, or remove it"),
+        (["classify", "x", "--out", "photo.csv"], "Choose another file, or remove it"),
         (["clasify", "x"], "No such command"),
     ],
 )
-def test_what_cannot_be_understood_is_status_2(command, gateway, tmp_path, arguments, told):
+def test_an_invalid_command_is_status_2(command, gateway, tmp_path, arguments, message):
     (tmp_path / "bare").mkdir()
     (tmp_path / "photo.csv").write_bytes(b"\xff\xd8 a photo")
-    ended = command(*arguments)
-    assert ended.status == 2
-    assert told in ended.told
+    result = command(*arguments)
+    assert result.status == 2
+    assert message in result.err
     assert gateway.seen == []
     assert (tmp_path / "photo.csv").read_bytes() == b"\xff\xd8 a photo"
 
 
-def test_an_empty_folder_beside_pictures_is_told(command, pets, tmp_path):
+def test_an_empty_folder_beside_images_is_reported(command, pets, tmp_path):
     (tmp_path / "bare").mkdir()
-    ended = command("classify", "bare", pets / "1.jpg")
-    assert (ended.status, ended.told) == (0, "bare: no picture in this folder\n")
+    result = command("classify", "bare", pets / "1.jpg")
+    assert (result.status, result.err) == (0, "bare: no images in this folder\n")
 
 
-def test_a_reader_who_has_seen_enough_is_no_failure_to_tell(gateway, pets):
+def test_a_closed_pipe_is_not_reported(gateway, pets):
     reader, writer = os.pipe()
     os.close(reader)
     arguments = program(gateway, "classify", pets, "--format", "jsonl")
     try:
-        ended = subprocess.run(**arguments, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False)
+        result = subprocess.run(**arguments, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False)
     finally:
         os.close(writer)
-    assert (ended.returncode, ended.stderr) == (1, b"")
+    assert (result.returncode, result.stderr) == (1, b"")
 
 
 def screen(gateway, *arguments):
-    """Run it on a terminal; return the status and what the terminal was sent."""
+    """Run the command on a terminal; return its exit status and its output."""
     control, terminal = pty.openpty()
     try:
         process = subprocess.Popen(
@@ -206,15 +206,15 @@ def screen(gateway, *arguments):
         os.close(control)
 
 
-def test_a_bar_is_shown_on_a_terminal_alone(gateway, command, pets, tmp_path):
+def test_a_progress_bar_is_shown_only_on_a_terminal(gateway, command, pets, tmp_path):
     status, shown = screen(gateway, "classify", pets, "--out", tmp_path / "out.csv")
     assert status == 1
     assert "classifying" in shown
     assert "10/10" in shown
-    assert "classifying" not in command("classify", pets).told
+    assert "classifying" not in command("classify", pets).err
 
 
-def test_a_bar_does_not_break_up_lines_on_the_same_terminal(gateway, pets):
+def test_no_progress_bar_is_shown_with_lines_on_the_same_terminal(gateway, pets):
     status, shown = screen(gateway, "classify", pets, "--format", "jsonl")
     assert status == 1
     assert "classifying" not in shown
@@ -224,30 +224,30 @@ def test_a_bar_does_not_break_up_lines_on_the_same_terminal(gateway, pets):
 
 
 def test_the_models(command):
-    ended = command("models")
-    assert ended.status == 0
-    assert ["pets", "(default)", "3", "multiclass", "2", "Pets"] in rows(ended.out)
-    assert ["birds", "-", "-", "-", "birds", "is", "loading."] in rows(ended.out)
+    result = command("models")
+    assert result.status == 0
+    assert ["pets", "(default)", "3", "multiclass", "2", "Pets"] in rows(result.out)
+    assert ["birds", "-", "-", "-", "birds", "is", "loading."] in rows(result.out)
     pets, birds = json.loads(command("models", "--json").out)
     assert (pets["labels"], birds["available"]) == (["cat", "dog"], False)
 
 
 def test_one_model(command):
-    told = rows(command("models", "pets").out)
-    assert ["versions", "3", "(stable)", "AVAILABLE"] in told
-    assert ["metrics", "accuracy", "0.9"] in told
-    assert ["licence", "Apache-2.0"] in told
+    message = rows(command("models", "pets").out)
+    assert ["versions", "3", "(stable)", "AVAILABLE"] in message
+    assert ["metrics", "accuracy", "0.9"] in message
+    assert ["licence", "Apache-2.0"] in message
     assert json.loads(command("models", "pets", "--json").out)["card"]["metrics"] == {"accuracy": 0.9}
-    ended = command("models", "cats")
-    assert (ended.status, ended.told) == (2, "error: 404 Not Found\n")
+    result = command("models", "cats")
+    assert (result.status, result.err) == (2, "error: 404 Not Found\n")
 
 
 def test_health(command, gateway):
-    ended = command("health")
-    assert (ended.status, ended.out) == (0, f"{gateway.url} is ready: pets version 3 answers\n")
+    result = command("health")
+    assert (result.status, result.out) == (0, f"{gateway.url} is ready: pets version 3 is served\n")
     gateway.script.append(busy())
-    ended = command("health")
-    assert (ended.status, ended.out) == (1, f"{gateway.url} is not ready: Busy\n")
+    result = command("health")
+    assert (result.status, result.out) == (1, f"{gateway.url} is not ready: Busy\n")
     gateway.script.append(problem(401, "Who are you"))
     assert command("health").status == 1
 

@@ -2,7 +2,14 @@
 
 import pytest
 
-from image_gateway_client.errors import BUSY, NoAnswerError, Problem, ProblemError, UnexpectedAnswerError, parse_problem
+from image_gateway_client.errors import (
+    BUSY_STATUSES,
+    NoAnswerError,
+    Problem,
+    ProblemError,
+    UnexpectedAnswerError,
+    parse_problem,
+)
 
 DOCUMENT = {
     "type": "/problems/body-too-large",
@@ -14,7 +21,7 @@ DOCUMENT = {
 }
 
 
-def test_a_problem_document_is_read_whole():
+def test_every_member_of_a_problem_document_is_parsed():
     problem = parse_problem(DOCUMENT, 413)
     assert problem == Problem(
         "/problems/body-too-large", "Too many bytes", DOCUMENT["detail"], 413, "r-7", {"max_bytes": 10}
@@ -22,12 +29,12 @@ def test_a_problem_document_is_read_whole():
     assert str(problem) == "Too many bytes: The body has more than 10 bytes."
 
 
-def test_every_member_may_be_missing_or_of_another_kind():
+def test_every_member_may_be_missing_or_of_another_type():
     for document in ({}, {"type": None, "title": 3, "status": "413", "detail": [], "request_id": {}}):
         assert parse_problem(document) == Problem("about:blank", "The gateway gave no reason")
 
 
-def test_the_status_of_the_response_counts_before_that_in_the_document():
+def test_the_status_of_the_response_takes_precedence_over_the_document():
     assert parse_problem(DOCUMENT, 502).status == 502
     assert parse_problem(DOCUMENT).status == 413
 
@@ -44,10 +51,10 @@ def test_a_problem_can_be_hashed_like_any_value():
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 422, 429, 500, 502, 503, 504])
-def test_only_what_is_busy_is_worth_another_try(status):
-    assert ProblemError(parse_problem({}, status)).transient == (status in BUSY) == (status in {429, 503})
+def test_only_busy_statuses_are_transient(status):
+    assert ProblemError(parse_problem({}, status)).transient == (status in BUSY_STATUSES) == (status in {429, 503})
 
 
-def test_a_broken_connection_is_worth_another_try_and_another_protocol_not():
+def test_a_broken_connection_is_transient_and_another_protocol_is_not():
     assert NoAnswerError("refused").transient
     assert not UnexpectedAnswerError("html").transient

@@ -1,4 +1,4 @@
-"""What may be given for an image, and what is sent for it."""
+"""The accepted forms of an image, and what is sent for each."""
 
 import array
 import io
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from image_gateway_client.errors import Problem
-from image_gateway_client.images import Link, Upload, load, local_problem, size_bytes
+from image_gateway_client.images import ImageBytes, ImageUrl, load, local_problem, size_bytes
 
 DATA = b"\xff\xd8\xff some picture"
 
@@ -21,19 +21,19 @@ def photo(tmp_path):
     return path
 
 
-def test_the_bytes_of_a_file_however_it_is_given(photo):
-    for given in (photo, str(photo), DATA, bytearray(DATA), memoryview(DATA), np.frombuffer(DATA, np.uint8)):
-        assert load(given, max_bytes=100) == Upload(DATA)
+def test_every_form_of_a_file_has_the_same_bytes(photo):
+    for value in (photo, str(photo), DATA, bytearray(DATA), memoryview(DATA), np.frombuffer(DATA, np.uint8)):
+        assert load(value, max_bytes=100) == ImageBytes(DATA)
     with photo.open("rb") as file:
-        assert load(file, max_bytes=100) == Upload(DATA)
+        assert load(file, max_bytes=100) == ImageBytes(DATA)
         file.seek(0)
-        assert load(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), max_bytes=100) == Upload(DATA)
-    assert load(io.BytesIO(DATA), max_bytes=100) == Upload(DATA)
+        assert load(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), max_bytes=100) == ImageBytes(DATA)
+    assert load(io.BytesIO(DATA), max_bytes=100) == ImageBytes(DATA)
 
 
 @pytest.mark.parametrize("url", ["http://a.example/x.jpg", "https://a.example/x.jpg", "HTTPS://A.EXAMPLE/x"])
-def test_a_url_is_left_to_the_gateway(url):
-    assert load(url, max_bytes=1) == Link(url)
+def test_a_url_is_passed_on_to_the_gateway(url):
+    assert load(url, max_bytes=1) == ImageUrl(url)
     assert size_bytes(url) == 0
 
 
@@ -47,26 +47,26 @@ def test_pixels_are_sent_as_png():
     assert sent.data.startswith(b"\x89PNG")
 
 
-def test_a_file_that_cannot_be_sent_is_told_by_its_name(photo, tmp_path):
+def test_a_file_that_cannot_be_sent_is_named(photo, tmp_path):
     empty = tmp_path / "empty.png"
     empty.touch()
-    for path, limit, told in (
+    for path, limit, message in (
         (tmp_path / "none.png", 100, "No such file or directory"),
         (tmp_path, 100, "Is a directory"),
         (empty, 100, "The file is empty"),
         (photo, len(DATA) - 1, f"More than {len(DATA) - 1} bytes"),
     ):
-        with pytest.raises(OSError, match=told) as refused:
+        with pytest.raises(OSError, match=message) as refused:
             load(path, max_bytes=limit)
-        assert local_problem(refused.value) == Problem("about:blank", "The image cannot be read", f"{told}: {path}")
+        assert local_problem(refused.value) == Problem("about:blank", "The image cannot be read", f"{message}: {path}")
 
 
-def test_a_file_as_long_as_the_limit_is_sent(photo):
-    assert load(photo, max_bytes=len(DATA)) == Upload(DATA)
+def test_a_file_of_exactly_the_limit_is_sent(photo):
+    assert load(photo, max_bytes=len(DATA)) == ImageBytes(DATA)
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "told"),
+    ("value", "error", "message"),
     [
         (3, TypeError, "not int"),
         (None, TypeError, "not NoneType"),
@@ -76,10 +76,10 @@ def test_a_file_as_long_as_the_limit_is_sent(photo):
         (np.zeros((2, 2), np.float32), ValueError, "not f"),
     ],
 )
-def test_what_is_no_image_is_told(given, error, told):
-    with pytest.raises(error, match=told) as refused:
-        load(given, max_bytes=100)
-    assert told in local_problem(refused.value).detail
+def test_an_object_that_is_not_an_image_is_refused(value, error, message):
+    with pytest.raises(error, match=message) as refused:
+        load(value, max_bytes=100)
+    assert message in local_problem(refused.value).detail
 
 
 def test_sizes_are_known_without_reading(photo, tmp_path):

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from gateway.access.keys import Keys, parse
-from image_gateway_client.keys import KeyNameError, add_key, hashed, make_key
+from image_gateway_client.keys import KeyNameError, add_key, hash_key, make_key
 from tests.support.client_command import runner
 
 
@@ -20,22 +20,22 @@ def test_a_key_has_its_name_and_a_secret_of_32_bytes(name):
 
 
 @pytest.mark.parametrize("name", ["", "two words", "a.b", "a:b", "é", "x" * 65, "a\n", "#a"])
-def test_a_name_that_would_not_be_found_again_is_refused(name):
-    with pytest.raises(KeyNameError, match="is no name for a key"):
+def test_an_invalid_name_is_refused(name):
+    with pytest.raises(KeyNameError, match="is not a valid key name"):
         make_key(name)
 
 
-def test_the_gateway_knows_a_key_by_the_line_written_here():
+def test_the_gateway_recognizes_a_key_by_its_line():
     key = make_key("camera-1")
-    assert parse([hashed("camera-1", key)], source="x")["camera-1"].matches(key)
+    assert parse([hash_key("camera-1", key)], source="x")["camera-1"].matches(key)
 
 
-def test_the_same_key_has_another_line_every_time():
+def test_each_line_of_a_key_has_another_salt():
     key = make_key("a")
-    assert hashed("a", key) != hashed("a", key)
+    assert hash_key("a", key) != hash_key("a", key)
 
 
-def test_keys_are_added_to_a_file_that_holds_none_of_them(tmp_path):
+def test_keys_are_added_to_a_file_that_contains_only_hashes(tmp_path):
     file = tmp_path / "api-keys"
     written = {name: add_key(name, file) for name in ("one", "two")}
     keys = Keys((), file)
@@ -44,7 +44,7 @@ def test_keys_are_added_to_a_file_that_holds_none_of_them(tmp_path):
 
 
 @pytest.mark.parametrize("before", ["# ours", "# ours\n", "\n\n"])
-def test_what_a_file_holds_stays(tmp_path, before):
+def test_the_content_of_the_file_is_preserved(tmp_path, before):
     file = tmp_path / "api-keys"
     file.write_text(before)
     key = add_key("one", file)
@@ -52,25 +52,25 @@ def test_what_a_file_holds_stays(tmp_path, before):
     assert Keys((), file).owner(key) == "one"
 
 
-def test_a_name_is_given_once(tmp_path):
+def test_a_name_that_is_in_use_is_refused(tmp_path):
     file = tmp_path / "api-keys"
     add_key("one", file)
     before = file.read_text()
-    with pytest.raises(KeyNameError, match="has a key named one already"):
+    with pytest.raises(KeyNameError, match="already has a key named one"):
         add_key("one", file)
     assert file.read_text() == before
 
 
-def test_the_command_prints_the_key_alone(command, tmp_path):
-    ended = command("keys", "add", "camera-1", "--file", "mine")
-    assert ended.status == 0
-    assert Keys((), tmp_path / "mine").owner(ended.out.strip()) == "camera-1"
-    assert ended.out.count("\n") == 1
-    assert ended.out.strip() not in ended.told
-    assert "mine has its hash" in ended.told
+def test_the_command_prints_only_the_key(command, tmp_path):
+    result = command("keys", "add", "camera-1", "--file", "mine")
+    assert result.status == 0
+    assert Keys((), tmp_path / "mine").owner(result.out.strip()) == "camera-1"
+    assert result.out.count("\n") == 1
+    assert result.out.strip() not in result.err
+    assert "mine contains its hash" in result.err
 
 
-def test_the_command_takes_the_gateways_own_setting(command, tmp_path, monkeypatch):
+def test_the_command_uses_the_setting_of_the_gateway(command, tmp_path, monkeypatch):
     monkeypatch.setenv("GATEWAY_API_KEYS_FILE", "from-environment")
     assert command("keys", "add", "a").status == 0
     assert (tmp_path / "from-environment").exists()
@@ -80,4 +80,4 @@ def test_the_command_refuses_with_a_reason(command):
     assert command("keys", "add", "a").status == 0
     again = command("keys", "add", "a")
     assert (again.status, again.out) == (2, "")
-    assert "has a key named a already" in " ".join(again.told.split())
+    assert "already has a key named a" in " ".join(again.err.split())

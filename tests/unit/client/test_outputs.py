@@ -1,4 +1,4 @@
-"""What stands on the standard output and in files, and which files are taken the place of."""
+"""The output on the terminal and in files, and which existing files are replaced or continued."""
 
 import json
 import os
@@ -19,17 +19,17 @@ PROBLEM = Problem("/problems/x", "Damaged", "Cut off.", 422)
 
 
 class StoppedError(Exception):
-    """Whatever ends a run early."""
+    """Ends a run early."""
 
 
 def write(path, form, rows, *, model=None, top_k=1, stop=False):
-    """Write as a run does; return what it need not ask again."""
+    """Write as a run does; return the images that it need not classify again."""
     with open_output(path, form, top_k, model) as output:
         for row in rows:
             output.writer.write(*row)
         if stop:
             raise StoppedError
-    return output.answered
+    return output.finished
 
 
 def test_lines_of_json_on_the_standard_output(capsys):
@@ -55,7 +55,7 @@ def test_csv_has_its_header_once(capsys):
     ]
 
 
-def test_a_table_shows_every_name_whole_when_it_is_piped(capsys):
+def test_a_piped_table_shows_complete_names(capsys):
     long_name = "folder/" * 60 + "a.png"
     write(None, Format.TABLE, [(long_name, ANSWER), ("b[red].png", PROBLEM), ("c", NOTHING_PRESENT)])
     shown = [line.split() for line in capsys.readouterr().out.splitlines()]
@@ -64,27 +64,27 @@ def test_a_table_shows_every_name_whole_when_it_is_piped(capsys):
     assert ["c", "none", "above", "the", "threshold"] in shown
 
 
-def test_names_cannot_command_the_terminal(capsys):
+def test_names_cannot_control_the_terminal(capsys):
     write(None, Format.TABLE, [("a\x1b[2J\x07\n.png", ANSWER), ("caf\udce9", ANSWER)])
     shown = capsys.readouterr().out
     assert "a\N{REPLACEMENT CHARACTER}[2J" in shown
     assert not set("\x1b\x07") & set(shown)
 
 
-def test_no_table_for_nothing(capsys):
+def test_there_is_no_table_without_outcomes(capsys):
     write(None, Format.TABLE, [])
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("form", [Format.TABLE, Format.JSON])
-def test_what_was_answered_is_shown_also_when_the_run_is_stopped(capsys, form):
+def test_the_outcomes_of_a_stopped_run_are_shown(capsys, form):
     with pytest.raises(StoppedError):
         write(None, form, [("a", ANSWER)], stop=True)
     assert "cat" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("form", sorted(RESUMABLE))
-def test_a_file_is_gone_on_with(tmp_path, form):
+def test_an_existing_file_is_continued(tmp_path, form):
     path = tmp_path / "out"
     assert write(path, form, [("a", ANSWER), ("b", PROBLEM)]) == frozenset()
     with pytest.raises(StoppedError):
@@ -99,7 +99,7 @@ def test_a_file_is_gone_on_with(tmp_path, form):
 
 
 @pytest.mark.parametrize("form", sorted(RESUMABLE))
-def test_each_result_is_in_the_file_before_the_next_is_asked(tmp_path, form):
+def test_each_result_is_in_the_file_before_the_next_is_written(tmp_path, form):
     path = tmp_path / "out"
     with open_output(path, form, 1, None) as output:
         output.writer.write("a", ANSWER)
@@ -108,7 +108,7 @@ def test_each_result_is_in_the_file_before_the_next_is_asked(tmp_path, form):
 
 
 @pytest.mark.parametrize("form", sorted(RESUMABLE))
-def test_the_answers_of_another_model_do_not_count(tmp_path, form):
+def test_results_of_another_model_do_not_count(tmp_path, form):
     path = tmp_path / "out"
     write(path, form, [("a", ANSWER)])
     assert write(path, form, [], model="birds") == frozenset()
@@ -117,17 +117,17 @@ def test_the_answers_of_another_model_do_not_count(tmp_path, form):
 
 
 @pytest.mark.parametrize("form", sorted(RESUMABLE))
-def test_a_file_of_something_else_stays(tmp_path, form):
+def test_a_file_of_another_program_is_preserved(tmp_path, form):
     path = tmp_path / "photo.jpg"
     path.write_bytes(b"\xff\xd8\xff a photo")
-    with pytest.raises(OutputError, match=r"photo.jpg exists, and its .*; name another file, or remove it"):
+    with pytest.raises(OutputError, match=r"photo.jpg exists, and its .*Choose another file, or remove it"):
         write(path, form, [("a", ANSWER)])
     assert path.read_bytes() == b"\xff\xd8\xff a photo"
     assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("form", [Format.TABLE, Format.JSON])
-def test_a_whole_document_takes_the_place_of_an_older_one_when_it_is_complete(tmp_path, form):
+def test_a_complete_document_replaces_an_older_one(tmp_path, form):
     path = tmp_path / "out"
     path.write_text("older")
     with pytest.raises(StoppedError):
@@ -139,7 +139,7 @@ def test_a_whole_document_takes_the_place_of_an_older_one_when_it_is_complete(tm
 
 
 @pytest.mark.parametrize("form", list(Format))
-def test_names_that_are_no_text_come_through(tmp_path, form):
+def test_names_that_are_not_text_are_written(tmp_path, form):
     path = tmp_path / "out"
     write(path, form, [("caf\udce9", ANSWER), ("döner", ANSWER)])
     if form in RESUMABLE:
@@ -172,6 +172,6 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path, form):
 
 
 @pytest.mark.parametrize("form", list(Format))
-def test_a_folder_that_is_not_there_is_told(tmp_path, form):
+def test_a_missing_folder_is_an_error(tmp_path, form):
     with pytest.raises(FileNotFoundError):
         write(tmp_path / "none" / "out", form, [("a", ANSWER)])

@@ -1,4 +1,4 @@
-"""Arrays become PNG files that decoders read back pixel by pixel."""
+"""Arrays are encoded as PNG files that decode to the same pixels."""
 
 import cv2
 import numpy as np
@@ -11,44 +11,44 @@ def pixels(*shape):
     return np.random.default_rng(3).integers(0, 256, shape, np.uint8)
 
 
-def decoded(array):
+def decode(array):
     return cv2.imdecode(np.frombuffer(encode(memoryview(array)), np.uint8), cv2.IMREAD_UNCHANGED)
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (1, 1), (300, 2)])
 def test_gray(shape):
     array = pixels(*shape)
-    np.testing.assert_array_equal(decoded(array), array)
+    np.testing.assert_array_equal(decode(array), array)
 
 
 def test_gray_with_a_channel_axis():
     array = pixels(5, 7, 1)
-    np.testing.assert_array_equal(decoded(array), array[..., 0])
+    np.testing.assert_array_equal(decode(array), array[..., 0])
 
 
 def test_rgb_keeps_the_order_of_its_channels():
     array = pixels(5, 7, 3)
-    np.testing.assert_array_equal(decoded(array), array[..., ::-1])  # OpenCV gives BGR
+    np.testing.assert_array_equal(decode(array), array[..., ::-1])  # OpenCV gives BGR
 
 
 def test_rgba():
     array = pixels(5, 7, 4)
-    np.testing.assert_array_equal(decoded(array), array[..., [2, 1, 0, 3]])
+    np.testing.assert_array_equal(decode(array), array[..., [2, 1, 0, 3]])
 
 
 def test_gray_with_alpha():
     array = pixels(5, 7, 2)
-    np.testing.assert_array_equal(decoded(array), array[..., [0, 0, 0, 1]])
+    np.testing.assert_array_equal(decode(array), array[..., [0, 0, 0, 1]])
 
 
-def test_views_with_gaps_and_turned_ones():
+def test_views_with_gaps_and_transposed_views():
     array = pixels(10, 12, 3)
     for view in (array[::2, ::3], array[::-1], array.transpose(1, 0, 2), np.asfortranarray(array)):
-        np.testing.assert_array_equal(decoded(view), view[..., ::-1])
+        np.testing.assert_array_equal(decode(view), view[..., ::-1])
 
 
 @pytest.mark.parametrize(
-    ("array", "told"),
+    ("array", "message"),
     [
         (np.zeros((4, 4, 3), np.float32), "not f[4, 4, 3]"),
         (np.zeros((4, 4), np.int8), "not b[4, 4]"),
@@ -59,7 +59,7 @@ def test_views_with_gaps_and_turned_ones():
         (np.zeros((0, 4), np.uint8), "no pixels"),
     ],
 )
-def test_what_is_no_picture_is_refused(array, told):
+def test_an_array_of_another_shape_or_type_is_refused(array, message):
     with pytest.raises(ValueError, match=r"^(pixels are uint8\[H, W\]|the array has no pixels)") as refused:
         encode(memoryview(array))
-    assert told in str(refused.value)
+    assert message in str(refused.value)

@@ -1,4 +1,4 @@
-"""A file that an earlier run wrote, or was killed at any byte of, is gone on with; no other file is touched."""
+"""A file that an earlier run wrote, or was killed while writing, is continued; no other file is changed."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ import pytest
 
 from image_gateway_client.answers import parse_answer
 from image_gateway_client.errors import Problem
-from image_gateway_client.records import Recorded, columns, from_document, from_row, to_document, to_row
+from image_gateway_client.records import Record, columns, from_document, from_row, to_document, to_row
 from image_gateway_client.resume import OutputError, csv_line, read_csv, read_jsonl
 
 CAT = {"class": "cat", "class_id": 3, "score": 0.75}
@@ -39,7 +39,7 @@ def read_table(data):
 FORMS = pytest.mark.parametrize(("write", "read"), [(jsonl, read_jsonl), (table, read_table)])
 
 
-def test_an_answer_as_json_is_what_the_gateway_said():
+def test_the_json_of_an_answer_equals_that_of_the_gateway():
     assert to_document("x", ANSWER) == {"image": "x", **CAT, "predictions": [CAT, DOG], **SHARED}
     assert list(to_document("x", ANSWER)) == ["image", *CAT, "predictions", *SHARED]
     assert to_document("x", PRESENT)["classes"] == [CAT, DOG]
@@ -54,7 +54,7 @@ def test_an_answer_as_json_is_what_the_gateway_said():
     assert list(to_document("x", LOCAL)["problem"]) == ["type", "title", "detail"]
 
 
-def test_an_answer_as_a_row_has_a_cell_below_every_column():
+def test_the_row_of_an_answer_has_a_cell_for_every_column():
     assert columns(1) == ["image", "class", "class_id", "score", "classes", "model", "version", "problem", "detail"]
     assert columns(3)[4:8] == ["class_2", "score_2", "class_3", "score_3"]
     assert to_row("x", ANSWER, 3) == ["x", "cat", 3, 0.75, "dog, hot", 0.25, "", "", "", "pets", 2, "", ""]
@@ -63,39 +63,39 @@ def test_an_answer_as_a_row_has_a_cell_below_every_column():
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
-def test_what_was_written_is_read_back(outcome):
-    recorded = Recorded("x", None if isinstance(outcome, Problem) else "pets")
+def test_a_written_outcome_is_read_back(outcome):
+    recorded = Record("x", None if isinstance(outcome, Problem) else "pets")
     assert from_document(to_document("x", outcome)) == recorded
     assert from_row([str(cell) for cell in to_row("x", outcome, 2)], 2) == recorded
 
 
 @FORMS
-def test_answers_are_kept_and_problems_asked_again(write, read):
-    earlier = read(write(ROWS))
+def test_answers_are_kept_and_problems_removed(write, read):
+    previous = read(write(ROWS))
     answered = [row for row in ROWS if not isinstance(row[1], Problem)]
-    assert earlier.answered == tuple(Recorded(name, "pets") for name, _ in answered)
-    assert earlier.data == write(answered)
+    assert previous.records == tuple(Record(name, "pets") for name, _ in answered)
+    assert previous.data == write(answered)
 
 
 @FORMS
-def test_a_whole_file_of_answers_stays_as_it_is(write, read):
+def test_a_complete_file_of_answers_is_unchanged(write, read):
     data = write([(name, ANSWER) for name in NAMES])
     assert read(data).data == data
 
 
 @FORMS
-def test_a_file_cut_off_at_any_byte_keeps_the_rows_before(write, read):
+def test_a_file_cut_off_at_any_byte_keeps_the_complete_rows(write, read):
     rows = [(name, outcome) for name in NAMES[:5] for outcome in (ANSWER, PROBLEM)]
     whole = write(rows)
     ends = [len(write(rows[:count])) for count in range(len(rows) + 1)]
     for length in range(len(whole) + 1):
         complete = sum(end <= length for end in ends[1:])
-        earlier = read(whole[:length])
-        kept = [row for row in rows[:complete] if row[1] is ANSWER]
-        assert [item.image for item in earlier.answered] == [name for name, _ in kept], length
-        if kept:
-            assert earlier.data == write(kept), length
-        assert read(earlier.data) == earlier, length
+        previous = read(whole[:length])
+        classified = [row for row in rows[:complete] if row[1] is ANSWER]
+        assert [item.image for item in previous.records] == [name for name, _ in classified], length
+        if classified:
+            assert previous.data == write(classified), length
+        assert read(previous.data) == previous, length
 
 
 @FORMS
@@ -115,25 +115,25 @@ def test_a_file_cut_off_at_any_byte_keeps_the_rows_before(write, read):
         b"\n",
     ],
 )
-def test_a_file_of_something_else_is_not_touched(write, read, data):
+def test_a_file_of_another_program_is_refused(write, read, data):
     assert write([])[:1] in {b"", b"i"}
     with pytest.raises(OutputError):
         read(data)
 
 
-def test_other_columns_are_not_mixed():
+def test_a_file_with_other_columns_is_refused():
     with pytest.raises(OutputError, match="with this --top-k"):
         read_csv(table([("x", ANSWER)], 3), 2)
     with pytest.raises(OutputError, match="result 1 in it was not written by this command"):
         read_csv(csv_line(columns(2)) + b"x,cat\n", 2)
 
 
-def test_what_follows_a_line_that_is_not_ours_is_not_touched():
+def test_a_file_with_a_foreign_line_is_refused():
     with pytest.raises(OutputError, match="result 2 in it"):
         read_jsonl(jsonl([("x", ANSWER)]) + b"# a remark\n" + jsonl([("y", ANSWER)]))
 
 
-def test_csv_is_what_other_programs_read():
+def test_other_programs_can_read_the_csv():
     rows = list(csv.reader(io.StringIO(table(ROWS).decode("utf-8", "surrogateescape"), newline="")))
     assert [row[0] for row in rows[1:]] == [name for name, _ in ROWS]
     assert {len(row) for row in rows} == {len(columns(2))}

@@ -1,10 +1,10 @@
-"""How long to wait before another try."""
+"""How long to wait before a retry."""
 
 from datetime import UTC, datetime
 
 import pytest
 
-from image_gateway_client.retries import FIRST_PAUSE_S, LONGEST_PAUSE_S, parse_retry_after, pause_s
+from image_gateway_client.retries import INITIAL_BACKOFF_S, MAX_BACKOFF_S, backoff_s, parse_retry_after
 
 NOW = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
 
@@ -34,15 +34,15 @@ def test_retry_after_in_all_its_forms(value, seconds):
     assert parse_retry_after(value, NOW) == seconds
 
 
-def test_an_absurd_number_is_longer_than_any_wait():
+def test_a_huge_number_is_infinite():
     assert parse_retry_after("9" * 400, NOW) == float("inf")
 
 
-def test_pauses_double_up_to_the_longest_and_are_never_short():
+def test_pauses_double_up_to_the_maximum_and_have_a_minimum():
     for attempt in range(100):
-        longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt)
-        assert longest / 2 <= pause_s(attempt) <= longest
+        longest = min(MAX_BACKOFF_S, INITIAL_BACKOFF_S * 2**attempt)
+        assert longest / 2 <= backoff_s(attempt) <= longest
 
 
 def test_pauses_differ_so_that_clients_spread():
-    assert len({pause_s(3) for _ in range(20)}) > 10
+    assert len({backoff_s(3) for _ in range(20)}) > 10

@@ -1,4 +1,4 @@
-"""One call: what is sent, when it is sent again, when it is given up, and what is no answer."""
+"""One call: what is sent, when it is retried or given up, and which responses are errors."""
 
 import socket
 
@@ -19,33 +19,33 @@ def transport(url, *, api_key=None, timeout_s=20.0, retries=3):
 
 @pytest.fixture
 def pauses(monkeypatch) -> list[float]:
-    """The pauses made, none of which is waited for."""
-    made: list[float] = []
-    monkeypatch.setattr("image_gateway_client.transport.time.sleep", made.append)
-    return made
+    """The pauses before retries, without waiting for them."""
+    pauses: list[float] = []
+    monkeypatch.setattr("image_gateway_client.transport.time.sleep", pauses.append)
+    return pauses
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_busy_gateway_is_asked_again_when_it_says(gateway, pauses, status):
+def test_a_request_is_retried_after_the_time_in_retry_after(gateway, pauses, status):
     gateway.script.extend([busy(status, "2"), busy(status, "3")])
     assert transport(gateway.url).call("GET", "/readyz") == READY
     assert pauses == [2, 3]
 
 
-def test_a_date_is_as_good_as_seconds(gateway, pauses):
+def test_retry_after_may_be_a_date(gateway, pauses):
     gateway.script.append(busy(retry_after="Wed, 04 Mar 2020 12:00:00 GMT"))
     assert transport(gateway.url).call("GET", "/readyz") == READY
     assert pauses == [0]
 
 
-def test_without_a_word_when_the_pauses_grow(gateway, pauses):
+def test_without_retry_after_the_pauses_grow(gateway, pauses):
     gateway.script.extend([problem(503), Reply(b"<html>", 503, {"Retry-After": "later"}), problem(429)])
     assert transport(gateway.url).call("GET", "/readyz") == READY
     assert len(pauses) == 3
     assert 0 < pauses[0] < pauses[1] < pauses[2]
 
 
-def test_the_tries_have_an_end(gateway, pauses):
+def test_retries_are_limited(gateway, pauses):
     gateway.script.extend([busy()] * 10)
     with pytest.raises(ProblemError) as refused:
         transport(gateway.url, retries=2).call("GET", "/readyz")
@@ -54,14 +54,14 @@ def test_the_tries_have_an_end(gateway, pauses):
     assert (len(gateway.seen), len(pauses)) == (3, 2)
 
 
-def test_a_call_may_forgo_its_tries(gateway, pauses):
+def test_a_call_may_do_without_retries(gateway, pauses):
     gateway.script.append(busy())
     with pytest.raises(ProblemError):
         transport(gateway.url).call("GET", "/readyz", retries=0)
     assert pauses == []
 
 
-def test_nobody_waits_for_what_would_come_too_late(gateway, pauses):
+def test_a_retry_that_would_be_too_late_is_not_waited_for(gateway, pauses):
     gateway.script.append(busy(retry_after="3600"))
     with pytest.raises(ProblemError) as refused:
         transport(gateway.url).call("GET", "/readyz")
@@ -70,7 +70,7 @@ def test_nobody_waits_for_what_would_come_too_late(gateway, pauses):
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 415, 422, 500, 502, 504])
-def test_what_would_fail_again_is_asked_once(gateway, pauses, status):
+def test_other_problems_are_not_retried(gateway, pauses, status):
     gateway.script.append(problem(status, "No", detail="Because.", limit=3))
     with pytest.raises(ProblemError, match=f"^{status} No: Because.$") as refused:
         transport(gateway.url).call("GET", "/readyz")
@@ -78,7 +78,7 @@ def test_what_would_fail_again_is_asked_once(gateway, pauses, status):
     assert (len(gateway.seen), pauses) == (1, [])
 
 
-def test_a_broken_connection_is_made_again(pauses):
+def test_a_broken_connection_is_retried(pauses):
     half = b'HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"status"'
     scripts = iter([lambda *_: None, lambda _, send: send(half), lambda *_: None, WHOLE])
 
@@ -90,7 +90,7 @@ def test_a_broken_connection_is_made_again(pauses):
     assert len(pauses) == 3
 
 
-def test_nobody_there_is_told_by_the_address(pauses):
+def test_an_unreachable_gateway_is_named_by_its_url(pauses):
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     with pytest.raises(NoAnswerError, match=rf"^http://127.0.0.1:{port} cannot be reached: Connection refused$"):
@@ -98,13 +98,13 @@ def test_nobody_there_is_told_by_the_address(pauses):
     assert len(pauses) == 3
 
 
-def test_a_name_without_address_is_told(pauses):
+def test_an_unknown_host_is_an_error(pauses):
     with pytest.raises(NoAnswerError, match=r"^http://nowhere\.invalid cannot be reached: "):
         transport("http://nowhere.invalid", retries=1).call("GET", "/readyz")
     assert len(pauses) == 1
 
 
-def test_a_password_in_the_address_is_not_told(pauses):
+def test_a_password_in_the_url_is_not_shown(pauses):
     with pytest.raises(NoAnswerError) as refused:
         transport("http://me:secret@127.0.0.1:1", retries=0).call("GET", "/readyz")
     assert "secret" not in str(refused.value)
@@ -112,7 +112,7 @@ def test_a_password_in_the_address_is_not_told(pauses):
     assert pauses == []
 
 
-def test_another_protocol_is_told_and_not_printed(pauses):
+def test_the_bytes_of_another_protocol_are_escaped(pauses):
     noise = RawServer(lambda _, send: send(b"\x00\x1b[31m\x07\xff" * 9))
     with noise as server, pytest.raises(NoAnswerError) as refused:
         transport(server.url(""), retries=0).call("GET", "/readyz")
@@ -120,22 +120,22 @@ def test_another_protocol_is_told_and_not_printed(pauses):
     assert pauses == []
 
 
-def test_plain_http_where_tls_is_asked_is_not_tried_again(gateway, pauses):
+def test_plain_http_in_place_of_tls_is_not_retried(gateway, pauses):
     with pytest.raises(NoAnswerError, match="cannot be reached") as refused:
         transport(gateway.url.replace("http:", "https:")).call("GET", "/readyz")
     assert not refused.value.transient
     assert pauses == []
 
 
-def test_silence_ends_when_the_time_is_over():
+def test_a_silent_server_is_given_up_after_the_timeout():
     with (
         RawServer(lambda *_: server.closing.wait(30)) as server,
-        pytest.raises(NoAnswerError, match="no answer in time"),
+        pytest.raises(NoAnswerError, match="did not answer in time"),
     ):
         transport(server.url(""), timeout_s=0.3).call("GET", "/readyz")
 
 
-def test_an_answer_that_never_ends_is_given_up():
+def test_an_endless_answer_is_given_up():
     def drip(_head, send):
         send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
         server.trickle(send, iter(lambda: b" ", b""))
@@ -144,7 +144,7 @@ def test_an_answer_that_never_ends_is_given_up():
         transport(server.url(""), timeout_s=0.5).call("GET", "/readyz")
 
 
-def test_the_gateway_is_told_how_long_the_answer_is_waited_for(gateway, pauses):
+def test_the_remaining_time_is_sent_to_the_gateway(gateway, pauses):
     gateway.script.append(busy(retry_after="1"))
     transport(gateway.url, timeout_s=12).call("GET", "/readyz")
     first, second = (float(seen.headers["X-Request-Timeout"]) for seen in gateway.seen)
@@ -152,7 +152,7 @@ def test_the_gateway_is_told_how_long_the_answer_is_waited_for(gateway, pauses):
     assert pauses == [1]
 
 
-def test_a_key_goes_with_every_request_and_no_key_none(gateway, tmp_path, monkeypatch):
+def test_the_key_is_sent_with_every_request(gateway, tmp_path, monkeypatch):
     netrc = tmp_path / "netrc"
     netrc.write_text("default login other password other")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -170,22 +170,25 @@ def test_a_gateway_below_a_path(gateway):
 
 
 @pytest.mark.parametrize(
-    ("reply", "told"),
+    ("reply", "message"),
     [
-        (Reply(b"<html>", 200, {"Content-Type": "text/html"}), "with text/html, not JSON; is it an Image Gateway"),
-        (Reply(b"", 204), "not JSON"),
-        (Reply(b"", 301, {"Location": "https://b.example/"}), "sends to https://b.example/"),
-        (Reply({}, 307), "sends to elsewhere"),
+        (
+            Reply(b"<html>", 200, {"Content-Type": "text/html"}),
+            r"\(text/html\), but not with JSON. Is it an Image Gateway",
+        ),
+        (Reply(b"", 204), "but not with JSON"),
+        (Reply(b"", 301, {"Location": "https://b.example/"}), "redirects to https://b.example/"),
+        (Reply({}, 307), "redirects to another address"),
     ],
 )
-def test_what_is_no_gateway_is_told(gateway, reply, told):
+def test_a_response_of_another_service_is_an_error(gateway, reply, message):
     gateway.script.append(reply)
-    with pytest.raises(UnexpectedAnswerError, match=told):
+    with pytest.raises(UnexpectedAnswerError, match=message):
         transport(gateway.url).call("GET", "/readyz")
     assert len(gateway.seen) == 1
 
 
-def test_an_error_page_of_something_before_the_gateway(gateway):
+def test_an_error_page_of_a_proxy_is_a_problem(gateway):
     gateway.script.append(Reply(b"<h1>no entry</h1>" * 100, 403, {"Content-Type": "text/html"}))
     with pytest.raises(ProblemError) as refused:
         transport(gateway.url).call("GET", "/readyz")
@@ -199,19 +202,24 @@ def test_an_error_page_of_something_before_the_gateway(gateway):
     "url",
     ["", "localhost:8080", "ftp://localhost", "http://", "http://:80", "http://a:0", "http://a:99999", "http://a?b=c"],
 )
-def test_an_address_that_cannot_be_one_is_refused_at_once(url):
-    with pytest.raises(ValueError, match="is no address of a gateway"):
+def test_an_invalid_url_is_refused(url):
+    with pytest.raises(ValueError, match="is not a valid gateway URL"):
         transport(url)
 
 
 @pytest.mark.parametrize("key", ["", " secret", "secret ", "secret\n", "sécret", "secret\0"])
-def test_a_key_that_cannot_be_sent_is_refused_at_once(key):
-    with pytest.raises(ValueError, match="an API key is printable ASCII") as refused:
+def test_a_key_that_cannot_be_sent_is_refused(key):
+    with pytest.raises(ValueError, match="The API key is not valid") as refused:
         transport("http://localhost", api_key=key)
     assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("limits", [(0, 5, 3, 1), (1, 0, 3, 1), (float("nan"), 5, 3, 1), (1, 5, -1, 1), (1, 5, 3, 0)])
-def test_limits_have_ranges(limits):
+def test_limits_out_of_range_are_refused(limits):
     with pytest.raises(ValueError, match="must be a"):
         Limits(*limits)
+
+
+def test_a_url_without_a_scheme_is_completed_in_the_message():
+    with pytest.raises(ValueError, match=r"Did you mean http://localhost:8080\?$"):
+        transport("localhost:8080")

@@ -11,12 +11,12 @@ from werkzeug.routing import Rule
 
 from gateway.access.authentication import OPEN_ENDPOINTS
 from gateway.settings import Settings, SettingsError
-from image_gateway_client.keys import add_key, hashed, make_key
+from image_gateway_client.keys import add_key, hash_key, make_key
 
 PREDICT = "/api/v1/predict"
 MODELS = "/api/v1/models"
 KEY = make_key("camera")
-ENTRY = hashed("camera", KEY)
+ENTRY = hash_key("camera", KEY)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from gateway.access.keys import Keys, KeysError, StoredKey, parse
 from gateway.reloaded_file import UnreadableFileError
-from image_gateway_client.keys import add_key, hashed, make_key
+from image_gateway_client.keys import add_key, hash_key, make_key
 
 # Computed independently: printf %s KEY | openssl dgst -sha256 -mac HMAC -macopt hexkey:SALT
 KNOWN_KEY = "igk_door.0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
@@ -47,7 +47,7 @@ def test_no_other_text_matches_a_key():
 
 def test_each_key_has_its_owner():
     secrets = {name: make_key(name) for name in ("one", "two", "three")}
-    keys = Keys([hashed(name, key) for name, key in secrets.items()], None)
+    keys = Keys([hash_key(name, key) for name, key in secrets.items()], None)
     assert {name: keys.owner(key) for name, key in secrets.items()} == {name: name for name in secrets}
     assert keys.owner(secrets["one"].replace("one", "two")) is None
 

@@ -15,7 +15,7 @@ from gateway.access import rate_limits
 from gateway.access.rate_limits import RateLimiter
 from gateway.access.window_counts import WindowCounts
 from gateway.settings import Settings, SettingsError
-from image_gateway_client.keys import hashed, make_key
+from image_gateway_client.keys import hash_key, make_key
 
 PREDICT = "/api/v1/predict"
 MODELS = "/api/v1/models"
@@ -160,7 +160,7 @@ def test_addresses_of_one_caller_share_a_limit(make_client: Callable[..., FlaskC
 
 def test_each_key_has_its_own_limit_from_any_address(make_client: Callable[..., FlaskClient]):
     keys = {name: make_key(name) for name in ("one", "two")}
-    client = make_client("1/hour", api_keys=tuple(hashed(name, key) for name, key in keys.items()))
+    client = make_client("1/hour", api_keys=tuple(hash_key(name, key) for name, key in keys.items()))
     for key in keys.values():
         headers = {"X-API-Key": key}
         assert statuses(client, 1, headers=headers, **from_address("192.0.2.1")) == [200]
@@ -169,7 +169,7 @@ def test_each_key_has_its_own_limit_from_any_address(make_client: Callable[..., 
 
 def test_a_request_without_a_key_uses_up_no_limit(make_client: Callable[..., FlaskClient]):
     key = make_key("one")
-    client = make_client("1/hour", api_keys=(hashed("one", key),))
+    client = make_client("1/hour", api_keys=(hash_key("one", key),))
     assert statuses(client, 3) == [401] * 3
     assert statuses(client, 2, headers={"X-API-Key": key}) == [200, 429]
 

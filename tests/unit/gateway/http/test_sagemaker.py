@@ -4,7 +4,7 @@ import pytest
 from flask import Flask
 
 from gateway.http.sagemaker import PATHS
-from image_gateway_client.keys import hashed, make_key
+from image_gateway_client.keys import hash_key, make_key
 from tests.support.fake_model_server import FakeModelServer
 
 PNG = {"content_type": "image/png"}
@@ -36,7 +36,7 @@ def test_ping_answers_like_readyz(app: Flask, server: FakeModelServer):
 
 
 def test_invocations_requires_a_key_and_ping_does_not(make_app: Callable[..., Flask], png: bytes):
-    client = make_app(sagemaker=True, api_keys=(hashed("camera", make_key("camera")),)).test_client()
+    client = make_app(sagemaker=True, api_keys=(hash_key("camera", make_key("camera")),)).test_client()
     assert client.post("/invocations", data=png, **PNG).status_code == 401
     assert client.get("/ping").status_code == 200
 
