@@ -20,7 +20,7 @@ import requests
 from image_gateway_client import ImageGatewayError
 from tests.support import documents
 from tests.support.documents import ROOT, SHELL
-from tests.support.openapi import Judge
+from tests.support.openapi import ResponseValidator
 from tests.support.stack import Stack
 from vision.card import Card
 
@@ -155,21 +155,21 @@ def shell(stack: Stack, folder, translated):
 
 
 @pytest.fixture(scope="module")
-def judge(stack: Stack):
-    return Judge(requests.get(f"{stack.url}/api/v1/openapi.json", timeout=20).json())
+def validator(stack: Stack):
+    return ResponseValidator(requests.get(f"{stack.url}/api/v1/openapi.json", timeout=20).json())
 
 
-def check(judge, document):
+def check(validator, document):
     """Hold a JSON object against the API's description: answers, and problems by their type; others are left alone."""
-    schemas = judge.schemas
+    schemas = validator.schemas
     if "results" in document:
-        judge.check_schema(schemas["BatchAnswer"], document)
+        validator.check_schema(schemas["BatchAnswer"], document)
     elif "predictions" in document:
-        judge.check_schema(schemas["Answer"], document)
+        validator.check_schema(schemas["Answer"], document)
     elif "title" in document and "type" in document:
         described = [schema for schema in schemas.values() if is_of_type(schema, document["type"])]
         assert described, document["type"]
-        judge.check_schema(described[0], document)
+        validator.check_schema(described[0], document)
 
 
 def is_of_type(schema, type_uri):
@@ -199,14 +199,14 @@ def test_what_is_listed_is_written(part):
 
 
 @pytest.mark.parametrize(("block", "command"), named(pair for pair in commands() if not why_not(pair[1])))
-def test_a_command_does_what_it_is_to_do(block, command, shell, judge):  # noqa: ARG001  # the block is in the name
+def test_a_command_does_what_it_is_to_do(block, command, shell, validator):  # noqa: ARG001  # the block is in the name
     printed = shell(command)
     if command.startswith("curl") and "|" not in command:
-        check(judge, json.loads(printed))
+        check(validator, json.loads(printed))
 
 
 @pytest.mark.parametrize("block", of_kind("json"))
-def test_json_is_what_the_api_answers_or_takes(block, judge):
+def test_json_is_what_the_api_answers_or_takes(block, validator):
     text = ELIDED.sub("", block.text)
     if re.match(r'"\w+":', text):  # members out of an object
         text = f"{{{text}}}"
@@ -214,7 +214,7 @@ def test_json_is_what_the_api_answers_or_takes(block, judge):
     for document in map(json.loads, lines):
         # Of the client's lines what is the gateway's own.
         answer = {name: value for name, value in document.items() if name != "image"}
-        check(judge, answer.get("problem", answer))
+        check(validator, answer.get("problem", answer))
         if "labels" in document and "input" in document:
             Card.from_json(json.dumps(document))
 

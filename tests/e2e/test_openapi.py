@@ -11,7 +11,7 @@ from requests.structures import CaseInsensitiveDict
 from schemathesis.checks import not_a_server_error, positive_data_acceptance, unsupported_method
 
 from gateway.openapi.examples import load
-from tests.support.openapi import Judge, written_document
+from tests.support.openapi import ResponseValidator, default_document
 from tools import examples
 
 # Refused for their address or their form alone: no name is looked up, and nobody is asked.
@@ -23,8 +23,8 @@ URLS = [
     "http://",
 ]
 ANSWER_S = 60
-DOCUMENT = written_document()
-JUDGE = Judge(DOCUMENT)
+DOCUMENT = default_document()
+VALIDATOR = ResponseValidator(DOCUMENT)
 
 schemathesis.openapi.format("uri", st.sampled_from(URLS))
 service = schemathesis.openapi.from_dict(DOCUMENT)
@@ -46,7 +46,7 @@ def test_whatever_is_sent_is_answered_as_described(case, stack):
     case.validate_response(response, excluded_checks=excluded)
     headers = CaseInsensitiveDict({name: ", ".join(values) for name, values in response.headers.items()})
     answer = response.json() if "json" in headers["Content-Type"] and response.content else None
-    JUDGE.check(case.method, case.formatted_path, response.status_code, headers, answer)
+    VALIDATOR.check(case.method, case.formatted_path, response.status_code, headers, answer)
 
 
 def test_every_worker_serves_the_same_document(stack):

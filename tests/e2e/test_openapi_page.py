@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.support.openapi import written_document
+from tests.support.openapi import default_document
 
-DOCUMENT = written_document()
+DOCUMENT = default_document()
 PHONE_WIDTH = 360
 
 pytestmark = pytest.mark.timeout(600)  # Swagger UI is the largest page here, and a busy machine may need long for it

@@ -19,16 +19,16 @@ from tests.support.multipart import with_encoded_form
 Json = dict[str, Any]
 
 
-def written_document() -> Json:
-    """Give the document of a gateway in which nothing is set."""
+def default_document() -> Json:
+    """Return the OpenAPI document of a gateway with default settings."""
     app = create_app(
         Settings(), server=FakeModelServer(), fetcher=DisabledFetcher(), configured_models=ConfiguredModels(dict)
     )
     return app.test_client().get("/api/v1/openapi.json").get_json()
 
 
-def closed(document: Json) -> Json:
-    """Forbid members that the schemas do not name; the document itself leaves room for those of later versions."""
+def without_other_members(document: Json) -> Json:
+    """Return the document with schemas that forbid other members; it allows them itself, for later versions."""
     document = deepcopy(document)
     for schema in document["components"]["schemas"].values():
         if "properties" in schema:
@@ -36,15 +36,15 @@ def closed(document: Json) -> Json:
     return document
 
 
-class Judge:
-    """Holds answers against the document.
+class ResponseValidator:
+    """Checks responses against the OpenAPI document.
 
     Args:
         document: The OpenAPI document.
     """
 
     def __init__(self, document: Json) -> None:
-        self._document = closed(document)
+        self._document = without_other_members(document)
         self._paths = [(re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), path) for path in document["paths"]]
 
     @property
@@ -53,19 +53,19 @@ class Judge:
         return self._document["components"]["schemas"]
 
     def operation(self, method: str, path: str) -> Json | None:
-        """Find what the document says of a request; None where it says nothing, such as for HEAD."""
-        found = next((template for pattern, template in self._paths if pattern.fullmatch(path)), None)
-        return None if found is None else self._document["paths"][found].get(method.lower())
+        """Return the operation of a request; None if the document has none, such as for HEAD."""
+        template = next((template for pattern, template in self._paths if pattern.fullmatch(path)), None)
+        return None if template is None else self._document["paths"][template].get(method.lower())
 
-    def check(self, method: str, path: str, status: int, headers: Mapping[str, str], answer: Any) -> None:
-        """See that an answer is described.
+    def check(self, method: str, path: str, status: int, headers: Mapping[str, str], body: Any) -> None:
+        """Check that the document describes a response.
 
         Args:
             method: HTTP method of the request.
             path: Its path.
             status: HTTP status code.
-            headers: Headers of the answer, case-insensitive.
-            answer: The body, where that is JSON.
+            headers: Headers of the response, case-insensitive.
+            body: The parsed body if it is JSON, otherwise None.
         """
         operation = self.operation(method, path)
         if operation is None:
@@ -78,28 +78,28 @@ class Judge:
                 assert name not in response["headers"], f"{method} {path}: {status} without {name}"
         media_type = headers["Content-Type"].partition(";")[0]
         assert media_type in response["content"], f"{method} {path}: {status} is not described as {media_type}"
-        if answer is not None:
-            self.check_schema(response["content"][media_type]["schema"], answer)
+        if body is not None:
+            self.check_schema(response["content"][media_type]["schema"], body)
 
     def check_schema(self, schema: Json, value: Any) -> None:
-        """See that a value is as a schema of the document says.
+        """Check a value against a schema of the document.
 
         Raises:
-            jsonschema.ValidationError: it is not.
+            jsonschema.ValidationError: the value does not match it.
         """
         Draft202012Validator(schema | {"components": self._document["components"]}).validate(value)
 
 
-def judged_client(judge: Judge) -> type[FlaskClient]:
+def validating_client(validator: ResponseValidator) -> type[FlaskClient]:
     """Return a client that checks every response against the document."""
 
-    class JudgedClient(FlaskClient):
+    class ValidatingClient(FlaskClient):
         def open(self, *args: Any, **kwargs: Any) -> TestResponse:
             response = super().open(*args, **with_encoded_form(kwargs))
             request = response.request
             has_json = response.mimetype.endswith("json") and request.method != "HEAD"
-            answer = response.get_json(force=True) if has_json else None
-            judge.check(request.method, request.path, response.status_code, response.headers, answer)
+            body = response.get_json(force=True) if has_json else None
+            validator.check(request.method, request.path, response.status_code, response.headers, body)
             return response
 
-    return JudgedClient
+    return ValidatingClient

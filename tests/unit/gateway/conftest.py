@@ -16,7 +16,7 @@ from gateway.errors import FetchError
 from gateway.models.configured import ConfiguredModels
 from gateway.settings import Settings
 from tests.support.fake_model_server import FakeModelServer, classifier, constant
-from tests.support.openapi import Judge, judged_client, written_document
+from tests.support.openapi import ResponseValidator, default_document, validating_client
 from vision.card import Card, InputSpec
 
 pytest.register_assert_rewrite("tests.contracts.model_server")
@@ -24,27 +24,27 @@ pytest.register_assert_rewrite("tests.contracts.model_server")
 
 @pytest.fixture
 def deadline() -> Deadline:
-    """Time enough."""
+    """Return a deadline that no test reaches."""
     return Deadline.after(10)
 
 
 @pytest.fixture
 def card() -> Card:
-    """Describe a model that takes a gray picture of 4 x 4 pixels and knows three classes."""
+    """Return the card of a model that takes gray images of 4 x 4 pixels and has three classes."""
     return Card(name="pets", labels=("cat", "dog", "fish"), input=InputSpec(height=4, width=4, color="GRAY"))
 
 
 @pytest.fixture
 def server(card: Card) -> FakeModelServer:
-    """Serve version 1 of one model, `pets`, to which everything is most of all a dog."""
+    """Return a model server with version 1 of one model, `pets`, which scores every image highest as a dog."""
     server = FakeModelServer()
     server.swap("pets", 1, classifier(card, constant(0.2, 0.7, 0.1)))
     return server
 
 
 @pytest.fixture
-def pictures() -> dict[str, bytes]:
-    """Hold what is behind image URLs, by URL."""
+def images_by_url() -> dict[str, bytes]:
+    """Return the images that can be fetched, by URL; a test adds them."""
     return {}
 
 
@@ -54,28 +54,28 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def judge() -> Judge:
-    """Give the OpenAPI document, to which every answer in these tests is held."""
-    return Judge(written_document())
+def validator() -> ResponseValidator:
+    """Return the validator of every response in these tests."""
+    return ResponseValidator(default_document())
 
 
 @pytest.fixture
 def make_app(
-    server: FakeModelServer, settings: Settings, pictures: dict[str, bytes], judge: Judge
+    server: FakeModelServer, settings: Settings, images_by_url: dict[str, bytes], validator: ResponseValidator
 ) -> Callable[..., Flask]:
-    """Make applications over the fake server; settings may be changed by name."""
+    """Return a function that creates applications over the fake server; it takes settings by name."""
 
-    def make(**changed: Any) -> Flask:
-        chosen = settings.model_copy(update=changed)
+    def make(**overrides: Any) -> Flask:
+        app_settings = settings.model_copy(update=overrides)
         app = create_app(
-            chosen,
+            app_settings,
             server=server,
-            fetcher=Shelf(pictures),
+            fetcher=StubFetcher(images_by_url),
             configured_models=ConfiguredModels(
-                lambda: {name: tuple(server.labels.get(name, ())) for name in chosen.models}
+                lambda: {name: tuple(server.labels.get(name, ())) for name in app_settings.models}
             ),
         )
-        app.test_client_class = judged_client(judge)
+        app.test_client_class = validating_client(validator)
         return app
 
     return make
@@ -93,7 +93,7 @@ def client(app: Flask) -> FlaskClient:
 
 @pytest.fixture(scope="session")
 def png() -> bytes:
-    """Draw a gray picture of 4 x 4 pixels."""
+    """Return a gray image of 4 x 4 pixels."""
     return encode(np.arange(0, 160, 10, np.uint8).reshape(4, 4))
 
 
@@ -103,13 +103,13 @@ def encode(pixels: NDArray[np.uint8]) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
-    """A `gateway.prediction.predictor.Fetcher` that has the pictures already."""
+class StubFetcher:
+    """A `gateway.fetching.fetcher.Fetcher` with canned images."""
 
-    pictures: dict[str, bytes]
+    images_by_url: dict[str, bytes]
 
     def fetch(self, url: str, *, deadline: Deadline) -> bytes:
         deadline.remaining_s()
-        if url not in self.pictures:
+        if url not in self.images_by_url:
             raise FetchError("The URL answered with status 404, expected 200.")
-        return self.pictures[url]
+        return self.images_by_url[url]

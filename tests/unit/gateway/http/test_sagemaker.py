@@ -18,13 +18,17 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 def test_invocations_answers_like_predict(app: Flask, png: bytes):
     client = app.test_client()
     headers = {"X-Request-ID": "same"}
-    answers = [client.post(path, data=png, headers=headers, **PNG) for path in ("/invocations", "/api/v1/predict")]
-    assert answers[0].get_json() == answers[1].get_json()
-    assert answers[0].get_json()["class"] == "dog"
+
+    alias, original = (
+        client.post(path, data=png, headers=headers, **PNG) for path in ("/invocations", "/api/v1/predict")
+    )
+
+    assert alias.get_json() == original.get_json()
+    assert alias.get_json()["class"] == "dog"
 
 
 def test_invocations_refuses_like_predict(app: Flask):
-    response = app.test_client().post("/invocations", data=b"no picture", **PNG)
+    response = app.test_client().post("/invocations", data=b"not an image", **PNG)
     assert (response.status_code, response.get_json(force=True)["type"]) == (415, "/problems/unsupported-image-format")
     assert app.test_client().get("/invocations").status_code == 405
 

@@ -46,8 +46,8 @@ def test_an_answer(client: FlaskClient, png: bytes):
 
 
 @pytest.mark.parametrize("form", ["multipart", "file", "raw", "octets", "base64", "data URI", "url", "form url", "old"])
-def test_every_form_gives_the_same_answer(client: FlaskClient, pictures: dict[str, bytes], png: bytes, form: str):
-    pictures[URL] = png
+def test_every_form_gives_the_same_answer(client: FlaskClient, images_by_url: dict[str, bytes], png: bytes, form: str):
+    images_by_url[URL] = png
     text = base64.b64encode(png).decode()
     told = {
         "multipart": {"data": {"image": (io.BytesIO(png), "a.png")}},
@@ -172,9 +172,9 @@ def test_a_model_that_cannot_explain(client: FlaskClient, png: bytes):
 
 
 def test_a_batch_is_answered_in_order_with_the_problems_in_their_places(
-    client: FlaskClient, server: FakeModelServer, pictures: dict[str, bytes], png: bytes
+    client: FlaskClient, server: FakeModelServer, images_by_url: dict[str, bytes], png: bytes
 ):
-    pictures[URL] = png
+    images_by_url[URL] = png
     text = base64.b64encode(png).decode()
     instances = [{"url": URL}, {"image": "%%%"}, {"image_base64": text}, {"url": "https://nowhere.example/"}]
     instances += [{"image": base64.b64encode(b"hello").decode()}]

@@ -88,9 +88,9 @@ def test_a_failure_is_counted_for_its_version(
 
 
 def test_the_stages_of_a_prediction_are_measured(
-    client: FlaskClient, counted: Callable[..., float], pictures: dict[str, bytes], png: bytes
+    client: FlaskClient, counted: Callable[..., float], images_by_url: dict[str, bytes], png: bytes
 ):
-    pictures[URL] = png
+    images_by_url[URL] = png
     client.post(PREDICT, json={"url": URL})
     for stage in ("receive", "fetch", "decode", "preprocess", "predict"):
         assert counted("gateway_stage_seconds_count", stage=stage, model="pets") == 1
@@ -129,9 +129,9 @@ def test_the_threads_for_requests_are_exposed(make_app: Callable[..., Flask]):
 
 
 def test_images_are_counted_by_outcome(
-    client: FlaskClient, counted: Callable[..., float], pictures: dict[str, bytes], png: bytes
+    client: FlaskClient, counted: Callable[..., float], images_by_url: dict[str, bytes], png: bytes
 ):
-    pictures[URL] = png
+    images_by_url[URL] = png
     good, truncated = base64.b64encode(png).decode(), base64.b64encode(png[:50]).decode()
     instances = [{"image": good}, {"url": URL}, {"image": truncated}, {"image": "AAAA"}, {"url": f"{URL}?none"}, {}]
     assert client.post(PREDICT, json={"instances": instances}).status_code == 200
@@ -147,9 +147,9 @@ def test_images_are_counted_by_outcome(
 
 
 def test_fetches_are_counted_by_outcome(
-    client: FlaskClient, counted: Callable[..., float], pictures: dict[str, bytes], png: bytes
+    client: FlaskClient, counted: Callable[..., float], images_by_url: dict[str, bytes], png: bytes
 ):
-    pictures[URL] = png
+    images_by_url[URL] = png
     instances = [{"url": URL}, {"url": URL}, {"url": f"{URL}?none"}]
     client.post(PREDICT, json={"instances": instances})
     assert counted("gateway_fetches_total", outcome="answered") == 2

@@ -25,7 +25,7 @@ from gateway.openapi.problems import MEMBERS, NGINX_PROBLEMS, every_problem
 from gateway.openapi.requests import options
 from gateway.settings import Settings
 from tests.support.fake_model_server import FakeModelServer, FakeVersion, constant, explainable
-from tests.support.openapi import Judge
+from tests.support.openapi import ResponseValidator
 from tools import document as documents
 from vision.card import Card
 
@@ -246,7 +246,7 @@ def note(document: dict[str, Any], described: dict[str, Any], value: Any, seen: 
 
 
 @pytest.mark.parametrize("example", load(), ids=lambda example: example.name)
-def test_an_example_is_as_the_document_says(judge: Judge, document: dict[str, Any], example: Example):
+def test_an_example_is_as_the_document_says(validator: ResponseValidator, document: dict[str, Any], example: Example):
     shown = document["components"]["examples"]
     assert shown[example.name]["value"] == example.answer
     showing = [
@@ -257,16 +257,16 @@ def test_an_example_is_as_the_document_says(judge: Judge, document: dict[str, An
     ]
     assert showing
     for described in showing:
-        judge.check_schema(described, example.answer)
+        validator.check_schema(described, example.answer)
     if example.request is not None:
         assert shown[f"{example.name}-request"]["value"] == example.request
 
 
-def test_what_an_example_asks_is_as_the_document_says(judge: Judge):
+def test_what_an_example_asks_is_as_the_document_says(validator: ResponseValidator):
     good = [example.request for example in load() if example.request is not None and example.status == 200]
     assert good
     for request in good:
-        judge.check_schema({"$ref": "#/components/schemas/ImageFields"}, request)
+        validator.check_schema({"$ref": "#/components/schemas/ImageFields"}, request)
 
 
 def test_every_operation_that_answers_json_shows_an_answer(document: dict[str, Any]):
@@ -275,7 +275,7 @@ def test_every_operation_that_answers_json_shows_an_answer(document: dict[str, A
         assert content is None or content.get("examples") or path == URL, path
 
 
-# The judge of every answer in these tests
+# The validator of every answer in these tests
 
 
 ANSWER = {
@@ -289,10 +289,10 @@ ANSWER = {
 HEADERS = {"X-Request-ID": "id", "Content-Type": "application/json"}
 
 
-def test_the_judge_accepts_what_is_described(judge: Judge):
-    judge.check("POST", PREDICT, 200, HEADERS, ANSWER)
-    judge.check("POST", "/api/v1/models/pets/predict", 200, HEADERS, ANSWER)
-    judge.check("GET", "/nowhere", 200, {}, {"whatever": 1})
+def test_the_validator_accepts_what_is_described(validator: ResponseValidator):
+    validator.check("POST", PREDICT, 200, HEADERS, ANSWER)
+    validator.check("POST", "/api/v1/models/pets/predict", 200, HEADERS, ANSWER)
+    validator.check("GET", "/nowhere", 200, {}, {"whatever": 1})
 
 
 @pytest.mark.parametrize(
@@ -300,22 +300,22 @@ def test_the_judge_accepts_what_is_described(judge: Judge):
     [{"extra": 1}, {"score": 1.5}, {"predictions": None}, {"model": {"name": "pets"}}, {"request_id": None}],
     ids=lambda changed: next(iter(changed)),
 )
-def test_the_judge_refuses_another_answer(judge: Judge, changed: dict[str, Any]):
+def test_the_validator_refuses_another_answer(validator: ResponseValidator, changed: dict[str, Any]):
     with pytest.raises(ValidationError):
-        judge.check("POST", PREDICT, 200, HEADERS, ANSWER | changed)
+        validator.check("POST", PREDICT, 200, HEADERS, ANSWER | changed)
 
 
-def test_the_judge_refuses_a_problem_that_the_operation_does_not_have(judge: Judge):
+def test_the_validator_refuses_a_problem_that_the_operation_does_not_have(validator: ResponseValidator):
     problem = {"type": "/problems/bad-request", "title": "The request cannot be understood", "status": 400}
     problem |= {"detail": "It is.", "request_id": "id"}
     headers = HEADERS | {"Content-Type": "application/problem+json"}
-    judge.check("POST", PREDICT, 400, headers, problem)
+    validator.check("POST", PREDICT, 400, headers, problem)
     with pytest.raises(ValidationError):
-        judge.check("POST", PREDICT, 422, headers, problem)
+        validator.check("POST", PREDICT, 422, headers, problem)
 
 
-def test_the_judge_misses_headers_and_media_types(judge: Judge):
+def test_the_validator_misses_headers_and_media_types(validator: ResponseValidator):
     with pytest.raises(AssertionError, match="200 without X-Request-ID"):
-        judge.check("POST", PREDICT, 200, {"Content-Type": "application/json"}, ANSWER)
+        validator.check("POST", PREDICT, 200, {"Content-Type": "application/json"}, ANSWER)
     with pytest.raises(AssertionError, match="200 is not described as text/html"):
-        judge.check("POST", PREDICT, 200, HEADERS | {"Content-Type": "text/html"}, None)
+        validator.check("POST", PREDICT, 200, HEADERS | {"Content-Type": "text/html"}, None)

@@ -86,8 +86,8 @@ def test_only_the_digit_is_returned(digit_handler: Handler, png: bytes):
     assert digit_handler(gateway_event({"image_base64": encoded(png), "image_url": ""}), None) == {"result": 1}
 
 
-def test_only_the_digit_is_returned_for_a_url(digit_handler: Handler, png: bytes, pictures: dict[str, bytes]):
-    pictures["https://host.example/7.bmp"] = png
+def test_only_the_digit_is_returned_for_a_url(digit_handler: Handler, png: bytes, images_by_url: dict[str, bytes]):
+    images_by_url["https://host.example/7.bmp"] = png
     body = {"image_base64": "", "image_url": "https://host.example/7.bmp"}
     assert digit_handler(gateway_event(body), None) == {"result": 1}
 
