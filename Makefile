@@ -116,14 +116,16 @@ format: .venv/.dev-ready ## Fix and format the code with ruff
 	$(BIN)/ruff format
 
 .PHONY: lock
-lock: $(UV) ## Update uv.lock to the newest dependencies
-	$(UV) lock --upgrade
+lock: $(UV) ## Update uv.lock to the newest dependencies; P=flask updates one package
+	$(UV) lock $(if $(P),--upgrade-package $(P),--upgrade)
 
 .PHONY: documents
-documents: .venv/.dev-ready ## Regenerate docs/settings.md, docs/problems.md and the vendored protos
+documents: .venv/.dev-ready ## Regenerate all generated files: documents, OpenAPI examples, protos, Swagger UI
 	$(BIN)/python -m tools.vendor_protos
 	$(BIN)/python -m tools.compile_protos
+	$(BIN)/python -m tools.vendor_swagger_ui
 	$(BIN)/python -m tools.document
+	$(BIN)/python -m tools.examples --start
 
 .PHONY: clean
 clean: ## Remove environments, caches, build results and the run directory

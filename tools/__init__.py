@@ -1,1 +1,1 @@
-"""Programs of the repository itself: start the local stack, renew generated files."""
+"""Commands for this repository: run the local stack, measure it, regenerate files, check deployments."""

@@ -3,7 +3,7 @@
     python -m tools.compile_protos           # write them
     python -m tools.compile_protos --check   # exit 1 and name what differs
 
-protoc is that of the pinned grpcio-tools, so the output is the same on every machine.
+protoc comes from the pinned grpcio-tools, so its output is the same on every machine.
 """
 
 import argparse
@@ -18,10 +18,10 @@ PROTOS = Path("model_server", "protos")
 
 
 def compile_protos(root: Path = ROOT) -> Mapping[Path, bytes]:
-    """Return path, relative to `root`, and content of each module that protoc makes of the sources.
+    """Return path, relative to `root`, and content of each module that protoc generates from the sources.
 
     Raises:
-        SystemExit: a source is not valid; protoc has printed why.
+        SystemExit: A source is not valid; protoc has printed why.
     """
     sources = [str(file.relative_to(root)) for file in sorted((root / PROTOS).glob("*.proto"))]
     with TemporaryDirectory() as folder:
@@ -34,7 +34,7 @@ def compile_protos(root: Path = ROOT) -> Mapping[Path, bytes]:
 
 
 def outdated(compiled: Mapping[Path, bytes], root: Path = ROOT) -> list[str]:
-    """Describe each generated file that differs from `compiled`, is missing or has no source any more."""
+    """Describe each generated file that differs from `compiled`, is missing or no longer has a source."""
     existing = {file.relative_to(root): file.read_bytes() for file in (root / PROTOS).glob("*_pb2.py*")}
     differing = [f"outdated: {file}" for file, content in compiled.items() if existing.get(file) != content]
     orphaned = [f"no longer needed: {file}" for file in existing.keys() - compiled.keys()]
@@ -60,7 +60,7 @@ def main() -> int:
     if not check:
         write(compiled)
     elif differences:
-        print("Write them again: python -m tools.compile_protos", file=sys.stderr)
+        print("Regenerate them: python -m tools.compile_protos", file=sys.stderr)
     return int(check and bool(differences))
 
 

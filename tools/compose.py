@@ -1,4 +1,4 @@
-"""Read the Compose files as Compose does, as far as they use it: merge keys, tags and variables."""
+"""Read Compose files as Compose does, limited to what they use: merge keys, tags and variables."""
 
 import re
 from collections.abc import Mapping
@@ -9,16 +9,16 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / "docker-compose.yml"
-# https://github.com/compose-spec/compose-spec/blob/main/12-interpolation.md, the forms that are used.
+# https://github.com/compose-spec/compose-spec/blob/main/12-interpolation.md; the forms used here.
 _VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|\{(?P<name>\w+)(?::-(?P<default>[^{}]*)|:\+(?P<instead>[^{}]*))?\})")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with the tags that Compose gives a meaning to."""
+    """YAML with the tags of Compose."""
 
 
 def _reset(loader: _Loader, node: yaml.SequenceNode) -> list[Any]:
-    """Read `!reset []`, which takes away what the file before said; by itself it is an empty list."""
+    """Read `!reset []`, which removes what an earlier file has set; in this file it is an empty list."""
     return loader.construct_sequence(node)
 
 
@@ -26,7 +26,7 @@ _Loader.add_constructor("!reset", _reset)
 
 
 def files() -> list[Path]:
-    """List the Compose files, the base first."""
+    """Return the Compose files, the base first."""
     return [BASE, *sorted(ROOT.glob("docker-compose.*.yml"))]
 
 
@@ -35,17 +35,17 @@ def load(file: Path, variables: Mapping[str, str] | None = None) -> dict[str, An
 
     Args:
         file: The file.
-        variables: What `.env` or the environment would say; without them the defaults count.
+        variables: Values from `.env` or the environment; defaults apply without them.
 
     Raises:
-        KeyError: a variable has neither a value nor a default.
+        KeyError: A variable has neither a value nor a default.
     """
     text = file.read_text(encoding="utf-8")
     return dict(_interpolated(yaml.load(text, _Loader), variables or {}))  # noqa: S506  # made from SafeLoader
 
 
 def environment(service: Mapping[str, Any]) -> dict[str, str]:
-    """Return the environment of a service: its files that have to be there, then what it says itself."""
+    """Return the environment of a service: its required `env_file` entries, overridden by `environment`."""
     values: dict[str, str] = {}
     for name in service.get("env_file", []):
         if isinstance(name, str):
@@ -65,9 +65,9 @@ def _interpolated(value: Any, variables: Mapping[str, str]) -> Any:
 def _replacement(match: re.Match[str], variables: Mapping[str, str]) -> str:
     if match["escaped"]:
         return "$"
-    given = variables.get(match["name"], "")
+    value = variables.get(match["name"], "")
     if match["instead"] is not None:
-        return match["instead"] if given else ""
-    if not given and match["default"] is None:
+        return match["instead"] if value else ""
+    if not value and match["default"] is None:
         raise KeyError(match["name"])
-    return given or match["default"]
+    return value or match["default"]

@@ -1,10 +1,10 @@
-"""Check what is deployed without deploying it; `make lint` calls this.
+"""Check the deployment files without deploying them; `make lint` calls this.
 
     python -m tools.deployment
 
-Dockerfiles by hadolint, Compose files by the Compose specification's schema, what kustomize renders by Kubernetes'
-schemas, and nginx's configuration, as each way of running fills it in, by nginx. A check whose program is not installed
-is left out, and said to be.
+hadolint checks Dockerfiles, the schema of the Compose specification checks Compose files, the schemas of Kubernetes
+check the output of kustomize, and nginx checks its configuration with the values of each deployment. A check whose
+program is not installed is skipped and reported as such.
 """
 
 import re
@@ -26,17 +26,17 @@ from tools import compose, nginx
 ROOT = Path(__file__).parents[1]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 CUSTOM_SCHEMAS = Path(__file__).with_name("custom_resources.yaml")
-# The oldest that has all that is used (a metric of one container), and the newest that has published schemas here.
+# The oldest version with every feature used (metrics of a single container), and the newest with schemas here.
 KUBERNETES_VERSIONS = ("1.30", kubernetes_validate.latest_version())
 TIMEOUT_S = 60
 
 
 class NotInstalledError(Exception):
-    """The program that would check is not here; the message names it."""
+    """The program of a check is not installed; the message names it."""
 
 
 def main() -> int:
-    """Run every check and print what it found; return the exit status."""
+    """Run every check, print its result, and return the exit status."""
     checks: Mapping[str, Callable[[], Iterator[str]]] = {
         "Dockerfiles": dockerfile_faults,
         "Compose files": compose_faults,
@@ -56,10 +56,10 @@ def main() -> int:
 
 
 def dockerfile_faults() -> Iterator[str]:
-    """Ask hadolint about every Dockerfile.
+    """Check every Dockerfile with hadolint.
 
     Raises:
-        NotInstalledError: hadolint is not here.
+        NotInstalledError: hadolint is not installed.
     """
     done = _run("hadolint", "--no-color", *map(str, dockerfiles()))
     if done.returncode != 0:
@@ -67,13 +67,13 @@ def dockerfile_faults() -> Iterator[str]:
 
 
 def dockerfiles() -> list[Path]:
-    """List the Dockerfiles of the repository."""
+    """Return the Dockerfiles of the repository."""
     folders = (path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("."))
     return sorted(file for folder in folders for file in folder.rglob("*Dockerfile"))
 
 
 def compose_faults() -> Iterator[str]:
-    """Hold every Compose file against the schema of the Compose specification."""
+    """Validate every Compose file against the schema of the Compose specification."""
     validator = jsonschema.Draft202012Validator(get_builtin_schema("vendor.compose-spec"))
     for file in compose.files():
         for error in validator.iter_errors(compose.load(file)):
@@ -81,10 +81,10 @@ def compose_faults() -> Iterator[str]:
 
 
 def kubernetes_faults() -> Iterator[str]:
-    """Render every kustomization and hold each object against its schema.
+    """Render every kustomization and validate each object against its schema.
 
     Raises:
-        NotInstalledError: kubectl is not here.
+        NotInstalledError: kubectl is not installed.
     """
     for folder in kustomizations():
         for resource in render(folder):
@@ -93,7 +93,7 @@ def kubernetes_faults() -> Iterator[str]:
 
 
 def kustomizations() -> list[Path]:
-    """List the folders that somebody would apply: the base, the overlays and the variant for KServe."""
+    """Return the folders that can be applied: the base, the overlays and the variant for KServe."""
     overlays = sorted(path for path in (KUBERNETES / "overlays").iterdir() if path.is_dir())
     return [KUBERNETES / "base", *overlays, KUBERNETES / "kserve"]
 
@@ -102,8 +102,8 @@ def render(folder: Path) -> list[dict[str, Any]]:
     """Return the objects of a kustomization.
 
     Raises:
-        NotInstalledError: kubectl is not here.
-        SystemExit: it cannot be rendered.
+        NotInstalledError: kubectl is not installed.
+        SystemExit: It cannot be rendered.
     """
     done = _run("kubectl", "kustomize", str(folder))
     if done.returncode != 0:
@@ -112,7 +112,7 @@ def render(folder: Path) -> list[dict[str, Any]]:
 
 
 def resource_faults(resource: Mapping[str, Any]) -> Iterator[str]:
-    """Hold an object against the schemas of Kubernetes, or, of what others add to it, against ours of what we use."""
+    """Validate an object against Kubernetes' schemas, and custom resources against our own schemas."""
     custom = yaml.safe_load(CUSTOM_SCHEMAS.read_text(encoding="utf-8")).get(resource["kind"])
     if custom is not None:
         errors = jsonschema.Draft202012Validator(custom).iter_errors(resource)
@@ -128,10 +128,10 @@ def resource_faults(resource: Mapping[str, Any]) -> Iterator[str]:
 
 
 def nginx_faults() -> Iterator[str]:
-    """Let nginx read its configuration as each way of running fills it in.
+    """Check nginx's configuration with the values of each deployment.
 
     Raises:
-        NotInstalledError: nginx is not here.
+        NotInstalledError: nginx is not installed.
     """
     program = nginx.find()
     if program is None:
@@ -139,20 +139,20 @@ def nginx_faults() -> Iterator[str]:
     for name, values in nginx_variants().items():
         with tempfile.TemporaryDirectory() as folder:
             configuration = Path(folder) / "nginx.conf"
-            # No name is looked up here: the upstream is one that stands for the real one.
-            values_here = {**values, "NGINX_UPSTREAM": "127.0.0.1:8000"}
-            configuration.write_text(nginx.render(values_here), encoding="utf-8")
+            # nginx would look up the name of the real upstream.
+            checked_values = {**values, "NGINX_UPSTREAM": "127.0.0.1:8000"}
+            configuration.write_text(nginx.render(checked_values), encoding="utf-8")
             done = _run(*nginx.command(program, configuration), "-t", "-q")
         if done.returncode != 0:
             yield f"{name}: {done.stderr.strip()}"
 
 
 def nginx_variants() -> dict[str, Mapping[str, str]]:
-    """Return the values that nginx's template is filled in with, by where that is done."""
+    """Return the values of nginx's template by deployment."""
     names = set(re.findall(r"\$\{([A-Z_]+)\}", nginx.TEMPLATE.read_text(encoding="utf-8")))
     in_compose = compose.environment(compose.load(compose.BASE)["services"]["nginx"])
     deployment = yaml.safe_load((KUBERNETES / "base" / "gateway" / "deployment.yaml").read_text(encoding="utf-8"))
-    (container,) = (found for found in deployment["spec"]["template"]["spec"]["containers"] if found["name"] == "nginx")
+    (container,) = (item for item in deployment["spec"]["template"]["spec"]["containers"] if item["name"] == "nginx")
     in_kubernetes = {variable["name"]: variable["value"] for variable in container["env"]}
     variants = {
         "docker-compose.yml": in_compose,
@@ -167,7 +167,7 @@ def nginx_variants() -> dict[str, Mapping[str, str]]:
 
 
 def _run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    # Programs that come as Python packages lie beside the interpreter.
+    # Programs from Python packages are in the folder of the interpreter.
     path = shutil.which(program) or shutil.which(program, path=str(Path(sys.executable).parent))
     if path is None:
         raise NotInstalledError(program)

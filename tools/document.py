@@ -1,10 +1,10 @@
-"""Write docs/settings.md and docs/problems.md from what they document, and what else is made from another file.
+"""Generate docs/settings.md, docs/problems.md and the Prometheus rules for Kubernetes.
 
     python -m tools.document           # write them
     python -m tools.document --check   # exit 1 and name what differs
 
-Settings come from the fields of `gateway.settings.Settings`, problems from `gateway.http.problems` and, for requests
-that never reach the gateway, from nginx/nginx.conf.template. The PrometheusRule of Kubernetes is made of alerts.yml.
+Settings come from the fields of `gateway.settings.Settings`. Problems come from the gateway's own errors and, for
+requests that never reach the gateway, from nginx/nginx.conf.template. The PrometheusRule has the rules of alerts.yml.
 """
 
 import argparse
@@ -77,7 +77,7 @@ nothing to the status.
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One kind of problem, as the document lists it."""
+    """One problem type in the document."""
 
     status: int
     type_uri: str
@@ -87,17 +87,21 @@ class Row:
 
 
 def settings_document() -> str:
-    """Write the document of the settings."""
+    """Return the text of docs/settings.md."""
     parts = [SETTINGS_INTRODUCTION.rstrip()]
     for name, field in Settings.model_fields.items():
         if name in GROUPS:
             parts += [f"\n## {GROUPS[name]}\n", "| Variable | Value | Default | Meaning |", "|---|---|---|---|"]
-        parts.append(table_row(f"`{PREFIX}{name.upper()}`", value(field), default(field), field.description or ""))
+        parts.append(
+            table_row(
+                f"`{PREFIX}{name.upper()}`", describe_values(field), format_default(field), field.description or ""
+            )
+        )
     return "\n".join(parts) + "\n"
 
 
-def value(field: FieldInfo) -> str:
-    """Say what a setting may be."""
+def describe_values(field: FieldInfo) -> str:
+    """Describe the values of a setting."""
     annotation = field.annotation
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(annotation))
@@ -111,44 +115,47 @@ def value(field: FieldInfo) -> str:
         Path: "path",
         Path | None: "path",
     }
-    return " ".join([kinds.get(annotation, "text"), *limits(field.metadata)])
+    return " ".join([kinds.get(annotation, "text"), *describe_limits(field.metadata)])
 
 
-def limits(metadata: Sequence[Any]) -> Iterator[str]:
-    """Say between which numbers a setting lies."""
+def describe_limits(metadata: Sequence[Any]) -> Iterator[str]:
+    """Describe the limits of a number."""
     for attribute, words in (("gt", "above"), ("ge", "from"), ("le", "to")):
         for constraint in metadata:
             if hasattr(constraint, attribute):
                 yield f"{words} {getattr(constraint, attribute)}"
 
 
-def default(field: FieldInfo) -> str:
-    """Write a default as one would set it; empty where there is none or the meaning tells it."""
-    given = field.default
-    if given in {None, ()} or field.default_factory is not None:
+def format_default(field: FieldInfo) -> str:
+    """Return a default as it would be set; empty if there is none or the description states it."""
+    default = field.default
+    if default in {None, ()} or field.default_factory is not None:
         return ""
-    if isinstance(given, tuple):
-        given = ",".join(map(str, given))
-    return f"`{str(given).lower() if isinstance(given, bool) else given}`"
+    if isinstance(default, tuple):
+        default = ",".join(map(str, default))
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
 def problems_document(template: str) -> str:
-    """Write the document of the problems.
+    """Return the text of docs/problems.md.
 
     Args:
         template: nginx's configuration.
 
     Raises:
-        SystemExit: nginx and the gateway answer the same type with another title or status.
+        SystemExit: nginx and the gateway use a type with different titles or statuses.
     """
     rows = sorted(problem_rows(template), key=lambda row: (row.status, row.type_uri))
-    table = [table_row(str(row.status), f"`{row.type_uri}`", row.title, marked(row.advice), row.source) for row in rows]
+    table = [
+        table_row(str(row.status), f"`{row.type_uri}`", row.title, mark_settings(row.advice), row.source)
+        for row in rows
+    ]
     head = [PROBLEMS_INTRODUCTION, "| Status | Type | Title | What to do | From |", "|---|---|---|---|---|"]
     return "\n".join([*head, *table]) + "\n"
 
 
 def problem_rows(template: str) -> list[Row]:
-    """List every problem that has a type of its own."""
+    """Return every problem with its own type."""
     ours = {
         problem.type_uri: Row(problem.status, problem.type_uri, problem.title, problem.advice, "gateway")
         for problem in (*PROBLEMS.values(), *HTTP_PROBLEMS.values(), INTERNAL)
@@ -161,7 +168,7 @@ def problem_rows(template: str) -> list[Row]:
             ours[row.type_uri] = Row(same.status, same.type_uri, same.title, same.advice, "gateway, nginx")
         else:
             raise SystemExit(
-                f"{row.type_uri} is {same.status} {same.title!r} here, {row.status} {row.title!r} in nginx"
+                f"{row.type_uri} is {same.status} {same.title!r} in the gateway, {row.status} {row.title!r} in nginx"
             )
     return list(ours.values())
 
@@ -172,49 +179,47 @@ def nginx_rows(template: str) -> Iterator[Row]:
     for status, type_uri in types.items():
         advice = re.sub(r"\$\{(\w+)\}", r"\1", details[status])
         yield Row(int(status), type_uri, titles[status], advice, "nginx")
-    # Where it asks no gateway, as all of them are at their limit.
+    # The answer if nginx has no gateway left below its limit of requests.
     type_uri, title, advice = (nginx_overload_text(template, part) for part in ("type", "title", "detail"))
     yield Row(HTTPStatus.SERVICE_UNAVAILABLE, type_uri, title, advice, "nginx")
 
 
 def nginx_overload_text(template: str, part: str) -> str:
-    """Read the text for an overloaded gateway from `map $upstream_addr $response_PART { ... }`."""
+    """Return the text for an overloaded gateway from `map $upstream_addr $response_PART { ... }`."""
     pattern = rf'map \$upstream_addr \$response_{part} \{{[^}}]*"~[^"]*" "?([^"]+?)"?;'
-    found = re.search(pattern, template)
-    if found is None:
+    match = re.search(pattern, template)
+    if match is None:
         raise SystemExit(f"{NGINX_TEMPLATE.name} has no map of $upstream_addr to $response_{part}")
-    return found[1]
+    return match[1]
 
 
 def nginx_map(template: str, variable: str) -> Mapping[str, str]:
-    """Read the entries of `map $status $VARIABLE { ... }`, without the default."""
-    found = re.search(rf"map \$status \${variable} \{{\n(.*?)\n    \}}", template, re.DOTALL)
-    if found is None:
+    """Return the entries of `map $status $VARIABLE { ... }`, without the default."""
+    match = re.search(rf"map \$status \${variable} \{{\n(.*?)\n    \}}", template, re.DOTALL)
+    if match is None:
         raise SystemExit(f"{NGINX_TEMPLATE.name} has no map of $status to ${variable}")
-    return {status: text.strip('"') for status, text in re.findall(r"^\s*(\d{3}) (.+);$", found[1], re.MULTILINE)}
+    return {status: text.strip('"') for status, text in re.findall(r"^\s*(\d{3}) (.+);$", match[1], re.MULTILINE)}
 
 
-def marked(text: str) -> str:
-    """Set the names of settings apart."""
+def mark_settings(text: str) -> str:
+    """Put the names of settings in backticks."""
     return re.sub(r"\b((?:GATEWAY|NGINX)_[A-Z_]+)\b", r"`\1`", text)
 
 
 def table_row(*cells: str) -> str:
-    """Write one row of a Markdown table."""
+    """Return a row of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def prometheus_rule(alerts: str) -> str:
-    """Write the object that gives Kubernetes' Prometheus operator the rules of Prometheus."""
-    head = (
-        "# Made of deploy/monitoring/alerts.yml by `python -m tools.document`.\napiVersion: monitoring.coreos.com/v1\n"
-    )
-    head += "kind: PrometheusRule\nmetadata: {name: image-gateway}\nspec:\n"
+    """Return the object that passes Prometheus' rules to its operator on Kubernetes."""
+    head = "# Generated from deploy/monitoring/alerts.yml by `python -m tools.document`.\n"
+    head += "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata: {name: image-gateway}\nspec:\n"
     return head + textwrap.indent(alerts, "  ")
 
 
 def documents() -> dict[Path, str]:
-    """Write all of it; paths are relative to the repository."""
+    """Return all generated files by path relative to the repository."""
     return {
         Path("docs/settings.md"): settings_document(),
         Path("docs/problems.md"): problems_document(NGINX_TEMPLATE.read_text(encoding="utf-8")),
@@ -227,20 +232,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if something would change")
     check = parser.parse_args().check
-    wanted = documents()
-    differing = [path for path, text in wanted.items() if not is_written(ROOT / path, text)]
-    print("\n".join(f"differs: {path}" for path in differing) or f"{', '.join(map(str, wanted))}: up to date")
+    texts = documents()
+    differing = [path for path, text in texts.items() if not is_written(ROOT / path, text)]
+    print("\n".join(f"differs: {path}" for path in differing) or f"{', '.join(map(str, texts))}: up to date")
     if check:
         if differing:
-            print("Write them anew: python -m tools.document", file=sys.stderr)
+            print("Regenerate them: python -m tools.document", file=sys.stderr)
         return bool(differing)
     for path in differing:
-        (ROOT / path).write_text(wanted[path], encoding="utf-8")
+        (ROOT / path).write_text(texts[path], encoding="utf-8")
     return 0
 
 
 def is_written(path: Path, text: str) -> bool:
-    """Tell whether a file holds just that text."""
+    """Return whether a file has exactly this text."""
     return path.is_file() and path.read_text(encoding="utf-8") == text
 
 

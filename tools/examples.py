@@ -1,18 +1,21 @@
-"""Ask a running stack what the OpenAPI document shows as examples, and write request and answer to the gateway.
+"""Record the examples of the OpenAPI document: send requests to a running stack, and write requests and answers.
 
     python -m tools.examples                              # write gateway/openapi/examples.json
-    python -m tools.examples --check                      # exit 1 and name the examples that are answered otherwise
-    python -m tools.examples --url http://localhost:9080  # `make run` elsewhere than on port 8080
+    python -m tools.examples --check                      # exit 1 and name the examples that differ
+    python -m tools.examples --start                      # start a stack for the time of the command
+    python -m tools.examples --url http://localhost:9080  # `make run` on another port than 8080
 
-tests/e2e checks the same. Scores may differ in their last digits from one processor to the next.
+tests/e2e checks the same. The last digits of scores may differ between processors.
 """
 
 import argparse
 import base64
+import contextlib
 import json
 import math
 import struct
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -22,6 +25,7 @@ from typing import Any
 import requests
 
 from gateway.openapi.examples import FILE, Example, load
+from tools.local_stack import LocalStack
 
 PHOTO = Path(__file__).parents[1] / "serving_models" / "cifar10" / "1" / "assets.extra" / "golden" / "05.png"
 PREDICT = "/api/v1/predict"
@@ -30,66 +34,68 @@ SCORE_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked for one example.
+class ExampleRequest:
+    """The request of one example.
 
     Attributes:
-        endpoint: Flask's name of what answers.
-        name: Of the example.
-        summary: What it shows.
-        path: Where it is asked.
-        request: The JSON body; None for a GET, or where `data` is sent.
-        data: A body that is not shown, as application/octet-stream.
+        endpoint: Flask's name of the view.
+        name: Name of the example.
+        summary: Description of the example.
+        path: Path of the URL.
+        json: JSON body; None for a GET request, or if `data` is sent.
+        data: Body as application/octet-stream that the document does not show.
     """
 
     endpoint: str
     name: str
     summary: str
     path: str
-    request: dict[str, Any] | None = None
+    json: dict[str, Any] | None = None
     data: bytes | None = None
 
 
-def questions() -> Iterator[Question]:
-    """Give what is asked, in the order that the document shows it."""
+def example_requests() -> Iterator[ExampleRequest]:
+    """Yield the requests in the order of the document."""
     photo = PHOTO.read_bytes()
-    batch = [{"image": text(photo)}, {"image": text(b"GIF or JPEG?")}]
-    yield predict("photo", "A small photo, and the three best classes", {"image": text(photo), "top_k": 3})
-    yield predict("explained", "Where the model looked", {"image": text(photo), "top_k": 1, "explain": "raw"})
-    yield predict("url-private-host", "An image by URL, whose host is not public", {"url": "http://192.168.0.1/1.png"})
-    yield predict("option-out-of-range", "An option out of its range", {"image": text(photo), "top_k": 0})
+    batch = [{"image": to_base64(photo)}, {"image": to_base64(b"GIF or JPEG?")}]
+    yield predict("photo", "A small photo, and the three best classes", {"image": to_base64(photo), "top_k": 3})
+    yield predict(
+        "explained", "An explanation of the best class", {"image": to_base64(photo), "top_k": 1, "explain": "raw"}
+    )
+    yield predict("url-private-host", "An image by URL on a private host", {"url": "http://192.168.0.1/1.png"})
+    yield predict("option-out-of-range", "An option out of its range", {"image": to_base64(photo), "top_k": 0})
     yield predict("no-image", "A request without an image", {"image": ""})
-    yield predict("image-format", "Bytes that are no image", {"image": text(b"GIF or JPEG?")})
-    yield predict("image-cut-off", "An image that was cut off", {"image": text(photo[: len(photo) // 2])})
-    yield predict("image-too-large", "An image of too many pixels", {"image": text(png_of(20_000, 20_000))})
-    yield predict("batch", "A batch, one image of which cannot be read", {"instances": batch, "top_k": 1})
-    yield Question("api.predict", "body-too-large", "A body of too many bytes", PREDICT, data=bytes(11 << 20))
-    yield Question(
+    yield predict("image-format", "Bytes that are not an image", {"image": to_base64(b"GIF or JPEG?")})
+    yield predict("image-cut-off", "A truncated image", {"image": to_base64(photo[: len(photo) // 2])})
+    yield predict("image-too-large", "An image with too many pixels", {"image": to_base64(png_of(20_000, 20_000))})
+    yield predict("batch", "A batch with an image that cannot be decoded", {"instances": batch, "top_k": 1})
+    yield ExampleRequest("api.predict", "body-too-large", "A body with too many bytes", PREDICT, data=bytes(11 << 20))
+    yield ExampleRequest(
         "api.predict",
         "no-such-version",
         "A version that is not served",
         "/api/v1/models/cifar10/versions/999/predict",
-        request={"image": text(photo)},
+        json={"image": to_base64(photo)},
     )
-    yield Question("api.models", "models", "The models, the first of them shown", "/api/v1/models")
-    yield Question("api.model_details", "model", "A model", "/api/v1/models/cifar10")
-    yield Question("health.version", "version", "Version of the gateway", "/version")
-    yield Question("health.livez", "live", "It does", "/livez")
-    yield Question("health.readyz", "ready", "It can", "/readyz")
+    yield ExampleRequest("api.models", "models", "The models, limited to the first one", "/api/v1/models")
+    yield ExampleRequest("api.model_details", "model", "A model", "/api/v1/models/cifar10")
+    yield ExampleRequest("health.version", "version", "Version of the gateway", "/version")
+    yield ExampleRequest("health.livez", "live", "The process is alive", "/livez")
+    yield ExampleRequest("health.readyz", "ready", "The service is ready", "/readyz")
 
 
-def predict(name: str, summary: str, request: dict[str, Any]) -> Question:
-    """Ask the default model."""
-    return Question("api.predict", name, summary, PREDICT, request)
+def predict(name: str, summary: str, body: dict[str, Any]) -> ExampleRequest:
+    """Return a request to the default model."""
+    return ExampleRequest("api.predict", name, summary, PREDICT, body)
 
 
-def text(data: bytes) -> str:
-    """Write bytes as base64."""
+def to_base64(data: bytes) -> str:
+    """Encode bytes as base64."""
     return base64.b64encode(data).decode()
 
 
 def png_of(width: int, height: int) -> bytes:
-    """Write a PNG file (RFC 2083) that claims a size and holds no pixels."""
+    """Return a PNG file (RFC 2083) with a size in its header and no pixels."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -97,68 +103,84 @@ def png_of(width: int, height: int) -> bytes:
     )
 
 
-def answered(url: str) -> list[Example]:
-    """Ask a stack everything, each question under its own name as request id.
+def record(url: str) -> list[Example]:
+    """Send all requests to a stack, each with the name of its example as request id.
 
     Raises:
-        requests.RequestException: it does not answer.
+        requests.RequestException: The stack does not answer.
     """
-    return [_ask(url, question) for question in questions()]
+    return [_record(url, request) for request in example_requests()]
 
 
-def _ask(url: str, question: Question) -> Example:
-    headers = {"X-Request-ID": question.name}
-    if question.data is not None:
+def _record(url: str, request: ExampleRequest) -> Example:
+    headers = {"X-Request-ID": request.name}
+    if request.data is not None:
         headers["Content-Type"] = "application/octet-stream"
-    method = "GET" if question.request is None and question.data is None else "POST"
+    method = "GET" if request.json is None and request.data is None else "POST"
     response = requests.request(
-        method, url + question.path, json=question.request, data=question.data, headers=headers, timeout=TIMEOUT_S
+        method, url + request.path, json=request.json, data=request.data, headers=headers, timeout=TIMEOUT_S
     )
     answer = response.json()
     if "models" in answer:
-        answer["models"] = answer["models"][:1]  # which others are served is no matter of this document
-    return Example(question.endpoint, question.name, question.summary, question.request, response.status_code, answer)
+        answer["models"] = answer["models"][:1]  # the document does not depend on which other models are served
+    return Example(request.endpoint, request.name, request.summary, request.json, response.status_code, answer)
 
 
-def differences(shown: list[Example], found: list[Example]) -> list[str]:
-    """Say which examples are not what was found."""
-    by_name = {example.name: example for example in shown}
-    told = [f"no longer asked: {name}" for name in by_name.keys() - {example.name for example in found}]
-    for example in found:
+def differences(recorded: list[Example], current: list[Example]) -> list[str]:
+    """Describe how the recorded examples differ from the current answers, a line per example."""
+    by_name = {example.name: example for example in recorded}
+    lines = [f"no longer requested: {name}" for name in by_name.keys() - {example.name for example in current}]
+    for example in current:
         if example.name not in by_name:
-            told.append(f"new: {example.name}")
+            lines.append(f"new: {example.name}")
         elif not alike(asdict(by_name[example.name]), asdict(example)):
-            told.append(f"differs: {example.name}, now {example.status} {json.dumps(example.answer)}")
-    return told
+            lines.append(f"differs: {example.name}, now {example.status} {json.dumps(example.answer)}")
+    return lines
 
 
-def alike(shown: object, found: object) -> bool:
-    """Compare two JSON values, numbers with the tolerance that scores need."""
-    if isinstance(shown, float) and isinstance(found, float):
-        return math.isclose(shown, found, abs_tol=SCORE_TOLERANCE)
-    if isinstance(shown, Mapping) and isinstance(found, Mapping):
-        return shown.keys() == found.keys() and all(alike(shown[name], found[name]) for name in shown)
-    if isinstance(shown, list) and isinstance(found, list):
-        return len(shown) == len(found) and all(alike(*pair) for pair in zip(shown, found, strict=True))
-    return shown == found
+def alike(one: object, other: object) -> bool:
+    """Compare two JSON values, numbers with the tolerance of scores."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, abs_tol=SCORE_TOLERANCE)
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(alike(one[name], other[name]) for name in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(alike(*pair) for pair in zip(one, other, strict=True))
+    return one == other
+
+
+@contextlib.contextmanager
+def start_stack() -> Iterator[str]:
+    """Run a stack of the committed models for the time of the context, and yield its URL.
+
+    Raises:
+        SystemExit: nginx, which gives one of the answers, is not installed.
+    """
+    with tempfile.TemporaryDirectory() as folder, LocalStack(Path(folder)) as stack:
+        if not stack.options.use_nginx:
+            raise SystemExit("nginx is not installed; install it with: apt-get install nginx-light")
+        yield stack.start().url
 
 
 def main() -> int:
     """Write or check; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--url", default="http://localhost:8080", help="where the stack runs (%(default)s)")
+    service = parser.add_mutually_exclusive_group()
+    service.add_argument("--url", default="http://localhost:8080", help="URL of a running stack (%(default)s)")
+    service.add_argument("--start", action="store_true", help="start a stack for the time of the command")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if something would change")
     arguments = parser.parse_args()
-    found = answered(arguments.url)
-    told = differences(load(), found)
-    print("\n".join(told) or f"{FILE.name}: {len(found)} examples, up to date")
+    with start_stack() if arguments.start else contextlib.nullcontext(arguments.url) as url:
+        current = record(url)
+    lines = differences(load(), current)
+    print("\n".join(lines) or f"{FILE.name}: {len(current)} examples, up to date")
     if arguments.check:
-        if told:
-            print("Write them anew: python -m tools.examples", file=sys.stderr)
-        return bool(told)
-    if told:
-        written = json.dumps([asdict(example) for example in found], indent=1, ensure_ascii=False)
-        FILE.write_text(written + "\n", encoding="utf-8")
+        if lines:
+            print("Record them again: python -m tools.examples", file=sys.stderr)
+        return bool(lines)
+    if lines:
+        text = json.dumps([asdict(example) for example in current], indent=1, ensure_ascii=False)
+        FILE.write_text(text + "\n", encoding="utf-8")
     return 0
 
 

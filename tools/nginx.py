@@ -1,4 +1,4 @@
-"""A local nginx: find or install the program, fill in the template that the container uses too."""
+"""Find or install nginx, and render its configuration from the template that the container also uses."""
 
 import grp
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "nginx" / "nginx.conf.template"
 DEFAULTS = ROOT / "nginx" / "defaults.env"
-# Debian keeps nginx where only root's PATH leads; Homebrew's folder may be missing from a plain PATH.
+# Debian installs nginx into a folder that only root has in PATH; Homebrew's folder may be missing from PATH.
 SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin")
 INSTALL_TIMEOUT_S = 300
 # Named as in a Kubernetes secret of type kubernetes.io/tls.
@@ -22,12 +22,12 @@ HTTP2_DIRECTIVE_SINCE = (1, 25, 1)
 
 @dataclass(frozen=True, slots=True)
 class PackageManager:
-    """A system's package manager and how it installs nginx without asking.
+    """A package manager and its commands that install nginx without questions.
 
     Attributes:
-        program: What it is called by.
+        program: Name of its program.
         commands: Commands in order, each with its arguments.
-        as_root: Whether these need root's rights.
+        as_root: Whether they need root privileges.
     """
 
     program: str
@@ -35,7 +35,7 @@ class PackageManager:
     as_root: bool = True
 
 
-# Debian's package would start nginx on port 80 at once; SYSTEMD_OFFLINE (systemd, docs/ENVIRONMENT.md) prevents that.
+# Debian's package starts nginx on port 80; SYSTEMD_OFFLINE (systemd, docs/ENVIRONMENT.md) prevents that.
 _APT = ("env", "DEBIAN_FRONTEND=noninteractive", "SYSTEMD_OFFLINE=1", "apt-get", "-qq")
 PACKAGE_MANAGERS = (
     PackageManager("apt-get", ((*_APT, "update"), (*_APT, "install", "--no-install-recommends", "nginx"))),
@@ -47,24 +47,24 @@ PACKAGE_MANAGERS = (
 
 
 class TlsError(Exception):
-    """There is no certificate to serve HTTPS with; the message says what was expected."""
+    """The certificate for HTTPS is missing; the message says what is expected."""
 
 
 class NginxUnavailableError(Exception):
-    """nginx is not installed and could not be; the message says why and what to do."""
+    """nginx is not installed and cannot be installed; the message says why and what to do."""
 
 
 def render(values: Mapping[str, str]) -> str:
-    """Return nginx's configuration: the template with its `${NAMES}` filled in.
+    """Return nginx's configuration: the template with a value for each `${NAME}`.
 
     Args:
-        values: What differs from nginx/defaults.env. Names that the template does not have are left out.
+        values: Values that override nginx/defaults.env. Names that the template does not use are ignored.
 
     Raises:
-        KeyError: the template has a name that neither `values` nor the defaults give.
+        KeyError: The template uses a name that is in neither `values` nor the defaults.
     """
-    known = {**defaults(), **values}
-    return re.sub(r"\$\{([A-Z_]+)\}", lambda match: known[match[1]], TEMPLATE.read_text(encoding="utf-8"))
+    all_values = {**defaults(), **values}
+    return re.sub(r"\$\{([A-Z_]+)\}", lambda match: all_values[match[1]], TEMPLATE.read_text(encoding="utf-8"))
 
 
 def defaults() -> dict[str, str]:
@@ -75,16 +75,16 @@ def defaults() -> dict[str, str]:
 
 
 def listen_values(address: str, tls_dir: Path | None, executable: str) -> dict[str, str]:
-    """Return what the template is to say of the port.
+    """Return the values of the template that concern the port.
 
     Args:
-        address: What to listen on, `host:port`.
-        tls_dir: Folder with tls.crt, the certificate with the intermediate ones after it, and tls.key, its private key,
+        address: Address to listen on, `host:port`.
+        tls_dir: Folder with tls.crt, the certificate followed by the intermediate ones, and tls.key, its private key,
             both PEM; None for plain HTTP.
-        executable: Path of nginx, whose version tells how HTTP/2 is switched on.
+        executable: Path of nginx; the directive for HTTP/2 depends on its version.
 
     Raises:
-        TlsError: one of the files is missing.
+        TlsError: One of the files is missing.
     """
     if tls_dir is None:
         return {"NGINX_LISTEN": address}
@@ -99,50 +99,50 @@ def listen_values(address: str, tls_dir: Path | None, executable: str) -> dict[s
 
 def version(executable: str) -> tuple[int, ...]:
     """Return the version of an nginx."""
-    told = subprocess.run((executable, "-v"), capture_output=True, text=True, check=True).stderr
-    return tuple(int(number) for number in re.findall(r"\d+", told)[:3])
+    output = subprocess.run((executable, "-v"), capture_output=True, text=True, check=True).stderr
+    return tuple(int(number) for number in re.findall(r"\d+", output)[:3])
 
 
 def find() -> str | None:
-    """Return the path of nginx, or None when there is none."""
+    """Return the path of nginx, None if it is not installed."""
     return shutil.which("nginx", path=os.pathsep.join((os.environ.get("PATH", ""), *SYSTEM_FOLDERS)))
 
 
 def install(log: Path) -> str:
-    """Install nginx through the system's package manager and return its path.
+    """Install nginx with the system's package manager and return its path.
 
     Args:
-        log: File for what the package manager prints.
+        log: File for the output of the package manager.
 
     Raises:
-        NginxUnavailableError: there is no known package manager, it would have to ask, or it failed.
+        NginxUnavailableError: No supported package manager is installed, it needs a password, or it failed.
     """
-    manager = next((known for known in PACKAGE_MANAGERS if shutil.which(known.program)), None)
+    manager = next((manager for manager in PACKAGE_MANAGERS if shutil.which(manager.program)), None)
     if manager is None:
-        known = ", ".join(manager.program for manager in PACKAGE_MANAGERS)
-        raise NginxUnavailableError(f"none of {known} is here to install it. Install nginx to have it in front")
+        names = ", ".join(manager.program for manager in PACKAGE_MANAGERS)
+        raise NginxUnavailableError(f"none of {names} is installed. Install nginx to have it in front of the gateway")
     prefix = _root_prefix() if manager.as_root else ()
     if prefix is None:
-        raise NginxUnavailableError(f"that needs root's rights. Once: sudo {manager.program} install nginx")
+        raise NginxUnavailableError(f"that needs root privileges. Run once: sudo {manager.program} install nginx")
     with log.open("wb") as output:
         for command in manager.commands:
             _run((*prefix, *command), output.fileno(), log)
     path = find()
     if path is None:
-        raise NginxUnavailableError(f"{manager.program} put it where PATH does not lead; see {log}")
+        raise NginxUnavailableError(f"{manager.program} installed it outside of PATH; see {log}")
     return path
 
 
 def command(program: str, configuration: Path) -> tuple[str, ...]:
-    """Return the command that runs nginx, which writes to the folder of its configuration alone."""
+    """Return the command that runs nginx; it writes only to the folder of its configuration."""
     folder = configuration.parent
     run = (program, "-e", "stderr", "-p", str(folder), "-c", str(configuration))
-    # As root, nginx would let its workers run as a user that may not enter this folder.
+    # Started as root, nginx would run its workers as a user without access to this folder.
     return (*run, "-g", f"user root {grp.getgrgid(0).gr_name};") if os.geteuid() == 0 else run
 
 
 def _root_prefix() -> tuple[str, ...] | None:
-    """Return what to put in front of a command for root's rights; None when a password would be asked for."""
+    """Return the words in front of a command that run it as root; None if a password is needed."""
     if os.geteuid() == 0:
         return ()
     sudo = shutil.which("sudo")

@@ -1,4 +1,4 @@
-"""Whether ports can be listened on, and which one to take instead."""
+"""Check whether ports are free, and find free ones."""
 
 import errno
 import itertools
@@ -8,76 +8,76 @@ from collections.abc import Collection, Mapping
 
 HIGHEST_PORT = 65535
 FIRST_UNPRIVILEGED_PORT = 1024
-# All of IPv4 finds every IPv4 listener. `localhost` may mean ::1, where somebody else could answer in our place.
+# The wildcard address finds every IPv4 listener. `localhost` may mean ::1, where another program could answer.
 PROBED = ((socket.AF_INET, ""), (socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
 
-# Below those that the system gives to outgoing connections, which could take one before its program listens on it.
-FOUND = range(10_000, 30_000)
-_given: set[int] = set()
+# Below the ports of outgoing connections, which could occupy one before a program listens on it.
+SEARCHED = range(10_000, 30_000)
+_used: set[int] = set()
 
 
 class PortsError(Exception):
-    """A port cannot be used; the message names it, its variable and a port that can."""
+    """A port cannot be used; the message names it, its variable and a free port."""
 
 
 def check(ports: Mapping[str, int]) -> None:
-    """See that each port can be listened on, and that no two are the same.
+    """Check that all ports are free and different.
 
     Args:
         ports: Port by the variable of `make run` that sets it.
 
     Raises:
-        PortsError: with one line for each port that cannot be used.
+        PortsError: A port cannot be used; the message has a line for each.
     """
-    complaints = []
+    problems = []
     seen: dict[int, str] = {}
     for variable, port in ports.items():
-        reason = f"is {seen[port]} already" if port in seen else obstacle(port)
+        reason = f"is already used for {seen[port]}" if port in seen else obstacle(port)
         seen.setdefault(port, variable)
         if reason:
-            instead = usable_above(port, besides=ports.values())
-            complaints.append(f"{variable}={port} {reason}. Choose another port: make run {variable}={instead}")
-    if complaints:
-        raise PortsError("\n".join(complaints))
+            free_port = next_free(port, excluded=ports.values())
+            problems.append(f"{variable}={port} {reason}. Choose another port: make run {variable}={free_port}")
+    if problems:
+        raise PortsError("\n".join(problems))
 
 
 def obstacle(port: int) -> str | None:
-    """Return why no program of ours could listen on a port of this machine, or None."""
+    """Return why no program can listen on a port, None if one can."""
     for family, address in PROBED:
         try:
             with socket.socket(family, socket.SOCK_STREAM) as probe:
-                # As servers do: connections of a server that has just ended are no obstacle.
+                # As servers do: connections of a server that has just ended do not occupy its port.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((address, port))
         except PermissionError:
-            return "needs root's rights"
+            return "needs root privileges"
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                return "is taken by another program"
+                return "is used by another program"
             if family == socket.AF_INET:
-                return f"cannot be listened on ({error.strerror})"
+                return f"cannot be used ({error.strerror})"
     return None
 
 
-def usable_above(port: int, *, besides: Collection[int]) -> int:
-    """Return the next port that can be listened on without special rights and is not among `besides`.
+def next_free(port: int, *, excluded: Collection[int]) -> int:
+    """Return the next higher port that is free, needs no privileges, and is not excluded.
 
     Raises:
-        StopIteration: there is none.
+        StopIteration: There is none.
     """
     candidates = range(max(port + 1, FIRST_UNPRIVILEGED_PORT), HIGHEST_PORT + 1)
-    return next(candidate for candidate in candidates if candidate not in besides and not obstacle(candidate))
+    return next(candidate for candidate in candidates if candidate not in excluded and not obstacle(candidate))
 
 
 def find(count: int) -> list[int]:
-    """Find ports that can be listened on and that this process has not been given before."""
-    drawn = (FOUND[secrets.randbelow(len(FOUND))] for _ in itertools.count())
-    return list(itertools.islice(filter(_is_new, drawn), count))
+    """Return `count` free ports that this process has not received before."""
+    candidates = (SEARCHED[secrets.randbelow(len(SEARCHED))] for _ in itertools.count())
+    return list(itertools.islice(filter(_is_new, candidates), count))
 
 
 def _is_new(port: int) -> bool:
-    if port in _given or obstacle(port):
+    if port in _used or obstacle(port):
         return False
-    _given.add(port)
+    _used.add(port)
     return True

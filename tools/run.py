@@ -1,9 +1,9 @@
-"""Serve the committed models on this machine until Ctrl-C: model server, gateway and nginx. `make run` calls this.
+"""Serve the committed models until Ctrl-C with model server, gateway and nginx; `make run` calls this.
 
     python -m tools.run --port=8080 --gateway-port=8000 --grpc-port=8500 --rest-port=8501 \
         --models-config=serving_models/models.config --run-dir=.run
 
-Logs go to RUN_DIR/logs and stay; what else is written under RUN_DIR is gone after the end.
+Logs are written to RUN_DIR/logs and kept. Everything else in RUN_DIR is removed at the end.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from tools.stack import ProgramEndedError, StopRequestedError, Supervisor
 
 PROBE_TIMEOUT_S = 3
 READY = "ready"
-# Each gateway worker has a connection of its own to the model server. One that was refused is tried again after up to
-# a second and a fifth (gRPC's jitter), so not before then do all workers answer as the one that was asked does.
+# Each gateway worker connects to the model server by itself and retries a refused connection after up to 1.2 s (gRPC's
+# backoff with jitter); once /readyz has answered 200 for longer than that, every worker answers.
 STEADY_S = 1.5
 
 
@@ -38,10 +38,10 @@ class StartError(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the stack until a signal comes.
+    """Run the stack until a signal is received.
 
     Returns:
-        Exit status: 0 after a signal, 1 when something could not be started or ended by itself.
+        Exit status: 0 after a signal, 1 if a program could not be started or ended by itself.
     """
     try:
         run(parse(arguments))
@@ -54,59 +54,61 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: Options) -> None:
-    """Check what can be checked beforehand, then serve.
+    """Check the options and the environment, then serve.
 
     Raises:
-        StartError: the models' configuration is missing, the run's folder cannot be used, or there is no nginx for TLS.
-        TlsError: there is no certificate where one was said to be.
-        PortsError: a port is taken.
-        SettingsError: an environment variable has a value that the gateway cannot use.
-        ProgramEndedError: one of the programs ended by itself.
-        StopRequestedError: a signal came.
-        TimeoutError: they were not ready in time.
+        StartError: The models' configuration is missing, the run's folder cannot be used, or nginx is missing for TLS.
+        TlsError: The folder `tls_dir` has no certificate.
+        PortsError: A port is not free.
+        SettingsError: A setting of the gateway is invalid.
+        ProgramEndedError: A program ended by itself.
+        StopRequestedError: A signal was received.
+        TimeoutError: The stack was not ready in time.
     """
     if not options.models_config.is_file():
-        raise StartError(f"There is no {shown(options.models_config)}. MODELS_CONFIG names the models to serve.")
+        raise StartError(
+            f"{shown(options.models_config)} does not exist. Set MODELS_CONFIG to a file that lists the models."
+        )
     settings = Settings.from_env(programs.gateway_environment(options))
     ports.check(options.ports)
     with scratch_folder(options) as scratch:
         say(f"Image Gateway {__version__}")
         executable = find_nginx(options)
         if options.tls_dir and executable is None:
-            raise StartError("TLS_DIR is set, but only nginx speaks HTTPS, and there is none.")
+            raise StartError("TLS_DIR is set, but HTTPS needs nginx, which is not installed.")
         serve(options, settings, scratch, executable)
 
 
 def serve(options: Options, settings: Settings, scratch: Path, nginx_executable: str | None) -> None:
-    """Start all programs, tell when they are ready, and go on until something ends that.
+    """Start all programs, report when they are ready, and run until a signal or the end of one of them.
 
     Raises:
-        ProgramEndedError: one of them ended by itself.
-        StopRequestedError: a signal came.
-        TimeoutError: they were not ready in time.
+        ProgramEndedError: A program ended by itself.
+        StopRequestedError: A signal was received.
+        TimeoutError: The stack was not ready in time.
     """
-    chosen = [
+    selected = [
         programs.model_server(options, settings),
         programs.gateway(options, settings, scratch, direct=nginx_executable is None),
         *([programs.nginx_proxy(options, settings, scratch, nginx_executable)] if nginx_executable else []),
     ]
-    say(f"Starting {', '.join(program.name for program in chosen)} ...")
+    say(f"Starting {', '.join(program.name for program in selected)} ...")
     with Supervisor(options.logs) as stack:
-        for program in chosen:
+        for program in selected:
             stack.start(program)
         try:
             stack.wait_until(Probe(options).ready, options.ready_timeout_s)
             say(welcome(options))
             stack.run()
         except TimeoutError as error:
-            raise TimeoutError(f"{error}; the logs in {shown(options.logs)} tell more.") from None
+            raise TimeoutError(f"{error}; see the logs in {shown(options.logs)}.") from None
         except StopRequestedError as request:
             say(f"\n{request}: stopping ...")
             raise
 
 
 class Probe:
-    """Asks the outermost program whether requests would be answered, and says so whenever that changes."""
+    """Polls /readyz of the outermost program and prints each change of its answer."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -114,15 +116,15 @@ class Probe:
         self._last = ""
 
     def ready(self) -> bool:
-        """Ask once; True when the answer has been yes for `STEADY_S`."""
-        answer = self._ask()
+        """Poll once; return whether the stack has been ready for `STEADY_S`."""
+        answer = self._poll()
         now_s = time.monotonic()
         if answer != self._last:
             say(f"{now_s - self._started_s:5.1f} s  {answer}")
             self._last, self._changed_s = answer, now_s
         return answer == READY and now_s - self._changed_s >= STEADY_S
 
-    def _ask(self) -> str:
+    def _poll(self) -> str:
         connection = connect(self._options)
         try:
             connection.request("GET", "/readyz")
@@ -141,74 +143,77 @@ class Probe:
 
 
 def connect(options: Options) -> http.client.HTTPConnection:
-    """Make a connection, not opened yet, to the outermost program."""
+    """Return a connection to the outermost program, not opened yet."""
     if options.tls_dir is None:
         return http.client.HTTPConnection(options.host, options.port, timeout=PROBE_TIMEOUT_S)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False  # it is our own nginx; the certificate is for the name that others know it by
+    context.check_hostname = False  # our own nginx; its certificate has the public name
     context.verify_mode = ssl.CERT_NONE
     return http.client.HTTPSConnection(options.host, options.port, timeout=PROBE_TIMEOUT_S, context=context)
 
 
 def parse(arguments: Sequence[str] | None) -> Options:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.run", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--version", action="version", version=f"image-gateway {__version__}")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all networks")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all interfaces")
     for name, default in (("port", 8080), ("gateway-port", 8000), ("grpc-port", 8500), ("rest-port", 8501)):
         parser.add_argument(f"--{name}", type=_port, default=default, metavar="PORT", help=f"default: {default}")
     parser.add_argument("--models-config", type=Path, default=Path("serving_models/models.config"), metavar="FILE")
-    parser.add_argument("--run-dir", type=Path, default=Path(".run"), metavar="FOLDER", help="for logs and the like")
+    parser.add_argument(
+        "--run-dir", type=Path, default=Path(".run"), metavar="FOLDER", help="folder for logs and temporary files"
+    )
     parser.add_argument("--ready-timeout", type=float, default=120, metavar="SECONDS", dest="ready_timeout_s")
-    parser.add_argument("--batching-config", type=Path, metavar="FILE", help="how to compute calls together")
-    parser.add_argument("--tls-dir", type=Path, metavar="FOLDER", help="with tls.crt and tls.key: serve HTTPS")
+    parser.add_argument("--batching-config", type=Path, metavar="FILE", help="BatchingParameters of the model server")
+    parser.add_argument(
+        "--tls-dir", type=Path, metavar="FOLDER", help="serve HTTPS with tls.crt and tls.key from this folder"
+    )
     parser.add_argument("--without-nginx", action="store_false", dest="use_nginx", help="serve the gateway directly")
-    given = parser.parse_args(arguments)
-    given.models_config = given.models_config.absolute()
-    given.run_dir = given.run_dir.absolute()
-    given.batching_config = given.batching_config and given.batching_config.absolute()
-    given.tls_dir = given.tls_dir and given.tls_dir.absolute()
-    return Options(**vars(given))
+    options = parser.parse_args(arguments)
+    for name in ("models_config", "run_dir", "batching_config", "tls_dir"):
+        path: Path | None = getattr(options, name)
+        setattr(options, name, path and path.absolute())
+    return Options(**vars(options))
 
 
 def _port(text: str) -> int:
     if text.isdecimal() and 0 < int(text) <= ports.HIGHEST_PORT:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no port number; 1 to {ports.HIGHEST_PORT} are")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port number. Choose one from 1 to {ports.HIGHEST_PORT}.")
 
 
 def find_nginx(options: Options) -> str | None:
-    """Return nginx's path, after installing it where need be; None when the gateway is to be served directly."""
+    """Return the path of nginx, installing it if necessary; None to serve the gateway directly."""
     if not options.use_nginx:
         return None
-    found = nginx.find()
-    if found:
-        return found
+    path = nginx.find()
+    if path:
+        return path
     log = options.logs / "nginx-install.log"
     say(f"nginx is not installed; installing it with the system's package manager ({shown(log)}) ...")
     try:
         return nginx.install(log)
     except nginx.NginxUnavailableError as error:
-        say(f"Going on without nginx, the gateway itself on port {options.port}: {error}.")
+        say(f"Continuing without nginx, with the gateway on port {options.port}: {error}.")
         return None
 
 
 @contextlib.contextmanager
 def scratch_folder(options: Options) -> Iterator[Path]:
-    """Have RUN_DIR to ourselves, with a folder in it that is gone afterwards.
+    """Lock RUN_DIR and yield a folder in it that is removed afterwards.
 
     Raises:
-        StartError: another run uses it, or it cannot be written to.
+        StartError: Another run uses it, or it cannot be written to.
     """
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as resources:
         try:
             options.logs.mkdir(parents=True, exist_ok=True)
             lock = os.open(options.run_dir, os.O_RDONLY)
-            held.callback(os.close, lock)
+            resources.callback(os.close, lock)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            scratch = held.enter_context(tempfile.TemporaryDirectory(prefix="state-", dir=options.run_dir))
+            scratch = resources.enter_context(tempfile.TemporaryDirectory(prefix="state-", dir=options.run_dir))
         except BlockingIOError:
-            message = "is in use by another `make run`. Give this one a folder of its own: make run RUN_DIR=.run2"
+            message = "is in use by another `make run`. Choose another folder: make run RUN_DIR=.run2"
             raise StartError(f"{shown(options.run_dir)} {message}") from None
         except OSError as error:
             raise StartError(f"RUN_DIR={options.run_dir} cannot be used: {error.strerror}.") from error
@@ -216,7 +221,7 @@ def scratch_folder(options: Options) -> Iterator[Path]:
 
 
 def welcome(options: Options) -> str:
-    """Return what to tell when all is ready."""
+    """Return the text to print when the stack is ready."""
     url = f"{'https' if options.tls_dir else 'http'}://localhost:{options.port}"
     samples = sorted(options.models_config.parent.glob("*/*/assets.extra/golden/*.png"))
     image = shlex.quote(shown(samples[0])) if samples else "picture.png"
@@ -227,13 +232,13 @@ def welcome(options: Options) -> str:
 
 
 def shown(path: Path) -> str:
-    """Return a path as short as it can be typed here."""
+    """Return a path relative to the current folder if it is inside."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def say(text: str) -> None:
-    """Print at once; that nobody can read it any more stops nothing."""
+    """Print at once; output that can no longer be written is ignored."""
     with contextlib.suppress(OSError):
         print(text, flush=True)
 

@@ -1,9 +1,9 @@
-"""Gateway and model server in one container, for platforms that start containers on demand: deploy/serverless/.
+"""Run gateway and model server in one container, for platforms that start containers on demand: deploy/serverless/.
 
     PORT=8080 python -m tools.serverless --models-config=serving_models/models.config
 
-Both are started at once and print to standard error. The first to end takes the other with it; SIGTERM lets requests in
-progress end, those of the gateway first.
+Both start at the same time and print to standard error. If one ends, the other is stopped. SIGTERM lets requests in
+progress finish, those of the gateway first.
 """
 
 import argparse
@@ -14,31 +14,29 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-# Not tools.programs: the gateway's settings take a fifth of a second to import, in which the model server starts here.
+# Not tools.programs: it imports the gateway's settings, which would delay the start of the model server by 0.2 s.
 from tools.stack import Program, ProgramEndedError, StopRequestedError, Supervisor
 
 ROOT = Path(__file__).parents[1]
 DEFAULT_PORT = "8080"
-# The model server refuses calls near its limit instead of queueing them: well above GATEWAY_WORKERS x GATEWAY_THREADS.
+# The model server rejects calls near its limit instead of queueing them: well above GATEWAY_WORKERS x GATEWAY_THREADS.
 GRPC_MAX_THREADS = 256
-# The gateway's own limit, GATEWAY_GRACEFUL_TIMEOUT_S, and the platform's are shorter.
+# GATEWAY_GRACEFUL_TIMEOUT_S and the platform's limit are shorter.
 STOP_S = 120.0
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run both until a signal comes.
+    """Run both until a signal is received.
 
     Args:
         arguments: The command line.
-        environ: `PORT` is what the gateway listens on, on all networks; the programs get all of it.
+        environ: Environment of both programs. The gateway listens on `PORT`, on all interfaces.
 
     Returns:
-        Exit status: 0 after a signal, 1 when one of them ended by itself.
+        Exit status: 0 after a signal, 1 if one of them ended by itself.
     """
     parser = argparse.ArgumentParser(prog="python -m tools.serverless", description=__doc__.split("\n", 1)[0])
-    parser.add_argument(
-        "serve", nargs="?", choices=["serve"], help="means nothing; SageMaker starts containers with it"
-    )
+    parser.add_argument("serve", nargs="?", choices=["serve"], help="ignored; SageMaker starts containers with it")
     parser.add_argument("--models-config", type=Path, default=Path("serving_models/models.config"), metavar="FILE")
     models_config = parser.parse_args(arguments).models_config.absolute()
     with tempfile.TemporaryDirectory(prefix="serverless-") as scratch, Supervisor(None) as stack:
@@ -54,9 +52,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def programs(models_config: Path, scratch: Path, environ: Mapping[str, str]) -> Iterator[Program]:
-    """Give both programs, the slower one to start first.
+    """Yield both programs, the one that starts more slowly first.
 
-    They talk over a socket in `scratch`, so that no port but the gateway's is open.
+    They communicate over a socket in `scratch`, so that only the gateway's port is open.
     """
     socket = f"unix:{scratch / 'model-server.sock'}"
     yield Program(

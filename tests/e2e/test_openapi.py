@@ -55,4 +55,4 @@ def test_every_worker_serves_the_same_document(stack):
 
 
 def test_the_examples_are_what_the_service_answers(stack):
-    assert examples.differences(load(), examples.answered(stack.url)) == [], "python -m tools.examples"
+    assert examples.differences(load(), examples.record(stack.url)) == [], "python -m tools.examples"

@@ -14,10 +14,10 @@ SERVICE_MONITOR = {
 CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"a": "b"}}
 
 
-def test_hadolint_reads_every_dockerfile(tmp_path, monkeypatch):
-    found = deployment.dockerfiles()
-    assert {"gateway", "model_server"} <= {file.parent.name for file in found}
-    assert not any(".venv" in file.parts for file in found)
+def test_hadolint_checks_every_dockerfile(tmp_path, monkeypatch):
+    files = deployment.dockerfiles()
+    assert {"gateway", "model_server"} <= {file.parent.name for file in files}
+    assert not any(".venv" in file.parts for file in files)
 
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "Dockerfile").write_text("FROM debian\nRUN cd /tmp\n", encoding="utf-8")
@@ -27,7 +27,7 @@ def test_hadolint_reads_every_dockerfile(tmp_path, monkeypatch):
     assert "DL3003" in faults  # cd
 
 
-def test_compose_files_are_held_against_the_specification(tmp_path, monkeypatch):
+def test_compose_files_are_validated_against_the_specification(tmp_path, monkeypatch):
     file = tmp_path / "docker-compose.yml"
     file.write_text("services: {web: {image: x, restarts: always}}", encoding="utf-8")
     monkeypatch.setattr(compose, "files", lambda: [file])
@@ -35,19 +35,19 @@ def test_compose_files_are_held_against_the_specification(tmp_path, monkeypatch)
     assert "restarts" in fault
 
 
-def test_objects_are_held_against_kubernetes():
+def test_objects_are_validated_against_kubernetes():
     assert list(deployment.resource_faults(CONFIG_MAP)) == []
     faults = list(deployment.resource_faults({**CONFIG_MAP, "datum": {}}))
     assert len(faults) == len(deployment.KUBERNETES_VERSIONS)
     assert all("datum" in fault for fault in faults)
 
 
-def test_a_kind_that_nobody_knows_is_a_fault():
+def test_an_unknown_kind_is_a_fault():
     (fault, *_) = deployment.resource_faults({**CONFIG_MAP, "kind": "Nonsense"})
     assert "Nonsense" in fault
 
 
-def test_objects_of_operators_are_held_against_our_own_schemas():
+def test_custom_resources_are_validated_against_our_own_schemas():
     assert list(deployment.resource_faults(SERVICE_MONITOR)) == []
     spec = {**SERVICE_MONITOR["spec"], "endpoint": []}
     (fault,) = deployment.resource_faults({**SERVICE_MONITOR, "spec": spec})
@@ -55,14 +55,14 @@ def test_objects_of_operators_are_held_against_our_own_schemas():
 
 
 @needs_kubectl
-def test_what_cannot_be_rendered_ends_the_check(tmp_path):
+def test_a_kustomization_that_cannot_be_rendered_ends_the_check(tmp_path):
     (tmp_path / "kustomization.yaml").write_text("resources: [missing.yaml]", encoding="utf-8")
     with pytest.raises(SystemExit, match=r"missing\.yaml"):
         deployment.render(tmp_path)
 
 
 @pytest.mark.skipif(nginx.find() is None, reason="nginx is not installed")
-def test_nginx_reads_every_variant(monkeypatch):
+def test_nginx_accepts_every_variant(monkeypatch):
     assert list(deployment.nginx_faults()) == []
     broken = {"broken": {"NGINX_LISTEN": "nowhere:at:all"}}
     monkeypatch.setattr(deployment, "nginx_variants", lambda: broken)
@@ -70,12 +70,14 @@ def test_nginx_reads_every_variant(monkeypatch):
     assert fault.startswith("broken: ")
 
 
-def test_no_variant_leaves_a_name_open():
-    for values in deployment.nginx_variants().values():
+def test_every_variant_has_a_value_for_every_name():
+    variants = deployment.nginx_variants()
+    assert len(variants) > 1
+    for values in variants.values():
         assert "${" not in nginx.render({"NGINX_UPSTREAM": "x", **values}).replace("${...}", "")
 
 
-def test_a_check_without_its_program_is_said_to_be_left_out(capsys, monkeypatch):
+def test_a_check_without_its_program_is_reported_as_skipped(capsys, monkeypatch):
     def absent():
         raise deployment.NotInstalledError("kubectl")
         yield
@@ -87,7 +89,7 @@ def test_a_check_without_its_program_is_said_to_be_left_out(capsys, monkeypatch)
     assert "Kubernetes: NOT CHECKED, kubectl is not installed" in capsys.readouterr().out
 
 
-def test_a_fault_is_printed_and_is_the_exit_status(capsys, monkeypatch):
+def test_a_fault_is_printed_and_sets_the_exit_status(capsys, monkeypatch):
     monkeypatch.setattr(deployment, "kubernetes_faults", lambda: iter(["base: Service x: wrong"]))
     for name in ("dockerfile_faults", "compose_faults", "nginx_faults"):
         monkeypatch.setattr(deployment, name, lambda: iter(()))

@@ -45,7 +45,9 @@ def rows(text: str) -> list[list[str]]:
 
 
 def test_the_documents_in_the_repository_are_up_to_date():
-    for path, text in document.documents().items():
+    documents = document.documents()
+    assert documents
+    for path, text in documents.items():
         assert (document.ROOT / path).read_text(encoding="utf-8") == text, "python -m tools.document"
 
 
@@ -73,9 +75,9 @@ def test_every_setting_is_documented_below_a_heading_with_its_meaning():
         ("log_level", "`debug`, `info`, `warning`, `error`", "`info`"),
     ],
 )
-def test_a_setting_tells_what_it_may_be(name: str, value: str, default: str):
+def test_values_and_default_of_a_setting_are_described(name: str, value: str, default: str):
     field = Settings.model_fields[name]
-    assert (document.value(field), document.default(field)) == (value, default)
+    assert (document.describe_values(field), document.format_default(field)) == (value, default)
 
 
 def test_every_problem_is_documented():
@@ -89,10 +91,10 @@ def test_every_problem_is_documented():
 
 
 def test_problems_of_nginx_are_read_from_its_configuration():
-    ours, theirs, busy = document.nginx_rows(NGINX)
-    assert (ours.status, ours.type_uri, ours.title) == (404, "/problems/not-found", "Not Found")
-    assert theirs.advice == "No answer within NGINX_READ_TIMEOUT_S s."
-    assert (busy.status, busy.type_uri, busy.title) == (
+    not_found, unavailable, overloaded = document.nginx_rows(NGINX)
+    assert (not_found.status, not_found.type_uri, not_found.title) == (404, "/problems/not-found", "Not Found")
+    assert unavailable.advice == "No answer within NGINX_READ_TIMEOUT_S s."
+    assert (overloaded.status, overloaded.type_uri, overloaded.title) == (
         503,
         "/problems/overloaded",
         "More requests than can be answered",
@@ -102,12 +104,12 @@ def test_problems_of_nginx_are_read_from_its_configuration():
     assert "The gateway is \\| not available | No answer within `NGINX_READ_TIMEOUT_S` s. | nginx |" in text
 
 
-def test_one_type_with_two_titles_is_refused():
-    with pytest.raises(SystemExit, match=r"/problems/not-found is 404 'Not Found' here, 404 'Gone' in nginx"):
+def test_a_type_with_two_titles_is_an_error():
+    with pytest.raises(SystemExit, match=r"/problems/not-found is 404 'Not Found' in the gateway, 404 'Gone' in nginx"):
         document.problems_document(NGINX.replace('"Not Found"', '"Gone"'))
 
 
-def test_a_configuration_without_the_maps_is_refused():
+def test_a_configuration_without_the_maps_is_an_error():
     with pytest.raises(SystemExit, match=r"no map of \$status to \$problem_type"):
         document.problems_document("")
     with pytest.raises(SystemExit, match=r"no map of \$upstream_addr to \$response_title"):
@@ -127,7 +129,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return document.main()
 
 
-def test_check_changes_nothing_and_fails(
+def test_check_fails_and_changes_nothing(
     repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     assert run(monkeypatch, "--check") == 1
@@ -145,6 +147,6 @@ def test_check_changes_nothing_and_fails(
     assert (repository / "problems.md").read_text() == "old"
 
 
-def test_the_rules_are_the_whole_file_indented():
+def test_the_prometheus_rule_has_the_whole_file():
     rule = yaml.safe_load(document.prometheus_rule("# why\ngroups:\n  - name: a\n    rules: []\n"))
     assert (rule["kind"], rule["spec"]) == ("PrometheusRule", {"groups": [{"name": "a", "rules": []}]})

@@ -13,7 +13,7 @@ from tools import compose, nginx
 PLACES = {"NGINX_LISTEN": "127.0.0.1:8080", "NGINX_UPSTREAM": "127.0.0.1:8000"}
 
 
-def test_no_name_is_left_open():
+def test_every_name_gets_a_value():
     assert "${" not in nginx.render(PLACES).replace("${...}", "")
 
 
@@ -22,33 +22,33 @@ def test_a_name_without_a_value_is_an_error():
         nginx.render({"NGINX_LISTEN": "8080"})
 
 
-def test_given_values_go_before_the_defaults():
+def test_values_override_the_defaults():
     assert "proxy_read_timeout 7s;" in nginx.render({**PLACES, "NGINX_READ_TIMEOUT_S": "7"})
 
 
-def test_nginxs_own_variables_stay():
+def test_variables_of_nginx_are_kept():
     assert "$request_id" in nginx.render(PLACES)
 
 
 def test_only_names_of_the_template_have_defaults():
     template = nginx.TEMPLATE.read_text(encoding="utf-8")
-    named = set(re.findall(r"\$\{([A-Z_]+)\}", template))
-    assert named == set(nginx.defaults()) | set(PLACES)
+    names = set(re.findall(r"\$\{([A-Z_]+)\}", template))
+    assert names == set(nginx.defaults()) | set(PLACES)
 
 
-def test_nginx_and_gateway_refuse_the_same_bodies():
+def test_nginx_and_gateway_have_the_same_body_limit():
     assert int(nginx.defaults()["GATEWAY_MAX_BODY_BYTES"]) == Settings().max_body_bytes
 
 
-def test_nginx_waits_longer_than_gunicorn_lets_a_worker_be_silent():
+def test_nginx_waits_longer_than_gunicorns_worker_timeout():
     settings = Settings()
-    nested = [
+    timeouts_s = [
         settings.model_deadline_s,
         settings.request_deadline_s,
         settings.worker_timeout_s,
         int(nginx.defaults()["NGINX_READ_TIMEOUT_S"]),
     ]
-    assert nested == sorted(set(nested))
+    assert timeouts_s == sorted(set(timeouts_s))
 
 
 def test_nginx_closes_idle_connections_before_gunicorn_does():
@@ -56,26 +56,26 @@ def test_nginx_closes_idle_connections_before_gunicorn_does():
     assert int(idle_s[1]) < gunicorn_conf.keepalive
 
 
-def test_a_request_id_that_nginx_keeps_the_gateway_keeps_too():
+def test_nginx_and_gateway_accept_the_same_request_ids():
     assert f'"~^{WELL_FORMED_ID.pattern}$"' in nginx.render(PLACES)
 
 
 @pytest.mark.skipif(shutil.which("envsubst") is None, reason="envsubst is not installed")
 @pytest.mark.parametrize("tls_dir", ["", "./tls"])
-def test_the_container_fills_in_the_same(tls_dir):
+def test_the_container_renders_the_same_configuration(tls_dir):
     """As the official image does it: envsubst, for the variables whose names match NGINX_ENVSUBST_FILTER."""
     service = compose.load(compose.BASE, {"TLS_DIR": tls_dir})["services"]["nginx"]
     environment = compose.environment(service)
-    filled = [name for name in environment if re.search(environment["NGINX_ENVSUBST_FILTER"], name)]
+    names = [name for name in environment if re.search(environment["NGINX_ENVSUBST_FILTER"], name)]
     done = subprocess.run(
-        ["envsubst", " ".join(f"${{{name}}}" for name in filled)],
+        ["envsubst", " ".join(f"${{{name}}}" for name in names)],
         input=nginx.TEMPLATE.read_text(encoding="utf-8"),
         env=environment | {"PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.rstrip() == nginx.render({name: environment[name] for name in filled}).rstrip()
+    assert done.stdout.rstrip() == nginx.render({name: environment[name] for name in names}).rstrip()
     assert ("listen 8080 ssl default_server;" in done.stdout) == bool(tls_dir)
     assert ("http2 on;" in done.stdout) == bool(tls_dir)
 
@@ -92,7 +92,7 @@ def test_nginx_accepts_its_configuration(tmp_path):
 
 @pytest.fixture
 def bare_system(tmp_path, monkeypatch):
-    """A PATH of one folder, empty but for what `env` needs, and nobody's rights but those of root."""
+    """A PATH of one folder that has only `env`, and a process that runs as root."""
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "env").symlink_to("/usr/bin/env")
@@ -114,20 +114,20 @@ printf '#!/bin/sh\\n' > "${0%/*}/nginx"; /bin/chmod 755 "${0%/*}/nginx" """
 
 
 @pytest.mark.usefixtures("bare_system")
-def test_where_no_nginx_is_none_is_found():
+def test_a_missing_nginx_is_not_found():
     assert nginx.find() is None
 
 
 @pytest.mark.usefixtures("bare_system")
-def test_nginx_is_found_where_path_does_not_lead(monkeypatch, tmp_path):
-    elsewhere = tmp_path / "sbin"
-    elsewhere.mkdir()
-    add_program(elsewhere, "nginx", "")
-    monkeypatch.setattr(nginx, "SYSTEM_FOLDERS", (str(elsewhere),))
-    assert nginx.find() == str(elsewhere / "nginx")
+def test_nginx_is_found_outside_of_path(monkeypatch, tmp_path):
+    folder = tmp_path / "sbin"
+    folder.mkdir()
+    add_program(folder, "nginx", "")
+    monkeypatch.setattr(nginx, "SYSTEM_FOLDERS", (str(folder),))
+    assert nginx.find() == str(folder / "nginx")
 
 
-def test_install_asks_the_package_manager_and_returns_the_path(bare_system, tmp_path):
+def test_the_package_manager_installs_nginx(bare_system, tmp_path):
     add_program(bare_system, "apt-get", INSTALLS)
     log = tmp_path / "install.log"
 
@@ -139,12 +139,12 @@ def test_install_asks_the_package_manager_and_returns_the_path(bare_system, tmp_
 
 
 @pytest.mark.usefixtures("bare_system")
-def test_without_a_package_manager_it_says_which_are_known(tmp_path):
-    with pytest.raises(nginx.NginxUnavailableError, match="none of apt-get, dnf, apk, pacman, brew"):
+def test_without_a_package_manager_the_supported_ones_are_named(tmp_path):
+    with pytest.raises(nginx.NginxUnavailableError, match="none of apt-get, dnf, apk, pacman, brew is installed"):
         nginx.install(tmp_path / "install.log")
 
 
-def test_a_package_manager_that_fails_is_told_with_its_status_and_log(bare_system, tmp_path):
+def test_a_failing_package_manager_is_reported_with_its_status_and_log(bare_system, tmp_path):
     add_program(bare_system, "apk", "echo no network; exit 7")
     log = tmp_path / "install.log"
     with pytest.raises(
@@ -154,29 +154,29 @@ def test_a_package_manager_that_fails_is_told_with_its_status_and_log(bare_syste
     assert log.read_text() == "no network\n"
 
 
-def test_one_that_installs_nothing_is_told(bare_system, tmp_path):
+def test_a_package_manager_that_installs_nothing_is_reported(bare_system, tmp_path):
     add_program(bare_system, "dnf", "exit 0")
-    with pytest.raises(nginx.NginxUnavailableError, match="dnf put it where PATH does not lead"):
+    with pytest.raises(nginx.NginxUnavailableError, match="dnf installed it outside of PATH"):
         nginx.install(tmp_path / "install.log")
 
 
-def test_without_root_and_without_sudo_nothing_is_tried(bare_system, tmp_path, monkeypatch):
+def test_nothing_is_installed_without_root_or_sudo(bare_system, tmp_path, monkeypatch):
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     add_program(bare_system, "apt-get", INSTALLS)
-    with pytest.raises(nginx.NginxUnavailableError, match=r"root's rights\. Once: sudo apt-get install nginx"):
+    with pytest.raises(nginx.NginxUnavailableError, match=r"root privileges\. Run once: sudo apt-get install nginx"):
         nginx.install(tmp_path / "install.log")
     assert nginx.find() is None
 
 
-def test_a_sudo_that_would_ask_is_not_used(bare_system, tmp_path, monkeypatch):
+def test_a_sudo_that_needs_a_password_is_not_used(bare_system, tmp_path, monkeypatch):
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     add_program(bare_system, "apt-get", INSTALLS)
     add_program(bare_system, "sudo", '[ "$1" = -n ] && exit 1')
-    with pytest.raises(nginx.NginxUnavailableError, match="root's rights"):
+    with pytest.raises(nginx.NginxUnavailableError, match="root privileges"):
         nginx.install(tmp_path / "install.log")
 
 
-def test_a_sudo_that_does_not_ask_is_used(bare_system, tmp_path, monkeypatch):
+def test_a_sudo_without_a_password_is_used(bare_system, tmp_path, monkeypatch):
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     (bare_system / "true").symlink_to("/bin/true")
     add_program(bare_system, "apt-get", INSTALLS)
@@ -187,13 +187,13 @@ def test_a_sudo_that_does_not_ask_is_used(bare_system, tmp_path, monkeypatch):
     assert log.read_text().count("as root") == 2
 
 
-def test_brew_needs_no_root(bare_system, tmp_path, monkeypatch):
+def test_brew_runs_without_root(bare_system, tmp_path, monkeypatch):
     monkeypatch.setattr("os.geteuid", lambda: 501)
     add_program(bare_system, "brew", INSTALLS)
     assert nginx.install(tmp_path / "install.log") == str(bare_system / "nginx")
 
 
-def test_workers_run_as_root_only_where_root_starts_them(monkeypatch, tmp_path):
+def test_workers_run_as_root_only_if_nginx_is_started_by_root(monkeypatch, tmp_path):
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert "-g" not in nginx.command("nginx", tmp_path / "nginx.conf")
     monkeypatch.setattr("os.geteuid", lambda: 0)

@@ -7,7 +7,7 @@ from tools import ports
 
 
 @pytest.fixture
-def taken():
+def used():
     """A port that another program listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
@@ -17,40 +17,40 @@ def free_port():
     return ports.find(1)[0]
 
 
-def test_free_ports_are_no_complaint():
+def test_free_ports_are_accepted():
     one, two = free_port(), free_port()
     ports.check({"PORT": one, "GRPC_PORT": two})
 
 
-def test_a_taken_port_is_named_with_its_variable_and_one_to_take_instead(taken):
+def test_a_used_port_is_reported_with_its_variable_and_a_free_one(used):
     with pytest.raises(ports.PortsError) as caught:
-        ports.check({"PORT": free_port(), "REST_PORT": taken})
+        ports.check({"PORT": free_port(), "REST_PORT": used})
 
-    before, _, instead = str(caught.value).partition(". Choose another port: make run REST_PORT=")
-    assert before == f"REST_PORT={taken} is taken by another program"
-    assert ports.obstacle(int(instead)) is None
+    before, _, free = str(caught.value).partition(". Choose another port: make run REST_PORT=")
+    assert before == f"REST_PORT={used} is used by another program"
+    assert ports.obstacle(int(free)) is None
 
 
-def test_all_taken_ports_are_told_at_once(taken):
+def test_all_used_ports_are_reported_at_once(used):
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(ports.PortsError) as caught:
-        ports.check({"PORT": taken, "GRPC_PORT": other.getsockname()[1]})
+        ports.check({"PORT": used, "GRPC_PORT": other.getsockname()[1]})
 
     assert [line.split("=")[0] for line in str(caught.value).splitlines()] == ["PORT", "GRPC_PORT"]
 
 
-def test_the_same_port_twice_is_told():
+def test_the_same_port_twice_is_reported():
     port = free_port()
-    with pytest.raises(ports.PortsError, match=f"GATEWAY_PORT={port} is PORT already"):
+    with pytest.raises(ports.PortsError, match=f"GATEWAY_PORT={port} is already used for PORT"):
         ports.check({"PORT": port, "GATEWAY_PORT": port})
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", ""])
-def test_a_listener_on_any_ipv4_address_is_seen(address):
+def test_a_listener_on_any_ipv4_address_is_detected(address):
     with socket.create_server((address, 0)) as server:
-        assert ports.obstacle(server.getsockname()[1]) == "is taken by another program"
+        assert ports.obstacle(server.getsockname()[1]) == "is used by another program"
 
 
-def test_a_listener_on_ipv6_alone_is_seen_as_localhost_may_mean_it():
+def test_a_listener_on_ipv6_is_detected_since_localhost_may_mean_it():
     if not socket.has_ipv6:
         pytest.skip("no IPv6 here")
     try:
@@ -58,15 +58,15 @@ def test_a_listener_on_ipv6_alone_is_seen_as_localhost_may_mean_it():
     except OSError as error:
         pytest.skip(f"no IPv6 loopback here: {error}")
     with server:
-        assert ports.obstacle(server.getsockname()[1]) == "is taken by another program"
+        assert ports.obstacle(server.getsockname()[1]) == "is used by another program"
 
 
-def test_a_listener_that_shares_its_port_is_seen():
+def test_a_listener_that_shares_its_port_is_detected():
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         server.bind(("127.0.0.1", 0))
         server.listen()
-        assert ports.obstacle(server.getsockname()[1]) == "is taken by another program"
+        assert ports.obstacle(server.getsockname()[1]) == "is used by another program"
 
 
 def test_a_port_whose_connections_have_just_ended_is_free():
@@ -80,21 +80,21 @@ def test_a_port_whose_connections_have_just_ended_is_free():
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may listen on every port")
-def test_a_privileged_port_is_no_taken_port():
-    assert ports.obstacle(80) in {"needs root's rights", None}
+def test_a_privileged_port_is_not_a_used_port():
+    assert ports.obstacle(80) in {"needs root privileges", None}
 
 
-def test_the_port_proposed_is_not_one_that_was_asked_for():
+def test_excluded_ports_are_not_proposed():
     port = free_port()
-    assert ports.usable_above(port, besides=range(port, port + 10)) >= port + 10
+    assert ports.next_free(port, excluded=range(port, port + 10)) >= port + 10
 
 
 def test_a_privileged_port_is_never_proposed():
-    assert ports.usable_above(80, besides=()) >= ports.FIRST_UNPRIVILEGED_PORT
+    assert ports.next_free(80, excluded=()) >= ports.FIRST_UNPRIVILEGED_PORT
 
 
-def test_ports_found_can_be_listened_on_and_are_each_found_once():
+def test_found_ports_are_free_and_all_different():
     found = [*ports.find(3), *ports.find(2)]
     assert len(set(found)) == 5
-    assert set(found) <= set(ports.FOUND)
+    assert set(found) <= set(ports.SEARCHED)
     ports.check({f"PORT_{port}": port for port in found})

@@ -30,41 +30,41 @@ def test_the_model_server_gets_its_ports_and_models(options):
     assert {"--port=8500", "--rest_api_port=8501", f"--model_config_file={options.models_config}"} <= set(command)
 
 
-def test_the_model_server_takes_more_calls_than_the_gateway_can_make(options):
+def test_the_model_server_accepts_more_calls_than_the_gateway_can_make(options):
     settings = Settings(workers=4, threads=16)
     (flag,) = (part for part in programs.model_server(options, settings).command if "grpc_max_threads" in part)
     assert int(flag.partition("=")[2]) > 4 * 16
 
 
-def test_a_configuration_with_labels_can_be_started_with(options):
+def test_the_model_server_starts_with_labels_of_unloaded_versions(options):
     assert "--allow_version_labels_for_unavailable_models=true" in programs.model_server(options, Settings()).command
 
 
-def test_the_gateway_is_behind_nginx_or_in_its_place(options, tmp_path):
+def test_the_gateway_listens_behind_nginx_or_instead_of_it(options, tmp_path):
     behind = programs.gateway(options, Settings(), tmp_path, direct=False)
-    alone = programs.gateway(replace(options, host="10.0.0.1"), Settings(), tmp_path, direct=True)
+    direct = programs.gateway(replace(options, host="10.0.0.1"), Settings(), tmp_path, direct=True)
     assert behind.environment["GATEWAY_BIND"] == "127.0.0.1:8000"
     assert behind.environment["GATEWAY_TRUSTED_PROXIES"] == "1"
-    assert "GATEWAY_TRUSTED_PROXIES" not in alone.environment
-    assert alone.environment["GATEWAY_BIND"] == "10.0.0.1:8080"
+    assert "GATEWAY_TRUSTED_PROXIES" not in direct.environment
+    assert direct.environment["GATEWAY_BIND"] == "10.0.0.1:8080"
 
 
-def test_the_gateways_environment_is_one_that_it_takes(options, tmp_path, monkeypatch):
-    monkeypatch.setenv("GATEWAY_PORT", "8000")  # as make hands it down
+def test_the_gateway_accepts_its_environment(options, tmp_path, monkeypatch):
+    monkeypatch.setenv("GATEWAY_PORT", "8000")  # exported by make
     settings = Settings.from_env(programs.gateway(options, Settings(), tmp_path, direct=False).environment)
     assert settings.tfs_target == "127.0.0.1:8500"
     assert settings.models_config == options.models_config
     assert settings.cards_dir == options.models_config.parent
 
 
-def test_the_users_own_settings_reach_the_gateway(options, monkeypatch):
+def test_settings_of_the_caller_reach_the_gateway(options, monkeypatch):
     own = {"GATEWAY_THREADS": "3", "GATEWAY_CARDS_DIR": "/cards", "GATEWAY_CALLS_IN_FLIGHT": "7"}
     for name, value in own.items():
         monkeypatch.setenv(name, value)
     assert programs.gateway_environment(options).items() >= own.items()
 
 
-def test_either_the_gateway_puts_calls_together_or_the_model_server(options):
+def test_either_the_gateway_or_the_model_server_batches(options):
     calls = [
         Settings.from_env(programs.gateway_environment(replace(options, batching_config=file))).calls_in_flight
         for file in (None, Path("batching.config"))
@@ -72,30 +72,30 @@ def test_either_the_gateway_puts_calls_together_or_the_model_server(options):
     assert calls == [2, 0]
 
 
-def test_a_stop_gives_each_program_the_time_it_gives_its_requests(options, tmp_path):
+def test_a_program_may_stop_for_as_long_as_its_requests_may_take(options, tmp_path):
     settings = Settings(graceful_timeout_s=40, request_deadline_s=15.0)
     assert programs.gateway(options, settings, tmp_path, direct=False).stop_timeout_s > 40
     assert programs.nginx_proxy(options, settings, tmp_path, "nginx").stop_timeout_s > 15
 
 
-def test_nginx_drains_when_it_is_stopped(options, tmp_path):
+def test_nginx_finishes_requests_when_it_is_stopped(options, tmp_path):
     assert programs.nginx_proxy(options, Settings(), tmp_path, "nginx").stop_signal == signal.SIGQUIT
 
 
-def test_nginx_passes_on_what_all_workers_take_on(options, tmp_path):
+def test_nginx_forwards_as_many_requests_as_all_workers_accept(options, tmp_path):
     programs.nginx_proxy(options, Settings(workers=3, threads=5, max_waiting=7), tmp_path, "nginx")
     assert f" max_conns={3 * (5 + 7)};" in (tmp_path / "nginx.conf").read_text(encoding="utf-8")
 
 
-def test_nginxs_configuration_leads_to_the_gateway(options, tmp_path):
+def test_nginx_forwards_to_the_gateway(options, tmp_path):
     programs.nginx_proxy(options, Settings(), tmp_path, "nginx")
     text = (tmp_path / "nginx.conf").read_text(encoding="utf-8")
     assert "listen 127.0.0.1:8080 default_server;" in text
     assert "server 127.0.0.1:8000;" in text
 
 
-def test_nginx_refuses_what_the_gateway_is_set_to_refuse(options, tmp_path, monkeypatch):
-    monkeypatch.setenv("GATEWAY_MAX_BODY_BYTES", "not what counts")
+def test_nginx_has_the_body_limit_of_the_gateways_settings(options, tmp_path, monkeypatch):
+    monkeypatch.setenv("GATEWAY_MAX_BODY_BYTES", "ignored")
     monkeypatch.setenv("NGINX_READ_TIMEOUT_S", "99")
     programs.nginx_proxy(options, Settings(max_body_bytes=123456), tmp_path, "nginx")
     text = (tmp_path / "nginx.conf").read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ def models_config(tmp_path):
 
 @pytest.fixture
 def arguments(tmp_path, models_config):
-    """A command line with free ports, and a folder of its own."""
+    """A command line with free ports and its own folder."""
     port, grpc_port, rest_port = ports.find(3)
     return [
         "--without-nginx",
@@ -31,93 +31,92 @@ def arguments(tmp_path, models_config):
     ]
 
 
-def complaint(capsys, arguments):
-    """Run what cannot start and return what it says."""
+def error_of(capsys, arguments):
+    """Run a command that cannot start and return its error message."""
     assert run.main(arguments) == 1
-    told = capsys.readouterr()
-    assert told.out == ""
-    return told.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    return output.err
 
 
-def test_the_defaults_are_the_ports_of_the_manual():
+def test_the_defaults_are_the_documented_ports():
     options = run.parse([])
     assert options.ports == {"PORT": 8080, "GRPC_PORT": 8500, "REST_PORT": 8501, "GATEWAY_PORT": 8000}
     assert options.host == "127.0.0.1"
     assert options.run_dir == Path.cwd() / ".run"
 
 
-def test_without_nginx_the_gateway_needs_no_port_of_its_own():
+def test_without_nginx_there_is_no_separate_gateway_port():
     assert "GATEWAY_PORT" not in run.parse(["--without-nginx"]).ports
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "http", ""])
-def test_what_is_no_port_is_told(capsys, port):
+def test_an_invalid_port_is_reported(capsys, port):
     with pytest.raises(SystemExit):
         run.parse([f"--port={port}"])
-    assert f"argument --port: {port!r} is no port number; 1 to 65535 are" in capsys.readouterr().err
+    assert f"argument --port: {port!r} is not a port number. Choose one from 1 to 65535." in capsys.readouterr().err
 
 
-def test_missing_models_are_named_with_the_variable(capsys, arguments, models_config):
+def test_missing_models_are_reported_with_the_variable(capsys, arguments, models_config):
     models_config.unlink()
-    assert complaint(capsys, arguments) == (
-        f"make run: There is no {models_config}. MODELS_CONFIG names the models to serve.\n"
+    assert error_of(capsys, arguments) == (
+        f"make run: {models_config} does not exist. Set MODELS_CONFIG to a file that lists the models.\n"
     )
 
 
-def test_a_taken_port_is_named_with_the_variable(capsys, arguments):
+def test_a_used_port_is_reported_with_the_variable(capsys, arguments):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        told = complaint(capsys, [*arguments, f"--rest-port={port}"])
-    assert told.startswith(f"make run: REST_PORT={port} is taken by another program. Choose another port: make run")
+        message = error_of(capsys, [*arguments, f"--rest-port={port}"])
+    assert message.startswith(f"make run: REST_PORT={port} is used by another program. Choose another port: make run")
 
 
-def test_a_setting_that_the_gateway_cannot_use_is_told_before_anything_starts(capsys, arguments, monkeypatch):
+def test_an_invalid_setting_is_reported_before_anything_starts(capsys, arguments, monkeypatch):
     monkeypatch.setenv("GATEWAY_THREADS", "many")
-    assert "make run: GATEWAY_THREADS='many'" in complaint(capsys, arguments)
+    assert "make run: GATEWAY_THREADS='many'" in error_of(capsys, arguments)
 
 
-def test_a_folder_in_use_is_told(capsys, arguments, tmp_path):
+def test_a_folder_in_use_is_reported(capsys, arguments, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     lock = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        told = complaint(capsys, arguments)
+        message = error_of(capsys, arguments)
     finally:
         os.close(lock)
-    assert told == (
-        f"make run: {folder} is in use by another `make run`. Give this one a folder of its own: "
-        "make run RUN_DIR=.run2\n"
+    assert message == (
+        f"make run: {folder} is in use by another `make run`. Choose another folder: make run RUN_DIR=.run2\n"
     )
 
 
-def test_a_folder_that_cannot_be_made_is_told(capsys, arguments, tmp_path):
+def test_a_folder_that_cannot_be_created_is_reported(capsys, arguments, tmp_path):
     (tmp_path / "run").touch()
-    assert complaint(capsys, arguments).startswith(f"make run: RUN_DIR={tmp_path / 'run'} cannot be used: ")
+    assert error_of(capsys, arguments).startswith(f"make run: RUN_DIR={tmp_path / 'run'} cannot be used: ")
 
 
-def test_the_scratch_folder_is_gone_afterwards_and_the_logs_stay(arguments, tmp_path):
+def test_the_scratch_folder_is_removed_and_the_logs_are_kept(arguments, tmp_path):
     options = run.parse(arguments)
     with run.scratch_folder(options) as scratch:
         (scratch / "nginx.pid").touch()
         (options.logs / "gateway.log").touch()
 
-    left = [str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*")]
-    assert sorted(left) == ["logs", "logs/gateway.log"]
+    files = [str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*")]
+    assert sorted(files) == ["logs", "logs/gateway.log"]
 
 
-def test_where_nginx_cannot_be_had_the_gateway_is_served_directly(arguments, monkeypatch, tmp_path, capsys):
+def test_the_gateway_is_served_directly_if_nginx_cannot_be_installed(arguments, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(nginx, "SYSTEM_FOLDERS", ())
     monkeypatch.setenv("PATH", str(tmp_path))
     options = run.parse([argument for argument in arguments if argument != "--without-nginx"])
 
     assert run.find_nginx(options) is None
-    told = capsys.readouterr().out
-    assert "nginx is not installed; installing it" in told
-    assert f"Going on without nginx, the gateway itself on port {options.port}: none of apt-get" in told
+    output = capsys.readouterr().out
+    assert "nginx is not installed; installing it" in output
+    assert f"Continuing without nginx, with the gateway on port {options.port}: none of apt-get" in output
 
 
-def test_the_welcome_has_a_command_line_that_works(arguments, models_config, monkeypatch):
+def test_the_welcome_has_a_working_command_line(arguments, models_config, monkeypatch):
     golden = models_config.parent / "digits" / "1" / "assets.extra" / "golden"
     golden.mkdir(parents=True)
     for name in ("b.png", "a 1.png"):
@@ -132,28 +131,28 @@ def test_the_welcome_has_a_command_line_that_works(arguments, models_config, mon
     assert lines[3] == "Logs    run/logs"
 
 
-def test_without_samples_the_welcome_names_a_picture_of_your_own(arguments):
+def test_without_golden_images_the_welcome_names_a_placeholder(arguments):
     assert "image=@picture.png" in run.welcome(run.parse(arguments))
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Gives the answers it was made with, one after the other."""
+    """Gives one answer after the other."""
 
-    left: list
+    remaining: list
 
     def do_GET(self):
-        status, body = self.left.pop(0)
+        status, body = self.remaining.pop(0)
         self.send_response(status)
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def answering(port, answers):
-    handler = type("Now", (Answers,), {"left": list(answers)})
+    handler = type("Now", (Answers,), {"remaining": list(answers)})
     with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
@@ -166,7 +165,7 @@ YES = (200, b'{"status": "ready"}')
 LOADING = (503, b'{"type": "/problems/model-unavailable", "detail": "digits is loading."}')
 
 
-def test_the_probe_tells_each_change_once(arguments, capsys, monkeypatch):
+def test_the_probe_prints_each_change_once(arguments, capsys, monkeypatch):
     monkeypatch.setattr(run, "STEADY_S", 0)
     options = run.parse(arguments)
     probe = run.Probe(options)
@@ -174,28 +173,28 @@ def test_the_probe_tells_each_change_once(arguments, capsys, monkeypatch):
     with answering(options.port, [LOADING, LOADING, (502, b"<html>"), YES]):
         assert [probe.ready() for _ in range(4)] == [False, False, False, True]
 
-    told = [line.partition(" s  ")[2] for line in capsys.readouterr().out.splitlines()]
-    assert told == ["no answer yet", "digits is loading.", "status 502", "ready"]
+    printed = [line.partition(" s  ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert printed == ["no answer yet", "digits is loading.", "status 502", "ready"]
 
 
-def test_ready_is_what_stays_ready(arguments, monkeypatch):
+def test_the_stack_is_ready_after_it_has_stayed_ready(arguments, monkeypatch):
     monkeypatch.setattr(run, "STEADY_S", 0.2)
     options = run.parse(arguments)
     probe = run.Probe(options)
     with answering(options.port, [YES, LOADING, *[YES] * 1000]):
         assert [probe.ready(), probe.ready()] == [False, False]
-        began = time.monotonic()
+        started_s = time.monotonic()
         while not probe.ready():
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - started_s < 10
 
-    assert time.monotonic() - began >= 0.2
+    assert time.monotonic() - started_s >= 0.2
 
 
-def test_output_that_nobody_reads_stops_nothing(monkeypatch):
+def test_output_that_cannot_be_written_is_ignored(monkeypatch):
     reader, writer = os.pipe()
     os.close(reader)
     broken = os.fdopen(writer, "w")
     monkeypatch.setattr("sys.stdout", broken)
-    run.say("to nobody")
+    run.say("text")
     with pytest.raises(BrokenPipeError):
         broken.close()

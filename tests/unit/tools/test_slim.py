@@ -29,7 +29,7 @@ def files(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_bytecode_takes_the_place_of_its_source(packages):
+def test_bytecode_replaces_its_source(packages):
     slim.keep_bytecode(packages, ["shapes/config*.py"])
     assert files(packages) == {"shapes/__init__.pyc", "shapes/round.pyc", "shapes/config.py"}
     assert not list(packages.rglob("__pycache__"))
@@ -38,20 +38,20 @@ def test_bytecode_takes_the_place_of_its_source(packages):
     assert done.stdout == "0\n"
 
 
-def test_a_source_that_was_not_compiled_stays(packages):
+def test_a_source_without_bytecode_is_kept(packages):
     (packages / "shapes" / "new.py").write_text("SIDES = 3", encoding="utf-8")
     slim.keep_bytecode(packages, [])
     assert (packages / "shapes" / "new.py").exists()
 
 
-def test_files_and_folders_go(packages):
+def test_matching_files_and_folders_are_removed(packages):
     (packages / "shapes" / "tests" / "tests").mkdir(parents=True)
     (packages / "shapes" / "tests" / "data.h").touch()
     slim.remove(packages, ["**/tests", "shapes/round.py", "**/__pycache__"])
     assert files(packages) == {"shapes/__init__.py", "shapes/config.py"}
 
 
-def test_the_environment_named_is_slimmed(packages):
+def test_the_environment_of_the_command_line_is_slimmed(packages):
     (packages / "cv2" / "data").mkdir(parents=True)
     (packages / "cv2" / "data" / "faces.xml").touch()
     slim.main([str(packages.parents[2])])
@@ -59,18 +59,18 @@ def test_the_environment_named_is_slimmed(packages):
 
 
 @pytest.mark.parametrize("pattern", [*slim.NEVER_RUN, *slim.READ_BY_PATH])
-def test_every_pattern_finds_something(pattern):
-    """Else the packages have changed, and what it took away may have another name now."""
+def test_every_pattern_matches_something(pattern):
+    """A pattern without a match means that the packages have changed."""
     if pattern == "numpy/distutils" and sys.version_info >= (3, 12):
-        pytest.skip("numpy has it for Python 3.11 alone")
+        pytest.skip("numpy has it only for Python 3.11")
     assert any(Path(sysconfig.get_path("purelib")).glob(pattern))
 
 
-def test_the_gateway_asks_numpy_for_no_part_that_goes():
+def test_the_gateway_uses_no_removed_part_of_numpy():
     assert {"random", "testing"} <= set(NUMPY_PARTS)
-    asked = re.compile(
+    uses = re.compile(
         rf"\b(?:np|numpy)\.(?:{'|'.join(NUMPY_PARTS)})\b|\bfrom numpy import .*\b(?:{'|'.join(NUMPY_PARTS)})\b"
     )
     sources = [file for name in ("gateway", "tfs_api", "vision") for file in (ROOT / name).rglob("*.py")]
     assert sources
-    assert [file for file in sources if asked.search(file.read_text(encoding="utf-8"))] == []
+    assert [file for file in sources if uses.search(file.read_text(encoding="utf-8"))] == []

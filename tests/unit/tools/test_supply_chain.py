@@ -1,4 +1,4 @@
-"""What the lock file holds, the bill of materials made of it, and whether its vulnerabilities are looked up."""
+"""The lock file, the bill of materials generated from it, and the search for known vulnerabilities."""
 
 import http.server
 import json
@@ -19,13 +19,15 @@ UNUSED_PORT = "http://127.0.0.1:1"
 
 
 class Vulnerabilities(http.server.BaseHTTPRequestHandler):
-    """Stands where OSV stands (https://google.github.io/osv.dev/post-v1-querybatch/)."""
+    """A replacement for OSV (https://google.github.io/osv.dev/post-v1-querybatch/)."""
 
     def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["queries"]
-        self.server.asked += [query["package"]["name"] for query in asked]
-        found = {"vulns": [{"id": "OSV-1", "modified": "2026-01-01T00:00:00Z"}]}
-        self.answer({"results": [found if query["package"]["name"] in self.server.bad else {} for query in asked]})
+        queries = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["queries"]
+        self.server.names += [query["package"]["name"] for query in queries]
+        vulnerable = {"vulns": [{"id": "OSV-1", "modified": "2026-01-01T00:00:00Z"}]}
+        self.answer(
+            {"results": [vulnerable if query["package"]["name"] in self.server.bad else {} for query in queries]}
+        )
 
     def do_GET(self):
         span = {"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "99"}]}
@@ -42,13 +44,13 @@ class Vulnerabilities(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
-def knowing(*bad):
+def vulnerabilities_of(*bad):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Vulnerabilities) as server:
-        server.bad, server.asked = bad, []
+        server.bad, server.names = bad, []
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield server
@@ -56,7 +58,7 @@ def knowing(*bad):
         thread.join()
 
 
-def looked_up(server):
+def run_audit(server):
     return audit.main(["--service-url", f"http://127.0.0.1:{server.server_address[1]}"])
 
 
@@ -68,34 +70,34 @@ def test_every_locked_file_has_its_hash():
         assert all(SHA256.fullmatch(file["hash"]) for file in files), name
 
 
-def test_a_known_vulnerability_is_told_and_fails(capsys):
-    with knowing("flask") as server:
-        assert looked_up(server) == 1
-    told = capsys.readouterr().out
-    assert "flask" in told
-    assert "OSV-1: It is bad." in told
+def test_a_known_vulnerability_is_reported_and_fails(capsys):
+    with vulnerabilities_of("flask") as server:
+        assert run_audit(server) == 1
+    output = capsys.readouterr().out
+    assert "flask" in output
+    assert "OSV-1: It is bad." in output
 
 
 def test_every_package_is_looked_up(capsys):
-    with knowing() as server:
-        assert looked_up(server) == 0
-    assert {"flask", "grpcio", "numpy", "opencv-python-headless", "redis", "ruff"} <= set(server.asked) <= set(LOCKED)
+    with vulnerabilities_of() as server:
+        assert run_audit(server) == 0
+    assert {"flask", "grpcio", "numpy", "opencv-python-headless", "redis", "ruff"} <= set(server.names) <= set(LOCKED)
     assert "no known vulnerabilities" in capsys.readouterr().out
 
 
-def test_without_a_network_it_is_skipped_with_the_reason(capsys):
+def test_the_audit_is_skipped_without_a_network(capsys):
     assert audit.main(["--service-url", UNUSED_PORT]) == 0
     assert re.search(r"Known vulnerabilities: skipped, .*: Connection refused", capsys.readouterr().out)
 
 
-def test_what_else_goes_wrong_is_no_reason_to_skip(capsys):
+def test_any_other_failure_is_not_skipped(capsys):
     assert audit.main(["--no-such-option"]) == 2
     assert "--no-such-option" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
 def bill(tmp_path_factory):
-    """The bill of materials, as `make sbom` writes it."""
+    """The bill of materials, written by `make sbom`."""
     file = tmp_path_factory.mktemp("sbom") / "folder" / "sbom.json"
     subprocess.run(["make", "sbom", f"SBOM={file}"], cwd=audit.ROOT, check=True, capture_output=True)
     return json.loads(file.read_text(encoding="utf-8"))
@@ -106,7 +108,7 @@ def test_the_bill_of_materials_is_cyclonedx(bill):
     assert bill["metadata"]["component"]["name"] == "image-gateway"
 
 
-def test_it_has_what_is_deployed_in_the_locked_versions_and_nothing_of_the_tests(bill):
+def test_it_has_the_deployed_packages_in_their_locked_versions_and_no_test_tools(bill):
     listed = {component["name"]: component for component in bill["components"]}
     assert {"flask", "gunicorn", "grpcio", "opencv-python-headless", "redis", "tensorflow-cpu"} <= set(listed)
     assert not {"pytest", "ruff", "mypy"} & set(listed)
