@@ -1,4 +1,4 @@
-"""An HTTP server to download from: it sends ranges, or only the beginning, or nothing of the kind."""
+"""An HTTP server for downloads: it may ignore ranges, and it may cut connections."""
 
 import threading
 from collections.abc import Iterator
@@ -9,24 +9,24 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Mirror:
-    """What the server does, and the Range header of each request it has had."""
+    """Behaviour of the server, and the Range header of each request it received."""
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     ranges_supported: bool = True
     break_after: list[int] = field(default_factory=list)
-    """For each of the next requests, after how many bytes the connection is cut."""
-    asked: list[str | None] = field(default_factory=list)
+    """Number of bytes after which the connection is cut, for each of the next requests."""
+    range_headers: list[str | None] = field(default_factory=list)
 
 
 @contextmanager
 def serving() -> Iterator[Mirror]:
-    """Serve what `files` holds at the time, by path."""
+    """Serve the current content of `files` by path."""
     state = Mirror()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):  # http.server's name
-            state.asked.append(self.headers["Range"])
+            state.range_headers.append(self.headers["Range"])
             body = state.files.get(self.path)
             if body is None:
                 self.send_error(404)

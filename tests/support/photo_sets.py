@@ -1,4 +1,4 @@
-"""Small sets of pictures on disk, all different, as people have them."""
+"""Writes small sets of different images, laid out as users have them."""
 
 from pathlib import Path
 from typing import Any
@@ -25,28 +25,28 @@ TRAINING_CONFIG: dict[str, Any] = {
 }
 
 
-def picture(number: int, extension: str = ".png", side: int = 12) -> bytes:
-    """Noise, another for each number."""
+def noise_image(number: int, extension: str = ".png", side: int = 12) -> bytes:
+    """Return an encoded image of noise, different for each number."""
     return encoded(np.random.default_rng(number).integers(0, 256, (side, side + 4, 3), np.uint8), extension)
 
 
 def write_folders(folder: Path, counts: dict[str, int]) -> None:
-    """Make `CLASS/N.png`, so many of each class."""
+    """Write `CLASS/N.png`, with the given number of images for each class."""
     number = 0
     for name, count in counts.items():
         (folder / name).mkdir(parents=True)
         for index in range(count):
-            (folder / name / f"{index}.png").write_bytes(picture(number))
+            (folder / name / f"{index}.png").write_bytes(noise_image(number))
             number += 1
 
 
 def write_three_files(folder: Path, **changes: Any) -> list[Path]:
-    """A miniature of FastImageClassification's example, with pictures."""
+    """Write a small version of FastImageClassification's example, and return its three files."""
     (folder / "photos").mkdir()
     rows = [f"{number}.jpg,{number % 2},{number // 2 % 2},{number // 4 % 2},0.0" for number in range(16)]
     rows += [f"{number}.jpg,0,0,0,1.0" for number in range(16, 20)]
     for number in range(20):
-        (folder / f"photos/{number}.jpg").write_bytes(picture(number, ".jpg"))
+        (folder / f"photos/{number}.jpg").write_bytes(noise_image(number, ".jpg"))
     paths = [folder / name for name in ("data.csv", "data_config.yaml", "training_config.yaml")]
     paths[0].write_text("\n".join([f"name,{','.join(TARGETS)}", *rows]))
     documents = DATA_CONFIG | {"images_base_path": str(folder / "photos")}, TRAINING_CONFIG

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.photo_sets import picture
+from tests.support.photo_sets import noise_image
 from train.data.decoded_cache import decode_cached
 from train.data.examples import MAX_PIXELS, Example, to_inputs
 from train.data.splits import deduplicate
@@ -32,7 +32,7 @@ def by_content(*contents: bytes) -> Mapping[str, Example]:
     return deduplicate(examples, Progress())[0]
 
 
-FOUR = by_content(picture(0), picture(1, ".jpg", 40), b"not an image", picture(2)[:-40], picture(3))
+FOUR = by_content(noise_image(0), noise_image(1, ".jpg", 40), b"not an image", noise_image(2)[:-40], noise_image(3))
 
 
 @pytest.fixture
@@ -70,18 +70,18 @@ def test_a_second_call_decodes_nothing(file: Path):
 def test_other_images_or_another_input_replace_the_cache(file: Path, change: str):
     decode_cached(FOUR, SPEC, file, Progress())
     outdated = set(file.parent.iterdir())
-    part = by_content(picture(0), picture(9)) if change == "images" else FOUR
+    part = by_content(noise_image(0), noise_image(9)) if change == "images" else FOUR
     spec = dataclasses.replace(SPEC, height=5) if change == "input" else SPEC
     decoded, _ = decode_cached(part, spec, file, Progress())
 
-    np.testing.assert_array_equal(decoded.images[0], load(picture(0), spec, max_pixels=MAX_PIXELS))
+    np.testing.assert_array_equal(decoded.images[0], load(noise_image(0), spec, max_pixels=MAX_PIXELS))
     assert len(outdated) == len(set(file.parent.iterdir())) == 2
     assert outdated.isdisjoint(file.parent.iterdir())
 
 
 def test_parts_of_a_data_set_have_separate_caches(file: Path):
     decode_cached(FOUR, SPEC, file, Progress())
-    decode_cached(by_content(picture(5)), SPEC, file.with_name("test"), Progress())
+    decode_cached(by_content(noise_image(5)), SPEC, file.with_name("test"), Progress())
     progress = Progress()
     decode_cached(FOUR, SPEC, file, progress)
 
@@ -110,7 +110,7 @@ def test_a_cache_without_decodable_images_is_empty(file: Path):
 
 
 def test_inputs_share_the_cached_pixels(file: Path):
-    decoded, _ = decode_cached(by_content(picture(0), picture(1)), SPEC, file, Progress())
+    decoded, _ = decode_cached(by_content(noise_image(0), noise_image(1)), SPEC, file, Progress())
     inputs = to_inputs(decoded, SPEC, 2)
 
     assert np.shares_memory(inputs.images, decoded.images)
@@ -119,7 +119,9 @@ def test_inputs_share_the_cached_pixels(file: Path):
 
 
 def test_inputs_of_another_specification_are_decoded_again(file: Path):
-    decoded, _ = decode_cached(by_content(picture(0)), SPEC, file, Progress())
+    decoded, _ = decode_cached(by_content(noise_image(0)), SPEC, file, Progress())
     small = dataclasses.replace(SPEC, height=3)
 
-    np.testing.assert_array_equal(to_inputs(decoded, small, 1).images[0], load(picture(0), small, max_pixels=100_000))
+    np.testing.assert_array_equal(
+        to_inputs(decoded, small, 1).images[0], load(noise_image(0), small, max_pixels=100_000)
+    )

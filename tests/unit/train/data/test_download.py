@@ -49,7 +49,7 @@ def test_a_cut_connection_is_resumed_where_it_broke(mirror: Mirror, tmp_path: Pa
     mirror.break_after = [CHUNK_BYTES + 1000, CHUNK_BYTES + 1000]  # an incomplete chunk is lost
     download(tmp_path / "a", [f"{mirror.url}/a"], SHA256, ignore)
 
-    assert mirror.asked == [None, f"bytes={CHUNK_BYTES}-", f"bytes={2 * CHUNK_BYTES}-"]
+    assert mirror.range_headers == [None, f"bytes={CHUNK_BYTES}-", f"bytes={2 * CHUNK_BYTES}-"]
     assert (tmp_path / "a").read_bytes() == CONTENT
 
 
@@ -64,7 +64,7 @@ def test_a_later_call_resumes_an_incomplete_download(mirror: Mirror, tmp_path: P
 
     download(tmp_path / "a", [f"{mirror.url}/a"], SHA256, ignore)
 
-    assert mirror.asked[-1] == f"bytes={CHUNK_BYTES}-"
+    assert mirror.range_headers[-1] == f"bytes={CHUNK_BYTES}-"
     assert (tmp_path / "a").read_bytes() == CONTENT
 
 
@@ -93,7 +93,7 @@ def test_a_partial_file_of_another_file_is_discarded(mirror: Mirror, tmp_path: P
     download(tmp_path / "a", [url], SHA256, ignore)
 
     assert (tmp_path / "a").read_bytes() == CONTENT
-    assert mirror.asked[-1] is None
+    assert mirror.range_headers[-1] is None
 
 
 def test_wrong_content_leaves_no_file(mirror: Mirror, tmp_path: Path):

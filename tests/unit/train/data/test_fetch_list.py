@@ -7,13 +7,13 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.support.mirror import Mirror
-from tests.support.photo_sets import picture
+from tests.support.photo_sets import noise_image
 from train.cli.main import app
 from train.data.download import CHUNK_BYTES
 from train.data.examples import DataError
 from train.data.fetch_list import fetch_images, read_list
 
-IMAGES = {f"photos/{number}.png": picture(number) for number in range(5)}
+IMAGES = {f"photos/{number}.png": noise_image(number) for number in range(5)}
 
 
 def sha256(content: bytes) -> str:
@@ -41,10 +41,10 @@ def test_all_images_are_downloaded_once(mirror: Mirror, tmp_path: Path):
     for name, content in IMAGES.items():
         assert (tmp_path / "to" / name).read_bytes() == content
 
-    request_count = len(mirror.asked)
+    request_count = len(mirror.range_headers)
 
     assert fetch_images(images, tmp_path / "to", 3, ignore) == []
-    assert len(mirror.asked) == request_count == 5
+    assert len(mirror.range_headers) == request_count == 5
 
 
 def test_an_interrupted_download_is_resumed_by_the_next_call(mirror: Mirror, tmp_path: Path):
@@ -56,7 +56,7 @@ def test_an_interrupted_download_is_resumed_by_the_next_call(mirror: Mirror, tmp
     assert "a.bmp could not be downloaded" in problem
     assert not (tmp_path / "to/a.bmp").exists()
     assert fetch_images(images, tmp_path / "to", 1, ignore) == []
-    assert mirror.asked[-1] == f"bytes={CHUNK_BYTES}-"
+    assert mirror.range_headers[-1] == f"bytes={CHUNK_BYTES}-"
     assert (tmp_path / "to/a.bmp").read_bytes() == content
 
 
@@ -71,11 +71,11 @@ def test_a_failed_download_does_not_stop_the_others(mirror: Mirror, tmp_path: Pa
 
 
 def test_an_existing_file_of_other_content_is_reported_and_kept(mirror: Mirror, tmp_path: Path):
-    images = read_list(write_list(tmp_path, mirror, {"a.png": picture(0)}))
+    images = read_list(write_list(tmp_path, mirror, {"a.png": noise_image(0)}))
     (tmp_path / "a.png").write_bytes(b"mine")
     (problem,) = fetch_images(images, tmp_path, 1, ignore)
 
-    assert f"a.png has SHA-256 {sha256(b'mine')} instead of {sha256(picture(0))}; delete it" in problem
+    assert f"a.png has SHA-256 {sha256(b'mine')} instead of {sha256(noise_image(0))}; delete it" in problem
     assert (tmp_path / "a.png").read_bytes() == b"mine"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.photo_sets import picture
+from tests.support.photo_sets import noise_image
 from train.config.datasets import TableData
 from train.data.csv_table import read_table
 from train.data.examples import DataError
@@ -15,7 +15,7 @@ from train.data.labelme import read_labelme, write_table
 
 def write_pair(folder: Path, name: str, flags: Any, **others: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.png").write_bytes(picture(len(name)))
+    (folder / f"{name}.png").write_bytes(noise_image(len(name)))
     document = {"version": "5.5.0", "flags": flags, "shapes": [], "imagePath": f"{name}.png", "imageData": None}
     (folder / f"{name}.json").write_text(json.dumps(document | others))
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from tests.support.photo_sets import picture, write_folders
+from tests.support.photo_sets import noise_image, write_folders
 from train.cli import console
 from train.config.training_config import TrainingConfig
 from train.data.examples import DataError, DecodedExamples, Example, Skipped, Splits, to_inputs
@@ -73,7 +73,7 @@ def test_unusable_files_are_skipped_and_reported(tmp_path: Path):
     write_folders(tmp_path / "photos", {"cat": 4, "dog": 4})
     cats = tmp_path / "photos/cat"
     (cats / "notes.txt").write_text("not an image")
-    (cats / "cut.jpg").write_bytes(picture(50, ".jpg")[:200])
+    (cats / "cut.jpg").write_bytes(noise_image(50, ".jpg")[:200])
     (cats / "copy.png").write_bytes((cats / "0.png").read_bytes())
     (cats / "both.png").write_bytes((tmp_path / "photos/dog/0.png").read_bytes())
     splits = load_splits(folders(tmp_path), ignore)
