@@ -1,12 +1,11 @@
-"""The API's own description: OpenAPI 3.1 at /api/v1/openapi.json, and the page /docs to read and try it.
+"""The OpenAPI 3.1 document at /api/v1/openapi.json, which the page /docs displays.
 
-The document is written from what answers requests: routes from the application's URL map, answers from the types that
-the views return (by pydantic's JSON Schema), problems from the table of `gateway.http.problems`, fields from
-`gateway.http.request_parser`, limits and defaults from the settings. Only prose is added here.
+The document is built from the code that handles requests: routes from the application's URL map, responses from the
+types that the views return (by pydantic's JSON Schema), problems from the table in `gateway.http.problems`, fields
+from `gateway.http.request_parser`, limits and defaults from the settings. This package only adds the prose.
 
-No framework does this for us. spectree 3.0 and APIFlask 3.1 came nearest when tried. spectree puts JSON and multipart
-in one operation and can be told not to validate, but knows no raw bodies, has no place for the headers of answers, and
-writes every answer as application/json, problems too. APIFlask refuses a view that takes its body as JSON or with
-files, whichever comes. What was left to write by hand was most of this package, while their decorators would stand
-around the one view that has to be fast.
+No framework fits. Of those tried, spectree 3.0 and APIFlask 3.1 came closest. spectree combines JSON and multipart in
+one operation and can skip validation, but it does not support raw bodies or response headers, and it describes every
+response as application/json, including problems. APIFlask does not allow a view whose body is either JSON or files.
+Most of this package would still be written by hand, and their decorators would wrap the one view that must be fast.
 """

@@ -1,4 +1,4 @@
-"""Examples for the OpenAPI document: requests, and what the service really answered; `tools.examples` writes them."""
+"""Examples in the OpenAPI document: requests and recorded responses, written by `tools.examples`."""
 
 import json
 from collections.abc import Iterable
@@ -13,15 +13,15 @@ FILE = Path(__file__).with_name("examples.json")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One request and its answer.
+    """One request and its response.
 
     Attributes:
-        endpoint: Flask's name of what answered.
-        name: Short, the only one of its name.
+        endpoint: Flask endpoint that handled the request.
+        name: Short, unique name.
         summary: What it shows.
-        request: The JSON body sent; None where something else, or nothing, was.
-        status: HTTP status code of the answer.
-        answer: The JSON answered.
+        request: JSON body of the request; None if it had another body or none.
+        status: HTTP status code of the response.
+        answer: JSON body of the response.
     """
 
     endpoint: str
@@ -38,20 +38,20 @@ def load() -> list[Example]:
 
 
 def components(examples: Iterable[Example]) -> dict[str, Schema]:
-    """Write every example, by name; a request is named after its answer."""
-    written = {}
+    """Return every example as an OpenAPI component, by name; requests are named after their responses."""
+    named = {}
     for example in examples:
         if example.request is not None:
-            written[request_name(example)] = {"summary": example.summary, "value": example.request}
-        written[example.name] = {"summary": example.summary, "value": example.answer}
-    return written
+            named[request_name(example)] = {"summary": example.summary, "value": example.request}
+        named[example.name] = {"summary": example.summary, "value": example.answer}
+    return named
 
 
 def request_name(example: Example) -> str:
-    """Name the request of an example."""
+    """Return the name of the request of an example."""
     return f"{example.name}-request"
 
 
 def references(names: Iterable[str]) -> dict[str, Schema]:
-    """Point to examples, by name."""
+    """Return references to examples, by name."""
     return {name: {"$ref": f"#/components/examples/{name}"} for name in names}

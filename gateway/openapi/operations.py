@@ -1,4 +1,4 @@
-"""What can be asked of the API: one entry for each endpoint."""
+"""The operations of the API: one entry for each endpoint."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,70 +17,78 @@ MODEL_ERRORS = (
     errors.VersionGoneError,
     errors.DeadlineExceededError,
 )
-"""What can go wrong where a model, but no image, is asked for."""
+"""Errors of operations that need a model but no image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What one endpoint does, whatever the path leading to it.
+    """What one endpoint does; several paths may lead to it.
 
     Attributes:
-        tag: The group it is listed in.
+        tag: Group in which it is listed.
         summary: What it does, in a few words.
-        description: More of it, in Markdown.
-        answers: Types of the JSON that it may answer; none for text.
-        question: Whether it takes an image and options.
-        fails_of: What can go wrong.
+        description: More detail, in Markdown.
+        response_types: Types of its JSON responses; none if it responds with text.
+        takes_images: Whether it takes images and options.
+        errors: The errors that it may raise.
     """
 
     tag: str
     summary: str
     description: str
-    answers: tuple[type, ...]
-    question: bool = False
-    fails_of: tuple[type[GatewayError], ...] = ()
+    response_types: tuple[type, ...]
+    takes_images: bool = False
+    errors: tuple[type[GatewayError], ...] = ()
 
 
 OPERATIONS: Mapping[str, Operation] = {
     "api.predict": Operation(
         "Predict",
         "Classify images",
-        "Ranks the classes of one image, or of each image of a batch. Without a model in the path the default model "
-        "answers, without a version or label its newest version.",
+        "Ranks the classes of one image, or of each image of a batch. The default model is used if the path does not "
+        "name one, and its newest version if the path has neither a version nor a label.",
         (schemas.PredictionResponse, schemas.BatchPredictionResponse),
-        question=True,
-        fails_of=tuple(kind for kind in PROBLEMS if kind is not errors.NotReadyError),
+        takes_images=True,
+        errors=tuple(error for error in PROBLEMS if error is not errors.NotReadyError),
     ),
     "api.models": Operation(
         "Models",
         "List the models",
-        "Every model offered, with what can be said of it without its card.",
+        "Lists every configured model with a summary of it.",
         (schemas.ModelList,),
-        fails_of=(errors.OverloadedError,),
+        errors=(errors.OverloadedError,),
     ),
     "api.model_details": Operation(
         "Models",
         "Describe a model",
-        "Its versions with their states, and its card: labels, input, metrics, provenance.",
+        "Returns the versions of a model with their states, and its card: labels, input, metrics and provenance.",
         (schemas.ModelDetails,),
-        fails_of=(*MODEL_ERRORS, errors.OverloadedError),
+        errors=(*MODEL_ERRORS, errors.OverloadedError),
     ),
-    "openapi.document": Operation("About", "This document", "OpenAPI 3.1; /docs shows it.", (schemas.Description,)),
+    "openapi.document": Operation(
+        "About", "This document", "Returns the OpenAPI 3.1 document that /docs displays.", (schemas.Description,)
+    ),
     "health.version": Operation(
-        "About", "Version of the gateway", "The same as `info.version` here.", (schemas.Version,)
+        "About",
+        "Version of the gateway",
+        "Returns the same version as `info.version` in this document.",
+        (schemas.Version,),
     ),
-    "health.livez": Operation("Health", "Does the process answer?", "Asks nobody else.", (schemas.Live,)),
+    "health.livez": Operation(
+        "Health", "Liveness", "Succeeds if the process responds; nothing else is checked.", (schemas.Live,)
+    ),
     "health.readyz": Operation(
         "Health",
-        "Can the default model be used?",
-        "Asks the model server now, and each new version about a picture whose answer is known; a problem if not.",
+        "Readiness",
+        "Succeeds if the model server has the default model available and, checked once per version, the model "
+        "classifies a known test image correctly.",
         (schemas.Ready,),
-        fails_of=(errors.NotReadyError,),
+        errors=(errors.NotReadyError,),
     ),
     "health.prometheus": Operation(
         "Health",
-        "Counts, for Prometheus",
-        "Only inside, at the gateway's own port: nginx answers 404.",
+        "Metrics for Prometheus",
+        "Available only on the port of the gateway itself: nginx responds with 404.",
         (),
     ),
 }

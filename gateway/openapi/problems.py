@@ -1,4 +1,4 @@
-"""The problems in the OpenAPI document: one schema for each type, from the table that answers them."""
+"""Problems in the OpenAPI document: one schema for each type in the table of problems."""
 
 from collections.abc import Iterable, Mapping
 
@@ -19,36 +19,36 @@ MEMBERS: Mapping[type[errors.GatewayError], Mapping[str, Schema]] = {
         "missing": {
             "type": "array",
             "items": {"enum": [*REQUIREMENTS]},
-            "description": "What is missing; empty while the gateway is about to stop.",
+            "description": "The requirements that are not met; empty while the gateway shuts down.",
         },
     },
     errors.VersionNotFoundError: {
         "versions": {
             "type": "array",
             "items": {"type": "integer"},
-            "description": "The versions that are served, newest first.",
+            "description": "The versions served, newest first.",
         },
         "labels": {
             "type": "array",
             "items": {"type": "string"},
-            "description": "The labels that versions can be asked by.",
+            "description": "The version labels that can be used instead of a number.",
         },
     },
     errors.RateLimitedError: {
-        "retry_after_s": {"type": "integer", "description": "The seconds of Retry-After."},
+        "retry_after_s": {"type": "integer", "description": "The value of Retry-After, in seconds."},
     },
     errors.ImageTooLargeError: {
-        "max_pixels": {"type": "integer", "description": "The limit, width times height."},
+        "max_pixels": {"type": "integer", "description": "The limit on width times height."},
     },
     errors.ImageFormatError: {
         "accepted": {
             "type": "array",
             "items": {"enum": [image_format.value for image_format in ImageFormat]},
-            "description": "The formats accepted.",
+            "description": "The accepted formats.",
         },
     },
 }
-"""What a problem tells beyond the members that all have."""
+"""Members of problems in addition to those that all problems have."""
 
 NGINX_PROBLEMS = (
     Problem(414, "uri-too-long", "The URL is too long", "Send images in the body, not in the URL."),
@@ -61,41 +61,41 @@ NGINX_PROBLEMS = (
     ),
     Problem(504, "gateway-timeout", "The gateway took too long", "Send the request again, or a smaller picture."),
 )
-"""What nginx, in front of the gateway, answers by itself; nginx/nginx.conf.template says so too."""
+"""Problems that nginx, in front of the gateway, responds with itself; they are those in nginx/nginx.conf.template."""
 
 KEY_PROBLEMS = (PROBLEMS[errors.KeyMissingError], PROBLEMS[errors.KeyUnknownError])
-"""What is answered in place of an operation to those who may not ask for it."""
+"""Problems of requests without a valid API key."""
 
 RATE_PROBLEMS = (PROBLEMS[errors.RateLimitedError], PROBLEMS[errors.LimitsUnavailableError])
-"""What is answered in its place to those who ask too often."""
+"""Problems of requests that exceed the rate limit, or cannot be counted."""
 
 UNTYPED = "Problem"
-"""Name of the schema of problems whose status says it all."""
+"""Name of the schema of problems that have only a status."""
 
 
 def every_problem() -> dict[Problem, Mapping[str, Schema]]:
-    """List all problems that have a type of their own, with the members that each adds."""
-    ours = {problem: MEMBERS.get(error, {}) for error, problem in PROBLEMS.items()}
+    """Return all problems that have a type, with the members that each adds."""
+    mapped = {problem: MEMBERS.get(error, {}) for error, problem in PROBLEMS.items()}
     others = (*HTTP_PROBLEMS.values(), INTERNAL, *NGINX_PROBLEMS)
-    return ours | {problem: {} for problem in others if problem not in ours}
+    return mapped | {problem: {} for problem in others if problem not in mapped}
 
 
 def schema_name(problem: Problem) -> str:
-    """Name the schema of a problem."""
+    """Return the name of the schema of a problem."""
     return "".join(word.capitalize() for word in problem.slug.split("-")) + "Problem"
 
 
 def one_of(problems: Iterable[Problem], *, others: bool = False) -> Schema:
-    """Point to the schemas of some problems, and where `others` to that of problems without a type of their own."""
+    """Return a schema that any of these problems fits, and, with `others`, any problem without a type."""
     names = [*map(schema_name, problems), *([UNTYPED] if others else [])]
     references = [{"$ref": COMPONENT.format(model=name)} for name in names]
     return references[0] if len(references) == 1 else {"oneOf": references}
 
 
 def problem_schemas() -> dict[str, Schema]:
-    """Write the schema of every problem, by name."""
+    """Return the schema of every problem, by name."""
     untyped = _schema({"const": "about:blank"}, {"type": "integer"}, {"type": "string"}, {})
-    untyped["description"] = "A problem that its status tells all about."
+    untyped["description"] = "A problem that is described by its status alone."
     return {UNTYPED: untyped} | {
         schema_name(problem): _schema(
             {"const": problem.type_uri}, {"const": problem.status}, {"const": problem.title}, members
@@ -110,8 +110,11 @@ def _schema(type_uri: Schema, status: Schema, title: Schema, members: Mapping[st
         "type": type_uri,
         "title": title,
         "status": status,
-        "detail": {"type": "string", "description": "What went wrong this time, what was expected and what to do."},
+        "detail": {"type": "string", "description": "What was received, what is accepted and what to do."},
         **members,
-        "request_id": {"type": "string", "description": "Found again in the log, and in the header X-Request-ID."},
+        "request_id": {
+            "type": "string",
+            "description": "Identifies the request in the log; also in the header X-Request-ID.",
+        },
     }
     return {"type": "object", "properties": properties, "required": list(properties)}

@@ -1,4 +1,4 @@
-"""Parameters and bodies of requests in the OpenAPI document, by the names that `gateway.http.request_parser` reads."""
+"""Parameters and bodies of requests in the OpenAPI document, with the names from `gateway.http.request_parser`."""
 
 from collections.abc import Iterable, Mapping
 
@@ -8,72 +8,72 @@ from gateway.http.request_parser import BASE64_FIELDS, BATCH_FIELD, FILE_FIELDS,
 from gateway.openapi.schemas import COMPONENT, Schema
 from gateway.settings import Settings
 
-# OpenAPI 3.1 would leave the schema of raw bytes empty; it is by 3.0's word that tools, Swagger UI too, offer a file.
+# OpenAPI 3.1 suggests an empty schema for raw bytes, but tools such as Swagger UI only offer a file for that of 3.0.
 BINARY: Schema = {"type": "string", "format": "binary"}
 
-# Of a form in which nothing is filled in; Swagger UI would fill in a URL of its own.
+# Empty by default because Swagger UI would fill in an invented URL.
 URL: Schema = {
     "type": "string",
     "format": "uri",
     "default": "",
-    "description": "Where the image is: `http` or `https`, on a public host.",
+    "description": "URL of the image: `http` or `https`, on a public host.",
 }
 BASE64: Schema = {
     "type": "string",
     "contentEncoding": "base64",
-    "description": "The image; URL-safe alphabet, missing padding and a `data:` prefix are fine.",
+    "description": "The image in base64. The URL-safe alphabet, missing padding and a `data:` prefix are accepted.",
 }
 
 PATH_PARAMETERS: Mapping[str, Schema] = {
     "model": {"type": "string", "description": "Name of the model."},
-    "version": {"type": "integer", "minimum": 0, "description": "Number of its version."},
-    "label": {"type": "string", "description": "Label of its version, as `models.config` gives them."},
+    "version": {"type": "integer", "minimum": 0, "description": "Number of the version."},
+    "label": {"type": "string", "description": "Label of the version, as assigned in `models.config`."},
 }
 
 
 def options(settings: Settings) -> dict[str, Schema]:
-    """Describe the options that may stand in the query, the form or the JSON object."""
+    """Return the schemas of the options, which may be in the query, the form or the JSON object."""
     return {
         "top_k": {
             "type": "integer",
             "minimum": 1,
             "default": settings.default_top_k,
-            "description": "How many classes to rank; more than there are gives all.",
+            "description": "Number of classes to return. Larger values return all.",
         },
         "threshold": {
             "type": "number",
             "minimum": 0,
             "maximum": 1,
-            "description": "From which score on a class is told: in `predictions`; of a multi-label model in "
-            "`classes`, in place of the card's own.",
+            "description": "Lowest score of the classes to return in `predictions`, or in `classes` for a multi-label "
+            "model, where it replaces the thresholds of the model's card.",
         },
         "explain": {
             "enum": [False, True, "raw"],
             "default": False,
-            "description": "Whether to add where the model looked for the best class: `true` for a picture, `raw` for "
+            "description": "Adds a heat map of where the model looked for the best class: `true` as an image, `raw` as "
             "numbers.",
         },
     }
 
 
 def headers(settings: Settings) -> dict[str, Schema]:
-    """Describe the request headers that count."""
+    """Return the schemas of the request headers that are used."""
     return {
         REQUEST_ID: {
             "type": "string",
-            "description": "A name for this request, which logs and answer take over where it is well-formed: "
+            "description": "Your identifier for this request, used in logs and in the response if it matches "
             f"`{WELL_FORMED_ID.pattern}`.",
         },
         REQUEST_TIMEOUT: {
             "type": "number",
             "exclusiveMinimum": 0,
-            "description": f"Seconds that the caller waits; at most {settings.request_deadline_s:g} count.",
+            "description": f"How long you are willing to wait, in seconds (capped at {settings.request_deadline_s:g}).",
         },
     }
 
 
 def parameters(settings: Settings) -> dict[str, Schema]:
-    """Write every parameter, by name."""
+    """Return every parameter, by name."""
     return (
         {name: _parameter("path", name, schema) | {"required": True} for name, schema in PATH_PARAMETERS.items()}
         | {name: _parameter("query", name, _without_default(schema)) for name, schema in options(settings).items()}
@@ -82,34 +82,35 @@ def parameters(settings: Settings) -> dict[str, Schema]:
 
 
 def request_schemas(settings: Settings) -> dict[str, Schema]:
-    """Write the schemas of the bodies that name or hold an image among other fields, by name."""
+    """Return the schemas of request bodies that have fields, by name."""
     texts = {**_fields(URL_FIELDS, URL), **_fields(BASE64_FIELDS, BASE64)}
     first, *others = FILE_FIELDS
     parts = {
-        first: {"type": "array", "items": BINARY, "description": "The image as a file; several parts are a batch."},
-        **_fields(others, BINARY | {"description": f"The same as `{first}`."}),
+        first: {"type": "array", "items": BINARY, "description": "The image as a file. Several parts form a batch."},
+        **_fields(others, BINARY | {"description": f"An alias of `{first}`."}),
         **_fields(URL_FIELDS, URL),
     }
     form = {**_fields(URL_FIELDS, URL), **_fields(FORM_BASE64_FIELDS, BASE64)}
     batch = _instances(settings, texts)
     return {
         "ImageFields": _object({**texts, **batch, **options(settings)}, one_of=[*texts, *batch]),
-        "ImageForm": _object({**form, **_left_empty(options(settings))}, one_of=form),
-        "ImageParts": _object({**parts, **_left_empty(options(settings))}, one_of=parts),
+        "ImageForm": _object({**form, **_allow_empty(options(settings))}, one_of=form),
+        "ImageParts": _object({**parts, **_allow_empty(options(settings))}, one_of=parts),
     }
 
 
-def body(settings: Settings, examples: Schema) -> Schema:
-    """Write the body of a question in all its forms.
+def request_body(settings: Settings, examples: Schema) -> Schema:
+    """Return the body of a prediction request in all its forms.
 
     Args:
-        settings: Tell the limits.
-        examples: JSON bodies, as OpenAPI writes examples.
+        settings: For the limits.
+        examples: OpenAPI examples of JSON bodies.
     """
     return {
         "required": True,
-        "description": f"One image, or up to {settings.max_images} as `{BATCH_FIELD}` of the JSON object or as parts "
-        f"of the same name; {settings.max_pixels} pixels each and {settings.max_body_bytes} bytes in all at most.",
+        "description": f"One image, or up to {settings.max_images} as `{BATCH_FIELD}` in the JSON object or as form "
+        f"parts of the same name. Each image has at most {settings.max_pixels} pixels, and the body has at most "
+        f"{settings.max_body_bytes} bytes.",
         "content": {
             "application/json": _schema("ImageFields") | {"examples": examples},
             "multipart/form-data": _schema("ImageParts"),
@@ -128,8 +129,8 @@ def _fields(names: Iterable[str], schema: Schema) -> dict[str, Schema]:
     return dict.fromkeys(names, schema)
 
 
-def _left_empty(fields: Mapping[str, Schema]) -> dict[str, Schema]:
-    """Let fields of a form be empty, and be so where nothing is filled in: Swagger UI would make up a value."""
+def _allow_empty(fields: Mapping[str, Schema]) -> dict[str, Schema]:
+    """Let form fields be empty, and make that the default: Swagger UI would fill in invented values."""
     return {
         name: {"anyOf": [schema, {"const": ""}], "default": "", "description": schema["description"]}
         for name, schema in fields.items()
@@ -139,13 +140,13 @@ def _left_empty(fields: Mapping[str, Schema]) -> dict[str, Schema]:
 def _instances(settings: Settings, fields: Mapping[str, Schema]) -> dict[str, Schema]:
     items = _object(fields, one_of=fields)
     schema = {"type": "array", "minItems": 1, "maxItems": settings.max_images, "items": items}
-    return {BATCH_FIELD: schema | {"description": "A batch: several images, answered in order."}}
+    return {BATCH_FIELD: schema | {"description": "A batch: several images, with results in the same order."}}
 
 
 def _object(properties: Mapping[str, Schema], *, one_of: Iterable[str]) -> Schema:
     return {
         "type": "object",
-        "description": f"Exactly one of {', '.join(f'`{name}`' for name in one_of)}; empty ones do not count.",
+        "description": f"Exactly one of {', '.join(f'`{name}`' for name in one_of)}. Empty fields are ignored.",
         "properties": dict(properties),
         "additionalProperties": False,
         "anyOf": [{"required": [name]} for name in one_of],
@@ -153,10 +154,10 @@ def _object(properties: Mapping[str, Schema], *, one_of: Iterable[str]) -> Schem
 
 
 def _without_default(schema: Schema) -> Schema:
-    """Leave out a default that would not hold: what the query does not say, the body still may."""
+    """Remove the default: a parameter that is not in the query may still be in the body."""
     return {key: value for key, value in schema.items() if key != "default"}
 
 
-def _parameter(place: str, name: str, schema: Schema) -> Schema:
+def _parameter(location: str, name: str, schema: Schema) -> Schema:
     described = dict(schema)
-    return {"name": name, "in": place, "description": described.pop("description"), "schema": described}
+    return {"name": name, "in": location, "description": described.pop("description"), "schema": described}

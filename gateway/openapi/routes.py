@@ -1,4 +1,4 @@
-"""The route of the document."""
+"""The route of the OpenAPI document."""
 
 from functools import cache
 
@@ -9,15 +9,15 @@ from gateway.settings import Settings
 
 
 def create_openapi(settings: Settings) -> Blueprint:
-    """Make /api/v1/openapi.json."""
+    """Create the blueprint of /api/v1/openapi.json."""
     openapi = Blueprint("openapi", __name__)
 
-    @cache  # routes and settings stay as they are once requests come
-    def written() -> str:
+    @cache  # routes and settings do not change once requests are handled
+    def document_json() -> str:
         return json.dumps(build(current_app.url_map.iter_rules(), settings))
 
     @openapi.get("/api/v1/openapi.json")
     def document() -> Response:
-        return Response(written(), mimetype="application/json")
+        return Response(document_json(), mimetype="application/json")
 
     return openapi

@@ -1,6 +1,6 @@
-"""JSON Schemas of what the API answers, from the types that the code itself goes by.
+"""JSON Schemas of responses, generated from the types that the views return.
 
-Descriptions are those of the types' docstrings, members' from their `Attributes` sections.
+Descriptions come from the docstrings of these types, those of members from the `Attributes` sections.
 """
 
 import inspect
@@ -20,61 +20,61 @@ ATTRIBUTE = re.compile(r"^    (\w+): (.+(?:\n {8}.+)*)", re.MULTILINE)
 
 
 class _FromDocstrings(GenerateJsonSchema):
-    """Takes descriptions from docstrings, and makes up no titles."""
+    """Adds descriptions from docstrings, and no invented titles."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002  # pydantic's hook
-        """Say no."""
+        """Return False: pydantic derives titles from names, which adds nothing."""
         return False
 
     def field_is_required(self, field: Any, total: bool) -> bool:  # noqa: FBT001  # pydantic's hook
-        """Count on every member of a dataclass: one that is written as JSON has them all."""
+        """Require every member of a dataclass: its JSON always has all of them."""
         return field["type"] == "dataclass-field" or super().field_is_required(field, total)
 
     def typed_dict_schema(self, schema: Any) -> Schema:
-        """Write the schema of a dictionary."""
+        """Return the schema of a dictionary."""
         return _described(super().typed_dict_schema(schema), schema["cls"])
 
     def dataclass_schema(self, schema: Any) -> Schema:
-        """Write the schema of a dataclass."""
+        """Return the schema of a dataclass."""
         return _described(super().dataclass_schema(schema), schema["cls"])
 
 
-def reference(kind: type) -> Schema:
-    """Point to the schema of a type."""
-    return {"$ref": COMPONENT.format(model=kind.__name__)}
+def reference(type_: type) -> Schema:
+    """Return a reference to the schema of a type."""
+    return {"$ref": COMPONENT.format(model=type_.__name__)}
 
 
-def component_schemas(kinds: Iterable[type]) -> dict[str, Schema]:
-    """Write the schemas of some types and of all that they are made of, by name."""
-    adapters: list[Any] = [(kind, "serialization", TypeAdapter(kind)) for kind in kinds]
-    _, written = TypeAdapter.json_schemas(adapters, ref_template=COMPONENT, schema_generator=_FromDocstrings)
-    schemas: dict[str, Schema] = written["$defs"]
-    card = schemas["Card"]  # `Card.to_json` writes the number of this schema before the fields
+def component_schemas(types: Iterable[type]) -> dict[str, Schema]:
+    """Return the schemas of these types and of all types that they contain, by name."""
+    adapters: list[Any] = [(type_, "serialization", TypeAdapter(type_)) for type_ in types]
+    _, definitions = TypeAdapter.json_schemas(adapters, ref_template=COMPONENT, schema_generator=_FromDocstrings)
+    schemas: dict[str, Schema] = definitions["$defs"]
+    card = schemas["Card"]  # `Card.to_json` writes the schema version before the fields
     card["properties"] = {"schema": {"const": SCHEMA, "description": "Version of this schema."}, **card["properties"]}
     card["required"].append("schema")
     return schemas
 
 
-def _described(schema: Schema, kind: type) -> Schema:
-    if kind.__doc__:  # a dictionary that is made by a call has none
-        schema["description"] = _plain(inspect.cleandoc(kind.__doc__).partition("\n\nAttributes:")[0])
-    told = _attributes(kind)
+def _described(schema: Schema, type_: type) -> Schema:
+    if type_.__doc__:  # a TypedDict created by a call has no docstring
+        schema["description"] = _plain(inspect.cleandoc(type_.__doc__).partition("\n\nAttributes:")[0])
+    descriptions = _attribute_descriptions(type_)
     for name, member in schema["properties"].items():
-        if name in told:
-            member["description"] = told[name]
+        if name in descriptions:
+            member["description"] = descriptions[name]
     return schema
 
 
-def _attributes(kind: type) -> dict[str, str]:
-    """Read what docstrings tell of each member, the bases' too, which TypedDict keeps apart from `__mro__`."""
-    told: dict[str, str] = {}
-    for base in getattr(kind, "__orig_bases__", kind.__bases__):
+def _attribute_descriptions(type_: type) -> dict[str, str]:
+    """Return the description of each member; TypedDict does not list its bases in `__mro__`."""
+    descriptions: dict[str, str] = {}
+    for base in getattr(type_, "__orig_bases__", type_.__bases__):
         if isinstance(base, type):
-            told |= _attributes(base)
-    section = inspect.cleandoc(kind.__doc__ or "").partition("\n\nAttributes:\n")[2]
-    return told | {name: _plain(text) for name, text in ATTRIBUTE.findall(section)}
+            descriptions |= _attribute_descriptions(base)
+    section = inspect.cleandoc(type_.__doc__ or "").partition("\n\nAttributes:\n")[2]
+    return descriptions | {name: _plain(text) for name, text in ATTRIBUTE.findall(section)}
 
 
 def _plain(text: str) -> str:
-    """Join lines, and turn reStructuredText's code marks into Markdown's."""
+    """Join lines, and convert code marks from reStructuredText to Markdown."""
     return " ".join(text.split()).replace("``", "`")

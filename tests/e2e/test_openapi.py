@@ -1,4 +1,4 @@
-"""The running service does what its OpenAPI document says, and the document's examples are what it answers."""
+"""The running service behaves as its OpenAPI document says, and the document's examples are its responses."""
 
 from http import HTTPStatus
 
@@ -14,7 +14,7 @@ from gateway.openapi.examples import load
 from tests.support.openapi import ResponseValidator, default_document
 from tools import examples
 
-# Refused for their address or their form alone: no name is looked up, and nobody is asked.
+# Refused because of their address or form: no name is resolved and no host is contacted.
 URLS = [
     "http://127.0.0.1/a.png",
     "https://[::1]:8443/",
@@ -22,7 +22,7 @@ URLS = [
     "ftp://10.0.0.1/a",
     "http://",
 ]
-ANSWER_S = 60
+TIMEOUT_S = 60
 DOCUMENT = default_document()
 VALIDATOR = ResponseValidator(DOCUMENT)
 
@@ -33,16 +33,15 @@ service = schemathesis.openapi.from_dict(DOCUMENT)
 @pytest.mark.timeout(600)
 @service.parametrize()
 @settings(max_examples=40, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
-def test_whatever_is_sent_is_answered_as_described(case, stack):
-    response = case.call(base_url=stack.url, timeout=ANSWER_S)
-    # No schema says of a text whether it is a picture, so much that fits the schema is refused.
+def test_every_request_gets_a_response_that_is_described(case, stack):
+    response = case.call(base_url=stack.url, timeout=TIMEOUT_S)
+    # A schema cannot say whether a text is an image, so many requests that fit the schema are refused.
     excluded = [positive_data_acceptance]
     if case.path == "/metrics" or response.status_code == HTTPStatus.BAD_REQUEST:
-        excluded.append(unsupported_method)  # nginx has nothing there; what is malformed is refused for that first
+        excluded.append(unsupported_method)  # nginx does not serve /metrics; malformed requests are refused before
     if response.status_code in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}:
-        excluded.append(
-            not_a_server_error
-        )  # what a request may ask for by X-Request-Timeout, or a busy machine come to
+        # A request may cause these by its X-Request-Timeout, and a busy machine may be slow.
+        excluded.append(not_a_server_error)
     case.validate_response(response, excluded_checks=excluded)
     headers = CaseInsensitiveDict({name: ", ".join(values) for name, values in response.headers.items()})
     answer = response.json() if "json" in headers["Content-Type"] and response.content else None
@@ -54,5 +53,5 @@ def test_every_worker_serves_the_same_document(stack):
         assert requests.get(f"{stack.url}/api/v1/openapi.json", timeout=10).json() == DOCUMENT
 
 
-def test_the_examples_are_what_the_service_answers(stack):
+def test_the_examples_are_responses_of_the_service(stack):
     assert examples.differences(load(), examples.record(stack.url)) == [], "python -m tools.examples"

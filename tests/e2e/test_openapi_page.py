@@ -1,4 +1,4 @@
-"""The page /docs in a real browser: it shows every operation, and "Try it out" asks the service."""
+"""The page /docs in a real browser: it lists every operation, and "Try it out" sends requests to the service."""
 
 import json
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from tests.support.openapi import default_document
 DOCUMENT = default_document()
 PHONE_WIDTH = 360
 
-pytestmark = pytest.mark.timeout(600)  # Swagger UI is the largest page here, and a busy machine may need long for it
+pytestmark = pytest.mark.timeout(600)  # Swagger UI is large and takes long to load on a busy machine
 
 
 @pytest.fixture
 def docs(page: Page, stack) -> Iterator[Page]:
-    """The page, shown whole; it must have reported no error in the end, nor what the fixture `page` watches for."""
+    """The page once it has loaded; fails if the browser reports an error before the end of the test."""
     errors: list[str] = []
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.goto(f"{stack.url}/docs")
@@ -25,7 +25,7 @@ def docs(page: Page, stack) -> Iterator[Page]:
     assert errors == []
 
 
-def test_every_operation_is_listed_on_a_phone_too(docs: Page):
+def test_every_operation_is_listed_also_on_a_phone(docs: Page):
     listed = docs.locator(".opblock").evaluate_all("blocks => blocks.map((block) => block.id)")
     assert sorted(listed) == sorted(
         f"operations-{operation['tags'][0]}-{operation['operationId']}"
@@ -37,21 +37,21 @@ def test_every_operation_is_listed_on_a_phone_too(docs: Page):
     assert docs.evaluate("document.documentElement.scrollWidth") <= PHONE_WIDTH
 
 
-def test_an_example_a_file_and_raw_bytes_are_sent(docs: Page, photos):
+def test_an_example_a_file_and_raw_bytes_can_be_sent(docs: Page, photos):
     form = docs.locator("#operations-Predict-predict")
     form.click()
     form.get_by_role("button", name="Try it out").click()
-    shown = DOCUMENT["components"]["examples"]["photo-request"]["value"]
-    assert json.loads(form.locator("textarea").first.input_value()) == shown
-    expect_answer(form, "dog")
+    example = DOCUMENT["components"]["examples"]["photo-request"]["value"]
+    assert json.loads(form.locator("textarea").first.input_value()) == example
+    expect_response(form, "dog")
     for media_type, (path, label) in zip(("multipart/form-data", "image/*"), photos[:2], strict=True):
         form.get_by_label("Request content type").select_option(media_type)
         form.locator("input[type=file]").first.set_input_files(path)
-        expect_answer(form, label)
+        expect_response(form, label)
 
 
-def expect_answer(form: Locator, label: str) -> None:
-    """Send the form, and wait for an answer that names this class first."""
+def expect_response(form: Locator, label: str) -> None:
+    """Send the form, and wait for a response whose best class is this one."""
     form.get_by_role("button", name="Execute").click()
     row = form.locator(".live-responses-table .response")
     expect(row.locator("pre").first).to_contain_text(f'{{\n  "class": "{label}"')
