@@ -16,6 +16,7 @@ SHARED = Path(__file__).parents[3] / "../shared/tfs_groundtruth"
 if not SHARED.is_dir():
     pytest.skip("../shared/tfs_groundtruth is not here", allow_module_level=True)
 
+pytestmark = pytest.mark.in_order  # some models count their requests
 LONG_NUMBERS = "RapidJSON's conversion of long numbers to double is off by the last digits"
 DIFFERENT = {
     "grpc batching-empty-batch": "refused; the real server does not answer until another request arrives",

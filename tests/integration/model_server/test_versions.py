@@ -10,7 +10,7 @@ import pytest
 from tfs_api.protos import prediction_log_pb2
 from tfs_api.tensors import to_tensor_proto
 
-MODELS = ("swapped", "in_flight", "broken", "removed", "warm", "back", "all")
+MODELS = ("swapped", "in_flight", "broken", "removed", "warm", "cold", "back", "all")
 OK = (0, "")
 
 
@@ -159,7 +159,7 @@ def test_a_failing_warm_up_request_fails_the_version(server, base_paths, wait_fo
     shutil.copytree(base_paths / "plus_three", version)
     (version / "assets.extra").mkdir()
     (version / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"this is not a TFRecord file")
-    version.rename(base_paths / "warm" / "9")
-    wait_for(lambda: server.states("warm")[0][:2] == (9, "END"))
-    _, _, code, message = server.states("warm")[0]
+    version.rename(base_paths / "cold" / "9")
+    wait_for(lambda: server.states("cold")[0][:2] == (9, "END"))
+    _, _, code, message = server.states("cold")[0]
     assert (code, message[:21]) == (15, "corrupted record at 0")
