@@ -1,4 +1,4 @@
-"""Assessments of networks that never were: answers made up, some of them wrong."""
+"""Assessments of imaginary networks with invented predictions, some of them wrong."""
 
 import numpy as np
 
@@ -9,29 +9,29 @@ from train.evaluation.calibrate import Calibration
 from train.evaluation.evaluate import Evaluation
 
 LABELS = ("cat", "dog & co", "<b>bird</b>")
-ODD_ONES = 5
+WRONG_EVERY = 5
 
 
 def of_one_class(images: int = 60) -> Assessment:
-    """Each image is of one class in turn; each fifth answer is wrong, none of a further set."""
+    """Return an assessment with one class per image; every fifth prediction is wrong, none in the set `jpeg`."""
     labels = np.arange(images) % len(LABELS)
-    answers = np.where(np.arange(images) % ODD_ONES == 0, (labels + 1) % len(LABELS), labels)
-    sureness = 0.5 + 0.45 * np.random.default_rng(0).random((images, 1))
+    predictions = np.where(np.arange(images) % WRONG_EVERY == 0, (labels + 1) % len(LABELS), labels)
+    confidence = 0.5 + 0.45 * np.random.default_rng(0).random((images, 1))
     eye = np.eye(len(LABELS))
-    chances = (eye[answers] * sureness + (1 - eye[answers]) * (1 - sureness) / 2).astype(np.float32)
-    test = Evaluation(chances, eye[labels].astype(bool))
-    further = Evaluation(eye[:2].astype(np.float32), eye[:2].astype(bool))
-    return _assessment("multiclass", Calibration(1.5, abstain_below=0.8), {"test": test, "jpeg": further})
+    probabilities = (eye[predictions] * confidence + (1 - eye[predictions]) * (1 - confidence) / 2).astype(np.float32)
+    test = Evaluation(probabilities, eye[labels].astype(bool))
+    all_correct = Evaluation(eye[:2].astype(np.float32), eye[:2].astype(bool))
+    return _assessment("multiclass", Calibration(1.5, abstain_below=0.8), {"test": test, "jpeg": all_correct})
 
 
 def of_several_classes(images: int = 40) -> Assessment:
-    """Each image is of none to two of three classes; thresholds differ."""
+    """Return an assessment with zero to two of three classes per image, and a threshold per class."""
     rng = np.random.default_rng(1)
     targets = rng.random((images, len(LABELS))) < (0.5, 0.3, 0.2)
-    chances = np.clip(targets * 0.5 + 0.55 * rng.random(targets.shape), 0, 1).astype(np.float32)
+    probabilities = np.clip(targets * 0.5 + 0.55 * rng.random(targets.shape), 0, 1).astype(np.float32)
     limits = np.array([0.5, 0.45, 0.6], np.float32)
     calibration = Calibration(0.8, thresholds=tuple(limits.tolist()))
-    return _assessment("multilabel", calibration, {"test": Evaluation(chances, targets, limits)})
+    return _assessment("multilabel", calibration, {"test": Evaluation(probabilities, targets, limits)})
 
 
 def _assessment(task: str, calibration: Calibration, sets: dict[str, Evaluation]) -> Assessment:

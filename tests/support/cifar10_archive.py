@@ -1,4 +1,4 @@
-"""Pack CIFAR-10 images that lie in contact sheets into the publisher's archive, which `train` reads.
+"""Pack CIFAR-10 images from contact sheets into the publisher's archive, which `train` reads.
 
     python -m tests.support.cifar10_archive SHEETS FOLDER
 

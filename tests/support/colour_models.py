@@ -1,7 +1,7 @@
-"""Write models that look at colour alone and have what the committed ones have not: versions, labels, heat maps.
+"""Write models that classify by colour and have what the committed ones lack: versions, labels, heat maps.
 
-`colours` says which of red, green and blue a picture has most of, in two versions, and can show where. `lights` says
-which of them shine in it, any number of them, each from a threshold of its own, and cannot.
+`colours` returns which of red, green and blue dominates an image, in two versions, with explanations. `lights` returns
+all of them that exceed their thresholds, without explanations.
 
 python -m tests.support.colour_models DIR
 """
@@ -31,16 +31,16 @@ model_config_list {{
 
 
 def card(name: str, version: int) -> Card:
-    """Make the card of a version."""
-    described = f"Version {version} tells colours apart."
-    common = {"name": name, "title": name.title(), "description": described, "labels": LABELS}
+    """Return the card of a version."""
+    description = f"Version {version} tells colours apart."
+    common = {"name": name, "title": name.title(), "description": description, "labels": LABELS}
     if name == "lights":
         common |= {"task": "multilabel", "threshold": THRESHOLDS}
     return Card(**common, input=InputSpec(height=SIDE, width=SIDE))
 
 
 class Colours(tf.Module):
-    """Gives each channel's share, or its lightness, and its pixels for an explanation."""
+    """Scores each channel by its share or its lightness, and explains a class by the channel's pixels."""
 
     def __init__(self, card: Card, scores: Callable[[tf.Tensor], tf.Tensor]) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Colours(tf.Module):
 
 
 def shares(lightness: tf.Tensor) -> tf.Tensor:
-    """Turn lightness float32[N, 3] of the channels into shares that sum to one."""
+    """Convert lightness float32[N, 3] of the channels to shares that sum to 1."""
     return (lightness + 1e-3) / tf.reduce_sum(lightness + 1e-3, axis=1, keepdims=True)
 
 

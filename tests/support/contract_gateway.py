@@ -1,4 +1,4 @@
-"""A small HTTP server that keeps the gateway's contract, and its rules about limits and failures at a test's word."""
+"""A small HTTP server with the gateway's API whose limits and failures are set by a test."""
 
 import base64
 import contextlib
@@ -25,8 +25,8 @@ UNREADABLE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One request as it came in."""
+class ReceivedRequest:
+    """A request as the server received it."""
 
     method: str
     path: str
@@ -37,7 +37,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One response."""
+    """A response."""
 
     document: Any
     status: int = 200
@@ -45,17 +45,17 @@ class Reply:
 
 
 def problem(status: int, title: str = "Refused", **members: Any) -> Reply:
-    """Make the reply of a problem."""
+    """Return a problem."""
     return Reply({"type": "about:blank", "title": title, "status": status, **members}, status)
 
 
 def busy(status: int = 503, retry_after: str = "0") -> Reply:
-    """Make the reply that asks to come again."""
+    """Return a reply with Retry-After."""
     return Reply({"title": "Busy", "status": status}, status, {"Retry-After": retry_after})
 
 
 def prediction(image: bytes) -> Mapping[str, Any]:
-    """Say that an image shows what its bytes spell, up to the first space; `bad` is no image."""
+    """Return a prediction with the first word of an image's bytes as label; `bad` cannot be decoded."""
     label = image.decode().split(" ")[0]
     if label == "bad":
         return UNREADABLE
@@ -64,19 +64,19 @@ def prediction(image: bytes) -> Mapping[str, Any]:
 
 
 class ContractGateway:
-    """Serves from threads of its own until it is left.
+    """Serves in separate threads while the context lasts.
 
     Attributes:
-        seen: The requests, in order of their end.
-        script: Replies that the next requests get, whatever they ask.
-        failing: Statuses, by image, that a request with that image gets as a whole.
-        max_images: Largest batch.
-        max_bytes: Longest request.
-        turns: How many more requests are answered; those beyond wait.
+        seen: The requests received so far.
+        script: Replies to the next requests, regardless of their content.
+        failing: Status of a whole request by an image that it contains.
+        max_images: Largest number of images in a request.
+        max_bytes: Largest body in bytes.
+        turns: Number of further requests that are answered; others wait.
     """
 
     def __init__(self) -> None:
-        self.seen: list[Seen] = []
+        self.seen: list[ReceivedRequest] = []
         self.script: deque[Reply] = deque()
         self.failing: dict[bytes, int] = {}
         self.max_images = 1000
@@ -93,7 +93,7 @@ class ContractGateway:
     @property
     def batches(self) -> list[tuple[bytes, ...]]:
         """The images of each request."""
-        return [seen.images for seen in self.seen]
+        return [request.images for request in self.seen]
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -105,25 +105,25 @@ class ContractGateway:
         self._server.server_close()
         self._thread.join()
 
-    def answer(self, seen: Seen, size: int, *, single: bool) -> Reply:
-        """Answer one request."""
+    def answer(self, request: ReceivedRequest, size: int, *, single: bool) -> Reply:
+        """Return the reply to a request."""
         self.turns.acquire(timeout=30)
         with self._lock:
-            self.seen.append(seen)
+            self.seen.append(request)
             if self.script:
                 return self.script.popleft()
-        if seen.method == "GET":
-            return self._told(seen.path)
+        if request.method == "GET":
+            return self._get(request.path)
         if size > self.max_bytes:
             return problem(413, "Too many bytes", max_bytes=self.max_bytes)
-        if len(seen.images) > self.max_images:
+        if len(request.images) > self.max_images:
             return problem(400, "Too many images")
-        for image in seen.images:
+        for image in request.images:
             if image in self.failing:
                 return problem(self.failing[image], "Failed")
-        return self._predicted(seen.images, single=single)
+        return self._predict(request.images, single=single)
 
-    def _predicted(self, images: tuple[bytes, ...], *, single: bool) -> Reply:
+    def _predict(self, images: tuple[bytes, ...], *, single: bool) -> Reply:
         results = [prediction(image) for image in images]
         shared = {"model": MODEL, "request_id": "r-1"}
         if not single:
@@ -132,7 +132,7 @@ class ContractGateway:
             return Reply({**results[0], "request_id": "r-1"}, results[0]["status"], {"Content-Type": PROBLEM})
         return Reply({**results[0], **shared})
 
-    def _told(self, path: str) -> Reply:
+    def _get(self, path: str) -> Reply:
         pets = {
             "name": "pets",
             "default": True,
@@ -145,19 +145,21 @@ class ContractGateway:
         card = {"metrics": {"accuracy": 0.9}, "provenance": {"licence": "Apache-2.0"}}
         versions = [{"version": 3, "state": "AVAILABLE", "labels": ["stable"]}]
         away = {"name": "birds", "default": False, "available": False, "reason": "birds is loading."}
-        told = {
+        documents = {
             "/readyz": {"status": "ready", "model": MODEL},
             "/api/v1/models": {"models": [pets, away]},
             "/api/v1/models/pets": {**pets, "versions": versions, "card": card},
         }
-        return Reply(told[path]) if path in told else problem(404, "Not Found")
+        return Reply(documents[path]) if path in documents else problem(404, "Not Found")
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         gateway = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            wbufsize = -1  # head and body in one packet, else the second waits for the first one's acknowledgement
+            wbufsize = (
+                -1
+            )  # head and body in one packet; otherwise the second waits for the acknowledgement of the first
 
             def do_GET(self) -> None:
                 self._serve(b"")
@@ -170,8 +172,8 @@ class ContractGateway:
                 kind = self.headers.get("Content-Type", "")
                 images = _images(body, kind) if body else ()
                 query = dict(parse_qsl(parts.query))
-                seen = Seen(self.command, parts.path, query, {**self.headers}, images)
-                reply = gateway.answer(seen, len(body), single=b'{"instances"' not in body[:20] and len(images) == 1)
+                request = ReceivedRequest(self.command, parts.path, query, {**self.headers}, images)
+                reply = gateway.answer(request, len(body), single=b'{"instances"' not in body[:20] and len(images) == 1)
                 text = reply.document if isinstance(reply.document, bytes) else json.dumps(reply.document).encode()
                 self.send_response(reply.status)
                 kind = "application/json" if reply.status < 400 else PROBLEM
@@ -181,7 +183,7 @@ class ContractGateway:
                 self.wfile.write(text)
 
             def handle(self) -> None:
-                with contextlib.suppress(OSError):  # clients are killed in the middle; some tests are about that
+                with contextlib.suppress(OSError):  # some tests kill clients during a request
                     super().handle()
 
             def finish(self) -> None:
@@ -189,13 +191,13 @@ class ContractGateway:
                     super().finish()
 
             def log_message(self, *_: object) -> None:
-                """Stay quiet."""
+                """Log nothing."""
 
         return Handler
 
 
 def _images(body: bytes, kind: str) -> tuple[bytes, ...]:
-    """Read the images of a request; a URL stands for what follows its last slash."""
+    """Return the images of a request; a URL counts as the bytes after its last slash."""
     if kind.startswith("multipart/"):
         message = email.message_from_bytes(
             b"Content-Type: " + kind.encode() + b"\r\n\r\n" + body, policy=email.policy.HTTP

@@ -1,4 +1,4 @@
-"""The code in README.md and docs/: blocks between fences, and indented ones, which are commands."""
+"""The code blocks of README.md and docs/: fenced ones, and indented ones, which are commands."""
 
 import re
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ class Block:
     """One block of code.
 
     Attributes:
-        page: The file it stands in, below the repository.
-        line: Number of its first line there.
-        kind: What stands behind the fence; `sh` where there is none.
-        text: Its lines, without indentation.
+        page: File of the block, relative to the repository.
+        line: Number of its first line.
+        kind: Language of the fence; `sh` for an indented block.
+        text: Its lines without indentation.
     """
 
     page: str
@@ -34,7 +34,7 @@ class Block:
         return f"{self.page}:{self.line}"
 
     def commands(self) -> list[str]:
-        """Give the commands of a shell block; one may go over several lines that end in a backslash."""
+        """Return the commands of a shell block; a command may span lines that end in a backslash."""
         return [line for line in self.text.replace("\\\n", "").splitlines() if line.strip() and line[0] != "#"]
 
 
@@ -43,7 +43,7 @@ def blocks() -> list[Block]:
 
 
 def read(page: str, text: str) -> Iterator[Block]:
-    """Find the blocks of one page, those between fences first."""
+    """Return the blocks of a page, the fenced ones first."""
     for found in FENCED.finditer(text):
         yield Block(page, text.count("\n", 0, found.start(2)) + 1, found[1], found[2].rstrip("\n"))
     beside = FENCED.sub(lambda found: "\n" * found[0].count("\n"), text)

@@ -1,4 +1,4 @@
-"""A model server in memory with the habits of the real one: versions come and go, it checks shapes, it can be away."""
+"""A model server in memory that behaves like the real one: versions change, shapes are checked, it can be down."""
 
 import threading
 from collections import Counter
@@ -17,7 +17,7 @@ Compute = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 @dataclass(frozen=True, slots=True)
 class FakeVersion:
-    """One version of a model: what its entry points take and give, and what they compute."""
+    """A version of a model: its signatures, and the functions that compute their outputs."""
 
     signatures: Mapping[str, Signature]
     compute: Mapping[str, Compute]
@@ -28,14 +28,14 @@ class FakeModelServer:
     """A `gateway.model_client.protocol.ModelServer` whose models, versions and failures a test sets.
 
     Attributes:
-        models: What is served, by name and version number.
-        labels: Number of the version that each label of a model points to, by the model's name.
-        states: State and message of versions that are not AVAILABLE, by name and number.
-        failures: The error that a method raises, by the method's name, until it is taken out again.
-        before: Called at the begin of a method, by its name; may change what is served.
-        calls: How often each method was called.
-        request_ids: What came with the predictions.
-        away: Whether it is away.
+        models: The versions served, by model name and version number.
+        labels: Version number by label, by model name.
+        states: State and message of versions that are not AVAILABLE, by model name and version number.
+        failures: Error that a method raises, by the name of the method, until it is removed.
+        before: Function that is called first in a method, by the name of the method; it may change what is served.
+        calls: Number of calls by method.
+        request_ids: Request ids of the predictions.
+        away: Whether the server is down.
     """
 
     models: dict[str, dict[int, FakeVersion]] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class FakeModelServer:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def swap(self, model: str, version: int, made: FakeVersion) -> None:
-        """Serve this version of a model, and no other one of it any more."""
+        """Serve only this version of a model."""
         self.models[model] = {version: made}
 
     def version_statuses(self, model: str, *, deadline: Deadline) -> list[VersionStatus]:
@@ -107,7 +107,7 @@ def _check(expected: Mapping[str, TensorSpec], inputs: Mapping[str, Array]) -> N
 
 
 def image_signature(card: Card) -> Signature:
-    """Make the signature of `serving_default` that fits a card."""
+    """Return the signature `serving_default` of a card."""
     taken = TensorSpec(card.input.dtype, (None, *card.input.shape))
     return Signature({"image": taken}, {card.output.name: TensorSpec("float32", (None, len(card.labels)))})
 
@@ -116,7 +116,7 @@ DESCRIBE = Signature({"index": TensorSpec("int32", (None,))}, {"card": TensorSpe
 
 
 def classifier(card: Card, scores: Callable[[Array], Array], *, described: bool = True) -> FakeVersion:
-    """Make a version that carries its card, or not, and answers uint8 or float32[N, …] by `scores`: float32[N, K]."""
+    """Return a version, with or without its card, whose function `scores` maps images[N, …] to float32[N, K]."""
 
     def describe(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         return {"card": np.full(inputs["index"].shape, card.to_json().encode(), object)}
@@ -131,7 +131,7 @@ def classifier(card: Card, scores: Callable[[Array], Array], *, described: bool 
 
 
 def explainable(card: Card, scores: Callable[[Array], Array], heat: Callable[[Array, Array], Array]) -> FakeVersion:
-    """Make a version that carries its card and explains by `heat`: images and int32[N] to float32[N, h, w]."""
+    """Return a version with its card whose function `heat` maps images and int32[N] to float32[N, h, w]."""
 
     def explain(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         return {"heatmap": heat(inputs["image"], inputs["class_id"])}
@@ -144,5 +144,5 @@ def explainable(card: Card, scores: Callable[[Array], Array], heat: Callable[[Ar
 
 
 def constant(*scores: float) -> Callable[[Array], Array]:
-    """Answer the same scores to every image."""
+    """Return a function that gives every image the same scores."""
     return lambda images: np.full((len(images), len(scores)), scores, np.float32)

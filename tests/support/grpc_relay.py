@@ -1,4 +1,4 @@
-"""A gRPC server that hands every call on to another one, and keeps what came with it."""
+"""A gRPC server that forwards every call to another one, and records the metadata."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_leng
 
 
 class Relay(grpc.GenericRpcHandler):
-    """Stands before the server on a port of this machine."""
+    """Forwards calls to the server on a port of this machine."""
 
     def __init__(self, behind: int) -> None:
         self._channel = grpc.insecure_channel(f"127.0.0.1:{behind}", options=OPTIONS)
@@ -33,7 +33,7 @@ class Relay(grpc.GenericRpcHandler):
 
     @contextmanager
     def serving(self) -> Iterator[int]:
-        """Serve, and give the port."""
+        """Serve for the time of the context, and yield the port."""
         server = grpc.server(ThreadPoolExecutor(16), options=OPTIONS)
         server.add_generic_rpc_handlers((self,))
         port = server.add_insecure_port("127.0.0.1:0")

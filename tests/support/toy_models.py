@@ -12,7 +12,7 @@ from tests.contracts.model_server import card
 
 
 class Toy(tf.Module):
-    """Looks at 2 x 2 gray pixels: lightness, version / 100, darkness."""
+    """Scores 2 x 2 gray pixels by lightness, version / 100, and darkness."""
 
     def __init__(self, version: int) -> None:
         super().__init__()

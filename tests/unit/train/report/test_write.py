@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.support.assessments import ODD_ONES, of_one_class, of_several_classes
+from tests.support.assessments import WRONG_EVERY, of_one_class, of_several_classes
 from train.data.examples import Example
 from train.evaluation.assessment import Assessment
 from train.evaluation.evaluate import Evaluation
@@ -51,7 +51,7 @@ def test_where_one_class_is_right_confusions_are_shown(tmp_path: Path):
     ]
     assert "<b>80.00 %</b>right<small>of 60 images" in page
     assert page.count('class="cell ') == 9
-    assert page.count('class="tile"') == 60 // ODD_ONES
+    assert page.count('class="tile"') == 60 // WRONG_EVERY
 
 
 def test_where_several_may_be_each_class_has_a_curve(tmp_path: Path):
