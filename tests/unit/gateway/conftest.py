@@ -65,15 +65,14 @@ def make_app(
 ) -> Callable[..., Flask]:
     """Return a function that creates applications over the fake server; it takes settings by name."""
 
-    def make(**overrides: Any) -> Flask:
+    def make(*, configured_models: ConfiguredModels | None = None, **overrides: Any) -> Flask:
         app_settings = settings.model_copy(update=overrides)
         app = create_app(
             app_settings,
             server=server,
             fetcher=StubFetcher(images_by_url),
-            configured_models=ConfiguredModels(
-                lambda: {name: tuple(server.labels.get(name, ())) for name in app_settings.models}
-            ),
+            configured_models=configured_models
+            or ConfiguredModels(lambda: {name: tuple(server.labels.get(name, ())) for name in app_settings.models}),
         )
         app.test_client_class = validating_client(validator)
         return app
