@@ -21,42 +21,44 @@ from gateway.errors import (
 )
 from gateway.models.configured import ConfiguredModels
 from gateway.models.registry import SWAP_WAIT_S, ModelRegistry, ModelTarget
+from gateway.observability import metrics
 from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant
 from tests.support.waiting import until
 from vision.card import Card
 
-Make = Callable[..., ModelRegistry]
+MakeRegistry = Callable[..., ModelRegistry]
 
 
 @pytest.fixture
-def offers() -> list[str]:
+def configured() -> list[str]:
+    """Return the names of the configured models; a test may change them."""
     return ["pets", "weather"]
 
 
 @pytest.fixture
-def make(server: FakeModelServer, offers: list[str], tmp_path: Path) -> Iterator[Make]:
-    """Make catalogs over the fake server; they are closed with the test."""
-    made = []
+def make_registry(server: FakeModelServer, configured: list[str], tmp_path: Path) -> Iterator[MakeRegistry]:
+    """Return a function that creates registries over the fake server; they are closed after the test."""
+    registries = []
 
-    def make(default: str | None = None, status_deadline_s: float = 1) -> ModelRegistry:
+    def make_registry(default: str | None = None, status_deadline_s: float = 1) -> ModelRegistry:
         registry = ModelRegistry(
             server,
-            ConfiguredModels(lambda: {name: tuple(server.labels.get(name, ())) for name in offers}),
+            ConfiguredModels(lambda: {name: tuple(server.labels.get(name, ())) for name in configured}),
             default=default,
             cards_dir=tmp_path,
             status_deadline_s=status_deadline_s,
         )
-        made.append(registry)
+        registries.append(registry)
         return registry
 
-    yield make
-    for registry in made:
+    yield make_registry
+    for registry in registries:
         registry.close()
 
 
 @pytest.fixture
-def registry(make: Make) -> ModelRegistry:
-    return make()
+def registry(make_registry: MakeRegistry) -> ModelRegistry:
+    return make_registry()
 
 
 @pytest.fixture
@@ -66,58 +68,101 @@ def working(card: Card) -> FakeVersion:
 
 @pytest.fixture
 def broken() -> FakeVersion:
-    """Have a version that cannot be used."""
+    """Return a version that cannot be used."""
     return FakeVersion({}, {})
 
 
-# Which models
+# Models
 
 
-def test_models_are_those_offered_now(registry: ModelRegistry, offers: list[str]):
+def test_the_names_are_those_configured_now(registry: ModelRegistry, configured: list[str]):
     assert registry.names == ("pets", "weather")
-    offers.append("digits")
+
+    configured.append("digits")
+
     assert registry.names == ("pets", "weather", "digits")
 
 
-def test_the_first_one_is_the_default_unless_one_is_chosen(make: Make, offers: list[str]):
-    assert make().default == "pets"
-    assert make(default="weather").default == "weather"
-    offers.clear()
+def test_the_first_configured_model_is_the_default(make_registry: MakeRegistry, configured: list[str]):
+    assert make_registry().default == "pets"
+    assert make_registry(default="weather").default == "weather"
+    configured.clear()
     with pytest.raises(ModelNotFoundError, match="No model is served"):
-        _ = make().default
+        _ = make_registry().default
 
 
-def test_an_unknown_model_is_told_with_those_there_are(
+def test_an_unknown_model_is_refused_with_the_configured_ones(
     registry: ModelRegistry, server: FakeModelServer, deadline: Deadline
 ):
-    with pytest.raises(ModelNotFoundError, match=r"No model named 'birds' is served\. Served: pets, weather\."):
-        registry.current("birds", deadline=deadline)
+    for target in (ModelTarget("birds"), ModelTarget("birds", version=1), ModelTarget("birds", label="stable")):
+        with pytest.raises(ModelNotFoundError, match=r"No model named 'birds' is served\. Served: pets, weather\."):
+            registry.resolve(target, deadline=deadline)
     assert not server.calls
 
 
-def test_a_model_offered_but_not_served_is_not_available(registry: ModelRegistry, deadline: Deadline):
+def test_a_model_removed_from_the_configuration_is_refused_at_once(
+    registry: ModelRegistry, both: FakeModelServer, configured: list[str], deadline: Deadline
+):
+    targets = [ModelTarget("pets"), ModelTarget("pets", version=1), ModelTarget("pets", label="stable")]
+    for target in targets:
+        assert registry.resolve(target, deadline=deadline).name == "pets"
+
+    configured.remove("pets")
+    calls = both.calls.copy()
+
+    for target in targets:
+        with pytest.raises(ModelNotFoundError, match=r"No model named 'pets' is served\. Served: weather\."):
+            registry.resolve(target, deadline=deadline)
+    for query in (registry.current, registry.refresh, registry.version_statuses, registry.labels):
+        with pytest.raises(ModelNotFoundError):
+            query("pets", deadline=deadline)
+    assert registry.names == ("weather",)
+    assert both.calls == calls
+
+
+def test_a_configured_model_that_is_not_served_is_not_available(registry: ModelRegistry, deadline: Deadline):
     with pytest.raises(ModelUnavailableError, match="no version of weather ready"):
         registry.current("weather", deadline=deadline)
 
 
-# Which version
+# The version that answers
 
 
-def test_a_model_is_learnt_once(registry: ModelRegistry, server: FakeModelServer, card: Card, deadline: Deadline):
+def test_a_version_is_inspected_once(registry: ModelRegistry, server: FakeModelServer, card: Card, deadline: Deadline):
     served = registry.current("pets", deadline=deadline)
     assert (served.version, served.card) == (1, card)
-    asked = server.calls.copy()
+    calls = server.calls.copy()
+
     assert registry.current("pets", deadline=deadline) is served
-    assert server.calls == asked
+    assert server.calls == calls
 
 
-def test_a_look_finds_a_new_version_and_learns_its_card(
+def test_concurrent_first_requests_share_one_inspected_version(
+    registry: ModelRegistry, server: FakeModelServer, deadline: Deadline
+):
+    starts = metrics.VERSION_STARTS.labels("pets", 1)
+    count = starts._value.get()
+    together = threading.Barrier(2)
+    server.before["signatures"] = lambda: together.wait(10) and None  # both have found nothing in memory
+
+    with ThreadPoolExecutor(2) as pool:
+        requests = [pool.submit(registry.resolve, ModelTarget(), deadline=deadline) for _ in range(2)]
+        first, second = (request.result() for request in requests)
+
+    assert first is second is registry.current("pets", deadline=deadline)
+    assert server.calls["signatures"] == 2
+    assert starts._value.get() == count + 1
+
+
+def test_a_refresh_finds_a_new_version_and_its_card(
     registry: ModelRegistry, server: FakeModelServer, card: Card, deadline: Deadline
 ):
     old = registry.current("pets", deadline=deadline)
     assert registry.refresh("pets", deadline=deadline) is old
+
     renamed = dataclasses.replace(card, labels=("Katze", "Hund", "Fisch"))
     server.swap("pets", 2, classifier(renamed, constant(1, 0, 0)))
+
     new = registry.refresh("pets", deadline=deadline)
     assert (new.version, new.card) == (2, renamed)
     assert registry.current("pets", deadline=deadline) is new
@@ -130,26 +175,27 @@ def test_the_newest_of_several_versions_answers(
     assert registry.current("pets", deadline=deadline).version == 10
 
 
-@pytest.mark.parametrize("state", ["START", "LOADING", "UNLOADING", "END"])
 def test_only_a_version_that_is_available_answers(
-    registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline, state: str
+    registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
 ):
     server.models["pets"][2] = working
-    server.states["pets", 2] = (state, "")
-    assert registry.current("pets", deadline=deadline).version == 1
-    server.states["pets", 1] = (state, "")
-    with pytest.raises(ModelUnavailableError):
-        registry.refresh("pets", deadline=deadline)
+    for state in ("START", "LOADING", "UNLOADING", "END"):
+        server.states = {("pets", 2): (state, "")}
+        assert registry.refresh("pets", deadline=deadline).version == 1, state
+
+        server.states["pets", 1] = (state, "")
+        with pytest.raises(ModelUnavailableError):
+            registry.refresh("pets", deadline=deadline)
 
 
-def test_a_broken_newest_version_gives_way_to_an_older_one(
+def test_an_older_version_stands_in_for_a_broken_one(
     registry: ModelRegistry, server: FakeModelServer, broken: FakeVersion, deadline: Deadline
 ):
     server.models["pets"][2] = broken
     assert registry.current("pets", deadline=deadline).version == 1
 
 
-def test_so_does_one_that_fails_to_tell_its_card(
+def test_an_older_version_stands_in_for_one_without_a_readable_card(
     registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
 ):
     def fail(_: object) -> dict[str, object]:
@@ -157,12 +203,13 @@ def test_so_does_one_that_fails_to_tell_its_card(
 
     server.models["pets"][2] = FakeVersion(working.signatures, {**working.compute, "describe": fail})
     assert registry.current("pets", deadline=deadline).version == 1
+
     del server.models["pets"][1]
     with pytest.raises(ModelFailedError, match="describe failed"):
         registry.refresh("pets", deadline=deadline)
 
 
-def test_so_does_one_that_goes_while_it_is_looked_at(
+def test_an_older_version_stands_in_for_one_unloaded_during_the_refresh(
     registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
 ):
     server.models["pets"][2] = working
@@ -170,7 +217,7 @@ def test_so_does_one_that_goes_while_it_is_looked_at(
     assert registry.current("pets", deadline=deadline).version == 1
 
 
-def test_only_broken_versions_are_told_as_such(
+def test_a_model_with_only_broken_versions_cannot_be_used(
     registry: ModelRegistry, server: FakeModelServer, broken: FakeVersion, deadline: Deadline
 ):
     server.swap("pets", 2, broken)
@@ -178,19 +225,19 @@ def test_only_broken_versions_are_told_as_such(
         registry.current("pets", deadline=deadline)
 
 
-# Versions and labels that are asked for
+# Versions and labels in a request
 
 
 @pytest.fixture
 def both(server: FakeModelServer, card: Card) -> FakeModelServer:
-    """Serve versions 1, labelled stable, and 2 of `pets`, with labels of their own."""
+    """Serve two versions of `pets` with different class labels: 1, under the version label `stable`, and 2."""
     renamed = dataclasses.replace(card, labels=("Katze", "Hund", "Fisch"))
     server.models["pets"][2] = classifier(renamed, constant(1, 0, 0))
     server.labels["pets"] = {"stable": 1}
     return server
 
 
-def test_without_version_or_label_the_newest_is_chosen(
+def test_a_target_without_version_or_label_is_the_newest_version(
     registry: ModelRegistry, both: FakeModelServer, deadline: Deadline
 ):
     assert both.models["pets"].keys() == {1, 2}
@@ -198,61 +245,55 @@ def test_without_version_or_label_the_newest_is_chosen(
     assert registry.resolve(ModelTarget("pets"), deadline=deadline).version == 2
 
 
-def test_a_version_comes_with_its_own_card_and_is_learnt_once(
+def test_each_version_has_its_own_card_and_is_inspected_once(
     registry: ModelRegistry, both: FakeModelServer, deadline: Deadline
 ):
     old, new = (registry.resolve(ModelTarget("pets", version=version), deadline=deadline) for version in (1, 2))
     assert (old.card.labels[0], new.card.labels[0]) == ("cat", "Katze")
-    asked = both.calls.copy()
+    calls = both.calls.copy()
+
     registry.refresh("pets", deadline=deadline)
+
     assert registry.resolve(ModelTarget("pets", version=1), deadline=deadline) is old
-    assert both.calls - asked == {"version_statuses": 1}
+    assert both.calls - calls == {"version_statuses": 1}
 
 
-def test_a_version_that_went_is_forgotten_at_the_next_look(
+def test_a_refresh_drops_versions_that_were_unloaded(
     registry: ModelRegistry, both: FakeModelServer, card: Card, deadline: Deadline
 ):
     registry.resolve(ModelTarget("pets", version=1), deadline=deadline)
+
     del both.models["pets"][1]
     registry.refresh("pets", deadline=deadline)
+
     both.models["pets"][1] = classifier(dataclasses.replace(card, labels=("x", "y", "z")), constant(1, 0, 0))
     assert registry.resolve(ModelTarget("pets", version=1), deadline=deadline).card.labels == ("x", "y", "z")
 
 
-def test_a_label_leads_to_the_version_that_the_server_says(
-    registry: ModelRegistry, both: FakeModelServer, deadline: Deadline
-):
+def test_a_label_is_resolved_by_the_model_server(registry: ModelRegistry, both: FakeModelServer, deadline: Deadline):
     assert registry.resolve(ModelTarget("pets", label="stable"), deadline=deadline).version == 1
+
     both.labels["pets"]["stable"] = 2
     assert registry.resolve(ModelTarget("pets", label="stable"), deadline=deadline).version == 2
 
 
-@pytest.mark.parametrize(
-    ("target", "named"),
-    [
-        (ModelTarget(version=3), "No version 3 of pets is served"),
-        (ModelTarget("pets", version=0), "No version 0 of pets is served"),
-        (ModelTarget("pets", label="canary"), "No version labelled 'canary' of pets is served"),
-    ],
-    ids=str,
-)
-def test_a_version_that_is_not_there_is_told_with_those_that_are(
-    *, registry: ModelRegistry, both: FakeModelServer, deadline: Deadline, target: ModelTarget, named: str
+def test_an_unknown_version_is_refused_with_the_served_ones(
+    registry: ModelRegistry, both: FakeModelServer, deadline: Deadline
 ):
     both.models["pets"][9] = both.models["pets"][1]
     both.states["pets", 9] = ("LOADING", "")
-    with pytest.raises(VersionNotFoundError, match=rf"{named}\. Served: 2, 1, stable\.") as caught:
-        registry.resolve(target, deadline=deadline)
-    assert caught.value.members == {"versions": [2, 1], "labels": ["stable"]}
+
+    for target, missing in (
+        (ModelTarget(version=3), "No version 3 of pets is served"),
+        (ModelTarget("pets", version=0), "No version 0 of pets is served"),
+        (ModelTarget("pets", label="canary"), "No version labelled 'canary' of pets is served"),
+    ):
+        with pytest.raises(VersionNotFoundError, match=rf"{missing}\. Served: 2, 1, stable\.") as caught:
+            registry.resolve(target, deadline=deadline)
+        assert caught.value.members == {"versions": [2, 1], "labels": ["stable"]}, target
 
 
-@pytest.mark.parametrize("target", [ModelTarget("birds", version=1), ModelTarget("birds", label="stable")], ids=str)
-def test_a_version_of_an_unknown_model(registry: ModelRegistry, deadline: Deadline, target: ModelTarget):
-    with pytest.raises(ModelNotFoundError, match="No model named 'birds'"):
-        registry.resolve(target, deadline=deadline)
-
-
-def test_a_version_that_cannot_be_used_is_told_as_such(
+def test_a_broken_version_that_is_targeted_has_no_stand_in(
     registry: ModelRegistry, server: FakeModelServer, broken: FakeVersion, deadline: Deadline
 ):
     server.models["pets"][2] = broken
@@ -260,15 +301,16 @@ def test_a_version_that_cannot_be_used_is_told_as_such(
         registry.resolve(ModelTarget("pets", version=2), deadline=deadline)
 
 
-def test_labels_are_told_with_their_versions(registry: ModelRegistry, both: FakeModelServer, deadline: Deadline):
-    both.labels["pets"] |= {"canary": 2, "old": 7}  # a version that is not there
+def test_labels_are_returned_with_their_versions(registry: ModelRegistry, both: FakeModelServer, deadline: Deadline):
+    both.labels["pets"] |= {"canary": 2, "old": 7}  # version 7 is not served
+
     assert registry.labels("pets", deadline=deadline) == {"stable": 1, "canary": 2}
     assert registry.labels("weather", deadline=deadline) == {}
     with pytest.raises(ModelNotFoundError):
         registry.labels("birds", deadline=deadline)
 
 
-def test_labels_are_not_known_while_the_server_is_away(
+def test_labels_cannot_be_resolved_while_the_server_is_away(
     registry: ModelRegistry, both: FakeModelServer, deadline: Deadline
 ):
     both.away = True
@@ -278,72 +320,80 @@ def test_labels_are_not_known_while_the_server_is_away(
         registry.resolve(ModelTarget("pets", label="stable"), deadline=deadline)
 
 
-# The server goes and comes
+# Outages of the model server
 
 
-def test_what_is_known_answers_from_memory_while_the_server_is_away(
+def test_the_current_version_is_kept_in_memory_while_the_server_is_away(
     registry: ModelRegistry, server: FakeModelServer, deadline: Deadline
 ):
     served = registry.current("pets", deadline=deadline)
+
     server.away = True
+
     assert registry.current("pets", deadline=deadline) is served
 
 
-def test_after_an_absence_the_card_is_learnt_anew(
+def test_the_card_is_read_again_after_an_outage(
     registry: ModelRegistry, server: FakeModelServer, card: Card, deadline: Deadline
 ):
     registry.current("pets", deadline=deadline)
     server.away = True
     with pytest.raises(ModelUnavailableError):
         registry.refresh("pets", deadline=deadline)
+
     server.away = False
     renamed = dataclasses.replace(card, labels=("x", "y", "z"))
     server.swap("pets", 1, classifier(renamed, constant(1, 0, 0)))  # another file under the same number
     assert registry.current("pets", deadline=deadline).card == renamed
 
 
-@pytest.mark.parametrize("busy", [ModelOverloadedError("busy"), DeadlineExceededError("late")])
-def test_a_busy_server_is_no_absence(
-    registry: ModelRegistry, server: FakeModelServer, deadline: Deadline, busy: ModelOverloadedError
+def test_an_overloaded_or_slow_server_does_not_count_as_an_outage(
+    registry: ModelRegistry, server: FakeModelServer, deadline: Deadline
 ):
     served = registry.current("pets", deadline=deadline)
-    server.failures["version_statuses"] = busy
-    with pytest.raises(type(busy)):
-        registry.refresh("pets", deadline=deadline)
-    assert registry.current("pets", deadline=deadline) is served
+
+    for error in (ModelOverloadedError("busy"), DeadlineExceededError("late")):
+        server.failures["version_statuses"] = error
+        with pytest.raises(type(error)):
+            registry.refresh("pets", deadline=deadline)
+        assert registry.current("pets", deadline=deadline) is served, error
 
 
-def test_a_look_takes_no_longer_than_it_may(make: Make, server: FakeModelServer, deadline: Deadline):
+def test_a_refresh_takes_no_longer_than_the_status_deadline(
+    make_registry: MakeRegistry, server: FakeModelServer, deadline: Deadline
+):
     server.before["version_statuses"] = lambda: threading.Event().wait(0.06)
     with pytest.raises(DeadlineExceededError):
-        make(status_deadline_s=0.05).refresh("pets", deadline=deadline)
-    assert make(status_deadline_s=5).refresh("pets", deadline=deadline)
+        make_registry(status_deadline_s=0.05).refresh("pets", deadline=deadline)
+    assert make_registry(status_deadline_s=5).refresh("pets", deadline=deadline)
 
 
-# A version goes in the middle of a request
+# Replacements of a version that is unloaded during a request
 
 
-def test_the_successor_of_a_version_that_is_gone_is_found(
+def test_the_replacement_of_a_version_is_found(
     registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
 ):
     gone = registry.current("pets", deadline=deadline)
     server.swap("pets", 2, working)
+
     assert registry.await_replacement(gone, ModelTarget(), deadline=deadline).version == 2
     assert registry.current("pets", deadline=deadline).version == 2
 
 
-def test_a_successor_that_another_request_found_costs_no_look(
+def test_a_replacement_found_by_another_request_needs_no_refresh(
     registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
 ):
     gone = registry.current("pets", deadline=deadline)
     server.swap("pets", 2, working)
-    found = registry.await_replacement(gone, ModelTarget(), deadline=deadline)
-    asked = server.calls.copy()
-    assert registry.await_replacement(gone, ModelTarget(), deadline=deadline) is found
-    assert server.calls == asked
+    replacement = registry.await_replacement(gone, ModelTarget(), deadline=deadline)
+    calls = server.calls.copy()
+
+    assert registry.await_replacement(gone, ModelTarget(), deadline=deadline) is replacement
+    assert server.calls == calls
 
 
-def test_sixteen_requests_that_lose_their_version_look_once(
+def test_sixteen_requests_that_lose_their_version_share_one_refresh(
     registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
 ):
     gone = registry.current("pets", deadline=deadline)
@@ -351,80 +401,80 @@ def test_sixteen_requests_that_lose_their_version_look_once(
     server.calls.clear()
     together = threading.Barrier(16)
 
-    def lose(_: int) -> int:
+    def replace(_: int) -> int:
         together.wait()
         return registry.await_replacement(gone, ModelTarget(), deadline=deadline).version
 
     with ThreadPoolExecutor(16) as pool:
-        assert list(pool.map(lose, range(16))) == [2] * 16
+        assert list(pool.map(replace, range(16))) == [2] * 16
     assert server.calls == {"version_statuses": 1, "signatures": 1, "predict": 1}
 
 
-def test_a_successor_that_is_not_ready_yet_is_waited_for(
+def test_a_replacement_that_is_still_loading_is_awaited(
     registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
 ):
-    """The old version is END and the new one still LOADING, until the third look."""
+    """The old version is END and the new one LOADING until the third refresh."""
     gone = registry.current("pets", deadline=deadline)
     server.swap("pets", 2, working)
     server.states["pets", 2] = ("LOADING", "")
-    looks = []
+    first_calls = server.calls.copy()
 
     def ready_at_third() -> None:
-        looks.append(1)
-        if len(looks) == 3:
+        if (server.calls - first_calls)["version_statuses"] == 3:
             server.states.clear()
 
     server.before["version_statuses"] = ready_at_third
     assert registry.await_replacement(gone, ModelTarget(), deadline=deadline).version == 2
-    assert len(looks) == 3
+    assert (server.calls - first_calls)["version_statuses"] == 3
 
 
-def test_a_status_that_still_lists_the_old_version_is_asked_again(
+def test_a_status_that_still_lists_the_old_version_is_queried_again(
     registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
 ):
     gone = registry.current("pets", deadline=deadline)
-    looks = []
+    first_calls = server.calls.copy()
 
     def swap_at_third() -> None:
-        looks.append(1)
-        if len(looks) == 3:
+        if (server.calls - first_calls)["version_statuses"] == 3:
             server.swap("pets", 2, working)
 
     server.before["version_statuses"] = swap_at_third
     assert registry.await_replacement(gone, ModelTarget(), deadline=deadline).version == 2
 
 
-def test_the_same_version_loaded_anew_is_its_own_successor(
+def test_a_version_that_is_loaded_again_replaces_itself(
     registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
 ):
-    """The model server was restarted: the version is gone for a moment, then back under its number."""
+    """The model server restarts: the version is missing for a moment, then served again under the same number."""
     gone = registry.current("pets", deadline=deadline)
     server.models.clear()
-    looks = []
+    first_calls = server.calls.copy()
 
     def back_at_third() -> None:
-        looks.append(1)
-        if len(looks) == 3:
+        if (server.calls - first_calls)["version_statuses"] == 3:
             server.swap("pets", 1, working)
 
     server.before["version_statuses"] = back_at_third
     started = time.monotonic()
-    found = registry.await_replacement(gone, ModelTarget(), deadline=deadline)
-    assert found.version == 1
-    assert found is not gone
+
+    replacement = registry.await_replacement(gone, ModelTarget(), deadline=deadline)
+
+    assert replacement.version == 1
+    assert replacement is not gone
     assert time.monotonic() - started < SWAP_WAIT_S / 2
 
 
-def test_a_successor_that_never_comes_is_given_up(
+def test_the_wait_for_a_replacement_is_limited(
     registry: ModelRegistry, server: FakeModelServer, deadline: Deadline, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("gateway.models.registry.SWAP_WAIT_S", 0.1)
     gone = registry.current("pets", deadline=deadline)
+
     started = time.monotonic()
-    assert (
-        registry.await_replacement(gone, ModelTarget(), deadline=deadline) is gone
-    )  # the server still says that it serves it
+    replacement = registry.await_replacement(gone, ModelTarget(), deadline=deadline)
+    assert replacement is gone  # the server still reports it as AVAILABLE
     assert 0.1 <= time.monotonic() - started < 1
+
     server.models.clear()
     started = time.monotonic()
     with pytest.raises(ModelUnavailableError, match="no version of pets ready"):
@@ -432,7 +482,7 @@ def test_a_successor_that_never_comes_is_given_up(
     assert 0.1 <= time.monotonic() - started < 1
 
 
-def test_the_requests_own_deadline_ends_the_wait_before(
+def test_the_deadline_of_the_request_ends_the_wait(
     registry: ModelRegistry, server: FakeModelServer, deadline: Deadline
 ):
     gone = registry.current("pets", deadline=deadline)
@@ -443,29 +493,30 @@ def test_the_requests_own_deadline_ends_the_wait_before(
     assert time.monotonic() - started < 1
 
 
-def test_the_wait_for_another_requests_look_ends_at_the_deadline(
+def test_the_wait_for_another_requests_refresh_ends_at_the_deadline(
     registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
 ):
     gone = registry.current("pets", deadline=deadline)
     server.swap("pets", 2, working)
-    looking, go_on = threading.Event(), threading.Event()
+    refreshing, unblock = threading.Event(), threading.Event()
 
-    def hold() -> None:
-        looking.set()
-        go_on.wait(10)
+    def block() -> None:
+        refreshing.set()
+        unblock.wait(10)
 
-    server.before["version_statuses"] = hold
+    server.before["version_statuses"] = block
+
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(registry.await_replacement, gone, ModelTarget(), deadline=deadline)
-        assert looking.wait(5)
+        assert refreshing.wait(5)
         with pytest.raises(DeadlineExceededError):
             registry.await_replacement(gone, ModelTarget(), deadline=Deadline.after(0.05))
-        go_on.set()
+        unblock.set()
         assert first.result().version == 2
     assert registry.await_replacement(gone, ModelTarget(), deadline=deadline).version == 2
 
 
-def test_a_broken_successor_is_told_at_once(
+def test_a_broken_replacement_ends_the_wait_at_once(
     registry: ModelRegistry, server: FakeModelServer, broken: FakeVersion, deadline: Deadline
 ):
     gone = registry.current("pets", deadline=deadline)
@@ -474,12 +525,14 @@ def test_a_broken_successor_is_told_at_once(
         registry.await_replacement(gone, ModelTarget(), deadline=deadline)
 
 
-def test_a_model_offered_no_more_has_no_successor(
-    registry: ModelRegistry, server: FakeModelServer, offers: list[str], deadline: Deadline
+def test_a_model_removed_from_the_configuration_has_no_replacement(
+    registry: ModelRegistry, server: FakeModelServer, configured: list[str], deadline: Deadline
 ):
     gone = registry.current("pets", deadline=deadline)
-    offers.remove("pets")
+
+    configured.remove("pets")
     server.models.clear()
+
     with pytest.raises(ModelNotFoundError):
         registry.await_replacement(gone, ModelTarget(), deadline=deadline)
 
@@ -487,54 +540,83 @@ def test_a_model_offered_no_more_has_no_successor(
 # Watching
 
 
-def version(registry: ModelRegistry) -> int:
+def current_version(registry: ModelRegistry) -> int:
     return registry.current("pets", deadline=Deadline.after(5)).version
 
 
-def test_a_watched_catalog_follows_the_server(registry: ModelRegistry, server: FakeModelServer, working: FakeVersion):
+def test_a_watching_registry_follows_the_server(registry: ModelRegistry, server: FakeModelServer, working: FakeVersion):
     registry.watch(0.005, deadline_s=5)
-    until(lambda: version(registry) == 1)
+    until(lambda: current_version(registry) == 1)
+
     server.swap("pets", 2, working)
-    until(lambda: version(registry) == 2)
+
+    until(lambda: current_version(registry) == 2)
 
 
-def test_watching_goes_on_after_every_kind_of_trouble(
+def test_the_watcher_survives_every_kind_of_error(
     registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, broken: FakeVersion
 ):
     registry.watch(0.005, deadline_s=5)
-    until(lambda: version(registry) == 1)
-    for trouble in (ModelUnavailableError("away"), DeadlineExceededError("late"), VersionGoneError("gone")):
-        server.failures["version_statuses"] = trouble
+    until(lambda: current_version(registry) == 1)
+    for error in (ModelUnavailableError("away"), DeadlineExceededError("late"), VersionGoneError("gone")):
+        server.failures["version_statuses"] = error
         before = server.calls["version_statuses"]
         until(lambda before=before: server.calls["version_statuses"] > before + 2)
     server.failures["version_statuses"] = RuntimeError("a bug")  # type: ignore[assignment]  # on purpose
     with capture_logs() as logs:
         until(lambda: any(line["event"] == "look_failed" for line in logs))
+
     server.failures.clear()
     server.swap("pets", 2, broken)
     server.swap("pets", 3, working)
-    until(lambda: version(registry) == 3)
+    until(lambda: current_version(registry) == 3)
 
 
-def test_a_closed_catalog_asks_nobody(registry: ModelRegistry, server: FakeModelServer):
+def test_the_watcher_pauses_between_rounds(
+    registry: ModelRegistry, server: FakeModelServer, configured: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    pauses: list[float] = []
+    rounds: list[int] = []
+
+    class RecordedEvent(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout or 0)
+            rounds.append(server.calls["version_statuses"])
+            if len(pauses) == 5:
+                self.set()
+            return self.is_set()
+
+    monkeypatch.setattr(registry, "_stop", RecordedEvent())
+
+    registry.watch(0.25, deadline_s=5)
+    until(lambda: len(pauses) == 5, what="five pauses")
+    registry.close()
+
+    assert pauses == [0.25] * 5
+    assert rounds == [number * len(configured) for number in (1, 2, 3, 4, 5)]
+
+
+def test_a_closed_registry_does_not_watch(registry: ModelRegistry, server: FakeModelServer):
     registry.watch(0.005, deadline_s=5)
     until(lambda: server.calls["version_statuses"] > 2)
+
     registry.close()
+
     assert not any(thread.name == "registry" for thread in threading.enumerate())
 
 
-def test_a_catalog_that_does_not_watch_closes_too(make: Make):
-    make().close()
+def test_a_registry_that_does_not_watch_can_be_closed(make_registry: MakeRegistry):
+    make_registry().close()
 
 
-# What the log tells
+# Log lines
 
 
 def faults(logs: list[dict[str, object]]) -> list[object]:
     return [line["reason"] for line in logs if line["event"] == "model_unusable"]
 
 
-def test_a_fault_is_logged_when_it_begins(registry: ModelRegistry, server: FakeModelServer, deadline: Deadline):
+def test_an_outage_is_logged_once_when_it_begins(registry: ModelRegistry, server: FakeModelServer, deadline: Deadline):
     with capture_logs() as logs:
         for _ in range(2):
             registry.refresh("pets", deadline=deadline)
@@ -543,11 +625,12 @@ def test_a_fault_is_logged_when_it_begins(registry: ModelRegistry, server: FakeM
                 with pytest.raises(ModelUnavailableError):
                     registry.refresh("pets", deadline=deadline)
             server.away = False
+
     assert faults(logs) == ["away", "away"]
     assert [line["version"] for line in logs if line["event"] == "model_version_answers"] == [1, 1]
 
 
-def test_a_broken_newest_version_is_logged_once_while_an_older_one_answers(
+def test_a_broken_version_is_logged_once_while_an_older_one_answers(
     registry: ModelRegistry, server: FakeModelServer, broken: FakeVersion, deadline: Deadline
 ):
     server.models["pets"][2] = broken
