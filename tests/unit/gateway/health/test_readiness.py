@@ -1,7 +1,8 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,30 @@ from numpy.typing import NDArray
 
 from gateway.errors import DeadlineExceededError, ModelFailedError, ModelOverloadedError
 from gateway.health import draining
+from gateway.observability import metrics
 from gateway.settings import Settings
 from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant
+from tests.support.waiting import until
 from vision.card import Card
 
-RIGHT = [0.2, 0.7, 0.1]
+SCORES = [0.2, 0.7, 0.1]
 
 
-def ask(client: FlaskClient) -> tuple[int, dict[str, Any]]:
+def check(client: FlaskClient) -> tuple[int, dict[str, Any]]:
     response = client.get("/readyz")
     return response.status_code, response.get_json(force=True)
 
 
 @pytest.fixture
 def write_golden(settings: Settings, png: bytes) -> Callable[..., Path]:
-    """Put a golden image into the folder of a version of `pets`."""
+    """Return a function that writes a golden image into the folder of a version of `pets`."""
 
-    def write(version: int = 1, **changed: Any) -> Path:
+    def write(version: int = 1, **members: Any) -> Path:
         folder = settings.cards_dir / "pets" / str(version) / "assets.extra" / "golden"
         folder.mkdir(parents=True)
         (folder / "0.png").write_bytes(png)
-        told = {"tolerance": 1e-4, "images": [{"file": "0.png", "probabilities": RIGHT}], **changed}
-        (folder / "golden.json").write_text(json.dumps(told), encoding="utf-8")
+        document = {"tolerance": 1e-4, "images": [{"file": "0.png", "probabilities": SCORES}], **members}
+        (folder / "golden.json").write_text(json.dumps(document), encoding="utf-8")
         return folder
 
     return write
@@ -42,197 +45,222 @@ def write_golden(settings: Settings, png: bytes) -> Callable[..., Path]:
 # The golden image
 
 
-def test_ready_with_the_recorded_answer(client: FlaskClient, write_golden: Callable[..., Path]):
+def test_the_recorded_scores_make_the_gateway_ready(client: FlaskClient, write_golden: Callable[..., Path]):
     write_golden()
-    assert ask(client) == (200, {"status": "ready", "model": {"name": "pets", "version": 1}})
+    assert check(client) == (200, {"status": "ready", "model": {"name": "pets", "version": 1}})
 
 
-@pytest.mark.parametrize(("answered", "status"), [((0.205, 0.695, 0.1), 200), ((0.24, 0.66, 0.1), 503)])
-def test_an_answer_may_differ_by_rounding_and_not_by_more(
-    client: FlaskClient,
-    server: FakeModelServer,
-    card: Card,
-    write_golden: Callable[..., Path],
-    *,
-    answered: tuple[float, ...],
-    status: int,
+def test_scores_may_differ_by_rounding_only(
+    client: FlaskClient, server: FakeModelServer, card: Card, write_golden: Callable[..., Path]
 ):
-    write_golden()
-    server.swap("pets", 1, classifier(card, constant(*answered)))
-    assert ask(client)[0] == status
+    for version, scores, status in ((1, (0.205, 0.695, 0.1), 200), (2, (0.24, 0.66, 0.1), 503)):
+        write_golden(version)
+        server.swap("pets", version, classifier(card, constant(*scores)))
+        assert check(client)[0] == status, scores
 
 
-def test_a_file_may_allow_more(
+def test_the_file_may_set_a_larger_tolerance(
     client: FlaskClient, server: FakeModelServer, card: Card, write_golden: Callable[..., Path]
 ):
     write_golden(tolerance=0.05)
     server.swap("pets", 1, classifier(card, constant(0.24, 0.66, 0.1)))
-    assert ask(client)[0] == 200
+    assert check(client)[0] == 200
 
 
-def test_a_wrong_answer_is_told(
+def test_wrong_scores_are_reported_with_their_difference(
     client: FlaskClient, server: FakeModelServer, card: Card, write_golden: Callable[..., Path]
 ):
     write_golden()
     server.swap("pets", 1, classifier(card, constant(0.7, 0.2, 0.1)))
-    status, told = ask(client)
-    assert (status, told["type"], told["missing"]) == (503, "/problems/not-ready", ["golden image"])
-    assert "pets version 1" in told["detail"]
-    assert "0.5000" in told["detail"]
+    status, problem = check(client)
+    assert (status, problem["type"], problem["missing"]) == (503, "/problems/not-ready", ["golden image"])
+    assert "pets version 1" in problem["detail"]
+    assert "0.5000" in problem["detail"]
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [{"images": []}, {"images": [{"file": "0.png"}]}, {"tolerance": "much"}, {"images": "none"}],
-    ids=["no image", "no scores", "tolerance", "no list"],
-)
-def test_a_damaged_file_is_told(client: FlaskClient, write_golden: Callable[..., Path], changed: dict[str, Any]):
-    write_golden(**changed)
-    status, told = ask(client)
-    assert (status, told["missing"]) == (503, ["golden image"])
-    assert "golden.json is damaged" in told["detail"]
+def test_a_damaged_file_is_reported(client: FlaskClient, server: FakeModelServer, write_golden: Callable[..., Path]):
+    damages = [{"images": []}, {"images": [{"file": "0.png"}]}, {"tolerance": "much"}, {"images": "none"}]
+    for version, members in enumerate(damages, start=1):
+        write_golden(version, **members)
+        server.swap("pets", version, server.models["pets"].popitem()[1])
+
+        status, problem = check(client)
+
+        assert (status, problem["missing"]) == (503, ["golden image"]), members
+        assert "golden.json is damaged" in problem["detail"], members
 
 
-def test_another_number_of_classes_is_told(client: FlaskClient, write_golden: Callable[..., Path]):
+def test_a_different_number_of_classes_is_reported(client: FlaskClient, write_golden: Callable[..., Path]):
     write_golden(images=[{"file": "0.png", "probabilities": [0.5, 0.5]}])
-    assert "2 scores, the model returned 3" in ask(client)[1]["detail"]
+    assert "2 scores, the model returned 3" in check(client)[1]["detail"]
 
 
-def test_a_picture_that_is_not_there_leaves_the_gray_one(client: FlaskClient, write_golden: Callable[..., Path]):
+def test_a_gray_image_stands_in_for_a_missing_golden_image(client: FlaskClient, write_golden: Callable[..., Path]):
     (write_golden(images=[{"file": "0.png", "probabilities": [1, 0, 0]}]) / "0.png").unlink()
-    assert ask(client)[0] == 200
+    assert check(client)[0] == 200
 
 
-# Without one
+# Without a golden image
 
 
-@pytest.mark.parametrize("scores", [(0.2, 0.7, 0.1), (1, 0, 0), (0.33, 0.33, 0.33)])
-def test_any_probabilities_of_a_gray_picture_will_do(
-    client: FlaskClient, server: FakeModelServer, card: Card, scores: tuple[float, ...]
+def test_any_probabilities_of_a_gray_image_make_the_gateway_ready(
+    client: FlaskClient, server: FakeModelServer, card: Card
 ):
-    seen: list[NDArray[np.generic]] = []
+    for version, scores in enumerate([(0.2, 0.7, 0.1), (1, 0, 0), (0.33, 0.33, 0.33)], start=1):
+        inputs: list[NDArray[np.generic]] = []
+        server.swap("pets", version, classifier(card, recorded(inputs, constant(*scores))))
 
-    def note(images: NDArray[np.generic]) -> NDArray[np.float32]:
-        seen.append(images)
-        return constant(*scores)(images)
-
-    server.swap("pets", 1, classifier(card, note))
-    assert ask(client)[0] == 200
-    (images,) = seen
-    assert images.shape == (1, 4, 4, 1)
-    assert np.ptp(images) == 0
+        assert check(client)[0] == 200, scores
+        (images,) = inputs
+        assert images.shape == (1, 4, 4, 1)
+        assert np.ptp(images) == 0
 
 
-@pytest.mark.parametrize("scores", [(np.nan, 0.5, 0.5), (0.2, 0.2, 0.2), (3.0, -1.0, -1.0), (0.9, 0.9, 0.9)], ids=str)
-def test_what_are_no_probabilities_will_not(
-    client: FlaskClient, server: FakeModelServer, card: Card, scores: tuple[float, ...]
+def recorded(inputs: list[NDArray[np.generic]], scores: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that computes the scores of images and records the images."""
+
+    def record(images: NDArray[np.generic]) -> Any:
+        inputs.append(images)
+        return scores(images)
+
+    return record
+
+
+def test_scores_that_are_not_probabilities_are_reported(client: FlaskClient, server: FakeModelServer, card: Card):
+    invalid = [(np.nan, 0.5, 0.5), (0.2, 0.2, 0.2), (3.0, -1.0, -1.0), (0.9, 0.9, 0.9)]
+    for version, scores in enumerate(invalid, start=1):
+        server.swap("pets", version, classifier(card, constant(*scores)))
+        status, problem = check(client)
+        assert (status, problem["missing"]) == (503, ["golden image"]), scores
+
+
+def test_the_scores_of_a_multilabel_model_need_not_add_up_to_1(
+    client: FlaskClient, server: FakeModelServer, card: Card
 ):
-    server.swap("pets", 1, classifier(card, constant(*scores)))
-    status, told = ask(client)
-    assert (status, told["missing"]) == (503, ["golden image"])
+    multilabel = Card(name="pets", labels=card.labels, input=card.input, task="multilabel")
+    server.swap("pets", 1, classifier(multilabel, constant(0.9, 0.9, 0.9)))
+    assert check(client)[0] == 200
 
 
-def test_of_a_model_of_several_classes_they_need_not_add_up(client: FlaskClient, server: FakeModelServer, card: Card):
-    several = Card(name="pets", labels=card.labels, input=card.input, task="multilabel")
-    server.swap("pets", 1, classifier(several, constant(0.9, 0.9, 0.9)))
-    assert ask(client)[0] == 200
-
-
-def test_no_answer_is_none(client: FlaskClient, server: FakeModelServer):
-    assert ask(client)[0] == 200
+def test_a_version_whose_card_cannot_be_read_is_reported(client: FlaskClient, server: FakeModelServer):
+    assert check(client)[0] == 200
     server.failures["predict"] = ModelFailedError("no memory")
-    assert ask(client)[0] == 200  # this version has been proven
+    assert check(client)[0] == 200  # this version has been checked already
+
     server.swap("pets", 2, server.models["pets"][1])
-    status, told = ask(client)
-    assert (status, told["missing"]) == (503, ["card", "golden image"])  # describe is a prediction too
+    status, problem = check(client)
+    assert (status, problem["missing"]) == (503, ["card", "golden image"])  # `describe` is called by predict too
 
 
-# When
+# When the golden image is classified
 
 
-def test_each_version_is_asked_once(client: FlaskClient, server: FakeModelServer, card: Card):
+def test_each_version_is_checked_once(client: FlaskClient, server: FakeModelServer, card: Card):
     for version in (1, 2):
-        server.swap("pets", version, classifier(card, constant(*RIGHT)))
+        server.swap("pets", version, classifier(card, constant(*SCORES)))
         before = server.calls["predict"]
         for _ in range(3):
-            assert ask(client)[1]["model"]["version"] == version
-        assert server.calls["predict"] - before == 2  # its card, and the picture
+            assert check(client)[1]["model"]["version"] == version
+        assert server.calls["predict"] - before == 2  # its card, and the golden image
 
 
-def test_a_model_server_that_was_away_is_proven_anew(client: FlaskClient, server: FakeModelServer, card: Card):
-    assert ask(client)[0] == 200
+def test_a_version_is_checked_again_after_an_outage(client: FlaskClient, server: FakeModelServer, card: Card):
+    assert check(client)[0] == 200
     server.away = True
-    assert ask(client)[1]["missing"] == ["version", "card", "golden image"]
+    assert check(client)[1]["missing"] == ["version", "card", "golden image"]
+
     server.away = False
     server.swap("pets", 1, classifier(card, constant(0.9, 0.9, 0.9)))
-    assert ask(client)[1]["missing"] == ["golden image"]
+    assert check(client)[1]["missing"] == ["golden image"]
 
 
-def test_a_new_version_that_answers_wrongly_ends_readiness(
+def test_a_new_version_with_wrong_scores_ends_readiness(
     client: FlaskClient, server: FakeModelServer, card: Card, write_golden: Callable[..., Path]
 ):
-    assert ask(client)[0] == 200
+    assert check(client)[0] == 200
+
     write_golden(version=2)
     server.swap("pets", 2, classifier(card, constant(1, 0, 0)))
-    assert ask(client)[0] == 503
-    server.swap("pets", 3, classifier(card, constant(*RIGHT)))
-    assert ask(client)[0] == 200
+    assert check(client)[0] == 503
+
+    server.swap("pets", 3, classifier(card, constant(*SCORES)))
+    assert check(client)[0] == 200
 
 
 def test_a_broken_new_version_leaves_the_old_one_ready(client: FlaskClient, server: FakeModelServer):
-    assert ask(client)[0] == 200
+    assert check(client)[0] == 200
     server.models["pets"][2] = FakeVersion({}, {})
-    assert ask(client)[1]["model"]["version"] == 1
+    assert check(client)[1]["model"]["version"] == 1
 
 
-def test_a_model_server_with_too_much_to_do_is_ready(client: FlaskClient, server: FakeModelServer):
+def test_an_overloaded_model_server_does_not_end_readiness(client: FlaskClient, server: FakeModelServer):
     server.failures["version_statuses"] = ModelOverloadedError("full")
-    assert ask(client)[0] == 503  # it has never answered
+    assert check(client)[0] == 503  # no version has been checked yet
+
     server.failures.clear()
-    assert ask(client)[0] == 200
+    assert check(client)[0] == 200
+
     server.failures["version_statuses"] = ModelOverloadedError("full")
-    assert ask(client)[0] == 200
+    assert check(client)[0] == 200
 
 
-def test_a_late_answer_is_none(client: FlaskClient, server: FakeModelServer):
+def test_a_model_server_that_misses_the_deadline_is_not_ready(client: FlaskClient, server: FakeModelServer):
     server.failures["version_statuses"] = DeadlineExceededError("late")
-    assert ask(client)[1]["missing"] == ["version", "card", "golden image"]
+    assert check(client)[1]["missing"] == ["version", "card", "golden image"]
 
 
-def test_while_one_asks_the_others_do_not_wait(client: FlaskClient, server: FakeModelServer):
-    assert ask(client)[0] == 200
-    asked, let_go = threading.Event(), threading.Event()
+def test_requests_during_a_check_return_the_last_result(client: FlaskClient, server: FakeModelServer):
+    assert check(client)[0] == 200
+    with blocked_check(client, server) as first:
+        calls = server.calls.copy()
+        assert [check(client)[0] for _ in range(20)] == [200] * 20
+        assert server.calls == calls
+    assert first.result()[0] == 200
 
-    def hold() -> None:
-        asked.set()
-        let_go.wait(30)
 
-    server.before["version_statuses"] = hold
+def test_requests_during_the_first_check_wait_for_its_result(client: FlaskClient, server: FakeModelServer):
+    with ThreadPoolExecutor(2) as pool:
+        with blocked_check(client, server) as first:
+            others = [pool.submit(check, client.application.test_client()) for _ in range(2)]
+            until(lambda: metrics.REQUESTS_IN_PROGRESS._value.get() >= 3, what="all three in progress")
+            assert not any(other.done() for other in others)
+        results = [request.result() for request in (first, *others)]
+
+    assert results == [(200, {"status": "ready", "model": {"name": "pets", "version": 1}})] * 3
+
+
+@contextmanager
+def blocked_check(client: FlaskClient, server: FakeModelServer) -> Iterator[Future[tuple[int, dict[str, Any]]]]:
+    """Start a check that is blocked inside the context in its query of the versions."""
+    blocked, unblock = threading.Event(), threading.Event()
+
+    def block() -> None:
+        blocked.set()
+        unblock.wait(30)
+
+    server.before["version_statuses"] = block
     with ThreadPoolExecutor(1) as pool:
         try:
-            first = pool.submit(ask, client.application.test_client())
-            assert asked.wait(30)
-            count = server.calls["version_statuses"]
-            assert [ask(client)[0] for _ in range(20)] == [200] * 20
-            assert server.calls["version_statuses"] == count
+            first = pool.submit(check, client.application.test_client())
+            assert blocked.wait(30)
+            yield first
         finally:
-            let_go.set()
-        assert first.result()[0] == 200
+            unblock.set()
 
 
-# The end
+# Draining
 
 
 @pytest.fixture
-def stopping() -> Iterator[None]:
+def is_draining() -> Iterator[None]:
     draining.start()
     yield
     draining._flag[0] = 0
 
 
-@pytest.mark.usefixtures("stopping")
-def test_a_gateway_about_to_stop_is_not_ready_and_answers(client: FlaskClient, png: bytes):
-    status, told = ask(client)
-    assert (status, told["type"], told["missing"]) == (503, "/problems/not-ready", [])
+@pytest.mark.usefixtures("is_draining")
+def test_a_draining_gateway_is_not_ready_but_still_answers(client: FlaskClient, png: bytes):
+    status, problem = check(client)
+    assert (status, problem["type"], problem["missing"]) == (503, "/problems/not-ready", [])
     assert client.post("/api/v1/predict", data=png, content_type="image/png").status_code == 200
     assert client.get("/livez").status_code == 200

@@ -1,6 +1,5 @@
 from collections.abc import Callable
 
-import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -10,7 +9,7 @@ from tests.support.fake_model_server import FakeModelServer, FakeVersion, classi
 from vision.card import Card
 
 
-def test_ready_names_the_version_that_answers(client: FlaskClient, server: FakeModelServer, card: Card):
+def test_readyz_names_the_version_that_answers(client: FlaskClient, server: FakeModelServer, card: Card):
     response = client.get("/readyz")
     assert response.status_code == 200
     assert response.get_json() == {"status": "ready", "model": {"name": "pets", "version": 1}}
@@ -18,7 +17,7 @@ def test_ready_names_the_version_that_answers(client: FlaskClient, server: FakeM
     assert client.get("/readyz").get_json()["model"]["version"] == 2
 
 
-def test_ready_asks_the_server_every_time(client: FlaskClient, server: FakeModelServer):
+def test_readyz_queries_the_model_server_every_time(client: FlaskClient, server: FakeModelServer):
     assert client.get("/readyz").status_code == 200
     server.away = True
     response = client.get("/readyz")
@@ -29,10 +28,10 @@ def test_ready_asks_the_server_every_time(client: FlaskClient, server: FakeModel
     assert client.get("/readyz").status_code == 200
 
 
-@pytest.mark.parametrize("state", ["START", "LOADING", "UNLOADING", "END"])
-def test_not_ready_while_no_version_is_available(client: FlaskClient, server: FakeModelServer, state: str):
-    server.states["pets", 1] = (state, "")
-    assert client.get("/readyz").status_code == 503
+def test_not_ready_while_no_version_is_available(client: FlaskClient, server: FakeModelServer):
+    for state in ("START", "LOADING", "UNLOADING", "END"):
+        server.states["pets", 1] = (state, "")
+        assert client.get("/readyz").status_code == 503, state
 
 
 def test_not_ready_with_a_model_that_cannot_be_used(client: FlaskClient, server: FakeModelServer):
@@ -46,7 +45,7 @@ def test_not_ready_when_the_server_does_not_answer_in_time(client: FlaskClient, 
     assert client.get("/readyz").status_code == 503
 
 
-def test_ready_is_about_the_default_model(make_app: Callable[..., Flask]):
+def test_readyz_checks_the_default_model(make_app: Callable[..., Flask]):
     models = ("absent", "pets")
     assert make_app(models=models).test_client().get("/readyz").status_code == 503
     assert make_app(models=models, default_model="pets").test_client().get("/readyz").status_code == 200
@@ -62,7 +61,7 @@ def test_the_version_is_answered_without_the_model_server(client: FlaskClient, s
     assert not server.calls
 
 
-def test_alive_asks_nobody(client: FlaskClient, server: FakeModelServer):
+def test_livez_does_not_call_the_model_server(client: FlaskClient, server: FakeModelServer):
     server.away = True
     response = client.get("/livez")
     assert (response.status_code, response.get_json()) == (200, {"status": "live"})

@@ -8,7 +8,7 @@ from gateway.models.configured import ConfiguredModels, ModelsConfigError
 from gateway.reloaded_file import UnreadableFileError
 
 
-def listing(*names: str) -> str:
+def models_config(*names: str) -> str:
     entries = "".join(
         f'config {{ name: "{name}" base_path: "/models/{name}" model_platform: "tensorflow" }}\n' for name in names
     )
@@ -18,22 +18,22 @@ def listing(*names: str) -> str:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "models.config"
-    write(path, listing("digits", "cifar10"))
+    write(path, models_config("digits", "cifar10"))
     return path
 
 
 def write(path: Path, text: str) -> None:
-    """Write with a time stamp that differs from every one before, however coarse the clock is."""
+    """Write with a time stamp later than every one before, however coarse the clock is."""
     stamp_ns = path.stat().st_mtime_ns + 1_000_000_000 if path.exists() else 0
     path.write_text(text)
     os.utime(path, ns=(stamp_ns, stamp_ns))
 
 
-def test_names_come_in_the_order_of_the_file(file: Path):
+def test_models_keep_the_order_of_the_file(file: Path):
     assert tuple(ConfiguredModels.from_file(file).current()) == ("digits", "cifar10")
 
 
-def test_the_whole_of_the_servers_own_format_is_understood(file: Path):
+def test_the_model_servers_format_is_parsed(file: Path):
     write(
         file,
         """
@@ -57,17 +57,19 @@ def test_a_fixed_list_has_no_labels():
 
 def test_a_changed_file_is_read_again(file: Path):
     models = ConfiguredModels.from_file(file)
-    write(file, listing("digits", "cifar10", "weather"))
+
+    write(file, models_config("digits", "cifar10", "weather"))
     assert tuple(models.current()) == ("digits", "cifar10", "weather")
-    write(file, listing("weather"))
+
+    write(file, models_config("weather"))
     assert tuple(models.current()) == ("weather",)
 
 
-@pytest.mark.parametrize("text", ["model_config_list {", "models: [digits]", listing(), "custom_model_config {}", ""])
-def test_a_file_that_lists_no_models_is_refused_at_the_start(file: Path, text: str):
-    write(file, text)
-    with pytest.raises(ModelsConfigError, match=str(file)):
-        ConfiguredModels.from_file(file)
+def test_a_file_without_models_is_refused_at_the_start(file: Path):
+    for text in ("model_config_list {", "models: [digits]", models_config(), "custom_model_config {}", ""):
+        write(file, text)
+        with pytest.raises(ModelsConfigError, match=str(file)):
+            pytest.fail(f"{text!r}: {ConfiguredModels.from_file(file).current()}")
 
 
 def test_a_missing_file_is_refused_at_the_start(tmp_path: Path):
