@@ -9,61 +9,62 @@ from gateway.prediction.image_loader import ThreadPool
 
 
 @pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    """Hold back the threads that wait for it, no longer than the test lasts."""
-    gate = threading.Event()
-    yield gate
-    gate.set()
+def unblock() -> Iterator[threading.Event]:
+    """Return an event that threads may wait for; it is set after the test."""
+    unblock = threading.Event()
+    yield unblock
+    unblock.set()
 
 
-def test_what_comes_of_the_work_is_in_the_order_of_the_items(deadline: Deadline):
+def test_results_are_in_the_order_of_the_items(deadline: Deadline):
     assert ThreadPool(3, "w").map(lambda number: number * 2, range(100), deadline=deadline) == list(range(0, 200, 2))
 
 
-def test_nothing_to_do_is_done(deadline: Deadline):
+def test_no_items_have_no_results(deadline: Deadline):
     assert ThreadPool(1, "w").map(str, [], deadline=deadline) == []
 
 
-def test_a_single_item_stays_in_its_thread(deadline: Deadline):
+def test_a_single_item_is_processed_by_the_calling_thread(deadline: Deadline):
     (thread,) = ThreadPool(2, "w").map(lambda _: threading.current_thread(), [1], deadline=deadline)
     assert thread is threading.current_thread()
 
 
-def test_items_are_worked_on_side_by_side(deadline: Deadline):
-    meeting = threading.Barrier(3)  # all three must be there at the same time
-    assert sorted(ThreadPool(3, "w").map(lambda _: meeting.wait(10), range(3), deadline=deadline)) == [0, 1, 2]
+def test_several_items_are_processed_in_parallel(deadline: Deadline):
+    barrier = threading.Barrier(3)  # opens only if all three run at the same time
+    assert sorted(ThreadPool(3, "w").map(lambda _: barrier.wait(10), range(3), deadline=deadline)) == [0, 1, 2]
 
 
-def test_no_more_threads_work_than_there_are(deadline: Deadline):
+def test_the_number_of_threads_is_limited(deadline: Deadline):
     names = ThreadPool(2, "w").map(lambda _: threading.current_thread().name, range(50), deadline=deadline)
     assert set(names) <= {"w_0", "w_1"}
 
 
-def test_what_has_not_begun_at_the_deadline_is_dropped(gate: threading.Event):
-    begun: list[int] = []
+def test_calls_that_have_not_begun_at_the_deadline_are_cancelled(unblock: threading.Event):
+    started: list[int] = []
 
     def work(number: int) -> None:
-        begun.append(number)
-        gate.wait(30)
+        started.append(number)
+        unblock.wait(30)
 
-    workers = ThreadPool(1, "w")
+    pool = ThreadPool(1, "w")
     with pytest.raises(DeadlineExceededError, match=r"not answered within 0\.05 s"):
-        workers.map(work, range(10), deadline=Deadline.after(0.05))
-    gate.set()
-    workers.map(lambda _: None, range(2), deadline=Deadline.after(10))  # what was dropped would come before
-    assert begun in ([], [0])
+        pool.map(work, range(10), deadline=Deadline.after(0.05))
+
+    unblock.set()
+    pool.map(lambda _: None, range(2), deadline=Deadline.after(10))  # calls that were not cancelled would run before
+    assert started in ([], [0])
 
 
-def test_what_the_work_raises_is_raised_at_once(gate: threading.Event, deadline: Deadline):
+def test_the_first_error_is_raised_at_once(unblock: threading.Event, deadline: Deadline):
     def work(number: int) -> None:
         if number == 1:
             raise ZeroDivisionError
-        gate.wait(30)
+        unblock.wait(30)
 
     with pytest.raises(ZeroDivisionError):
         ThreadPool(2, "w").map(work, range(5), deadline=deadline)
 
 
-def test_a_passed_deadline_ends_it():
+def test_nothing_is_processed_after_the_deadline():
     with pytest.raises(DeadlineExceededError):
         ThreadPool(2, "w").map(str, range(5), deadline=Deadline.after(0))
