@@ -97,7 +97,7 @@ def colours(model: keras.Model, pictures: Path, tmp_path_factory: pytest.TempPat
     card = write_card(folder, title="Colours", provenance={"licence": "mine"})
     options = ("--card", card, "--pictures", pictures, "--models", folder)
     printed = train("import-keras", folder / "model.keras", *options)
-    assert "3 classes; no probability of 3 golden images differs" in printed
+    assert "3 classes; largest difference of a probability from the original's, over 3 golden images" in printed
     assert "heat maps: yes" in printed
     return load_version(folder / "colours/1")
 
