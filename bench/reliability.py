@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def measure_faults(_: int) -> Iterator[str]:
     """Yield the table of all drills."""
-    yield "| fault | answered | wrong | rejected or failed | slowest answer |"
+    yield "| fault | answered | wrong | refused or failed | slowest response |"
     yield "|---|--:|--:|---|--:|"
     for drills, hosts in ((DRILLS, (LOCALHOST,)), (THREE_SERVERS, (LOCALHOST,) * 3)):
         with (

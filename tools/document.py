@@ -7,7 +7,6 @@ Settings come from the fields of `gateway.settings.Settings`. Problems come from
 requests that never reach the gateway, from nginx/nginx.conf.template. The PrometheusRule has the rules of alerts.yml.
 """
 
-import argparse
 import re
 import sys
 import textwrap
@@ -21,6 +20,7 @@ from pydantic.fields import FieldInfo
 
 from gateway.http.problems import HTTP_PROBLEMS, INTERNAL, PROBLEMS
 from gateway.settings import PREFIX, Settings
+from tools import generated_files
 
 ROOT = Path(__file__).parents[1]
 NGINX_TEMPLATE = ROOT / "nginx" / "nginx.conf.template"
@@ -229,24 +229,9 @@ def documents() -> dict[Path, str]:
 
 def main() -> int:
     """Write or check; return the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if something would change")
-    check = parser.parse_args().check
-    texts = documents()
-    differing = [path for path, text in texts.items() if not is_written(ROOT / path, text)]
-    print("\n".join(f"differs: {path}" for path in differing) or f"{', '.join(map(str, texts))}: up to date")
-    if check:
-        if differing:
-            print("Regenerate them: python -m tools.document", file=sys.stderr)
-        return bool(differing)
-    for path in differing:
-        (ROOT / path).write_text(texts[path], encoding="utf-8")
-    return 0
-
-
-def is_written(path: Path, text: str) -> bool:
-    """Return whether a file has exactly this text."""
-    return path.is_file() and path.read_text(encoding="utf-8") == text
+    check = generated_files.parse_check(__doc__)
+    expected = {path: text.encode() for path, text in documents().items()}
+    return generated_files.update("tools.document", expected, ROOT, check=check)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Which ones they are follows from the import statements, starting at tfs_api/prot
 nor the copied modules are executed.
 """
 
-import argparse
 import ast
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tfs_api.versions import installed_versions
+from tools import generated_files
 
 ROOT = Path(__file__).parents[1]
 PROTOS = ROOT / "tfs_api" / "protos.py"
@@ -68,47 +68,16 @@ def version_file() -> Mapping[Path, bytes]:
     return {Path("version.py"): f'TENSORFLOW = "{version}"\n'.encode()}
 
 
-def vendored_files() -> Mapping[Path, bytes]:
-    """Return path and content of each module in the repository, relative to `VENDORED`."""
-    return {file.relative_to(VENDORED): file.read_bytes() for file in VENDORED.rglob("*.py")}
-
-
-def differences(needed: Mapping[Path, bytes], vendored: Mapping[Path, bytes]) -> list[str]:
-    """Describe how the repository differs from the installed TensorFlow, a line per file."""
-    lines = []
-    for file in sorted(needed.keys() | vendored.keys()):
-        if file not in vendored:
-            lines.append(f"missing: {file}")
-        elif file not in needed:
-            lines.append(f"no longer needed: {file}")
-        elif needed[file] != vendored[file]:
-            lines.append(f"differs: {file}")
-    return lines
-
-
-def write(needed: Mapping[Path, bytes], vendored: Mapping[Path, bytes]) -> None:
-    """Make the repository's copy equal to `needed`."""
-    for file in vendored.keys() - needed.keys():
-        (VENDORED / file).unlink()
-    for file, content in needed.items():
-        (VENDORED / file).parent.mkdir(parents=True, exist_ok=True)
-        (VENDORED / file).write_bytes(content)
+def vendored_files() -> list[Path]:
+    """Return the modules in the repository, relative to `VENDORED`."""
+    return [file.relative_to(VENDORED) for file in VENDORED.rglob("*.py")]
 
 
 def main() -> int:
     """Write or check; return the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if something would change")
-    check = parser.parse_args().check
-    needed, vendored = {**needed_files(site_packages()), **version_file()}, vendored_files()
-    lines = differences(needed, vendored)
-    print("\n".join(lines) or f"{VENDORED.relative_to(ROOT)}: {len(needed)} modules, up to date")
-    if check:
-        if lines:
-            print("Copy them again: python -m tools.vendor_protos", file=sys.stderr)
-        return bool(lines)
-    write(needed, vendored)
-    return 0
+    check = generated_files.parse_check(__doc__)
+    expected = {**needed_files(site_packages()), **version_file()}
+    return generated_files.update("tools.vendor_protos", expected, VENDORED, vendored_files(), check=check)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from tools import vendor_protos
+from tools import generated_files, vendor_protos
 
 
 @pytest.fixture
@@ -37,21 +38,25 @@ def test_needed_files_are_the_tensorflow_modules_imported_directly_or_indirectly
     assert set(map(str, needed)) == {"tensorflow/core/a_pb2.py", "tensorflow/core/b_pb2.py"}
 
 
+def differences(needed: Mapping[Path, bytes]) -> list[str]:
+    return generated_files.differences(needed, vendor_protos.VENDORED, vendor_protos.vendored_files())
+
+
 def test_writing_updates_the_copy(installed: Path, repository: Path):
     (repository / "tensorflow" / "core").mkdir(parents=True)
     (repository / "tensorflow" / "core" / "b_pb2.py").write_text("changed")
     (repository / "tensorflow" / "core" / "old_pb2.py").write_text("")
     needed = vendor_protos.needed_files(installed)
 
-    assert vendor_protos.differences(needed, vendor_protos.vendored_files()) == [
+    assert differences(needed) == [
         "missing: tensorflow/core/a_pb2.py",
         "differs: tensorflow/core/b_pb2.py",
         "no longer needed: tensorflow/core/old_pb2.py",
     ]
 
-    vendor_protos.write(needed, vendor_protos.vendored_files())
+    generated_files.update("tools.vendor_protos", needed, repository, vendor_protos.vendored_files(), check=False)
 
-    assert vendor_protos.differences(needed, vendor_protos.vendored_files()) == []
+    assert differences(needed) == []
     assert (repository / "tensorflow/core/a_pb2.py").read_bytes() == needed[Path("tensorflow/core/a_pb2.py")]
 
 
@@ -75,7 +80,7 @@ def test_check_changes_nothing_and_fails(
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
 def test_the_repository_is_up_to_date():
     needed = {**vendor_protos.needed_files(vendor_protos.site_packages()), **vendor_protos.version_file()}
-    assert vendor_protos.differences(needed, vendor_protos.vendored_files()) == []
+    assert differences(needed) == []
 
 
 def test_a_missing_tensorflow_is_reported(monkeypatch: pytest.MonkeyPatch):

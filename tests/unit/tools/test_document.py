@@ -135,7 +135,7 @@ def test_check_fails_and_changes_nothing(
     assert run(monkeypatch, "--check") == 1
     assert list(repository.iterdir()) == []
     out, err = capsys.readouterr()
-    assert "differs: docs/settings.md" in out
+    assert "missing: docs/settings.md" in out
     assert "python -m tools.document" in err
 
     assert run(monkeypatch) == 0
