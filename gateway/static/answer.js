@@ -1,10 +1,10 @@
-// The answer to one picture: its classes with their bars, or the problem in the service's own words.
+// The result for one picture: its classes with their bars, or the problem as the service describes it.
 
 import { make, milliseconds, percent, view } from "./dom.js";
 
-const LONG_NAME = 20; // characters that the headline has room for beside the score
+const LONG_NAME = 20; // characters that fit into the headline beside the score
 
-/** `thresholds` has one number per class, for a multi-label model. */
+/** `thresholds` has one number per class for a multi-label model, and is null for others. */
 export function showAnswer(answer, thresholds) {
   if (answer.problem) {
     showProblem(answer.problem);
@@ -15,7 +15,7 @@ export function showAnswer(answer, thresholds) {
 }
 
 export function showWaiting() {
-  view.answer.replaceChildren(make("p", "facts", "Waiting for the answer to this picture."));
+  view.answer.replaceChildren(make("p", "facts", "Waiting for the result of this picture."));
 }
 
 export function showProblem({ title, detail, message, requestId }) {
@@ -25,7 +25,7 @@ export function showProblem({ title, detail, message, requestId }) {
   if (requestId) view.answer.append(make("p", "facts", "Request ", make("code", "", requestId)));
 }
 
-/** One line for the screen reader and the captions: `cat 98.1 %`. */
+/** One line for screen readers and captions, such as `cat 98.1 %`. */
 export function summary({ problem, result }) {
   if (problem) return "error";
   if (!result.classes) return `${result.class} ${percent(result.score)}`;
@@ -42,30 +42,30 @@ function headline(result) {
 }
 
 function bars(result, thresholds) {
-  // Thresholds of a multi-label model may differ, so a class can be present and yet not among the best.
+  // The thresholds of a multi-label model may differ, so a class can be present without being among the best.
   const present = new Set(result.classes?.map((item) => item.class_id));
   const byId = new Map([...result.predictions, ...(result.classes ?? [])].map((item) => [item.class_id, item]));
   const ranked = [...byId.values()].sort((one, other) => other.score - one.score);
-  return make("ol", "bars", ...ranked.map((item, place) => bar(item, { place, present, thresholds, result })));
+  return make("ol", "bars", ...ranked.map((item, rank) => bar(item, { rank, present, thresholds, result })));
 }
 
-function bar(item, { place, present, thresholds, result }) {
+function bar(item, { rank, present, thresholds, result }) {
   const row = view.bar.content.firstElementChild.cloneNode(true);
   row.querySelector(".name").textContent = item.class;
   row.querySelector(".score").textContent = percent(item.score);
   const track = row.querySelector(".track");
   track.style.setProperty("--score", item.score);
-  row.classList.toggle("strong", result.classes ? present.has(item.class_id) : place === 0);
+  row.classList.toggle("strong", result.classes ? present.has(item.class_id) : rank === 0);
   if (result.classes && thresholds) {
     const threshold = thresholds[item.class_id];
     track.style.setProperty("--threshold", threshold);
     track.classList.add("marked");
-    row.querySelector(".name").append(" ", make("small", "", `from ${percent(threshold)}`));
+    row.querySelector(".name").append(" ", make("small", "", `threshold ${percent(threshold)}`));
   }
   return row;
 }
 
-function times({ timing, roundTripMs, together }) {
+function times({ timing, roundTripMs, pictureCount }) {
   const box = make("div", "times");
   const stages = timing.filter(([stage]) => stage !== "total");
   const total = timing.find(([stage]) => stage === "total")?.[1];
@@ -77,9 +77,9 @@ function times({ timing, roundTripMs, together }) {
     line.append(part);
     legend.append(make("li", "", `${stage} `, make("b", "", milliseconds(duration))));
   }
-  const asked = together > 1 ? `${together} pictures in one request` : "One request";
-  const inside = total === undefined ? "" : `, ${milliseconds(total)} of it in the service`;
-  box.append(make("p", "", `${asked}: ${milliseconds(roundTripMs)}${inside}`));
+  const request = pictureCount > 1 ? `${pictureCount} pictures in one request` : "One request";
+  const inside = total === undefined ? "" : `, of which ${milliseconds(total)} in the service`;
+  box.append(make("p", "", `${request}: ${milliseconds(roundTripMs)}${inside}`));
   if (stages.length) box.append(line, legend);
   return box;
 }

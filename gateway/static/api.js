@@ -1,12 +1,12 @@
-// The service as the page sees it: the same routes that everybody else uses.
+// Client of the HTTP API; the page uses the same routes as any other client.
 
 import { apiKey, askForKey } from "./key.js";
 
-const TIMEOUT_MS = 60_000; // nginx gives up earlier; this is for a connection that died
+const TIMEOUT_MS = 60_000; // only for dead connections: nginx gives up earlier
 const BATCH_PICTURES = 16;
 const BATCH_BYTES = 8 * 1024 * 1024; // below the service's usual limit of 10 MiB on a body
 
-/** An RFC 9457 problem document, the service's own or made here where it could not be reached. */
+/** An RFC 9457 problem document, from the service or created here if the service cannot be reached. */
 export class Problem extends Error {
   constructor({ type = "about:blank", title, detail = "", request_id = "" }) {
     super(title);
@@ -23,29 +23,29 @@ export async function describeModel(name, signal) {
   return (await send(`/api/v1/models/${encodeURIComponent(name)}`, { signal })).json();
 }
 
-/** `version` is empty for the newest, or `versions/2`, or `labels/stable`. */
+/** `version` is empty for the newest version, or such as `versions/2` or `labels/stable`. */
 export function predictPath({ model, version, explain }) {
   const name = model ? `/models/${encodeURIComponent(model)}${version ? `/${version}` : ""}` : "";
   return `/api/v1${name}/predict${explain ? "?explain=true" : ""}`;
 }
 
-/** Split pictures into as few requests as the limits allow. A URL goes by itself. */
+/** Split pictures into as few requests as the limits allow. A URL is sent alone. */
 export function batches(pictures) {
-  const made = [];
+  const groups = [];
   let bytes = 0;
   for (const picture of pictures) {
     const size = picture.blob?.size ?? BATCH_BYTES;
-    if (!made.length || made.at(-1).length === BATCH_PICTURES || bytes + size > BATCH_BYTES) {
-      made.push([]);
+    if (!groups.length || groups.at(-1).length === BATCH_PICTURES || bytes + size > BATCH_BYTES) {
+      groups.push([]);
       bytes = 0;
     }
-    made.at(-1).push(picture);
+    groups.at(-1).push(picture);
     bytes += size;
   }
-  return made;
+  return groups;
 }
 
-/** Ask about the pictures of one batch: their answers in the same order, each with a result or a problem. */
+/** Classify the pictures of one batch. The answers are in the same order, each with a result or a problem. */
 export async function predict(path, pictures, signal) {
   const started = performance.now();
   const response = await send(path, { method: "POST", signal, ...requestBody(pictures) });
@@ -54,7 +54,7 @@ export async function predict(path, pictures, signal) {
     roundTripMs: performance.now() - started,
     timing: serverTiming(response.headers.get("Server-Timing")),
     requestId: document.request_id,
-    together: pictures.length,
+    pictureCount: pictures.length,
   };
   return (document.results ?? [document]).map((item) =>
     item.predictions
@@ -72,13 +72,13 @@ function requestBody(pictures) {
   return { body };
 }
 
-/** Read `decode;dur=1.2, total;dur=9` as [["decode", 1.2], ["total", 9]]. */
+/** Parse `decode;dur=1.2, total;dur=9` as [["decode", 1.2], ["total", 9]]. */
 function serverTiming(header) {
   const pairs = [...(header ?? "").matchAll(/([\w-]+)\s*;\s*dur=([\d.]+)/g)];
   return pairs.map(([, stage, milliseconds]) => [stage, Number(milliseconds)]);
 }
 
-/** Send a request; again with the visitor's key where one is wanted. */
+/** Send a request; if the service requires a key, ask the user for one and send the request again. */
 async function send(path, request = {}) {
   for (;;) {
     const key = apiKey();
@@ -86,8 +86,8 @@ async function send(path, request = {}) {
     if (response.ok) return response;
     const problem = await problemOf(response);
     if (response.status !== 401) throw problem;
-    // Meanwhile another request may have been refused first, and the visitor have answered.
-    if (apiKey() === key) await askForKey(key ? `${problem.message}.` : "This service answers only those who have a key.");
+    // The user may already have entered a key because another request was refused.
+    if (apiKey() === key) await askForKey(key ? `${problem.message}.` : "This service requires an API key.");
   }
 }
 
@@ -101,7 +101,7 @@ async function attempt(path, key, { signal, headers, ...request }) {
     });
   } catch (error) {
     if (signal?.aborted) throw error;
-    const detail = limit.aborted ? `No answer within ${TIMEOUT_MS / 1000} seconds.` : error.message;
+    const detail = limit.aborted ? `No response within ${TIMEOUT_MS / 1000} seconds.` : error.message;
     throw new Problem({ title: "The service cannot be reached", detail });
   }
 }
@@ -111,6 +111,6 @@ async function problemOf(response) {
   try {
     return new Problem(JSON.parse(text));
   } catch {
-    return new Problem({ title: `The service answered ${response.status}`, detail: text.slice(0, 300) });
+    return new Problem({ title: `The service responded with status ${response.status}`, detail: text.slice(0, 300) });
   }
 }

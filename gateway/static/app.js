@@ -1,33 +1,34 @@
-// The page asks the same API as everybody else; what it sends is what the snippets show.
+// The page: pictures and choices in, requests to the API out. The snippets show what it sends.
 
 import { batches, describeModel, listModels, predict, predictPath } from "./api.js";
 import { showAnswer, showProblem, showWaiting, summary } from "./answer.js";
-import { offerCopying } from "./copy.js";
+import { enableCopyButtons } from "./copy.js";
 import { view } from "./dom.js";
 import { apiKey } from "./key.js";
-import { fillVersions, showModel, takesDrawings, thresholdsOf } from "./model.js";
+import { fillVersions, showModel, acceptsDrawings, thresholdsOf } from "./model.js";
 import { Pad } from "./pad.js";
-import { samplesFor } from "./samples.js";
+import { sampleButtons } from "./samples.js";
 import { curl, python } from "./snippets.js";
 import { fillStrip, showCaptions } from "./strip.js";
 
-const UNEXPLAINED = "This model cannot show where it looks.";
-const PURPOSE = view.purpose.textContent; // of models that say nothing about themselves
-// A picture has a name and either a blob or a url; `shown` is where the page itself finds it, `answer` what came back.
+const NO_HEAT_MAPS = "This model does not support heat maps.";
+const DEFAULT_PURPOSE = view.purpose.textContent; // for models without a description
+// A picture has a name and either a blob or a url. `objectUrl` is its address within the page, `answer` its result or
+// problem, and `isGenerated` says whether it was created on this page.
 let pictures = [];
-let chosen = 0;
-let model = null; // what the service says of the model asked
-let asking = new AbortController(); // of the answers still to come
-let choice = new AbortController(); // of the model chosen, whose description is still to come
+let selected = 0;
+let model = null; // the details of the chosen model
+let predictionAbort = new AbortController(); // for the predictions in progress
+let modelAbort = new AbortController(); // for the request of model details in progress
 
-const pad = new Pad(view.pad, (blob) => take([{ name: "drawing.png", blob, made: true }]));
+const pad = new Pad(view.pad, (blob) => setPictures([{ name: "drawing.png", blob, isGenerated: true }]));
 
 // Models
 
 async function start() {
   showCode();
   const models = await listModels();
-  showCode(); // with the key that was asked for meanwhile
+  showCode(); // the user may have entered a key meanwhile
   for (const item of models) {
     const option = new Option(item.title || item.name, item.name, item.default, item.default);
     option.disabled = !item.available;
@@ -37,164 +38,164 @@ async function start() {
 }
 
 async function chooseModel() {
-  choice.abort();
-  choice = new AbortController();
-  const { signal } = choice;
+  modelAbort.abort();
+  modelAbort = new AbortController();
+  const { signal } = modelAbort;
   model = null;
   view.version.replaceChildren(new Option("Newest", ""));
-  allowExplaining(true);
-  await Promise.all([describe(signal), ask()]);
+  allowHeatMap(true);
+  await Promise.all([loadModel(signal), classify()]);
 }
 
-async function describe(signal) {
+async function loadModel(signal) {
   try {
     model = await describeModel(view.model.value, signal);
   } catch (problem) {
-    if (signal.aborted) return; // a later choice has taken over
+    if (signal.aborted) return; // another model was chosen meanwhile
     throw problem;
   }
   fillVersions(model);
   showModel(model);
-  allowExplaining(model.explainable !== false);
-  view.purpose.textContent = model.description || PURPOSE;
-  view.draw.hidden = !takesDrawings(model);
+  allowHeatMap(model.explainable !== false);
+  view.purpose.textContent = model.description || DEFAULT_PURPOSE;
+  view.draw.hidden = !acceptsDrawings(model);
   if (view.draw.hidden) stopDrawing();
-  offerSamples(model.labels ?? []);
-  showChosen(); // with the thresholds, where the answer was faster
+  showSamples(model.labels ?? []);
+  showSelected(); // adds the thresholds if the predictions arrived first
 }
 
-function allowExplaining(allowed) {
-  view.unexplained.textContent = allowed ? "" : UNEXPLAINED;
+function allowHeatMap(allowed) {
+  view.unexplained.textContent = allowed ? "" : NO_HEAT_MAPS;
   view.explain.disabled = !allowed;
   if (!allowed) view.explain.checked = false;
 }
 
-// Asking
+// Predictions
 
-function question() {
+function requestOptions() {
   return { model: view.model.value, version: view.version.value, explain: view.explain.checked };
 }
 
-async function ask() {
-  asking.abort();
-  asking = new AbortController();
-  const { signal } = asking;
+async function classify() {
+  predictionAbort.abort();
+  predictionAbort = new AbortController();
+  const { signal } = predictionAbort;
   const all = pictures;
   showCode();
   for (const picture of all) delete picture.answer;
   view.answer.setAttribute("aria-busy", String(all.length > 0));
   for (const batch of batches(all)) {
-    const answers = await answersTo(batch, signal);
-    if (signal.aborted) return; // a later question has taken over
-    batch.forEach((picture, place) => (picture.answer = answers[place]));
-    showCaptions(pictures, chosen);
-    if (batch.includes(all[chosen])) showChosen();
+    const answers = await predictBatch(batch, signal);
+    if (signal.aborted) return; // a later request replaces this one
+    batch.forEach((picture, index) => (picture.answer = answers[index]));
+    showCaptions(pictures, selected);
+    if (batch.includes(all[selected])) showSelected();
   }
   view.answer.setAttribute("aria-busy", "false");
-  tell(all);
-  followSwap(all);
+  announce(all);
+  reloadModelIfNewer(all);
 }
 
-/** A newer version than the page knows of has answered. */
-function followSwap(all) {
+/** Load the model again if a version answered that the page does not know. */
+function reloadModelIfNewer(all) {
   const newest = all.find(({ answer }) => answer.result)?.answer.result.model.version;
-  if (model && newest && !view.version.value && newest !== model.version) describe(choice.signal).catch(showProblem);
+  if (model && newest && !view.version.value && newest !== model.version) loadModel(modelAbort.signal).catch(showProblem);
 }
 
-/** The answers to one batch; a problem with the whole of it is the answer to each. */
-async function answersTo(batch, signal) {
+/** Classify one batch; a problem with the whole request becomes the answer for each picture. */
+async function predictBatch(batch, signal) {
   try {
-    return await predict(predictPath(question()), batch, signal);
+    return await predict(predictPath(requestOptions()), batch, signal);
   } catch (problem) {
     return batch.map(() => ({ problem }));
   }
 }
 
-function tell(all) {
+function announce(all) {
   if (all.length === 1 && all[0].answer.result) view.status.textContent = summary(all[0].answer);
-  if (all.length < 2) return; // a single problem is an alert already
+  if (all.length < 2) return; // a single problem is already announced as an alert
   const failed = all.filter((picture) => picture.answer.problem).length;
-  view.status.textContent = `${all.length} pictures answered${failed ? `, ${failed} of them with an error` : ""}`;
+  view.status.textContent = `${all.length} pictures classified${failed ? `, ${failed} of them failed` : ""}`;
 }
 
 // Pictures
 
-function take(taken) {
-  if (!taken.length) return;
-  for (const picture of pictures) if (picture.shown) URL.revokeObjectURL(picture.shown);
-  pictures = taken;
-  for (const picture of pictures) if (picture.blob) picture.shown = URL.createObjectURL(picture.blob);
-  fillStrip(pictures, choose);
-  choose(0);
-  ask().then(bringAnswerIntoView);
+function setPictures(newPictures) {
+  if (!newPictures.length) return;
+  for (const picture of pictures) if (picture.objectUrl) URL.revokeObjectURL(picture.objectUrl);
+  pictures = newPictures;
+  for (const picture of pictures) if (picture.blob) picture.objectUrl = URL.createObjectURL(picture.blob);
+  fillStrip(pictures, select);
+  select(0);
+  classify().then(scrollToAnswer);
 }
 
-/** On a phone it would be below what is seen. Whoever draws goes on drawing. */
-function bringAnswerIntoView() {
+/** Show the answer on small screens, unless the user is drawing. */
+function scrollToAnswer() {
   if (view.pad.hidden) view.answer.scrollIntoView({ block: "nearest" });
 }
 
-function takeFiles(files) {
+function useFiles(files) {
   if (files.length) stopDrawing();
-  take([...files].map((blob) => ({ name: blob.name || "picture.png", blob })));
+  setPictures([...files].map((blob) => ({ name: blob.name || "picture.png", blob })));
 }
 
-function takeUrl(url) {
+function useUrl(url) {
   stopDrawing();
-  take([{ name: url, url }]);
+  setPictures([{ name: url, url }]);
 }
 
-function takeSample(name, blob) {
+function useSample(name, blob) {
   stopDrawing();
-  take([{ name, blob, made: true }]);
+  setPictures([{ name, blob, isGenerated: true }]);
 }
 
-function offerSamples(labels) {
-  const buttons = samplesFor(labels, takeSample);
+function showSamples(labels) {
+  const buttons = sampleButtons(labels, useSample);
   view["sample-list"].replaceChildren(...buttons);
   view.samples.hidden = !buttons.length;
 }
 
 // Showing
 
-function choose(place) {
-  chosen = place;
-  showCaptions(pictures, chosen);
-  showChosen();
+function select(index) {
+  selected = index;
+  showCaptions(pictures, selected);
+  showSelected();
 }
 
-function showChosen() {
-  const picture = pictures[chosen];
+function showSelected() {
+  const picture = pictures[selected];
   if (!picture) return;
   if (view.pad.hidden) showPicture(picture);
-  offerSaving(picture);
+  showSaveLink(picture);
   showHeatMap(picture.answer?.result?.explanation);
   if (picture.answer) showAnswer(picture.answer, model && thresholdsOf(model));
   else if (pictures.length > 1) showWaiting();
 }
 
-function showPicture({ name, url, shown }) {
-  view.preview.hidden = !shown;
-  if (shown) view.preview.src = shown;
+function showPicture({ name, url, objectUrl }) {
+  view.preview.hidden = !objectUrl;
+  if (objectUrl) view.preview.src = objectUrl;
   view.caption.textContent = name;
   view.caption.hidden = false;
-  if (url) showHint("The service fetches it", "This page itself loads nothing from elsewhere.");
+  if (url) showHint("Fetched by the service", "This page does not load pictures from other sites.");
   else view.hint.hidden = true;
 }
 
-/** What was made on this page has no file yet that the lines to copy could name. */
-function offerSaving({ name, shown, made }) {
-  view.save.hidden = !made;
-  if (made) Object.assign(view.save, { href: shown, download: name });
+/** Pictures created on this page must be saved before the copied code can read them. */
+function showSaveLink({ name, objectUrl, isGenerated }) {
+  view.save.hidden = !isGenerated;
+  if (isGenerated) Object.assign(view.save, { href: objectUrl, download: name });
 }
 
-/** Over the picture; in a corner of the sheet, so that drawing can go on. */
+/** Shown over the picture, or in a corner of the drawing area so that the user can continue to draw. */
 function showHeatMap(explanation) {
   view.heatmap.hidden = !view.explain.checked || !explanation;
   if (view.heatmap.hidden) return;
   view.heatmap.src = explanation.heatmap;
-  view.heatmap.alt = `Heat map of what speaks for ${explanation.class}`;
-  view.caption.textContent = `What speaks for ${explanation.class}: the warmer, the more`;
+  view.heatmap.alt = `Heat map for “${explanation.class}”`;
+  view.caption.textContent = `Warm areas speak most for “${explanation.class}”`;
   view.caption.hidden = false;
 }
 
@@ -206,61 +207,61 @@ function showHint(title, text) {
 
 function showCode() {
   const all = pictures.length ? pictures : [{ name: "picture.jpg" }];
-  const asked = { ...question(), keyed: Boolean(apiKey()) };
-  view.curl.textContent = curl(location.origin, asked, batches(all)[0]);
-  view.python.textContent = python(location.origin, asked, all);
+  const options = { ...requestOptions(), needsKey: Boolean(apiKey()) };
+  view.curl.textContent = curl(location.origin, options, batches(all)[0]);
+  view.python.textContent = python(location.origin, options, all);
 }
 
 // Drawing
 
 function startDrawing() {
-  for (const part of [view.hint, view.preview, view.heatmap, view.caption]) part.hidden = true;
+  for (const element of [view.hint, view.preview, view.heatmap, view.caption]) element.hidden = true;
   view.pad.hidden = view.clear.hidden = false;
   view.draw.setAttribute("aria-pressed", "true");
-  pad.wipe();
+  pad.clear();
 }
 
 function stopDrawing() {
   view.pad.hidden = view.clear.hidden = true;
   view.draw.setAttribute("aria-pressed", "false");
   view.hint.hidden = pictures.length > 0;
-  showChosen();
+  showSelected();
 }
 
 // Events
 
 view.model.addEventListener("change", () => chooseModel().catch(showProblem));
 view.version.addEventListener("change", () => {
-  allowExplaining("");
-  ask();
+  allowHeatMap("");
+  classify();
 });
 view.explain.addEventListener("change", () => {
-  const explained = pictures.every(({ answer }) => answer?.result?.explanation);
-  if (view.explain.checked && !explained) ask();
+  const hasHeatMaps = pictures.every(({ answer }) => answer?.result?.explanation);
+  if (view.explain.checked && !hasHeatMaps) classify();
   else {
     showCode();
-    showChosen();
+    showSelected();
   }
 });
 
-// The service knows formats that browsers do not, such as TIFF.
+// The service supports formats that browsers do not, such as TIFF.
 view.preview.addEventListener("error", () => {
   view.preview.hidden = true;
-  showHint("No preview", "Your browser does not show this format.");
+  showHint("No preview", "Your browser cannot display this format.");
 });
 
 view.choose.addEventListener("change", () => {
-  takeFiles(view.choose.files);
+  useFiles(view.choose.files);
   view.choose.value = "";
 });
 view.draw.addEventListener("click", () => (view.pad.hidden ? startDrawing() : stopDrawing()));
-view.clear.addEventListener("click", () => pad.wipe());
+view.clear.addEventListener("click", () => pad.clear());
 view.link.addEventListener("submit", (event) => {
   event.preventDefault();
-  takeUrl(view.url.value);
+  useUrl(view.url.value);
 });
 
-// Anywhere on the page, so that a picture that misses the frame does not replace the page.
+// Files can be dropped anywhere: the browser would otherwise open a picture that misses the frame.
 document.addEventListener("dragover", (event) => {
   if (!event.dataTransfer.types.includes("Files")) return;
   event.preventDefault();
@@ -273,14 +274,14 @@ document.addEventListener("drop", (event) => {
   if (!event.dataTransfer.files.length) return;
   event.preventDefault();
   view.stage.classList.remove("over");
-  takeFiles(event.dataTransfer.files);
+  useFiles(event.dataTransfer.files);
 });
 document.addEventListener("paste", (event) => {
   const { files } = event.clipboardData;
   const text = event.clipboardData.getData("text").trim();
-  if (files.length) takeFiles(files);
-  else if (!event.target.closest?.("input") && /^https?:\/\/\S+$/.test(text)) takeUrl(text);
+  if (files.length) useFiles(files);
+  else if (!event.target.closest?.("input") && /^https?:\/\/\S+$/.test(text)) useUrl(text);
 });
 
-offerCopying();
+enableCopyButtons();
 start().catch(showProblem);

@@ -1,10 +1,10 @@
-// Buttons that copy the text of the element whose id they name.
+// Buttons that copy the text of the element whose id is in their `data-copy`.
 
 import { view } from "./dom.js";
 
 const COPIED_MS = 1500;
 
-export function offerCopying() {
+export function enableCopyButtons() {
   for (const button of document.querySelectorAll("[data-copy]")) {
     button.addEventListener("click", async () => {
       await copy(view[button.dataset.copy]);
@@ -14,7 +14,7 @@ export function offerCopying() {
   }
 }
 
-/** navigator.clipboard exists only over https and on localhost. */
+/** `navigator.clipboard` exists only over https and on localhost. */
 async function copy(element) {
   if (navigator.clipboard) {
     await navigator.clipboard.writeText(element.textContent);

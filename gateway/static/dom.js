@@ -1,14 +1,14 @@
-// Shared by what writes into the page.
+// Helpers to read and change the page.
 
-/** Every element of the page that has an id, by it. */
-export const view = Object.fromEntries([...document.querySelectorAll("[id]")].map((found) => [found.id, found]));
+/** The elements of the page, by id. */
+export const view = Object.fromEntries([...document.querySelectorAll("[id]")].map((element) => [element.id, element]));
 
-/** Make an element; text is text, never markup. */
+/** Create an element; strings in `content` become text, never markup. */
 export function make(tag, className = "", ...content) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  made.append(...content);
-  return made;
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  element.append(...content);
+  return element;
 }
 
 export function percent(score) {

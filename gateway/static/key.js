@@ -1,28 +1,28 @@
-// The API key, where the service wants one: asked for once, kept as long as the tab is open, sent with every request.
+// The API key, if the service requires one: entered once, stored while the tab is open, sent with every request.
 
 import { view } from "./dom.js";
 
-const KEPT_AS = "image-gateway-key";
-let given = null; // what the requests wait for that were refused while the visitor is asked
+const STORAGE_KEY = "image-gateway-key";
+let entry = null; // promise of a key, shared by all requests that wait for one
 
 export function apiKey() {
-  return sessionStorage.getItem(KEPT_AS);
+  return sessionStorage.getItem(STORAGE_KEY);
 }
 
-/** Ask the visitor, saying why; resolves when there is a key to try. */
-export function askForKey(why) {
-  given ??= new Promise((resolve) => {
-    view["key-why"].textContent = why;
+/** Ask the user for a key and say why; the promise resolves once there is a key to try. */
+export function askForKey(reason) {
+  entry ??= new Promise((resolve) => {
+    view["key-why"].textContent = reason;
     view.key.value = "";
     view.access.hidden = false;
     view.key.focus();
     view.access.addEventListener("submit", (event) => {
       event.preventDefault();
-      sessionStorage.setItem(KEPT_AS, view.key.value.trim());
+      sessionStorage.setItem(STORAGE_KEY, view.key.value.trim());
       view.access.hidden = true;
-      given = null;
+      entry = null;
       resolve();
     }, { once: true });
   });
-  return given;
+  return entry;
 }

@@ -1,9 +1,9 @@
-// What a model is: its versions to choose from, and what its card tells.
+// The details of a model: the choice of versions, and what its card says.
 
 import { make, view } from "./dom.js";
 
 const TASKS = { multiclass: "One class per picture", multilabel: "Any number of classes per picture" };
-const COLORS = { RGB: "colour", BGR: "colour", GRAY: "gray" };
+const COLORS = { RGB: "colour", BGR: "colour", GRAY: "greyscale" };
 const FITS = {
   stretch: "stretched to fit",
   center_crop: "cropped around the middle",
@@ -11,20 +11,20 @@ const FITS = {
   fit_ink: "the drawing centred and scaled",
 };
 
-/** Which sheet-drawn signs make sense for. */
-export function takesDrawings(details) {
+/** Whether the model is meant for drawings, such as handwritten digits. */
+export function acceptsDrawings(details) {
   return details.card?.input.resize === "fit_ink";
 }
 
-/** The score from which on each class of a multi-label model counts as present; null for other models. */
+/** The lowest score at which each class of a multi-label model counts as present; null for other models. */
 export function thresholdsOf({ card }) {
   if (card?.task !== "multilabel") return null;
   return Array.isArray(card.threshold) ? card.threshold : card.labels.map(() => card.threshold);
 }
 
-/** Fill the choice of versions, keeping what was chosen where it is still there. */
+/** Fill the choice of versions and keep the current one if it is still served. */
 export function fillVersions({ version, versions }) {
-  const chosen = view.version.value;
+  const current = view.version.value;
   const served = versions.filter((item) => item.state === "AVAILABLE");
   view.version.replaceChildren(new Option(version ? `Newest (version ${version})` : "Newest", ""));
   for (const item of served) {
@@ -33,7 +33,7 @@ export function fillVersions({ version, versions }) {
     }
   }
   for (const item of served) view.version.add(new Option(`Version ${item.version}`, `versions/${item.version}`));
-  view.version.value = chosen;
+  view.version.value = current;
   if (view.version.selectedIndex < 0) view.version.value = "";
 }
 
@@ -50,12 +50,12 @@ function cardRows({ task, labels, input, metrics, provenance }) {
   const rows = [
     ["Task", TASKS[task]],
     ["Classes", labelList(labels)],
-    ["Sees", `${input.width} × ${input.height} pixels, ${COLORS[input.color]}, ${FITS[input.resize]}`],
+    ["Input", `${input.width} × ${input.height} pixels, ${COLORS[input.color]}, ${FITS[input.resize]}`],
   ];
-  const measured = Object.entries(metrics).filter(([, value]) => typeof value === "number");
-  if (measured.length) {
-    const items = measured.map(([name, value]) => make("li", "", `${spoken(name)} ${figure(value)}`));
-    rows.push(["Measured", make("ul", "", ...items)]);
+  const numbers = Object.entries(metrics).filter(([, value]) => typeof value === "number");
+  if (numbers.length) {
+    const items = numbers.map(([name, value]) => make("li", "", `${readable(name)} ${formatNumber(value)}`));
+    rows.push(["Metrics", make("ul", "", ...items)]);
   }
   for (const [term, value] of [
     ["Architecture", provenance.architecture],
@@ -82,10 +82,10 @@ function versionList(versions) {
   return make("ul", "versions", ...items);
 }
 
-function figure(value) {
+function formatNumber(value) {
   return value.toLocaleString("en", { maximumSignificantDigits: 4 });
 }
 
-function spoken(name) {
+function readable(name) {
   return name.replaceAll("_", " ");
 }

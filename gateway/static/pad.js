@@ -1,8 +1,8 @@
-// A sheet to draw on: dark strokes on white, whatever the colours of the page.
+// The drawing area: dark strokes on white in both colour schemes.
 
 const STROKE = { lineWidth: 20, lineCap: "round", lineJoin: "round", strokeStyle: "#111" };
 
-/** `onStroke` gets the sheet as a PNG whenever a stroke ends. */
+/** `onStroke` receives the drawing as a PNG at the end of each stroke. */
 export class Pad {
   #canvas;
   #pen;
@@ -15,7 +15,7 @@ export class Pad {
     canvas.addEventListener("pointerup", () => canvas.toBlob(onStroke));
   }
 
-  wipe() {
+  clear() {
     this.#pen.fillStyle = "#fff";
     this.#pen.fillRect(0, 0, this.#canvas.width, this.#canvas.height);
   }

@@ -1,4 +1,4 @@
-// Pictures to try, drawn for this page; each is offered where the model knows a class of that name.
+// Sample pictures, drawn for this page; each is shown if the model has a class of that name.
 
 import { make } from "./dom.js";
 
@@ -15,20 +15,20 @@ const SAMPLES = {
   7: "seven",
 };
 
-/** Buttons; `onTake` gets the file name and the PNG of the one that is pressed. */
-export function samplesFor(labels, onTake) {
-  const offered = Object.entries(SAMPLES).filter(([label]) => labels.includes(label));
-  return offered.map(([label, name]) => {
+/** Create the sample buttons; `onChoose` receives the file name and the PNG of the sample. */
+export function sampleButtons(labels, onChoose) {
+  const samples = Object.entries(SAMPLES).filter(([label]) => labels.includes(label));
+  return samples.map(([label, name]) => {
     const image = make("img");
     Object.assign(image, { src: `/static/samples/${name}.svg`, alt: `Sample: ${label}`, width: 56, height: 56 });
     const button = make("button", "thumb", image);
     button.type = "button";
-    button.addEventListener("click", async () => onTake(`${name}.png`, await pngOf(image)));
+    button.addEventListener("click", async () => onChoose(`${name}.png`, await pngOf(image)));
     return button;
   });
 }
 
-/** The service takes no drawings in SVG. */
+/** The service does not accept SVG. */
 async function pngOf(image) {
   await image.decode();
   const canvas = make("canvas");

@@ -1,30 +1,30 @@
-// What the page sends, as lines to copy.
+// The request of the page as code to copy.
 
 import { predictPath } from "./api.js";
 
-const KEY = "IMAGE_GATEWAY_API_KEY"; // the client's command reads it too; no key is ever written out
+const KEY = "IMAGE_GATEWAY_API_KEY"; // read by the client's command too; a key itself is never shown
 
-/** `question` is as for `predictPath`, and says whether it needs a key; each picture has the name of a file, or a url. */
-export function curl(origin, question, pictures) {
-  const target = quoted(origin + predictPath(question));
+/** `request` has the options of `predictPath` and `needsKey`; each picture has a file name or a url. */
+export function curl(origin, request, pictures) {
+  const target = quote(origin + predictPath(request));
   const parts = pictures.map(({ name, url }) =>
-    url ? `--json ${quoted(JSON.stringify({ url }))}` : `-F ${quoted(`image=@${formFile(name)}`)}`,
+    url ? `--json ${quote(JSON.stringify({ url }))}` : `-F ${quote(`image=@${formFile(name)}`)}`,
   );
-  const key = question.keyed ? [`-H "Authorization: Bearer $${KEY}"`] : [];
+  const key = request.needsKey ? [`-H "Authorization: Bearer $${KEY}"`] : [];
   return `curl ${[...key, ...parts, target].join(" \\\n  ")}`;
 }
 
-/** For the client in this project's folder `client`. */
-export function python(origin, question, pictures) {
+/** For the Python client, `image_gateway_client`. */
+export function python(origin, request, pictures) {
   const images = pictures.map(({ name, url }) => JSON.stringify(url ?? name));
-  const options = pythonOptions(question);
-  const key = question.keyed ? `, api_key=os.environ["${KEY}"]` : "";
+  const options = pythonOptions(request);
+  const key = request.needsKey ? `, api_key=os.environ["${KEY}"]` : "";
   const gateway = `with Client(${JSON.stringify(origin)}${key}) as gateway:`;
-  const keepsHeatMap = question.explain && images.length === 1;
-  const modules = [question.keyed && "import os", keepsHeatMap && "from pathlib import Path"].filter(Boolean);
-  const imported = modules.length ? `${modules.join("\n")}\n\n` : "";
+  const savesHeatMap = request.explain && images.length === 1;
+  const modules = [request.needsKey && "import os", savesHeatMap && "from pathlib import Path"].filter(Boolean);
+  const importLines = modules.length ? `${modules.join("\n")}\n\n` : "";
   if (images.length > 1) {
-    return `${imported}from image_gateway_client import Answer, Client
+    return `${importLines}from image_gateway_client import Answer, Client
 
 pictures = [${images.join(", ")}]
 ${gateway}
@@ -32,12 +32,12 @@ ${gateway}
     for picture, answer in zip(pictures, answers):
         print(picture, answer.label if isinstance(answer, Answer) else answer)`;
   }
-  const kept = keepsHeatMap ? '\nPath("heatmap.png").write_bytes(answer.explanation.png)' : "";
-  return `${imported}from image_gateway_client import Client
+  const saveLine = savesHeatMap ? '\nPath("heatmap.png").write_bytes(answer.explanation.png)' : "";
+  return `${importLines}from image_gateway_client import Client
 
 ${gateway}
     answer = gateway.classify(${[images[0], ...options].join(", ")})
-print(answer.label, answer.score)${kept}`;
+print(answer.label, answer.score)${saveLine}`;
 }
 
 function pythonOptions({ model, version, explain }) {
@@ -51,7 +51,7 @@ function pythonOptions({ model, version, explain }) {
 }
 
 /** For a POSIX shell. */
-function quoted(text) {
+function quote(text) {
   return /^[\w@:=./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 

@@ -1,34 +1,34 @@
-// Several pictures in a row, each with what was said of it, to choose from.
+// The row of pictures to choose from, each with a summary of its answer.
 
 import { summary } from "./answer.js";
 import { make, view } from "./dom.js";
 
 const NO_ANSWER_YET = "…";
 
-/** Show the pictures, where there is more than one; `onChoose` gets the place of the one that is pressed. */
+/** Show the pictures if there are several; `onChoose` receives the index of the chosen one. */
 export function fillStrip(pictures, onChoose) {
   view.strip.hidden = pictures.length < 2;
   const items = view.strip.hidden ? [] : pictures;
-  view.strip.replaceChildren(...items.map((picture, place) => make("li", "", thumbnail(picture, () => onChoose(place)))));
+  view.strip.replaceChildren(...items.map((picture, index) => make("li", "", thumbnail(picture, () => onChoose(index)))));
 }
 
-/** Renew what stands under each picture. */
-export function showCaptions(pictures, chosen) {
-  [...view.strip.children].forEach((item, place) => {
-    const { answer } = pictures[place];
+/** Update the caption of each picture. */
+export function showCaptions(pictures, selected) {
+  [...view.strip.children].forEach((item, index) => {
+    const { answer } = pictures[index];
     const button = item.firstElementChild;
-    button.setAttribute("aria-current", String(place === chosen));
+    button.setAttribute("aria-current", String(index === selected));
     button.classList.toggle("failed", Boolean(answer?.problem));
     button.lastElementChild.textContent = answer ? summary(answer) : NO_ANSWER_YET;
   });
 }
 
-function thumbnail({ name, shown }, onPress) {
+function thumbnail({ name, objectUrl }, onClick) {
   const image = make("img");
-  Object.assign(image, { src: shown, alt: name, width: 64, height: 64 });
+  Object.assign(image, { src: objectUrl, alt: name, width: 64, height: 64 });
   image.addEventListener("error", () => image.classList.add("broken"));
   const button = make("button", "thumb", image, make("span", "", NO_ANSWER_YET));
   Object.assign(button, { type: "button", title: name });
-  button.addEventListener("click", onPress);
+  button.addEventListener("click", onClick);
   return button;
 }

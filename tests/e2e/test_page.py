@@ -1,4 +1,4 @@
-"""The page at / in a real browser: pictures in, their classes with bars and times out, or the service's own words."""
+"""The page at / in a real browser: it classifies pictures and shows classes, times and problems."""
 
 import json
 import os
@@ -10,10 +10,10 @@ from playwright.sync_api import Page, expect
 
 from tests.support.stack import ROOT
 
-GIVE = """([bytes, kind]) => {
+SEND_FILE = """([bytes, event]) => {
     const transfer = new DataTransfer();
-    transfer.items.add(new File([new Uint8Array(bytes)], "given.png", {type: "image/png"}));
-    if (kind === "paste") document.dispatchEvent(new ClipboardEvent("paste", {clipboardData: transfer}));
+    transfer.items.add(new File([new Uint8Array(bytes)], "picture.png", {type: "image/png"}));
+    if (event === "paste") document.dispatchEvent(new ClipboardEvent("paste", {clipboardData: transfer}));
     else document.getElementById("stage").dispatchEvent(
         new DragEvent("drop", {dataTransfer: transfer, bubbles: true, cancelable: true}));
 }"""
@@ -21,7 +21,7 @@ GIVE = """([bytes, kind]) => {
 
 @pytest.fixture
 def digits(page: Page) -> Page:
-    """The page with the model for digits chosen."""
+    """The page with the model `digits` chosen."""
     page.get_by_label("Model", exact=True).select_option("digits")
     expect(page.get_by_role("button", name="Draw one")).to_be_visible()
     return page
@@ -35,7 +35,7 @@ def top(page):
     return page.locator(".top .name")
 
 
-def test_a_file_is_answered_with_bars_and_times(digits, golden):
+def test_a_file_is_classified_with_bars_and_times(digits, golden):
     data, label, probabilities = golden[7]
     digits.get_by_label("Choose pictures").set_input_files(png("seven.png", data))
     expect(top(digits)).to_have_text(label)
@@ -47,7 +47,7 @@ def test_a_file_is_answered_with_bars_and_times(digits, golden):
     expect(digits.locator(".facts")).to_contain_text("digits, version ")
 
 
-def test_a_drawn_digit(digits):
+def test_a_drawn_digit_is_classified_and_can_be_saved(digits):
     digits.get_by_role("button", name="Draw one").click()
     box = digits.get_by_label("Drawing area").bounding_box()
     corners = [(0.3, 0.22), (0.72, 0.22), (0.45, 0.8)]
@@ -63,22 +63,22 @@ def test_a_drawn_digit(digits):
     assert download.value.suggested_filename == "drawing.png"
 
 
-@pytest.mark.parametrize("digit", ["3", "6", "7"])
-def test_a_sample_shows_what_its_name_says(digits, digit):
-    digits.get_by_role("button", name=f"Sample: {digit}").click()
-    expect(top(digits)).to_have_text(digit)
+def test_each_sample_is_classified_as_its_name_says(digits):
+    for digit in ("3", "6", "7"):
+        digits.get_by_role("button", name=f"Sample: {digit}").click()
+        expect(top(digits)).to_have_text(digit)
 
 
-def test_a_url(digits, golden, picture_host):
+def test_a_url_is_fetched_and_classified(digits, golden, picture_host):
     folder, host = picture_host
     (folder / "page.png").write_bytes(golden[4][0])
-    digits.get_by_label("or the address of one").fill(f"http://{host}/page.png")
+    digits.get_by_label("or paste an image URL").fill(f"http://{host}/page.png")
     digits.get_by_role("button", name="Fetch").click()
     expect(top(digits)).to_have_text("4")
-    expect(digits.get_by_text("The service fetches it")).to_be_visible()
+    expect(digits.get_by_text("Fetched by the service")).to_be_visible()
 
 
-def test_a_pasted_url(digits, golden, picture_host):
+def test_a_pasted_url_is_fetched_and_classified(digits, golden, picture_host):
     folder, host = picture_host
     (folder / "pasted.png").write_bytes(golden[2][0])
     digits.evaluate(
@@ -92,16 +92,16 @@ def test_a_pasted_url(digits, golden, picture_host):
     expect(top(digits)).to_have_text("2")
 
 
-def test_a_bad_file_shows_the_services_own_words(digits):
+def test_the_problem_of_a_bad_file_is_shown(digits):
     digits.get_by_label("Choose pictures").set_input_files(
         {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"}
     )
     expect(digits.get_by_role("alert")).to_contain_text("The image format is not accepted")
     expect(digits.get_by_role("alert")).to_contain_text("jpeg")
-    expect(digits.get_by_text("Your browser does not show this format.")).to_be_visible()
+    expect(digits.get_by_text("Your browser cannot display this format.")).to_be_visible()
 
 
-def test_a_picture_after_a_bad_file_is_answered(digits, golden):
+def test_a_picture_after_a_bad_file_is_classified(digits, golden):
     choose = digits.get_by_label("Choose pictures")
     choose.set_input_files({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"})
     expect(digits.get_by_role("alert")).to_be_visible()
@@ -110,47 +110,47 @@ def test_a_picture_after_a_bad_file_is_answered(digits, golden):
     expect(digits.get_by_role("alert")).to_have_count(0)
 
 
-def test_a_pasted_and_a_dropped_picture(digits, golden):
-    for kind, digit in (("paste", 3), ("drop", 8)):
-        digits.evaluate(GIVE, [list(golden[digit][0]), kind])
+def test_pasted_and_dropped_pictures_are_classified(digits, golden):
+    for event, digit in (("paste", 3), ("drop", 8)):
+        digits.evaluate(SEND_FILE, [list(golden[digit][0]), event])
         expect(top(digits)).to_have_text(str(digit))
 
 
-def test_every_link_leads_somewhere(page):
+def test_every_link_works(page):
     addresses = page.evaluate("[...document.links].filter((link) => link.checkVisibility()).map((link) => link.href)")
     assert len(set(addresses)) >= 3
     for address in addresses:
         assert page.request.get(address).ok, address
 
 
-def test_a_service_that_is_away_is_said_to_be(digits, golden):
+def test_an_unreachable_service_is_reported(digits, golden):
     digits.context.set_offline(True)
     digits.get_by_label("Choose pictures").set_input_files(png("one.png", golden[1][0]))
     expect(digits.get_by_role("alert")).to_contain_text("The service cannot be reached")
 
 
 @pytest.mark.parametrize("name", ["seven.png", 'it\'s; a 7, "maybe".png'])
-def test_the_lines_to_copy_give_the_same_answer(digits, golden, tmp_path, name):
+def test_the_copied_code_gives_the_same_result(digits, golden, tmp_path, name):
     (tmp_path / name).write_bytes(golden[7][0])
     digits.get_by_label("Choose pictures").set_input_files(tmp_path / name)
     expect(top(digits)).to_have_text("7")
-    in_shell = run(["bash", "-c", digits.locator("#curl").inner_text()], tmp_path)
-    assert json.loads(in_shell)["class"] == "7"
-    in_python = run([sys.executable, "-c", digits.locator("#python").inner_text()], tmp_path)
-    assert in_python.split()[0] == "7"
+    curl_output = run(["bash", "-c", digits.locator("#curl").inner_text()], tmp_path)
+    assert json.loads(curl_output)["class"] == "7"
+    python_output = run([sys.executable, "-c", digits.locator("#python").inner_text()], tmp_path)
+    assert python_output.split()[0] == "7"
 
 
-def test_the_lines_to_copy_for_a_url(digits, golden, picture_host, tmp_path):
+def test_the_copied_code_works_for_a_url(digits, golden, picture_host, tmp_path):
     folder, host = picture_host
     (folder / "it's.png").write_bytes(golden[4][0])
-    digits.get_by_label("or the address of one").fill(f"http://{host}/it's.png?a=1&b=2")
+    digits.get_by_label("or paste an image URL").fill(f"http://{host}/it's.png?a=1&b=2")
     digits.get_by_role("button", name="Fetch").click()
     expect(top(digits)).to_have_text("4")
     assert json.loads(run(["bash", "-c", digits.locator("#curl").inner_text()], tmp_path))["class"] == "4"
     assert run([sys.executable, "-c", digits.locator("#python").inner_text()], tmp_path).split()[0] == "4"
 
 
-def test_what_is_copied_is_what_is_shown(digits):
+def test_the_copy_button_copies_the_code(digits):
     digits.context.grant_permissions(["clipboard-read", "clipboard-write"])
     digits.get_by_role("button", name="Copy the curl command").click()
     expect(digits.get_by_role("status")).to_have_text("Copied")
@@ -158,6 +158,6 @@ def test_what_is_copied_is_what_is_shown(digits):
 
 
 def run(command, folder):
-    """Run a command in a folder; give what it prints."""
+    """Run a command in a folder and return its output."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True, text=True).stdout

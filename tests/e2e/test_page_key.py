@@ -1,4 +1,4 @@
-"""The page of a service that wants a key: it asks for one, keeps it for the tab, and sends it with every request."""
+"""The page of a service that requires a key: it asks for one, stores it for the tab, and sends it with requests."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.support.stack import ROOT, Stack, running
 
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory) -> Iterator[tuple[Stack, str]]:
-    """The committed models behind a key, and the key."""
+    """A stack with the committed models that requires a key, and the key."""
     file = tmp_path_factory.mktemp("keys") / "api-keys"
     key = add_key("visitor", file)
     with running(tmp_path_factory.mktemp("run"), environment={"GATEWAY_API_KEYS_FILE": str(file)}) as stack:
@@ -27,20 +27,20 @@ def keyed(tmp_path_factory) -> Iterator[tuple[Stack, str]]:
 
 
 @pytest.fixture
-def asked(browser: Browser, keyed) -> Iterator[Page]:
-    """The page, which has just been opened."""
+def key_page(browser: Browser, keyed) -> Iterator[Page]:
+    """The page, just opened."""
     context = browser.new_context()
     context.set_default_timeout(BROWSER_MS)
     page = context.new_page()
-    faults = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(keyed[0].url)
     yield page
     context.close()
-    assert faults == []
+    assert errors == []
 
 
-def give(page, key):
+def enter_key(page, key):
     page.get_by_label("API key").fill(key)
     page.get_by_role("button", name="Use key").click()
 
@@ -56,58 +56,58 @@ def choose_seven(page, golden):
     expect(top(page)).to_have_text("7")
 
 
-def test_the_page_asks_for_a_key_and_goes_on_with_it(asked, keyed, golden):
-    expect(asked.get_by_label("API key")).to_be_focused()
-    expect(asked.get_by_text("only those who have a key")).to_be_visible()
-    give(asked, f" {keyed[1]} ")
-    expect(asked.get_by_label("API key")).to_be_hidden()
-    choose_seven(asked, golden)
+def test_the_page_asks_for_a_key_and_uses_it(key_page, keyed, golden):
+    expect(key_page.get_by_label("API key")).to_be_focused()
+    expect(key_page.get_by_text("This service requires an API key.")).to_be_visible()
+    enter_key(key_page, f" {keyed[1]} ")
+    expect(key_page.get_by_label("API key")).to_be_hidden()
+    choose_seven(key_page, golden)
 
 
-def test_a_wrong_key_is_said_to_be_wrong(asked, keyed, golden):
-    give(asked, "igk_visitor.wrong")
-    expect(asked.get_by_text("The API key is not valid.")).to_be_visible()
-    expect(asked.get_by_label("API key")).to_have_value("")
-    give(asked, keyed[1])
-    choose_seven(asked, golden)
+def test_a_wrong_key_is_reported_and_asked_for_again(key_page, keyed, golden):
+    enter_key(key_page, "igk_visitor.wrong")
+    expect(key_page.get_by_text("The API key is not valid.")).to_be_visible()
+    expect(key_page.get_by_label("API key")).to_have_value("")
+    enter_key(key_page, keyed[1])
+    choose_seven(key_page, golden)
 
 
-def test_what_no_header_can_carry_is_no_key(asked):
-    give(asked, "schlüssel")
-    expect(asked.get_by_label("API key")).to_be_visible()
-    assert not asked.get_by_label("API key").evaluate("input => input.checkValidity()")
+def test_a_key_that_a_header_cannot_carry_is_not_accepted(key_page):
+    enter_key(key_page, "schlüssel")
+    expect(key_page.get_by_label("API key")).to_be_visible()
+    assert not key_page.get_by_label("API key").evaluate("input => input.checkValidity()")
 
 
-def test_the_key_is_kept_for_the_tab_and_for_no_other(asked, keyed, golden):
-    give(asked, keyed[1])
-    expect(asked.get_by_label("API key")).to_be_hidden()
-    asked.reload()
-    choose_seven(asked, golden)
-    other = asked.context.new_page()
+def test_the_key_is_stored_for_this_tab_only(key_page, keyed, golden):
+    enter_key(key_page, keyed[1])
+    expect(key_page.get_by_label("API key")).to_be_hidden()
+    key_page.reload()
+    choose_seven(key_page, golden)
+    other = key_page.context.new_page()
     other.goto(keyed[0].url)
     expect(other.get_by_label("API key")).to_be_visible()
-    assert asked.context.cookies() == []
+    assert key_page.context.cookies() == []
 
 
-def test_the_lines_to_copy_take_the_key_from_the_environment(asked, keyed, golden, tmp_path):
-    give(asked, keyed[1])
-    choose_seven(asked, golden)
+def test_the_copied_code_reads_the_key_from_the_environment(key_page, keyed, golden, tmp_path):
+    enter_key(key_page, keyed[1])
+    choose_seven(key_page, golden)
     (tmp_path / "seven.png").write_bytes(golden[7][0])
-    curl, python = asked.locator("#curl").inner_text(), asked.locator("#python").inner_text()
+    curl, python = key_page.locator("#curl").inner_text(), key_page.locator("#python").inner_text()
     assert keyed[1] not in curl + python
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "IMAGE_GATEWAY_API_KEY": keyed[1]}
 
-    def printed(*command):
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True, text=True)
-        return done.stdout
+    def output(*command):
+        process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True, text=True)
+        return process.stdout
 
-    assert json.loads(printed("bash", "-c", curl))["class"] == "7"
-    assert printed(sys.executable, "-c", python).split()[0] == "7"
+    assert json.loads(output("bash", "-c", curl))["class"] == "7"
+    assert output(sys.executable, "-c", python).split()[0] == "7"
 
 
-def test_the_description_of_the_api_opens_and_takes_a_key(asked, keyed):
-    asked.goto(f"{keyed[0].url}/docs")
-    expect(asked.get_by_role("button", name=re.compile("^Authorize"))).to_be_visible()
+def test_the_api_docs_open_and_accept_a_key(key_page, keyed):
+    key_page.goto(f"{keyed[0].url}/docs")
+    expect(key_page.get_by_role("button", name=re.compile("^Authorize"))).to_be_visible()
 
 
 # The client, against the same service
@@ -119,9 +119,9 @@ def test_the_client_sends_its_key(keyed, golden):
         assert client.classify(golden[3][0], model="digits").label == "3"
     with Client(stack.url) as client:
         assert client.ready()
-        with pytest.raises(ProblemError) as refused:
+        with pytest.raises(ProblemError) as error:
             client.classify(golden[3][0])
-    assert refused.value.problem.type == "/problems/key-missing"
+    assert error.value.problem.type == "/problems/key-missing"
 
 
 def test_the_command_sends_its_key(keyed, tmp_path, monkeypatch, capsys, golden):

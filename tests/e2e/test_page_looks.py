@@ -1,4 +1,4 @@
-"""The page at / for everybody: by keyboard, on a phone, in the dark, without motion, read aloud."""
+"""Accessibility of the page at /: keyboard, phone, dark mode, reduced motion, screen reader."""
 
 import re
 
@@ -8,10 +8,10 @@ from playwright.sync_api import Page, expect
 PHONE = {"viewport": {"width": 360, "height": 740}}
 DARK = {"color_scheme": "dark"}
 WIDTH = "document.documentElement.scrollWidth"
-MOST_STOPS = 40
-NAMELESS = re.compile(r"^\s*- (button|combobox|img|link|switch|textbox)(?! \")", re.MULTILINE)
-# WCAG 2.2: contrast (1.4.3) of every text that is shown, with the colours of what lies behind it laid over each other.
-TOO_PALE = """() => {
+MAX_TAB_STOPS = 40
+UNNAMED = re.compile(r"^\s*- (button|combobox|img|link|switch|textbox)(?! \")", re.MULTILINE)
+# Contrast of every visible text (WCAG 2.2, 1.4.3) with its background, whose translucent layers are blended.
+LOW_CONTRAST = """() => {
     const rgba = (text) => {
         const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number);
         return [r, g, b, a];
@@ -32,7 +32,7 @@ TOO_PALE = """() => {
         return (light + 0.05) / (dark + 0.05);
     };
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-    const found = [];
+    const failures = [];
     while (texts.nextNode()) {
         const element = texts.currentNode.parentElement;
         const style = getComputedStyle(element);
@@ -41,9 +41,9 @@ TOO_PALE = """() => {
         const large = parseFloat(style.fontSize) >= 24 ||
             (parseFloat(style.fontSize) >= 18.66 && Number(style.fontWeight) >= 700);
         const ratio = contrast(over(rgba(style.color), behind), behind);
-        if (ratio < (large ? 3 : 4.5)) found.push(`${texts.currentNode.data.trim()}: ${ratio.toFixed(2)}`);
+        if (ratio < (large ? 3 : 4.5)) failures.push(`${texts.currentNode.data.trim()}: ${ratio.toFixed(2)}`);
     }
-    return found;
+    return failures;
 }"""
 SMALL_TARGETS = """() => [...document.querySelectorAll("button, select, summary, .button, input:not([type=file])")]
     .filter((element) => element.checkVisibility())
@@ -59,8 +59,8 @@ FOCUS = """() => {
 
 
 @pytest.fixture
-def answered(page: Page, golden) -> Page:
-    """The page with an answer of the model for digits on it."""
+def classified(page: Page, golden) -> Page:
+    """The page with the result of one picture, from the model `digits`."""
     page.get_by_label("Model", exact=True).select_option("digits")
     page.get_by_label("Choose pictures").set_input_files(
         {
@@ -73,75 +73,86 @@ def answered(page: Page, golden) -> Page:
     return page
 
 
-def make_fail(page: Page) -> None:
+def send_bad_file(page: Page) -> None:
     page.get_by_label("Choose pictures").set_input_files({"name": "a", "mimeType": "text/plain", "buffer": b"a"})
     expect(page.get_by_role("alert")).to_be_visible()
 
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True)
-def test_a_phone_needs_no_sideways_scrolling(answered):
-    assert answered.evaluate(WIDTH) <= 360
-    answered.get_by_role("button", name="Draw one").click()
-    assert answered.evaluate(WIDTH) <= 360
-    make_fail(answered)
-    assert answered.evaluate(WIDTH) <= 360
+def test_a_phone_does_not_need_to_scroll_sideways(classified):
+    assert classified.evaluate(WIDTH) <= 360
+    classified.get_by_role("button", name="Draw one").click()
+    assert classified.evaluate(WIDTH) <= 360
+    send_bad_file(classified)
+    assert classified.evaluate(WIDTH) <= 360
 
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True)
-def test_on_a_phone_the_answer_comes_into_view(answered):
-    expect(answered.locator(".top")).to_be_in_viewport()
-    expect(answered.locator(".bars li").last).to_be_in_viewport()
+def test_on_a_phone_the_result_scrolls_into_view(classified):
+    expect(classified.locator(".top")).to_be_in_viewport()
+    expect(classified.locator(".bars li").last).to_be_in_viewport()
 
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True)
-def test_fingers_find_every_control(answered):
-    assert answered.evaluate(SMALL_TARGETS) == []
+def test_every_control_is_large_enough_for_fingers(classified):
+    assert classified.evaluate(SMALL_TARGETS) == []
 
 
 @pytest.mark.parametrize("page", [{}, DARK], ids=["light", "dark"], indirect=True)
-def test_every_text_stands_out_from_its_ground(answered):
-    assert answered.evaluate(TOO_PALE) == []
-    make_fail(answered)
-    assert answered.evaluate(TOO_PALE) == []
+def test_every_text_has_enough_contrast(classified):
+    assert classified.evaluate(LOW_CONTRAST) == []
+    send_bad_file(classified)
+    assert classified.evaluate(LOW_CONTRAST) == []
 
 
 @pytest.mark.parametrize("page", [DARK], indirect=True)
-def test_the_dark_page_is_dark_but_its_paper_white(answered):
-    assert answered.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(15, 17, 22)"
-    answered.get_by_role("button", name="Draw one").click()
+def test_the_drawing_area_is_white_on_the_dark_page(classified):
+    assert classified.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(15, 17, 22)"
+    classified.get_by_role("button", name="Draw one").click()
     pixel = "[...document.getElementById('pad').getContext('2d').getImageData(5, 5, 1, 1).data]"
-    assert answered.evaluate(pixel) == [255, 255, 255, 255]
+    assert classified.evaluate(pixel) == [255, 255, 255, 255]
 
 
 @pytest.mark.parametrize(
-    ("page", "animated"),
+    ("page", "animation_names"),
     [({"reduced_motion": "reduce"}, {"none"}), ({"reduced_motion": "no-preference"}, {"grow"})],
-    ids=["reduced", "any"],
+    ids=["reduced", "default"],
     indirect=["page"],
 )
-def test_nothing_moves_for_those_who_do_not_want_it(answered, animated):
+def test_reduced_motion_stops_animations(classified, animation_names):
     names = "[...document.querySelectorAll('.fill')].map((bar) => getComputedStyle(bar).animationName)"
-    assert set(answered.evaluate(names)) == animated
+    assert set(classified.evaluate(names)) == animation_names
 
 
-def test_the_keyboard_reaches_every_control_in_the_order_of_the_page(answered):
-    answered.get_by_role("button", name="Draw one").click()
-    answered.keyboard.press("Tab")  # from here on focus is shown, as it is to whoever uses the keyboard
-    answered.get_by_role("link", name="Skip to the picture").focus()
-    wanted = ["Skip to the picture", "Models", "model", "version", "explain", "choose", "draw", "clear", "url", "Fetch"]
-    reached, unseen = [], []
-    while "BODY" not in reached and len(reached) < MOST_STOPS:
-        name, visible = answered.evaluate(FOCUS)
-        reached.append(name)
-        unseen += [] if visible or name == "BODY" else [name]
-        answered.keyboard.press("Tab")
-    assert [name for name in reached if name in wanted] == wanted
-    assert reached.index("Fetch") < reached.index("Copy")
-    assert unseen == []
+def test_the_keyboard_reaches_every_control_in_page_order(classified):
+    classified.get_by_role("button", name="Draw one").click()
+    classified.keyboard.press("Tab")  # shows the focus ring, as for keyboard users
+    classified.get_by_role("link", name="Skip to the picture").focus()
+    expected = [
+        "Skip to the picture",
+        "Models",
+        "model",
+        "version",
+        "explain",
+        "choose",
+        "draw",
+        "clear",
+        "url",
+        "Fetch",
+    ]
+    names, without_ring = [], []
+    while "BODY" not in names and len(names) < MAX_TAB_STOPS:
+        name, visible = classified.evaluate(FOCUS)
+        names.append(name)
+        without_ring += [] if visible or name == "BODY" else [name]
+        classified.keyboard.press("Tab")
+    assert [name for name in names if name in expected] == expected
+    assert names.index("Fetch") < names.index("Copy")
+    assert without_ring == []
 
 
-def test_the_keyboard_alone_gets_an_answer(page, golden, picture_host):
-    # From now on, or the browser may get the key before it is told to hand the dialogue over.
+def test_the_keyboard_is_enough_to_classify(page, golden, picture_host):
+    # Listen now: otherwise the key may arrive before the browser hands its file dialogues over.
     page.on("filechooser", lambda _: None)
     page.get_by_label("Model", exact=True).focus()
     page.keyboard.type("Handwritten")
@@ -153,12 +164,12 @@ def test_the_keyboard_alone_gets_an_answer(page, golden, picture_host):
     expect(page.locator(".top .name")).to_have_text("6")
     folder, host = picture_host
     (folder / "typed.png").write_bytes(golden[9][0])
-    page.get_by_label("or the address of one").focus()
+    page.get_by_label("or paste an image URL").focus()
     page.keyboard.type(f"http://{host}/typed.png")
     page.keyboard.press("Enter")
     expect(page.locator(".top .name")).to_have_text("9")
 
 
-def test_the_answer_is_read_aloud_once_and_everything_has_a_name(answered):
-    expect(answered.get_by_role("status")).to_have_text(re.compile(r"^1 \d+\.\d %$"))
-    assert NAMELESS.findall(answered.locator("body").aria_snapshot()) == []
+def test_the_result_is_announced_once_and_every_element_has_a_name(classified):
+    expect(classified.get_by_role("status")).to_have_text(re.compile(r"^1 \d+\.\d %$"))
+    assert UNNAMED.findall(classified.locator("body").aria_snapshot()) == []

@@ -1,4 +1,4 @@
-"""The page at / with models of several versions, of several classes a picture, with heat maps and without."""
+"""The page at / with several model versions, multi-label models, and models with and without heat maps."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stack(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The models of tests/support/colour_models.py, served in place of the committed ones."""
+    """A stack that serves the models of tests/support/colour_models.py instead of the committed ones."""
     with running(tmp_path_factory.mktemp("run"), models_config=models / "models.config") as started:
         yield started
 
@@ -50,7 +50,7 @@ def lights(page: Page) -> Page:
 
 
 def paint(red, green, blue):
-    """A picture of one colour, as PNG for a file input."""
+    """Return a picture of one colour, as a PNG for a file input."""
     pixels = np.full((30, 40, 3), (blue, green, red), np.uint8)
     return {"name": "paint.png", "mimeType": "image/png", "buffer": cv2.imencode(".png", pixels)[1].tobytes()}
 
@@ -58,7 +58,7 @@ def paint(red, green, blue):
 RED, GREEN, BLUE = paint(200, 20, 10), paint(20, 200, 10), paint(20, 10, 200)
 
 
-def give(page, *files):
+def choose(page, *files):
     page.get_by_label("Choose pictures").set_input_files(list(files))
 
 
@@ -66,40 +66,40 @@ def top(page):
     return page.locator(".top .name")
 
 
-def sent(page):
-    """Collect the questions that the page asks from now on."""
-    asked = []
-    page.on("request", lambda request: asked.append(request.url) if request.method == "POST" else None)
-    return asked
+def record_posts(page):
+    """Return a list to which each POST request of the page is added from now on."""
+    urls = []
+    page.on("request", lambda request: urls.append(request.url) if request.method == "POST" else None)
+    return urls
 
 
-def test_every_version_and_label_can_be_asked(page):
+def test_every_version_and_label_can_be_chosen(page):
     version = page.get_by_label("Version", exact=True)
     names = ["Newest (version 2)", "canary (version 2)", "stable (version 1)", "Version 2", "Version 1"]
     expect(version.locator("option")).to_have_text(names)
-    give(page, RED)
+    choose(page, RED)
     expect(page.locator(".facts")).to_contain_text("colours, version 2")
-    for chosen, path in (("stable (version 1)", "labels/stable"), ("Version 1", "versions/1")):
+    for name, path in (("stable (version 1)", "labels/stable"), ("Version 1", "versions/1")):
         version.select_option("")
         expect(page.locator(".facts")).to_contain_text("colours, version 2")
-        version.select_option(chosen)
+        version.select_option(name)
         expect(page.locator(".facts")).to_contain_text("colours, version 1")
         expect(page.locator("#curl")).to_contain_text(f"/models/colours/{path}/predict")
 
 
-def test_the_time_is_told_by_stages(page):
-    give(page, BLUE)
+def test_the_time_of_each_stage_is_shown(page):
+    choose(page, BLUE)
     expect(page.locator(".legend")).to_contain_text("decode")
     expect(page.locator(".legend")).to_contain_text("predict")
-    expect(page.locator(".times")).to_contain_text("of it in the service")
+    expect(page.locator(".times")).to_contain_text("in the service")
 
 
-def test_several_pictures_are_asked_about_at_once(page):
-    asked = sent(page)
-    give(page, RED, GREEN, BAD, BLUE)
+def test_several_pictures_go_in_one_request(page):
+    post_urls = record_posts(page)
+    choose(page, RED, GREEN, BAD, BLUE)
     pictures = page.get_by_role("list", name="Your pictures").get_by_role("button")
     expect(pictures).to_contain_text(["red", "green", "error", "blue"])
-    expect(page.get_by_role("status")).to_have_text("4 pictures answered, 1 of them with an error")
+    expect(page.get_by_role("status")).to_have_text("4 pictures classified, 1 of them failed")
     expect(page.locator(".times")).to_contain_text("4 pictures in one request")
     pictures.nth(2).click()
     expect(page.get_by_role("alert")).to_contain_text("The image format is not accepted")
@@ -107,21 +107,21 @@ def test_several_pictures_are_asked_about_at_once(page):
     page.keyboard.press("Enter")
     expect(top(page)).to_have_text("blue")
     expect(pictures.nth(3)).to_have_attribute("aria-current", "true")
-    assert len(asked) == 1
+    assert len(post_urls) == 1
 
 
 def test_many_pictures_go_in_several_requests(page):
-    asked = sent(page)
-    give(page, *([GREEN] * 19), RED)
-    expect(page.get_by_role("status")).to_have_text("20 pictures answered")
+    post_urls = record_posts(page)
+    choose(page, *([GREEN] * 19), RED)
+    expect(page.get_by_role("status")).to_have_text("20 pictures classified")
     expect(page.get_by_role("list", name="Your pictures").get_by_role("button").last).to_contain_text("red")
-    assert len(asked) == 2
+    assert len(post_urls) == 2
 
 
-def test_the_heat_map_lies_over_the_picture_until_it_is_switched_off(page, tmp_path):
+def test_the_heat_map_covers_the_picture_until_it_is_switched_off(page, tmp_path):
     page.get_by_label("Heat map").check()
-    give(page, RED)
-    heatmap = page.get_by_alt_text("Heat map of what speaks for red")
+    choose(page, RED)
+    heatmap = page.get_by_alt_text("Heat map for “red”")
     expect(heatmap).to_be_visible()
     assert heatmap.evaluate("(image) => image.decode().then(() => image.naturalWidth)") > 0
     (tmp_path / RED["name"]).write_bytes(RED["buffer"])
@@ -129,27 +129,27 @@ def test_the_heat_map_lies_over_the_picture_until_it_is_switched_off(page, tmp_p
     lines = page.locator("#python").inner_text()
     subprocess.run([sys.executable, "-c", lines], cwd=tmp_path, env=environment, check=True, timeout=LOAD_S)
     assert cv2.imread(str(tmp_path / "heatmap.png")) is not None
-    asked = sent(page)
+    post_urls = record_posts(page)
     page.get_by_label("Heat map").uncheck()
     expect(heatmap).to_be_hidden()
     expect(page.locator("#curl")).not_to_contain_text("explain")
     page.get_by_label("Heat map").check()
     expect(heatmap).to_be_visible()
-    assert asked == []
+    assert post_urls == []
 
 
-def test_an_answer_is_asked_for_again_with_its_heat_map(page):
-    give(page, GREEN)
+def test_switching_on_the_heat_map_classifies_again(page):
+    choose(page, GREEN)
     expect(top(page)).to_have_text("green")
     page.get_by_label("Heat map").check()
-    expect(page.get_by_alt_text("Heat map of what speaks for green")).to_be_visible()
+    expect(page.get_by_alt_text("Heat map for “green”")).to_be_visible()
 
 
-def test_a_model_without_heat_maps_says_so_and_answers(lights):
+def test_a_model_without_heat_maps_says_so_and_classifies(lights):
     switch = lights.get_by_label("Heat map")
     expect(switch).to_be_disabled()
     expect(switch).not_to_be_checked()
-    give(lights, RED)
+    choose(lights, RED)
     expect(lights.locator(".top .tag")).to_have_text(["red"])
     expect(lights.locator("#unexplained")).not_to_be_empty()
     lights.get_by_label("Model", exact=True).select_option("colours")
@@ -157,35 +157,37 @@ def test_a_model_without_heat_maps_says_so_and_answers(lights):
     expect(lights.locator("#unexplained")).to_be_empty()
 
 
-def test_several_classes_are_told_with_their_thresholds(lights):
-    give(lights, paint(80, 200, 200))
+def test_several_classes_are_shown_with_their_thresholds(lights):
+    choose(lights, paint(80, 200, 200))
     expect(lights.locator(".top .tag")).to_have_text(["green", "red"])
-    expect(lights.locator(".bars .name")).to_have_text(["green from 50.0 %", "blue from 90.0 %", "red from 20.0 %"])
-    expect(lights.locator(".bars .strong .name")).to_have_text(["green from 50.0 %", "red from 20.0 %"])
+    expect(lights.locator(".bars .name")).to_have_text(
+        ["green threshold 50.0 %", "blue threshold 90.0 %", "red threshold 20.0 %"]
+    )
+    expect(lights.locator(".bars .strong .name")).to_have_text(["green threshold 50.0 %", "red threshold 20.0 %"])
     expect(lights.get_by_role("status")).to_have_text("green, red")
 
 
 def test_a_picture_may_have_none_of_the_classes(lights):
-    give(lights, paint(10, 10, 10))
+    choose(lights, paint(10, 10, 10))
     expect(lights.locator(".top")).to_have_text("None of the classes")
     expect(lights.locator(".bars li")).to_have_count(3)
 
 
-def test_drawing_is_offered_to_models_of_drawings_alone(page):
+def test_drawing_is_offered_only_for_models_of_drawings(page):
     expect(page.locator("#about")).to_contain_text("8 pixels, colour, stretched to fit")
     expect(page.get_by_role("button", name="Draw one")).to_be_hidden()
     expect(page.locator("#samples")).to_be_hidden()
 
 
-def test_a_new_version_is_noticed_by_its_answers(lights, models):
+def test_a_new_version_is_noticed_by_its_predictions(lights, models):
     newest = lights.get_by_label("Version", exact=True).locator("option").first
 
-    def noticed():
-        give(lights, RED)
+    def is_noticed():
+        choose(lights, RED)
         expect(lights.locator("#answer")).to_have_attribute("aria-busy", "false")
         return newest.inner_text() == "Newest (version 2)"
 
-    assert not noticed()
+    assert not is_noticed()
     shutil.copytree(models / "lights" / "1", models / "lights.2")
     (models / "lights.2").rename(models / "lights" / "2")
-    until(noticed, LOAD_S, "version 2 offered")
+    until(is_noticed, LOAD_S, "version 2 offered")

@@ -1,4 +1,4 @@
-// The description is this service's own, and nothing of it goes to validator.swagger.io or anybody else.
+// Without `validatorUrl: null`, Swagger UI would send the document to validator.swagger.io.
 SwaggerUIBundle({
   url: "/api/v1/openapi.json",
   dom_id: "#docs",

@@ -1,4 +1,4 @@
-"""The client, the catalog and the application over the project's own model server, a process of its own."""
+"""The client, the registry and the application with the project's own model server in a separate process."""
 
 import contextlib
 import os
@@ -25,23 +25,23 @@ from gateway.settings import Settings
 from tests.contracts.model_server import LABEL, MODEL, START_S, ModelServerContract, serve
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.timeout(600)  # the first test waits for models to be written, with TensorFlow
+pytestmark = pytest.mark.timeout(600)  # the first test waits until TensorFlow has written the models
 ROOT = Path(__file__).parents[4]
 PREDICT = "/api/v1/predict"
 
 
 @dataclass(slots=True)
 class ServerStage:
-    """A `tests.contracts.model_server.Stage` over a directory that `python -m model_server` watches.
+    """A `tests.contracts.model_server.Stage` with a directory that `python -m model_server` watches.
 
     Attributes:
-        made: Where the versions lie that can be published.
-        served: The directory watched.
-        port: Where the server listens.
+        exports: Directory of the versions that can be published.
+        served: The directory that the server watches.
+        port: Port of the server.
         server: The client under test.
     """
 
-    made: Path
+    exports: Path
     served: Path
     port: int
     server: TensorFlowServing = field(init=False)
@@ -53,8 +53,8 @@ class ServerStage:
     def publish(self, version: int) -> None:
         old = [path for path in self.served.iterdir() if path.name != str(version)]
         if not (self.served / str(version)).exists():
-            shutil.copytree(self.made / str(version), self.served.with_name("copied"))
-            self.served.with_name("copied").rename(self.served / str(version))  # whole or not at all
+            shutil.copytree(self.exports / str(version), self.served.with_name("copied"))
+            self.served.with_name("copied").rename(self.served / str(version))  # atomically
         for path in old:
             shutil.rmtree(path)
 
@@ -90,24 +90,24 @@ class ServerStage:
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerStage]:
-    """Start a server on a directory, and make what it serves meanwhile."""
-    made, served = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("served") / MODEL
+    """Start a server on a directory, and write the models that it serves meanwhile."""
+    exports, served = tmp_path_factory.mktemp("exports"), tmp_path_factory.mktemp("served") / MODEL
     served.mkdir()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with contextlib.closing(ServerStage(made, served, port)) as stage:
+    with contextlib.closing(ServerStage(exports, served, port)) as stage:
         stage.start()
-        command = [sys.executable, "-m", "tests.support.toy_models", str(made), "1", "2"]
+        command = [sys.executable, "-m", "tests.support.toy_models", str(exports), "1", "2"]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
         yield stage
 
 
 class TestTensorFlowServing(ModelServerContract):
-    """The client keeps the gateway's contract over the project's own model server."""
+    """The client fulfils the contract with the project's own model server."""
 
 
-# The application over it
+# The application with this server
 
 
 @pytest.fixture
@@ -127,15 +127,15 @@ def app(stage: ServerStage, tmp_path: Path) -> Iterator[Flask]:
 PICTURE = cv2.imencode(".png", np.full((2, 2), 51, np.uint8))[1].tobytes()
 
 
-def ask(client: FlaskClient) -> tuple[int, dict[str, object]]:
+def predict(client: FlaskClient) -> tuple[int, dict[str, object]]:
     response = client.post(PREDICT, data=PICTURE, content_type="image/png")
     return response.status_code, response.get_json(force=True)
 
 
-def test_an_image_is_answered_by_its_models_own_labels(stage: ServerStage, app: Flask):
+def test_predictions_have_the_labels_of_the_model(stage: ServerStage, app: Flask):
     serve(stage, 1)
     until(lambda: app.test_client().get("/readyz").status_code == 200)
-    status, document = ask(app.test_client())
+    status, document = predict(app.test_client())
     assert status == 200
     assert [(item["class"], round(item["score"], 4)) for item in document["predictions"]] == [
         ("dark-1", 0.8),
@@ -147,32 +147,32 @@ def test_an_image_is_answered_by_its_models_own_labels(stage: ServerStage, app: 
     assert (model["available"], model["version"], model["labels"][1]) == (True, 1, "version-1")
 
 
-def test_swaps_under_load_fail_no_request_and_mix_no_versions(stage: ServerStage, app: Flask):
+def test_swaps_under_load_do_not_fail_requests_or_mix_versions(stage: ServerStage, app: Flask):
     serve(stage, 1)
     client = app.test_client()
     until(lambda: client.get("/readyz").status_code == 200)
-    enough = threading.Event()
-    answers: list[tuple[int, dict[str, object]]] = []
+    stop = threading.Event()
+    responses: list[tuple[int, dict[str, object]]] = []
 
-    def keep_asking() -> None:
-        while not enough.is_set():
-            answers.append(ask(app.test_client()))
+    def send_requests() -> None:
+        while not stop.is_set():
+            responses.append(predict(app.test_client()))
 
-    users = [threading.Thread(target=keep_asking) for _ in range(4)]
+    users = [threading.Thread(target=send_requests) for _ in range(4)]
     for user in users:
         user.start()
     try:
         for version in (2, 1):
             stage.publish(version)
-            until(lambda version=version: answers[-1][1].get("model") == {"name": MODEL, "version": version}, START_S)
-            seen = len(answers)
-            until(lambda seen=seen: len(answers) > seen + 20)
+            until(lambda version=version: responses[-1][1].get("model") == {"name": MODEL, "version": version}, START_S)
+            count = len(responses)
+            until(lambda count=count: len(responses) > count + 20)
     finally:
-        enough.set()
+        stop.set()
         for user in users:
             user.join()
-    assert {status for status, _ in answers} == {200}
-    for _, document in answers:
+    assert {status for status, _ in responses} == {200}
+    for _, document in responses:
         version = document["model"]["version"]
         assert {item["class"].rpartition("-")[2] for item in document["predictions"]} == {str(version)}
-    assert {document["model"]["version"] for _, document in answers} == {1, 2}
+    assert {document["model"]["version"] for _, document in responses} == {1, 2}

@@ -1,4 +1,4 @@
-"""The client against a gRPC server in this process that answers whatever the test wants."""
+"""The client with a gRPC server in this process that responds as each test needs."""
 
 import contextlib
 import socket
@@ -43,14 +43,14 @@ CALL = Call("pets", 7, "serving_default", SIGNATURE, "scores")
 
 
 class Servicer(prediction_service_pb2_grpc.PredictionServiceServicer, model_service_pb2_grpc.ModelServiceServicer):
-    """Answers by a function that the test sets; keeps the requests and their metadata."""
+    """Responds by a function that the test sets; records the requests and their metadata."""
 
     def __init__(self) -> None:
         self.answer: Callable[[Any, grpc.ServicerContext], Any] = lambda *_: None
         self.requests: list[Any] = []
         self.metadata: list[dict[str, Any]] = []
 
-    def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802  # the service's own name
+    def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802  # the name in the service definition
         self.requests.append(request)
         self.metadata.append(dict(context.invocation_metadata()))
         return self.answer(request, context)
@@ -87,7 +87,7 @@ def port(servicer: Servicer) -> Iterator[int]:
 
 @pytest.fixture
 def connect() -> Iterator[Callable[..., TensorFlowServing]]:
-    """Make clients of a port; they are closed with the test."""
+    """Return a function that creates clients of a port; they are closed after the test."""
     with contextlib.ExitStack() as stack:
 
         def connect(port: int, call_deadline_s: float = 5) -> TensorFlowServing:
@@ -108,7 +108,7 @@ def predict(
     return client.predict(call, {"image": image}, deadline=Deadline.after(within_s), request_id=request_id)
 
 
-def every_method(client: TensorFlowServing, within_s: float = 5) -> list[Callable[[], object]]:
+def call_methods(client: TensorFlowServing, within_s: float = 5) -> list[Callable[[], object]]:
     return [
         lambda: predict(client, within_s=within_s),
         lambda: client.version_statuses("pets", deadline=Deadline.after(within_s)),
@@ -117,16 +117,16 @@ def every_method(client: TensorFlowServing, within_s: float = 5) -> list[Callabl
 
 
 def scores(proto: Any) -> Callable[..., Any]:
-    """Make a servicer's function that answers these scores."""
+    """Return a function for a servicer that responds with these scores."""
     response = predict_pb2.PredictResponse()
     response.outputs["scores"].CopyFrom(proto)
     return lambda *_: response
 
 
-# What is sent and read
+# Requests and responses
 
 
-def test_a_prediction_asks_for_one_output_of_one_version(client: TensorFlowServing, servicer: Servicer):
+def test_a_prediction_requests_one_output_of_one_version(client: TensorFlowServing, servicer: Servicer):
     servicer.answer = scores(to_tensor_proto(SCORES))
     np.testing.assert_array_equal(predict(client, request_id="trace-9"), SCORES)
     (request,) = servicer.requests
@@ -139,14 +139,14 @@ def test_a_prediction_asks_for_one_output_of_one_version(client: TensorFlowServi
     assert servicer.metadata[0]["x-request-id"] == "trace-9"
 
 
-def test_no_request_id_is_sent_where_there_is_none(client: TensorFlowServing, servicer: Servicer):
+def test_an_empty_request_id_is_not_sent(client: TensorFlowServing, servicer: Servicer):
     servicer.answer = scores(to_tensor_proto(SCORES))
     predict(client)
     assert "x-request-id" not in servicer.metadata[0]
 
 
 @pytest.mark.parametrize("encode", [to_tensor_proto, to_typed_tensor_proto])
-def test_answers_are_read_from_either_encoding(
+def test_both_encodings_of_tensors_are_read(
     client: TensorFlowServing, servicer: Servicer, encode: Callable[[Array], Any]
 ):
     servicer.answer = scores(encode(SCORES))
@@ -155,7 +155,7 @@ def test_answers_are_read_from_either_encoding(
     np.testing.assert_array_equal(answer, SCORES)
 
 
-def test_messages_of_many_megabytes_pass_both_ways(client: TensorFlowServing, servicer: Servicer):
+def test_large_messages_pass_in_both_directions(client: TensorFlowServing, servicer: Servicer):
     large = np.zeros((1, 1500, 1500, 3), np.uint8)
     anything = Signature({"image": TensorSpec("uint8", None)}, {})
     servicer.answer = scores(to_tensor_proto(np.zeros((1, 2_000_000), np.float32)))
@@ -163,7 +163,7 @@ def test_messages_of_many_megabytes_pass_both_ways(client: TensorFlowServing, se
     assert answer.shape == (1, 2_000_000)
 
 
-def test_versions_are_read_with_their_states_and_faults(client: TensorFlowServing, servicer: Servicer):
+def test_versions_are_read_with_their_states_and_messages(client: TensorFlowServing, servicer: Servicer):
     response = get_model_status_pb2.GetModelStatusResponse()
     for number, state, message in ((3, "END", "no such file"), (2, "AVAILABLE", ""), (1, "UNLOADING", "")):
         item = response.model_version_status.add(version=number, state=item_state(state))
@@ -209,7 +209,7 @@ def test_signatures_are_read_with_element_types_and_shapes(client: TensorFlowSer
     assert list(request.metadata_field) == ["signature_def"]
 
 
-# What is not sent
+# Requests that are not sent
 
 
 @pytest.mark.parametrize(
@@ -225,9 +225,9 @@ def test_signatures_are_read_with_element_types_and_shapes(client: TensorFlowSer
         {"image": IMAGE[None]},
         {"image": np.array([b"bytes"], object)},
     ],
-    ids=["none", "name", "one more", "element type", "no batch", "channels", "flat", "rank", "bytes"],
+    ids=["none", "wrong name", "one too many", "element type", "no batch", "channels", "flat", "rank", "bytes"],
 )
-def test_a_tensor_that_the_signature_does_not_take_is_not_sent(
+def test_inputs_that_do_not_fit_the_signature_are_not_sent(
     client: TensorFlowServing, servicer: Servicer, inputs: dict[str, Array]
 ):
     with pytest.raises(ModelContractError, match="of pets takes"):
@@ -236,16 +236,16 @@ def test_a_tensor_that_the_signature_does_not_take_is_not_sent(
 
 
 def test_nothing_is_sent_after_the_deadline(client: TensorFlowServing, servicer: Servicer):
-    for ask in every_method(client, within_s=0):
+    for call in call_methods(client, within_s=0):
         with pytest.raises(DeadlineExceededError):
-            ask()
+            call()
     assert servicer.requests == []
 
 
 # Failures
 
 
-def test_every_status_code_and_every_error_is_known():
+def test_every_status_code_has_an_error_and_every_error_a_message():
     assert set(ERRORS) == set(grpc.StatusCode) - {grpc.StatusCode.OK}
     assert set(DETAILS) == set(ERRORS.values())
 
@@ -260,19 +260,21 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("code", sorted(set(grpc.StatusCode) - {grpc.StatusCode.OK}, key=str), ids=lambda c: c.name)
-def test_a_failure_on_the_wire_becomes_one_of_ours(client: TensorFlowServing, servicer: Servicer, code: Any):
+def test_a_failed_call_becomes_a_gateway_error(client: TensorFlowServing, servicer: Servicer, code: Any):
     servicer.answer = lambda _, context: context.abort(code, "node /secret/dense_1 failed")
     expected: type[GatewayError] = EXPECTED.get(code, ModelFailedError)
-    for ask in every_method(client):
+    for call in call_methods(client):
         with pytest.raises(expected) as caught:
-            ask()
+            call()
         assert type(caught.value) is expected
         assert "secret" not in caught.value.detail
         assert "secret" in str(caught.value.__cause__)
 
 
 @pytest.mark.parametrize("broken", ["no output", "another output", "no tensor"])
-def test_an_answer_without_what_was_asked_for_is_a_failure(client: TensorFlowServing, servicer: Servicer, broken: str):
+def test_a_response_without_the_requested_output_is_a_failure(
+    client: TensorFlowServing, servicer: Servicer, broken: str
+):
     response = predict_pb2.PredictResponse()
     if broken == "another output":
         response.outputs["other"].CopyFrom(to_tensor_proto(SCORES))
@@ -292,26 +294,26 @@ def test_a_version_without_signatures_has_none(client: TensorFlowServing, servic
 # Retries
 
 
-AWAY = grpc.StatusCode.UNAVAILABLE
-FULL = grpc.StatusCode.RESOURCE_EXHAUSTED
-LATE = grpc.StatusCode.DEADLINE_EXCEEDED
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+RESOURCE_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
+DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 def failing(servicer: Servicer, times: int, code: Any) -> Callable[..., Any]:
-    """Make a servicer's function that fails so many times before it answers."""
-    good = scores(to_tensor_proto(SCORES))
+    """Return a function for a servicer that fails this many times before it responds."""
+    respond = scores(to_tensor_proto(SCORES))
 
     def answer(request: Any, context: grpc.ServicerContext) -> Any:
         if len(servicer.requests) <= times:
             context.abort(code, "Server Threadpool Exhausted")
-        return good(request, context)
+        return respond(request, context)
 
     return answer
 
 
-@pytest.mark.parametrize("code", [AWAY, FULL], ids=lambda code: code.name)
+@pytest.mark.parametrize("code", [UNAVAILABLE, RESOURCE_EXHAUSTED], ids=lambda code: code.name)
 @pytest.mark.parametrize("times", [1, 3])
-def test_a_server_that_is_away_or_full_for_a_moment_is_asked_again(
+def test_calls_to_a_briefly_unavailable_or_full_server_are_retried(
     client: TensorFlowServing, servicer: Servicer, code: Any, times: int
 ):
     servicer.answer = failing(servicer, times, code)
@@ -319,18 +321,25 @@ def test_a_server_that_is_away_or_full_for_a_moment_is_asked_again(
     assert len(servicer.requests) == times + 1
 
 
-def test_a_batch_is_sent_again_too(client: TensorFlowServing, servicer: Servicer):
+def test_a_call_with_a_large_batch_is_retried(client: TensorFlowServing, servicer: Servicer):
     anything = Signature({"image": TensorSpec("uint8", None)}, {})
-    servicer.answer = failing(servicer, 1, AWAY)
+    servicer.answer = failing(servicer, 1, UNAVAILABLE)
     batch = np.zeros((32, 224, 224, 3), np.uint8)
     predict(client, batch, call=Call("pets", 7, "serving_default", anything, "scores"), within_s=30)
     assert [len(request.inputs["image"].tensor_content) for request in servicer.requests] == [batch.nbytes] * 2
 
 
 @pytest.mark.parametrize(
-    ("code", "calls"), [(AWAY, 8), (FULL, 4), (LATE, 4), (grpc.StatusCode.INTERNAL, 1), (grpc.StatusCode.NOT_FOUND, 1)]
+    ("code", "calls"),
+    [
+        (UNAVAILABLE, 8),
+        (RESOURCE_EXHAUSTED, 4),
+        (DEADLINE_EXCEEDED, 4),
+        (grpc.StatusCode.INTERNAL, 1),
+        (grpc.StatusCode.NOT_FOUND, 1),
+    ],
 )
-def test_tries_come_to_an_end_and_what_another_try_cannot_help_has_one(
+def test_retries_are_limited_and_other_errors_are_not_retried(
     client: TensorFlowServing, servicer: Servicer, code: Any, calls: int
 ):
     servicer.answer = lambda _, context: context.abort(code, "no")
@@ -340,16 +349,16 @@ def test_tries_come_to_an_end_and_what_another_try_cannot_help_has_one(
 
 
 @pytest.mark.parametrize("within_s", [0.5, 0.6, 0.7])
-def test_a_server_that_is_away_is_told_as_away_though_the_last_try_ran_out_of_time(
+def test_an_unavailable_server_is_reported_although_the_last_attempt_ran_out_of_time(
     client: TensorFlowServing, servicer: Servicer, within_s: float
 ):
-    servicer.answer = lambda _, context: context.abort(AWAY, "no")
+    servicer.answer = lambda _, context: context.abort(UNAVAILABLE, "no")
     with pytest.raises(ModelUnavailableError):
         predict(client, within_s=within_s)
 
 
-def test_while_most_calls_fail_none_is_repeated(client: TensorFlowServing, servicer: Servicer):
-    servicer.answer = lambda _, context: context.abort(FULL, "no")
+def test_calls_are_not_retried_while_most_fail(client: TensorFlowServing, servicer: Servicer):
+    servicer.answer = lambda _, context: context.abort(RESOURCE_EXHAUSTED, "no")
     for _ in range(30):
         with pytest.raises(ModelOverloadedError):
             predict(client)
@@ -359,8 +368,8 @@ def test_while_most_calls_fail_none_is_repeated(client: TensorFlowServing, servi
     assert len(servicer.requests) == 1
 
 
-def test_no_try_is_made_beyond_the_deadline(client: TensorFlowServing, servicer: Servicer):
-    servicer.answer = lambda _, context: context.abort(AWAY, "no")
+def test_no_attempt_is_made_after_the_deadline(client: TensorFlowServing, servicer: Servicer):
+    servicer.answer = lambda _, context: context.abort(UNAVAILABLE, "no")
     started = time.monotonic()
     with pytest.raises((ModelUnavailableError, DeadlineExceededError)):
         predict(client, within_s=0.04)
@@ -368,19 +377,19 @@ def test_no_try_is_made_beyond_the_deadline(client: TensorFlowServing, servicer:
     assert len(servicer.requests) < 4
 
 
-def test_a_call_that_took_too_long_is_made_once_more_while_the_request_has_time(
+def test_a_call_that_hangs_is_retried_within_the_deadline(
     connect: Callable[..., TensorFlowServing], port: int, servicer: Servicer
 ):
-    good, ended = scores(to_tensor_proto(SCORES)), threading.Event()
+    respond, stop = scores(to_tensor_proto(SCORES)), threading.Event()
 
-    def first_hangs(request: Any, context: grpc.ServicerContext) -> Any:
+    def hang_once(request: Any, context: grpc.ServicerContext) -> Any:
         if len(servicer.requests) == 1:
-            ended.wait(30)
-        return good(request, context)
+            stop.wait(30)
+        return respond(request, context)
 
-    servicer.answer = first_hangs
+    servicer.answer = hang_once
     np.testing.assert_array_equal(predict(connect(port, call_deadline_s=0.3), within_s=30), SCORES)
-    ended.set()
+    stop.set()
     assert len(servicer.requests) == 2
 
 
@@ -389,7 +398,7 @@ def test_a_call_that_took_too_long_is_made_once_more_while_the_request_has_time(
 
 @pytest.fixture
 def three() -> Iterator[tuple[TensorFlowServing, list[Servicer]]]:
-    """Have three servers that answer, and a client of all of them."""
+    """Three servers that respond, and a client of all of them."""
     servicers = [Servicer() for _ in range(3)]
     with contextlib.ExitStack() as stack:
         for servicer in servicers:
@@ -401,7 +410,7 @@ def three() -> Iterator[tuple[TensorFlowServing, list[Servicer]]]:
         yield client, servicers
 
 
-def test_every_server_gets_its_share(three: tuple[TensorFlowServing, list[Servicer]]):
+def test_calls_are_spread_evenly_over_the_servers(three: tuple[TensorFlowServing, list[Servicer]]):
     client, servicers = three
     before = [len(servicer.requests) for servicer in servicers]
     for _ in range(30):
@@ -410,42 +419,42 @@ def test_every_server_gets_its_share(three: tuple[TensorFlowServing, list[Servic
     assert shares == [10, 10, 10]
 
 
-def test_what_one_server_fails_another_answers(three: tuple[TensorFlowServing, list[Servicer]]):
+def test_a_call_that_fails_on_one_server_succeeds_on_another(three: tuple[TensorFlowServing, list[Servicer]]):
     client, servicers = three
-    servicers[1].answer = lambda _, context: context.abort(AWAY, "stopping")
+    servicers[1].answer = lambda _, context: context.abort(UNAVAILABLE, "stopping")
     for _ in range(60):
         np.testing.assert_array_equal(predict(client), SCORES)
 
 
-def test_a_server_that_hangs_costs_no_request_and_is_left_out_until_it_answers(
+def test_a_hanging_server_is_ejected_without_failed_requests_until_it_responds(
     three: tuple[TensorFlowServing, list[Servicer]],
 ):
     client, servicers = three
-    good, thawed = servicers[0].answer, threading.Event()
-    servicers[0].answer = lambda *asked: (thawed.wait(60), good(*asked))[1]
-    stuck = servicers[0].requests
+    respond, resumed = servicers[0].answer, threading.Event()
+    servicers[0].answer = lambda *arguments: (resumed.wait(60), respond(*arguments))[1]
+    hanging_requests = servicers[0].requests
 
-    def left_out() -> bool:
-        """Ask for a while at a time; tell whether the server that hangs got nothing of it."""
-        before = len(stuck)
+    def is_ejected() -> bool:
+        """Send many requests and return whether the hanging server received none of them."""
+        before = len(hanging_requests)
         with ThreadPoolExecutor(8) as pool:
             for answer in pool.map(lambda _: predict(client, within_s=60), range(100)):
                 np.testing.assert_array_equal(answer, SCORES)
-        return len(stuck) == before
+        return len(hanging_requests) == before
 
-    until(left_out, within_s=60, what="the server that hangs left out")
-    thawed.set()
-    servicers[0].answer = good
-    until(lambda: not left_out(), within_s=60, what="back in use")
-
-
-# Time
+    until(is_ejected, within_s=60, what="the hanging server ejected")
+    resumed.set()
+    servicers[0].answer = respond
+    until(lambda: not is_ejected(), within_s=60, what="the server in use again")
 
 
-def assert_quick(ask: Callable[[], object], error: type[GatewayError], within_s: float) -> None:
+# Deadlines and reconnection
+
+
+def assert_fails_fast(call: Callable[[], object], error: type[GatewayError], within_s: float) -> None:
     started = time.monotonic()
     with pytest.raises(error):
-        ask()
+        call()
     assert time.monotonic() - started < within_s
 
 
@@ -456,36 +465,36 @@ def closed_port() -> int:
         return int(free.getsockname()[1])
 
 
-def test_nothing_listening_is_told_at_once(connect: Callable[..., TensorFlowServing], closed_port: int):
+def test_a_closed_port_is_reported_at_once(connect: Callable[..., TensorFlowServing], closed_port: int):
     client = connect(closed_port)
-    for ask in every_method(client):
-        assert_quick(ask, ModelUnavailableError, within_s=1)
+    for call in call_methods(client):
+        assert_fails_fast(call, ModelUnavailableError, within_s=1)
 
 
-def test_a_port_that_takes_connections_and_never_answers_is_given_up(connect: Callable[..., TensorFlowServing]):
+def test_a_port_that_never_responds_is_given_up_at_the_deadline(connect: Callable[..., TensorFlowServing]):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         for method in range(3):
             client = connect(silent.getsockname()[1])
-            assert_quick(every_method(client, within_s=0.2)[method], DeadlineExceededError, within_s=1)
+            assert_fails_fast(call_methods(client, within_s=0.2)[method], DeadlineExceededError, within_s=1)
 
 
-def test_a_server_too_busy_to_take_a_connection_at_once_is_waited_for(
+def test_the_client_waits_for_a_server_that_is_slow_to_connect(
     connect: Callable[..., TensorFlowServing], port: int, servicer: Servicer
 ):
     servicer.answer = scores(to_tensor_proto(SCORES))
     with socket.socket() as slow:
         slow.bind(("127.0.0.1", 0))
         slow.listen()
-        threading.Thread(target=pass_on, args=(slow, port, 0.4), daemon=True).start()
+        threading.Thread(target=forward, args=(slow, port, 0.4), daemon=True).start()
         np.testing.assert_array_equal(predict(connect(slow.getsockname()[1])), SCORES)
 
 
-def pass_on(listener: socket.socket, port: int, after_s: float) -> None:
-    """Take one connection, and after a while pass everything on to a port."""
+def forward(listener: socket.socket, port: int, delay_s: float) -> None:
+    """Accept one connection and, after a delay, forward everything to a port."""
     near, _ = listener.accept()
-    threading.Event().wait(after_s)
+    threading.Event().wait(delay_s)
     with near, socket.create_connection(("127.0.0.1", port)) as far:
         back = threading.Thread(target=pump, args=(far, near), daemon=True)
         back.start()
@@ -501,17 +510,17 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
 
 
 @pytest.mark.parametrize(("request_s", "call_s"), [(0.2, 5), (5, 0.2)])
-def test_a_slow_answer_is_given_up_at_the_earlier_deadline(
+def test_a_slow_response_is_given_up_at_the_earlier_deadline(
     connect: Callable[..., TensorFlowServing], port: int, servicer: Servicer, request_s: float, call_s: float
 ):
-    ended = threading.Event()
-    servicer.answer = lambda *_: ended.wait(5) and None
-    for ask in every_method(connect(port, call_deadline_s=call_s), within_s=request_s):
-        assert_quick(ask, DeadlineExceededError, within_s=2)
-    ended.set()
+    stop = threading.Event()
+    servicer.answer = lambda *_: stop.wait(5) and None
+    for call in call_methods(connect(port, call_deadline_s=call_s), within_s=request_s):
+        assert_fails_fast(call, DeadlineExceededError, within_s=2)
+    stop.set()
 
 
-def test_a_server_that_comes_back_is_found_within_two_seconds(
+def test_a_server_that_returns_is_used_within_two_seconds(
     connect: Callable[..., TensorFlowServing], servicer: Servicer
 ):
     servicer.answer = scores(to_tensor_proto(SCORES))
@@ -519,19 +528,19 @@ def test_a_server_that_comes_back_is_found_within_two_seconds(
         client = connect(port)
         predict(client)
 
-    def away() -> bool:
+    def is_unavailable() -> bool:
         with contextlib.suppress(ModelUnavailableError):
             predict(client)
             return False
         return True
 
-    absent_until_s = time.monotonic() + 2  # long enough for the pauses between attempts to have grown
-    until(lambda: away() and time.monotonic() > absent_until_s, within_s=10)
+    absent_until_s = time.monotonic() + 2  # long enough for the pauses between attempts to grow
+    until(lambda: is_unavailable() and time.monotonic() > absent_until_s, within_s=10)
     with serving(servicer, port):
-        until(lambda: not away(), within_s=2)
+        until(lambda: not is_unavailable(), within_s=2)
 
 
-def test_a_server_that_comes_late_is_found(
+def test_a_server_that_starts_late_is_used(
     connect: Callable[..., TensorFlowServing], servicer: Servicer, closed_port: int
 ):
     client = connect(closed_port)
@@ -539,16 +548,16 @@ def test_a_server_that_comes_late_is_found(
         predict(client)
     servicer.answer = scores(to_tensor_proto(SCORES))
 
-    def answers() -> bool:
+    def is_available() -> bool:
         with contextlib.suppress(ModelUnavailableError):
             return bool(predict(client).any())
         return False
 
     with serving(servicer, closed_port):
-        until(answers, within_s=2)
+        until(is_available, within_s=2)
 
 
-def test_proxies_of_the_environment_are_not_used(
+def test_proxies_from_the_environment_are_ignored(
     connect: Callable[..., TensorFlowServing], port: int, servicer: Servicer, monkeypatch: pytest.MonkeyPatch
 ):
     for variable in ("http_proxy", "https_proxy", "grpc_proxy"):
