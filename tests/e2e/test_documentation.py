@@ -163,9 +163,9 @@ def check(validator, document):
     """Hold a JSON object against the API's description: answers, and problems by their type; others are left alone."""
     schemas = validator.schemas
     if "results" in document:
-        validator.check_schema(schemas["BatchAnswer"], document)
+        validator.check_schema(schemas["BatchPredictionResponse"], document)
     elif "predictions" in document:
-        validator.check_schema(schemas["Answer"], document)
+        validator.check_schema(schemas["PredictionResponse"], document)
     elif "title" in document and "type" in document:
         described = [schema for schema in schemas.values() if is_of_type(schema, document["type"])]
         assert described, document["type"]

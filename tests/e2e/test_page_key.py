@@ -130,7 +130,7 @@ def test_the_command_sends_its_key(keyed, tmp_path, monkeypatch, capsys, golden)
     (tmp_path / "three.png").write_bytes(golden[3][0])
     refused = command("classify", "three.png", "--model", "digits")
     assert refused.status != 0
-    assert "An API key is required" in refused.told + refused.out
+    assert "An API key is required" in refused.err + refused.out
     answered = command("classify", "three.png", "--model", "digits", "--format", "json", "--api-key", key)
     assert json.loads(answered.out)[0]["class"] == "3"
     monkeypatch.setenv("IMAGE_GATEWAY_API_KEY", key)
