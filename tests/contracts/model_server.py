@@ -130,6 +130,7 @@ class ModelServerContract:
     def test_strings_are_bytes(self, stage: Stage):
         call = Call(MODEL, 1, "describe", DESCRIBE, "card")
         rows = serve(stage, 1).predict(call, {"index": np.zeros(2, np.int32)}, deadline=new_deadline())
+
         assert rows.shape == (2,)
         assert all(isinstance(row, bytes) for row in rows)
         assert Card.from_json(rows[0]) == card(1)
@@ -152,6 +153,7 @@ class ModelServerContract:
     ):
         server = serve(stage, 1)
         call = Call(MODEL, 1, "serving_default", DEFAULT, "probabilities")
+
         with pytest.raises(ModelContractError):
             server.predict(call, inputs, deadline=new_deadline())
         assert predict(server, 1).shape == (3, 3)
@@ -165,6 +167,7 @@ class ModelServerContract:
         ):
             with pytest.raises(ModelFailedError):
                 server.predict(call, {"text": np.array([b"no number"], object)}, deadline=new_deadline())
+
         assert predict(server, 1).shape == (3, 3)
 
     def test_a_label_resolves_to_its_version(self, stage: Stage):
@@ -195,6 +198,7 @@ class ModelServerContract:
     def test_a_version_replaces_another(self, stage: Stage):
         server = serve(stage, 1)
         serve(stage, 2)
+
         np.testing.assert_allclose(predict(server, 2), expected_scores(2, IMAGES), rtol=1e-5)
         with pytest.raises(VersionGoneError):
             predict(server, 1)
@@ -208,6 +212,7 @@ class ModelServerContract:
         with pytest.raises(VersionGoneError):
             predict(server, 1)
         serve(stage, 1)
+
         assert predict(server, 1).shape == (3, 3)
 
     def test_many_requests_at_once_get_their_own_predictions(self, stage: Stage):
@@ -230,6 +235,7 @@ class ModelServerContract:
             assert_fails_fast(method, ModelUnavailableError)
         stage.start()
         until(lambda: available_versions(server) == [1], within_s=START_S)
+
         assert predict(server, 1).shape == (3, 3)
 
 

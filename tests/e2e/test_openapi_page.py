@@ -34,6 +34,7 @@ def test_every_operation_is_listed_also_on_a_phone(docs: Page):
     )
     expect(docs.get_by_role("heading", name=DOCUMENT["info"]["title"])).to_be_visible()
     docs.set_viewport_size({"width": PHONE_WIDTH, "height": 740})
+
     assert docs.evaluate("document.documentElement.scrollWidth") <= PHONE_WIDTH
 
 

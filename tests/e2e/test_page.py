@@ -38,6 +38,7 @@ def top(page):
 def test_a_file_is_classified_with_bars_and_times(digits, golden):
     data, label, probabilities = golden[7]
     digits.get_by_label("Choose pictures").set_input_files(png("seven.png", data))
+
     expect(top(digits)).to_have_text(label)
     expect(digits.locator(".bars li")).to_have_count(5)
     expect(digits.locator(".bars .name").first).to_have_text(label)
@@ -60,6 +61,7 @@ def test_a_drawn_digit_is_classified_and_can_be_saved(digits):
     expect(top(digits)).to_have_text("7")
     with digits.expect_download() as download:
         digits.get_by_role("link", name="Save picture").click()
+
     assert download.value.suggested_filename == "drawing.png"
 
 
@@ -74,6 +76,7 @@ def test_a_url_is_fetched_and_classified(digits, golden, picture_host):
     (folder / "page.png").write_bytes(golden[4][0])
     digits.get_by_label("or paste an image URL").fill(f"http://{host}/page.png")
     digits.get_by_role("button", name="Fetch").click()
+
     expect(top(digits)).to_have_text("4")
     expect(digits.get_by_text("Fetched by the service")).to_be_visible()
 
@@ -89,6 +92,7 @@ def test_a_pasted_url_is_fetched_and_classified(digits, golden, picture_host):
         }""",
         f"http://{host}/pasted.png",
     )
+
     expect(top(digits)).to_have_text("2")
 
 
@@ -106,6 +110,7 @@ def test_a_picture_after_a_bad_file_is_classified(digits, golden):
     choose.set_input_files({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"})
     expect(digits.get_by_role("alert")).to_be_visible()
     choose.set_input_files(png("five.png", golden[5][0]))
+
     expect(top(digits)).to_have_text("5")
     expect(digits.get_by_role("alert")).to_have_count(0)
 
@@ -126,6 +131,7 @@ def test_every_link_works(page):
 def test_an_unreachable_service_is_reported(digits, golden):
     digits.context.set_offline(True)
     digits.get_by_label("Choose pictures").set_input_files(png("one.png", golden[1][0]))
+
     expect(digits.get_by_role("alert")).to_contain_text("The service cannot be reached")
 
 
@@ -137,6 +143,7 @@ def test_the_copied_code_gives_the_same_result(digits, golden, tmp_path, name):
     curl_output = run(["bash", "-c", digits.locator("#curl").inner_text()], tmp_path)
     assert json.loads(curl_output)["class"] == "7"
     python_output = run([sys.executable, "-c", digits.locator("#python").inner_text()], tmp_path)
+
     assert python_output.split()[0] == "7"
 
 
@@ -145,6 +152,7 @@ def test_the_copied_code_works_for_a_url(digits, golden, picture_host, tmp_path)
     (folder / "it's.png").write_bytes(golden[4][0])
     digits.get_by_label("or paste an image URL").fill(f"http://{host}/it's.png?a=1&b=2")
     digits.get_by_role("button", name="Fetch").click()
+
     expect(top(digits)).to_have_text("4")
     assert json.loads(run(["bash", "-c", digits.locator("#curl").inner_text()], tmp_path))["class"] == "4"
     assert run([sys.executable, "-c", digits.locator("#python").inner_text()], tmp_path).split()[0] == "4"
@@ -153,6 +161,7 @@ def test_the_copied_code_works_for_a_url(digits, golden, picture_host, tmp_path)
 def test_the_copy_button_copies_the_code(digits):
     digits.context.grant_permissions(["clipboard-read", "clipboard-write"])
     digits.get_by_role("button", name="Copy the curl command").click()
+
     expect(digits.get_by_role("status")).to_have_text("Copied")
     assert digits.evaluate("navigator.clipboard.readText()") == digits.locator("#curl").inner_text()
 

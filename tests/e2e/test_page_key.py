@@ -85,6 +85,7 @@ def test_the_key_is_stored_for_this_tab_only(key_page, keyed, golden):
     choose_seven(key_page, golden)
     other = key_page.context.new_page()
     other.goto(keyed[0].url)
+
     expect(other.get_by_label("API key")).to_be_visible()
     assert key_page.context.cookies() == []
 
@@ -121,6 +122,7 @@ def test_the_client_sends_its_key(keyed, golden):
         assert client.ready()
         with pytest.raises(ProblemError) as error:
             client.classify(golden[3][0])
+
     assert error.value.problem.type == "/problems/key-missing"
 
 
@@ -134,4 +136,5 @@ def test_the_command_sends_its_key(keyed, tmp_path, monkeypatch, capsys, golden)
     answered = command("classify", "three.png", "--model", "digits", "--format", "json", "--api-key", key)
     assert json.loads(answered.out)[0]["class"] == "3"
     monkeypatch.setenv("IMAGE_GATEWAY_API_KEY", key)
+
     assert command("models").status == 0

@@ -110,6 +110,7 @@ def test_the_drawing_area_is_white_on_the_dark_page(classified):
     assert classified.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(15, 17, 22)"
     classified.get_by_role("button", name="Draw one").click()
     pixel = "[...document.getElementById('pad').getContext('2d').getImageData(5, 5, 1, 1).data]"
+
     assert classified.evaluate(pixel) == [255, 255, 255, 255]
 
 
@@ -146,6 +147,7 @@ def test_the_keyboard_reaches_every_control_in_page_order(classified):
         names.append(name)
         without_ring += [] if visible or name == "BODY" else [name]
         classified.keyboard.press("Tab")
+
     assert [name for name in names if name in expected] == expected
     assert names.index("Fetch") < names.index("Copy")
     assert without_ring == []
@@ -167,6 +169,7 @@ def test_the_keyboard_is_enough_to_classify(page, golden, picture_host):
     page.get_by_label("or paste an image URL").focus()
     page.keyboard.type(f"http://{host}/typed.png")
     page.keyboard.press("Enter")
+
     expect(page.locator(".top .name")).to_have_text("9")
 
 

@@ -105,6 +105,7 @@ def test_several_pictures_go_in_one_request(page):
     expect(page.get_by_role("alert")).to_contain_text("The image format is not accepted")
     pictures.nth(3).focus()
     page.keyboard.press("Enter")
+
     expect(top(page)).to_have_text("blue")
     expect(pictures.nth(3)).to_have_attribute("aria-current", "true")
     assert len(post_urls) == 1
@@ -113,6 +114,7 @@ def test_several_pictures_go_in_one_request(page):
 def test_many_pictures_go_in_several_requests(page):
     post_urls = record_posts(page)
     choose(page, *([GREEN] * 19), RED)
+
     expect(page.get_by_role("status")).to_have_text("20 pictures classified")
     expect(page.get_by_role("list", name="Your pictures").get_by_role("button").last).to_contain_text("red")
     assert len(post_urls) == 2
@@ -134,6 +136,7 @@ def test_the_heat_map_covers_the_picture_until_it_is_switched_off(page, tmp_path
     expect(heatmap).to_be_hidden()
     expect(page.locator("#curl")).not_to_contain_text("explain")
     page.get_by_label("Heat map").check()
+
     expect(heatmap).to_be_visible()
     assert post_urls == []
 
@@ -142,6 +145,7 @@ def test_switching_on_the_heat_map_classifies_again(page):
     choose(page, GREEN)
     expect(top(page)).to_have_text("green")
     page.get_by_label("Heat map").check()
+
     expect(page.get_by_alt_text("Heat map for “green”")).to_be_visible()
 
 
@@ -153,6 +157,7 @@ def test_a_model_without_heat_maps_says_so_and_classifies(lights):
     expect(lights.locator(".top .tag")).to_have_text(["red"])
     expect(lights.locator("#unexplained")).not_to_be_empty()
     lights.get_by_label("Model", exact=True).select_option("colours")
+
     expect(switch).to_be_enabled()
     expect(lights.locator("#unexplained")).to_be_empty()
 

@@ -144,6 +144,7 @@ def test_predictions_have_the_labels_of_the_model(stage: ServerStage, app: Flask
     ]
     assert document["model"] == {"name": MODEL, "version": 1}
     (model,) = app.test_client().get("/api/v1/models").get_json()["models"]
+
     assert (model["available"], model["version"], model["labels"][1]) == (True, 1, "version-1")
 
 

@@ -100,6 +100,7 @@ def test_exactly_the_routes_of_the_application_are_described(app: Flask, documen
         for rule in rules
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
+
     assert {(method, path) for method, path, _ in operations(document)} == served
     assert {rule.endpoint for rule in rules} == set(OPERATIONS)
 
@@ -127,6 +128,7 @@ def test_every_header_that_the_code_reads_is_a_parameter(document: dict[str, Any
     elsewhere = {"'Origin'", "'Authorization'", "API_KEY"}  # set by the browser; described by the security schemes
     assert set(headers_read()) == {"REQUEST_ID", "REQUEST_TIMEOUT"} | elsewhere
     parameters = document["components"]["parameters"].values()
+
     assert {item["name"] for item in parameters if item["in"] == "header"} == {REQUEST_ID, REQUEST_TIMEOUT}
 
 
@@ -135,6 +137,7 @@ def test_request_fields_are_those_that_the_parser_reads(document: dict[str, Any]
     query = {item["name"] for item in document["components"]["parameters"].values() if item["in"] == "query"}
     assert query == option_names
     texts = {*request_parser.URL_FIELDS, *request_parser.BASE64_FIELDS}
+
     assert set(schema(document, "ImageFields")["properties"]) == texts | {request_parser.BATCH_FIELD} | option_names
     assert (
         set(schema(document, "ImageForm")["properties"]) == {*texts, *request_parser.FORM_BASE64_FIELDS} | option_names
@@ -150,6 +153,7 @@ def test_limits_and_defaults_come_from_the_settings(make_app: Callable[..., Flas
     document = app.test_client().get(URL).get_json()
     assert schema(document, "ImageFields")["properties"]["top_k"]["default"] == 3
     body = document["paths"][PREDICT]["post"]["requestBody"]["description"]
+
     assert "54321 bytes" in body
     assert "987654 pixels" in body
 
@@ -244,6 +248,7 @@ def test_every_described_member_occurs_in_some_response(
         for response in responses:
             record_members(document, {"$ref": f"#/components/schemas/{name}"}, response.get_json(), seen)
     names = {name for name, _ in seen}
+
     assert {(name, member) for name in names for member in schema(document, name)["properties"]} == seen
     assert {"Prediction", "ModelVersion", "VersionState", "Card", "InputSpec", "OutputSpec"} <= names
 
@@ -329,6 +334,7 @@ def test_the_validator_rejects_a_problem_that_the_operation_does_not_have(valida
     problem = {"type": "/problems/bad-request", "title": "The request cannot be understood", "status": 400}
     problem |= {"detail": "It is.", "request_id": "id"}
     headers = HEADERS | {"Content-Type": "application/problem+json"}
+
     validator.check("POST", PREDICT, 400, headers, problem)
     with pytest.raises(ValidationError):
         validator.check("POST", PREDICT, 422, headers, problem)
