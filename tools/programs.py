@@ -108,7 +108,7 @@ def nginx_proxy(
 ) -> Program:
     """Write nginx's configuration and return nginx.
 
-    Values of nginx/defaults.env are overridden by environment variables, and these by `own_values`.
+    Values of nginx/defaults.env are overridden by environment variables, and those by `own_values`.
 
     Raises:
         TlsError: The folder `tls_dir` has no certificate.

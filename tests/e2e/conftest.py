@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.support.stack import ROOT, Stack, running
+from tests.support.stack import ROOT, RunningStack, running
 
 GOLDEN = ROOT / "serving_models" / "digits" / "1" / "assets.extra" / "golden"
 PHOTOS = ROOT / "serving_models" / "cifar10" / "1" / "assets.extra" / "golden"
@@ -44,7 +44,7 @@ def picture_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pat
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, picture_host: tuple[Path, str]) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory, picture_host: tuple[Path, str]) -> Iterator[RunningStack]:
     """The committed models, served; URLs of the picture host are allowed."""
     environment = {"GATEWAY_FETCH_ALLOWED_HOSTS": picture_host[1]}
     with running(tmp_path_factory.mktemp("run"), environment=environment) as started:
@@ -52,7 +52,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, picture_host: tuple[Path, st
 
 
 @pytest.fixture(scope="session")
-def colour_stack(tmp_path_factory: pytest.TempPathFactory, picture_host: tuple[Path, str]) -> Iterator[Stack]:
+def colour_stack(tmp_path_factory: pytest.TempPathFactory, picture_host: tuple[Path, str]) -> Iterator[RunningStack]:
     """The models of tests/support/colour_models.py, served: versions, labels, heat maps, several classes a picture.
 
     URLs of every port on loopback are allowed; pages of the picture host may ask.
@@ -102,7 +102,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser, stack: Stack, request: pytest.FixtureRequest) -> Iterator[Page]:
+def page(browser: Browser, stack: RunningStack, request: pytest.FixtureRequest) -> Iterator[Page]:
     """The page at /, opened; it must have logged no fault and asked nobody else in the end.
 
     Options of the browser's context, such as its colour scheme, are given by parametrizing it indirectly.

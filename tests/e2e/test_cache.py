@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.support.redis_server import RedisServer, make_redis
-from tests.support.stack import ROOT, Stack, running
+from tests.support.stack import ROOT, RunningStack, running
 from tests.support.waiting import until
 
 REQUESTS = 100
@@ -42,7 +42,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cached(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer, models: Path) -> Iterator[Stack]:
+def cached(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer, models: Path) -> Iterator[RunningStack]:
     """Two workers that keep results in one Redis."""
     environment = {"GATEWAY_CACHE": "redis", "GATEWAY_REDIS_URL": redis_server.url, "GATEWAY_WORKERS": "2"}
     run_dir = tmp_path_factory.mktemp("run")
@@ -50,14 +50,14 @@ def cached(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer, 
         yield stack
 
 
-def ask(stack: Stack, data: bytes) -> tuple[str, int, str]:
+def ask(stack: RunningStack, data: bytes) -> tuple[str, int, str]:
     """Give the state of the cache, the version and the class."""
     response = requests.post(stack.predict_url, data=data, headers={"Content-Type": "image/png"}, timeout=60)
     document = response.json()
     return response.headers["Cache-Status"], document["model"]["version"], document["class"]
 
 
-def test_a_hundred_equal_requests_to_two_workers_are_computed_once(cached: Stack, golden):
+def test_a_hundred_equal_requests_to_two_workers_are_computed_once(cached: RunningStack, golden):
     data, label, _ = golden[0]
     together = threading.Barrier(REQUESTS)
 
@@ -73,7 +73,7 @@ def test_a_hundred_equal_requests_to_two_workers_are_computed_once(cached: Stack
     assert {(version, shown) for _, version, shown in told} == {(1, label)}
 
 
-def test_no_answer_comes_from_a_version_that_is_gone(cached: Stack, models: Path, golden):
+def test_no_answer_comes_from_a_version_that_is_gone(cached: RunningStack, models: Path, golden):
     data, label, _ = golden[1]
     ask(cached, data)
     assert ask(cached, data) == (HIT, 1, label)
@@ -92,7 +92,7 @@ def test_no_answer_comes_from_a_version_that_is_gone(cached: Stack, models: Path
     assert told[-1][0] == HIT
 
 
-def test_without_redis_requests_are_answered(cached: Stack, redis_server: RedisServer, golden):
+def test_without_redis_requests_are_answered(cached: RunningStack, redis_server: RedisServer, golden):
     redis_server.stop()
     data, label, _ = golden[2]
     assert {ask(cached, data)[2] for _ in range(10)} == {label}

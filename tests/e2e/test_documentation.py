@@ -21,7 +21,7 @@ from image_gateway_client import ImageGatewayError
 from tests.support import documents
 from tests.support.documents import ROOT, SHELL
 from tests.support.openapi import ResponseValidator
-from tests.support.stack import Stack
+from tests.support.stack import RunningStack
 from vision.card import Card
 
 BLOCKS = documents.blocks()
@@ -112,7 +112,7 @@ def folder(tmp_path_factory, picture_host):
 
 
 @pytest.fixture(scope="module")
-def translated(stack: Stack, picture_host):
+def translated(stack: RunningStack, picture_host):
     """Put in place of the addresses in the documents those that there are here."""
     places = {
         "localhost:8080": f"127.0.0.1:{stack.ports.front}",
@@ -129,7 +129,7 @@ def translated(stack: Stack, picture_host):
 
 
 @pytest.fixture(scope="module")
-def shell(stack: Stack, folder, translated):
+def shell(stack: RunningStack, folder, translated):
     """Run a command as a reader does; give what it printed."""
     environment = {
         **os.environ,
@@ -155,7 +155,7 @@ def shell(stack: Stack, folder, translated):
 
 
 @pytest.fixture(scope="module")
-def validator(stack: Stack):
+def validator(stack: RunningStack):
     return ResponseValidator(requests.get(f"{stack.url}/api/v1/openapi.json", timeout=20).json())
 
 

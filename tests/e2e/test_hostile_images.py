@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.stack import ROOT, Stack, children, command_line, running
+from tests.support.stack import ROOT, RunningStack, children, command_line, running
 
 HOSTILE = ROOT / "../shared/data/hostile"
 GROWTH_KIB = 40 * 1024  # of all workers together, over a second and third time of the same files
@@ -36,7 +36,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """A stack of its own: libjpeg, libpng and libtiff write their complaints past our log to stderr."""
     with running(tmp_path_factory.mktemp("run")) as started:
         yield started
@@ -47,30 +47,32 @@ def files() -> list[Path]:
     return sorted(path for path in HOSTILE.glob("*/*") if path.is_file())
 
 
-def workers(stack: Stack) -> list[int]:
+def workers(stack: RunningStack) -> list[int]:
     return sorted(pid for pid in children(stack.process.pid) if "gunicorn" in command_line(pid))
 
 
-def resident_kib(stack: Stack) -> int:
+def resident_kib(stack: RunningStack) -> int:
     statuses = [Path(f"/proc/{pid}/status").read_text(encoding="ascii") for pid in workers(stack)]
     return sum(int(text.split("VmRSS:")[1].split()[0]) for text in statuses)
 
 
-def as_part(stack: Stack, path: Path) -> requests.Response:
+def as_part(stack: RunningStack, path: Path) -> requests.Response:
     files = {"image": (path.name.encode("ascii", "replace").decode(), path.read_bytes())}
     return requests.post(stack.predict_url, files=files, timeout=60)
 
 
-def as_body(stack: Stack, path: Path) -> requests.Response:
+def as_body(stack: RunningStack, path: Path) -> requests.Response:
     url = f"{stack.url}{DIGITS}"
     return requests.post(url, data=path.read_bytes(), headers={"Content-Type": "image/png"}, timeout=60)
 
 
-def as_base64(stack: Stack, path: Path) -> requests.Response:
+def as_base64(stack: RunningStack, path: Path) -> requests.Response:
     return requests.post(stack.predict_url, json={"image": base64.b64encode(path.read_bytes()).decode()}, timeout=60)
 
 
-def answers(stack: Stack, files: list[Path], send: Callable[[Stack, Path], requests.Response]) -> dict[str, int]:
+def answers(
+    stack: RunningStack, files: list[Path], send: Callable[[RunningStack, Path], requests.Response]
+) -> dict[str, int]:
     """Send every file by itself, and judge each answer."""
     with ThreadPoolExecutor(THREADS) as pool:
         responses = list(pool.map(lambda path: send(stack, path), files))
@@ -86,7 +88,7 @@ def answers(stack: Stack, files: list[Path], send: Callable[[Stack, Path], reque
     return statuses
 
 
-def batch_answers(stack: Stack, files: list[Path]) -> dict[str, int]:
+def batch_answers(stack: RunningStack, files: list[Path]) -> dict[str, int]:
     """Send many files in one request; what is wrong with one is told in its place."""
     parts = [("image", (f"{number}.png", path.read_bytes())) for number, path in enumerate(files)]
     response = requests.post(stack.predict_url, files=parts, timeout=60)
@@ -98,7 +100,7 @@ def batch_answers(stack: Stack, files: list[Path]) -> dict[str, int]:
     }
 
 
-def test_no_file_of_the_corpus_does_any_harm(stack: Stack, files: list[Path]):
+def test_no_file_of_the_corpus_does_any_harm(stack: RunningStack, files: list[Path]):
     assert len(files) > 1_000
     before = workers(stack)
     alone = answers(stack, files, as_part)
@@ -124,7 +126,7 @@ def test_no_file_of_the_corpus_does_any_harm(stack: Stack, files: list[Path]):
         }
 
 
-def test_the_service_answers_afterwards_as_before(stack: Stack, golden: list[tuple[bytes, str, list[float]]]):
+def test_the_service_answers_afterwards_as_before(stack: RunningStack, golden: list[tuple[bytes, str, list[float]]]):
     for image, label, _ in golden:
         response = requests.post(f"{stack.url}{DIGITS}", files={"image": image}, timeout=20)
         assert response.json()["class"] == label

@@ -14,7 +14,7 @@ import yaml
 from gateway.observability import metrics
 from tests.support.metrics_page import fetched, samples
 from tests.support.monitoring import FOLDER, RULES, expressions, metric_names, panels, rules, substitute
-from tests.support.stack import Stack, answers, free_ports
+from tests.support.stack import RunningStack, answers, free_ports
 from tests.support.waiting import until
 
 PROMETHEUS = shutil.which("prometheus") or ""
@@ -28,7 +28,9 @@ NEEDS_A_SWAP = "Requests repeated after a version swap, per second"
 
 
 @pytest.fixture(scope="module")
-def send_requests(stack: Stack, photos: list[tuple[Path, str]], picture_host: tuple[Path, str]) -> Callable[[], None]:
+def send_requests(
+    stack: RunningStack, photos: list[tuple[Path, str]], picture_host: tuple[Path, str]
+) -> Callable[[], None]:
     """Return a function that sends one request of each kind that the dashboard shows."""
     folder, host = picture_host
     photo = photos[0][0].read_bytes()
@@ -47,7 +49,7 @@ def names(page: str) -> set[str]:
     return set(re.findall(r"^[\w:]+", page, re.MULTILINE))  # the parser adds _total, which TensorFlow Serving does not
 
 
-def test_every_metric_in_an_expression_is_exposed(stack: Stack, send_requests: Callable[[], None]):
+def test_every_metric_in_an_expression_is_exposed(stack: RunningStack, send_requests: Callable[[], None]):
     send_requests()
     gateway = names(fetched(f"http://127.0.0.1:{stack.ports.gateway}/metrics"))
     model_server = names(fetched(f"http://127.0.0.1:{stack.ports.rest}{MODEL_SERVER_PAGE}"))
@@ -87,7 +89,7 @@ class Prometheus:
 
 
 @pytest.fixture(scope="module")
-def prometheus(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+def prometheus(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """Start Prometheus with our configuration, the stack's ports as targets, and an interval of one second."""
     if not PROMETHEUS:
         pytest.skip("Prometheus is not installed")
@@ -158,7 +160,7 @@ def test_rules_are_evaluated_and_no_critical_alert_fires(prometheus: Prometheus)
 
 
 def test_scraped_counts_equal_those_of_the_gateway(
-    prometheus: Prometheus, send_requests: Callable[[], None], stack: Stack
+    prometheus: Prometheus, send_requests: Callable[[], None], stack: RunningStack
 ):
     send_requests()
     page = fetched(f"http://127.0.0.1:{stack.ports.gateway}/metrics")

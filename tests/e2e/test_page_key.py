@@ -14,11 +14,11 @@ from image_gateway_client import Client, ProblemError
 from image_gateway_client.keys import add_key
 from tests.e2e.conftest import BROWSER_MS
 from tests.support.client_command import runner
-from tests.support.stack import ROOT, Stack, running
+from tests.support.stack import ROOT, RunningStack, running
 
 
 @pytest.fixture(scope="module")
-def keyed(tmp_path_factory) -> Iterator[tuple[Stack, str]]:
+def keyed(tmp_path_factory) -> Iterator[tuple[RunningStack, str]]:
     """A stack with the committed models that requires a key, and the key."""
     file = tmp_path_factory.mktemp("keys") / "api-keys"
     key = add_key("visitor", file)

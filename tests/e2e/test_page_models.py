@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.stack import ROOT, Stack, running
+from tests.support.stack import ROOT, RunningStack, running
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(600)  # the first test writes the models, with TensorFlow, and starts the stack
@@ -35,7 +35,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stack(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """A stack that serves the models of tests/support/colour_models.py instead of the committed ones."""
     with running(tmp_path_factory.mktemp("run"), models_config=models / "models.config") as started:
         yield started

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.stack import ROOT, Stack, running
+from tests.support.stack import ROOT, RunningStack, running
 from train.data.examples import Example
 from train.verification.verify import Prediction, ServedModel
 
@@ -47,7 +47,7 @@ def photos() -> list[Example]:
 
 
 @pytest.mark.parametrize(("name", "least"), [("imagenet", 0.87), ("squeezenet", 0.60)])
-def test_so_many_photos_are_named_rightly(published: Stack, photos: list[Example], name: str, least: float):
+def test_so_many_photos_are_named_rightly(published: RunningStack, photos: list[Example], name: str, least: float):
     with ServedModel(published.url, name, classes=1000) as model:
         predictions = model.classify_all(photos, lambda _: None)
 

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
-import requests
 
 from tests.support.waiting import until
 from tools import nginx
+from tools.local_stack import status
 from tools.ports import find
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +33,7 @@ class Ports:
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
+class RunningStack:
     """A running stack."""
 
     process: subprocess.Popen[bytes]
@@ -58,10 +59,7 @@ def free_ports() -> Ports:
 
 def answers(url: str) -> bool:
     """Return whether a URL answers 200."""
-    try:
-        return requests.get(url, timeout=2).status_code == requests.codes.ok
-    except requests.RequestException:
-        return False
+    return status(url) == HTTPStatus.OK
 
 
 def listens(port: int) -> bool:
@@ -76,7 +74,7 @@ def listens(port: int) -> bool:
 @contextmanager
 def running(
     run_dir: Path, *, models_config: Path | None = None, environment: Mapping[str, str] | None = None
-) -> Iterator[Stack]:
+) -> Iterator[RunningStack]:
     """Run `python -m tools.run`, as `make run` does, wait until it prints that it is ready, and stop it in the end.
 
     A single 200 of /readyz is not enough: each worker of the gateway connects to the model server by itself.
@@ -96,7 +94,7 @@ def running(
     try:
         until(lambda: process.poll() is not None or READY_TEXT in printed.read_text(), START_S, "stack ready")
         assert process.poll() is None, printed.read_text()
-        yield Stack(process, ports, run_dir)
+        yield RunningStack(process, ports, run_dir)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)

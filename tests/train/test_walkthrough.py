@@ -19,7 +19,7 @@ import requests
 import yaml
 from typer.testing import CliRunner
 
-from tests.support.stack import ROOT, Stack, running
+from tests.support.stack import ROOT, RunningStack, running
 from tests.support.waiting import until
 from train.cli.main import app
 
@@ -64,7 +64,7 @@ class Walk:
     """Runs the commands of the page in the current folder."""
 
     def __init__(self) -> None:
-        self.stack: Stack | None = None
+        self.stack: RunningStack | None = None
 
     def run(self, command: str) -> str:
         """Run a command, and return its output."""

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.support.stack import Stack
+from tests.support.stack import RunningStack
 
 
 @pytest.fixture(scope="session")
-def multilabel_stack(colour_stack: Stack) -> Stack:
+def multilabel_stack(colour_stack: RunningStack) -> RunningStack:
     """The models of tests/support/colour_models.py; `lights` tells which of several colours shine in a picture."""
     return colour_stack

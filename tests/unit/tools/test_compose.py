@@ -55,14 +55,18 @@ def test_a_service_gets_its_env_files_and_its_own_environment():
 
 @pytest.mark.parametrize("file", compose.files(), ids=lambda file: file.name)
 def test_only_nginx_can_be_reached_from_other_machines(file):
-    for name, service in compose.load(file)["services"].items():
+    services = compose.load(file)["services"]
+    assert services
+    for name, service in services.items():
         for port in service.get("ports", []):
             assert name == "nginx" or port.startswith("127.0.0.1:"), (name, port)
 
 
 @pytest.mark.parametrize("file", compose.files(), ids=lambda file: file.name)
 def test_every_container_is_restricted(file):
-    for name, service in compose.load(file)["services"].items():
+    services = compose.load(file)["services"]
+    assert services
+    for name, service in services.items():
         if "image" in service and file == compose.BASE:
             assert service["read_only"] is service["init"] is True, name
             assert service["cap_drop"] == ["ALL"]

@@ -86,7 +86,9 @@ def test_every_problem_is_documented():
         row = listed[problem.type_uri]
         assert row[0] == str(problem.status)
         assert row[2] == problem.title
-    for type_uri in document.nginx_map(TEMPLATE, "problem_type").values():
+    nginx_types = document.nginx_map(TEMPLATE, "problem_type").values()
+    assert nginx_types
+    for type_uri in nginx_types:
         assert "nginx" in listed[type_uri][4]
 
 
