@@ -110,7 +110,7 @@ ERRORS: dict[grpc.StatusCode, type[GatewayError]] = {
 }
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
-"""Path of the method; requests are serialised by `predict_request` instead of a stub."""
+"""Path of the method; requests are serialised by `encode_predict_request` instead of a stub."""
 
 MAX_VERSION = 2**63 - 1
 """Largest version number: ModelSpec holds an int64."""

@@ -95,7 +95,7 @@ def one_of(problems: Iterable[Problem], *, others: bool = False) -> Schema:
 def problem_schemas() -> dict[str, Schema]:
     """Return the schema of every problem, by name."""
     untyped = _schema({"const": "about:blank"}, {"type": "integer"}, {"type": "string"}, {})
-    untyped["description"] = "A problem that is described by its status alone."
+    untyped["description"] = "A problem that is described only by its status."
     return {UNTYPED: untyped} | {
         schema_name(problem): _schema(
             {"const": problem.type_uri}, {"const": problem.status}, {"const": problem.title}, members
