@@ -66,5 +66,7 @@ def test_the_first_error_is_raised_at_once(unblock: threading.Event, deadline: D
 
 
 def test_nothing_is_processed_after_the_deadline():
+    processed: list[int] = []
     with pytest.raises(DeadlineExceededError):
-        ThreadPool(2, "w").map(str, range(5), deadline=Deadline.after(0))
+        ThreadPool(2, "w").map(processed.append, range(5), deadline=Deadline.after(0))
+    assert processed == []
