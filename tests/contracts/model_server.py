@@ -121,11 +121,12 @@ class ModelServerContract:
         assert signatures["describe"] == DESCRIBE
         assert signatures["fail"] == FAIL
 
-    @pytest.mark.parametrize("count", [1, 3])
-    def test_predictions_are_rows_in_order(self, stage: Stage, count: int):
-        scores = predict(serve(stage, 1), 1, IMAGES[:count])
-        assert scores.dtype == np.float32
-        np.testing.assert_allclose(scores, expected_scores(1, IMAGES[:count]), rtol=1e-5)
+    def test_predictions_are_rows_in_order(self, stage: Stage):
+        server = serve(stage, 1)
+        for count in (1, 3):
+            scores = predict(server, 1, IMAGES[:count])
+            assert scores.dtype == np.float32, count
+            np.testing.assert_allclose(scores, expected_scores(1, IMAGES[:count]), rtol=1e-5)
 
     def test_strings_are_bytes(self, stage: Stage):
         call = Call(MODEL, 1, "describe", DESCRIBE, "card")
@@ -135,28 +136,21 @@ class ModelServerContract:
         assert all(isinstance(row, bytes) for row in rows)
         assert Card.from_json(rows[0]) == card(1)
 
-    @pytest.mark.parametrize(
-        "inputs",
-        [
-            {},
-            {"picture": IMAGES},
-            {"image": IMAGES, "text": np.array([b"1"], object)},
-            {"image": IMAGES.astype(np.float32)},
-            {"image": IMAGES[0]},
-            {"image": IMAGES.reshape(3, 4)},
-            {"image": IMAGES[:, :1]},
-        ],
-        ids=["none", "wrong name", "one too many", "element type", "no batch", "flat", "size"],
-    )
-    def test_inputs_that_do_not_fit_the_signature_are_refused_without_harm(
-        self, stage: Stage, inputs: dict[str, Array]
-    ):
+    def test_inputs_that_do_not_fit_the_signature_are_refused_without_harm(self, stage: Stage):
         server = serve(stage, 1)
         call = Call(MODEL, 1, "serving_default", DEFAULT, "probabilities")
-
-        with pytest.raises(ModelContractError):
-            server.predict(call, inputs, deadline=new_deadline())
-        assert predict(server, 1).shape == (3, 3)
+        for name, inputs in {
+            "none": {},
+            "wrong name": {"picture": IMAGES},
+            "one too many": {"image": IMAGES, "text": np.array([b"1"], object)},
+            "element type": {"image": IMAGES.astype(np.float32)},
+            "no batch": {"image": IMAGES[0]},
+            "flat": {"image": IMAGES.reshape(3, 4)},
+            "size": {"image": IMAGES[:, :1]},
+        }.items():
+            with pytest.raises(ModelContractError):
+                pytest.fail(f"{name}: {server.predict(call, inputs, deadline=new_deadline())}")
+            assert predict(server, 1).shape == (3, 3), name
 
     def test_a_failed_computation_is_reported_without_harm(self, stage: Stage):
         server = serve(stage, 1)
@@ -166,7 +160,7 @@ class ModelServerContract:
             Call(MODEL, 1, "fail", FAIL, "no such output"),
         ):
             with pytest.raises(ModelFailedError):
-                server.predict(call, {"text": np.array([b"no number"], object)}, deadline=new_deadline())
+                server.predict(call, {"text": np.array([b"not a number"], object)}, deadline=new_deadline())
 
         assert predict(server, 1).shape == (3, 3)
 
@@ -217,11 +211,11 @@ class ModelServerContract:
 
     def test_many_requests_at_once_get_their_own_predictions(self, stage: Stage):
         server = serve(stage, 1)
-        pictures = [np.full((1, 2, 2, 1), number, np.uint8) for number in range(0, 256, 4)]
+        images = [np.full((1, 2, 2, 1), number, np.uint8) for number in range(0, 256, 4)]
         with ThreadPoolExecutor(16) as pool:
-            predictions = list(pool.map(lambda picture: predict(server, 1, picture), pictures))
-        for picture, scores in zip(pictures, predictions, strict=True):
-            np.testing.assert_allclose(scores, expected_scores(1, picture), rtol=1e-5)
+            predictions = list(pool.map(lambda image: predict(server, 1, image), images))
+        for image, scores in zip(images, predictions, strict=True):
+            np.testing.assert_allclose(scores, expected_scores(1, image), rtol=1e-5)
 
     def test_no_method_returns_after_the_deadline(self, stage: Stage):
         for method in call_methods(serve(stage, 1), 1, lambda: Deadline.after(0)):

@@ -12,7 +12,7 @@ import requests
 import yaml
 
 from gateway.observability import metrics
-from tests.support.metrics_page import fetched, samples
+from tests.support.metrics_page import fetch, samples
 from tests.support.monitoring import FOLDER, RULES, expressions, metric_names, panels, rules, substitute
 from tests.support.stack import RunningStack, answers, free_ports
 from tests.support.waiting import until
@@ -51,8 +51,8 @@ def names(page: str) -> set[str]:
 
 def test_every_metric_in_an_expression_is_exposed(stack: RunningStack, send_requests: Callable[[], None]):
     send_requests()
-    gateway = names(fetched(f"http://127.0.0.1:{stack.ports.gateway}/metrics"))
-    model_server = names(fetched(f"http://127.0.0.1:{stack.ports.rest}{MODEL_SERVER_PAGE}"))
+    gateway = names(fetch(f"http://127.0.0.1:{stack.ports.gateway}/metrics"))
+    model_server = names(fetch(f"http://127.0.0.1:{stack.ports.rest}{MODEL_SERVER_PAGE}"))
     recorded_names = {rule["record"] for rule in rules() if "record" in rule}
 
     for place, expression in expressions():
@@ -163,7 +163,7 @@ def test_scraped_counts_equal_those_of_the_gateway(
     prometheus: Prometheus, send_requests: Callable[[], None], stack: RunningStack
 ):
     send_requests()
-    page = fetched(f"http://127.0.0.1:{stack.ports.gateway}/metrics")
+    page = fetch(f"http://127.0.0.1:{stack.ports.gateway}/metrics")
     image_count = sum(
         sample.value
         for sample in samples(page)

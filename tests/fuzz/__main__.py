@@ -1,6 +1,6 @@
-"""Fuzz: `python -m tests.fuzz MINUTES`, shared among the targets; ends with 1 where one fails.
+"""Fuzz all targets: `python -m tests.fuzz MINUTES`, which are divided among them. Exits with 1 if one fails.
 
-What makes a target fail is written to .fuzz/TARGET. It belongs into tests/fuzz/corpus/TARGET, with the correction.
+An input that makes a target fail is written to .fuzz/TARGET. Add it to tests/fuzz/corpus/TARGET when you fix the bug.
 """
 
 import subprocess

@@ -1,8 +1,8 @@
-"""Let atheris (libFuzzer) look for inputs that make one target fail.
+"""Search with atheris (libFuzzer) for inputs that make one target fail.
 
     python -m tests.fuzz.explore TARGET CORPUS… -max_total_time=SECONDS
 
-The Python code is instrumented, the parsers of headers and requests with it; OpenCV's decoders run as they are.
+Our Python code and werkzeug's are instrumented; OpenCV's decoders are not.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Any bytes as a request are either parsed or refused.
+"""Fuzz target: any bytes as a request are either parsed or refused.
 
 The first line is the Content-Type, the second the query string, and what follows is the body.
 """
@@ -33,7 +33,7 @@ def one_input(data: bytes) -> None:
                 unwrap(request), ModelTarget(), deadline=Deadline.after(10), request_id="", timings=Timings()
             )
         except GatewayError as error:
-            judge(error)
+            check_error(error)
             return
         except HTTPException as error:
             assert error.code in {400, 413}
@@ -44,10 +44,10 @@ def one_input(data: bytes) -> None:
     for image in parsed.images:
         assert isinstance(image, ImageBytes | ImageUrl | BadRequestError)
         if isinstance(image, GatewayError):
-            judge(image)
+            check_error(image)
 
 
-def judge(error: GatewayError) -> None:
+def check_error(error: GatewayError) -> None:
     """Check that a message is short and can be serialised."""
     assert 0 < len(error.detail) < 1000
     json.dumps([error.detail, error.members]).encode()

@@ -56,9 +56,9 @@ class FakeModelServer:
         self._begin("version_statuses", deadline)
         if model not in self.models:
             raise VersionGoneError(f"{model} is not served")
-        listed = dict.fromkeys(self.models[model], ("AVAILABLE", ""))
-        listed |= {number: state for (name, number), state in self.states.items() if name == model}
-        return [VersionStatus(number, *state) for number, state in sorted(listed.items(), reverse=True)]
+        states = dict.fromkeys(self.models[model], ("AVAILABLE", ""))
+        states |= {number: state for (name, number), state in self.states.items() if name == model}
+        return [VersionStatus(number, *state) for number, state in sorted(states.items(), reverse=True)]
 
     def signatures(self, model: str, version: int, *, deadline: Deadline) -> Mapping[str, Signature]:
         self._begin("signatures", deadline)
@@ -95,10 +95,10 @@ class FakeModelServer:
             raise self.failures[method]
 
     def _find(self, model: str, version: int) -> FakeVersion:
-        found = self.models.get(model, {}).get(version)
-        if found is None:
+        fake = self.models.get(model, {}).get(version)
+        if fake is None:
             raise VersionGoneError(f"{model} {version} is not served")
-        return found
+        return fake
 
 
 def _check(expected: Mapping[str, TensorSpec], inputs: Mapping[str, Array]) -> None:
@@ -108,14 +108,14 @@ def _check(expected: Mapping[str, TensorSpec], inputs: Mapping[str, Array]) -> N
 
 def image_signature(card: Card) -> Signature:
     """Return the signature `serving_default` of a card."""
-    taken = TensorSpec(card.input.dtype, (None, *card.input.shape))
-    return Signature({"image": taken}, {card.output.name: TensorSpec("float32", (None, len(card.labels)))})
+    image = TensorSpec(card.input.dtype, (None, *card.input.shape))
+    return Signature({"image": image}, {card.output.name: TensorSpec("float32", (None, len(card.labels)))})
 
 
 DESCRIBE = Signature({"index": TensorSpec("int32", (None,))}, {"card": TensorSpec("string", (None,))})
 
 
-def classifier(card: Card, scores: Callable[[Array], Array], *, described: bool = True) -> FakeVersion:
+def classifier(card: Card, scores: Callable[[Array], Array], *, has_card: bool = True) -> FakeVersion:
     """Return a version, with or without its card, whose function `scores` maps images[N, …] to float32[N, K]."""
 
     def describe(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
@@ -125,7 +125,7 @@ def classifier(card: Card, scores: Callable[[Array], Array], *, described: bool 
         return {card.output.name: scores(inputs["image"])}
 
     signatures, compute = {"serving_default": image_signature(card)}, {"serving_default": default}
-    if not described:
+    if not has_card:
         return FakeVersion(signatures, compute)
     return FakeVersion({**signatures, "describe": DESCRIBE}, {**compute, "describe": describe})
 
@@ -136,11 +136,11 @@ def explainable(card: Card, scores: Callable[[Array], Array], heat: Callable[[Ar
     def explain(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         return {"heatmap": heat(inputs["image"], inputs["class_id"])}
 
-    made = classifier(card, scores)
+    base = classifier(card, scores)
     image = TensorSpec(card.input.dtype, (None, *card.input.shape))
     inputs = {"image": image, "class_id": TensorSpec("int32", (None,))}
     signature = Signature(inputs, {"heatmap": TensorSpec("float32", (None, None, None))})
-    return FakeVersion({**made.signatures, "explain": signature}, {**made.compute, "explain": explain})
+    return FakeVersion({**base.signatures, "explain": signature}, {**base.compute, "explain": explain})
 
 
 def constant(*scores: float) -> Callable[[Array], Array]:

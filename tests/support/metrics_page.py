@@ -20,7 +20,7 @@ def total(page: str, name: str, **labels: str) -> float:
     )
 
 
-def fetched(url: str) -> str:
+def fetch(url: str) -> str:
     """Return the page at a URL."""
     response = requests.get(url, timeout=10)
     response.raise_for_status()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.metrics_page import fetched, total
+from tests.support.metrics_page import fetch, total
 from tests.support.stack import START_S, answers, children
 from tests.support.waiting import until
 from tools.local_stack import LocalStack
@@ -51,7 +51,7 @@ class Gateway:
             list(pool.map(ask, range(number)))
 
     def count(self, name: str, **labels: str) -> float:
-        return total(fetched(f"{self.url}/metrics"), name, **labels)
+        return total(fetch(f"{self.url}/metrics"), name, **labels)
 
     def wait_until_whole(self) -> None:
         """Wait until there are three workers, and each has said that it is one and which version answers."""
@@ -122,7 +122,7 @@ def test_paths_and_names_that_clients_make_up_add_no_line(gateway: Gateway):
         requests.post(f"{gateway.url}/api/v1/predict?option{number}=1", data=gateway.picture, timeout=30)
 
     def names() -> list[str]:
-        lines = fetched(f"{gateway.url}/metrics").splitlines()
+        lines = fetch(f"{gateway.url}/metrics").splitlines()
         return [line.rpartition(" ")[0] for line in lines if not line.startswith("#")]
 
     ask(0)

@@ -38,6 +38,7 @@ def test_an_app_is_garbage_collected_after_use(make_app: Callable[..., Flask], p
     reference = weakref.ref(app)
     del app, client
     gc.collect()
+
     assert reference() is None
 
 
@@ -59,12 +60,12 @@ def test_limits_follow_the_settings(make_app: Callable[..., Flask]):
     assert config["MAX_CONTENT_LENGTH"] == config["MAX_FORM_MEMORY_SIZE"] == 4096
 
 
-def test_a_default_model_that_is_not_offered_is_refused(make_app: Callable[..., Flask]):
+def test_a_default_model_that_is_not_configured_is_refused(make_app: Callable[..., Flask]):
     with pytest.raises(SettingsError, match="GATEWAY_DEFAULT_MODEL='birds' is not among pets"):
         make_app(default_model="birds")
 
 
-def test_fetching_can_be_switched_off():
+def test_fetching_can_be_disabled():
     fetcher = make_fetcher(Settings(fetch_enabled=False))
     assert isinstance(fetcher, DisabledFetcher)
     with pytest.raises(FetchRefusedError, match="does not fetch images by URL"):
@@ -72,17 +73,17 @@ def test_fetching_can_be_switched_off():
     assert isinstance(make_fetcher(Settings()), UrlFetcher)
 
 
-def test_models_come_from_the_setting_or_the_file(tmp_path: Path):
+def test_models_come_from_the_setting_or_from_the_file(tmp_path: Path):
     file = tmp_path / "models.config"
     file.write_text(
         'model_config_list { config { name: "digits" base_path: "/m" version_labels { key: "a" value: 1 } } }'
     )
     assert make_configured_models(Settings(models_config=file)).current() == {"digits": ("a",)}
-    both = Settings(models_config=file, models=("pets", "birds"))
-    assert make_configured_models(both).current() == {"pets": (), "birds": ()}
+    settings = Settings(models_config=file, models=("pets", "birds"))
+    assert make_configured_models(settings).current() == {"pets": (), "birds": ()}
 
 
-def test_an_unreadable_file_of_models_is_refused_with_the_settings(tmp_path: Path):
+def test_an_unreadable_file_of_models_is_refused_with_the_names_of_the_settings(tmp_path: Path):
     with pytest.raises(SettingsError, match=r"none\.config cannot be read.*GATEWAY_MODELS_CONFIG.*GATEWAY_MODELS"):
         make_configured_models(Settings(models_config=tmp_path / "none.config"))
 
@@ -97,7 +98,7 @@ def test_connecting_does_not_wait_for_the_server(settings: Settings):
 
 
 def test_the_gateway_imports_no_tensorflow():
-    """It would cost every worker seconds and hundreds of megabytes."""
+    """Its import takes seconds and hundreds of megabytes in every worker."""
     program = "import sys, gateway.app; print(*sorted({'tensorflow', 'keras', 'jax', 'torch'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == ""
+    process = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert process.stdout.strip() == ""

@@ -9,32 +9,34 @@ from gateway.errors import DeadlineExceededError
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Let the test say what time it is, by the list's only number."""
+    """Replace the monotonic clock; a test sets the time, the only item of the list."""
     now = [1000.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     return now
 
 
-def test_what_is_left_runs_down_to_an_error(clock: list[float]):
+def test_a_deadline_that_has_passed_raises_an_error(clock: list[float]):
     deadline = Deadline.after(2.5)
     assert deadline.remaining_s() == 2.5
+
     clock[0] += 2
     assert deadline.remaining_s() == 0.5
     assert not deadline.has_passed
+
     clock[0] += 0.5
     assert deadline.has_passed
     with pytest.raises(DeadlineExceededError, match=r"not answered within 2\.5 s"):
         deadline.remaining_s()
 
 
-def test_no_more_is_given_than_asked_for(clock: list[float]):
+def test_the_remaining_time_is_limited_by_the_argument(clock: list[float]):
     deadline = Deadline.after(5)
     assert deadline.remaining_s(1) == 1
     clock[0] += 4.5
     assert deadline.remaining_s(1) == 0.5
 
 
-def test_of_two_deadlines_the_earlier_counts(clock: list[float]):
+def test_the_earlier_of_two_deadlines_is_returned(clock: list[float]):
     deadline = Deadline.after(5)
     assert deadline.no_later_than(2).remaining_s() == 2
     assert deadline.no_later_than(2).allowed_s == 2
@@ -43,7 +45,7 @@ def test_of_two_deadlines_the_earlier_counts(clock: list[float]):
     assert deadline.no_later_than(2) == deadline
 
 
-def test_a_passed_deadline_stays_passed_however_much_is_allowed(clock: list[float]):
+def test_a_deadline_that_has_passed_cannot_be_extended(clock: list[float]):
     deadline = Deadline.after(1)
     clock[0] += 1
     assert deadline.no_later_than(60).has_passed
@@ -52,7 +54,7 @@ def test_a_passed_deadline_stays_passed_however_much_is_allowed(clock: list[floa
 # Timings
 
 
-def test_stages_are_written_in_their_order_in_milliseconds():
+def test_stages_are_formatted_in_order_in_milliseconds():
     timings = Timings()
     timings.add("fetch", 0.5)
     timings.add("decode", 0.0012345)
@@ -60,7 +62,7 @@ def test_stages_are_written_in_their_order_in_milliseconds():
     assert Timings().header() == ""
 
 
-def test_what_is_measured_is_counted_also_when_it_fails():
+def test_a_stage_that_fails_is_measured_too():
     timings = Timings()
     with timings.measure("decode"):
         pass
@@ -69,7 +71,7 @@ def test_what_is_measured_is_counted_also_when_it_fails():
     assert re.fullmatch(r"decode;dur=\d+\.\d{3}, predict;dur=\d+\.\d{3}", timings.header())
 
 
-def test_times_of_many_threads_add_up():
+def test_the_times_of_all_threads_are_added_up():
     timings = Timings()
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: timings.add("decode", 0.001), range(1000)))

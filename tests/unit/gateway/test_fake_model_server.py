@@ -26,7 +26,7 @@ def toy(version: int) -> FakeVersion:
         return {"card": np.full(inputs["index"].shape, card(version).to_json().encode(), object)}
 
     def fail(_: Mapping[str, Array]) -> Mapping[str, Array]:
-        raise ModelFailedError("no number")
+        raise ModelFailedError("not a number")
 
     return FakeVersion(
         {"serving_default": DEFAULT, "describe": DESCRIBE, "fail": FAIL},
@@ -58,4 +58,4 @@ def stage() -> FakeStage:
 
 
 class TestFakeModelServer(ModelServerContract):
-    """The fake that the other tests rely on behaves as the real one does."""
+    """The fake behaves like the real server, so that the other tests may rely on it."""

@@ -22,37 +22,37 @@ METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """Read the configuration as gunicorn does, with only these variables of the gateway set."""
+def read_conf(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Return a function that reads the configuration as gunicorn does, with only these settings of the gateway."""
     for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv(METRICS_DIR, "")  # restored after the test, whatever a hook sets
     monkeypatch.delenv(METRICS_DIR)
 
-    def read(**variables: str) -> dict[str, Any]:
+    def read_conf(**variables: str) -> dict[str, Any]:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         return runpy.run_path(str(CONF))
 
-    return read
+    return read_conf
 
 
-def test_the_configuration_follows_the_settings(read: Callable[..., dict[str, Any]]):
-    conf = read(
+def test_the_configuration_follows_the_settings(read_conf: Callable[..., dict[str, Any]]):
+    conf = read_conf(
         GATEWAY_BIND="127.0.0.1:9", GATEWAY_WORKERS="3", GATEWAY_THREADS="5", GATEWAY_WORKER_TIMEOUT_S="40",
         GATEWAY_GRACEFUL_TIMEOUT_S="11", GATEWAY_LOG_LEVEL="error", GATEWAY_MAX_WAITING="7",
     )  # fmt: skip
     names = ("bind", "workers", "timeout", "graceful_timeout")
     assert [conf[name] for name in names] == ["127.0.0.1:9", 3, 40, 11]
-    assert conf["threads"] > 5 + 7  # some are free while all others work or wait
+    assert conf["threads"] > 5 + 7  # the others answer while all of these work or wait
     assert conf["worker_class"] == "gateway.runtime.gunicorn_worker.Worker"
     assert conf["logconfig_dict"]["root"]["level"] == "ERROR"
 
 
-def test_every_thread_has_a_connection_and_others_stay_open(read: Callable[..., dict[str, Any]]):
-    assert read()["worker_connections"] == 1000
+def test_every_thread_has_a_connection_and_others_stay_open(read_conf: Callable[..., dict[str, Any]]):
+    assert read_conf()["worker_connections"] == 1000
 
-    conf = read(GATEWAY_MAX_WAITING="1024", GATEWAY_THREADS="256")
+    conf = read_conf(GATEWAY_MAX_WAITING="1024", GATEWAY_THREADS="256")
 
     config = Config()
     config.set("threads", conf["threads"])
@@ -65,35 +65,35 @@ def test_every_thread_has_a_connection_and_others_stay_open(read: Callable[..., 
 
 
 def test_connections_stay_within_the_limit_of_open_files(
-    read: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    read_conf: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
-    conf = read()
+    conf = read_conf()
     assert conf["threads"] + 64 < conf["worker_connections"] < 1000
 
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    assert read()["worker_connections"] == 1000
+    assert read_conf()["worker_connections"] == 1000
 
 
 def test_more_threads_than_open_files_end_the_start(
-    read: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    read_conf: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
     with pytest.raises(SystemExit, match=r"GATEWAY_MAX_WAITING=1024 .*need 1188 open files .*the limit is 1024\."):
-        read(GATEWAY_MAX_WAITING="1024")
+        read_conf(GATEWAY_MAX_WAITING="1024")
 
 
-def test_workers_are_not_forked_from_a_loaded_application(read: Callable[..., dict[str, Any]]):
-    assert not read().get("preload_app")
+def test_workers_are_not_forked_from_a_loaded_application(read_conf: Callable[..., dict[str, Any]]):
+    assert not read_conf().get("preload_app")
 
 
-def test_a_wrong_setting_ends_the_start_with_its_name(read: Callable[..., dict[str, Any]]):
+def test_an_invalid_setting_ends_the_start_with_its_name(read_conf: Callable[..., dict[str, Any]]):
     with pytest.raises(SystemExit, match="gateway: GATEWAY_WORKERS='many': "):
-        read(GATEWAY_WORKERS="many")
+        read_conf(GATEWAY_WORKERS="many")
 
 
-def test_metrics_get_a_directory_that_is_deleted_at_the_end(read: Callable[..., dict[str, Any]]):
-    conf = read()
+def test_metrics_get_a_directory_that_is_deleted_at_the_end(read_conf: Callable[..., dict[str, Any]]):
+    conf = read_conf()
     conf["on_starting"](None)
     directory = Path(os.environ[METRICS_DIR])
     assert directory.is_dir()
@@ -102,9 +102,9 @@ def test_metrics_get_a_directory_that_is_deleted_at_the_end(read: Callable[..., 
     assert not directory.exists()
 
 
-def test_metrics_of_an_earlier_run_are_deleted(read: Callable[..., dict[str, Any]], tmp_path: Path):
+def test_metrics_of_an_earlier_run_are_deleted(read_conf: Callable[..., dict[str, Any]], tmp_path: Path):
     directory = tmp_path / "new" / "metrics"
-    conf = read(**{METRICS_DIR: str(directory)})
+    conf = read_conf(**{METRICS_DIR: str(directory)})
     conf["on_starting"](None)
     (directory / "counter_1.db").touch()
     (directory / "notes.txt").touch()
@@ -122,8 +122,10 @@ def test_modules_are_imported_before_the_fork_and_start_no_thread(tmp_path: Path
         "print(len(os.listdir('/proc/self/task')))\n"
     )
     environment = {**os.environ, METRICS_DIR: str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.strip() == "1"
+    process = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+    )
+    assert process.stdout.strip() == "1"
 
 
 @pytest.mark.parametrize(("limit", "loaded"), [("", "False"), ("1/hour", "True")])
@@ -134,11 +136,13 @@ def test_limits_is_imported_only_with_a_rate_limit(tmp_path: Path, limit: str, l
         "print(any(name.startswith('limits') for name in sys.modules))\n"
     )
     environment = {**os.environ, METRICS_DIR: str(tmp_path), "GATEWAY_RATE_LIMIT": limit}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.strip() == loaded
+    process = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+    )
+    assert process.stdout.strip() == loaded
 
 
-def test_opencv_itself_decodes_no_more_pixels_than_the_limit(tmp_path: Path):
+def test_opencv_decodes_no_more_pixels_than_the_limit(tmp_path: Path):
     program = (
         "import runpy, sys\n"
         f"runpy.run_path({str(CONF)!r})['on_starting'](None)\n"
@@ -151,12 +155,14 @@ def test_opencv_itself_decodes_no_more_pixels_than_the_limit(tmp_path: Path):
         "        print('MAX_IMAGE_PIXELS' in str(error))\n"
     )
     environment = {**os.environ, METRICS_DIR: str(tmp_path), "GATEWAY_MAX_PIXELS": "10000"}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.splitlines() == ["(100, 100, 3)", "True"]
+    process = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+    )
+    assert process.stdout.splitlines() == ["(100, 100, 3)", "True"]
 
 
 class Worker:
-    """The part of gunicorn's worker that the hook uses."""
+    """The part of gunicorn's worker that the hook uses; it is stopped after some heartbeats."""
 
     def __init__(self, heartbeats: int):
         self._remaining = heartbeats
@@ -171,7 +177,7 @@ class Worker:
 
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch, server: FakeModelServer, tmp_path: Path) -> ModelRegistry:
-    """Make the registry of the application that a worker has loaded."""
+    """Return the registry of the application that a worker has loaded."""
     registry = ModelRegistry(server, ConfiguredModels.from_names(["pets"]), cards_dir=tmp_path, status_deadline_s=1)
     monkeypatch.setitem(sys.modules, "gateway.wsgi", SimpleNamespace(registry=registry))
     return registry
@@ -179,33 +185,34 @@ def registry(monkeypatch: pytest.MonkeyPatch, server: FakeModelServer, tmp_path:
 
 @pytest.mark.usefixtures("registry")
 def test_a_worker_waits_until_the_default_model_can_be_used(
-    read: Callable[..., dict[str, Any]], server: FakeModelServer
+    read_conf: Callable[..., dict[str, Any]], server: FakeModelServer
 ):
     server.away = True
-    comes_back = threading.Timer(0.2, lambda: setattr(server, "away", False))
-    comes_back.start()
-    read(GATEWAY_START_WAIT_S="30")["post_worker_init"](Worker(10_000))
+    recovery = threading.Timer(0.2, lambda: setattr(server, "away", False))
+    recovery.start()
+
+    read_conf(GATEWAY_START_WAIT_S="30")["post_worker_init"](Worker(10_000))
     assert not server.away
-    comes_back.join()
+    recovery.join()
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_worker_that_is_stopped_does_not_wait(read: Callable[..., dict[str, Any]], server: FakeModelServer):
+def test_a_worker_that_is_stopped_does_not_wait(read_conf: Callable[..., dict[str, Any]], server: FakeModelServer):
     server.away = True
     worker = Worker(3)
-    read(GATEWAY_START_WAIT_S="600")["post_worker_init"](worker)
+    read_conf(GATEWAY_START_WAIT_S="600")["post_worker_init"](worker)
     assert not worker.alive
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_worker_waits_no_longer_than_the_setting(read: Callable[..., dict[str, Any]], server: FakeModelServer):
+def test_a_worker_waits_no_longer_than_the_setting(read_conf: Callable[..., dict[str, Any]], server: FakeModelServer):
     server.away = True
     worker = Worker(10_000)
-    read(GATEWAY_START_WAIT_S="0.1")["post_worker_init"](worker)
+    read_conf(GATEWAY_START_WAIT_S="0.1")["post_worker_init"](worker)
     assert worker.alive
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_worker_does_not_wait_by_default(read: Callable[..., dict[str, Any]], server: FakeModelServer):
-    read()["post_worker_init"](Worker(1))
+def test_a_worker_does_not_wait_by_default(read_conf: Callable[..., dict[str, Any]], server: FakeModelServer):
+    read_conf()["post_worker_init"](Worker(1))
     assert not server.calls

@@ -184,7 +184,7 @@ def test_the_card_in_the_model_takes_precedence_over_the_file(server: FakeModelS
 @pytest.fixture
 def card_file(server: FakeModelServer, card: Card, tmp_path: Path) -> Path:
     """Serve a model that carries no card, and return the path of its card.json, which does not exist."""
-    server.swap("pets", 1, classifier(card, constant(0.2, 0.7, 0.1), described=False))
+    server.swap("pets", 1, classifier(card, constant(0.2, 0.7, 0.1), has_card=False))
     (tmp_path / "pets").mkdir()
     return tmp_path / "pets" / "card.json"
 
