@@ -12,7 +12,7 @@ LABELS = ("cat", "dog & co", "<b>bird</b>")
 WRONG_EVERY = 5
 
 
-def of_one_class(images: int = 60) -> Assessment:
+def multiclass_assessment(images: int = 60) -> Assessment:
     """Return an assessment with one class per image; every fifth prediction is wrong, none in the set `jpeg`."""
     labels = np.arange(images) % len(LABELS)
     predictions = np.where(np.arange(images) % WRONG_EVERY == 0, (labels + 1) % len(LABELS), labels)
@@ -24,7 +24,7 @@ def of_one_class(images: int = 60) -> Assessment:
     return _assessment("multiclass", Calibration(1.5, abstain_below=0.8), {"test": test, "jpeg": all_correct})
 
 
-def of_several_classes(images: int = 40) -> Assessment:
+def multilabel_assessment(images: int = 40) -> Assessment:
     """Return an assessment with zero to two of three classes per image, and a threshold per class."""
     rng = np.random.default_rng(1)
     targets = rng.random((images, len(LABELS))) < (0.5, 0.3, 0.2)

@@ -109,7 +109,7 @@ def test_walkthrough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     assert "apple" in fit_output
     assert "images right" in evaluate_output
-    assert "What probabilities are worth" in Path("runs/fruit/report/index.html").read_text(encoding="utf-8")
+    assert "<h2>Calibration</h2>" in Path("runs/fruit/report/index.html").read_text(encoding="utf-8")
 
     predict_output, export_output = map(walk.run, export_block)
 

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from train.cli.console import console
-from train.export.golden import MOST
+from train.export.golden import MAX_IMAGES
 from train.export.precision import Compute, ExportPrecision, Weights
 from vision.card import Card
 
 if TYPE_CHECKING:
     import keras
 
-    from train.importers.foreign import Imported
+    from train.importers.foreign import ImportedModel
 
 app = typer.Typer()
 
 CardFile = Annotated[Path, typer.Option("--card", help="Model card, JSON: inputs and outputs of the model.")]
 ImagesFolder = Annotated[
-    Path, typer.Option("--pictures", help=f"Folder of images; the first {MOST} become the golden images.")
+    Path, typer.Option("--pictures", help=f"Folder of images; the first {MAX_IMAGES} become the golden images.")
 ]
 ModelsFolder = Annotated[Path, typer.Option("--models", help="Folder of the served models.")]
 StoreOption = Annotated[Weights, typer.Option("--store", help="Number type in which weights are stored.")]
@@ -122,9 +122,9 @@ def imagenet(  # noqa: PLR0913  # each is an option of the command line
 ) -> None:
     """Import a network of keras.applications for ImageNet's 1000 classes as the next version of `imagenet`."""
     from train.importers.foreign import import_keras
-    from train.importers.published import application
+    from train.importers.published import build_application
 
-    model, card = application(network, weights)
+    model, card = build_application(network, weights)
     imported = import_keras(model, card, ExportPrecision(store, compute))
     _export_imported(imported, card, pictures, models, model)
 
@@ -139,22 +139,22 @@ def squeezenet(
 ) -> None:
     """Import SqueezeNet 1.1 with its published weights as the next version of `squeezenet`."""
     from train.importers.foreign import import_keras
-    from train.importers.published import squeezenet as read_squeezenet
+    from train.importers.published import build_squeezenet
 
-    model, card = read_squeezenet(weights)
+    model, card = build_squeezenet(weights)
     imported = import_keras(model, card, ExportPrecision(store, compute))
     _export_imported(imported, card, pictures, models, model)
 
 
 def _export_imported(
-    imported: "Imported", model_card: Card, pictures: Path, models: Path, model: "keras.Model | None" = None
+    imported: "ImportedModel", model_card: Card, pictures: Path, models: Path, model: "keras.Model | None" = None
 ) -> None:
     from train.export.export import export_network
-    from train.importers.foreign import served_card, unlabelled
+    from train.importers.foreign import pseudo_label, served_card
 
     card = served_card(model_card, {"parameters": model.count_params()} if model else {})
-    paths = sorted(path for path in pictures.rglob("*") if path.suffix.lower() in SUFFIXES)[:MOST]
-    examples = unlabelled(paths, card, imported.network)
+    paths = sorted(path for path in pictures.rglob("*") if path.suffix.lower() in SUFFIXES)[:MAX_IMAGES]
+    examples = pseudo_label(paths, card, imported.network)
     exported = export_network(imported.network, card, examples, models / card.name, imported.original)
     console.print(
         f"{exported.path} written: {len(card.labels)} classes; largest difference of a probability from the original's,"

@@ -26,9 +26,9 @@ from train.config.training_config import TrainingConfig, load_config
 from train.data.examples import TEST, Example, Splits, to_inputs
 from train.data.load import load_splits
 from train.errors import TrainError
-from train.evaluation.assessment import summary, write_summary
-from train.evaluation.evaluate import Evaluation, evaluate, thresholds_of
-from train.export.golden import choose, evaluation, read_golden
+from train.evaluation.assessment import summarise, write_summary
+from train.evaluation.evaluate import Evaluation, card_thresholds, evaluate
+from train.export.golden import choose_golden, golden_evaluation, read_golden
 from train.export.precision import ExportPrecision, Weights
 from train.verification.verify import ServedModel, compare
 
@@ -116,7 +116,7 @@ def evaluate_run(run: RunFolder, data: DataFolder = None) -> None:
     assessment = assess(config, model, splits)
     write_summary(run, assessment)
     write_report(run / "report", assessment, splits.test, run / LOG_FILE)
-    print_summary(summary(assessment))
+    print_summary(summarise(assessment))
     console.print(
         f"See {run / 'report' / PAGE} for plots and mistakes; next: python -m train export {run}", soft_wrap=True
     )
@@ -148,7 +148,7 @@ def export(
     precision = ExportPrecision(weights, compute)
     assessment = assess(config, model, splits, precision)
     card = make_card(assessment, model.count_params())
-    exported = export_version(model, card, choose(splits.test, assessment.test), models / config.name, precision)
+    exported = export_version(model, card, choose_golden(splits.test, assessment.test), models / config.name, precision)
     console.print(
         f"{exported.path} written: {assessment.test.accuracy:.2%} of {len(splits.test)} test images right; largest"
         f" difference of a golden image's probability from the trained network's: {exported.largest_difference:.1e}",
@@ -182,9 +182,9 @@ def verify(  # noqa: PLR0913  # each is an option of the command line
 
     version = load_version(newest_version(models / model))
     goldens = read_golden(version.path)
-    thresholds = thresholds_of(version.card)
+    thresholds = card_thresholds(version.card)
     image_sets: list[tuple[str, Sequence[Example], Evaluation]] = [
-        ("golden images", [golden.example for golden in goldens], evaluation(goldens, thresholds))
+        ("golden images", [golden.example for golden in goldens], golden_evaluation(goldens, thresholds))
     ]
     if data or sets:
         config = load_config(config_path or Path(f"train/configs/{model}.yaml"))

@@ -20,10 +20,10 @@ from train.config.training_config import load_config
 from train.data.examples import Example, to_inputs
 from train.data.load import load_splits
 from train.errors import TrainError
-from train.evaluation.evaluate import Evaluation, thresholds_of
+from train.evaluation.evaluate import Evaluation, card_thresholds
 from train.export.golden import read_golden
 from train.export.precision import FULL_PRECISION, Compute, ExportPrecision, Weights
-from train.verification.measure import Measured, measure
+from train.verification.measure import Measurement, measure
 
 if TYPE_CHECKING:
     from train.export.savedmodel import Version
@@ -54,7 +54,7 @@ class Row:
 
     precision: ExportPrecision
     size: int
-    measured: Measured
+    measured: Measurement
     accuracy: float
 
 
@@ -117,18 +117,18 @@ def _measure_precision(version: "Version", precision: ExportPrecision, examples:
     card = version.card
     inputs = to_inputs(examples, card.input, len(card.labels))
     measured = measure(base, inputs.images, SINGLE_IMAGES)
-    evaluation = Evaluation(measured.probabilities, inputs.targets.astype(bool), thresholds_of(card))
+    evaluation = Evaluation(measured.probabilities, inputs.targets.astype(bool), card_thresholds(card))
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return Row(precision, size, measured, evaluation.accuracy)
 
 
 def _export(version: "Version", precision: ExportPrecision, base: Path, metrics: dict[str, float]) -> Path:
     from train.export.export import export_network
-    from train.export.frozen_network import freeze
+    from train.export.frozen_network import freeze_function
 
     goldens = [golden.example for golden in read_golden(version.path)]
     card = dataclasses.replace(version.card, metrics=metrics)
-    network = freeze(version.network, card.input, precision)
+    network = freeze_function(version.network, card.input, precision)
     return export_network(network, card, goldens, base, version.predict).path
 
 

@@ -6,10 +6,10 @@ import keras
 import tensorflow as tf
 
 from train.config.training_config import TrainingConfig
-from train.evaluation.assessment import Assessment, summary
+from train.evaluation.assessment import Assessment, summarise
 from vision.card import Card, OutputSpec
 
-HEADLINES = (
+HEADLINE_METRICS = (
     "accuracy",
     "images",
     "top_5_accuracy",
@@ -21,17 +21,17 @@ HEADLINES = (
     "abstain_below",
     "answered",
 )
-"""Of a summary, what a card tells of the test images, beside the recall of each class."""
-FURTHER_HEADLINES = HEADLINES[:7]
-DIGITS = 6
+"""The members of a summary that go into the card, besides the recall of each class."""
+FURTHER_TEST_METRICS = HEADLINE_METRICS[:7]
+DECIMALS = 6
 
 
 def make_card(assessment: Assessment, parameters: int) -> Card:
-    """Describe a trained network as it will be served.
+    """Return the card of a trained network as it will be served.
 
     Args:
-        assessment: Of the network, calibrated.
-        parameters: How many numbers its weights are.
+        assessment: Assessment of the calibrated network.
+        parameters: Number of weights of the network.
     """
     config, thresholds = assessment.config, assessment.calibration.thresholds
     return Card(
@@ -49,19 +49,19 @@ def make_card(assessment: Assessment, parameters: int) -> Card:
 
 
 def _metrics(assessment: Assessment) -> dict[str, Any]:
-    measured = summary(assessment)
-    metrics = {name: measured[name] for name in HEADLINES if name in measured}
-    metrics["recall"] = {values["class"]: values["recall"] for values in measured["per_class"]}
-    for name, further in measured.get("further_tests", {}).items():
-        metrics[name] = {key: further[key] for key in FURTHER_HEADLINES if key in further}
-    rounded: dict[str, Any] = _rounded(metrics)
+    summary = summarise(assessment)
+    metrics = {name: summary[name] for name in HEADLINE_METRICS if name in summary}
+    metrics["recall"] = {values["class"]: values["recall"] for values in summary["per_class"]}
+    for name, further in summary.get("further_tests", {}).items():
+        metrics[name] = {key: further[key] for key in FURTHER_TEST_METRICS if key in further}
+    rounded: dict[str, Any] = _round(metrics)
     return rounded
 
 
-def _rounded(value: Any) -> Any:
+def _round(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _rounded(each) for key, each in value.items()}
-    return round(value, DIGITS) if isinstance(value, float) else value
+        return {key: _round(member) for key, member in value.items()}
+    return round(value, DECIMALS) if isinstance(value, float) else value
 
 
 def _provenance(config: TrainingConfig, parameters: int) -> dict[str, Any]:

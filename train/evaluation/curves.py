@@ -1,4 +1,4 @@
-"""What a threshold or a probability is worth: precision and recall, calibration, coverage; plain functions."""
+"""Metrics over all thresholds and probabilities, as plain functions: precision, calibration, coverage."""
 
 import math
 from collections.abc import Sequence
@@ -10,19 +10,21 @@ import numpy.typing as npt
 
 BINS = 15
 """As in Guo et al., On Calibration of Modern Neural Networks, https://arxiv.org/abs/1706.04599."""
+Z_95 = 1.959964
+"""Quantile of the normal distribution for a two-sided confidence of 95 %."""
 
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
-Truths: TypeAlias = npt.NDArray[np.bool_]
+Booleans: TypeAlias = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Answers of about the same probability.
+    """Predictions of about the same probability.
 
     Attributes:
-        count: How many; at least one.
-        confidence: Their mean probability, 0..1.
-        accuracy: Fraction of them that is right.
+        count: Number of predictions, at least one.
+        confidence: Mean probability of the predictions, 0..1.
+        accuracy: Fraction of the predictions that are correct.
     """
 
     count: int
@@ -30,94 +32,94 @@ class Bin:
     accuracy: float
 
 
-def reliability(confidences: Floats, right: Truths, bins: int = BINS) -> list[Bin]:
-    """Sort answers by their probability into bins of equal width, and leave empty ones out.
+def reliability_bins(confidences: Floats, correct: Booleans, bins: int = BINS) -> list[Bin]:
+    """Sort predictions by probability into bins of equal width, and drop empty bins.
 
     Args:
         confidences: float[M], 0..1.
-        right: bool[M].
-        bins: How many bins 0..1 is cut into.
+        correct: bool[M], whether each prediction is correct.
+        bins: Number of bins between 0 and 1.
     """
-    places = np.minimum((confidences * bins).astype(np.intp), bins - 1)
-    found = []
-    for place in np.unique(places):
-        here = places == place
-        found.append(Bin(int(here.sum()), float(np.mean(confidences[here], dtype=float)), float(right[here].mean())))
-    return found
+    indices = np.minimum((confidences * bins).astype(np.intp), bins - 1)
+    members = [indices == index for index in np.unique(indices)]
+    return [
+        Bin(int(member.sum()), float(np.mean(confidences[member], dtype=float)), float(correct[member].mean()))
+        for member in members
+    ]
 
 
 def calibration_error(bins: Sequence[Bin]) -> float:
-    """Return the expected calibration error: how far confidence and accuracy of a bin are apart, on average.
+    """Return the expected calibration error: the mean gap between confidence and accuracy, weighted by bin size.
 
     Source: Naeini et al., Obtaining Well Calibrated Probabilities Using Bayesian Binning, AAAI 2015.
     """
-    images = sum(each.count for each in bins)
-    return sum(each.count * abs(each.confidence - each.accuracy) for each in bins) / images
+    predictions = sum(item.count for item in bins)
+    return sum(item.count * abs(item.confidence - item.accuracy) for item in bins) / predictions
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What each threshold that tells scores apart lets through, from the highest threshold to the lowest.
+    """What passes each distinct threshold, from the highest threshold to the lowest.
 
     Attributes:
-        thresholds: float[T], each of the scores that occur.
-        passed: int[T], how many scores are at or above the threshold.
-        right: int[T], how many of those are right.
+        thresholds: float[T], the distinct scores.
+        passed: int[T], the number of scores at or above the threshold.
+        correct: int[T], the number of correct predictions among them.
     """
 
     thresholds: Floats
     passed: npt.NDArray[np.int64]
-    right: npt.NDArray[np.int64]
+    correct: npt.NDArray[np.int64]
 
     @property
     def precision(self) -> npt.NDArray[np.float64]:
-        """Fraction of what passes that is right: float64[T]."""
-        return np.asarray(self.right / self.passed, np.float64)
+        """The fraction of correct predictions among those that pass: float64[T]."""
+        return np.asarray(self.correct / self.passed, np.float64)
 
-    def between(self, place: int) -> float:
-        """Return a threshold midway between the score at `place` and the next lower one, or 0.
+    def midpoint_below(self, index: int) -> float:
+        """Return the threshold midway between the score at `index` and the next lower one, or 0 below the last.
 
-        Scores there are none of: rounding elsewhere cannot turn one over.
+        No score is near that value, so a rounding difference cannot change which scores pass.
         """
-        lower = self.thresholds[place + 1] if place + 1 < len(self.thresholds) else 0.0
-        return float((float(self.thresholds[place]) + float(lower)) / 2)
+        lower = self.thresholds[index + 1] if index + 1 < len(self.thresholds) else 0.0
+        return float((float(self.thresholds[index]) + float(lower)) / 2)
 
 
-def rank(scores: Floats, right: Truths) -> Ranking:
-    """Count what each threshold lets through.
+def rank(scores: Floats, correct: Booleans) -> Ranking:
+    """Count the scores, and the correct predictions, at or above each threshold.
 
     Args:
         scores: float[M], at least one.
-        right: bool[M].
+        correct: bool[M], whether each prediction is correct.
     """
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
-    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # the last of equal scores
-    return Ranking(ranked[last], last + 1, np.cumsum(right[order], dtype=np.int64)[last])
+    last_of_equal = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+    counts = np.cumsum(correct[order], dtype=np.int64)
+    return Ranking(ranked[last_of_equal], last_of_equal + 1, counts[last_of_equal])
 
 
-def average_precision(scores: Floats, right: Truths) -> float | None:
-    """Return the precision, averaged over the recall that each threshold adds; None where nothing is right.
+def average_precision(scores: Floats, correct: Booleans) -> float | None:
+    """Return the mean precision, weighted by the recall that each threshold adds; None if nothing is correct.
 
     Source: Manning et al., Introduction to Information Retrieval (2008), section 8.4, without interpolation.
     """
-    if not right.any():
+    if not correct.any():
         return None
-    ranking = rank(scores, right)
-    gained = np.diff(ranking.right, prepend=0)
-    return float(ranking.precision @ gained / right.sum())
+    ranking = rank(scores, correct)
+    increments = np.diff(ranking.correct, prepend=0)
+    return float(ranking.precision @ increments / correct.sum())
 
 
-def interval(right: float, images: int) -> tuple[float, float]:
-    """Return between which fractions the true one lies, with a confidence of 95 %.
+def wilson_interval(fraction: float, images: int) -> tuple[float, float]:
+    """Return the 95 % confidence interval of a measured fraction.
 
     Source: Wilson, Probable Inference, the Law of Succession, and Statistical Inference (1927).
 
     Args:
-        right: Fraction found, 0..1.
-        images: Among how many, at least 1.
+        fraction: The measured fraction, 0..1.
+        images: Number of images that it was measured on, at least 1.
     """
-    z = 1.959964
-    middle = (right + z**2 / (2 * images)) / (1 + z**2 / images)
-    half = z / (1 + z**2 / images) * math.sqrt(right * (1 - right) / images + (z / (2 * images)) ** 2)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    center = (fraction + Z_95**2 / (2 * images)) / (1 + Z_95**2 / images)
+    half = Z_95 / (1 + Z_95**2 / images) * math.sqrt(fraction * (1 - fraction) / images + (Z_95 / (2 * images)) ** 2)
+    return max(0.0, center - half), min(1.0, center + half)

@@ -1,4 +1,4 @@
-"""How good a model is on labelled images."""
+"""Metrics of a model on labelled images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from train.data.examples import Inputs, Predict
-from train.evaluation.curves import Bin, average_precision, calibration_error, reliability
+from train.evaluation.curves import Bin, average_precision, calibration_error, reliability_bins
 from vision.card import Card
 
 BATCH = 256
@@ -17,13 +17,13 @@ TOP = 5
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a model said about each image, and what is right.
+    """The predictions of a model for a set of images, and the true classes.
 
     Attributes:
         probabilities: float32[N, K].
-        targets: bool[N, K], whether an image is of a class.
-        thresholds: float32[K], from which probability on a class is taken to be there; None where exactly one
-            is, the likeliest.
+        targets: bool[N, K], the true classes of each image.
+        thresholds: float32[K], the probability from which a class counts as predicted, for multi-label models. None
+            for multiclass models, which predict the class of highest probability.
     """
 
     probabilities: npt.NDArray[np.float32]
@@ -31,119 +31,119 @@ class Evaluation:
     thresholds: npt.NDArray[np.float32] | None = None
 
     @property
-    def labels(self) -> npt.NDArray[np.intp]:
-        """The right class of each image, where exactly one is: intp[N]."""
-        labels: npt.NDArray[np.intp] = self.targets.argmax(axis=1)
-        return labels
+    def true_classes(self) -> npt.NDArray[np.intp]:
+        """The true class of each image, for multiclass models: intp[N]."""
+        classes: npt.NDArray[np.intp] = self.targets.argmax(axis=1)
+        return classes
 
     @property
-    def answers(self) -> npt.NDArray[np.intp]:
-        """The class of highest probability for each image; ties by lower number: intp[N]."""
-        answers: npt.NDArray[np.intp] = self.probabilities.argmax(axis=1)
-        return answers
+    def top_classes(self) -> npt.NDArray[np.intp]:
+        """The class of highest probability for each image; ties go to the lower number: intp[N]."""
+        classes: npt.NDArray[np.intp] = self.probabilities.argmax(axis=1)
+        return classes
 
     @property
-    def decided(self) -> npt.NDArray[np.bool_]:
-        """Which classes each image is said to be of: bool[N, K]."""
+    def decisions(self) -> npt.NDArray[np.bool_]:
+        """The predicted classes of each image: bool[N, K]."""
         if self.thresholds is not None:
             return np.asarray(self.probabilities >= self.thresholds)
-        return np.asarray(np.arange(self.probabilities.shape[1]) == self.answers[:, None])
+        return np.asarray(np.arange(self.probabilities.shape[1]) == self.top_classes[:, None])
 
     @property
-    def right(self) -> npt.NDArray[np.bool_]:
-        """Whether each image is said to be of the classes that it is of, no more and no fewer: bool[N]."""
-        return np.asarray((self.decided == self.targets).all(axis=1))
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """Whether the predicted classes of each image are exactly the true ones: bool[N]."""
+        return np.asarray((self.decisions == self.targets).all(axis=1))
 
     @property
     def accuracy(self) -> float:
-        """Fraction of images that are right."""
-        return float(np.mean(self.right))
+        """The fraction of images whose predicted classes are exactly the true ones."""
+        return float(np.mean(self.correct))
 
     @property
     def confusion(self) -> npt.NDArray[np.int64]:
-        """How many images of class i (row) were answered with class j (column), where one is right: int64[K, K]."""
+        """The number of images by true class (row) and predicted class (column), for multiclass models: int64[K, K]."""
         classes = self.probabilities.shape[1]
-        pairs = self.labels * classes + self.answers
+        pairs = self.true_classes * classes + self.top_classes
         return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
     @property
     def reliability(self) -> list[Bin]:
-        """How often answers of each probability are right: of the likeliest class, or of each class by itself."""
+        """Accuracy by confidence: of the top class for multiclass models, of every decision for multi-label models."""
         if self.thresholds is not None:
-            return reliability(self.probabilities.ravel(), self.targets.ravel())
-        return reliability(self.probabilities.max(axis=1), self.right)
+            return reliability_bins(self.probabilities.ravel(), self.targets.ravel())
+        return reliability_bins(self.probabilities.max(axis=1), self.correct)
 
-    def within_top(self, count: int) -> float:
-        """Return the fraction of images whose right class is among the `count` likeliest."""
-        of_right = self.probabilities[np.arange(len(self.labels)), self.labels]
-        return float(np.mean((self.probabilities > of_right[:, None]).sum(axis=1) < count))
+    def top_k_accuracy(self, k: int) -> float:
+        """Return the fraction of images whose true class is among the `k` classes of highest probability."""
+        scores = self.probabilities[np.arange(len(self.true_classes)), self.true_classes]
+        return float(np.mean((self.probabilities > scores[:, None]).sum(axis=1) < k))
 
 
-def thresholds_of(card: Card) -> npt.NDArray[np.float32] | None:
-    """Return a model's thresholds as `Evaluation` has them."""
+def card_thresholds(card: Card) -> npt.NDArray[np.float32] | None:
+    """Return the thresholds of a model in the form of `Evaluation.thresholds`."""
     if card.task == "multiclass":
         return None
     return np.array(np.broadcast_to(card.threshold, len(card.labels)), np.float32)
 
 
 def evaluate(predict: Predict, inputs: Inputs, thresholds: npt.ArrayLike | None = None) -> Evaluation:
-    """Ask the model about every image, in batches.
+    """Run a model on every image, in batches.
 
     Args:
         predict: The model.
         inputs: At least one image.
-        thresholds: See `Evaluation`; one number stands for all classes.
+        thresholds: As in `Evaluation`; a single number applies to all classes.
     """
     starts = range(0, len(inputs.images), BATCH)
-    parts = [predict(inputs.images[start : start + BATCH]) for start in starts]
+    batches = [predict(inputs.images[start : start + BATCH]) for start in starts]
     targets = inputs.targets.astype(bool)
     limits = None if thresholds is None else np.array(np.broadcast_to(thresholds, targets.shape[1]), np.float32)
-    return Evaluation(np.concatenate(parts), targets, limits)
+    return Evaluation(np.concatenate(batches), targets, limits)
 
 
-def figures(evaluation: Evaluation, labels: Sequence[str]) -> dict[str, Any]:
-    """Summarise as JSON values.
+def compute_metrics(evaluation: Evaluation, labels: Sequence[str]) -> dict[str, Any]:
+    """Return the metrics of an evaluation as JSON values.
 
-    Always: `images`, `accuracy` (all of an image right), `calibration_error`, and `per_class`. Where one class is
-    right: `top_5_accuracy` if there are more classes, and `confusion`. Where any number is: `binary_accuracy`
-    (over all decisions, one per image and class), `micro_f1` (over all decisions alike) and `macro_f1` (the mean
-    of the classes'). A ratio without a denominator (a class that never occurs, or is never answered) is None.
+    Always present: `images`, `accuracy` (all classes of an image correct), `calibration_error` and `per_class`.
+    Multiclass models add `confusion` and, with more than five classes, `top_5_accuracy`. Multi-label models add
+    `binary_accuracy` (over all decisions, one per image and class), `micro_f1` (over all decisions) and `macro_f1`
+    (mean over the classes). A ratio is None if its denominator is 0, as for a class that is never predicted.
     """
-    per_class = _per_class(evaluation, labels)
-    found = {
+    per_class = _per_class_metrics(evaluation, labels)
+    metrics = {
         "images": len(evaluation.targets),
         "accuracy": evaluation.accuracy,
         "calibration_error": calibration_error(evaluation.reliability),
     }
     if evaluation.thresholds is not None:
-        return found | _over_decisions(evaluation, per_class) | {"per_class": per_class}
+        return metrics | _multilabel_metrics(evaluation, per_class) | {"per_class": per_class}
     if len(labels) > TOP:
-        found[f"top_{TOP}_accuracy"] = evaluation.within_top(TOP)
-    return found | {"per_class": per_class, "confusion": evaluation.confusion.tolist()}
+        metrics[f"top_{TOP}_accuracy"] = evaluation.top_k_accuracy(TOP)
+    return metrics | {"per_class": per_class, "confusion": evaluation.confusion.tolist()}
 
 
-def _per_class(evaluation: Evaluation, labels: Sequence[str]) -> list[dict[str, Any]]:
-    decided, targets = evaluation.decided, evaluation.targets
-    right, answered, occurs = (decided & targets).sum(axis=0), decided.sum(axis=0), targets.sum(axis=0)
+def _per_class_metrics(evaluation: Evaluation, labels: Sequence[str]) -> list[dict[str, Any]]:
+    decisions, targets = evaluation.decisions, evaluation.targets
+    hits, predicted, actual = (decisions & targets).sum(axis=0), decisions.sum(axis=0), targets.sum(axis=0)
     return [
         {
             "class": label,
-            "images": int(occurs[k]),
-            "precision": _ratio(right[k], answered[k]),
-            "recall": _ratio(right[k], occurs[k]),
-            "f1": _ratio(2 * right[k], occurs[k] + answered[k]),
+            "images": int(actual[k]),
+            "precision": _ratio(hits[k], predicted[k]),
+            "recall": _ratio(hits[k], actual[k]),
+            "f1": _ratio(2 * hits[k], actual[k] + predicted[k]),
             "average_precision": average_precision(evaluation.probabilities[:, k], targets[:, k]),
         }
         for k, label in enumerate(labels)
     ]
 
 
-def _over_decisions(evaluation: Evaluation, per_class: Sequence[dict[str, Any]]) -> dict[str, float | None]:
-    decided, targets = evaluation.decided, evaluation.targets
-    scores = [values["f1"] for values in per_class if values["f1"] is not None]
+def _multilabel_metrics(evaluation: Evaluation, per_class: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+    decisions, targets = evaluation.decisions, evaluation.targets
+    scores = [metrics["f1"] for metrics in per_class if metrics["f1"] is not None]
     return {
-        "binary_accuracy": float(np.mean(decided == targets)),
-        "micro_f1": _ratio(2 * (decided & targets).sum(), decided.sum() + targets.sum()),
+        "binary_accuracy": float(np.mean(decisions == targets)),
+        "micro_f1": _ratio(2 * (decisions & targets).sum(), decisions.sum() + targets.sum()),
         "macro_f1": float(np.mean(scores)) if scores else None,
     }
 

@@ -1,4 +1,4 @@
-"""Write a trained network as the next version of a served model, checked before any server sees it."""
+"""Export a network as the next version of a served model, and verify the version before any server loads it."""
 
 import contextlib
 import dataclasses
@@ -15,34 +15,35 @@ import tensorflow as tf
 
 from train.data.examples import Example, Predict, to_inputs
 from train.errors import TrainError
-from train.export.frozen_network import Network, network_of
-from train.export.golden import TOLERANCE, Golden, evaluation, write_golden
+from train.export.frozen_network import FrozenNetwork, freeze_model
+from train.export.golden import TOLERANCE, Golden, golden_evaluation, write_golden
 from train.export.precision import FULL_PRECISION, ExportPrecision
-from train.export.savedmodel import load_version, versions
+from train.export.savedmodel import list_versions, load_version
 from train.export.signatures import write_graph
 from train.export.warmup import write_warmup
 from train.training.loop import predictor
 from vision.card import Card
 
 CARD_FILE = Path("assets.extra/card.json")
-"""A copy for people; what counts is the answer of the signature `describe`."""
-MOST = 0.5
-"""The most that a probability may change with the form of the weights; what is more was no rounding."""
+"""A copy of the card for people; programs read the output of the signature `describe`."""
+MAX_ROUNDING_DIFFERENCE = 0.5
+"""The largest change of a probability that reduced precision may cause; a larger one indicates a defect."""
 
 Probabilities: TypeAlias = npt.NDArray[np.float32]
 
 
 class ExportError(TrainError):
-    """No version was written."""
+    """The version could not be written; nothing of it remains."""
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExportedVersion:
     """A version that was written.
 
     Attributes:
-        path: Its directory.
-        largest_difference: Between any probability of the trained network and of the version, on the golden images.
+        path: Directory of the version.
+        largest_difference: Largest difference between a probability of the version and the same one of the original
+            network, over the golden images.
     """
 
     path: Path
@@ -51,68 +52,72 @@ class Exported:
 
 def export(
     model: keras.Model, card: Card, examples: Sequence[Example], base: Path, precision: ExportPrecision = FULL_PRECISION
-) -> Exported:
-    """Freeze a trained network and write it as `export_network` does.
+) -> ExportedVersion:
+    """Freeze a trained network and write it with `export_network`.
 
     Args:
-        model: As `train.training.loop.fit` returns it.
-        card: What the version says about itself.
-        examples: They become its golden images.
-        base: The model's directory; made if need be.
-        precision: What shall be done to its weights.
+        model: As returned by `train.training.loop.fit`.
+        card: Card of the version.
+        examples: The golden images of the version.
+        base: Directory of the model; created if missing.
+        precision: Precision of the version.
 
     Raises:
-        ExportError: See `export_network`, as for `OSError`.
-        OSError: A file cannot be written.
+        ExportError: See `export_network`.
+        OSError: See `export_network`.
     """
-    return export_network(network_of(model, card.input, precision), card, examples, base, predictor(model))
+    return export_network(freeze_model(model, card.input, precision), card, examples, base, predictor(model))
 
 
-def export_network(network: Network, card: Card, examples: Sequence[Example], base: Path, trained: Predict) -> Exported:
-    """Write `network` under the next free version number.
+def export_network(
+    network: FrozenNetwork, card: Card, examples: Sequence[Example], base: Path, original: Predict
+) -> ExportedVersion:
+    """Write a network under the next free version number.
 
-    It is written beside the versions as `N.tmp`, which model servers do not look at, loaded back, compared
-    with the network, and only then renamed.
+    The version is first written to `N.tmp`, which model servers ignore. It is then loaded, compared with the network
+    and renamed to `N`.
 
     Args:
-        network: What the version shall answer with.
-        card: What the version says about itself.
-        examples: They become its golden images.
-        base: The model's directory; made if need be.
-        trained: What the network was made of. Unless its weights were changed in form, it has to answer the same.
+        network: The network of the version.
+        card: Card of the version.
+        examples: The golden images of the version.
+        base: Directory of the model; created if missing.
+        original: The network before freezing. At full precision its probabilities must match those of `network`
+            within `TOLERANCE`.
 
     Raises:
-        ExportError: What was written answers otherwise than the network, or the network otherwise than `trained`,
-            or `N.tmp` exists already.
+        ExportError: The version differs from the network, the network differs from `original`, or `N.tmp` already
+            exists.
         OSError: A file cannot be written.
-        In both cases nothing is left of the version.
+        In both cases nothing of the version remains.
     """
-    card = _with_form(card, network.precision)
+    card = _add_precision(card, network.precision)
     images = to_inputs(examples, card.input, len(card.labels)).images
     probabilities = network.predict(images)
-    difference = _difference(probabilities, trained(images), TOLERANCE if network.precision == FULL_PRECISION else MOST)
+    tolerance = TOLERANCE if network.precision == FULL_PRECISION else MAX_ROUNDING_DIFFERENCE
+    difference = _check_difference(probabilities, original(images), tolerance)
     goldens = [Golden(*pair) for pair in zip(examples, probabilities, strict=True)]
     with _next_version(base) as (temporary, final):
         write_graph(temporary, network, card)
         write_warmup(temporary, card, explains=network.explains)
         write_golden(temporary, goldens, card.labels)
         (temporary / CARD_FILE).write_text(f"{card.to_json()}\n", encoding="utf-8")
-        _check(temporary, card, goldens)
+        _verify_version(temporary, card, goldens)
         temporary.rename(final)
-    return Exported(final, difference)
+    return ExportedVersion(final, difference)
 
 
 @contextlib.contextmanager
 def _next_version(base: Path) -> Iterator[tuple[Path, Path]]:
-    """Give the folder to write to, just made, and its later name; what is still there at the end is removed."""
+    """Create a temporary folder and yield it with its final path; remove the folder if it was not renamed."""
     base.mkdir(parents=True, exist_ok=True)
-    final = base / str(max(versions(base), default=0) + 1)
+    final = base / str(max(list_versions(base), default=0) + 1)
     temporary = final.with_name(f"{final.name}.tmp")
     try:
         temporary.mkdir()
     except FileExistsError as error:
         raise ExportError(
-            f"{temporary} exists: another export is under way, or one was killed; in that case delete it"
+            f"{temporary} already exists: another export is running, or one was killed; in that case delete it"
         ) from error
     try:
         yield temporary, final
@@ -122,23 +127,25 @@ def _next_version(base: Path) -> Iterator[tuple[Path, Path]]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _with_form(card: Card, precision: ExportPrecision) -> Card:
-    changed = {"weights": precision.weights, "compute": precision.compute} if precision != FULL_PRECISION else {}
-    return dataclasses.replace(card, provenance={**card.provenance, **changed})
+def _add_precision(card: Card, precision: ExportPrecision) -> Card:
+    members = {"weights": precision.weights, "compute": precision.compute} if precision != FULL_PRECISION else {}
+    return dataclasses.replace(card, provenance={**card.provenance, **members})
 
 
-def _check(folder: Path, card: Card, goldens: Sequence[Golden]) -> None:
-    """Compare what was written with the card and the network."""
+def _verify_version(folder: Path, card: Card, goldens: Sequence[Golden]) -> None:
+    """Compare the written version with its card and the network."""
     version = load_version(folder)
     if version.card != Card.from_json(card.to_json()):
-        raise ExportError("the exported graph describes itself otherwise than its card")
+        raise ExportError("the card in the exported graph differs from the one that was written")
     images = to_inputs([golden.example for golden in goldens], card.input, len(card.labels)).images
-    _difference(version.predict(images), evaluation(goldens).probabilities, TOLERANCE)
+    _check_difference(version.predict(images), golden_evaluation(goldens).probabilities, TOLERANCE)
 
 
-def _difference(found: Probabilities, wanted: Probabilities, most: float) -> float:
-    """Return the largest difference, if it is no more than `most`."""
-    difference = float(np.abs(found - wanted).max())
-    if not difference <= most:  # NaN is no good either
-        raise ExportError(f"a probability of the exported graph differs by {difference:.1e}, {most:.0e} is allowed")
+def _check_difference(actual: Probabilities, expected: Probabilities, tolerance: float) -> float:
+    """Return the largest difference, or raise ExportError if it exceeds `tolerance`."""
+    difference = float(np.abs(actual - expected).max())
+    if not difference <= tolerance:  # also true for NaN
+        raise ExportError(
+            f"a probability of the exported graph differs by {difference:.1e}, {tolerance:.0e} is allowed"
+        )
     return difference

@@ -1,4 +1,4 @@
-"""Golden images: a handful that travel with a model, and what the trained network said about them."""
+"""Golden images: a few images stored with each version, with the probabilities of the trained network."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,16 +16,16 @@ from vision.decode import sniff
 
 SCHEMA = 1
 FOLDER = Path("assets.extra/golden")
-"""In a version's directory; TensorFlow itself does not look at it."""
+"""Path in the directory of a version; TensorFlow ignores it."""
 INDEX = "golden.json"
-MOST = 20
-"""So many images are chosen at most; they travel with every version."""
+MAX_IMAGES = 20
+"""Limits the size of a version, which stores the images."""
 TOLERANCE = 1e-4
-"""The most that a probability may differ between two ways to the same model; sums are rounded in another order."""
+"""The largest accepted difference of a probability between two ways to run a model, which round sums differently."""
 
 
 class GoldenError(TrainError):
-    """Golden images that are missing or cannot be read."""
+    """The golden images are missing or cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,33 +33,37 @@ class Golden:
     """One golden image.
 
     Attributes:
-        example: The image and its right classes.
-        probabilities: float32[K], what the trained network said.
+        example: The image and its true classes.
+        probabilities: float32[K], computed by the trained network.
     """
 
     example: Example
     probabilities: npt.NDArray[np.float32]
 
 
-def choose(examples: Sequence[Example], answered: Evaluation) -> list[Example]:
-    """Return an example of each class that occurs, of the first `MOST`; one answered rightly, if there is one.
+def choose_golden(examples: Sequence[Example], evaluation: Evaluation) -> list[Example]:
+    """Return one example of each class, up to `MAX_IMAGES`; a correctly classified one if possible.
 
-    They show that two ways to a model agree, and are what people try first.
+    Golden images prove that two ways to run a model agree, and people use them to try it.
+
+    Args:
+        examples: The images to choose from.
+        evaluation: The evaluation of `examples`.
     """
-    chosen: dict[int, int] = {}
-    for index in (*np.flatnonzero(answered.right), *np.flatnonzero(~answered.right)):
+    index_by_class: dict[int, int] = {}
+    for index in (*np.flatnonzero(evaluation.correct), *np.flatnonzero(~evaluation.correct)):
         for class_id in examples[index].classes:
-            chosen.setdefault(class_id, int(index))
-    of_classes = [chosen[class_id] for class_id in sorted(chosen)]
-    return [examples[index] for index in list(dict.fromkeys(of_classes))[:MOST]]
+            index_by_class.setdefault(class_id, int(index))
+    indices = dict.fromkeys(index_by_class[class_id] for class_id in sorted(index_by_class))
+    return [examples[index] for index in list(indices)[:MAX_IMAGES]]
 
 
-def evaluation(goldens: Sequence[Golden], thresholds: npt.NDArray[np.float32] | None = None) -> Evaluation:
-    """Return what training noted, in the form of an evaluation.
+def golden_evaluation(goldens: Sequence[Golden], thresholds: npt.NDArray[np.float32] | None = None) -> Evaluation:
+    """Return the recorded probabilities as an evaluation.
 
     Args:
         goldens: At least one.
-        thresholds: Of the model, as `Evaluation` has them.
+        thresholds: Thresholds of the model, as in `Evaluation`.
     """
     probabilities = np.stack([golden.probabilities for golden in goldens])
     targets = to_targets([golden.example for golden in goldens], probabilities.shape[1])
@@ -67,15 +71,15 @@ def evaluation(goldens: Sequence[Golden], thresholds: npt.NDArray[np.float32] | 
 
 
 def write_golden(version: Path, goldens: Sequence[Golden], labels: Sequence[str]) -> None:
-    """Write the images as they are, and `INDEX` with labels and probabilities of each.
+    """Write the images unchanged, and `INDEX` with the labels and probabilities of each.
 
     Args:
-        version: The version's directory.
-        goldens: The images; encoded in a format that `vision.decode` knows.
+        version: Directory of the version.
+        goldens: The images, in a format that `vision.decode` accepts.
         labels: The name of each class.
 
     Raises:
-        OSError: The folder exists or a file cannot be written.
+        OSError: The folder already exists, or a file cannot be written.
     """
     folder = version / FOLDER
     folder.mkdir(parents=True)
@@ -86,7 +90,7 @@ def write_golden(version: Path, goldens: Sequence[Golden], labels: Sequence[str]
         entries.append(
             {
                 "file": name,
-                **_right_classes(golden.example, labels),
+                **_true_classes(golden.example, labels),
                 "probabilities": [float(value) for value in golden.probabilities],
             }
         )
@@ -95,30 +99,30 @@ def write_golden(version: Path, goldens: Sequence[Golden], labels: Sequence[str]
 
 
 def read_golden(version: Path) -> list[Golden]:
-    """Read what `write_golden` wrote.
+    """Read the golden images of a version.
 
     Raises:
-        GoldenError: A file is missing or not of this form.
+        GoldenError: A file is missing or does not have the format that `write_golden` writes.
     """
     folder = version / FOLDER
     try:
         document = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         return [
             Golden(
-                Example((folder / entry["file"]).read_bytes(), _class_numbers(entry), entry["file"]),
+                Example((folder / entry["file"]).read_bytes(), _class_ids(entry), entry["file"]),
                 np.array(entry["probabilities"], np.float32),
             )
             for entry in document["images"]
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise GoldenError(f"{folder}: no golden images that can be read: {error!r}") from error
+        raise GoldenError(f"{folder}: the golden images cannot be read: {error!r}") from error
 
 
-def _right_classes(example: Example, labels: Sequence[str]) -> dict[str, Any]:
+def _true_classes(example: Example, labels: Sequence[str]) -> dict[str, Any]:
     if len(example.classes) == 1:
         return {"class_id": example.classes[0], "class": labels[example.classes[0]]}
     return {"class_ids": list(example.classes), "classes": [labels[number] for number in example.classes]}
 
 
-def _class_numbers(entry: Mapping[str, Any]) -> tuple[int, ...]:
+def _class_ids(entry: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(map(int, entry["class_ids"] if "class_ids" in entry else (entry["class_id"],)))

@@ -1,16 +1,16 @@
-"""`vision.preprocess.load` in TensorFlow's words, for the signature `classify_bytes`.
+"""`vision.preprocess.load` as TensorFlow operations, for the signature `classify_bytes`.
 
-It is there for `curl` against the model server itself. Whoever wants the answers of the gateway sends pictures
-to the gateway, for this is near it and not equal:
+The signature lets you query the model server directly with `curl`. For the predictions of the gateway send images to
+the gateway, because this implementation is close to `vision` but not equal to it:
 
-- Formats are TensorFlow's: JPEG, PNG, BMP and GIF (the first frame). Orientation in EXIF is not applied, hidden
-  colours of transparent pixels show, 16 bits are cut to 8, CMYK JPEGs are converted in libjpeg's way.
-- A large JPEG is not decoded at a part of its size, and there is no limit on pixels.
-- ``area`` repeats pixels where it enlarges, and ``nearest`` takes the pixel at the centre; OpenCV blends, and
-  takes the one at the corner. ``bilinear`` and ``bicubic`` differ in rounding alone.
+- It accepts TensorFlow's formats: JPEG, PNG, BMP and GIF (the first frame). It ignores the EXIF orientation, shows
+  the hidden colours of transparent pixels, truncates 16 bits to 8, and converts CMYK JPEGs as libjpeg does.
+- It decodes large JPEGs at full size, and does not limit the number of pixels.
+- When enlarging, ``area`` repeats pixels, whereas OpenCV blends them. ``nearest`` takes the pixel at the centre,
+  OpenCV the one at the corner. ``bilinear`` and ``bicubic`` differ only in rounding.
 - ``fit_ink`` does not widen thin strokes, and scales in one step.
 
-A picture that has the model's size already goes through unchanged in both, up to one step of gray.
+Both leave an image of the model's size unchanged, up to one level of gray.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ from vision.card import InputSpec, Interpolation, Resize
 from vision.ink import BORDER_FRACTION, INNER_FRACTION, MID_GRAY, MIN_CONTRAST
 
 Tensor: TypeAlias = Any
-"""TensorFlow publishes no types."""
+"""Any, because TensorFlow publishes no types."""
 
 _GRAY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, as cv2.COLOR_RGB2GRAY
 _WHITE = 255.0
@@ -36,12 +36,12 @@ _INTERPOLATIONS: Mapping[Interpolation, str] = {
 
 
 def input_from_bytes(data: Tensor, spec: InputSpec) -> Tensor:
-    """Make one model input, uint8[H, W, C], of an encoded image, a scalar string."""
+    """Decode and prepare an image, a scalar string, as one model input, uint8[H, W, C]."""
     image = tf.cast(_decode(data), tf.float32)
     gray = tf.round(tf.tensordot(image, tf.constant(_GRAY_WEIGHTS), axes=1))[..., tf.newaxis]
     pixels = {"GRAY": gray, "RGB": image, "BGR": image[..., ::-1]}[spec.color]
     if spec.invert_light_background:
-        pixels = tf.where(_ground(gray) > MID_GRAY, _WHITE - pixels, pixels)
+        pixels = tf.where(_background(gray) > MID_GRAY, _WHITE - pixels, pixels)
     size = tf.constant((spec.height, spec.width))
     fitted = tf.cond(
         tf.reduce_all(tf.shape(pixels)[:2] == size), lambda: pixels, lambda: _FITTERS[spec.resize](pixels, spec)
@@ -49,20 +49,20 @@ def input_from_bytes(data: Tensor, spec: InputSpec) -> Tensor:
     return tf.ensure_shape(tf.cast(tf.clip_by_value(tf.round(fitted), 0.0, _WHITE), tf.uint8), spec.shape)
 
 
-def normalised(images: Tensor, spec: InputSpec) -> Tensor:
-    """Give uint8[N, H, W, C] the numbers and the layout that `spec` says, as `vision.preprocess` does."""
-    numbers = images
+def normalise(images: Tensor, spec: InputSpec) -> Tensor:
+    """Convert uint8[N, H, W, C] to the value range and layout of `spec`, as `vision.preprocess` does."""
+    pixels = images
     if spec.dtype == "float32":
-        numbers = tf.cast(images, tf.float32)
+        pixels = tf.cast(images, tf.float32)
     if spec.mean:
-        numbers -= tf.constant(spec.mean)
+        pixels -= tf.constant(spec.mean)
     if spec.std:
-        numbers /= tf.constant(spec.std)
-    return tf.transpose(numbers, (0, 3, 1, 2)) if spec.layout == "NCHW" else numbers
+        pixels /= tf.constant(spec.std)
+    return tf.transpose(pixels, (0, 3, 1, 2)) if spec.layout == "NCHW" else pixels
 
 
 def _decode(data: Tensor) -> Tensor:
-    """Decode to uint8[H, W, 3]; JPEG with the exact transform, which `decode_image` does not take."""
+    """Decode to uint8[H, W, 3]; JPEG with the exact transform, which `decode_image` cannot select."""
     return tf.cond(
         tf.io.is_jpeg(data),
         lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
@@ -70,10 +70,10 @@ def _decode(data: Tensor) -> Tensor:
     )
 
 
-def _ground(gray: Tensor) -> Tensor:
-    """Return the median of the border of float32[H, W, 1]."""
-    wide = tf.maximum(1, tf.cast(tf.cast(tf.reduce_min(tf.shape(gray)[:2]), tf.float32) * BORDER_FRACTION, tf.int32))
-    edges = (gray[:wide], gray[-wide:], gray[:, :wide], gray[:, -wide:])
+def _background(gray: Tensor) -> Tensor:
+    """Return the median gray level of the border of float32[H, W, 1]."""
+    width = tf.maximum(1, tf.cast(tf.cast(tf.reduce_min(tf.shape(gray)[:2]), tf.float32) * BORDER_FRACTION, tf.int32))
+    edges = (gray[:width], gray[-width:], gray[:, :width], gray[:, -width:])
     ordered = tf.sort(tf.concat([tf.reshape(edge, [-1]) for edge in edges], axis=0))
     count = tf.size(ordered)
     return (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
@@ -84,14 +84,14 @@ def _stretch(pixels: Tensor, spec: InputSpec) -> Tensor:
 
 
 def _center_crop(pixels: Tensor, spec: InputSpec) -> Tensor:
-    scaled = _scaled(pixels, tf.reduce_max(_ratios(pixels, (spec.height, spec.width))), spec)
-    spare = tf.shape(scaled)[:2] - (spec.height, spec.width)
-    top, left = spare[0] // 2, spare[1] // 2
+    scaled = _scale(pixels, tf.reduce_max(_scale_factors(pixels, (spec.height, spec.width))), spec)
+    margin = tf.shape(scaled)[:2] - (spec.height, spec.width)
+    top, left = margin[0] // 2, margin[1] // 2
     return scaled[top : top + spec.height, left : left + spec.width]
 
 
 def _letterbox(pixels: Tensor, spec: InputSpec) -> Tensor:
-    scaled = _scaled(pixels, tf.reduce_min(_ratios(pixels, (spec.height, spec.width))), spec)
+    scaled = _scale(pixels, tf.reduce_min(_scale_factors(pixels, (spec.height, spec.width))), spec)
     background = tf.constant(spec.background, tf.float32)
     if spec.color == "GRAY":
         background = tf.round(tf.tensordot(background, tf.constant(_GRAY_WEIGHTS), axes=1))[tf.newaxis]
@@ -99,51 +99,51 @@ def _letterbox(pixels: Tensor, spec: InputSpec) -> Tensor:
         background = background[::-1]
     if spec.invert_light_background:
         background = tf.minimum(background, _WHITE - background)
-    spare = (spec.height, spec.width) - tf.shape(scaled)[:2]
-    return background + _placed(scaled - background, spare // 2, spec)
+    margin = (spec.height, spec.width) - tf.shape(scaled)[:2]
+    return background + _place(scaled - background, margin // 2, spec)
 
 
 def _fit_ink(pixels: Tensor, spec: InputSpec) -> Tensor:
-    """See `vision.ink.fit_ink`."""
-    ink = tf.maximum(pixels - tf.round(_ground(pixels)), 0.0)
-    return tf.cond(
-        tf.reduce_max(ink) < MIN_CONTRAST, lambda: tf.zeros(spec.shape), lambda: _ink_in_the_middle(ink, spec)
-    )
+    """Do what `vision.ink.fit_ink` does, apart from the differences that the module lists."""
+    ink = tf.maximum(pixels - tf.round(_background(pixels)), 0.0)
+    return tf.cond(tf.reduce_max(ink) < MIN_CONTRAST, lambda: tf.zeros(spec.shape), lambda: _center_ink(ink, spec))
 
 
-def _ink_in_the_middle(ink: Tensor, spec: InputSpec) -> Tensor:
+def _center_ink(ink: Tensor, spec: InputSpec) -> Tensor:
     ink *= _WHITE / tf.reduce_max(ink)
     strong = tf.where(ink[..., 0] > tf.floor(_WHITE / 2))
     first, last = tf.reduce_min(strong, axis=0), tf.reduce_max(strong, axis=0)
     ink = ink[first[0] : last[0] + 1, first[1] : last[1] + 1]
-    ink = _scaled(ink, tf.reduce_min(_ratios(ink, (spec.height * INNER_FRACTION, spec.width * INNER_FRACTION))), spec)
+    ink = _scale(
+        ink, tf.reduce_min(_scale_factors(ink, (spec.height * INNER_FRACTION, spec.width * INNER_FRACTION))), spec
+    )
     sides = tf.cast(tf.shape(ink)[:2], tf.float32)
     rows, columns = tf.range(sides[0]), tf.range(sides[1])
     mass = tf.reduce_sum(ink)
-    middle = tf.stack(
+    center_of_mass = tf.stack(
         [
             tf.reduce_sum(tf.reduce_sum(ink, axis=(1, 2)) * rows) / mass,
             tf.reduce_sum(tf.reduce_sum(ink, axis=(0, 2)) * columns) / mass,
         ]
     )
     size = tf.constant((spec.height, spec.width), tf.float32)
-    corner = tf.clip_by_value(tf.round((size - 1) / 2 - middle), 0.0, size - sides)
-    return _placed(ink, tf.cast(corner, tf.int32), spec)
+    corner = tf.clip_by_value(tf.round((size - 1) / 2 - center_of_mass), 0.0, size - sides)
+    return _place(ink, tf.cast(corner, tf.int32), spec)
 
 
-def _ratios(pixels: Tensor, size: tuple[float, float]) -> Tensor:
-    """Return by how much rows and columns would be scaled: float32[2]."""
+def _scale_factors(pixels: Tensor, size: tuple[float, float]) -> Tensor:
+    """Return the factors that scale `pixels` to `size`: float32[2], rows and columns."""
     return tf.constant(size, tf.float32) / tf.cast(tf.shape(pixels)[:2], tf.float32)
 
 
-def _scaled(pixels: Tensor, scale: Tensor, spec: InputSpec) -> Tensor:
-    sides = tf.floor(tf.cast(tf.shape(pixels)[:2], tf.float32) * scale + 0.5)
+def _scale(pixels: Tensor, factor: Tensor, spec: InputSpec) -> Tensor:
+    sides = tf.floor(tf.cast(tf.shape(pixels)[:2], tf.float32) * factor + 0.5)
     sides = tf.maximum(1, tf.cast(sides, tf.int32))
     return tf.cast(tf.image.resize(pixels, sides, _INTERPOLATIONS[spec.interpolation]), tf.float32)
 
 
-def _placed(pixels: Tensor, corner: Tensor, spec: InputSpec) -> Tensor:
-    """Put `pixels` at (top, left) `corner` of zeros of the model's size."""
+def _place(pixels: Tensor, corner: Tensor, spec: InputSpec) -> Tensor:
+    """Pad `pixels` with zeros to the model's size, its top left corner at `corner` (row, column)."""
     rest = (spec.height, spec.width) - tf.shape(pixels)[:2] - corner
     return tf.pad(pixels, [[corner[0], rest[0]], [corner[1], rest[1]], [0, 0]])
 

@@ -1,4 +1,7 @@
-"""Graphs whose weights take less room, or that compute in fewer bits, without TensorFlow doing more for each image."""
+"""Graph rewrites before export: constant folding, smaller weights, arithmetic in fewer bits.
+
+None of them adds work per image.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -13,104 +16,108 @@ from tensorflow.python.grappler import tf_optimizer
 from train.export.precision import Weights
 
 GraphDef: TypeAlias = Any
-"""A protobuf message without published types, as `NodeDef` below."""
+"""Any, because TensorFlow publishes no types; likewise `NodeDef` below."""
 Array: TypeAlias = npt.NDArray[np.float32]
 
 MIN_VALUES = 4096
-"""Smaller constants stay float32: there is nothing to gain."""
+"""Smaller constants stay float32, because compressing them saves too little."""
 CHUNK = 24_000
-"""So many weights are widened in one operation.
+"""The number of weights that one operation widens.
 
-Grappler computes an operation on constants in advance unless the result is both larger than its inputs and larger
-than 100 KiB (kMaxConstantSize of tensorflow/core/grappler/optimizers/constant_folding.cc); so large arrays are
-widened in pieces and then joined, which costs time when a version is loaded and none for an image. Widened in one
-piece, a ResNet-18 took 60 % longer for an image.
+Grappler folds an operation on constants unless the result is both larger than its inputs and larger than 100 KiB
+(kMaxConstantSize in tensorflow/core/grappler/optimizers/constant_folding.cc). Large arrays are therefore widened in
+pieces and then joined, which takes time when a version is loaded and none per image. Widened in one piece, a ResNet-18
+took 60 % longer per image.
 """
 INT8_MAX = 127
 
 
 def store_weights(graph: GraphDef, weights: Weights) -> GraphDef:
-    """Return a graph whose large arrays of constants are stored as `weights`, and widened when it is loaded.
+    """Return a graph whose large constants are stored in the type `weights`, and widened when the graph is loaded.
 
-    ``int8`` stands for whole numbers in -127..127 times one float32 for each output channel, chosen so that the
-    largest weight of the channel is reached exactly. Arithmetic is done in the types of the graph as it is.
+    ``int8`` means integers in -127..127 times one float32 scale per output channel, chosen so that the largest weight
+    of the channel is exact. The types of the arithmetic do not change.
 
     Args:
-        graph: Without functions; not changed.
-        weights: How they are stored; ``float32`` changes nothing.
+        graph: A graph without functions; it is not modified.
+        weights: Type of the stored weights; ``float32`` returns the graph unchanged.
     """
     if weights == "float32":
         return graph
-    small = graph_pb2.GraphDef(versions=graph.versions)
+    compressed = graph_pb2.GraphDef(versions=graph.versions)
     for node in graph.node:
-        values = _weights_in(node)
-        small.node.extend([node] if values is None else _widened(node.name, values, weights))
-    return small
+        values = _large_weights(node)
+        compressed.node.extend([node] if values is None else _widening_nodes(node.name, values, weights))
+    return compressed
 
 
-def computed_in_advance(graph: GraphDef, fetches: Sequence[str]) -> GraphDef:
-    """Return a graph in which grappler has computed what depends on constants alone, as it would at each loading.
+def fold_constants(graph: GraphDef, fetches: Sequence[str]) -> GraphDef:
+    """Return a graph in which grappler has folded constants, as it otherwise does whenever the graph is loaded.
 
-    Weights that were stored small are one float32 array again, and batch normalisation is part of its convolution,
-    so that the weights to be stored, or rounded, are those that images meet.
+    Weights that were stored in another type become one float32 array again, and batch normalisation becomes part of
+    its convolution. The weights that are then stored or rounded are therefore those of the actual arithmetic.
 
     Args:
-        graph: Without functions; not changed.
-        fetches: The operations whose results are wanted.
+        graph: A graph without functions; it is not modified.
+        fetches: Names of the operations whose results are needed.
     """
-    return _optimized(graph, fetches, "constfold")
+    return _optimize(graph, fetches, "constfold")
 
 
 def compute_in_bfloat16(graph: GraphDef, fetches: Sequence[str]) -> GraphDef:
-    """Return a graph that convolves and multiplies matrices in bfloat16, and what lies between them.
+    """Return a graph that computes convolutions, matrix products and the operations between them in bfloat16.
 
-    Grappler decides what that is; what its lists deem delicate, such as the softmax, stays float32.
+    Grappler chooses these operations; those that its lists consider sensitive to rounding, such as softmax, stay
+    float32.
 
     Args:
-        graph: Without functions; not changed.
-        fetches: The operations whose results are wanted; float32 stays float32.
+        graph: A graph without functions; it is not modified.
+        fetches: Names of the operations whose results are needed; float32 results stay float32.
     """
-    return _optimized(graph, fetches, "auto_mixed_precision_onednn_bfloat16")
+    return _optimize(graph, fetches, "auto_mixed_precision_onednn_bfloat16")
 
 
-def _optimized(graph: GraphDef, fetches: Sequence[str], optimizer: str) -> GraphDef:
+def _optimize(graph: GraphDef, fetches: Sequence[str], optimizer: str) -> GraphDef:
     with tf.Graph().as_default() as imported:
         tf.graph_util.import_graph_def(graph, name="")
         meta = tf.compat.v1.train.export_meta_graph(graph_def=imported.as_graph_def(), graph=imported)
-    meta.collection_def["train_op"].node_list.value.extend(fetches)  # grappler's name for what is fetched
+    meta.collection_def["train_op"].node_list.value.extend(
+        fetches
+    )  # the collection from which grappler takes the fetches
     config = config_pb2.ConfigProto()
     rewrites = config.graph_options.rewrite_options
     rewrites.optimizers.append(optimizer)
     rewrites.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
     rewrites.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.ONE
     optimized = tf_optimizer.OptimizeGraph(config, meta)
-    for node in optimized.node:  # nothing here has effects to wait for, and waiting keeps what weights were made of
+    # No operation has side effects, so control dependencies only keep the nodes that folded weights were computed from.
+    for node in optimized.node:
         node.input[:] = [source for source in node.input if not source.startswith("^")]
     return tf.compat.v1.graph_util.extract_sub_graph(optimized, list(fetches))
 
 
-def _weights_in(node: Any) -> Array | None:
-    """Return what a node holds if it is worth storing in another type."""
+def _large_weights(node: Any) -> Array | None:
+    """Return the float32 array of a constant that is large enough to be stored in another type, else None."""
     if node.op != "Const" or node.attr["dtype"].type != tf.float32.as_datatype_enum:
         return None
     values: Array = tf.make_ndarray(node.attr["value"].tensor)
     return values if values.size >= MIN_VALUES and values.ndim > 1 else None
 
 
-def _widened(name: str, values: Array, weights: Weights) -> Sequence[Any]:
-    """Make nodes that give about `values`; the last one is called `name`, the others are below it."""
+def _widening_nodes(name: str, values: Array, weights: Weights) -> Sequence[Any]:
+    """Return nodes that compute an approximation of `values`; the last is called `name`, the others `name/...`."""
     with tf.Graph().as_default() as graph:
-        stored, scale = _rounded(values, weights)
+        stored, scale = _round(values, weights)
         pieces = np.array_split(stored.ravel(), -(-stored.size // CHUNK))
         wide = tf.concat([tf.cast(tf.constant(piece), tf.float32) for piece in pieces], axis=0)
         wide = tf.reshape(wide, values.shape)
         result = tf.identity(wide if scale is None else wide * scale).op.name
-    below = {node.name: f"{name}/{node.name}" for node in graph.as_graph_def().node} | {result: name}
-    return [_renamed(node, below) for node in graph.as_graph_def().node]
+    names = {node.name: f"{name}/{node.name}" for node in graph.as_graph_def().node} | {result: name}
+    return [_rename(node, names) for node in graph.as_graph_def().node]
 
 
-def _rounded(values: Array, weights: Weights) -> tuple[npt.NDArray[Any], Array | None]:
-    """Return `values` in another type, and what they have to be multiplied by."""
+def _round(values: Array, weights: Weights) -> tuple[npt.NDArray[Any], Array | None]:
+    """Return `values` in another type, and the factor that restores them, if there is one."""
     if weights != "int8":
         return values.astype(tf.as_dtype(weights).as_numpy_dtype), None
     # The channels are last, except in depthwise convolutions: [h, w, C, 1].
@@ -120,10 +127,10 @@ def _rounded(values: Array, weights: Weights) -> tuple[npt.NDArray[Any], Array |
     return np.rint(values / scale).astype(np.int8), scale
 
 
-def _renamed(node: Any, names: Mapping[str, str]) -> Any:
-    """Copy a node under its new name, its inputs' names replaced too; here all of them are first outputs."""
-    renamed = node_def_pb2.NodeDef()
-    renamed.CopyFrom(node)
-    renamed.name = names[node.name]
-    renamed.input[:] = [names[source] for source in node.input]
-    return renamed
+def _rename(node: Any, names: Mapping[str, str]) -> Any:
+    """Return a copy of a node with its name and inputs replaced; all inputs here are first outputs of their nodes."""
+    copy = node_def_pb2.NodeDef()
+    copy.CopyFrom(node)
+    copy.name = names[node.name]
+    copy.input[:] = [names[source] for source in node.input]
+    return copy

@@ -1,4 +1,4 @@
-"""The forms in which a network can be exported."""
+"""The precision of an exported network."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -9,11 +9,11 @@ Compute: TypeAlias = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True, slots=True)
 class ExportPrecision:
-    """What was done to a network's weights and arithmetic.
+    """The types of a network's stored weights and of its arithmetic.
 
     Attributes:
-        weights: How large arrays are stored; see `train.export.graph_rewrites.store_weights`.
-        compute: What convolutions are done in; see `train.export.graph_rewrites.compute_in_bfloat16`.
+        weights: Type of large stored arrays; see `train.export.graph_rewrites.store_weights`.
+        compute: Type of convolutions and matrix products; see `train.export.graph_rewrites.compute_in_bfloat16`.
     """
 
     weights: Weights = "float32"

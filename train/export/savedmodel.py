@@ -1,4 +1,4 @@
-"""A served version, run in this process: what the model server should answer."""
+"""Find, load and run exported versions in this process, as the reference for the model server."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +13,17 @@ from vision.card import Card, CardError
 
 
 class VersionError(TrainError):
-    """A version directory that cannot be used."""
+    """A version directory is missing or cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of a model.
+    """One loaded version of a model.
 
     Attributes:
-        path: Its directory.
-        card: What it says about itself.
-        loaded: The object TensorFlow loaded it as, with its functions by name in `signatures`.
+        path: Directory of the version.
+        card: The card from its signature `describe`.
+        loaded: The object that TensorFlow loaded, with its functions by name in `signatures`.
     """
 
     path: Path
@@ -37,39 +37,41 @@ class Version:
 
     @property
     def network(self) -> Any:
-        """The function that `train.export.signatures.write_graph` adds to the signatures.
+        """The function that `train.export.signatures.write_graph` stores beside the signatures.
 
         Raises:
-            VersionError: It is not there: the version was made otherwise.
+            VersionError: The version has no such function, because another program or an old release wrote it.
         """
         try:
             return self.loaded.network
         except AttributeError:
-            raise VersionError(f"{self.path} was not written by this program, or long ago; export it again") from None
+            raise VersionError(
+                f"{self.path} was written by another program or an old release; export it again"
+            ) from None
 
     def predict(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Run `serving_default`: uint8[N, H, W, C] to float32[N, K] probabilities."""
-        answer = self.loaded.signatures["serving_default"](image=tf.constant(images))
-        return np.asarray(answer["probabilities"].numpy(), np.float32)
+        outputs = self.loaded.signatures["serving_default"](image=tf.constant(images))
+        return np.asarray(outputs["probabilities"].numpy(), np.float32)
 
 
 def load_version(path: Path) -> Version:
-    """Load a version that `train.export.export` wrote.
+    """Load an exported version.
 
     Raises:
-        VersionError: It cannot be loaded or has no card.
+        VersionError: The version cannot be loaded, or has no card.
     """
     try:
         loaded = tf.saved_model.load(str(path))
-        described = loaded.signatures["describe"](index=tf.constant([0]))
-        card = Card.from_json(described["card"].numpy()[0])
+        outputs = loaded.signatures["describe"](index=tf.constant([0]))
+        card = Card.from_json(outputs["card"].numpy()[0])
     except (OSError, KeyError, CardError, tf.errors.OpError) as error:
-        raise VersionError(f"{path} is no version of a model with a card: {error}") from error
+        raise VersionError(f"{path} is not a version of a model with a card: {error}") from error
     return Version(path, card, loaded)
 
 
-def versions(base: Path) -> dict[int, Path]:
-    """Return the version directories of a model by number; what else lies there is not looked at."""
+def list_versions(base: Path) -> dict[int, Path]:
+    """Return the version directories of a model by number; other entries are ignored."""
     if not base.is_dir():
         return {}
     return {int(entry.name): entry for entry in base.iterdir() if entry.name.isdecimal()}
@@ -79,9 +81,9 @@ def newest_version(base: Path) -> Path:
     """Return the directory of the highest version number.
 
     Raises:
-        VersionError: There is none.
+        VersionError: The model has no version.
     """
-    found = versions(base)
-    if not found:
-        raise VersionError(f"{base} holds no version of a model")
-    return found[max(found)]
+    versions = list_versions(base)
+    if not versions:
+        raise VersionError(f"{base} contains no version of a model")
+    return versions[max(versions)]

@@ -1,4 +1,4 @@
-"""The exported graph: the signatures of the model contract over one network, whose weights are stored once."""
+"""Write the exported graph: the signatures of the model contract over one network, whose weights are stored once."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,15 +6,15 @@ from typing import Any, TypeAlias
 
 import tensorflow as tf
 
-from train.export.frozen_network import FEATURES, IMAGE, KERNEL, PROBABILITIES, Network
+from train.export.frozen_network import FEATURES, IMAGE, KERNEL, PROBABILITIES, FrozenNetwork
 from train.export.graph_input import input_from_bytes
 from vision.card import Card
 
 Tensor: TypeAlias = Any
-"""TensorFlow publishes no types."""
+"""Any, because TensorFlow publishes no types."""
 
 
-def write_graph(folder: Path, network: Network, card: Card) -> None:
+def write_graph(folder: Path, network: FrozenNetwork, card: Card) -> None:
     """Write a SavedModel with the signatures of the model contract.
 
     ================  ==========================================  =====================================
@@ -24,16 +24,16 @@ def write_graph(folder: Path, network: Network, card: Card) -> None:
     explain           image uint8[N, H, W, C], class_id int32[N]  heatmap float32[N, h, w], 0..1
     ================  ==========================================  =====================================
 
-    `explain` is left out where the network does not tell what class activation maps are made of. To those who
-    load it with TensorFlow it also gives the network itself, as the function `network`.
+    `explain` is omitted if the network does not return what class activation maps are made of. The SavedModel also
+    contains the network itself, as the function `network`, so that `train` can export it again.
 
     Args:
-        folder: Where to; exists and is empty.
-        network: What answers.
-        card: The answer of `describe`.
+        folder: An existing empty folder.
+        network: The network behind the signatures.
+        card: The output of `describe`.
 
     Raises:
-        tensorflow.errors.OpError: It cannot be written.
+        tensorflow.errors.OpError: The SavedModel cannot be written.
     """
     image = tf.TensorSpec((None, *card.input.shape), tf.uint8, name=IMAGE)
     class_id = tf.TensorSpec((None,), tf.int32, name="class_id")
@@ -51,7 +51,7 @@ def write_graph(folder: Path, network: Network, card: Card) -> None:
     tf.saved_model.save(module, str(folder), signatures)
 
 
-def _serve(network: Network) -> Callable[[Tensor], dict[str, Tensor]]:
+def _serve(network: FrozenNetwork) -> Callable[[Tensor], dict[str, Tensor]]:
     def serve(image: Tensor) -> dict[str, Tensor]:
         return {PROBABILITIES: network(image)[PROBABILITIES]}
 
@@ -67,7 +67,7 @@ def _describe(card: Card) -> Callable[[Tensor], dict[str, Tensor]]:
     return describe
 
 
-def _classify_bytes(network: Network, card: Card) -> Callable[[Tensor], dict[str, Tensor]]:
+def _classify_bytes(network: FrozenNetwork, card: Card) -> Callable[[Tensor], dict[str, Tensor]]:
     def classify_bytes(image_bytes: Tensor) -> dict[str, Tensor]:
         images = tf.map_fn(
             lambda data: input_from_bytes(data, card.input),
@@ -79,25 +79,25 @@ def _classify_bytes(network: Network, card: Card) -> Callable[[Tensor], dict[str
     return classify_bytes
 
 
-def _explain(network: Network) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
-    """Make class activation maps: what each place adds to a class's score, relative to the place that adds most.
+def _explain(network: FrozenNetwork) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
+    """Return a function that computes class activation maps, scaled to a maximum of 1.
 
-    Source: Zhou et al., Learning Deep Features for Discriminative Localization,
-    https://arxiv.org/abs/1512.04150. Places that speak against the class are 0; so is the whole map where
-    none speaks for it.
+    A map contains what each position contributes to the score of a class. Negative contributions are 0, so a map
+    without positive contributions is all 0. Source: Zhou et al., Learning Deep Features for Discriminative
+    Localization, https://arxiv.org/abs/1512.04150.
     """
 
     def explain(image: Tensor, class_id: Tensor) -> dict[str, Tensor]:
-        answer = network(image)
-        adds = tf.nn.relu(_adds(answer[FEATURES], answer.get(KERNEL), class_id))
-        most = tf.reduce_max(adds, axis=(1, 2), keepdims=True)
-        return {"heatmap": tf.math.divide_no_nan(adds, most)}
+        outputs = network(image)
+        contributions = tf.nn.relu(_contributions(outputs[FEATURES], outputs.get(KERNEL), class_id))
+        maximum = tf.reduce_max(contributions, axis=(1, 2), keepdims=True)
+        return {"heatmap": tf.math.divide_no_nan(contributions, maximum)}
 
     return explain
 
 
-def _adds(features: Tensor, kernel: Tensor | None, class_id: Tensor) -> Tensor:
-    """Return float32[N, h, w]: what each place adds to the score of a class."""
+def _contributions(features: Tensor, kernel: Tensor | None, class_id: Tensor) -> Tensor:
+    """Return what each position contributes to the score of a class: float32[N, h, w]."""
     if kernel is None:
         return tf.gather(features, class_id, axis=3, batch_dims=1)
     return tf.einsum("nhwf,fn->nhw", features, tf.gather(kernel, class_id, axis=1))

@@ -1,4 +1,4 @@
-"""The file that TensorFlow Serving sends through a version before that takes requests.
+"""The warm-up file: requests that TensorFlow Serving runs when it loads a version, before the version is available.
 
 Format: TFRecord of `PredictionLog` (tensorflow_serving/apis/prediction_log.proto) in `assets.extra`; see
 https://www.tensorflow.org/tfx/serving/saved_model_warmup.
@@ -15,28 +15,28 @@ from tfs_api.protos import model_pb2, predict_pb2, prediction_log_pb2
 from tfs_api.tensors import to_tensor_proto
 from vision.card import Card
 
-FILE = Path("assets.extra/tf_serving_warmup_requests")
-"""In a version's directory."""
+WARMUP_FILE = Path("assets.extra/tf_serving_warmup_requests")
+"""Path in the directory of a version."""
 BATCH_SIZES = (1, 8)
 
 
 def write_warmup(version: Path, card: Card, *, explains: bool) -> None:
-    """Write requests to `serving_default`, `describe` and `explain`, at each of `BATCH_SIZES`.
+    """Write one request per signature and batch size: `serving_default`, `describe` and, if present, `explain`.
 
     Args:
-        version: The version's directory.
-        card: Of the model.
-        explains: Whether there is `explain`.
+        version: Directory of the version.
+        card: Card of the version.
+        explains: Whether the version has the signature `explain`.
 
     Raises:
         OSError: The file cannot be written.
     """
     logs = [
-        _log(card.name, signature, inputs)
+        _prediction_log(card.name, signature, inputs)
         for size in BATCH_SIZES
         for signature, inputs in _requests(card, size, explains=explains).items()
     ]
-    path = version / FILE
+    path = version / WARMUP_FILE
     path.parent.mkdir(exist_ok=True)
     _write_records(path, [log.SerializeToString() for log in logs])
 
@@ -52,7 +52,9 @@ def _requests(card: Card, size: int, *, explains: bool) -> dict[str, dict[str, n
     return requests
 
 
-def _log(model: str, signature: str, inputs: Mapping[str, npt.NDArray[np.generic]]) -> prediction_log_pb2.PredictionLog:
+def _prediction_log(
+    model: str, signature: str, inputs: Mapping[str, npt.NDArray[np.generic]]
+) -> prediction_log_pb2.PredictionLog:
     request = predict_pb2.PredictRequest(
         model_spec=model_pb2.ModelSpec(name=model, signature_name=signature),
         inputs={name: to_tensor_proto(array) for name, array in inputs.items()},

@@ -1,1 +1,1 @@
-"""Networks that were trained elsewhere, read from their files without the programs that wrote them."""
+"""Import networks trained elsewhere from their files, without the frameworks that wrote them."""

@@ -1,4 +1,4 @@
-"""Whole models in files of Keras."""
+"""Load complete models from Keras files."""
 
 from pathlib import Path
 
@@ -10,18 +10,21 @@ from train.importers.foreign import ImportModelError
 def load_keras(path: Path) -> keras.Model:
     """Load a model from a `.keras` file, or from an `.h5` file of Keras 2 or 3.
 
-    Code in the file is not run: models with Lambda layers or layers of one's own are refused.
+    Models with Lambda layers or custom layers are refused, because loading them would run code from the file.
 
     Raises:
-        ImportModelError: It cannot be read, or holds weights alone.
+        ImportModelError: The file cannot be read, or contains only weights.
     """
     try:
         model = keras.models.load_model(path, compile=False)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ImportModelError(
-            f"{path}: expected a whole model of Keras, without layers of its own: {error}\n"
-            "The weights alone of a network of keras.applications: python -m train imagenet --weights FILE"
+            f"{path}: expected a complete Keras model without custom layers: {error}\n"
+            "For a file with only the weights of a keras.applications network use: python -m train imagenet --weights"
+            " FILE"
         ) from error
     if not isinstance(model, keras.Model):
-        raise ImportModelError(f"{path}: expected a model, found {type(model).__name__}")
+        raise ImportModelError(
+            f"{path}: the file contains a {type(model).__name__}; expected a functional or sequential model"
+        )
     return model

@@ -1,4 +1,4 @@
-"""Weights in the files of ONNX and Caffe, of whose messages the few fields are described here that hold them.
+"""Read weights from ONNX and Caffe files, with descriptors of only those few fields that contain them.
 
 Sources: https://github.com/onnx/onnx, onnx/onnx.proto; https://github.com/BVLC/caffe, src/caffe/proto/caffe.proto.
 """
@@ -29,31 +29,31 @@ _FIELDS: Mapping[str, Mapping[str, tuple[int, int | str]]] = {
     "CaffeBlob": {"shape": (7, "CaffeShape"), "data": (5, _Field.TYPE_FLOAT)},
     "CaffeShape": {"dim": (1, _Field.TYPE_INT64)},
 }
-"""Number and type of each field, by message. All are repeated here: one value is read as a list of one."""
+"""Number and type of each field, by message. All fields are declared repeated: a single value is a list of one."""
 _ONNX_DTYPES = {1: "f4", 10: "f2"}
 _PARTS = ("weight", "bias")
 
 
 def read_onnx(path: Path) -> Tensors:
-    """Read the float arrays of an ONNX model; an initializer `conv1_w_0` is called `conv1.weight`.
+    """Read the float arrays of an ONNX model; the initializer `conv1_w_0` is returned as `conv1.weight`.
 
     Raises:
-        WeightsFileError: It cannot be read, or is no such file.
+        WeightsFileError: The file cannot be read, or is not an ONNX model with weights.
     """
     try:
         model = _parse("OnnxModel", path)
         arrays = {tensor.name[0]: _onnx_array(tensor) for graph in model.graph for tensor in graph.initializer}
     except (ValueError, IndexError) as error:
-        raise WeightsFileError(f"{path}: expected weights in an ONNX file: {error!r}") from error
+        raise WeightsFileError(f"{path}: expected an ONNX file with weights: {error!r}") from error
     endings = {"_w_0": ".weight", "_b_0": ".bias"}
     return {name[: -len("_w_0")] + endings.get(name[-len("_w_0") :], ""): array for name, array in arrays.items()}
 
 
 def read_caffe(path: Path) -> Tensors:
-    """Read the arrays of a Caffe network; the first of a layer is its `weight`, the second its `bias`.
+    """Read the arrays of a Caffe network; the first array of a layer is its `weight`, the second its `bias`.
 
     Raises:
-        WeightsFileError: It cannot be read, or is no such file.
+        WeightsFileError: The file cannot be read, or is not a Caffe network with weights.
     """
     try:
         return {
@@ -62,7 +62,7 @@ def read_caffe(path: Path) -> Tensors:
             for part, blob in zip(_PARTS, layer.blobs, strict=False)
         }
     except (ValueError, IndexError) as error:
-        raise WeightsFileError(f"{path}: expected weights in a file of Caffe: {error!r}") from error
+        raise WeightsFileError(f"{path}: expected a Caffe file with weights: {error!r}") from error
 
 
 def _onnx_array(tensor: Any) -> Array:
@@ -75,20 +75,20 @@ def _parse(name: str, path: Path) -> Any:
     try:
         return _MESSAGES[name].FromString(read_file(path))
     except DecodeError as error:
-        raise ValueError("another format") from error
+        raise ValueError("not a protobuf message") from error
 
 
-def _messages() -> Mapping[str, Any]:
+def _build_messages() -> Mapping[str, Any]:
     file = descriptor_pb2.FileDescriptorProto(name="weights.proto", package="weights", syntax="proto2")
     for message, fields in _FIELDS.items():
-        described = file.message_type.add(name=message)
+        descriptor = file.message_type.add(name=message)
         for field, (number, kind) in fields.items():
-            added = described.field.add(name=field, number=number, label=_Field.LABEL_REPEATED)
+            field_descriptor = descriptor.field.add(name=field, number=number, label=_Field.LABEL_REPEATED)
             if isinstance(kind, str):
-                added.type, added.type_name = _Field.TYPE_MESSAGE, f".weights.{kind}"
+                field_descriptor.type, field_descriptor.type_name = _Field.TYPE_MESSAGE, f".weights.{kind}"
             else:
-                added.type = _Field.Type.ValueType(kind)
+                field_descriptor.type = _Field.Type.ValueType(kind)
     return message_factory.GetMessages([file], pool=descriptor_pool.DescriptorPool())
 
 
-_MESSAGES: Mapping[str, Any] = {name.removeprefix("weights."): kind for name, kind in _messages().items()}
+_MESSAGES: Mapping[str, Any] = {name.removeprefix("weights."): kind for name, kind in _build_messages().items()}

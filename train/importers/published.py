@@ -1,4 +1,4 @@
-"""Networks with the weights that they were published with, for ImageNet's thousand classes."""
+"""Build networks with their published weights for the thousand classes of ImageNet."""
 
 from collections.abc import Mapping
 from importlib import resources
@@ -23,53 +23,56 @@ DATA = {"title": "ImageNet, ILSVRC 2012", "licence": "non-commercial research an
 
 
 def imagenet_labels() -> tuple[str, ...]:
-    """Return the first name of each class, in the order of their WordNet ids, which is that of most networks."""
+    """Return the first name of each class, in the order of the WordNet ids, which most networks use."""
     lines = resources.files("train.importers").joinpath("imagenet_classes.txt").read_text("utf-8").splitlines()
     return tuple(line.split(maxsplit=1)[1].split(",")[0] for line in lines if not line.startswith("#"))
 
 
-def application(name: ApplicationName, weights: Path | None) -> tuple[keras.Model, Card]:
-    """Build a network of `keras.applications` with its thousand classes.
+def build_application(name: ApplicationName, weights: Path | None) -> tuple[keras.Model, Card]:
+    """Build a network of `keras.applications` with all of its classes.
 
     Args:
-        name: Which.
-        weights: A file as Keras publishes it; by default that is downloaded into ~/.keras.
+        name: Name of the network in `keras.applications`.
+        weights: File of weights as published by Keras; None downloads it into ~/.keras.
 
     Raises:
-        WeightsError: The weights cannot be had, or are of another network.
+        WeightsError: The weights cannot be read or downloaded, or belong to another network.
     """
     if weights and not weights.exists():
-        raise WeightsError(f"{weights} does not exist; expected a file of weights of {name}")
+        raise WeightsError(f"{weights} does not exist; expected a file with the weights of {name}")
     try:
         model = getattr(keras.applications, name)(weights=str(weights) if weights else "imagenet")
-    except Exception as error:  # keras.utils.get_file raises no other
-        source = weights or f"the weights of {name} could not be downloaded; name a file of them with --weights"
-        raise WeightsError(f"{source}: expected weights of {name} as Keras publishes them ({error})") from error
+    except Exception as error:  # keras.utils.get_file raises plain Exception
+        if weights:
+            raise WeightsError(f"{weights}: expected the weights of {name} as published by Keras: {error}") from error
+        raise WeightsError(
+            f"the weights of {name} could not be downloaded: {error}; pass a file with them: --weights FILE"
+        ) from error
     mean, std = NORMALISATION[name]
-    turn = -1 if name in BGR_NETWORKS else 1
+    step = -1 if name in BGR_NETWORKS else 1
     spec = InputSpec(
         height=SIDES[name],
         width=SIDES[name],
         color="BGR" if name in BGR_NETWORKS else "RGB",
         dtype="float32",
         resize="center_crop",
-        interpolation="bilinear",  # as the networks were trained; "area" costs MobileNetV2 two points
-        mean=mean[::turn],
-        std=std[::turn],
+        interpolation="bilinear",  # as in training; "area" costs MobileNetV2 two percentage points of accuracy
+        mean=mean[::step],
+        std=std[::step],
     )
     return model, _card("imagenet", name, spec, "Apache-2.0, https://keras.io/api/applications")
 
 
-def squeezenet(path: Path) -> tuple[keras.Model, Card]:
+def build_squeezenet(path: Path) -> tuple[keras.Model, Card]:
     """Build SqueezeNet 1.1 with published weights.
 
-    Its last convolution makes one map for each class, which is cut off below zero and averaged.
+    The last convolution returns one map per class, which passes a ReLU and is averaged.
 
     Args:
-        path: A file of Caffe, `.caffemodel`, or of ONNX, with the names of the original.
+        path: The published file of Caffe, `.caffemodel`, or ONNX.
 
     Raises:
-        WeightsFileError: It cannot be read, or is of another network.
+        WeightsFileError: The file cannot be read, or contains the weights of another network.
     """
     tensors = read_caffe(path) if path.suffix == ".caffemodel" else read_onnx(path)
     image = keras.Input((SQUEEZENET_SIDE, SQUEEZENET_SIDE, 3), name="image")
@@ -95,7 +98,7 @@ def _card(name: str, architecture: str, spec: InputSpec, licence: str) -> Card:
     return Card(
         name=name,
         title=f"ImageNet, {architecture}",
-        description="Tells which of a thousand kinds of animal, plant or thing a photo shows.",
+        description="Recognises a thousand kinds of animals, plants and things in photos.",
         labels=imagenet_labels(),
         input=spec,
         provenance={"architecture": architecture, "data": DATA, "licence": licence},

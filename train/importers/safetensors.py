@@ -1,4 +1,4 @@
-"""Weights in the safetensors format (https://github.com/huggingface/safetensors)."""
+"""Read weights in the safetensors format (https://github.com/huggingface/safetensors)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,10 +21,10 @@ DTYPES: Mapping[str, str] = {
 
 
 def read_safetensors(path: Path) -> Tensors:
-    """Read all arrays of a file.
+    """Read all arrays of a file, by name.
 
     Raises:
-        WeightsFileError: The file cannot be read, or is not in this format.
+        WeightsFileError: The file cannot be read, or does not have the safetensors format.
     """
     try:
         entries = deserialize(read_file(path))  # type: ignore[no-untyped-call]  # its stub has no types here

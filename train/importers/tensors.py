@@ -1,4 +1,4 @@
-"""Arrays by name, as files of weights hold them."""
+"""Arrays by name, the content of every file of weights."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,14 +14,14 @@ Tensors: TypeAlias = Mapping[str, Array]
 
 
 class WeightsFileError(TrainError):
-    """A file of weights that cannot be used; the message names the file, and what was expected and found."""
+    """A file of weights cannot be used; the message says what was expected and what was found."""
 
 
 def read_file(path: Path) -> bytes:
     """Read a file.
 
     Raises:
-        WeightsFileError: It cannot be read.
+        WeightsFileError: The file cannot be read.
     """
     try:
         return path.read_bytes()
@@ -30,14 +30,14 @@ def read_file(path: Path) -> bytes:
 
 
 def to_array(data: bytes | memoryview, dtype: str) -> Array:
-    """Make an array of little-endian numbers.
+    """Interpret bytes as an array of little-endian numbers.
 
     Args:
-        data: The numbers.
-        dtype: As numpy names it, or ``bfloat16``, which becomes float32.
+        data: The bytes.
+        dtype: A numpy dtype, or ``bfloat16``, which is widened to float32.
 
     Raises:
-        ValueError: The bytes are no whole count of numbers.
+        ValueError: The number of bytes is not a multiple of the item size.
     """
     if dtype == "bfloat16":  # the upper half of a float32
         return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)

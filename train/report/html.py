@@ -1,4 +1,4 @@
-"""Pieces of an HTML page; what is passed as `content`, `cells` or `caption` is HTML already."""
+"""Build pieces of an HTML page. Arguments are HTML, so callers escape any text in them."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,49 +9,49 @@ def section(heading: str, content: str) -> str:
 
 
 def note(content: str) -> str:
-    """Return a paragraph that explains."""
+    """Return an explanatory paragraph."""
     return f'<p class="soft">{content}</p>'
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; `rows` hold what `cell` and `bar` return."""
+    """Return a table; `rows` contain the results of `cell` and `bar`."""
     head = "".join(f'<th scope="col">{heading}</th>' for heading in headings)
     body = "".join(f"<tr>{''.join(cells)}</tr>" for cells in rows)
     return f'<div class="panel wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def cell(content: str) -> str:
-    """Return a cell of a table."""
+    """Return a table cell."""
     return f"<td>{content}</td>"
 
 
 def bar(ratio: float | None) -> str:
-    """Return a cell that shows a ratio of 0..1 as a number and as a bar."""
+    """Return a table cell that shows a ratio of 0..1 as a number and as a bar; a dash for None."""
     if ratio is None:
         return cell("-")
     return f'<td class="bar" style="--share:{ratio:.1%}">{ratio:.3f}</td>'
 
 
 def plots(figures: Iterable[str]) -> str:
-    """Return figures side by side, as far as there is room."""
+    """Return figures in a grid, side by side where the page is wide enough."""
     return f'<div class="plots">{"".join(figures)}</div>'
 
 
-def figure(drawn: str, caption: str) -> str:
-    """Return a plot with its explanation."""
-    return f'<figure class="panel">{drawn}<figcaption>{caption}</figcaption></figure>'
+def figure(plot: str, caption: str) -> str:
+    """Return a plot with its caption."""
+    return f'<figure class="panel">{plot}<figcaption>{caption}</figcaption></figure>'
 
 
-def tile(value: str, name: str, more: str = "") -> str:
-    """Return a figure in large print."""
-    return f'<div class="panel"><b>{value}</b>{name}<small>{more}</small></div>'
+def tile(value: str, name: str, details: str = "") -> str:
+    """Return a metric in large print, with its name and details."""
+    return f'<div class="panel"><b>{value}</b>{name}<small>{details}</small></div>'
 
 
 def percent(ratio: float | None, digits: int = 2) -> str:
-    """Write a ratio in hundredths, with so many digits after the point; a dash where there is none."""
+    """Format a ratio as a percentage with `digits` decimals; a dash for None."""
     return "-" if ratio is None else f"{100 * ratio:.{digits}f} %"
 
 
 def number(ratio: float | None) -> str:
-    """Write a ratio as it is; a dash where there is none."""
+    """Format a ratio as a number; a dash for None."""
     return "-" if ratio is None else f"{ratio:.3f}"

@@ -1,4 +1,4 @@
-"""A page that shows how good a trained network is and where it errs; it loads nothing from elsewhere."""
+"""Write the report of an evaluation: one HTML page that loads nothing from elsewhere, and a contact sheet."""
 
 import base64
 import html
@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 
 from train.data.examples import Example
-from train.evaluation.assessment import Assessment, summary
+from train.evaluation.assessment import Assessment, summarise
 from train.report import sections
 from train.report.contact_sheet import TILE, contact_sheet, worst_mistakes
 
@@ -19,27 +19,27 @@ TEMPLATE = Path(__file__).with_name("report.html")
 
 
 def write_report(folder: Path, assessment: Assessment, examples: Sequence[Example], log: Path) -> None:
-    """Write `PAGE`, and the contact sheet that it holds as `SHEET` too; without a mistake there is none.
+    """Write `PAGE`, and `SHEET` with the worst mistakes, which the page also contains; no `SHEET` if all is correct.
 
     Args:
-        folder: Made if need be.
-        assessment: What is shown.
+        folder: Folder of the report; created if missing.
+        assessment: Assessment to report.
         examples: The test images.
-        log: The run's CSV of one line an epoch; need not exist.
+        log: CSV log of the run, one line per epoch; it may be missing.
 
     Raises:
         OSError: A file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    measured, config = summary(assessment), assessment.config
+    summary, config = summarise(assessment), assessment.config
     worst = worst_mistakes(assessment.test)
     sheet = _png([examples[mistake.index] for mistake in worst])
     (folder / SHEET).unlink(missing_ok=True)
     if sheet:
         (folder / SHEET).write_bytes(sheet)
     parts = [
-        sections.further_sets(measured),
-        sections.classes(assessment, measured),
+        sections.further_sets(summary),
+        sections.classes(assessment, summary),
         sections.confusions(assessment),
         sections.thresholds(assessment),
         sections.calibration(assessment),
@@ -51,7 +51,7 @@ def write_report(folder: Path, assessment: Assessment, examples: Sequence[Exampl
         title=html.escape(config.title),
         description=html.escape(config.description),
         made=html.escape(f"Model {config.name}, {config.model.kind}, trained on {data}."),
-        tiles=sections.headline(assessment, measured),
+        tiles=sections.headline(assessment, summary),
         sections="\n".join(filter(None, parts)),
         sheet=f"data:image/png;base64,{base64.b64encode(sheet).decode()}",
         tile=TILE,

@@ -1,4 +1,4 @@
-"""What a version answers and costs when a model server runs it."""
+"""Measure the predictions and the CPU time of a version in a model server."""
 
 import contextlib
 import os
@@ -18,33 +18,30 @@ from tfs_api.protos import model_pb2, predict_pb2, prediction_service_pb2_grpc
 from tfs_api.tensors import from_tensor_proto, to_tensor_proto
 from train.errors import TrainError
 
-START_S = 300.0
-"""How long the server may take to load a version."""
-ANSWER_S = 120.0
-"""How long it may take to answer a batch."""
+LOAD_TIMEOUT_S = 300.0
+REQUEST_TIMEOUT_S = 120.0
 BATCH = 32
 UNLIMITED = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
 PROC = Path("/proc")
 CPU_FIELDS = slice(11, 13)
-"""User and system time in /proc/PID/stat, counted after the program's name; see proc(5)."""
+"""User and system time in /proc/PID/stat, as indices after the program name; see proc(5)."""
 
 Images = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
 
 
 class ServerError(TrainError):
-    """The model server did not do what it was started for."""
+    """The model server did not start or did not respond."""
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What a server did with some images.
+class Measurement:
+    """Predictions of a server, and their cost.
 
     Attributes:
         probabilities: float32[N, K].
-        single_ms: CPU time of the server for an image when they come one by one; None where the system does not
-            tell.
-        batched_ms: The same in batches of `BATCH`.
+        single_ms: CPU time of the server per image, for requests of one image; None if the system does not report it.
+        batched_ms: The same for requests of `BATCH` images.
     """
 
     probabilities: Probabilities
@@ -52,38 +49,39 @@ class Measured:
     batched_ms: float | None
 
 
-def measure(base: Path, images: Images, singles: int) -> Measured:
-    """Serve the newest version of a model with a server of its own, on this machine, and send it images.
+def measure(base: Path, images: Images, singles: int) -> Measurement:
+    """Start a separate model server for the newest version of a model, and send it images.
 
-    The CPU time is the whole server's, receiving and answering included; that of loading is not.
+    The CPU time includes receiving requests and sending responses, but not loading the version.
 
     Args:
-        base: The model's directory.
-        images: uint8[N, H, W, C], all of which are sent in batches.
-        singles: So many of them are also sent one by one.
+        base: Directory of the model.
+        images: uint8[N, H, W, C], all sent in batches.
+        singles: Number of images that are first sent one by one.
 
     Raises:
-        ServerError: The server does not start or does not answer.
+        ServerError: The server does not start or does not respond.
     """
     with _server(base) as (process, target), grpc.insecure_channel(target, options=UNLIMITED) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         try:
-            grpc.channel_ready_future(channel).result(START_S)
-            started = _cpu_s(process)
+            grpc.channel_ready_future(channel).result(LOAD_TIMEOUT_S)
+            start_s = _cpu_s(process)
             for image in images[:singles]:
-                _ask(stub, base.name, image[None])
-            between = _cpu_s(process)
-            parts = [_ask(stub, base.name, images[at : at + BATCH]) for at in range(0, len(images), BATCH)]
-            ended = _cpu_s(process)
+                _predict(stub, base.name, image[None])
+            middle_s = _cpu_s(process)
+            starts = range(0, len(images), BATCH)
+            batches = [_predict(stub, base.name, images[start : start + BATCH]) for start in starts]
+            end_s = _cpu_s(process)
         except (grpc.RpcError, grpc.FutureTimeoutError) as error:
             raise ServerError(f"the model server did not serve {base}: {error!r}") from error
-    single = _ms_each(started, between, len(images[:singles]))
-    return Measured(np.concatenate(parts), single, _ms_each(between, ended, len(images)))
+    single_ms = _ms_per_image(start_s, middle_s, len(images[:singles]))
+    return Measurement(np.concatenate(batches), single_ms, _ms_per_image(middle_s, end_s, len(images)))
 
 
 @contextlib.contextmanager
 def _server(base: Path) -> Iterator[tuple[int, str]]:
-    """Run the stand-in for the model server; give its process id and where it listens."""
+    """Run a model server; yield its process id and its address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "model_server", f"--port={port}", "--rest_api_port=0"]
@@ -98,12 +96,12 @@ def _server(base: Path) -> Iterator[tuple[int, str]]:
             process.terminate()
 
 
-def _ask(stub: prediction_service_pb2_grpc.PredictionServiceStub, model: str, images: Images) -> Probabilities:
+def _predict(stub: prediction_service_pb2_grpc.PredictionServiceStub, model: str, images: Images) -> Probabilities:
     request = predict_pb2.PredictRequest(
         model_spec=model_pb2.ModelSpec(name=model), inputs={"image": to_tensor_proto(images)}
     )
-    answer = stub.Predict(request, timeout=ANSWER_S)
-    return from_tensor_proto(answer.outputs["probabilities"]).astype(np.float32)
+    response = stub.Predict(request, timeout=REQUEST_TIMEOUT_S)
+    return from_tensor_proto(response.outputs["probabilities"]).astype(np.float32)
 
 
 def _cpu_s(process: int) -> float | None:
@@ -114,5 +112,5 @@ def _cpu_s(process: int) -> float | None:
     return sum(map(int, fields[CPU_FIELDS])) / os.sysconf("SC_CLK_TCK")
 
 
-def _ms_each(start_s: float | None, end_s: float | None, images: int) -> float | None:
+def _ms_per_image(start_s: float | None, end_s: float | None, images: int) -> float | None:
     return None if start_s is None or end_s is None or not images else (end_s - start_s) / images * 1000

@@ -165,8 +165,8 @@ def compare(predictions: Sequence[Prediction | PredictionError], offline: Evalua
 
 
 def _expected(offline: Evaluation, version: int) -> Iterator[Prediction]:
-    for decided, probabilities in zip(offline.decided, offline.probabilities, strict=True):
-        yield Prediction(_numbers(decided), probabilities, version)
+    for decisions, probabilities in zip(offline.decisions, offline.probabilities, strict=True):
+        yield Prediction(_numbers(decisions), probabilities, version)
 
 
 def _numbers(chosen: npt.NDArray[np.bool_]) -> frozenset[int]:

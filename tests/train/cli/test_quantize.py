@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from train.cli.main import app
 from train.errors import TrainError
 from train.export.export import export_network
-from train.export.frozen_network import freeze, network_of
+from train.export.frozen_network import freeze_function, freeze_model
 from train.export.golden import read_golden
 from train.export.precision import ExportPrecision
 from train.export.savedmodel import Version, VersionError, load_version
@@ -27,7 +27,7 @@ def large(version: Version, tmp_path_factory: pytest.TempPathFactory) -> Version
     for _ in range(2):
         x = keras.layers.Conv2D(64, 3, strides=2, activation="relu")(x)
     x = keras.layers.Dense(2, name=HEAD)(keras.layers.GlobalAveragePooling2D(name=POOL)(x))
-    network = network_of(keras.Model(image, keras.layers.Softmax()(x)), version.card.input)
+    network = freeze_model(keras.Model(image, keras.layers.Softmax()(x)), version.card.input)
     examples = [golden.example for golden in read_golden(version.path)]
     base = tmp_path_factory.mktemp("large") / "shapes"
     return load_version(export_network(network, version.card, examples, base, network.predict).path)
@@ -79,7 +79,7 @@ def test_a_foreign_version_is_refused(large: Version, tmp_path: Path):
 
 def test_a_version_that_computes_in_bfloat16_is_refused(large: Version, tmp_path: Path):
     examples = [golden.example for golden in read_golden(large.path)]
-    half = freeze(large.network, large.card.input, ExportPrecision("bfloat16", "bfloat16"))
+    half = freeze_function(large.network, large.card.input, ExportPrecision("bfloat16", "bfloat16"))
     path = export_network(half, large.card, examples, tmp_path / "shapes", large.predict).path
 
     with pytest.raises(TrainError, match="computes in bfloat16; expected"):

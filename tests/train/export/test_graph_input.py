@@ -1,4 +1,4 @@
-"""What the graph makes of an encoded image is what `vision` makes of it, as near as the module says."""
+"""The graph prepares encoded images as `vision` does, except for the differences that the module lists."""
 
 from typing import Any
 
@@ -14,10 +14,14 @@ from vision.preprocess import load
 DRAWING: dict[str, Any] = {"color": "GRAY", "interpolation": "area", "invert_light_background": True}
 
 
-def in_graph(data: bytes, spec: InputSpec) -> np.ndarray:
-    """Traced as in an exported signature: with sizes that are not known before."""
+def prepare_in_graph(data: bytes, spec: InputSpec) -> np.ndarray:
+    """Prepare an image with a graph that is traced for unknown sizes, as in an exported signature."""
     traced = tf.function(lambda text: input_from_bytes(text, spec), input_signature=[tf.TensorSpec((), tf.string)])
     return traced(tf.constant(data)).numpy()
+
+
+def load_with_vision(data: bytes, spec: InputSpec) -> np.ndarray:
+    return load(data, spec, max_pixels=10**6).astype(int)
 
 
 def png(image: np.ndarray) -> bytes:
@@ -31,7 +35,7 @@ def photo(height: int, width: int) -> np.ndarray:
 
 
 def drawing(height: int, width: int, text: str = "5") -> np.ndarray:
-    """uint8[H, W, 3], a dark digit on light paper, not in the middle."""
+    """uint8[H, W, 3], a dark digit on light paper, off centre."""
     paper = np.full((height, width, 3), 240, np.uint8)
     return cv2.putText(paper, text, (width // 4, height * 2 // 3), cv2.FONT_HERSHEY_SIMPLEX, 6, (30, 20, 20), 28)
 
@@ -39,48 +43,60 @@ def drawing(height: int, width: int, text: str = "5") -> np.ndarray:
 @pytest.mark.parametrize("color", ["RGB", "BGR", "GRAY"])
 @pytest.mark.parametrize("resize", ["stretch", "center_crop", "letterbox"])
 @pytest.mark.parametrize(("height", "width"), [(100, 150), (150, 101), (32, 48)])
-def test_bilinear_differs_in_rounding_alone(color: Any, resize: Any, height: int, width: int):
+def test_bilinear_differs_only_in_rounding(color: Any, resize: Any, height: int, width: int):
     spec = InputSpec(height=32, width=48, color=color, resize=resize, background=(10, 200, 90))
     data = png(photo(height, width))
-    wanted = load(data, spec, max_pixels=10**6).astype(int)
-    assert np.abs(in_graph(data, spec) - wanted).max() <= 2
+
+    difference = np.abs(prepare_in_graph(data, spec) - load_with_vision(data, spec))
+
+    assert difference.max() <= 2
 
 
-@pytest.mark.parametrize(("interpolation", "most"), [("area", 2), ("bicubic", 4)])
-def test_other_ways_of_shrinking_are_as_near(interpolation: Any, most: int):
+@pytest.mark.parametrize(("interpolation", "tolerance"), [("area", 2), ("bicubic", 4)])
+def test_other_interpolations_are_as_close_when_shrinking(interpolation: Any, tolerance: int):
     spec = InputSpec(height=32, width=48, resize="letterbox", interpolation=interpolation)
     data = png(photo(200, 160))
-    assert np.abs(in_graph(data, spec) - load(data, spec, max_pixels=10**6).astype(int)).max() <= most
+
+    difference = np.abs(prepare_in_graph(data, spec) - load_with_vision(data, spec))
+
+    assert difference.max() <= tolerance
 
 
 @pytest.mark.parametrize("resize", ["letterbox", "fit_ink"])
 @pytest.mark.parametrize(("height", "width"), [(300, 400), (400, 300)])
-def test_a_drawing_on_light_paper_is_turned_and_fitted(resize: Any, height: int, width: int):
+def test_a_drawing_on_light_paper_is_inverted_and_fitted(resize: Any, height: int, width: int):
     spec = InputSpec(height=28, width=28, resize=resize, **DRAWING)
     data = png(drawing(height, width))
-    difference = np.abs(in_graph(data, spec) - load(data, spec, max_pixels=10**6).astype(int))
+
+    difference = np.abs(prepare_in_graph(data, spec) - load_with_vision(data, spec))
+
     assert difference.mean() < 3
     assert difference.max() < 64
 
 
-def test_a_picture_of_the_right_size_is_left_alone():
+def test_an_image_of_the_model_size_is_unchanged():
     spec = InputSpec(height=28, width=28, resize="fit_ink", **DRAWING)
     image = np.random.default_rng(0).integers(0, 100, (28, 28, 1), np.uint8)
-    np.testing.assert_array_equal(in_graph(png(image.repeat(3, axis=2)), spec), image)
+
+    np.testing.assert_array_equal(prepare_in_graph(png(image.repeat(3, axis=2)), spec), image)
 
 
-def test_a_blank_sheet_is_all_ground():
+def test_a_blank_sheet_is_only_background():
     spec = InputSpec(height=28, width=28, resize="fit_ink", **DRAWING)
-    assert in_graph(png(np.full((300, 400, 3), 250, np.uint8)), spec).max() == 0
+
+    assert prepare_in_graph(png(np.full((300, 400, 3), 250, np.uint8)), spec).max() == 0
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp", ".png", ".gif"])
-def test_formats_that_tensorflow_knows(suffix: str):
+def test_the_formats_of_tensorflow_are_accepted(suffix: str):
     spec = InputSpec(height=16, width=16)
     data = cv2.imencode(suffix, photo(16, 16))[1].tobytes()
-    assert np.abs(in_graph(data, spec) - load(data, spec, max_pixels=10**6).astype(int)).max() <= 3
+
+    difference = np.abs(prepare_in_graph(data, spec) - load_with_vision(data, spec))
+
+    assert difference.max() <= 3
 
 
-def test_what_is_no_image_is_an_error():
+def test_bytes_that_are_not_an_image_are_refused():
     with pytest.raises(tf.errors.InvalidArgumentError):
-        in_graph(b"text", InputSpec(height=16, width=16))
+        prepare_in_graph(b"text", InputSpec(height=16, width=16))

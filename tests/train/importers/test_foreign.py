@@ -1,4 +1,4 @@
-"""Models from elsewhere become versions that answer as they did, describe themselves and take encoded pictures."""
+"""Imported models become versions that predict as before, describe themselves and accept encoded images."""
 
 import json
 from pathlib import Path
@@ -17,10 +17,10 @@ from train.export.export import ExportError, export_network
 from train.export.golden import read_golden
 from train.export.precision import ExportPrecision
 from train.export.savedmodel import Version, load_version
-from train.export.warmup import FILE
-from train.importers.foreign import import_keras, read_card, served_card, unlabelled
+from train.export.warmup import WARMUP_FILE
+from train.importers.foreign import import_keras, pseudo_label, read_card, served_card
 from train.importers.protobuf_file import read_caffe, read_onnx
-from train.importers.published import imagenet_labels, squeezenet
+from train.importers.published import build_squeezenet, imagenet_labels
 from train.importers.tensors import WeightsFileError
 from vision.card import Card
 from vision.preprocess import load
@@ -39,19 +39,19 @@ CARD: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with three pictures of 16 x 16 in a folder, and a text."""
+    """A folder with a text file, and three images of 16 x 16 in a subfolder."""
     folder = tmp_path_factory.mktemp("pictures")
     (folder / "inner").mkdir()
     for index in range(3):
         noise = np.random.default_rng(index).integers(0, 256, (16, 16, 3), np.uint8)
         cv2.imwrite(str(folder / "inner" / f"{index}.png"), noise)
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("not an image")
     return folder
 
 
 @pytest.fixture(scope="module")
 def model() -> keras.Model:
-    """A network of normalised colours to class scores, in the middle of which weights are worth storing small."""
+    """A network from normalised colours to class scores, with a kernel large enough to be compressed."""
     keras.utils.set_random_seed(0)
     image = keras.Input((16, 16, 3))
     x = keras.layers.Conv2D(32, 3, activation="relu")(image)
@@ -68,18 +68,18 @@ def write_card(folder: Path, **changes: Any) -> Path:
     return path
 
 
-def train(*arguments: object) -> str:
-    """Run a command; what it prints, on one line."""
+def run_command(*arguments: object) -> str:
+    """Run a command and return its output on one line."""
     result = CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return " ".join(result.output.split())
 
 
-def normalised(images: np.ndarray) -> np.ndarray:
+def normalise(images: np.ndarray) -> np.ndarray:
     return (images - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
 
 
-def images_of(version: Version) -> np.ndarray:
+def load_golden_images(version: Version) -> np.ndarray:
     goldens = read_golden(version.path)
     return np.stack([load(golden.example.data, version.card.input, max_pixels=1000) for golden in goldens])
 
@@ -91,47 +91,56 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def colours(model: keras.Model, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Version:
-    """The network, saved by Keras and taken over by the command."""
+    """The network, saved by Keras and imported by the command."""
     folder = tmp_path_factory.mktemp("keras")
     model.save(folder / "model.keras")
     card = write_card(folder, title="Colours", provenance={"licence": "mine"})
     options = ("--card", card, "--pictures", pictures, "--models", folder)
-    printed = train("import-keras", folder / "model.keras", *options)
-    assert "3 classes; largest difference of a probability from the original's, over 3 golden images" in printed
-    assert "heat maps: yes" in printed
+    output = run_command("import-keras", folder / "model.keras", *options)
+    assert "3 classes; largest difference of a probability from the original's, over 3 golden images" in output
+    assert "heat maps: yes" in output
     return load_version(folder / "colours/1")
 
 
-def test_a_keras_model_answers_as_it_did(colours: Version, model: keras.Model):
-    images = images_of(colours)
-    expected = softmax(model(normalised(images)).numpy())
+def test_an_imported_keras_model_predicts_as_before(colours: Version, model: keras.Model):
+    images = load_golden_images(colours)
+    expected = softmax(model(normalise(images)).numpy())
+
+    recorded = np.stack([golden.probabilities for golden in read_golden(colours.path)])
+
     np.testing.assert_allclose(colours.predict(images), expected, atol=1e-5)
-    noted = np.stack([golden.probabilities for golden in read_golden(colours.path)])
-    np.testing.assert_allclose(noted, expected, atol=1e-5)
+    np.testing.assert_allclose(recorded, expected, atol=1e-5)
 
 
-def test_its_card_says_what_is_left_to_do(colours: Version):
+def test_the_card_of_an_imported_model_leaves_out_normalisation_and_activation(colours: Version):
     card = colours.card
+
     assert (card.name, card.title, card.labels) == ("colours", "Colours", LABELS)
     assert (card.input.dtype, card.input.mean, card.input.std) == ("uint8", (), ())
     assert card.output.activation == "none"
     assert card.provenance["licence"] == "mine"
 
 
-def test_it_takes_encoded_pictures_and_explains(colours: Version):
+def test_an_imported_model_accepts_encoded_images(colours: Version):
     goldens = read_golden(colours.path)
     encoded = tf.constant([golden.example.data for golden in goldens])
-    answer = colours.loaded.signatures["classify_bytes"](image_bytes=encoded)["probabilities"]
-    np.testing.assert_allclose(answer, np.stack([golden.probabilities for golden in goldens]), atol=1e-5)
-    images = images_of(colours)
-    explain = colours.loaded.signatures["explain"]
-    heatmap = explain(image=tf.constant(images), class_id=tf.constant([0, 1, 2]))["heatmap"]
+
+    probabilities = colours.loaded.signatures["classify_bytes"](image_bytes=encoded)["probabilities"]
+
+    np.testing.assert_allclose(probabilities, np.stack([golden.probabilities for golden in goldens]), atol=1e-5)
+
+
+def test_an_imported_model_can_be_explained(colours: Version):
+    images = tf.constant(load_golden_images(colours))
+
+    heatmap = colours.loaded.signatures["explain"](image=images, class_id=tf.constant([0, 1, 2]))["heatmap"]
+
     assert heatmap.shape == (3, 12, 12)
 
 
 @pytest.fixture(scope="module")
 def channels_first(tmp_path_factory: pytest.TempPathFactory) -> tf.Module:
-    """A model of others: NCHW, two outputs, scores for each class of its own; a SavedModel in `path`."""
+    """A foreign model: NCHW, two outputs, independent class scores; saved as a SavedModel in `path`."""
     module = tf.Module()
     module.weights = tf.Variable(tf.random.stateless_normal((3, 3), (1, 2)))
 
@@ -146,47 +155,57 @@ def channels_first(tmp_path_factory: pytest.TempPathFactory) -> tf.Module:
     return module
 
 
-def test_a_saved_model_of_others_describes_itself(channels_first: tf.Module, pictures: Path, tmp_path: Path):
+def test_an_imported_saved_model_describes_itself(channels_first: tf.Module, pictures: Path, tmp_path: Path):
     output = {"name": "scores", "activation": "sigmoid"}
     card = write_card(tmp_path, input={"layout": "NCHW"}, output=output, task="multilabel", threshold=0.4)
     options = ("--card", card, "--pictures", pictures, "--models", tmp_path)
-    assert "heat maps: no" in train("describe", channels_first.path, *options)
+
+    output = run_command("describe", channels_first.path, *options)
+
+    assert "heat maps: no" in output
     version = load_version(tmp_path / "colours/1")
     assert set(version.loaded.signatures) == {"serving_default", "describe", "classify_bytes"}
-    images = images_of(version)
-    scores = channels_first.serve(normalised(images).transpose(0, 3, 1, 2).astype(np.float32))["scores"]
+    images = load_golden_images(version)
+    scores = channels_first.serve(normalise(images).transpose(0, 3, 1, 2).astype(np.float32))["scores"]
     expected = tf.math.sigmoid(scores).numpy()
     np.testing.assert_allclose(version.predict(images), expected, atol=1e-5)
     assert version.card.task == "multilabel"
-    found = [golden.example.classes for golden in read_golden(version.path)]
-    assert found == [tuple(np.flatnonzero(row >= 0.4)) for row in expected]
-    requests = tf.data.TFRecordDataset(str(version.path / FILE))
-    assert not any(b"explain" in record.numpy() for record in requests)
+    classes = [golden.example.classes for golden in read_golden(version.path)]
+    assert classes == [tuple(np.flatnonzero(row >= 0.4)) for row in expected]
+    warm_up = [record.numpy() for record in tf.data.TFRecordDataset(str(version.path / WARMUP_FILE))]
+    assert warm_up
+    assert not any(b"explain" in record for record in warm_up)
 
 
-def test_a_saved_model_is_a_keras_model_too(channels_first: tf.Module, pictures: Path, tmp_path: Path):
+def test_import_keras_accepts_the_directory_of_a_saved_model(channels_first: tf.Module, pictures: Path, tmp_path: Path):
     card = write_card(tmp_path, input={"layout": "NCHW"}, output={"name": "scores", "activation": "softmax"})
     options = ("--card", card, "--pictures", pictures, "--models", tmp_path)
-    assert "colours/2 written" in train("import-keras", channels_first.path, *options) + train(
-        "import-keras", channels_first.path, *options
-    )
+
+    outputs = [run_command("import-keras", channels_first.path, *options) for _ in range(2)]
+
+    assert "colours/1 written" in outputs[0]
+    assert "colours/2 written" in outputs[1]
 
 
-def test_weights_can_be_stored_small(model: keras.Model, pictures: Path, tmp_path: Path):
+def test_the_weights_of_an_imported_model_can_be_compressed(model: keras.Model, pictures: Path, tmp_path: Path):
     model.save(tmp_path / "model.h5")
     options = ("--card", write_card(tmp_path), "--pictures", pictures, "--models", tmp_path, "--store", "int8")
-    train("import-keras", tmp_path / "model.h5", *options)
+
+    run_command("import-keras", tmp_path / "model.h5", *options)
+
     version = load_version(tmp_path / "colours/1")
     assert version.card.provenance["weights"] == "int8"
-    difference = np.abs(version.predict(images_of(version)) - softmax(model(normalised(images_of(version))).numpy()))
+    difference = np.abs(
+        version.predict(load_golden_images(version)) - softmax(model(normalise(load_golden_images(version))).numpy())
+    )
     assert 0 < difference.max() < 0.05
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": ["one", "two"]}, "the card has 2 labels, the model gives"),
-        ({"input": {"height": 20}}, r"the card's input is \[None, 20, 16, 3\], the model takes"),
+        ({"labels": ["one", "two"]}, "the card has 2 labels, the model returns"),
+        ({"input": {"height": 20}}, r"the card's input is \[None, 20, 16, 3\], the model accepts"),
         ({"input": {"color": "GRAY", "mean": (), "std": ()}}, "the card's input is"),
         ({"input": {"layout": "NCHW"}}, "the card's input is"),
         ({"labels": []}, "card.json: labels: expected at least one label"),
@@ -197,66 +216,90 @@ def test_a_card_of_another_model_is_refused(model: keras.Model, tmp_path: Path, 
         import_keras(model, read_card(write_card(tmp_path, **changes)))
 
 
-def test_an_output_that_is_not_there_is_told(channels_first: tf.Module, pictures: Path, tmp_path: Path):
+def test_a_missing_output_is_refused_with_the_existing_ones(channels_first: tf.Module, pictures: Path, tmp_path: Path):
     card = write_card(tmp_path, input={"layout": "NCHW"}, output={"name": "other"})
     options = ["--card", str(card), "--pictures", str(pictures), "--models", str(tmp_path)]
+
     result = CliRunner().invoke(app, ["describe", str(channels_first.path), *options])
+
     assert "or one named 'other'" in str(result.exception)
     assert "['means', 'scores']" in str(result.exception)
 
 
-def test_what_holds_no_model_is_told(model: keras.Model, pictures: Path, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("only.weights.h5", "a complete Keras model"),
+        ("empty", "a SavedModel"),
+        ("none.keras", "a complete Keras model"),
+    ],
+)
+def test_a_file_without_a_model_is_refused(model: keras.Model, pictures: Path, tmp_path: Path, name: str, message: str):
     model.save_weights(tmp_path / "only.weights.h5")
     (tmp_path / "empty").mkdir()
     options = ["--card", str(write_card(tmp_path)), "--pictures", str(pictures), "--models", str(tmp_path)]
-    for name, message in (("only.weights.h5", "a whole model"), ("empty", "a SavedModel"), ("none.keras", "a whole")):
-        result = CliRunner().invoke(app, ["import-keras", str(tmp_path / name), *options])
-        assert f"{name}: expected {message}" in str(result.exception)
+
+    result = CliRunner().invoke(app, ["import-keras", str(tmp_path / name), *options])
+
+    assert f"{name}: expected {message}" in str(result.exception)
     assert not (tmp_path / "colours").exists()
 
 
-def test_code_in_a_model_is_not_run(pictures: Path, tmp_path: Path):
+def test_a_model_with_custom_code_is_refused(pictures: Path, tmp_path: Path):
     image = keras.Input((16, 16, 3))
-    harmful = keras.layers.Lambda(lambda x: x, output_shape=(16, 16, 3))(image)
-    keras.Model(image, keras.layers.Dense(3)(keras.layers.Flatten()(harmful))).save(tmp_path / "model.keras")
+    custom = keras.layers.Lambda(lambda x: x, output_shape=(16, 16, 3))(image)
+    keras.Model(image, keras.layers.Dense(3)(keras.layers.Flatten()(custom))).save(tmp_path / "model.keras")
     options = ["--card", str(write_card(tmp_path)), "--pictures", str(pictures), "--models", str(tmp_path)]
+
     result = CliRunner().invoke(app, ["import-keras", str(tmp_path / "model.keras"), *options])
-    assert "without layers of its own" in str(result.exception)
+
+    assert "without custom layers" in str(result.exception)
 
 
-@pytest.mark.parametrize(("name", "message"), [("notes.txt", "cannot|not"), (None, "at least one picture")])
-def test_golden_images_have_to_be_pictures(model: keras.Model, pictures: Path, name: str | None, message: str):
+def test_a_golden_image_that_cannot_be_decoded_is_refused(model: keras.Model, pictures: Path):
     card = Card.from_json(json.dumps(CARD))
     network = import_keras(model, card).network
-    with pytest.raises(TrainError, match=message):
-        unlabelled([pictures / name] if name else [], served_card(card, {}), network)
+
+    with pytest.raises(TrainError, match=r"notes\.txt: .*(cannot|not)"):
+        pseudo_label([pictures / "notes.txt"], served_card(card, {}), network)
 
 
-def test_a_network_that_answers_otherwise_than_the_original_is_not_written(
-    model: keras.Model, pictures: Path, tmp_path: Path
-):
+def test_at_least_one_golden_image_is_required(model: keras.Model):
+    card = Card.from_json(json.dumps(CARD))
+    network = import_keras(model, card).network
+
+    with pytest.raises(TrainError, match="at least one image"):
+        pseudo_label([], served_card(card, {}), network)
+
+
+def test_a_network_that_differs_from_the_original_is_not_written(model: keras.Model, pictures: Path, tmp_path: Path):
     card = Card.from_json(json.dumps(CARD))
     network = import_keras(model, card).network
     served = served_card(card, {})
-    examples = unlabelled([pictures / "inner/0.png"], served, network)
+    examples = pseudo_label([pictures / "inner/0.png"], served, network)
+
     with pytest.raises(ExportError, match="differs by"):
         export_network(network, served, examples, tmp_path / "colours", lambda images: network.predict(255 - images))
+
     assert not (tmp_path / "colours").exists()
 
 
-def test_imagenet_has_a_thousand_names_in_the_order_of_their_ids():
+def test_imagenet_has_a_thousand_labels_in_the_order_of_the_ids():
     lines = (ROOT / "train/importers/imagenet_classes.txt").read_text(encoding="utf-8").splitlines()[2:]
     ids = [line.split()[0] for line in lines]
-    assert len(set(ids)) == 1000
-    assert ids == sorted(ids)
+
     labels = imagenet_labels()
+
+    assert len(set(ids)) == len(labels) == 1000
+    assert ids == sorted(ids)
     assert (labels[0], labels[207], labels[999]) == ("tench", "golden retriever", "toilet tissue")
 
 
 @pytest.mark.skipif(not SQUEEZENET.is_dir(), reason="SqueezeNet's files are not in ../shared/data/weights")
-def test_both_files_of_squeezenet_hold_the_same_network():
+def test_the_onnx_and_caffe_files_of_squeezenet_contain_the_same_weights():
     onnx = read_onnx(SQUEEZENET / "squeezenet_v1.1_fp16.onnx")
     caffe = read_caffe(SQUEEZENET / "squeezenet_v1.1.caffemodel")
+
     assert onnx.keys() == caffe.keys()
     assert sum(array.size for array in onnx.values()) == 1_235_496
     for name, array in onnx.items():
@@ -264,27 +307,31 @@ def test_both_files_of_squeezenet_hold_the_same_network():
 
 
 @pytest.mark.skipif(not SQUEEZENET.is_dir(), reason="SqueezeNet's files are not in ../shared/data/weights")
-def test_squeezenet_answers_as_opencv_does():
+def test_squeezenet_predicts_the_same_as_in_opencv():
     path = SQUEEZENET / "squeezenet_v1.1_fp16.onnx"
-    model, card = squeezenet(path)
-    network = import_keras(model, card, ExportPrecision()).network
-    assert network.explains
     images = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
     inputs = cv2.dnn.blobFromImages(list(images), mean=(104, 117, 123), swapRB=True)
     reference = cv2.dnn.readNetFromONNX(str(path))
     reference.setInput(inputs)
     expected = reference.forward().reshape(2, -1)
+
+    model, card = build_squeezenet(path)
+    network = import_keras(model, card, ExportPrecision()).network
+
+    assert network.explains
     np.testing.assert_allclose(network.predict(images), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["weights.onnx", "weights.caffemodel"])
 @pytest.mark.parametrize("content", [b"", b"\xff" * 40])
-def test_files_of_no_squeezenet_are_told(tmp_path: Path, name: str, content: bytes):
+def test_a_file_without_squeezenet_is_refused(tmp_path: Path, name: str, content: bytes):
     (tmp_path / name).write_bytes(content)
+
     with pytest.raises(WeightsFileError, match=name):
-        squeezenet(tmp_path / name)
+        build_squeezenet(tmp_path / name)
 
 
-def test_weights_of_another_network_are_told(tmp_path: Path):
+def test_a_missing_file_of_weights_is_refused(tmp_path: Path):
     result = CliRunner().invoke(app, ["imagenet", "--weights", str(tmp_path / "none.h5"), "--pictures", str(tmp_path)])
+
     assert "none.h5 does not exist" in str(result.exception)

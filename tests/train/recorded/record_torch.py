@@ -1,10 +1,10 @@
-"""Records what PyTorch says: small residual networks with random weights, and their answers.
+"""Record the class scores that PyTorch computes with small residual networks of random weights.
 
     python tests/train/recorded/record_torch.py tests/train/recorded
 
-wants torch 2.13 and safetensors, which the project itself never needs. `--full` writes networks of full width
-instead, which are too large to keep. The networks are those of torchvision/models/resnet.py and of
-https://github.com/kuangliu/pytorch-cifar, models/resnet.py, in names, strides, padding and order.
+needs torch 2.13, which is not a dependency of the project, and safetensors. `--full` writes networks of full width
+instead, which are too large to commit. Names, strides, padding and order are those of torchvision/models/resnet.py and
+https://github.com/kuangliu/pytorch-cifar, models/resnet.py.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 
 class Block(nn.Module):
-    """A residual block: two 3x3 convolutions, or 1x1, 3x3 and 1x1 to four times the width."""
+    """Two 3x3 convolutions or, if `deep`, a bottleneck of 1x1, 3x3 and 1x1 to four times the width."""
 
     def __init__(self, into: int, width: int, stride: int, shortcut: str, *, deep: bool) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A residual network in torchvision's layout, or in the one for CIFAR."""
+    """A residual network in the layout of torchvision or, if `small`, in the one common for CIFAR."""
 
     def __init__(self, blocks: list[int], width: int, classes: int, *, deep: bool, small: bool) -> None:
         super().__init__()
@@ -52,12 +52,12 @@ class ResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(width)
         into, shortcut = width, "shortcut" if small else "downsample"
         for stage, count in enumerate(blocks):
-            made = []
+            sequence = []
             for index in range(count):
                 stride = 2 if stage and not index else 1
-                made.append(Block(into, width << stage, stride, shortcut, deep=deep))
+                sequence.append(Block(into, width << stage, stride, shortcut, deep=deep))
                 into = (width << stage) * (4 if deep else 1)
-            setattr(self, f"layer{stage + 1}", nn.Sequential(*made))
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*sequence))
         setattr(self, "linear" if small else "fc", nn.Linear(into, classes))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,8 +69,8 @@ class ResNet(nn.Module):
         return getattr(self, "linear" if self.small else "fc")(x.mean(dim=(2, 3)))
 
 
-def trained(network: ResNet) -> ResNet:
-    """Give batch normalisation statistics of some images, and its parameters other values than 0 and 1."""
+def randomise(network: ResNet) -> ResNet:
+    """Set random batch normalisation parameters and collect its statistics from random images."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -93,15 +93,15 @@ def main() -> None:
         "cifar_resnet18": ResNet([2, 2, 2, 2], 64 if full else 4, 10, deep=False, small=True),
     }
     images = np.random.default_rng(0).normal(size=(2, 3, 45, 64)).astype(np.float32)
-    answers = {}
+    scores = {}
     for name, network in kinds.items():
         with torch.no_grad():
-            answers[name] = trained(network)(torch.from_numpy(images)).numpy()
+            scores[name] = randomise(network)(torch.from_numpy(images)).numpy()
     torch.save(kinds["torchvision_resnet18"].state_dict(), folder / "torchvision_resnet18.pth")
     save_file(kinds["torchvision_resnet50"].state_dict(), folder / "torchvision_resnet50.safetensors")
     wrapped = {"net": nn.DataParallel(kinds["cifar_resnet18"]).state_dict(), "acc": 95.47, "epoch": 199}
     torch.save(wrapped, folder / "cifar_resnet18.pth", _use_new_zipfile_serialization=False)
-    np.savez(folder / "torch_answers.npz", **answers)
+    np.savez(folder / "torch_answers.npz", **scores)
 
 
 if __name__ == "__main__":

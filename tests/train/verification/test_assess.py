@@ -1,4 +1,4 @@
-"""A trained network is calibrated in its own weights and measured on every set; its card tells the figures."""
+"""A run is calibrated in its weights and evaluated on every test set, and its card contains the metrics."""
 
 from pathlib import Path
 from typing import Any
@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import pytest
 
-from tests.support.assessments import of_one_class, of_several_classes
+from tests.support.assessments import multiclass_assessment, multilabel_assessment
 from train.config.training_config import load_config
 from train.data.examples import Splits, to_inputs
 from train.data.load import load_splits
-from train.evaluation.assessment import Assessment, summary
-from train.evaluation.calibrate import at_temperature
+from train.evaluation.assessment import Assessment, summarise
+from train.evaluation.calibrate import apply_temperature
 from train.evaluation.cards import make_card
 from train.training.loop import predictor
 from train.training.run import CONFIG_FILE, load_run
@@ -27,38 +27,43 @@ def splits(run: Path) -> Splits:
 
 
 @pytest.fixture(scope="module")
-def assessed(run: Path, splits: Splits) -> tuple[Assessment, keras.Model]:
+def assessment_and_model(run: Path, splits: Splits) -> tuple[Assessment, keras.Model]:
     config, model = load_run(run)
     return assess(config, model, splits), model
 
 
-def test_the_temperature_is_in_the_weights(run: Path, splits: Splits):
+def test_the_temperature_is_applied_to_the_weights(run: Path, splits: Splits):
     config, model = load_run(run)
     images = to_inputs(splits.test, config.input, len(config.labels)).images
-    before = predictor(model)(images)
+    expected = apply_temperature(predictor(model)(images), 0.5, "multiclass")
+
     set_temperature(model, 0.5)
-    np.testing.assert_allclose(predictor(model)(images), at_temperature(before, 0.5, "multiclass"), atol=1e-5)
+
+    np.testing.assert_allclose(predictor(model)(images), expected, atol=1e-5)
 
 
-def test_every_set_is_measured_by_the_calibrated_network(
-    run: Path, splits: Splits, assessed: tuple[Assessment, keras.Model]
+def test_every_test_set_is_evaluated_with_the_calibrated_network(
+    run: Path, splits: Splits, assessment_and_model: tuple[Assessment, keras.Model]
 ):
-    assessment, model = assessed
+    assessment, model = assessment_and_model
     images = to_inputs(splits.test, assessment.config.input, 2).images
+    uncalibrated = load_run(run)[1]
+
     assert list(assessment.sets) == ["test", "bars"]
     np.testing.assert_allclose(assessment.test.probabilities, predictor(model)(images), atol=1e-6)
-    np.testing.assert_array_equal(assessment.sets["bars"].labels, [1] * 10)
-    untouched = load_run(run)[1]
-    np.testing.assert_allclose(assessment.uncalibrated.probabilities, predictor(untouched)(images), atol=1e-4)
+    np.testing.assert_array_equal(assessment.sets["bars"].true_classes, [1] * 10)
+    np.testing.assert_allclose(assessment.uncalibrated.probabilities, predictor(uncalibrated)(images), atol=1e-4)
 
 
-def test_a_card_tells_headlines_of_every_set():
-    assessment = of_one_class()
+def test_a_card_contains_the_metrics_of_every_test_set():
+    assessment = multiclass_assessment()
+
     card = make_card(assessment, parameters=123)
+
     metrics: Any = card.metrics
     assert metrics["accuracy"] == 0.8
     assert (metrics["temperature"], metrics["abstain_below"]) == (1.5, 0.8)
-    assert metrics["answered"] == pytest.approx(summary(assessment)["answered"], abs=1e-6)
+    assert metrics["answered"] == pytest.approx(summarise(assessment)["answered"], abs=1e-6)
     assert list(metrics["recall"]) == list(assessment.config.labels)
     assert metrics["jpeg"] == {"accuracy": 1.0, "images": 2, "calibration_error": 0.0}
     assert card.task == "multiclass"
@@ -66,9 +71,11 @@ def test_a_card_tells_headlines_of_every_set():
     assert Card.from_json(card.to_json()) == card
 
 
-def test_a_card_of_several_classes_carries_their_thresholds():
-    assessment = of_several_classes()
+def test_the_card_of_a_multilabel_model_contains_its_thresholds():
+    assessment = multilabel_assessment()
+
     card = make_card(assessment, parameters=1)
+
     assert (card.task, card.threshold) == ("multilabel", assessment.calibration.thresholds)
-    assert card.metrics["micro_f1"] == pytest.approx(summary(assessment)["micro_f1"], abs=1e-6)
+    assert card.metrics["micro_f1"] == pytest.approx(summarise(assessment)["micro_f1"], abs=1e-6)
     assert Card.from_json(card.to_json()) == card

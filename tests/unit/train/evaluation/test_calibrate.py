@@ -1,9 +1,9 @@
-"""Temperatures that were put in are found again, and thresholds are the best there are."""
+"""Calibration recovers a known temperature, and chooses the best thresholds."""
 
 import numpy as np
 import pytest
 
-from train.evaluation.calibrate import abstain_threshold, at_temperature, best_threshold, calibrate, fit_temperature
+from train.evaluation.calibrate import abstain_threshold, apply_temperature, best_threshold, calibrate, fit_temperature
 from train.evaluation.curves import calibration_error
 from train.evaluation.evaluate import Evaluation
 from vision.card import Task
@@ -11,8 +11,8 @@ from vision.card import Task
 IMAGES = 4000
 
 
-def honest(task: Task) -> Evaluation:
-    """Answers that are right as often as they say."""
+def calibrated(task: Task) -> Evaluation:
+    """Predictions that are correct as often as their probabilities say."""
     rng = np.random.default_rng(5)
     scores = rng.normal(0, 2, (IMAGES, 5))
     if task == "multilabel":
@@ -24,83 +24,103 @@ def honest(task: Task) -> Evaluation:
 
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])
-@pytest.mark.parametrize("sureness", [0.5, 1.0, 3.0])
-def test_the_temperature_that_makes_answers_honest_is_found(task: Task, sureness: float):
-    answers = honest(task)
-    distorted = at_temperature(answers.probabilities, 1 / sureness, task)
-    temperature = fit_temperature(distorted, answers.targets, task)
-    assert temperature == pytest.approx(sureness, rel=0.06)
-    mended = Evaluation(at_temperature(distorted, temperature, task), answers.targets, answers.thresholds)
-    assert calibration_error(mended.reliability) < 0.03
+@pytest.mark.parametrize("distortion", [0.5, 1.0, 3.0])
+def test_fitting_recovers_the_temperature_of_distorted_probabilities(task: Task, distortion: float):
+    evaluation = calibrated(task)
+    distorted = apply_temperature(evaluation.probabilities, 1 / distortion, task)
+
+    temperature = fit_temperature(distorted, evaluation.targets, task)
+
+    assert temperature == pytest.approx(distortion, rel=0.06)
+    restored = Evaluation(apply_temperature(distorted, temperature, task), evaluation.targets, evaluation.thresholds)
+    assert calibration_error(restored.reliability) < 0.03
 
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])
-def test_temperature_changes_no_ranking_and_can_be_taken_back(task: Task):
-    chances = honest(task).probabilities
-    cooled = at_temperature(chances, 0.5, task)
-    assert not np.allclose(cooled, chances)
-    np.testing.assert_array_equal(cooled.argmax(axis=1), chances.argmax(axis=1))
-    np.testing.assert_allclose(at_temperature(cooled, 2, task), chances, atol=1e-4)
+def test_temperature_is_reversible_and_changes_no_ranking(task: Task):
+    probabilities = calibrated(task).probabilities
+
+    sharpened = apply_temperature(probabilities, 0.5, task)
+
+    assert not np.allclose(sharpened, probabilities)
+    np.testing.assert_array_equal(sharpened.argmax(axis=1), probabilities.argmax(axis=1))
+    np.testing.assert_allclose(apply_temperature(sharpened, 2, task), probabilities, atol=1e-4)
 
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])
-def test_a_few_images_all_right_make_no_network_certain(task: Task):
+def test_a_few_correct_images_do_not_make_a_network_certain(task: Task):
     targets = np.eye(4, dtype=bool)[np.arange(8) % 4]
-    chances = np.where(targets, 0.97, 0.01).astype(np.float32)
-    mended = at_temperature(chances, fit_temperature(chances, targets, task), task)
-    assert 0.6 < mended[targets].min() < 0.95
+    probabilities = np.where(targets, 0.97, 0.01).astype(np.float32)
+
+    scaled = apply_temperature(probabilities, fit_temperature(probabilities, targets, task), task)
+
+    assert 0.6 < scaled[targets].min() < 0.95
 
 
-def test_numbers_at_the_end_of_float32_are_no_obstacle():
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_probabilities_of_0_and_1_stay_finite(task: Task):
     targets = np.eye(2, dtype=bool)[[0, 1, 0, 1]]
-    sure = np.array([[1, 0], [0, 1], [1, 0], [1, 0]], np.float32)
-    for task in ("multiclass", "multilabel"):
-        assert np.isfinite(at_temperature(sure, fit_temperature(sure, targets, task), task)).all()
+    extreme = np.array([[1, 0], [0, 1], [1, 0], [1, 0]], np.float32)
+
+    scaled = apply_temperature(extreme, fit_temperature(extreme, targets, task), task)
+
+    assert np.isfinite(scaled).all()
 
 
 def test_a_class_gets_the_threshold_of_highest_f1():
     scores = np.array([0.1, 0.2, 0.3, 0.6, 0.9], np.float32)
-    right = np.array([False, False, True, True, True])
-    assert best_threshold(scores, right) == pytest.approx(0.25)
+    targets = np.array([False, False, True, True, True])
+
+    assert best_threshold(scores, targets) == pytest.approx(0.25)
 
 
-def test_of_equally_good_thresholds_the_one_nearest_to_a_half_is_taken():
-    # F1 is 2/3 from 0.9 on (one of two found) and from 0.2 on (two of four are right).
+def test_of_equally_good_thresholds_the_one_nearest_to_a_half_is_chosen():
+    # F1 is 2/3 from 0.9 on (one of two positives) and from 0.2 on (two of four predictions are correct).
     scores = np.array([0.9, 0.7, 0.6, 0.2], np.float32)
+
     assert best_threshold(scores, np.array([True, False, False, True])) == pytest.approx(0.8)
 
 
-def test_a_class_that_never_occurs_keeps_a_half():
+def test_the_threshold_of_a_class_that_never_occurs_is_a_half():
     assert best_threshold(np.array([0.1, 0.9], np.float32), np.array([False, False])) == 0.5
 
 
-def sure(confidences: list[float], right: list[bool]) -> Evaluation:
-    chances = np.array([[value, 1 - value] for value in confidences], np.float32)
-    return Evaluation(chances, np.array([[yes, not yes] for yes in right]))
+def two_classes(confidences: list[float], correct: list[bool]) -> Evaluation:
+    """Predictions of class 0 with these confidences."""
+    probabilities = np.array([[value, 1 - value] for value in confidences], np.float32)
+    return Evaluation(probabilities, np.array([[yes, not yes] for yes in correct]))
 
 
-def test_as_many_answers_as_possible_are_given():
-    answers = sure([0.95, 0.9, 0.8, 0.7, 0.6], [True, True, False, True, False])
-    assert abstain_threshold(answers, 1.0) == pytest.approx(0.85)
-    assert abstain_threshold(answers, 0.75) == pytest.approx(0.65)  # although at 0.8 fewer are right
-    assert abstain_threshold(answers, 0.6) == 0
-    assert abstain_threshold(sure([0.9, 0.8], [False, True]), 0.9) is None
+def test_the_abstention_threshold_keeps_as_many_predictions_as_possible():
+    evaluation = two_classes([0.95, 0.9, 0.8, 0.7, 0.6], [True, True, False, True, False])
+
+    assert abstain_threshold(evaluation, 1.0) == pytest.approx(0.85)
+    assert abstain_threshold(evaluation, 0.75) == pytest.approx(0.65)  # although from 0.8 on fewer are correct
+    assert abstain_threshold(evaluation, 0.6) == 0
 
 
-def test_thresholds_are_chosen_after_the_temperature_is_set():
-    answers = honest("multiclass")
-    distorted = Evaluation(at_temperature(answers.probabilities, 0.5, "multiclass"), answers.targets)
-    found = calibrate(distorted, "multiclass", 0.9)
-    mended = Evaluation(at_temperature(distorted.probabilities, found.temperature, "multiclass"), answers.targets)
-    assert found.thresholds is None
-    assert found.abstain_below == abstain_threshold(mended, 0.9)
-    given = mended.probabilities.max(axis=1) >= found.abstain_below
-    assert mended.right[given].mean() >= 0.9
-    assert mended.right.mean() < 0.9
+def test_there_is_no_abstention_threshold_if_none_reaches_the_accuracy():
+    assert abstain_threshold(two_classes([0.9, 0.8], [False, True]), 0.9) is None
 
 
-def test_each_class_of_several_gets_a_threshold():
-    found = calibrate(honest("multilabel"), "multilabel", 0.9)
-    assert found.abstain_below is None
-    assert len(found.thresholds) == 5
-    assert all(0.2 < threshold < 0.6 for threshold in found.thresholds)
+def test_the_abstention_threshold_applies_to_calibrated_probabilities():
+    evaluation = calibrated("multiclass")
+    distorted = Evaluation(apply_temperature(evaluation.probabilities, 0.5, "multiclass"), evaluation.targets)
+
+    calibration = calibrate(distorted, "multiclass", 0.9)
+
+    probabilities = apply_temperature(distorted.probabilities, calibration.temperature, "multiclass")
+    restored = Evaluation(probabilities, evaluation.targets)
+    assert calibration.thresholds is None
+    assert calibration.abstain_below == abstain_threshold(restored, 0.9)
+    covered = restored.probabilities.max(axis=1) >= calibration.abstain_below
+    assert restored.correct[covered].mean() >= 0.9
+    assert restored.correct.mean() < 0.9
+
+
+def test_every_class_of_a_multilabel_model_gets_a_threshold():
+    calibration = calibrate(calibrated("multilabel"), "multilabel", 0.9)
+
+    assert calibration.abstain_below is None
+    assert len(calibration.thresholds) == 5
+    assert all(0.2 < threshold < 0.6 for threshold in calibration.thresholds)
