@@ -160,7 +160,7 @@ def _coverage(assessment: Assessment) -> str:
         )
     low = min(accuracy for _, accuracy in points)
     y = Axis("accuracy on these", low if low < 1 else 0.0)
-    return figure(chart("Coverage", Axis("images answered"), y, [Line("", points)], marks), caption)
+    return figure(chart("Coverage", Axis("share of images"), y, [Line("", points)], marks), caption)
 
 
 def thresholds(assessment: Assessment) -> str:

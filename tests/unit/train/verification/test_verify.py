@@ -1,4 +1,4 @@
-"""What counts as a mismatch, and which answers are not the probabilities of all classes."""
+"""What counts as a mismatch, and which responses are errors."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -21,62 +21,72 @@ OFFLINE = Evaluation(np.array([[0.9, 0.1], [0.2, 0.8]], np.float32), np.eye(2, d
 SAME = [Prediction(FIRST, np.array([0.9, 0.1], np.float32), 1), Prediction(SECOND, np.array([0.2, 0.8], np.float32), 1)]
 
 
-def test_equal_answers_have_no_mismatch():
+def test_equal_predictions_are_not_a_mismatch():
     comparison = compare(SAME, OFFLINE, version=1)
+
     assert comparison.mismatches == ()
     assert comparison.largest_difference == 0
     assert (comparison.images, comparison.accuracy, comparison.offline_accuracy) == (2, 0.5, 0.5)
 
 
-def test_rounding_is_no_mismatch_but_is_told():
+def test_a_rounding_difference_is_reported_but_is_not_a_mismatch():
     close = [Prediction(FIRST, np.array([0.9 - TOLERANCE / 2, 0.1], np.float32), 1), SAME[1]]
+
     comparison = compare(close, OFFLINE, version=1)
+
     assert comparison.mismatches == ()
     assert comparison.largest_difference == pytest.approx(TOLERANCE / 2, rel=1e-2)
 
 
 @pytest.mark.parametrize(
-    ("answer", "problem"),
+    ("prediction", "problem"),
     [
         (Prediction(FIRST, np.array([0.899, 0.101], np.float32), 1), "a probability differs by 0.001"),
         (Prediction(FIRST, np.array([np.nan, 0.1], np.float32), 1), "a probability differs by nan"),
         (Prediction(SECOND, np.array([0.9, 0.1], np.float32), 1), "classes [1], offline [0]"),
         (Prediction(FIRST, np.array([0.9, 0.1], np.float32), 2), "version 2 answered, compared with version 1"),
-        (PredictionError("no answer"), "no answer"),
+        (PredictionError("timed out"), "timed out"),
     ],
 )
-def test_every_difference_is_a_mismatch(answer: Prediction | PredictionError, problem: str):
-    comparison = compare([answer, SAME[1]], OFFLINE, version=1)
+def test_every_difference_is_a_mismatch(prediction: Prediction | PredictionError, problem: str):
+    comparison = compare([prediction, SAME[1]], OFFLINE, version=1)
+
     assert [(mismatch.index, mismatch.problem) for mismatch in comparison.mismatches] == [(0, problem)]
 
 
-def test_an_image_without_answer_counts_as_wrong():
+def test_an_image_without_a_prediction_counts_as_wrong():
     assert compare([PredictionError("x"), SAME[1]], OFFLINE, version=1).accuracy == 0
 
 
-def test_classes_at_their_thresholds_are_compared_one_and_all():
+def test_equal_classes_of_a_multi_label_model_are_not_a_mismatch():
     offline = dataclasses.replace(OFFLINE, thresholds=np.array([0.2, 0.9], np.float32))
-
     predictions = [dataclasses.replace(prediction, classes=FIRST) for prediction in SAME]
+
     comparison = compare(predictions, offline, version=1)
+
     assert comparison.mismatches == ()
     assert (comparison.accuracy, comparison.offline_accuracy) == (1, 1)
 
-    fewer = [predictions[0], dataclasses.replace(predictions[1], classes=frozenset())]
-    (mismatch,) = compare(fewer, offline, version=1).mismatches
+
+def test_a_missing_class_of_a_multi_label_model_is_a_mismatch():
+    offline = dataclasses.replace(OFFLINE, thresholds=np.array([0.2, 0.9], np.float32))
+    predictions = [dataclasses.replace(SAME[0], classes=FIRST), dataclasses.replace(SAME[1], classes=frozenset())]
+
+    (mismatch,) = compare(predictions, offline, version=1).mismatches
+
     assert (mismatch.index, mismatch.problem) == (1, "classes [], offline [0]")
 
 
-def answer(*ranked: tuple[int, float], classes: Sequence[int] | None = None) -> Answer:
-    """An answer of the gateway: highest score first."""
+def make_answer(*ranked: tuple[int, float], classes: Sequence[int] | None = None) -> Answer:
+    """An answer of the gateway with the classes in order of their scores."""
     predictions = tuple(RankedClass("ab"[class_id], class_id, score) for class_id, score in ranked)
     best = predictions[0]
-    named = None if classes is None else tuple(RankedClass("ab"[class_id], class_id, 0.5) for class_id in classes)
-    return Answer(best.label, best.class_id, best.score, predictions, named, ModelVersion("two", 3), "r")
+    predicted = None if classes is None else tuple(RankedClass("ab"[class_id], class_id, 0.5) for class_id in classes)
+    return Answer(best.label, best.class_id, best.score, predictions, predicted, ModelVersion("two", 3), "r")
 
 
-def test_scores_are_put_in_class_order():
-    prediction = to_prediction(answer((1, 0.75), (0, 0.25)), classes=2)
+def test_scores_are_ordered_by_class():
+    prediction = to_prediction(make_answer((1, 0.75), (0, 0.25)), classes=2)
 
     assert (prediction.classes, prediction.version) == (SECOND, 3)
     np.testing.assert_array_equal(prediction.probabilities, np.array([0.25, 0.75], np.float32))
@@ -84,14 +94,14 @@ def test_scores_are_put_in_class_order():
 
 @pytest.mark.parametrize("classes", [[], [1], [0, 1]])
 def test_a_multi_label_model_predicts_every_class_at_its_threshold(classes: list[int]):
-    prediction = to_prediction(answer((1, 0.75), (0, 0.25), classes=classes), classes=2)
+    prediction = to_prediction(make_answer((1, 0.75), (0, 0.25), classes=classes), classes=2)
 
     assert prediction.classes == frozenset(classes)
 
 
 @pytest.mark.parametrize(("ranked", "classes"), [([(1, 0.75)], 2), ([(1, 0.75), (0, 0.25)], 1)])
 def test_scores_of_fewer_or_more_classes_than_the_model_has_are_an_error(ranked: list, classes: int):
-    prediction = to_prediction(answer(*ranked), classes=classes)
+    prediction = to_prediction(make_answer(*ranked), classes=classes)
 
     assert isinstance(prediction, PredictionError)
     assert f"expected scores of the classes 0 to {classes - 1}" in str(prediction)
@@ -118,7 +128,7 @@ def examples(*images: bytes) -> list[Example]:
     return [Example(image, (0,)) for image in images]
 
 
-def test_the_named_model_is_asked_for_the_scores_of_all_classes(
+def test_the_scores_of_all_classes_are_requested_from_the_model(
     gateway: ContractGateway, make_model: Callable[..., ServedModel]
 ):
     with make_model() as model:
@@ -129,7 +139,7 @@ def test_the_named_model_is_asked_for_the_scores_of_all_classes(
     assert (request.path, request.query["top_k"]) == ("/api/v1/models/two/predict", "2")
 
 
-def test_predictions_keep_the_order_of_the_images_and_failures_their_place(
+def test_predictions_and_failures_keep_the_order_of_the_images(
     gateway: ContractGateway, make_model: Callable[..., ServedModel]
 ):
     gateway.failing[b"busy"] = 503
@@ -144,9 +154,7 @@ def test_predictions_keep_the_order_of_the_images_and_failures_their_place(
     assert str(predictions[0]) == "503 Failed"
 
 
-def test_images_are_sent_in_batches_and_each_has_its_own_outcome(
-    gateway: ContractGateway, make_model: Callable[..., ServedModel]
-):
+def test_each_image_of_a_batch_has_its_own_outcome(gateway: ContractGateway, make_model: Callable[..., ServedModel]):
     counts = []
 
     with make_model(connections=1) as model:
@@ -159,7 +167,7 @@ def test_images_are_sent_in_batches_and_each_has_its_own_outcome(
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"7", b"{}"])
-def test_an_answer_of_another_form_is_an_error(
+def test_a_response_in_another_format_is_an_error(
     gateway: ContractGateway, make_model: Callable[..., ServedModel], body: bytes
 ):
     gateway.script.append(Reply(body))
@@ -170,7 +178,7 @@ def test_an_answer_of_another_form_is_an_error(
     assert isinstance(prediction, PredictionError)
 
 
-def test_a_gateway_that_is_not_there_is_named_by_its_url():
+def test_an_unreachable_gateway_is_reported_with_its_url():
     with ServedModel("http://127.0.0.1:1", "two", classes=2) as model:
         (prediction,) = model.classify_all(examples(b"b"), lambda _: None)
 
@@ -178,6 +186,6 @@ def test_a_gateway_that_is_not_there_is_named_by_its_url():
     assert "127.0.0.1:1" in str(prediction)
 
 
-def test_what_is_not_a_url_is_refused():
+def test_an_invalid_url_is_refused():
     with pytest.raises(TrainError, match="localhost:8080"):
         ServedModel("localhost:8080", "two", classes=2)
