@@ -73,7 +73,7 @@ def test_a_foreign_version_is_refused(large: Version, tmp_path: Path):
     with pytest.raises(VersionError, match="export it again"):
         _ = foreign.network
 
-    with pytest.raises(VersionError, match="is no version"):
+    with pytest.raises(VersionError, match="is not a version"):
         CliRunner().invoke(app, ["quantize", str(tmp_path)], catch_exceptions=False)
 
 
@@ -87,7 +87,7 @@ def test_a_version_that_computes_in_bfloat16_is_refused(large: Version, tmp_path
 
 
 def test_a_server_that_does_not_start_in_time_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("train.verification.measure.START_S", 0.5)
+    monkeypatch.setattr("train.verification.measure.LOAD_TIMEOUT_S", 0.5)
     (tmp_path / "shapes").mkdir()
 
     with pytest.raises(ServerError, match="did not serve"):
