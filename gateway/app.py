@@ -89,7 +89,7 @@ def create_app(
         decode_threads=settings.decode_threads,
     )
     model_predictor = ModelPredictor(registry, server, image_loader, max_batch_size=settings.max_batch_size)
-    predictor = with_cache(model_predictor, registry, image_loader, settings)
+    predictor = add_cache(model_predictor, registry, image_loader, settings)
     app.register_blueprint(create_api(predictor, registry, settings))
     app.register_blueprint(create_openapi(settings))
     readiness = Readiness(
@@ -138,7 +138,7 @@ def _make_url_fetcher(settings: Settings) -> Fetcher:
     return UrlFetcher(destinations, limits, ca_bundle=settings.fetch_ca_bundle, proxy=settings.fetch_proxy)
 
 
-def with_cache(
+def add_cache(
     predictor: Predictor, registry: ModelRegistry, image_loader: ImageLoader, settings: Settings
 ) -> Predictor:
     """Return the predictor itself, or one that caches its predictions if the cache is enabled.

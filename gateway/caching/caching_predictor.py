@@ -29,7 +29,7 @@ from gateway.prediction.predictor import (
 CACHE_NAME = "image-gateway"
 """Name of this cache in Cache-Status."""
 CLAIMED = b""
-"""Value of a key that another request computes; no prediction is empty."""
+"""Value of a key that another request is computing; a stored prediction is never empty."""
 
 
 class Store(Protocol):
@@ -38,8 +38,8 @@ class Store(Protocol):
     def find(self, keys: Sequence[str], *, claim_s: float) -> list[bytes | None]:
         """Return the value of each key.
 
-        None means that there is no value and that nobody computes it: the caller has now claimed the key, for
-        `claim_s` at most, and must `settle` it. `CLAIMED` means that another caller has.
+        None means that there is no value and that no other caller is computing it: the caller has now claimed the key,
+        for `claim_s` at most, and must `settle` it. `CLAIMED` means that another caller has claimed it.
         """
 
     def settle(self, key: str, value: bytes | None) -> None:
@@ -55,7 +55,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CachingPredictor:
-    """Predicts from a store, and by another predictor what is not in it.
+    """Returns predictions from a store, and computes those that are missing with another predictor.
 
     Attributes:
         predictor: Computes the predictions that are missing.
@@ -88,9 +88,8 @@ class CachingPredictor:
         hits = self._hits(stored, request.deadline)
         predictions |= {key: json.loads(value) for key, value in hits.items() if value is not None}
         is_stale = bool(hits) and not self.registry.is_current(served, request.target, deadline=request.deadline)
-        if (
-            is_stale or not predictions or len(predictions) < len(images_by_key)
-        ):  # or another request's computation failed
+        # Predictions are also missing if the computation of another request has failed.
+        if is_stale or not predictions or len(predictions) < len(images_by_key):
             reason = "stale" if is_stale else "miss"
             return dataclasses.replace(self.predictor.predict(request), cache_status=f"{CACHE_NAME}; fwd={reason}")
         items = [predictions[key] if isinstance(key, str) else key for key in keys]

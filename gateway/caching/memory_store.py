@@ -16,7 +16,7 @@ class MemoryStore:
     """A `gateway.caching.caching_predictor.Store` in this process, which evicts the least recently used entries first.
 
     Args:
-        max_bytes: Most memory of keys and values, with their overhead in Python.
+        max_bytes: Maximum memory of keys and values, with their overhead in Python.
         ttl_s: How long an entry is stored.
     """
 

@@ -22,12 +22,12 @@ log = structlog.get_logger(__name__)
 class RedisStore:
     """A `gateway.caching.caching_predictor.Store` in Redis 7, bounded by its own `maxmemory` and eviction.
 
-    While Redis is away nothing is stored, and requests are answered without it.
+    While Redis is unreachable, nothing is stored and every prediction is computed.
 
     Args:
         url: Such as `redis://host:6379/0`.
         ttl_s: How long an entry is stored.
-        timeout_s: Longest wait for a reply of Redis.
+        timeout_s: Maximum wait for a reply from Redis.
     """
 
     def __init__(self, url: str, *, ttl_s: float, timeout_s: float) -> None:

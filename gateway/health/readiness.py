@@ -23,7 +23,7 @@ REQUIREMENTS = ("version", "card", "golden image")
 GOLDEN = Path("assets.extra", "golden", "golden.json")
 """File in a version's folder that lists its golden images; training writes it."""
 TOLERANCE = 0.01
-"""Largest difference of a score unless the file allows more. Hardware differs in rounding; a wrong model or a wrong
+"""Maximum difference of a score unless the file allows more. Hardware differs in rounding; a wrong model or a wrong
 preparation of the image differs by far more."""
 SUM_TOLERANCE = 0.05
 GRAY = 128
@@ -36,7 +36,7 @@ class Golden:
     Attributes:
         content: The image file.
         scores: The right score of each class; None if none were recorded, in which case any probabilities are right.
-        tolerance: Largest difference of a score.
+        tolerance: Maximum difference of a score.
     """
 
     content: bytes
@@ -78,7 +78,7 @@ class Readiness:
         self._status_deadline_s = status_deadline_s
         self._golden_deadline_s = golden_deadline_s
         self._first_check_s = status_deadline_s + golden_deadline_s
-        self._proven: ServedModel | None = None
+        self._verified: ServedModel | None = None
         self._result: ServedModel | Fault | None = None
         self._lock = threading.Lock()
 
@@ -107,21 +107,21 @@ class Readiness:
         try:
             deadline = Deadline.after(self._status_deadline_s)
             served = self._registry.refresh(self._registry.default, deadline=deadline)
-        except ModelOverloadedError as error:  # the server is there, and answers as much as it can
-            return self._proven or Fault(error.detail, "version")
+        except ModelOverloadedError as error:  # the server is running and answers as many requests as it can
+            return self._verified or Fault(error.detail, "version")
         except (ModelContractError, ModelFailedError) as error:
             return Fault(error.detail, "card")
         except GatewayError as error:
             return Fault(error.detail, "version")
-        if served is not self._proven:
+        if served is not self._verified:
             try:
-                self._prove(served)
+                self._verify(served)
             except (GatewayError, ValueError) as error:
                 return Fault(f"{served.name} version {served.version}: {error}", "golden image")
-            self._proven = served
+            self._verified = served
         return served
 
-    def _prove(self, served: ServedModel) -> None:
+    def _verify(self, served: ServedModel) -> None:
         """Classify the golden image.
 
         Raises:

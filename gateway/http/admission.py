@@ -1,7 +1,7 @@
 """Admission: how many images a worker processes at once, and how many requests may wait.
 
-A request beyond that is refused at once: no queue grows longer than what can be answered in time, and a thread is
-always left for health checks.
+Any further request is refused at once, so that the queue stays short enough to be answered in time, and a thread is
+always free for health checks.
 """
 
 import threading
@@ -18,11 +18,11 @@ class Admission:
     """Admits requests in the order in which they came; safe to use from many threads.
 
     Args:
-        slots: Most images in work at once. A batch is admitted as soon as one slot is free and then occupies a slot for
-            each of its images: nobody else is admitted until enough are free again, but a batch never waits for a gap
-            of its size.
-        max_waiting: Most requests that wait for a slot.
-        max_wait_s: Longest time that a request waits.
+        slots: Maximum number of images processed at once. A batch is admitted as soon as one slot is free and then
+            occupies a slot for each of its images. It never waits for that many free slots, but no other request is
+            admitted until enough of them are free again.
+        max_waiting: Maximum number of requests that wait for a slot.
+        max_wait_s: Maximum time that a request waits.
     """
 
     def __init__(self, *, slots: int, max_waiting: int, max_wait_s: float) -> None:

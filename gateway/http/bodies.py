@@ -1,11 +1,11 @@
 """Request bodies: read in one call, limited before they are parsed, and multipart forms parsed by byte search.
 
-Limits come before parsing because the cost of a parser depends on structure, not only on size: without them 10 MiB of
-JSON become 250 MiB of empty objects, and the fields of a form take 8 seconds.
+Limits are checked before parsing because the cost of a parser depends on structure, not only on size: without them,
+10 MiB of JSON can become 250 MiB of empty objects, and a form of 10 MiB can take 8 seconds.
 
-werkzeug searches for multipart boundaries with a regular expression, a third of a millisecond for a photo of 50 kB.
-Forms as usual clients send them are split here by a search for bytes; a form that deviates from RFC 7578 in any way is
-left to werkzeug.
+werkzeug searches for multipart boundaries with a regular expression, which takes a third of a millisecond for a photo
+of 50 kB. Forms as common clients send them are split here by a byte search; a form that deviates from RFC 7578 in any
+way is left to werkzeug.
 """
 
 import io
@@ -30,7 +30,7 @@ FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 
 MAX_PART_HEADERS_BYTES = 8192
-"""Limit on the headers of one part. A browser sends some 200 bytes; servers accept this much for a request's own."""
+"""Limit on the headers of one part. A browser sends some 200 bytes; servers often accept this much per request."""
 END_OF_HEADERS = re.compile(rb"\r\n\r\n|\n\n|\r\r")  # werkzeug accepts each of them
 CRLF = b"\r\n"
 CLOSE = b"--" + CRLF
@@ -47,8 +47,8 @@ class JsonLimits:
     """Limits on a JSON body.
 
     Attributes:
-        max_depth: Deepest nesting of arrays and objects.
-        max_values: Most values and names.
+        max_depth: Maximum nesting of arrays and objects.
+        max_values: Maximum number of values and names.
     """
 
     max_depth: int
@@ -60,7 +60,7 @@ class UnusualFormError(ValueError):
 
 
 class FormParser(FormDataParser):
-    """Parses forms like werkzeug, in less time, and refuses those that would take it long."""
+    """Parses forms as werkzeug does, but faster, and refuses those that werkzeug would take long to parse."""
 
     def parse(
         self, stream: IO[bytes], mimetype: str, content_length: int | None, options: dict[str, str] | None = None
@@ -87,7 +87,7 @@ class FormParser(FormDataParser):
 class WholeBody(LimitedStream):
     """A body of known length that is read from the server in one call.
 
-    werkzeug reads 64 KiB at a time, and for each of these gunicorn copies all that it has received beyond.
+    werkzeug reads 64 KiB at a time, and for each of these reads gunicorn copies the rest of what it has received.
     """
 
     def readall(self) -> bytes:
@@ -144,7 +144,7 @@ def parse_json_object(body: bytes, limits: JsonLimits) -> dict[str, Any]:
     """Parse a JSON object; an empty body counts as an empty object.
 
     Raises:
-        BadRequestError: it is not valid JSON, not an object, or beyond the limits.
+        BadRequestError: it is not valid JSON, not an object, or exceeds the limits.
     """
     try:
         text = body.decode(json.detect_encoding(body), "surrogatepass")
@@ -158,7 +158,7 @@ def parse_json_object(body: bytes, limits: JsonLimits) -> dict[str, Any]:
 
 
 def _check_json_structure(text: str, limits: JsonLimits) -> None:
-    """Check what stands outside of strings, which may hold megabytes of base64."""
+    """Check the text outside of strings; these may hold megabytes of base64."""
     unescaped = text.replace("\\\\", "").replace('\\"', "")
     if unescaped.count('"') > 2 * limits.max_values:
         raise _too_many_values(limits)
@@ -259,7 +259,7 @@ def _split_parts(body: bytes, delimiter: bytes) -> Iterator[tuple[bytes, bytes]]
         if blank - start > MAX_PART_HEADERS_BYTES:
             raise UnusualFormError("long headers")
         yield body[start:blank], body[blank + 2 * len(CRLF) : end]
-        # One byte more than the end of the form has shows whether anything follows, without a copy of it.
+        # A slice one byte longer than the closing delimiter shows whether anything follows, without copying it.
         if body[after : after + len(CLOSE) + 1] in {CLOSE, CLOSE.removesuffix(CRLF)}:
             return
         if not body.startswith(CRLF, after):

@@ -1,4 +1,4 @@
-"""Static pages for people: `/` to try the service and `/docs` to read about its API."""
+"""Static pages: `/` to try the service, and `/docs` to read about its API."""
 
 from pathlib import Path
 

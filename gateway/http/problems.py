@@ -67,7 +67,7 @@ _TABLE: dict[type[errors.GatewayError], _Entry] = {
     errors.RateLimitedError: _Entry(
         429,
         "Too many requests",
-        "Wait for the number of seconds in Retry-After. The RateLimit header of every answer shows how many requests "
+        "Wait for the number of seconds in Retry-After. The RateLimit header of every response shows how many requests "
         "are left.",
     ),
     errors.LimitsUnavailableError: _Entry(
@@ -201,19 +201,19 @@ INTERNAL = Problem(
 
 def register(app: Flask) -> None:
     """Answer every error of the application with a problem document."""
-    app.register_error_handler(errors.GatewayError, answer)
-    app.register_error_handler(HTTPException, answer_http)
-    app.register_error_handler(Exception, answer_unexpected)
+    app.register_error_handler(errors.GatewayError, respond)
+    app.register_error_handler(HTTPException, respond_to_http_error)
+    app.register_error_handler(Exception, respond_to_bug)
 
 
-def answer(error: errors.GatewayError) -> Response:
+def respond(error: errors.GatewayError) -> Response:
     """Return the response to a `GatewayError`, and record the model version that it carries."""
     problem = PROBLEMS[type(error)]
     if error.model_version is not None:
         g.model_version = error.model_version
     if error.__cause__ is not None and problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("request_failed", problem=problem.slug, cause=str(error.__cause__))
-    response = document(problem, error.detail, error.members)
+    response = make_response(problem, error.detail, error.members)
     if problem.status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
         response.headers["Retry-After"] = str(error.members.get("retry_after_s", RETRY_AFTER_S))
     if type(error) in CHALLENGES:
@@ -221,13 +221,13 @@ def answer(error: errors.GatewayError) -> Response:
     return response
 
 
-def answer_http(error: HTTPException) -> Response:
+def respond_to_http_error(error: HTTPException) -> Response:
     """Return the response to an error of Flask or werkzeug, with the headers that it needs (Allow for a 405)."""
     if isinstance(error, RequestEntityTooLarge):
-        return answer(_too_large())
+        return respond(_too_large())
     status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
     problem = HTTP_PROBLEMS.get(status) or Problem(status, "", status.phrase, "")
-    response = document(problem, error.description or status.phrase, {})
+    response = make_response(problem, error.description or status.phrase, {})
     for name, value in error.get_headers():
         if name.lower() not in {"content-type", "content-length"}:
             response.headers[name] = value
@@ -244,18 +244,18 @@ def _too_large() -> errors.GatewayError:
     return errors.BodyTooLargeError(f"The body has more than {limit} bytes.", max_bytes=limit)
 
 
-def answer_unexpected(error: Exception) -> Response:
+def respond_to_bug(error: Exception) -> Response:
     """Return the response to a bug: the log gets the traceback, the caller only the request id."""
     log.error("unexpected_error", exc_info=error)
-    return document(INTERNAL, "An unexpected error occurred. The log has it under the request_id.", {})
+    return make_response(INTERNAL, "An unexpected error occurred. The log has it under the request_id.", {})
 
 
-def item(error: errors.GatewayError) -> ItemProblem:
+def make_item_problem(error: errors.GatewayError) -> ItemProblem:
     """Return the problem of one image of a batch, which takes the place of its result."""
     return cast("ItemProblem", _members(PROBLEMS[type(error)], error.detail, error.members))
 
 
-def document(problem: Problem, detail: str, members: dict[str, object]) -> Response:
+def make_response(problem: Problem, detail: str, members: dict[str, object]) -> Response:
     """Return a response with a problem document."""
     body = _members(problem, detail, members) | {"request_id": g.get("request_id", "")}
     g.problem = problem.slug or f"http-{problem.status}"

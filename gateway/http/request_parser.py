@@ -43,8 +43,8 @@ URL_SAFE = bytes.maketrans(b"-_", b"+/")  # RFC 4648 section 5
 WHITESPACE = string.whitespace.encode()
 JSON_TYPES = {bool: "a boolean", int: "a number", float: "a number", list: "an array", dict: "an object"}
 MAX_QUOTED = 100
-"""Most characters of the caller's own text that a message repeats."""
-UNDECODABLE = "\N{REPLACEMENT CHARACTER}"  # stands in a form for bytes that are not UTF-8
+"""Maximum number of characters of the request that a message repeats."""
+UNDECODABLE = "\N{REPLACEMENT CHARACTER}"  # replaces bytes of a form that are not UTF-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class RequestLimits:
     """Limits on one request.
 
     Attributes:
-        max_images: Most images of a batch.
+        max_images: Maximum number of images of a batch.
         json: Limits on a JSON body.
     """
 
@@ -64,7 +64,7 @@ class RequestParser:
     """Parses requests within limits.
 
     Args:
-        limits: What one request may hold.
+        limits: Limits on one request.
         default_top_k: Number of classes that are returned if the request does not say.
     """
 
@@ -77,7 +77,7 @@ class RequestParser:
     ) -> PredictionRequest:
         """Parse the images of a request and its options.
 
-        Options stand in the query, the form or the JSON object; the query takes precedence. Several parts of a form
+        Options are in the query, the form or the JSON object; the query takes precedence. Several parts of a form
         under the same name are a batch; `instances` of a JSON object always are.
 
         Args:
@@ -90,7 +90,7 @@ class RequestParser:
         Raises:
             BadRequestError: there is no image, several that are not a batch, or a field that is unknown or invalid.
             TooManyImagesError: a batch has more images than the limit.
-            ContentTypeError: the body is of a media type that carries no image.
+            ContentTypeError: the body is of a media type that cannot carry an image.
             werkzeug.exceptions.RequestEntityTooLarge: the body is larger than the limit.
         """
         query = _query(request)
@@ -143,7 +143,7 @@ class RequestParser:
         if not isinstance(items, list) or not items:
             raise BadRequestError('instances must be a list of at least one object, such as {"url": "https://…"}.')
         if any(fields.get(name) for name in IMAGE_FIELDS):
-            raise BadRequestError("Images stand either in `instances` or beside it, not both.")
+            raise BadRequestError("Send images either in `instances` or beside it, not both.")
         self._check_count(len(items))
         return [_instance(item) for item in items]
 

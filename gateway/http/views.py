@@ -90,7 +90,9 @@ def _respond_single(result: PredictionResult) -> Response:
 
 
 def _respond_batch(result: PredictionResult) -> Response:
-    items = [problems.item(item) if isinstance(item, GatewayError) else item for item in result.predictions]
+    items = [
+        problems.make_item_problem(item) if isinstance(item, GatewayError) else item for item in result.predictions
+    ]
     failed = sum(isinstance(item, GatewayError) for item in result.predictions)
     g.log_fields = {"images": len(items), "failed": failed}
     document: schemas.BatchPredictionResponse = {

@@ -65,9 +65,9 @@ def inspect_version(
     signature = signatures[SERVING_DEFAULT]
     try:
         if DESCRIBE in signatures:
-            card = _own_card(server, Call(model, version, DESCRIBE, signatures[DESCRIBE], "card"), deadline)
+            card = _read_own_card(server, Call(model, version, DESCRIBE, signatures[DESCRIBE], "card"), deadline)
         else:
-            card = _foreign_card(model, signature, cards_dir)
+            card = _read_card_file(model, signature, cards_dir)
     except CardError as error:
         raise ModelContractError(f"The card of {model} version {version}: {error}") from error
     served = bind(card, signature, model=model, version=version)
@@ -87,7 +87,7 @@ def bind(card: Card, signature: Signature, *, model: str, version: int) -> Serve
     image_spec = TensorSpec(card.input.dtype, (1, *card.input.shape))
     if input_spec.dtype != image_spec.dtype or not input_spec.accepts_shape((1, *card.input.shape)):
         raise ModelContractError(f"The card of {name} describes {image_spec}; its signature takes {input_spec}.")
-    output = _output_name(card, signature, name)
+    output = _choose_output(card, signature, name)
     output_spec = signature.outputs[output]
     if not output_spec.accepts_shape((1, len(card.labels))):
         raise ModelContractError(
@@ -150,14 +150,14 @@ def _accepts(spec: TensorSpec, dtype: str, shape: tuple[int, ...]) -> bool:
     return spec.dtype == dtype and spec.accepts_shape(shape)
 
 
-def _own_card(server: ModelServer, describe: Call, deadline: Deadline) -> Card:
+def _read_own_card(server: ModelServer, describe: Call, deadline: Deadline) -> Card:
     rows = server.predict(describe, {"index": np.zeros(1, np.int32)}, deadline=deadline)
     if rows.shape != (1,) or not isinstance(rows[0], bytes):
         raise CardError(f"describe returned {rows.dtype}{list(rows.shape)} for one row; expected string[1]")
     return Card.from_json(rows[0])
 
 
-def _foreign_card(model: str, signature: Signature, cards_dir: Path) -> Card:
+def _read_card_file(model: str, signature: Signature, cards_dir: Path) -> Card:
     path = cards_dir / model / "card.json"
     try:
         return Card.from_json(path.read_bytes())
@@ -167,7 +167,7 @@ def _foreign_card(model: str, signature: Signature, cards_dir: Path) -> Card:
         raise ModelContractError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _output_name(card: Card, signature: Signature, name: str) -> str:
+def _choose_output(card: Card, signature: Signature, name: str) -> str:
     if card.output.name in signature.outputs:
         return card.output.name
     if len(signature.outputs) == 1:

@@ -60,7 +60,7 @@ class ModelRegistry:
         configured_models: The models in order, each with the labels of its versions.
         default: The model that answers when a request names none; None for the first one configured.
         cards_dir: Holds `NAME/card.json` of models that do not carry a card.
-        status_deadline_s: Longest time to wait for the status of a model's versions.
+        status_deadline_s: Time limit on a query of the status of a model's versions.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class ModelRegistry:
             raise self._version_not_found(target, name, deadline) from None
 
     def is_current(self, served: ServedModel, target: ModelTarget, *, deadline: Deadline) -> bool:
-        """Query the model server whether this version is still the one that a request targets.
+        """Return whether this version is still the one that a request targets, according to the model server.
 
         Raises:
             GatewayError: the model server did not answer; see `refresh`.
@@ -151,7 +151,7 @@ class ModelRegistry:
 
         Raises:
             ModelNotFoundError: no model of that name is configured.
-            ModelUnavailableError: the model server is away.
+            ModelUnavailableError: the model server is unreachable.
             DeadlineExceededError: it did not answer in time.
         """
         self._check_configured(name)
@@ -166,7 +166,7 @@ class ModelRegistry:
 
         Raises:
             ModelNotFoundError: no model of that name is configured.
-            ModelUnavailableError: the model server is away or has no version of it ready.
+            ModelUnavailableError: the model server is unreachable or has no version of it ready.
             ModelContractError, ModelFailedError: no version that is ready can be used.
             DeadlineExceededError: the model server did not answer in time.
         """
@@ -174,7 +174,7 @@ class ModelRegistry:
         try:
             served = self._newest_usable(name, deadline)
         except ModelOverloadedError:
-            raise  # the server is there and still has the same files
+            raise  # the server is running and still has the same files
         except (ModelUnavailableError, ModelContractError, ModelFailedError) as error:
             # A server that comes back may have other files under the same number, so the card is read again then.
             self._current.pop(name, None)
@@ -196,7 +196,7 @@ class ModelRegistry:
 
         Raises:
             ModelNotFoundError: no model of that name is configured.
-            ModelUnavailableError: the model server is away.
+            ModelUnavailableError: the model server is unreachable.
             DeadlineExceededError: it did not answer in time.
         """
         self._check_configured(name)
@@ -235,7 +235,7 @@ class ModelRegistry:
 
         Args:
             interval_s: Pause between two rounds.
-            deadline_s: Longest time for one refresh that reads the card of a new version.
+            deadline_s: Time limit on the refresh of one model, which may read the card of a new version.
         """
         self._watcher = threading.Thread(
             target=self._watch, args=(interval_s, deadline_s), name="registry", daemon=True
@@ -300,7 +300,7 @@ class ModelRegistry:
                 self._log_once(name, error)
                 fault = error
             else:
-                if fault is None:  # otherwise an older version stands in for the newest, which still has its fault
+                if fault is None:  # otherwise an older version replaces the newest one, whose fault persists
                     self._logged_faults.pop(name, None)
                 return served
         if isinstance(fault, ModelContractError | ModelFailedError):
@@ -312,7 +312,7 @@ class ModelRegistry:
         return [status.version for status in statuses if status.state == AVAILABLE]
 
     def _inspect(self, name: str, version: int, deadline: Deadline) -> ServedModel:
-        """Return what is known of a version; two threads that inspect it at once get the same object."""
+        """Return a version from memory, or inspect it; threads that do so at the same time get the same object."""
         inspected = self._inspected.setdefault(name, {})
         served = inspected.get(version)
         if served is None:
@@ -321,7 +321,7 @@ class ModelRegistry:
         return served
 
     def _log_once(self, name: str, error: GatewayError) -> None:
-        """Log a fault when it begins, not each time it is met."""
+        """Log a fault when it begins, not each time it occurs."""
         if self._logged_faults.get(name) != error.detail:
             self._logged_faults[name] = error.detail
             log.warning("model_unusable", model=name, reason=error.detail)

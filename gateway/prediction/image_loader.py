@@ -58,7 +58,7 @@ class ImageLoader:
 
     Args:
         fetcher: Fetches images that are given by URL.
-        max_pixels: Largest image, width times height, that is decoded.
+        max_pixels: Maximum size, width times height, of an image that is decoded.
         fetch_threads: How many images of a batch are fetched in parallel.
         decode_threads: How many images of a batch are decoded in parallel; OpenCV releases the interpreter lock.
     """
@@ -72,7 +72,7 @@ class ImageLoader:
     def load(
         self, sources: Sequence[ImageSource | GatewayError], *, deadline: Deadline, timings: Timings
     ) -> list[bytes | GatewayError]:
-        """Return the file of each image, or the reason why there is none.
+        """Return the file of each image, or the error that prevented it.
 
         Raises:
             DeadlineExceededError: not all were fetched in time.
@@ -95,7 +95,7 @@ class ImageLoader:
     def prepare(
         self, contents: Sequence[bytes | GatewayError], spec: InputSpec, *, deadline: Deadline, timings: Timings
     ) -> list[PreparedImage | GatewayError]:
-        """Decode each file and turn it into a model input, or return the reason why it cannot be.
+        """Decode each file and turn it into a model input, or return the error that prevented it.
 
         Raises:
             DeadlineExceededError: not all were ready in time.
@@ -175,7 +175,7 @@ class ThreadPool:
 
 @contextmanager
 def translated_image_errors(max_pixels: int) -> Iterator[None]:
-    """Raise the `GatewayError` that stands for an error of `vision`."""
+    """Raise the `GatewayError` that corresponds to an error of `vision`."""
     accepted = [image_format.value for image_format in ImageFormat]
     try:
         yield

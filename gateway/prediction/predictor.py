@@ -1,4 +1,4 @@
-"""The use case: images in, ranked classes out."""
+"""Classify the images of a request: load and prepare them, call the model server, and rank the classes."""
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,7 +54,7 @@ class PredictionRequest:
     """Everything about one request to classify images, from parsing to the response.
 
     Attributes:
-        images: At least one; the error of an image that could not be parsed stands in its place.
+        images: At least one; an image that could not be parsed is replaced by its error.
         target: The model that classifies them.
         options: What is computed for each image.
         deadline: Time limit on fetching, decoding and prediction together.
@@ -78,7 +78,7 @@ class PredictionResult:
 
     Attributes:
         model: The version.
-        predictions: In the order of the images; the error of an image that failed stands in its place.
+        predictions: In the order of the images; an image that failed is replaced by its error.
         cache_status: Value of the Cache-Status header (RFC 9211); None without a cache.
     """
 
@@ -106,7 +106,7 @@ class ModelPredictor:
         registry: Resolves the version that a request targets.
         server: Serves the models.
         image_loader: Turns images into model inputs.
-        max_batch_size: Most images in one call to the model server.
+        max_batch_size: Maximum number of images in one call to the model server.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class ModelPredictor:
         images = self._image_loader.prepare(
             contents, served.card.input, deadline=request.deadline, timings=request.timings
         )
-        request.deadline.remaining_s()  # otherwise images that were too late would be blamed
+        request.deadline.remaining_s()  # otherwise a missed deadline would be reported as an error of the images
         inputs = {served.input_name: [image.pixels for image in images if isinstance(image, PreparedImage)]}
         rows = iter(self._run(served.call, inputs, (len(served.card.labels),), request))
         predictions = [
@@ -198,7 +198,7 @@ class ModelPredictor:
         """Compute one row of the output for each row of the inputs, in as few calls as their maximum size permits.
 
         Raises:
-            ModelFailedError: the rows returned do not have `row_shape`, in which None stands for any length.
+            ModelFailedError: the rows returned do not have `row_shape`, in which None means any length.
             GatewayError: see `ModelServer.predict`.
         """
         rows: list[Array] = []
