@@ -70,9 +70,15 @@ verify: .venv/.dev-ready ## Compare the service on PORT with the offline evaluat
 	$(BIN)/python -m train verify --url http://localhost:$(PORT) --model $(MODEL) $(DATA_OPTION)
 
 ##@ Develop
+JOBS ?= 2
 .PHONY: test
-test: .venv/.dev-ready ## Run the tests; T=tests/unit runs one file or folder
+test: .venv/.dev-ready ## Run the tests in JOBS processes (2); T=tests/unit runs one file or folder in one
+ifeq ($(T),tests)
+	$(BIN)/pytest tests/unit tests/guards tests/fuzz -n $(JOBS) --dist loadfile --cov --cov-report term:skip-covered
+	$(BIN)/pytest tests/integration tests/train tests/e2e -n $(JOBS) --dist loadfile
+else
 	$(BIN)/pytest $(T)
+endif
 
 .PHONY: fuzz
 fuzz: .venv/.dev-ready ## Fuzz the parsers of images and requests for T minutes (1)
