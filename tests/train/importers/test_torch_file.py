@@ -156,6 +156,7 @@ def test_a_strided_view_of_a_storage_is_read(tmp_path: Path):
         (-1, (2,), (1,)),
         (0, (2,), ()),
     ],
+    ids=["too large", "beyond the end", "large stride", "huge shape", "negative offset", "missing strides"],
 )
 def test_a_view_beyond_its_storage_is_refused(tmp_path: Path, offset: int, shape: tuple, strides: tuple):
     path = tmp_path / "weights.pth"
@@ -166,7 +167,9 @@ def test_a_view_beyond_its_storage_is_refused(tmp_path: Path, offset: int, shape
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"text", zip_checkpoint(b""), zip_checkpoint(b"\x80\x02}."), legacy_checkpoint(b"\x80\x02].")]
+    "content",
+    [b"", b"text", zip_checkpoint(b""), zip_checkpoint(b"\x80\x02}."), legacy_checkpoint(b"\x80\x02].")],
+    ids=["empty", "text", "empty pickle", "no tensors", "list"],
 )
 def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path: Path, content: bytes):
     path = tmp_path / "weights.pth"
@@ -225,6 +228,7 @@ def test_16_bit_floats_of_safetensors_are_read(tmp_path: Path):
         safetensors_file({"a": {"dtype": "F8", "shape": [8], "data_offsets": [0, 8]}}, bytes(8)),
         safetensors_file({"a": {"dtype": "F32", "shape": [1], "data_offsets": [-4, 0]}}, bytes(8)),
     ],
+    ids=["empty", "no header", "list", "too short", "wrong shape", "unknown dtype", "negative offset"],
 )
 def test_a_file_that_is_not_safetensors_is_refused(tmp_path: Path, content: bytes):
     path = tmp_path / "weights.safetensors"
