@@ -1,1 +1,1 @@
-"""Answers that are kept: computed once for all who ask the same, in memory or in Redis."""
+"""A cache of predictions: each is computed once for all requests with the same image, in memory or in Redis."""

@@ -1,1 +1,1 @@
-"""The use case: images in, ranked classes out."""
+"""Prediction: images in, ranked classes out."""

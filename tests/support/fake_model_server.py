@@ -48,9 +48,9 @@ class FakeModelServer:
     away: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def swap(self, model: str, version: int, made: FakeVersion) -> None:
+    def swap(self, model: str, version: int, new: FakeVersion) -> None:
         """Serve only this version of a model."""
-        self.models[model] = {version: made}
+        self.models[model] = {version: new}
 
     def version_statuses(self, model: str, *, deadline: Deadline) -> list[VersionStatus]:
         self._begin("version_statuses", deadline)
