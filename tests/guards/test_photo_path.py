@@ -1,26 +1,32 @@
 """A newcomer follows a photo from the request's body to the JSON of the response through a bounded number of files."""
 
+import io
 import re
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
+import grpc
 import numpy as np
 import pytest
 
-from gateway.app import create_app, make_fetcher
+from bench.latency_server import Models, Predictions
+from gateway.app import connect, create_app, make_fetcher
+from gateway.model_client.protocol import ModelServer
 from gateway.models.configured import ConfiguredModels
 from gateway.settings import Settings
 from tests.support.fake_model_server import FakeModelServer, classifier, constant
+from tests.support.multipart import encode
+from tfs_api.protos import model_service_pb2_grpc, prediction_service_pb2_grpc
 from vision.card import Card, InputSpec
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("gateway/", "vision/", "tfs_api/")
 MAX_FILES = 14
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
-BOUNDARY = b"----------------------------0123456789abcdef"
 
 
 @contextmanager
@@ -44,33 +50,56 @@ def traced_files() -> Iterator[list[str]]:
         collected.extend(files)
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def traced_photo(server: ModelServer, configured_models: ConfiguredModels, cards_dir: Path) -> list[str]:
     """Return the files that one photo, sent as curl sends it, passes through on a warm gateway."""
-    card = Card(name="pets", labels=("cat", "dog", "fish"), input=InputSpec(height=32, width=32))
-    server = FakeModelServer()
-    server.swap("pets", 1, classifier(card, constant(0.2, 0.7, 0.1)))
-    settings = Settings(models=("pets",), cards_dir=tmp_path_factory.mktemp("cards"))
-    app = create_app(
-        settings,
-        server=server,
-        fetcher=make_fetcher(settings),
-        configured_models=ConfiguredModels(lambda: {"pets": ()}),
-    )
+    settings = Settings(cards_dir=cards_dir)
+    app = create_app(settings, server=server, fetcher=make_fetcher(settings), configured_models=configured_models)
     photo = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8))[1].tobytes()
-    head = b'Content-Disposition: form-data; name="image"; filename="cat.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
-    body = b"--" + BOUNDARY + b"\r\n" + head + photo + b"\r\n--" + BOUNDARY + b"--\r\n"
+    content_type, body = encode({"image": (io.BytesIO(photo), "cat.jpg")})
     client = app.test_client()
 
     def send() -> None:
-        content_type = f"multipart/form-data; boundary={BOUNDARY.decode()}"
         response = client.post("/api/v1/predict", data=body, content_type=content_type)
-        assert response.json["class"] == "dog"
+        assert response.status_code == 200, response.text
 
     send()
-    with traced_files() as collected:
+    with traced_files() as files:
         send()
-    return collected
+    return files
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Return the files between the body of the request and the model server, and back to the JSON of the response."""
+    card = Card(name="pets", labels=("cat", "dog", "fish"), input=InputSpec(height=32, width=32))
+    server = FakeModelServer()
+    server.swap("pets", 1, classifier(card, constant(0.2, 0.7, 0.1)))
+    return traced_photo(server, ConfiguredModels(lambda: {"pets": ()}), tmp_path_factory.mktemp("cards"))
+
+
+@pytest.fixture(scope="module")
+def files_with_wire(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Return the same files and those of a deployed gateway: models.config, micro-batching and gRPC."""
+    folder = tmp_path_factory.mktemp("models")
+    config = folder / "models.config"
+    config.write_text('model_config_list { config { name: "slow" } }')
+    grpc_server = grpc.server(ThreadPoolExecutor(4))
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Predictions(slots=4, latency_s=0), grpc_server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(), grpc_server)
+    port = grpc_server.add_insecure_port("127.0.0.1:0")
+    grpc_server.start()
+    server = connect(Settings(tfs_target=f"127.0.0.1:{port}", calls_in_flight=2))
+    try:
+        return traced_photo(server, ConfiguredModels.from_file(config), folder)
+    finally:
+        grpc_server.stop(None).wait()
+
+
+def listed(name: str) -> list[str]:
+    """Return the files that a marked section of docs/architecture.md lists."""
+    page = ARCHITECTURE.read_text(encoding="utf-8")
+    section = page.partition(f"<!-- {name}: begin -->")[2].partition(f"<!-- {name}: end -->")[0]
+    return sorted(re.findall(r"`((?:gateway|vision|tfs_api)/[\w/]+\.py)`", section))
 
 
 def test_a_photo_passes_through_few_files(files: list[str]):
@@ -80,6 +109,9 @@ def test_a_photo_passes_through_few_files(files: list[str]):
 
 
 def test_the_architecture_page_lists_these_files(files: list[str]):
-    page = ARCHITECTURE.read_text(encoding="utf-8")
-    section = page.partition("<!-- photo path: begin -->")[2].partition("<!-- photo path: end -->")[0]
-    assert sorted(re.findall(r"`((?:gateway|vision|tfs_api)/[\w/]+\.py)`", section)) == sorted(files)
+    assert listed("photo path") == sorted(files)
+
+
+def test_the_architecture_page_lists_what_a_deployed_gateway_adds(files: list[str], files_with_wire: list[str]):
+    assert set(files) <= set(files_with_wire)
+    assert listed("photo path over the wire") == sorted(set(files_with_wire) - set(files))
