@@ -4,7 +4,6 @@ import inspect
 import re
 from pathlib import Path
 
-import pytest
 import typer
 
 import image_gateway_client
@@ -18,7 +17,7 @@ OPTIONS = [parameter for parameter in CLASSIFY.params if parameter.param_type_na
 
 
 def rows():
-    """The cells of every table row, by the names in the first."""
+    """Yield each name in the first cell of a table row, with the other cells."""
     for line in re.findall(r"^\| `.*", DOC, re.MULTILINE):
         first, *others = (cell.strip() for cell in line.strip("|").split("|"))
         for name in re.findall(r"`([^`]+)`", first):
@@ -28,26 +27,32 @@ def rows():
 DOCUMENTED = dict(rows())
 
 
-@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.opts[0])
-def test_every_option_is_documented_with_its_default(option):
-    _, default = DOCUMENTED[option.opts[0]]
-    if isinstance(option.default, int | float):
-        assert default == f"{option.default:g}"
-    elif option.name == "url":
-        assert default == f"`{option.default}`"
+def test_every_option_is_documented_with_its_default():
+    for option in OPTIONS:
+        name = option.opts[0]
+        _, default = DOCUMENTED[name]
+        if isinstance(option.default, int | float):
+            assert default == f"{option.default:g}", name
+        elif option.name == "url":
+            assert default == f"`{option.default}`", name
 
 
 def test_no_other_option_is_documented():
     documented = {name for name in DOCUMENTED if name.startswith("--")}
+
+    assert documented
     assert documented == {option.opts[0] for option in OPTIONS}
 
 
 def test_every_method_and_every_error_is_documented():
-    methods = [name for name, _ in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")]
-    named = {name.partition("(")[0] for name in DOCUMENTED}
-    assert set(methods) - {"close"} <= named
-    errors = [name for name in image_gateway_client.__all__ if name.endswith("Error")]
-    assert set(errors) - {"ImageGatewayError"} <= named
+    methods = {name for name, _ in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")}
+    errors = {name for name in image_gateway_client.__all__ if name.endswith("Error")}
+    names = {name.partition("(")[0] for name in DOCUMENTED}
+
+    assert {"close", "classify"} <= methods
+    assert methods - {"close"} <= names
+    assert "ImageGatewayError" in errors
+    assert errors - {"ImageGatewayError"} <= names
 
 
 def test_the_suffixes_are_documented():

@@ -1,4 +1,4 @@
-"""The client installs and runs without the packages of the servers."""
+"""The client needs none of the servers' packages, neither to install nor to run."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ HEAVY_DISTRIBUTIONS = {
 
 
 def read_lock() -> dict[str, set[str]]:
-    """The requirements of each package in uv.lock by name; those of several versions are merged."""
+    """Return the requirements of each package in uv.lock by name; those of several versions are merged."""
     requirements: dict[str, set[str]] = {}
     for package in tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))["package"]:
         requirements.setdefault(package["name"], set()).update(
@@ -47,7 +47,7 @@ def read_lock() -> dict[str, set[str]]:
 
 
 def requirements_of(name: str, requirements: dict[str, set[str]]) -> set[str]:
-    """All direct and indirect requirements of a package."""
+    """Return all direct and indirect requirements of a package."""
     names: set[str] = set()
     pending = [name]
     while pending:
@@ -57,24 +57,32 @@ def requirements_of(name: str, requirements: dict[str, set[str]]) -> set[str]:
     return names
 
 
+def modules_after_import(module: str) -> set[str]:
+    """Return the modules that a new process has loaded after importing a module."""
+    code = f"import sys, {module}; print(*sys.modules)"
+    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(process.stdout.split())
+
+
 @pytest.mark.parametrize(
     "module", ["image_gateway_client", "image_gateway_client.cli", "image_gateway_client.__main__"]
 )
 def test_the_client_imports_no_package_of_the_servers(module):
-    code = f"import sys, {module}; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    roots = {name.partition(".")[0] for name in loaded.split()}
+    roots = {name.partition(".")[0] for name in modules_after_import(module)}
+
     assert module.partition(".")[0] in roots
     assert not roots & (HEAVY | OURS)
 
 
 def test_the_library_needs_neither_typer_nor_rich():
-    code = "import sys, image_gateway_client; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert not {"typer", "rich"} & set(loaded.split())
+    modules = modules_after_import("image_gateway_client")
+
+    assert "image_gateway_client" in modules
+    assert not {"typer", "rich"} & modules
 
 
 def test_the_client_requires_no_package_of_the_servers():
-    required = requirements_of("image-gateway-client", read_lock())
-    assert {"requests", "rich", "typer"} <= required
-    assert not required & HEAVY_DISTRIBUTIONS
+    requirements = requirements_of("image-gateway-client", read_lock())
+
+    assert {"requests", "rich", "typer"} <= requirements
+    assert not requirements & HEAVY_DISTRIBUTIONS

@@ -1,4 +1,4 @@
-"""What a request costs is counted, not timed: calls and bytes to the model server, copies of pictures, imports."""
+"""Bounds on the cost of a request, counted and not timed: calls and bytes to the model server, copies, imports."""
 
 import io
 import subprocess
@@ -34,15 +34,15 @@ SIDE = 28
 PIXELS = SIDE * SIDE
 PHOTO_SIDE = 224
 PREDICT = "/api/v1/predict"
-AROUND_PIXELS_BYTES = 200
-"""Names, shape and numbers of a request to the model server."""
-SMALL_BYTES = 100_000
-"""What Python's own objects take beside pictures."""
+ENVELOPE_BYTES = 200
+"""Size of a request to the model server without its pixels: names and shape."""
+OVERHEAD_BYTES = 100_000
+"""Memory of Python's own objects, without images."""
 
 
 @dataclass
-class Counted(grpc.ServerInterceptor):
-    """Counts the calls that reach a server, by method."""
+class CallRecorder(grpc.ServerInterceptor):
+    """Records the method of each call that reaches a server."""
 
     calls: list[str] = field(default_factory=list)
 
@@ -51,8 +51,8 @@ class Counted(grpc.ServerInterceptor):
         return continuation(details)
 
 
-class Weighed(Predictions):
-    """Notes the size of each request, and answers when it may."""
+class RecordingPredictions(Predictions):
+    """Records the size of each request, and answers while `may_answer` is set."""
 
     def __init__(self) -> None:
         super().__init__(slots=8, latency_s=0)
@@ -68,32 +68,32 @@ class Weighed(Predictions):
 
 @dataclass(frozen=True)
 class Wire:
-    """A gateway over a real channel, and what went through it."""
+    """A gateway with a real channel to a model server, and what went through it."""
 
     settings: Settings
     app: Flask
     calls: list[str]
-    weighed: Weighed
+    predictions: RecordingPredictions
 
     @property
     def sizes(self) -> list[int]:
-        """Bytes of each request to the model server."""
-        return self.weighed.sizes
+        """Size of each request to the model server in bytes."""
+        return self.predictions.sizes
 
-    def ask(self, number: int) -> None:
-        """Ask about so many pictures in one request; the first question of all has taught the gateway the model."""
+    def classify(self, number: int) -> None:
+        """Send one request with this number of images, and record only its calls."""
         self.calls.clear()
         self.sizes.clear()
         response = self.post(number)
         assert response.status_code == 200, response.text
 
     def post(self, number: int) -> TestResponse:
-        """Send one request with so many pictures."""
+        """Send one request with this number of images, and return the response."""
         parts = [(io.BytesIO(images.golden("digits")), "a.png") for _ in range(number)]
         return self.app.test_client().post(PREDICT, data={"image": parts})
 
 
-def app_over(server: ModelServer, settings: Settings) -> Flask:
+def make_app(server: ModelServer, settings: Settings) -> Flask:
     return create_app(
         settings,
         server=server,
@@ -104,9 +104,9 @@ def app_over(server: ModelServer, settings: Settings) -> Flask:
 
 @pytest.fixture(scope="module")
 def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
-    counted, weighed = Counted(), Weighed()
-    server = grpc.server(ThreadPoolExecutor(8), interceptors=[counted])
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(weighed, server)
+    recorder, predictions = CallRecorder(), RecordingPredictions()
+    server = grpc.server(ThreadPoolExecutor(8), interceptors=[recorder])
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(predictions, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -114,57 +114,62 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
         tfs_target=f"127.0.0.1:{port}", models=("slow",), cards_dir=tmp_path_factory.mktemp("cards"), max_batch_size=32
     )
     client = connect(settings)
-    found = Wire(settings, app_over(client, settings), counted.calls, weighed)
-    found.ask(1)
-    yield found
+    wire = Wire(settings, make_app(client, settings), recorder.calls, predictions)
+    wire.classify(1)  # the gateway reads the model's signature and card once
+    yield wire
     client.close()
     server.stop(None).wait()
 
 
 @pytest.mark.parametrize(("number", "calls"), [(1, 1), (2, 1), (32, 1), (33, 2), (64, 2)])
-def test_a_request_makes_as_few_calls_as_its_pictures_fit_into(wire: Wire, number: int, calls: int):
-    wire.ask(number)
+def test_a_request_makes_as_few_calls_as_its_images_fit_into(wire: Wire, number: int, calls: int):
+    wire.classify(number)
+
     assert wire.calls == ["Predict"] * calls
 
 
 @pytest.mark.parametrize("number", [1, 32])
-def test_what_is_sent_is_the_pixels_as_bytes_and_little_more(wire: Wire, number: int):
-    wire.ask(number)
-    assert number * PIXELS <= sum(wire.sizes) <= number * PIXELS + AROUND_PIXELS_BYTES
+def test_a_call_holds_the_pixels_as_bytes_and_little_else(wire: Wire, number: int):
+    wire.classify(number)
+
+    assert number * PIXELS <= sum(wire.sizes) <= number * PIXELS + ENVELOPE_BYTES
 
 
-def test_requests_that_come_while_one_is_computed_make_one_call_together(wire: Wire):
+def test_requests_that_arrive_during_a_call_share_the_next_one(wire: Wire):
     settings = wire.settings.model_copy(update={"calls_in_flight": 1})
     server = connect(settings)
     assert isinstance(server, MicroBatcher)
-    together = replace(wire, app=app_over(server, settings))
-    together.ask(1)
+    batching = replace(wire, app=make_app(server, settings))
+    batching.classify(1)
+    wire.calls.clear()
+    wire.predictions.may_answer.clear()
+
     with ThreadPoolExecutor(8) as pool:
-        wire.calls.clear()
-        wire.weighed.may_answer.clear()
-        asked = [pool.submit(together.post, 1) for _ in range(8)]
+        responses = [pool.submit(batching.post, 1) for _ in range(8)]
         until(lambda: server.queue_length == 7)
-        wire.weighed.may_answer.set()
-        assert {future.result(20).status_code for future in asked} == {200}
+        wire.predictions.may_answer.set()
+        assert {future.result(20).status_code for future in responses} == {200}
+
     assert wire.calls == ["Predict"] * 2
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
-    """Give the most memory that some work takes beyond what was there before, numpy's and OpenCV's included."""
+    """Return the most memory in bytes that work takes in addition to before, that of numpy and OpenCV included."""
     work()
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        kept = work()
+        result = work()
         _, peak = tracemalloc.get_traced_memory()
-        del kept
+        del result
     finally:
         tracemalloc.stop()
     return peak - before
 
 
-def test_the_measure_sees_copies():
+def test_the_measurement_counts_copies():
     pixels = np.zeros(1_000_000, np.uint8)
+
     assert peak_bytes(pixels.tobytes) >= 1_000_000
     assert peak_bytes(lambda: (pixels.tobytes(), pixels.copy())) >= 2_000_000
 
@@ -172,41 +177,53 @@ def test_the_measure_sees_copies():
 @pytest.mark.parametrize("number", [1, 32])
 def test_pixels_are_copied_once_into_the_message(number: int):
     batch = np.zeros((number, PHOTO_SIDE, PHOTO_SIDE, 3), np.uint8)
+
     peak = peak_bytes(lambda: encode_predict_request("photos", 1, "serving_default", "probabilities", {"image": batch}))
-    assert batch.nbytes <= peak <= batch.nbytes + SMALL_BYTES
+
+    assert batch.nbytes <= peak <= batch.nbytes + OVERHEAD_BYTES
 
 
-def test_a_file_is_copied_once_out_of_its_form():
+def test_a_file_is_copied_once_out_of_a_multipart_body():
     photo = images.photo(2000, 1500)
     content_type, body = images.multipart([photo])
     boundary = content_type.partition("boundary=")[2].encode()
+
     peak = peak_bytes(lambda: [part.read() for part in parse_multipart(body, boundary)[1].values()])
-    assert len(photo) <= peak <= len(photo) + SMALL_BYTES
+
+    assert len(photo) <= peak <= len(photo) + OVERHEAD_BYTES
 
 
-def test_a_picture_is_decoded_once_and_scaled_once():
+def test_an_image_is_decoded_once_and_scaled_once():
     photo = images.photo(500, 375)
     spec = InputSpec(height=PHOTO_SIDE, width=PHOTO_SIDE)
-    decoded, scaled = 500 * 375 * 3, PHOTO_SIDE * PHOTO_SIDE * 3
+    full_bytes, scaled_bytes = 500 * 375 * 3, PHOTO_SIDE * PHOTO_SIDE * 3
+
     peak = peak_bytes(lambda: load(photo, spec, max_pixels=10**6))
-    assert decoded + scaled <= peak <= decoded + scaled + SMALL_BYTES
+
+    assert full_bytes + scaled_bytes <= peak <= full_bytes + scaled_bytes + OVERHEAD_BYTES
 
 
-def test_a_large_photo_never_becomes_all_its_pixels():
+def test_a_large_photo_is_never_decoded_at_full_size():
     photo = images.photo(2000, 1500)
     spec = InputSpec(height=PHOTO_SIDE, width=PHOTO_SIDE)
-    quarter, scaled = 500 * 375 * 3, PHOTO_SIDE * PHOTO_SIDE * 3
+    quarter_bytes, scaled_bytes = 500 * 375 * 3, PHOTO_SIDE * PHOTO_SIDE * 3
+
     peak = peak_bytes(lambda: load(photo, spec, max_pixels=10**7))
-    assert quarter + scaled <= peak <= quarter + scaled + SMALL_BYTES
+
+    assert quarter_bytes + scaled_bytes <= peak <= quarter_bytes + scaled_bytes + OVERHEAD_BYTES
 
 
 UNWANTED = {"tensorflow", "keras", "redis", "opentelemetry", "PIL", "pandas", "scipy", "IPython", "unittest", "bench"}
 
 
-def test_a_worker_imports_nothing_that_it_does_not_need():
-    """Each of these takes a tenth of a second, or megabytes, and is for a setting, a test or somebody else."""
+def test_a_worker_imports_only_what_it_needs():
+    """Each unwanted package takes a tenth of a second or megabytes, and serves a setting, tests or other programs."""
     code = "import sys, gateway.app; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
-    done = subprocess.run(
+
+    process = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
     )
-    assert not UNWANTED & set(done.stdout.split())
+
+    modules = set(process.stdout.split())
+    assert "gateway" in modules
+    assert not UNWANTED & modules

@@ -1,4 +1,4 @@
-"""Links and paths in the documentation lead somewhere: to a file of the repository, and to a heading in it."""
+"""Links and paths in the documentation lead to existing files of the repository and to headings in them."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ def links(page):
 
 
 def anchors(page):
-    """Name the headings of a page as GitHub does: small letters, no punctuation, hyphens for spaces."""
+    """Return the anchors that GitHub gives to a page's headings: lower case, no punctuation, hyphens for spaces."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -28,27 +28,27 @@ def is_broken(page, target):
 
 
 def test_every_link_leads_to_a_file_and_a_heading():
-    found = [(page, target) for page in PAGES for target in links(page)]
+    targets = [(page, target) for page in PAGES for target in links(page)]
 
-    assert len(found) > 60
-    assert [f"{page.relative_to(ROOT)}: {target}" for page, target in found if is_broken(page, target)] == []
+    assert len(targets) > 60
+    assert [f"{page.relative_to(ROOT)}: {target}" for page, target in targets if is_broken(page, target)] == []
 
 
 def test_every_page_can_be_reached_from_the_readme():
-    reached, waiting = set(), [ROOT / "README.md"]
-    while waiting:
-        page = waiting.pop()
+    reachable, pending = set(), [ROOT / "README.md"]
+    while pending:
+        page = pending.pop()
         targets = {(page.parent / target.partition("#")[0]).resolve() for target in links(page)}
-        new = {path for path in targets if path.suffix == ".md" and path.is_file()} - reached
-        reached |= new
-        waiting.extend(new)
+        new = {path for path in targets if path.suffix == ".md" and path.is_file()} - reachable
+        reachable |= new
+        pending.extend(new)
 
     assert len(DOCS) > 20
-    assert [str(page.relative_to(ROOT)) for page in DOCS if page not in reached] == []
+    assert [str(page.relative_to(ROOT)) for page in DOCS if page not in reachable] == []
 
 
-def test_every_path_that_is_named_exists():
-    named = [(page, path) for page in PAGES for path in CODE_PATH.findall(page.read_text(encoding="utf-8"))]
+def test_every_path_in_the_text_exists():
+    paths = [(page, path) for page in PAGES for path in CODE_PATH.findall(page.read_text(encoding="utf-8"))]
 
-    assert len(named) > 60
-    assert [f"{page.relative_to(ROOT)}: {path}" for page, path in named if not (ROOT / path).exists()] == []
+    assert len(paths) > 60
+    assert [f"{page.relative_to(ROOT)}: {path}" for page, path in paths if not (ROOT / path).exists()] == []

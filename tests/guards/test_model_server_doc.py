@@ -17,6 +17,7 @@ def section(title):
 
 
 def default(option):
+    """Return the default of an option as the documentation writes it."""
     value = option.default
     if option.name in {"grpc_max_threads", "rest_api_num_threads"}:
         return "4 per CPU"
@@ -37,15 +38,18 @@ def test_every_flag_is_documented():
 
 def test_no_other_flag_is_documented():
     documented = set(re.findall(r"^\| `--(\w+)`", section("Flags"), re.MULTILINE))
+
     assert documented == {option.name for option in fields(Options)}
 
 
 def test_the_flags_without_effect_are_documented():
     (line,) = re.findall(r"^Accepted with a warning.*?: (.*)\.$", section("Flags"), re.MULTILINE | re.DOTALL)
+
     assert set(re.findall(r"`--(\w+)`", line)) == WITHOUT_EFFECT
 
 
 def listed_exceptions():
+    """Yield the names of the recorded answers that the test of all recorded answers treats as exceptions."""
     source = (ROOT / "tests/integration/model_server/test_ground_truth.py").read_text(encoding="utf-8")
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and node.targets[0].id in {"DIFFERENT", "UNANSWERED"}:
@@ -54,5 +58,6 @@ def listed_exceptions():
 
 def test_every_answer_that_differs_is_documented():
     documented = re.findall(r"^\| `([^`]+)` \|", section("Recorded answers that differ"), re.MULTILINE)
+
     assert len(documented) >= 5
     assert sorted(documented) == sorted(listed_exceptions())

@@ -70,7 +70,7 @@ def traced_photo(server: ModelServer, configured_models: ConfiguredModels, cards
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Return the files between the body of the request and the model server, and back to the JSON of the response."""
+    """The files between the body of the request and the model server, and back to the JSON of the response."""
     card = Card(name="pets", labels=("cat", "dog", "fish"), input=InputSpec(height=32, width=32))
     server = FakeModelServer()
     server.swap("pets", 1, classifier(card, constant(0.2, 0.7, 0.1)))
@@ -79,7 +79,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def files_with_wire(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Return the same files and those of a deployed gateway: models.config, micro-batching and gRPC."""
+    """The same files and those of a deployed gateway: models.config, micro-batching and gRPC."""
     folder = tmp_path_factory.mktemp("models")
     config = folder / "models.config"
     config.write_text('model_config_list { config { name: "slow" } }')

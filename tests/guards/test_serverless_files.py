@@ -15,12 +15,12 @@ from tests.support.image import last_stage
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "serverless"
 IMAGE_PORT = 8080
-KILLED_AFTER_S = 10
-LEAST_MIB = 1536  # cifar10 takes 1.1 GB
+KILL_AFTER_S = 10
+MIN_MIB = 1536  # cifar10 takes 1.1 GB
 
 
 class Loader(yaml.SafeLoader):
-    """Reads CloudFormation's tags as what they stand before."""
+    """Reads a value with a tag of CloudFormation as the value."""
 
 
 Loader.add_multi_constructor("!", lambda _loader, _tag, node: node.value)
@@ -58,24 +58,26 @@ ENVIRONMENTS = {
 }
 
 
-def test_each_file_is_looked_at():
+def test_every_service_file_is_tested():
     assert {path.name for path in FOLDER.glob("*.y*ml")} == set(ENVIRONMENTS)
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_what_is_set_are_settings_and_text(name):
+def test_every_variable_is_a_setting_with_a_text_as_value(name):
     assert all(isinstance(value, str) for value in ENVIRONMENTS[name].values())
     Settings.from_env(ENVIRONMENTS[name])
 
 
 @pytest.mark.parametrize("name", ["cloudrun.yaml", "knative.yaml"])
-def test_knative_sends_what_the_gateway_takes(name):
+def test_knative_has_the_limits_port_and_probes_of_the_gateway(name):
     spec, container = knative(name)
     settings = Settings()
+
     assert spec["containerConcurrency"] == settings.threads
     assert spec["timeoutSeconds"] > settings.request_deadline_s
     assert [port["containerPort"] for port in container["ports"]] == [IMAGE_PORT]
     assert container["resources"]["limits"]["memory"] == "2Gi"
+
     app = create_app(
         settings, server=FakeModelServer(), fetcher=DisabledFetcher(), configured_models=ConfiguredModels(dict)
     )
@@ -86,7 +88,7 @@ def test_knative_sends_what_the_gateway_takes(name):
         assert app.url_map.bind("localhost").match(probe["path"])
 
 
-def test_cloud_run_waits_as_long_as_the_gateway_does():
+def test_cloud_run_waits_at_least_as_long_as_the_gateway():
     probe = knative("cloudrun.yaml")[1]["startupProbe"]
     environment = dict(
         word.split("=", 1)
@@ -94,35 +96,39 @@ def test_cloud_run_waits_as_long_as_the_gateway_does():
         if keyword == "ENV"
         for word in rest.split()
     )
+
     assert probe["periodSeconds"] * probe["failureThreshold"] >= float(environment["GATEWAY_START_WAIT_S"])
     assert probe["timeoutSeconds"] <= probe["periodSeconds"]
-    assert float(environment["GATEWAY_GRACEFUL_TIMEOUT_S"]) < KILLED_AFTER_S
+    assert float(environment["GATEWAY_GRACEFUL_TIMEOUT_S"]) < KILL_AFTER_S
     assert int(environment["PORT"]) == IMAGE_PORT
 
 
-def test_function_compute_sends_what_the_gateway_takes():
+def test_function_compute_has_the_limits_and_port_of_the_gateway():
     props = alibaba()
+
     assert props["instanceConcurrency"] == Settings().threads
     assert props["timeout"] > Settings().request_deadline_s
     assert props["customContainerConfig"]["port"] == IMAGE_PORT
-    assert props["memorySize"] >= LEAST_MIB
+    assert props["memorySize"] >= MIN_MIB
 
 
-def test_tencent_finds_the_port_that_it_takes():
+def test_tencent_has_its_port_and_the_limits_of_the_gateway():
     inputs = tencent()
+
     assert (inputs["type"], inputs["environment"]["variables"]["PORT"]) == ("web", "9000")
     assert inputs["timeout"] > Settings().request_deadline_s
-    assert inputs["memorySize"] >= LEAST_MIB
+    assert inputs["memorySize"] >= MIN_MIB
     assert inputs["memorySize"] % 128 == 0
 
 
-def test_sagemaker_finds_its_paths():
+def test_sagemaker_has_its_paths_and_enough_memory():
     resources = sagemaker()
+
     assert Settings.from_env(ENVIRONMENTS["sagemaker.yaml"]).sagemaker
     (variant,) = resources["EndpointConfig"]["ProductionVariants"]
-    assert variant["ServerlessConfig"]["MemorySizeInMB"] >= LEAST_MIB
+    assert variant["ServerlessConfig"]["MemorySizeInMB"] >= MIN_MIB
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_the_docs_tell_each_file(name):
+def test_the_docs_list_every_service_file(name):
     assert f"| `{name}` |" in (ROOT / "docs" / "serverless.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.waiting import until
 
-SCRIPT = Path(__file__).parents[2] / "deploy" / "kubernetes" / "base" / "model-server" / "sync_models.sh"
+SCRIPT = Path(__file__).parents[3] / "deploy" / "kubernetes" / "base" / "model-server" / "sync_models.sh"
 PATIENCE_S = 30
 pytestmark = pytest.mark.skipif(shutil.which("rclone") is None, reason="rclone is not installed")
 

@@ -10,7 +10,7 @@ import yaml
 
 from tests.support.monitoring import DASHBOARD, FOLDER, expressions, metric_names, panels, rules
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROMTOOL = shutil.which("promtool") or ""
 
 
