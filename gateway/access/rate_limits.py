@@ -164,7 +164,7 @@ def register(app: Flask, settings: Settings) -> None:
             exceeded = g.rate_limits[-1]
             seconds = exceeded.seconds_left
             raise RateLimitedError(
-                f"At most {exceeded.limit} requests are answered. Retry in {seconds} s.", retry_after_s=seconds
+                f"Too many requests: the limit is {exceeded.limit}. Retry in {seconds} s.", retry_after_s=seconds
             )
 
     app.before_request(check)

@@ -150,6 +150,8 @@ def parse_json_object(body: bytes, limits: JsonLimits) -> dict[str, Any]:
         text = body.decode(json.detect_encoding(body), "surrogatepass")
         _check_json_structure(text, limits)
         document = json.loads(text) if text.strip() else {}
+    except UnicodeDecodeError as error:
+        raise BadRequestError(f"The body is not valid JSON: it is not UTF-8 text, see byte {error.start}.") from error
     except (ValueError, RecursionError) as error:
         raise BadRequestError(f"The body is not valid JSON: {error}.") from error
     if not isinstance(document, dict):

@@ -196,7 +196,7 @@ def _parse_top_k(value: object) -> int:
     if isinstance(value, str) and INTEGER.fullmatch(value):
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise BadRequestError(f"top_k must be a whole number of at least 1, not {reprlib.repr(value)}.")
+        raise BadRequestError(f"top_k must be a whole number of at least 1, not {_quote(value)}.")
     return value
 
 
@@ -204,7 +204,7 @@ def _parse_threshold(value: object) -> float:
     if isinstance(value, str) and DECIMAL.fullmatch(value):
         value = float(value)
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
-        raise BadRequestError(f"threshold must be a number from 0 to 1, not {reprlib.repr(value)}.")
+        raise BadRequestError(f"threshold must be a number from 0 to 1, not {_quote(value)}.")
     return float(value)
 
 
@@ -212,8 +212,14 @@ def _parse_explain(value: object) -> Explain | None:
     if isinstance(value, bool):
         value = "true" if value else "false"
     if not isinstance(value, str) or value not in EXPLAIN_VALUES:
-        raise BadRequestError(f"explain must be true, false or raw, not {reprlib.repr(value)}.")
+        raise BadRequestError(f"explain must be true, false or raw, not {_quote(value)}.")
     return EXPLAIN_VALUES[value]
+
+
+def _quote(value: object) -> str:
+    """Return a text or a number as it was sent, shortened, and the kind of any other JSON value."""
+    is_quotable = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return reprlib.repr(value) if is_quotable else JSON_TYPES[type(value)]
 
 
 def _not_accepted(media_type: str) -> str:

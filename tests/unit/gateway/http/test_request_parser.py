@@ -316,6 +316,12 @@ def test_malformed_json_is_refused_with_the_position(parse: Parse):
         assert message.startswith("BadRequestError: The body is not valid JSON: "), name
 
 
+def test_json_that_is_not_utf_8_is_refused_with_the_position_of_the_byte(parse: Parse):
+    message = refusal(parse, data=b'{"url": "\xff\xfe"}', content_type="application/json")
+
+    assert message == "BadRequestError: The body is not valid JSON: it is not UTF-8 text, see byte 9."
+
+
 def test_json_that_is_nested_too_deeply_is_refused(parse: Parse):
     for bracket in ("[", '{"a":'):
         too_deep = refusal(parse, data=bracket * (MAX_JSON_DEPTH + 1), content_type="application/json")
@@ -641,6 +647,20 @@ def test_a_top_k_that_is_not_a_positive_integer_is_refused(parse: Parse):
     for text in ("0", "-1", "1.5", "three", "+3", "9" * 10):
         message = refusal(parse, json={"url": URL}, query_string={"top_k": text})
         assert message.startswith("BadRequestError: top_k must be a whole number"), text
+
+
+def test_an_invalid_value_is_named_as_in_json(parse: Parse):
+    for value, name in (
+        ("three", "'three'"),
+        (0, "0"),
+        (1.5, "1.5"),
+        (True, "a boolean"),
+        ([3], "an array"),
+        ({}, "an object"),
+    ):
+        message = refusal(parse, json={"url": URL, "top_k": value})
+
+        assert message == f"BadRequestError: top_k must be a whole number of at least 1, not {name}."
 
 
 def test_an_invalid_value_is_shortened_in_the_message(parse: Parse):
