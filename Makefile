@@ -135,7 +135,7 @@ documents: .venv/.dev-ready ## Regenerate all generated files: documents, OpenAP
 
 .PHONY: clean
 clean: ## Remove environments, caches, build results and the run directory
-	rm -rf .venv .tools .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	rm -rf .venv .tools .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .fuzz dist
 
 ##@ Help
 .PHONY: help
