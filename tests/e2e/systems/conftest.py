@@ -1,4 +1,4 @@
-"""What the older systems were sent: nothing but host and path is another here."""
+"""Requests of older systems: clients change only the host and the path."""
 
 import pytest
 
@@ -7,5 +7,5 @@ from tests.support.stack import RunningStack
 
 @pytest.fixture(scope="session")
 def multilabel_stack(colour_stack: RunningStack) -> RunningStack:
-    """The models of tests/support/colour_models.py; `lights` tells which of several colours shine in a picture."""
+    """Return a stack with the models of tests/support/colour_models.py; `lights` scores each colour separately."""
     return colour_stack

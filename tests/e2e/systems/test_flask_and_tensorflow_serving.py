@@ -1,9 +1,9 @@
-"""Flask before TensorFlow Serving, ResNet-18 on CIFAR-10: a file `image` or JSON with `url`; the class."""
+"""Flask in front of TensorFlow Serving, ResNet-18 on CIFAR-10: a file `image` or JSON with `url` returns the class."""
 
 import requests
 
 
-def test_a_file_gives_its_class(stack, photos):
+def test_a_file_is_classified(stack, photos):
     for path, label in photos:
         with path.open("rb") as file:
             response = requests.post(f"{stack.url}/api/v1/predict", files={"image": file}, timeout=20)
@@ -19,9 +19,10 @@ def test_a_url_gives_its_class(stack, photos, picture_host):
         assert (response.status_code, response.json()["class"]) == (200, label)
 
 
-def test_what_answers_is_the_network_that_it_had(stack):
+def test_the_default_model_is_a_resnet18_for_cifar10(stack):
     card = requests.get(f"{stack.url}/api/v1/models/cifar10", timeout=20).json()["card"]
     classes = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
     assert card["labels"] == classes
     assert card["provenance"]["architecture"] == "resnet18"
     assert card["metrics"]["accuracy"] >= 0.92

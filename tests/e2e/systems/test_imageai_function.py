@@ -1,20 +1,20 @@
-"""An ImageAI model behind a serverless function: base64 in JSON, sent by urllib; the best five and a response id."""
+"""An ImageAI model behind a serverless function: base64 in JSON, sent by urllib; returns the top five and an id."""
 
 import base64
 import json
 import urllib.request
 
 
-def ask(url, picture):
-    body = json.dumps({"image": base64.b64encode(picture).decode()}).encode()
-    request = urllib.request.Request(url, data=body)  # noqa: S310  # of ours; urllib calls the body a form
+def classify(url, image):
+    body = json.dumps({"image": base64.b64encode(image).decode()}).encode()
+    request = urllib.request.Request(url, data=body)  # noqa: S310  # a local URL; urllib declares the body a form
     with urllib.request.urlopen(request, timeout=20) as response:  # noqa: S310  # as above
         return json.loads(response.read())
 
 
-def test_base64_gives_the_best_five_with_probabilities_and_an_id(stack, photos):
+def test_base64_gets_the_top_five_probabilities_and_an_id(stack, photos):
     for path, label in photos:
-        answer = ask(stack.predict_url, path.read_bytes())
+        answer = classify(stack.predict_url, path.read_bytes())
         best = {item["class"]: item["score"] for item in answer["predictions"]}
         assert len(best) == 5
         assert max(best, key=best.__getitem__) == label
@@ -22,6 +22,7 @@ def test_base64_gives_the_best_five_with_probabilities_and_an_id(stack, photos):
         assert answer["request_id"]
 
 
-def test_each_answer_has_an_id_of_its_own(stack, photos):
-    picture = photos[0][0].read_bytes()
-    assert len({ask(stack.predict_url, picture)["request_id"] for _ in range(3)}) == 3
+def test_each_response_has_a_different_id(stack, photos):
+    image = photos[0][0].read_bytes()
+
+    assert len({classify(stack.predict_url, image)["request_id"] for _ in range(3)}) == 3

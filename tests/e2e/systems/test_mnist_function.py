@@ -1,4 +1,4 @@
-"""A digit reader behind an API gateway: `image_base64` or `image_url`, the other of the two empty."""
+"""A digit classifier behind an API gateway: `image_base64` or `image_url`, with the other one empty."""
 
 import base64
 import json
@@ -20,12 +20,12 @@ def digit(stack, document):
 
 
 def bitmap(png):
-    """The format that its examples were in."""
+    """Convert a PNG to BMP, the format of the older system's examples."""
     image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     return cv2.imencode(".bmp", image)[1].tobytes()
 
 
-def test_base64_with_an_empty_url(stack, golden):
+def test_base64_with_an_empty_url_is_classified(stack, golden):
     for png, label, _ in golden:
         document = {"image_base64": base64.b64encode(bitmap(png)).decode(), "image_url": ""}
         assert digit(stack, document) == int(label)
@@ -39,9 +39,10 @@ def test_a_url_with_empty_base64(stack, golden, picture_host):
         assert digit(stack, document) == int(label)
 
 
-def test_neither_of_the_two_is_refused_with_a_reason(stack):
+def test_a_request_without_an_image_is_refused_with_a_reason(stack):
     document = {"image_base64": "", "image_url": ""}
     response = requests.post(f"{stack.url}/api/v1/models/digits/predict", json=document, timeout=20)
+
     assert response.status_code == 400
     assert "no image" in response.json()["detail"]
 
@@ -54,15 +55,15 @@ for line in sys.stdin:
 """
 
 
-def test_as_a_function_behind_an_api_gateway(stack, golden):
-    """The event as its platform passes it: the body is text, the path the gateway's own."""
+def test_the_function_answers_api_gateway_events(stack, golden):
+    """The event has the platform's form: its body is text, and its path is that of the API gateway."""
     bodies = [{"image_base64": base64.b64encode(bitmap(png)).decode(), "image_url": ""} for png, _, _ in golden]
     bodies += [{"image_base64": "", "image_url": ""}]
     context = {"serviceName": "testsvc", "path": "/ai", "httpMethod": "POST", "stage": "prod"}
     frame = {"requestContext": context, "headers": {"Accept": "application/json"}, "path": "/ai", "httpMethod": "POST"}
     events = [{**frame, "body": json.dumps(body)} for body in bodies]
     events += [bodies[0]]
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", FUNCTION],
         cwd=ROOT,
         env={**os.environ, "GATEWAY_TFS_TARGET": f"127.0.0.1:{stack.ports.grpc}", "GATEWAY_MODELS": "digits"},
@@ -72,7 +73,8 @@ def test_as_a_function_behind_an_api_gateway(stack, golden):
         check=True,
         timeout=60,
     )
-    *digits, without_image, not_from_gateway = map(json.loads, done.stdout.splitlines())
+    *digits, without_image, not_from_gateway = map(json.loads, completed.stdout.splitlines())
+
     assert digits == [{"result": int(label)} for _, label, _ in golden]
     assert "no image" in without_image["errMsg"]
     assert not_from_gateway == {"errMsg": "request not from api gw"}

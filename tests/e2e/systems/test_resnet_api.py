@@ -1,10 +1,10 @@
-"""A ResNet behind Flask or FastAPI: `curl -F image=@…`; the best five under `predictions`."""
+"""A ResNet behind Flask or FastAPI: `curl -F image=@…`; returns the top five under `predictions`."""
 
 import json
 import subprocess
 
 
-def test_curl_gets_the_best_five(stack, photos):
+def test_curl_gets_the_top_five(stack, photos):
     for path, label in photos:
         command = ["curl", "-sS", "-X", "POST", "-F", f"image=@{path}", stack.predict_url]
         answer = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=30).stdout)
