@@ -14,7 +14,7 @@ import pytest
 
 from vision.decode import decode, read_header
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HOSTILE = ROOT / "../shared/data/hostile"
 PHOTOS = ROOT / "../shared/data/photos"
 MAX_PIXELS = 20_000_000
