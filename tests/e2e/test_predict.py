@@ -109,7 +109,10 @@ def test_the_request_id_reaches_every_log(stack, golden):
 
 
 def test_the_log_is_one_stream_of_json(stack):
-    for line in stack.log("gateway").splitlines():
+    lines = stack.log("gateway").splitlines()
+
+    assert lines
+    for line in lines:
         assert {"event", "level", "timestamp", "logger"} <= json.loads(line).keys(), line
 
 
