@@ -1,4 +1,4 @@
-"""The whole stack, started once for all tests here, and pictures to send to it."""
+"""The whole stack, started once for all tests here, and images to send to it."""
 
 import functools
 import http.server
@@ -19,22 +19,22 @@ from tests.support.stack import ROOT, RunningStack, running
 
 GOLDEN = ROOT / "serving_models" / "digits" / "1" / "assets.extra" / "golden"
 PHOTOS = ROOT / "serving_models" / "cifar10" / "1" / "assets.extra" / "golden"
-WRITE_S = 300  # with TensorFlow, on a busy machine
+WRITE_MODELS_S = 300  # with TensorFlow, on a busy machine
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
-BROWSER_MS = 60_000  # a busy machine may need far more than the 5 s or 30 s that are usual
+BROWSER_MS = 60_000  # a busy machine may need far more than Playwright's default of 5 s or 30 s
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
-class _Files(http.server.SimpleHTTPRequestHandler):
+class _FileHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Stay quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="session")
-def picture_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """A web server on loopback: its folder, and its host:port."""
-    folder = tmp_path_factory.mktemp("pictures")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Files, directory=folder))
+def image_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A web server on the loopback: its folder, and its host:port."""
+    folder = tmp_path_factory.mktemp("images")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_FileHandler, directory=folder))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield folder, f"127.0.0.1:{server.server_address[1]}"
@@ -44,45 +44,45 @@ def picture_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pat
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, picture_host: tuple[Path, str]) -> Iterator[RunningStack]:
-    """The committed models, served; URLs of the picture host are allowed."""
-    environment = {"GATEWAY_FETCH_ALLOWED_HOSTS": picture_host[1]}
-    with running(tmp_path_factory.mktemp("run"), environment=environment) as started:
-        yield started
+def stack(tmp_path_factory: pytest.TempPathFactory, image_host: tuple[Path, str]) -> Iterator[RunningStack]:
+    """A stack with the committed models, which may fetch from the image host."""
+    environment = {"GATEWAY_FETCH_ALLOWED_HOSTS": image_host[1]}
+    with running(tmp_path_factory.mktemp("run"), environment=environment) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")
-def colour_stack(tmp_path_factory: pytest.TempPathFactory, picture_host: tuple[Path, str]) -> Iterator[RunningStack]:
-    """The models of tests/support/colour_models.py, served: versions, labels, heat maps, several classes a picture.
+def colour_stack(tmp_path_factory: pytest.TempPathFactory, image_host: tuple[Path, str]) -> Iterator[RunningStack]:
+    """A stack with the models of tests/support/colour_models.py: versions, labels, heat maps, several classes an image.
 
-    URLs of every port on loopback are allowed; pages of the picture host may ask.
+    It may fetch from every port of the loopback, and pages of the image host may send requests to it.
     """
     models = tmp_path_factory.mktemp("models")
     command = [sys.executable, "-m", "tests.support.colour_models", models]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=WRITE_S)
-    environment = {"GATEWAY_FETCH_ALLOWED_HOSTS": "127.0.0.1", "GATEWAY_CORS_ORIGINS": f"http://{picture_host[1]}"}
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=WRITE_MODELS_S)
+    environment = {"GATEWAY_FETCH_ALLOWED_HOSTS": "127.0.0.1", "GATEWAY_CORS_ORIGINS": f"http://{image_host[1]}"}
     run_dir = tmp_path_factory.mktemp("run")
-    with running(run_dir, models_config=models / "models.config", environment=environment) as started:
-        yield started
+    with running(run_dir, models_config=models / "models.config", environment=environment) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")
 def golden() -> list[tuple[bytes, str, list[float]]]:
-    """The golden images of `digits`: PNG bytes, right class, probabilities."""
+    """The golden images of `digits`, one for each digit from 0 to 9: PNG bytes, class, probabilities."""
     entries = json.loads((GOLDEN / "golden.json").read_text(encoding="utf-8"))["images"]
     return [((GOLDEN / item["file"]).read_bytes(), item["class"], item["probabilities"]) for item in entries]
 
 
 @pytest.fixture(scope="session")
 def photos() -> list[tuple[Path, str]]:
-    """A small photo of each class of `cifar10`, the default model, and the class."""
+    """A small photo for each class of `cifar10`, the default model, with its class."""
     entries = json.loads((PHOTOS / "golden.json").read_text(encoding="utf-8"))["images"]
     return [(PHOTOS / item["file"], item["class"]) for item in entries]
 
 
 @pytest.fixture(scope="session")
 def drawn_seven() -> bytes:
-    """A seven drawn dark on white, 300 wide and 400 high, as JPEG."""
+    """A JPEG of a seven drawn dark on white, 300 pixels wide and 400 high."""
     paper = np.full((400, 300, 3), 250, np.uint8)
     corners = np.array([[70, 90], [230, 90], [130, 330]], np.int32)
     cv2.polylines(paper, [corners], isClosed=False, color=(40, 20, 20), thickness=22, lineType=cv2.LINE_AA)
@@ -96,29 +96,29 @@ def browser() -> Iterator[Browser]:
         pytest.skip("Chromium is not installed")
     expect.set_options(timeout=BROWSER_MS)
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
-        yield started
-        started.close()
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
 def page(browser: Browser, stack: RunningStack, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """The page at /, opened; it must have logged no fault and asked nobody else in the end.
+    """The page at /; fails if the page logs an error or sends a request to another host before the end of the test.
 
-    Options of the browser's context, such as its colour scheme, are given by parametrizing it indirectly.
+    A test sets options of the browser's context, such as its colour scheme, by indirect parametrization.
     """
     options = {"viewport": {"width": 1100, "height": 800}, **getattr(request, "param", {})}
     context = browser.new_context(**options)
     context.set_default_timeout(BROWSER_MS)
     page = context.new_page()
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda message: faults.append(message.text) if "Content Security" in message.text else None)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if "Content Security" in message.text else None)
     page.on(
         "request",
-        lambda asked: None if asked.url.startswith((stack.url, "blob:", "data:")) else faults.append(asked.url),
+        lambda request: None if request.url.startswith((stack.url, "blob:", "data:")) else errors.append(request.url),
     )
     page.goto(stack.url)
     yield page
     context.close()
-    assert faults == []
+    assert errors == []

@@ -33,8 +33,8 @@ def test_a_batch_of_files_is_answered_as_each_of_them_alone(stack, golden):
     assert batch.json()["request_id"] == batch.headers["X-Request-ID"]
 
 
-def test_urls_and_base64_and_bad_ones_are_answered_in_their_order(stack, golden, picture_host):
-    folder, host = picture_host
+def test_urls_and_base64_and_bad_ones_are_answered_in_their_order(stack, golden, image_host):
+    folder, host = image_host
     instances = []
     for number, (data, _, _) in enumerate(golden[:4]):
         (folder / f"batch-{number}.png").write_bytes(data)

@@ -81,8 +81,8 @@ ASK = """async (url) => {
 }"""
 
 
-def test_a_page_of_an_allowed_origin_asks_from_a_browser(browser, colour_stack, picture_host):
-    folder, host = picture_host
+def test_a_page_of_an_allowed_origin_asks_from_a_browser(browser, colour_stack, image_host):
+    folder, host = image_host
     (folder / "page.html").write_text("<!doctype html><title>Elsewhere</title>", encoding="utf-8")
     page = browser.new_page()
     page.goto(f"http://{host}/page.html")

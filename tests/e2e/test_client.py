@@ -46,8 +46,8 @@ def summarize(outcomes):
     return [outcome.type if isinstance(outcome, Problem) else outcome.label for outcome in outcomes]
 
 
-def test_one_digit_in_every_form(client, golden, picture_host, tmp_path):
-    host_folder, host = picture_host
+def test_one_digit_in_every_form(client, golden, image_host, tmp_path):
+    host_folder, host = image_host
     for data, label, _ in golden:
         path = tmp_path / f"client-{label}.png"
         path.write_bytes(data)
@@ -75,8 +75,8 @@ def test_a_version_can_be_selected(client, golden):
     assert refused.value.problem.status == 404
 
 
-def test_a_batch_of_files_and_urls(client, golden, picture_host):
-    host_folder, host = picture_host
+def test_a_batch_of_files_and_urls(client, golden, image_host):
+    host_folder, host = image_host
     (host_folder / "six.png").write_bytes(golden[6][0])
     images = [data for data, _, _ in golden]
     assert summarize(client.classify_batch(images, model="digits")) == DIGITS
@@ -225,11 +225,11 @@ def test_the_installed_command(stack, golden, tmp_path):
     assert [item["class"] for item in json.loads(result.stdout)] == [label for _, label, _ in golden]
 
 
-def test_the_commands_in_the_documents_run(command, golden, picture_host, tmp_path):
+def test_the_commands_in_the_documents_run(command, golden, image_host, tmp_path):
     text = (ROOT / "docs/client.md").read_text(encoding="utf-8") + (ROOT / "README.md").read_text(encoding="utf-8")
     lines = re.findall(r"^    image-gateway (.*?)(?: +#.*)?$", text, re.MULTILINE)
     assert len(lines) >= 7
-    host_folder, host = picture_host
+    host_folder, host = image_host
     (tmp_path / "holiday").mkdir()
     for path in (tmp_path / "photo.jpg", tmp_path / "cat.png", tmp_path / "holiday" / "1.png", host_folder / "dog.jpg"):
         path.write_bytes(golden[5][0])

@@ -1,7 +1,7 @@
-"""Each command and code block of README.md and docs/ is run against the service, but for those listed with a reason.
+"""Every command and code block of README.md and docs/ works, except for the commands listed with a reason.
 
-`sh`, and an indented block, is commands; `python` is run, `json` is held to the API's own description. Whatever else is
-behind a fence (`text`, `yaml`, …) is not for running. A command that is neither run nor listed fails.
+`sh` blocks and indented blocks are commands; `python` blocks are run, and `json` blocks are checked against the OpenAPI
+document. Blocks of other languages (`text`, `yaml`, …) are not tested. A command that is neither run nor listed fails.
 """
 
 import json
@@ -11,7 +11,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -19,26 +21,26 @@ import requests
 
 from image_gateway_client import ImageGatewayError
 from tests.support import documents
-from tests.support.documents import ROOT, SHELL
+from tests.support.documents import ROOT, SHELL, Block
 from tests.support.openapi import ResponseValidator
 from tests.support.stack import RunningStack
 from vision.card import Card
 
 BLOCKS = documents.blocks()
 COMMAND_S = 60
-RUN = ("curl", "image-gateway")
-# Why a command is not run here, by how it begins.
-ELSEWHERE = {
-    "make run": "it is how the service that all others ask is started: tests/support/stack.py",
+PROGRAMS = ("curl", "image-gateway")
+"""The programs whose commands are run here."""
+NOT_RUN = {
+    "make run": "it starts the service that the other commands use: tests/support/stack.py",
     "python -m model_server": "tests/integration/model_server/test_start_stop.py",
-    "python -m train": "tests/train/test_walkthrough.py, and tests/guards/test_train_commands.py for what takes hours",
-    "make test": "it runs this",
+    "python -m train": "tests/train/test_walkthrough.py, and tests/guards/test_train_commands.py for the long ones",
+    "make test": "it runs this test",
     "cp -r my_export": "tests/e2e/test_swap.py",
     "cp .env.example": "an optional step before docker compose",
-    "mkdir tls": "a certificate that others know: tests/e2e/stack has one of its own",
+    "mkdir tls": "needs a certificate that clients trust: tests/e2e/stack/test_tls.py makes its own",
     "sudo ": "changes this machine",
     "git ": "a download",
-    "pip install": "a download; tests/guards/test_client_stands_alone.py has what it brings",
+    "pip install": "a download; tests/integration/client/test_distribution.py installs the client",
     "docker ": "needs a Docker Engine",
     "kubectl ": "needs a cluster",
     "kustomize ": "needs a cluster",
@@ -53,11 +55,13 @@ ELSEWHERE = {
     "s deploy": "needs an account",
     "scf deploy": "needs an account",
 }
-NOT_HERE = {
+"""Why a command is not run here, by its beginning."""
+UNSUPPORTED = {
     "photos/pear/01.jpg": "the model is trained by tests/train/test_walkthrough.py",
     "localhost:8080/api/v1/models/digits/labels/stable/predict": "no version has a label: tests/e2e/test_api_models.py",
 }
-PICTURES = {
+"""Why the stack of these tests cannot answer a command, by a part of it."""
+IMAGES = {
     "dog.jpg": "cifar10/1/assets.extra/golden/05.png",
     "cat.jpg": "cifar10/1/assets.extra/golden/03.png",
     "cat.png": "cifar10/1/assets.extra/golden/03.png",
@@ -70,76 +74,82 @@ PICTURES = {
     "three.png": "digits/1/assets.extra/golden/03.png",
     "seven.png": "digits/1/assets.extra/golden/07.png",
 }
-ELIDED = re.compile(r",\s*…(?=\s*[\]}])")  # members left out; within a string it is text
+ELLIPSIS = re.compile(r",\s*…(?=\s*[\]}])")  # for members left out; an ellipsis in a string is text
 
-pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed"),
+    pytest.mark.timeout(600),
+]
 
 
-def commands():
+def shell_commands() -> list[tuple[Block, str]]:
     return [(block, command) for block in BLOCKS if block.kind == SHELL for command in block.commands()]
 
 
-def without_settings(command):
-    """What a command begins with, after variables that are set for it."""
+def without_variables(command: str) -> str:
+    """Return a command without the variables set in front of it."""
     return re.sub(r"^(\w+=\S*\s+)+", "", command)
 
 
-def why_not(command):
-    """Say why a command is not run; None for one that is."""
-    begins = (reason for begin, reason in ELSEWHERE.items() if without_settings(command).startswith(begin))
-    holds = (reason for part, reason in NOT_HERE.items() if part in command)
-    return next(begins, None) or next(holds, None)
+def reason_not_to_run(command: str) -> str | None:
+    """Return why a command is not run here, or None if it is."""
+    reasons = [reason for beginning, reason in NOT_RUN.items() if without_variables(command).startswith(beginning)]
+    reasons += [reason for part, reason in UNSUPPORTED.items() if part in command]
+    return reasons[0] if reasons else None
 
 
-def named(pairs):
-    return [pytest.param(block, command, id=f"{block.place} {command[:60]}") for block, command in pairs]
+COMMANDS = shell_commands()
+COMMANDS_TO_RUN = [(block, command) for block, command in COMMANDS if reason_not_to_run(command) is None]
+MIN_COMMANDS, MIN_COMMANDS_TO_RUN, MIN_JSON_BLOCKS = 80, 20, 10
 
 
-def of_kind(kind):
-    return [pytest.param(block, id=block.place) for block in BLOCKS if block.kind == kind]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, picture_host):
-    """Where the commands run: the pictures that they name, here and on the picture host."""
-    here = tmp_path_factory.mktemp("reader")
-    (here / "serving_models").symlink_to(ROOT / "serving_models")
-    for name, source in PICTURES.items():
-        (here / name).parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(here / name), cv2.imread(str(ROOT / "serving_models" / source)))
-        (picture_host[0] / Path(name).name).write_bytes((here / name).read_bytes())
-    return here
+def pages(blocks: Iterable[Block]) -> list[str]:
+    return sorted({block.page for block in blocks})
 
 
 @pytest.fixture(scope="module")
-def translated(stack: RunningStack, picture_host):
-    """Put in place of the addresses in the documents those that there are here."""
-    places = {
+def folder(tmp_path_factory: pytest.TempPathFactory, image_host: tuple[Path, str]) -> Path:
+    """The working directory of a reader: the images that commands name, which the image host serves too."""
+    folder = tmp_path_factory.mktemp("reader")
+    (folder / "serving_models").symlink_to(ROOT / "serving_models")
+    for name, source in IMAGES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(folder / name), cv2.imread(str(ROOT / "serving_models" / source)))
+        (image_host[0] / Path(name).name).write_bytes((folder / name).read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def replace_addresses(stack: RunningStack, image_host: tuple[Path, str]) -> Callable[[str], str]:
+    """Return a function that replaces the addresses in the documents by those of this stack."""
+    addresses = {
         "localhost:8080": f"127.0.0.1:{stack.ports.front}",
         "localhost:8501": f"127.0.0.1:{stack.ports.rest}",
-        "https://example.com": f"http://{picture_host[1]}",
+        "https://example.com": f"http://{image_host[1]}",
     }
 
-    def translate(text):
-        for written, place in places.items():
-            text = text.replace(written, place)
+    def replace(text: str) -> str:
+        for documented, address in addresses.items():
+            text = text.replace(documented, address)
         return text
 
-    return translate
+    return replace
 
 
 @pytest.fixture(scope="module")
-def shell(stack: RunningStack, folder, translated):
-    """Run a command as a reader does; give what it printed."""
+def shell(
+    stack: RunningStack, folder: Path, replace_addresses: Callable[[str], str]
+) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """Return a function that runs a command as a reader does."""
     environment = {
         **os.environ,
         "IMAGE_GATEWAY_URL": stack.url,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
 
-    def run(command):
-        line = f'curl() {{ command curl --silent --show-error --fail-with-body "$@"; }}\n{translated(command)}'
-        done = subprocess.run(
+    def run(command: str) -> subprocess.CompletedProcess[str]:
+        line = f'curl() {{ command curl --silent --show-error --fail-with-body "$@"; }}\n{replace_addresses(command)}'
+        return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", line],
             cwd=folder,
             env=environment,
@@ -148,101 +158,132 @@ def shell(stack: RunningStack, folder, translated):
             timeout=COMMAND_S,
             check=False,
         )
-        assert done.returncode == 0, (command, done.stdout, done.stderr)
-        return done.stdout
 
     return run
 
 
 @pytest.fixture(scope="module")
-def validator(stack: RunningStack):
+def validator(stack: RunningStack) -> ResponseValidator:
     return ResponseValidator(requests.get(f"{stack.url}/api/v1/openapi.json", timeout=20).json())
 
 
-def check(validator, document):
-    """Hold a JSON object against the API's description: answers, and problems by their type; others are left alone."""
+def check(validator: ResponseValidator, document: dict[str, Any]) -> None:
+    """Check predictions and problems, which name their type, against the OpenAPI document; ignore other objects."""
     schemas = validator.schemas
     if "results" in document:
         validator.check_schema(schemas["BatchPredictionResponse"], document)
     elif "predictions" in document:
         validator.check_schema(schemas["PredictionResponse"], document)
     elif "title" in document and "type" in document:
-        described = [schema for schema in schemas.values() if is_of_type(schema, document["type"])]
-        assert described, document["type"]
-        validator.check_schema(described[0], document)
+        problems = [schema for schema in schemas.values() if has_type(schema, document["type"])]
+        assert problems, f"the OpenAPI document does not describe {document['type']}"
+        validator.check_schema(problems[0], document)
 
 
-def is_of_type(schema, type_uri):
+def has_type(schema: dict[str, Any], type_uri: str) -> bool:
     return schema.get("properties", {}).get("type", {}).get("const") == type_uri
 
 
-def test_there_are_such_blocks():
-    assert len({block.page for block in BLOCKS}) > 5
+def json_documents(block: Block) -> list[dict[str, Any]]:
+    """Return the object of a block, or the objects of its lines."""
+    text = ELLIPSIS.sub("", block.text)
+    if re.match(r'"\w+":', text):  # members without their object
+        text = f"{{{text}}}"
+    return [json.loads(line) for line in (text.splitlines() if text.count("\n{") else [text])]
+
+
+def test_the_documentation_has_blocks_of_every_kind():
+    assert len(pages(BLOCKS)) > 5
     assert {SHELL, "python", "json"} <= {block.kind for block in BLOCKS}
 
 
-@pytest.mark.parametrize(("block", "command"), named(commands()))
-def test_a_command_is_run_or_listed(block, command):
-    first = shlex.split(without_settings(command), comments=True)[0]
-    assert why_not(command) or first in RUN, f"{block.place}: run `{command}` here, or list why it is not"
+def test_every_command_is_run_or_listed():
+    programs = [
+        (block.place, command, shlex.split(without_variables(command), comments=True)[0]) for block, command in COMMANDS
+    ]
+    unlisted = [
+        f"{place}: {command}"
+        for place, command, program in programs
+        if program not in PROGRAMS and reason_not_to_run(command) is None
+    ]
+
+    assert len(COMMANDS) >= MIN_COMMANDS
+    assert not unlisted, "run these commands here, or list why not:\n" + "\n".join(unlisted)
 
 
-@pytest.mark.parametrize("reason", [*ELSEWHERE.values(), *NOT_HERE.values()])
-def test_tests_named_as_a_reason_are_there(reason):
-    for path in re.findall(r"tests/\S+\.py", reason):
-        assert (ROOT / path).is_file()
+def test_every_test_that_a_reason_names_exists():
+    paths = re.findall(r"tests/[\w/]+(?:\.py)?", " ".join([*NOT_RUN.values(), *UNSUPPORTED.values()]))
+
+    assert len(paths) >= 8
+    assert [path for path in paths if not (ROOT / path).is_file()] == []
 
 
-@pytest.mark.parametrize("part", NOT_HERE)
-def test_what_is_listed_is_written(part):
-    assert any(part in command for _, command in commands())
+def test_every_listed_command_is_documented():
+    commands = [command for _, command in COMMANDS]
+
+    assert [part for part in UNSUPPORTED if not any(part in command for command in commands)] == []
 
 
-@pytest.mark.parametrize(("block", "command"), named(pair for pair in commands() if not why_not(pair[1])))
-def test_a_command_does_what_it_is_to_do(block, command, shell, validator):  # noqa: ARG001  # the block is in the name
-    printed = shell(command)
-    if command.startswith("curl") and "|" not in command:
-        check(validator, json.loads(printed))
+def test_enough_commands_are_run():
+    assert len(COMMANDS_TO_RUN) >= MIN_COMMANDS_TO_RUN
 
 
-@pytest.mark.parametrize("block", of_kind("json"))
-def test_json_is_what_the_api_answers_or_takes(block, validator):
-    text = ELIDED.sub("", block.text)
-    if re.match(r'"\w+":', text):  # members out of an object
-        text = f"{{{text}}}"
-    lines = text.splitlines() if text.count("\n{") else [text]
-    for document in map(json.loads, lines):
-        # Of the client's lines what is the gateway's own.
-        answer = {name: value for name, value in document.items() if name != "image"}
-        check(validator, answer.get("problem", answer))
-        if "labels" in document and "input" in document:
-            Card.from_json(json.dumps(document))
+@pytest.mark.parametrize("page", pages(block for block, _ in COMMANDS_TO_RUN))
+def test_the_commands_of_a_page_succeed(
+    page: str, shell: Callable[[str], subprocess.CompletedProcess[str]], validator: ResponseValidator
+):
+    for block, command in COMMANDS_TO_RUN:
+        if block.page == page:
+            process = shell(command)
+            assert process.returncode == 0, f"{block.place}: {command}\n{process.stdout}\n{process.stderr}"
+            if command.startswith("curl") and "|" not in command:
+                check(validator, json.loads(process.stdout))
 
 
-def test_the_answer_in_the_readme_is_the_one_that_is_given(shell):
+def test_json_blocks_fit_the_openapi_document(validator: ResponseValidator):
+    documents = [(block, each) for block in BLOCKS if block.kind == "json" for each in json_documents(block)]
+
+    assert len(documents) >= MIN_JSON_BLOCKS
+    for block, document in documents:
+        response = {name: value for name, value in document.items() if name != "image"}  # which the client adds
+        try:
+            check(validator, response.get("problem", response))
+            if "labels" in document and "input" in document:
+                Card.from_json(json.dumps(document))
+        except Exception as error:
+            error.add_note(f"in the block at {block.place}")
+            raise
+
+
+def test_the_response_in_the_readme_is_that_of_its_command(shell: Callable[[str], subprocess.CompletedProcess[str]]):
     readme = [block for block in BLOCKS if block.page == "README.md"]
-    asked = next(block for block in readme if block.kind == SHELL and block.text.startswith("curl"))
-    told = next(block for block in readme if block.kind == "json")
-    answer = json.loads(shell(asked.text))
-    written = json.loads(ELIDED.sub("", told.text))
-    assert (answer["class"], answer["class_id"], answer["model"]) == (
-        written["class"],
-        written["class_id"],
-        written["model"],
-    )
-    assert round(answer["score"], 3) == written["score"]
+    command = next(block for block in readme if block.kind == SHELL and block.text.startswith("curl"))
+    documented = json_documents(next(block for block in readme if block.kind == "json"))[0]
+
+    response = json.loads(shell(command.text).stdout)
+
+    members = ("class", "class_id", "model")
+    assert {name: response[name] for name in members} == {name: documented[name] for name in members}
+    assert round(response["score"], 3) == documented["score"]
 
 
-@pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS if block.kind == "python"}))
-def test_python_runs(page, folder, translated, monkeypatch, capsys):
-    """The blocks of a page one after the other, as the reader of the page has them."""
+@pytest.mark.parametrize("page", pages(block for block in BLOCKS if block.kind == "python"))
+def test_the_python_blocks_of_a_page_run_one_after_the_other(
+    page: str,
+    folder: Path,
+    replace_addresses: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
     monkeypatch.chdir(folder)
     names = {"paths": ["dog.jpg", "cat.jpg"]}
+
     try:
         for block in BLOCKS:
             if (block.page, block.kind) == (page, "python"):
-                source = compile(translated(block.text).replace("…", "key"), block.place, "exec")
-                exec(source, names)  # noqa: S102  # that is what it is for
+                source = compile(replace_addresses(block.text).replace("…", "key"), block.place, "exec")
+                exec(source, names)  # noqa: S102  # the documentation is ours
     except ImageGatewayError as error:
         pytest.fail(f"{page}: {error}")
+
     assert capsys.readouterr().out

@@ -29,10 +29,10 @@ NEEDS_A_SWAP = "Requests repeated after a version swap, per second"
 
 @pytest.fixture(scope="module")
 def send_requests(
-    stack: RunningStack, photos: list[tuple[Path, str]], picture_host: tuple[Path, str]
+    stack: RunningStack, photos: list[tuple[Path, str]], image_host: tuple[Path, str]
 ) -> Callable[[], None]:
     """Return a function that sends one request of each kind that the dashboard shows."""
-    folder, host = picture_host
+    folder, host = image_host
     photo = photos[0][0].read_bytes()
     (folder / "monitored.png").write_bytes(photo)
 

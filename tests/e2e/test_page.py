@@ -71,8 +71,8 @@ def test_each_sample_is_classified_as_its_name_says(digits):
         expect(top(digits)).to_have_text(digit)
 
 
-def test_a_url_is_fetched_and_classified(digits, golden, picture_host):
-    folder, host = picture_host
+def test_a_url_is_fetched_and_classified(digits, golden, image_host):
+    folder, host = image_host
     (folder / "page.png").write_bytes(golden[4][0])
     digits.get_by_label("or paste an image URL").fill(f"http://{host}/page.png")
     digits.get_by_role("button", name="Fetch").click()
@@ -81,8 +81,8 @@ def test_a_url_is_fetched_and_classified(digits, golden, picture_host):
     expect(digits.get_by_text("Fetched by the service")).to_be_visible()
 
 
-def test_a_pasted_url_is_fetched_and_classified(digits, golden, picture_host):
-    folder, host = picture_host
+def test_a_pasted_url_is_fetched_and_classified(digits, golden, image_host):
+    folder, host = image_host
     (folder / "pasted.png").write_bytes(golden[2][0])
     digits.evaluate(
         """(text) => {
@@ -147,8 +147,8 @@ def test_the_copied_code_gives_the_same_result(digits, golden, tmp_path, name):
     assert python_output.split()[0] == "7"
 
 
-def test_the_copied_code_works_for_a_url(digits, golden, picture_host, tmp_path):
-    folder, host = picture_host
+def test_the_copied_code_works_for_a_url(digits, golden, image_host, tmp_path):
+    folder, host = image_host
     (folder / "it's.png").write_bytes(golden[4][0])
     digits.get_by_label("or paste an image URL").fill(f"http://{host}/it's.png?a=1&b=2")
     digits.get_by_role("button", name="Fetch").click()

@@ -153,7 +153,7 @@ def test_the_keyboard_reaches_every_control_in_page_order(classified):
     assert without_ring == []
 
 
-def test_the_keyboard_is_enough_to_classify(page, golden, picture_host):
+def test_the_keyboard_is_enough_to_classify(page, golden, image_host):
     # Listen now: otherwise the key may arrive before the browser hands its file dialogues over.
     page.on("filechooser", lambda _: None)
     page.get_by_label("Model", exact=True).focus()
@@ -164,7 +164,7 @@ def test_the_keyboard_is_enough_to_classify(page, golden, picture_host):
         page.keyboard.press("Space")
     chooser.value.set_files({"name": "six.png", "mimeType": "image/png", "buffer": golden[6][0]})
     expect(page.locator(".top .name")).to_have_text("6")
-    folder, host = picture_host
+    folder, host = image_host
     (folder / "typed.png").write_bytes(golden[9][0])
     page.get_by_label("or paste an image URL").focus()
     page.keyboard.type(f"http://{host}/typed.png")

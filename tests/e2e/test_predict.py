@@ -17,9 +17,9 @@ def post(stack, model_path="models/digits/predict", **arguments):
     return requests.post(f"{stack.url}/api/v1/{model_path}", timeout=15, **arguments)
 
 
-def forms(data, picture_host, name):
+def forms(data, image_host, name):
     """Every form of request for one image: keyword arguments for requests."""
-    folder, host = picture_host
+    folder, host = image_host
     (folder / name).write_bytes(data)
     url = f"http://{host}/{name}"
     text = base64.b64encode(data).decode()
@@ -38,9 +38,9 @@ def forms(data, picture_host, name):
     }
 
 
-def test_every_form_gives_the_same_right_answer_for_every_digit(stack, golden, picture_host):
+def test_every_form_gives_the_same_right_answer_for_every_digit(stack, golden, image_host):
     for number, (data, label, probabilities) in enumerate(golden):
-        for form, arguments in forms(data, picture_host, f"{number}.png").items():
+        for form, arguments in forms(data, image_host, f"{number}.png").items():
             response = post(stack, params={"top_k": 10}, **arguments)
             assert response.status_code == 200, (form, response.text)
             answer = response.json()
@@ -49,13 +49,13 @@ def test_every_form_gives_the_same_right_answer_for_every_digit(stack, golden, p
             assert [scores[index] for index in range(10)] == pytest.approx(probabilities, abs=1e-5), form
 
 
-def test_a_digit_drawn_dark_on_white(stack, drawn_seven, picture_host):
-    for form, arguments in forms(drawn_seven, picture_host, "seven.jpg").items():
+def test_a_digit_drawn_dark_on_white(stack, drawn_seven, image_host):
+    for form, arguments in forms(drawn_seven, image_host, "seven.jpg").items():
         assert post(stack, **arguments).json()["class"] == "7", form
 
 
-def test_a_bitmap_by_url_as_the_older_system_asked(stack, golden, picture_host):
-    folder, host = picture_host
+def test_a_bitmap_by_url_as_the_older_system_asked(stack, golden, image_host):
+    folder, host = image_host
     image = cv2.imdecode(np.frombuffer(golden[3][0], np.uint8), cv2.IMREAD_COLOR)
     cv2.imwrite(str(folder / "three.bmp"), image)
     response = post(stack, json={"image_base64": "", "image_url": f"http://{host}/three.bmp"})

@@ -120,8 +120,8 @@ def test_metrics_stay_inside(stack):
     assert "gateway_requests_total" in inside.text
 
 
-def test_a_url_that_answers_with_an_error_or_a_text(stack, picture_host):
-    folder, host = picture_host
+def test_a_url_that_answers_with_an_error_or_a_text(stack, image_host):
+    folder, host = image_host
     (folder / "words.png").write_text("no picture at all")
     response = requests.post(stack.predict_url, json={"url": f"http://{host}/missing.png"}, timeout=10)
     assert "404" in assert_problem(response, 422, "fetch-failed")["detail"]

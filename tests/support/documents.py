@@ -44,8 +44,8 @@ def blocks() -> list[Block]:
 
 def read(page: str, text: str) -> Iterator[Block]:
     """Return the blocks of a page, the fenced ones first."""
-    for found in FENCED.finditer(text):
-        yield Block(page, text.count("\n", 0, found.start(2)) + 1, found[1], found[2].rstrip("\n"))
-    beside = FENCED.sub(lambda found: "\n" * found[0].count("\n"), text)
-    for found in INDENTED.finditer(beside):
-        yield Block(page, beside.count("\n", 0, found.start()) + 1, SHELL, dedent(found[0]).rstrip("\n"))
+    for match in FENCED.finditer(text):
+        yield Block(page, text.count("\n", 0, match.start(2)) + 1, match[1], match[2].rstrip("\n"))
+    others = FENCED.sub(lambda match: "\n" * match[0].count("\n"), text)
+    for match in INDENTED.finditer(others):
+        yield Block(page, others.count("\n", 0, match.start()) + 1, SHELL, dedent(match[0]).rstrip("\n"))

@@ -1,4 +1,4 @@
-"""What gateway/Dockerfile installs, slims and starts, with everything switched on that it has packages for."""
+"""The image of gateway/Dockerfile, built and started with every optional feature that it has packages for."""
 
 import signal
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from tools.local_stack import LocalStack
 from vision.headers.header import ImageFormat
 
 DOCKERFILE = ROOT / "gateway" / "Dockerfile"
-LARGEST_BYTES = 250_000_000
+MAX_BYTES = 250_000_000
 CONFIG = 'model_config_list {{ config {{ name: "digits" base_path: "{path}" model_platform: "tensorflow" }} }}'
 PREDICT = "/api/v1/predict"
 pytestmark = pytest.mark.timeout(300)
@@ -28,9 +28,10 @@ pytestmark = pytest.mark.timeout(300)
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
+    """A running container: its URL, and the collector of its spans."""
+
     url: str
     collector: Collector
-    picture_host: str
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +46,9 @@ def gateway_image(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture(scope="module")
 def gateway(
-    gateway_image: Image, picture_host: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory
+    gateway_image: Image, image_host: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    """A container of it with one worker beside the stand-in, Redis and a collector of spans."""
+    """A container with one worker, beside the model server, Redis and a collector of spans."""
     folder = tmp_path_factory.mktemp("run")
     config = folder / "models.config"
     config.write_text(CONFIG.format(path=ROOT / "serving_models" / "digits"), encoding="utf-8")
@@ -59,7 +60,7 @@ def gateway(
             log=folder / "gateway.log",
             GATEWAY_BIND=stack.gateway_url.removeprefix("http://"),
             GATEWAY_CACHE="redis",
-            GATEWAY_FETCH_ALLOWED_HOSTS=picture_host[1],
+            GATEWAY_FETCH_ALLOWED_HOSTS=image_host[1],
             GATEWAY_MODELS="digits",
             GATEWAY_RATE_LIMIT="1000/hour",
             GATEWAY_RATE_LIMIT_STORAGE="redis",
@@ -73,75 +74,87 @@ def gateway(
         try:
             until(lambda: process.poll() is not None or answers(f"{stack.gateway_url}/readyz"), START_S, "ready")
             assert process.poll() is None, (folder / "gateway.log").read_text(encoding="utf-8")
-            yield Gateway(stack.gateway_url, collector, picture_host[1])
+            yield Gateway(stack.gateway_url, collector)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(START_S)
             redis.stop()
 
 
-def size(folder: Path) -> int:
-    """Give the bytes of the files in it, as an image's layer has them."""
+def size_bytes(folder: Path) -> int:
+    """Return the total size of the files in a folder, which is the size of an image's layer."""
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_symlink() or path.is_file())
 
 
-def test_it_stays_small(packages: Path, gateway_image: Image):
-    assert size(packages) + size(gateway_image.folder) < LARGEST_BYTES
+def test_the_image_is_smaller_than_its_limit(packages: Path, gateway_image: Image):
+    assert size_bytes(packages) + size_bytes(gateway_image.folder) < MAX_BYTES
 
 
 @pytest.mark.parametrize("kind", ImageFormat)
 def test_every_format_is_classified(gateway: Gateway, golden, kind):
     png, label, _ = golden[0]
     pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-    done, data = cv2.imencode(f".{kind}", pixels)
-    assert done
-    answer = requests.post(gateway.url + PREDICT, files={"image": data.tobytes()}, timeout=30)
-    assert (answer.status_code, answer.json()["class"]) == (200, label)
+    encoded, data = cv2.imencode(f".{kind}", pixels)
+    assert encoded
+
+    response = requests.post(gateway.url + PREDICT, files={"image": data.tobytes()}, timeout=30)
+
+    assert (response.status_code, response.json()["class"]) == (200, label)
 
 
-def test_an_equal_picture_comes_from_redis_and_is_counted_there(gateway: Gateway, golden):
+def test_the_cache_and_the_rate_limit_use_redis(gateway: Gateway, golden):
     png, label, _ = golden[1]
+
     first, second = (
         requests.post(gateway.url + PREDICT, data=png, headers={"Content-Type": "image/png"}, timeout=30)
         for _ in range(2)
     )
-    assert [answer.json()["class"] for answer in (first, second)] == [label, label]
+
+    assert [response.json()["class"] for response in (first, second)] == [label, label]
     assert second.headers["Cache-Status"] == "image-gateway; hit"
-    left = [int(answer.headers["RateLimit"].partition("r=")[2].partition(";")[0]) for answer in (first, second)]
-    assert left[0] - left[1] == 1
+    remaining = [
+        int(response.headers["RateLimit"].partition("r=")[2].partition(";")[0]) for response in (first, second)
+    ]
+    assert remaining[0] - remaining[1] == 1
 
 
-def test_a_picture_is_fetched_and_one_explained(gateway: Gateway, picture_host, golden):
+def test_an_image_is_fetched_and_explained(gateway: Gateway, image_host, golden):
     png, label, _ = golden[2]
-    folder, host = picture_host
+    folder, host = image_host
     (folder / "digit.png").write_bytes(png)
-    answer = requests.post(
+
+    response = requests.post(
         gateway.url + PREDICT, json={"url": f"http://{host}/digit.png", "explain": True, "top_k": 3}, timeout=30
     )
-    assert (answer.status_code, answer.json()["class"]) == (200, label)
-    assert answer.json()["explanation"]
+
+    assert (response.status_code, response.json()["class"]) == (200, label)
+    assert response.json()["explanation"]
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "told"),
+    ("body", "status", "slug"),
     [
-        (b"no picture", 415, "unsupported-image-format"),
+        (b"no image", 415, "unsupported-image-format"),
         (b"\x89PNG\r\n\x1a\nbroken", 422, "unreadable-image"),
     ],
+    ids=["text", "broken PNG"],
 )
-def test_what_is_no_picture_is_a_problem(gateway: Gateway, body, status, told):
-    answer = requests.post(gateway.url + PREDICT, files={"image": body}, timeout=30)
-    assert answer.status_code == status
-    assert answer.json()["type"].endswith(told)
+def test_a_file_that_is_not_an_image_is_a_problem(gateway: Gateway, body, status, slug):
+    response = requests.post(gateway.url + PREDICT, files={"image": body}, timeout=30)
+
+    assert response.status_code == status
+    assert response.json()["type"] == f"/problems/{slug}"
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/api/v1/openapi.json", "/api/v1/models/digits", "/livez", "/metrics"])
-def test_every_page_is_there(gateway: Gateway, path):
-    answer = requests.get(gateway.url + path, timeout=30)
-    assert answer.status_code == 200
-    assert answer.content
+def test_every_page_is_served(gateway: Gateway, path):
+    response = requests.get(gateway.url + path, timeout=30)
+
+    assert response.status_code == 200
+    assert response.content
 
 
-def test_spans_are_sent(gateway: Gateway):
+def test_spans_are_exported(gateway: Gateway):
     requests.get(f"{gateway.url}/api/v1/models", timeout=30)
+
     until(lambda: any(span.name == "GET /api/v1/models" for span in gateway.collector.spans), START_S, "its span")

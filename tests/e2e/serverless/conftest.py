@@ -1,4 +1,4 @@
-"""The serverless image with `digits` as its model, and containers of it: processes of this machine."""
+"""The serverless image with the model `digits`, and its containers, which are processes of this machine."""
 
 import signal
 import socket
@@ -21,6 +21,8 @@ PATIENCE_S = 90
 
 @dataclass(frozen=True, slots=True)
 class Container:
+    """A running container: its process, port and output."""
+
     process: subprocess.Popen[bytes]
     port: int
     log: Path
@@ -29,12 +31,12 @@ class Container:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def printed(self) -> str:
+    def output(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def is_open(self) -> bool:
-        """Whether its port takes connections; it must not end before."""
-        assert self.process.poll() is None, self.printed()
+        """Return whether the port accepts connections; fails if the container has ended."""
+        assert self.process.poll() is None, self.output()
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
@@ -48,6 +50,8 @@ def serverless_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 def start_container(
     serverless_image: Image, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Iterator[Container]]:
+    """Return a function that starts a container with arguments and variables, and stops it in the end."""
+
     @contextmanager
     def start(*arguments: str, **variables: str) -> Iterator[Container]:
         port = free_ports().front
@@ -64,7 +68,7 @@ def start_container(
 
 @pytest.fixture(scope="session")
 def container(start_container: Callable[..., Iterator[Container]]) -> Iterator[Container]:
-    """One that is up, as SageMaker starts it."""
-    with start_container("serve", GATEWAY_SAGEMAKER="true") as started:
-        until(started.is_open, PATIENCE_S, "listening")
-        yield started
+    """A container that listens, started as SageMaker does."""
+    with start_container("serve", GATEWAY_SAGEMAKER="true") as container:
+        until(container.is_open, PATIENCE_S, "listening")
+        yield container

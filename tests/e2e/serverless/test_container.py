@@ -17,60 +17,68 @@ PATIENCE_S = 90
 PNG = {"Content-Type": "image/png"}
 
 
-def of(container, part):
-    """Process numbers of a part: the one started first, then its workers."""
-    return [pid for pid in children(container.process.pid) if part in command_line(pid)]
+def processes_of(container, program):
+    """Return the ids of a program's processes: its main process first, then its workers."""
+    return [pid for pid in children(container.process.pid) if program in command_line(pid)]
 
 
 def is_running(pid):
-    """Whether there is such a process; a zombie, whose parent was killed too, is none."""
+    """Return whether a process runs; a zombie, whose parent was killed too, does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
 
-def test_what_the_image_sets_are_settings(serverless_image):
-    chosen = Settings.from_env(serverless_image.environment)
-    assert chosen.workers == 1
-    assert chosen.start_wait_s > 0
-    assert chosen.graceful_timeout_s < 10  # seconds after SIGTERM until Cloud Run and Docker kill
-    assert not chosen.sagemaker
+def test_the_variables_of_the_image_are_valid_settings(serverless_image):
+    settings = Settings.from_env(serverless_image.environment)
+
+    assert settings.workers == 1
+    assert settings.start_wait_s > 0
+    assert settings.graceful_timeout_s < 10  # Cloud Run and Docker send SIGKILL 10 s after SIGTERM
+    assert not settings.sagemaker
 
 
 def test_the_first_request_waits_for_the_model(start_container, golden):
     png, label, probabilities = golden[0]
     with start_container() as container:
         until(container.is_open, PATIENCE_S, "listening")
-        answer = requests.post(f"{container.url}/api/v1/predict", data=png, headers=PNG, timeout=PATIENCE_S)
-        assert (answer.status_code, answer.json()["class"]) == (200, label)
-        assert answer.json()["score"] == pytest.approx(max(probabilities), abs=1e-4)
-        assert answer.json()["model"] == {"name": "digits", "version": 1}
+
+        response = requests.post(f"{container.url}/api/v1/predict", data=png, headers=PNG, timeout=PATIENCE_S)
+
+    assert (response.status_code, response.json()["class"]) == (200, label)
+    assert response.json()["score"] == pytest.approx(max(probabilities), abs=1e-4)
+    assert response.json()["model"] == {"name": "digits", "version": 1}
 
 
-def test_no_port_but_the_one_asked_for_is_open(container):
+def test_only_the_configured_port_is_open(container):
     descriptors = [link for pid in children(container.process.pid) for link in Path(f"/proc/{pid}/fd").iterdir()]
     names = [str(link.readlink()) for link in descriptors]
-    owned = {name.removeprefix("socket:[").rstrip("]") for name in names if name.startswith("socket:")}
+    sockets = {name.removeprefix("socket:[").rstrip("]") for name in names if name.startswith("socket:")}
+
     listening = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
             fields = line.split()
-            if fields[3] == "0A" and fields[9] in owned:  # TCP_LISTEN, include/net/tcp_states.h
+            if fields[3] == "0A" and fields[9] in sockets:  # TCP_LISTEN, include/net/tcp_states.h
                 listening.add(int(fields[1].rpartition(":")[2], 16))
+
     assert listening == {container.port}
 
 
-def test_what_both_print_is_printed(container):
-    until(lambda: "Running gRPC ModelServer" in container.printed(), PATIENCE_S)
-    until(lambda: '"event": "Listening at: ' in container.printed(), PATIENCE_S)
+def test_the_output_of_both_programs_is_printed(container):
+    until(lambda: "Running gRPC ModelServer" in container.output(), PATIENCE_S)
+    until(lambda: '"event": "Listening at: ' in container.output(), PATIENCE_S)
 
 
-def test_sagemaker_pings_and_invokes(container, golden):
+def test_sagemaker_can_ping_and_invoke(container, golden):
     png, label, _ = golden[1]
-    assert requests.get(f"{container.url}/ping", timeout=PATIENCE_S).status_code == 200
-    answer = requests.post(f"{container.url}/invocations", data=png, headers=PNG, timeout=PATIENCE_S)
-    assert (answer.status_code, answer.json()["class"]) == (200, label)
+
+    ping = requests.get(f"{container.url}/ping", timeout=PATIENCE_S)
+    response = requests.post(f"{container.url}/invocations", data=png, headers=PNG, timeout=PATIENCE_S)
+
+    assert ping.status_code == 200
+    assert (response.status_code, response.json()["class"]) == (200, label)
 
 
 def test_a_request_in_progress_is_answered_after_sigterm(start_container, golden):
@@ -82,31 +90,37 @@ def test_a_request_in_progress_is_answered_after_sigterm(start_container, golden
         head = (
             f"POST /api/v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(png)}\r\n\r\n"
         )
+
         with socket.create_connection(("127.0.0.1", container.port), timeout=PATIENCE_S) as client:
             client.sendall(head.encode() + png[:100])
-            # Another one is answered only after the first was taken: they come to the same queue.
+            # Connections are accepted in order: once a later request is answered, this one was accepted.
             assert requests.get(f"{container.url}/livez", timeout=PATIENCE_S).status_code == 200
             container.process.send_signal(signal.SIGTERM)
-            until(lambda: "Handling signal: term" in container.printed(), PATIENCE_S)
+            until(lambda: "Handling signal: term" in container.output(), PATIENCE_S)
             client.sendall(png[100:])
-            answer = client.makefile("rb").read()
-        assert answer.startswith(b"HTTP/1.1 200")
-        assert f'"class":"{label}"'.encode() in answer
+            response = client.makefile("rb").read()
+
+        assert response.startswith(b"HTTP/1.1 200")
+        assert f'"class":"{label}"'.encode() in response
         assert container.process.wait(PATIENCE_S) == 0
         assert not any(is_running(pid) for pid in processes)
 
 
 @pytest.mark.parametrize(
-    ("part", "told"), [("model_server", "model-server ended by SIGKILL"), ("gunicorn", "gateway ended by SIGKILL")]
+    ("program", "message"),
+    [("model_server", "model-server ended by SIGKILL"), ("gunicorn", "gateway ended by SIGKILL")],
+    ids=["model server", "gateway"],
 )
-def test_it_ends_when_a_part_of_it_ends(start_container, part, told):
+def test_the_container_ends_when_one_of_its_programs_ends(start_container, program, message):
     with start_container() as container:
         until(container.is_open, PATIENCE_S, "listening")
         processes = children(container.process.pid)
-        os.kill(of(container, part)[0], signal.SIGKILL)
+
+        os.kill(processes_of(container, program)[0], signal.SIGKILL)
+
         assert container.process.wait(PATIENCE_S) == 1
-        assert f"serverless: {told}" in container.printed()
-        until(lambda: not any(is_running(pid) for pid in processes), PATIENCE_S, "all gone")
+        assert f"serverless: {message}" in container.output()
+        until(lambda: not any(is_running(pid) for pid in processes), PATIENCE_S, "all processes ended")
 
 
 def test_a_stop_during_the_start_does_not_wait_for_the_model(start_container, tmp_path):
@@ -115,12 +129,14 @@ def test_a_stop_during_the_start_does_not_wait_for_the_model(start_container, tm
     empty.write_text(f"model_config_list {{ {entry} }}")
     with start_container(f"--models-config={empty}", GATEWAY_START_WAIT_S="600") as container:
         until(container.is_open, PATIENCE_S, "listening")
-        until(lambda: '"event": "model_unusable"' in container.printed(), PATIENCE_S, "waiting for the model")
+        until(lambda: '"event": "model_unusable"' in container.output(), PATIENCE_S, "waiting for the model")
+
         container.process.send_signal(signal.SIGTERM)
+
         assert container.process.wait(PATIENCE_S) == 0
 
 
-def test_a_wrong_setting_ends_it_with_its_name(start_container):
+def test_an_invalid_setting_ends_the_start_and_is_named(start_container):
     with start_container(GATEWAY_THREADS="many") as container:
         assert container.process.wait(PATIENCE_S) == 1
-        assert "GATEWAY_THREADS='many'" in container.printed()
+        assert "GATEWAY_THREADS='many'" in container.output()

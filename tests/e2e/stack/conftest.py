@@ -1,4 +1,4 @@
-"""A real nginx in front of an upstream that tells what it got; and the whole stack, as `make run` starts it."""
+"""A real nginx in front of an upstream that records its requests; and the whole stack, as `make run` starts it."""
 
 import http.client
 import json
@@ -27,7 +27,7 @@ START_PATIENCE_S = 90  # TensorFlow is imported, on a machine that may be busy
 
 
 class Upstream(ThreadingHTTPServer):
-    """Stands where the gateway stands; keeps what it was asked."""
+    """Takes the gateway's place, and records its requests; a path such as /slow selects the response."""
 
     daemon_threads = True
 
@@ -88,11 +88,13 @@ class UpstreamHandler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Log nothing."""
 
 
 @dataclass
-class Answer:
+class Response:
+    """A response with all its headers, repeated ones included."""
+
     status: int
     headers: list
     body: bytes
@@ -110,8 +112,8 @@ class Answer:
 
 
 @dataclass
-class Front:
-    """A running nginx."""
+class Nginx:
+    """A running nginx, and a client for it."""
 
     port: int
     folder: Path
@@ -119,18 +121,18 @@ class Front:
 
     @contextmanager
     def connected(self):
-        """One connection, and with it one of nginx's workers, for several requests."""
+        """Yield a function that sends requests over one connection, which one of nginx's workers serves."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         try:
-            yield partial(self.ask_over, connection)
+            yield partial(self.request_over, connection)
         finally:
             connection.close()
 
-    def ask(self, path, **request):
-        with self.connected() as ask:
-            return ask(path, **request)
+    def request(self, path, **options):
+        with self.connected() as request:
+            return request(path, **options)
 
-    def ask_over(self, connection, path, *, method="GET", body=None, headers=None):
+    def request_over(self, connection, path, *, method="GET", body=None, headers=None):
         connection.request(method, path, body=body, headers=headers or {})
         return self.read(connection.getresponse())
 
@@ -143,7 +145,7 @@ class Front:
 
     @staticmethod
     def read(response):
-        return Answer(response.status, response.getheaders(), response.read())
+        return Response(response.status, response.getheaders(), response.read())
 
     def log(self):
         return (self.folder / "nginx.log").read_text(encoding="utf-8")
@@ -161,7 +163,8 @@ def upstream():
 
 
 @contextmanager
-def running_nginx(folder, values, listen_suffix="") -> Iterator[Front]:
+def running_nginx(folder, values, listen_suffix="") -> Iterator[Nginx]:
+    """Run nginx with values for the template of its configuration."""
     executable = nginx.find()
     if executable is None:
         pytest.skip("nginx is not installed")
@@ -177,14 +180,14 @@ def running_nginx(folder, values, listen_suffix="") -> Iterator[Front]:
     with process:
         try:
             until(lambda: listens(port) or process.poll() is not None, PATIENCE_S)
-            yield Front(port, folder, process)
+            yield Nginx(port, folder, process)
         finally:
             process.terminate()
 
 
 @pytest.fixture
 def start_nginx(tmp_path, upstream):
-    """Start nginx in front of the upstream, with values for its template."""
+    """Return a function that starts nginx in front of the upstream, with values for its template."""
 
     @contextmanager
     def start(listen_suffix="", **values):
@@ -197,11 +200,11 @@ def start_nginx(tmp_path, upstream):
 
 @pytest.fixture
 def front(start_nginx):
-    with start_nginx() as running:
-        yield running
+    with start_nginx() as front:
+        yield front
 
 
-# --- the whole stack, as `make run` starts it
+# The whole stack, as `make run` starts it
 
 
 @dataclass
@@ -227,24 +230,24 @@ class Run:
         self.wait_for_output("Stop    Ctrl-C")
 
     def descendants(self):
-        """Command line of each process that it started, directly or not, by process id."""
-        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,command="], capture_output=True, text=True, check=True)
-        rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
-        found, family = {}, {str(self.process.pid)}
+        """Return the command lines of its direct and indirect child processes by process id."""
+        ps = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,command="], capture_output=True, text=True, check=True)
+        rows = [line.split(None, 2) for line in ps.stdout.splitlines()]
+        commands, family = {}, {str(self.process.pid)}
         for pid, parent, command in sorted(rows, key=lambda row: int(row[0])):
             if parent in family:
                 family.add(pid)
-                found[int(pid)] = command
-        return found
+                commands[int(pid)] = command
+        return commands
 
     def process_of(self, text):
-        """Process id of the program, itself no worker, whose command line has this text."""
+        """Return the process id of the program, not of its workers, whose command line contains a text."""
         return min(pid for pid, command in self.descendants().items() if text in command)
 
 
 @pytest.fixture
 def start_run(tmp_path):
-    """Start the committed stack on free ports, in a folder of its own."""
+    """Return a function that starts the stack with the committed models on free ports, in a separate folder."""
 
     @contextmanager
     def start(name, *extra):

@@ -1,3 +1,5 @@
+"""nginx with the project's configuration, in front of an upstream that takes the gateway's place."""
+
 import gzip
 import json
 import signal
@@ -12,36 +14,37 @@ PATIENCE_S = 20
 PROBLEM = "application/problem+json"
 
 
-def assert_problem(answer, status, slug):
-    """Check the one shape that nginx's own refusals have."""
-    assert (answer.status, answer.header("Content-Type")) == (status, PROBLEM)
-    problem = answer.json
+def assert_problem(response, status, slug):
+    """Check that a response is a problem of nginx itself."""
+    assert (response.status, response.header("Content-Type")) == (status, PROBLEM)
+    problem = response.json
     assert problem["type"] == (f"/problems/{slug}" if slug else "about:blank")
     assert problem["status"] == status
     assert problem["title"]
     assert problem["detail"]
-    assert problem["request_id"] == answer.header("X-Request-ID")
-    assert answer.header("X-Content-Type-Options") == "nosniff"
+    assert problem["request_id"] == response.header("X-Request-ID")
+    assert response.header("X-Content-Type-Options") == "nosniff"
 
 
 def test_requests_share_one_connection_to_the_gateway(front, upstream):
-    with front.connected() as ask:
+    with front.connected() as request:
         for _ in range(10):
-            assert ask("/echo").status == 200
+            assert request("/echo").status == 200
 
     assert (len(upstream.requests), upstream.connections) == (10, 1)
 
 
 def test_path_and_query_arrive_as_they_were_sent(front):
-    answer = front.ask("/api/v1/models/a%2Fb/predict?top_k=3&x=%20")
-    assert answer.json["line"] == "GET /api/v1/models/a%2Fb/predict?top_k=3&x=%20 HTTP/1.1"
+    response = front.request("/api/v1/models/a%2Fb/predict?top_k=3&x=%20")
+
+    assert response.json["line"] == "GET /api/v1/models/a%2Fb/predict?top_k=3&x=%20 HTTP/1.1"
 
 
-def test_a_body_is_read_in_whole_before_the_gateway_is_asked(front, upstream):
+def test_a_body_is_read_completely_before_it_is_passed_on(front, upstream):
     head = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\nConnection: close\r\n\r\n"
     with socket.create_connection(("127.0.0.1", front.port), timeout=PATIENCE_S) as slow:
         slow.sendall(head + b"half")
-        assert front.ask("/echo").status == 200
+        assert front.request("/echo").status == 200
         assert [request["line"] for request in upstream.requests] == ["GET /echo HTTP/1.1"]
         slow.sendall(b"half")
         assert slow.recv(100).startswith(b"HTTP/1.1 200")
@@ -49,46 +52,48 @@ def test_a_body_is_read_in_whole_before_the_gateway_is_asked(front, upstream):
     assert upstream.requests[-1]["bytes"] == 8
 
 
-def test_a_chunked_body_arrives_in_whole(front, upstream):
+def test_a_chunked_body_arrives_completely(front, upstream):
     def parts():
         yield from [b"abc", b"defg"]
 
-    assert front.ask("/echo", method="POST", body=parts()).status == 200
+    assert front.request("/echo", method="POST", body=parts()).status == 200
     assert upstream.requests[-1]["bytes"] == 7
 
 
-def test_a_body_beyond_memory_arrives_in_whole(front, upstream):
-    assert front.ask("/echo", method="POST", body=bytes(3_000_000)).status == 200
+def test_a_body_larger_than_nginxs_buffer_arrives_completely(front, upstream):
+    assert front.request("/echo", method="POST", body=bytes(3_000_000)).status == 200
     assert upstream.requests[-1]["bytes"] == 3_000_000
 
 
-# --- request ids
+# Request ids
 
 
 def test_a_request_id_is_passed_on_and_returned(front, upstream):
-    answer = front.ask("/echo", headers={"X-Request-ID": "order-17_a.b"})
-    assert answer.header("X-Request-ID") == "order-17_a.b"
+    response = front.request("/echo", headers={"X-Request-ID": "order-17_a.b"})
+
+    assert response.header("X-Request-ID") == "order-17_a.b"
     assert upstream.requests[-1]["headers"]["X-Request-ID"] == "order-17_a.b"
 
 
-@pytest.mark.parametrize("given", [None, "", "two words", 'quo"te', "x" * 129, "ümlaut", "new\\nline"])
-def test_without_a_well_formed_request_id_nginx_makes_one(front, upstream, given):
-    answer = front.ask("/echo", headers={} if given is None else {"X-Request-ID": given.encode()})
-    made = answer.header("X-Request-ID")
-    assert len(made) == 32
-    assert int(made, 16) >= 0
-    assert upstream.requests[-1]["headers"]["X-Request-ID"] == made
+@pytest.mark.parametrize("request_id", [None, "", "two words", 'quo"te', "x" * 129, "ümlaut", "new\\nline"])
+def test_a_missing_or_malformed_request_id_is_replaced(front, upstream, request_id):
+    response = front.request("/echo", headers={} if request_id is None else {"X-Request-ID": request_id.encode()})
+
+    new_id = response.header("X-Request-ID")
+    assert len(new_id) == 32
+    assert int(new_id, 16) >= 0
+    assert upstream.requests[-1]["headers"]["X-Request-ID"] == new_id
 
 
 def test_a_request_id_is_in_nginxs_own_problems(front):
-    assert front.ask("/metrics", headers={"X-Request-ID": "mine"}).json["request_id"] == "mine"
+    assert front.request("/metrics", headers={"X-Request-ID": "mine"}).json["request_id"] == "mine"
 
 
-# --- what the gateway is told about the client
+# Headers about the client
 
 
-def test_what_a_client_says_about_itself_is_not_believed(front, upstream):
-    front.ask(
+def test_forwarding_headers_of_a_client_are_not_trusted(front, upstream):
+    front.request(
         "/echo",
         headers={
             "X-Forwarded-For": "8.8.8.8",
@@ -97,49 +102,53 @@ def test_what_a_client_says_about_itself_is_not_believed(front, upstream):
             "Forwarded": "for=8.8.8.8",
         },
     )
-    got = upstream.requests[-1]["headers"]
-    assert (got["X-Forwarded-For"], got["X-Forwarded-Proto"]) == ("127.0.0.1", "http")
-    assert not {"X-Forwarded-Host", "Forwarded"} & set(got)
+
+    received = upstream.requests[-1]["headers"]
+    assert (received["X-Forwarded-For"], received["X-Forwarded-Proto"]) == ("127.0.0.1", "http")
+    assert not {"X-Forwarded-Host", "Forwarded"} & set(received)
 
 
-def test_what_a_trusted_proxy_says_is_believed(start_nginx, upstream):
+def test_forwarding_headers_of_a_trusted_proxy_are_passed_on(start_nginx, upstream):
     with start_nginx(NGINX_TRUSTED_PROXY="127.0.0.0/8") as front:
-        front.ask("/echo", headers={"X-Forwarded-For": "6.6.6.6, 8.8.8.8", "X-Forwarded-Proto": "https"})
-    got = upstream.requests[-1]["headers"]
-    assert (got["X-Forwarded-For"], got["X-Forwarded-Proto"]) == ("8.8.8.8", "https")
+        front.request("/echo", headers={"X-Forwarded-For": "6.6.6.6, 8.8.8.8", "X-Forwarded-Proto": "https"})
+
+    received = upstream.requests[-1]["headers"]
+    assert (received["X-Forwarded-For"], received["X-Forwarded-Proto"]) == ("8.8.8.8", "https")
 
 
-def test_even_a_trusted_proxys_scheme_must_be_one(start_nginx, upstream):
+def test_a_scheme_other_than_http_and_https_becomes_http(start_nginx, upstream):
     with start_nginx(NGINX_TRUSTED_PROXY="127.0.0.1") as front:
-        front.ask("/echo", headers={"X-Forwarded-Proto": "gopher"})
+        front.request("/echo", headers={"X-Forwarded-Proto": "gopher"})
+
     assert upstream.requests[-1]["headers"]["X-Forwarded-Proto"] == "http"
 
 
 def test_the_host_arrives_with_its_port(front, upstream):
-    front.ask("/echo")
+    front.request("/echo")
+
     assert upstream.requests[-1]["headers"]["Host"] == f"127.0.0.1:{front.port}"
 
 
-# --- nginx's own refusals
+# Problems of nginx itself
 
 
-def test_a_body_over_the_limit_is_refused_before_the_gateway(start_nginx, upstream):
+def test_a_body_over_the_limit_does_not_reach_the_gateway(start_nginx, upstream):
     with start_nginx(GATEWAY_MAX_BODY_BYTES="1000") as front:
-        assert front.ask("/echo", method="POST", body=bytes(1000)).status == 200
-        answer = front.ask("/echo", method="POST", body=bytes(1001))
+        assert front.request("/echo", method="POST", body=bytes(1000)).status == 200
+        response = front.request("/echo", method="POST", body=bytes(1001))
 
-    assert_problem(answer, 413, "body-too-large")
-    assert answer.json["max_bytes"] == 1000
-    assert "1000" in answer.json["detail"]
+    assert_problem(response, 413, "body-too-large")
+    assert response.json["max_bytes"] == 1000
+    assert "1000" in response.json["detail"]
     assert len(upstream.requests) == 1
 
 
-def test_a_chunked_body_over_the_limit_is_refused_too(start_nginx, upstream):
+def test_a_chunked_body_over_the_limit_does_not_reach_the_gateway(start_nginx, upstream):
     def parts():
         yield from [bytes(800), bytes(800)]
 
     with start_nginx(GATEWAY_MAX_BODY_BYTES="1000") as front:
-        assert_problem(front.ask("/echo", method="POST", body=parts()), 413, "body-too-large")
+        assert_problem(front.request("/echo", method="POST", body=parts()), 413, "body-too-large")
 
     assert upstream.requests == []
 
@@ -148,135 +157,154 @@ def test_a_chunked_body_over_the_limit_is_refused_too(start_nginx, upstream):
     "path", ["/metrics", "//metrics", "/./metrics", "/api/../metrics", "/%6detrics", "/metrics/", "/metrics?name[]=x"]
 )
 def test_metrics_are_not_reachable_from_outside(front, upstream, path):
-    assert_problem(front.ask(path), 404, "not-found")
+    assert_problem(front.request(path), 404, "not-found")
     assert upstream.requests == []
 
 
-def test_where_errors_are_written_is_no_page(front, upstream):
-    assert_problem(front.ask("/.problem"), 404, "not-found")
+def test_the_internal_location_of_problems_is_not_reachable(front, upstream):
+    assert_problem(front.request("/.problem"), 404, "not-found")
     assert upstream.requests == []
 
 
 @pytest.mark.parametrize(
-    ("sent", "status", "slug"),
+    ("content", "status", "slug"),
     [
-        (b"no request\r\n\r\n", 400, "bad-request"),
-        (b"\x16\x03\x01\x02\x00\r\n\r\n", 400, "bad-request"),
-        (b"GET / HTTP/1.1\r\n\r\n", 400, "bad-request"),
-        (b"GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400, "bad-request"),
-        (b"GET /../x HTTP/1.1\r\nHost: x\r\n\r\n", 400, "bad-request"),
-        (b"GET / HTTP/1.1\r\nHost: x y\r\n\r\n", 400, "bad-request"),
-        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400, "bad-request"),
-        (b"GET /?" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "uri-too-long"),
-        (b"GET / HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 9000 + b"\r\n\r\n", 431, "headers-too-large"),
-        (b"TRACE / HTTP/1.1\r\nHost: x\r\n\r\n", 405, None),
-        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: unheard\r\n\r\n", 501, None),
-        (b"GET / HTTP/3.0\r\nHost: x\r\n\r\n", 505, None),
+        pytest.param(b"no request\r\n\r\n", 400, "bad-request", id="text"),
+        pytest.param(b"\x16\x03\x01\x02\x00\r\n\r\n", 400, "bad-request", id="TLS"),
+        pytest.param(b"GET / HTTP/1.1\r\n\r\n", 400, "bad-request", id="no host"),
+        pytest.param(b"GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400, "bad-request", id="invalid escape"),
+        pytest.param(b"GET /../x HTTP/1.1\r\nHost: x\r\n\r\n", 400, "bad-request", id="path above the root"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: x y\r\n\r\n", 400, "bad-request", id="invalid host"),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400, "bad-request", id="negative length"
+        ),
+        pytest.param(b"GET /?" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "uri-too-long", id="long query"),
+        pytest.param(
+            b"GET / HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 9000 + b"\r\n\r\n",
+            431,
+            "headers-too-large",
+            id="long header",
+        ),
+        pytest.param(b"TRACE / HTTP/1.1\r\nHost: x\r\n\r\n", 405, None, id="TRACE"),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: unheard\r\n\r\n", 501, None, id="unknown encoding"
+        ),
+        pytest.param(b"GET / HTTP/3.0\r\nHost: x\r\n\r\n", 505, None, id="HTTP/3.0"),
     ],
 )
-def test_what_nginx_cannot_pass_on_is_a_problem(front, upstream, sent, status, slug):
-    assert_problem(front.send_bytes(sent), status, slug)
+def test_a_request_that_nginx_cannot_pass_on_is_a_problem(front, upstream, content, status, slug):
+    assert_problem(front.send_bytes(content), status, slug)
     assert upstream.requests == []
 
 
-def test_a_method_that_nginx_refuses_is_told_those_that_are_taken(front):
-    answer = front.send_bytes(b"TRACE / HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert answer.header("Allow") == "GET, HEAD, POST, OPTIONS"
+def test_a_refused_method_gets_the_list_of_allowed_ones(front):
+    response = front.send_bytes(b"TRACE / HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    assert response.header("Allow") == "GET, HEAD, POST, OPTIONS"
     assert front.send_bytes(b"GET / HTTP/1.1\r\n\r\n").all("Allow") == []
 
 
-def test_without_a_gateway_it_is_503_with_retry_after(front, upstream):
+def test_an_unreachable_gateway_is_503_with_retry_after(front, upstream):
     upstream.server_close()
+
     for method in ("GET", "POST"):
-        answer = front.ask("/api/v1/predict.html", method=method)
-        assert_problem(answer, 503, "gateway-unavailable")
-        assert int(answer.header("Retry-After")) > 0
+        response = front.request("/api/v1/predict.html", method=method)
+        assert_problem(response, 503, "gateway-unavailable")
+        assert int(response.header("Retry-After")) > 0
 
 
-def test_a_gateway_that_is_slow_is_504(start_nginx):
+def test_a_slow_gateway_is_504(start_nginx):
     with start_nginx(NGINX_READ_TIMEOUT_S="1") as front:
-        answer = front.ask("/slow")
+        response = front.request("/slow")
 
-    assert_problem(answer, 504, "gateway-timeout")
-    assert answer.all("Retry-After") == []
+    assert_problem(response, 504, "gateway-timeout")
+    assert response.all("Retry-After") == []
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_what_broke_a_kept_connection_is_sent_once_more_on_a_new_one(front, upstream, method):
-    with front.connected() as ask:
-        ask("/echo")  # leaves a connection open that nginx takes for the next request
-        assert_problem(ask("/break", method=method), 503, "gateway-unavailable")
+def test_a_request_that_fails_on_a_reused_connection_is_sent_again_on_a_new_one(front, upstream, method):
+    with front.connected() as request:
+        request("/echo")  # leaves a connection open, which nginx uses for the next request
+        assert_problem(request("/break", method=method), 503, "gateway-unavailable")
+
     assert [request["line"].split()[0] for request in upstream.requests] == ["GET", method, method]
 
 
-def test_what_broke_a_new_connection_is_not_sent_again(front, upstream):
-    assert_problem(front.ask("/break", method="POST", body=b"x"), 503, "gateway-unavailable")
+def test_a_request_that_fails_on_a_new_connection_is_not_sent_again(front, upstream):
+    assert_problem(front.request("/break", method="POST", body=b"x"), 503, "gateway-unavailable")
     assert len(upstream.requests) == 1
 
 
-# --- more than the gateway takes on
+# Overload
 
 
-def test_beyond_its_requests_the_gateway_is_not_asked_but_for_its_health(start_nginx, upstream):
+def test_only_health_checks_exceed_the_limit_on_concurrent_requests(start_nginx, upstream):
     with start_nginx(NGINX_MAX_REQUESTS="2") as front, ThreadPoolExecutor(2) as pool:
-        under_way = [pool.submit(front.ask, "/slow", method="POST", body=b"x") for _ in range(2)]
+        in_progress = [pool.submit(front.request, "/slow", method="POST", body=b"x") for _ in range(2)]
         until(lambda: len(upstream.requests) == 2, within_s=20)
+
         for method in ("GET", "POST"):
-            answer = front.ask("/api/v1/predict", method=method)
-            assert_problem(answer, 503, "overloaded")
-            assert int(answer.header("Retry-After")) > 0
-        assert [front.ask(path).status for path in ("/livez", "/readyz")] == [200, 200]
+            response = front.request("/api/v1/predict", method=method)
+            assert_problem(response, 503, "overloaded")
+            assert int(response.header("Retry-After")) > 0
+        assert [front.request(path).status for path in ("/livez", "/readyz")] == [200, 200]
+
         upstream.release_slow.set()
-        assert [asked.result().status for asked in under_way] == [200, 200]
-        assert front.ask("/api/v1/predict").status == 200
+
+        assert [future.result().status for future in in_progress] == [200, 200]
+        assert front.request("/api/v1/predict").status == 200
 
 
-# --- what passes untouched
+# Responses of the gateway
 
 
-def test_the_gateways_own_problems_pass(front):
-    answer = front.ask("/problem")
-    assert (answer.status, answer.header("Content-Type")) == (503, PROBLEM)
-    assert answer.json["type"] == "/problems/model-unavailable"
-    assert answer.all("Retry-After") == ["9"]
+def test_problems_of_the_gateway_pass_unchanged(front):
+    response = front.request("/problem")
+
+    assert (response.status, response.header("Content-Type")) == (503, PROBLEM)
+    assert response.json["type"] == "/problems/model-unavailable"
+    assert response.all("Retry-After") == ["9"]
 
 
-def test_a_502_of_the_gateway_stays_its_own(front):
-    answer = front.ask("/failed")
-    assert (answer.status, answer.json["type"]) == (502, "/problems/model-failed")
+def test_a_502_of_the_gateway_passes_unchanged(front):
+    response = front.request("/failed")
+
+    assert (response.status, response.json["type"]) == (502, "/problems/model-failed")
 
 
-def test_security_headers_come_once(front):
-    answer = front.ask("/secure")
+def test_security_headers_are_not_repeated(front):
+    response = front.request("/secure")
+
     for name in ("X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "Cross-Origin-Opener-Policy"):
-        assert len(answer.all(name)) == 1
-    assert answer.header("Content-Security-Policy") == "default-src 'self'"
-    assert answer.header("X-Request-ID") != "of-the-upstream"
+        assert len(response.all(name)) == 1
+    assert response.header("Content-Security-Policy") == "default-src 'self'"
+    assert response.header("X-Request-ID") != "of-the-upstream"
 
 
-def test_the_versions_of_nginx_and_gateway_are_not_told(front):
-    assert front.ask("/echo").header("Server") == "nginx"
+def test_the_versions_of_nginx_and_gateway_are_not_disclosed(front):
+    assert front.request("/echo").header("Server") == "nginx"
 
 
-def test_json_is_compressed_for_those_who_take_it(front):
-    plain = front.ask("/long")
-    packed = front.ask("/long", headers={"Accept-Encoding": "gzip"})
+def test_json_is_compressed_for_clients_that_accept_it(front):
+    plain = front.request("/long")
+    compressed = front.request("/long", headers={"Accept-Encoding": "gzip"})
+
     assert plain.all("Content-Encoding") == []
-    assert packed.header("Content-Encoding") == "gzip"
-    assert gzip.decompress(packed.body) == plain.body
-    assert packed.header("Vary") == "Accept-Encoding"
+    assert compressed.header("Content-Encoding") == "gzip"
+    assert gzip.decompress(compressed.body) == plain.body
+    assert compressed.header("Vary") == "Accept-Encoding"
 
 
-# --- running
+# Log, stop and files
 
 
 def test_each_request_is_one_json_line_in_the_log(start_nginx):
     with start_nginx() as front:
-        front.ask('/echo?a="b"', headers={"X-Request-ID": "first", "User-Agent": 'quo"te\\'})
-        front.ask("/metrics?", method="POST", headers={"X-Request-ID": "second"})
+        front.request('/echo?a="b"', headers={"X-Request-ID": "first", "User-Agent": 'quo"te\\'})
+        front.request("/metrics?", method="POST", headers={"X-Request-ID": "second"})
 
     lines = [json.loads(line) for line in front.log().splitlines() if line.startswith("{")]
-    # Each of nginx's workers writes in its own time.
+    # The order of lines is not defined: two of nginx's workers may write them.
     first, second = sorted(lines, key=lambda line: line["request_id"])
     assert (first["request_id"], first["status"], first["upstream_status"]) == ("first", 200, "200")
     assert first["request"] == "GET /echo HTTP/1.1"
@@ -288,27 +316,30 @@ def test_each_request_is_one_json_line_in_the_log(start_nginx):
 
 def test_health_checks_are_logged_only_when_they_fail(start_nginx):
     with start_nginx() as front:
-        assert [front.ask(path).status for path in ("/livez", "/readyz")] == [200, 200]
+        assert [front.request(path).status for path in ("/livez", "/readyz")] == [200, 200]
     with start_nginx(NGINX_UPSTREAM="127.0.0.1:1") as front:
-        assert front.ask("/readyz").status == 503
+        assert front.request("/readyz").status == 503
 
     (line,) = (json.loads(line) for line in front.log().splitlines() if line.startswith("{"))
     assert (line["request"], line["status"]) == ("GET /readyz HTTP/1.1", 503)
 
 
-def test_a_request_in_progress_ends_before_nginx_does(front, upstream):
+def test_nginx_finishes_a_request_in_progress_before_it_stops(front, upstream):
     with socket.create_connection(("127.0.0.1", front.port), timeout=PATIENCE_S) as client:
         client.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         while not upstream.requests:
             assert front.process.poll() is None
+
         front.process.send_signal(signal.SIGQUIT)
         upstream.release_slow.set()
+
         assert client.recv(100).startswith(b"HTTP/1.1 200")
 
     assert front.process.wait(PATIENCE_S) == 0
 
 
-def test_all_that_nginx_writes_is_in_its_folder(front):
-    assert front.ask("/echo", method="POST", body=bytes(1_000_000)).status == 200
-    written = {path.name for path in front.folder.iterdir()}
-    assert written == {"nginx.conf", "nginx.log", "nginx.pid", "client_body", "proxy", "fastcgi", "uwsgi", "scgi"}
+def test_nginx_writes_only_to_its_folder(front):
+    assert front.request("/echo", method="POST", body=bytes(1_000_000)).status == 200
+
+    names = {path.name for path in front.folder.iterdir()}
+    assert names == {"nginx.conf", "nginx.log", "nginx.pid", "client_body", "proxy", "fastcgi", "uwsgi", "scgi"}

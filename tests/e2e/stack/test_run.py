@@ -1,3 +1,5 @@
+"""`make run`: start, use and stop the whole stack."""
+
 import json
 import os
 import re
@@ -21,15 +23,16 @@ needs_nginx = pytest.mark.skipif(nginx.find() is None, reason="nginx is not inst
 
 
 def states(process_ids):
-    """What `ps` says of those processes that are still there; Z is a zombie that waits for its parent."""
-    listed = subprocess.run(
+    """Return the states of the processes that still exist; Z is a zombie that waits for its parent."""
+    ps = subprocess.run(
         ["ps", "-o", "stat=", "-p", ",".join(map(str, process_ids))], capture_output=True, text=True, check=False
     )
-    return {line[0] for line in listed.stdout.split()}
+    return {line[0] for line in ps.stdout.split()}
 
 
 def assert_nothing_is_left(run, processes):
-    """Check processes, ports and files."""
+    """Check that no process runs, no port is open, and only the logs remain."""
+    assert processes
     assert states(processes) <= {"Z"}
     for port in run.ports.values():
         with pytest.raises(ConnectionRefusedError):
@@ -38,19 +41,19 @@ def assert_nothing_is_left(run, processes):
 
 
 def predict(run):
-    """Send what the output proposes to send."""
+    """Run the command that the output suggests, and return the prediction."""
     (line,) = (line for line in run.output().splitlines() if line.startswith("or try"))
     command = line.removeprefix("or try").strip()
     assert command.startswith("curl -F image=@serving_models/")
-    done = subprocess.run(["bash", "-c", f"{command} -sS"], cwd=ROOT, capture_output=True, check=True)
-    answer = json.loads(done.stdout)
-    assert "class" in answer, answer
-    return answer
+    curl = subprocess.run(["bash", "-c", f"{command} -sS"], cwd=ROOT, capture_output=True, check=True)
+    prediction = json.loads(curl.stdout)
+    assert "class" in prediction, prediction
+    return prediction
 
 
 @needs_nginx
 @needs_curl
-def test_two_stacks_side_by_side_from_start_to_end(start_run):
+def test_two_stacks_run_side_by_side_and_stop_separately(start_run):
     with start_run("one") as one, start_run("two") as two:
         one.wait_ready()
         two.wait_ready()
@@ -59,7 +62,7 @@ def test_two_stacks_side_by_side_from_start_to_end(start_run):
         logs = sorted(path.name for path in (one.folder / "run" / "logs").iterdir())
         assert logs == ["gateway.log", "model-server.log", "nginx.log"]
 
-        # A program of one that dies takes that stack down, and leaves the other alone.
+        # A stack stops when one of its programs ends; the other stack is not affected.
         os.kill(one.process_of("model_server"), signal.SIGKILL)
         assert one.process.wait(PATIENCE_S) == 1
         assert "make run: model-server ended by SIGKILL. The end of " in one.output()
@@ -74,7 +77,7 @@ def test_two_stacks_side_by_side_from_start_to_end(start_run):
 
 
 @needs_curl
-def test_without_nginx_the_gateway_is_on_the_port(start_run):
+def test_without_nginx_the_gateway_listens_on_the_port(start_run):
     with start_run("direct", "--without-nginx") as run:
         run.wait_ready()
         processes = run.descendants()
@@ -90,8 +93,9 @@ def test_without_nginx_the_gateway_is_on_the_port(start_run):
 @needs_nginx
 def test_a_stop_during_the_start_leaves_nothing(start_run):
     with start_run("early") as run:
-        run.wait_for_output(" s  ")  # the first answer of the probe: all are started
+        run.wait_for_output(" s  ")  # the first result of a probe: all programs are started
         processes = run.descendants()
+
         run.process.send_signal(signal.SIGTERM)
         assert run.process.wait(PATIENCE_S) == 0
         assert_nothing_is_left(run, processes)
@@ -99,9 +103,9 @@ def test_a_stop_during_the_start_leaves_nothing(start_run):
 
 def test_models_that_cannot_be_loaded_end_the_start(start_run, tmp_path):
     config = tmp_path / "models.config"
-    config.write_text("this is no configuration")
+    config.write_text("this is not a configuration")
+
     with start_run("broken", f"--models-config={config}") as run:
         assert run.process.wait(PATIENCE_S) == 1
-        told = run.output()
-        assert "ended with exit status" in told
-        assert "models.config" in told
+        assert "ended with exit status" in run.output()
+        assert "models.config" in run.output()

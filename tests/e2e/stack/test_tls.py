@@ -1,4 +1,4 @@
-"""HTTPS in a real nginx, with a certificate made for the test; what it answers is looked at with OpenSSL and curl."""
+"""HTTPS of a real nginx with a certificate made for the tests, checked with OpenSSL and curl."""
 
 import http.client
 import json
@@ -18,7 +18,7 @@ CURL = shutil.which("curl")
 
 @pytest.fixture(scope="module")
 def tls_dir(tmp_path_factory):
-    """A folder as TLS_DIR wants it, with a certificate for gateway.example that signs itself."""
+    """A folder for TLS_DIR, with a self-signed certificate for gateway.example."""
     folder = tmp_path_factory.mktemp("tls")
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-subj", "/CN=gateway.example", "-addext", "subjectAltName=DNS:gateway.example", "-days", "2"]
@@ -29,12 +29,14 @@ def tls_dir(tmp_path_factory):
 
 @pytest.fixture
 def start_tls(start_nginx, tls_dir):
+    """Return a function that starts nginx with the certificate, and with values for its template."""
+
     def start(**values):
         if nginx.find() is None:
             pytest.skip("nginx is not installed")
-        told = nginx.listen_values("LISTEN", tls_dir, nginx.find())
-        suffix = told["NGINX_LISTEN"].removeprefix("LISTEN")
-        return start_nginx(listen_suffix=suffix, NGINX_TLS=told.get("NGINX_TLS", ""), **values)
+        listen = nginx.listen_values("LISTEN", tls_dir, nginx.find())
+        suffix = listen["NGINX_LISTEN"].removeprefix("LISTEN")
+        return start_nginx(listen_suffix=suffix, NGINX_TLS=listen.get("NGINX_TLS", ""), **values)
 
     return start
 
@@ -47,32 +49,33 @@ def secure(start_tls):
 
 @pytest.fixture
 def trusting(tls_dir):
-    """A context that believes this certificate and no other."""
+    """A TLS context that trusts only this certificate."""
     return ssl.create_default_context(cafile=tls_dir / nginx.CERTIFICATE)
 
 
 def connected(port, context, name="gateway.example"):
-    """A TLS connection to nginx as that name."""
+    """Return a TLS connection to nginx under a name."""
     return context.wrap_socket(socket.create_connection(("127.0.0.1", port), PATIENCE_S), server_hostname=name)
 
 
-def ask(front, context, path="/echo", **request):
+def request(front, context, path="/echo", **options):
     connection = http.client.HTTPSConnection("gateway.example", front.port, timeout=PATIENCE_S)
     connection.sock = connected(front.port, context)
     try:
-        return front.ask_over(connection, path, **request)
+        return front.request_over(connection, path, **options)
     finally:
         connection.close()
 
 
-def test_what_is_asked_over_https_reaches_the_gateway_as_https(secure, upstream, trusting):
-    assert ask(secure, trusting, method="POST", body=bytes(100_000)).status == 200
-    got = upstream.requests[-1]
-    assert (got["headers"]["X-Forwarded-Proto"], got["headers"]["X-Forwarded-For"]) == ("https", "127.0.0.1")
-    assert got["bytes"] == 100_000
+def test_the_gateway_sees_the_scheme_and_address_of_https_requests(secure, upstream, trusting):
+    assert request(secure, trusting, method="POST", body=bytes(100_000)).status == 200
+
+    received = upstream.requests[-1]
+    assert (received["headers"]["X-Forwarded-Proto"], received["headers"]["X-Forwarded-For"]) == ("https", "127.0.0.1")
+    assert received["bytes"] == 100_000
 
 
-def test_the_certificate_is_the_one_given(secure, trusting):
+def test_nginx_presents_the_configured_certificate(secure, trusting):
     with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
         connected(secure.port, trusting, "other.example")
     with pytest.raises(ssl.SSLCertVerificationError, match="self-signed"):
@@ -80,17 +83,19 @@ def test_the_certificate_is_the_one_given(secure, trusting):
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_tls_1_2_and_1_3_are_spoken(secure, trusting, version):
+def test_tls_1_2_and_1_3_are_supported(secure, trusting, version):
     trusting.minimum_version = trusting.maximum_version = version
+
     with connected(secure.port, trusting) as connection:
         assert connection.version() == version.name.replace("_", ".")
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the versions that are tried
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python deprecates these versions
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
-def test_older_versions_are_not(secure, trusting, version):
-    trusting.set_ciphers("ALL:@SECLEVEL=0")  # else this OpenSSL would not even try
+def test_older_versions_of_tls_are_not_supported(secure, trusting, version):
+    trusting.set_ciphers("ALL:@SECLEVEL=0")  # otherwise OpenSSL itself refuses these versions
     trusting.minimum_version = trusting.maximum_version = version
+
     with pytest.raises(ssl.SSLError, match="ALERT_PROTOCOL_VERSION"):
         connected(secure.port, trusting)
 
@@ -99,9 +104,10 @@ def test_older_versions_are_not(secure, trusting, version):
     "cipher",
     ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305"],
 )
-def test_ciphers_with_forward_secrecy_are_spoken(secure, trusting, cipher):
+def test_ciphers_with_forward_secrecy_are_supported(secure, trusting, cipher):
     trusting.maximum_version = ssl.TLSVersion.TLSv1_2
     trusting.set_ciphers(cipher)
+
     with connected(secure.port, trusting) as connection:
         assert connection.cipher()[0] == cipher
 
@@ -110,69 +116,75 @@ def test_ciphers_with_forward_secrecy_are_spoken(secure, trusting, cipher):
     "ciphers",
     ["ECDHE-ECDSA-AES128-SHA", "ECDHE-ECDSA-AES256-SHA384", "AES128-GCM-SHA256", "DHE+AES", "ECDHE-ECDSA-AES128-CCM"],
 )
-def test_others_are_not(secure, trusting, ciphers):
+def test_weaker_ciphers_are_not_supported(secure, trusting, ciphers):
     trusting.maximum_version = ssl.TLSVersion.TLSv1_2
     trusting.set_ciphers(f"{ciphers}:@SECLEVEL=0")
+
     with pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
         connected(secure.port, trusting)
 
 
 def test_http_2_is_offered(secure, trusting):
     trusting.set_alpn_protocols(["h2", "http/1.1"])
+
     with connected(secure.port, trusting) as connection:
         assert connection.selected_alpn_protocol() == "h2"
 
 
 @pytest.mark.skipif(CURL is None, reason="curl is not installed")
-def test_http_2_is_spoken_with_all_that_holds_for_http_1(secure, upstream, tls_dir, tmp_path):
+def test_http_2_requests_reach_the_gateway_completely(secure, upstream, tls_dir, tmp_path):
     (tmp_path / "body").write_bytes(bytes(600_000))
     host = f"gateway.example:{secure.port}"
     command = [CURL, "--silent", "--http2", "--cacert", tls_dir / nginx.CERTIFICATE, "--dump-header", "-"]
-    command += ["--resolve", f"{host}:127.0.0.1", "--output", tmp_path / "answer"]
+    command += ["--resolve", f"{host}:127.0.0.1", "--output", tmp_path / "response"]
     command += ["--header", "X-Request-ID: over-h2", "--data-binary", f"@{tmp_path / 'body'}", f"https://{host}/echo"]
     headers = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE_S).stdout
+
     assert headers.startswith("HTTP/2 200")
     assert "x-request-id: over-h2" in headers.lower()
-    got = upstream.requests[-1]
-    assert (got["headers"]["Host"], got["headers"]["X-Request-ID"], got["bytes"]) == (host, "over-h2", 600_000)
-    assert json.loads((tmp_path / "answer").read_text())["line"] == "POST /echo HTTP/1.1"
+    received = upstream.requests[-1]
+    assert (received["headers"]["Host"], received["bytes"]) == (host, 600_000)
+    assert received["headers"]["X-Request-ID"] == "over-h2"
+    assert json.loads((tmp_path / "response").read_text())["line"] == "POST /echo HTTP/1.1"
 
 
-def test_browsers_are_told_to_stay_with_https(secure, trusting):
+def test_every_https_response_requires_https_for_a_year(secure, trusting):
     for path in ("/echo", "/metrics", "/problem"):
-        assert ask(secure, trusting, path).header("Strict-Transport-Security") == "max-age=31536000"
+        assert request(secure, trusting, path).header("Strict-Transport-Security") == "max-age=31536000"
 
 
-def test_how_long_is_a_setting(start_tls, trusting):
+def test_the_duration_of_strict_transport_security_is_a_setting(start_tls, trusting):
     with start_tls(NGINX_HSTS_S="0") as front:
-        assert ask(front, trusting).header("Strict-Transport-Security") == "max-age=0"
+        assert request(front, trusting).header("Strict-Transport-Security") == "max-age=0"
 
 
-def test_over_plain_http_nothing_of_it_is_said(front):
-    assert front.ask("/echo").all("Strict-Transport-Security") == []
+def test_http_responses_have_no_strict_transport_security(front):
+    assert front.request("/echo").all("Strict-Transport-Security") == []
 
 
-def test_plain_http_is_refused_as_a_problem_and_goes_no_further(secure, upstream):
-    answer = secure.ask("/echo")
-    assert_problem(answer, 400, "bad-request")
-    assert "plain HTTP" in answer.json["detail"]
+def test_plain_http_on_the_https_port_is_a_problem(secure, upstream):
+    response = secure.request("/echo")
+
+    assert_problem(response, 400, "bad-request")
+    assert "plain HTTP" in response.json["detail"]
     assert upstream.requests == []
 
 
-def test_refusals_of_nginx_are_problems_here_too(secure, trusting):
-    assert_problem(ask(secure, trusting, "/metrics"), 404, "not-found")
+def test_problems_of_nginx_have_the_same_form_over_https(secure, trusting):
+    assert_problem(request(secure, trusting, "/metrics"), 404, "not-found")
 
 
-def test_without_a_certificate_nothing_starts(tmp_path):
+def test_a_missing_certificate_or_key_is_named(tmp_path):
     with pytest.raises(nginx.TlsError, match=r"has no file tls\.crt"):
         nginx.listen_values("127.0.0.1:8443", tmp_path, "nginx")
+
     (tmp_path / nginx.CERTIFICATE).touch()
     with pytest.raises(nginx.TlsError, match=r"has no file tls\.key"):
         nginx.listen_values("127.0.0.1:8443", tmp_path, "nginx")
 
 
 @pytest.mark.parametrize(
-    ("told", "listen", "directive"),
+    ("version", "listen", "directive"),
     [
         ("nginx version: nginx/1.22.1", "1:2 ssl http2", False),
         ("nginx version: nginx/1.25.0", "1:2 ssl http2", False),
@@ -180,17 +192,19 @@ def test_without_a_certificate_nothing_starts(tmp_path):
         ("nginx version: openresty/1.27.1.2", "1:2 ssl", True),
     ],
 )
-def test_http_2_is_switched_on_as_each_version_wants_it(tls_dir, tmp_path, told, listen, directive):
+def test_http_2_is_enabled_in_the_syntax_of_the_nginx_version(tls_dir, tmp_path, version, listen, directive):
     program = tmp_path / "nginx"
-    program.write_text(f"#!/bin/sh\necho '{told}' >&2\n")
+    program.write_text(f"#!/bin/sh\necho '{version}' >&2\n")
     program.chmod(0o755)
+
     values = nginx.listen_values("1:2", tls_dir, str(program))
+
     assert values["NGINX_LISTEN"] == listen
     assert values["NGINX_TLS"].endswith("http2 on;") == directive
 
 
 @pytest.mark.timeout(240)
-def test_make_run_serves_https_where_there_is_a_certificate(start_run, tls_dir, trusting):
+def test_make_run_serves_https_with_a_certificate(start_run, tls_dir, trusting):
     with start_run("secure", f"--tls-dir={tls_dir}") as run:
         run.wait_ready()
         assert f"Open    https://localhost:{run.ports['PORT']}" in run.output()
@@ -199,7 +213,7 @@ def test_make_run_serves_https_where_there_is_a_certificate(start_run, tls_dir, 
             assert connection.recv(100).startswith(b"HTTP/1.1 200")
 
 
-def test_make_run_without_the_certificate_says_what_is_missing(start_run, tmp_path):
+def test_make_run_without_a_certificate_names_the_missing_files(start_run, tmp_path):
     with start_run("secure", f"--tls-dir={tmp_path}") as run:
         assert run.process.wait(PATIENCE_S) == 1
         assert "has no file tls.crt; expected tls.crt and tls.key" in run.output()

@@ -1,4 +1,4 @@
-"""What the gateway's workers count together, on a real gunicorn, while workers die and are replaced."""
+"""Metrics of all workers of a real gunicorn together, while workers end and are replaced."""
 
 import os
 import signal
@@ -22,12 +22,12 @@ GOLDEN = Path(__file__).parents[3] / "serving_models" / "digits" / "1" / "assets
 
 
 class Gateway:
-    """A gateway of three workers in front of a model server."""
+    """A gateway of three workers, connected to a model server."""
 
     def __init__(self, stack: LocalStack) -> None:
         self.stack = stack
         self.url = stack.gateway_url
-        self.picture = next(GOLDEN.glob("*.png")).read_bytes()
+        self.image = next(GOLDEN.glob("*.png")).read_bytes()
 
     @property
     def master(self) -> int:
@@ -39,22 +39,25 @@ class Gateway:
 
     @property
     def files(self) -> set[str]:
+        """The names of the files in which the workers count."""
         return {path.name for path in (self.stack.options.run_dir / "metrics").iterdir()}
 
     def predict(self, number: int) -> None:
-        def ask(_: int) -> None:
+        """Send this number of requests, each over a new connection."""
+
+        def send(_: int) -> None:
             headers = {"Connection": "close"}
-            response = requests.post(self.url + PREDICT, files={"image": self.picture}, headers=headers, timeout=30)
+            response = requests.post(self.url + PREDICT, files={"image": self.image}, headers=headers, timeout=30)
             assert response.status_code == 200
 
         with ThreadPoolExecutor(6) as pool:
-            list(pool.map(ask, range(number)))
+            list(pool.map(send, range(number)))
 
     def count(self, name: str, **labels: str) -> float:
         return total(fetch(f"{self.url}/metrics"), name, **labels)
 
-    def wait_until_whole(self) -> None:
-        """Wait until there are three workers, and each has said that it is one and which version answers."""
+    def wait_until_complete(self) -> None:
+        """Wait until there are three workers, and each has reported its threads and the model's version."""
         until(lambda: len(self.workers) == WORKERS, PATIENCE_S, "three workers")
         until(lambda: self.count("gateway_request_threads") == WORKERS * THREADS, PATIENCE_S, "three workers' threads")
         until(lambda: self.count("gateway_model_version", model="digits") == 1, PATIENCE_S, "version known to all")
@@ -73,60 +76,68 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         yield Gateway(stack)
 
 
-def test_a_start_wipes_what_an_earlier_run_left(gateway: Gateway):
-    gateway.wait_until_whole()
+def test_a_start_deletes_the_files_of_an_earlier_run(gateway: Gateway):
+    gateway.wait_until_complete()
     assert "counter_1.db" not in gateway.files
 
 
 def test_all_workers_count_together(gateway: Gateway):
-    gateway.wait_until_whole()
-    before = gateway.count("gateway_requests_total", route="/api/v1/models/<model>/predict")
-    gateway.predict(60)
+    gateway.wait_until_complete()
     labels = {"route": "/api/v1/models/<model>/predict", "outcome": "answered", "model": "digits", "version": "1"}
+    before = gateway.count("gateway_requests_total", **labels)
+
+    gateway.predict(60)
+
     assert gateway.count("gateway_requests_total", **labels) - before == 60
-    assert gateway.count("gateway_requests_in_progress") == 1  # the one that asks
+    assert gateway.count("gateway_requests_in_progress") == 1  # the request for the metrics
 
 
-def test_a_worker_that_is_killed_leaves_its_counts_and_takes_its_gauges(gateway: Gateway):
-    gateway.wait_until_whole()
+def test_the_counts_of_a_killed_worker_stay_and_its_gauges_go(gateway: Gateway):
+    gateway.wait_until_complete()
     gateway.predict(30)
     before = gateway.count("gateway_images_total", model="digits")
     workers = gateway.workers
-    killed = min(workers)
-    assert f"gauge_livesum_{killed}.db" in gateway.files
-    os.kill(killed, signal.SIGKILL)
+    victim = min(workers)
+    assert f"gauge_livesum_{victim}.db" in gateway.files
+
+    os.kill(victim, signal.SIGKILL)
     until(lambda: len(gateway.workers - workers) == 1, PATIENCE_S, "worker replaced")
-    gateway.wait_until_whole()
-    assert not [name for name in gateway.files if name.startswith("gauge_live") and name.endswith(f"_{killed}.db")]
+    gateway.wait_until_complete()
+
+    assert not [name for name in gateway.files if name.startswith("gauge_live") and name.endswith(f"_{victim}.db")]
     assert gateway.count("gateway_images_total", model="digits") == before
     gateway.predict(30)
     assert gateway.count("gateway_images_total", model="digits") == before + 30
 
 
 def test_a_reload_keeps_the_counts(gateway: Gateway):
-    gateway.wait_until_whole()
+    gateway.wait_until_complete()
     gateway.predict(10)
     before, workers = gateway.count("gateway_images_total", model="digits"), gateway.workers
+
     os.kill(gateway.master, signal.SIGHUP)
     until(lambda: not gateway.workers & workers, PATIENCE_S, "all workers replaced")
-    gateway.wait_until_whole()
+    gateway.wait_until_complete()
     gateway.predict(10)
     assert gateway.count("gateway_images_total", model="digits") == before + 10
 
 
-def test_paths_and_names_that_clients_make_up_add_no_line(gateway: Gateway):
-    def ask(number: int) -> None:
+def test_made_up_paths_models_and_options_add_no_series(gateway: Gateway):
+    def send_requests(number: int) -> None:
         requests.get(f"{gateway.url}/path{number}", timeout=30)
-        requests.post(f"{gateway.url}/api/v1/models/model{number}/predict", data=gateway.picture, timeout=30)
+        requests.post(f"{gateway.url}/api/v1/models/model{number}/predict", data=gateway.image, timeout=30)
         requests.post(f"{gateway.url}/api/v1/models/digits/versions/9{number}/predict", timeout=30)
-        requests.post(f"{gateway.url}/api/v1/predict?option{number}=1", data=gateway.picture, timeout=30)
+        requests.post(f"{gateway.url}/api/v1/predict?option{number}=1", data=gateway.image, timeout=30)
 
     def names() -> list[str]:
         lines = fetch(f"{gateway.url}/metrics").splitlines()
         return [line.rpartition(" ")[0] for line in lines if not line.startswith("#")]
 
-    ask(0)
+    gateway.wait_until_complete()
+    send_requests(0)
     before = names()
     for number in range(1, 20):
-        ask(number)
+        send_requests(number)
+
+    assert before
     assert sorted(names()) == sorted(before)

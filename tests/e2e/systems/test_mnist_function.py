@@ -31,8 +31,8 @@ def test_base64_with_an_empty_url_is_classified(stack, golden):
         assert digit(stack, document) == int(label)
 
 
-def test_a_url_with_empty_base64(stack, golden, picture_host):
-    folder, host = picture_host
+def test_a_url_with_empty_base64(stack, golden, image_host):
+    folder, host = image_host
     for number, (png, label, _) in enumerate(golden):
         (folder / f"digit-{number}.bmp").write_bytes(bitmap(png))
         document = {"image_base64": "", "image_url": f"http://{host}/digit-{number}.bmp"}
