@@ -5,7 +5,7 @@ import importlib
 import os
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -25,6 +25,18 @@ ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#*\sA-Z]+")
 
 
 PROXY = re.compile(r"https?://[^/?#\s]+/?")
+
+
+EXPECTED = {
+    "bool_parsing": "expected true or false",
+    "float_parsing": "expected a number",
+    "greater_than": "expected more than {gt}",
+    "greater_than_equal": "expected at least {ge}",
+    "int_parsing": "expected a whole number",
+    "less_than_equal": "expected at most {le}",
+    "too_short": "expected at least one value",
+}
+"""What a setting accepts, by the type of pydantic's error, with the limits in its context."""
 
 
 class SettingsError(ValueError):
@@ -370,7 +382,7 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise SettingsError("; ".join(_message(item) for item in error.errors())) from None
+            raise SettingsError("; ".join(map(_message, _without_consequences(error.errors())))) from None
 
 
 def _variable(field: str) -> str:
@@ -383,8 +395,17 @@ def _unknown(field: str, fields: list[str]) -> str:
     return f"{_variable(field)} is not a setting{hint}"
 
 
+def _without_consequences(items: Sequence[Any]) -> list[Any]:
+    """Leave out that a list is too short if its items are invalid, since pydantic counts only valid ones."""
+    with_invalid_items = {item["loc"][0] for item in items if len(item["loc"]) > 1}
+    return [item for item in items if item["type"] != "too_short" or item["loc"][0] not in with_invalid_items]
+
+
 def _message(item: Any) -> str:
+    reason = str(item["msg"]).removeprefix("Value error, ")
     if not item["loc"]:
-        return str(item["msg"]).removeprefix("Value error, ")
-    expected = "expected true or false" if item["type"].startswith("bool") else item["msg"]
-    return f"{_variable(str(item['loc'][0]))}={item['input']!r}: {expected}"
+        return reason
+    template = EXPECTED.get(item["type"], "")
+    expected = template.format_map(item.get("ctx", {})) or reason.replace("Input should be", "expected")
+    value = ",".join(item["input"]) if isinstance(item["input"], tuple) else item["input"]
+    return f"{_variable(str(item['loc'][0]))}={value!r}: {expected}"

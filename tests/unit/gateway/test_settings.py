@@ -90,6 +90,20 @@ def test_an_invalid_boolean_gets_a_message_with_the_accepted_values():
         Settings.from_env({"GATEWAY_FETCH_ENABLED": "maybe"})
 
 
+def test_a_message_says_in_plain_words_what_is_expected():
+    for variable, text, message in (
+        ("WORKERS", "many", "GATEWAY_WORKERS='many': expected a whole number"),
+        ("WORKERS", "0", "GATEWAY_WORKERS='0': expected at least 1"),
+        ("TRUSTED_PROXIES", "17", "GATEWAY_TRUSTED_PROXIES='17': expected at most 16"),
+        ("REQUEST_DEADLINE_S", "10s", "GATEWAY_REQUEST_DEADLINE_S='10s': expected a number"),
+        ("FETCH_PORTS", "http", "GATEWAY_FETCH_PORTS='http': expected a whole number"),
+        ("FETCH_PORTS", "", "GATEWAY_FETCH_PORTS='': expected at least one value"),
+        ("RATE_LIMIT", "many", "GATEWAY_RATE_LIMIT='many': expected one or more limits"),
+    ):
+        with pytest.raises(SettingsError, match=f"^{re.escape(message)}"):
+            Settings.from_env({f"GATEWAY_{variable}": text})
+
+
 def test_all_invalid_values_are_reported_together():
     with pytest.raises(SettingsError, match=r"GATEWAY_WORKERS='x'.*; GATEWAY_THREADS='y'"):
         Settings.from_env({"GATEWAY_WORKERS": "x", "GATEWAY_THREADS": "y"})
