@@ -1,6 +1,7 @@
 """No log contains images, keys, or the parts of URLs beside the path, not even at level debug."""
 
 import base64
+import contextlib
 import signal
 import socket
 import struct
@@ -92,7 +93,9 @@ class LoggedStack:
 
     def send_bytes(self, content: bytes) -> None:
         """Send bytes to nginx, and read until it closes the connection."""
-        with socket.create_connection(("127.0.0.1", self.stack.options.port), timeout=30) as connection:
+        address = ("127.0.0.1", self.stack.options.port)
+        # nginx resets the connection if it closes it before it has read the whole request.
+        with socket.create_connection(address, timeout=30) as connection, contextlib.suppress(ConnectionError):
             connection.sendall(content)
             connection.shutdown(socket.SHUT_WR)
             while connection.recv(65536):
