@@ -52,7 +52,7 @@ def create_app(
         The application. Its `ModelRegistry`, which a process may `watch`, is `app.extensions["registry"]`.
 
     Raises:
-        SettingsError: the default model is not configured, the API keys cannot be read, or the storage of the rate
+        SettingsError: The default model is not configured, the API keys cannot be read, or the storage of the rate
             limits cannot be used.
     """
     models = configured_models.current()
@@ -118,7 +118,7 @@ def make_fetcher(settings: Settings) -> Fetcher:
     """Return the fetcher of images by URL.
 
     Raises:
-        SettingsError: tracing is enabled and not installed.
+        SettingsError: Tracing is enabled and not installed.
     """
     fetcher = _make_url_fetcher(settings) if settings.fetch_enabled else DisabledFetcher()
     if settings.tracing:
@@ -144,7 +144,7 @@ def add_cache(
     """Return the predictor itself, or one that caches its predictions if the cache is enabled.
 
     Raises:
-        SettingsError: the cache needs the package `redis`, which is not installed.
+        SettingsError: The cache needs the package `redis`, which is not installed.
     """
     if settings.cache == "off":
         return predictor
@@ -163,7 +163,7 @@ def load_tracing() -> Any:
     """Import `gateway.observability.tracing`, which needs the extra `tracing`.
 
     Raises:
-        SettingsError: the extra is not installed.
+        SettingsError: The extra is not installed.
     """
     return _import_with_tracing("gateway.observability.tracing")
 

@@ -42,7 +42,7 @@ class Deadline:
         """Return the seconds left, at most `at_most`.
 
         Raises:
-            DeadlineExceededError: no time is left.
+            DeadlineExceededError: No time is left.
         """
         remaining = self.at_s - time.monotonic()
         if remaining <= 0:

@@ -3,7 +3,7 @@
 GatewayError
 ├── KeyMissingError            an API key is required and none was sent
 ├── KeyUnknownError            the API key is not one of the configured keys
-├── RateLimitedError           the caller sends more requests than its limit
+├── RateLimitedError           the caller exceeds its limit of requests
 ├── LimitsUnavailableError     the caller's requests cannot be counted
 ├── BadRequestError            the request cannot be understood
 ├── BodyTooLargeError          more bytes than the limit
@@ -67,7 +67,7 @@ class KeyUnknownError(GatewayError):
 
 
 class RateLimitedError(GatewayError):
-    """The caller sends more requests than its limit; `retry_after_s` is a member."""
+    """The caller exceeds its limit of requests; `retry_after_s` is a member."""
 
     slug = "rate-limited"
 

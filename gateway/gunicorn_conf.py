@@ -44,7 +44,7 @@ METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 def _count_connections(threads: int) -> int:
     """Return how many connections a worker accepts, within the limit of open files.
 
-    Exits if the limit is too low: a worker that has no idle connections closes each connection after its answer.
+    Exits if the limit is too low: a worker that has no idle connections closes each connection after its response.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
@@ -99,8 +99,8 @@ def on_starting(_: Any) -> None:
             app.load_tracing()
         except SettingsError as error:
             sys.exit(f"gateway: {error}")
-    # Imported objects stay for ever. Scanning them for garbage took 3 % of the time of a request, and the marks of the
-    # collector would make every worker copy the shared memory.
+    # Imported objects are never freed. Scanning them for garbage took 3 % of the time of a request, and the collector's
+    # marks would make every worker copy the shared memory.
     gc.collect()
     gc.freeze()
     gc.enable()

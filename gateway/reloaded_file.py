@@ -1,4 +1,4 @@
-"""A file of the operator's whose content is parsed again whenever the file changes."""
+"""A text file whose content is parsed again whenever the file changes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,8 +38,8 @@ class ReloadedFile(Generic[Content]):
         on_reload: Called with the new content each time the file has been parsed again.
 
     Raises:
-        UnreadableFileError: the file cannot be read.
-        ValueError: from `parse`, the file is malformed.
+        UnreadableFileError: The file cannot be read.
+        ValueError: From `parse`, the file is malformed.
     """
 
     def __init__(

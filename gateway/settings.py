@@ -166,7 +166,7 @@ class Settings(BaseModel):
         le=64,
         description="Images of batches that a worker decodes at the same time. Default: the number of CPUs, at most 8.",
     )
-    default_top_k: int = Field(5, ge=1, description="Number of classes in an answer if the request has no `top_k`.")
+    default_top_k: int = Field(5, ge=1, description="Number of classes in a response if the request has no `top_k`.")
 
     fetch_enabled: bool = Field(default=True, description="Whether requests may contain image URLs.")
     fetch_deadline_s: float = Field(5.0, gt=0, description="Time for fetching one image URL, including redirects.")
@@ -369,7 +369,7 @@ class Settings(BaseModel):
             environ: Usually `os.environ`. Variables without the prefix `GATEWAY_` are ignored.
 
         Raises:
-            SettingsError: a value is invalid, or a variable with the prefix does not belong to any setting.
+            SettingsError: A value is invalid, or a variable with the prefix does not belong to any setting.
         """
         values = {
             name.removeprefix(PREFIX).lower(): value.strip()

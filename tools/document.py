@@ -69,7 +69,7 @@ Every error is answered as `application/problem+json` ([RFC 9457](https://www.rf
 ```
 
 Programs should check `type`, which is stable. `detail` describes this occurrence for people, and further members such
-as `max_bytes`, `max_pixels` and `accepted` contain its facts. The operator can find `request_id` in the log. Answers
+as `max_bytes`, `max_pixels` and `accepted` contain its facts. The operator can find `request_id` in the log. Responses
 with status 429 or 503 have a `Retry-After` header, in seconds. All other errors have the type `about:blank`, which adds
 nothing to the status.
 """
@@ -156,21 +156,21 @@ def problems_document(template: str) -> str:
 
 def problem_rows(template: str) -> list[Row]:
     """Return every problem with its own type."""
-    ours = {
+    rows = {
         problem.type_uri: Row(problem.status, problem.type_uri, problem.title, problem.advice, "gateway")
         for problem in (*PROBLEMS.values(), *HTTP_PROBLEMS.values(), INTERNAL)
     }
     for row in nginx_rows(template):
-        same = ours.get(row.type_uri)
-        if same is None:
-            ours[row.type_uri] = row
-        elif (same.status, same.title) == (row.status, row.title):
-            ours[row.type_uri] = Row(same.status, same.type_uri, same.title, same.advice, "gateway, nginx")
+        ours = rows.get(row.type_uri)
+        if ours is None:
+            rows[row.type_uri] = row
+        elif (ours.status, ours.title) == (row.status, row.title):
+            rows[row.type_uri] = Row(ours.status, ours.type_uri, ours.title, ours.advice, "gateway, nginx")
         else:
             raise SystemExit(
-                f"{row.type_uri} is {same.status} {same.title!r} in the gateway, {row.status} {row.title!r} in nginx"
+                f"{row.type_uri} is {ours.status} {ours.title!r} in the gateway, {row.status} {row.title!r} in nginx"
             )
-    return list(ours.values())
+    return list(rows.values())
 
 
 def nginx_rows(template: str) -> Iterator[Row]:

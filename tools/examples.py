@@ -1,8 +1,8 @@
-"""Record the examples of the OpenAPI document: send requests to a running stack, and write requests and answers.
+"""Record the examples of the OpenAPI document: send requests to a running stack, and write requests and responses.
 
     python -m tools.examples                              # write gateway/openapi/examples.json
     python -m tools.examples --check                      # exit 1 and name the examples that differ
-    python -m tools.examples --start                      # start a stack for the time of the command
+    python -m tools.examples --start                      # start a stack while the command runs
     python -m tools.examples --url http://localhost:9080  # `make run` on another port than 8080
 
 tests/e2e checks the same. The last digits of scores may differ between processors.
@@ -120,21 +120,21 @@ def _record(url: str, request: ExampleRequest) -> Example:
     response = requests.request(
         method, url + request.path, json=request.json, data=request.data, headers=headers, timeout=TIMEOUT_S
     )
-    answer = response.json()
-    if "models" in answer:
-        answer["models"] = answer["models"][:1]  # the document does not depend on which other models are served
-    return Example(request.endpoint, request.name, request.summary, request.json, response.status_code, answer)
+    document = response.json()
+    if "models" in document:
+        document["models"] = document["models"][:1]  # the document does not depend on which other models are served
+    return Example(request.endpoint, request.name, request.summary, request.json, response.status_code, document)
 
 
 def differences(recorded: list[Example], current: list[Example]) -> list[str]:
-    """Describe how the recorded examples differ from the current answers, a line per example."""
+    """Describe how the recorded examples differ from the current responses, a line per example."""
     by_name = {example.name: example for example in recorded}
     lines = [f"no longer requested: {name}" for name in by_name.keys() - {example.name for example in current}]
     for example in current:
         if example.name not in by_name:
             lines.append(f"new: {example.name}")
         elif not alike(asdict(by_name[example.name]), asdict(example)):
-            lines.append(f"differs: {example.name}, now {example.status} {json.dumps(example.answer)}")
+            lines.append(f"differs: {example.name}, now {example.status} {json.dumps(example.response)}")
     return lines
 
 
@@ -151,10 +151,10 @@ def alike(one: object, other: object) -> bool:
 
 @contextlib.contextmanager
 def start_stack() -> Iterator[str]:
-    """Run a stack of the committed models for the time of the context, and yield its URL.
+    """Run a stack of the committed models while the context lasts, and yield its URL.
 
     Raises:
-        SystemExit: nginx, which gives one of the answers, is not installed.
+        SystemExit: Nginx, which sends one of the responses, is not installed.
     """
     with tempfile.TemporaryDirectory() as folder, LocalStack(Path(folder)) as stack:
         if not stack.options.use_nginx:
@@ -167,7 +167,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     service = parser.add_mutually_exclusive_group()
     service.add_argument("--url", default="http://localhost:8080", help="URL of a running stack (%(default)s)")
-    service.add_argument("--start", action="store_true", help="start a stack for the time of the command")
+    service.add_argument("--start", action="store_true", help="start a stack while the command runs")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if something would change")
     arguments = parser.parse_args()
     with start_stack() if arguments.start else contextlib.nullcontext(arguments.url) as url:

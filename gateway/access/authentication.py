@@ -1,4 +1,4 @@
-"""Authentication by API key. If keys are configured, all endpoints but the open ones require a key."""
+"""Authentication by API key: if keys are configured, every endpoint outside `OPEN_ENDPOINTS` requires one."""
 
 import structlog
 from flask import Flask, g, request
@@ -13,13 +13,16 @@ BEARER = "bearer"
 
 OPEN_ENDPOINTS = frozenset(
     {
-        "health.livez",  # orchestrators have no key, and learn only
-        "health.readyz",  # whether the gateway is ready
-        "health.version",  # the OpenAPI document states it too
-        "openapi.document",  # explains how to send a key, and is the same for everyone
-        "pages.playground",  # a browser loads pages before its user can enter a key;
-        "pages.docs",  # they contain no data, and
-        "pages.static_file",  # their requests to the API need a key
+        # Orchestrators send no key, and the responses only say whether the gateway is ready.
+        "health.livez",
+        "health.readyz",
+        # The OpenAPI document explains how to send a key, is the same for everyone, and contains the version.
+        "openapi.document",
+        "health.version",
+        # A browser loads the pages before its user can enter a key. Their own requests to the API need it.
+        "pages.playground",
+        "pages.docs",
+        "pages.static_file",
     }
 )
 """Endpoints that are answered without a key."""
@@ -29,7 +32,7 @@ def register(app: Flask, settings: Settings) -> None:
     """Refuse requests without a valid key, if keys are configured.
 
     Raises:
-        SettingsError: the configured keys cannot be read.
+        SettingsError: The configured keys cannot be read.
     """
     keys = _read_keys(settings)
     if keys is None:
@@ -58,8 +61,8 @@ def _owner(keys: Keys) -> str:
     """Return the name of the key that was sent with the request.
 
     Raises:
-        KeyMissingError: no key was sent.
-        KeyUnknownError: the key is not one of the configured keys.
+        KeyMissingError: No key was sent.
+        KeyUnknownError: The key is not one of the configured keys.
     """
     key = _request_key()
     if not key:

@@ -56,8 +56,8 @@ class Keys:
             changes. None for no file.
 
     Raises:
-        KeysError: a line is malformed, or two keys have the same name.
-        UnreadableFileError: the file cannot be read.
+        KeysError: A line is malformed, or two keys have the same name.
+        UnreadableFileError: The file cannot be read.
     """
 
     def __init__(self, entries: Iterable[str], file: Path | None) -> None:
@@ -98,7 +98,7 @@ def parse(lines: Iterable[str], *, source: str) -> dict[str, StoredKey]:
         source: Where the lines come from, for the message. The message never repeats a line, which could be a key.
 
     Raises:
-        KeysError: a line is malformed, or two keys have the same name.
+        KeysError: A line is malformed, or two keys have the same name.
     """
     keys: dict[str, StoredKey] = {}
     for number, line in enumerate(lines, 1):

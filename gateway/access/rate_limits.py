@@ -1,6 +1,6 @@
 """Rate limits for each API key or client address.
 
-Requests are counted in fixed windows. Answers report them in the headers RateLimit and RateLimit-Policy of
+Requests are counted in fixed windows. Responses report them in the headers RateLimit and RateLimit-Policy of
 draft-ietf-httpapi-ratelimit-headers-09: q is the limit, w the length of the window, r the number of requests left, and
 t the time until the window ends, both times in seconds.
 """
@@ -84,7 +84,7 @@ class RateLimiter:
         self._fallback = fallback
         self._memory = WindowCounts()
         self._lock = threading.Lock()
-        self._is_away = False
+        self._is_unreachable = False
         self._check_interval_s = FIRST_CHECK_S
         self._next_check_s = 0.0
 
@@ -95,7 +95,7 @@ class RateLimiter:
             The limits in which it was counted, shortest window first; none if it was allowed without counting.
 
         Raises:
-            LimitsUnavailableError: the storage is unreachable and the fallback is `deny`.
+            LimitsUnavailableError: The storage is unreachable and the fallback is `deny`.
         """
         if self._fallback == "deny":
             try:
@@ -119,9 +119,9 @@ class RateLimiter:
         return states
 
     def _is_reachable(self) -> bool:
-        """Return whether the storage can be used; during an outage, check it when the time has come."""
+        """Return whether the storage can be used; during an outage, check it when the next check is due."""
         with self._lock:
-            if not self._is_away:
+            if not self._is_unreachable:
                 return True
             if time.monotonic() < self._next_check_s:
                 return False
@@ -129,15 +129,15 @@ class RateLimiter:
         if not self._storage.check():
             return False
         with self._lock:
-            self._is_away = False
+            self._is_unreachable = False
         log.info("rate_limit_storage_recovered")
         return True
 
     def _begin_outage(self, error: StorageError) -> None:
         with self._lock:
-            if self._is_away:
+            if self._is_unreachable:
                 return
-            self._is_away = True
+            self._is_unreachable = True
             self._check_interval_s = FIRST_CHECK_S
             self._schedule_check()
         log.warning("rate_limit_storage_unreachable", reason=str(error), fallback=self._fallback)
@@ -148,10 +148,10 @@ class RateLimiter:
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Refuse requests to the API that exceed the limits, and report the limits in the answers.
+    """Refuse requests to the API that exceed the limits, and report the limits in the responses.
 
     Raises:
-        SettingsError: the Redis of the settings cannot be used.
+        SettingsError: The configured Redis cannot be used.
     """
     storage = _make_redis_storage(settings) if settings.rate_limit_storage == "redis" else WindowCounts()
     limiter = RateLimiter(parse_many(settings.rate_limit), storage, settings.rate_limit_fallback)

@@ -49,7 +49,7 @@ class Store(Protocol):
         """Wait for the value of a key that was `CLAIMED`; None if its claim was released without a value.
 
         Raises:
-            DeadlineExceededError: there was no value in time.
+            DeadlineExceededError: There was no value in time.
         """
 
 
@@ -136,4 +136,4 @@ def _cache_status(stored: Mapping[str, bytes | None]) -> str:
     if hits == len(stored):
         return f"{CACHE_NAME}; hit"
     status = f"{CACHE_NAME}; fwd=miss; {'stored' if misses else 'collapsed'}"
-    return f'{status}; detail="{hits} of {len(stored)} were kept"' if hits else status
+    return f'{status}; detail="{hits} of {len(stored)} were cached"' if hits else status

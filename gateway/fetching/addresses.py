@@ -55,7 +55,7 @@ def is_public(address: str) -> bool:
     documentation addresses do not. Neither do IPv6 addresses that contain such an IPv4 address, and tunnel addresses.
 
     Raises:
-        ValueError: the text is not an address.
+        ValueError: The text is not an address.
     """
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
@@ -86,9 +86,9 @@ class AddressGuard:
         """Resolve a host and check all its addresses.
 
         Raises:
-            FetchRefusedError: the host is unknown, an address is denied, or an address is not public and the host is
+            FetchRefusedError: The host is unknown, an address is denied, or an address is not public and the host is
                 not allowed by name.
-            DeadlineExceededError: the name server did not answer in time.
+            DeadlineExceededError: The name server did not answer in time.
         """
         addresses = self.lookup(host, port, deadline=deadline)
         self._check(host, port, addresses)
@@ -98,7 +98,7 @@ class AddressGuard:
         """Check a host that is an address in any notation, without a name server; accept any name.
 
         Raises:
-            FetchRefusedError: see `resolve`.
+            FetchRefusedError: See `resolve`.
         """
         try:
             addresses = _getaddrinfo(host, port, flags=socket.AI_NUMERICHOST)
@@ -110,14 +110,14 @@ class AddressGuard:
         """Resolve a host without checking its addresses.
 
         Raises:
-            FetchRefusedError: the host is unknown.
-            DeadlineExceededError: the name server did not answer in time.
+            FetchRefusedError: The host is unknown.
+            DeadlineExceededError: The name server did not answer in time.
         """
-        pending = self._resolver.submit(_getaddrinfo, host, port)
+        lookup = self._resolver.submit(_getaddrinfo, host, port)
         try:
-            return pending.result(timeout=deadline.remaining_s())
+            return lookup.result(timeout=deadline.remaining_s())
         except FutureTimeoutError:
-            pending.cancel()
+            lookup.cancel()
             raise DeadlineExceededError(f"The name {host} was not resolved in time.") from None
         except (OSError, UnicodeError) as error:
             raise _refusal(host, "unknown") from error

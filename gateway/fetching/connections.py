@@ -34,9 +34,9 @@ class GuardedConnector:
         """Open a connection to the first address of the host that accepts it.
 
         Raises:
-            FetchRefusedError: the host is unknown, or must not be connected to.
-            FetchError: no address accepts the connection.
-            DeadlineExceededError: no address accepts the connection in time.
+            FetchRefusedError: The host is unknown, or must not be connected to.
+            FetchError: No address accepts the connection.
+            DeadlineExceededError: No address accepts the connection in time.
         """
         failure: Exception | None = None
         addresses = self._resolve(host, port, deadline=self.deadline)
@@ -66,7 +66,7 @@ class GuardedConnector:
         """Cut a connection at the deadline; called again with the TLS socket once TLS is established.
 
         Raises:
-            DeadlineExceededError: the deadline passed before the connection could be tracked.
+            DeadlineExceededError: The deadline passed before the connection could be tracked.
         """
         self._sockets.append(sock)
         self.deadline.remaining_s()

@@ -44,7 +44,7 @@ class Destinations:
         """Check the form of a URL.
 
         Raises:
-            FetchRefusedError: the URL is malformed or too long, has another scheme or no host, or contains a user name
+            FetchRefusedError: The URL is malformed or too long, has another scheme or no host, or contains a user name
                 or password.
         """
         if len(url) > MAX_URL_LENGTH:
@@ -73,7 +73,7 @@ class Destinations:
             port: From 0 to 65535.
 
         Raises:
-            FetchRefusedError: the host or the port is not allowed.
+            FetchRefusedError: The host or the port is not allowed.
         """
         name = host.rstrip(".").lower()
         if matches_any(name, self._denied):

@@ -84,24 +84,24 @@ class UrlFetcher:
         """Return the bytes behind an http or https URL.
 
         Raises:
-            FetchRefusedError: the URL, or one that it redirects to, is not allowed.
-            FetchError: the server is unreachable, or did not answer with status 200 and a body.
-            BodyTooLargeError: the body has more bytes than the limit.
-            DeadlineExceededError: the fetch took too long, whether the server was silent or slow.
+            FetchRefusedError: The URL, or one that it redirects to, is not allowed.
+            FetchError: The server is unreachable, or did not answer with status 200 and a body.
+            BodyTooLargeError: The body has more bytes than the limit.
+            DeadlineExceededError: The fetch took too long, whether the server was silent or slow.
         """
         deadline = deadline.no_later_than(self._limits.deadline_s)
         connector = GuardedConnector(self._guard, deadline, via_proxy=bool(self._proxies))
         with connector.abort_at_deadline(), GuardedSession(connector) as session:
             session.proxies = self._proxies
             for _ in range(self._limits.max_redirects + 1):
-                answer = self._request(session, url, deadline)
-                if isinstance(answer, bytes):
-                    return answer
-                url = answer.url
+                response = self._request(session, url, deadline)
+                if isinstance(response, bytes):
+                    return response
+                url = response.url
         raise FetchError(f"The URL redirects more than {self._limits.max_redirects} times.")
 
     def _request(self, session: requests.Session, url: str, deadline: Deadline) -> bytes | _Redirect:
-        """Request a URL, and return its content or the redirect that it answers with."""
+        """Request a URL, and return its content or redirect."""
         self._destinations.check_url(url)
         with _translate_errors(urlsplit(url).hostname or "", deadline):
             request = session.prepare_request(requests.Request("GET", url, headers=HEADERS))
@@ -130,8 +130,8 @@ class UrlFetcher:
             raise FetchError(f"The URL answered with Content-Encoding {encoding[:40]!r}, expected none.")
         max_bytes = self._limits.max_bytes
         too_large = BodyTooLargeError(f"The image behind the URL has more than {max_bytes} bytes.", max_bytes=max_bytes)
-        declared = response.headers.get("Content-Length", "")
-        if declared.isdecimal() and int(declared) > max_bytes:
+        content_length = response.headers.get("Content-Length", "")
+        if content_length.isdecimal() and int(content_length) > max_bytes:
             raise too_large
         body = bytearray()
         for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
@@ -168,4 +168,6 @@ def _translate_errors(host: str, deadline: Deadline) -> Iterator[None]:
             raise DeadlineExceededError(f"The image was not fetched within {deadline.allowed_s:g} s.") from None
         if isinstance(error, requests.exceptions.SSLError):
             raise FetchError(f"The host {host} has no trusted certificate, or does not support TLS.") from error
-        raise FetchError(f"Fetching from {host} failed: the connection was lost, or the answer is not HTTP.") from error
+        raise FetchError(
+            f"Fetching from {host} failed: the connection was lost, or the response is not HTTP."
+        ) from error

@@ -13,10 +13,10 @@ class Fetcher(Protocol):
         """Return the bytes behind a URL.
 
         Raises:
-            FetchError: no image could be fetched.
-            FetchRefusedError: the URL is not allowed.
-            BodyTooLargeError: the image has more bytes than the limit.
-            DeadlineExceededError: the image did not arrive in time.
+            FetchError: No image could be fetched.
+            FetchRefusedError: The URL is not allowed.
+            BodyTooLargeError: The image has more bytes than the limit.
+            DeadlineExceededError: The image did not arrive in time.
         """
 
 
@@ -24,9 +24,9 @@ class DisabledFetcher:
     """A `Fetcher` that refuses every URL, for gateways with fetching switched off."""
 
     def fetch(self, url: str, *, deadline: Deadline) -> bytes:  # noqa: ARG002  # the parameters of the protocol
-        """Refuse the URL.
+        """Refuse every URL.
 
         Raises:
-            FetchRefusedError: always.
+            FetchRefusedError: Always.
         """
         raise FetchRefusedError("This gateway does not fetch images by URL. Send the image itself.")

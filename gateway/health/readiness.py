@@ -19,7 +19,7 @@ from gateway.prediction.predictor import PredictionOptions, PredictionRequest, P
 from vision.card import Card
 
 REQUIREMENTS = ("version", "card", "golden image")
-"""What readiness requires, in this order: an AVAILABLE version, its card, and the right scores of a known image."""
+"""What readiness requires, in this order: an AVAILABLE version, its card, and the correct scores for a known image."""
 GOLDEN = Path("assets.extra", "golden", "golden.json")
 """File in a version's folder that lists its golden images; training writes it."""
 TOLERANCE = 0.01
@@ -35,7 +35,7 @@ class Golden:
 
     Attributes:
         content: The image file.
-        scores: The right score of each class; None if none were recorded, in which case any probabilities are right.
+        scores: The correct score of each class; None if none were recorded, in which case any probabilities pass.
         tolerance: Maximum difference of a score.
     """
 
@@ -53,7 +53,7 @@ class Fault:
 
 
 class Readiness:
-    """Checks readiness on demand; safe to use from many threads, of which one checks and the others share its result.
+    """Checks readiness on demand; safe to use from many threads: one checks, and the others share its result.
 
     Args:
         registry: Resolves the version that answers.
@@ -86,19 +86,19 @@ class Readiness:
         """Return the version of the default model that answers.
 
         Raises:
-            NotReadyError: something is missing, or this gateway is about to stop.
+            NotReadyError: Something is missing, or this gateway is about to stop.
         """
         if draining.is_active():
             raise NotReadyError("The gateway is about to stop.", missing=[])
         result = self._result
-        # While another thread checks, its last result is returned; only the very first check is waited for.
+        # While another thread checks, the last result is returned; only the very first check is waited for.
         if self._lock.acquire(timeout=self._first_check_s if result is None else 0):
             try:
                 result = self._result = self._check() if self._result is result else self._result
             finally:
                 self._lock.release()
         if result is None:
-            result = Fault("The first check has not ended yet.", "version")
+            result = Fault("The first check has not finished yet.", "version")
         if isinstance(result, Fault):
             raise NotReadyError(result.detail, missing=list(REQUIREMENTS[REQUIREMENTS.index(result.missing) :]))
         return result
@@ -125,8 +125,8 @@ class Readiness:
         """Classify the golden image.
 
         Raises:
-            GatewayError: it was not classified.
-            ValueError: its scores are wrong, or the golden image cannot be used.
+            GatewayError: It was not classified.
+            ValueError: Its scores are wrong, or the golden image cannot be used.
         """
         card = served.card
         golden = read_golden(self._models_dir / served.name / str(served.version)) or Golden(_gray_image(card))
@@ -150,7 +150,7 @@ def read_golden(folder: Path) -> Golden | None:
     """Read the first golden image of a version; None if its folder has none or is not visible from here.
 
     Raises:
-        ValueError: the files are damaged.
+        ValueError: The files are damaged.
     """
     path = folder / GOLDEN
     try:

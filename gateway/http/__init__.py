@@ -1,1 +1,1 @@
-"""HTTP: what surrounds a request, how it is parsed, and how it is answered."""
+"""The HTTP side of the gateway: the context of a request, its parsing and its response."""

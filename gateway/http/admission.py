@@ -15,7 +15,7 @@ from gateway.errors import OverloadedError
 
 
 class Admission:
-    """Admits requests in the order in which they came; safe to use from many threads.
+    """Admits requests in the order in which they arrive; safe to use from many threads.
 
     Args:
         slots: Maximum number of images processed at once. A batch is admitted as soon as one slot is free and then
@@ -37,8 +37,8 @@ class Admission:
         """Wait for a slot and occupy it until `Slot.release`.
 
         Raises:
-            OverloadedError: too many requests wait already, or no slot became free in time.
-            DeadlineExceededError: the deadline has passed.
+            OverloadedError: Too many requests wait already, or no slot became free in time.
+            DeadlineExceededError: The deadline has passed.
         """
         timeout_s = deadline.remaining_s(self._max_wait_s)
         with self._lock:

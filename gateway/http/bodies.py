@@ -68,7 +68,7 @@ class FormParser(FormDataParser):
         """Parse a body into fields and files.
 
         Raises:
-            BadRequestError: it has too many fields or parts, or a part whose headers are too long.
+            BadRequestError: It has too many fields or parts, or a part whose headers are too long.
         """
         boundary = (options or {}).get("boundary", "")
         if mimetype not in {FORM, MULTIPART} or (mimetype == MULTIPART and not boundary):
@@ -94,7 +94,7 @@ class WholeBody(LimitedStream):
         """Read the rest of the body.
 
         Raises:
-            werkzeug.exceptions.ClientDisconnected: the client sent less.
+            werkzeug.exceptions.ClientDisconnected: The client sent less.
         """
         try:
             data = self._stream.read(self.limit - self._pos)
@@ -116,7 +116,7 @@ class BodyRequest(Request):
         """The body, within the limit on its size.
 
         Raises:
-            werkzeug.exceptions.RequestEntityTooLarge: it is larger.
+            werkzeug.exceptions.RequestEntityTooLarge: It is larger.
         """
         limited: IO[bytes] = super().stream
         source = self.environ["wsgi.input"]
@@ -135,7 +135,7 @@ def read_body(request: Request, *, cache: bool = False) -> bytes:
     """Read the whole body; `cache` keeps it for the form parser.
 
     Raises:
-        werkzeug.exceptions.RequestEntityTooLarge: it is larger than the limit.
+        werkzeug.exceptions.RequestEntityTooLarge: It is larger than the limit.
     """
     return request.get_data(cache=cache)
 
@@ -144,7 +144,7 @@ def parse_json_object(body: bytes, limits: JsonLimits) -> dict[str, Any]:
     """Parse a JSON object; an empty body counts as an empty object.
 
     Raises:
-        BadRequestError: it is not valid JSON, not an object, or exceeds the limits.
+        BadRequestError: It is not valid JSON, not an object, or exceeds the limits.
     """
     try:
         text = body.decode(json.detect_encoding(body), "surrogatepass")
@@ -160,7 +160,7 @@ def parse_json_object(body: bytes, limits: JsonLimits) -> dict[str, Any]:
 
 
 def _check_json_structure(text: str, limits: JsonLimits) -> None:
-    """Check the text outside of strings; these may hold megabytes of base64."""
+    """Check the text outside of strings, which may hold megabytes of base64."""
     unescaped = text.replace("\\\\", "").replace('\\"', "")
     if unescaped.count('"') > 2 * limits.max_values:
         raise _too_many_values(limits)
@@ -185,7 +185,7 @@ def check_fields(body: bytes, max_fields: int | None) -> None:
     """Check that a URL-encoded form does not have too many fields.
 
     Raises:
-        BadRequestError: it has too many.
+        BadRequestError: It has too many.
     """
     _check_count(body.count(b"&") + 1, max_fields)
 
@@ -194,7 +194,7 @@ def check_parts(body: bytes, delimiter: bytes, max_parts: int | None) -> None:
     """Check that a multipart form does not have too many parts, or parts with long headers.
 
     Raises:
-        BadRequestError: there are too many parts, or the headers of one are too long or incomplete.
+        BadRequestError: There are too many parts, or the headers of one are too long or incomplete.
     """
     _check_count(body.count(delimiter) - 1, max_parts)  # the last delimiter does not begin a part
     start = body.find(delimiter)
@@ -217,8 +217,8 @@ def parse_multipart(body: bytes, boundary: bytes, *, max_parts: int | None = Non
     """Parse a multipart body (RFC 7578) into fields and files.
 
     Raises:
-        UnusualFormError: it deviates from what usual clients send.
-        UnicodeError: a header or a field is not UTF-8.
+        UnusualFormError: It deviates from what common clients send.
+        UnicodeError: A header or a field is not UTF-8.
     """
     fields: list[tuple[str, str]] = []
     files: list[tuple[str, FileStorage]] = []
@@ -238,9 +238,9 @@ def parse_multipart(body: bytes, boundary: bytes, *, max_parts: int | None = Non
 
 def _parse_disposition(disposition: str) -> tuple[str, str | None]:
     """Return the name of a part, and its file name if it is a file."""
-    plain = PLAIN_DISPOSITION.fullmatch(disposition)
-    if plain:
-        return plain[1], plain[2]
+    match = PLAIN_DISPOSITION.fullmatch(disposition)
+    if match:
+        return match[1], match[2]
     kind, parameters = parse_options_header(disposition)
     if kind != "form-data" or "name" not in parameters:
         raise UnusualFormError("a part without a name")

@@ -247,7 +247,7 @@ def _too_large() -> errors.GatewayError:
 def respond_to_bug(error: Exception) -> Response:
     """Return the response to a bug: the log gets the traceback, the caller only the request id."""
     log.error("unexpected_error", exc_info=error)
-    return make_response(INTERNAL, "An unexpected error occurred. The log has it under the request_id.", {})
+    return make_response(INTERNAL, "An unexpected error occurred. The log has the details under the request_id.", {})
 
 
 def make_item_problem(error: errors.GatewayError) -> ItemProblem:

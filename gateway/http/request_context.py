@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 class Gateway(Flask):
-    """Flask with our request class, and without the support of coroutines."""
+    """Flask with `BodyRequest` as its request class, and without support for coroutines."""
 
     request_class = BodyRequest
 
@@ -48,7 +48,7 @@ def unwrap(proxy: T) -> T:
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Give every request of the app an id and a deadline, and log and count its response."""
+    """Assign an id and a deadline to every request of the app, and log and count its response."""
     metrics.REQUEST_THREADS.set(settings.threads)
 
     def begin() -> None:
@@ -73,7 +73,7 @@ def _parse_timeout_s(value: str | None) -> float:
     """Parse how long the caller wants to wait.
 
     Raises:
-        BadRequestError: it is not a number of seconds above 0.
+        BadRequestError: It is not a number of seconds above 0.
     """
     if value is None:
         return math.inf
@@ -92,14 +92,14 @@ def _finish(response: Response) -> Response:
     model, version = context.get("model_version") or ("", "")
     if "timings" in context:
         for stage, stage_s in context.timings.seconds.items():
-            metrics.part(metrics.STAGE_SECONDS, stage, model).observe(stage_s)
+            metrics.child(metrics.STAGE_SECONDS, stage, model).observe(stage_s)
         context.timings.add("total", seconds)
         response.headers[SERVER_TIMING] = context.timings.header()
     status = response.status_code
     method = http_request.method if http_request.method in METHODS else "other"  # a client may invent methods
     outcome = context.get("problem", metrics.ANSWERED)
-    metrics.part(metrics.REQUESTS, route, method, status, outcome, model, version).inc()
-    metrics.part(metrics.REQUEST_SECONDS, route).observe(seconds)
+    metrics.child(metrics.REQUESTS, route, method, status, outcome, model, version).inc()
+    metrics.child(metrics.REQUEST_SECONDS, route).observe(seconds)
     fields = {"model": model, "version": version} if model else {}
     write = log.debug if route in QUIET_ROUTES else log.info
     write(

@@ -1,4 +1,4 @@
-"""Parse a request, multipart, form, JSON or raw bytes, into a `PredictionRequest`."""
+"""Parse a request (multipart, form, JSON or raw bytes) into a `PredictionRequest`."""
 
 import base64
 import difflib
@@ -88,10 +88,10 @@ class RequestParser:
             timings: Collects how long each stage takes.
 
         Raises:
-            BadRequestError: there is no image, several that are not a batch, or a field that is unknown or invalid.
-            TooManyImagesError: a batch has more images than the limit.
-            ContentTypeError: the body is of a media type that cannot carry an image.
-            werkzeug.exceptions.RequestEntityTooLarge: the body is larger than the limit.
+            BadRequestError: There is no image, several that are not a batch, or a field that is unknown or invalid.
+            TooManyImagesError: A batch has more images than the limit.
+            ContentTypeError: The body is of a media type that cannot carry an image.
+            werkzeug.exceptions.RequestEntityTooLarge: The body is larger than the limit.
         """
         query = _query(request)
         check_names(query, OPTION_NAMES, "query parameter")
@@ -164,7 +164,7 @@ def check_names(names: Collection[str], accepted: Collection[str], kind: str) ->
         kind: What the names are of, for the message.
 
     Raises:
-        BadRequestError: a name is not accepted.
+        BadRequestError: A name is not accepted.
     """
     for name in names:
         if name not in accepted:
@@ -177,7 +177,7 @@ def parse_options(query: Mapping[str, Any], fields: Mapping[str, Any], *, defaul
     """Parse the options; an option of the query takes precedence, and an empty one or null counts as absent.
 
     Raises:
-        BadRequestError: a value is not accepted.
+        BadRequestError: A value is not accepted.
     """
     values = {
         name: value
@@ -237,7 +237,7 @@ def _query(request: Request) -> Mapping[str, str]:
 
 
 def _is_json(request: Request) -> bool:
-    """Return whether the body is JSON, also under the media type that curl and urllib give to any body by default."""
+    """Return whether the body is JSON, also under the media type that curl and urllib use for any body by default."""
     if request.mimetype == FORM:
         return read_body(request, cache=True).lstrip().startswith(b"{")  # `form` is parsed from the same cache
     return request.mimetype == "application/json" or request.mimetype.endswith("+json")

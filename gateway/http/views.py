@@ -107,12 +107,12 @@ def _count(result: PredictionResult, max_classes: int) -> None:
     name, version = result.model.name, result.model.version
     for prediction in result.predictions:
         if isinstance(prediction, GatewayError):
-            metrics.part(metrics.IMAGES, name, version, prediction.slug).inc()
+            metrics.child(metrics.IMAGES, name, version, prediction.slug).inc()
             continue
-        metrics.part(metrics.IMAGES, name, version, metrics.ANSWERED).inc()
+        metrics.child(metrics.IMAGES, name, version, metrics.ANSWERED).inc()
         label = prediction["class"] if prediction["class_id"] < max_classes else metrics.OTHER_CLASS
-        metrics.part(metrics.TOP_CLASSES, name, label).inc()
-        metrics.part(metrics.TOP_SCORES, name).observe(prediction["score"])
+        metrics.child(metrics.TOP_CLASSES, name, label).inc()
+        metrics.child(metrics.TOP_SCORES, name).observe(prediction["score"])
 
 
 def _model_version(result: PredictionResult) -> schemas.ModelVersion:

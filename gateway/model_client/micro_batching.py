@@ -3,7 +3,7 @@
 Every call costs work that does not depend on how many images it carries. A worker therefore keeps only a few calls in
 flight for each computation. A request is sent at once while fewer are in flight; otherwise it is queued, and the next
 call takes as many queued requests as fit. No request ever waits for others to arrive. A model server that batches by
-itself does the same across all workers, but needs many calls in flight for it.
+itself does the same across all workers, but needs many calls in flight to do so.
 """
 
 import threading
@@ -33,8 +33,8 @@ class _Pending:
         batch: The requests whose call this one makes, itself first; empty while another request makes its call.
         output: Its rows of the output.
         error: Why it has no output.
-        alone: Whether it must not share a call: one that it shared has failed.
-        abandoned: Whether its thread has left and no longer wants the output.
+        needs_own_call: Whether it must not share a call, because one that it shared has failed.
+        abandoned: Whether its thread has stopped waiting for the output.
     """
 
     inputs: Mapping[str, Array]
@@ -43,7 +43,7 @@ class _Pending:
     batch: Sequence["_Pending"] = ()
     output: Array | None = None
     error: GatewayError | None = None
-    alone: bool = False
+    needs_own_call: bool = False
     abandoned: bool = False
 
 
@@ -63,8 +63,8 @@ class MicroBatcher:
 
     Args:
         server: The model server that is called.
-        calls: Most calls in flight for one computation, at least 1.
-        max_rows: Most rows of a call that several requests share.
+        calls: Maximum number of calls in flight for one computation, at least 1.
+        max_rows: Maximum number of rows of a call that several requests share.
     """
 
     def __init__(self, server: ModelServer, *, calls: int, max_rows: int) -> None:
@@ -152,7 +152,7 @@ class MicroBatcher:
                 for pending in batch:
                     pending.error = error
         except BaseException:
-            leader.abandoned = True  # it leaves with this error; the others are repeated
+            leader.abandoned = True  # its thread raises this error; the other requests are repeated
             raise
 
     def _end_call(self, key: tuple[object, ...], queue: _Queue, batch: Sequence[_Pending]) -> None:
@@ -167,7 +167,7 @@ class MicroBatcher:
                 elif not pending.abandoned:
                     pending.batch = ()
                     pending.ready.clear()
-                    pending.alone = True
+                    pending.needs_own_call = True
                     repeated.append(pending)
             queue.pending.extendleft(reversed(repeated))
             self._dispatch_next(queue)
@@ -175,7 +175,7 @@ class MicroBatcher:
                 del self._queues[key]
 
     def _dispatch_next(self, queue: _Queue) -> None:
-        """Hand out calls while the limit allows, each to the first of the requests it carries; call it locked."""
+        """Dispatch batches while the limit allows, each to its first request, which makes the call; call it locked."""
         while queue.pending and queue.calls_in_flight < self._max_calls:
             leader = queue.pending.popleft()
             leader.batch = (leader, *self._take_companions(queue, leader))
@@ -183,10 +183,10 @@ class MicroBatcher:
             leader.ready.set()
 
     def _take_companions(self, queue: _Queue, leader: _Pending) -> Sequence[_Pending]:
-        """Remove from the queue the requests that go into one call with its first."""
+        """Remove from the queue the requests that share the call of the leader."""
         companions: list[_Pending] = []
         row_count = leader.row_count
-        while queue.pending and not leader.alone and not queue.pending[0].alone:
+        while queue.pending and not (leader.needs_own_call or queue.pending[0].needs_own_call):
             row_count += queue.pending[0].row_count
             if row_count > self._max_rows:
                 break
@@ -216,7 +216,7 @@ def _join_inputs(batch: Sequence[_Pending]) -> Mapping[str, Array]:
 
 
 def _split_output(output: Array, batch: Sequence[_Pending]) -> None:
-    """Give each request its rows, unless the model returned another number of rows than it received."""
+    """Assign each request its rows, unless the model returned another number of rows than it received."""
     if len(batch) == 1:
         batch[0].output = output
         return

@@ -96,7 +96,7 @@ class Call:
     takes_batches: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Compute once what every request asks for."""
+        """Compute `takes_batches` once instead of for every request."""
         shapes = [spec.shape for spec in self.signature.inputs.values()]
         takes_batches = all(shape is None or shape[:1] == (None,) for shape in shapes)
         object.__setattr__(self, "takes_batches", takes_batches)

@@ -36,12 +36,12 @@ class RetryPolicy:
     """Retries on top of those that gRPC makes itself, for calls that may be repeated without harm.
 
     Two kinds of calls are repeated. gRPC does not retry every call of a connection that breaks, so the first call
-    that finds the server unavailable gets another attempt. And a call whose server gives no answer, rather than a
-    refusal, is repeated: behind a name with several servers, the next attempt may reach another one.
+    that finds the server unavailable gets another attempt. And a call that the server neither answers nor
+    refuses is repeated: behind a name with several servers, the next attempt may reach another one.
 
     Attributes:
-        call_deadline_s: Longest time for one call; a shorter deadline of the request takes precedence.
-        max_retries: How often one call is repeated at most.
+        call_deadline_s: Time limit on one call; a shorter deadline of the request takes precedence.
+        max_retries: Maximum number of repetitions of one call.
         hang_threshold_s: A call that finds the server unavailable only after this time counts as unanswered.
     """
 
@@ -71,7 +71,7 @@ class RetryPolicy:
     def error_to_report(self, failures: Sequence[Failure]) -> grpc.RpcError:
         """Return the error that describes the server best.
 
-        A last call that ran out of time only had too little of it if earlier ones found the server unavailable.
+        If earlier calls found the server unavailable, a last call that timed out merely had too little time left.
         """
         if failures[-1].code is grpc.StatusCode.DEADLINE_EXCEEDED:
             for failure in reversed(failures):

@@ -124,7 +124,7 @@ DETAILS: dict[type[GatewayError], str] = {
     ModelOverloadedError: "The model server has no capacity left. Try again shortly.",
     DeadlineExceededError: "The model server did not answer in time.",
     VersionGoneError: "The model server does not serve this version of the model.",
-    ModelFailedError: "The model server could not compute an answer. Its log and the gateway's log have the reason.",
+    ModelFailedError: "The model server could not compute the result. Its log and the gateway's log have the reason.",
 }
 
 
@@ -135,7 +135,7 @@ class TensorFlowServing:
 
     Args:
         target: gRPC name of the server, such as `127.0.0.1:8500`, `dns:///models:8500` or `unix:/run/tfs.sock`.
-        call_deadline_s: Longest time for one call; a shorter deadline of the request takes precedence.
+        call_deadline_s: Time limit on one call; a shorter deadline of the request takes precedence.
     """
 
     def __init__(self, target: str, *, call_deadline_s: float) -> None:
@@ -166,11 +166,11 @@ class TensorFlowServing:
         if version > MAX_VERSION:
             raise VersionGoneError(DETAILS[VersionGoneError])
         reply = self._metadata(deadline, name=model, version={"value": version})
-        packed = get_model_metadata_pb2.SignatureDefMap()
-        reply.metadata["signature_def"].Unpack(packed)
+        signature_map = get_model_metadata_pb2.SignatureDefMap()
+        reply.metadata["signature_def"].Unpack(signature_map)
         return {
             name: Signature(_tensor_specs(definition.inputs), _tensor_specs(definition.outputs))
-            for name, definition in packed.signature_def.items()
+            for name, definition in signature_map.signature_def.items()
         }
 
     def resolve_label(self, model: str, label: str, *, deadline: Deadline) -> int:
@@ -183,7 +183,7 @@ class TensorFlowServing:
             reply = self._metadata(deadline, name=model, version_label=label)
         except ModelFailedError as error:
             if isinstance(error.__cause__, grpc.RpcError) and error.__cause__.code() is UNKNOWN_LABEL:
-                raise VersionGoneError(f"The model server does not know a label {label!r} of {model}.") from error
+                raise VersionGoneError(f"The model server has no label {label!r} for {model}.") from error
             raise
         return int(reply.model_spec.version.value)
 

@@ -1,1 +1,1 @@
-"""Which models are configured, which version of each answers, and how it is called."""
+"""The configured models: which version of each answers, and how it is called."""

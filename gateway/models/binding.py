@@ -53,11 +53,11 @@ class ServedModel:
 def inspect_version(
     server: ModelServer, model: str, version: int, *, cards_dir: Path, deadline: Deadline
 ) -> ServedModel:
-    """Query the model server, and read `cards_dir`, for how to call one version.
+    """Return how to call one version, by the model server and, for a missing card, the files in `cards_dir`.
 
     Raises:
-        ModelContractError: it is not an image classifier, or its card is damaged or contradicts its signature.
-        GatewayError: the model server did not answer; see `ModelServer`.
+        ModelContractError: It is not an image classifier, or its card is damaged or contradicts its signature.
+        GatewayError: The model server did not answer; see `ModelServer`.
     """
     signatures = server.signatures(model, version, deadline=deadline)
     if SERVING_DEFAULT not in signatures:
@@ -78,7 +78,7 @@ def bind(card: Card, signature: Signature, *, model: str, version: int) -> Serve
     """Check a card against the signature that will be called, and combine them.
 
     Raises:
-        ModelContractError: they contradict each other.
+        ModelContractError: They contradict each other.
     """
     name = f"{model} version {version}"
     if len(signature.inputs) != 1:
@@ -106,7 +106,7 @@ def derive_card(model: str, signature: Signature) -> Card:
     A float32 input is assumed to expect 0..1, as most models exported without a card do.
 
     Raises:
-        ModelContractError: the signature is not that of an image classifier of fixed size.
+        ModelContractError: The signature is not that of an image classifier of fixed size.
     """
     specs = [*signature.inputs.values(), *signature.outputs.values()]
     match [(spec.dtype, spec.shape) for spec in specs]:
@@ -127,7 +127,7 @@ def derive_card(model: str, signature: Signature) -> Card:
             )
     signature_text = ", ".join(map(str, specs))
     raise ModelContractError(
-        f"{model} carries no card, and its signature ({signature_text}) is not that of an image classifier with one "
+        f"{model} has no card, and its signature ({signature_text}) is not that of an image classifier with one "
         f"input [N, height, width, 1 or 3] and one output [N, classes]. Write {model}/card.json for it."
     )
 

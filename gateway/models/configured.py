@@ -43,8 +43,8 @@ class ConfiguredModels:
                 tensorflow_serving.ModelServerConfig in protobuf text format.
 
         Raises:
-            UnreadableFileError: the file cannot be read.
-            ModelsConfigError: the file is malformed or lists no models.
+            UnreadableFileError: The file cannot be read.
+            ModelsConfigError: The file is malformed or lists no models.
         """
         file = ReloadedFile(path, lambda text: _parse(text, path), unreadable_event="models_config_unreadable")
         return cls(file.current)

@@ -78,7 +78,7 @@ class ModelRegistry:
         self._cards_dir = cards_dir
         self._status_deadline_s = status_deadline_s
         self._current: dict[str, ServedModel] = {}
-        self._inspected: dict[str, dict[int, ServedModel]] = {}
+        self._versions: dict[str, dict[int, ServedModel]] = {}
         self._logged_faults: dict[str, str] = {}
         self._state_lock = threading.Lock()
         self._refresh_lock = threading.Lock()
@@ -95,7 +95,7 @@ class ModelRegistry:
         """Name of the model that answers when a request names none.
 
         Raises:
-            ModelNotFoundError: no model is configured.
+            ModelNotFoundError: No model is configured.
         """
         name = self._default or next(iter(self.names), None)
         if name is None:
@@ -106,8 +106,8 @@ class ModelRegistry:
         """Return the version of a model that answers, from memory if it is there.
 
         Raises:
-            ModelNotFoundError: no model of that name is configured.
-            GatewayError: it is not in memory and the model server did not provide it; see `refresh`.
+            ModelNotFoundError: No model of that name is configured.
+            GatewayError: It is not in memory and the model server did not provide it; see `refresh`.
         """
         self._check_configured(name)
         served = self._current.get(name)
@@ -117,10 +117,10 @@ class ModelRegistry:
         """Return the version that a request targets, from memory if it is there.
 
         Raises:
-            ModelNotFoundError: no model of that name is configured.
-            VersionNotFoundError: the model server does not serve that version, or has no such label.
-            ModelContractError, ModelFailedError: that version cannot be used.
-            GatewayError: it is not in memory and the model server did not provide it; see `refresh`.
+            ModelNotFoundError: No model of that name is configured.
+            VersionNotFoundError: The model server does not serve that version, or has no such label.
+            ModelContractError, ModelFailedError: That version cannot be used.
+            GatewayError: It is not in memory and the model server did not provide it; see `refresh`.
         """
         name = target.model or self.default
         if target.version is None and target.label is None:
@@ -138,7 +138,7 @@ class ModelRegistry:
         """Return whether this version is still the one that a request targets, according to the model server.
 
         Raises:
-            GatewayError: the model server did not answer; see `refresh`.
+            GatewayError: The model server did not answer; see `refresh`.
         """
         available = self._available(served.name, deadline)
         if served.version not in available:
@@ -147,12 +147,12 @@ class ModelRegistry:
         return pinned or served.version == available[0] or self.refresh(served.name, deadline=deadline) is served
 
     def labels(self, name: str, *, deadline: Deadline) -> dict[str, int]:
-        """Query the version of each label of a model; labels that the model server does not have are left out.
+        """Query the version of each label of a model; labels that the model server does not have are omitted.
 
         Raises:
-            ModelNotFoundError: no model of that name is configured.
-            ModelUnavailableError: the model server is unreachable.
-            DeadlineExceededError: it did not answer in time.
+            ModelNotFoundError: No model of that name is configured.
+            ModelUnavailableError: The model server is unreachable.
+            DeadlineExceededError: It did not answer in time.
         """
         self._check_configured(name)
         versions: dict[str, int] = {}
@@ -165,10 +165,10 @@ class ModelRegistry:
         """Query which version of a model answers, and keep it in memory.
 
         Raises:
-            ModelNotFoundError: no model of that name is configured.
-            ModelUnavailableError: the model server is unreachable or has no version of it ready.
-            ModelContractError, ModelFailedError: no version that is ready can be used.
-            DeadlineExceededError: the model server did not answer in time.
+            ModelNotFoundError: No model of that name is configured.
+            ModelUnavailableError: The model server is unreachable or has no version of it ready.
+            ModelContractError, ModelFailedError: No version that is ready can be used.
+            DeadlineExceededError: The model server did not answer in time.
         """
         self._check_configured(name)
         try:
@@ -178,7 +178,7 @@ class ModelRegistry:
         except (ModelUnavailableError, ModelContractError, ModelFailedError) as error:
             # A server that comes back may have other files under the same number, so the card is read again then.
             self._current.pop(name, None)
-            self._inspected.pop(name, None)
+            self._versions.pop(name, None)
             metrics.MODEL_VERSION.labels(name).set(0)
             self._log_once(name, error)
             raise
@@ -195,9 +195,9 @@ class ModelRegistry:
         """Query which versions of a model the model server has, loaded or not, newest first.
 
         Raises:
-            ModelNotFoundError: no model of that name is configured.
-            ModelUnavailableError: the model server is unreachable.
-            DeadlineExceededError: it did not answer in time.
+            ModelNotFoundError: No model of that name is configured.
+            ModelUnavailableError: The model server is unreachable.
+            DeadlineExceededError: It did not answer in time.
         """
         self._check_configured(name)
         try:
@@ -206,27 +206,27 @@ class ModelRegistry:
             return []
         return sorted(statuses, key=lambda status: status.version, reverse=True)
 
-    def await_replacement(self, gone: ServedModel, target: ModelTarget, *, deadline: Deadline) -> ServedModel:
+    def await_replacement(self, previous: ServedModel, target: ModelTarget, *, deadline: Deadline) -> ServedModel:
         """Wait for the version that replaces one that the model server has unloaded, and return it.
 
         Raises:
-            VersionNotFoundError: the request targets that very version, or its label has not moved.
-            GatewayError: none came within `SWAP_WAIT_S` or the deadline; see `refresh`.
+            VersionNotFoundError: The request targets that very version, or its label has not moved.
+            GatewayError: None came within `SWAP_WAIT_S` or the deadline; see `refresh`.
         """
         if target.version is not None or target.label is not None:
-            self._inspected.get(gone.name, {}).pop(gone.version, None)
+            self._versions.get(previous.name, {}).pop(previous.version, None)
             return self.resolve(target, deadline=deadline)
-        give_up = Deadline.after(SWAP_WAIT_S)
+        swap_deadline = Deadline.after(SWAP_WAIT_S)
         while True:
             with self._refreshing(deadline):
-                served = self._current.get(gone.name)
-                if served is None or served is gone:
+                served = self._current.get(previous.name)
+                if served is None or served is previous:
                     try:
-                        served = self.refresh(gone.name, deadline=deadline)
+                        served = self.refresh(previous.name, deadline=deadline)
                     except ModelUnavailableError:
-                        if give_up.has_passed:
+                        if swap_deadline.has_passed:
                             raise
-            if served is not None and (served is not gone or give_up.has_passed):
+            if served is not None and (served is not previous or swap_deadline.has_passed):
                 return served
             self._stop.wait(deadline.remaining_s(SWAP_POLL_S))
 
@@ -289,9 +289,9 @@ class ModelRegistry:
 
     def _newest_usable(self, name: str, deadline: Deadline) -> ServedModel:
         available = self._available(name, deadline)
-        inspected = self._inspected.setdefault(name, {})
-        for version in inspected.keys() - available:
-            inspected.pop(version, None)
+        versions = self._versions.setdefault(name, {})
+        for version in versions.keys() - available:
+            versions.pop(version, None)
         fault: GatewayError | None = None
         for version in available:
             try:
@@ -313,11 +313,11 @@ class ModelRegistry:
 
     def _inspect(self, name: str, version: int, deadline: Deadline) -> ServedModel:
         """Return a version from memory, or inspect it; threads that do so at the same time get the same object."""
-        inspected = self._inspected.setdefault(name, {})
-        served = inspected.get(version)
+        versions = self._versions.setdefault(name, {})
+        served = versions.get(version)
         if served is None:
             served = inspect_version(self._server, name, version, cards_dir=self._cards_dir, deadline=deadline)
-            served = inspected.setdefault(version, served)
+            served = versions.setdefault(version, served)
         return served
 
     def _log_once(self, name: str, error: GatewayError) -> None:

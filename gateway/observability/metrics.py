@@ -73,7 +73,7 @@ Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 
 
 @functools.cache
-def part(metric: Metric, *values: str | int) -> Metric:
+def child(metric: Metric, *values: str | int) -> Metric:
     """Return the child of a metric for these label values.
 
     Cached, because every request uses a dozen of them and prometheus_client looks each up under a lock. The cache is

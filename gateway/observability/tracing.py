@@ -26,7 +26,7 @@ URL_ATTRIBUTES = ("http.target", "http.url", "url.query")
 
 
 def start() -> None:
-    """Start to send spans, and trace calls of Predict on channels that are opened later. Call it after the fork."""
+    """Start sending spans, and trace calls of Predict on channels opened from now on. Call it after the fork."""
     os.environ.setdefault("OTEL_SERVICE_NAME", SERVICE_NAME)
     provider = TracerProvider()
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))

@@ -21,7 +21,7 @@ class Example:
         summary: What it shows.
         request: JSON body of the request; None if it had another body or none.
         status: HTTP status code of the response.
-        answer: JSON body of the response.
+        response: JSON body of the response.
     """
 
     endpoint: str
@@ -29,7 +29,7 @@ class Example:
     summary: str
     request: dict[str, Any] | None
     status: int
-    answer: dict[str, Any]
+    response: dict[str, Any]
 
 
 def load() -> list[Example]:
@@ -39,12 +39,12 @@ def load() -> list[Example]:
 
 def components(examples: Iterable[Example]) -> dict[str, Schema]:
     """Return every example as an OpenAPI component, by name; requests are named after their responses."""
-    named = {}
+    values = {}
     for example in examples:
         if example.request is not None:
-            named[request_name(example)] = {"summary": example.summary, "value": example.request}
-        named[example.name] = {"summary": example.summary, "value": example.answer}
-    return named
+            values[request_name(example)] = {"summary": example.summary, "value": example.request}
+        values[example.name] = {"summary": example.summary, "value": example.response}
+    return values
 
 
 def request_name(example: Example) -> str:

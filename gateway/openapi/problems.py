@@ -57,9 +57,9 @@ NGINX_PROBLEMS = (
         503,
         "gateway-unavailable",
         "The gateway is not available",
-        "Send the request again after the seconds in Retry-After.",
+        "Retry after the number of seconds in Retry-After.",
     ),
-    Problem(504, "gateway-timeout", "The gateway took too long", "Send the request again, or a smaller picture."),
+    Problem(504, "gateway-timeout", "The gateway took too long", "Send the request again, or a smaller image."),
 )
 """Problems that nginx, in front of the gateway, responds with itself; they are those in nginx/nginx.conf.template."""
 
@@ -73,7 +73,7 @@ UNTYPED = "Problem"
 """Name of the schema of problems that have only a status."""
 
 
-def every_problem() -> dict[Problem, Mapping[str, Schema]]:
+def all_problems() -> dict[Problem, Mapping[str, Schema]]:
     """Return all problems that have a type, with the members that each adds."""
     mapped = {problem: MEMBERS.get(error, {}) for error, problem in PROBLEMS.items()}
     others = (*HTTP_PROBLEMS.values(), INTERNAL, *NGINX_PROBLEMS)
@@ -101,7 +101,7 @@ def problem_schemas() -> dict[str, Schema]:
             {"const": problem.type_uri}, {"const": problem.status}, {"const": problem.title}, members
         )
         | {"description": f"{problem.title}. {problem.advice}"}
-        for problem, members in every_problem().items()
+        for problem, members in all_problems().items()
     }
 
 

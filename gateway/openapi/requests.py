@@ -159,5 +159,5 @@ def _without_default(schema: Schema) -> Schema:
 
 
 def _parameter(location: str, name: str, schema: Schema) -> Schema:
-    described = dict(schema)
-    return {"name": name, "in": location, "description": described.pop("description"), "schema": described}
+    value_schema = dict(schema)
+    return {"name": name, "in": location, "description": value_schema.pop("description"), "schema": value_schema}

@@ -32,11 +32,11 @@ class _FromDocstrings(GenerateJsonSchema):
 
     def typed_dict_schema(self, schema: Any) -> Schema:
         """Return the schema of a dictionary."""
-        return _described(super().typed_dict_schema(schema), schema["cls"])
+        return _describe(super().typed_dict_schema(schema), schema["cls"])
 
     def dataclass_schema(self, schema: Any) -> Schema:
         """Return the schema of a dataclass."""
-        return _described(super().dataclass_schema(schema), schema["cls"])
+        return _describe(super().dataclass_schema(schema), schema["cls"])
 
 
 def reference(type_: type) -> Schema:
@@ -55,7 +55,7 @@ def component_schemas(types: Iterable[type]) -> dict[str, Schema]:
     return schemas
 
 
-def _described(schema: Schema, type_: type) -> Schema:
+def _describe(schema: Schema, type_: type) -> Schema:
     if type_.__doc__:  # a TypedDict created by a call has no docstring
         schema["description"] = _plain(inspect.cleandoc(type_.__doc__).partition("\n\nAttributes:")[0])
     descriptions = _attribute_descriptions(type_)

@@ -57,7 +57,7 @@ class ImageLoader:
     """Fetches, decodes and prepares images; an error of one image takes its place and does not affect the others.
 
     Args:
-        fetcher: Fetches images that are given by URL.
+        fetcher: Fetches the images that are sent as a URL.
         max_pixels: Maximum size, width times height, of an image that is decoded.
         fetch_threads: How many images of a batch are fetched in parallel.
         decode_threads: How many images of a batch are decoded in parallel; OpenCV releases the interpreter lock.
@@ -75,7 +75,7 @@ class ImageLoader:
         """Return the file of each image, or the error that prevented it.
 
         Raises:
-            DeadlineExceededError: not all were fetched in time.
+            DeadlineExceededError: Not all were fetched in time.
         """
 
         def fetch(image: ImageUrl) -> bytes | GatewayError:
@@ -98,7 +98,7 @@ class ImageLoader:
         """Decode each file and turn it into a model input, or return the error that prevented it.
 
         Raises:
-            DeadlineExceededError: not all were ready in time.
+            DeadlineExceededError: Not all were ready in time.
         """
 
         def prepare(content: bytes | GatewayError) -> PreparedImage | GatewayError:
@@ -127,7 +127,7 @@ class ImageLoader:
         """Draw a heat map over each image, as PNG; see `vision.heatmap`.
 
         Raises:
-            DeadlineExceededError: not all were drawn in time.
+            DeadlineExceededError: Not all were drawn in time.
         """
 
         def draw(pair: tuple[bytes, NDArray[np.float32]]) -> bytes:
@@ -155,8 +155,8 @@ class ThreadPool:
         A single item is processed by the calling thread, since a change of threads costs more than it gains.
 
         Raises:
-            DeadlineExceededError: not all calls ended in time; those that had not begun are cancelled.
-            Exception: the first one that the function raised.
+            DeadlineExceededError: Not all calls ended in time; those that had not begun are cancelled.
+            Exception: The first one that the function raised.
         """
         if len(items) <= 1:
             return [function(item) for item in items]

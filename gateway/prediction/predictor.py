@@ -94,7 +94,7 @@ class Predictor(Protocol):
         """Classify every image by the same version of a model.
 
         Raises:
-            GatewayError: no image can be classified, for a reason common to all. Its `model_version` is the version
+            GatewayError: No image can be classified, for a reason common to all. Its `model_version` is the version
                 that was used, if one was chosen before the failure.
         """
 
@@ -118,7 +118,7 @@ class ModelPredictor:
         self._max_batch_size = max_batch_size
 
     def predict(self, request: PredictionRequest) -> PredictionResult:
-        """Classify every image; see `Predictor`. A version swap in between is followed."""
+        """Classify every image; see `Predictor`. A version that is unloaded meanwhile is replaced by its successor."""
         served = self._registry.resolve(request.target, deadline=request.deadline)
         with errors_from(served):
             _explain_call(served, request.options)
@@ -162,8 +162,8 @@ class ModelPredictor:
         """Add an explanation to each prediction.
 
         Raises:
-            ModelFailedError: the model returned heat maps that cannot be used.
-            GatewayError: see `_run` and `ImageLoader.draw_heatmaps`.
+            ModelFailedError: The model returned heat maps that cannot be used.
+            GatewayError: See `_run` and `ImageLoader.draw_heatmaps`.
         """
         pairs = [
             (image, prediction)
@@ -198,8 +198,8 @@ class ModelPredictor:
         """Compute one row of the output for each row of the inputs, in as few calls as their maximum size permits.
 
         Raises:
-            ModelFailedError: the rows returned do not have `row_shape`, in which None means any length.
-            GatewayError: see `ModelServer.predict`.
+            ModelFailedError: The rows returned do not have `row_shape`, in which None means any length.
+            GatewayError: See `ModelServer.predict`.
         """
         rows: list[Array] = []
         count = len(next(iter(inputs.values())))
@@ -235,7 +235,7 @@ def _explain_call(served: ServedModel, options: PredictionOptions) -> Call | Non
     """Return the call that explains, or None if no explanation is requested.
 
     Raises:
-        NotExplainableError: the version has no such call.
+        NotExplainableError: The version has no such call.
     """
     if options.explain is not None and served.explain is None:
         raise NotExplainableError(

@@ -28,7 +28,7 @@ def test_the_large_png_has_a_size_and_no_pixels():
 
 
 def test_answers_may_differ_in_the_last_digits_of_scores():
-    assert examples.alike(RECORDED.answer, {"class": "7", "predictions": [{"score": 0.90001}]})
+    assert examples.alike(RECORDED.response, {"class": "7", "predictions": [{"score": 0.90001}]})
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_answers_may_differ_in_the_last_digits_of_scores():
     ids=["score", "class", "more members", "more items", "type"],
 )
 def test_any_other_difference_counts(other: dict[str, Any]):
-    assert not examples.alike(RECORDED.answer, other)
+    assert not examples.alike(RECORDED.response, other)
 
 
 def test_differences_name_the_examples():

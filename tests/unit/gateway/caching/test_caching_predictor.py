@@ -158,7 +158,7 @@ def test_the_same_version_with_a_different_card_invalidates_the_cache(
     renamed = Card(name="pets", labels=("cow", "hen", "pig"), input=card.input)
     server.swap("pets", 1, classifier(renamed, constant(0.2, 0.7, 0.1)))
     client.application.extensions["registry"]._current.clear()
-    client.application.extensions["registry"]._inspected.clear()  # as the watcher does in an outage
+    client.application.extensions["registry"]._versions.clear()  # as the watcher does in an outage
     assert predict(client, png)[1]["class"] == "hen"
 
 
@@ -264,7 +264,7 @@ def test_a_batch_reports_its_hits_and_keeps_problems_in_place(
     predict_batch(client, shades[0], shades[1])
     calls = server.calls["predict"]
     status, results = predict_batch(client, shades[0], b"not an image", shades[2], shades[1])
-    assert status == f'{STORED}; detail="2 of 4 were kept"'
+    assert status == f'{STORED}; detail="2 of 4 were cached"'
     assert [item.get("class", item.get("type")) for item in results] == [
         "dog",
         "/problems/unsupported-image-format",

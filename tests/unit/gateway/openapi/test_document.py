@@ -21,7 +21,7 @@ from gateway.http.headers import REQUEST_ID, REQUEST_TIMEOUT
 from gateway.openapi.document import PAGES
 from gateway.openapi.examples import Example, load
 from gateway.openapi.operations import OPERATIONS
-from gateway.openapi.problems import MEMBERS, NGINX_PROBLEMS, every_problem
+from gateway.openapi.problems import MEMBERS, NGINX_PROBLEMS, all_problems
 from gateway.openapi.requests import options
 from gateway.settings import Settings
 from tests.support.fake_model_server import FakeModelServer, FakeVersion, constant, explainable
@@ -175,7 +175,7 @@ def test_every_problem_is_described_as_it_is_sent(document: dict[str, Any]):
 
 
 def test_every_problem_of_nginx_is_described_as_in_its_configuration():
-    by_uri = {problem.type_uri: problem for problem in every_problem()}
+    by_uri = {problem.type_uri: problem for problem in all_problems()}
     rows = documents.nginx_rows(documents.NGINX_TEMPLATE.read_text(encoding="utf-8"))
 
     assert rows
@@ -273,7 +273,7 @@ def record_members(document: dict[str, Any], described: dict[str, Any], value: A
 @pytest.mark.parametrize("example", load(), ids=lambda example: example.name)
 def test_an_example_fits_the_document(validator: ResponseValidator, document: dict[str, Any], example: Example):
     components = document["components"]["examples"]
-    assert components[example.name]["value"] == example.answer
+    assert components[example.name]["value"] == example.response
     schemas = [
         content["schema"]
         for _, _, operation in operations(document)
@@ -282,7 +282,7 @@ def test_an_example_fits_the_document(validator: ResponseValidator, document: di
     ]
     assert schemas
     for described in schemas:
-        validator.check_schema(described, example.answer)
+        validator.check_schema(described, example.response)
     if example.request is not None:
         assert components[f"{example.name}-request"]["value"] == example.request
 
