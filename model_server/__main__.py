@@ -49,7 +49,7 @@ class Shutdown:
         self._requested = threading.Event()
 
     def install(self, models: ModelManager) -> None:
-        """Start to handle signals; on the first one, `models` is stopped."""
+        """Start handling signals; on the first one, `models` is stopped."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _frame: self._signals.put(number))
         threading.Thread(target=self._watch, args=(models,), name="signals", daemon=True).start()
@@ -189,7 +189,7 @@ def model_configs(options: Options) -> tuple[ModelConfig, ...]:
     else:
         raise InvalidArgumentError(
             "Both server_options.model_base_path and server_options.model_config_file are empty! "
-            "Give --model_name and --model_base_path for one model, --model_config_file for several"
+            "Set --model_name and --model_base_path for one model, --model_config_file for several"
         )
     return configs
 

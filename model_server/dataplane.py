@@ -256,25 +256,25 @@ def _with_defaults(signature: SignatureDef, inputs: Mapping[str, Array]) -> Mapp
                 f"alias set: {','.join(sorted(defaults))}"
             )
     if inputs.keys() - set(expected):
-        used = ",".join(sorted(inputs.keys() & set(expected)))
+        valid = ",".join(sorted(inputs.keys() & set(expected)))
         raise InvalidArgumentError(
-            f"Inputs contains invalid name. Used request inputs: {used}, request input: {','.join(sorted(inputs))}"
+            f"Inputs contains invalid name. Used request inputs: {valid}, request input: {','.join(sorted(inputs))}"
         )
     missing = set(expected) - inputs.keys()
     return {**inputs, **{alias: from_tensor_proto(defaults[alias]) for alias in missing}}
 
 
 def _select_outputs(signature: SignatureDef, output_filter: Sequence[str]) -> list[str]:
-    seen = set()
+    aliases = set()
     for alias in output_filter:
         if alias not in signature.outputs:
             raise InvalidArgumentError(
                 f"output tensor alias not found in signature: {alias} Outputs expected to be in the set "
                 f"{_names(signature.outputs)}."
             )
-        if alias in seen:
+        if alias in aliases:
             raise InvalidArgumentError(f"duplicate output tensor alias: {alias}")
-        seen.add(alias)
+        aliases.add(alias)
     return list(output_filter) or list(signature.outputs)
 
 

@@ -198,9 +198,9 @@ def _check_size(shape: tuple[int, ...], item_bytes: int) -> None:
 
 
 def _content(content: bytes, size: int, encoding: Encoding) -> npt.NDArray[Any]:
-    needed = size * encoding.content.itemsize
-    if len(content) != needed:
-        raise TensorError(f"tensor_content has {len(content)} bytes, its shape needs {needed}")
+    expected_bytes = size * encoding.content.itemsize
+    if len(content) != expected_bytes:
+        raise TensorError(f"tensor_content has {len(content)} bytes, its shape needs {expected_bytes}")
     if encoding.data_type == types_pb2.DT_BOOL:
         return np.frombuffer(content, np.uint8).astype(np.bool_)
     return _native(np.frombuffer(content, encoding.content))

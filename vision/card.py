@@ -238,11 +238,11 @@ def _mapping(value: object, path: str) -> object:
     return value
 
 
-def _choice(allowed: tuple[str, ...]) -> _Parser:
-    expected = "one of " + ", ".join(map(repr, allowed))
+def _choice(choices: tuple[str, ...]) -> _Parser:
+    expected = "one of " + ", ".join(map(repr, choices))
 
     def parse(value: object, path: str) -> object:
-        _check(value in allowed, path, expected, value)
+        _check(value in choices, path, expected, value)
         return value
 
     return parse

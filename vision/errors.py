@@ -8,7 +8,7 @@ ImageError
 
 
 class ImageError(ValueError):
-    """Bytes that cannot be used as an image; the message may be shown to whoever sent them."""
+    """Bytes that cannot be used as an image; the message may be shown to the sender."""
 
 
 class UnsupportedFormatError(ImageError):

@@ -9,9 +9,9 @@ The steps, in order:
    ``area``, it does not smooth before it shrinks:
 
    - ``stretch`` scales both sides independently.
-   - ``center_crop`` scales until the shorter side fits, sides rounded half up, and crops the middle; of an odd
-     remainder, the extra row or column is cut off at the bottom or right. An image of which less than 1/16 would be
-     left is first cropped to about its middle, so that memory is only needed for the visible part.
+   - ``center_crop`` scales until the shorter side fits, sides rounded half up, and crops the middle; if the
+     remainder is odd, the extra row or column is cut off at the bottom or right. If less than 1/16 of an image would be
+     left, it is first cropped to roughly its middle, so that memory is only needed for the visible part.
    - ``letterbox`` scales until the longer side fits, rounded in the same way, and adds bars of the background colour,
      the wider one at the bottom or right. With `invert_light_background`, the bars have the darker of the background
      colour and its inverse, since the image's background is dark at this step.

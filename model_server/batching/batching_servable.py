@@ -1,7 +1,7 @@
 """Compute the calls of a model in batches.
 
 Merging, padding and errors are those of tensorflow_serving/batching/batching_session.cc; the calls of a batch share
-its failure, too. Two differences are on purpose: a call without rows is refused, whereas tensorflow_model_server does
+its failure, too. Two differences are intended: a call without rows is refused, whereas tensorflow_model_server does
 not answer it until another call joins its batch, which may never happen. A call whose deadline has passed gets an
 error, and is dropped from its batch if the computation has not started.
 """
@@ -116,16 +116,16 @@ class Call:
 class BatchingServable:
     """A model that computes calls of one signature together; implements `model_server.servable.Servable`."""
 
-    def __init__(self, wrapped: Servable, parameters: BatchingParameters, scheduler: BatchScheduler[Call]) -> None:
-        """Batch the calls to `wrapped`.
+    def __init__(self, servable: Servable, parameters: BatchingParameters, scheduler: BatchScheduler[Call]) -> None:
+        """Batch the calls to `servable`.
 
         Args:
-            wrapped: The model; it is closed together with this one.
+            servable: The model; it is closed together with this one.
             parameters: How to batch; must be valid.
             scheduler: Provides the threads.
         """
-        self.signatures: Mapping[str, SignatureDef] = wrapped.signatures
-        self._wrapped = wrapped
+        self.signatures: Mapping[str, SignatureDef] = servable.signatures
+        self._servable = servable
         self._parameters = parameters
         self._scheduler = scheduler
         self._queues: dict[tuple[str, frozenset[str]], Queue[Call]] = {}
@@ -146,7 +146,7 @@ class BatchingServable:
         """Close the model when all batches are computed, including those whose callers have given up."""
         for queue in self._queues.values():
             self._scheduler.finish(queue)
-        self._wrapped.close()
+        self._servable.close()
 
     def _queue(self, signature: str, outputs: Sequence[str]) -> Queue[Call]:
         key = signature, frozenset(outputs)
@@ -176,7 +176,7 @@ class BatchingServable:
         rows = sum(call.rows for call in calls)
         padded_rows = self._parameters.padded_size(rows)
         infos = self.signatures[signature].inputs
-        merged = {
+        batch = {
             alias: merge(
                 [call.inputs[alias] for call in calls],
                 name=infos[alias].name,
@@ -187,7 +187,7 @@ class BatchingServable:
         }
         deadlines = [call.deadline_s for call in calls if call.deadline_s is not None]
         timeout_s = max(deadlines) - now_s if len(deadlines) == len(calls) else None
-        results = self._wrapped.run(signature, merged, outputs, timeout_s)
+        results = self._servable.run(signature, batch, outputs, timeout_s)
         _check_rows(results, padded_rows)
         start = 0
         for call in calls:

@@ -90,5 +90,5 @@ def read_parameters(file: Path) -> BatchingParameters:
     values = {field.name: getattr(message, field.name) for field, _ in message.ListFields()}
     sizes = tuple(values.pop("allowed_batch_sizes", ()))
     values.pop("thread_pool_name", None)  # only a label in the real server's profiles
-    unwrapped = {name: getattr(value, "value", value) for name, value in values.items()}
-    return BatchingParameters(allowed_batch_sizes=sizes, **unwrapped)
+    plain_values = {name: getattr(value, "value", value) for name, value in values.items()}
+    return BatchingParameters(allowed_batch_sizes=sizes, **plain_values)

@@ -56,7 +56,7 @@ class HttpServer:
         return int(self._server.server_address[1])
 
     def start(self) -> None:
-        """Start to answer requests."""
+        """Start answering requests."""
         self._thread.start()
 
     def stop(self, grace_s: float) -> None:
@@ -83,11 +83,11 @@ class _Server(ThreadingHTTPServer):
         """Log a connection that the client closed or that timed out."""
         _LOG.debug("The connection of %s failed", client_address, exc_info=True)
 
-    def request_started(self) -> None:
+    def begin_request(self) -> None:
         with self._changed:
             self._in_progress += 1
 
-    def request_finished(self) -> None:
+    def end_request(self) -> None:
         with self._changed:
             self._in_progress -= 1
             self._changed.notify_all()
@@ -113,12 +113,12 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.raw_requestline.endswith(b"\n"):
             self.close_connection = True
             return
-        self.server.request_started()
+        self.server.begin_request()
         try:
             if self.parse_request():
                 self._handle_request()
         finally:
-            self.server.request_finished()
+            self.server.end_request()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer a request that the standard library refuses as TensorFlow Serving's HTTP library does."""

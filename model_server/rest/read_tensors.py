@@ -204,26 +204,26 @@ def string_bytes(value: Json) -> bytes:
 
 def _raise_for_rows(rows: list[Json], types: InputTypes) -> None:
     """Find the first error in rows that are not valid tensors, and raise it."""
-    named = _is_object(rows[0])
-    if not named and len(types) > 1:
+    are_objects = _is_object(rows[0])
+    if not are_objects and len(types) > 1:
         raise InvalidArgumentError(
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
             "tensorinfo_map"
         )
     shapes: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
-        if _is_object(row) != named:
-            expected, got = ("object", "list") if named else ("value/list", "object")
+        if _is_object(row) != are_objects:
+            expected, got = ("object", "list") if are_objects else ("value/list", "object")
             raise InvalidArgumentError(f"Expecting {expected} but got {got} at item {index} of input list")
-        for name, value in row.items() if named else zip(types, [row], strict=True):
+        for name, value in row.items() if are_objects else zip(types, [row], strict=True):
             try:
                 _check_item(name, value, types, shapes)
             except ServingError as error:
-                key = f" key: {name}" if named else ""
+                key = f" key: {name}" if are_objects else ""
                 raise InvalidArgumentError(
                     f"Failed to process element: {index}{key} of 'instances' list. Error: {error}"
                 ) from error
-        if named and len(row) != len(types):
+        if are_objects and len(row) != len(types):
             raise InvalidArgumentError(
                 f"Failed to process element: {index} of 'instances' list. JSON object: {format_value(row)} "
                 f"keys must be equal to: {','.join(sorted(types))}"

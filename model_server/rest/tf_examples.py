@@ -72,9 +72,9 @@ def _example(value: Json) -> bytes:
 
 def _add_element(feature: Any, name: str, element: Json) -> None:
     kind, value = _element(name, element)
-    present = feature.WhichOneof("kind")
-    if present not in (None, kind):
-        expected = present.removesuffix("_list")
+    current_kind = feature.WhichOneof("kind")
+    if current_kind not in (None, kind):
+        expected = current_kind.removesuffix("_list")
         raise InvalidArgumentError(f"Unexpected element type in feature: {name} expecting type: {expected}")
     getattr(feature, kind).value.append(value)
 

@@ -1,1 +1,1 @@
-"""Which models and versions to serve, and their life cycle from loading to unloading."""
+"""The models and versions to serve, and their life cycle from loading to unloading."""

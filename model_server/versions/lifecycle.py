@@ -55,7 +55,7 @@ class VersionStatus:
 
 @dataclass(frozen=True, slots=True)
 class LoadRetryPolicy:
-    """How often and when to retry a version that fails to load."""
+    """Number and interval of the retries of a version that fails to load."""
 
     count: int = 0
     """Retries after the first attempt."""

@@ -53,7 +53,7 @@ class ModelManager:
     """Keeps the models that should be served, by name, and applies changes of the configuration."""
 
     def __init__(self, configs: Sequence[ModelConfig], load: Loader, config: ManagerConfig) -> None:
-        """Prepare the models; `start` begins to watch them.
+        """Prepare the models; `start` begins watching them.
 
         Args:
             configs: What to serve.
@@ -71,11 +71,11 @@ class ModelManager:
         self._models: dict[str, Model] = {}
         self._labels: Mapping[str, Mapping[str, int]] = {}
         self._labels = self._assigned_labels(configs)
-        self._awaited = [self._add(config) for config in configs]
+        self._new_models = [self._add(config) for config in configs]
 
     def start(self) -> None:
-        """Start to watch for versions and to load them."""
-        for model in self._awaited:
+        """Start watching for versions and loading them."""
+        for model in self._new_models:
             self._start_watcher(model)
 
     def wait_until_available(self) -> bool:
@@ -178,7 +178,7 @@ class ModelManager:
                 model.configure(config)
         for name in serving - {config.name for config in configs}:
             self._models[name].configure(None)
-        self._awaited = [self._models[config.name] for config in configs if config.name not in serving]
+        self._new_models = [self._models[config.name] for config in configs if config.name not in serving]
 
     def _assigned_labels(self, configs: Sequence[ModelConfig]) -> dict[str, Mapping[str, int]]:
         """Return the labels of the configurations, by model.
@@ -205,7 +205,7 @@ class ModelManager:
 
     def _wait_until_settled(self, end_s: float | None) -> None:
         """Wait, with the lock held, for the models that were added last."""
-        self._wait(lambda: all(model.is_settled for model in self._awaited), end_s)
+        self._wait(lambda: all(model.is_settled for model in self._new_models), end_s)
 
     def _wait(self, condition: Callable[[], bool], end_s: float | None) -> None:
         timeout_s = None if end_s is None else end_s - time.monotonic()
@@ -215,7 +215,7 @@ class ModelManager:
     def _raise_failures(self, noun: str) -> None:
         failures = [
             f"{{{{name: {model.name} version: {status.version}}} due to error: {status.code.name}: {status.message}}}, "
-            for model in self._awaited
+            for model in self._new_models
             for status in model.failures()
         ]
         if failures:

@@ -1,4 +1,4 @@
-"""The header of an image file: what is known of it before decoding."""
+"""The header of an image file: what is known about the image before decoding."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
