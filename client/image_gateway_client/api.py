@@ -135,12 +135,12 @@ class Client:
         batch_bytes: int = BATCH_BYTES,
         **options: Unpack[Options],
     ) -> Iterator[Outcome]:
-        """Classify any number of images, in batches of which several are sent at once.
+        """Classify any number of images, in batches; several batches are sent at once.
 
         Args:
             images: The images, each as for `classify`; consumed as needed.
             batch_size: Maximum number of images in a request.
-            batch_bytes: Maximum size of the files in a request; a larger file is sent alone.
+            batch_bytes: Maximum size of the files in a request; a larger file is sent in a request of its own.
             options: See `Options`.
 
         Yields:

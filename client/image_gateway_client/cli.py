@@ -128,14 +128,14 @@ def models(  # noqa: PLR0913  # each is an option of the command line
 ) -> None:
     """List the models, or show the details of one: its versions, classes and metrics."""
     with _client(url, api_key, timeout, retries) as client:
-        listed = client.models() if name is None else [client.model(name)]
+        details = client.models() if name is None else [client.model(name)]
     if as_json:
-        documents = [asdict(model) for model in listed]
+        documents = [asdict(model) for model in details]
         typer.echo(json.dumps(documents if name is None else documents[0], ensure_ascii=False, indent=1))
     elif name is None:
-        print_models(listed, sys.stdout)
+        print_models(details, sys.stdout)
     else:
-        print_model(listed[0], sys.stdout)
+        print_model(details[0], sys.stdout)
 
 
 @app.command()

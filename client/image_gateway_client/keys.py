@@ -1,4 +1,4 @@
-"""Create API keys for the gateway, on a machine that needs no gateway installed.
+"""Create API keys for the gateway, on a machine where the gateway need not be installed.
 
 A key is `igk_NAME.SECRET`, where the secret is 32 random bytes in URL-safe base64. The gateway stores only the line
 `NAME:SALT:HASH`: 16 random bytes of salt and HMAC-SHA256(SALT, key), both in lower-case hex.
@@ -22,7 +22,7 @@ def make_key(name: str) -> str:
     """Return a new key.
 
     Raises:
-        KeyNameError: the name is not 1 to 64 ASCII letters, digits, - and _.
+        KeyNameError: The name is not 1 to 64 ASCII letters, digits, - and _.
     """
     if not NAME.fullmatch(name):
         raise KeyNameError(f"{name!r} is not a valid key name. Use 1 to 64 letters, digits, - and _.")
@@ -42,8 +42,8 @@ def add_key(name: str, file: Path) -> str:
         The key, which is not stored anywhere.
 
     Raises:
-        KeyNameError: the name is not valid, or already in the file.
-        OSError: the file cannot be read or written.
+        KeyNameError: The name is not valid, or already in the file.
+        OSError: The file cannot be read or written.
     """
     key = make_key(name)
     before = file.read_text(encoding="utf-8") if file.exists() else ""

@@ -169,7 +169,7 @@ def _parse_response(response: requests.Response, body: bytes, url: str) -> Any:
 
     Raises:
         UnexpectedAnswerError: The response is not JSON, or a redirect.
-        ProblemError: The response is a problem. One without a problem document comes from a proxy before the gateway.
+        ProblemError: The response is a problem. Without a problem document, it comes from a proxy, not the gateway.
     """
     status = response.status_code
     try:
