@@ -54,7 +54,7 @@ class DrillStack(LocalStack):
         return self.base / "1" / "assets.extra" / "golden"
 
     def serves(self, number: int = 0) -> bool:
-        """Tell whether a model server serves the model, according to its REST API."""
+        """Return whether a model server serves the model, according to its REST API."""
         return status(f"{self.rest_url(number)}/v1/models/{MODEL}") == HTTPStatus.OK
 
     def predictions(self, number: int) -> float:

@@ -161,7 +161,7 @@ def run_h2load(request: GrpcRequest, folder: Path, *, concurrency: int, seconds:
 
 @dataclass(frozen=True, slots=True)
 class HttpUsers:
-    """Users, simulated by h2load, who send one image to a service; an outcome is `OK` or the HTTP status.
+    """Users, simulated by h2load, that send one image to a service; an outcome is `OK` or the HTTP status.
 
     Attributes:
         url: URL to post to.
@@ -186,9 +186,9 @@ class HttpUsers:
         """
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder) / "log"
-            pinned = ["taskset", "--cpu-list", ",".join(map(str, self.processors))] if self.processors else []
+            prefix = ["taskset", "--cpu-list", ",".join(map(str, self.processors))] if self.processors else []
             command = [
-                *(*pinned, find_program("h2load"), "--h1", f"--clients={users}", f"--duration={seconds}"),
+                *(*prefix, find_program("h2load"), "--h1", f"--clients={users}", f"--duration={seconds}"),
                 *(f"--data={self.image}", "--header=content-type: image/png", f"--log-file={log}"),
                 *([f"--rps={rate / users:.3f}"] if rate else []),
                 self.url,
@@ -205,8 +205,8 @@ def _logged_call(line: str) -> Call:
 
 
 def _run(command: Sequence[str | Path], seconds: float) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + TIMEOUT_S, check=False)
-    output = done.stdout + done.stderr
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(map(str, command))} ended with exit status {done.returncode}:\n{output}")
+    result = subprocess.run(command, capture_output=True, text=True, timeout=seconds + TIMEOUT_S, check=False)
+    output = result.stdout + result.stderr
+    if result.returncode != 0:
+        raise RuntimeError(f"{' '.join(map(str, command))} ended with exit status {result.returncode}:\n{output}")
     return output

@@ -48,6 +48,6 @@ def base64_json(image: bytes) -> tuple[str, bytes]:
 
 def pixels(image: bytes, side: int) -> npt.NDArray[np.uint8]:
     """Decode an image and stretch it to uint8[side, side, 3], as the bare loop does."""
-    decoded = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR_RGB)
-    assert decoded is not None  # noqa: S101  # drawn above
-    return cv2.resize(decoded, (side, side)).astype(np.uint8, copy=False)
+    array = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert array is not None  # noqa: S101  # drawn above
+    return cv2.resize(array, (side, side)).astype(np.uint8, copy=False)

@@ -33,7 +33,7 @@ CAPACITY_PER_S = SLOTS / LATENCY_S
 
 
 class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]  # has no published types
-    """Gives every image the same scores, as fast as the slots allow."""
+    """Returns the same scores for every image, as fast as the slots allow."""
 
     def __init__(self, slots: int = SLOTS, latency_s: float = LATENCY_S) -> None:
         self._slots = threading.Semaphore(slots)

@@ -106,7 +106,7 @@ def _measure(cell: Cell, seconds: float) -> Sample:
 
 
 def _wait_until_idle(services: Sequence[Service]) -> None:
-    """Wait until the requests are done that the client sent last and did not wait for."""
+    """Wait until the services have finished the last requests, for which the client did not wait."""
     deadline_s = time.monotonic() + IDLE_TIMEOUT_S
     before_s = sum(service.cpu_s() for service in services)
     while time.monotonic() < deadline_s:
@@ -119,16 +119,16 @@ def _wait_until_idle(services: Sequence[Service]) -> None:
 
 def measure_bare_loop(name: str, image: bytes, folder: Path, seconds: float) -> Sample:
     """Measure decoding and resizing in a loop without any service."""
-    path = folder / "picture"
+    path = folder / "image"
     path.write_bytes(image)
     command = [sys.executable, "-m", "bench.floor", str(path), str(network.SIDE), str(seconds)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    number, cpu_s = done.stdout.split()
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    number, cpu_s = result.stdout.split()
     return Sample(name, int(number), Throughput(int(number), seconds), {"loop": float(cpu_s)})
 
 
 class ModelClient:
-    """Calls the model server directly, to learn the right answers.
+    """Calls the model server directly, to obtain the expected answers.
 
     Args:
         address: host:port of the model server.
@@ -210,7 +210,7 @@ def _direct_cells(testbed: Testbed, client: ModelClient, photo: bytes) -> list[C
 
 
 def _alternative_cells(testbed: Testbed, client: ModelClient, photo: bytes, large: bytes) -> list[Cell]:
-    """Return the measurements of what one could run instead."""
+    """Return the measurements of the alternatives."""
     cells = []
     for name, service in testbed.alternatives.items():
         prepare = by_opencv if name.startswith("FastAPI") else by_pillow
@@ -234,7 +234,7 @@ def _cell(name: str, services: Sequence[Service], request: HttpRequest, connecti
 
 
 def _prepare(image: bytes) -> Image:
-    """Prepare a photo as the gateway does for this network: of the large one the decoder produces an eighth."""
+    """Prepare a photo as the gateway does for this network; the decoder reduces the large one to an eighth."""
     spec = InputSpec(height=network.SIDE, width=network.SIDE)
     return load(image, spec, max_pixels=LARGE[0] * LARGE[1])[np.newaxis].astype(np.uint8, copy=False)
 

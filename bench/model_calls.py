@@ -60,7 +60,7 @@ class Workload:
     images: Array
     """uint8[N, H, W, C], sent one at a time in turn."""
     expected: Array
-    """float32[N, K], the right answers."""
+    """float32[N, K], the correct answers."""
     concurrency: int
     seconds: float
 
@@ -76,7 +76,7 @@ def measure_session(path: Path, workload: Workload) -> Sample:
 
 
 def measure_function(path: Path, workload: Workload) -> Sample:
-    """Call the SavedModel's function in this process, as a program does that serves only this model."""
+    """Call the SavedModel's function in this process, as a program that serves only this model does."""
     function = _load_function(path)
     return _measure(lambda image: function(image=image)[OUTPUT].numpy(), _split(workload), workload, time.process_time)
 

@@ -2,8 +2,8 @@
 
     python -m bench.network FOLDER [WEIGHTS]
 
-Only its cost matters. Without a file of weights they are random, adjusted so that different images get different
-answers.
+Only its cost matters. Without a file of weights, the weights are random, adjusted so that different images get
+different answers.
 """
 
 import json

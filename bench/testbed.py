@@ -1,4 +1,4 @@
-"""Start everything that `python -m bench` measures side by side: the stack, and what one could run instead of it."""
+"""Start everything that `python -m bench` measures side by side: the stack and the alternatives to it."""
 
 import contextlib
 import os
@@ -57,7 +57,7 @@ class Testbed:
         gateway: A gateway of two workers.
         nginx: The proxy in front of that gateway.
         single: A gateway of one worker without a proxy.
-        alternatives: What one could run instead, by name.
+        alternatives: The alternatives to the stack, by name.
     """
 
     stack: Stack
@@ -73,7 +73,7 @@ class Testbed:
     def run_gateway(
         self, *, target: str | None = None, settings: Mapping[str, str] | None = None, workers: int = 1
     ) -> Iterator[Service]:
-        """Run one more gateway for the time of the context, in front of this or another model server."""
+        """Run one more gateway while the context lasts, in front of this or another model server."""
         name = f"gateway-{ports.find(1)[0]}"
         service = _start_gateway(
             self.stack, target or self.model_server.address, self.models, workers=workers, settings=settings, name=name
@@ -104,7 +104,7 @@ def prepare(folder: Path, weights: str | None) -> Path:
 
 @contextlib.contextmanager
 def start_testbed(folder: Path, weights: str | None) -> Iterator[Testbed]:
-    """Start everything for the time of the context.
+    """Start everything while the context lasts.
 
     Args:
         folder: Folder for models, logs and other files.
@@ -146,9 +146,9 @@ def add_version(models: Path, model: str) -> int:
     """Publish a copy of a model's last version as its next one; the model server loads it by itself."""
     versions = sorted(int(path.name) for path in (models / model).iterdir() if path.name.isdecimal())
     number = versions[-1] + 1
-    hidden = models / model / f".{number}"
-    shutil.copytree(models / model / str(versions[-1]), hidden)
-    hidden.rename(models / model / str(number))
+    copy = models / model / f".{number}"
+    shutil.copytree(models / model / str(versions[-1]), copy)
+    copy.rename(models / model / str(number))
     return number
 
 
@@ -239,6 +239,6 @@ def _run_module(log: Path, module: str, *arguments: str | Path) -> None:
     command = [*PYTHON, module, *map(str, arguments)]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     with log.open("ab") as output:
-        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=output, stderr=output, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)} ended with exit status {done.returncode}; see {log}")
+        result = subprocess.run(command, cwd=ROOT, env=environment, stdout=output, stderr=output, check=False)
+    if result.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with exit status {result.returncode}; see {log}")

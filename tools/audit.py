@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status.
     """
     additional = sys.argv[1:] if arguments is None else arguments
-    done = subprocess.run(
+    result = subprocess.run(
         (UV, "audit", "--frozen", "--preview-features", "audit-command", *additional),
         cwd=ROOT,
         env=os.environ | NETWORK_LIMITS,
@@ -39,11 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         timeout=TIMEOUT_S,
         check=False,
     )
-    if done.returncode and UNREACHABLE in done.stderr:
-        print(f"Known vulnerabilities: skipped, OSV cannot be reached: {reason(done.stderr)}")
+    if result.returncode and UNREACHABLE in result.stderr:
+        print(f"Known vulnerabilities: skipped, OSV cannot be reached: {reason(result.stderr)}")
         return 0
-    print(f"{done.stdout}{done.stderr}".strip())
-    return done.returncode
+    print(f"{result.stdout}{result.stderr}".strip())
+    return result.returncode
 
 
 def reason(error_output: str) -> str:

@@ -1,4 +1,4 @@
-"""Measure the cost of an answer: CPU time of nginx, gateway and model server, by the image that is sent.
+"""Measure the cost of a request: CPU time of nginx, gateway and model server, by the image that is sent.
 
     python -m tools.capacity
 
@@ -42,8 +42,8 @@ def draw_photo(width: int, height: int) -> bytes:
         rows, columns = max(height >> (9 - octave), 1), max(width >> (9 - octave), 1)
         noise = generator.normal(0, 90 / octave**1.5, (rows, columns, 3)).astype(np.float32)
         image += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
-    encoded = cv2.imencode(".jpg", image.clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-    return encoded.tobytes()
+    jpeg = cv2.imencode(".jpg", image.clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+    return jpeg.tobytes()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

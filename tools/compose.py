@@ -41,7 +41,7 @@ def load(file: Path, variables: Mapping[str, str] | None = None) -> dict[str, An
         KeyError: A variable has neither a value nor a default.
     """
     text = file.read_text(encoding="utf-8")
-    return dict(_interpolated(yaml.load(text, _Loader), variables or {}))  # noqa: S506  # made from SafeLoader
+    return dict(_interpolate(yaml.load(text, _Loader), variables or {}))  # noqa: S506  # made from SafeLoader
 
 
 def environment(service: Mapping[str, Any]) -> dict[str, str]:
@@ -54,11 +54,11 @@ def environment(service: Mapping[str, Any]) -> dict[str, str]:
     return values | {name: str(value) for name, value in service.get("environment", {}).items()}
 
 
-def _interpolated(value: Any, variables: Mapping[str, str]) -> Any:
+def _interpolate(value: Any, variables: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
-        return {key: _interpolated(item, variables) for key, item in value.items()}
+        return {key: _interpolate(item, variables) for key, item in value.items()}
     if isinstance(value, list):
-        return [_interpolated(item, variables) for item in value]
+        return [_interpolate(item, variables) for item in value]
     return _VARIABLE.sub(lambda match: _replacement(match, variables), value) if isinstance(value, str) else value
 
 

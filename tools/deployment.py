@@ -61,9 +61,9 @@ def dockerfile_faults() -> Iterator[str]:
     Raises:
         NotInstalledError: hadolint is not installed.
     """
-    done = _run("hadolint", "--no-color", *map(str, dockerfiles()))
-    if done.returncode != 0:
-        yield from (done.stdout + done.stderr).strip().splitlines()
+    result = _run("hadolint", "--no-color", *map(str, dockerfiles()))
+    if result.returncode != 0:
+        yield from (result.stdout + result.stderr).strip().splitlines()
 
 
 def dockerfiles() -> list[Path]:
@@ -105,10 +105,10 @@ def render(folder: Path) -> list[dict[str, Any]]:
         NotInstalledError: kubectl is not installed.
         SystemExit: It cannot be rendered.
     """
-    done = _run("kubectl", "kustomize", str(folder))
-    if done.returncode != 0:
-        raise SystemExit(f"{folder}: {done.stderr.strip()}")
-    return [resource for resource in yaml.safe_load_all(done.stdout) if resource]
+    result = _run("kubectl", "kustomize", str(folder))
+    if result.returncode != 0:
+        raise SystemExit(f"{folder}: {result.stderr.strip()}")
+    return [resource for resource in yaml.safe_load_all(result.stdout) if resource]
 
 
 def resource_faults(resource: Mapping[str, Any]) -> Iterator[str]:
@@ -140,11 +140,11 @@ def nginx_faults() -> Iterator[str]:
         with tempfile.TemporaryDirectory() as folder:
             configuration = Path(folder) / "nginx.conf"
             # nginx would look up the name of the real upstream.
-            checked_values = {**values, "NGINX_UPSTREAM": "127.0.0.1:8000"}
-            configuration.write_text(nginx.render(checked_values), encoding="utf-8")
-            done = _run(*nginx.command(program, configuration), "-t", "-q")
-        if done.returncode != 0:
-            yield f"{name}: {done.stderr.strip()}"
+            test_values = {**values, "NGINX_UPSTREAM": "127.0.0.1:8000"}
+            configuration.write_text(nginx.render(test_values), encoding="utf-8")
+            result = _run(*nginx.command(program, configuration), "-t", "-q")
+        if result.returncode != 0:
+            yield f"{name}: {result.stderr.strip()}"
 
 
 def nginx_variants() -> dict[str, Mapping[str, str]]:

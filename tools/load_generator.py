@@ -138,9 +138,9 @@ class LoadGenerator:
                 started_s = time.monotonic()
             time.sleep(seconds)
         calls = self.calls
-        counted = [call for call in calls if call.started_s >= started_s]
+        measured_calls = [call for call in calls if call.started_s >= started_s]
         end_s = max(call.started_s + call.latency_s for call in calls)
-        return LoadResult(counted, seconds if warm_up_s else end_s - started_s, len(calls))
+        return LoadResult(measured_calls, seconds if warm_up_s else end_s - started_s, len(calls))
 
     @property
     def calls(self) -> list[Call]:

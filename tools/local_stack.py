@@ -95,7 +95,7 @@ class LocalStack:
         self.predict_url = f"{self.url}/api/v1/predict"
 
     def __enter__(self) -> Self:
-        """Start nothing yet."""
+        """Return this stack; `start` starts the programs."""
         self._stack.__enter__()
         return self
 
@@ -160,7 +160,7 @@ class LocalStack:
         self._stack.wait_until(is_steady, START_S)
 
     def is_ready(self) -> bool:
-        """Tell whether /readyz, through nginx, answers 200."""
+        """Return whether /readyz, through nginx, answers 200."""
         return status(f"{self.url}/readyz") == HTTPStatus.OK
 
     def rest_url(self, number: int = 0) -> str:
@@ -197,7 +197,7 @@ class LocalStack:
         return self._stack.end(name, number)
 
     def _target(self) -> Mapping[str, str]:
-        """Return the setting that lists several model servers; a single one is known without it."""
+        """Return the setting that lists several model servers; a single one needs no setting."""
         if self._used_servers == 1:
             return {}
         pairs = zip(self.hosts[: self._used_servers], self.servers, strict=False)
@@ -211,7 +211,7 @@ def model_server_name(number: int) -> str:
 
 
 def status(url: str) -> int:
-    """Return the HTTP status of a URL, 0 without an answer."""
+    """Return the HTTP status of a URL, 0 without a response."""
     try:
         return requests.get(url, timeout=5).status_code
     except requests.RequestException:

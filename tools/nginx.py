@@ -154,7 +154,7 @@ def _root_prefix() -> tuple[str, ...] | None:
 def _run(command: tuple[str, ...], output: int, log: Path) -> None:
     line = " ".join(command)
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -164,5 +164,5 @@ def _run(command: tuple[str, ...], output: int, log: Path) -> None:
         )
     except subprocess.TimeoutExpired:
         raise NginxUnavailableError(f"`{line}` took longer than {INSTALL_TIMEOUT_S} s; see {log}") from None
-    if done.returncode != 0:
-        raise NginxUnavailableError(f"`{line}` ended with exit status {done.returncode}; see {log}")
+    if result.returncode != 0:
+        raise NginxUnavailableError(f"`{line}` ended with exit status {result.returncode}; see {log}")

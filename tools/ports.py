@@ -9,12 +9,10 @@ from collections.abc import Collection, Mapping
 HIGHEST_PORT = 65535
 FIRST_UNPRIVILEGED_PORT = 1024
 # The wildcard address finds every IPv4 listener. `localhost` may mean ::1, where another program could answer.
-PROBED = ((socket.AF_INET, ""), (socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
-
-
+PROBE_ADDRESSES = ((socket.AF_INET, ""), (socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 # Below the ports of outgoing connections, which could occupy one before a program listens on it.
-SEARCHED = range(10_000, 30_000)
-_used: set[int] = set()
+SEARCH_RANGE = range(10_000, 30_000)
+_used_ports: set[int] = set()
 
 
 class PortsError(Exception):
@@ -31,10 +29,10 @@ def check(ports: Mapping[str, int]) -> None:
         PortsError: A port cannot be used; the message has a line for each.
     """
     problems = []
-    seen: dict[int, str] = {}
+    variables: dict[int, str] = {}
     for variable, port in ports.items():
-        reason = f"is already used for {seen[port]}" if port in seen else obstacle(port)
-        seen.setdefault(port, variable)
+        reason = f"is already used for {variables[port]}" if port in variables else obstacle(port)
+        variables.setdefault(port, variable)
         if reason:
             free_port = next_free(port, excluded=ports.values())
             problems.append(f"{variable}={port} {reason}. Choose another port: make run {variable}={free_port}")
@@ -44,7 +42,7 @@ def check(ports: Mapping[str, int]) -> None:
 
 def obstacle(port: int) -> str | None:
     """Return why no program can listen on a port, None if one can."""
-    for family, address in PROBED:
+    for family, address in PROBE_ADDRESSES:
         try:
             with socket.socket(family, socket.SOCK_STREAM) as probe:
                 # As servers do: connections of a server that has just ended do not occupy its port.
@@ -72,12 +70,12 @@ def next_free(port: int, *, excluded: Collection[int]) -> int:
 
 def find(count: int) -> list[int]:
     """Return `count` free ports that this process has not received before."""
-    candidates = (SEARCHED[secrets.randbelow(len(SEARCHED))] for _ in itertools.count())
+    candidates = (SEARCH_RANGE[secrets.randbelow(len(SEARCH_RANGE))] for _ in itertools.count())
     return list(itertools.islice(filter(_is_new, candidates), count))
 
 
 def _is_new(port: int) -> bool:
-    if port in _used or obstacle(port):
+    if port in _used_ports or obstacle(port):
         return False
-    _used.add(port)
+    _used_ports.add(port)
     return True

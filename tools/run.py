@@ -67,7 +67,7 @@ def run(options: Options) -> None:
     """
     if not options.models_config.is_file():
         raise StartError(
-            f"{shown(options.models_config)} does not exist. Set MODELS_CONFIG to a file that lists the models."
+            f"{display_path(options.models_config)} does not exist. Set MODELS_CONFIG to a file that lists the models."
         )
     settings = Settings.from_env(programs.gateway_environment(options))
     ports.check(options.ports)
@@ -87,21 +87,21 @@ def serve(options: Options, settings: Settings, scratch: Path, nginx_executable:
         StopRequestedError: A signal was received.
         TimeoutError: The stack was not ready in time.
     """
-    selected = [
+    programs_to_start = [
         programs.model_server(options, settings),
         programs.gateway(options, settings, scratch, direct=nginx_executable is None),
         *([programs.nginx_proxy(options, settings, scratch, nginx_executable)] if nginx_executable else []),
     ]
-    say(f"Starting {', '.join(program.name for program in selected)} ...")
+    say(f"Starting {', '.join(program.name for program in programs_to_start)} ...")
     with Supervisor(options.logs) as stack:
-        for program in selected:
+        for program in programs_to_start:
             stack.start(program)
         try:
             stack.wait_until(Probe(options).ready, options.ready_timeout_s)
             say(welcome(options))
             stack.run()
         except TimeoutError as error:
-            raise TimeoutError(f"{error}; see the logs in {shown(options.logs)}.") from None
+            raise TimeoutError(f"{error}; see the logs in {display_path(options.logs)}.") from None
         except StopRequestedError as request:
             say(f"\n{request}: stopping ...")
             raise
@@ -190,7 +190,7 @@ def find_nginx(options: Options) -> str | None:
     if path:
         return path
     log = options.logs / "nginx-install.log"
-    say(f"nginx is not installed; installing it with the system's package manager ({shown(log)}) ...")
+    say(f"nginx is not installed; installing it with the system's package manager ({display_path(log)}) ...")
     try:
         return nginx.install(log)
     except nginx.NginxUnavailableError as error:
@@ -214,7 +214,7 @@ def scratch_folder(options: Options) -> Iterator[Path]:
             scratch = resources.enter_context(tempfile.TemporaryDirectory(prefix="state-", dir=options.run_dir))
         except BlockingIOError:
             message = "is in use by another `make run`. Choose another folder: make run RUN_DIR=.run2"
-            raise StartError(f"{shown(options.run_dir)} {message}") from None
+            raise StartError(f"{display_path(options.run_dir)} {message}") from None
         except OSError as error:
             raise StartError(f"RUN_DIR={options.run_dir} cannot be used: {error.strerror}.") from error
         yield Path(scratch)
@@ -224,14 +224,14 @@ def welcome(options: Options) -> str:
     """Return the text to print when the stack is ready."""
     url = f"{'https' if options.tls_dir else 'http'}://localhost:{options.port}"
     samples = sorted(options.models_config.parent.glob("*/*/assets.extra/golden/*.png"))
-    image = shlex.quote(shown(samples[0])) if samples else "picture.png"
+    image = shlex.quote(display_path(samples[0])) if samples else "image.png"
     return (
         f"\nOpen    {url}\nor try  curl -F image=@{image} {url}/api/v1/predict\n"
-        f"Logs    {shown(options.logs)}\nStop    Ctrl-C"
+        f"Logs    {display_path(options.logs)}\nStop    Ctrl-C"
     )
 
 
-def shown(path: Path) -> str:
+def display_path(path: Path) -> str:
     """Return a path relative to the current folder if it is inside."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

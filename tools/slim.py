@@ -40,7 +40,7 @@ READ_BY_PATH = ("cv2/config*.py",)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Slim the environment given on the command line."""
+    """Slim the environment named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("environment", type=Path)
     environment: Path = parser.parse_args(arguments).environment

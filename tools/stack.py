@@ -69,7 +69,7 @@ class Stack:
         self._log_names: set[str] = set()
 
     def __enter__(self) -> Self:
-        """Start nothing yet."""
+        """Return this stack; `start` starts a program."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -137,11 +137,11 @@ class Stack:
 
         Programs that exceed their `stop_timeout_s` are killed, and so are child processes left behind.
         """
-        patient = True
-        for stopping in [name] if name is not None else reversed(list(self._processes)):
-            program, process = self._processes.pop(stopping)
+        may_wait = True
+        for next_name in [name] if name is not None else reversed(list(self._processes)):
+            program, process = self._processes.pop(next_name)
             process.send_signal(program.stop_signal)
-            patient = patient and self._wait_for_exit(process, program.stop_timeout_s)
+            may_wait = may_wait and self._wait_for_exit(process, program.stop_timeout_s)
             _kill_session(process)
 
     def wait(self, timeout_s: float) -> None:
@@ -182,8 +182,8 @@ class Stack:
         for program, process in self._processes.values():
             status = process.poll()
             if status is not None:
-                how = f"by {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
-                raise ProgramEndedError(f"{program.name} ended {how}. {self._log_tail(program)}")
+                ending = f"by {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
+                raise ProgramEndedError(f"{program.name} ended {ending}. {self._log_tail(program)}")
 
     @contextlib.contextmanager
     def _output(self, program: Program, log: Path | None) -> Iterator[int | BinaryIO]:
@@ -270,7 +270,7 @@ class Signals:
         self._restore = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        """Start to listen."""
+        """Start listening."""
         for number in (*STOP_SIGNALS, signal.SIGCHLD):
             # nohup sets SIGHUP to be ignored, which must stay so.
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:

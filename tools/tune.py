@@ -76,7 +76,7 @@ def choose(results: Mapping[Setting, LoadResult], p99_ms: float) -> Setting | No
 
 @contextlib.contextmanager
 def run_service(options: argparse.Namespace) -> Iterator[str]:
-    """Restart the service at `--url`, or start one for the time of the context; yield its URL.
+    """Restart the service at `--url`, or start one while the context lasts; yield its URL.
 
     Raises:
         CalledProcessError: The restart command failed.
@@ -145,7 +145,7 @@ def tune(options: argparse.Namespace) -> None:
                 ImageRequests(f"{url}/api/v1/models/{options.model}/predict", images).connect, users=options.concurrency
             )
             results[setting] = load.run(options.seconds, warm_up_s=WARM_UP_SHARE * options.seconds)
-        print(f"{_described(setting)}: {_figures(results[setting])}", flush=True)
+        print(f"{_describe(setting)}: {_figures(results[setting])}", flush=True)
     best = choose(results, options.p99_ms)
     if best is None:
         raise TuneError(f"no setting keeps 99 % of the answers within {options.p99_ms:g} ms.")
@@ -156,10 +156,10 @@ def tune(options: argparse.Namespace) -> None:
         f"99 % within {result.percentile_ms(99):.0f} ms."
     )
     options.output.write_text(best.to_text(note), encoding="utf-8")
-    print(f"{options.output}: {_described(best)}. It takes effect when the model server is restarted.")
+    print(f"{options.output}: {_describe(best)}. It takes effect when the model server is restarted.")
 
 
-def _described(setting: Setting) -> str:
+def _describe(setting: Setting) -> str:
     return f"batches of up to {setting.images}, wait {setting.wait_us} us"
 
 

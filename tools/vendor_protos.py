@@ -3,8 +3,8 @@
     python -m tools.vendor_protos           # write them
     python -m tools.vendor_protos --check   # exit 1 and name what differs
 
-Which ones they are follows from the import statements, starting at tfs_api/protos.py. Neither TensorFlow
-nor the copied modules are executed.
+They are found by following the import statements, starting at tfs_api/protos.py. Neither TensorFlow nor the copied
+modules are executed.
 """
 
 import ast
@@ -51,14 +51,14 @@ def imported_files(source: Path, packages: Path) -> Iterator[Path]:
 
 def needed_files(packages: Path) -> Mapping[Path, bytes]:
     """Return path and content of each TensorFlow module that `tfs_api.protos` imports, however indirectly."""
-    seen: set[Path] = set()
-    waiting = list(imported_files(PROTOS, packages))
-    while waiting:
-        file = waiting.pop()
-        if file not in seen:
-            seen.add(file)
-            waiting += imported_files(packages / file, packages)
-    return {file: (packages / file).read_bytes() for file in seen if file.parts[0] == "tensorflow"}
+    files: set[Path] = set()
+    pending = list(imported_files(PROTOS, packages))
+    while pending:
+        file = pending.pop()
+        if file not in files:
+            files.add(file)
+            pending += imported_files(packages / file, packages)
+    return {file: (packages / file).read_bytes() for file in files if file.parts[0] == "tensorflow"}
 
 
 def version_file() -> Mapping[Path, bytes]:

@@ -1,7 +1,7 @@
 """Run a gateway as tutorials write it: `python -m bench.alternatives.tutorial_gateway PORT`.
 
-It stands in front of the same model server.
-Flask's development server, a channel per request, Pillow, and TensorFlow imported for one function.
+It stands in front of the same model server, and uses Flask's development server, a channel per request, Pillow, and
+TensorFlow for one function.
 """
 
 import os

@@ -66,7 +66,7 @@ IMAGES = {
     "cat.jpg": "cifar10/1/assets.extra/golden/03.png",
     "cat.png": "cifar10/1/assets.extra/golden/03.png",
     "photo.jpg": "cifar10/1/assets.extra/golden/00.png",
-    "picture.png": "cifar10/1/assets.extra/golden/01.png",
+    "image.png": "cifar10/1/assets.extra/golden/01.png",
     "holiday/1.jpg": "cifar10/1/assets.extra/golden/03.png",
     "holiday/2.jpg": "cifar10/1/assets.extra/golden/04.png",
     "one.png": "digits/1/assets.extra/golden/01.png",

@@ -96,5 +96,5 @@ def test_a_privileged_port_is_never_proposed():
 def test_found_ports_are_free_and_all_different():
     found = [*ports.find(3), *ports.find(2)]
     assert len(set(found)) == 5
-    assert set(found) <= set(ports.SEARCHED)
+    assert set(found) <= set(ports.SEARCH_RANGE)
     ports.check({f"PORT_{port}": port for port in found})

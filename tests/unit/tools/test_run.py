@@ -132,7 +132,7 @@ def test_the_welcome_has_a_working_command_line(arguments, models_config, monkey
 
 
 def test_without_golden_images_the_welcome_names_a_placeholder(arguments):
-    assert "image=@picture.png" in run.welcome(run.parse(arguments))
+    assert "image=@image.png" in run.welcome(run.parse(arguments))
 
 
 class Answers(BaseHTTPRequestHandler):
