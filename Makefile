@@ -75,7 +75,7 @@ JOBS ?= 2
 test: .venv/.dev-ready ## Run the tests in JOBS processes (2); T=tests/unit runs one file or folder in one
 ifeq ($(T),tests)
 	$(BIN)/pytest tests/unit tests/guards tests/fuzz -n $(JOBS) --dist loadfile --cov --cov-report term:skip-covered
-	$(BIN)/pytest tests/integration tests/train tests/e2e -n $(JOBS) --dist loadfile
+	$(BIN)/pytest tests/integration tests/train tests/e2e -n $(JOBS) --dist loadfile --no-loadscope-reorder
 else
 	$(BIN)/pytest $(T)
 endif

@@ -1,12 +1,18 @@
-"""Order of the tests: random, but for modules whose tests replay a recorded sequence against one server."""
+"""Order of the tests: random, but for modules that replay a sequence, and with those that take minutes first."""
 
 from collections.abc import Iterator
 
 import pytest
 
+MARKERS = (
+    "in_order: the tests of the module run in the order in which they are written",
+    "minutes: starts first, so that in parallel runs it does not keep one process busy while the others are done",
+)
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "in_order: the tests of the module run in the order in which they are written")
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -21,3 +27,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
         in_order = sorted((items[index] for index in indices), key=written.__getitem__)
         for index, item in zip(indices, in_order, strict=True):
             items[index] = item
+    items.sort(key=lambda item: item.get_closest_marker("minutes") is None)

@@ -54,6 +54,7 @@ def card_metrics(model):
 
 
 @pytest.mark.parametrize("tested", SETS, ids=lambda tested: f"{tested.model} {tested.metrics or 'test'}")
+@pytest.mark.minutes
 @pytest.mark.timeout(1500)
 def test_answers_over_http_equal_those_offline_image_for_image(stack, tested, tmp_path):
     data = DATA / tested.data
