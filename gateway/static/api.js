@@ -29,7 +29,7 @@ export function predictPath({ model, version, explain }) {
   return `/api/v1${name}/predict${explain ? "?explain=true" : ""}`;
 }
 
-/** Split pictures into as few requests as the limits allow. A URL is sent alone. */
+/** Split pictures into as few requests as the limits allow. A URL is a request of its own. */
 export function batches(pictures) {
   const groups = [];
   let bytes = 0;
