@@ -1,4 +1,4 @@
-"""Keys, limits and the client's address through the real nginx and gunicorn; of the model server these need nothing."""
+"""API keys, rate limits and the client's address through the real nginx and gunicorn, without a model server."""
 
 import subprocess
 import sys
@@ -15,54 +15,59 @@ from tests.support.waiting import until
 from tools.local_stack import LocalStack
 
 START_S = 60
-PROBLEM_S = 10
+REQUEST_S = 10
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., LocalStack]]:
-    """Start nginx and a gateway of one worker, with settings."""
+    """Return a function that starts nginx and a gateway of one worker with settings."""
     with ExitStack() as stacks:
 
-        def make(**settings: str) -> LocalStack:
+        def start_stack(**settings: str) -> LocalStack:
             stack = stacks.enter_context(LocalStack(tmp_path / "run", environment={"GATEWAY_WORKERS": "1", **settings}))
             stack.start_gateway()
             stack.start_nginx()
             until(lambda: answers(f"{stack.url}/livez"), START_S, "gateway alive behind nginx")
             return stack
 
-        yield make
+        yield start_stack
 
 
 def get(stack: LocalStack, path: str = "/api/v1/models", **headers: str) -> requests.Response:
-    return requests.get(f"{stack.url}{path}", headers=headers, timeout=PROBLEM_S)
+    return requests.get(f"{stack.url}{path}", headers=headers, timeout=REQUEST_S)
 
 
-def test_a_key_made_by_the_command_opens_the_gateway_at_once(start: Callable[..., LocalStack], tmp_path: Path):
+def test_keys_are_accepted_and_revoked_while_the_gateway_runs(start: Callable[..., LocalStack], tmp_path: Path):
     file = tmp_path / "api-keys"
     first = add_key("first", file)
     stack = start(GATEWAY_API_KEYS_FILE=str(file))
     program = Path(sys.executable).with_name("image-gateway")
-    made = subprocess.run(
+
+    command = subprocess.run(
         [program, "keys", "add", "second", "--file", file], capture_output=True, text=True, check=True
     )
-    second = made.stdout.strip()
+
+    second = command.stdout.strip()
     assert get(stack).status_code == 401
     assert get(stack).headers["WWW-Authenticate"].startswith("Bearer ")
     assert get(stack, Authorization=f"Bearer {first}").status_code == 200
     assert get(stack, **{"X-API-Key": second}).status_code == 200
 
     file.write_text("\n".join(line for line in file.read_text().splitlines() if not line.startswith("first:")))
+
     assert get(stack, Authorization=f"Bearer {first}").status_code == 401
     assert get(stack, **{"X-API-Key": second}).status_code == 200
 
 
-def test_no_log_has_a_key(start: Callable[..., LocalStack], tmp_path: Path):
+def test_no_log_contains_a_key(start: Callable[..., LocalStack], tmp_path: Path):
     file = tmp_path / "api-keys"
     key = add_key("camera-1", file)
     stack = start(GATEWAY_API_KEYS_FILE=str(file), GATEWAY_LOG_LEVEL="debug")
-    for sent in (key, f"{key}x", key[:-1]):
-        get(stack, Authorization=f"Bearer {sent}")
-        get(stack, **{"X-API-Key": sent, "X-Request-ID": "traced"})
+
+    for text in (key, f"{key}x", key[:-1]):
+        get(stack, Authorization=f"Bearer {text}")
+        get(stack, **{"X-API-Key": text, "X-Request-ID": "traced"})
+
     logs = "".join(log.read_text(encoding="utf-8") for log in stack.options.logs.iterdir())
     assert '"key": "camera-1"' in logs
     assert logs.count('"traced"') >= 6
@@ -71,16 +76,18 @@ def test_no_log_has_a_key(start: Callable[..., LocalStack], tmp_path: Path):
     assert file.read_text().rpartition(":")[2].strip() not in logs
 
 
-def test_a_made_up_address_changes_neither_the_limit_nor_the_log(start: Callable[..., LocalStack]):
+def test_a_forged_address_changes_neither_the_rate_limit_nor_the_log(start: Callable[..., LocalStack]):
     stack = start(GATEWAY_RATE_LIMIT="3/hour")
-    asked = [
+
+    responses = [
         get(stack),
         get(stack, **{"X-Forwarded-For": "203.0.113.1"}),
         get(stack, **{"X-Forwarded-For": "203.0.113.2, 203.0.113.3", "X-Real-IP": "203.0.113.4"}),
         get(stack, **{"X-Forwarded-For": "203.0.113.5", "Forwarded": "for=203.0.113.6"}),
     ]
-    assert [response.status_code for response in asked] == [200, 200, 200, 429]
-    refused = asked[-1]
+
+    assert [response.status_code for response in responses] == [200, 200, 200, 429]
+    refused = responses[-1]
     assert int(refused.headers["Retry-After"]) >= 1
     assert refused.headers["RateLimit-Policy"] == '"3 per 1 hour";q=3;w=3600'
     assert refused.json()["type"] == "/problems/rate-limited"
@@ -89,13 +96,16 @@ def test_a_made_up_address_changes_neither_the_limit_nor_the_log(start: Callable
     assert "203.0.113" not in log
 
 
-def test_a_proxy_in_front_that_is_trusted_tells_the_address(start: Callable[..., LocalStack]):
+def test_addresses_from_a_trusted_proxy_have_separate_rate_limits(start: Callable[..., LocalStack]):
     stack = start(GATEWAY_RATE_LIMIT="1/hour", NGINX_TRUSTED_PROXY="127.0.0.0/8")
-    asked = [get(stack, **{"X-Forwarded-For": f"203.0.113.9, 198.51.100.{n}"}).status_code for n in (1, 2, 1)]
-    assert asked == [200, 200, 429]
+
+    statuses = [get(stack, **{"X-Forwarded-For": f"203.0.113.9, 198.51.100.{n}"}).status_code for n in (1, 2, 1)]
+
+    assert statuses == [200, 200, 429]
 
 
-def test_health_is_answered_however_often(start: Callable[..., LocalStack]):
+def test_health_checks_are_not_rate_limited(start: Callable[..., LocalStack]):
     stack = start(GATEWAY_RATE_LIMIT="1/hour")
+
     assert [get(stack).status_code for _ in range(2)] == [200, 429]
     assert {get(stack, "/livez").status_code for _ in range(20)} == {200}

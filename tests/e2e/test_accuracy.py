@@ -25,9 +25,9 @@ class TestSet:
         data: Name of the data set's folder.
         metrics: Member of the card's metrics that holds the figures; None for the metrics themselves.
         images: Number of images.
-        least_accuracy: The accuracy is at least this.
-        batch: Images a request.
-        pack: Converts the data set into the form that `train` reads, if it lies there in another.
+        min_accuracy: Lowest accuracy.
+        batch: Number of images in a request.
+        pack: Converts the data set into the form that `train` reads, if it has another form.
     """
 
     __test__ = False
@@ -36,7 +36,7 @@ class TestSet:
     data: str
     metrics: str | None
     images: int
-    least_accuracy: float
+    min_accuracy: float
     batch: int
     pack: Callable[[Path, Path], Path] | None = None
 
@@ -53,28 +53,28 @@ def card_metrics(model):
     return json.loads((newest / "assets.extra/card.json").read_text(encoding="utf-8"))["metrics"]
 
 
-@pytest.mark.parametrize("tested", SETS, ids=lambda tested: f"{tested.model} {tested.metrics or 'test'}")
+@pytest.mark.parametrize("test_set", SETS, ids=lambda test_set: f"{test_set.model} {test_set.metrics or 'test'}")
 @pytest.mark.minutes
 @pytest.mark.timeout(1500)
-def test_answers_over_http_equal_those_offline_image_for_image(stack, tested, tmp_path):
-    data = DATA / tested.data
-    if not (ROOT / "serving_models" / tested.model).is_dir():
-        pytest.skip(f"serving_models/{tested.model} does not exist")
+def test_predictions_over_http_equal_those_offline_for_every_image(stack, test_set, tmp_path):
+    data = DATA / test_set.data
+    if not (ROOT / "serving_models" / test_set.model).is_dir():
+        pytest.skip(f"serving_models/{test_set.model} does not exist")
     if not data.is_dir():
-        pytest.skip(f"its data set is not in {data.relative_to(ROOT.parent)}")
-    if tested.pack:
-        data = tested.pack(data, tmp_path).parent
+        pytest.skip(f"the data set is not in {data.relative_to(ROOT.parent)}")
+    if test_set.pack:
+        data = test_set.pack(data, tmp_path).parent
 
-    command = [sys.executable, "-m", "train", "verify", f"--url={stack.url}", f"--model={tested.model}"]
-    command += [f"--data={data}", f"--batch={tested.batch}", "--set=test"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1400, cwd=ROOT, check=False)
+    command = [sys.executable, "-m", "train", "verify", f"--url={stack.url}", f"--model={test_set.model}"]
+    command += [f"--data={data}", f"--batch={test_set.batch}", "--set=test"]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=1400, cwd=ROOT, check=False)
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    metrics = card_metrics(tested.model)
-    figures = metrics[tested.metrics] if tested.metrics else metrics
-    assert figures["images"] == tested.images
-    assert figures["accuracy"] >= tested.least_accuracy
-    pattern = rf"test images: {tested.images} sent, ([\d.]+)% right over HTTP, ([\d.]+)% offline;.* mismatches: 0\b"
-    accuracies = re.search(pattern, done.stdout)
-    assert accuracies, done.stdout
+    assert process.returncode == 0, process.stdout + process.stderr
+    metrics = card_metrics(test_set.model)
+    figures = metrics[test_set.metrics] if test_set.metrics else metrics
+    assert figures["images"] == test_set.images
+    assert figures["accuracy"] >= test_set.min_accuracy
+    pattern = rf"test images: {test_set.images} sent, ([\d.]+)% right over HTTP, ([\d.]+)% offline;.* mismatches: 0\b"
+    accuracies = re.search(pattern, process.stdout)
+    assert accuracies, process.stdout
     assert accuracies[1] == accuracies[2] == f"{100 * figures['accuracy']:.2f}"

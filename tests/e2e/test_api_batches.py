@@ -18,22 +18,24 @@ def post(stack, path="models/digits/predict", **arguments):
 
 
 def parts(golden):
+    """Return each golden image as a part `image`."""
     return [("image", (f"{number}.png", data)) for number, (data, _, _) in enumerate(golden)]
 
 
-def test_a_batch_of_files_is_answered_as_each_of_them_alone(stack, golden):
-    batch = post(stack, files=parts(golden), params={"top_k": 10})
-    assert batch.status_code == 200, batch.text
-    results = batch.json()["results"]
+def test_a_batch_of_files_gets_the_predictions_of_separate_requests(stack, golden):
+    response = post(stack, files=parts(golden), params={"top_k": 10})
+
+    assert response.status_code == 200, response.text
+    results = response.json()["results"]
     for (_, label, probabilities), result in zip(golden, results, strict=True):
         assert result["class"] == label
         scores = {item["class_id"]: item["score"] for item in result["predictions"]}
         assert [scores[index] for index in range(10)] == pytest.approx(probabilities, abs=1e-5)
-    assert batch.json()["model"] == {"name": "digits", "version": 1}
-    assert batch.json()["request_id"] == batch.headers["X-Request-ID"]
+    assert response.json()["model"] == {"name": "digits", "version": 1}
+    assert response.json()["request_id"] == response.headers["X-Request-ID"]
 
 
-def test_urls_and_base64_and_bad_ones_are_answered_in_their_order(stack, golden, image_host):
+def test_results_and_problems_of_a_batch_are_in_the_order_of_its_images(stack, golden, image_host):
     folder, host = image_host
     instances = []
     for number, (data, _, _) in enumerate(golden[:4]):
@@ -44,12 +46,13 @@ def test_urls_and_base64_and_bad_ones_are_answered_in_their_order(stack, golden,
         ]
     instances[3:3] = [{"url": f"http://{host}/missing.png"}, {"image": base64.b64encode(data[:60]).decode()}]
     instances += [{"url": "http://192.168.0.1/"}, {"image": "%"}, {}]
+
     results = post(stack, json={"instances": instances}).json()["results"]
-    found = [result.get("class", result.get("status")) for result in results]
+
     labels = [label for _, label, _ in golden]
-    wanted = [label for label in labels[:4] for _ in range(2)]
-    wanted[3:3] = [422, 422]
-    assert found == [*wanted, 422, 400, 400]
+    expected = [label for label in labels[:4] for _ in range(2)]
+    expected[3:3] = [422, 422]
+    assert [result.get("class", result.get("status")) for result in results] == [*expected, 422, 400, 400]
     assert [result["type"] for result in results if "type" in result] == [
         "/problems/fetch-failed",
         "/problems/unreadable-image",
@@ -59,30 +62,35 @@ def test_urls_and_base64_and_bad_ones_are_answered_in_their_order(stack, golden,
     ]
 
 
-def test_as_many_images_as_are_allowed_and_one_more(stack, golden):
-    many = [{"image": base64.b64encode(golden[number % 10][0]).decode()} for number in range(65)]
-    response = post(stack, json={"instances": many[:64]})
+def test_at_most_64_images_are_accepted(stack, golden):
+    instances = [{"image": base64.b64encode(golden[number % 10][0]).decode()} for number in range(65)]
+
+    response = post(stack, json={"instances": instances[:64]})
+    refused = post(stack, json={"instances": instances})
+
     assert [result["class"] for result in response.json()["results"]] == [golden[n % 10][1] for n in range(64)]
-    refused = post(stack, json={"instances": many})
     assert (refused.status_code, refused.json()["type"]) == (413, "/problems/too-many-images")
     assert refused.json()["max_images"] == 64
 
 
 def test_a_batch_is_one_line_of_the_log(stack, golden):
     post(stack, files=parts(golden[:3]), headers={"X-Request-ID": "one-batch"})
-    until(lambda: "one-batch" in stack.log("gateway"), within_s=10, what="line of a request that is answered")
+
+    until(lambda: "one-batch" in stack.log("gateway"), within_s=10, what="line of the request")
     (line,) = [json.loads(line) for line in stack.log("gateway").splitlines() if "one-batch" in line]
     assert (line["status"], line["images"], line["failed"]) == (200, 3, 0)
 
 
-def test_a_batch_of_a_model_of_several_classes(colour_stack):
+def test_a_batch_for_a_multi_label_model_gets_the_classes_above_the_threshold(colour_stack):
     def paint(red, green, blue):
         return cv2.imencode(".png", np.full((20, 30, 3), (blue, green, red), np.uint8))[1].tobytes()
 
     files = [("file", paint(240, 200, 240)), ("file", paint(10, 20, 30))]
+
     first, second = post(colour_stack, "models/lights/predict", files=files).json()["results"]
+    strict, _ = post(colour_stack, "models/lights/predict", files=files, data={"threshold": "0.9"}).json()["results"]
+
     assert {item["class"] for item in first["classes"]} == {"red", "green", "blue"}
     assert second["classes"] == []
     assert second["class"] == "blue"
-    first, _ = post(colour_stack, "models/lights/predict", files=files, data={"threshold": "0.9"}).json()["results"]
-    assert {item["class"] for item in first["classes"]} == {"red", "blue"}
+    assert {item["class"] for item in strict["classes"]} == {"red", "blue"}

@@ -1,4 +1,4 @@
-"""The cache in the whole stack: one computation for many equal requests, and no answer of a version that is gone."""
+"""The cache in the whole stack: equal requests share one computation, and removed versions are never returned."""
 
 import shutil
 import threading
@@ -19,7 +19,10 @@ HIT = "image-gateway; hit"
 STORED = "image-gateway; fwd=miss; stored"
 COLLAPSED = "image-gateway; fwd=miss; collapsed"
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [
+    pytest.mark.in_order,  # the version changes, then Redis stops
+    pytest.mark.timeout(600),
+]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the model `digits` alone, in version 1."""
+    """A folder with only version 1 of the model `digits`."""
     folder = tmp_path_factory.mktemp("models")
     shutil.copytree(ROOT / "serving_models" / "digits" / "1", folder / "digits" / "1")
     (folder / "models.config").write_text(
@@ -43,40 +46,42 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cached(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer, models: Path) -> Iterator[RunningStack]:
-    """Two workers that keep results in one Redis."""
+    """A stack whose two workers share a cache in Redis."""
     environment = {"GATEWAY_CACHE": "redis", "GATEWAY_REDIS_URL": redis_server.url, "GATEWAY_WORKERS": "2"}
     run_dir = tmp_path_factory.mktemp("run")
     with running(run_dir, models_config=models / "models.config", environment=environment) as stack:
         yield stack
 
 
-def ask(stack: RunningStack, data: bytes) -> tuple[str, int, str]:
-    """Give the state of the cache, the version and the class."""
+def classify(stack: RunningStack, data: bytes) -> tuple[str, int, str]:
+    """Send an image; return the Cache-Status, the version and the class of the response."""
     response = requests.post(stack.predict_url, data=data, headers={"Content-Type": "image/png"}, timeout=60)
     document = response.json()
     return response.headers["Cache-Status"], document["model"]["version"], document["class"]
 
 
-def test_a_hundred_equal_requests_to_two_workers_are_computed_once(cached: RunningStack, golden):
+def test_a_hundred_simultaneous_equal_requests_are_computed_once(cached: RunningStack, golden):
     data, label, _ = golden[0]
-    together = threading.Barrier(REQUESTS)
+    barrier = threading.Barrier(REQUESTS)
 
-    def one(_: int) -> tuple[str, int, str]:
-        together.wait()
-        return ask(cached, data)
+    def send(_: int) -> tuple[str, int, str]:
+        barrier.wait()
+        return classify(cached, data)
 
     with ThreadPoolExecutor(REQUESTS) as pool:
-        told = list(pool.map(one, range(REQUESTS)))
-    states = Counter(state for state, _, _ in told)
+        responses = list(pool.map(send, range(REQUESTS)))
+
+    states = Counter(state for state, _, _ in responses)
     assert states[STORED] == 1
     assert states.keys() <= {STORED, COLLAPSED, HIT}
-    assert {(version, shown) for _, version, shown in told} == {(1, label)}
+    assert {(version, predicted) for _, version, predicted in responses} == {(1, label)}
 
 
-def test_no_answer_comes_from_a_version_that_is_gone(cached: RunningStack, models: Path, golden):
+def test_predictions_of_a_removed_version_are_not_returned(cached: RunningStack, models: Path, golden):
     data, label, _ = golden[1]
-    ask(cached, data)
-    assert ask(cached, data) == (HIT, 1, label)
+    classify(cached, data)
+    assert classify(cached, data) == (HIT, 1, label)
+
     shutil.copytree(models / "digits" / "1", models / "digits" / "2")
 
     def swapped() -> bool:
@@ -87,12 +92,15 @@ def test_no_answer_comes_from_a_version_that_is_gone(cached: RunningStack, model
         }
 
     until(swapped, within_s=120, what="version 2 in place of 1")
-    told = [ask(cached, data) for _ in range(20)]
-    assert {(version, shown) for _, version, shown in told} == {(2, label)}
-    assert told[-1][0] == HIT
+    responses = [classify(cached, data) for _ in range(20)]
+
+    assert {(version, predicted) for _, version, predicted in responses} == {(2, label)}
+    assert responses[-1][0] == HIT
 
 
-def test_without_redis_requests_are_answered(cached: RunningStack, redis_server: RedisServer, golden):
-    redis_server.stop()
+def test_requests_are_answered_without_redis(cached: RunningStack, redis_server: RedisServer, golden):
     data, label, _ = golden[2]
-    assert {ask(cached, data)[2] for _ in range(10)} == {label}
+
+    redis_server.stop()
+
+    assert {classify(cached, data)[2] for _ in range(10)} == {label}

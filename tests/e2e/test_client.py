@@ -27,14 +27,14 @@ def client(stack):
 
 @pytest.fixture
 def folder(tmp_path, golden):
-    """The golden images 0.png to 9.png, and what is no picture."""
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    """A folder with the golden images 0.png to 9.png, a truncated image and a text file."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
     for data, label, _ in golden:
-        (pictures / f"{label}.png").write_bytes(data)
-    (pictures / "cut.png").write_bytes(golden[0][0][:60])
-    (pictures / "text.jpg").write_text("no picture at all")
-    return pictures
+        (folder / f"{label}.png").write_bytes(data)
+    (folder / "cut.png").write_bytes(golden[0][0][:60])
+    (folder / "text.jpg").write_text("not an image")
+    return folder
 
 
 @pytest.fixture
@@ -43,10 +43,11 @@ def command(stack, tmp_path, monkeypatch, capsys):
 
 
 def summarize(outcomes):
+    """Return the label of each classification and the type of each problem."""
     return [outcome.type if isinstance(outcome, Problem) else outcome.label for outcome in outcomes]
 
 
-def test_one_digit_in_every_form(client, golden, image_host, tmp_path):
+def test_every_form_of_an_image_gets_the_same_class(client, golden, image_host, tmp_path):
     host_folder, host = image_host
     for data, label, _ in golden:
         path = tmp_path / f"client-{label}.png"
@@ -58,14 +59,17 @@ def test_one_digit_in_every_form(client, golden, image_host, tmp_path):
             assert [client.classify(image, model="digits").label for image in forms] == [label] * len(forms)
 
 
-def test_an_answer_has_everything(client, golden):
+def test_a_classification_has_every_member(client, golden):
     data, label, probabilities = golden[4]
-    answer = client.classify(data, model="digits", top_k=10)
-    assert (answer.label, answer.class_id, answer.model) == (label, 4, ModelVersion("digits", 1))
-    scores = {item.class_id: item.score for item in answer.predictions}
+
+    classification = client.classify(data, model="digits", top_k=10)
+
+    assert (classification.label, classification.class_id) == (label, 4)
+    assert classification.model == ModelVersion("digits", 1)
+    scores = {item.class_id: item.score for item in classification.predictions}
     assert [scores[index] for index in range(10)] == pytest.approx(probabilities, abs=1e-5)
-    assert answer.score == answer.predictions[0].score
-    assert answer.request_id
+    assert classification.score == classification.predictions[0].score
+    assert classification.request_id
 
 
 def test_a_version_can_be_selected(client, golden):
@@ -79,51 +83,63 @@ def test_a_batch_of_files_and_urls(client, golden, image_host):
     host_folder, host = image_host
     (host_folder / "six.png").write_bytes(golden[6][0])
     images = [data for data, _, _ in golden]
-    assert summarize(client.classify_batch(images, model="digits")) == DIGITS
+
+    classifications = client.classify_batch(images, model="digits")
     mixed = client.classify_batch(
-        [images[3], f"http://{host}/six.png", b"no picture", f"http://{host}/none.png"], model="digits"
+        [images[3], f"http://{host}/six.png", b"no image", f"http://{host}/none.png"], model="digits"
     )
+
+    assert summarize(classifications) == DIGITS
     assert summarize(mixed) == ["3", "6", "/problems/unsupported-image-format", "/problems/fetch-failed"]
     assert mixed[0].model == ModelVersion("digits", 1)
     assert mixed[2].request_id == mixed[0].request_id != ""
 
 
-def test_many_images_keep_their_order_whatever_fails(client, golden, tmp_path):
-    images = [golden[n % 10][0] if n % 13 else tmp_path / "none.png" if n % 2 else b"no picture" for n in range(150)]
+def test_many_images_keep_their_order_if_some_fail(client, golden, tmp_path):
+    images = [golden[n % 10][0] if n % 13 else tmp_path / "none.png" if n % 2 else b"no image" for n in range(150)]
     expected = [
         str(n % 10) if n % 13 else "about:blank" if n % 2 else "/problems/unsupported-image-format" for n in range(150)
     ]
+
     assert summarize(client.classify_many(iter(images), model="digits")) == expected
 
 
-def test_a_batch_above_the_limit_of_the_gateway_is_split(client, golden):
+def test_a_batch_above_the_gateways_limit_is_split(client, golden):
     images = [golden[n % 10][0] for n in range(200)]
+
     assert summarize(client.classify_many(images, batch_size=200, model="digits")) == [str(n % 10) for n in range(200)]
 
 
 def test_only_the_file_over_the_limit_fails(client, golden):
     noise = np.random.default_rng(1).integers(0, 256, 11 * 1024 * 1024, np.uint8).tobytes()
+
     outcomes = summarize(
         client.classify_many([golden[1][0], b"\x89PNG" + noise, golden[2][0]], batch_bytes=2**30, model="digits")
     )
+
     assert outcomes == ["1", "/problems/body-too-large", "2"]
 
 
-def test_a_refusal_has_its_details(client):
-    with pytest.raises(ProblemError) as refused:
+def test_a_problem_has_status_request_id_and_title(client):
+    with pytest.raises(ProblemError) as error:
         client.classify(b"GIF no")
-    assert refused.value.problem.status in {415, 422}
-    assert refused.value.problem.request_id
+    assert error.value.problem.status in {415, 422}
+    assert error.value.problem.request_id
+
     with pytest.raises(ProblemError, match="The model is not served"):
         client.classify(b"x", model="nothing")
 
 
-def test_the_models_and_the_health(client):
+def test_models_are_listed_and_described(client):
     (model,) = [item for item in client.models() if item.name == "digits"]
+    details = client.model("digits")
+
     assert (model.available, model.version, list(model.labels)) == (True, 1, DIGITS)
-    detailed = client.model("digits")
-    assert detailed.card["metrics"]["accuracy"] >= 0.99
-    assert (detailed.versions[0].version, detailed.versions[0].state) == (1, "AVAILABLE")
+    assert details.card["metrics"]["accuracy"] >= 0.99
+    assert (details.versions[0].version, details.versions[0].state) == (1, "AVAILABLE")
+
+
+def test_the_service_is_ready(client):
     assert client.ready()
     assert client.health().model is not None
 
@@ -138,57 +154,66 @@ RED = np.full((30, 40, 3), (200, 20, 10), np.uint8)
 HALF_RED = np.repeat(np.repeat(np.array([[[255, 0, 0], [0, 0, 0]]], np.uint8), 60, 0), 40, 1)
 
 
-def test_versions_and_labels(colours):
+def test_versions_and_labels_can_be_selected_and_listed(colours):
     versions = {
         "newest": colours.classify(RED).model,
         "first": colours.classify(RED, model="colours", version=1).model,
         "stable": colours.classify(RED, model="colours", label="stable").model,
         "canary": colours.classify_batch([RED, RED], model="colours", label="canary")[1].model,
     }
+    states = colours.model("colours").versions
+
     assert {name: model.version for name, model in versions.items()} == {
         "newest": 2,
         "first": 1,
         "stable": 1,
         "canary": 2,
     }
-    states = colours.model("colours").versions
     assert [(item.version, item.state, item.labels) for item in states] == [
         (2, "AVAILABLE", ("canary",)),
         (1, "AVAILABLE", ("stable",)),
     ]
 
 
-def test_a_heat_map_as_png_and_as_numbers(colours):
-    drawn = colours.classify(HALF_RED, explain=True).explanation
-    assert drawn.label == "red"
-    assert cv2.imdecode(np.frombuffer(drawn.png, np.uint8), cv2.IMREAD_COLOR).shape == (192, 256, 3)
+def test_an_explanation_is_a_png_or_an_array(colours):
+    overlay = colours.classify(HALF_RED, explain=True).explanation
     raw = colours.classify_batch([HALF_RED, HALF_RED], explain="raw")[1].explanation
+
+    assert overlay.label == "red"
+    assert cv2.imdecode(np.frombuffer(overlay.png, np.uint8), cv2.IMREAD_COLOR).shape == (192, 256, 3)
     np.testing.assert_allclose(raw.values, np.tile([1, 1, 1, 1, 0, 0, 0, 0], (8, 1)))
-    with pytest.raises(ProblemError) as refused:
+
+
+def test_a_model_without_explanations_is_a_problem(colours):
+    with pytest.raises(ProblemError) as error:
         colours.classify(RED, model="lights", explain=True)
-    assert refused.value.problem.type == "/problems/model-not-explainable"
+
+    assert error.value.problem.type == "/problems/model-not-explainable"
 
 
-def test_a_multi_label_model_names_what_is_present(colours):
-    answer = colours.classify(RED, model="lights", top_k=3)
-    assert answer.classes is not None
-    assert {item.label for item in answer.classes} < {item.label for item in answer.predictions}
-    everything = colours.classify(RED, model="lights", threshold=0.0)
-    assert len(everything.classes) == len(colours.model("lights").labels)
+def test_a_multi_label_model_lists_the_classes_above_the_threshold(colours):
+    classification = colours.classify(RED, model="lights", top_k=3)
+    all_classes = colours.classify(RED, model="lights", threshold=0.0).classes
+
+    assert classification.classes is not None
+    assert {item.label for item in classification.classes} < {item.label for item in classification.predictions}
+    assert len(all_classes) == len(colours.model("lights").labels)
 
 
-def test_a_threshold_leaves_out_what_is_unlikely(colours):
-    answer = colours.classify(RED, threshold=0.95)
-    assert (answer.label, answer.predictions, answer.classes) == ("red", (), None)
+def test_a_threshold_leaves_out_less_likely_classes(colours):
+    classification = colours.classify(RED, threshold=0.95)
+
+    assert (classification.label, classification.predictions, classification.classes) == ("red", (), None)
 
 
-def test_the_timeout_is_respected(stack, golden):
-    with Client(stack.url, timeout_s=1e-9) as hasty, pytest.raises((NoAnswerError, ProblemError)):
-        hasty.classify(golden[0][0])
+def test_the_client_stops_waiting_after_its_timeout(stack, golden):
+    with Client(stack.url, timeout_s=1e-9) as client, pytest.raises((NoAnswerError, ProblemError)):
+        client.classify(golden[0][0])
 
 
-def test_the_command_over_a_folder(command, folder, tmp_path):
+def test_the_command_classifies_a_folder_and_resumes(command, folder, tmp_path):
     result = command("classify", folder.name, "--model", "digits", "--out", "out.csv")
+
     assert result.status == 1
     assert result.err == "12 images: 10 classified, 2 failed\n"
     with (tmp_path / "out.csv").open(newline="") as file:
@@ -201,15 +226,17 @@ def test_the_command_over_a_folder(command, folder, tmp_path):
 
     (folder / "cut.png").unlink()
     (folder / "text.jpg").unlink()
-    again = command("classify", folder.name, "--model", "digits", "--out", "out.csv")
-    assert again.status == 0
-    assert again.err.startswith("10 images: 0 classified, 10 by an earlier run")
+    second = command("classify", folder.name, "--model", "digits", "--out", "out.csv")
+
+    assert second.status == 0
+    assert second.err.startswith("10 images: 0 classified, 10 by an earlier run")
 
 
-def test_the_command_takes_one_image_on_the_standard_input(command, golden):
+def test_the_command_reads_an_image_from_standard_input(command, golden):
     result = command("classify", "-", "--model", "digits", "--format", "jsonl", "--top-k", 2, stdin=golden[8][0])
-    answer = json.loads(result.out)
-    assert (answer["class"], len(answer["predictions"]), result.status) == ("8", 2, 0)
+
+    prediction = json.loads(result.out)
+    assert (prediction["class"], len(prediction["predictions"]), result.status) == ("8", 2, 0)
 
 
 def test_the_command_shows_models_and_health(command):
@@ -218,14 +245,16 @@ def test_the_command_shows_models_and_health(command):
     assert command("health").status == 0
 
 
-def test_the_installed_command(stack, golden, tmp_path):
+def test_the_installed_command_classifies_a_folder(stack, golden, tmp_path):
     program = Path(sys.executable).with_name("image-gateway")
     arguments = [program, "classify", GOLDEN, "--format", "json", "--model", "digits", "--url", stack.url]
-    result = subprocess.run(arguments, cwd=tmp_path, capture_output=True, timeout=100, check=True)
-    assert [item["class"] for item in json.loads(result.stdout)] == [label for _, label, _ in golden]
+
+    process = subprocess.run(arguments, cwd=tmp_path, capture_output=True, timeout=100, check=True)
+
+    assert [item["class"] for item in json.loads(process.stdout)] == [label for _, label, _ in golden]
 
 
-def test_the_commands_in_the_documents_run(command, golden, image_host, tmp_path):
+def test_the_documented_commands_succeed(command, golden, image_host, tmp_path):
     text = (ROOT / "docs/client.md").read_text(encoding="utf-8") + (ROOT / "README.md").read_text(encoding="utf-8")
     lines = re.findall(r"^    image-gateway (.*?)(?: +#.*)?$", text, re.MULTILINE)
     assert len(lines) >= 7
@@ -233,6 +262,7 @@ def test_the_commands_in_the_documents_run(command, golden, image_host, tmp_path
     (tmp_path / "holiday").mkdir()
     for path in (tmp_path / "photo.jpg", tmp_path / "cat.png", tmp_path / "holiday" / "1.png", host_folder / "dog.jpg"):
         path.write_bytes(golden[5][0])
+
     for line in lines:
         arguments = line.replace("https://example.com", f"http://{host}").replace("cifar10", "digits").split()
         result = command(*arguments)

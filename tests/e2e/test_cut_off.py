@@ -1,4 +1,4 @@
-"""One of two model servers is cut off: its packets vanish, and nobody says so."""
+"""One of two model servers is cut off: its packets are lost without an error."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from tools.waiting import wait_until
 pytestmark = pytest.mark.timeout(600)
 NAME = f"cut{os.getpid()}"
 NEAR, FAR = "10.203.117.1", "10.203.117.2"
-LAID = (
+COMMANDS = (
     f"ip netns add {NAME}",
     f"ip link add {NAME} type veth peer name far netns {NAME}",
     f"ip address add {NEAR}/30 dev {NAME}",
@@ -33,12 +33,12 @@ def ip(command):
 
 @pytest.fixture(scope="module")
 def far():
-    """Lay a cable to a network namespace, where a program is as on another machine."""
+    """A network namespace, connected by a virtual cable, where programs run as on another machine."""
     try:
-        for command in LAID:
+        for command in COMMANDS:
             ip(command)
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no network namespace can be made here: {error}")
+        pytest.skip(f"network namespaces cannot be created here: {error}")
     else:
         yield Host(FAR, ("ip", "netns", "exec", NAME))
     finally:
@@ -46,13 +46,14 @@ def far():
             ip(f"ip netns delete {NAME}")
 
 
-def test_requests_go_on_at_the_other_one_and_it_is_used_again_when_it_is_back(tmp_path, far):
+def test_no_request_fails_while_one_model_server_is_cut_off_and_comes_back(tmp_path, far):
     if nginx.find() is None:
         pytest.skip("nginx is not installed")
     with DrillStack(tmp_path, hosts=(LOCALHOST, far), environment={"GATEWAY_WORKERS": "2"}) as stack:
         stack.start()
         with ClassificationLoad(stack.predict_url, stack.golden) as load:
             wait_until(lambda: stack.predictions(1) > 20, START_S, "both model servers are used")
+
             ip(f"ip -n {NAME} link set far down")
             load.await_successes(500)
             before = stack.predictions(0)
@@ -60,8 +61,9 @@ def test_requests_go_on_at_the_other_one_and_it_is_used_again_when_it_is_back(tm
             assert stack.predictions(0) - before >= 150  # the remaining one answers nearly all
 
             ip(f"ip -n {NAME} link set far up")
-            wait_until(lambda: stack.serves(1), START_S, "the other one can be reached again")
+            wait_until(lambda: stack.serves(1), START_S, "the second model server can be reached again")
             before = stack.predictions(1)
-            wait_until(lambda: stack.predictions(1) > before + 20, START_S, "the other one is used again")
+            wait_until(lambda: stack.predictions(1) > before + 20, START_S, "the second model server is used again")
             load.await_successes(50)
+
     assert load.counts.keys() == {OK}, load.counts

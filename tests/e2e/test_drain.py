@@ -1,4 +1,4 @@
-"""The end of a gateway that is told to stop: it waits until nobody sends to it any more, unless it is told again."""
+"""A stopping gateway drains until load balancers have noticed, or until a second signal."""
 
 import signal
 from pathlib import Path
@@ -13,11 +13,13 @@ from tools.waiting import wait_until
 pytestmark = pytest.mark.skipif(not NGINX, reason="nginx is not installed")
 
 
-def test_a_second_signal_ends_the_wait(tmp_path: Path):
+def test_a_second_signal_ends_draining(tmp_path: Path):
     longer_than_the_test_s = "600"
     with DrillStack(tmp_path, environment={"GATEWAY_DRAIN_DELAY_S": longer_than_the_test_s}) as stack:
         stack.start()
+
         stack.send_signal("gateway", signal.SIGTERM)
         wait_until(lambda: not stack.is_ready(), START_S, "the gateway is draining")
         assert stack.workers()
+
         assert stack.end("gateway", signal.SIGTERM) == 0

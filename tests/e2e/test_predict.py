@@ -1,4 +1,4 @@
-"""Every way to send one image gets the same right answer, through nginx, gunicorn, gRPC and TensorFlow."""
+"""Every form of a request for one image gets the same prediction, through nginx, gunicorn, gRPC and TensorFlow."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ def post(stack, model_path="models/digits/predict", **arguments):
 
 
 def forms(data, image_host, name):
-    """Every form of request for one image: keyword arguments for requests."""
+    """Return the arguments for `requests.post` by the name of each form of a request for one image."""
     folder, host = image_host
     (folder / name).write_bytes(data)
     url = f"http://{host}/{name}"
@@ -38,45 +38,49 @@ def forms(data, image_host, name):
     }
 
 
-def test_every_form_gives_the_same_right_answer_for_every_digit(stack, golden, image_host):
+def test_every_form_gets_the_same_prediction_for_every_digit(stack, golden, image_host):
     for number, (data, label, probabilities) in enumerate(golden):
         for form, arguments in forms(data, image_host, f"{number}.png").items():
             response = post(stack, params={"top_k": 10}, **arguments)
             assert response.status_code == 200, (form, response.text)
-            answer = response.json()
-            assert answer["class"] == label, form
-            scores = {item["class_id"]: item["score"] for item in answer["predictions"]}
+            prediction = response.json()
+            assert prediction["class"] == label, form
+            scores = {item["class_id"]: item["score"] for item in prediction["predictions"]}
             assert [scores[index] for index in range(10)] == pytest.approx(probabilities, abs=1e-5), form
 
 
-def test_a_digit_drawn_dark_on_white(stack, drawn_seven, image_host):
+def test_a_digit_drawn_dark_on_white_is_classified(stack, drawn_seven, image_host):
     for form, arguments in forms(drawn_seven, image_host, "seven.jpg").items():
         assert post(stack, **arguments).json()["class"] == "7", form
 
 
-def test_a_bitmap_by_url_as_the_older_system_asked(stack, golden, image_host):
+def test_a_bitmap_at_a_url_is_classified(stack, golden, image_host):
     folder, host = image_host
     image = cv2.imdecode(np.frombuffer(golden[3][0], np.uint8), cv2.IMREAD_COLOR)
     cv2.imwrite(str(folder / "three.bmp"), image)
+
     response = post(stack, json={"image_base64": "", "image_url": f"http://{host}/three.bmp"})
+
     assert response.json()["class"] == "3"
 
 
-def test_the_shape_of_an_answer(stack, golden):
+def test_a_response_has_its_members_in_order(stack, golden):
     data, label, _ = golden[5]
+
     response = post(stack, files={"image": data}, data={"top_k": "3"}, headers={"X-Request-ID": "my-id.1"})
-    answer = response.json()
-    assert list(answer) == ["class", "class_id", "score", "predictions", "model", "request_id"]
-    assert answer["class"] == label
-    assert len(answer["predictions"]) == 3
-    assert answer["predictions"][0] == {"class": label, "class_id": 5, "score": answer["score"]}
-    ranked = [item["score"] for item in answer["predictions"]]
-    assert ranked == sorted(ranked, reverse=True)
-    assert answer["model"] == {"name": "digits", "version": 1}
-    assert answer["request_id"] == response.headers["X-Request-ID"] == "my-id.1"
+
+    document = response.json()
+    assert list(document) == ["class", "class_id", "score", "predictions", "model", "request_id"]
+    assert document["class"] == label
+    assert len(document["predictions"]) == 3
+    assert document["predictions"][0] == {"class": label, "class_id": 5, "score": document["score"]}
+    scores = [item["score"] for item in document["predictions"]]
+    assert scores == sorted(scores, reverse=True)
+    assert document["model"] == {"name": "digits", "version": 1}
+    assert document["request_id"] == response.headers["X-Request-ID"] == "my-id.1"
 
 
-def test_the_default_model_is_the_first_of_the_configuration(stack):
+def test_the_default_model_is_the_first_configured_one(stack):
     first, *others = requests.get(f"{stack.url}/api/v1/models", timeout=5).json()["models"]
     assert first["default"]
     assert not any(model["default"] for model in others)
@@ -92,8 +96,9 @@ def test_the_models_are_listed(stack):
     assert model["labels"] == [str(digit) for digit in range(10)]
 
 
-def test_a_model_tells_what_it_was_made_of(stack):
+def test_the_details_of_a_model_have_metrics_and_provenance(stack):
     model = requests.get(f"{stack.url}/api/v1/models/digits", timeout=5).json()
+
     assert model["versions"] == [{"version": 1, "state": "AVAILABLE"}]
     assert model["card"]["metrics"]["accuracy"] >= 0.99
     assert "MNIST" in json.dumps(model["card"]["provenance"])
@@ -101,7 +106,8 @@ def test_a_model_tells_what_it_was_made_of(stack):
 
 def test_the_request_id_reaches_every_log(stack, golden):
     post(stack, files={"image": golden[0][0]}, headers={"X-Request-ID": "trace-me"})
-    # A server writes its line after it has answered.
+
+    # A server writes the line after it has responded.
     for name in ("gateway", "nginx"):
         until(lambda name=name: "trace-me" in stack.log(name), within_s=10, what=f"line in the log of {name}")
     lines = [json.loads(line) for line in stack.log("gateway").splitlines() if "trace-me" in line]
@@ -116,24 +122,27 @@ def test_the_log_is_one_stream_of_json(stack):
         assert {"event", "level", "timestamp", "logger"} <= json.loads(line).keys(), line
 
 
-def test_curl_sends_a_picture(stack):
+def test_curl_can_send_an_image(stack):
     curl = "curl -sS -F image=@serving_models/digits/1/assets.extra/golden/07.png"
     curl += f" {stack.url}/api/v1/models/digits/predict"
-    done = subprocess.run(curl.split(), capture_output=True, text=True, check=True, timeout=20, cwd=ROOT)
-    assert json.loads(done.stdout)["class"] == "7"
+
+    process = subprocess.run(curl.split(), capture_output=True, text=True, check=True, timeout=20, cwd=ROOT)
+
+    assert json.loads(process.stdout)["class"] == "7"
 
 
-def test_the_model_server_is_open_for_debugging(stack, golden):
+def test_the_rest_port_of_the_model_server_accepts_pixels(stack, golden):
     pixels = cv2.imdecode(np.frombuffer(golden[4][0], np.uint8), cv2.IMREAD_GRAYSCALE)
     response = requests.post(
         f"http://127.0.0.1:{stack.ports.rest}/v1/models/digits:predict",
         json={"instances": [pixels[..., None].tolist()]},
         timeout=15,
     )
+
     assert int(np.argmax(response.json()["predictions"][0])) == 4
 
 
-def test_the_model_server_takes_encoded_images_itself(stack, golden):
+def test_the_rest_port_of_the_model_server_accepts_encoded_images(stack, golden):
     response = requests.post(
         f"http://127.0.0.1:{stack.ports.rest}/v1/models/digits:predict",
         json={
@@ -142,4 +151,5 @@ def test_the_model_server_takes_encoded_images_itself(stack, golden):
         },
         timeout=15,
     )
+
     assert int(np.argmax(response.json()["predictions"][0])) == 6

@@ -1,4 +1,4 @@
-"""Networks with published weights, taken over by one command each, name photos of ImageNet through HTTP."""
+"""Networks with published weights, each imported by one command, classify photos of ImageNet over HTTP."""
 
 import csv
 import subprocess
@@ -28,7 +28,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory):
-    """The stack with both networks."""
+    """A stack with both networks."""
     folder = tmp_path_factory.mktemp("published")
     for name, weights in MODELS.items():
         command = [sys.executable, "-m", "train", name, *weights]
@@ -46,11 +46,14 @@ def photos() -> list[Example]:
         return [Example(Path(SAMPLES, "images", row["file"]), (int(row["index"]),)) for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize(("name", "least"), [("imagenet", 0.87), ("squeezenet", 0.60)])
-def test_so_many_photos_are_named_rightly(published: RunningStack, photos: list[Example], name: str, least: float):
+@pytest.mark.parametrize(("name", "min_accuracy"), [("imagenet", 0.87), ("squeezenet", 0.60)])
+def test_an_imported_network_has_its_accuracy(
+    published: RunningStack, photos: list[Example], name: str, min_accuracy: float
+):
     with ServedModel(published.url, name, classes=1000) as model:
         predictions = model.classify_all(photos, lambda _: None)
 
+    assert predictions
     assert all(isinstance(prediction, Prediction) for prediction in predictions)
-    right = [prediction.classes == set(photo.classes) for prediction, photo in zip(predictions, photos, strict=True)]
-    assert np.mean(right) >= least
+    correct = [prediction.classes == set(photo.classes) for prediction, photo in zip(predictions, photos, strict=True)]
+    assert np.mean(correct) >= min_accuracy

@@ -1,4 +1,4 @@
-"""What cannot be answered gets the right status and a problem document that says what to do."""
+"""A request that cannot be answered gets the right status and a problem that says what to do."""
 
 import base64
 import json
@@ -18,13 +18,13 @@ JPEG = cv2.imencode(".jpg", np.random.default_rng(1).integers(0, 256, (120, 90, 
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=edge"}
-NAMELESS = b'--edge\r\nContent-Disposition: form-data; filename="a"\r\n\r\nbytes\r\n--edge--\r\n'
-ENDLESS = b"--edge\r\n" + b"A: b\r\n" * 500_000
+PART_WITHOUT_NAME = b'--edge\r\nContent-Disposition: form-data; filename="a"\r\n\r\nbytes\r\n--edge--\r\n'
+ENDLESS_HEADERS = b"--edge\r\n" + b"A: b\r\n" * 500_000
 NOT_FOUND_URL = "http://127.0.0.1:9/x"
 
 
 def png_bomb(side):
-    """A valid PNG of side x side black pixels, one bit each, packed to a few kB."""
+    """Return a valid PNG of side x side black pixels of one bit, compressed to a few kB."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -56,12 +56,8 @@ CASES = {
         "bad-request",
     ),
     "very many fields": ({"data": b"url=&" * 1_000_000, "headers": FORM}, 400, "bad-request"),
-    "part without a name": ({"data": NAMELESS, "headers": MULTIPART}, 400, "bad-request"),
-    "endless headers of a part": (
-        {"data": b"--edge\r\n" + b"A: b\r\n" * 500_000, "headers": MULTIPART},
-        400,
-        "bad-request",
-    ),
+    "part without a name": ({"data": PART_WITHOUT_NAME, "headers": MULTIPART}, 400, "bad-request"),
+    "endless headers of a part": ({"data": ENDLESS_HEADERS, "headers": MULTIPART}, 400, "bad-request"),
     "text instead of a file": ({"files": {"file": (None, "some text!")}}, 400, "bad-request"),
     "half a character": ({"data": b'{"url": "http://a/\\ud800"}', "headers": JSON}, 422, "fetch-refused"),
     "other port": ({"json": {"url": "http://1.1.1.1:22/x"}}, 422, "fetch-refused"),
@@ -74,6 +70,7 @@ CASES = {
 
 
 def assert_problem(response, status, slug):
+    """Check that a response is a complete problem, and return the problem."""
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"] == "application/problem+json"
     problem = response.json()
@@ -86,68 +83,81 @@ def assert_problem(response, status, slug):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_refused(stack, case):
+def test_a_request_that_cannot_be_answered_is_a_problem(stack, case):
     arguments, status, slug = CASES[case]
-    assert_problem(requests.post(stack.predict_url, timeout=20, **arguments), status, slug)
+
+    response = requests.post(stack.predict_url, timeout=20, **arguments)
+
+    assert_problem(response, status, slug)
 
 
-def test_bytes_in_the_query_that_are_no_utf8(stack):
-    """No client library sends them; a socket does, and it is gunicorn that refuses them."""
+def test_gunicorn_refuses_a_query_that_is_not_utf8(stack):
     with socket.create_connection(("127.0.0.1", stack.ports.front), timeout=20) as connection:
         connection.sendall(b"POST /api/v1/predict?top_k=\xc6 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
         head = connection.recv(65536)
+
     assert head.startswith(b"HTTP/1.1 400 ")
 
 
-def test_unknown_model_names_those_there_are(stack):
+def test_the_problem_of_an_unknown_model_lists_the_models(stack):
     response = requests.post(f"{stack.url}/api/v1/models/cats/predict", files={"image": JPEG}, timeout=10)
+
     assert "digits" in assert_problem(response, 404, "model-not-found")["detail"]
 
 
-def test_get_on_predict_says_what_is_allowed(stack):
+def test_the_problem_of_a_wrong_method_lists_the_allowed_ones(stack):
     response = requests.get(stack.predict_url, timeout=10)
+
     assert_problem(response, 405, "method-not-allowed")
     assert set(response.headers["Allow"].split(", ")) == {"POST", "OPTIONS"}
 
 
-def test_unknown_path(stack):
+def test_an_unknown_path_is_not_found(stack):
     assert_problem(requests.get(f"{stack.url}/api/v2/predict", timeout=10), 404, "not-found")
 
 
-def test_metrics_stay_inside(stack):
-    assert_problem(requests.get(f"{stack.url}/metrics", timeout=10), 404, "not-found")
+def test_metrics_are_served_by_the_gateway_but_not_by_nginx(stack):
+    outside = requests.get(f"{stack.url}/metrics", timeout=10)
     inside = requests.get(f"http://127.0.0.1:{stack.ports.gateway}/metrics", timeout=10)
+
+    assert_problem(outside, 404, "not-found")
     assert "gateway_requests_total" in inside.text
 
 
-def test_a_url_that_answers_with_an_error_or_a_text(stack, image_host):
+def test_a_url_that_is_missing_or_serves_text_is_a_problem(stack, image_host):
     folder, host = image_host
-    (folder / "words.png").write_text("no picture at all")
-    response = requests.post(stack.predict_url, json={"url": f"http://{host}/missing.png"}, timeout=10)
-    assert "404" in assert_problem(response, 422, "fetch-failed")["detail"]
-    response = requests.post(stack.predict_url, json={"url": f"http://{host}/words.png"}, timeout=10)
-    assert_problem(response, 415, "unsupported-image-format")
+    (folder / "words.png").write_text("not an image")
+
+    missing = requests.post(stack.predict_url, json={"url": f"http://{host}/missing.png"}, timeout=10)
+    text = requests.post(stack.predict_url, json={"url": f"http://{host}/words.png"}, timeout=10)
+
+    assert "404" in assert_problem(missing, 422, "fetch-failed")["detail"]
+    assert_problem(text, 415, "unsupported-image-format")
 
 
-def test_memory_stays_flat_under_bad_requests(stack):
+def test_memory_does_not_grow_under_invalid_requests(stack):
     def resident_kib():
         workers = [pid for pid in children(stack.process.pid) if "gunicorn" in command_line(pid)]
+        assert workers
         statuses = [Path(f"/proc/{pid}/status").read_text(encoding="ascii") for pid in workers]
         return sum(int(text.split("VmRSS:")[1].split()[0]) for text in statuses)
 
-    def all_cases():
+    def send_all_cases():
         for arguments, status, _ in CASES.values():
             assert requests.post(stack.predict_url, timeout=20, **arguments).status_code == status
 
     for _ in range(5):
-        all_cases()  # every worker has met every case, and the allocator has what it needs
+        send_all_cases()  # until every worker has handled every case, and the allocator has reserved its memory
     before = resident_kib()
+
     for _ in range(10):
-        all_cases()
+        send_all_cases()
+
     assert resident_kib() - before < 20 * 1024
 
 
-def test_nginx_answers_its_own_refusals_the_same_way(stack):
+def test_problems_of_nginx_have_the_same_form(stack):
     response = requests.get(f"{stack.url}/{'a' * 10_000}", timeout=10)
+
     assert_problem(response, 414, "uri-too-long")
     assert json.loads(response.text)["status"] == 414

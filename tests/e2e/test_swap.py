@@ -1,4 +1,4 @@
-"""A new version of a model takes over while requests keep coming; none of them fails."""
+"""A new version of a model replaces the old one under load without a failed request."""
 
 import shutil
 import threading
@@ -13,10 +13,10 @@ from tests.support.waiting import until
 
 CONNECTIONS = 8
 
-pytestmark = pytest.mark.timeout(600)  # it ends after so many answers, however long a busy machine needs for them
+pytestmark = pytest.mark.timeout(600)  # the test waits for a number of responses, which may take a busy machine long
 
 
-def test_swap_under_load_of_eight_connections(tmp_path, golden):
+def test_no_request_fails_while_a_new_version_takes_over(tmp_path, golden):
     digits = tmp_path / "models" / "digits"
     shutil.copytree(ROOT / "serving_models" / "digits" / "1", digits / "1")
     config = tmp_path / "models" / "models.config"
@@ -24,30 +24,33 @@ def test_swap_under_load_of_eight_connections(tmp_path, golden):
         f'model_config_list {{ config {{ name: "digits" base_path: "{digits}" model_platform: "tensorflow" }} }}'
     )
     done = threading.Event()
-    answered: Counter[tuple[int, int | None, bool]] = Counter()
+    outcomes: Counter[tuple[int, int | None, bool]] = Counter()
+    """Number of responses by status, version, and whether they are correct."""
 
-    def keep_asking(url, worker):
+    def send_until_done(url, user):
         with requests.Session() as session:
             while not done.is_set():
-                data, label, _ = golden[worker]
-                batch = 1 + worker % 3
+                data, label, _ = golden[user]
+                batch = 1 + user % 3
                 response = session.post(url, files=[("image", data)] * batch, timeout=15)
-                answer = response.json()
-                version = answer["model"]["version"] if response.ok else None
-                results = answer.get("results", [answer])
-                right = [result.get("class") for result in results] == [label] * batch
-                answered[response.status_code, version, right] += 1
+                document = response.json()
+                version = document["model"]["version"] if response.ok else None
+                results = document.get("results", [document])
+                correct = [result.get("class") for result in results] == [label] * batch
+                outcomes[response.status_code, version, correct] += 1
 
     with running(tmp_path / "run", models_config=config) as stack, ThreadPoolExecutor(CONNECTIONS) as pool:
         try:
-            asking = [pool.submit(keep_asking, stack.predict_url, worker) for worker in range(CONNECTIONS)]
-            until(lambda: answered.total() > 100, within_s=120, what="100 answers by version 1")
+            users = [pool.submit(send_until_done, stack.predict_url, user) for user in range(CONNECTIONS)]
+            until(lambda: outcomes.total() > 100, within_s=120, what="100 responses of version 1")
+
             shutil.copytree(digits / "1", digits / "2")
-            until(lambda: answered[200, 2, True] > 200, within_s=240, what="200 answers by version 2")
-            only_new = requests.post(stack.predict_url, files={"image": golden[0][0]}, timeout=15).json()
+
+            until(lambda: outcomes[200, 2, True] > 200, within_s=240, what="200 responses of version 2")
+            last = requests.post(stack.predict_url, files={"image": golden[0][0]}, timeout=15).json()
         finally:
             done.set()
-        for future in asking:
+        for future in users:
             future.result()
         (state,) = [
             item
@@ -56,6 +59,7 @@ def test_swap_under_load_of_eight_connections(tmp_path, golden):
             ]
             if item["version"] == "1"
         ]
-    assert answered.keys() == {(200, 1, True), (200, 2, True)}
-    assert only_new["model"]["version"] == 2
+
+    assert outcomes.keys() == {(200, 1, True), (200, 2, True)}
+    assert last["model"]["version"] == 2
     assert state["state"] in {"UNLOADING", "END"}
