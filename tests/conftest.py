@@ -17,14 +17,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    written = {item: index for index, item in enumerate(items)}
+    source_positions = {item: index for index, item in enumerate(items)}
     yield
-    places: dict[str, list[int]] = {}
+    indices_by_module: dict[str, list[int]] = {}
     for index, item in enumerate(items):
         if item.get_closest_marker("in_order"):
-            places.setdefault(item.nodeid.partition("::")[0], []).append(index)
-    for indices in places.values():
-        in_order = sorted((items[index] for index in indices), key=written.__getitem__)
-        for index, item in zip(indices, in_order, strict=True):
+            indices_by_module.setdefault(item.nodeid.partition("::")[0], []).append(index)
+    for indices in indices_by_module.values():
+        module_items = sorted((items[index] for index in indices), key=source_positions.__getitem__)
+        for index, item in zip(indices, module_items, strict=True):
             items[index] = item
     items.sort(key=lambda item: item.get_closest_marker("minutes") is None)

@@ -19,6 +19,7 @@ from tests.support.stack import ROOT, RunningStack, running
 
 GOLDEN = ROOT / "serving_models" / "digits" / "1" / "assets.extra" / "golden"
 PHOTOS = ROOT / "serving_models" / "cifar10" / "1" / "assets.extra" / "golden"
+CLASSES = 10  # of `digits` and of `cifar10`
 WRITE_MODELS_S = 300  # with TensorFlow, on a busy machine
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
 BROWSER_MS = 60_000  # a busy machine may need far more than Playwright's default of 5 s or 30 s
@@ -70,6 +71,7 @@ def colour_stack(tmp_path_factory: pytest.TempPathFactory, image_host: tuple[Pat
 def golden() -> list[tuple[bytes, str, list[float]]]:
     """The golden images of `digits`, one for each digit from 0 to 9: PNG bytes, class, probabilities."""
     entries = json.loads((GOLDEN / "golden.json").read_text(encoding="utf-8"))["images"]
+    assert len(entries) == CLASSES
     return [((GOLDEN / item["file"]).read_bytes(), item["class"], item["probabilities"]) for item in entries]
 
 
@@ -77,6 +79,7 @@ def golden() -> list[tuple[bytes, str, list[float]]]:
 def photos() -> list[tuple[Path, str]]:
     """A small photo for each class of `cifar10`, the default model, with its class."""
     entries = json.loads((PHOTOS / "golden.json").read_text(encoding="utf-8"))["images"]
+    assert len(entries) == CLASSES
     return [(PHOTOS / item["file"], item["class"]) for item in entries]
 
 

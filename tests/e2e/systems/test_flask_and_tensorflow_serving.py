@@ -10,7 +10,7 @@ def test_a_file_is_classified(stack, photos):
         assert (response.status_code, response.json()["class"]) == (200, label)
 
 
-def test_a_url_gives_its_class(stack, photos, image_host):
+def test_a_url_is_classified(stack, photos, image_host):
     folder, host = image_host
     for path, label in photos:
         (folder / f"photo-{path.name}").write_bytes(path.read_bytes())

@@ -13,7 +13,8 @@ import requests
 from tests.support.stack import ROOT
 
 
-def digit(stack, document):
+def classify(stack, document):
+    """Send a JSON document, and return the number of the class."""
     response = requests.post(f"{stack.url}/api/v1/models/digits/predict", json=document, timeout=20)
     assert response.status_code == 200, response.text
     return response.json()["class_id"]
@@ -28,15 +29,15 @@ def bitmap(png):
 def test_base64_with_an_empty_url_is_classified(stack, golden):
     for png, label, _ in golden:
         document = {"image_base64": base64.b64encode(bitmap(png)).decode(), "image_url": ""}
-        assert digit(stack, document) == int(label)
+        assert classify(stack, document) == int(label)
 
 
-def test_a_url_with_empty_base64(stack, golden, image_host):
+def test_a_url_with_empty_base64_is_classified(stack, golden, image_host):
     folder, host = image_host
     for number, (png, label, _) in enumerate(golden):
         (folder / f"digit-{number}.bmp").write_bytes(bitmap(png))
         document = {"image_base64": "", "image_url": f"http://{host}/digit-{number}.bmp"}
-        assert digit(stack, document) == int(label)
+        assert classify(stack, document) == int(label)
 
 
 def test_a_request_without_an_image_is_refused_with_a_reason(stack):

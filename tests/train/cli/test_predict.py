@@ -38,7 +38,10 @@ def lines(result: Result) -> list[dict[str, Any]]:
 
 def test_a_run_its_export_and_the_golden_images_agree(evaluated: Path, models: Path, photos: list[Path]):
     run_lines, version_lines = (lines(predict(model, *photos, "--json")) for model in (evaluated, models / "shapes/1"))
-    for golden, *predictions in zip(read_golden(models / "shapes/1"), run_lines, version_lines, strict=True):
+    golden_images = read_golden(models / "shapes/1")
+
+    assert golden_images
+    for golden, *predictions in zip(golden_images, run_lines, version_lines, strict=True):
         for prediction in predictions:
             scores = {each["class_id"]: each["score"] for each in prediction["predictions"]}
             assert [scores[0], scores[1]] == pytest.approx(golden.probabilities.tolist(), abs=1e-4)

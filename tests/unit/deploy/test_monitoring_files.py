@@ -187,7 +187,7 @@ Series = list[tuple[str, str]]
 def firing_alerts(folder: Path, histories: list[tuple[Series, str, list[str]]]) -> str:
     """Evaluate the rules on histories of one value per minute; return promtool's output about alerts that fire.
 
-    promtool is told to expect none, so that it reports each firing alert with its labels.
+    The tests expect no alert, so that promtool reports each firing alert with its labels.
     """
     tests = [
         {

@@ -39,10 +39,13 @@ def document(client: FlaskClient) -> dict[str, Any]:
     return client.get(URL).get_json()
 
 
-def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, item in document["paths"].items():
-        for method, operation in item.items():
-            yield method, path, operation
+def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return method, path and description of every operation."""
+    result = [
+        (method, path, operation) for path, item in document["paths"].items() for method, operation in item.items()
+    ]
+    assert len(result) >= len(OPERATIONS)
+    return result
 
 
 def schema(document: dict[str, Any], name: str) -> dict[str, Any]:
