@@ -66,7 +66,7 @@ def test_predictions_over_http_equal_those_offline_for_every_image(stack, test_s
         data = test_set.pack(data, tmp_path).parent
 
     command = [sys.executable, "-m", "train", "verify", f"--url={stack.url}", f"--model={test_set.model}"]
-    command += [f"--data={data}", f"--batch={test_set.batch}", "--set=test"]
+    command += [f"--data={data}", "--connections=2", f"--batch={test_set.batch}", "--set=test"]
     process = subprocess.run(command, capture_output=True, text=True, timeout=1400, cwd=ROOT, check=False)
 
     assert process.returncode == 0, process.stdout + process.stderr

@@ -15,6 +15,8 @@ from train.evaluation.evaluate import Evaluation
 from train.export.golden import TOLERANCE
 
 TIMEOUT_S = 30.0
+RETRIES = 3
+"""Retries of a request that the gateway is too busy for, or that did not reach it."""
 
 
 class PredictionError(TrainError):
@@ -84,7 +86,7 @@ class ServedModel:
 
     def __init__(self, url: str, model: str, classes: int, connections: int = 4) -> None:
         try:
-            self._client = Client(url, timeout_s=TIMEOUT_S, retries=0, connections=connections)
+            self._client = Client(url, timeout_s=TIMEOUT_S, retries=RETRIES, connections=connections)
         except ValueError as error:
             raise TrainError(str(error)) from error
         self._model = model

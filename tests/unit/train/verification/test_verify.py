@@ -9,7 +9,7 @@ import pytest
 
 from image_gateway_client import Answer, ModelVersion, Problem
 from image_gateway_client import Prediction as RankedClass
-from tests.support.contract_gateway import ContractGateway, Reply
+from tests.support.contract_gateway import ContractGateway, Reply, busy
 from train.data.examples import Example
 from train.errors import TrainError
 from train.evaluation.evaluate import Evaluation
@@ -152,6 +152,17 @@ def test_predictions_and_failures_keep_the_order_of_the_images(
     assert [isinstance(item, PredictionError) for item in predictions] == [number % 3 == 0 for number in range(10)]
     assert counts == [1] * 10
     assert str(predictions[0]) == "503 Failed"
+
+
+def test_a_request_is_repeated_while_the_gateway_is_busy(
+    gateway: ContractGateway, make_model: Callable[..., ServedModel]
+):
+    gateway.script.extend([busy(), busy()])
+
+    with make_model() as model:
+        (prediction,) = model.classify_all(examples(b"b"), lambda _: None)
+
+    assert isinstance(prediction, Prediction)
 
 
 def test_each_image_of_a_batch_has_its_own_outcome(gateway: ContractGateway, make_model: Callable[..., ServedModel]):
