@@ -131,15 +131,6 @@ class BodyRequest(Request):
         return io.BytesIO(body)
 
 
-def read_body(request: Request, *, cache: bool = False) -> bytes:
-    """Read the whole body; `cache` keeps it for the form parser.
-
-    Raises:
-        werkzeug.exceptions.RequestEntityTooLarge: It is larger than the limit.
-    """
-    return request.get_data(cache=cache)
-
-
 def parse_json_object(body: bytes, limits: JsonLimits) -> dict[str, Any]:
     """Parse a JSON object; an empty body counts as an empty object.
 

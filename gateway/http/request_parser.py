@@ -14,7 +14,7 @@ from werkzeug.datastructures import MultiDict
 
 from gateway.deadline import Deadline, Timings
 from gateway.errors import BadRequestError, ContentTypeError, GatewayError, TooManyImagesError
-from gateway.http.bodies import FORM, MULTIPART, JsonLimits, parse_json_object, read_body
+from gateway.http.bodies import FORM, MULTIPART, JsonLimits, parse_json_object
 from gateway.models.registry import ModelTarget
 from gateway.prediction.image_loader import ImageBytes, ImageSource, ImageUrl
 from gateway.prediction.predictor import Explain, PredictionOptions, PredictionRequest
@@ -100,7 +100,7 @@ class RequestParser:
         is_batch = False
         media_type = request.mimetype
         if _is_json(request):
-            fields = parse_json_object(read_body(request), self._limits.json)
+            fields = parse_json_object(request.get_data(cache=False), self._limits.json)
             check_names(fields, JSON_FIELDS, "member")
             is_batch = fields.get(BATCH_FIELD) is not None
             images = self._instances(fields) if is_batch else _single_image(_field_images(fields))
@@ -108,9 +108,9 @@ class RequestParser:
             fields, images = self._form(request)
             is_batch = len(images) > 1
         elif media_type.startswith("image/") or media_type == "application/octet-stream":
-            data = read_body(request)
+            data = request.get_data(cache=False)
             images = [ImageBytes(data)] if data else []
-        elif read_body(request):
+        elif request.get_data(cache=False):
             raise ContentTypeError(_not_accepted(media_type))
         if not images:
             raise BadRequestError(NO_IMAGE)
@@ -124,7 +124,7 @@ class RequestParser:
 
         Several images must be parts of the same name, which keeps them in order.
         """
-        read_body(request, cache=True)  # refuses a body that is too large; the form is then parsed from the cache
+        request.get_data()  # refuses a body that is too large; the form is then parsed from the cache
         names = [*request.form, *request.files]
         if None in names:
             raise BadRequestError("A part of the form has no name.")
@@ -239,7 +239,7 @@ def _query(request: Request) -> Mapping[str, str]:
 def _is_json(request: Request) -> bool:
     """Return whether the body is JSON, also under the media type that curl and urllib use for any body by default."""
     if request.mimetype == FORM:
-        return read_body(request, cache=True).lstrip().startswith(b"{")  # `form` is parsed from the same cache
+        return request.get_data().lstrip().startswith(b"{")  # `form` is parsed from the same cache
     return request.mimetype == "application/json" or request.mimetype.endswith("+json")
 
 
