@@ -390,9 +390,10 @@ def test_replacing_the_files_of_a_version_has_no_effect(serve_m, add, run, model
 
 def test_without_polling_no_new_version_is_found(serve_m, add):
     add(1)
+    before = set(threading.enumerate())
     server = serve_m("--file_system_poll_wait_seconds=0").wait_until_available()
     add(2)
-    (thread,) = [thread for thread in threading.enumerate() if thread.name == "model-m"]
+    (thread,) = [thread for thread in set(threading.enumerate()) - before if thread.name == "model-m"]
     assert thread.is_alive()  # it waits for a new configuration
     assert server.get("m") == [[1, "AVAILABLE", "OK", ""]]
 

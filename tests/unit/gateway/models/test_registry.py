@@ -597,12 +597,14 @@ def test_the_watcher_pauses_between_rounds(
 
 
 def test_a_closed_registry_does_not_watch(registry: ModelRegistry, server: FakeModelServer):
+    before = set(threading.enumerate())
     registry.watch(0.005, deadline_s=5)
     until(lambda: server.calls["version_statuses"] > 2)
+    (watcher,) = [thread for thread in set(threading.enumerate()) - before if thread.name == "registry"]
 
     registry.close()
 
-    assert not any(thread.name == "registry" for thread in threading.enumerate())
+    assert not watcher.is_alive()
 
 
 def test_a_registry_that_does_not_watch_can_be_closed(make_registry: MakeRegistry):
