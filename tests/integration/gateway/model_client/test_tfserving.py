@@ -69,7 +69,8 @@ class ServerStage:
             f'version_labels {{ key: "{LABEL}" value: 1 }} }} }}'
         )
         flags = [f"--port={self.port}", f"--model_config_file={config}"]
-        flags += ["--allow_version_labels_for_unavailable_models"]
+        # The default, four threads per CPU, is fewer than the calls that the suite makes at once.
+        flags += ["--allow_version_labels_for_unavailable_models", "--grpc_max_threads=64"]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "model_server", *flags, "--file_system_poll_wait_seconds=1"],
             cwd=ROOT,
