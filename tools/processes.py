@@ -13,10 +13,18 @@ _CPU_FIELDS = slice(11, 15)
 def family(pid: int) -> Iterator[int]:
     """Yield a process and all its descendants that run at this moment."""
     yield pid
-    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # the thread has just ended
-            for child in thread.read_text(encoding="ascii").split():
-                yield from family(int(child))
+    for child in _children(pid):
+        yield from family(child)
+
+
+def _children(pid: int) -> list[int]:
+    """Return the child processes of all threads; none of a process or a thread that has just ended."""
+    children: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                children += map(int, (thread / "children").read_text(encoding="ascii").split())
+    return children
 
 
 def cpu_s(pid: int) -> float:

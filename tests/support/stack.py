@@ -17,6 +17,7 @@ from tests.support.waiting import until
 from tools import nginx
 from tools.local_stack import status
 from tools.ports import find
+from tools.processes import family
 
 ROOT = Path(__file__).parents[2]
 NGINX = nginx.find() or ""
@@ -102,10 +103,12 @@ def running(
 
 def children(pid: int) -> list[int]:
     """Return the child processes of a process, and theirs."""
-    direct = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
-    return [*direct, *(grandchild for child in direct for grandchild in children(child))]
+    return list(family(pid))[1:]
 
 
 def command_line(pid: int) -> str:
-    """Return the command line of a process."""
-    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    """Return the command line of a process; nothing if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""

@@ -64,4 +64,5 @@ def test_a_process_that_has_exited_uses_nothing():
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
 
+    assert list(processes.family(process.pid)) == [process.pid]
     assert processes.cpu_s(process.pid) == 0
