@@ -27,24 +27,27 @@ const pad = new Pad(view.pad, (blob) => setPictures([{ name: "drawing.png", blob
 
 async function start() {
   showCode();
-  const models = await listModels();
-  showCode(); // the user may have entered a key meanwhile
-  for (const item of models) {
+  for (const item of await listModels()) {
     const option = new Option(item.title || item.name, item.name, item.default, item.default);
     option.disabled = !item.available;
     view.model.add(option);
   }
-  await chooseModel();
+  showCode(); // with the model's name, and with a key if the user has entered one meanwhile
+  await replaceModel(); // pictures chosen meanwhile have gone to this model, as it is the default
 }
 
 async function chooseModel() {
+  await Promise.all([replaceModel(), classify()]);
+}
+
+/** Forget the details of the previous model, and load those of the chosen one. */
+async function replaceModel() {
   modelAbort.abort();
   modelAbort = new AbortController();
-  const { signal } = modelAbort;
   model = null;
   view.version.replaceChildren(new Option("Newest", ""));
   allowHeatMap(true);
-  await Promise.all([loadModel(signal), classify()]);
+  await loadModel(modelAbort.signal);
 }
 
 async function loadModel(signal) {

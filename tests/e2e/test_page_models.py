@@ -120,6 +120,26 @@ def test_many_pictures_go_in_several_requests(page):
     assert len(post_urls) == 2
 
 
+def test_a_picture_chosen_before_the_models_are_listed_is_classified_once(page):
+    held = []
+
+    def hold(route):
+        held.append(route)
+
+    page.route("**/api/v1/models", hold)
+    page.reload()
+    post_urls = record_posts(page)
+    choose(page, RED)
+    expect(top(page)).to_have_text("red")
+    expect(page.locator("#curl")).not_to_contain_text("models/colours")
+    held[0].continue_()
+
+    expect(page.locator("#about")).to_contain_text("colours")
+    expect(page.locator("#curl")).to_contain_text("models/colours")
+    expect(top(page)).to_have_text("red")
+    assert len(post_urls) == 1
+
+
 def test_the_heat_map_covers_the_picture_until_it_is_switched_off(page, tmp_path):
     page.get_by_label("Heat map").check()
     choose(page, RED)
