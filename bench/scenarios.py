@@ -9,7 +9,7 @@ from bench.external_load import HttpRequest, run_wrk
 from bench.measure import golden_label
 from bench.testbed import PYTHON, Testbed, add_version, make_program
 from tools import ports
-from tools.processes import family, resident_bytes
+from tools.processes import descendants, resident_bytes
 
 SERVERS = (1, 2, 3, 4)
 SERVERS_S = 8.0  # with one server, a request among 256 in flight takes more than 3 s
@@ -74,5 +74,5 @@ def measure_start(testbed: Testbed) -> Mapping[str, float]:
         url = f"{gateway.address}/api/v1/predict"
         request = HttpRequest(url, "image/png", images.golden("digits"), ['"predictions"'])
         run_wrk(request, testbed.folder, connections=8, seconds=1)
-        worker_bytes = max(resident_bytes(pid) for pid in family(gateway.pid) if pid != gateway.pid)
+        worker_bytes = max(map(resident_bytes, descendants(gateway.pid)))
     return {"ready_s": ready_s, "worker_mb": worker_bytes / MEGABYTE}

@@ -185,8 +185,7 @@ class LocalStack:
 
     def workers(self) -> list[int]:
         """List the process ids of the gateway's workers."""
-        pid = self.pid("gateway")
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+        return list(processes.descendants(self.pid("gateway")))
 
     def send_signal(self, name: str, number: Signals) -> None:
         """Send a signal to a program."""

@@ -13,6 +13,11 @@ _CPU_FIELDS = slice(11, 15)
 def family(pid: int) -> Iterator[int]:
     """Yield a process and all its descendants that run at this moment."""
     yield pid
+    yield from descendants(pid)
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Yield the child processes of a process, each followed by its own, that run at this moment."""
     for child in _children(pid):
         yield from family(child)
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from tests.support.stack import NGINX, START_S, answers, children, command_line
+from tests.support.stack import NGINX, START_S, answers, command_line
 from tests.support.waiting import until
 from tools.local_stack import LocalStack
 
@@ -101,7 +101,7 @@ def test_nginx_answers_for_a_stopped_gateway(stack, golden):
 
 
 def test_killed_workers_are_replaced(stack, golden):
-    workers = set(children(stack.pid("gateway")))
+    workers = set(stack.workers())
     assert workers
 
     for worker in workers:
@@ -109,5 +109,5 @@ def test_killed_workers_are_replaced(stack, golden):
         os.kill(worker, signal.SIGKILL)
 
     until(lambda: post(stack.url, golden[0][0]).ok, within_s=20, what="success with new workers")
-    until(lambda: workers.isdisjoint(children(stack.pid("gateway"))), within_s=20, what="the killed workers removed")
+    until(lambda: workers.isdisjoint(stack.workers()), within_s=20, what="the killed workers removed")
     until(lambda: all_workers_answer(stack, golden[0][0]), within_s=20, what="every new worker answers")

@@ -15,10 +15,11 @@ import pytest
 import requests
 
 from gateway.runtime.malloc import ARENAS, RETAINED_BYTES
-from tests.support.stack import ROOT, RunningStack, children, command_line, running
+from tests.support.stack import ROOT, RunningStack, processes_of, running
+from tools.processes import resident_bytes
 
 HOSTILE = ROOT / "../shared/data/hostile"
-MAX_GROWTH_KIB = 32 * 1024  # of all workers together, while the same files are sent again
+MAX_GROWTH_BYTES = 32 * 2**20  # of the gateway's processes together, while the same files are sent again
 DIGITS = "/api/v1/models/digits/predict"  # unlike the default model, it searches every pixel for ink
 BATCH = 20
 THREADS = 3
@@ -48,13 +49,13 @@ def files() -> list[Path]:
     return sorted(path for path in HOSTILE.glob("*/*") if path.is_file())
 
 
-def workers(stack: RunningStack) -> list[int]:
-    return sorted(pid for pid in children(stack.process.pid) if "gunicorn" in command_line(pid))
+def gateway_processes(stack: RunningStack) -> list[int]:
+    """Return the process ids of gunicorn's master and, after it, of its workers."""
+    return processes_of(stack.process, "gunicorn")
 
 
-def resident_kib(stack: RunningStack) -> int:
-    statuses = [Path(f"/proc/{pid}/status").read_text(encoding="ascii") for pid in workers(stack)]
-    return sum(int(text.split("VmRSS:")[1].split()[0]) for text in statuses)
+def total_bytes(stack: RunningStack) -> int:
+    return sum(map(resident_bytes, gateway_processes(stack)))
 
 
 def send_part(stack: RunningStack, path: Path) -> requests.Response:
@@ -102,22 +103,23 @@ def statuses_in_batch(stack: RunningStack, files: list[Path]) -> dict[str, int]:
 
 def test_every_file_is_answered_without_harm_to_the_workers(stack: RunningStack, files: list[Path]):
     assert len(files) > 1_000
-    workers_before = workers(stack)
+    processes_before = gateway_processes(stack)
 
     by_part = statuses_of(stack, files, send_part)
     batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
     by_batch = {name: status for batch in batches for name, status in statuses_in_batch(stack, batch).items()}
-    warm_kib = resident_kib(stack)  # the first batches start the threads that decode in parallel
+    warm_bytes = total_bytes(stack)  # the first batches start the threads that decode in parallel
     by_body = statuses_of(stack, files, send_body)
     small = [path for path in files if path.parent.name in {"made_here", "zune_fuzz_png", "small"}]
     by_base64 = statuses_of(stack, small, send_base64)
 
-    assert workers(stack) == workers_before, "a worker was replaced"
-    growth_kib = resident_kib(stack) - warm_kib
+    assert gateway_processes(stack) == processes_before, "a worker was replaced"
+    growth_bytes = total_bytes(stack) - warm_bytes
     counts = Counter(by_part.values())
-    sys.stdout.write(f"statuses {dict(counts)}, workers {warm_kib} KiB, then {warm_kib + growth_kib} KiB\n")
-    retained_kib = len(workers_before) * ARENAS * RETAINED_BYTES // 1024  # freed memory; all of it, or none
-    assert growth_kib < MAX_GROWTH_KIB + retained_kib
+    sys.stdout.write(f"statuses {dict(counts)}, gateway {warm_bytes} bytes, then {growth_bytes:+}\n")
+    _master, *workers = processes_before
+    retained_bytes = len(workers) * ARENAS * RETAINED_BYTES  # freed memory; all of it, or none
+    assert growth_bytes < MAX_GROWTH_BYTES + retained_bytes
     assert counts[OK] > 500
     assert all(counts[status] for status in PROBLEMS)
     non_empty = {str(path.relative_to(HOSTILE)) for path in files if path.stat().st_size}

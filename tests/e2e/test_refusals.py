@@ -5,14 +5,14 @@ import json
 import socket
 import struct
 import zlib
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import requests
 
-from tests.support.stack import children, command_line
+from tests.support.stack import processes_of
+from tools.processes import resident_bytes
 
 JPEG = cv2.imencode(".jpg", np.random.default_rng(1).integers(0, 256, (120, 90, 3), np.uint8))[1].tobytes()
 JSON = {"Content-Type": "application/json"}
@@ -136,11 +136,10 @@ def test_a_url_that_is_missing_or_serves_text_is_a_problem(stack, image_host):
 
 
 def test_memory_does_not_grow_under_invalid_requests(stack):
-    def resident_kib():
-        workers = [pid for pid in children(stack.process.pid) if "gunicorn" in command_line(pid)]
-        assert workers
-        statuses = [Path(f"/proc/{pid}/status").read_text(encoding="ascii") for pid in workers]
-        return sum(int(text.split("VmRSS:")[1].split()[0]) for text in statuses)
+    def total_bytes():
+        gateway = processes_of(stack.process, "gunicorn")
+        assert gateway
+        return sum(map(resident_bytes, gateway))
 
     def send_all_cases():
         for arguments, status, _ in CASES.values():
@@ -148,12 +147,12 @@ def test_memory_does_not_grow_under_invalid_requests(stack):
 
     for _ in range(5):
         send_all_cases()  # until every worker has handled every case, and the allocator has reserved its memory
-    before = resident_kib()
+    before = total_bytes()
 
     for _ in range(10):
         send_all_cases()
 
-    assert resident_kib() - before < 20 * 1024
+    assert total_bytes() - before < 20 * 2**20
 
 
 def test_problems_of_nginx_have_the_same_form(stack):

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import requests
 
-from tests.support.stack import ROOT, children, command_line, running
+from tests.support.stack import ROOT, processes_of, running
+from tools.processes import resident_bytes
 
 GOLDEN = ROOT / "serving_models" / "digits" / "1" / "assets.extra" / "golden"
 
 
 def gateway_workers(stack):
-    """Return the process ids of the gateway's workers, which have no child processes."""
-    processes = [pid for pid in children(stack.process.pid) if "gunicorn" in command_line(pid)]
-    return [pid for pid in processes if not children(pid)]
+    """Return the process ids of the gateway's workers, without their master."""
+    return processes_of(stack.process, "gunicorn")[1:]
 
 
 def test_no_worker_loads_tensorflow(stack):
@@ -45,8 +45,3 @@ def test_a_worker_keeps_little_memory_of_earlier_requests(stack):
 
     assert sizes
     assert max(sizes) < 110e6 + retained_bytes
-
-
-def resident_bytes(pid):
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return int(status.split("VmRSS:")[1].split()[0]) * 1024

@@ -17,7 +17,7 @@ from tests.support.waiting import until
 from tools import nginx
 from tools.local_stack import status
 from tools.ports import find
-from tools.processes import family
+from tools.processes import descendants
 
 ROOT = Path(__file__).parents[2]
 NGINX = nginx.find() or ""
@@ -101,9 +101,9 @@ def running(
         process.wait(timeout=60)
 
 
-def children(pid: int) -> list[int]:
-    """Return the child processes of a process, and theirs."""
-    return list(family(pid))[1:]
+def processes_of(process: subprocess.Popen[bytes], program: str) -> list[int]:
+    """Return the ids of a program's processes below `process`: its main process first, then its workers."""
+    return [pid for pid in descendants(process.pid) if program in command_line(pid)]
 
 
 def command_line(pid: int) -> str:

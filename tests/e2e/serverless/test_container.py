@@ -9,17 +9,13 @@ import pytest
 import requests
 
 from gateway.settings import Settings
-from tests.support.stack import children, command_line
+from tests.support.stack import processes_of
 from tests.support.waiting import until
+from tools.processes import descendants
 
 pytestmark = pytest.mark.timeout(240)
 PATIENCE_S = 90
 PNG = {"Content-Type": "image/png"}
-
-
-def processes_of(container, program):
-    """Return the ids of a program's processes: its main process first, then its workers."""
-    return [pid for pid in children(container.process.pid) if program in command_line(pid)]
 
 
 def is_running(pid):
@@ -52,7 +48,7 @@ def test_the_first_request_waits_for_the_model(start_container, golden):
 
 
 def test_only_the_configured_port_is_open(container):
-    descriptors = [link for pid in children(container.process.pid) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    descriptors = [link for pid in descendants(container.process.pid) for link in Path(f"/proc/{pid}/fd").iterdir()]
     names = [str(link.readlink()) for link in descriptors]
     sockets = {name.removeprefix("socket:[").rstrip("]") for name in names if name.startswith("socket:")}
 
@@ -86,7 +82,7 @@ def test_a_request_in_progress_is_answered_after_sigterm(start_container, golden
     with start_container() as container:
         until(container.is_open, PATIENCE_S, "listening")
         assert requests.get(f"{container.url}/readyz", timeout=PATIENCE_S).status_code == 200
-        processes = children(container.process.pid)
+        processes = list(descendants(container.process.pid))
         head = (
             f"POST /api/v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(png)}\r\n\r\n"
         )
@@ -114,9 +110,9 @@ def test_a_request_in_progress_is_answered_after_sigterm(start_container, golden
 def test_the_container_ends_when_one_of_its_programs_ends(start_container, program, message):
     with start_container() as container:
         until(container.is_open, PATIENCE_S, "listening")
-        processes = children(container.process.pid)
+        processes = list(descendants(container.process.pid))
 
-        os.kill(processes_of(container, program)[0], signal.SIGKILL)
+        os.kill(processes_of(container.process, program)[0], signal.SIGKILL)
 
         assert container.process.wait(PATIENCE_S) == 1
         assert f"serverless: {message}" in container.output()

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from tests.support.metrics_page import fetch, total
-from tests.support.stack import START_S, answers, children
+from tests.support.stack import START_S, answers
 from tests.support.waiting import until
 from tools.local_stack import LocalStack
 
@@ -35,7 +35,7 @@ class Gateway:
 
     @property
     def workers(self) -> set[int]:
-        return set(children(self.master))
+        return set(self.stack.workers())
 
     @property
     def files(self) -> set[str]:
