@@ -19,6 +19,7 @@ from gateway.health.routes import create_health
 from gateway.http import cors, pages, problems, request_context, sagemaker
 from gateway.http.request_context import Gateway
 from gateway.http.views import create_api
+from gateway.memory_budget import MemoryBudget
 from gateway.model_client.micro_batching import MicroBatcher
 from gateway.model_client.protocol import ModelServer
 from gateway.model_client.tfserving import TensorFlowServing
@@ -82,11 +83,13 @@ def create_app(
     if settings.rate_limit:  # its import takes 2 MB and part of the start-up time
         importlib.import_module("gateway.access.rate_limits").register(app, settings)
     cors.register(app, settings)
+    memory_budget = MemoryBudget(settings.memory_budget_bytes, max_wait_s=settings.max_wait_s)
     image_loader = ImageLoader(
         CountedFetcher(fetcher),
         max_pixels=settings.max_pixels,
         fetch_threads=settings.fetch_threads,
         decode_threads=settings.decode_threads,
+        memory_budget=memory_budget,
     )
     model_predictor = ModelPredictor(registry, server, image_loader, max_batch_size=settings.max_batch_size)
     predictor = add_cache(model_predictor, registry, image_loader, settings)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gateway.host_patterns import is_host_pattern
+from gateway.memory_budget import default_budget, smallest_budget
 
 PREFIX = "GATEWAY_"
 
@@ -137,6 +138,13 @@ class Settings(BaseModel):
     health_deadline_s: float = Field(1.0, gt=0, description="Time for the model server to answer a readiness check.")
 
     max_body_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="Largest request body.")
+    memory_budget_bytes: int = Field(
+        default_factory=lambda data: default_budget(data["workers"], data["max_body_bytes"]),
+        ge=1024,
+        description="Memory of a worker for the bodies, fetched images, decoded pixels and tensors of all its requests "
+        "together. Requests wait for it, and get 503 if they wait too long. Default: half of the container's or "
+        "machine's memory, divided by the workers, from 128 MiB to 1 GiB.",
+    )
     max_pixels: int = Field(
         50_000_000,
         ge=1,
@@ -320,6 +328,16 @@ class Settings(BaseModel):
                 "expected at least one NAME:SALT:HASH; remove the variable to accept requests without a key"
             )
         return value
+
+    @model_validator(mode="after")
+    def _check_memory_budget(self) -> Self:
+        smallest = smallest_budget(self.max_body_bytes)
+        if self.memory_budget_bytes < smallest:
+            raise ValueError(
+                f"GATEWAY_MEMORY_BUDGET_BYTES={self.memory_budget_bytes} is too small for a body of "
+                f"GATEWAY_MAX_BODY_BYTES={self.max_body_bytes}: expected at least {smallest}"
+            )
+        return self
 
     @property
     def requires_keys(self) -> bool:

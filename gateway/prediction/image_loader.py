@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gateway.deadline import Deadline, Timings
 from gateway.errors import GatewayError, ImageFormatError, ImageTooLargeError, ImageUnreadableError
 from gateway.fetching.fetcher import Fetcher
+from gateway.memory_budget import MemoryBudget
 from gateway.model_client.protocol import Array
 from vision import heatmap
 from vision.card import InputSpec
@@ -61,10 +62,20 @@ class ImageLoader:
         max_pixels: Maximum size, width times height, of an image that is decoded.
         fetch_threads: How many images of a batch are fetched in parallel.
         decode_threads: How many images of a batch are decoded in parallel; OpenCV releases the interpreter lock.
+        memory_budget: What the images of all requests may take together.
     """
 
-    def __init__(self, fetcher: Fetcher, *, max_pixels: int, fetch_threads: int, decode_threads: int) -> None:
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        *,
+        max_pixels: int,
+        fetch_threads: int,
+        decode_threads: int,
+        memory_budget: MemoryBudget,
+    ) -> None:
         self._fetcher = fetcher
+        self._memory_budget = memory_budget
         self._max_pixels = max_pixels
         self._fetch_pool = ThreadPool(fetch_threads, "fetch")
         self._decode_pool = ThreadPool(decode_threads, "decode")

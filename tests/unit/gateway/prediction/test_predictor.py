@@ -26,6 +26,7 @@ from gateway.errors import (
     VersionGoneError,
     VersionNotFoundError,
 )
+from gateway.memory_budget import MemoryBudget
 from gateway.model_client.protocol import Array, Signature, TensorSpec
 from gateway.models.configured import ConfiguredModels
 from gateway.models.registry import ModelRegistry, ModelTarget
@@ -74,7 +75,13 @@ def predict_all(server: FakeModelServer, fetcher: StubFetcher, tmp_path: Path) -
     """Classify images, given by bytes or URL, with the fake server's models, at most three in one call to it."""
     models = ConfiguredModels(lambda: dict.fromkeys(server.models, ()))
     registry = ModelRegistry(server, models, cards_dir=tmp_path, status_deadline_s=1)
-    image_loader = ImageLoader(fetcher, max_pixels=MAX_PIXELS, fetch_threads=2, decode_threads=2)
+    image_loader = ImageLoader(
+        fetcher,
+        max_pixels=MAX_PIXELS,
+        fetch_threads=2,
+        decode_threads=2,
+        memory_budget=MemoryBudget(10_000_000, max_wait_s=0),
+    )
     predictor = ModelPredictor(registry, server, image_loader, max_batch_size=3)
 
     def predict_all(

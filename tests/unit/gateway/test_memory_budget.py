@@ -1,0 +1,193 @@
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from gateway import memory_budget
+from gateway.deadline import Deadline
+from gateway.errors import DeadlineExceededError, ImageTooLargeError, OverloadedError
+from gateway.memory_budget import MemoryBudget, Share, available_bytes, default_budget, smallest_budget
+from tests.support.waiting import until
+
+MIB = 1024**2
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(8) as pool:
+        yield pool
+
+
+def make_share(max_wait_s: float = 10) -> Share:
+    return Share(100, max_wait_s=max_wait_s)
+
+
+def test_reservations_fit_into_the_share_together(deadline: Deadline):
+    share = make_share(max_wait_s=0.01)
+    first = share.reserve(60, deadline=deadline)
+    share.reserve(40, deadline=deadline)
+    with pytest.raises(OverloadedError, match="no memory"):
+        share.reserve(1, deadline=deadline)
+
+    first.release()
+
+    share.reserve(60, deadline=deadline)
+
+
+def test_a_reservation_waits_for_others_to_be_released(pool: ThreadPoolExecutor, deadline: Deadline):
+    share = make_share()
+    first = share.reserve(60, deadline=deadline)
+    second = pool.submit(share.reserve, 60, deadline=deadline)
+    until(lambda: len(share._waiting) == 1)
+
+    first.release()
+
+    assert second.result(10).size == 60
+    assert share.reserved_bytes == 60
+
+
+def test_a_small_reservation_does_not_overtake_a_large_one(pool: ThreadPoolExecutor, deadline: Deadline):
+    share = make_share()
+    first = share.reserve(60, deadline=deadline)
+    large = pool.submit(share.reserve, 100, deadline=deadline)
+    until(lambda: len(share._waiting) == 1)
+    small = pool.submit(share.reserve, 1, deadline=deadline)
+    until(lambda: len(share._waiting) == 2)
+
+    first.release()
+
+    large.result(10).release()
+    assert small.result(10).size == 1
+
+
+def test_those_behind_a_reservation_that_gives_up_are_admitted(pool: ThreadPoolExecutor, deadline: Deadline):
+    share = make_share()
+    share.reserve(60, deadline=deadline)
+    large = pool.submit(share.reserve, 100, deadline=Deadline.after(0.05))
+    until(lambda: len(share._waiting) == 1)
+    small = pool.submit(share.reserve, 40, deadline=deadline)
+
+    with pytest.raises(OverloadedError):
+        large.result(10)
+    assert small.result(10).size == 40
+
+
+def test_what_can_never_fit_is_refused_at_once_with_the_limit(deadline: Deadline):
+    with pytest.raises(ImageTooLargeError, match="GATEWAY_MEMORY_BUDGET_BYTES") as error:
+        make_share(max_wait_s=1000).reserve(101, deadline=deadline)
+
+    assert error.value.members == {"max_bytes": 100}
+
+
+def test_a_missed_deadline_leaves_nobody_waiting(deadline: Deadline):
+    share = make_share()
+    share.reserve(100, deadline=deadline)
+
+    with pytest.raises(DeadlineExceededError):
+        share.reserve(1, deadline=Deadline.after(0))
+
+    assert not share._waiting
+
+
+def test_growth_never_waits_and_keeps_what_is_held(deadline: Deadline):
+    share = make_share(max_wait_s=1000)
+    share.reserve(60, deadline=deadline)
+    second = share.reserve(30, deadline=deadline)
+
+    second.resize(40)
+    with pytest.raises(OverloadedError):
+        second.resize(41)
+
+    assert (second.size, share.reserved_bytes) == (40, 100)
+
+
+def test_shrinking_admits_those_who_wait(pool: ThreadPoolExecutor, deadline: Deadline):
+    share = make_share()
+    first = share.reserve(100, deadline=deadline)
+    second = pool.submit(share.reserve, 90, deadline=deadline)
+    until(lambda: len(share._waiting) == 1)
+
+    first.resize(10)
+
+    second.result(10)
+
+
+def test_a_reservation_is_released_at_the_end_of_its_context_and_once(deadline: Deadline):
+    share = make_share()
+
+    with share.reserve(60, deadline=deadline) as reservation:
+        assert share.reserved_bytes == 60
+    reservation.release()
+
+    assert share.reserved_bytes == 0
+
+
+def test_concurrent_reservations_neither_lose_nor_add_bytes(pool: ThreadPoolExecutor, deadline: Deadline):
+    share = make_share()
+    inside, most, lock = 0, 0, threading.Lock()
+
+    def visit(size: int) -> None:
+        nonlocal inside, most
+        with share.reserve(size, deadline=deadline):
+            with lock:
+                inside += size
+                most = max(most, inside)
+            with lock:
+                inside -= size
+
+    list(pool.map(visit, [1 + number % 100 for number in range(2000)]))
+
+    assert (share.reserved_bytes, len(share._waiting)) == (0, 0)
+    assert 1 <= most <= 100
+
+
+def test_full_shares_for_bodies_and_downloads_leave_the_share_for_work(deadline: Deadline):
+    budget = MemoryBudget(800, max_wait_s=0)
+    budget.bodies.reserve(300, deadline=deadline)
+    budget.downloads.reserve(100, deadline=deadline)
+
+    assert budget.reserve(400, deadline=deadline).size == 400
+
+
+def test_the_default_is_half_of_the_memory_divided_among_the_workers(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(memory_budget, "available_bytes", lambda: 1024 * MIB)
+
+    assert default_budget(workers=2, max_body_bytes=10 * MIB) == 256 * MIB
+    assert default_budget(workers=8, max_body_bytes=10 * MIB) == 128 * MIB
+    assert default_budget(workers=8, max_body_bytes=100 * MIB) == smallest_budget(100 * MIB)
+
+    monkeypatch.setattr(memory_budget, "available_bytes", lambda: 64 * 1024 * MIB)
+    assert default_budget(workers=2, max_body_bytes=10 * MIB) == 1024 * MIB
+
+
+def test_the_smallest_budget_has_room_for_the_largest_body_and_batch_of_urls(deadline: Deadline):
+    budget = MemoryBudget(smallest_budget(10 * MIB), max_wait_s=0)
+
+    budget.bodies.reserve(30 * MIB, deadline=deadline)
+    budget.downloads.reserve(10 * MIB, deadline=deadline)
+
+
+@pytest.mark.parametrize(
+    ("membership", "folder", "name"),
+    [
+        ("0::/app/inner\n", "app", "memory.max"),
+        ("0::/somewhere/outside\n", "", "memory.max"),
+        ("3:cpu:/\n2:memory,hugetlb:/app\n", "memory/app", "memory.limit_in_bytes"),
+    ],
+)
+def test_limits_of_the_control_group_and_those_around_it_are_found(
+    tmp_path: Path, membership: str, folder: str, name: str
+):
+    (tmp_path / "membership").write_text(membership)
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / folder / name).write_text("1048576\n")
+
+    assert list(memory_budget._cgroup_limits(tmp_path / "membership", tmp_path)) == [1048576]
+
+
+def test_a_system_without_control_groups_has_no_limit_beside_the_machine(tmp_path: Path):
+    assert list(memory_budget._cgroup_limits(tmp_path / "absent", tmp_path)) == []
+    assert available_bytes() > 0
