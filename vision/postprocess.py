@@ -8,6 +8,9 @@ import numpy.typing as npt
 
 from vision.card import Activation
 
+ROUNDING = 1e-3
+"""How far a probability may lie outside of 0..1 by rounding; float16 rounds a sum of probabilities by about as much."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
@@ -34,17 +37,23 @@ def to_probabilities(raw: npt.ArrayLike, activation: Activation) -> npt.NDArray[
             each other, ``sigmoid`` for logits of independent classes.
 
     Returns:
-        float32[..., C], in 0..1 after an activation.
+        float32[..., C], in 0..1.
 
     Raises:
-        ValueError: There are no scores, or one is NaN or infinite.
+        ValueError: There are no scores, they are not floating-point numbers, one is NaN or infinite or, without an
+            activation, one is not a probability.
     """
-    scores = np.asarray(raw, np.float32)
+    scores = np.asarray(raw)
+    if scores.dtype.kind != "f":
+        raise ValueError(f"the model returned scores of type {scores.dtype.name}, expected floating-point numbers")
+    scores = np.asarray(scores, np.float32)
+    if activation == "none":
+        return _clip_rounding(scores)
     _require_finite(scores)
     if activation == "softmax":
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))  # at most exp(0)
         scores = np.asarray(weights / weights.sum(axis=-1, keepdims=True), np.float32)
-    elif activation == "sigmoid":
+    else:
         decayed = np.exp(-np.abs(scores))  # at most exp(0) for either sign
         scores = np.asarray(np.where(scores >= 0, 1, decayed) / (1 + decayed), np.float32)
     return scores
@@ -103,8 +112,31 @@ def _require_one_each(scores: npt.NDArray[np.float32], labels: Sequence[str]) ->
     _require_finite(scores)
 
 
-def _require_finite(scores: npt.NDArray[np.float32]) -> None:
+def _clip_rounding(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return probabilities, clipped to 0..1 if they lie outside by rounding only.
+
+    Raises:
+        ValueError: There are no scores, or one is not a probability.
+    """
+    _require_scores(scores)
+    lowest, highest = float(scores.min()), float(scores.max())
+    if 0 <= lowest and highest <= 1:  # false for NaN too
+        return scores
+    _require_finite(scores)
+    if lowest < -ROUNDING or highest > 1 + ROUNDING:
+        raise ValueError(
+            f"the model returned scores from {lowest:.4g} to {highest:.4g}, expected probabilities from 0 to 1; if they "
+            "are logits, set output.activation in the model's card to softmax or sigmoid"
+        )
+    return scores.clip(0, 1)
+
+
+def _require_scores(scores: npt.NDArray[np.float32]) -> None:
     if scores.size == 0:
         raise ValueError("the model returned no scores")
+
+
+def _require_finite(scores: npt.NDArray[np.float32]) -> None:
+    _require_scores(scores)
     if not np.isfinite(scores).all():
         raise ValueError("the model returned scores that are NaN or infinite")

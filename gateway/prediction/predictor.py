@@ -175,9 +175,9 @@ class ModelPredictor:
             "class_id": [np.array(prediction["class_id"], np.int32) for _, prediction in pairs],
         }
         rows = self._run(call, inputs, (None, None), request)
-        heatmaps = [np.clip(np.asarray(row, np.float32), 0, 1) for row in rows]
-        if not all(heatmap.size and np.isfinite(heatmap).all() for heatmap in heatmaps):
+        if not all(row.dtype.kind == "f" and row.size and np.isfinite(row).all() for row in rows):
             raise ModelFailedError(f"{call.model} returned a heat map that is empty or not of finite numbers.")
+        heatmaps = [np.asarray(row.clip(0, 1), np.float32) for row in rows]
         drawings: Sequence[bytes | None] = [None] * len(heatmaps)
         if request.options.explain == "image":
             with request.timings.measure("draw"):

@@ -76,6 +76,41 @@ def test_scores_that_are_not_finite_are_rejected(activation):
             to_probabilities([[0.1, score]], activation)
 
 
+@pytest.mark.parametrize("score", [1e30, -5, 1.2, -0.2, 1.01, -0.01, 1e300, np.finfo(np.float32).max])
+def test_scores_that_are_not_probabilities_are_rejected_without_activation(score):
+    with pytest.raises(ValueError, match=r"NaN or infinite|from .* to .*, expected probabilities.*output\.activation"):
+        to_probabilities([[0.1, score]], "none")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_probabilities_that_were_rounded_out_of_range_are_clipped(dtype):
+    raw = np.array([1 + 9e-4, -9e-4, 0.5], dtype)
+
+    result = to_probabilities(raw, "none")
+
+    assert result.dtype == np.float32
+    assert result.tolist() == [1, 0, 0.5]
+    assert raw[0] > 1
+
+
+@pytest.mark.parametrize("raw", [[1, 0], [True, False], [1 + 0j, 0j], ["1", "0"], np.array([b"1", b"0"], object)])
+@pytest.mark.parametrize("activation", ["none", "softmax", "sigmoid"])
+def test_scores_that_are_not_floating_point_numbers_are_rejected(raw, activation):
+    with pytest.raises(ValueError, match="expected floating-point numbers"):
+        to_probabilities(raw, activation)
+
+
+@given(arrays(np.float32, st.integers(1, 8), elements=st.floats(width=32)))
+def test_whatever_a_model_returns_becomes_probabilities_or_is_rejected(raw):
+    try:
+        result = to_probabilities(raw, "none")
+    except ValueError:
+        assert not ((raw >= 0) & (raw <= 1)).all()
+    else:
+        assert ((result >= 0) & (result <= 1)).all()
+        assert np.abs(result - raw).max() <= 0.0011
+
+
 def test_an_output_without_scores_is_rejected():
     with pytest.raises(ValueError, match="no scores"):
         to_probabilities(np.zeros((1, 0), np.float32), "softmax")

@@ -3,6 +3,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -257,6 +258,31 @@ def test_scores_that_are_not_finite_are_an_error_of_the_model(
             server.swap("pets", max(server.models["pets"]) + 1, classifier(faulty, constant(0.1, score, 0.2)))
             with pytest.raises(ModelFailedError, match="pets returned scores that cannot be ranked"):
                 pytest.fail(f"{activation}, {score}: {predict(png)}")
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+@pytest.mark.parametrize("explain", [None, "raw"])
+def test_scores_that_are_not_probabilities_are_an_error_of_the_model(
+    predict: Predict,
+    server: FakeModelServer,
+    card: Card,
+    task: Literal["multiclass", "multilabel"],
+    explain: Explain | None,
+):
+    card = dataclasses.replace(card, task=task)
+    for scores in ((0.1, 1e30, 0.2), (0.1, -5, 0.2), (3.5, 1.2, -7)):
+        server.swap("pets", max(server.models["pets"]) + 1, explainable(card, constant(*scores), by_class))
+        with pytest.raises(ModelFailedError, match=r"expected probabilities from 0 to 1.*output\.activation"):
+            pytest.fail(f"{scores}: {predict(shade(0), explain=explain)}")
+
+
+def test_scores_of_another_type_than_the_signature_says_are_an_error_of_the_model(
+    predict: Predict, server: FakeModelServer, card: Card
+):
+    for scores in (np.array([[0, 1, 0]]), np.array([[b"0", b"1", b"0"]], object), np.array([[False, True, False]])):
+        server.swap("pets", max(server.models["pets"]) + 1, classifier(card, lambda _, scores=scores: scores))
+        with pytest.raises(ModelFailedError, match="expected floating-point numbers"):
+            pytest.fail(f"{scores}: {predict(shade(0))}")
 
 
 def test_scores_of_a_wrong_shape_are_an_error_of_the_model(
@@ -528,7 +554,13 @@ def test_a_heat_map_of_a_wrong_shape_is_an_error_of_the_model(
 def test_a_heat_map_without_finite_numbers_is_an_error_of_the_model(
     predict: Predict, server: FakeModelServer, card: Card
 ):
-    for heat in (np.full((1, 2, 2), np.nan, np.float32), np.zeros((1, 0, 3), np.float32)):
+    for heat in (
+        np.full((1, 2, 2), np.nan, np.float32),
+        np.full((1, 2, 2), np.inf, np.float32),
+        np.full((1, 2, 2), -np.inf, np.float32),
+        np.zeros((1, 0, 3), np.float32),
+        np.ones((1, 2, 2), np.int64),
+    ):
         version = explainable(card, by_lightness, lambda *_, heat=heat: heat)
         server.swap("pets", max(server.models["pets"]) + 1, version)
         with pytest.raises(ModelFailedError, match="a heat map that is empty or not of finite numbers"):
