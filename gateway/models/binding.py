@@ -69,7 +69,10 @@ def inspect_version(
         else:
             card = _read_card_file(model, signature, cards_dir)
     except CardError as error:
-        raise ModelContractError(f"The card of {model} version {version}: {error}") from error
+        # The reason quotes the card, so it is for the log, and not for callers.
+        raise ModelContractError(
+            f"The card of {model} version {version} cannot be used. The gateway's log says why."
+        ) from error
     served = bind(card, signature, model=model, version=version)
     return dataclasses.replace(served, explain=_explain_call(served, signatures.get(EXPLAIN)))
 
@@ -153,7 +156,10 @@ def _accepts(spec: TensorSpec, dtype: str, shape: tuple[int, ...]) -> bool:
 def _read_own_card(server: ModelServer, describe: Call, deadline: Deadline) -> Card:
     rows = server.predict(describe, {"index": np.zeros(1, np.int32)}, deadline=deadline)
     if rows.shape != (1,) or not isinstance(rows[0], bytes):
-        raise CardError(f"describe returned {rows.dtype}{list(rows.shape)} for one row; expected string[1]")
+        raise ModelContractError(
+            f"The card of {describe.model} version {describe.version}: describe returned "
+            f"{rows.dtype}{list(rows.shape)} for one row; expected string[1]."
+        )
     return Card.from_json(rows[0])
 
 

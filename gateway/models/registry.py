@@ -23,6 +23,7 @@ from gateway.model_client.protocol import ModelServer, VersionStatus
 from gateway.models.binding import ServedModel, inspect_version
 from gateway.models.configured import ConfiguredModels
 from gateway.observability import metrics
+from vision.card import CardError
 
 AVAILABLE = "AVAILABLE"
 """State of a version that takes requests."""
@@ -322,6 +323,8 @@ class ModelRegistry:
 
     def _log_once(self, name: str, error: GatewayError) -> None:
         """Log a fault when it begins, not each time it occurs."""
-        if self._logged_faults.get(name) != error.detail:
-            self._logged_faults[name] = error.detail
-            log.warning("model_unusable", model=name, reason=error.detail)
+        is_card_error = isinstance(error.__cause__, CardError)
+        reason = f"{error.detail} {error.__cause__}" if is_card_error else error.detail
+        if self._logged_faults.get(name) != reason:
+            self._logged_faults[name] = reason
+            log.warning("model_unusable", model=name, reason=reason)

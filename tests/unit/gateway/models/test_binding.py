@@ -247,6 +247,23 @@ def test_describe_must_return_one_text(server: FakeModelServer, card: Card, tmp_
             pytest.fail(f"{rows!r}: {inspect(server, tmp_path)}")
 
 
+def test_callers_are_not_told_what_a_damaged_card_contains(
+    server: FakeModelServer, card: Card, card_file: Path, tmp_path: Path
+):
+    working = classifier(card, constant(1, 0, 0))
+    for content in (b"password: hunter2", b'{"name": "hunter2", "labels": 3}', b'{"schema": "hunter2"}', b'"hunter2"'):
+        compute = {**working.compute, "describe": lambda _, text=content: {"card": np.array([text], object)}}
+        card_file.write_bytes(content)
+        for version in (FakeVersion(working.signatures, compute), classifier(card, constant(1, 0, 0), has_card=False)):
+            server.swap("pets", 1, version)
+
+            with pytest.raises(ModelContractError) as refusal:
+                inspect(server, tmp_path)
+
+            assert "hunter2" not in refusal.value.detail
+            assert "hunter2" in str(refusal.value.__cause__) or b"labels" in content
+
+
 def test_describe_must_take_the_gateways_inputs(server: FakeModelServer, card: Card, tmp_path: Path):
     working = classifier(card, constant(1, 0, 0))
     other = Signature({"verbosity": TensorSpec("int64", ())}, {"card": TensorSpec("string", (None,))})

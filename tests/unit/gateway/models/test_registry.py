@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
@@ -318,6 +319,20 @@ def test_labels_cannot_be_resolved_while_the_server_is_away(
         registry.labels("pets", deadline=deadline)
     with pytest.raises(ModelUnavailableError):
         registry.resolve(ModelTarget("pets", label="stable"), deadline=deadline)
+
+
+def test_the_log_says_why_a_card_cannot_be_used(
+    registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
+):
+    compute = {**working.compute, "describe": lambda _: {"card": np.array([b"not a card"], object)}}
+    server.swap("pets", 2, FakeVersion(working.signatures, compute))
+
+    with capture_logs() as logs, pytest.raises(ModelContractError):
+        registry.refresh("pets", deadline=deadline)
+
+    (line,) = logs
+    assert line["event"] == "model_unusable"
+    assert "not a card" in line["reason"]
 
 
 # Outages of the model server
