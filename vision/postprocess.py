@@ -120,13 +120,13 @@ def _clip_rounding(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """
     _require_scores(scores)
     lowest, highest = float(scores.min()), float(scores.max())
-    if 0 <= lowest and highest <= 1:  # false for NaN too
+    if lowest >= 0 and highest <= 1:  # false for NaN too
         return scores
     _require_finite(scores)
     if lowest < -ROUNDING or highest > 1 + ROUNDING:
         raise ValueError(
-            f"the model returned scores from {lowest:.4g} to {highest:.4g}, expected probabilities from 0 to 1; if they "
-            "are logits, set output.activation in the model's card to softmax or sigmoid"
+            f"the model returned scores from {lowest:.4g} to {highest:.4g}, expected probabilities from 0 to 1; if "
+            "they are logits, set output.activation in the model's card to softmax or sigmoid"
         )
     return scores.clip(0, 1)
 
