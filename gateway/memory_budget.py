@@ -109,8 +109,7 @@ class Share:
     def _too_large(self, size: int) -> ImageTooLargeError:
         return ImageTooLargeError(
             f"This takes {size / MEGABYTE:.0f} MB of memory; at most {self.max_bytes / MEGABYTE:.0f} MB are available "
-            "to one request, a share of GATEWAY_MEMORY_BUDGET_BYTES. Send a smaller image, or a JPEG.",
-            max_bytes=self.max_bytes,
+            "to one request, a share of GATEWAY_MEMORY_BUDGET_BYTES. Send a smaller image, or a JPEG."
         )
 
 

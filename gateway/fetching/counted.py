@@ -2,7 +2,7 @@
 
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
-from gateway.fetching.fetcher import Fetcher
+from gateway.fetching.fetcher import Allowance, Fetcher
 from gateway.observability import metrics
 
 
@@ -12,10 +12,10 @@ class CountedFetcher:
     def __init__(self, fetcher: Fetcher) -> None:
         self._fetcher = fetcher
 
-    def fetch(self, url: str, *, deadline: Deadline) -> bytes:
+    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance) -> bytes:
         """Return the bytes behind a URL; see `Fetcher.fetch`."""
         try:
-            content = self._fetcher.fetch(url, deadline=deadline)
+            content = self._fetcher.fetch(url, deadline=deadline, allowance=allowance)
         except GatewayError as error:
             metrics.FETCHES.labels(error.slug).inc()
             raise

@@ -23,6 +23,7 @@ from gateway.errors import BodyTooLargeError, DeadlineExceededError, FetchError,
 from gateway.fetching.addresses import AddressGuard
 from gateway.fetching.connections import GuardedConnector, GuardedSession
 from gateway.fetching.destinations import DEFAULT_PORTS, SCHEMES, Destinations
+from gateway.fetching.fetcher import UNLIMITED, Allowance
 
 CHUNK_BYTES = 64 * 1024
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -80,13 +81,14 @@ class UrlFetcher:
         self._ca_bundle = ca_bundle
         self._proxies = dict.fromkeys(SCHEMES, proxy) if proxy else {}
 
-    def fetch(self, url: str, *, deadline: Deadline) -> bytes:
+    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance = UNLIMITED) -> bytes:
         """Return the bytes behind an http or https URL.
 
         Raises:
             FetchRefusedError: The URL, or one that it redirects to, is not allowed.
             FetchError: The server is unreachable, or did not answer with status 200 and a body.
-            BodyTooLargeError: The body has more bytes than the limit.
+            BodyTooLargeError: The body has more bytes than the limit, or than the allowance.
+            OverloadedError: There is no memory for it at the moment.
             DeadlineExceededError: The fetch took too long, whether the server was silent or slow.
         """
         deadline = deadline.no_later_than(self._limits.deadline_s)
@@ -94,13 +96,15 @@ class UrlFetcher:
         with connector.abort_at_deadline(), GuardedSession(connector) as session:
             session.proxies = self._proxies
             for _ in range(self._limits.max_redirects + 1):
-                response = self._request(session, url, deadline)
+                response = self._request(session, url, deadline, allowance)
                 if isinstance(response, bytes):
                     return response
                 url = response.url
         raise FetchError(f"The URL redirects more than {self._limits.max_redirects} times.")
 
-    def _request(self, session: requests.Session, url: str, deadline: Deadline) -> bytes | _Redirect:
+    def _request(
+        self, session: requests.Session, url: str, deadline: Deadline, allowance: Allowance
+    ) -> bytes | _Redirect:
         """Request a URL, and return its content or redirect."""
         self._destinations.check_url(url)
         with _translate_errors(urlsplit(url).hostname or "", deadline):
@@ -120,9 +124,9 @@ class UrlFetcher:
             ) as response:
                 if response.status_code in REDIRECTS and "Location" in response.headers:
                     return _Redirect(_redirect_target(url, response.headers["Location"]))
-                return self._read(response, deadline)
+                return self._read(response, deadline, allowance)
 
-    def _read(self, response: requests.Response, deadline: Deadline) -> bytes:
+    def _read(self, response: requests.Response, deadline: Deadline, allowance: Allowance) -> bytes:
         if response.status_code != requests.codes.ok:
             raise FetchError(f"The URL answered with status {response.status_code}, expected 200.")
         encoding = response.headers.get("Content-Encoding", "identity")
@@ -135,6 +139,7 @@ class UrlFetcher:
             raise too_large
         body = bytearray()
         for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
+            allowance.take(len(chunk))
             body += chunk
             if len(body) > max_bytes:
                 raise too_large

@@ -6,16 +6,44 @@ from gateway.deadline import Deadline
 from gateway.errors import FetchRefusedError
 
 
+class Allowance(Protocol):
+    """The bytes that one request may fetch and hold; safe to use from many threads."""
+
+    def take(self, count: int) -> None:
+        """Count bytes that have arrived, before they are kept.
+
+        Raises:
+            BodyTooLargeError: The images of the request have more bytes than the limit.
+            OverloadedError: There is no memory for them at the moment.
+        """
+
+
+class Unlimited:
+    """An `Allowance` without a limit."""
+
+    def take(self, count: int) -> None:
+        """Accept any number of bytes."""
+
+
+UNLIMITED = Unlimited()
+
+
 class Fetcher(Protocol):
     """Fetches images by URL; safe to use from many threads."""
 
-    def fetch(self, url: str, *, deadline: Deadline) -> bytes:
+    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance) -> bytes:
         """Return the bytes behind a URL.
+
+        Args:
+            url: The URL.
+            deadline: When the fetch ends.
+            allowance: Counts the bytes while they arrive.
 
         Raises:
             FetchError: No image could be fetched.
             FetchRefusedError: The URL is not allowed.
-            BodyTooLargeError: The image has more bytes than the limit.
+            BodyTooLargeError: The image, or those of the request together, have more bytes than the limit.
+            OverloadedError: There is no memory for it at the moment.
             DeadlineExceededError: The image did not arrive in time.
         """
 
@@ -23,7 +51,7 @@ class Fetcher(Protocol):
 class DisabledFetcher:
     """A `Fetcher` that refuses every URL, for gateways with fetching switched off."""
 
-    def fetch(self, url: str, *, deadline: Deadline) -> bytes:  # noqa: ARG002  # the parameters of the protocol
+    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance = UNLIMITED) -> bytes:  # noqa: ARG002  # the parameters of the protocol
         """Refuse every URL.
 
         Raises:

@@ -7,7 +7,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
-from gateway.fetching.fetcher import Fetcher
+from gateway.fetching.fetcher import UNLIMITED, Allowance, Fetcher
 
 
 class TracedFetcher:
@@ -21,7 +21,7 @@ class TracedFetcher:
         self._fetcher = fetcher
         self._tracer = trace.get_tracer(__name__)
 
-    def fetch(self, url: str, *, deadline: Deadline) -> bytes:
+    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance = UNLIMITED) -> bytes:
         """Return the bytes behind a URL; see `Fetcher.fetch`."""
         with self._tracer.start_as_current_span(
             "fetch",
@@ -31,7 +31,7 @@ class TracedFetcher:
             set_status_on_exception=False,
         ) as span:
             try:
-                return self._fetcher.fetch(url, deadline=deadline)
+                return self._fetcher.fetch(url, deadline=deadline, allowance=allowance)
             except GatewayError as error:
                 span.set_status(Status(StatusCode.ERROR, type(error).__name__))
                 raise

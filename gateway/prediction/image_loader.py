@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gateway.deadline import Deadline, Timings
 from gateway.errors import GatewayError, ImageFormatError, ImageTooLargeError, ImageUnreadableError
-from gateway.fetching.fetcher import Fetcher
+from gateway.fetching.fetcher import UNLIMITED, Fetcher
 from gateway.memory_budget import MemoryBudget
 from gateway.model_client.protocol import Array
 from vision import heatmap
@@ -92,7 +92,7 @@ class ImageLoader:
         def fetch(image: ImageUrl) -> bytes | GatewayError:
             try:
                 with timings.measure("fetch"):
-                    return self._fetcher.fetch(image.url, deadline=deadline)
+                    return self._fetcher.fetch(image.url, deadline=deadline, allowance=UNLIMITED)
             except GatewayError as error:
                 return error
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gateway.app import create_app
 from gateway.deadline import Deadline
 from gateway.errors import FetchError
+from gateway.fetching.fetcher import Allowance
 from gateway.models.configured import ConfiguredModels
 from gateway.settings import Settings
 from tests.support.fake_model_server import FakeModelServer, classifier, constant
@@ -107,8 +108,9 @@ class StubFetcher:
 
     images_by_url: dict[str, bytes]
 
-    def fetch(self, url: str, *, deadline: Deadline) -> bytes:
+    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance) -> bytes:
         deadline.remaining_s()
         if url not in self.images_by_url:
             raise FetchError("The URL answered with status 404, expected 200.")
+        allowance.take(len(self.images_by_url[url]))
         return self.images_by_url[url]

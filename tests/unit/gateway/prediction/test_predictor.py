@@ -27,6 +27,7 @@ from gateway.errors import (
     VersionGoneError,
     VersionNotFoundError,
 )
+from gateway.fetching.fetcher import Allowance
 from gateway.memory_budget import MemoryBudget
 from gateway.model_client.protocol import Array, Signature, TensorSpec
 from gateway.models.configured import ConfiguredModels
@@ -58,11 +59,12 @@ class StubFetcher:
     def __init__(self) -> None:
         self.responses: dict[str, bytes | Exception] = {}
 
-    def fetch(self, url: str, *, deadline: Deadline) -> bytes:
+    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance) -> bytes:
         deadline.remaining_s()
         response = self.responses[url]
         if isinstance(response, Exception):
             raise response
+        allowance.take(len(response))
         return response
 
 
@@ -446,7 +448,7 @@ def test_a_batch_ends_at_the_deadline_although_fetches_hang(
     predict_all(shade(0))
     unblock = threading.Event()
 
-    def hang(url: str, *, deadline: Deadline) -> bytes:  # noqa: ARG001  # it ignores the deadline
+    def hang(url: str, *, deadline: Deadline, allowance: Allowance) -> bytes:  # noqa: ARG001  # it ignores the deadline
         unblock.wait(30)
         return shade(0)
 
