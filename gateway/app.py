@@ -14,6 +14,7 @@ from gateway.fetching.counted import CountedFetcher
 from gateway.fetching.destinations import Destinations
 from gateway.fetching.fetch import FetchLimits, UrlFetcher
 from gateway.fetching.fetcher import DisabledFetcher, Fetcher
+from gateway.fetching.pool import FetchPool, PoolLimits
 from gateway.health.readiness import Readiness
 from gateway.health.routes import create_health
 from gateway.http import cors, pages, problems, request_context, sagemaker
@@ -85,9 +86,8 @@ def create_app(
     cors.register(app, settings)
     memory_budget = MemoryBudget(settings.memory_budget_bytes, max_wait_s=settings.max_wait_s)
     image_loader = ImageLoader(
-        CountedFetcher(fetcher),
+        FetchPool(CountedFetcher(fetcher), _pool_limits(settings)),
         max_pixels=settings.max_pixels,
-        fetch_threads=settings.fetch_threads,
         decode_threads=settings.decode_threads,
         memory_budget=memory_budget,
     )
@@ -115,6 +115,18 @@ def connect(settings: Settings) -> ModelServer:
     if settings.calls_in_flight == 0:
         return server
     return MicroBatcher(server, calls=settings.calls_in_flight, max_rows=settings.max_batch_size)
+
+
+def _pool_limits(settings: Settings) -> PoolLimits:
+    # A request that fetches occupies a thread: at least half of those for requests that wait are left to uploads.
+    requests = max(1, (settings.threads + settings.max_waiting) // 2)
+    return PoolLimits(
+        threads=settings.fetch_threads,
+        threads_per_client=settings.fetch_threads_per_client,
+        requests=requests,
+        requests_per_client=max(1, requests // 2),
+        max_wait_s=settings.fetch_max_wait_s,
+    )
 
 
 def make_fetcher(settings: Settings) -> Fetcher:

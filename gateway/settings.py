@@ -180,8 +180,18 @@ class Settings(BaseModel):
     fetch_deadline_s: float = Field(5.0, gt=0, description="Time for fetching one image URL, including redirects.")
     fetch_max_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="Largest image that is fetched from a URL.")
     fetch_max_redirects: int = Field(3, ge=0, le=10, description="Maximum number of redirects for one image URL.")
-    fetch_threads: int = Field(
-        16, ge=1, le=256, description="Images of batches that a worker fetches at the same time."
+    fetch_threads: int = Field(16, ge=1, le=256, description="Images that a worker fetches at the same time.")
+    fetch_threads_per_client: int = Field(
+        6,
+        ge=1,
+        le=256,
+        description="The same, for the requests of one client: a key or, without keys, an address. So clients whose "
+        "servers are slow leave threads to the others.",
+    )
+    fetch_max_wait_s: float = Field(
+        4.0,
+        ge=0,
+        description="How long an image URL may wait until it is fetched. After that, it is an `overloaded` error.",
     )
     fetch_schemes: Annotated[tuple[Literal["http", "https"], ...], BeforeValidator(_split_commas)] = Field(
         ("http", "https"), min_length=1, description="Allowed schemes of image URLs."

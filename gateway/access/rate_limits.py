@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Literal, TypeAlias
 
 import structlog
@@ -22,12 +21,11 @@ from limits.storage import RedisStorage
 from gateway.access.window_counts import CountStorage, WindowCounts
 from gateway.errors import LimitsUnavailableError, RateLimitedError
 from gateway.http.headers import RATE_LIMIT, RATE_LIMIT_POLICY
+from gateway.http.request_context import request_client
 from gateway.http.views import API_BLUEPRINT
 from gateway.settings import Settings, SettingsError
 
 KEY_PREFIX = "image-gateway"
-IPV6_NETWORK_BITS = 64
-"""Every IPv6 subscriber has at least such a network (RFC 6177), and could use a new address of it for each request."""
 FIRST_CHECK_S = 1.0
 MAX_CHECK_INTERVAL_S = 32.0
 
@@ -159,7 +157,7 @@ def register(app: Flask, settings: Settings) -> None:
     def check() -> None:
         if not _is_limited():
             return
-        g.rate_limits = limiter.count(_caller())
+        g.rate_limits = limiter.count(request_client())
         if g.rate_limits and g.rate_limits[-1].is_exceeded:
             exceeded = g.rate_limits[-1]
             seconds = exceeded.seconds_left
@@ -188,22 +186,6 @@ def _make_redis_storage(settings: Settings) -> CountStorage:
 def _is_limited() -> bool:
     """Return whether requests of this kind are counted: those to the API, except CORS preflight requests."""
     return request.blueprint == API_BLUEPRINT and request.method != "OPTIONS"
-
-
-def _caller() -> str:
-    """Return who sent the request: the name of its API key or, without keys, its IPv4 address or IPv6 network."""
-    if "key_name" in g:
-        return f"key:{g.key_name}"
-    remote = request.remote_addr or "local"  # the peer of a Unix socket has no address
-    try:
-        address = ip_address(remote)
-    except ValueError:
-        return remote
-    if not isinstance(address, IPv6Address):
-        return remote
-    if address.ipv4_mapped:
-        return str(address.ipv4_mapped)
-    return str(ip_network((address, IPV6_NETWORK_BITS), strict=False))
 
 
 def _write_headers(response: Response) -> Response:

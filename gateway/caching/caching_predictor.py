@@ -76,7 +76,9 @@ class CachingPredictor:
             return self._predict(served, request)
 
     def _predict(self, served: ServedModel, request: PredictionRequest) -> PredictionResult:
-        contents = self.image_loader.load(request.images, deadline=request.deadline, timings=request.timings)
+        contents = self.image_loader.load(
+            request.images, client=request.client, deadline=request.deadline, timings=request.timings
+        )
         images = [item if isinstance(item, GatewayError) else ImageBytes(item) for item in contents]
         request = dataclasses.replace(request, images=images)
         keys = [_key(served, item.data, request.options) if isinstance(item, ImageBytes) else item for item in images]

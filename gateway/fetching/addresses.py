@@ -4,14 +4,13 @@ import ipaddress
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceededError, FetchRefusedError
 from gateway.fetching.destinations import Destinations
+from gateway.fetching.lookups import Address
 
 # An address in it contains an IPv4 address, which a translator connects to instead (RFC 6052 section 2.1).
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -38,14 +37,6 @@ NOT_PUBLIC = tuple(
 RESOLVER_THREADS = 32
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """An address to connect to, as returned by `socket.getaddrinfo`."""
-
-    family: socket.AddressFamily
-    sockaddr: tuple[Any, ...]
 
 
 def is_public(address: str) -> bool:

@@ -13,7 +13,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceededError, FetchError
-from gateway.fetching.addresses import Address, AddressGuard
+from gateway.fetching.addresses import AddressGuard
+from gateway.fetching.lookups import Address, SharedLookups
 
 
 class GuardedConnector:
@@ -22,12 +23,16 @@ class GuardedConnector:
     Args:
         guard: Resolves hosts and checks their addresses.
         deadline: When the fetch ends.
+        lookups: Names that are resolved once for several fetches.
         via_proxy: Whether connections go to a proxy, which the operator chose and whose address is not checked.
     """
 
-    def __init__(self, guard: AddressGuard, deadline: Deadline, *, via_proxy: bool = False) -> None:
+    def __init__(
+        self, guard: AddressGuard, deadline: Deadline, lookups: SharedLookups | None = None, *, via_proxy: bool = False
+    ) -> None:
         self.deadline = deadline
         self._resolve = guard.lookup if via_proxy else guard.resolve
+        self._lookups = lookups
         self._sockets: list[socket.socket] = []
 
     def connect(self, host: str, port: int) -> socket.socket:
@@ -39,7 +44,7 @@ class GuardedConnector:
             DeadlineExceededError: No address accepts the connection in time.
         """
         failure: Exception | None = None
-        addresses = self._resolve(host, port, deadline=self.deadline)
+        addresses = self._look_up(host, port)
         for index, address in enumerate(addresses):
             # Each address gets an equal share of the time, so that one that does not answer leaves time for the rest.
             timeout_s = self.deadline.remaining_s() / (len(addresses) - index)
@@ -49,6 +54,13 @@ class GuardedConnector:
                 failure = error
         self.deadline.remaining_s()
         raise FetchError(f"The host {host} does not accept connections on port {port}.") from failure
+
+    def _look_up(self, host: str, port: int) -> list[Address]:
+        if self._lookups is None:
+            return self._resolve(host, port, deadline=self.deadline)
+        return self._lookups.get(
+            host, port, lambda: self._resolve(host, port, deadline=self.deadline), deadline=self.deadline
+        )
 
     def _open(self, address: Address, timeout_s: float) -> socket.socket:
         sock = socket.socket(address.family, socket.SOCK_STREAM)

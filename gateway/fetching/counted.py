@@ -2,7 +2,8 @@
 
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
-from gateway.fetching.fetcher import Allowance, Fetcher
+from gateway.fetching.fetcher import UNLIMITED, Allowance, Fetcher
+from gateway.fetching.lookups import SharedLookups
 from gateway.observability import metrics
 
 
@@ -12,10 +13,12 @@ class CountedFetcher:
     def __init__(self, fetcher: Fetcher) -> None:
         self._fetcher = fetcher
 
-    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance) -> bytes:
+    def fetch(
+        self, url: str, *, deadline: Deadline, allowance: Allowance = UNLIMITED, lookups: SharedLookups | None = None
+    ) -> bytes:
         """Return the bytes behind a URL; see `Fetcher.fetch`."""
         try:
-            content = self._fetcher.fetch(url, deadline=deadline, allowance=allowance)
+            content = self._fetcher.fetch(url, deadline=deadline, allowance=allowance, lookups=lookups)
         except GatewayError as error:
             metrics.FETCHES.labels(error.slug).inc()
             raise

@@ -24,6 +24,7 @@ from gateway.fetching.addresses import AddressGuard
 from gateway.fetching.connections import GuardedConnector, GuardedSession
 from gateway.fetching.destinations import DEFAULT_PORTS, SCHEMES, Destinations
 from gateway.fetching.fetcher import UNLIMITED, Allowance
+from gateway.fetching.lookups import SharedLookups
 
 CHUNK_BYTES = 64 * 1024
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -81,18 +82,20 @@ class UrlFetcher:
         self._ca_bundle = ca_bundle
         self._proxies = dict.fromkeys(SCHEMES, proxy) if proxy else {}
 
-    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance = UNLIMITED) -> bytes:
+    def fetch(
+        self, url: str, *, deadline: Deadline, allowance: Allowance = UNLIMITED, lookups: SharedLookups | None = None
+    ) -> bytes:
         """Return the bytes behind an http or https URL.
 
         Raises:
             FetchRefusedError: The URL, or one that it redirects to, is not allowed.
             FetchError: The server is unreachable, or did not answer with status 200 and a body.
             BodyTooLargeError: The body has more bytes than the limit, or than the allowance.
-            OverloadedError: There is no memory for it at the moment.
+            OverloadedError: There is no memory or no connection for it at the moment.
             DeadlineExceededError: The fetch took too long, whether the server was silent or slow.
         """
         deadline = deadline.no_later_than(self._limits.deadline_s)
-        connector = GuardedConnector(self._guard, deadline, via_proxy=bool(self._proxies))
+        connector = GuardedConnector(self._guard, deadline, lookups, via_proxy=bool(self._proxies))
         with connector.abort_at_deadline(), GuardedSession(connector) as session:
             session.proxies = self._proxies
             for _ in range(self._limits.max_redirects + 1):

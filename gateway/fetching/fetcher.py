@@ -4,6 +4,7 @@ from typing import Protocol
 
 from gateway.deadline import Deadline
 from gateway.errors import FetchRefusedError
+from gateway.fetching.lookups import SharedLookups
 
 
 class Allowance(Protocol):
@@ -31,19 +32,22 @@ UNLIMITED = Unlimited()
 class Fetcher(Protocol):
     """Fetches images by URL; safe to use from many threads."""
 
-    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance) -> bytes:
+    def fetch(
+        self, url: str, *, deadline: Deadline, allowance: Allowance = UNLIMITED, lookups: SharedLookups | None = None
+    ) -> bytes:
         """Return the bytes behind a URL.
 
         Args:
             url: The URL.
-            deadline: When the fetch ends.
+            deadline: When the fetch ends at the latest.
             allowance: Counts the bytes while they arrive.
+            lookups: Names that are resolved once for several fetches.
 
         Raises:
             FetchError: No image could be fetched.
             FetchRefusedError: The URL is not allowed.
             BodyTooLargeError: The image, or those of the request together, have more bytes than the limit.
-            OverloadedError: There is no memory for it at the moment.
+            OverloadedError: There is no memory or no connection for it at the moment.
             DeadlineExceededError: The image did not arrive in time.
         """
 
@@ -51,7 +55,7 @@ class Fetcher(Protocol):
 class DisabledFetcher:
     """A `Fetcher` that refuses every URL, for gateways with fetching switched off."""
 
-    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance = UNLIMITED) -> bytes:  # noqa: ARG002  # the parameters of the protocol
+    def fetch(self, url: str, **_: object) -> bytes:  # noqa: ARG002  # the parameters of the protocol
         """Refuse every URL.
 
         Raises:

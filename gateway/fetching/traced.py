@@ -8,6 +8,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
 from gateway.fetching.fetcher import UNLIMITED, Allowance, Fetcher
+from gateway.fetching.lookups import SharedLookups
 
 
 class TracedFetcher:
@@ -21,7 +22,9 @@ class TracedFetcher:
         self._fetcher = fetcher
         self._tracer = trace.get_tracer(__name__)
 
-    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance = UNLIMITED) -> bytes:
+    def fetch(
+        self, url: str, *, deadline: Deadline, allowance: Allowance = UNLIMITED, lookups: SharedLookups | None = None
+    ) -> bytes:
         """Return the bytes behind a URL; see `Fetcher.fetch`."""
         with self._tracer.start_as_current_span(
             "fetch",
@@ -31,7 +34,7 @@ class TracedFetcher:
             set_status_on_exception=False,
         ) as span:
             try:
-                return self._fetcher.fetch(url, deadline=deadline, allowance=allowance)
+                return self._fetcher.fetch(url, deadline=deadline, allowance=allowance, lookups=lookups)
             except GatewayError as error:
                 span.set_status(Status(StatusCode.ERROR, type(error).__name__))
                 raise

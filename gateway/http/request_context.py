@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 from http import HTTPMethod
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, TypeVar
 
 import structlog
@@ -22,6 +23,9 @@ SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 METHODS = frozenset(HTTPMethod)
 QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics", "/ping"})
+
+IPV6_NETWORK_BITS = 64
+"""Every IPv6 subscriber has at least such a network (RFC 6177), and could use a new address of it for each request."""
 
 T = TypeVar("T")
 
@@ -45,6 +49,23 @@ def unwrap(proxy: T) -> T:
     """
     current: T = proxy._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001  # werkzeug's name for it
     return current
+
+
+def request_client() -> str:
+    """Return who sent the request: the name of its API key or, without keys, its IPv4 address or IPv6 network."""
+    context = unwrap(g)
+    if "key_name" in context:
+        return f"key:{context.key_name}"
+    remote = request.remote_addr or "local"  # the peer of a Unix socket has no address
+    try:
+        address = ip_address(remote)
+    except ValueError:
+        return remote
+    if not isinstance(address, IPv6Address):
+        return remote
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(ip_network((address, IPV6_NETWORK_BITS), strict=False))
 
 
 def register(app: Flask, settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """The HTTP API: parse the request, call the predictor, serialise the response."""
 
+import dataclasses
 import json
 from typing import cast
 
@@ -11,7 +12,7 @@ from gateway.http import admission, problems
 from gateway.http.admission import Admission
 from gateway.http.bodies import JsonLimits
 from gateway.http.headers import CACHE_STATUS
-from gateway.http.request_context import unwrap
+from gateway.http.request_context import request_client, unwrap
 from gateway.http.request_parser import RequestLimits, RequestParser
 from gateway.model_client.protocol import VersionStatus
 from gateway.models.registry import ModelRegistry, ModelTarget
@@ -48,6 +49,7 @@ def create_api(predictor: Predictor, registry: ModelRegistry, settings: Settings
                 request_id=context.request_id,
                 timings=context.timings,
             )
+        prediction_request = dataclasses.replace(prediction_request, client=request_client())
         context.slot.resize(len(prediction_request.images))
         result = predictor.predict(prediction_request)
         context.model_version = (result.model.name, result.model.version)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gateway.deadline import Deadline, Timings
 from gateway.errors import GatewayError, ImageFormatError, ImageTooLargeError, ImageUnreadableError
-from gateway.fetching.fetcher import UNLIMITED, Fetcher
+from gateway.fetching.pool import FetchPool
 from gateway.memory_budget import MemoryBudget
 from gateway.model_client.protocol import Array
 from vision import heatmap
@@ -58,48 +58,45 @@ class ImageLoader:
     """Fetches, decodes and prepares images; an error of one image takes its place and does not affect the others.
 
     Args:
-        fetcher: Fetches the images that are sent as a URL.
+        fetch_pool: Fetches the images that are sent as a URL.
         max_pixels: Maximum size, width times height, of an image that is decoded.
-        fetch_threads: How many images of a batch are fetched in parallel.
         decode_threads: How many images of a batch are decoded in parallel; OpenCV releases the interpreter lock.
         memory_budget: What the images of all requests may take together.
     """
 
     def __init__(
         self,
-        fetcher: Fetcher,
+        fetch_pool: FetchPool,
         *,
         max_pixels: int,
-        fetch_threads: int,
         decode_threads: int,
         memory_budget: MemoryBudget,
     ) -> None:
-        self._fetcher = fetcher
+        self._fetch_pool = fetch_pool
         self._memory_budget = memory_budget
         self._max_pixels = max_pixels
-        self._fetch_pool = ThreadPool(fetch_threads, "fetch")
         self._decode_pool = ThreadPool(decode_threads, "decode")
 
     def load(
-        self, sources: Sequence[ImageSource | GatewayError], *, deadline: Deadline, timings: Timings
+        self, sources: Sequence[ImageSource | GatewayError], *, client: str, deadline: Deadline, timings: Timings
     ) -> list[bytes | GatewayError]:
         """Return the file of each image, or the error that prevented it.
+
+        Args:
+            sources: The images; an error stays in its place.
+            client: Who sent them, for its share of the threads that fetch.
+            deadline: Time limit on the request.
+            timings: Collects how long each fetch takes.
 
         Raises:
             DeadlineExceededError: Not all were fetched in time.
         """
-
-        def fetch(image: ImageUrl) -> bytes | GatewayError:
-            try:
-                with timings.measure("fetch"):
-                    return self._fetcher.fetch(image.url, deadline=deadline, allowance=UNLIMITED)
-            except GatewayError as error:
-                return error
-
-        urls = [source for source in sources if isinstance(source, ImageUrl)]
-        fetched = iter(self._fetch_pool.map(fetch, urls, deadline=deadline))
+        urls = [source.url for source in sources if isinstance(source, ImageUrl)]
+        fetched: Iterator[bytes | GatewayError] = iter(())
+        if urls:
+            fetched = iter(self._fetch_pool.fetch_all(urls, client=client, deadline=deadline, timings=timings))
         return [
-            next(fetched) if isinstance(source, ImageUrl) else source.data if isinstance(source, ImageBytes) else source
+            source.data if isinstance(source, ImageBytes) else next(fetched) if isinstance(source, ImageUrl) else source
             for source in sources
         ]
 

@@ -61,6 +61,7 @@ class PredictionRequest:
         id: Request id, passed on to the model server.
         is_batch: Whether the response is that of a batch.
         timings: Collects how long each stage takes.
+        client: Who sent the request: the name of its key, or its address.
     """
 
     images: Sequence[ImageSource | GatewayError]
@@ -70,6 +71,7 @@ class PredictionRequest:
     id: str = ""
     is_batch: bool = False
     timings: Timings = field(default_factory=Timings)
+    client: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,9 @@ class ModelPredictor:
         served = self._registry.resolve(request.target, deadline=request.deadline)
         with errors_from(served):
             _explain_call(served, request.options)
-            contents = self._image_loader.load(request.images, deadline=request.deadline, timings=request.timings)
+            contents = self._image_loader.load(
+                request.images, client=request.client, deadline=request.deadline, timings=request.timings
+            )
         for _ in range(MAX_SWAPS):
             with errors_from(served):
                 try:

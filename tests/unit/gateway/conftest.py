@@ -108,7 +108,7 @@ class StubFetcher:
 
     images_by_url: dict[str, bytes]
 
-    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance) -> bytes:
+    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance, **_: object) -> bytes:
         deadline.remaining_s()
         if url not in self.images_by_url:
             raise FetchError("The URL answered with status 404, expected 200.")

@@ -14,7 +14,7 @@ URL = "https://user:password@photos.example/cat.png?token=secret"
 
 
 class ConstantFetcher:
-    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance) -> bytes:  # noqa: ARG002  # the parameters of the protocol
+    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance, **_: object) -> bytes:  # noqa: ARG002  # the parameters of the protocol
         return b"image"
 
 

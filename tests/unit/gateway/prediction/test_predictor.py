@@ -28,6 +28,7 @@ from gateway.errors import (
     VersionNotFoundError,
 )
 from gateway.fetching.fetcher import Allowance
+from gateway.fetching.pool import FetchPool, PoolLimits
 from gateway.memory_budget import MemoryBudget
 from gateway.model_client.protocol import Array, Signature, TensorSpec
 from gateway.models.configured import ConfiguredModels
@@ -59,7 +60,7 @@ class StubFetcher:
     def __init__(self) -> None:
         self.responses: dict[str, bytes | Exception] = {}
 
-    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance) -> bytes:
+    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance, **_: object) -> bytes:
         deadline.remaining_s()
         response = self.responses[url]
         if isinstance(response, Exception):
@@ -79,9 +80,8 @@ def predict_all(server: FakeModelServer, fetcher: StubFetcher, tmp_path: Path) -
     models = ConfiguredModels(lambda: dict.fromkeys(server.models, ()))
     registry = ModelRegistry(server, models, cards_dir=tmp_path, status_deadline_s=1)
     image_loader = ImageLoader(
-        fetcher,
+        FetchPool(fetcher, PoolLimits(threads=2)),
         max_pixels=MAX_PIXELS,
-        fetch_threads=2,
         decode_threads=2,
         memory_budget=MemoryBudget(10_000_000, max_wait_s=0),
     )
@@ -448,7 +448,7 @@ def test_a_batch_ends_at_the_deadline_although_fetches_hang(
     predict_all(shade(0))
     unblock = threading.Event()
 
-    def hang(url: str, *, deadline: Deadline, allowance: Allowance) -> bytes:  # noqa: ARG001  # it ignores the deadline
+    def hang(url: str, **_: object) -> bytes:  # noqa: ARG001  # it ignores the deadline
         unblock.wait(30)
         return shade(0)
 
