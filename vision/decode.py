@@ -26,6 +26,7 @@ from cv2.typing import MatLike
 
 from vision.errors import (
     ImageError,
+    OutOfMemoryError,
     TooManyPixelsError,
     UnreadableImageError,
     UnsupportedFormatError,
@@ -37,6 +38,7 @@ __all__ = [
     "Header",
     "ImageError",
     "ImageFormat",
+    "OutOfMemoryError",
     "TooManyPixelsError",
     "UnreadableImageError",
     "UnsupportedFormatError",
@@ -78,6 +80,7 @@ _REDUCED = (
     (2, cv2.IMREAD_REDUCED_GRAYSCALE_2),
 )
 _DAMAGED = "{}: the image is truncated, corrupt, or of an unsupported kind"
+_OUT_OF_MEMORY = "there was not enough memory to decode the image"
 _EXIF_FORMATS = frozenset({ImageFormat.PNG, ImageFormat.WEBP})
 _GRAY_DIMENSIONS = 2
 _BGRA_CHANNELS = 4
@@ -148,6 +151,7 @@ def decode(
     max_pixels: int,
     background: tuple[int, int, int] = (255, 255, 255),
     cover: tuple[int, int] | None = None,
+    header: Header | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Decode an image file.
 
@@ -158,6 +162,7 @@ def decode(
         cover: A size (height, width) that the result need not exceed. A JPEG is then decoded at a half, a quarter
             or an eighth of its size if that is still at least as large as `cover` in either orientation. Other
             formats are decoded at full size. With None, so is a JPEG.
+        header: What `read_header` returned for `data`, if it was called before.
 
     Returns:
         uint8[H, W, 3], RGB, C-contiguous and writeable.
@@ -166,8 +171,9 @@ def decode(
         UnsupportedFormatError: The format is not an accepted one.
         TooManyPixelsError: The file declares more than `max_pixels`.
         UnreadableImageError: The file is empty, truncated, corrupt, or of an unsupported kind.
+        OutOfMemoryError: There was not enough memory.
     """
-    header = read_header(data)
+    header = header or read_header(data)
     for width, height in ((header.width, header.height), *header.inner_sizes):
         if width * height > max_pixels:
             raise TooManyPixelsError(width, height, max_pixels)
@@ -177,7 +183,11 @@ def decode(
             image = _decode_unchanged(encoded, header, background)
         else:
             image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB | _reduction(header, cover))
+    except MemoryError as error:
+        raise OutOfMemoryError(_OUT_OF_MEMORY) from error
     except cv2.error as error:
+        if error.code == cv2.Error.STS_NO_MEM:
+            raise OutOfMemoryError(_OUT_OF_MEMORY) from error
         raise UnreadableImageError(_DAMAGED.format(header.format.upper())) from error
     if image is None or image.dtype != np.uint8:
         raise UnreadableImageError(_DAMAGED.format(header.format.upper()))
@@ -214,7 +224,7 @@ def _to_rgb(image: MatLike, header: Header, background: tuple[int, int, int]) ->
     if image.ndim == _GRAY_DIMENSIONS:
         rgb = cv2.cvtColor(samples, cv2.COLOR_GRAY2RGB)
         if header.transparent_gray is not None:
-            rgb[image == header.transparent_gray] = background
+            np.copyto(rgb, np.array(background, np.uint8), where=(image == header.transparent_gray)[..., None])
         return rgb
     if image.shape[2] == _BGRA_CHANNELS:
         return _composite(samples, background, premultiplied=header.premultiplied)

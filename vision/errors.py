@@ -3,7 +3,8 @@
 ImageError
 ├── UnsupportedFormatError   not one of the accepted file formats
 ├── TooManyPixelsError       the file declares more pixels than accepted
-└── UnreadableImageError     an accepted format, but empty, truncated, corrupt, or of an unsupported kind
+├── UnreadableImageError     an accepted format, but empty, truncated, corrupt, or of an unsupported kind
+└── OutOfMemoryError         the image may be valid; there was not enough memory to decode it
 """
 
 
@@ -33,3 +34,10 @@ class TooManyPixelsError(ImageError):
 
 class UnreadableImageError(ImageError):
     """The format is accepted, but the file is empty, truncated, corrupt, or of an unsupported kind."""
+
+
+class OutOfMemoryError(ImageError):
+    """There was not enough memory to decode the file, which says nothing about the file.
+
+    A decoder that runs out of memory within a library may report a damaged file instead (`UnreadableImageError`).
+    """

@@ -29,7 +29,7 @@ import numpy.typing as npt
 from cv2.typing import MatLike
 
 from vision.card import Color, InputSpec, Interpolation, Resize
-from vision.decode import decode
+from vision.decode import Header, decode
 from vision.ink import fit_ink, has_light_background, ink_cover
 
 _DIMENSIONS = 3
@@ -49,7 +49,7 @@ _INTERPOLATIONS: Mapping[Interpolation, int] = {
 
 
 def load(
-    data: bytes | memoryview, spec: InputSpec, *, max_pixels: int
+    data: bytes | memoryview, spec: InputSpec, *, max_pixels: int, header: Header | None = None
 ) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
     """Turn an image file into one model input: `read`, then `preprocess`.
 
@@ -57,6 +57,7 @@ def load(
         data: The whole file.
         spec: Input of the model.
         max_pixels: Largest number of pixels, width times height, that the file may declare.
+        header: What `vision.decode.read_header` returned for `data`, if it was called before.
 
     Returns:
         An array of ``spec.shape`` and ``spec.dtype``, C-contiguous.
@@ -64,10 +65,12 @@ def load(
     Raises:
         ImageError: As raised by `vision.decode.decode`.
     """
-    return preprocess(read(data, spec, max_pixels=max_pixels), spec)
+    return preprocess(read(data, spec, max_pixels=max_pixels, header=header), spec)
 
 
-def read(data: bytes | memoryview, spec: InputSpec, *, max_pixels: int) -> npt.NDArray[np.uint8]:
+def read(
+    data: bytes | memoryview, spec: InputSpec, *, max_pixels: int, header: Header | None = None
+) -> npt.NDArray[np.uint8]:
     """Decode an image file at a size sufficient for a model input.
 
     A JPEG much larger than the input is decoded at a half, a quarter or an eighth of its size, which is faster and
@@ -79,6 +82,7 @@ def read(data: bytes | memoryview, spec: InputSpec, *, max_pixels: int) -> npt.N
         data: The whole file.
         spec: Input of the model.
         max_pixels: Largest number of pixels, width times height, that the file may declare.
+        header: What `vision.decode.read_header` returned for `data`, if it was called before.
 
     Returns:
         uint8[H, W, 3], RGB, for `preprocess`.
@@ -91,7 +95,7 @@ def read(data: bytes | memoryview, spec: InputSpec, *, max_pixels: int) -> npt.N
         cover = None
     elif spec.resize == "fit_ink":
         cover = ink_cover(spec.height, spec.width)
-    return decode(data, max_pixels=max_pixels, background=spec.background, cover=cover)
+    return decode(data, max_pixels=max_pixels, background=spec.background, cover=cover, header=header)
 
 
 def preprocess(image: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator, Mapping
 
 from vision.errors import UnreadableImageError
-from vision.headers import av1
+from vision.headers import av1, memory
 from vision.headers.header import Header, ImageFormat, Size
 
 MAX_BOXES = 4_096  # within one box
@@ -18,6 +18,10 @@ _FULL_BOX_BYTES = 4  # version and flags
 _TO_THE_END, _LARGE_SIZE = 0, 1
 _IN_IDAT = 1
 _LARGE_GRID = 1
+# libaom holds frames with a border on each side; libavif and OpenCV convert them.
+_BORDER = 288
+_FRAME_BYTES = 8
+_PIXEL_BYTES = 29
 # (irot in quarter turns anticlockwise, imir axis or None) -> EXIF orientation, as libavif maps them.
 _ORIENTATIONS: Mapping[tuple[int, int | None], int] = {
     (0, None): 1, (1, None): 8, (2, None): 3, (3, None): 6,
@@ -46,14 +50,24 @@ def read(data: memoryview) -> Header:
     width, height = _declared_size(size)
     all_ispe = [payload for kind, payload in properties if kind == b"ispe"]
     sources = (data, meta.get(b"idat", memoryview(b"")))
+    inner_sizes = (*(_declared_size(ispe) for ispe in all_ispe), *_content_sizes(meta, sources))
     return Header(
         format=ImageFormat.AVIF,
         width=width,
         height=height,
-        inner_sizes=(*(_declared_size(ispe) for ispe in all_ispe), *_content_sizes(meta, sources)),
+        inner_sizes=inner_sizes,
         sample_max=_sample_max(primary),
         orientation=_orientation(primary.get(b"irot"), primary.get(b"imir")),
+        peak_bytes=_peak_bytes((width, height)) + len(data),
     )
+
+
+def _peak_bytes(size: Size) -> int:
+    """Return the peak of decoding colours and alpha of up to 12 bits."""
+    width, height = size
+    frame = (width + 2 * _BORDER) * (height + 2 * _BORDER)
+    decoder_bytes = _FRAME_BYTES * frame + _PIXEL_BYTES * width * height
+    return memory.as_samples(size, channels=4, sample_bytes=2, turned=True, decoder_bytes=decoder_bytes)
 
 
 def _boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:

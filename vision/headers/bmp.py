@@ -2,6 +2,7 @@
 
 import struct
 
+from vision.headers import memory
 from vision.headers.header import Header, ImageFormat
 
 _HEADER = 14  # after the file header
@@ -22,7 +23,17 @@ def read(data: memoryview) -> Header:
     (header_bytes,) = struct.unpack_from("<I", data, _HEADER)
     if header_bytes == _CORE_HEADER_BYTES:
         width, height = struct.unpack_from("<HH", data, _HEADER + 4)
-        return Header(format=ImageFormat.BMP, width=width, height=height, unchanged=False)
+        return _header(width, height, has_alpha=False)
     width, height, bits = struct.unpack_from("<iixxH", data, _HEADER + 4)
     has_alpha = bits == _SAMPLED_BITS and header_bytes >= _V3_HEADER_BYTES and any(data[_ALPHA_MASK:][:4])
-    return Header(format=ImageFormat.BMP, width=width, height=abs(height), unchanged=has_alpha)
+    return _header(width, abs(height), has_alpha=has_alpha)
+
+
+def _header(width: int, height: int, *, has_alpha: bool) -> Header:
+    return Header(
+        format=ImageFormat.BMP,
+        width=width,
+        height=height,
+        unchanged=has_alpha,
+        peak_bytes=memory.as_samples((width, height), channels=4 if has_alpha else 3),
+    )

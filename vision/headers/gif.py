@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vision.errors import UnreadableImageError
+from vision.headers import memory
 from vision.headers.header import Header, ImageFormat
 
 MAX_BLOCKS = 131_072  # up to the end of the first frame; a block has at most 255 bytes
@@ -51,7 +52,16 @@ def read(data: memoryview) -> Header:
     _check_resets(blocks.take(), min_code_bits)
     still = bytes(data[: blocks.position]) + _TRAILER
     frame = (frame_width, frame_height)
-    return Header(format=ImageFormat.GIF, width=width, height=height, inner_sizes=(frame,), still=still)
+    # OpenCV keeps the screen as RGBA, and what the frame covers.
+    decoder_bytes = 2 * 4 * (width * height + frame_width * frame_height)
+    return Header(
+        format=ImageFormat.GIF,
+        width=width,
+        height=height,
+        inner_sizes=(frame,),
+        still=still,
+        peak_bytes=memory.as_samples((width, height), channels=4, decoder_bytes=decoder_bytes) + 2 * len(data),
+    )
 
 
 def _color_table_bytes(flags: int) -> int:

@@ -34,6 +34,9 @@ class Header:
         premultiplied: Whether decoded colours are already multiplied by alpha.
         transparent_gray: Decoded gray value that means transparent, which OpenCV does not report.
         orientation: EXIF orientation, 1..8, declared by the container and not applied by OpenCV.
+        peak_bytes: Upper bound of the memory that `vision.preprocess.load` takes at its peak, in addition to the file.
+        is_plain: Whether decoding is known to be cheap, so that it needs no process of its own: an ordinary file of a
+            common kind, without anything that a decoder could be made to waste time or memory on.
     """
 
     format: ImageFormat
@@ -46,3 +49,5 @@ class Header:
     premultiplied: bool = False
     transparent_gray: int | None = None
     orientation: int = 1
+    peak_bytes: int
+    is_plain: bool = False

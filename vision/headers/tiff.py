@@ -7,10 +7,13 @@ import struct
 from typing import TypeAlias
 
 from vision.errors import UnreadableImageError
-from vision.headers.header import Header, ImageFormat
+from vision.headers import memory
+from vision.headers.header import Header, ImageFormat, Size
 
 MAX_ENTRIES = 4_096  # per directory; a camera writes about fifty
 MAX_VALUES = 8  # read per entry; more are not needed
+MAX_BITS = 64  # per sample
+MAX_SAMPLES = 64  # per pixel
 
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES = 256, 257, 258, 262, 274, 277
 _PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 284, 322, 323, 338, 339
@@ -50,16 +53,33 @@ def read(data: memoryview) -> Header:
         is_rgba = _first(tags, _PHOTOMETRIC, 0) == _RGB and _first(tags, _SAMPLES, 1) == _RGBA_SAMPLES
         if not (unchanged and is_rgba):
             raise UnreadableImageError("TIFF: transparency is only supported in interleaved RGB; send a PNG")
-    bits = _first(tags, _BITS, 1)
+    bits, samples = _first(tags, _BITS, 1), _first(tags, _SAMPLES, 1)
+    if not (1 <= bits <= MAX_BITS and 1 <= samples <= MAX_SAMPLES):
+        raise UnreadableImageError(f"TIFF: {samples} samples of {bits} bits are not supported")
+    size = (_first(tags, _WIDTH, 0), _first(tags, _HEIGHT, 0))
     tile = (_first(tags, _TILE_WIDTH, 0), _first(tags, _TILE_HEIGHT, 0))
+    if (tile[0] == 0) != (tile[1] == 0):
+        raise UnreadableImageError("TIFF: a tile has only one side")
     return Header(
         format=ImageFormat.TIFF,
-        width=_first(tags, _WIDTH, 0),
-        height=_first(tags, _HEIGHT, 0),
+        width=size[0],
+        height=size[1],
         inner_sizes=(tile,),
+        peak_bytes=_peak_bytes(size, tile if tile[0] else size, bits, samples) + len(data),
         unchanged=unchanged,
         sample_max=(1 << min(bits, 16)) - 1,
         premultiplied=bits <= _BYTE_BITS or alpha != _UNASSOCIATED_ALPHA,  # libtiff multiplies in its 8-bit conversion
+    )
+
+
+def _peak_bytes(size: Size, part: Size, bits: int, samples: int) -> int:
+    """Return the peak of decoding an image in parts: tiles, or strips, of which there may be only one."""
+    sample_bytes = 1 if bits <= _BYTE_BITS else 2
+    decoded_samples = min(samples, _RGBA_SAMPLES)
+    # A part as stored, and as RGBA.
+    part_bytes = part[0] * part[1] * (-(-samples * bits // _BYTE_BITS) + _RGBA_SAMPLES)
+    return part_bytes + memory.as_samples(
+        size, channels=max(decoded_samples, 3), sample_bytes=sample_bytes, decoder_bytes=part_bytes
     )
 
 
