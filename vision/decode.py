@@ -43,6 +43,7 @@ __all__ = [
     "UnreadableImageError",
     "UnsupportedFormatError",
     "decode",
+    "inspect",
     "read_header",
     "sniff",
 ]
@@ -145,6 +146,25 @@ def read_header(data: bytes | memoryview) -> Header:
     return header
 
 
+def inspect(data: bytes | memoryview, *, max_pixels: int) -> Header:
+    """Read the header and check the size of everything that a decoder would allocate.
+
+    Args:
+        data: A whole image file.
+        max_pixels: Largest number of pixels, width times height, that the file may declare.
+
+    Raises:
+        UnsupportedFormatError: The format is not an accepted one.
+        TooManyPixelsError: The file declares more than `max_pixels`.
+        UnreadableImageError: The header is missing, cut off, contradicts itself or declares no pixels.
+    """
+    header = read_header(data)
+    for width, height in ((header.width, header.height), *header.inner_sizes):
+        if width * height > max_pixels:
+            raise TooManyPixelsError(width, height, max_pixels)
+    return header
+
+
 def decode(
     data: bytes | memoryview,
     *,
@@ -162,7 +182,7 @@ def decode(
         cover: A size (height, width) that the result need not exceed. A JPEG is then decoded at a half, a quarter
             or an eighth of its size if that is still at least as large as `cover` in either orientation. Other
             formats are decoded at full size. With None, so is a JPEG.
-        header: What `read_header` returned for `data`, if it was called before.
+        header: What `inspect` returned for `data`, if it was called before.
 
     Returns:
         uint8[H, W, 3], RGB, C-contiguous and writeable.
@@ -173,10 +193,7 @@ def decode(
         UnreadableImageError: The file is empty, truncated, corrupt, or of an unsupported kind.
         OutOfMemoryError: There was not enough memory.
     """
-    header = header or read_header(data)
-    for width, height in ((header.width, header.height), *header.inner_sizes):
-        if width * height > max_pixels:
-            raise TooManyPixelsError(width, height, max_pixels)
+    header = header or inspect(data, max_pixels=max_pixels)
     encoded = np.frombuffer(data if header.still is None else header.still, np.uint8)
     try:
         if header.unchanged:

@@ -57,7 +57,7 @@ def load(
         data: The whole file.
         spec: Input of the model.
         max_pixels: Largest number of pixels, width times height, that the file may declare.
-        header: What `vision.decode.read_header` returned for `data`, if it was called before.
+        header: What `vision.decode.inspect` returned for `data`, if it was called before.
 
     Returns:
         An array of ``spec.shape`` and ``spec.dtype``, C-contiguous.
@@ -82,7 +82,7 @@ def read(
         data: The whole file.
         spec: Input of the model.
         max_pixels: Largest number of pixels, width times height, that the file may declare.
-        header: What `vision.decode.read_header` returned for `data`, if it was called before.
+        header: What `vision.decode.inspect` returned for `data`, if it was called before.
 
     Returns:
         uint8[H, W, 3], RGB, for `preprocess`.

@@ -1,0 +1,266 @@
+"""Decoder processes: what they return, what they may use, and that no file harms another."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.support.image_files import encoded
+from tests.support.waiting import until
+from tools import processes
+from vision import heatmap, preprocess
+from vision.card import InputSpec
+from vision.decode import UnreadableImageError
+from vision.isolation.errors import DecoderCrashedError, DecoderUnavailableError, DecodingTimeoutError
+from vision.isolation.pool import DecoderPool
+
+ROOT = Path(__file__).parents[3]
+MIB = 1 << 20
+MAX_PIXELS = 50_000_000
+SPEC = InputSpec(height=24, width=32)
+PHOTO = cv2.resize(np.random.default_rng(0).integers(0, 255, (6, 8, 3), np.uint8), (160, 120))
+SLOW = encoded(np.zeros((6000, 6000, 3), np.uint8), ".webp", cv2.IMWRITE_WEBP_QUALITY, 101)
+"""A file of a few kilobytes that takes about half a second to decode."""
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and macOS does not limit address spaces")
+
+
+def soon() -> float:
+    return time.monotonic() + 60
+
+
+@pytest.fixture
+def pool() -> Iterator[DecoderPool]:
+    pool = DecoderPool(processes=1, max_memory_bytes=512 * MIB, max_pixels=MAX_PIXELS)
+    yield pool
+    pool.close()
+
+
+def decoder_pids() -> set[int]:
+    """The decoder processes of this process."""
+    pids = set()
+    for pid in processes.descendants(os.getpid()):
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"vision.isolation.process" in command:
+            pids.add(pid)
+    return pids
+
+
+def load(pool: DecoderPool, data: bytes, memory_bytes: int = 256 * MIB):
+    return pool.load(data, SPEC, memory_bytes=memory_bytes, deadline_s=soon())
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png", ".webp", ".gif", ".bmp", ".avif", ".tiff"])
+def test_pixels_are_those_of_decoding_in_this_process(pool, extension):
+    data = encoded(PHOTO, extension)
+
+    pixels = load(pool, data)
+
+    assert np.array_equal(pixels, preprocess.load(data, SPEC, max_pixels=MAX_PIXELS))
+
+
+def test_normalised_inputs_keep_dtype_and_layout(pool):
+    spec = InputSpec(height=24, width=32, dtype="float32", layout="NCHW", mean=(1, 2, 3), std=(4, 5, 6))
+    data = encoded(PHOTO, ".tiff")
+
+    pixels = pool.load(data, spec, memory_bytes=64 * MIB, deadline_s=soon())
+
+    assert np.array_equal(pixels, preprocess.load(data, spec, max_pixels=MAX_PIXELS))
+
+
+def test_heat_maps_are_drawn_as_in_this_process(pool):
+    data, heat = encoded(PHOTO, ".bmp"), np.eye(4, dtype=np.float32)
+
+    drawing = pool.draw(data, heat, SPEC, memory_bytes=64 * MIB, deadline_s=soon())
+
+    assert drawing == heatmap.draw(data, heat, SPEC, max_pixels=MAX_PIXELS)
+
+
+def test_errors_of_the_file_are_those_of_vision(pool):
+    with pytest.raises(UnreadableImageError, match="PNG: the file ends within"):
+        load(pool, encoded(PHOTO, ".png")[:100])
+
+
+@linux_only
+def test_memory_beyond_the_share_of_a_file_is_refused_and_the_process_goes_on(pool):
+    large = encoded(np.zeros((4000, 4000, 3), np.uint8), ".png")
+    load(pool, encoded(PHOTO, ".png"))
+    pids = decoder_pids()
+
+    with pytest.raises(UnreadableImageError):
+        load(pool, large, memory_bytes=8 * MIB)
+
+    assert load(pool, large).shape == SPEC.shape
+    assert decoder_pids() == pids
+
+
+@linux_only
+def test_decoding_ends_at_the_deadline_and_the_next_file_is_decoded(pool):
+    load(pool, encoded(PHOTO, ".png"))
+    pids = decoder_pids()
+
+    with pytest.raises(DecodingTimeoutError):
+        pool.load(SLOW, SPEC, memory_bytes=512 * MIB, deadline_s=time.monotonic() + 0.05)
+
+    assert decoder_pids().isdisjoint(pids)
+    assert load(pool, encoded(PHOTO, ".png")).shape == SPEC.shape
+
+
+@linux_only
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGSEGV, DecoderCrashedError), (signal.SIGKILL, DecoderUnavailableError)]
+)
+def test_the_end_of_a_process_fails_one_file_and_those_that_wait_are_decoded_by_the_next(pool, number, error):
+    load(pool, encoded(PHOTO, ".png"))
+    (pid,) = decoder_pids()
+    os.kill(pid, signal.SIGSTOP)  # it cannot be done before the signal comes
+
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(load, pool, SLOW)
+        until(pool._idle.empty)
+        others = [threads.submit(load, pool, encoded(PHOTO, ".tiff")) for _ in range(3)]
+        os.kill(pid, number)
+        os.kill(pid, signal.SIGCONT)
+
+        with pytest.raises(error):
+            first.result()
+        assert all(other.result().shape == SPEC.shape for other in others)
+
+
+@linux_only
+def test_a_process_that_ended_while_it_was_idle_is_replaced(pool):
+    load(pool, encoded(PHOTO, ".png"))
+    (pid,) = decoder_pids()
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not is_running(pid), 30)
+
+    assert load(pool, encoded(PHOTO, ".png")).shape == SPEC.shape
+
+
+def is_running(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@linux_only
+def test_no_process_is_free_in_time(pool):
+    load(pool, encoded(PHOTO, ".png"))
+    (pid,) = decoder_pids()
+    os.kill(pid, signal.SIGSTOP)
+
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(load, pool, encoded(PHOTO, ".png"))
+        until(pool._idle.empty)
+        with pytest.raises(DecoderUnavailableError):
+            pool.load(b"", SPEC, memory_bytes=0, deadline_s=time.monotonic() + 0.01)
+        os.kill(pid, signal.SIGCONT)
+
+        assert first.result().shape == SPEC.shape
+
+
+@linux_only
+def test_a_process_inherits_neither_secrets_nor_sockets(pool, monkeypatch):
+    monkeypatch.setenv("GATEWAY_API_KEYS", "secret")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.set_inheritable(True)
+        load(pool, encoded(PHOTO, ".png"))
+        (pid,) = decoder_pids()
+
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+        links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    assert b"secret" not in environment
+    assert len([link for link in links if link.startswith("socket:")]) == 1
+
+
+@linux_only
+def test_processes_end_with_the_program_that_uses_them():
+    program = textwrap.dedent(f"""
+        import sys, time
+        sys.path.insert(0, {str(ROOT)!r})
+        from tests.integration.vision.test_isolation import PHOTO, decoder_pids, encoded, load
+        from vision.isolation.pool import DecoderPool
+        pool = DecoderPool(processes=1, max_memory_bytes=1 << 29, max_pixels=10**6)
+        load(pool, encoded(PHOTO, ".png"))
+        print(*decoder_pids(), flush=True)
+        time.sleep(600)
+    """)
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT) as user:
+        pid = int(user.stdout.readline())
+        user.kill()
+
+    until(lambda: not Path(f"/proc/{pid}").exists() or not is_running(pid), 30)
+
+
+def run_sandboxed(body: str) -> subprocess.CompletedProcess[str]:
+    """Run statements in a process whose sandbox is set up, with `sandbox` and the modules at hand."""
+    program = "import os, socket, subprocess, resource, sys\nfrom vision.isolation.sandbox import Sandbox\n"
+    program += "sandbox = Sandbox(max_memory_bytes=1 << 28)\n" + textwrap.dedent(body)
+    return subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@linux_only
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "open('/etc/hostname')",
+        "open('/tmp/written-by-a-decoder', 'w')",
+        "socket.socket()",
+        "os.pipe()",
+        "subprocess.run(['true'])",
+        "bytearray(1 << 29)",
+        "resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))"
+        if os.getuid()
+        else "os.dup(0)",
+    ],
+)
+def test_the_sandbox_refuses_files_network_programs_and_memory(attempt):
+    completed = run_sandboxed(f"""
+        try:
+            {attempt}
+        except (OSError, MemoryError, ValueError) as error:
+            os.write(1, type(error).__name__.encode())
+    """)
+
+    assert completed.stdout in {"OSError", "PermissionError", "MemoryError", "BlockingIOError", "ValueError"}
+
+
+@linux_only
+@pytest.mark.parametrize("call", ["os.fork()", "os.kill(os.getppid(), 0)", "os.unlink('/tmp/x')"])
+def test_system_calls_that_no_decoder_needs_are_refused(call):
+    completed = run_sandboxed(f"""
+        if not sandbox.filters_system_calls:
+            os.write(1, b"unsupported")
+        try:
+            {call}
+        except PermissionError:
+            os.write(1, b"refused")
+    """)
+
+    if completed.stdout.startswith("unsupported"):
+        pytest.skip("libseccomp is missing")
+    assert completed.stdout == "refused"
+
+
+@linux_only
+def test_processor_time_beyond_the_share_ends_the_process():
+    completed = run_sandboxed("""
+        with sandbox.share(memory_bytes=1 << 20, cpu_s=1):
+            while True:
+                pass
+    """)
+
+    assert completed.returncode == -signal.SIGXCPU

@@ -1,0 +1,1 @@
+"""Decoding in sandboxed processes, for image files that are not plain and cheap."""
