@@ -12,14 +12,14 @@ import numpy as np
 import typer
 
 from train.cli.console import console
-from train.data.examples import MAX_PIXELS, Predict
+from train.data.examples import Predict
+from train.data.image_loading import load
 from train.errors import TrainError
 from train.evaluation.assessment import read_calibration
 from train.evaluation.calibrate import Calibration
 from vision.card import Card
 from vision.decode import ImageError
 from vision.postprocess import ClassScore, at_or_above, top_k
-from vision.preprocess import load
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class OfflineModel:
         Raises:
             ImageError: The image cannot be decoded.
         """
-        image = load(data, self.card.input, max_pixels=MAX_PIXELS)
+        image = load(data, self.card.input)
         scores = self.predict(np.asarray(image, np.uint8)[None])[0]
         ranked = top_k(scores, self.card.labels, top)
         if self.card.task == "multilabel":

@@ -19,10 +19,10 @@ import numpy.typing as npt
 
 import vision
 from train.data.download import OnProgress
-from train.data.examples import MAX_PIXELS, DecodedExamples, Example, Skipped
+from train.data.examples import DecodedExamples, Example, Skipped
+from train.data.image_loading import MAX_PIXELS, load
 from vision.card import InputSpec
 from vision.decode import ImageError
-from vision.preprocess import load
 
 OnBytes: TypeAlias = Callable[[int, int], None]
 """Receives the number of bytes decoded so far, and the total."""
@@ -114,6 +114,6 @@ def _append_all(part: Mapping[str, Example], spec: InputSpec, file: BinaryIO, on
 
 def _load(example: Example, spec: InputSpec) -> npt.NDArray[Any] | ImageError:
     try:
-        return load(example.data, spec, max_pixels=MAX_PIXELS)
+        return load(example.data, spec)
     except ImageError as error:
         return error

@@ -9,12 +9,10 @@ from typing import NamedTuple, TypeAlias, overload
 import numpy as np
 import numpy.typing as npt
 
+from train.data.image_loading import load
 from train.errors import TrainError
 from vision.card import InputSpec
-from vision.preprocess import load
 
-MAX_PIXELS = 50_000_000
-"""Largest number of pixels of an image."""
 CHUNK = 64
 """Number of images that a thread decodes at a time."""
 MAX_LISTED = 10
@@ -164,7 +162,7 @@ def to_inputs(examples: Sequence[Example], spec: InputSpec, class_count: int) ->
 
     def fill(start: int) -> None:
         for index, example in enumerate(examples[start : start + CHUNK], start):
-            images[index] = load(example.data, spec, max_pixels=MAX_PIXELS)
+            images[index] = load(example.data, spec)
 
     with ThreadPoolExecutor() as pool:
         for _ in pool.map(fill, range(0, len(examples), CHUNK)):

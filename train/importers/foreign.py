@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from train.data.examples import MAX_PIXELS, Example, Predict
+from train.data.examples import Example, Predict
+from train.data.image_loading import load
 from train.errors import TrainError
 from train.export.frozen_network import (
     ACTIVATIONS,
@@ -25,7 +26,6 @@ from train.export.graph_input import normalise
 from train.export.precision import FULL_PRECISION, ExportPrecision
 from vision.card import Card, CardError, InputSpec, OutputSpec
 from vision.decode import ImageError
-from vision.preprocess import load
 
 SIGNATURE = "serving_default"
 
@@ -171,7 +171,7 @@ def pseudo_label(paths: Sequence[Path], card: Card, network: FrozenNetwork) -> l
     examples = []
     for path in paths:
         try:
-            image = load(path.read_bytes(), card.input, max_pixels=MAX_PIXELS)
+            image = load(path.read_bytes(), card.input)
         except (OSError, ImageError) as error:
             raise ImportModelError(f"{path}: {error}") from error
         scores = network.predict(np.asarray(image, np.uint8)[None])[0]

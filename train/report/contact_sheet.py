@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from train.data.examples import MAX_PIXELS, Example
+from train.data.examples import Example
+from train.data.image_loading import load
 from train.evaluation.evaluate import Evaluation
 from vision.card import InputSpec
-from vision.preprocess import load
 
 TILE = 112
 GAP = 4
@@ -65,7 +65,7 @@ def contact_sheet(examples: Sequence[Example]) -> npt.NDArray[np.uint8]:
     sheet = np.full((rows * (TILE + GAP) - GAP, columns * (TILE + GAP) - GAP, 3), BACKGROUND, np.uint8)
     for number, example in enumerate(examples):
         top, left = tile_corner(number)
-        sheet[top : top + TILE, left : left + TILE] = load(example.data, _SPEC, max_pixels=MAX_PIXELS)
+        sheet[top : top + TILE, left : left + TILE] = load(example.data, _SPEC)
         position = (left + 4, top + TILE - 6)
         for color, thickness in (
             ((0, 0, 0), 3),

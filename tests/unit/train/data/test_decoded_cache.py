@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.photo_sets import noise_image
 from train.data.decoded_cache import decode_cached
-from train.data.examples import MAX_PIXELS, Example, to_inputs
+from train.data.examples import Example, to_inputs
+from train.data.image_loading import MAX_PIXELS
 from train.data.splits import deduplicate
 from vision.card import InputSpec
 from vision.preprocess import load
