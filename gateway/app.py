@@ -27,10 +27,11 @@ from gateway.model_client.tfserving import TensorFlowServing
 from gateway.models.configured import ConfiguredModels, ModelsConfigError
 from gateway.models.registry import ModelRegistry
 from gateway.openapi.routes import create_openapi
-from gateway.prediction.image_loader import ImageLoader
+from gateway.prediction.image_loader import DecodeLimits, ImageLoader
 from gateway.prediction.predictor import ModelPredictor, Predictor
 from gateway.reloaded_file import UnreadableFileError
 from gateway.settings import Settings, SettingsError
+from vision.isolation.pool import DecoderPool
 
 FORM_PARTS_BESIDE_IMAGES = 32
 
@@ -87,7 +88,12 @@ def create_app(
     memory_budget = MemoryBudget(settings.memory_budget_bytes, max_wait_s=settings.max_wait_s)
     image_loader = ImageLoader(
         FetchPool(CountedFetcher(fetcher), _pool_limits(settings)),
-        max_pixels=settings.max_pixels,
+        decoders=DecoderPool(
+            processes=settings.decoder_processes,
+            max_memory_bytes=settings.memory_budget_bytes,
+            max_pixels=settings.max_pixels,
+        ),
+        limits=DecodeLimits(settings.max_pixels, settings.inline_max_pixels, settings.decode_deadline_s),
         decode_threads=settings.decode_threads,
         memory_budget=memory_budget,
     )

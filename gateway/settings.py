@@ -150,6 +150,21 @@ class Settings(BaseModel):
         ge=1,
         description="Largest image, as width times height. It is read from the header before the image is decoded.",
     )
+    inline_max_pixels: int = Field(
+        16_000_000,
+        ge=0,
+        description="Largest image, as width times height, that a worker decodes itself, if it is a plain JPEG, PNG or "
+        "WebP. All others are decoded in separate processes with limits on memory and processor time.",
+    )
+    decoder_processes: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="Number of such processes in each worker. They start when the first such image arrives.",
+    )
+    decode_deadline_s: float = Field(
+        5.0, gt=0, description="Time for such a process to decode one image, including the time that it waits for one."
+    )
     max_json_depth: int = Field(
         16, ge=3, le=256, description="Maximum nesting of lists and objects in a JSON body. A batch needs 3."
     )

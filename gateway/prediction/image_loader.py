@@ -11,13 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.deadline import Deadline, Timings
-from gateway.errors import GatewayError, ImageFormatError, ImageTooLargeError, ImageUnreadableError
+from gateway.errors import (
+    DeadlineExceededError,
+    GatewayError,
+    ImageFormatError,
+    ImageTooLargeError,
+    ImageUnreadableError,
+    OverloadedError,
+)
 from gateway.fetching.pool import FetchPool
 from gateway.memory_budget import MemoryBudget
 from gateway.model_client.protocol import Array
 from vision import heatmap
 from vision.card import InputSpec
-from vision.decode import ImageError, ImageFormat, TooManyPixelsError, UnsupportedFormatError
+from vision.decode import ImageError, ImageFormat, TooManyPixelsError, UnsupportedFormatError, inspect
+from vision.errors import OutOfMemoryError
+from vision.headers.header import Header
+from vision.isolation.errors import DecoderUnavailableError, DecodingTimeoutError
+from vision.isolation.pool import DecoderPool
 from vision.preprocess import preprocess, read
 
 T = TypeVar("T")
@@ -42,16 +53,39 @@ ImageSource: TypeAlias = ImageBytes | ImageUrl
 
 
 @dataclass(frozen=True, slots=True)
+class ImageFile:
+    """An image file of an accepted format and size."""
+
+    content: bytes
+    header: Header
+
+
+@dataclass(frozen=True, slots=True)
 class PreparedImage:
     """An image that is ready for a model.
 
     Attributes:
-        content: The whole file.
+        file: The file.
         pixels: The model's input, of `InputSpec.shape` and `InputSpec.dtype`.
     """
 
-    content: bytes
+    file: ImageFile
     pixels: Array
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """Limits on decoding.
+
+    Attributes:
+        max_pixels: Maximum size, width times height, of an image.
+        inline_max_pixels: Maximum size of a plain image that is decoded in this process.
+        deadline_s: Maximum time for decoding any other image.
+    """
+
+    max_pixels: int
+    inline_max_pixels: int
+    deadline_s: float
 
 
 class ImageLoader:
@@ -59,7 +93,8 @@ class ImageLoader:
 
     Args:
         fetch_pool: Fetches the images that are sent as a URL.
-        max_pixels: Maximum size, width times height, of an image that is decoded.
+        decoders: Decode what is not decoded in this process.
+        limits: Limits on what is decoded, and where.
         decode_threads: How many images of a batch are decoded in parallel; OpenCV releases the interpreter lock.
         memory_budget: What the images of all requests may take together.
     """
@@ -68,13 +103,15 @@ class ImageLoader:
         self,
         fetch_pool: FetchPool,
         *,
-        max_pixels: int,
+        decoders: DecoderPool,
+        limits: DecodeLimits,
         decode_threads: int,
         memory_budget: MemoryBudget,
     ) -> None:
         self._fetch_pool = fetch_pool
         self._memory_budget = memory_budget
-        self._max_pixels = max_pixels
+        self._decoders = decoders
+        self._limits = limits
         self._decode_pool = ThreadPool(decode_threads, "decode")
 
     def load(
@@ -109,24 +146,23 @@ class ImageLoader:
             DeadlineExceededError: Not all were ready in time.
         """
 
-        def prepare(content: bytes | GatewayError) -> PreparedImage | GatewayError:
-            if isinstance(content, GatewayError):
-                return content
-            try:
-                deadline.remaining_s()
-                with translated_image_errors(self._max_pixels):
-                    with timings.measure("decode"):
-                        image = read(content, spec, max_pixels=self._max_pixels)
-                    with timings.measure("preprocess"):
-                        return PreparedImage(content, preprocess(image, spec))
-            except GatewayError as error:
-                return error
+        def prepare(_: int, file: ImageFile) -> PreparedImage:
+            with timings.measure("decode"):
+                image = read(file.content, spec, max_pixels=self._limits.max_pixels, header=file.header)
+            with timings.measure("preprocess"):
+                return PreparedImage(file, preprocess(image, spec))
 
-        return self._decode_pool.map(prepare, contents, deadline=deadline)
+        def prepare_apart(_: int, file: ImageFile, deadline_s: float) -> PreparedImage:
+            memory_bytes = file.header.peak_bytes
+            with timings.measure("decode"):
+                pixels = self._decoders.load(file.content, spec, memory_bytes=memory_bytes, deadline_s=deadline_s)
+            return PreparedImage(file, pixels)
+
+        return self._map(prepare, prepare_apart, [self._inspect(content) for content in contents], deadline)
 
     def draw_heatmaps(
         self,
-        contents: Sequence[bytes],
+        files: Sequence[ImageFile],
         heatmaps: Sequence[NDArray[np.float32]],
         spec: InputSpec,
         *,
@@ -136,14 +172,75 @@ class ImageLoader:
 
         Raises:
             DeadlineExceededError: Not all were drawn in time.
+            GatewayError: One could not be drawn.
         """
 
-        def draw(pair: tuple[bytes, NDArray[np.float32]]) -> bytes:
-            deadline.remaining_s()
-            content, heat = pair
-            return heatmap.draw(content, heat, spec, max_pixels=self._max_pixels)
+        def draw(index: int, file: ImageFile) -> bytes:
+            return heatmap.draw(file.content, heatmaps[index], spec, max_pixels=self._limits.max_pixels)
 
-        return self._decode_pool.map(draw, list(zip(contents, heatmaps, strict=True)), deadline=deadline)
+        def draw_apart(index: int, file: ImageFile, deadline_s: float) -> bytes:
+            memory_bytes = file.header.peak_bytes
+            return self._decoders.draw(
+                file.content, heatmaps[index], spec, memory_bytes=memory_bytes, deadline_s=deadline_s
+            )
+
+        drawings: list[bytes] = []
+        for drawing in self._map(draw, draw_apart, files, deadline):
+            if isinstance(drawing, GatewayError):
+                raise drawing
+            drawings.append(drawing)
+        return drawings
+
+    def _inspect(self, content: bytes | GatewayError) -> ImageFile | GatewayError:
+        """Read the header of a file, or return the error that prevented it."""
+        if isinstance(content, GatewayError):
+            return content
+        try:
+            with translated_image_errors(self._limits.max_pixels):
+                return ImageFile(content, inspect(content, max_pixels=self._limits.max_pixels))
+        except GatewayError as error:
+            return error
+
+    def _map(
+        self,
+        inline: Callable[[int, ImageFile], R],
+        apart: Callable[[int, ImageFile, float], R],
+        files: Sequence[ImageFile | GatewayError],
+        deadline: Deadline,
+    ) -> list[R | GatewayError]:
+        """Call one of two functions for each file, with its index, and return the results or errors in order.
+
+        Plain files are processed in parallel by `inline`. All others are processed by the calling thread with `apart`,
+        which takes its own deadline, so that a request never occupies more than one decoder process.
+        """
+
+        def process(item: tuple[int, ImageFile | GatewayError]) -> R | GatewayError:
+            index, file = item
+            if isinstance(file, GatewayError):
+                return file
+            try:
+                deadline.remaining_s()
+                with (
+                    self._memory_budget.reserve(file.header.peak_bytes, deadline=deadline),
+                    translated_image_errors(self._limits.max_pixels),
+                ):
+                    if self._is_inline(file):
+                        return inline(index, file)
+                    return apart(index, file, deadline.no_later_than(self._limits.deadline_s).at_s)
+            except GatewayError as error:
+                return error
+
+        items = list(enumerate(files))
+        inline_items = [(index, file) for index, file in items if self._is_inline(file)]
+        inline_results = iter(self._decode_pool.map(process, inline_items, deadline=deadline))
+        return [next(inline_results) if self._is_inline(file) else process((index, file)) for index, file in items]
+
+    def _is_inline(self, file: ImageFile | GatewayError) -> bool:
+        return (
+            isinstance(file, ImageFile)
+            and file.header.is_plain
+            and file.header.width * file.header.height <= self._limits.inline_max_pixels
+        )
 
 
 class ThreadPool:
@@ -198,5 +295,11 @@ def translated_image_errors(max_pixels: int) -> Iterator[None]:
             "Send a smaller image.",
             max_pixels=max_pixels,
         ) from error
+    except DecodingTimeoutError as error:
+        raise DeadlineExceededError(
+            "The image takes too long to decode. Send a smaller image, or one in a plain format such as JPEG."
+        ) from error
+    except (DecoderUnavailableError, OutOfMemoryError) as error:
+        raise OverloadedError("The image cannot be decoded at the moment. Try again shortly.") from error
     except ImageError as error:
         raise ImageUnreadableError(f"The image cannot be decoded: {error}.") from error

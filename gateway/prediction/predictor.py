@@ -186,7 +186,7 @@ class ModelPredictor:
         if request.options.explain == "image":
             with request.timings.measure("draw"):
                 drawings = self._image_loader.draw_heatmaps(
-                    [image.content for image, _ in pairs], heatmaps, served.card.input, deadline=request.deadline
+                    [image.file for image, _ in pairs], heatmaps, served.card.input, deadline=request.deadline
                 )
         for (_, prediction), heatmap, drawing in zip(pairs, heatmaps, drawings, strict=True):
             prediction["explanation"] = _explanation(prediction, heatmap, drawing)

@@ -24,6 +24,7 @@ from gateway.errors import (
     ModelNotFoundError,
     ModelUnavailableError,
     NotExplainableError,
+    OverloadedError,
     VersionGoneError,
     VersionNotFoundError,
 )
@@ -34,7 +35,7 @@ from gateway.model_client.protocol import Array, Signature, TensorSpec
 from gateway.models.configured import ConfiguredModels
 from gateway.models.registry import ModelRegistry, ModelTarget
 from gateway.prediction import schemas
-from gateway.prediction.image_loader import ImageBytes, ImageLoader, ImageUrl, translated_image_errors
+from gateway.prediction.image_loader import DecodeLimits, ImageBytes, ImageLoader, ImageUrl, translated_image_errors
 from gateway.prediction.predictor import (
     MAX_SWAPS,
     PNG_DATA_URI,
@@ -46,7 +47,9 @@ from gateway.prediction.predictor import (
 )
 from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant, explainable
 from vision.card import Card, InputSpec, OutputSpec
-from vision.errors import TooManyPixelsError, UnreadableImageError, UnsupportedFormatError
+from vision.errors import OutOfMemoryError, TooManyPixelsError, UnreadableImageError, UnsupportedFormatError
+from vision.isolation.errors import DecoderCrashedError, DecoderUnavailableError, DecodingTimeoutError
+from vision.isolation.pool import DecoderPool
 
 Predict = Callable[..., schemas.Prediction]
 PredictAll = Callable[..., PredictionResult]
@@ -79,11 +82,13 @@ def predict_all(server: FakeModelServer, fetcher: StubFetcher, tmp_path: Path) -
     """Classify images, given by bytes or URL, with the fake server's models, at most three in one call to it."""
     models = ConfiguredModels(lambda: dict.fromkeys(server.models, ()))
     registry = ModelRegistry(server, models, cards_dir=tmp_path, status_deadline_s=1)
+    decoders = DecoderPool(processes=1, max_memory_bytes=1 << 30, max_pixels=MAX_PIXELS)
     image_loader = ImageLoader(
         FetchPool(fetcher, PoolLimits(threads=2)),
-        max_pixels=MAX_PIXELS,
+        decoders=decoders,
+        limits=DecodeLimits(MAX_PIXELS, inline_max_pixels=MAX_PIXELS, deadline_s=10),
         decode_threads=2,
-        memory_budget=MemoryBudget(10_000_000, max_wait_s=0),
+        memory_budget=MemoryBudget(1 << 30, max_wait_s=0),
     )
     predictor = ModelPredictor(registry, server, image_loader, max_batch_size=3)
 
@@ -107,6 +112,7 @@ def predict_all(server: FakeModelServer, fetcher: StubFetcher, tmp_path: Path) -
 
     yield predict_all
     registry.close()
+    decoders.close()
 
 
 @pytest.fixture
@@ -721,6 +727,10 @@ def test_each_image_error_becomes_an_error_of_the_gateway():
         (UnsupportedFormatError("x"), ImageFormatError),
         (TooManyPixelsError(5, 6, 7), ImageTooLargeError),
         (UnreadableImageError("x"), ImageUnreadableError),
+        (DecoderCrashedError(), ImageUnreadableError),
+        (DecodingTimeoutError(), DeadlineExceededError),
+        (DecoderUnavailableError(), OverloadedError),
+        (OutOfMemoryError("x"), OverloadedError),
     ):
         with pytest.raises(error_class) as caught, translated_image_errors(7):
             raise error
