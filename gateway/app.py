@@ -10,6 +10,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from gateway.access import authentication
 from gateway.caching.caching_predictor import CachingPredictor, Store
 from gateway.caching.memory_store import MemoryStore
+from gateway.capacity import Admission, MemoryBudget
 from gateway.fetching.counted import CountedFetcher
 from gateway.fetching.destinations import Destinations
 from gateway.fetching.fetch import FetchLimits, UrlFetcher
@@ -20,7 +21,6 @@ from gateway.health.routes import create_health
 from gateway.http import cors, pages, problems, request_context, sagemaker
 from gateway.http.request_context import Gateway
 from gateway.http.views import create_api
-from gateway.memory_budget import MemoryBudget
 from gateway.model_client.micro_batching import MicroBatcher
 from gateway.model_client.protocol import ModelServer
 from gateway.model_client.tfserving import TensorFlowServing
@@ -99,7 +99,15 @@ def create_app(
     )
     model_predictor = ModelPredictor(registry, server, image_loader, max_batch_size=settings.max_batch_size)
     predictor = add_cache(model_predictor, registry, image_loader, settings)
-    app.register_blueprint(create_api(predictor, registry, settings))
+    admission = Admission(
+        memory_budget,
+        slots=settings.threads,
+        max_waiting=settings.max_waiting,
+        max_wait_s=settings.max_wait_s,
+        max_download_bytes=settings.max_body_bytes,
+    )
+    app.extensions["admission"] = admission
+    app.register_blueprint(create_api(predictor, registry, admission, settings))
     app.register_blueprint(create_openapi(settings))
     readiness = Readiness(
         registry,

@@ -6,6 +6,7 @@ GatewayError
 ├── RateLimitedError           the caller exceeds its limit of requests
 ├── LimitsUnavailableError     the caller's requests cannot be counted
 ├── BadRequestError            the request cannot be understood
+├── BodyTimeoutError           the body arrives too slowly
 ├── BodyTooLargeError          more bytes than the limit
 ├── TooManyImagesError         more images in one request than the limit
 ├── ContentTypeError           a media type that cannot carry an image
@@ -82,6 +83,12 @@ class BadRequestError(GatewayError):
     """The request cannot be understood."""
 
     slug = "bad-request"
+
+
+class BodyTimeoutError(GatewayError):
+    """The body did not arrive before the deadline of the request."""
+
+    slug = "body-timeout"
 
 
 class BodyTooLargeError(GatewayError):

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from gateway.capacity import default_budget, smallest_budget
 from gateway.host_patterns import is_host_pattern
-from gateway.memory_budget import default_budget, smallest_budget
 
 PREFIX = "GATEWAY_"
 

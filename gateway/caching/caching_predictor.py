@@ -77,7 +77,7 @@ class CachingPredictor:
 
     def _predict(self, served: ServedModel, request: PredictionRequest) -> PredictionResult:
         contents = self.image_loader.load(
-            request.images, client=request.client, deadline=request.deadline, timings=request.timings
+            request.images, deadline=request.deadline, timings=request.timings, place=request.place
         )
         images = [item if isinstance(item, GatewayError) else ImageBytes(item) for item in contents]
         request = dataclasses.replace(request, images=images)

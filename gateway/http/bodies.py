@@ -11,20 +11,22 @@ way is left to werkzeug.
 import io
 import itertools
 import json
+import math
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from flask import Request
 from werkzeug.datastructures import FileStorage, Headers, MultiDict
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 from werkzeug.utils import cached_property
-from werkzeug.wsgi import LimitedStream
 
-from gateway.errors import BadRequestError
+from gateway.capacity import BODY_FACTOR, Place
+from gateway.errors import BadRequestError, BodyTimeoutError
 
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
@@ -37,6 +39,13 @@ CLOSE = b"--" + CRLF
 # Quoted strings without escapes; werkzeug parses the others.
 PLAIN_DISPOSITION = re.compile(r'form-data; name="([^"\\%]*)"(?:; filename="([^"\\%]*)")?')
 NESTING = {"[": 1, "{": 1, "]": -1, "}": -1}
+
+STEP_BYTES = 1024 * 1024
+"""What is read of a body in one call, and reserved at once for one whose size is not known."""
+PATIENCE_S = 1.0
+"""How long the memory for all of a body is reserved while it arrives."""
+MAX_CHUNKS_CPU_S = 1.0
+"""Processor time for receiving a body in chunks: chunks of one byte take a second for each 200 kB."""
 
 Form = MultiDict[str, str]
 Files = MultiDict[str, FileStorage]
@@ -84,51 +93,112 @@ class FormParser(FormDataParser):
         return super().parse(io.BytesIO(body), mimetype, content_length, options)
 
 
-class WholeBody(LimitedStream):
-    """A body of known length that is read from the server in one call.
+class BodyRequest(Request):
+    """A request whose body is read whole, in few calls, and whose forms are parsed by `FormParser`.
 
     werkzeug reads 64 KiB at a time, and for each of these reads gunicorn copies the rest of what it has received.
+
+    Attributes:
+        place: Where the memory for the body is reserved, and its deadline; None for no limit on either.
     """
 
-    def readall(self) -> bytes:
-        """Read the rest of the body.
-
-        Raises:
-            werkzeug.exceptions.ClientDisconnected: The client sent less.
-        """
-        try:
-            data = self._stream.read(self.limit - self._pos)
-        except (OSError, ValueError) as error:
-            self.on_disconnect(error)
-        self._pos += len(data)
-        if not self.is_exhausted:
-            self.on_disconnect()
-        return data
-
-
-class BodyRequest(Request):
-    """A request whose body is read in one call and whose forms are parsed by `FormParser`."""
-
     form_data_parser_class = FormParser
+    place: Place | None = None
 
     @cached_property
     def stream(self) -> IO[bytes]:
-        """The body, within the limit on its size.
+        """The body, within the limits on its size, memory and time.
 
         Raises:
             werkzeug.exceptions.RequestEntityTooLarge: It is larger.
+            werkzeug.exceptions.ClientDisconnected: The client sent less.
+            BodyTimeoutError: It did not arrive before the deadline.
+            OverloadedError: There is no memory for it.
         """
         limited: IO[bytes] = super().stream
-        source = self.environ["wsgi.input"]
         if self.content_length is not None:
-            return cast("IO[bytes]", WholeBody(source, self.content_length))
+            return io.BytesIO(self._read_known(self.content_length))
         if self.max_content_length is None or not self.environ.get("wsgi.input_terminated"):
             return limited
-        # werkzeug silently cuts off a chunked body at the limit; one byte more shows whether it is longer.
-        body = LimitedStream(source, self.max_content_length + 1, is_max=True).readall()
-        if len(body) > self.max_content_length:
-            raise RequestEntityTooLarge
-        return io.BytesIO(body)
+        return io.BytesIO(self._read_chunked(self.max_content_length))
+
+    def _read_known(self, size: int) -> bytes:
+        """Read a body of known size.
+
+        The memory for all of it is reserved before. If it is not there soon, only that for what has arrived is kept, so
+        that slow senders do not take the place of others.
+        """
+        memory = self.place.receive(size) if self.place and size else None
+        is_slow = False
+        self._read_within(PATIENCE_S)
+        pieces: list[bytes] = []
+        received = 0
+        while received < size:
+            step = min(size - received, STEP_BYTES)
+            if is_slow and memory:
+                memory.resize(received + step)
+            try:
+                piece = self._read_step(step)
+            except TimeoutError as error:
+                if is_slow:
+                    raise self._too_slow() from error
+                is_slow = True
+                self._read_within(math.inf)
+                continue
+            if not piece:
+                raise ClientDisconnected
+            received += len(piece)
+            pieces.append(piece)
+        if is_slow and memory:
+            memory.resize(size * BODY_FACTOR)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _read_chunked(self, max_size: int) -> bytes:
+        """Read a body of unknown size, whose memory is reserved step by step."""
+        memory = self.place.receive(STEP_BYTES) if self.place else None
+        self._read_within(math.inf)
+        cpu_s = time.thread_time()
+        pieces: list[bytes] = []
+        received = 0
+        while True:
+            # One byte more than the limit shows whether it is longer; werkzeug silently cuts it off.
+            step = min(STEP_BYTES, max_size + 1 - received)
+            try:
+                piece = self._read_step(step)
+            except TimeoutError as error:
+                raise self._too_slow() from error
+            if not piece:
+                return b"".join(pieces)
+            received += len(piece)
+            pieces.append(piece)
+            if received > max_size:
+                raise RequestEntityTooLarge
+            if time.thread_time() - cpu_s > MAX_CHUNKS_CPU_S:
+                raise BadRequestError("The body arrives in too many chunks. Send larger ones, or Content-Length.")
+            if memory:
+                memory.resize((received + STEP_BYTES) * BODY_FACTOR)
+
+    def _read_step(self, size: int) -> bytes:
+        try:
+            data: bytes = self.environ["wsgi.input"].read(size)
+        except TimeoutError:
+            raise
+        except (OSError, ValueError) as error:
+            raise ClientDisconnected from error
+        return data
+
+    def _read_within(self, seconds: float) -> None:
+        """Let reads of the body fail after these seconds, or at the deadline if that comes first.
+
+        Only a connection of `gateway.runtime.timed_socket` can do that; elsewhere, bodies are there already.
+        """
+        connection = self.environ.get("gunicorn.socket")
+        if self.place and connection is not None and hasattr(connection, "read_by_s"):
+            connection.read_by_s = min(self.place.deadline.at_s, time.monotonic() + seconds)
+
+    def _too_slow(self) -> BodyTimeoutError:
+        allowed_s = self.place.deadline.allowed_s if self.place else 0
+        return BodyTimeoutError(f"The body did not arrive within {allowed_s:g} s. Send a smaller image.")
 
 
 def parse_json_object(body: bytes, limits: JsonLimits) -> dict[str, Any]:

@@ -86,6 +86,12 @@ _TABLE: dict[type[errors.GatewayError], _Entry] = {
         "The version of the model is not served",
         "Use one of `versions` or `labels`, or omit the version to use the newest one.",
     ),
+    errors.BodyTimeoutError: _Entry(
+        408,
+        "The body arrives too slowly",
+        "Send the request again, with a smaller image or over a faster connection. The limit is "
+        "GATEWAY_REQUEST_DEADLINE_S, or X-Request-Timeout if that is less.",
+    ),
     errors.BodyTooLargeError: _Entry(
         413,
         "Too many bytes",

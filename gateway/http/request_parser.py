@@ -14,7 +14,7 @@ from werkzeug.datastructures import MultiDict
 
 from gateway.deadline import Deadline, Timings
 from gateway.errors import BadRequestError, ContentTypeError, GatewayError, TooManyImagesError
-from gateway.http.bodies import FORM, MULTIPART, JsonLimits, parse_json_object
+from gateway.http.bodies import FORM, MULTIPART, BodyRequest, JsonLimits, parse_json_object
 from gateway.models.registry import ModelTarget
 from gateway.prediction.image_loader import ImageBytes, ImageSource, ImageUrl
 from gateway.prediction.predictor import Explain, PredictionOptions, PredictionRequest
@@ -73,7 +73,13 @@ class RequestParser:
         self._default_top_k = default_top_k
 
     def parse(
-        self, request: Request, target: ModelTarget, *, deadline: Deadline, request_id: str, timings: Timings
+        self,
+        request: BodyRequest,
+        target: ModelTarget,
+        *,
+        deadline: Deadline,
+        request_id: str,
+        timings: Timings,
     ) -> PredictionRequest:
         """Parse the images of a request and its options.
 
@@ -117,7 +123,7 @@ class RequestParser:
         if not is_batch and isinstance(images[0], GatewayError):
             raise images[0]
         options = parse_options(query, fields, default_top_k=self._default_top_k)
-        return PredictionRequest(images, target, options, deadline, request_id, is_batch, timings)
+        return PredictionRequest(images, target, options, deadline, request_id, is_batch, timings, request.place)
 
     def _form(self, request: Request) -> tuple[Mapping[str, Any], list[ImageSource | GatewayError]]:
         """Return the text fields of a form, and its images.

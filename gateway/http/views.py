@@ -1,16 +1,15 @@
 """The HTTP API: parse the request, call the predictor, serialise the response."""
 
-import dataclasses
 import json
 from typing import cast
 
 from flask import Blueprint, Response, g, jsonify, request
 
+from gateway.capacity import Admission
 from gateway.deadline import Timings
 from gateway.errors import GatewayError
-from gateway.http import admission, problems
-from gateway.http.admission import Admission
-from gateway.http.bodies import JsonLimits
+from gateway.http import problems
+from gateway.http.bodies import BodyRequest, JsonLimits
 from gateway.http.headers import CACHE_STATUS
 from gateway.http.request_context import request_client, unwrap
 from gateway.http.request_parser import RequestLimits, RequestParser
@@ -24,13 +23,10 @@ from gateway.settings import Settings
 API_BLUEPRINT = "api"
 
 
-def create_api(predictor: Predictor, registry: ModelRegistry, settings: Settings) -> Blueprint:
+def create_api(predictor: Predictor, registry: ModelRegistry, admission: Admission, settings: Settings) -> Blueprint:
     """Return the routes under /api/v1."""
     api = Blueprint(API_BLUEPRINT, __name__, url_prefix="/api/v1")
-    admission.register(
-        api,
-        Admission(slots=settings.threads, max_waiting=settings.max_waiting, max_wait_s=settings.max_wait_s),
-    )
+    _register_admission(api, admission)
     limits = RequestLimits(settings.max_images, JsonLimits(settings.max_json_depth, settings.max_json_values))
     parser = RequestParser(limits, default_top_k=settings.default_top_k)
 
@@ -39,18 +35,18 @@ def create_api(predictor: Predictor, registry: ModelRegistry, settings: Settings
     @api.post("/models/<model>/versions/<int:version>/predict")
     @api.post("/models/<model>/labels/<label>/predict")
     def predict(model: str | None = None, version: int | None = None, label: str | None = None) -> Response:
-        context = unwrap(g)
+        http_request, context = cast("BodyRequest", unwrap(request)), unwrap(g)
         context.timings = Timings()
         with context.timings.measure("receive"):
             prediction_request = parser.parse(
-                unwrap(request),
+                http_request,
                 ModelTarget(model, version, label),
                 deadline=context.deadline,
                 request_id=context.request_id,
                 timings=context.timings,
             )
-        prediction_request = dataclasses.replace(prediction_request, client=request_client())
-        context.slot.resize(len(prediction_request.images))
+        if context.place.body is not None:
+            context.place.body.resize(prediction_request.size)
         result = predictor.predict(prediction_request)
         context.model_version = (result.model.name, result.model.version)
         _count(result, settings.metrics_max_classes)
@@ -76,6 +72,23 @@ def create_api(predictor: Predictor, registry: ModelRegistry, settings: Settings
         return jsonify(document)
 
     return api
+
+
+def _register_admission(api: Blueprint, admission: Admission) -> None:
+    """Admit every request of these routes before it is handled; its place is `g.place`."""
+
+    def enter() -> None:
+        http_request, context = cast("BodyRequest", unwrap(request)), unwrap(g)
+        context.place = http_request.place = admission.enter(request_client(), deadline=context.deadline)
+        if http_request.method != "POST":  # a prediction starts once its images are there
+            context.place.start(1)
+
+    def leave(_: BaseException | None) -> None:
+        if "place" in g:
+            g.place.leave()
+
+    api.before_request(enter)
+    api.teardown_request(leave)
 
 
 def _respond_single(result: PredictionResult) -> Response:

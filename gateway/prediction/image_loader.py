@@ -10,6 +10,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.capacity import MemoryBudget, Place
 from gateway.deadline import Deadline, Timings
 from gateway.errors import (
     DeadlineExceededError,
@@ -20,7 +21,6 @@ from gateway.errors import (
     OverloadedError,
 )
 from gateway.fetching.pool import FetchPool
-from gateway.memory_budget import MemoryBudget
 from gateway.model_client.protocol import Array
 from vision import heatmap
 from vision.card import InputSpec
@@ -115,23 +115,33 @@ class ImageLoader:
         self._decode_pool = ThreadPool(decode_threads, "decode")
 
     def load(
-        self, sources: Sequence[ImageSource | GatewayError], *, client: str, deadline: Deadline, timings: Timings
+        self,
+        sources: Sequence[ImageSource | GatewayError],
+        *,
+        deadline: Deadline,
+        timings: Timings,
+        place: Place | None = None,
     ) -> list[bytes | GatewayError]:
         """Return the file of each image, or the error that prevented it.
 
         Args:
             sources: The images; an error stays in its place.
-            client: Who sent them, for its share of the threads that fetch.
             deadline: Time limit on the request.
             timings: Collects how long each fetch takes.
+            place: Whose share of the threads that fetch, and of memory, they take; needed for images by URL.
 
         Raises:
             DeadlineExceededError: Not all were fetched in time.
         """
         urls = [source.url for source in sources if isinstance(source, ImageUrl)]
         fetched: Iterator[bytes | GatewayError] = iter(())
-        if urls:
-            fetched = iter(self._fetch_pool.fetch_all(urls, client=client, deadline=deadline, timings=timings))
+        if urls and place is not None:
+            allowance = place.download(len(urls))
+            fetched = iter(
+                self._fetch_pool.fetch_all(
+                    urls, client=place.client, deadline=deadline, allowance=allowance, timings=timings
+                )
+            )
         return [
             source.data if isinstance(source, ImageBytes) else next(fetched) if isinstance(source, ImageUrl) else source
             for source in sources

@@ -9,6 +9,7 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.capacity import Place
 from gateway.deadline import Deadline, Timings
 from gateway.errors import (
     GatewayError,
@@ -22,7 +23,7 @@ from gateway.models.binding import EXPLAIN, ServedModel
 from gateway.models.registry import ModelRegistry, ModelTarget
 from gateway.observability import metrics
 from gateway.prediction import schemas
-from gateway.prediction.image_loader import ImageLoader, ImageSource, PreparedImage
+from gateway.prediction.image_loader import ImageBytes, ImageLoader, ImageSource, PreparedImage
 from vision.postprocess import ClassScore, at_or_above, to_probabilities, top_k
 
 MAX_SWAPS = 3
@@ -61,7 +62,7 @@ class PredictionRequest:
         id: Request id, passed on to the model server.
         is_batch: Whether the response is that of a batch.
         timings: Collects how long each stage takes.
-        client: Who sent the request: the name of its key, or its address.
+        place: What it occupies of the worker; None for a request of the gateway itself.
     """
 
     images: Sequence[ImageSource | GatewayError]
@@ -71,7 +72,12 @@ class PredictionRequest:
     id: str = ""
     is_batch: bool = False
     timings: Timings = field(default_factory=Timings)
-    client: str = ""
+    place: Place | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the images that came with it."""
+        return sum(len(image.data) for image in self.images if isinstance(image, ImageBytes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +131,10 @@ class ModelPredictor:
         with errors_from(served):
             _explain_call(served, request.options)
             contents = self._image_loader.load(
-                request.images, client=request.client, deadline=request.deadline, timings=request.timings
+                request.images, deadline=request.deadline, timings=request.timings, place=request.place
             )
+            if request.place is not None:
+                request.place.start(len(contents))
         for _ in range(MAX_SWAPS):
             with errors_from(served):
                 try:

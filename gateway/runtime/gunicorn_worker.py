@@ -6,6 +6,8 @@ from typing import Any
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 
+from gateway.runtime.timed_socket import TimedSocket
+
 
 class ErrorLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn's logger without access log, because the application logs its requests itself.
@@ -28,6 +30,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
     """
 
     stay_ms = 100
+
+    def enqueue_req(self, conn: TConn) -> None:
+        """Queue a connection that has a request; see `ThreadWorker.enqueue_req`."""
+        if not isinstance(conn.sock, TimedSocket):
+            conn.sock = TimedSocket.wrap(conn.sock)
+        super().enqueue_req(conn)
 
     def handle(self, conn: TConn) -> Any:
         """Answer the requests of a connection; see `ThreadWorker.handle`."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gateway.app import create_app
 from gateway.deadline import Deadline
 from gateway.errors import FetchError
-from gateway.fetching.fetcher import Allowance
+from gateway.fetching.fetcher import Allowance, Fetcher
 from gateway.models.configured import ConfiguredModels
 from gateway.settings import Settings
 from tests.support.fake_model_server import FakeModelServer, classifier, constant
@@ -66,12 +66,14 @@ def make_app(
 ) -> Callable[..., Flask]:
     """Return a function that creates applications over the fake server; it takes settings by name."""
 
-    def make(*, configured_models: ConfiguredModels | None = None, **overrides: Any) -> Flask:
+    def make(
+        *, configured_models: ConfiguredModels | None = None, fetcher: Fetcher | None = None, **overrides: Any
+    ) -> Flask:
         app_settings = settings.model_copy(update=overrides)
         app = create_app(
             app_settings,
             server=server,
-            fetcher=StubFetcher(images_by_url),
+            fetcher=fetcher or StubFetcher(images_by_url),
             configured_models=configured_models
             or ConfiguredModels(lambda: {name: tuple(server.labels.get(name, ())) for name in app_settings.models}),
         )

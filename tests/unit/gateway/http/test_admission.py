@@ -1,3 +1,4 @@
+import base64
 import io
 import threading
 from collections.abc import Callable, Iterator
@@ -8,157 +9,17 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from gateway.deadline import Deadline
-from gateway.errors import DeadlineExceededError, OverloadedError
-from gateway.http.admission import Admission
+from gateway.fetching.fetcher import Allowance
 from tests.support.fake_model_server import FakeModelServer
 from tests.support.waiting import until
 
 PREDICT = "/api/v1/predict"
 
 
-def make_admission(slots: int = 1, max_waiting: int = 0, max_wait_s: float = 10) -> Admission:
-    return Admission(slots=slots, max_waiting=max_waiting, max_wait_s=max_wait_s)
-
-
 @pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(8) as pool:
         yield pool
-
-
-# Slots
-
-
-def test_as_many_requests_are_admitted_as_there_are_slots(deadline: Deadline):
-    admission = make_admission(slots=3)
-    slots = [admission.acquire(deadline=deadline) for _ in range(3)]
-    with pytest.raises(OverloadedError):
-        admission.acquire(deadline=deadline)
-
-    slots[1].release()
-
-    admission.acquire(deadline=deadline)
-    with pytest.raises(OverloadedError):
-        admission.acquire(deadline=deadline)
-
-
-def test_a_waiting_request_is_admitted_when_a_slot_is_released(pool: ThreadPoolExecutor, deadline: Deadline):
-    admission = make_admission(max_waiting=1)
-    first = admission.acquire(deadline=deadline)
-    second = pool.submit(admission.acquire, deadline=deadline)
-    until(lambda: is_full(admission, deadline), what="one waits")
-    assert not second.done()
-
-    first.release()
-
-    second.result(10).release()
-    admission.acquire(deadline=deadline)
-
-
-def is_full(admission: Admission, deadline: Deadline) -> bool:
-    """Return whether no further request may wait; this may itself wait for a moment."""
-    try:
-        admission.acquire(deadline=deadline.no_later_than(0.01))
-    except OverloadedError as error:
-        return "More requests" in error.detail and len(admission._waiting) == admission._max_waiting
-    return False
-
-
-def test_requests_are_admitted_in_the_order_of_their_arrival(deadline: Deadline):
-    admission = make_admission(max_waiting=5)
-    first = admission.acquire(deadline=deadline)
-    order: list[int] = []
-
-    def enter(number: int) -> None:
-        slot = admission.acquire(deadline=deadline)
-        order.append(number)
-        slot.release()
-
-    threads = []
-    for number in range(5):
-        threads.append(threading.Thread(target=enter, args=(number,)))
-        threads[-1].start()
-        until(lambda number=number: len(admission._waiting) == number + 1)
-
-    first.release()
-    for thread in threads:
-        thread.join()
-
-    assert order == [0, 1, 2, 3, 4]
-
-
-def test_no_request_waits_longer_than_the_limit(deadline: Deadline):
-    admission = make_admission(max_waiting=1, max_wait_s=0.02)
-    slot = admission.acquire(deadline=deadline)
-
-    for _ in range(3):  # a request that gave up has left the queue
-        with pytest.raises(OverloadedError):
-            admission.acquire(deadline=deadline)
-
-    slot.release()
-    admission.acquire(deadline=deadline)
-
-
-def test_no_request_waits_longer_than_its_deadline(deadline: Deadline):
-    admission = make_admission(max_waiting=1, max_wait_s=1000)
-    admission.acquire(deadline=deadline)
-
-    with pytest.raises(OverloadedError):
-        admission.acquire(deadline=Deadline.after(0.02))
-    with pytest.raises(DeadlineExceededError):
-        admission.acquire(deadline=Deadline.after(0))
-
-
-def test_a_batch_occupies_a_slot_for_each_of_its_images(deadline: Deadline):
-    admission = make_admission(slots=4)
-    batch = admission.acquire(deadline=deadline)
-    batch.resize(3)
-    single = admission.acquire(deadline=deadline)
-    with pytest.raises(OverloadedError):
-        admission.acquire(deadline=deadline)
-
-    batch.release()
-    for _ in range(3):
-        admission.acquire(deadline=deadline)
-    with pytest.raises(OverloadedError):
-        admission.acquire(deadline=deadline)
-
-    single.release()
-    admission.acquire(deadline=deadline)
-
-
-def test_a_batch_with_more_images_than_slots_is_admitted_and_excludes_others(deadline: Deadline):
-    admission = make_admission(slots=2)
-    batch = admission.acquire(deadline=deadline)
-    batch.resize(64)
-    with pytest.raises(OverloadedError):
-        admission.acquire(deadline=deadline)
-
-    batch.release()
-    admission.acquire(deadline=deadline)
-
-
-def test_concurrent_requests_neither_lose_nor_add_slots(pool: ThreadPoolExecutor, deadline: Deadline):
-    admission = make_admission(slots=3, max_waiting=1000)
-    inside, most, lock = 0, 0, threading.Lock()
-
-    def visit(_: int) -> None:
-        nonlocal inside, most
-        slot = admission.acquire(deadline=deadline)
-        with lock:
-            inside += 1
-            most = max(most, inside)
-        with lock:
-            inside -= 1
-        slot.release()
-
-    list(pool.map(visit, range(2000)))
-
-    assert (inside, admission._occupied, len(admission._waiting)) == (0, 0, 0)
-    assert 1 <= most <= 3
-
-
-# In front of the API
 
 
 @pytest.fixture
@@ -233,23 +94,132 @@ def test_a_slot_is_released_when_a_request_fails(make_app: Callable[..., Flask],
     assert predict(app, png).status_code == 200
 
 
-def test_a_batch_in_progress_leaves_no_slot_for_others(
+def test_batches_in_progress_leave_slots_for_photos_and_none_for_batches(
     make_app: Callable[..., Flask],
     server: FakeModelServer,
     unblock: threading.Event,
     png: bytes,
     pool: ThreadPoolExecutor,
 ):
-    app = make_app(threads=3, max_waiting=0)
+    app = make_app(threads=4, max_wait_s=0.02)
     unblock.set()
     assert predict(app, png).status_code == 200
     unblock.clear()
     before = server.calls["predict"]
-    files = [(io.BytesIO(png), f"{number}.png") for number in range(3)]
-    batch = pool.submit(app.test_client().post, PREDICT, data={"image": files})
-    until(lambda: server.calls["predict"] == before + 1)
-    assert predict(app, png).status_code == 503
 
+    def send_batch() -> TestResponse:
+        files = [(io.BytesIO(png), f"{number}.png") for number in range(64)]
+        return app.test_client().post(PREDICT, data={"image": files})
+
+    batch = pool.submit(send_batch)
+    until(lambda: server.calls["predict"] == before + 1)
+    photos = [pool.submit(predict, app, png) for _ in range(2)]
+    until(lambda: server.calls["predict"] == before + 3)
+
+    assert send_batch().status_code == 503
+    assert predict(app, png).status_code == 503
     unblock.set()
-    assert len(batch.result(10).get_json()["results"]) == 3
+    assert [photo.result(10).status_code for photo in photos] == [200, 200]
+    assert len(batch.result(10).get_json()["results"]) == 64
+    assert send_batch().status_code == predict(app, png).status_code == 200
+
+
+class GatedFetcher:
+    """A `Fetcher` of one image, whose fetches begin with `begun` and wait for `may_end`."""
+
+    def __init__(self, image: bytes) -> None:
+        self.begun = threading.Semaphore(0)
+        self.may_end = threading.Event()
+        self._image = image
+
+    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance, lookups: object = None) -> bytes:  # noqa: ARG002  # the parameters of the protocol
+        allowance.take(len(self._image))
+        self.begun.release()
+        assert self.may_end.wait(10)
+        return self._image
+
+
+def test_requests_that_fetch_images_occupy_no_slot_meanwhile(
+    make_app: Callable[..., Flask], png: bytes, pool: ThreadPoolExecutor
+):
+    fetcher = GatedFetcher(png)
+    app = make_app(threads=1, max_waiting=9, fetcher=fetcher)
+    requests = [pool.submit(app.test_client().post, PREDICT, json={"url": "https://slow/"}) for _ in range(2)]
+    try:
+        for _ in requests:
+            assert fetcher.begun.acquire(timeout=10)
+
+        assert predict(app, png).status_code == 200
+    finally:
+        fetcher.may_end.set()
+    assert [request.result(10).status_code for request in requests] == [200, 200]
+
+
+def test_images_of_a_batch_of_urls_share_one_limit_of_bytes(
+    make_app: Callable[..., Flask], images_by_url: dict[str, bytes], png: bytes
+):
+    images_by_url |= {"https://x/small": png, "https://x/large": b"x" * 1024}
+    app = make_app(max_body_bytes=1024, fetch_threads=1)
+    items = [{"url": f"https://x/{name}"} for name in ("small", "large", "small")]
+
+    response = app.test_client().post(PREDICT, json={"instances": items})
+
+    first, large, last = response.get_json()["results"]
+    assert (large["status"], large["type"], large["max_bytes"]) == (413, "/problems/body-too-large", 1024)
+    assert "class" in first
+    assert "class" in last
+    assert app.test_client().post(PREDICT, json={"url": "https://x/small"}).status_code == 200
+
+
+def test_memory_is_reserved_for_what_a_request_holds_and_then_given_back(
+    make_app: Callable[..., Flask], server: FakeModelServer, png: bytes
+):
+    app = make_app(fetcher=(fetcher := GatedFetcher(png)))
+    fetcher.may_end.set()
+    memory = app.extensions["admission"].memory
+    predict(app, png)  # reads the card
+    held: list[tuple[int, int]] = []
+    server.before["predict"] = lambda: held.append((memory.bodies.reserved, memory.downloads.reserved))
+    encoded = base64.b64encode(png).decode()
+
+    client = app.test_client()
+    client.post(PREDICT, data=png, content_type="image/png")
+    client.post(PREDICT, json={"image": encoded})
+    client.post(PREDICT, json={"instances": [{"image": encoded}, {"url": "https://x/"}, {"url": "https://y/"}]})
+    client.post(PREDICT, data=b"no image", content_type="image/png")
+
+    size = len(png)
+    assert held == [(size, 0), (size, 0), (size, 2 * size)]
+    assert (memory.bodies.reserved, memory.downloads.reserved, memory.work.reserved) == (0, 0, 0)
+
+
+def test_a_body_for_which_there_is_no_memory_is_not_read(
+    make_app: Callable[..., Flask], png: bytes, deadline: Deadline
+):
+    app = make_app(max_wait_s=0.01)
+    bodies = app.extensions["admission"].memory.bodies
+    body = io.BytesIO(png)
+
+    with bodies.reserve(bodies.size, deadline=deadline):
+        response = app.test_client().post(PREDICT, input_stream=body, content_length=len(png))
+
+    assert (response.status_code, response.get_json(force=True)["type"]) == (503, "/problems/overloaded")
+    assert int(response.headers["Retry-After"]) > 0
+    assert body.tell() == 0
     assert predict(app, png).status_code == 200
+
+
+def test_images_for_which_there_is_no_memory_fail_alone(
+    make_app: Callable[..., Flask], images_by_url: dict[str, bytes], png: bytes, deadline: Deadline
+):
+    images_by_url["https://x/"] = png
+    app = make_app()
+    downloads = app.extensions["admission"].memory.downloads
+    items = [{"image": base64.b64encode(png).decode()}, {"url": "https://x/"}]
+
+    with downloads.reserve(downloads.size, deadline=deadline):
+        response = app.test_client().post(PREDICT, json={"instances": items})
+
+    upload, download = response.get_json()["results"]
+    assert "class" in upload
+    assert (download["status"], download["type"]) == (503, "/problems/overloaded")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gateway.capacity import Admission, MemoryBudget
 from gateway.deadline import Deadline, Timings
 from gateway.errors import (
     BadRequestError,
@@ -30,7 +31,6 @@ from gateway.errors import (
 )
 from gateway.fetching.fetcher import Allowance
 from gateway.fetching.pool import FetchPool, PoolLimits
-from gateway.memory_budget import MemoryBudget
 from gateway.model_client.protocol import Array, Signature, TensorSpec
 from gateway.models.configured import ConfiguredModels
 from gateway.models.registry import ModelRegistry, ModelTarget
@@ -83,13 +83,15 @@ def predict_all(server: FakeModelServer, fetcher: StubFetcher, tmp_path: Path) -
     models = ConfiguredModels(lambda: dict.fromkeys(server.models, ()))
     registry = ModelRegistry(server, models, cards_dir=tmp_path, status_deadline_s=1)
     decoders = DecoderPool(processes=1, max_memory_bytes=1 << 30, max_pixels=MAX_PIXELS)
+    memory_budget = MemoryBudget(1 << 30, max_wait_s=0)
     image_loader = ImageLoader(
         FetchPool(fetcher, PoolLimits(threads=2)),
         decoders=decoders,
         limits=DecodeLimits(MAX_PIXELS, inline_max_pixels=MAX_PIXELS, deadline_s=10),
         decode_threads=2,
-        memory_budget=MemoryBudget(1 << 30, max_wait_s=0),
+        memory_budget=memory_budget,
     )
+    admission = Admission(memory_budget, slots=4, max_waiting=4, max_wait_s=10, max_download_bytes=1_000_000)
     predictor = ModelPredictor(registry, server, image_loader, max_batch_size=3)
 
     def predict_all(
@@ -106,9 +108,15 @@ def predict_all(server: FakeModelServer, fetcher: StubFetcher, tmp_path: Path) -
         images = [kinds[type(source)](source) if type(source) in kinds else source for source in sources]
         options = PredictionOptions(top_k, threshold, explain)
         deadline = Deadline.after(deadline_s)
-        return predictor.predict(
-            PredictionRequest(images, target, options, deadline, request_id, timings=timings or Timings())
-        )
+        place = admission.enter(deadline=deadline)
+        try:
+            return predictor.predict(
+                PredictionRequest(
+                    images, target, options, deadline, request_id, timings=timings or Timings(), place=place
+                )
+            )
+        finally:
+            place.leave()
 
     yield predict_all
     registry.close()

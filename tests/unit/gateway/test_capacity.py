@@ -1,14 +1,13 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
-from gateway import memory_budget
+from gateway import capacity
+from gateway.capacity import MemoryBudget, Share, default_budget, smallest_budget
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceededError, ImageTooLargeError, OverloadedError
-from gateway.memory_budget import MemoryBudget, Share, available_bytes, default_budget, smallest_budget
 from tests.support.waiting import until
 
 MIB = 1024**2
@@ -28,7 +27,7 @@ def test_reservations_fit_into_the_share_together(deadline: Deadline):
     share = make_share(max_wait_s=0.01)
     first = share.reserve(60, deadline=deadline)
     share.reserve(40, deadline=deadline)
-    with pytest.raises(OverloadedError, match="no memory"):
+    with pytest.raises(OverloadedError, match="not enough memory"):
         share.reserve(1, deadline=deadline)
 
     first.release()
@@ -45,7 +44,7 @@ def test_a_reservation_waits_for_others_to_be_released(pool: ThreadPoolExecutor,
     first.release()
 
     assert second.result(10).size == 60
-    assert share.reserved_bytes == 60
+    assert share.reserved == 60
 
 
 def test_a_small_reservation_does_not_overtake_a_large_one(pool: ThreadPoolExecutor, deadline: Deadline):
@@ -98,7 +97,7 @@ def test_growth_never_waits_and_keeps_what_is_held(deadline: Deadline):
     with pytest.raises(OverloadedError):
         second.resize(41)
 
-    assert (second.size, share.reserved_bytes) == (40, 100)
+    assert (second.size, share.reserved) == (40, 100)
 
 
 def test_shrinking_admits_those_who_wait(pool: ThreadPoolExecutor, deadline: Deadline):
@@ -116,10 +115,10 @@ def test_a_reservation_is_released_at_the_end_of_its_context_and_once(deadline: 
     share = make_share()
 
     with share.reserve(60, deadline=deadline) as reservation:
-        assert share.reserved_bytes == 60
+        assert share.reserved == 60
     reservation.release()
 
-    assert share.reserved_bytes == 0
+    assert share.reserved == 0
 
 
 def test_concurrent_reservations_neither_lose_nor_add_bytes(pool: ThreadPoolExecutor, deadline: Deadline):
@@ -137,7 +136,7 @@ def test_concurrent_reservations_neither_lose_nor_add_bytes(pool: ThreadPoolExec
 
     list(pool.map(visit, [1 + number % 100 for number in range(2000)]))
 
-    assert (share.reserved_bytes, len(share._waiting)) == (0, 0)
+    assert (share.reserved, len(share._waiting)) == (0, 0)
     assert 1 <= most <= 100
 
 
@@ -150,13 +149,13 @@ def test_full_shares_for_bodies_and_downloads_leave_the_share_for_work(deadline:
 
 
 def test_the_default_is_half_of_the_memory_divided_among_the_workers(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(memory_budget, "available_bytes", lambda: 1024 * MIB)
+    monkeypatch.setattr(capacity, "available_bytes", lambda: 1024 * MIB)
 
     assert default_budget(workers=2, max_body_bytes=10 * MIB) == 256 * MIB
     assert default_budget(workers=8, max_body_bytes=10 * MIB) == 128 * MIB
     assert default_budget(workers=8, max_body_bytes=100 * MIB) == smallest_budget(100 * MIB)
 
-    monkeypatch.setattr(memory_budget, "available_bytes", lambda: 64 * 1024 * MIB)
+    monkeypatch.setattr(capacity, "available_bytes", lambda: 64 * 1024 * MIB)
     assert default_budget(workers=2, max_body_bytes=10 * MIB) == 1024 * MIB
 
 
@@ -165,27 +164,3 @@ def test_the_smallest_budget_has_room_for_the_largest_body_and_batch_of_urls(dea
 
     budget.bodies.reserve(30 * MIB, deadline=deadline)
     budget.downloads.reserve(10 * MIB, deadline=deadline)
-
-
-@pytest.mark.parametrize(
-    ("membership", "folder", "name"),
-    [
-        ("0::/app/inner\n", "app", "memory.max"),
-        ("0::/somewhere/outside\n", "", "memory.max"),
-        ("3:cpu:/\n2:memory,hugetlb:/app\n", "memory/app", "memory.limit_in_bytes"),
-    ],
-)
-def test_limits_of_the_control_group_and_those_around_it_are_found(
-    tmp_path: Path, membership: str, folder: str, name: str
-):
-    (tmp_path / "membership").write_text(membership)
-    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
-    (tmp_path / "memory.max").write_text("max\n")
-    (tmp_path / folder / name).write_text("1048576\n")
-
-    assert list(memory_budget._cgroup_limits(tmp_path / "membership", tmp_path)) == [1048576]
-
-
-def test_a_system_without_control_groups_has_no_limit_beside_the_machine(tmp_path: Path):
-    assert list(memory_budget._cgroup_limits(tmp_path / "absent", tmp_path)) == []
-    assert available_bytes() > 0

@@ -1,0 +1,330 @@
+"""What a worker takes on at once: requests, images and bytes of memory.
+
+A request first takes a place, of which there are as many as threads for requests. It then reserves what it needs, in
+this order: memory for its body, memory for images that it fetches, slots for its images, memory for each step of the
+work. It waits only for a share of which it holds nothing, and never for one that comes before a share that it holds. So
+no two requests ever wait for each other, and what holds a part of the last share always ends.
+"""
+
+import math
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Self
+
+from gateway.deadline import Deadline
+from gateway.errors import BodyTooLargeError, DeadlineExceededError, ImageTooLargeError, OverloadedError
+from gateway.memory_limit import available_bytes
+
+MIN_BUDGET_BYTES = 128 * 1024**2
+MAX_BUDGET_BYTES = 1024**3
+BODIES_FRACTION = 3 / 8
+DOWNLOADS_FRACTION = 1 / 8
+BODY_FACTOR = 3
+"""Bytes of memory that reading and parsing a body takes at its peak, for each byte of it."""
+MEGABYTE = 1_000_000
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    size: int
+    admitted: threading.Event
+
+
+class Share:
+    """A number of slots or bytes that requests reserve parts of; safe to use from many threads.
+
+    Reservations are granted in the order in which they are asked for, so that small ones never starve a large one.
+
+    Args:
+        size: The number.
+        max_wait_s: Maximum time that a reservation waits for others to be released.
+        unit: What it is a number of.
+    """
+
+    def __init__(self, size: int, *, max_wait_s: float, unit: str = "memory") -> None:
+        self.size = size
+        self._max_wait_s = max_wait_s
+        self._unit = unit
+        self._reserved = 0
+        self._waiting: deque[_Waiting] = deque()
+        self._lock = threading.Lock()
+
+    @property
+    def reserved(self) -> int:
+        """How much of it is reserved at this moment."""
+        return self._reserved
+
+    def reserve(self, size: int, *, deadline: Deadline) -> "Reservation":
+        """Wait until there is room, and reserve it until `Reservation.release`.
+
+        Raises:
+            ImageTooLargeError: It is more than the whole share.
+            OverloadedError: There was no room in time.
+            DeadlineExceededError: The deadline has passed.
+        """
+        with self._lock:
+            if not self._waiting and self._reserved + size <= self.size:
+                self._reserved += size
+                return Reservation(self, size)
+            if size > self.size:
+                raise self._too_large(size)
+            waiting = _Waiting(size, threading.Event())
+            self._waiting.append(waiting)
+        try:
+            is_admitted = waiting.admitted.wait(deadline.remaining_s(self._max_wait_s))
+        except DeadlineExceededError:
+            if not self._give_up(waiting):
+                self.change(-size)
+            raise
+        if not is_admitted and self._give_up(waiting):
+            raise self._overloaded()
+        return Reservation(self, size)
+
+    def change(self, size: int) -> None:
+        """Reserve more at once, or give some back if the number is negative.
+
+        Raises:
+            OverloadedError: There is no room. Whoever holds a part does not wait for what others hold.
+        """
+        with self._lock:
+            if size > 0 and self._reserved + size > self.size:
+                raise self._overloaded()
+            self._reserved += size
+            self._admit()
+
+    def _give_up(self, waiting: _Waiting) -> bool:
+        """Stop waiting; return False if room was reserved in the meantime."""
+        with self._lock:
+            if waiting.admitted.is_set():
+                return False
+            self._waiting.remove(waiting)
+            self._admit()  # those behind may be smaller
+            return True
+
+    def _admit(self) -> None:
+        while self._waiting and self._reserved + self._waiting[0].size <= self.size:
+            waiting = self._waiting.popleft()
+            self._reserved += waiting.size
+            waiting.admitted.set()
+
+    def _overloaded(self) -> OverloadedError:
+        return OverloadedError(f"There is not enough {self._unit} for this request at the moment. Try again shortly.")
+
+    def _too_large(self, size: int) -> ImageTooLargeError:
+        return ImageTooLargeError(
+            f"The image takes {size / MEGABYTE:.0f} MB of memory; at most {self.size / MEGABYTE:.0f} MB are available, "
+            "a share of GATEWAY_MEMORY_BUDGET_BYTES. Send a smaller image, or a JPEG."
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Reservation:
+    """A part of a share that belongs to one request; as a context manager, it is released at the end."""
+
+    share: Share
+    size: int
+
+    def resize(self, size: int) -> None:
+        """Hold this much from now on.
+
+        Raises:
+            OverloadedError: It is more than before, and there is no room at this moment.
+        """
+        self.share.change(size - self.size)
+        self.size = size
+
+    def release(self) -> None:
+        """Give all of it back."""
+        if self.size:
+            self.resize(0)
+
+    def __enter__(self) -> Self:
+        """Return the reservation."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give all of it back."""
+        self.release()
+
+
+class MemoryBudget:
+    """The memory of a worker for its requests.
+
+    Args:
+        max_bytes: All of it.
+        max_wait_s: Maximum time that a request waits for a part of it.
+
+    Attributes:
+        bodies: For request bodies and the images in them, held until the response is made.
+        downloads: For images fetched by URL, held until the response is made.
+        work: For decoding and for tensors, held only while they are computed.
+    """
+
+    def __init__(self, max_bytes: int, *, max_wait_s: float) -> None:
+        bodies, downloads = int(max_bytes * BODIES_FRACTION), int(max_bytes * DOWNLOADS_FRACTION)
+        self.bodies = Share(bodies, max_wait_s=max_wait_s)
+        self.downloads = Share(downloads, max_wait_s=max_wait_s)
+        self.work = Share(max_bytes - bodies - downloads, max_wait_s=max_wait_s)
+
+    def reserve(self, size: int, *, deadline: Deadline) -> Reservation:
+        """Reserve memory for work on an image; see `Share.reserve`."""
+        return self.work.reserve(size, deadline=deadline)
+
+
+def smallest_budget(max_body_bytes: int) -> int:
+    """Return the budget that the largest body, and a batch of URLs whose images have as many bytes, fit into."""
+    return math.ceil(max_body_bytes * max(BODY_FACTOR / BODIES_FRACTION, 1 / DOWNLOADS_FRACTION))
+
+
+def default_budget(workers: int, max_body_bytes: int) -> int:
+    """Return half of the memory that this process may use, divided among the workers, within sensible limits."""
+    share = available_bytes() // 2 // workers
+    return max(min(max(share, MIN_BUDGET_BYTES), MAX_BUDGET_BYTES), smallest_budget(max_body_bytes))
+
+
+class Downloads:
+    """Counts the bytes that one request fetches and holds; an `Allowance`, safe to use from many threads.
+
+    Args:
+        share: The memory that they are reserved from.
+        max_bytes: How many they may be.
+    """
+
+    def __init__(self, share: Share, max_bytes: float) -> None:
+        self._share = share
+        self._max_bytes = max_bytes
+        self._size = 0
+        self._is_released = False
+        self._lock = threading.Lock()
+
+    def take(self, count: int) -> None:
+        """Reserve memory for bytes that have arrived.
+
+        Bytes are counted even if their image is then given up, since they have been fetched.
+
+        Raises:
+            BodyTooLargeError: The images of the request have more bytes than the limit.
+            OverloadedError: There is no memory for them at the moment, or the request has ended.
+        """
+        with self._lock:
+            if self._is_released:
+                raise OverloadedError("The request has ended.")
+            if self._size + count > self._max_bytes:
+                raise BodyTooLargeError(
+                    f"The images behind the URLs of this request have more than {self._max_bytes} bytes together. Send "
+                    "them in several requests.",
+                    max_bytes=self._max_bytes,
+                )
+            self._share.change(count)
+            self._size += count
+
+    def release(self) -> None:
+        """Give the memory back; from now on, no bytes are accepted."""
+        with self._lock:
+            self._is_released = True
+            self._share.change(-self._size)
+
+
+class Admission:
+    """Admits requests to a worker; safe to use from many threads.
+
+    Args:
+        memory: The memory for all of them.
+        slots: Maximum number of images that are decoded and classified at once. A batch occupies a slot for each of its
+            images, but all batches together at most half of the slots: one client's batches leave room for photos.
+        max_waiting: Maximum number of requests beyond that: those that are received, fetch images or wait for a slot.
+        max_wait_s: Maximum time that a request waits for a slot.
+        max_download_bytes: Maximum number of bytes that the images behind the URLs of one batch have together.
+    """
+
+    def __init__(
+        self, memory: MemoryBudget, *, slots: int, max_waiting: int, max_wait_s: float, max_download_bytes: int
+    ) -> None:
+        self.memory = memory
+        self.slots = Share(slots, max_wait_s=max_wait_s, unit="capacity")
+        self.batch_slots = Share(max(1, slots // 2), max_wait_s=max_wait_s, unit="capacity")
+        self.max_download_bytes = max_download_bytes
+        self._free_places = slots + max_waiting
+        self._lock = threading.Lock()
+
+    def enter(self, client: str = "", *, deadline: Deadline) -> "Place":
+        """Give a request a place until `Place.leave`.
+
+        Args:
+            client: Who sent it: the name of its key, or its address.
+            deadline: When it ends.
+
+        Raises:
+            OverloadedError: There are as many requests as the worker takes on.
+        """
+        with self._lock:
+            if not self._free_places:
+                raise OverloadedError("More requests arrived than can be answered in time. Try again shortly.")
+            self._free_places -= 1
+        return Place(self, client, deadline)
+
+    def leave(self) -> None:
+        """Take back a place."""
+        with self._lock:
+            self._free_places += 1
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """What a request occupies of a worker until it is answered.
+
+    Attributes:
+        admission: Where the place is.
+        client: Who sent the request: the name of its key, or its address.
+        deadline: Deadline of the request.
+        body: The memory for its body; None without a body.
+    """
+
+    admission: Admission
+    client: str
+    deadline: Deadline
+    body: Reservation | None = None
+    _downloads: Downloads | None = None
+    _slots: list[Reservation] = field(default_factory=list)
+
+    def receive(self, size: int) -> Reservation:
+        """Wait for the memory that reading and parsing a body of this size takes.
+
+        Raises:
+            OverloadedError: There was none in time.
+            DeadlineExceededError: The deadline has passed.
+        """
+        self.body = self.admission.memory.bodies.reserve(size * BODY_FACTOR, deadline=self.deadline)
+        return self.body
+
+    def download(self, images: int) -> Downloads:
+        """Return the allowance for fetching this number of images; a single one is limited by the fetcher alone."""
+        max_bytes = self.admission.max_download_bytes if images > 1 else math.inf
+        self._downloads = Downloads(self.admission.memory.downloads, max_bytes)
+        return self._downloads
+
+    def start(self, images: int) -> None:
+        """Wait for the slots in which this number of images is decoded and classified, unless it has them already.
+
+        Raises:
+            OverloadedError: They were not free in time.
+            DeadlineExceededError: The deadline has passed.
+        """
+        if self._slots:
+            return
+        count = 1
+        if images > 1:
+            count = min(images, self.admission.batch_slots.size)
+            self._slots.append(self.admission.batch_slots.reserve(count, deadline=self.deadline))
+        self._slots.append(self.admission.slots.reserve(count, deadline=self.deadline))
+
+    def leave(self) -> None:
+        """Give everything back."""
+        for slots in self._slots:
+            slots.release()
+        if self._downloads is not None:
+            self._downloads.release()
+        if self.body is not None:
+            self.body.release()
+        self.admission.leave()
