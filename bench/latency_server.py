@@ -1,7 +1,7 @@
-"""Run a model server of fixed latency that computes nothing: `python -m bench.latency_server PORT`.
+"""Run a model server of fixed latency that computes nothing: `python -m bench.latency_server PORT [LATENCY_S]`.
 
-Its model `slow` takes uint8[N, 28, 28, 1] and answers after 50 ms, at most four calls at a time. It reaches its
-capacity of 80 calls per second only if the gateway in front keeps all four slots busy.
+Its model `slow` takes uint8[N, 28, 28, 1] and answers after 50 ms by default, at most four calls at a time. It reaches
+its capacity of 80 calls per second only if the gateway in front keeps all four slots busy.
 """
 
 import sys
@@ -72,10 +72,10 @@ class Models(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
         return response
 
 
-def main(port: int) -> None:
+def main(port: int, latency_s: float = LATENCY_S) -> None:
     """Serve until the process is killed."""
     server = grpc.server(ThreadPoolExecutor(THREADS))
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Predictions(), server)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Predictions(latency_s=latency_s), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(), server)
     server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
@@ -89,4 +89,4 @@ def _declare(info: Any, dtype: int, shape: tuple[int, ...]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), *map(float, sys.argv[2:]))
