@@ -74,7 +74,6 @@ def create_app(
     app = Gateway(__name__, static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # an attribute of the default provider
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes  # base64 in a text part is an image too
     app.config["MAX_FORM_PARTS"] = settings.max_images + FORM_PARTS_BESIDE_IMAGES
     app.extensions["registry"] = registry
     if settings.trusted_proxies:

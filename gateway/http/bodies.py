@@ -1,44 +1,44 @@
-"""Request bodies: read in one call, limited before they are parsed, and multipart forms parsed by byte search.
+"""Request bodies: read in one call, and multipart forms split by a byte search.
 
-Limits are checked before parsing because the cost of a parser depends on structure, not only on size: without them,
-10 MiB of JSON can become 250 MiB of empty objects, and a form of 10 MiB can take 8 seconds.
-
-werkzeug searches for multipart boundaries with a regular expression, which takes a third of a millisecond for a photo
-of 50 kB. Forms as common clients send them are split here by a byte search; a form that deviates from RFC 7578 in any
-way is left to werkzeug.
+Every form is parsed in linear time: a boundary is short, a byte search finds each of its occurrences, and each header
+is limited before it is parsed. What is a part, a header and a line is decided as werkzeug does.
 """
 
 import io
-import itertools
-import json
 import math
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
 from flask import Request
-from werkzeug.datastructures import FileStorage, Headers, MultiDict
+from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
-from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 from werkzeug.utils import cached_property
 
 from gateway.capacity import BODY_FACTOR, Place
 from gateway.errors import BadRequestError, BodyTimeoutError
+from gateway.http.long_text import LONG_TEXT_BYTES, LongText, decode_plain
 
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 
+MAX_BOUNDARY_LENGTH = 70
+"""RFC 2046 section 5.1.1."""
 MAX_PART_HEADERS_BYTES = 8192
 """Limit on the headers of one part. A browser sends some 200 bytes; servers often accept this much per request."""
-END_OF_HEADERS = re.compile(rb"\r\n\r\n|\n\n|\r\r")  # werkzeug accepts each of them
+# RFC 7578 asks for CRLF. Clients also send LF or CR alone, and blanks behind a boundary.
+LINE_BREAK = re.compile(rb"\r\n|\n|\r")
+END_OF_BOUNDARY = re.compile(rb"--|[ \t\v\f]*+(?:\r\n|\n|\r)")
+END_OF_HEADERS = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+CONTINUATION = re.compile(rb"(?:\r\n|\n|\r)[ \t]")
+CLOSE = b"--"
 CRLF = b"\r\n"
-CLOSE = b"--" + CRLF
 # Quoted strings without escapes; werkzeug parses the others.
 PLAIN_DISPOSITION = re.compile(r'form-data; name="([^"\\%]*)"(?:; filename="([^"\\%]*)")?')
-NESTING = {"[": 1, "{": 1, "]": -1, "}": -1}
+CHARSETS = frozenset({"ascii", "us-ascii", "utf-8", "iso-8859-1"})
 
 STEP_BYTES = 1024 * 1024
 """What is read of a body in one call, and reserved at once for one whose size is not known."""
@@ -47,54 +47,22 @@ PATIENCE_S = 1.0
 MAX_CHUNKS_CPU_S = 1.0
 """Processor time for receiving a body in chunks: chunks of one byte take a second for each 200 kB."""
 
-Form = MultiDict[str, str]
-Files = MultiDict[str, FileStorage]
-
 
 @dataclass(frozen=True, slots=True)
-class JsonLimits:
-    """Limits on a JSON body.
+class FilePart:
+    """A part of a form that has a file name."""
 
-    Attributes:
-        max_depth: Maximum nesting of arrays and objects.
-        max_values: Maximum number of values and names.
-    """
-
-    max_depth: int
-    max_values: int
+    filename: str
+    content: bytes
 
 
-class UnusualFormError(ValueError):
-    """The form must be parsed by werkzeug."""
-
-
-class FormParser(FormDataParser):
-    """Parses forms as werkzeug does, but faster, and refuses those that werkzeug would take long to parse."""
-
-    def parse(
-        self, stream: IO[bytes], mimetype: str, content_length: int | None, options: dict[str, str] | None = None
-    ) -> tuple[IO[bytes], Form, Files]:
-        """Parse a body into fields and files.
-
-        Raises:
-            BadRequestError: It has too many fields or parts, or a part whose headers are too long.
-        """
-        boundary = (options or {}).get("boundary", "")
-        if mimetype not in {FORM, MULTIPART} or (mimetype == MULTIPART and not boundary):
-            return super().parse(stream, mimetype, content_length, options)
-        body = stream.read()
-        if mimetype == FORM:
-            check_fields(body, self.max_form_parts)
-        else:
-            try:
-                return stream, *parse_multipart(body, boundary.encode("ascii"), max_parts=self.max_form_parts)
-            except (UnusualFormError, UnicodeError):
-                check_parts(body, f"--{boundary}".encode(), self.max_form_parts)
-        return super().parse(io.BytesIO(body), mimetype, content_length, options)
+Name = str | LongText | None
+Form = MultiDict[Name, str | LongText]
+Files = MultiDict[Name, FilePart]
 
 
 class BodyRequest(Request):
-    """A request whose body is read whole, in few calls, and whose forms are parsed by `FormParser`.
+    """A request whose body is read whole, in few calls.
 
     werkzeug reads 64 KiB at a time, and for each of these reads gunicorn copies the rest of what it has received.
 
@@ -102,7 +70,7 @@ class BodyRequest(Request):
         place: Where the memory for the body is reserved, and its deadline; None for no limit on either.
     """
 
-    form_data_parser_class = FormParser
+    want_form_data_parsed = False  # RequestParser parses forms; werkzeug's parser is not linear
     place: Place | None = None
 
     @cached_property
@@ -201,140 +169,105 @@ class BodyRequest(Request):
         return BodyTimeoutError(f"The body did not arrive within {allowed_s:g} s. Send a smaller image.")
 
 
-def parse_json_object(body: bytes, limits: JsonLimits) -> dict[str, Any]:
-    """Parse a JSON object; an empty body counts as an empty object.
+def parse_multipart(body: bytes, boundary: bytes, *, max_parts: int | None = None) -> tuple[Form, Files]:
+    """Parse a multipart body (RFC 7578) into fields and files; a malformed body has none.
+
+    Texts of more than `LONG_TEXT_BYTES` are returned as `LongText`.
 
     Raises:
-        BadRequestError: It is not valid JSON, not an object, or exceeds the limits.
+        BadRequestError: The boundary is too long, there are too many parts, or the headers of a part are too long.
     """
-    try:
-        text = body.decode(json.detect_encoding(body), "surrogatepass")
-        _check_json_structure(text, limits)
-        document = json.loads(text) if text.strip() else {}
-    except UnicodeDecodeError as error:
-        raise BadRequestError(f"The body is not valid JSON: it is not UTF-8 text, see byte {error.start}.") from error
-    except (ValueError, RecursionError) as error:
-        raise BadRequestError(f"The body is not valid JSON: {error}.") from error
-    if not isinstance(document, dict):
-        raise BadRequestError('The JSON body must be an object, such as {"url": "https://…"}.')
-    return document
-
-
-def _check_json_structure(text: str, limits: JsonLimits) -> None:
-    """Check the text outside of strings, which may hold megabytes of base64."""
-    unescaped = text.replace("\\\\", "").replace('\\"', "")
-    if unescaped.count('"') > 2 * limits.max_values:
-        raise _too_many_values(limits)
-    outside = "".join(unescaped.split('"')[::2])
-    if sum(map(outside.count, ",:[{")) > limits.max_values:
-        raise _too_many_values(limits)
-    depths = itertools.accumulate(NESTING.get(character, 0) for character in outside if character in NESTING)
-    if max(depths, default=0) > limits.max_depth:
+    if len(boundary) > MAX_BOUNDARY_LENGTH:
         raise BadRequestError(
-            f"The JSON body is nested too deeply: at most {limits.max_depth} levels are accepted, and an image needs 3."
+            f"The boundary of the form has {len(boundary)} characters; at most {MAX_BOUNDARY_LENGTH} are accepted."
         )
+    fields: list[tuple[Name, str | LongText]] = []
+    files: list[tuple[Name, FilePart]] = []
+    try:
+        for head, start, end in _split_parts(body, b"--" + boundary, max_parts):
+            headers = _parse_headers(head)
+            name, filename = _parse_disposition(headers["content-disposition"])
+            if filename is not None:
+                files.append((name, FilePart(filename, body[start:end])))
+            else:
+                fields.append((name, _text(memoryview(body)[start:end], headers.get("content-type"))))
+    except (KeyError, ValueError):
+        return MultiDict(), MultiDict()
+    return MultiDict(fields), MultiDict(files)
 
 
-def _too_many_values(limits: JsonLimits) -> BadRequestError:
-    return BadRequestError(
-        f"The JSON body has more than {limits.max_values} values. Send an image as one string of base64, and many "
-        "images in several requests."
-    )
-
-
-def check_fields(body: bytes, max_fields: int | None) -> None:
-    """Check that a URL-encoded form does not have too many fields.
-
-    Raises:
-        BadRequestError: It has too many.
-    """
-    _check_count(body.count(b"&") + 1, max_fields)
-
-
-def check_parts(body: bytes, delimiter: bytes, max_parts: int | None) -> None:
-    """Check that a multipart form does not have too many parts, or parts with long headers.
+def _split_parts(body: bytes, delimiter: bytes, max_parts: int | None) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the headers of each part, and where its content starts and ends.
 
     Raises:
-        BadRequestError: There are too many parts, or the headers of one are too long or incomplete.
+        ValueError: The last boundary is missing.
     """
-    _check_count(body.count(delimiter) - 1, max_parts)  # the last delimiter does not begin a part
-    start = body.find(delimiter)
-    while start >= 0:
-        start += len(delimiter)
-        is_last = body.startswith(b"--", start)
-        if not is_last and not END_OF_HEADERS.search(body, start, start + MAX_PART_HEADERS_BYTES):
-            raise BadRequestError(
-                f"The headers of a part of the form are incomplete or longer than {MAX_PART_HEADERS_BYTES} bytes."
-            )
-        start = body.find(delimiter, start)
+    head: bytes | None = None
+    start = occurrences = 0
+    found = body.find(delimiter)
+    while found >= 0:
+        occurrences += 1
+        check_count(occurrences - 1, max_parts)  # the last one does not begin a part
+        line_break = _line_break_before(body, found)
+        after = END_OF_BOUNDARY.match(body, found + len(delimiter))
+        if after and (head is None or line_break):
+            if head is not None:
+                yield head, start, max(start, found - line_break)
+            if after[0] == CLOSE:
+                return
+            head, start = _read_headers(body, after.end())
+        found = body.find(delimiter, max(start, found + len(delimiter)))
+    raise ValueError("the last boundary is missing")
 
 
-def _check_count(parts: int, max_parts: int | None) -> None:
+def check_count(parts: int, max_parts: int | None) -> None:
+    """Check that a form does not have too many parts or fields.
+
+    Raises:
+        BadRequestError: It has.
+    """
     if max_parts is not None and parts > max_parts:
         raise BadRequestError(f"The form has more than {max_parts} parts. Send fewer images.")
 
 
-def parse_multipart(body: bytes, boundary: bytes, *, max_parts: int | None = None) -> tuple[Form, Files]:
-    """Parse a multipart body (RFC 7578) into fields and files.
-
-    Raises:
-        UnusualFormError: It deviates from what common clients send.
-        UnicodeError: A header or a field is not UTF-8.
-    """
-    fields: list[tuple[str, str]] = []
-    files: list[tuple[str, FileStorage]] = []
-    for index, (head, content) in enumerate(_split_parts(body, b"--" + boundary)):
-        if index == max_parts:
-            raise UnusualFormError("too many parts")
-        headers = _parse_headers(head)
-        name, filename = _parse_disposition(headers.get("content-disposition", ""))
-        if filename is not None:
-            files.append((name, FileStorage(io.BytesIO(content), filename, name, headers=headers)))
-        elif "content-type" in headers:
-            raise UnusualFormError("a field that may name a character set")
-        else:
-            fields.append((name, content.decode()))
-    return MultiDict(fields), MultiDict(files)
+def _line_break_before(body: bytes, position: int) -> int:
+    """Return the length of the line break that ends before a position."""
+    if body.endswith(CRLF, 0, position):
+        return len(CRLF)
+    return int(body.endswith((b"\n", b"\r"), 0, position))
 
 
-def _parse_disposition(disposition: str) -> tuple[str, str | None]:
+def _read_headers(body: bytes, start: int) -> tuple[bytes, int]:
+    """Return the headers of a part, and where its content starts."""
+    blank = END_OF_HEADERS.search(body, start, start + MAX_PART_HEADERS_BYTES)
+    if not blank:
+        raise BadRequestError(
+            f"The headers of a part of the form are incomplete or longer than {MAX_PART_HEADERS_BYTES} bytes."
+        )
+    second_break = LINE_BREAK.match(body, (blank.start() + blank.end()) // 2)
+    return body[start : blank.start()], second_break.end() if second_break else blank.end()
+
+
+def _parse_headers(head: bytes) -> dict[str, str]:
+    """Return the first value of each header, by its name in lower case."""
+    headers: dict[str, str] = {}
+    for line in CONTINUATION.sub(b" ", head).splitlines():
+        name, _, value = line.decode().partition(":")
+        headers.setdefault(name.strip(" \t").lower(), value.strip(" \t"))
+    return headers
+
+
+def _parse_disposition(disposition: str) -> tuple[str | None, str | None]:
     """Return the name of a part, and its file name if it is a file."""
     match = PLAIN_DISPOSITION.fullmatch(disposition)
     if match:
         return match[1], match[2]
-    kind, parameters = parse_options_header(disposition)
-    if kind != "form-data" or "name" not in parameters:
-        raise UnusualFormError("a part without a name")
-    return parameters["name"], parameters.get("filename")
+    _, parameters = parse_options_header(disposition)
+    return parameters.get("name"), parameters.get("filename")
 
 
-def _split_parts(body: bytes, delimiter: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield headers and content of each part; every occurrence of the delimiter must delimit a part."""
-    if not body.startswith(delimiter + CRLF):
-        raise UnusualFormError("content before the first part")
-    start = len(delimiter + CRLF)
-    while True:
-        next_delimiter = body.find(delimiter, start)
-        end, after = next_delimiter - len(CRLF), next_delimiter + len(delimiter)
-        blank = body.find(CRLF + CRLF, start, end)
-        if blank < 0 or body[end:next_delimiter] != CRLF:
-            raise UnusualFormError("a part that is incomplete or has no headers")
-        if blank - start > MAX_PART_HEADERS_BYTES:
-            raise UnusualFormError("long headers")
-        yield body[start:blank], body[blank + 2 * len(CRLF) : end]
-        # A slice one byte longer than the closing delimiter shows whether anything follows, without copying it.
-        if body[after : after + len(CLOSE) + 1] in {CLOSE, CLOSE.removesuffix(CRLF)}:
-            return
-        if not body.startswith(CRLF, after):
-            raise UnusualFormError("content after a delimiter")
-        start = after + len(CRLF)
-
-
-def _parse_headers(head: bytes) -> Headers:
-    lines = head.decode().split("\r\n")
-    if any("\r" in line or "\n" in line for line in lines):
-        raise UnusualFormError("a line with another ending")
-    headers = [line.partition(":") for line in lines]
-    if any(not colon or name != name.strip() for name, colon, _ in headers):
-        raise UnusualFormError("a header that is folded or has no name")
-    return Headers([(name, value.strip()) for name, _, value in headers])
+def _text(content: memoryview, content_type: str | None) -> str | LongText:
+    if len(content) > LONG_TEXT_BYTES:
+        return LongText(content, decode_plain)
+    charset = parse_options_header(content_type)[1].get("charset", "").lower()
+    return str(content, charset if charset in CHARSETS else "utf-8", "replace")

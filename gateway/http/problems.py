@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import NamedTuple, cast
 
 import structlog
-from flask import Flask, Response, g, json, request
+from flask import Flask, Response, g, json
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from gateway import errors
@@ -230,7 +230,9 @@ def respond(error: errors.GatewayError) -> Response:
 def respond_to_http_error(error: HTTPException) -> Response:
     """Return the response to an error of Flask or werkzeug, with the headers that it needs (Allow for a 405)."""
     if isinstance(error, RequestEntityTooLarge):
-        return respond(_too_large())
+        return respond(
+            errors.BodyTooLargeError(f"The body has more than {g.max_body_bytes} bytes.", max_bytes=g.max_body_bytes)
+        )
     status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
     problem = HTTP_PROBLEMS.get(status) or Problem(status, "", status.phrase, "")
     response = make_response(problem, error.description or status.phrase, {})
@@ -238,16 +240,6 @@ def respond_to_http_error(error: HTTPException) -> Response:
         if name.lower() not in {"content-type", "content-length"}:
             response.headers[name] = value
     return response
-
-
-def _too_large() -> errors.GatewayError:
-    """Return the error for the limit that was exceeded: werkzeug raises the same exception for two limits."""
-    limit = g.max_body_bytes
-    if request.content_length is not None and request.content_length <= limit:
-        return errors.BadRequestError(
-            f"The form has more than {request.max_form_parts} parts. Send fewer images in one request."
-        )
-    return errors.BodyTooLargeError(f"The body has more than {limit} bytes.", max_bytes=limit)
 
 
 def respond_to_bug(error: Exception) -> Response:

@@ -1,10 +1,8 @@
 """Parse a request (multipart, form, JSON or raw bytes) into a `PredictionRequest`."""
 
-import base64
 import difflib
 import re
 import reprlib
-import string
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +12,10 @@ from werkzeug.datastructures import MultiDict
 
 from gateway.deadline import Deadline, Timings
 from gateway.errors import BadRequestError, ContentTypeError, GatewayError, TooManyImagesError
-from gateway.http.bodies import FORM, MULTIPART, BodyRequest, JsonLimits, parse_json_object
+from gateway.http.bodies import FORM, MULTIPART, BodyRequest, Files, Form, Name, parse_multipart
+from gateway.http.json_objects import JsonLimits, parse_json_object
+from gateway.http.long_text import LongText, decode_base64
+from gateway.http.url_encoded import parse_url_encoded
 from gateway.models.registry import ModelTarget
 from gateway.prediction.image_loader import ImageBytes, ImageSource, ImageUrl
 from gateway.prediction.predictor import Explain, PredictionOptions, PredictionRequest
@@ -35,13 +36,20 @@ ACCEPTED = (
 NO_IMAGE = f"The request carries no image. Send {ACCEPTED}."
 
 INTEGER = re.compile(r"[0-9]{1,9}")
-DECIMAL = re.compile(r"[0-9]*\.?[0-9]+(?:[eE]-?[0-9]{1,3})?")
+DECIMAL = re.compile(r"(?:[0-9]{1,20}(?:\.[0-9]{1,100})?|\.[0-9]{1,100})(?:[eE]-?[0-9]{1,3})?")
 EXPLAIN_VALUES: Mapping[object, Explain | None] = {"true": "image", "raw": "raw", "false": None}
 """Accepted values of `explain`."""
-DATA_URI = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)  # RFC 2397
-URL_SAFE = bytes.maketrans(b"-_", b"+/")  # RFC 4648 section 5
-WHITESPACE = string.whitespace.encode()
-JSON_TYPES = {bool: "a boolean", int: "a number", float: "a number", list: "an array", dict: "an object"}
+START_OF_OBJECT = re.compile(rb"\s*+\{")
+JSON_TYPES = {
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    list: "an array",
+    dict: "an object",
+    LongText: "a long text",
+}
+MAX_SIMILAR_LENGTH = 32
+"""Limit on names that are compared with the accepted ones, which takes time in proportion to the product of lengths."""
 MAX_QUOTED = 100
 """Maximum number of characters of the request that a message repeats."""
 UNDECODABLE = "\N{REPLACEMENT CHARACTER}"  # replaces bytes of a form that are not UTF-8
@@ -105,18 +113,19 @@ class RequestParser:
         images: Sequence[ImageSource | GatewayError] = []
         is_batch = False
         media_type = request.mimetype
-        if _is_json(request):
-            fields = parse_json_object(request.get_data(cache=False), self._limits.json)
+        body = request.get_data(cache=False)
+        request.stream.close()  # it would keep the body until the request is answered
+        if _is_json(media_type, body):
+            fields = parse_json_object(body, self._limits.json)
             check_names(fields, JSON_FIELDS, "member")
             is_batch = fields.get(BATCH_FIELD) is not None
             images = self._instances(fields) if is_batch else _single_image(_field_images(fields))
         elif media_type in {FORM, MULTIPART}:
-            fields, images = self._form(request)
+            fields, images = self._form(body, request)
             is_batch = len(images) > 1
         elif media_type.startswith("image/") or media_type == "application/octet-stream":
-            data = request.get_data(cache=False)
-            images = [ImageBytes(data)] if data else []
-        elif request.get_data(cache=False):
+            images = [ImageBytes(body)] if body else []
+        elif body:
             raise ContentTypeError(_not_accepted(media_type))
         if not images:
             raise BadRequestError(NO_IMAGE)
@@ -125,24 +134,24 @@ class RequestParser:
         options = parse_options(query, fields, default_top_k=self._default_top_k)
         return PredictionRequest(images, target, options, deadline, request_id, is_batch, timings, request.place)
 
-    def _form(self, request: Request) -> tuple[Mapping[str, Any], list[ImageSource | GatewayError]]:
+    def _form(self, body: bytes, request: Request) -> tuple[Mapping[Any, Any], list[ImageSource | GatewayError]]:
         """Return the text fields of a form, and its images.
 
         Several images must be parts of the same name, which keeps them in order.
         """
-        request.get_data()  # refuses a body that is too large; the form is then parsed from the cache
-        names = [*request.form, *request.files]
+        form, files = _parse_form(body, request)
+        names = [*form, *files]
         if None in names:
             raise BadRequestError("A part of the form has no name.")
         check_names(names, FORM_FIELDS, "field")
-        images = [*_file_images(request), *_field_images(request.form, FORM_BASE64_FIELDS)]
+        images = [*_file_images(files), *_field_images(form, FORM_BASE64_FIELDS)]
         if len({name for name, _ in images}) > 1:
             raise BadRequestError(
                 f"The request carries {len(images)} images in parts of different names or kinds. Send one image, or "
                 "several as parts of the same name, which keeps them in order."
             )
         self._check_count(len(images))
-        return request.form, [image for _, image in images]
+        return form, [image for _, image in images]
 
     def _instances(self, fields: Mapping[str, Any]) -> list[ImageSource | GatewayError]:
         items = fields[BATCH_FIELD]
@@ -161,7 +170,7 @@ class RequestParser:
             )
 
 
-def check_names(names: Collection[str], accepted: Collection[str], kind: str) -> None:
+def check_names(names: Collection[Name], accepted: Collection[str], kind: str) -> None:
     """Refuse unknown names: a misspelt option would otherwise be ignored silently.
 
     Args:
@@ -174,7 +183,9 @@ def check_names(names: Collection[str], accepted: Collection[str], kind: str) ->
     """
     for name in names:
         if name not in accepted:
-            similar = difflib.get_close_matches(name, accepted, n=1)
+            similar: list[str] = []
+            if isinstance(name, str) and len(name) <= MAX_SIMILAR_LENGTH:
+                similar = difflib.get_close_matches(name, accepted, n=1)
             hint = f"Did you mean {similar[0]!r}? " if similar else ""
             raise BadRequestError(f"There is no {kind} {reprlib.repr(name)}. {hint}Accepted: {', '.join(accepted)}.")
 
@@ -242,11 +253,20 @@ def _query(request: Request) -> Mapping[str, str]:
         raise BadRequestError("The query is not UTF-8. Write bytes beyond ASCII as %XX.") from error
 
 
-def _is_json(request: Request) -> bool:
+def _is_json(media_type: str, body: bytes) -> bool:
     """Return whether the body is JSON, also under the media type that curl and urllib use for any body by default."""
+    if media_type == FORM:
+        return START_OF_OBJECT.match(body) is not None
+    return media_type == "application/json" or media_type.endswith("+json")
+
+
+def _parse_form(body: bytes, request: Request) -> tuple[Form, Files]:
     if request.mimetype == FORM:
-        return request.get_data().lstrip().startswith(b"{")  # `form` is parsed from the same cache
-    return request.mimetype == "application/json" or request.mimetype.endswith("+json")
+        return parse_url_encoded(body, max_fields=request.max_form_parts), MultiDict()
+    boundary = request.mimetype_params.get("boundary", "")
+    if not boundary or not boundary.isascii():
+        return MultiDict(), MultiDict()
+    return parse_multipart(body, boundary.encode(), max_parts=request.max_form_parts)
 
 
 def _single_image(images: Iterator[tuple[str, ImageSource | GatewayError]]) -> list[ImageSource | GatewayError]:
@@ -271,43 +291,51 @@ def _instance(item: object) -> ImageSource | GatewayError:
     return images[0] if images else BadRequestError(f"There is no image. Send one of {', '.join(IMAGE_FIELDS)}.")
 
 
-def _file_images(request: Request) -> Iterator[tuple[str, ImageSource | GatewayError]]:
+def _file_images(files: Files) -> Iterator[tuple[str, ImageSource | GatewayError]]:
     for name in FILE_FIELDS:
-        for part in request.files.getlist(name):
-            data = part.stream.read()
-            if data:
-                yield f"file {name}", ImageBytes(data)
+        for part in files.getlist(name):
+            if part.content:
+                yield f"file {name}", ImageBytes(part.content)
             elif part.filename:  # a browser sends an empty part without a file name for a field that was left empty
                 yield f"file {name}", BadRequestError(f"The file {part.filename[:MAX_QUOTED]!r} is empty.")
 
 
 def _field_images(
-    fields: Mapping[str, Any], base64_fields: Sequence[str] = BASE64_FIELDS
+    fields: Mapping[Any, Any], base64_fields: Sequence[str] = BASE64_FIELDS
 ) -> Iterator[tuple[str, ImageSource | GatewayError]]:
     for name in URL_FIELDS:
         for text in _texts(fields, name):
-            yield name, ImageUrl(text.strip())
+            yield name, ImageUrl(text.strip()) if isinstance(text, str) else _too_long(name, text)
     for name in base64_fields:
         for text in _texts(fields, name):
-            yield name, _decode_base64(text, name)
+            yield name, _decode_image(text, name)
 
 
-def _texts(fields: Mapping[str, Any], name: str) -> Iterator[str]:
+def _texts(fields: Mapping[Any, Any], name: str) -> Iterator[str | LongText]:
     """Yield the values of a field, several if a form repeats it; an empty value counts as absent."""
     values = fields.getlist(name) if isinstance(fields, MultiDict) else [fields.get(name)]
     for value in values:
-        if value is not None and not isinstance(value, str):
+        if value is not None and not isinstance(value, str | LongText):
             raise BadRequestError(f"The field {name!r} must be a string, not {JSON_TYPES[type(value)]}.")
         if value:
             yield value
 
 
-def _decode_base64(text: str, name: str) -> ImageSource | GatewayError:
-    """Decode base64, plain or URL-safe, with or without padding, line breaks and data URI prefix."""
-    prefix = DATA_URI.match(text)
+def _too_long(name: str, text: LongText) -> BadRequestError:
+    return BadRequestError(f"The field {name!r} has {len(text.raw)} bytes, which is too long for a URL.")
+
+
+def _decode_image(text: str | LongText, name: str) -> ImageSource | GatewayError:
+    is_utf8 = True
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal is_utf8
+        for piece in text.pieces() if isinstance(text, LongText) else (text.encode(errors="replace"),):
+            is_utf8 = UNDECODABLE not in piece.decode(errors="replace")
+            yield piece
+
     try:
-        digits = text[prefix.end() if prefix else 0 :].encode("ascii").translate(URL_SAFE, WHITESPACE).rstrip(b"=")
-        return ImageBytes(base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True))
+        return ImageBytes(decode_base64(pieces()))
     except ValueError:
-        hint = " The bytes of a file need a part with a `filename`." if UNDECODABLE in text else ""
+        hint = "" if is_utf8 else " The bytes of a file need a part with a `filename`."
         return BadRequestError(f"The field {name!r} is not valid base64.{hint}")

@@ -9,8 +9,9 @@ from gateway.capacity import Admission
 from gateway.deadline import Timings
 from gateway.errors import GatewayError
 from gateway.http import problems
-from gateway.http.bodies import BodyRequest, JsonLimits
+from gateway.http.bodies import BodyRequest
 from gateway.http.headers import CACHE_STATUS
+from gateway.http.json_objects import JsonLimits
 from gateway.http.request_context import request_client, unwrap
 from gateway.http.request_parser import RequestLimits, RequestParser
 from gateway.model_client.protocol import VersionStatus

@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from gateway.deadline import Deadline, Timings
 from gateway.errors import BadRequestError, GatewayError
-from gateway.http.bodies import JsonLimits
+from gateway.http.json_objects import JsonLimits
 from gateway.http.request_context import Gateway, unwrap
 from gateway.http.request_parser import RequestLimits, RequestParser
 from gateway.models.registry import ModelTarget

@@ -188,7 +188,7 @@ def test_a_file_is_copied_once_out_of_a_multipart_body():
     content_type, body = images.multipart([photo])
     boundary = content_type.partition("boundary=")[2].encode()
 
-    peak = peak_bytes(lambda: [part.read() for part in parse_multipart(body, boundary)[1].values()])
+    peak = peak_bytes(lambda: [part.content for part in parse_multipart(body, boundary)[1].values()])
 
     assert len(photo) <= peak <= len(photo) + OVERHEAD_BYTES
 

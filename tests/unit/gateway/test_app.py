@@ -57,7 +57,7 @@ def test_opencv_uses_one_thread(app: Flask):
 
 def test_limits_follow_the_settings(make_app: Callable[..., Flask]):
     config = make_app(max_body_bytes=4096).config
-    assert config["MAX_CONTENT_LENGTH"] == config["MAX_FORM_MEMORY_SIZE"] == 4096
+    assert config["MAX_CONTENT_LENGTH"] == 4096
 
 
 def test_a_default_model_that_is_not_configured_is_refused(make_app: Callable[..., Flask]):

@@ -15,7 +15,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from gateway.app import FORM_PARTS_BESIDE_IMAGES
 from gateway.deadline import Deadline, Timings
 from gateway.errors import BadRequestError, ContentTypeError, GatewayError, TooManyImagesError
-from gateway.http.bodies import FORM, MULTIPART, JsonLimits
+from gateway.http.bodies import FORM, MULTIPART
+from gateway.http.json_objects import JsonLimits
 from gateway.http.request_context import unwrap
 from gateway.http.request_parser import JSON_TYPES, RequestLimits, RequestParser
 from gateway.models.registry import ModelTarget

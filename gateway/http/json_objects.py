@@ -1,0 +1,126 @@
+"""JSON bodies: limited before they are parsed, because the cost of a parser depends on structure, not only on size.
+
+Without limits, 10 MiB of JSON can become 250 MiB of empty objects. Long strings, which hold images in base64, are cut
+out first and stay in the body until they are decoded, so that an image is in memory twice and not four times.
+"""
+
+import itertools
+import json
+import re
+import secrets
+from codecs import BOM_UTF8
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.errors import BadRequestError
+from gateway.http.long_text import LONG_TEXT_BYTES, LongText, decode_json_string
+
+MAX_SHORT_BYTES = 1024 * 1024
+"""Limit on a body without its long strings, whose values can take ten times as much memory. 64 URLs of the greatest
+length take 140 kB."""
+STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+("?)', re.DOTALL)
+"""A string, also one that does not end, which would otherwise be searched again from each quote in it."""
+NESTING = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+
+
+@dataclass(frozen=True, slots=True)
+class JsonLimits:
+    """Limits on a JSON body.
+
+    Attributes:
+        max_depth: Maximum nesting of arrays and objects.
+        max_values: Maximum number of values and names.
+    """
+
+    max_depth: int
+    max_values: int
+
+
+def parse_json_object(body: bytes, limits: JsonLimits) -> dict[str, Any]:
+    """Parse a JSON object in UTF-8 (RFC 8259); an empty body counts as an empty object.
+
+    Strings of more than `LONG_TEXT_BYTES` are returned as `LongText`.
+
+    Raises:
+        BadRequestError: It is not valid JSON, not an object, or exceeds the limits.
+    """
+    encoding = json.detect_encoding(body)
+    if not encoding.startswith("utf-8"):
+        raise BadRequestError("The body is not valid JSON: it is not UTF-8 text. Send it in UTF-8 (RFC 8259).")
+    start = len(BOM_UTF8) if encoding == "utf-8-sig" else 0
+    spans = list(_long_strings(body, start, limits))
+    if len(body) - sum(end - begin for begin, end in spans) > MAX_SHORT_BYTES:
+        raise BadRequestError(
+            f"The JSON body has more than {MAX_SHORT_BYTES} bytes in addition to its images. Send images as strings of "
+            "base64."
+        )
+    # A placeholder that the client could guess would let it send an image once and count it many times.
+    secret = secrets.token_hex() if spans else ""
+    long_texts: dict[object, LongText] = {}
+    short = bytearray()
+    for begin, end in spans:
+        placeholder = f"{secret}{begin}"
+        long_texts[placeholder] = LongText(memoryview(body)[begin + 1 : end - 1], decode_json_string)
+        short += b'%b"%b"' % (body[start:begin], placeholder.encode())
+        start = end
+    short += body[start:]
+    _check_structure(short, limits)
+    document = _parse(short, long_texts)
+    if not isinstance(document, dict):
+        raise BadRequestError('The JSON body must be an object, such as {"url": "https://…"}.')
+    return document
+
+
+def _long_strings(body: bytes, start: int, limits: JsonLimits) -> Iterator[tuple[int, int]]:
+    """Yield where each long string begins and ends, quotes included."""
+    for count, match in enumerate(STRING.finditer(body, start), 1):
+        if count > limits.max_values:
+            raise _too_many_values(limits)
+        begin, end = match.span()
+        if end - begin > LONG_TEXT_BYTES:
+            if not match[1]:
+                raise BadRequestError(
+                    f"The body is not valid JSON: the string that starts at byte {begin} does not end. Send all of it."
+                )
+            yield begin, end
+
+
+def _check_structure(body: bytearray, limits: JsonLimits) -> None:
+    """Check the text outside of strings."""
+    outside = b"".join(body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+    if sum(map(outside.count, (b",", b":", b"[", b"{"))) > limits.max_values:
+        raise _too_many_values(limits)
+    depths = itertools.accumulate(NESTING.get(character, 0) for character in outside if character in NESTING)
+    if max(depths, default=0) > limits.max_depth:
+        raise BadRequestError(
+            f"The JSON body is nested too deeply: at most {limits.max_depth} levels are accepted, and an image needs 3."
+        )
+
+
+def _parse(short: bytearray, long_texts: dict[object, LongText]) -> object:
+    """Parse a body whose long strings were replaced, and put them back."""
+
+    def restore(members: dict[str, Any]) -> dict[Any, Any]:
+        return {
+            long_texts.get(name, name): long_texts.get(value, value) if isinstance(value, str) else value
+            for name, value in members.items()
+        }
+
+    try:
+        text = short.decode()
+        return json.loads(text, object_hook=restore if long_texts else None) if text.strip() else {}
+    except UnicodeDecodeError as error:
+        place = "" if long_texts else f", see byte {error.start}"
+        raise BadRequestError(f"The body is not valid JSON: it is not UTF-8 text{place}.") from error
+    except json.JSONDecodeError as error:
+        raise BadRequestError(f"The body is not valid JSON: {error.msg if long_texts else error}.") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise BadRequestError(f"The body is not valid JSON: {error}.") from error
+
+
+def _too_many_values(limits: JsonLimits) -> BadRequestError:
+    return BadRequestError(
+        f"The JSON body has more than {limits.max_values} values. Send an image as one string of base64, and many "
+        "images in several requests."
+    )

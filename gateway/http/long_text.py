@@ -1,0 +1,95 @@
+"""Long texts of a body: an image in base64, decoded piece by piece, so that it takes no more memory than the image."""
+
+import binascii
+import io
+import json
+import re
+import string
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+LONG_TEXT_BYTES = 16 * 1024
+"""Texts of more bytes are read as `LongText`. Nothing but an image is that long: a URL has at most 2,048 characters, of
+up to 6 bytes each."""
+PIECE_BYTES = 64 * 1024
+MAX_REPR_BYTES = 30
+DATA_URI = re.compile(rb"data:[^,]{0,1000};base64,", re.IGNORECASE)  # RFC 2397
+URL_SAFE = bytes.maketrans(b"-_", b"+/")  # RFC 4648 section 5
+WHITESPACE = string.whitespace.encode()
+PADDING = b"="
+ESCAPE_SEQUENCES = re.compile(rb"(?:[^\\]{1,64}+|\\(?:u[0-9A-Fa-f]{4}|.)|\\){1,1024}+", re.DOTALL)
+"""At most 64 KiB of a JSON string that do not end within an escape sequence."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LongText:
+    """A text that stays in the body until it is decoded.
+
+    Attributes:
+        raw: Its bytes in the body.
+        decode: Yields the bytes that they stand for, in pieces.
+    """
+
+    raw: memoryview
+    decode: Callable[[memoryview], Iterator[bytes]]
+
+    def __repr__(self) -> str:
+        """Return the beginning of the text, for messages."""
+        return repr(f"{str(self.raw[:MAX_REPR_BYTES], errors='replace')}…")
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the text in UTF-8.
+
+        Raises:
+            ValueError: The text has an invalid escape sequence.
+        """
+        return self.decode(self.raw)
+
+
+def decode_plain(raw: memoryview) -> Iterator[bytes]:
+    """Yield text that is not escaped."""
+    for start in range(0, len(raw), PIECE_BYTES):
+        yield bytes(raw[start : start + PIECE_BYTES])
+
+
+def decode_percent(raw: memoryview) -> Iterator[bytes]:
+    """Yield a value of a URL-encoded form: `+` stands for a space, `%XX` for a byte."""
+    start = 0
+    while start < len(raw):
+        piece = bytes(raw[start : start + PIECE_BYTES])
+        cut = piece.rfind(b"%", -2)  # an escape sequence of three bytes that may continue in the next piece
+        if cut > 0:
+            piece = piece[:cut]
+        start += len(piece)
+        yield unquote_to_bytes(piece.replace(b"+", b" "))
+
+
+def decode_json_string(raw: memoryview) -> Iterator[bytes]:
+    """Yield the value of a JSON string, given without its quotes."""
+    for match in ESCAPE_SEQUENCES.finditer(raw):
+        value: str = json.loads(b'"%b"' % match[0])
+        yield value.encode(errors="replace")
+
+
+def decode_base64(pieces: Iterable[bytes]) -> bytes:
+    """Decode base64, plain or URL-safe, with or without padding, line breaks and data URI prefix.
+
+    Raises:
+        ValueError: The text is not base64.
+    """
+    data = io.BytesIO()
+    digits, is_padded = b"", False
+    for index, piece in enumerate(pieces):
+        prefix = DATA_URI.match(piece) if index == 0 else None
+        text = piece[prefix.end() :] if prefix else piece
+        added, padding, rest = text.translate(URL_SAFE, WHITESPACE).partition(PADDING)
+        if rest.strip(PADDING) or (is_padded and added):
+            raise ValueError("digits after the padding")
+        is_padded = is_padded or bool(padding)
+        digits += added
+        end = len(digits) - len(digits) % 4
+        data.write(binascii.a2b_base64(digits[:end], strict_mode=True))
+        digits = digits[end:]
+    data.write(binascii.a2b_base64(digits + PADDING * (-len(digits) % 4), strict_mode=True))
+    return data.getvalue()

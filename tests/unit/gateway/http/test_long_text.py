@@ -1,0 +1,99 @@
+import base64
+import json
+import os
+from collections.abc import Callable, Iterator
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.http.long_text import (
+    PIECE_BYTES,
+    LongText,
+    decode_base64,
+    decode_json_string,
+    decode_percent,
+    decode_plain,
+)
+
+Decode = Callable[[memoryview], Iterator[bytes]]
+
+
+def decoded(raw: bytes, decode: Decode) -> bytes:
+    return b"".join(LongText(memoryview(raw), decode).pieces())
+
+
+def in_json(text: str, *, ascii_only: bool = True) -> bytes:
+    return json.dumps(text, ensure_ascii=ascii_only).encode()[1:-1]
+
+
+def all_escaped(text: str, pattern: bytes) -> bytes:
+    return b"".join(pattern % byte for byte in text.encode())
+
+
+TEXTS = ["", "a", "ä+ %", "\\", '\\"\\', "a" * (PIECE_BYTES - 1) + "%+ä\\" * 5, "\\n" * PIECE_BYTES, "%" * 70_000]
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda text: text[-4:])
+def test_a_text_is_decoded_as_a_whole_however_it_is_cut(text: str):
+    assert decoded(text.encode(), decode_plain).decode() == text
+    assert decoded(quote_plus(text).encode(), decode_percent).decode() == text
+    assert decoded(all_escaped(text, b"%%%02x"), decode_percent).decode() == text
+    assert decoded(in_json(text), decode_json_string).decode() == text
+    assert decoded(b"a" + in_json(text), decode_json_string).decode() == f"a{text}"
+
+
+@given(st.text(alphabet='a"\\/\n\x1fü😀%+ ', max_size=40).map(lambda text: text * 50))
+def test_any_text_is_decoded(text: str):
+    assert decoded(quote(text).encode(), decode_percent).decode() == text
+    assert decoded(in_json(text), decode_json_string).decode() == text
+
+
+def test_invalid_escape_sequences_are_refused_in_json_and_kept_in_forms():
+    for raw in (rb"\x", rb"\u12", b"\\", b"\n", b"\xff"):
+        with pytest.raises(ValueError, match=r"."):
+            decoded(raw, decode_json_string)
+    for raw in (b"%", b"%4", b"%zz", b"a%"):
+        assert decoded(raw, decode_percent) == raw
+
+
+def test_pieces_are_short():
+    for raw in (b"a" * 10**6, b"\\u0041" * 10**5, b"\\n" * 10**5, b"a\\n" * 10**5, b"%41" * 10**5):
+        for decode in (decode_plain, decode_percent, decode_json_string):
+            assert max(map(len, decode(memoryview(raw)))) <= PIECE_BYTES
+
+
+def test_a_message_shows_the_beginning_of_a_text():
+    assert repr(LongText(memoryview(b"a" * 10**6), decode_plain)) == f"'{'a' * 30}…'"
+
+
+DATA = os.urandom(3 * PIECE_BYTES + 1)
+
+
+def test_base64_in_pieces_of_any_size_is_decoded():
+    text = base64.encodebytes(DATA)
+    for size in (1, 3, 75, 4096, PIECE_BYTES):
+        pieces = [text[start : start + size] for start in range(0, len(text), size)]
+        assert decode_base64(pieces) == DATA, size
+
+
+ENCODERS = st.sampled_from([base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes])
+
+
+@given(st.binary(max_size=80), st.integers(0, 4), ENCODERS, st.integers(1, 60))
+def test_every_variant_is_decoded(data: bytes, padding: int, encode: Callable[[bytes], bytes], size: int):
+    text = encode(data).rstrip(b"=\n") + b"=" * padding
+    assert decode_base64([text[start : start + size] for start in range(0, len(text), size)]) == data
+
+
+def test_text_after_the_padding_is_refused_also_in_another_piece():
+    for pieces in ([b"QUI=", b"QUJD"], [b"QUI", b"=", b"Q"], [b"QUI=Q"], [b"=", b"QUJD"], [b"QUI=", b"data:;base64,"]):
+        with pytest.raises(ValueError, match="after the padding"):
+            decode_base64(pieces)
+
+
+def test_other_characters_and_a_single_digit_are_refused():
+    for pieces in ([b"QU\xc3"], [b"QUJD", b"%"], [b"Q"], [b"QUJD", b"Q"], [b"data:" + b"x" * 2000 + b";base64,QUJD"]):
+        with pytest.raises(ValueError, match=r"."):
+            decode_base64(pieces)
