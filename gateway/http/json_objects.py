@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.errors import BadRequestError
-from gateway.http.long_text import LONG_TEXT_BYTES, LongText, decode_json_string
+from gateway.http.long_text import LONG_TEXT_BYTES, LongText, decode_json_string, decode_plain
 
 MAX_SHORT_BYTES = 1024 * 1024
 """Limit on a body without its long strings, whose values can take ten times as much memory. 64 URLs of the greatest
 length take 140 kB."""
-STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+("?)', re.DOTALL)
-"""A string, also one that does not end, which would otherwise be searched again from each quote in it."""
+STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 NESTING = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
@@ -49,7 +48,7 @@ def parse_json_object(body: bytes, limits: JsonLimits) -> dict[str, Any]:
     if not encoding.startswith("utf-8"):
         raise BadRequestError("The body is not valid JSON: it is not UTF-8 text. Send it in UTF-8 (RFC 8259).")
     start = len(BOM_UTF8) if encoding == "utf-8-sig" else 0
-    spans = list(_long_strings(body, start, limits))
+    spans = [(begin, end) for begin, end in _strings(body, start, limits) if end - begin > LONG_TEXT_BYTES]
     if len(body) - sum(end - begin for begin, end in spans) > MAX_SHORT_BYTES:
         raise BadRequestError(
             f"The JSON body has more than {MAX_SHORT_BYTES} bytes in addition to its images. Send images as strings of "
@@ -61,7 +60,8 @@ def parse_json_object(body: bytes, limits: JsonLimits) -> dict[str, Any]:
     short = bytearray()
     for begin, end in spans:
         placeholder = f"{secret}{begin}"
-        long_texts[placeholder] = LongText(memoryview(body)[begin + 1 : end - 1], decode_json_string)
+        decode = decode_json_string if body.find(b"\\", begin, end) >= 0 else decode_plain
+        long_texts[placeholder] = LongText(memoryview(body)[begin + 1 : end - 1], decode)
         short += b'%b"%b"' % (body[start:begin], placeholder.encode())
         start = end
     short += body[start:]
@@ -72,18 +72,23 @@ def parse_json_object(body: bytes, limits: JsonLimits) -> dict[str, Any]:
     return document
 
 
-def _long_strings(body: bytes, start: int, limits: JsonLimits) -> Iterator[tuple[int, int]]:
-    """Yield where each long string begins and ends, quotes included."""
-    for count, match in enumerate(STRING.finditer(body, start), 1):
+def _strings(body: bytes, begin: int, limits: JsonLimits) -> Iterator[tuple[int, int]]:
+    """Yield where each string begins and ends, quotes included."""
+    count = 0
+    while (begin := body.find(b'"', begin)) >= 0:
+        count += 1
         if count > limits.max_values:
             raise _too_many_values(limits)
-        begin, end = match.span()
-        if end - begin > LONG_TEXT_BYTES:
-            if not match[1]:
+        end = body.find(b'"', begin + 1) + 1
+        if not end or body.find(b"\\", begin, end) >= 0:
+            match = STRING.match(body, begin)
+            if not match:
                 raise BadRequestError(
                     f"The body is not valid JSON: the string that starts at byte {begin} does not end. Send all of it."
                 )
-            yield begin, end
+            end = match.end()
+        yield begin, end
+        begin = end
 
 
 def _check_structure(body: bytearray, limits: JsonLimits) -> None:

@@ -1,0 +1,92 @@
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import BadRequestError
+from gateway.http.json_objects import MAX_SHORT_BYTES, JsonLimits, parse_json_object
+from gateway.http.long_text import LONG_TEXT_BYTES, LongText
+
+LIMITS = JsonLimits(max_depth=5, max_values=100)
+LONG = "a" * LONG_TEXT_BYTES
+
+
+def parse(document: object, *, ascii_only: bool = True) -> dict[str, object]:
+    return parse_json_object(json.dumps(document, ensure_ascii=ascii_only).encode(), LIMITS)
+
+
+def value_of(text: object) -> str:
+    assert isinstance(text, LongText)
+    return b"".join(text.pieces()).decode()
+
+
+TEXTS = st.text(alphabet='a"\\/\n{[:,ü😀', max_size=6)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(TEXTS, values, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(TEXTS, VALUES, max_size=3), st.booleans())
+def test_an_object_is_parsed_as_python_parses_it(document: dict[str, object], ascii_only: object):
+    text = json.dumps(document, ensure_ascii=bool(ascii_only)).encode()
+    generous = JsonLimits(max_depth=20, max_values=1000)
+
+    assert parse_json_object(text, generous) == document
+    assert parse_json_object(b"\xef\xbb\xbf " + text + b"\n", generous) == document
+
+
+@given(TEXTS, st.booleans())
+def test_a_long_text_stays_in_the_body(text: str, ascii_only: object):
+    parsed = parse({"url": text, "image": text + LONG, "instances": [{"image": LONG}]}, ascii_only=bool(ascii_only))
+
+    assert parsed["url"] == text
+    assert value_of(parsed["image"]) == text + LONG
+    assert [value_of(item["image"]) for item in parsed["instances"]] == [LONG]
+
+
+def test_a_long_name_is_a_long_text():
+    (name,) = parse({LONG: 1})
+
+    assert value_of(name) == LONG
+
+
+def test_no_text_of_the_client_stands_for_a_long_one():
+    """Otherwise an image could be sent once and counted many times."""
+    prefix = len('{"image": ')
+    texts = [str(prefix), f"{prefix}", "0", "", "None"]
+
+    parsed = parse({"image": LONG, "instances": [{"image": text} for text in texts]})
+
+    assert [item["image"] for item in parsed["instances"]] == texts
+
+
+REFUSED = {
+    "the string that starts at byte 9 does not end. Send all of it": f'{{"image":"{LONG}',
+    "the string that starts at byte 1 does not end": '{"url\\": 1',
+    "Expecting ',' delimiter": f'{{"image":"{LONG}" "url":"x"}}',
+    "Expecting property name enclosed in double quotes: line 1 column 2": "{'url': 1}",
+    "it is not UTF-8 text. Send it in UTF-8": '{"url": "x"}'.encode("utf-16"),
+    "it is not UTF-8 text, see byte 9": b'{"url": "\xff"}',
+    "it is not UTF-8 text.": b'{"url": "\xff", "image": "%b"}' % LONG.encode(),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_what_is_not_json_is_refused_with_the_reason(reason: str):
+    body = REFUSED[reason]
+
+    with pytest.raises(BadRequestError, match=re.escape(f"The body is not valid JSON: {reason}")):
+        parse_json_object(body.encode() if isinstance(body, str) else body, LIMITS)
+
+
+def test_only_long_texts_may_take_megabytes():
+    image = b'{"image": "%b"' % (b"a" * MAX_SHORT_BYTES)
+    assert len(value_of(parse_json_object(image + b" " * 1000 + b"}", LIMITS)["image"])) == MAX_SHORT_BYTES
+
+    for filling in (b" ", b"1", b"[", b"\\"):
+        with pytest.raises(BadRequestError, match=r"more than 1048576 bytes in addition to its images"):
+            parse_json_object(image + filling * MAX_SHORT_BYTES, LIMITS)
