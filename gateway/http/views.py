@@ -1,7 +1,7 @@
 """The HTTP API: parse the request, call the predictor, serialise the response."""
 
 import json
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from flask import Blueprint, Response, g, jsonify, request
 
@@ -9,7 +9,6 @@ from gateway.capacity import Admission
 from gateway.deadline import Timings
 from gateway.errors import GatewayError
 from gateway.http import problems
-from gateway.http.bodies import BodyRequest
 from gateway.http.headers import CACHE_STATUS
 from gateway.http.json_objects import JsonLimits
 from gateway.http.request_context import request_client, unwrap
@@ -20,6 +19,9 @@ from gateway.observability import metrics
 from gateway.prediction import schemas
 from gateway.prediction.predictor import PredictionResult, Predictor
 from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from gateway.http.bodies import BodyRequest
 
 API_BLUEPRINT = "api"
 
