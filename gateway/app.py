@@ -34,6 +34,8 @@ from gateway.settings import Settings, SettingsError
 from vision.isolation.pool import DecoderPool
 
 FORM_PARTS_BESIDE_IMAGES = 32
+RETRIED_ROWS_PER_SLOT = 5
+"""Images that may be repeated at once, for each that a worker processes; see `MAX_RETRIED_ROWS` in `retry_policy`."""
 
 
 def create_app(
@@ -124,7 +126,11 @@ def create_app(
 
 def connect(settings: Settings) -> ModelServer:
     """Return a client of the model server; call this in the process that uses it, never before a fork."""
-    server = TensorFlowServing(settings.tfs_target, call_deadline_s=settings.model_deadline_s)
+    server = TensorFlowServing(
+        settings.tfs_target,
+        call_deadline_s=settings.model_deadline_s,
+        max_retried_rows=RETRIED_ROWS_PER_SLOT * settings.threads,
+    )
     if settings.calls_in_flight == 0:
         return server
     return MicroBatcher(server, calls=settings.calls_in_flight, max_rows=settings.max_batch_size)

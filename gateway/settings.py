@@ -133,7 +133,8 @@ class Settings(BaseModel):
     model_deadline_s: float = Field(
         5.0,
         gt=0,
-        description="Time for one call to the model server. A failed call is retried if the request has time left.",
+        description="Time for one call to the model server. A failed call is retried if the request has time left, and "
+        "at most one for each ten that succeed.",
     )
     health_deadline_s: float = Field(1.0, gt=0, description="Time for the model server to answer a readiness check.")
 
@@ -173,7 +174,8 @@ class Settings(BaseModel):
     max_batch_size: int = Field(
         32,
         ge=1,
-        description="Maximum number of images in one call to the model server. At most its `max_batch_size`, if set.",
+        description="Maximum number of images in one call to the model server. If that accepts fewer (its own "
+        "`max_batch_size`), the gateway learns so from its first refusal and splits larger calls.",
     )
     calls_in_flight: int = Field(
         0,

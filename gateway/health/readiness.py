@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ TOLERANCE = 0.01
 """Maximum difference of a score unless the file allows more. Hardware differs in rounding; a wrong model or a wrong
 preparation of the image differs by far more."""
 SUM_TOLERANCE = 0.05
+OVERLOAD_PAUSE_S = 0.05
 GRAY = 128
 
 
@@ -46,10 +48,17 @@ class Golden:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why requests would not be answered, and the first of `REQUIREMENTS` that is missing."""
+    """Why requests would not be answered.
+
+    Attributes:
+        detail: The reason.
+        missing: The first of `REQUIREMENTS` that is missing.
+        is_overload: Whether the model server merely had too many calls.
+    """
 
     detail: str
     missing: str
+    is_overload: bool = False
 
 
 class Readiness:
@@ -104,11 +113,20 @@ class Readiness:
         return result
 
     def _check(self) -> ServedModel | Fault:
+        """Check once or, for as long as the model server is overloaded and none was verified yet, several times."""
+        deadline = Deadline.after(self._status_deadline_s)
+        while True:
+            result = self._check_once()
+            if not isinstance(result, Fault) or not result.is_overload or deadline.has_passed:
+                return result
+            time.sleep(OVERLOAD_PAUSE_S)
+
+    def _check_once(self) -> ServedModel | Fault:
         try:
             deadline = Deadline.after(self._status_deadline_s)
             served = self._registry.refresh(self._registry.default, deadline=deadline)
-        except ModelOverloadedError as error:  # the server is running and answers as many requests as it can
-            return self._verified or Fault(error.detail, "version")
+        except ModelOverloadedError as error:
+            return self._overloaded(error, "version")
         except (ModelContractError, ModelFailedError) as error:
             return Fault(error.detail, "card")
         except GatewayError as error:
@@ -116,10 +134,16 @@ class Readiness:
         if served is not self._verified:
             try:
                 self._verify(served)
+            except ModelOverloadedError as error:
+                return self._overloaded(error, "golden image")
             except (GatewayError, ValueError) as error:
                 return Fault(f"{served.name} version {served.version}: {error}", "golden image")
             self._verified = served
         return served
+
+    def _overloaded(self, error: ModelOverloadedError, missing: str) -> ServedModel | Fault:
+        """Return the version that was verified last: the server is running and answers as many requests as it can."""
+        return self._verified or Fault(error.detail, missing, is_overload=True)
 
     def _verify(self, served: ServedModel) -> None:
         """Classify the golden image.

@@ -1,5 +1,6 @@
 """When a call to the model server is made again, and for how long it may take."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,15 @@ from gateway.deadline import Deadline
 HANG_THRESHOLD_S = 1.0
 """Longer than gRPC's own retries of a call take if every attempt is refused at once."""
 MAX_RETRIES = 3
+MAX_RETRIED_ROWS = 40
+"""Rows that may be repeated at once after a time without failures.
+
+Enough for eight callers of three servers, one of which is frozen, until it is ejected: each loses about three calls."""
+RETRY_RATIO = 0.1
+"""Rows that may be repeated for each one that was answered."""
+QUEUE_FULL = "The batch scheduling queue to which this task was submitted is full"
+"""Start of the message with which TensorFlow Serving refuses a call that its queue of batches has no room for. Its
+status is UNAVAILABLE (tensorflow/core/kernels/batching_util/shared_batch_scheduler.h)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +41,59 @@ class Failure:
         return code
 
 
+def is_overload(error: grpc.RpcError) -> bool:
+    """Return whether the server runs, and refused the call because it has too many."""
+    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+        return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    return details_of(error).startswith(QUEUE_FULL)
+
+
+def details_of(error: grpc.RpcError) -> str:
+    """Return the message that came with the status; empty if there is none."""
+    return getattr(error, "details", str)() or ""
+
+
+class RetryBudget:
+    """Bounds what is repeated to a share of what is answered; safe to use from many threads.
+
+    A call that was given up has cost the server its work, which may even go on. If every such call were repeated, a
+    server that is slow for a moment would soon compute nothing but calls that nobody waits for. The budget is counted
+    in rows, because the work of a call grows with them, and all calls of a client share it.
+
+    Args:
+        max_rows: Rows that may be repeated at once, at least 1. A single call may exceed it.
+        ratio: Rows that may be repeated for each one that was answered.
+    """
+
+    def __init__(self, max_rows: float = MAX_RETRIED_ROWS, ratio: float = RETRY_RATIO) -> None:
+        self._max_rows = max_rows
+        self._ratio = ratio
+        self._rows = max_rows
+        self._lock = threading.Lock()
+
+    def earn(self, rows: int) -> None:
+        """Add the share of rows that were answered."""
+        if self._rows < self._max_rows:  # a full budget, as nearly always, needs no lock
+            with self._lock:
+                self._rows = min(self._max_rows, self._rows + rows * self._ratio)
+
+    def spend(self, rows: int) -> bool:
+        """Return whether a call of so many rows may be repeated, and take them from the budget if so."""
+        with self._lock:
+            if self._rows < 1:
+                return False
+            self._rows -= rows
+            return True
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """Retries on top of those that gRPC makes itself, for calls that may be repeated without harm.
 
     Two kinds of calls are repeated. gRPC does not retry every call of a connection that breaks, so the first call
     that finds the server unavailable gets another attempt. And a call that the server neither answers nor
-    refuses is repeated: behind a name with several servers, the next attempt may reach another one.
+    refuses is repeated: behind a name with several servers, the next attempt may reach another one. A server that
+    refuses a call because it has too many is not called again. `RetryBudget` limits all repetitions together.
 
     Attributes:
         call_deadline_s: Time limit on one call; a shorter deadline of the request takes precedence.
@@ -60,9 +116,9 @@ class RetryPolicy:
 
     def should_retry(self, failures: Sequence[Failure], deadline: Deadline) -> bool:
         """Decide, after at least one failure, whether to call again."""
-        if len(failures) > self.max_retries or deadline.has_passed:
-            return False
         last = failures[-1]
+        if len(failures) > self.max_retries or deadline.has_passed or is_overload(last.error):
+            return False
         is_unavailable = last.code is grpc.StatusCode.UNAVAILABLE
         is_late = last.code is grpc.StatusCode.DEADLINE_EXCEEDED
         is_hung = is_late or (is_unavailable and last.duration_s > self.hang_threshold_s)

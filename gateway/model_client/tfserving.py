@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import grpc
+import structlog
 
 from gateway.deadline import Deadline
 from gateway.errors import (
@@ -17,8 +18,9 @@ from gateway.errors import (
     ModelUnavailableError,
     VersionGoneError,
 )
+from gateway.model_client import batch_splitting
 from gateway.model_client.protocol import Array, Call, Signature, TensorSpec, VersionStatus
-from gateway.model_client.retry_policy import Failure, RetryPolicy
+from gateway.model_client.retry_policy import MAX_RETRIED_ROWS, Failure, RetryBudget, RetryPolicy, is_overload
 from tfs_api.protos import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -29,6 +31,8 @@ from tfs_api.protos import (
     types_pb2,
 )
 from tfs_api.tensors import TensorError, encode_predict_request, from_tensor_proto
+
+log = structlog.get_logger(__name__)
 
 # Of several servers, one that answers no calls, such as a frozen one, is ejected for a while; a single server never is
 # (https://github.com/grpc/proposal/blob/master/A50-xds-outlier-detection.md).
@@ -47,8 +51,9 @@ OUTLIER_DETECTION = {
 }
 
 # gRPC's own retries, a third of a second in all, for a broken connection or a server with no free thread and no room in
-# its batching queue. Every call is safe to repeat: none changes anything on the server. The throttle stops retries
-# while most calls fail (https://github.com/grpc/proposal/blob/master/A6-client-retries.md).
+# its batching queue. Every call is safe to repeat: none changes anything on the server. The throttle bounds them to a
+# tenth of the calls that succeed, so that they do not multiply the calls to a server that has too many already
+# (https://github.com/grpc/proposal/blob/master/A6-client-retries.md).
 SERVICE_CONFIG = {
     "loadBalancingConfig": [{"outlier_detection_experimental": OUTLIER_DETECTION}],
     "methodConfig": [
@@ -64,7 +69,7 @@ SERVICE_CONFIG = {
         }
     ],
     # Half of the tokens can be spent: enough for all calls in flight when a server dies, and no more.
-    "retryThrottling": {"maxTokens": 100, "tokenRatio": 1},
+    "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
 }
 
 MAX_RETRY_BYTES = 2**30
@@ -112,6 +117,9 @@ ERRORS: dict[grpc.StatusCode, type[GatewayError]] = {
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 """Path of the method; requests are serialised by `encode_predict_request` instead of a stub."""
 
+MAX_VERSIONS = 1000
+"""Versions whose number of rows is remembered."""
+
 MAX_VERSION = 2**63 - 1
 """Largest version number: ModelSpec holds an int64."""
 
@@ -136,9 +144,10 @@ class TensorFlowServing:
     Args:
         target: gRPC name of the server, such as `127.0.0.1:8500`, `dns:///models:8500` or `unix:/run/tfs.sock`.
         call_deadline_s: Time limit on one call; a shorter deadline of the request takes precedence.
+        max_retried_rows: Rows that may be repeated at once, in all calls together; see `RetryBudget`.
     """
 
-    def __init__(self, target: str, *, call_deadline_s: float) -> None:
+    def __init__(self, target: str, *, call_deadline_s: float, max_retried_rows: float = MAX_RETRIED_ROWS) -> None:
         self._channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
         self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._predict: Any = self._channel.unary_unary(
@@ -146,6 +155,8 @@ class TensorFlowServing:
         )
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
         self._retry_policy = RetryPolicy(call_deadline_s)
+        self._retry_budget = RetryBudget(max_retried_rows)
+        self._max_rows: dict[tuple[str, int], int] = {}  # of versions whose server has refused a larger call
 
     def close(self) -> None:
         """Close the connection; calls in progress fail."""
@@ -191,36 +202,66 @@ class TensorFlowServing:
         """Run one signature; see `ModelServer`.
 
         The inputs are checked here because the server does not compare shapes: a tensor of the wrong rank ends its
-        process.
+        process. More rows than the server accepts in one call are sent in several.
         """
         _check_inputs(call, inputs)
-        request = encode_predict_request(call.model, call.version, call.signature_name, call.output, inputs)
-        reply = self._call(self._predict, request, deadline, request_id)
-        try:
-            return from_tensor_proto(reply.outputs[call.output])
-        except TensorError as error:
-            raise ModelFailedError(DETAILS[ModelFailedError]) from error
+        rows = len(next(iter(inputs.values()))) if call.takes_batches and inputs else 1
+        max_rows = self._max_rows.get((call.model, call.version), rows)
+        if rows <= max_rows:
+            request = encode_predict_request(call.model, call.version, call.signature_name, call.output, inputs)
+            try:
+                reply = self._call(self._predict, request, deadline, request_id, rows)
+                return from_tensor_proto(reply.outputs[call.output])
+            except TensorError as error:
+                raise ModelFailedError(DETAILS[ModelFailedError]) from error
+            except ModelFailedError as error:
+                max_rows = self._learn_max_rows(call, rows, error)
+
+        def predict(part: Mapping[str, Array]) -> Array:
+            return self.predict(call, part, deadline=deadline, request_id=request_id)
+
+        return batch_splitting.predict_in_parts(predict, inputs, max_rows)
+
+    def _learn_max_rows(self, call: Call, rows: int, error: ModelFailedError) -> int:
+        """Return how many rows the server accepts in one call, and remember it for this version.
+
+        Raises:
+            ModelFailedError: `error`, if the call failed for another reason.
+        """
+        max_rows = batch_splitting.find_max_rows(error, rows)
+        if max_rows is None:
+            raise error
+        log.warning("batch_too_large", model=call.model, version=call.version, rows=rows, max_rows=max_rows)
+        if len(self._max_rows) >= MAX_VERSIONS:
+            self._max_rows.clear()
+        self._max_rows[call.model, call.version] = max_rows
+        return max_rows
 
     def _metadata(self, deadline: Deadline, **model_spec: Any) -> Any:
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         request.model_spec.CopyFrom(model_pb2.ModelSpec(**model_spec))
         return self._call(self._predictions.GetModelMetadata, request, deadline)
 
-    def _call(self, method: Any, request: Any, deadline: Deadline, request_id: str = "") -> Any:
-        """Call a method of the server, and call it again as the retry policy says."""
+    def _call(self, method: Any, request: Any, deadline: Deadline, request_id: str = "", rows: int = 1) -> Any:
+        """Call a method of the server, and call it again as the retry policy says and its budget allows."""
         metadata = (("x-request-id", request_id),) if request_id else None
         failures: list[Failure] = []
         while True:
             timeout_s = self._retry_policy.timeout_s(deadline, is_retry=bool(failures))
             started_s = time.monotonic()
             try:
-                return method(request, timeout=timeout_s, metadata=metadata)
+                reply = method(request, timeout=timeout_s, metadata=metadata)
             except grpc.RpcError as error:
                 failures.append(Failure(error, time.monotonic() - started_s))
-                if not self._retry_policy.should_retry(failures, deadline):
-                    rpc_error = self._retry_policy.error_to_report(failures)
-                    error_type = ERRORS[rpc_error.code()]
-                    raise error_type(DETAILS[error_type]) from rpc_error
+                if self._retry_policy.should_retry(failures, deadline) and self._retry_budget.spend(rows):
+                    continue
+                rpc_error = self._retry_policy.error_to_report(failures)
+                error_type = ModelOverloadedError if is_overload(rpc_error) else ERRORS[rpc_error.code()]
+                if error_type is ModelUnavailableError:
+                    self._max_rows.clear()  # a server that comes back may accept more
+                raise error_type(DETAILS[error_type]) from rpc_error
+            self._retry_budget.earn(rows)
+            return reply
 
 
 def _check_inputs(call: Call, inputs: Mapping[str, Array]) -> None:

@@ -1,6 +1,7 @@
 """The client with a gRPC server in this process that responds as each test needs."""
 
 import contextlib
+import itertools
 import socket
 import threading
 import time
@@ -34,7 +35,7 @@ from tfs_api.protos import (
     prediction_service_pb2_grpc,
     types_pb2,
 )
-from tfs_api.tensors import to_tensor_proto
+from tfs_api.tensors import from_tensor_proto, to_tensor_proto
 
 IMAGE = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
 SCORES = np.array([[0.25, 0.75]], np.float32)
@@ -414,6 +415,170 @@ def test_a_call_that_hangs_is_retried_within_the_deadline(
     np.testing.assert_array_equal(predict(connect(port, call_deadline_s=0.3), within_s=30), SCORES)
     stop.set()
     assert len(servicer.requests) == 2
+
+
+FULL = (
+    "The batch scheduling queue to which this task was submitted is full; currently 2 batches enqueued and "
+    "max_enqueued_batches is 2"
+)
+
+
+def test_a_full_queue_of_batches_is_overload_and_not_an_outage(client: TensorFlowServing, servicer: Servicer):
+    servicer.answer = lambda _, context: context.abort(UNAVAILABLE, FULL)
+
+    for call in call_methods(client):
+        with pytest.raises(ModelOverloadedError):
+            call()
+
+
+def test_retries_do_not_multiply_the_calls_to_a_full_server(client: TensorFlowServing, servicer: Servicer):
+    servicer.answer = lambda _, context: context.abort(UNAVAILABLE, FULL)
+    for _ in range(100):
+        with pytest.raises(ModelOverloadedError):
+            predict(client)
+
+    assert len(servicer.requests) <= 100 + 60, "half of the 100 tokens of gRPC's throttle, and calls in flight"
+
+
+def test_after_failures_only_a_tenth_of_the_calls_that_succeed_is_retried(
+    client: TensorFlowServing, servicer: Servicer
+):
+    servicer.answer = lambda _, context: context.abort(UNAVAILABLE, FULL)
+    for _ in range(60):  # uses up what may be retried at once
+        with pytest.raises(ModelOverloadedError):
+            predict(client)
+    servicer.requests.clear()
+    respond, turns = scores(to_tensor_proto(SCORES)), itertools.count()
+
+    def refuse_every_other(request: Any, context: grpc.ServicerContext) -> Any:
+        return respond(request, context) if next(turns) % 2 else context.abort(UNAVAILABLE, FULL)
+
+    servicer.answer = refuse_every_other
+    for _ in range(100):
+        with contextlib.suppress(ModelOverloadedError):
+            predict(client)
+
+    assert len(servicer.requests) <= 100 * 1.1 + 5
+
+
+def test_calls_that_were_given_up_are_repeated_only_as_far_as_the_budget_goes(
+    connect: Callable[..., TensorFlowServing], port: int, servicer: Servicer
+):
+    stop = threading.Event()
+    servicer.answer = lambda *_: stop.wait(30) and None
+    client = connect(port, call_deadline_s=0.02)
+    try:
+        for _ in range(40):
+            with pytest.raises(DeadlineExceededError):
+                predict(client, within_s=30)
+    finally:
+        stop.set()
+
+    assert len(servicer.requests) <= 40 + 40, "without a budget each is called four times"
+
+
+def test_a_batch_that_was_given_up_spends_the_budget_of_its_images(
+    connect: Callable[..., TensorFlowServing], port: int, servicer: Servicer
+):
+    stop = threading.Event()
+    servicer.answer = lambda *_: stop.wait(30) and None
+    client = connect(port, call_deadline_s=0.02)
+    try:
+        for _ in range(10):
+            with pytest.raises(DeadlineExceededError):
+                predict(client, np.repeat(IMAGE, 32, axis=0), within_s=30)
+    finally:
+        stop.set()
+
+    assert len(servicer.requests) <= 10 + 2
+
+
+# Batches that are larger than the server accepts
+
+
+def accepting(max_rows: int, message: str) -> Callable[..., Any]:
+    """Return a function for a servicer that refuses batches like TensorFlow Serving, and else returns each mean."""
+
+    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        images = from_tensor_proto(request.inputs["image"])
+        if len(images) > max_rows:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, message.format(rows=len(images), max_rows=max_rows))
+        means = images.reshape(len(images), -1).mean(axis=1, dtype=np.float32)
+        return scores(to_tensor_proto(np.stack([means, means], axis=1)))()
+
+    return answer
+
+
+def numbered_images(count: int) -> Array:
+    return np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+
+
+def batch_sizes(servicer: Servicer) -> list[int]:
+    return [request.inputs["image"].tensor_shape.dim[0].size for request in servicer.requests]
+
+
+TOO_LARGE = "Task size {rows} is larger than maximum input batch size {max_rows}"
+
+
+def test_a_batch_larger_than_the_server_accepts_is_split(client: TensorFlowServing, servicer: Servicer):
+    servicer.answer = accepting(4, TOO_LARGE)
+
+    first = predict(client, numbered_images(10))
+    second = predict(client, numbered_images(6))
+
+    assert first[:, 0].tolist() == list(range(10))
+    assert second[:, 0].tolist() == list(range(6))
+    assert batch_sizes(servicer) == [10, 4, 4, 2, 4, 2], "the limit is learned from one refusal"
+
+
+@pytest.mark.parametrize("message", ["Task size {rows} is larger than maximum batch size", TOO_LARGE + "0000000000"])
+def test_a_batch_is_halved_if_the_server_does_not_say_how_much_it_accepts(
+    client: TensorFlowServing, servicer: Servicer, message: str
+):
+    servicer.answer = accepting(3, message)
+    assert predict(client, numbered_images(10))[:, 0].tolist() == list(range(10))
+    assert max(batch_sizes(servicer)[-3:]) <= 3
+
+
+def test_another_server_may_accept_more(connect: Callable[..., TensorFlowServing], servicer: Servicer):
+    servicer.answer = accepting(4, TOO_LARGE)
+    with serving(servicer) as port:
+        client = connect(port)
+        predict(client, numbered_images(8))
+    with pytest.raises(ModelUnavailableError):
+        predict(client, numbered_images(8))
+
+    servicer.answer = accepting(8, TOO_LARGE)
+    servicer.requests.clear()
+    with serving(servicer, port):
+        until(lambda: not raises_unavailable(client), within_s=5)
+
+    assert batch_sizes(servicer)[-1] == 8
+
+
+def raises_unavailable(client: TensorFlowServing) -> bool:
+    with contextlib.suppress(ModelUnavailableError):
+        predict(client, numbered_images(8))
+        return False
+    return True
+
+
+def test_a_server_that_refuses_even_one_image_has_failed(client: TensorFlowServing, servicer: Servicer):
+    for max_rows in (0, -1):
+        servicer.answer = accepting(max_rows, TOO_LARGE)
+        with pytest.raises(ModelFailedError):
+            predict(client, numbered_images(9))
+    assert len(servicer.requests) < 12
+
+
+def test_a_batch_of_a_refused_size_ends_at_its_deadline(client: TensorFlowServing, servicer: Servicer):
+    refuse, stop = accepting(4, TOO_LARGE), threading.Event()
+    servicer.answer = lambda *arguments: stop.wait(30) if len(servicer.requests) == 3 else refuse(*arguments)
+    try:
+        assert_fails_fast(lambda: predict(client, numbered_images(10), within_s=0.5), DeadlineExceededError, within_s=3)
+    finally:
+        stop.set()
+    assert batch_sizes(servicer)[:3] == [10, 4, 4]
 
 
 # Several servers behind one name

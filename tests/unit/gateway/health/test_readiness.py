@@ -204,6 +204,32 @@ def test_an_overloaded_model_server_does_not_end_readiness(client: FlaskClient, 
     assert check(client)[0] == 200
 
 
+def test_an_overloaded_model_server_does_not_end_readiness_although_a_new_version_cannot_be_checked(
+    client: FlaskClient, server: FakeModelServer
+):
+    assert check(client)[0] == 200
+
+    server.models["pets"][2] = server.models["pets"][1]
+    server.failures["predict"] = ModelOverloadedError("full")  # neither its card nor its golden image gets through
+
+    assert [check(client)[1]["model"]["version"] for _ in range(3)] == [1, 1, 1]
+    server.failures.clear()
+    assert check(client)[1]["model"]["version"] == 2
+
+
+def test_a_gateway_that_starts_while_the_model_server_is_overloaded_becomes_ready(
+    client: FlaskClient, server: FakeModelServer
+):
+    def recover() -> None:
+        if server.calls["predict"] >= 3:
+            server.failures.clear()
+
+    server.failures["predict"] = ModelOverloadedError("full")
+    server.before["predict"] = recover
+
+    assert check(client)[0] == 200
+
+
 def test_a_model_server_that_misses_the_deadline_is_not_ready(client: FlaskClient, server: FakeModelServer):
     server.failures["version_statuses"] = DeadlineExceededError("late")
     assert check(client)[1]["missing"] == ["version", "card", "golden image"]

@@ -3,7 +3,7 @@ import pytest
 
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceededError
-from gateway.model_client.retry_policy import Failure, RetryPolicy
+from gateway.model_client.retry_policy import QUEUE_FULL, Failure, RetryBudget, RetryPolicy, is_overload
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 LATE = grpc.StatusCode.DEADLINE_EXCEEDED
@@ -13,16 +13,20 @@ POLICY = RetryPolicy(call_deadline_s=4, max_retries=3, hang_threshold_s=1)
 class StatusError(grpc.RpcError):
     """An error as gRPC raises it."""
 
-    def __init__(self, code: grpc.StatusCode) -> None:
+    def __init__(self, code: grpc.StatusCode, details: str | None = None) -> None:
         super().__init__()
         self._code = code
+        self._details = details
 
     def code(self) -> grpc.StatusCode:
         return self._code
 
+    def details(self) -> str | None:
+        return self._details
 
-def failure(code: grpc.StatusCode, duration_s: float = 0.01) -> Failure:
-    return Failure(StatusError(code), duration_s)
+
+def failure(code: grpc.StatusCode, duration_s: float = 0.01, details: str | None = None) -> Failure:
+    return Failure(StatusError(code, details), duration_s)
 
 
 def should_retry(*failures: Failure, within_s: float = 60) -> bool:
@@ -57,6 +61,28 @@ def test_no_other_error_is_retried():
     other_codes = set(grpc.StatusCode) - {grpc.StatusCode.OK, UNAVAILABLE, LATE}
 
     assert [code for code in other_codes if should_retry(failure(code, 2))] == []
+
+
+@pytest.mark.parametrize("duration_s", [0.01, 2])
+def test_a_server_whose_queue_is_full_is_not_called_again(duration_s: float):
+    for details in (
+        f"{QUEUE_FULL}; currently 2 batches enqueued and max_enqueued_batches is 2",
+        f"{QUEUE_FULL}; task size is 8 but scheduling capacity is only 4 (num_enqueued_batches=1)",
+    ):
+        full = failure(UNAVAILABLE, duration_s, details)
+
+        assert is_overload(full.error)
+        assert not should_retry(full)
+
+
+def test_only_refusals_for_lack_of_room_are_overload():
+    assert is_overload(failure(grpc.StatusCode.RESOURCE_EXHAUSTED).error)
+    for other in (
+        failure(UNAVAILABLE),
+        failure(UNAVAILABLE, details="Socket closed"),
+        failure(LATE, details=QUEUE_FULL),
+    ):
+        assert not is_overload(other.error)
 
 
 def test_nothing_is_retried_after_the_deadline():
@@ -103,3 +129,44 @@ def test_a_server_that_never_answered_is_reported_as_late():
     first, last = failure(LATE), failure(LATE)
 
     assert POLICY.error_to_report([first, last]) is last.error
+
+
+# How much is repeated in all
+
+
+def test_a_budget_allows_so_many_rows_at_once_and_then_a_share_of_those_answered():
+    budget = RetryBudget(3, ratio=0.1)
+    assert [budget.spend(1) for _ in range(5)] == [True] * 3 + [False] * 2
+
+    budget.earn(9)
+    assert not budget.spend(1)
+    budget.earn(1)
+    assert [budget.spend(1), budget.spend(1)] == [True, False]
+
+
+def test_a_call_with_many_rows_is_repeated_once_and_paid_for_later():
+    budget = RetryBudget(4, ratio=0.1)
+    assert [budget.spend(32), budget.spend(1)] == [True, False]
+
+    budget.earn(280)
+    assert not budget.spend(1)
+    budget.earn(10)
+    assert budget.spend(1)
+
+
+def test_a_budget_never_exceeds_its_maximum():
+    budget = RetryBudget(2, ratio=0.5)
+    for _ in range(100):
+        budget.earn(1)
+    assert [budget.spend(1) for _ in range(3)] == [True, True, False]
+
+
+@pytest.mark.parametrize("rows", [1, 7, 32])
+def test_over_time_repeated_rows_are_a_tenth_of_those_answered(rows: int):
+    budget = RetryBudget(40, ratio=0.1)
+    repeated = 0
+    for _ in range(5000):
+        budget.earn(rows)
+        repeated += rows * budget.spend(rows)
+
+    assert repeated <= 0.1 * 5000 * rows + 40 + rows
