@@ -6,6 +6,7 @@ call takes as many queued requests as fit. No request ever waits for others to a
 itself does the same across all workers, but needs many calls in flight to do so.
 """
 
+import math
 import threading
 import time
 from collections import deque
@@ -15,11 +16,27 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gateway.deadline import Deadline
-from gateway.errors import DeadlineExceededError, GatewayError, ModelFailedError
+from gateway.errors import GatewayError, ModelFailedError
 from gateway.model_client.protocol import Array, Call, ModelServer, Signature, VersionStatus
 
-PER_REQUEST_ERRORS = (ModelFailedError, DeadlineExceededError)
-"""Errors that one request may have caused for its whole batch: by its rows, or by having less time than the others."""
+MAX_SINGLES = 4
+"""Requests of a failed call that are repeated one by one; more are halved, which finds the one at fault sooner."""
+REPEATS_PER_HALVING = 4
+"""Calls for each time that the requests of a failed call can be halved: enough to find two requests at fault."""
+
+
+@dataclass(slots=True, eq=False)
+class _Allowance:
+    """The calls that may still be made because of one failed call."""
+
+    calls: int
+
+
+@dataclass(slots=True, eq=False)
+class _Trial:
+    """Some of the requests of a failed call, which are repeated together."""
+
+    allowance: _Allowance
 
 
 @dataclass(slots=True, eq=False)
@@ -29,21 +46,23 @@ class _Pending:
     Attributes:
         inputs: Its rows of each input.
         row_count: Number of these rows.
+        deadline: Time limit on the request.
         ready: Set once `batch`, `output` or `error` is.
-        batch: The requests whose call this one makes, itself first; empty while another request makes its call.
+        batch: The requests whose call this one makes, itself among them; empty while another request makes its call.
         output: Its rows of the output.
         error: Why it has no output.
-        needs_own_call: Whether it must not share a call, because one that it shared has failed.
+        trial: The requests that it is repeated with, because a call that it shared has failed; otherwise None.
         abandoned: Whether its thread has stopped waiting for the output.
     """
 
     inputs: Mapping[str, Array]
     row_count: int
+    deadline: Deadline
     ready: threading.Event = field(default_factory=threading.Event)
     batch: Sequence["_Pending"] = ()
     output: Array | None = None
     error: GatewayError | None = None
-    needs_own_call: bool = False
+    trial: _Trial | None = None
     abandoned: bool = False
 
 
@@ -58,8 +77,11 @@ class _Queue:
 class MicroBatcher:
     """A `ModelServer` that joins requests into few calls to another; safe to use from many threads.
 
-    A batch that fails by an error that one of its requests may have caused is repeated, each request in a call of its
-    own. These calls are queued ahead of newer requests and count towards the same limit.
+    A call is made by the request of its batch that may wait longest, and lasts no longer than that. If the model server
+    fails to compute a batch, one of its requests may be the cause: the batch is repeated in halves, and in the end each
+    request by itself, until the cause is found or the calls that one failure may cost are used up. These calls are
+    queued ahead of newer requests and count towards the same limit. A batch that was not answered in time is not
+    repeated, because the model server may still be computing it.
 
     Args:
         server: The model server that is called.
@@ -100,38 +122,39 @@ class MicroBatcher:
         row_count = _row_count(inputs) if call.takes_batches else None
         if row_count is None:
             return self._server.predict(call, inputs, deadline=deadline, request_id=request_id)
-        pending = _Pending(inputs, row_count)
+        pending = _Pending(inputs, row_count, deadline)
         key = _queue_key(call, inputs)
-        queue = self._enqueue(key, pending, deadline)
+        queue = self._enqueue(key, pending)
         while pending.output is None:
-            self._await_ready(queue, pending, deadline)
+            self._await_ready(queue, pending)
             if pending.batch:
+                failure = None
                 try:
-                    self._call_server(call, pending, deadline, request_id)
+                    failure = self._call_server(call, pending, request_id)
                 finally:
-                    self._end_call(key, queue, pending.batch)
+                    self._end_call(key, queue, pending, failure)
             if pending.error is not None:
                 # Raising writes the traceback into an error, so each request raises a copy of its own.
                 error = pending.error
                 raise type(error)(error.detail, **error.members) from error.__cause__
         return pending.output
 
-    def _enqueue(self, key: tuple[object, ...], pending: _Pending, deadline: Deadline) -> _Queue:
+    def _enqueue(self, key: tuple[object, ...], pending: _Pending) -> _Queue:
         """Queue a request whose deadline has not passed; it is dispatched at once while a call may be made."""
-        deadline.remaining_s()
+        pending.deadline.remaining_s()
         with self._lock:
             queue = self._queues.setdefault(key, _Queue())
             queue.pending.append(pending)
             self._dispatch_next(queue)
         return queue
 
-    def _await_ready(self, queue: _Queue, pending: _Pending, deadline: Deadline) -> None:
+    def _await_ready(self, queue: _Queue, pending: _Pending) -> None:
         """Wait until a request has its output, its error or a call to make.
 
         Raises:
             DeadlineExceededError: It has none of them when its deadline passes.
         """
-        if pending.ready.wait(max(0.0, deadline.at_s - time.monotonic())):
+        if pending.ready.wait(max(0.0, pending.deadline.at_s - time.monotonic())):
             return
         with self._lock:
             if pending.ready.is_set():
@@ -139,59 +162,100 @@ class MicroBatcher:
             pending.abandoned = True
             if pending in queue.pending:
                 queue.pending.remove(pending)
-        raise deadline.exceeded()
+        raise pending.deadline.exceeded()
 
-    def _call_server(self, call: Call, leader: _Pending, deadline: Deadline, request_id: str) -> None:
-        """Make one call for a batch and set the outputs or errors; a request left with neither must be repeated."""
+    def _call_server(self, call: Call, leader: _Pending, request_id: str) -> ModelFailedError | None:
+        """Make one call for a batch and set the outputs or errors; a request left with neither must be repeated.
+
+        Returns:
+            Why requests must be repeated.
+        """
         batch = leader.batch
+        if len(batch) > 1:
+            with self._lock:
+                batch = leader.batch = [pending for pending in batch if not pending.abandoned]
+        failure: ModelFailedError | None = None
         try:
-            output = self._server.predict(call, _join_inputs(batch), deadline=deadline, request_id=request_id)
-            _split_output(output, batch)
+            output = self._server.predict(call, _join_inputs(batch), deadline=leader.deadline, request_id=request_id)
+            failure = _split_output(output, batch)
         except GatewayError as error:
-            if len(batch) == 1 or not isinstance(error, PER_REQUEST_ERRORS):
+            failure = error if isinstance(error, ModelFailedError) and len(batch) > 1 else None
+            if failure is None:
                 for pending in batch:
                     pending.error = error
         except BaseException:
             leader.abandoned = True  # its thread raises this error; the other requests are repeated
             raise
+        return failure
 
-    def _end_call(self, key: tuple[object, ...], queue: _Queue, batch: Sequence[_Pending]) -> None:
+    def _end_call(
+        self, key: tuple[object, ...], queue: _Queue, leader: _Pending, failure: ModelFailedError | None
+    ) -> None:
         """Wake the requests of a call that are done, queue the others again, and make the next calls."""
         with self._lock:
             queue.calls_in_flight -= 1
-            repeated: list[_Pending] = []
+            batch, leader.batch = leader.batch, ()
+            repeated = [
+                pending
+                for pending in batch
+                if pending.output is None and pending.error is None and not pending.abandoned
+            ]
+            if repeated:
+                trial = leader.trial or _Trial(_Allowance(_max_repeats(len(batch))))
+                queue.pending.extendleft(reversed(_split_trial(repeated, trial.allowance, failure)))
             for pending in batch:
                 if pending.output is not None or pending.error is not None:
-                    pending.batch = ()
                     pending.ready.set()
-                elif not pending.abandoned:
-                    pending.batch = ()
-                    pending.ready.clear()
-                    pending.needs_own_call = True
-                    repeated.append(pending)
-            queue.pending.extendleft(reversed(repeated))
             self._dispatch_next(queue)
             if queue.calls_in_flight == 0:
                 del self._queues[key]
 
     def _dispatch_next(self, queue: _Queue) -> None:
-        """Dispatch batches while the limit allows, each to its first request, which makes the call; call it locked."""
+        """Dispatch batches while the limit allows, each to the request that may wait longest; call it locked."""
         while queue.pending and queue.calls_in_flight < self._max_calls:
-            leader = queue.pending.popleft()
-            leader.batch = (leader, *self._take_companions(queue, leader))
+            batch = self._take_batch(queue)
+            leader = max(batch, key=lambda pending: pending.deadline.at_s)
+            leader.batch = batch
             queue.calls_in_flight += 1
             leader.ready.set()
 
-    def _take_companions(self, queue: _Queue, leader: _Pending) -> Sequence[_Pending]:
-        """Remove from the queue the requests that share the call of the leader."""
-        companions: list[_Pending] = []
-        row_count = leader.row_count
-        while queue.pending and not (leader.needs_own_call or queue.pending[0].needs_own_call):
+    def _take_batch(self, queue: _Queue) -> Sequence[_Pending]:
+        """Remove from the queue the first request and those that share its call."""
+        batch = [queue.pending.popleft()]
+        row_count = batch[0].row_count
+        while queue.pending and queue.pending[0].trial is batch[0].trial:
             row_count += queue.pending[0].row_count
             if row_count > self._max_rows:
                 break
-            companions.append(queue.pending.popleft())
-        return companions
+            batch.append(queue.pending.popleft())
+        return batch
+
+
+def _max_repeats(requests: int) -> int:
+    """Return how many calls may follow a failed one that several requests have shared."""
+    return REPEATS_PER_HALVING * math.ceil(math.log2(max(2, requests)))
+
+
+def _split_trial(
+    requests: Sequence[_Pending], allowance: _Allowance, failure: ModelFailedError | None
+) -> list[_Pending]:
+    """Divide the requests of a failed call into those of the next ones, and return them in order.
+
+    Requests for which no call is left get the failure as their error.
+    """
+    size = 1 if len(requests) <= MAX_SINGLES else math.ceil(len(requests) / 2)
+    repeated: list[_Pending] = []
+    for start in range(0, len(requests), size):
+        trial = _Trial(allowance)
+        for pending in requests[start : start + size]:
+            if allowance.calls:
+                pending.trial = trial
+                pending.ready.clear()
+                repeated.append(pending)
+            else:
+                pending.error = failure or ModelFailedError("A call that several requests shared failed unexpectedly.")
+        allowance.calls = max(0, allowance.calls - 1)
+    return repeated
 
 
 def _row_count(inputs: Mapping[str, Array]) -> int | None:
@@ -215,12 +279,14 @@ def _join_inputs(batch: Sequence[_Pending]) -> Mapping[str, Array]:
     return {name: np.concatenate([pending.inputs[name] for pending in batch]) for name in batch[0].inputs}
 
 
-def _split_output(output: Array, batch: Sequence[_Pending]) -> None:
-    """Assign each request its rows, unless the model returned another number of rows than it received."""
+def _split_output(output: Array, batch: Sequence[_Pending]) -> ModelFailedError | None:
+    """Assign each request its rows, or return an error if the model returned more or fewer rows than it received."""
     if len(batch) == 1:
         batch[0].output = output
-        return
+        return None
     ends = np.cumsum([pending.row_count for pending in batch])
-    if output.shape[:1] == (ends[-1],):
-        for pending, rows in zip(batch, np.split(output, ends[:-1]), strict=True):
-            pending.output = rows
+    if output.shape[:1] != (ends[-1],):
+        return ModelFailedError(f"The model returned the shape {output.shape} for {ends[-1]} images.")
+    for pending, rows in zip(batch, np.split(output, ends[:-1]), strict=True):
+        pending.output = rows
+    return None

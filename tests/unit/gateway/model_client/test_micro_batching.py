@@ -298,15 +298,37 @@ def test_a_request_leaves_its_batch_at_its_deadline_and_the_others_stay(gate: Ga
     gate.assert_idle()
 
 
-def test_a_batch_that_missed_its_leaders_deadline_is_repeated_for_the_others(gate: Gate):
-    gate.fail(DeadlineExceededError("The model server did not answer in time."), has_rows(2))
-    futures = {brightness: gate.start_predict(picture(brightness)) for brightness in (10, 20, 30)}
+def test_a_batch_that_is_not_answered_in_time_is_not_repeated(gate: Gate):
+    gate.fail(DeadlineExceededError("The model server did not answer in time."), has_rows(3))
+    first = gate.start_predict(picture(1))
+    futures = [gate.start_predict(picture(brightness)) for brightness in (10, 20, 30)]
 
-    gate.finish(4)
+    gate.finish(2)
 
-    for brightness, future in futures.items():
-        assert_scores(future, picture(brightness))
-    assert gate.call_sizes == [1, 2, 1, 1]
+    first.result(TIMEOUT_S)
+    for future in futures:
+        with pytest.raises(DeadlineExceededError, match="did not answer in time"):
+            future.result(TIMEOUT_S)
+    assert gate.call_sizes == [1, 3]
+    gate.assert_idle()
+
+
+def test_the_request_that_may_wait_longest_makes_the_call(gate: Gate):
+    first = gate.start_predict(picture(1))
+    hurried = gate.start_predict(picture(10), within_s=1, request_id="hurried")
+    patient = gate.start_predict(picture(20), within_s=60, request_id="patient")
+    other = gate.start_predict(picture(30), request_id="other")
+    gate.finish(1)
+    assert_scores(first, picture(1))
+    until(lambda: gate.call_sizes == [1, 3], what="the three in one call")
+
+    with pytest.raises(DeadlineExceededError, match="within 1 s"):
+        hurried.result(TIMEOUT_S)
+    gate.finish(1)
+
+    assert_scores(patient, picture(20))
+    assert_scores(other, picture(30))
+    assert gate.fake.request_ids == ["", "patient"]
 
 
 # Failures
@@ -349,14 +371,15 @@ def test_an_error_that_concerns_all_is_raised_for_each_and_not_repeated(gate: Ga
 def test_an_unexpected_error_stops_only_the_request_that_made_the_call(gate: Gate):
     gate.fail(RuntimeError("a bug"), has_rows(3))
     first = gate.start_predict(picture(1))
-    futures = [gate.start_predict(picture(brightness)) for brightness in (10, 20, 30)]
+    caller = gate.start_predict(picture(10), within_s=2 * TIMEOUT_S)
+    futures = [gate.start_predict(picture(brightness)) for brightness in (20, 30)]
 
     gate.finish(4)
 
     first.result(TIMEOUT_S)
     with pytest.raises(RuntimeError, match="a bug"):
-        futures[0].result(TIMEOUT_S)
-    for future, brightness in zip(futures[1:], (20, 30), strict=True):
+        caller.result(TIMEOUT_S)
+    for future, brightness in zip(futures, (20, 30), strict=True):
         assert_scores(future, picture(brightness))
     gate.assert_idle()
 
@@ -370,6 +393,59 @@ def test_each_request_is_repeated_if_the_model_returns_another_number_of_rows(ga
     for future, brightness in zip(futures, (10, 20, 30), strict=True):
         assert_scores(future, picture(brightness))
     assert gate.call_sizes == [1, 2, 1, 1]
+
+
+def start_batch(gate: Gate, brightnesses: Sequence[int]) -> list[Future[Array]]:
+    """Let one call hold the server and queue requests behind it, which will share the next one."""
+    gate.start_predict(picture(255))
+    return [gate.start_predict(picture(brightness)) for brightness in brightnesses]
+
+
+@pytest.mark.parametrize("culprits", [{0}, {31}, {13}, {5, 29}, {14, 15}])
+def test_the_request_at_fault_is_found_in_halves(make_gate: Callable[..., Gate], culprits: set[int]):
+    gate = make_gate(max_rows=32)
+    gate.fail(ModelFailedError("black"), is_black)
+    gate.finish(100)
+    gate.hold = lambda number: number > 1 or until(lambda: gate.batcher.queue_length == 32, TIMEOUT_S)
+    futures = start_batch(gate, [0 if number in culprits else number + 1 for number in range(32)])
+
+    outcomes = [type(future.exception(TIMEOUT_S)) for future in futures]
+
+    assert [number for number, outcome in enumerate(outcomes) if outcome is ModelFailedError] == sorted(culprits)
+    assert len(gate.call_sizes) <= 2 + (10 if len(culprits) == 1 else 20)
+    assert gate.most_calls_in_flight == 1
+    gate.assert_idle()
+
+
+@pytest.mark.parametrize("rows", [5, 16, 32])
+def test_a_batch_that_cannot_be_computed_at_all_costs_a_bounded_number_of_calls(
+    make_gate: Callable[..., Gate], rows: int
+):
+    gate = make_gate(max_rows=32)
+    gate.fail(ModelFailedError("broken"), lambda images: not (images == 255).any())
+    gate.finish(100)
+    gate.hold = lambda number: number > 1 or until(lambda: gate.batcher.queue_length == rows, TIMEOUT_S)
+    futures = start_batch(gate, [7] * rows)
+
+    errors = [future.exception(TIMEOUT_S) for future in futures]
+
+    assert {(type(error), str(error)) for error in errors} == {(ModelFailedError, "broken")}
+    assert len(gate.call_sizes) <= 2 + 4 * np.ceil(np.log2(rows))
+    gate.hold = lambda _: None
+    assert_scores(gate.start_predict(picture(255)), picture(255))
+
+
+def test_rows_that_are_missing_from_every_answer_cost_a_bounded_number_of_calls(make_gate: Callable[..., Gate]):
+    gate = make_gate(max_rows=32)
+    gate.wrap(lambda compute: lambda inputs: {"probabilities": compute(inputs)["probabilities"][:1]})
+    gate.finish(100)
+    gate.hold = lambda number: number > 1 or until(lambda: gate.batcher.queue_length == 32, TIMEOUT_S)
+    futures = start_batch(gate, range(1, 33))
+
+    errors = [future.exception(TIMEOUT_S) for future in futures]
+
+    assert {type(error) for error in errors} <= {type(None), ModelFailedError}
+    assert len(gate.call_sizes) <= 2 + 20
 
 
 # Repeated requests and the limit on calls in flight
