@@ -168,7 +168,13 @@ def _make_url_fetcher(settings: Settings) -> Fetcher:
         public_hosts=settings.fetch_public_hosts,
         denied_hosts=settings.fetch_denied_hosts,
     )
-    limits = FetchLimits(settings.fetch_deadline_s, settings.fetch_max_bytes, settings.fetch_max_redirects)
+    limits = FetchLimits(
+        settings.fetch_deadline_s,
+        settings.fetch_max_bytes,
+        settings.fetch_max_redirects,
+        lookup_s=settings.fetch_lookup_s,
+        connections_per_host=settings.fetch_connections_per_host,
+    )
     return UrlFetcher(destinations, limits, ca_bundle=settings.fetch_ca_bundle, proxy=settings.fetch_proxy)
 
 

@@ -205,6 +205,20 @@ class Settings(BaseModel):
         description="The same, for the requests of one client: a key or, without keys, an address. So clients whose "
         "servers are slow leave threads to the others.",
     )
+    fetch_connections_per_host: int = Field(
+        8,
+        ge=1,
+        le=256,
+        description="Connections that a worker opens to one host at the same time, for all clients together. Hosts are "
+        "told apart by address, or by name with a proxy. More than `GATEWAY_FETCH_THREADS_PER_CLIENT`, so that no "
+        "client takes all of a host.",
+    )
+    fetch_lookup_s: float = Field(
+        2.0,
+        gt=0,
+        description="Time for resolving the name of a host. After that, the lookup is ended, even if the name server "
+        "never answers.",
+    )
     fetch_max_wait_s: float = Field(
         4.0,
         ge=0,

@@ -1,61 +1,23 @@
 """Resolution of host names to addresses that may be connected to: public ones, and those of hosts allowed by name."""
 
-import ipaddress
+import contextlib
+import errno
 import socket
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
 
 import structlog
 
 from gateway.deadline import Deadline
-from gateway.errors import DeadlineExceededError, FetchRefusedError
+from gateway.errors import DeadlineExceededError, FetchError, FetchRefusedError, OverloadedError
 from gateway.fetching.destinations import Destinations
+from gateway.fetching.ip_addresses import is_public
 from gateway.fetching.lookups import Address
+from gateway.fetching.resolver import Resolver
 
-# An address in it contains an IPv4 address, which a translator connects to instead (RFC 6052 section 2.1).
-NAT64 = ipaddress.ip_network("64:ff9b::/96")
-IPV4_BITS = 0xFFFF_FFFF
-
-# All IPv6 addresses that are assigned to hosts on the public Internet; others are local, reserved or unassigned.
-# https://www.iana.org/assignments/ipv6-address-space
-GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
-
-# Not globally reachable according to the IANA special-purpose registries, but public in some releases of `ipaddress`.
-NOT_PUBLIC = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "192.0.0.0/24",  # IETF protocols; one cloud serves its metadata at 192.0.0.192
-        "192.88.99.0/24",  # 6to4 relays, RFC 7526
-        "2001::/23",  # IETF protocols, including Teredo: tunnels to an IPv4 address
-        "2002::/16",  # 6to4: the same
-        "3fff::/20",  # documentation, RFC 9637
-    )
-)
-
-# A lookup occupies its thread until the name server answers or the resolver gives up, which takes up to 30 s. So many
-# lookups with an unresponsive name server stop all other lookups of a worker.
-RESOLVER_THREADS = 32
+LOOKUP_S = 2.0
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN})
+"""Errors that say that this process or machine has no files, memory or processes left."""
 
 log = structlog.get_logger(__name__)
-
-
-def is_public(address: str) -> bool:
-    """Return whether an IPv4 or IPv6 address belongs to the public Internet.
-
-    Loopback, private, link-local (including cloud metadata), shared (CGNAT), unique-local, multicast, reserved and
-    documentation addresses do not. Neither do IPv6 addresses that contain such an IPv4 address, and tunnel addresses.
-
-    Raises:
-        ValueError: The text is not an address.
-    """
-    ip = ipaddress.ip_address(address)
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ipaddress.IPv4Address(int(ip) & IPV4_BITS) if ip in NAT64 else ip.ipv4_mapped
-        if inner is not None:
-            return is_public(str(inner))
-        if ip not in GLOBAL_UNICAST:
-            return False
-    return ip.is_global and not ip.is_multicast and not any(ip in network for network in NOT_PUBLIC)
 
 
 class AddressGuard:
@@ -66,12 +28,13 @@ class AddressGuard:
 
     Args:
         destinations: The hosts that may have any address, and the denied addresses.
+        lookup_s: Maximum time of one lookup.
     """
 
-    def __init__(self, destinations: Destinations) -> None:
+    def __init__(self, destinations: Destinations, *, lookup_s: float = LOOKUP_S) -> None:
         self._destinations = destinations
-        # getaddrinfo has no timeout, but waiting for another thread has one.
-        self._resolver = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolver")
+        self._lookup_s = lookup_s
+        self._resolver = Resolver()
 
     def resolve(self, host: str, port: int, *, deadline: Deadline) -> list[Address]:
         """Resolve a host and check all its addresses.
@@ -91,31 +54,42 @@ class AddressGuard:
         Raises:
             FetchRefusedError: See `resolve`.
         """
-        try:
-            addresses = _getaddrinfo(host, port, flags=socket.AI_NUMERICHOST)
-        except (OSError, UnicodeError):
-            return
-        self._check(host, port, addresses)
+        with contextlib.suppress(UnicodeError):
+            self._check(host, port, _parse_address(host, port))
 
     def lookup(self, host: str, port: int, *, deadline: Deadline) -> list[Address]:
         """Resolve a host without checking its addresses.
 
         Raises:
             FetchRefusedError: The host is unknown.
+            FetchError: The lookup failed for a reason of this machine.
+            OverloadedError: This machine cannot look up more names.
             DeadlineExceededError: The name server did not answer in time.
         """
-        lookup = self._resolver.submit(_getaddrinfo, host, port)
         try:
-            return lookup.result(timeout=deadline.remaining_s())
-        except FutureTimeoutError:
-            lookup.cancel()
-            raise DeadlineExceededError(f"The name {host} was not resolved in time.") from None
-        except (OSError, UnicodeError) as error:
+            return _parse_address(host, port) or self._look_up(host, port, deadline)
+        except UnicodeError as error:
             raise _refusal(host, "unknown") from error
 
     def close(self) -> None:
-        """End the resolver threads once their lookups are done."""
-        self._resolver.shutdown(wait=False, cancel_futures=True)
+        """End the lookups and their processes."""
+        self._resolver.close()
+
+    def _look_up(self, host: str, port: int, deadline: Deadline) -> list[Address]:
+        try:
+            addresses = self._resolver.resolve(host, port, timeout_s=deadline.remaining_s(self._lookup_s))
+        except TimeoutError:
+            raise DeadlineExceededError(f"The name {host} was not resolved in time.") from None
+        except OSError as error:
+            log.warning("lookup_failed", host=host, reason=str(error))
+            if error.errno in EXHAUSTED:
+                raise OverloadedError(
+                    "The gateway cannot resolve more names at the moment. Try again shortly."
+                ) from error
+            raise FetchError(f"The name {host} could not be resolved. Try again shortly.") from error
+        if not addresses:
+            raise _refusal(host, "unknown")
+        return addresses
 
     def _check(self, host: str, port: int, addresses: list[Address]) -> None:
         is_allowed = self._destinations.is_allowed(host, port)
@@ -127,8 +101,12 @@ class AddressGuard:
                 raise _refusal(host, "not public")
 
 
-def _getaddrinfo(host: str, port: int, flags: int = 0) -> list[Address]:
-    entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+def _parse_address(host: str, port: int) -> list[Address]:
+    """Return the address that the host is, in any notation that the system knows; none if it is a name."""
+    try:
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except OSError:
+        return []
     return [Address(family, sockaddr) for family, _, _, _, sockaddr in entries]
 
 

@@ -3,7 +3,9 @@
 import contextlib
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import requests
@@ -12,28 +14,89 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyM
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from gateway.deadline import Deadline
-from gateway.errors import DeadlineExceededError, FetchError
-from gateway.fetching.addresses import AddressGuard
+from gateway.errors import DeadlineExceededError, FetchError, OverloadedError
+from gateway.fetching.addresses import EXHAUSTED, AddressGuard
+from gateway.fetching.ip_addresses import subscriber
 from gateway.fetching.lookups import Address, SharedLookups
+from gateway.fetching.responses import BoundedResponse
+
+
+class HostConnections:
+    """The connections to each host at the same time; safe to use from many threads.
+
+    Hosts are told apart by their address, because any number of names may lead to one address.
+
+    Args:
+        max_connections: Maximum number for one host.
+    """
+
+    def __init__(self, max_connections: int) -> None:
+        self._max_connections = max_connections
+        self._open: Counter[str] = Counter()
+        self._condition = threading.Condition()
+
+    @contextlib.contextmanager
+    def occupy(self, host: str, *, timeout_s: float) -> Iterator[None]:
+        """Wait until there may be one more connection to a host, and count it.
+
+        Raises:
+            OverloadedError: There were too many for all that time.
+        """
+        with self._condition:
+            if not self._condition.wait_for(lambda: self._open[host] < self._max_connections, timeout=timeout_s):
+                raise OverloadedError("Too many images are being fetched from this host. Try again shortly.")
+            self._open[host] += 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._open[host] -= 1
+                if not self._open[host]:
+                    del self._open[host]
+                self._condition.notify_all()
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What the connections of all fetches share.
+
+    Attributes:
+        guard: Resolves hosts and checks their addresses.
+        hosts: Counts the connections to each host.
+        max_bytes: Size of a body that may be accepted.
+        via_proxy: Whether connections go to a proxy, which the operator chose and whose address is not checked.
+    """
+
+    guard: AddressGuard
+    hosts: HostConnections
+    max_bytes: int
+    via_proxy: bool = False
 
 
 class GuardedConnector:
     """Opens the connections of one fetch, and cuts them at its deadline.
 
     Args:
-        guard: Resolves hosts and checks their addresses.
+        network: What it shares with other fetches.
         deadline: When the fetch ends.
         lookups: Names that are resolved once for several fetches.
-        via_proxy: Whether connections go to a proxy, which the operator chose and whose address is not checked.
     """
 
-    def __init__(
-        self, guard: AddressGuard, deadline: Deadline, lookups: SharedLookups | None = None, *, via_proxy: bool = False
-    ) -> None:
+    def __init__(self, network: Network, deadline: Deadline, lookups: SharedLookups | None = None) -> None:
         self.deadline = deadline
-        self._resolve = guard.lookup if via_proxy else guard.resolve
+        self.max_bytes = network.max_bytes
+        self._network = network
         self._lookups = lookups
         self._sockets: list[socket.socket] = []
+        self._occupied = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def visit(self, host: str) -> Iterator[None]:
+        """Count the connections that are opened inside until its end; of those to a proxy, the host is what counts."""
+        with self._occupied:
+            if self._network.via_proxy:
+                self._occupied.enter_context(self._occupy(host))
+            yield
 
     def connect(self, host: str, port: int) -> socket.socket:
         """Open a connection to the first address of the host that accepts it.
@@ -41,6 +104,7 @@ class GuardedConnector:
         Raises:
             FetchRefusedError: The host is unknown, or must not be connected to.
             FetchError: No address accepts the connection.
+            OverloadedError: There are too many connections to the host.
             DeadlineExceededError: No address accepts the connection in time.
         """
         failure: Exception | None = None
@@ -53,26 +117,36 @@ class GuardedConnector:
             except (OSError, DeadlineExceededError) as error:
                 failure = error
         self.deadline.remaining_s()
+        if isinstance(failure, OSError) and failure.errno in EXHAUSTED:
+            raise OverloadedError(
+                "The gateway cannot open more connections at the moment. Try again shortly."
+            ) from failure
         raise FetchError(f"The host {host} does not accept connections on port {port}.") from failure
 
     def _look_up(self, host: str, port: int) -> list[Address]:
+        guard = self._network.guard
+        resolve = guard.lookup if self._network.via_proxy else guard.resolve
         if self._lookups is None:
-            return self._resolve(host, port, deadline=self.deadline)
+            return resolve(host, port, deadline=self.deadline)
         return self._lookups.get(
-            host, port, lambda: self._resolve(host, port, deadline=self.deadline), deadline=self.deadline
+            host, port, lambda: resolve(host, port, deadline=self.deadline), deadline=self.deadline
         )
 
     def _open(self, address: Address, timeout_s: float) -> socket.socket:
-        sock = socket.socket(address.family, socket.SOCK_STREAM)
-        try:
+        with contextlib.ExitStack() as stack:
+            if not self._network.via_proxy:
+                stack.enter_context(self._occupy(subscriber(str(address.sockaddr[0]))))
+            sock = socket.socket(address.family, socket.SOCK_STREAM)
+            stack.callback(sock.close)
             sock.settimeout(timeout_s)
             sock.connect(address.sockaddr)
             sock.settimeout(self.deadline.remaining_s())
             self.track(sock)
-        except BaseException:
-            sock.close()
-            raise
+            self._occupied.enter_context(stack.pop_all())
         return sock
+
+    def _occupy(self, host: str) -> contextlib.AbstractContextManager[None]:
+        return self._network.hosts.occupy(host, timeout_s=self.deadline.remaining_s())
 
     def track(self, sock: socket.socket) -> None:
         """Cut a connection at the deadline; called again with the TLS socket once TLS is established.
@@ -110,6 +184,11 @@ class _GuardedHTTPConnection(HTTPConnection):
     def connect(self) -> None:
         super().connect()
         self.connector.track(self.sock)
+
+    def response_class(self, sock: socket.socket, **options: Any) -> BoundedResponse:  # type: ignore[override]
+        # http.client calls this attribute, a class of its own by default.
+        connector = self.connector
+        return BoundedResponse(sock, deadline=connector.deadline, max_bytes=connector.max_bytes, **options)
 
 
 class _GuardedHTTPSConnection(_GuardedHTTPConnection, HTTPSConnection):

@@ -4,6 +4,7 @@ import ipaddress
 from urllib.parse import urlsplit
 
 from gateway.errors import FetchRefusedError
+from gateway.fetching.ip_addresses import embedded_addresses
 from gateway.host_patterns import matches_any, parse_network
 
 MAX_URL_LENGTH = 2048
@@ -93,7 +94,8 @@ class Destinations:
         return not self._allowed.isdisjoint({name, f"{name}:{port}"})
 
     def is_denied_address(self, address: str) -> bool:
-        """Return whether an address lies in a denied network."""
+        """Return whether an address, or one that it contains, lies in a denied network."""
         ip = ipaddress.ip_address(address)
-        mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-        return any((mapped or ip) in network for network in self._denied_networks)
+        return any(
+            candidate in network for candidate in (ip, *embedded_addresses(ip)) for network in self._denied_networks
+        )

@@ -10,24 +10,39 @@ the environment.
 """
 
 import contextlib
+import io
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import requests
+import structlog
 from urllib3.exceptions import HTTPError, LocationParseError
 
 from gateway.deadline import Deadline
-from gateway.errors import BodyTooLargeError, DeadlineExceededError, FetchError, FetchRefusedError
-from gateway.fetching.addresses import AddressGuard
-from gateway.fetching.connections import GuardedConnector, GuardedSession
+from gateway.errors import (
+    BodyTooLargeError,
+    DeadlineExceededError,
+    FetchError,
+    FetchRefusedError,
+    GatewayError,
+    OverloadedError,
+)
+from gateway.fetching.addresses import LOOKUP_S, AddressGuard
+from gateway.fetching.connections import GuardedConnector, GuardedSession, HostConnections, Network
 from gateway.fetching.destinations import DEFAULT_PORTS, SCHEMES, Destinations
 from gateway.fetching.fetcher import UNLIMITED, Allowance
 from gateway.fetching.lookups import SharedLookups
 
 CHUNK_BYTES = 64 * 1024
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+CODINGS = frozenset(
+    {"aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "pack200-gzip", "zstd"}
+    | {"x-compress", "x-gzip"}
+)
+"""Content codings that a client must decode (IANA's registry). Others, such as `utf-8` or `none`, change nothing."""
 HEADERS = {
     "Accept": "image/*,application/octet-stream;q=0.9,*/*;q=0.1",
     # Without compression, the bytes that count towards the limit are the bytes of the image.
@@ -35,6 +50,8 @@ HEADERS = {
     "Connection": "close",
     "User-Agent": "image-gateway",
 }
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +62,15 @@ class FetchLimits:
         deadline_s: Maximum time in seconds, including redirects.
         max_bytes: Maximum size of the image.
         max_redirects: Maximum number of redirects that are followed.
+        lookup_s: Maximum time in seconds of the lookup of one name.
+        connections_per_host: Maximum number of connections to one host, for all fetches together.
     """
 
     deadline_s: float
     max_bytes: int
     max_redirects: int
+    lookup_s: float = LOOKUP_S
+    connections_per_host: int = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +98,12 @@ class UrlFetcher:
         proxy: str | None = None,
     ) -> None:
         self._destinations = destinations
-        self._guard = AddressGuard(destinations)
+        self._guard = AddressGuard(destinations, lookup_s=limits.lookup_s)
         self._limits = limits
         self._ca_bundle = ca_bundle
         self._proxies = dict.fromkeys(SCHEMES, proxy) if proxy else {}
+        hosts = HostConnections(limits.connections_per_host)
+        self._network = Network(self._guard, hosts, limits.max_bytes, via_proxy=proxy is not None)
 
     def fetch(
         self, url: str, *, deadline: Deadline, allowance: Allowance = UNLIMITED, lookups: SharedLookups | None = None
@@ -95,21 +118,22 @@ class UrlFetcher:
             DeadlineExceededError: The fetch took too long, whether the server was silent or slow.
         """
         deadline = deadline.no_later_than(self._limits.deadline_s)
-        connector = GuardedConnector(self._guard, deadline, lookups, via_proxy=bool(self._proxies))
-        with connector.abort_at_deadline(), GuardedSession(connector) as session:
+        connector = GuardedConnector(self._network, deadline, lookups)
+        with _translate_unknown_errors(), connector.abort_at_deadline(), GuardedSession(connector) as session:
             session.proxies = self._proxies
             for _ in range(self._limits.max_redirects + 1):
-                response = self._request(session, url, deadline, allowance)
+                response = self._request(session, url, connector, allowance)
                 if isinstance(response, bytes):
                     return response
                 url = response.url
         raise FetchError(f"The URL redirects more than {self._limits.max_redirects} times.")
 
     def _request(
-        self, session: requests.Session, url: str, deadline: Deadline, allowance: Allowance
+        self, session: requests.Session, url: str, connector: GuardedConnector, allowance: Allowance
     ) -> bytes | _Redirect:
         """Request a URL, and return its content or redirect."""
         self._destinations.check_url(url)
+        deadline = connector.deadline
         with _translate_errors(urlsplit(url).hostname or "", deadline):
             request = session.prepare_request(requests.Request("GET", url, headers=HEADERS))
             host, port = _host_and_port(request)
@@ -117,14 +141,17 @@ class UrlFetcher:
             if self._proxies:
                 self._guard.check_literal(host, port)
             uses_bundle = self._ca_bundle is not None and self._destinations.is_allowed(host, port)
-            with session.send(
-                request,
-                stream=True,
-                allow_redirects=False,
-                timeout=deadline.remaining_s(),
-                verify=str(self._ca_bundle) if uses_bundle else True,
-                proxies=self._proxies,
-            ) as response:
+            with (
+                connector.visit(host),
+                session.send(
+                    request,
+                    stream=True,
+                    allow_redirects=False,
+                    timeout=deadline.remaining_s(),
+                    verify=str(self._ca_bundle) if uses_bundle else True,
+                    proxies=self._proxies,
+                ) as response,
+            ):
                 if response.status_code in REDIRECTS and "Location" in response.headers:
                     return _Redirect(_redirect_target(url, response.headers["Location"]))
                 return self._read(response, deadline, allowance)
@@ -132,22 +159,21 @@ class UrlFetcher:
     def _read(self, response: requests.Response, deadline: Deadline, allowance: Allowance) -> bytes:
         if response.status_code != requests.codes.ok:
             raise FetchError(f"The URL answered with status {response.status_code}, expected 200.")
-        encoding = response.headers.get("Content-Encoding", "identity")
-        if encoding.lower() != "identity":
+        encoding = response.headers.get("Content-Encoding", "")
+        if not CODINGS.isdisjoint(coding.partition(";")[0].strip() for coding in encoding.lower().split(",")):
             raise FetchError(f"The URL answered with Content-Encoding {encoding[:40]!r}, expected none.")
         max_bytes = self._limits.max_bytes
         too_large = BodyTooLargeError(f"The image behind the URL has more than {max_bytes} bytes.", max_bytes=max_bytes)
-        content_length = response.headers.get("Content-Length", "")
-        if content_length.isdecimal() and int(content_length) > max_bytes:
+        if int(response.headers.get("Content-Length", 0)) > max_bytes:
             raise too_large
-        body = bytearray()
+        body = io.BytesIO()  # whose value is not a copy
         for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
-            allowance.take(len(chunk))
-            body += chunk
-            if len(body) > max_bytes:
+            if body.tell() + len(chunk) > max_bytes:
                 raise too_large
+            allowance.take(len(chunk))
+            body.write(chunk)
         deadline.remaining_s()  # a connection that was cut at the deadline looks like the end of the body
-        return bytes(body)
+        return body.getvalue()
 
 
 def _host_and_port(request: requests.PreparedRequest) -> tuple[str, int]:
@@ -161,7 +187,8 @@ def _redirect_target(url: str, location: str) -> str:
         # http.client decodes headers as Latin-1, but servers send UTF-8.
         return urljoin(url, location.encode("latin-1").decode())
     except ValueError as error:
-        raise FetchError(f"The URL redirects to an invalid URL: {error}.") from error
+        reason = "it is not UTF-8" if isinstance(error, UnicodeError) else error
+        raise FetchError(f"The URL redirects to an invalid URL: {reason}.") from error
 
 
 @contextlib.contextmanager
@@ -179,3 +206,21 @@ def _translate_errors(host: str, deadline: Deadline) -> Iterator[None]:
         raise FetchError(
             f"Fetching from {host} failed: the connection was lost, or the response is not HTTP."
         ) from error
+
+
+@contextlib.contextmanager
+def _translate_unknown_errors() -> Iterator[None]:
+    """Turn every exception into an error of the fetch, so that it never fails the other images of a batch."""
+    try:
+        yield
+    except GatewayError:
+        raise
+    except MemoryError:
+        raise OverloadedError(
+            "The gateway has no memory left for this image at the moment. Try again shortly."
+        ) from None
+    except Exception as error:  # noqa: BLE001  # that is what this is for
+        # Without its message, which may contain the URL with its query.
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        log.error("fetch_error_unknown", error=type(error).__name__, at=f"{frame.filename}:{frame.lineno}")  # noqa: TRY400
+        raise FetchError("Fetching the image failed: its server sent what the gateway does not understand.") from None

@@ -1,13 +1,20 @@
+import errno
+import os
 import socket
-import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from gateway.deadline import Deadline
-from gateway.errors import DeadlineExceededError, FetchRefusedError
-from gateway.fetching.addresses import AddressGuard, is_public
+from gateway.errors import DeadlineExceededError, FetchError, FetchRefusedError, OverloadedError
+from gateway.fetching.addresses import AddressGuard
 from gateway.fetching.destinations import Destinations
+from gateway.fetching.ip_addresses import is_public
+from gateway.fetching.resolver import Resolver
+from tests.support.resolver import replace_resolver, use_silent_names
 
 PUBLIC = [
     "1.1.1.1",
@@ -133,16 +140,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     """Replace the resolver of the machine; the dictionary has the addresses of each name."""
     zone: dict[str, list[str]] = {}
 
-    def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
-        if host not in zone:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        families = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in zone[host]]
-        return [
-            (family, socket.SOCK_STREAM, 6, "", (address, port))
-            for family, address in zip(families, zone[host], strict=True)
-        ]
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    replace_resolver(monkeypatch, lambda host, port: [(address, port) for address in zone.get(host, ())])
     return zone
 
 
@@ -217,30 +215,45 @@ def test_public_addresses_and_names_pass_without_a_name_server():
         guard.check_literal(host, 80)
 
 
-def test_a_slow_name_server_delays_neither_its_own_lookup_nor_others(monkeypatch: pytest.MonkeyPatch):
-    is_over = threading.Event()
+@pytest.fixture
+def guard() -> Iterator[AddressGuard]:
+    with closing(AddressGuard(Destinations(allowed_hosts=("fast.test",)))) as guard:
+        yield guard
 
-    def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
-        if host == "slow.test":
-            is_over.wait(10)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("1.1.1.1", port))]
 
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    guard = AddressGuard(Destinations())
+def test_a_silent_name_server_delays_neither_its_own_lookup_nor_others(
+    monkeypatch: pytest.MonkeyPatch, guard: AddressGuard
+):
+    use_silent_names(monkeypatch)
     for _ in range(5):
-        with pytest.raises(DeadlineExceededError, match=r"slow\.test was not resolved in time"):
-            resolve(guard, "slow.test", within_s=0.2)  # enough to start the lookup on a busy machine
-    assert resolve(guard, "fast.test") == [("1.1.1.1", 80)]
-    is_over.set()
-    guard.close()
+        with pytest.raises(DeadlineExceededError, match=r"silent\.test was not resolved in time"):
+            resolve(guard, "silent.test", within_s=0.2)
+
+    assert resolve(guard, "fast.test") == [("127.0.0.1", 80)]
 
 
-def test_closing_the_guard_ends_its_threads(names: dict[str, list[str]]):
-    names["photos.test"] = ["1.1.1.1"]
-    before = set(threading.enumerate())
-    guard = AddressGuard(Destinations())
-    resolve(guard, "photos.test")
-    (resolver,) = set(threading.enumerate()) - before
-    guard.close()
-    resolver.join(5)
-    assert not resolver.is_alive()
+def test_a_lookup_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch):
+    use_silent_names(monkeypatch)
+    deadline = Deadline.after(60)
+
+    with (
+        closing(AddressGuard(Destinations(), lookup_s=0.2)) as guard,
+        pytest.raises(DeadlineExceededError, match=r"silent\.test was not resolved in time"),
+    ):
+        guard.resolve("silent.test", 80, deadline=deadline)
+
+    assert not deadline.has_passed
+
+
+def test_a_lookup_that_cannot_be_made_is_an_error_of_the_fetch(monkeypatch: pytest.MonkeyPatch, guard: AddressGuard):
+    for number, kind in ((errno.EMFILE, OverloadedError), (errno.ECONNRESET, FetchError)):
+        monkeypatch.setattr(Resolver, "resolve", failing(OSError(number, os.strerror(number))))
+        with pytest.raises(kind, match="resolve"):
+            resolve(guard, "fast.test")
+
+
+def failing(error: Exception) -> Callable[..., Any]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail

@@ -1,0 +1,121 @@
+"""Lookups of names that end at a deadline, whatever the name server does."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+from pathlib import Path
+
+from gateway.fetching.lookups import Address
+
+PROGRAM = Path(__file__).with_name("lookup_server.py")
+MAX_LOOKUPS = 128
+"""Lookups at the same time, each of which is a process of some 100 kB; the threads that fetch set a lower limit."""
+SEND_S = 1.0
+ANSWER_BYTES = 4096
+MAX_IDLE = 4
+"""Processes that are kept for further lookups."""
+GRACE_S = 0.1
+"""Time between the moment when nobody waits for a lookup any more and the end of its process."""
+
+
+class Resolver:
+    """Resolves names with `lookup_server`, which is started when first needed; safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._slots = threading.BoundedSemaphore(MAX_LOOKUPS)
+        self._idle: list[socket.socket] = []
+        self._control: socket.socket | None = None
+        self._stop: weakref.finalize[..., Resolver] | None = None
+
+    def resolve(self, host: str, port: int, *, timeout_s: float) -> list[Address]:
+        """Return the first addresses of a name as the system's resolver sorts them; none if it is unknown.
+
+        Raises:
+            TimeoutError: The name server did not answer in time.
+            OSError: No lookup could be made.
+            UnicodeError: No name can look like this.
+        """
+        question = json.dumps([host.encode("idna").decode(), port, timeout_s + GRACE_S]).encode() + b"\n"
+        if not self._slots.acquire(timeout=timeout_s):
+            raise TimeoutError("Too many lookups are in progress.")
+        try:
+            answer = self._ask_again(question, timeout_s) or self._ask(self._connect(), question, timeout_s)
+        finally:
+            self._slots.release()
+        return [Address(socket.AddressFamily(family), tuple(address)) for family, address in json.loads(answer)]
+
+    def close(self) -> None:
+        """End the program; the next lookup starts it again."""
+        with self._lock:
+            self._end()
+
+    def _ask_again(self, question: bytes, timeout_s: float) -> bytes | None:
+        """Ask a process that has answered before; return None if there is none."""
+        with contextlib.suppress(IndexError, ConnectionError):  # such a process may have been ended by somebody else
+            return self._ask(self._idle.pop(), question, timeout_s)
+        return None
+
+    def _ask(self, connection: socket.socket, question: bytes, timeout_s: float) -> bytes:
+        with contextlib.ExitStack() as stack:
+            stack.callback(connection.close)  # the process ends: at once, or in `GRACE_S` if it still waits
+            connection.settimeout(timeout_s)
+            connection.sendall(question)
+            answer = b""
+            while not answer.endswith(b"\n"):
+                part = connection.recv(ANSWER_BYTES)
+                if not part:
+                    raise ConnectionResetError("The process of a lookup has ended.")
+                answer += part
+            if len(self._idle) < MAX_IDLE:
+                self._idle.append(connection)
+                stack.pop_all()
+        return answer
+
+    def _connect(self) -> socket.socket:
+        """Return a connection to a new process."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._send(theirs)
+        return ours
+
+    def _send(self, connection: socket.socket) -> None:
+        with self._lock:
+            if self._control is not None:
+                with contextlib.suppress(OSError):  # the program was ended by somebody else
+                    socket.send_fds(self._control, [b"?"], [connection.fileno()])
+                    return
+                self._end()
+            self._control = self._start()
+            socket.send_fds(self._control, [b"?"], [connection.fileno()])
+
+    def _start(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ours.settimeout(SEND_S)
+            program = subprocess.Popen(  # noqa: S603  # a fixed command
+                [sys.executable, "-I", "-S", PROGRAM, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        self._stop = weakref.finalize(self, _end, program, ours, self._idle)
+        return ours
+
+    def _end(self) -> None:
+        self._control = None
+        if self._stop is not None:
+            self._stop()
+
+
+def _end(program: subprocess.Popen[bytes], control: socket.socket, idle: list[socket.socket]) -> None:
+    control.close()
+    while idle:
+        idle.pop().close()
+    program.kill()
+    program.wait()
