@@ -33,6 +33,7 @@ from vision.errors import (
 )
 from vision.headers import avif, bmp, gif, jpeg, png, tiff, webp
 from vision.headers.header import Header, ImageFormat
+from vision.headers.memory import BAND_PIXELS
 
 __all__ = [
     "Header",
@@ -44,6 +45,7 @@ __all__ = [
     "UnsupportedFormatError",
     "decode",
     "inspect",
+    "peak_bytes",
     "read_header",
     "sniff",
 ]
@@ -75,17 +77,17 @@ _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 
 # libjpeg can leave out high frequencies and decode to a half, a quarter or an eighth, rounded up, in less time.
 # OpenCV's flags for gray only set the scale; the flags for colour contradict IMREAD_COLOR_RGB.
-_REDUCED = (
-    (8, cv2.IMREAD_REDUCED_GRAYSCALE_8),
-    (4, cv2.IMREAD_REDUCED_GRAYSCALE_4),
-    (2, cv2.IMREAD_REDUCED_GRAYSCALE_2),
-)
+_REDUCED = {
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    1: 0,
+}
 _DAMAGED = "{}: the image is truncated, corrupt, or of an unsupported kind"
 _OUT_OF_MEMORY = "there was not enough memory to decode the image"
 _EXIF_FORMATS = frozenset({ImageFormat.PNG, ImageFormat.WEBP})
 _GRAY_DIMENSIONS = 2
 _BGRA_CHANNELS = 4
-_BAND_PIXELS = 1 << 18
 # The operation that makes an image of each EXIF orientation upright (EXIF 2.32, table 6).
 _TURNS: Mapping[int, Callable[[MatLike], MatLike]] = {
     1: lambda image: image,
@@ -199,7 +201,7 @@ def decode(
         if header.unchanged:
             image = _decode_unchanged(encoded, header, background)
         else:
-            image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB | _reduction(header, cover))
+            image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB | _REDUCED[_reduction(header, cover)])
     except MemoryError as error:
         raise OutOfMemoryError(_OUT_OF_MEMORY) from error
     except cv2.error as error:
@@ -211,15 +213,18 @@ def decode(
     return image.astype(np.uint8, copy=False)
 
 
+def peak_bytes(header: Header, *, cover: tuple[int, int] | None) -> int:
+    """Return an upper bound of the memory that decoding at a size that covers `cover` takes; see `decode`."""
+    return header.peak_bytes - header.scaled_bytes + math.ceil(header.scaled_bytes / _reduction(header, cover) ** 2)
+
+
 def _reduction(header: Header, cover: tuple[int, int] | None) -> int:
-    """Return OpenCV's flag for the smallest scale at which a JPEG still covers `cover`; 0 for full size."""
+    """Return the divisor of both sides at which a JPEG still covers `cover`; 1 for full size."""
     if cover is None or header.format is not ImageFormat.JPEG:
-        return 0
-    for scale, flag in _REDUCED:
-        # EXIF, which decides which side is the height, is only read while decoding.
-        if math.ceil(min(header.width, header.height) / scale) >= max(cover):
-            return flag
-    return 0
+        return 1
+    # EXIF, which decides which side is the height, is only read while decoding.
+    shorter, longer = min(header.width, header.height), max(cover)
+    return next((divisor for divisor in _REDUCED if math.ceil(shorter / divisor) >= longer), 1)
 
 
 def _decode_unchanged(encoded: MatLike, header: Header, background: tuple[int, int, int]) -> MatLike | None:
@@ -257,7 +262,7 @@ def _composite(bgra: MatLike, background: tuple[int, int, int], *, premultiplied
     height, width = bgra.shape[:2]
     rgb = np.empty((height, width, 3), np.uint8)
     backdrop = np.array(background, np.uint16)
-    rows = max(1, _BAND_PIXELS // width)
+    rows = max(1, BAND_PIXELS // width)
     for top in range(0, height, rows):
         band = bgra[top : top + rows].astype(np.uint16)
         color, alpha = band[..., 2::-1], band[..., 3:]

@@ -13,19 +13,28 @@ import numpy.typing as npt
 from cv2.typing import MatLike
 
 from vision.card import InputSpec
-from vision.decode import decode
+from vision.decode import Header, decode, peak_bytes
 from vision.preprocess import preprocess
 
 MIN_SIDE = 256
 MAX_SIDE = 512
 """Limits of the drawing's longer side in pixels: a smaller drawing shows little, a larger one only costs time."""
 
+BLEND_PIXEL_BYTES = 48
+"""Memory that `blend` takes for each pixel: several arrays of floating-point numbers."""
 HOTTEST_WEIGHT = 0.7  # weights grow with the heat, so that cold areas are not coloured
 _COLORS = cv2.COLORMAP_INFERNO  # its lightness increases, so that it also reads in gray
 _UINT8_MAX = 255
 
 
-def draw(data: bytes | memoryview, heat: npt.NDArray[np.float32], spec: InputSpec, *, max_pixels: int) -> bytes:
+def draw(
+    data: bytes | memoryview,
+    heat: npt.NDArray[np.float32],
+    spec: InputSpec,
+    *,
+    max_pixels: int,
+    header: Header | None = None,
+) -> bytes:
     """Draw a heat map over the part of an image file that a model sees.
 
     Args:
@@ -33,6 +42,7 @@ def draw(data: bytes | memoryview, heat: npt.NDArray[np.float32], spec: InputSpe
         heat: float32[h, w] in 0..1, over the whole input of the model.
         spec: Input of the model.
         max_pixels: Largest number of pixels, width times height, that the file may declare.
+        header: What `vision.decode.inspect` returned for `data`, if it was called before.
 
     Returns:
         A PNG file, 8-bit RGB, whose longer side has `MIN_SIDE` to `MAX_SIDE` pixels.
@@ -41,10 +51,18 @@ def draw(data: bytes | memoryview, heat: npt.NDArray[np.float32], spec: InputSpe
         ImageError: As raised by `vision.decode.decode`.
         ValueError: As raised by `blend`.
     """
-    cover = None if spec.resize == "fit_ink" else (MAX_SIDE, MAX_SIDE)
-    image = decode(data, max_pixels=max_pixels, background=spec.background, cover=cover)
+    image = decode(data, max_pixels=max_pixels, background=spec.background, cover=_cover(spec), header=header)
     _, png = cv2.imencode(".png", cv2.cvtColor(blend(render_view(image, spec), heat), cv2.COLOR_RGB2BGR))
     return png.tobytes()
+
+
+def weigh(header: Header, spec: InputSpec) -> int:
+    """Return an upper bound of the bytes of memory that `draw` takes for a file with this header, beside the file."""
+    return peak_bytes(header, cover=_cover(spec)) + MAX_SIDE * MAX_SIDE * BLEND_PIXEL_BYTES
+
+
+def _cover(spec: InputSpec) -> tuple[int, int] | None:
+    return None if spec.resize == "fit_ink" else (MAX_SIDE, MAX_SIDE)
 
 
 def render_view(image: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.uint8]:

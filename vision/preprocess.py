@@ -29,7 +29,7 @@ import numpy.typing as npt
 from cv2.typing import MatLike
 
 from vision.card import Color, InputSpec, Interpolation, Resize
-from vision.decode import Header, decode
+from vision.decode import Header, decode, peak_bytes
 from vision.ink import fit_ink, has_light_background, ink_cover
 
 _DIMENSIONS = 3
@@ -90,12 +90,19 @@ def read(
     Raises:
         ImageError: As raised by `vision.decode.decode`.
     """
-    cover: tuple[int, int] | None = (spec.height, spec.width)
+    return decode(data, max_pixels=max_pixels, background=spec.background, cover=_cover(spec), header=header)
+
+
+def weigh(header: Header, spec: InputSpec) -> int:
+    """Return an upper bound of the bytes of memory that `load` takes for a file with this header, beside the file."""
+    return peak_bytes(header, cover=_cover(spec))
+
+
+def _cover(spec: InputSpec) -> tuple[int, int] | None:
+    """Return the size that a decoded image must cover; None if it must not be reduced."""
     if spec.interpolation == "nearest":
-        cover = None
-    elif spec.resize == "fit_ink":
-        cover = ink_cover(spec.height, spec.width)
-    return decode(data, max_pixels=max_pixels, background=spec.background, cover=cover, header=header)
+        return None
+    return ink_cover(spec.height, spec.width) if spec.resize == "fit_ink" else (spec.height, spec.width)
 
 
 def preprocess(image: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:

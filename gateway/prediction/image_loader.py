@@ -29,7 +29,7 @@ from vision.errors import OutOfMemoryError
 from vision.headers.header import Header
 from vision.isolation.errors import DecoderUnavailableError, DecodingTimeoutError
 from vision.isolation.pool import DecoderPool
-from vision.preprocess import preprocess, read
+from vision.preprocess import preprocess, read, weigh
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -162,13 +162,13 @@ class ImageLoader:
             with timings.measure("preprocess"):
                 return PreparedImage(file, preprocess(image, spec))
 
-        def prepare_apart(_: int, file: ImageFile, deadline_s: float) -> PreparedImage:
-            memory_bytes = file.header.peak_bytes
+        def prepare_apart(_: int, file: ImageFile, memory_bytes: int, deadline_s: float) -> PreparedImage:
             with timings.measure("decode"):
                 pixels = self._decoders.load(file.content, spec, memory_bytes=memory_bytes, deadline_s=deadline_s)
             return PreparedImage(file, pixels)
 
-        return self._map(prepare, prepare_apart, [self._inspect(content) for content in contents], deadline)
+        files = [self._inspect(content) for content in contents]
+        return self._map(prepare, prepare_apart, files, lambda header: weigh(header, spec), deadline)
 
     def draw_heatmaps(
         self,
@@ -186,16 +186,16 @@ class ImageLoader:
         """
 
         def draw(index: int, file: ImageFile) -> bytes:
-            return heatmap.draw(file.content, heatmaps[index], spec, max_pixels=self._limits.max_pixels)
+            heat, max_pixels = heatmaps[index], self._limits.max_pixels
+            return heatmap.draw(file.content, heat, spec, max_pixels=max_pixels, header=file.header)
 
-        def draw_apart(index: int, file: ImageFile, deadline_s: float) -> bytes:
-            memory_bytes = file.header.peak_bytes
+        def draw_apart(index: int, file: ImageFile, memory_bytes: int, deadline_s: float) -> bytes:
             return self._decoders.draw(
                 file.content, heatmaps[index], spec, memory_bytes=memory_bytes, deadline_s=deadline_s
             )
 
         drawings: list[bytes] = []
-        for drawing in self._map(draw, draw_apart, files, deadline):
+        for drawing in self._map(draw, draw_apart, files, lambda header: heatmap.weigh(header, spec), deadline):
             if isinstance(drawing, GatewayError):
                 raise drawing
             drawings.append(drawing)
@@ -214,14 +214,16 @@ class ImageLoader:
     def _map(
         self,
         inline: Callable[[int, ImageFile], R],
-        apart: Callable[[int, ImageFile, float], R],
+        apart: Callable[[int, ImageFile, int, float], R],
         files: Sequence[ImageFile | GatewayError],
+        weigh: Callable[[Header], int],
         deadline: Deadline,
     ) -> list[R | GatewayError]:
         """Call one of two functions for each file, with its index, and return the results or errors in order.
 
         Plain files are processed in parallel by `inline`. All others are processed by the calling thread with `apart`,
-        which takes its own deadline, so that a request never occupies more than one decoder process.
+        which takes a limit on memory and a deadline as well, so that a request never occupies more than one decoder
+        process.
         """
 
         def process(item: tuple[int, ImageFile | GatewayError]) -> R | GatewayError:
@@ -230,13 +232,14 @@ class ImageLoader:
                 return file
             try:
                 deadline.remaining_s()
+                memory_bytes = weigh(file.header)
                 with (
-                    self._memory_budget.reserve(file.header.peak_bytes, deadline=deadline),
+                    self._memory_budget.reserve(memory_bytes, deadline=deadline),
                     translated_image_errors(self._limits.max_pixels),
                 ):
                     if self._is_inline(file):
                         return inline(index, file)
-                    return apart(index, file, deadline.no_later_than(self._limits.deadline_s).at_s)
+                    return apart(index, file, memory_bytes, deadline.no_later_than(self._limits.deadline_s).at_s)
             except GatewayError as error:
                 return error
 

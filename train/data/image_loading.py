@@ -30,7 +30,7 @@ def load(data: bytes, spec: InputSpec) -> npt.NDArray[Any]:
     if header.is_plain:
         return preprocess.load(data, spec, max_pixels=MAX_PIXELS, header=header)
     deadline_s = time.monotonic() + DECODE_S
-    return _decoders().load(data, spec, memory_bytes=header.peak_bytes, deadline_s=deadline_s)
+    return _decoders().load(data, spec, memory_bytes=preprocess.weigh(header, spec), deadline_s=deadline_s)
 
 
 @functools.cache

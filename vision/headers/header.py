@@ -35,6 +35,7 @@ class Header:
         transparent_gray: Decoded gray value that means transparent, which OpenCV does not report.
         orientation: EXIF orientation, 1..8, declared by the container and not applied by OpenCV.
         peak_bytes: Upper bound of the memory that `vision.preprocess.load` takes at its peak, in addition to the file.
+        scaled_bytes: The part of it that shrinks with the number of pixels if a JPEG is decoded at a smaller size.
         is_plain: Whether decoding is known to be cheap, so that it needs no process of its own: an ordinary file of a
             common kind, without anything that a decoder could be made to waste time or memory on.
     """
@@ -50,4 +51,5 @@ class Header:
     transparent_gray: int | None = None
     orientation: int = 1
     peak_bytes: int
+    scaled_bytes: int = 0
     is_plain: bool = False

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from itertools import islice
 
 from vision.errors import UnreadableImageError
-from vision.headers import memory
 from vision.headers.header import Header, ImageFormat
+from vision.headers.memory import MARGIN_BYTES, PREPROCESS_PIXEL_BYTES
 
 MAX_SEGMENTS = 10_000  # before the first scan; a photo has dozens, and an ICC profile adds at most 255
 # Each scan of a progressive file costs a pass over the whole image, however short the scan is: 36 bytes cost 10 ms at
@@ -59,12 +59,14 @@ def _header(data: memoryview, marker: int, frame: int, scan: int, *, segments: i
         scans = _count_scans(data, scan)
         coefficients = _coefficient_bytes(data, frame + 6, width, height, components)
     is_ordinary = marker in _PLAIN_FRAMES and bits == _BYTE_BITS and components in _PLAIN_COMPONENTS
+    scaled_bytes = width * height * PREPROCESS_PIXEL_BYTES  # more than the image and OpenCV's copy of it
     return Header(
         format=ImageFormat.JPEG,
         width=width,
         height=height,
         unchanged=False,
-        peak_bytes=memory.as_rgb((width, height), decoder_bytes=coefficients) + len(data),
+        peak_bytes=MARGIN_BYTES + len(data) + coefficients + scaled_bytes,
+        scaled_bytes=scaled_bytes,
         is_plain=is_ordinary and scans <= MAX_PLAIN_SCANS and segments <= MAX_PLAIN_SEGMENTS,
     )
 

@@ -7,8 +7,9 @@ at sizes from 1 x 1 to 50 megapixels. `tests/unit/vision/test_memory.py` measure
 from vision.headers.header import Size
 
 MARGIN_BYTES = 4 << 20  # tables of the decoders, whatever the size
-# The bands of rows in which `vision.decode` composites transparent images.
-BAND_BYTES = 12 << 20
+# `vision.decode` composites transparent images in bands of rows, of so many pixels or of one row.
+BAND_PIXELS = 1 << 18
+BAND_PIXEL_BYTES = 48
 RGB_CHANNELS = 3
 # OpenCV decodes into memory of its own, and copies the result into an array.
 COPIES = 2
@@ -16,18 +17,6 @@ COPIES = 2
 PREPROCESS_PIXEL_BYTES = 3 * RGB_CHANNELS + 1
 # Turning by EXIF's orientation makes at most two copies.
 TURN_PIXEL_BYTES = 2 * RGB_CHANNELS
-
-
-def as_rgb(size: Size, *, decoder_bytes: int = 0) -> int:
-    """Return the peak of decoding to RGB at once.
-
-    Args:
-        size: Width and height of the result.
-        decoder_bytes: What the decoder holds until it has finished, beside the result.
-    """
-    pixels = size[0] * size[1]
-    decoded = pixels * RGB_CHANNELS
-    return MARGIN_BYTES + max(decoded + max(decoded, decoder_bytes), pixels * PREPROCESS_PIXEL_BYTES)
 
 
 def as_samples(
@@ -46,5 +35,6 @@ def as_samples(
     samples = pixels * channels * sample_bytes
     converted = pixels * (RGB_CHANNELS + TURN_PIXEL_BYTES * turned)
     converted += pixels * channels * (sample_bytes - 1)  # as 8 bits
+    band = min(pixels, max(BAND_PIXELS, size[0])) * BAND_PIXEL_BYTES
     decoding = samples + max(samples, decoder_bytes)
-    return MARGIN_BYTES + max(decoding, samples + converted + BAND_BYTES, pixels * PREPROCESS_PIXEL_BYTES)
+    return MARGIN_BYTES + max(decoding, samples + converted + band, pixels * PREPROCESS_PIXEL_BYTES)
