@@ -17,7 +17,8 @@ from gateway.errors import BodyTooLargeError, DeadlineExceededError, ImageTooLar
 from gateway.memory_limit import available_bytes
 
 MIN_BUDGET_BYTES = 128 * 1024**2
-MAX_BUDGET_BYTES = 1024**3
+MAX_BUDGET_BYTES = 2 * 1024**3
+"""Half of it is for work: enough for an image of 50 megapixels in any format."""
 BODIES_FRACTION = 3 / 8
 DOWNLOADS_FRACTION = 1 / 8
 BODY_FACTOR = 3

@@ -144,7 +144,7 @@ class Settings(BaseModel):
         ge=1024,
         description="Memory of a worker for the bodies, fetched images, decoded pixels and tensors of all its requests "
         "together. Requests wait for it, and get 503 if they wait too long. Default: half of the container's or "
-        "machine's memory, divided by the workers, from 128 MiB to 1 GiB.",
+        "machine's memory, divided by the workers, from 128 MiB to 2 GiB.",
     )
     max_pixels: int = Field(
         50_000_000,
