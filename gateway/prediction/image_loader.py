@@ -167,7 +167,8 @@ class ImageLoader:
                 pixels = self._decoders.load(file.content, spec, memory_bytes=memory_bytes, deadline_s=deadline_s)
             return PreparedImage(file, pixels)
 
-        files = [self._inspect(content) for content in contents]
+        with timings.measure("decode"):
+            files = [self._inspect(content) for content in contents]
         return self._map(prepare, prepare_apart, files, lambda header: weigh(header, spec), deadline)
 
     def draw_heatmaps(
