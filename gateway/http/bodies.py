@@ -9,8 +9,9 @@ import math
 import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 from flask import Request
 from werkzeug.datastructures import MultiDict
@@ -41,11 +42,13 @@ PLAIN_DISPOSITION = re.compile(r'form-data; name="([^"\\%]*)"(?:; filename="([^"
 CHARSETS = frozenset({"ascii", "us-ascii", "utf-8", "iso-8859-1"})
 
 STEP_BYTES = 1024 * 1024
-"""What is read of a body in one call, and reserved at once for one whose size is not known."""
+"""What is read of a body of known size in one call."""
+CHUNKS_STEP_BYTES = 64 * 1024
+"""What is read of a body of unknown size in one call, and reserved at once."""
 PATIENCE_S = 1.0
 """How long the memory for all of a body is reserved while it arrives."""
 MAX_CHUNKS_CPU_S = 1.0
-"""Processor time for receiving a body in chunks: chunks of one byte take a second for each 200 kB."""
+"""Processor time for receiving a body in chunks: in chunks of one byte, 10 MB would take a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +65,7 @@ Files = MultiDict[Name, FilePart]
 
 
 class BodyRequest(Request):
-    """A request whose body is read whole, in few calls.
-
-    werkzeug reads 64 KiB at a time, and for each of these reads gunicorn copies the rest of what it has received.
+    """A request whose body is read whole, by `BodyReader`.
 
     Attributes:
         place: Where the memory for the body is reserved, and its deadline; None for no limit on either.
@@ -79,94 +80,125 @@ class BodyRequest(Request):
 
         Raises:
             werkzeug.exceptions.RequestEntityTooLarge: It is larger.
-            werkzeug.exceptions.ClientDisconnected: The client sent less.
-            BodyTimeoutError: It did not arrive before the deadline.
-            OverloadedError: There is no memory for it.
+            GatewayError: See `BodyReader`.
         """
         limited: IO[bytes] = super().stream
+        source, connection = self.environ["wsgi.input"], self.environ.get("gunicorn.socket")
+        reader = BodyReader(source, self.place, connection)
         if self.content_length is not None:
-            return io.BytesIO(self._read_known(self.content_length))
+            return io.BytesIO(reader.read(self.content_length))
         if self.max_content_length is None or not self.environ.get("wsgi.input_terminated"):
             return limited
-        return io.BytesIO(self._read_chunked(self.max_content_length))
+        return io.BytesIO(reader.read_chunked(self.max_content_length))
 
-    def _read_known(self, size: int) -> bytes:
+
+class BodyReader:
+    """Reads a body in few calls, within the memory and the deadline of its request.
+
+    werkzeug reads 64 KiB at a time, and for each of these reads gunicorn copies the rest of what it has received.
+
+    Args:
+        source: The server's stream.
+        place: Where memory is reserved, and the deadline; None for no limit on either.
+        connection: Where the body comes from. Only a `gateway.runtime.timed_socket` can end at the deadline; bodies
+            from elsewhere are there already.
+    """
+
+    def __init__(self, source: IO[bytes], place: Place | None, connection: Any) -> None:
+        self._source = source
+        self._place = place
+        self._connection = connection if place and hasattr(connection, "read_by_s") else None
+        self._pieces: list[bytes] = []
+        self._received = 0
+
+    def read(self, size: int) -> bytes:
         """Read a body of known size.
 
         The memory for all of it is reserved before. If it is not there soon, only that for what has arrived is kept, so
         that slow senders do not take the place of others.
+
+        Raises:
+            OverloadedError: There is no memory for it.
+            BodyTimeoutError: It did not arrive before the deadline.
+            werkzeug.exceptions.ClientDisconnected: The client sent less.
         """
-        memory = self.place.receive(size) if self.place and size else None
-        is_slow = False
-        self._read_within(PATIENCE_S)
-        pieces: list[bytes] = []
-        received = 0
-        while received < size:
-            step = min(size - received, STEP_BYTES)
-            if is_slow and memory:
-                memory.resize(received + step)
-            try:
-                piece = self._read_step(step)
-            except TimeoutError as error:
-                if is_slow:
-                    raise self._too_slow() from error
-                is_slow = True
-                self._read_within(math.inf)
-                continue
-            if not piece:
-                raise ClientDisconnected
-            received += len(piece)
-            pieces.append(piece)
-        if is_slow and memory:
-            memory.resize(size * BODY_FACTOR)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def _read_chunked(self, max_size: int) -> bytes:
-        """Read a body of unknown size, whose memory is reserved step by step."""
-        memory = self.place.receive(STEP_BYTES) if self.place else None
-        self._read_within(math.inf)
-        cpu_s = time.thread_time()
-        pieces: list[bytes] = []
-        received = 0
-        while True:
-            # One byte more than the limit shows whether it is longer; werkzeug silently cuts it off.
-            step = min(STEP_BYTES, max_size + 1 - received)
-            try:
-                piece = self._read_step(step)
-            except TimeoutError as error:
-                raise self._too_slow() from error
-            if not piece:
-                return b"".join(pieces)
-            received += len(piece)
-            pieces.append(piece)
-            if received > max_size:
-                raise RequestEntityTooLarge
-            if time.thread_time() - cpu_s > MAX_CHUNKS_CPU_S:
-                raise BadRequestError("The body arrives in too many chunks. Send larger ones, or Content-Length.")
-            if memory:
-                memory.resize((received + STEP_BYTES) * BODY_FACTOR)
-
-    def _read_step(self, size: int) -> bytes:
+        memory = self._place.receive(size) if self._place and size else None
         try:
-            data: bytes = self.environ["wsgi.input"].read(size)
+            with self._limited_time(PATIENCE_S):
+                while self._received < size:
+                    self._read_piece(min(size - self._received, STEP_BYTES))
+        except TimeoutError:
+            with self._limited_time():
+                while self._received < size:
+                    step = min(size - self._received, STEP_BYTES)
+                    if memory:
+                        memory.resize(self._received + step)
+                    self._read_piece(step)
+            if memory:
+                memory.resize(size * BODY_FACTOR)
+        return self._join()
+
+    def read_chunked(self, max_size: int) -> bytes:
+        """Read a body of unknown size, whose memory is reserved step by step.
+
+        Raises:
+            werkzeug.exceptions.RequestEntityTooLarge: It is larger than the limit.
+            BadRequestError: It arrives in too many chunks.
+            GatewayError: See `read`.
+        """
+        memory = self._place.receive(min(max_size, CHUNKS_STEP_BYTES)) if self._place else None
+        cpu_s = time.thread_time()
+        with self._limited_time():
+            # One byte more than the limit shows whether it is longer; werkzeug silently cuts it off.
+            while self._read_piece(min(max_size + 1 - self._received, CHUNKS_STEP_BYTES), can_end=True):
+                if self._received > max_size:
+                    raise RequestEntityTooLarge
+                if time.thread_time() - cpu_s > MAX_CHUNKS_CPU_S:
+                    raise BadRequestError("The body arrives in too many chunks. Send larger ones, or Content-Length.")
+                if memory:
+                    memory.resize(min(max_size, self._received + CHUNKS_STEP_BYTES) * BODY_FACTOR)
+        return self._join()
+
+    def _read_piece(self, size: int, *, can_end: bool = False) -> bool:
+        """Read up to a number of bytes; return whether there were any."""
+        try:
+            piece = self._source.read(size)
         except TimeoutError:
             raise
         except (OSError, ValueError) as error:
             raise ClientDisconnected from error
-        return data
+        if not piece and not can_end:
+            raise ClientDisconnected
+        self._received += len(piece)
+        self._pieces.append(piece)
+        return bool(piece)
 
-    def _read_within(self, seconds: float) -> None:
-        """Let reads of the body fail after these seconds, or at the deadline if that comes first.
+    def _join(self) -> bytes:
+        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
 
-        Only a connection of `gateway.runtime.timed_socket` can do that; elsewhere, bodies are there already.
+    @contextmanager
+    def _limited_time(self, seconds: float = math.inf) -> Iterator[None]:
+        """Let reads fail after these seconds.
+
+        Raises:
+            TimeoutError: The seconds have passed.
+            BodyTimeoutError: The deadline has passed.
         """
-        connection = self.environ.get("gunicorn.socket")
-        if self.place and connection is not None and hasattr(connection, "read_by_s"):
-            connection.read_by_s = min(self.place.deadline.at_s, time.monotonic() + seconds)
-
-    def _too_slow(self) -> BodyTimeoutError:
-        allowed_s = self.place.deadline.allowed_s if self.place else 0
-        return BodyTimeoutError(f"The body did not arrive within {allowed_s:g} s. Send a smaller image.")
+        connection, place = self._connection, self._place
+        if connection is None or place is None:
+            yield
+            return
+        connection.read_by_s = min(place.deadline.at_s, time.monotonic() + seconds)
+        try:
+            yield
+        except TimeoutError as error:
+            if seconds < math.inf and not place.deadline.has_passed:
+                raise
+            raise BodyTimeoutError(
+                f"The body did not arrive within {place.deadline.allowed_s:g} s. Send a smaller image."
+            ) from error
+        finally:
+            connection.read_by_s = math.inf
 
 
 def parse_multipart(body: bytes, boundary: bytes, *, max_parts: int | None = None) -> tuple[Form, Files]:
