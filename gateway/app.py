@@ -74,6 +74,8 @@ def create_app(
         status_deadline_s=settings.health_deadline_s,
     )
     app = Gateway(__name__, static_folder=None)
+    # Otherwise //api/v1/models is redirected to an absolute URL with the client's Host.
+    app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]  # an attribute of the default provider
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_PARTS"] = settings.max_images + FORM_PARTS_BESIDE_IMAGES

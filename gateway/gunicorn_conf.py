@@ -69,6 +69,10 @@ timeout = settings.worker_timeout_s
 graceful_timeout = settings.graceful_timeout_s
 # Longer than nginx keeps an idle connection, so that gunicorn never closes one that nginx is about to use.
 keepalive = 75
+# What fits into one of nginx's buffers: its limits are also those of a gateway without nginx. A header may be a space
+# longer behind nginx than in front of it.
+limit_request_line = 8190
+limit_request_field_size = 8200
 # A worker's heartbeat is the time stamp of a file; in memory, a slow disk cannot delay it.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # the file system, not a file
 control_socket_disable = True

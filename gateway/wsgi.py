@@ -5,6 +5,7 @@ import os
 
 from gateway.app import connect, create_app, load_tracing, make_configured_models, make_fetcher
 from gateway.observability.logs import configure
+from gateway.runtime import refusals
 from gateway.settings import Settings
 
 settings = Settings.from_env(os.environ)
@@ -18,6 +19,7 @@ app = create_app(
     fetcher=make_fetcher(settings),
     configured_models=make_configured_models(settings),
 )
+refusals.register(app)
 if tracing is not None:
     tracing.instrument(app)
 registry = app.extensions["registry"]

@@ -183,7 +183,7 @@ _TABLE: dict[type[errors.GatewayError], _Entry] = {
 }
 PROBLEMS = {error: Problem(status, error.slug, title, advice) for error, (status, title, advice) in _TABLE.items()}
 
-# Errors of Flask itself. Other statuses have the type about:blank.
+# Errors of Flask and gunicorn themselves. Other statuses have the type about:blank.
 HTTP_PROBLEMS = {
     HTTPStatus.BAD_REQUEST: PROBLEMS[errors.BadRequestError],
     HTTPStatus.NOT_FOUND: Problem(
@@ -191,6 +191,18 @@ HTTP_PROBLEMS = {
     ),
     HTTPStatus.METHOD_NOT_ALLOWED: Problem(
         405, "method-not-allowed", "Method Not Allowed", "Use one of the methods that the Allow header lists."
+    ),
+    HTTPStatus.REQUEST_URI_TOO_LONG: Problem(
+        414,
+        "uri-too-long",
+        "The URL is too long",
+        "The request line is longer than 8 KiB. Send images in the body, not in the URL.",
+    ),
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: Problem(
+        431,
+        "headers-too-large",
+        "The headers are too long",
+        "One header is longer than 8 KiB, or all of them together are longer than 32 KiB, or there are more than 100.",
     ),
 }
 
@@ -234,12 +246,17 @@ def respond_to_http_error(error: HTTPException) -> Response:
             errors.BodyTooLargeError(f"The body has more than {g.max_body_bytes} bytes.", max_bytes=g.max_body_bytes)
         )
     status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
-    problem = HTTP_PROBLEMS.get(status) or Problem(status, "", status.phrase, "")
+    problem = problem_of(status)
     response = make_response(problem, error.description or status.phrase, {})
     for name, value in error.get_headers():
         if name.lower() not in {"content-type", "content-length"}:
             response.headers[name] = value
     return response
+
+
+def problem_of(status: HTTPStatus) -> Problem:
+    """Return the problem of an error that no part of the gateway raised."""
+    return HTTP_PROBLEMS.get(status) or Problem(status, "", status.phrase, "")
 
 
 def respond_to_bug(error: Exception) -> Response:
@@ -250,17 +267,18 @@ def respond_to_bug(error: Exception) -> Response:
 
 def make_item_problem(error: errors.GatewayError) -> ItemProblem:
     """Return the problem of one image of a batch, which takes the place of its result."""
-    return cast("ItemProblem", _members(PROBLEMS[type(error)], error.detail, error.members))
+    return cast("ItemProblem", make_document(PROBLEMS[type(error)], error.detail, error.members))
 
 
 def make_response(problem: Problem, detail: str, members: dict[str, object]) -> Response:
     """Return a response with a problem document."""
-    body = _members(problem, detail, members) | {"request_id": g.get("request_id", "")}
+    body = make_document(problem, detail, members) | {"request_id": g.get("request_id", "")}
     g.problem = problem.slug or f"http-{problem.status}"
     return Response(json.dumps(body) + "\n", status=problem.status, content_type=CONTENT_TYPE)
 
 
-def _members(problem: Problem, detail: str, members: dict[str, object]) -> dict[str, object]:
+def make_document(problem: Problem, detail: str, members: dict[str, object]) -> dict[str, object]:
+    """Return a problem as a JSON object."""
     return {
         "type": problem.type_uri,
         "title": problem.title,

@@ -1,12 +1,29 @@
-"""A gunicorn worker and logger with less work for each request."""
+"""A gunicorn worker and logger with less work for each request, and bounds on what a connection may hold."""
 
-import select
+import contextlib
+import errno
+import selectors
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
+import structlog
+from gunicorn import util  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
-from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
+from gateway.runtime.connection import Connection
+from gateway.runtime.refusals import make_response, request_id_of, status_of
 from gateway.runtime.timed_socket import TimedSocket
+
+HEAD_TIMEOUT_S = 10.0
+"""For the whole head of a request, as in nginx, and for what a client still sends after the last response."""
+NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+NO_RESOURCES_PAUSE_S = 0.05
 
 
 class ErrorLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
@@ -17,13 +34,23 @@ class ErrorLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
 
     access_log_enabled = False
 
+    def exception(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        """Log an error with its traceback, unless a client was too slow."""
+        write = super().debug if isinstance(sys.exception(), TimeoutError) else super().exception
+        write(msg, *args, **kwargs)
+
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # as above
-    """gunicorn's threaded worker with fewer thread switches.
+    """gunicorn's threaded worker with fewer thread switches, where only whole heads of requests take a thread.
 
     gunicorn passes every request to a thread of a pool, and the connection back to the main thread, which waits for the
     next request: three threads wake up for each. nginx soon uses the same connection again. So, as long as there is a
     thread for every connection, the thread that answered a request waits a moment for the next one itself.
+
+    gunicorn gives each new connection a thread for 5 s, and a head of which a byte has arrived for as long as it likes.
+    Here the main thread collects heads, closes connections whose head takes too long, and at the limit of connections
+    the idle one that has waited longest. `pending_conns` are those without a whole head, and those that are closed once
+    the client has read the response; the first is always the oldest.
 
     Attributes:
         stay_ms: How long the thread waits before it returns the connection, in milliseconds.
@@ -31,23 +58,119 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
 
     stay_ms = 100
 
-    def enqueue_req(self, conn: TConn) -> None:
-        """Queue a connection that has a request; see `ThreadWorker.enqueue_req`."""
-        if not isinstance(conn.sock, TimedSocket):
-            conn.sock = TimedSocket.wrap(conn.sock)
-        super().enqueue_req(conn)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._current = threading.local()
 
-    def handle(self, conn: TConn) -> Any:
+    # In the main thread
+
+    def accept(self, listener: socket.socket) -> None:
+        """Accept a connection; see `ThreadWorker.accept`."""
+        try:
+            client_socket, address = listener.accept()
+        except OSError as error:
+            if error.errno in NO_RESOURCES:
+                self._close_oldest_idle()
+                time.sleep(NO_RESOURCES_PAUSE_S)  # the listener stays readable
+            elif error.errno not in {errno.EAGAIN, errno.ECONNABORTED}:
+                raise
+            return
+        self.nr_conns += 1
+        conn = Connection(self.cfg, TimedSocket.wrap(client_socket), address, listener.getsockname())
+        self._await(conn, conn.receive_head)
+
+    def on_client_socket_readable(self, conn: Connection, client: socket.socket) -> None:
+        """Receive the next request of a connection that was idle."""
+        self.poller.unregister(client)
+        self.keepalived_conns.remove(conn)
+        self._await(conn, conn.receive_head)
+
+    def finish_request(self, conn: Connection, fs: Any) -> None:
+        """Take a connection back from its thread; see `ThreadWorker.finish_request`.
+
+        A connection that is to be closed stays until the client has closed it too: bytes that nobody has read would
+        reset it, and the client might lose the response. gunicorn waits for that in the main thread, for up to 2 s.
+        """
+        if not fs.cancelled() and not fs.exception() and fs.result():
+            super().finish_request(conn, fs)
+        else:
+            conn.end_response()
+            self._await(conn, conn.drain)
+
+    def murder_pending(self) -> None:
+        """Close connections that have waited too long, and the oldest idle one if there is no room for another."""
+        super().murder_pending()
+        if self.nr_conns >= self.worker_connections:
+            self._close_oldest_idle()
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        super()._cap_keepalive(deadline)
+        for conn in self.pending_conns:
+            conn.timeout = min(conn.timeout, deadline)
+
+    def _await(self, conn: Connection, receive: Callable[[], bool]) -> None:
+        """Call a function now, and whenever there is something to receive, until it returns True; then proceed."""
+        if receive():
+            self._proceed(conn)
+            return
+
+        def callback(client: socket.socket) -> None:
+            if receive():
+                self.poller.unregister(client)
+                self.pending_conns.remove(conn)
+                self._proceed(conn)
+
+        conn.timeout = time.monotonic() + HEAD_TIMEOUT_S
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, callback)
+
+    def _proceed(self, conn: Connection) -> None:
+        if conn.has_head:
+            self.enqueue_req(conn)
+        else:
+            self.nr_conns -= 1
+            conn.close()
+
+    def _close_oldest_idle(self) -> None:
+        for conns in (self.pending_conns, self.keepalived_conns):
+            if conns:
+                conn = conns.popleft()
+                self.poller.unregister(conn.sock)
+                self.nr_conns -= 1
+                conn.close()
+                return
+
+    # In the thread of a request
+
+    def handle(self, conn: Connection) -> Any:
         """Answer the requests of a connection; see `ThreadWorker.handle`."""
+        self._current.conn = conn
         result = super().handle(conn)
         while result is True and self._has_next_request(conn):  # True: the connection stays open
             result = super().handle(conn)
         return result
 
-    def _has_next_request(self, conn: TConn) -> bool:
+    def _has_next_request(self, conn: Connection) -> bool:
         """Wait for the next request, unless another connection could need this thread."""
-        if not self.alive or self.nr_conns > self.cfg.threads or conn.parser.unreader.buf.getvalue():
+        if conn.take_pipelined():
+            return True
+        if conn.head or not self.alive or self.nr_conns > self.cfg.threads:
             return False
-        readable = select.poll()
-        readable.register(conn.sock, select.POLLIN)
-        return bool(readable.poll(self.stay_ms))
+        return conn.receive_next_head(self.stay_ms / 1000)
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:  # noqa: ARG002
+        """Answer a request that gunicorn could not parse, or that failed outside of the application.
+
+        The log gets no part of it: a request line contains a query.
+        """
+        request_id = request_id_of(self._current.conn.request_head)
+        status = status_of(exc)
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id, client=addr[0] if addr else "")
+        if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.log.error("Error handling request", exc_info=exc)
+        else:
+            self.log.warning("Invalid request: %s", type(exc).__name__)
+        structlog.contextvars.clear_contextvars()
+        with contextlib.suppress(OSError):
+            util.write_nonblock(client, make_response(status, request_id))

@@ -1,0 +1,79 @@
+"""Responses to requests that gunicorn cannot parse: problem documents in place of its HTML pages.
+
+What the modules of the application are needed for is imported late: gunicorn imports this module before there is a
+directory for the metrics, which prometheus_client needs.
+"""
+
+import importlib
+import json
+import re
+import uuid
+from http import HTTPStatus
+
+from flask import Flask, Response
+from gunicorn.http import errors  # type: ignore[import-untyped]
+
+from gateway.errors import BadRequestError
+
+REQUEST_ID = re.compile(rb"\r\nx-request-id:[ \t]*([A-Za-z0-9._-]{1,128})[ \t]*\r\n", re.IGNORECASE)
+STATUSES: dict[type[Exception], HTTPStatus] = {
+    # The application's own headers; these are subclasses of the client's errors.
+    errors.InvalidResponseHeader: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.InvalidResponseHeaderName: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
+    errors.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    errors.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
+    errors.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
+    errors.ConfigurationProblem: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+DETAILS = {
+    HTTPStatus.BAD_REQUEST: "The request is malformed. Send HTTP/1.1, and printable ASCII alone in URL and headers.",
+    HTTPStatus.EXPECTATION_FAILED: "The only expectation that is met is `100-continue`.",
+    HTTPStatus.NOT_IMPLEMENTED: "The transfer coding is not supported. Send Content-Length, or chunks.",
+    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "Send HTTP/1.1.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "An unexpected error occurred. The log has the details under the request_id.",
+}
+
+
+def status_of(error: Exception) -> HTTPStatus:
+    """Return the status of the response to an error in gunicorn: 500 unless the client is at fault."""
+    if isinstance(error, errors.InvalidHTTPVersion) and isinstance(error.version, tuple):
+        return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
+    for kind, status in STATUSES.items():
+        if isinstance(error, kind):
+            return status
+    is_client_error = isinstance(error, errors.ParseException)
+    return HTTPStatus.BAD_REQUEST if is_client_error else HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def request_id_of(head: bytes) -> str:
+    """Return the id in a request's head, or a new one if it has none that is safe to log."""
+    match = REQUEST_ID.search(head)
+    return match[1].decode() if match else uuid.uuid4().hex
+
+
+def make_response(status: HTTPStatus, request_id: str) -> bytes:
+    """Return a whole response, after which the connection is closed."""
+    problems = importlib.import_module("gateway.http.problems")
+    problem = problems.INTERNAL if status == HTTPStatus.INTERNAL_SERVER_ERROR else problems.problem_of(status)
+    document = problems.make_document(problem, DETAILS.get(status, problem.advice), {"request_id": request_id})
+    body = json.dumps(document).encode() + b"\n"
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+        f"Content-Type: {problems.CONTENT_TYPE}\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        f"X-Request-ID: {request_id}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def register(app: Flask) -> None:
+    """Answer 400 if the application reads a body whose chunks gunicorn cannot parse."""
+    problems = importlib.import_module("gateway.http.problems")
+
+    def respond(_: errors.ParseException) -> Response:
+        response: Response = problems.respond(BadRequestError("The chunks of the body are malformed or incomplete."))
+        return response
+
+    app.register_error_handler(errors.ParseException, respond)
