@@ -20,8 +20,9 @@ from typing import Any
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
 from gateway.health import draining
-from gateway.observability.logs import logging_config
+from gateway.observability.logs import configure, log_stray_output, logging_config
 from gateway.runtime.malloc import bound_memory
+from gateway.runtime.stray_output import StrayOutput
 from gateway.settings import Settings, SettingsError
 
 try:
@@ -125,6 +126,14 @@ def when_ready(arbiter: Any) -> None:
 
     signal.signal(signal.SIGALRM, stop)
     signal.signal(signal.SIGTERM, drain)
+    configure(level=settings.log_level, as_json=settings.log_json)
+    arbiter.stray_output = StrayOutput(log_stray_output)
+
+
+def post_fork(arbiter: Any, _: Any) -> None:
+    """Prepare a new worker: its output goes to the log, and its metrics have a directory, even if that was removed."""
+    arbiter.stray_output.redirect()
+    Path(os.environ[METRICS_DIR]).mkdir(parents=True, exist_ok=True)
 
 
 def post_worker_init(worker: Any) -> None:
@@ -146,6 +155,8 @@ def child_exit(_: Any, worker: Any) -> None:
     importlib.import_module("prometheus_client.multiprocess").mark_process_dead(worker.pid)
 
 
-def on_exit(_: Any) -> None:
-    """Delete the metrics of the workers."""
+def on_exit(arbiter: Any) -> None:
+    """Log the last output of the workers, and delete their metrics."""
+    if hasattr(arbiter, "stray_output"):
+        arbiter.stray_output.close()
     shutil.rmtree(os.environ[METRICS_DIR], ignore_errors=True)

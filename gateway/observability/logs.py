@@ -1,27 +1,34 @@
 """Logging of the application, its libraries and gunicorn, as one stream of lines in the same form."""
 
+import io
 import logging.config
-import sys
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, ExcInfo, Processor
+
+from gateway.observability.log_stream import LOG
 
 # Local variables contain images of callers, and URLs with passwords.
 WITHOUT_LOCALS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 LOGGERS = ("gunicorn.error", "werkzeug")
 
 
-class StderrLogger(structlog.WriteLogger):
-    """Writes each line with one call.
+class StderrLogger:
+    """Writes each line with one call, without a lock, which a fork could leave locked.
 
     Args:
         name: Name of the logging module.
     """
 
     def __init__(self, name: str) -> None:
-        super().__init__(sys.stderr)
         self.name = name
+
+    def msg(self, message: str) -> None:
+        """Write a line."""
+        LOG.write(message + "\n")
+
+    log = debug = info = warning = error = critical = msg
 
 
 def _context_processors() -> list[Processor]:
@@ -36,7 +43,25 @@ def _context_processors() -> list[Processor]:
 def _renderers(*, as_json: bool) -> list[Processor]:
     if as_json:
         return [structlog.processors.ExceptionRenderer(WITHOUT_LOCALS), structlog.processors.JSONRenderer()]
-    return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    return [_escape_values, structlog.dev.ConsoleRenderer(exception_formatter=_write_traceback)]
+
+
+def _escape_values(_: Any, __: str, event: EventDict) -> EventDict:
+    return {name: escape_controls(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def escape_controls(text: str) -> str:
+    """Return a text for a terminal, without characters that control it or begin a line."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _write_traceback(stream: TextIO, exception: ExcInfo) -> None:
+    """Write an indented traceback, whose lines cannot be taken for lines of the log."""
+    buffer = io.StringIO()
+    structlog.dev.plain_traceback(buffer, exception)
+    stream.write("\n    ".join(map(escape_controls, buffer.getvalue().split("\n"))))
 
 
 def logging_config(*, level: str, as_json: bool) -> dict[str, Any]:
@@ -57,7 +82,13 @@ def logging_config(*, level: str, as_json: bool) -> dict[str, Any]:
                 "processors": [remove_metadata, *_renderers(as_json=as_json)],
             }
         },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "one", "stream": "ext://sys.stderr"}},
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "one",
+                "stream": "ext://gateway.observability.log_stream.LOG",
+            }
+        },
         "root": {"level": level.upper(), "handlers": ["stderr"]},
         "loggers": {
             **{name: {"level": level.upper(), "handlers": [], "propagate": True} for name in LOGGERS},
@@ -79,3 +110,14 @@ def configure(*, level: str, as_json: bool) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
+
+
+def log_stray_output(text: str, size: int) -> None:
+    """Log, at every level, what was printed outside of the log.
+
+    Args:
+        text: The end of it.
+        size: How many bytes were printed.
+    """
+    logger = structlog.wrap_logger(StderrLogger("stderr"), wrapper_class=structlog.BoundLogger)
+    logger.warning("stderr", text=text, bytes=size)
