@@ -14,14 +14,12 @@ from typing import Any
 import structlog
 from gunicorn import util  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
-from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker  # type: ignore[import-untyped]
 
 from gateway.runtime.connection import Connection
 from gateway.runtime.refusals import make_response, request_id_of, status_of
 from gateway.runtime.timed_socket import TimedSocket
 
-HEAD_TIMEOUT_S = 10.0
-"""For the whole head of a request, as in nginx, and for what a client still sends after the last response."""
 NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 NO_RESOURCES_PAUSE_S = 0.05
 
@@ -54,9 +52,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
 
     Attributes:
         stay_ms: How long the thread waits before it returns the connection, in milliseconds.
+        head_timeout_s: Time for the whole head of a request, as in nginx, and for what a client still sends after the
+            last response, in seconds.
     """
 
     stay_ms = 100
+    head_timeout_s = 10.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -91,11 +92,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
         A connection that is to be closed stays until the client has closed it too: bytes that nobody has read would
         reset it, and the client might lose the response. gunicorn waits for that in the main thread, for up to 2 s.
         """
-        if not fs.cancelled() and not fs.exception() and fs.result():
-            super().finish_request(conn, fs)
-        else:
+        if fs.cancelled() or fs.exception() or not fs.result():
             conn.end_response()
             self._await(conn, conn.drain)
+        elif conn.head:
+            conn.sock.settimeout(0)
+            self._await(conn, conn.receive_head)
+        else:
+            super().finish_request(conn, fs)
 
     def murder_pending(self) -> None:
         """Close connections that have waited too long, and the oldest idle one if there is no room for another."""
@@ -120,7 +124,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
                 self.pending_conns.remove(conn)
                 self._proceed(conn)
 
-        conn.timeout = time.monotonic() + HEAD_TIMEOUT_S
+        conn.timeout = time.monotonic() + (self.head_timeout_s if self.alive else STOP_KEEPALIVE_LINGER)
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, callback)
 

@@ -19,6 +19,12 @@ class ImpatientWorker(Worker):
     stay_ms = 0
 
 
+class HastyWorker(Worker):
+    """Closes connections whose head takes longer than a moment."""
+
+    head_timeout_s = 0.1
+
+
 def app(_: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     body = str(threading.get_ident()).encode()
     start_response("200 OK", [("Content-Length", str(len(body)))])
