@@ -45,7 +45,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
     def start(**options: object) -> FlaskClient:
         return create_app(
-            Settings(cards_dir=tmp_path, **options),
+            Settings(**{"cards_dir": tmp_path, "request_deadline_s": 30, "decode_deadline_s": 30} | options),
             server=server,
             fetcher=DisabledFetcher(),
             configured_models=ConfiguredModels(lambda: {"tone": ()}),
