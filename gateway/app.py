@@ -84,9 +84,8 @@ def create_app(
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     request_context.register(app, settings)
     problems.register(app)
-    authentication.register(app, settings)
-    if settings.rate_limit:  # its import takes 2 MB and part of the start-up time
-        importlib.import_module("gateway.access.rate_limits").register(app, settings)
+    register_access(app, settings)
+    request_context.register_timeout(app)
     cors.register(app, settings)
     memory_budget = MemoryBudget(settings.memory_budget_bytes, max_wait_s=settings.max_wait_s)
     image_loader = ImageLoader(
@@ -124,6 +123,21 @@ def create_app(
     if settings.sagemaker:
         sagemaker.register(app)
     return app
+
+
+def register_access(app: Flask, settings: Settings) -> None:
+    """Require keys and limit rates as the settings say.
+
+    Raises:
+        SettingsError: The API keys cannot be read, or the storage of the rate limits cannot be used.
+    """
+    if not settings.rate_limit:
+        authentication.register(app, settings)
+        return
+    # Its import takes 2 MB and part of the start-up time.
+    limits = importlib.import_module("gateway.access.rate_limits").make_rate_limits(settings)
+    authentication.register(app, settings, count_refusal=limits.count_refusal)
+    limits.register(app)
 
 
 def connect(settings: Settings) -> ModelServer:

@@ -3,6 +3,7 @@
 GatewayError
 ├── KeyMissingError            an API key is required and none was sent
 ├── KeyUnknownError            the API key is not one of the configured keys
+├── KeysUnavailableError       the API keys cannot be read
 ├── RateLimitedError           the caller exceeds its limit of requests
 ├── LimitsUnavailableError     the caller's requests cannot be counted
 ├── BadRequestError            the request cannot be understood
@@ -65,6 +66,12 @@ class KeyUnknownError(GatewayError):
     """The API key is not one of the configured keys."""
 
     slug = "key-unknown"
+
+
+class KeysUnavailableError(GatewayError):
+    """The file of the API keys is damaged or cannot be read, and the key is not one of those that are known."""
+
+    slug = "keys-unavailable"
 
 
 class RateLimitedError(GatewayError):

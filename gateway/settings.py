@@ -286,7 +286,8 @@ class Settings(BaseModel):
     api_keys_file: Path | None = Field(
         None,
         description="File of API keys, written by `image-gateway keys add`. If it is set, requests need a key "
-        "([access](access.md)). Read again when it changes.",
+        "([access](access.md)). Read again when it changes; while it is damaged, keys that it does not show are "
+        "refused with 503.",
     )
     api_keys: Names = Field(
         (), description="API keys instead of the file, or in addition to it: lines of such a file, comma-separated."
@@ -295,7 +296,8 @@ class Settings(BaseModel):
     rate_limit: str = Field(
         "",
         description="Limit on the API requests of each key or, without keys, of each client address, such as "
-        "`60/minute`, or several limits, such as `10/second;5000/day`. Empty for no limit.",
+        "`60/minute`, or several limits, such as `10/second;5000/day`. A batch counts once for each image. Empty for "
+        "no limit.",
     )
     rate_limit_storage: Literal["memory", "redis"] = Field(
         "memory",

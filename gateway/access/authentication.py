@@ -1,10 +1,14 @@
 """Authentication by API key: if keys are configured, every endpoint outside `OPEN_ENDPOINTS` requires one."""
 
+import hashlib
+import mmap
+from collections.abc import Callable
+
 import structlog
 from flask import Flask, g, request
 
 from gateway.access.keys import Keys, KeysError
-from gateway.errors import KeyMissingError, KeyUnknownError
+from gateway.errors import GatewayError, KeyMissingError, KeyUnknownError
 from gateway.http.headers import API_KEY
 from gateway.reloaded_file import UnreadableFileError
 from gateway.settings import Settings, SettingsError
@@ -28,8 +32,17 @@ OPEN_ENDPOINTS = frozenset(
 """Endpoints that are answered without a key."""
 
 
-def register(app: Flask, settings: Settings) -> None:
+_started_with = mmap.mmap(-1, hashlib.sha256().digest_size)
+"""Digest of the path of a key file with which this gateway has started, in memory that all its workers share."""
+
+
+def register(app: Flask, settings: Settings, *, count_refusal: Callable[[], None] | None = None) -> None:
     """Refuse requests without a valid key, if keys are configured.
+
+    Args:
+        app: The application.
+        settings: Its settings.
+        count_refusal: Called for each request that is refused for its key; may raise another error instead.
 
     Raises:
         SettingsError: The configured keys cannot be read.
@@ -42,19 +55,28 @@ def register(app: Flask, settings: Settings) -> None:
         # A CORS preflight has no key (https://fetch.spec.whatwg.org/#cors-preflight-fetch).
         if request.method == "OPTIONS" or request.endpoint in OPEN_ENDPOINTS:
             return
-        g.key_name = _owner(keys)
+        try:
+            g.key_name = _owner(keys)
+        except GatewayError:
+            if count_refusal is not None:
+                count_refusal()
+            raise
         structlog.contextvars.bind_contextvars(key=g.key_name)
 
     app.before_request(authenticate)
 
 
 def _read_keys(settings: Settings) -> Keys | None:
+    """Read the keys; a file that this gateway has started with before may be damaged when a worker is replaced."""
     if not settings.requires_keys:
         return None
+    path_digest = hashlib.sha256(str(settings.api_keys_file).encode()).digest()
     try:
-        return Keys(settings.api_keys, settings.api_keys_file)
+        keys = Keys(settings.api_keys, settings.api_keys_file, required=_started_with[:] != path_digest)
     except (KeysError, UnreadableFileError) as error:
         raise SettingsError(str(error)) from error
+    _started_with[:] = path_digest
+    return keys
 
 
 def _owner(keys: Keys) -> str:
@@ -63,6 +85,7 @@ def _owner(keys: Keys) -> str:
     Raises:
         KeyMissingError: No key was sent.
         KeyUnknownError: The key is not one of the configured keys.
+        KeysUnavailableError: The file of the keys cannot be read completely.
     """
     key = _request_key()
     if not key:

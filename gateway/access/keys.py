@@ -17,12 +17,15 @@ from pathlib import Path
 
 import structlog
 
+from gateway.errors import KeysUnavailableError
 from gateway.reloaded_file import ReloadedFile
 
 PREFIX = "igk_"
 """Lets secret scanners recognise keys that were published by mistake."""
 ENTRY = re.compile(r"(?P<name>[A-Za-z0-9_-]{1,64}):(?P<salt>[0-9a-f]{32}):(?P<digest>[0-9a-f]{64})")
 HASH = "sha256"
+UNREADABLE = "api_keys_unreadable"
+"""Log event of a file that is damaged or cannot be read."""
 
 log = structlog.get_logger(__name__)
 
@@ -47,47 +50,82 @@ DUMMY_KEY = StoredKey(salt=bytes(16), digest=bytes(32))
 """Compared with the key when its name is unknown, so that the response time does not reveal which names exist."""
 
 
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """The keys of a file.
+
+    Attributes:
+        keys: The keys of its well-formed lines, by name.
+        fault: What is wrong with its other lines; None if nothing is.
+    """
+
+    keys: Mapping[str, StoredKey]
+    fault: str | None
+
+
 class Keys:
     """All API keys of the gateway; safe to use from many threads.
+
+    A key of the file is valid if the file has its line now. Nothing else counts, in particular not what this process
+    has read before: otherwise a key that was removed would be valid again, in those processes that had not noticed yet,
+    once the file is damaged. While it is, a key that is not in its well-formed lines is neither accepted nor refused.
 
     Args:
         entries: Lines `NAME:SALT:HASH`.
         file: Has more such lines, and may have empty lines and lines that begin with `#`. It is read again when it
             changes. None for no file.
+        required: Whether the file must be usable now.
 
     Raises:
         KeysError: A line is malformed, or two keys have the same name.
         UnreadableFileError: The file cannot be read.
     """
 
-    def __init__(self, entries: Iterable[str], file: Path | None) -> None:
+    def __init__(self, entries: Iterable[str], file: Path | None, *, required: bool = True) -> None:
         self._configured = parse(entries, source="GATEWAY_API_KEYS")
-        self._file = (
-            None
-            if file is None
-            else ReloadedFile(
+        self._file: ReloadedFile[KeyFile] | None = None
+        if file is not None:
+            self._file = ReloadedFile(
                 file,
                 lambda text: self._parse_file(text, file),
-                unreadable_event="api_keys_unreadable",
-                on_reload=lambda keys: log.info("api_keys_read", keys=len(keys)),
+                unreadable_event=UNREADABLE,
+                on_reload=_log_reload,
+                required=required,
             )
-        )
+            key_file = self._file.latest()
+            if required and key_file is not None and key_file.fault is not None:
+                raise KeysError(key_file.fault)
 
     def owner(self, key: str) -> str | None:
-        """Return the name that a key was made for, or None if it is not one of these keys."""
+        """Return the name that a key was made for, or None if it is not one of these keys.
+
+        Raises:
+            KeysUnavailableError: The file is damaged or cannot be read, and the key is not among those that are known.
+        """
         name = key.removeprefix(PREFIX).partition(".")[0]
-        keys = self._configured if self._file is None else self._file.current()
+        keys: Mapping[str, StoredKey] = self._configured
+        is_complete = True
+        if self._file is not None:
+            key_file = self._file.latest()
+            is_complete = key_file is not None and key_file.fault is None
+            keys = self._configured if key_file is None else key_file.keys
         stored_key = keys.get(name)
         is_match = (stored_key or DUMMY_KEY).matches(key)
-        return name if stored_key and is_match else None
+        if stored_key and is_match:
+            return name
+        if not is_complete:
+            raise KeysUnavailableError(
+                "The file of the API keys cannot be read completely at the moment. Retry shortly."
+            )
+        return None
 
-    def _parse_file(self, text: str, file: Path) -> Mapping[str, StoredKey]:
+    def _parse_file(self, text: str, file: Path) -> KeyFile:
         lines = (line for line in text.splitlines() if line.strip() and not line.startswith("#"))
-        keys = parse(lines, source=str(file))
+        keys, fault = _parse_lines(lines, source=str(file))
         duplicates = self._configured.keys() & keys
-        if duplicates:
-            raise KeysError(f"{file} and GATEWAY_API_KEYS both have keys named {', '.join(sorted(duplicates))}.")
-        return {**self._configured, **keys}
+        if duplicates and fault is None:
+            fault = f"{file} and GATEWAY_API_KEYS both have keys named {', '.join(sorted(duplicates))}."
+        return KeyFile({**keys, **self._configured}, fault)
 
 
 def parse(lines: Iterable[str], *, source: str) -> dict[str, StoredKey]:
@@ -100,14 +138,33 @@ def parse(lines: Iterable[str], *, source: str) -> dict[str, StoredKey]:
     Raises:
         KeysError: A line is malformed, or two keys have the same name.
     """
+    keys, fault = _parse_lines(lines, source=source)
+    if fault is not None:
+        raise KeysError(fault)
+    return keys
+
+
+def _parse_lines(lines: Iterable[str], *, source: str) -> tuple[dict[str, StoredKey], str | None]:
+    """Return the keys of the well-formed lines, without those whose name is there twice, and the first fault."""
     keys: dict[str, StoredKey] = {}
+    duplicates: set[str] = set()
+    fault: str | None = None
     for number, line in enumerate(lines, 1):
         match = ENTRY.fullmatch(line.strip())
         if match is None:
-            raise KeysError(
+            fault = fault or (
                 f"{source}: entry {number} is not NAME:SALT:HASH. `image-gateway keys add NAME` makes such entries."
             )
+            continue
         if match["name"] in keys:
-            raise KeysError(f"{source} has two keys named {match['name']}.")
+            fault = fault or f"{source} has two keys named {match['name']}."
+            duplicates.add(match["name"])
         keys[match["name"]] = StoredKey(bytes.fromhex(match["salt"]), bytes.fromhex(match["digest"]))
-    return keys
+    return {name: key for name, key in keys.items() if name not in duplicates}, fault
+
+
+def _log_reload(key_file: KeyFile) -> None:
+    if key_file.fault is None:
+        log.info("api_keys_read", keys=len(key_file.keys))
+    else:
+        log.warning(UNREADABLE, reason=key_file.fault, keys=len(key_file.keys))

@@ -1,15 +1,16 @@
 """Rate limits for each API key or client address.
 
-Requests are counted in fixed windows. Responses report them in the headers RateLimit and RateLimit-Policy of
-draft-ietf-httpapi-ratelimit-headers-09: q is the limit, w the length of the window, r the number of requests left, and
-t the time until the window ends, both times in seconds.
+A request counts one, and each further image of a batch one more. They are counted in fixed windows. Responses report
+them in the headers RateLimit and RateLimit-Policy of draft-ietf-httpapi-ratelimit-headers-09: q is the limit, w the
+length of the window, r how much is left, and t the time until the window ends, both times in seconds.
 """
 
 import math
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias
 
 import structlog
@@ -18,13 +19,15 @@ from limits import RateLimitItem, parse_many
 from limits.errors import ConfigurationError, StorageError
 from limits.storage import RedisStorage
 
+from gateway.access.authentication import OPEN_ENDPOINTS
 from gateway.access.window_counts import CountStorage, WindowCounts
-from gateway.errors import LimitsUnavailableError, RateLimitedError
+from gateway.errors import LimitsUnavailableError, RateLimitedError, TooManyImagesError
 from gateway.http.headers import RATE_LIMIT, RATE_LIMIT_POLICY
 from gateway.http.request_context import request_client
-from gateway.http.views import API_BLUEPRINT
 from gateway.settings import Settings, SettingsError
 
+UNLIMITED_ENDPOINTS = OPEN_ENDPOINTS | {"health.prometheus"}
+"""Endpoints that orchestrators, Prometheus and pages call; everything else is counted, also paths that do not exist."""
 KEY_PREFIX = "image-gateway"
 FIRST_CHECK_S = 1.0
 MAX_CHECK_INTERVAL_S = 32.0
@@ -36,12 +39,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WindowState:
-    """One limit of a caller after a request was counted.
+    """One limit of a caller after something was counted.
 
     Attributes:
         limit: The limit; its text form names it, as in `60 per 1 minute`.
-        count: Requests in the current window.
-        ends_s: When the window ends, in seconds since 1970.
+        count: Count of the current window.
+        ends_s: When the window ends, in seconds of `time.monotonic`.
     """
 
     limit: RateLimitItem
@@ -50,23 +53,23 @@ class WindowState:
 
     @property
     def is_exceeded(self) -> bool:
-        """Whether the request is beyond the limit."""
+        """Whether what was counted last is beyond the limit."""
         return self.count > self.limit.amount
 
     @property
     def remaining(self) -> int:
-        """Requests left in the window."""
+        """How much is left in the window."""
         return max(0, self.limit.amount - self.count)
 
     @property
     def seconds_left(self) -> int:
         """Whole seconds until the window has certainly ended; Redis rounds its time to the nearest second."""
-        seconds = math.ceil(int(self.ends_s + 1) - time.time())
+        seconds = math.floor(self.ends_s - time.monotonic()) + 1
         return min(max(1, seconds), self.limit.get_expiry())
 
 
 class RateLimiter:
-    """Counts requests of callers; safe to use from many threads.
+    """Counts what callers use; safe to use from many threads.
 
     While the storage is unreachable, the fallback takes over, and the storage is checked at growing intervals.
 
@@ -95,23 +98,53 @@ class RateLimiter:
         Raises:
             LimitsUnavailableError: The storage is unreachable and the fallback is `deny`.
         """
+        return self._use_storage(lambda storage: self._count(storage, caller, 1))
+
+    def count_more(self, caller: str, amount: int) -> list[WindowState]:
+        """Count further units of a request, if every limit has room for all of them.
+
+        Returns:
+            As `count`. If the last one is exceeded, nothing was counted, except that another request may have taken the
+            room meanwhile.
+
+        Raises:
+            LimitsUnavailableError: As `count`.
+        """
+
+        def count(storage: CountStorage) -> list[WindowState]:
+            for limit in self._limits:
+                key = limit.key_for(KEY_PREFIX, caller)
+                if (total := storage.get(key) + amount) > limit.amount:
+                    return [_window_state(storage, limit, key, total)]
+            return self._count(storage, caller, amount)
+
+        return self._use_storage(count)
+
+    @property
+    def most_at_once(self) -> int:
+        """The most that a single request may use."""
+        return min(limit.amount for limit in self._limits)
+
+    def _use_storage(self, count: Callable[[CountStorage], list[WindowState]]) -> list[WindowState]:
+        """Count with the storage or, while it is unreachable, as the fallback says."""
         if self._fallback == "deny":
             try:
-                return self._count(self._storage, caller)
+                return count(self._storage)
             except StorageError as error:
                 raise LimitsUnavailableError("Requests cannot be counted at the moment. Retry shortly.") from error
         if self._is_reachable():
             try:
-                return self._count(self._storage, caller)
+                return count(self._storage)
             except StorageError as error:
                 self._begin_outage(error)
-        return self._count(self._memory, caller) if self._fallback == "memory" else []
+        return count(self._memory) if self._fallback == "memory" else []
 
-    def _count(self, storage: CountStorage, caller: str) -> list[WindowState]:
+    def _count(self, storage: CountStorage, caller: str, amount: int) -> list[WindowState]:
         states = []
         for limit in self._limits:
             key = limit.key_for(KEY_PREFIX, caller)
-            states.append(WindowState(limit, storage.incr(key, limit.get_expiry()), storage.get_expiry(key)))
+            total = storage.incr(key, limit.get_expiry(), amount)
+            states.append(_window_state(storage, limit, key, total))
             if states[-1].is_exceeded:
                 break
         return states
@@ -145,28 +178,85 @@ class RateLimiter:
         self._check_interval_s = min(2 * self._check_interval_s, MAX_CHECK_INTERVAL_S)
 
 
-def register(app: Flask, settings: Settings) -> None:
-    """Refuse requests to the API that exceed the limits, and report the limits in the responses.
+class RateLimits:
+    """The limits of an application.
+
+    Args:
+        limiter: Counts what callers use.
+    """
+
+    def __init__(self, limiter: RateLimiter) -> None:
+        self._limiter = limiter
+
+    def register(self, app: Flask) -> None:
+        """Refuse requests that exceed the limits, and report the limits in the responses.
+
+        Call it after the registration of whatever sets `g.key_name`.
+        """
+        app.before_request(self._count_request)
+        app.after_request(_write_headers)
+
+    def count_refusal(self) -> None:
+        """Count a request that is refused for its key against the client's address.
+
+        Raises:
+            RateLimitedError: The address has exceeded a limit by such requests.
+        """
+        self._set_states(self._limiter.count(request_client()))
+
+    def _count_request(self) -> None:
+        if request.endpoint in UNLIMITED_ENDPOINTS:
+            return
+        if request.method == "OPTIONS":  # sent by browsers on their own: it must not use up what its user may send
+            self._set_states(self._limiter.count(f"options:{request_client()}"))
+            return
+        caller = request_client()
+        self._set_states(self._limiter.count(caller))
+        g.count_images = partial(self._count_images, caller)
+
+    def _count_images(self, caller: str, images: int) -> None:
+        """Count the images of a request, of which the first is counted already.
+
+        Raises:
+            TooManyImagesError: No window has room for so many.
+            RateLimitedError: The current window has no room for so many.
+        """
+        if images <= 1:
+            return
+        if images > self._limiter.most_at_once:
+            limit = self._limiter.most_at_once
+            raise TooManyImagesError(
+                f"The request carries {images} images, each of which counts towards the rate limit; at most {limit} "
+                "are accepted in one request.",
+                max_images=limit,
+            )
+        self._set_states(self._limiter.count_more(caller, images - 1))
+
+    def _set_states(self, states: list[WindowState]) -> None:
+        """Store the limits for the response.
+
+        Raises:
+            RateLimitedError: The last one is exceeded.
+        """
+        if not states or not states[-1].is_exceeded:
+            g.rate_limits = states
+            return
+        exceeded = states[-1]
+        g.rate_limits = g.get("rate_limits") or states  # if images were refused, what the request itself has left
+        seconds = exceeded.seconds_left
+        raise RateLimitedError(
+            f"Too many requests: the limit is {exceeded.limit}. Retry in {seconds} s.", retry_after_s=seconds
+        )
+
+
+def make_rate_limits(settings: Settings) -> RateLimits:
+    """Return the limits that the settings define.
 
     Raises:
         SettingsError: The configured Redis cannot be used.
     """
     storage = _make_redis_storage(settings) if settings.rate_limit_storage == "redis" else WindowCounts()
-    limiter = RateLimiter(parse_many(settings.rate_limit), storage, settings.rate_limit_fallback)
-
-    def check() -> None:
-        if not _is_limited():
-            return
-        g.rate_limits = limiter.count(request_client())
-        if g.rate_limits and g.rate_limits[-1].is_exceeded:
-            exceeded = g.rate_limits[-1]
-            seconds = exceeded.seconds_left
-            raise RateLimitedError(
-                f"Too many requests: the limit is {exceeded.limit}. Retry in {seconds} s.", retry_after_s=seconds
-            )
-
-    app.before_request(check)
-    app.after_request(_write_headers)
+    return RateLimits(RateLimiter(parse_many(settings.rate_limit), storage, settings.rate_limit_fallback))
 
 
 def _make_redis_storage(settings: Settings) -> CountStorage:
@@ -183,9 +273,9 @@ def _make_redis_storage(settings: Settings) -> CountStorage:
         ) from None
 
 
-def _is_limited() -> bool:
-    """Return whether requests of this kind are counted: those to the API, except CORS preflight requests."""
-    return request.blueprint == API_BLUEPRINT and request.method != "OPTIONS"
+def _window_state(storage: CountStorage, limit: RateLimitItem, key: str, count: int) -> WindowState:
+    left_s = storage.get_expiry(key) - time.time()
+    return WindowState(limit, count, time.monotonic() + left_s)
 
 
 def _write_headers(response: Response) -> Response:

@@ -1,5 +1,6 @@
 """Counts of requests in fixed windows, in the memory of this process."""
 
+import math
 import threading
 import time
 from typing import NamedTuple, Protocol
@@ -10,14 +11,17 @@ MAX_WINDOWS = 100_000
 
 
 class CountStorage(Protocol):
-    """Counts requests in fixed windows; a part of the interface of `limits.storage.Storage`."""
+    """Counts what callers use in fixed windows; a part of the interface of `limits.storage.Storage`."""
 
-    def incr(self, key: str, expiry: int) -> int:
-        """Count one request in a window of `expiry` seconds, which begins with its first request.
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        """Count so much in a window of `expiry` seconds, which begins with what is counted first.
 
         Returns:
-            The requests of this window, including this one.
+            The count of this window afterwards.
         """
+
+    def get(self, key: str) -> int:
+        """Return the count of the current window, 0 if there is none."""
 
     def get_expiry(self, key: str) -> float:
         """Return when the current window ends, in seconds since 1970, or the current time if there is no window."""
@@ -27,13 +31,13 @@ class CountStorage(Protocol):
 
 
 class _Window(NamedTuple):
-    """A number of requests, and when the window ends in seconds since 1970."""
+    """A count, and when the window ends in seconds of `time.monotonic`, which setting the clock does not change."""
 
-    requests: int
+    total: int
     ends_s: float
 
 
-_NO_WINDOW = _Window(0, 0.0)
+_NO_WINDOW = _Window(0, -math.inf)
 
 
 class WindowCounts:
@@ -48,9 +52,9 @@ class WindowCounts:
         self._capacity = MIN_WINDOWS
         self._windows: dict[str, _Window] = {}  # in the order in which they began
 
-    def incr(self, key: str, expiry: int) -> int:
-        """Count one request; see `CountStorage.incr`."""
-        now_s = time.time()
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        """Count so much; see `CountStorage.incr`."""
+        now_s = time.monotonic()
         with self._lock:
             window = self._current(key, now_s)
             if window is _NO_WINDOW:
@@ -58,14 +62,19 @@ class WindowCounts:
                 if len(self._windows) >= self._capacity:
                     self._sweep(now_s)
                 window = _Window(0, now_s + expiry)
-            self._windows[key] = _Window(window.requests + 1, window.ends_s)
-            return window.requests + 1
+            self._windows[key] = _Window(window.total + amount, window.ends_s)
+            return window.total + amount
+
+    def get(self, key: str) -> int:
+        """Return the count of the current window; see `CountStorage.get`."""
+        with self._lock:
+            return self._current(key, time.monotonic()).total
 
     def get_expiry(self, key: str) -> float:
         """Return when the current window ends; see `CountStorage.get_expiry`."""
-        now_s = time.time()
+        now_s = time.monotonic()
         with self._lock:
-            return max(self._current(key, now_s).ends_s, now_s)
+            return time.time() + max(0.0, self._current(key, now_s).ends_s - now_s)
 
     def check(self) -> bool:
         """Return True: memory can always be used."""

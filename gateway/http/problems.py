@@ -64,6 +64,11 @@ _TABLE: dict[type[errors.GatewayError], _Entry] = {
         "The API key is not valid",
         "Check the key. If it is correct, ask the operator for a new one.",
     ),
+    errors.KeysUnavailableError: _Entry(
+        503,
+        "API keys cannot be checked",
+        "Retry after the number of seconds in Retry-After. The operator must repair the file of the API keys.",
+    ),
     errors.RateLimitedError: _Entry(
         429,
         "Too many requests",
@@ -106,7 +111,7 @@ _TABLE: dict[type[errors.GatewayError], _Entry] = {
     errors.TooManyImagesError: _Entry(
         413,
         "Too many images in one request",
-        "Send the images in several requests. The limit is GATEWAY_MAX_IMAGES.",
+        "Send the images in several requests. The limit is GATEWAY_MAX_IMAGES, or GATEWAY_RATE_LIMIT if that is less.",
     ),
     errors.ContentTypeError: _Entry(
         415,

@@ -1,6 +1,5 @@
 """The context of every request: its id, deadline, timings, log line and metrics."""
 
-import math
 import re
 import time
 import uuid
@@ -81,23 +80,34 @@ def register(app: Flask, settings: Settings) -> None:
         context.max_body_bytes = settings.max_body_bytes
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=context.request_id, client=http_request.remote_addr)
-        context.deadline = Deadline.after(
-            min(settings.request_deadline_s, _parse_timeout_s(http_request.headers.get(REQUEST_TIMEOUT)))
-        )
+        context.deadline = Deadline.after(settings.request_deadline_s)
 
     app.before_request(begin)
     app.after_request(_finish)
     app.teardown_request(_end)
 
 
-def _parse_timeout_s(value: str | None) -> float:
+def register_timeout(app: Flask) -> None:
+    """Shorten the deadline of a request whose caller wants to wait less; call it after access control is registered.
+
+    A request with an invalid value is refused, and must be counted before.
+    """
+
+    def shorten_deadline() -> None:
+        http_request, context = unwrap(request), unwrap(g)
+        value = http_request.headers.get(REQUEST_TIMEOUT)
+        if value is not None:
+            context.deadline = context.deadline.no_later_than(_parse_timeout_s(value))
+
+    app.before_request(shorten_deadline)
+
+
+def _parse_timeout_s(value: str) -> float:
     """Parse how long the caller wants to wait.
 
     Raises:
         BadRequestError: It is not a number of seconds above 0.
     """
-    if value is None:
-        return math.inf
     if not SECONDS.fullmatch(value) or not float(value):
         raise BadRequestError(
             f"{REQUEST_TIMEOUT} must be a number of seconds above 0, such as 2.5, not {value[:40]!r}."

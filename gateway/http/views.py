@@ -48,6 +48,8 @@ def create_api(predictor: Predictor, registry: ModelRegistry, admission: Admissi
                 request_id=context.request_id,
                 timings=context.timings,
             )
+        if "count_images" in context:  # there are rate limits
+            context.count_images(len(prediction_request.images))
         if context.place.body is not None:
             context.place.body.resize(prediction_request.size)
         result = predictor.predict(prediction_request)

@@ -18,7 +18,6 @@ from gateway.http.headers import (
     SERVER_TIMING,
 )
 from gateway.http.problems import CONTENT_TYPE, HTTP_PROBLEMS, INTERNAL, PROBLEMS, Problem
-from gateway.http.views import API_BLUEPRINT
 from gateway.openapi.examples import Example, components, load, references, request_name
 from gateway.openapi.operations import OPERATIONS, Operation
 from gateway.openapi.problems import KEY_PROBLEMS, NGINX_PROBLEMS, RATE_PROBLEMS, one_of, problem_schemas
@@ -134,9 +133,8 @@ def _operation_id(rule: Rule, placeholders: list[str]) -> str:
 def _responses(endpoint: str, examples: list[Example]) -> Schema:
     operation = OPERATIONS[endpoint]
     own_problems = [PROBLEMS[error] for error in operation.errors]
-    is_rate_limited = endpoint.partition(".")[0] == API_BLUEPRINT
-    own_problems += [] if endpoint in OPEN_ENDPOINTS else KEY_PROBLEMS
-    own_problems += RATE_PROBLEMS if is_rate_limited else []
+    is_open = endpoint in OPEN_ENDPOINTS
+    own_problems += () if is_open else (*KEY_PROBLEMS, *RATE_PROBLEMS)
     statuses = {problem.status for problem in own_problems} | ALWAYS_LISTED
     problems = dict.fromkeys([*own_problems, *(problem for problem in COMMON_PROBLEMS if problem.status in statuses)])
     responses = {"200": _success(operation, [example for example in examples if example.status == HTTPStatus.OK])}
@@ -148,7 +146,7 @@ def _responses(endpoint: str, examples: list[Example]) -> Schema:
     for response in responses.values():
         if operation.takes_images:
             response["headers"] |= _header_references(SERVER_TIMING)
-        if is_rate_limited:
+        if not is_open:
             response["headers"] |= _header_references(RATE_LIMIT, RATE_LIMIT_POLICY)
     return responses
 
@@ -199,8 +197,8 @@ def _headers() -> dict[str, Schema]:
         },
         RATE_LIMIT: {
             "schema": {"type": "string"},
-            "description": "Only if the rate of requests is limited: `r` requests are left until the limit resets in "
-            "`t` seconds (draft-ietf-httpapi-ratelimit-headers-09).",
+            "description": "Only if the rate of requests is limited: `r` requests, or images of a batch, are left "
+            "until the limit resets in `t` seconds (draft-ietf-httpapi-ratelimit-headers-09).",
         },
         RATE_LIMIT_POLICY: {
             "schema": {"type": "string"},

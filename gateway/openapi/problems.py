@@ -63,7 +63,11 @@ NGINX_PROBLEMS = (
 )
 """Problems that nginx, in front of the gateway, responds with itself; they are those in nginx/nginx.conf.template."""
 
-KEY_PROBLEMS = (PROBLEMS[errors.KeyMissingError], PROBLEMS[errors.KeyUnknownError])
+KEY_PROBLEMS = (
+    PROBLEMS[errors.KeyMissingError],
+    PROBLEMS[errors.KeyUnknownError],
+    PROBLEMS[errors.KeysUnavailableError],
+)
 """Problems of requests without a valid API key."""
 
 RATE_PROBLEMS = (PROBLEMS[errors.RateLimitedError], PROBLEMS[errors.LimitsUnavailableError])

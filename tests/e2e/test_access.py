@@ -1,5 +1,7 @@
 """API keys, rate limits and the client's address through the real nginx and gunicorn, without a model server."""
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -57,6 +59,43 @@ def test_keys_are_accepted_and_revoked_while_the_gateway_runs(start: Callable[..
 
     assert get(stack, Authorization=f"Bearer {first}").status_code == 401
     assert get(stack, **{"X-API-Key": second}).status_code == 200
+
+
+def test_a_revoked_key_stays_revoked_in_every_worker_when_its_file_is_damaged(
+    start: Callable[..., LocalStack], tmp_path: Path
+):
+    file = tmp_path / "api-keys"
+    revoked = add_key("revoked", file)
+    valid = add_key("valid", file)
+    stack = start(GATEWAY_API_KEYS_FILE=str(file), GATEWAY_WORKERS="3")
+    for _ in range(12):
+        assert get(stack, **{"X-API-Key": revoked}).status_code == 200
+
+    file.write_text("".join(line for line in file.read_text().splitlines(keepends=True) if line.startswith("valid:")))
+    assert get(stack, **{"X-API-Key": revoked}).status_code == 401  # by one worker; the others have no request
+    file.write_text(f"{file.read_text()}half a li")
+
+    assert {get(stack, **{"X-API-Key": revoked}).status_code for _ in range(24)} == {503}
+    assert {get(stack, **{"X-API-Key": valid}).status_code for _ in range(24)} == {200}
+    file.unlink()
+    assert {get(stack, **{"X-API-Key": key}).status_code for key in (revoked, valid) for _ in range(24)} == {503}
+
+
+def test_a_worker_is_replaced_although_the_keys_are_damaged(start: Callable[..., LocalStack], tmp_path: Path):
+    file = tmp_path / "api-keys"
+    key = add_key("one", file)
+    stack = start(GATEWAY_API_KEYS_FILE=str(file))
+    assert get(stack, **{"X-API-Key": key}).status_code == 200
+    content = file.read_text()
+    file.write_text("damaged")
+    (worker,) = stack.workers()
+
+    os.kill(worker, signal.SIGKILL)
+
+    until(lambda: worker not in stack.workers() and answers(f"{stack.url}/livez"), START_S, "another worker")
+    assert get(stack, **{"X-API-Key": key}).status_code == 503
+    file.write_text(content)
+    assert get(stack, **{"X-API-Key": key}).status_code == 200
 
 
 def test_no_log_contains_a_key(start: Callable[..., LocalStack], tmp_path: Path):

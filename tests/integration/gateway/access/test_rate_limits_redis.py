@@ -55,6 +55,19 @@ def test_gateways_count_together(make_client: Callable[..., FlaskClient]):
     assert statuses(first, 2) + statuses(second, 2) + statuses(first, 1) == [200, 200, 200, 429, 429]
 
 
+def test_the_images_of_a_batch_are_counted_together(make_client: Callable[..., FlaskClient]):
+    first, second = (make_client(rate_limit="10/hour") for _ in range(2))
+    body = {"instances": [{"image": "AAAA"}] * 4}
+
+    responses = [client.post("/api/v1/predict", json=body) for client in (first, second, first)]
+
+    assert [response.status_code == 429 for response in responses] == [False, False, True]
+    assert [response.headers["RateLimit"].partition(";t=")[0] for response in responses] == [
+        f'"10 per 1 hour";r={left}' for left in (6, 2, 1)
+    ]
+    assert statuses(second, 2) == [200, 429]
+
+
 def test_every_gateway_reports_the_requests_left(make_client: Callable[..., FlaskClient]):
     first, second = make_client(), make_client()
     first.get(MODELS)

@@ -133,6 +133,25 @@ def test_unreadable_keys_are_refused_at_the_start(make_app: Callable[..., Flask]
         make_app(api_keys=(KEY,))
 
 
+def test_a_worker_starts_although_the_keys_were_damaged_after_the_gateway_started(
+    make_app: Callable[..., Flask], tmp_path: Path
+):
+    file = tmp_path / "api-keys"
+    key = add_key("camera", file)
+    make_app(api_keys_file=file)
+    file.unlink()
+
+    client = make_app(api_keys_file=file).test_client()
+
+    response = client.get(MODELS, headers=bearer(key))
+    assert (response.status_code, response.get_json(force=True)["type"]) == (503, "/problems/keys-unavailable")
+    assert int(response.headers["Retry-After"]) >= 1
+    assert client.get("/livez").status_code == 200
+    assert client.get(MODELS).status_code == 401
+    added = add_key("camera", file)
+    assert client.get(MODELS, headers=bearer(added)).status_code == 200
+
+
 def test_an_empty_variable_is_refused_at_the_start():
     with pytest.raises(SettingsError, match=r"GATEWAY_API_KEYS.*at least one NAME:SALT:HASH"):
         Settings.from_env({"GATEWAY_API_KEYS": " "})

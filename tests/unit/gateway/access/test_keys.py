@@ -1,11 +1,13 @@
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from gateway.access.keys import Keys, KeysError, StoredKey, parse
+from gateway.errors import KeysUnavailableError
 from gateway.reloaded_file import UnreadableFileError
 from image_gateway_client.keys import add_key, hash_key, make_key
 
@@ -134,21 +136,135 @@ def test_a_replaced_file_is_read(file: Path):
     assert (stored.owner(keys["a"]), stored.owner(keys["b"])) == (None, "bbb")
 
 
-@pytest.mark.parametrize("damage", ["missing", "malformed"])
-def test_a_damaged_file_changes_nothing_and_is_logged_once(file: Path, damage: str):
+def damage_malformed(file: Path) -> None:
+    file.write_text(f"{file.read_text()}half a li")
+
+
+def damage_truncated(file: Path) -> None:
+    file.write_text(file.read_text()[:-20])
+
+
+def damage_garbage(file: Path) -> None:
+    file.write_bytes(b"\xff\xfe\x00garbage")
+
+
+def damage_missing(file: Path) -> None:
+    file.unlink()
+
+
+def damage_directory(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def damage_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def damage_dangling(file: Path) -> None:
+    file.unlink()
+    file.symlink_to("nowhere")
+
+
+def damage_loop(file: Path) -> None:
+    file.unlink()
+    file.symlink_to(file)
+
+
+def damage_huge(file: Path) -> None:
+    with file.open("ab") as sparse:
+        sparse.truncate(1 << 40)
+
+
+DAMAGES = [
+    damage_malformed,
+    damage_truncated,
+    damage_garbage,
+    damage_missing,
+    damage_directory,
+    damage_pipe,
+    damage_dangling,
+    damage_loop,
+    damage_huge,
+]
+
+
+def outcome(keys: Keys, key: str) -> str | None:
+    try:
+        return keys.owner(key)
+    except KeysUnavailableError:
+        return "unavailable"
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_revoked_key_stays_revoked_when_its_file_is_damaged_afterwards(file: Path, damage: Callable[[Path], None]):
+    revoked, remaining = add_key("one", file), add_key("two", file)
+    busy, idle = Keys((), file), Keys((), file)
+    assert [outcome(busy, revoked), outcome(idle, revoked)] == ["one"] * 2
+    file.write_text("".join(line for line in file.read_text().splitlines(keepends=True) if line.startswith("two:")))
+    assert outcome(busy, revoked) is None  # the other one has no request in between
+
+    damage(file)
+    started_later = Keys((), file, required=False)
+
+    processes = (busy, idle, started_later)
+    assert [outcome(keys, revoked) for keys in processes] == ["unavailable"] * 3
+    assert len({outcome(keys, remaining) for keys in processes}) == 1
+
+
+def test_a_malformed_line_costs_no_other_key(file: Path):
+    first, second = add_key("one", file), add_key("two", file)
+    keys = Keys((), file)
+    lines = file.read_text().splitlines()
+
+    file.write_text(f"{lines[0]}\n{lines[1][:-1]}\n")
+
+    assert [outcome(keys, first), outcome(keys, second), outcome(keys, "igk_x.y")] == ["one"] + ["unavailable"] * 2
+
+
+def test_a_name_that_is_there_twice_is_nobodys(file: Path):
+    old, other = add_key("one", file), add_key("two", file)
+    keys = Keys((), file)
+    new = make_key("one")
+
+    file.write_text(f"{file.read_text()}{hash_key('one', new)}\n")
+
+    assert [outcome(keys, key) for key in (old, new, other)] == ["unavailable", "unavailable", "two"]
+
+
+@pytest.mark.parametrize("damage", [damage_missing, damage_malformed], ids=lambda damage: damage.__name__)
+def test_a_damaged_file_is_logged_once_and_counts_again_when_it_is_repaired(file: Path, damage: Callable[[Path], None]):
     key = add_key("one", file)
     keys = Keys((), file)
-    content = file.read_text()
-    if damage == "missing":
-        file.unlink()
-    else:
-        file.write_text(f"{content}half a li")
+    damage(file)
     with capture_logs() as logs:
-        assert [keys.owner(key) for _ in range(3)] == ["one"] * 3
-    assert [line["event"] for line in logs] == ["api_keys_unreadable"]
+        for _ in range(3):
+            outcome(keys, key)
+            assert outcome(keys, "igk_unknown.x") == "unavailable"
+    assert [(line["event"], line["log_level"]) for line in logs] == [("api_keys_unreadable", "warning")]
+
     other = add_key("two", file.with_name("new"))
     file.with_name("new").replace(file)
+
     assert (keys.owner(key), keys.owner(other)) == (None, "two")
+
+
+def test_keys_of_the_variable_remain_valid_while_the_file_is_damaged(file: Path):
+    add_key("one", file)
+    keys = Keys([KNOWN_LINE], file)
+    file.unlink()
+    assert outcome(keys, KNOWN_KEY) == "door"
+
+
+def test_a_key_of_the_variable_is_not_replaced_by_the_file(file: Path):
+    add_key("one", file)
+    keys = Keys([KNOWN_LINE], file)
+    other = make_key("door")
+
+    file.write_text(hash_key("door", other))
+
+    assert [outcome(keys, KNOWN_KEY), outcome(keys, other)] == ["door", "unavailable"]
 
 
 def test_keys_of_the_variable_do_not_depend_on_the_file(file: Path):

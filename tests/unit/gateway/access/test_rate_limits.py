@@ -1,7 +1,10 @@
+import io
 import re
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from flask import Flask, request
@@ -11,11 +14,12 @@ from limits.errors import StorageError
 from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
-from gateway.access import rate_limits
+from gateway.access import rate_limits, window_counts
 from gateway.access.rate_limits import RateLimiter
 from gateway.access.window_counts import WindowCounts
 from gateway.settings import Settings, SettingsError
 from image_gateway_client.keys import hash_key, make_key
+from tests.support.fake_model_server import FakeModelServer
 
 PREDICT = "/api/v1/predict"
 MODELS = "/api/v1/models"
@@ -121,16 +125,93 @@ def test_health_checks_metrics_and_pages_are_not_limited(make_client: Callable[.
             assert "RateLimit" not in response.headers
 
 
-def test_a_preflight_request_is_not_counted(make_client: Callable[..., FlaskClient]):
-    client = make_client("1/hour")
-    assert [client.options(PREDICT).status_code for _ in range(3)] == [200] * 3
+def test_preflight_requests_have_a_count_of_their_own(make_client: Callable[..., FlaskClient]):
+    client = make_client("2/hour")
+    assert [client.options(PREDICT).status_code for _ in range(4)] == [200, 200, 429, 429]
+    assert statuses(client, 3) == [200, 200, 429]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nothing", 404), ("GET", "/api/v1/nothing", 404), ("DELETE", MODELS, 405), ("POST", "/livez", 405)],
+)
+def test_requests_that_no_route_takes_are_counted(
+    make_client: Callable[..., FlaskClient], method: str, path: str, status: int
+):
+    client = make_client("2/hour")
+    assert [client.open(path, method=method).status_code for _ in range(3)] == [status, status, 429]
+    assert client.get(MODELS).status_code == 429
+
+
+def test_requests_with_an_invalid_timeout_are_counted(make_client: Callable[..., FlaskClient]):
+    client = make_client("2/hour")
+    assert statuses(client, 3, headers={"X-Request-Timeout": "soon"}) == [400, 400, 429]
+
+
+# Images
+
+
+def batch(images: int) -> dict[str, list[dict[str, str]]]:
+    return {"instances": [{"image": "AAAA"}] * images}
+
+
+def test_a_batch_counts_each_of_its_images(make_client: Callable[..., FlaskClient]):
+    client = make_client("10/hour")
+
+    responses = [client.post(PREDICT, json=batch(4)) for _ in range(2)]
+
+    assert [response.status_code for response in responses] == [200, 200]
+    assert [entries(response, "RateLimit")[0][1] for response in responses] == [6, 2]
+    assert statuses(client, 3) == [200, 200, 429]
+
+
+def test_a_batch_of_urls_and_one_of_files_count_their_images_too(make_client: Callable[..., FlaskClient], png: bytes):
+    client = make_client("7/hour")
+
+    urls = client.post(PREDICT, json={"instances": [{"url": f"https://x/{number}"} for number in range(3)]})
+    files = client.post(PREDICT, data={"image": [(io.BytesIO(png), f"{number}.png") for number in range(4)]})
+
+    assert (urls.status_code, files.status_code) == (200, 200)
+    assert [entries(response, "RateLimit")[0][1] for response in (urls, files)] == [4, 0]
+
+
+def test_a_batch_beyond_what_is_left_is_refused_and_counts_as_one_request(
+    make_client: Callable[..., FlaskClient], server: FakeModelServer
+):
+    client = make_client("5/hour")
+    client.post(PREDICT, json=batch(3))
+    calls = server.calls.copy()
+
+    refused = client.post(PREDICT, json=batch(3))
+
+    assert (refused.status_code, refused.get_json(force=True)["type"]) == (429, "/problems/rate-limited")
+    assert 1 <= int(refused.headers["Retry-After"]) <= 3600
+    assert entries(refused, "RateLimit")[0][1] == 1
+    assert server.calls == calls
     assert client.get(MODELS).status_code == 200
 
 
-def test_a_batch_is_one_request(make_client: Callable[..., FlaskClient]):
-    client = make_client("2/hour")
-    body = {"instances": [{"image": "AAAA"}] * 5}
-    assert [client.post(PREDICT, json=body).status_code for _ in range(3)] == [200, 200, 429]
+def test_a_batch_that_no_window_has_room_for_is_told_so(make_client: Callable[..., FlaskClient]):
+    client = make_client("100/day;5/hour")
+
+    refused = client.post(PREDICT, json=batch(6))
+
+    problem = refused.get_json(force=True)
+    assert (refused.status_code, problem["type"], problem["max_images"]) == (413, "/problems/too-many-images", 5)
+    assert "rate limit" in problem["detail"]
+    assert {name: left for name, left, _ in entries(refused, "RateLimit")} == {"5 per 1 hour": 4, "100 per 1 day": 99}
+
+
+def test_batches_at_the_same_time_do_not_exceed_the_limit(make_client: Callable[..., FlaskClient]):
+    client = make_client("20/hour")
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(
+            pool.map(lambda _: client.application.test_client().post(PREDICT, json=batch(4)).status_code, range(16))
+        )
+
+    assert 1 <= statuses.count(200) <= 5
+    assert set(statuses) == {200, 429}
 
 
 def test_a_refused_body_is_not_read(make_client: Callable[..., FlaskClient]):
@@ -167,11 +248,34 @@ def test_each_key_has_its_own_limit_from_any_address(make_client: Callable[..., 
         assert statuses(client, 1, headers=headers, **from_address("192.0.2.2")) == [429]
 
 
-def test_a_request_without_a_key_uses_up_no_limit(make_client: Callable[..., FlaskClient]):
+def test_requests_that_are_refused_for_their_key_count_against_the_address(make_client: Callable[..., FlaskClient]):
     key = make_key("one")
-    client = make_client("1/hour", api_keys=(hash_key("one", key),))
-    assert statuses(client, 3) == [401] * 3
-    assert statuses(client, 2, headers={"X-API-Key": key}) == [200, 429]
+    client = make_client("3/hour", api_keys=(hash_key("one", key),))
+
+    refusals = [{}, {"X-API-Key": "igk_one.guess"}, {"Authorization": "Bearer igk_one.guess"}, {"X-API-Key": key + "x"}]
+
+    assert [client.get(MODELS, headers=headers).status_code for headers in refusals] == [401, 401, 401, 429]
+    for path in ("/nothing", "/metrics", PREDICT):
+        assert client.get(path).status_code == 429
+    assert statuses(client, 1, **from_address("192.0.2.2")) == [401]
+    assert statuses(client, 4, headers={"X-API-Key": key}) == [200, 200, 200, 429], "the key has its own limit"
+
+
+def test_a_refused_key_is_counted_once_and_its_response_states_the_limit(make_client: Callable[..., FlaskClient]):
+    client = make_client("3/hour", api_keys=(hash_key("one", make_key("one")),))
+
+    responses = [client.get(MODELS) for _ in range(4)]
+
+    assert [entries(response, "RateLimit")[0][1] for response in responses] == [2, 1, 0, 0]
+    assert "WWW-Authenticate" in responses[0].headers
+    assert int(responses[3].headers["Retry-After"]) >= 1
+
+
+def test_open_paths_are_never_counted_with_keys_either(make_client: Callable[..., FlaskClient]):
+    client = make_client("1/hour", api_keys=(hash_key("one", make_key("one")),))
+    assert [client.get("/livez").status_code for _ in range(3)] == [200] * 3
+    assert statuses(client, 2) == [401, 429]
+    assert client.get("/livez").status_code == 200
 
 
 # Where the address comes from
@@ -230,6 +334,24 @@ def test_a_malformed_redis_url_is_refused_without_showing_its_password(make_app:
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.parametrize("fallback", ["memory", "allow"])
+def test_images_are_counted_while_the_storage_is_unreachable(fallback: Any):
+    storage = FlakyStorage()
+    storage.is_away = True
+    limiter = RateLimiter(parse_many("5/hour"), storage, fallback)
+
+    outcomes = [limiter.count("caller"), limiter.count_more("caller", 3), limiter.count_more("caller", 2)]
+
+    if fallback == "allow":
+        assert outcomes == [[], [], []]
+    else:
+        assert [[(state.count, state.is_exceeded) for state in states] for states in outcomes] == [
+            [(1, False)],
+            [(4, False)],
+            [(6, True)],
+        ]
+
+
 def test_a_refusal_is_logged(make_client: Callable[..., FlaskClient]):
     client = make_client("1/hour")
     with capture_logs() as logs:
@@ -247,6 +369,26 @@ def test_counting_starts_no_thread(make_client: Callable[..., FlaskClient]):
         assert not set(threading.enumerate()) - before
 
 
+# The clock
+
+
+@pytest.mark.parametrize("change_s", [-86400, 86400])
+def test_setting_the_clock_refuses_and_frees_nobody(monkeypatch: pytest.MonkeyPatch, change_s: float):
+    monotonic_s = [1000.0]
+    monkeypatch.setattr(window_counts.time, "monotonic", lambda: monotonic_s[0])
+    storage = WindowCounts()
+    limiter = RateLimiter(parse_many("2/minute"), storage, "memory")
+    limiter.count("caller")
+    now_s = time.time()
+
+    monkeypatch.setattr(window_counts.time, "time", lambda: now_s + change_s)
+
+    states = [limiter.count("caller")[0] for _ in range(2)]
+    assert [(state.is_exceeded, state.seconds_left) for state in states] == [(False, 60), (True, 60)]
+    monotonic_s[0] += 60
+    assert not limiter.count("caller")[0].is_exceeded
+
+
 # Outages of the storage; tests/integration has those of a real Redis
 
 
@@ -255,10 +397,15 @@ class FlakyStorage(WindowCounts):
 
     is_away = False
 
-    def incr(self, key: str, expiry: int) -> int:
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         if self.is_away:
             raise StorageError(ConnectionError("refused"))
-        return super().incr(key, expiry)
+        return super().incr(key, expiry, amount)
+
+    def get(self, key: str) -> int:
+        if self.is_away:
+            raise StorageError(ConnectionError("refused"))
+        return super().get(key)
 
     def check(self) -> bool:
         return not self.is_away

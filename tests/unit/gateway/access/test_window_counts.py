@@ -8,9 +8,10 @@ from gateway.access.window_counts import MIN_WINDOWS, WindowCounts
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Set the seconds since 1970 from a test: the only item of this list."""
+    """Set the seconds of both clocks from a test: the only item of this list."""
     now = [1000.0]
-    monkeypatch.setattr(window_counts.time, "time", lambda: now[0])
+    for name in ("time", "monotonic"):
+        monkeypatch.setattr(window_counts.time, name, lambda: now[0])
     return now
 
 
@@ -33,6 +34,29 @@ def test_a_window_begins_with_its_first_request_and_ends_after_its_length(counts
     assert counts.get_expiry("a") == 1060
     assert counts.incr("a", 60) == 1
     assert counts.get_expiry("a") == 1120
+
+
+@pytest.mark.parametrize("change_s", [-86400, 86400, -4e8])
+def test_setting_the_clock_changes_nothing(
+    counts: WindowCounts, clock: list[float], monkeypatch: pytest.MonkeyPatch, change_s: float
+):
+    assert [counts.incr("a", 60) for _ in range(3)] == [1, 2, 3]
+
+    monkeypatch.setattr(window_counts.time, "time", lambda: clock[0] + change_s)
+
+    clock[0] += 20
+    assert counts.incr("a", 60) == 4
+    assert counts.get_expiry("a") - window_counts.time.time() == 40
+    clock[0] += 40
+    assert counts.incr("a", 60) == 1
+
+
+def test_more_than_one_is_counted_at_once(counts: WindowCounts, clock: list[float]):
+    assert counts.get("a") == 0
+    assert [counts.incr("a", 60, 5), counts.incr("a", 60), counts.get("a")] == [5, 6, 6]
+
+    clock[0] += 60
+    assert counts.get("a") == 0
 
 
 def test_windows_of_different_length_are_independent(counts: WindowCounts, clock: list[float]):
