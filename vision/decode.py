@@ -85,7 +85,6 @@ _REDUCED = {
 }
 _DAMAGED = "{}: the image is truncated, corrupt, or of an unsupported kind"
 _OUT_OF_MEMORY = "there was not enough memory to decode the image"
-_EXIF_FORMATS = frozenset({ImageFormat.PNG, ImageFormat.WEBP})
 _GRAY_DIMENSIONS = 2
 _BGRA_CHANNELS = 4
 # The operation that makes an image of each EXIF orientation upright (EXIF 2.32, table 6).
@@ -229,13 +228,10 @@ def _reduction(header: Header, cover: tuple[int, int] | None) -> int:
 
 def _decode_unchanged(encoded: MatLike, header: Header, background: tuple[int, int, int]) -> MatLike | None:
     """Decode to the samples in the file and convert them to upright RGB; None if OpenCV fails."""
-    image, _, metadata = cv2.imdecodeWithMetadata(encoded, flags=cv2.IMREAD_UNCHANGED)
+    image = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
     if image is None:
         return None
-    orientation = header.orientation
-    if metadata and header.format in _EXIF_FORMATS:
-        orientation = tiff.exif_orientation(metadata[0].tobytes())
-    return _TURNS[orientation](_to_rgb(image, header, background))
+    return _TURNS[header.orientation](_to_rgb(image, header, background))
 
 
 def _to_rgb(image: MatLike, header: Header, background: tuple[int, int, int]) -> MatLike:

@@ -31,7 +31,7 @@ _BYTE_ORDERS = {b"II": "<", b"MM": ">"}
 _BIG_TIFF = 43
 _TYPE_CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q", 17: "q"}  # by the type's number, as in struct
 _EXIF_PREFIX = b"Exif\0\0"
-_UPRIGHT = 1
+UPRIGHT = 1  # EXIF 2.32, table 6
 
 _Tags: TypeAlias = dict[int, tuple[int, ...]]
 
@@ -83,14 +83,17 @@ def _peak_bytes(size: Size, part: Size, bits: int, samples: int) -> int:
     )
 
 
-def exif_orientation(exif: bytes) -> int:
+def exif_orientation(exif: bytes | memoryview) -> int:
     """Return the orientation, 1..8, declared by an EXIF block; 1 if it declares none or is damaged."""
+    block = memoryview(exif)
+    if block[: len(_EXIF_PREFIX)] == _EXIF_PREFIX:
+        block = block[len(_EXIF_PREFIX) :]
     try:
-        tags = _directory(memoryview(exif.removeprefix(_EXIF_PREFIX)))
+        tags = _directory(block)
     except (UnreadableImageError, struct.error, OverflowError):
-        return _UPRIGHT
-    orientation = _first(tags, _ORIENTATION, _UPRIGHT)
-    return orientation if 1 <= orientation <= 8 else _UPRIGHT  # noqa: PLR2004  # EXIF 2.32, table 6
+        return UPRIGHT
+    orientation = _first(tags, _ORIENTATION, UPRIGHT)
+    return orientation if 1 <= orientation <= 8 else UPRIGHT  # noqa: PLR2004  # EXIF 2.32, table 6
 
 
 def _is_unchanged_correct(tags: _Tags) -> bool:

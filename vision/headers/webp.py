@@ -2,119 +2,145 @@
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from vision.errors import UnreadableImageError
 from vision.headers import memory
 from vision.headers.header import Header, ImageFormat, Size
+from vision.headers.tiff import UPRIGHT, exif_orientation
 
-MAX_CHUNKS = 1_000  # before the first frame
-MAX_PLAIN_METADATA_BYTES = 65_536
-# Each group of prefix codes takes up to 20 kB of tables, and 31 bits of the file if there are thousands of them.
-GROUP_TABLE_BYTES = 20_600
+MAX_CHUNKS = 65_536
+# Lossless data takes a group of prefix codes, up to 20 kB of tables, for 31 of its bits: 295 kB took 1.3 GB. An
+# encoder writes 2,600 groups at most (libwebp, MAX_HUFF_IMAGE_SIZE).
+GROUP_BYTES = 20_600
 GROUP_BITS = 31
-BLOCK_SIDE = 4  # pixels; a block is the smallest area that has a group of its own
-MAX_PLAIN_GROUPS = 3_000
-# An encoder writes at most 2,600 groups (libwebp, MAX_HUFF_IMAGE_SIZE).
-ENCODER_GROUPS = 2_600
+MAX_GROUPS = 2_600
+BLOCK_SIDE = 4  # pixels of the smallest area that has a group of its own
 
 _FIRST_CHUNK = 12  # after "RIFF", the length and "WEBP"
 _CHUNK_HEADER_BYTES = 8
 _ANMF_HEADER_BYTES = 16
 _LOW_14_BITS = 0x3FFF
 _FRAMES = frozenset({b"VP8 ", b"VP8L"})
-_ANIMATION = frozenset({b"ANIM", b"ANMF"})
-_METADATA = frozenset({b"EXIF", b"XMP ", b"ICCP"})
-_PLAIN_CHUNKS = _FRAMES | _METADATA | {b"VP8X", b"ALPH"}
+# What the pixels depend on. Metadata and further frames stay away from the decoder, which can be made to waste time on
+# them.
+_PIXEL_CHUNKS = _FRAMES | {b"VP8X", b"ALPH", b"ANIM", b"ANMF"}
+_PIXEL_FLAGS = 0x12  # of VP8X: alpha and animation
+_EXIF_FLAG, _ALPHA_FLAG = 0x08, 0x10
+_VP8_START_CODE = b"\x9d\x01\x2a"
+_VP8L_SIGNATURE = 0x2F
 _RGB, _RGBA = 3, 4
-_ARGB_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    kind: bytes
+    content: memoryview
+
+    @property
+    def file_bytes(self) -> int:
+        return _CHUNK_HEADER_BYTES + len(self.content) + len(self.content) % 2
 
 
 def read(data: memoryview) -> Header:
     """Read the size of the canvas (VP8X), or of the frame if there is no canvas.
 
     Raises:
-        UnreadableImageError: The file contains no frame, or one chunk twice.
+        UnreadableImageError: The file contains no frame, is cut off, or has a chunk twice.
         struct.error: The data ends within a header.
     """
-    canvas = None
-    lossless_bytes = 0
-    for kind, payload, length in _chunks(data):
-        if kind == b"VP8X":
-            if canvas is not None:
-                raise UnreadableImageError("WebP: VP8X appears twice")
-            canvas = _canvas(data, payload)
-        elif kind == b"ALPH":
-            lossless_bytes += length
-        elif kind in _FRAMES:
-            frame = _lossy(data, payload) if kind == b"VP8 " else _lossless(data, payload)
-            lossless_bytes += length if kind == b"VP8L" else 0
-            size = canvas or frame
-            groups = _groups(frame, lossless_bytes)
-            return Header(
-                format=ImageFormat.WEBP,
-                width=size[0],
-                height=size[1],
-                inner_sizes=(frame,),
-                peak_bytes=_peak_bytes(size, frame, groups) + len(data),
-                is_plain=frame == size and groups <= MAX_PLAIN_GROUPS and _is_plain(data),
-            )
-    raise UnreadableImageError("WebP: the file contains no image")
-
-
-def _groups(frame: Size, lossless_bytes: int) -> int:
-    """Return how many groups of prefix codes the lossless data can declare at most (RFC 9649, 4.2 and 6.2)."""
-    blocks = -(-frame[0] // BLOCK_SIDE) * -(-frame[1] // BLOCK_SIDE)
-    return min(blocks, lossless_bytes * 8 // GROUP_BITS)
-
-
-def _peak_bytes(size: Size, frame: Size, groups: int) -> int:
-    decoder_bytes = frame[0] * frame[1] * _ARGB_BYTES + min(groups, ENCODER_GROUPS) * GROUP_TABLE_BYTES
-    if size != frame:  # an animation is drawn on canvases
-        decoder_bytes += 2 * size[0] * size[1] * _ARGB_BYTES
-    return memory.as_samples(size, channels=_RGBA, turned=True, decoder_bytes=decoder_bytes)
-
-
-def _is_plain(data: memoryview) -> bool:
-    """Return whether the file is one still image with little metadata and nothing behind it."""
     (riff_bytes,) = struct.unpack_from("<I", data, 4)
-    kinds = []
-    position = _FIRST_CHUNK
-    for kind, payload, length in _chunks(data):
-        kinds.append(kind)
-        if kind in _METADATA and length > MAX_PLAIN_METADATA_BYTES:
-            return False
-        position = payload + length + length % 2
-    frames = sum(kind in _FRAMES for kind in kinds)
-    return (
-        len(set(kinds)) == len(kinds)
-        and _PLAIN_CHUNKS.issuperset(kinds)
-        and frames == 1
-        and position == riff_bytes + _CHUNK_HEADER_BYTES == len(data)
+    end = riff_bytes + _CHUNK_HEADER_BYTES
+    chunks = _by_kind(data[_FIRST_CHUNK:end])
+    animation = chunks.get(b"ANMF")
+    parts = _by_kind(animation.content[_ANMF_HEADER_BYTES:]) if animation else chunks
+    bitstream = parts.get(b"VP8 ") or parts.get(b"VP8L")
+    if bitstream is None or end > len(data):
+        raise UnreadableImageError("WebP: the file contains no image, or is cut off")
+    frame = _lossy(bitstream.content) if bitstream.kind == b"VP8 " else _lossless(bitstream.content)
+    canvas = chunks.get(b"VP8X")
+    width, height = size = _canvas(canvas.content) if canvas else frame
+    flags = canvas.content[0] if canvas else 0
+    orientation = exif_orientation(chunks[b"EXIF"].content) if flags & _EXIF_FLAG and b"EXIF" in chunks else UPRIGHT
+    lossless_bytes = sum(len(parts[kind].content) for kind in (b"VP8L", b"ALPH") if kind in parts)
+    groups = min(-(-frame[0] // BLOCK_SIDE) * -(-frame[1] // BLOCK_SIDE), lossless_bytes * 8 // GROUP_BITS)
+    decoder_bytes = min(groups, MAX_GROUPS) * GROUP_BYTES
+    decoder_bytes += frame[0] * frame[1] * 5 if lossless_bytes else 0  # ARGB, and the plane of alpha
+    decoder_bytes += 2 * width * height * _RGBA if animation else 0  # canvases
+    has_alpha = flags or bitstream.kind == b"VP8L" or b"ALPH" in parts
+    return Header(
+        format=ImageFormat.WEBP,
+        width=width,
+        height=height,
+        inner_sizes=(frame,),
+        still=_still(data, chunks),
+        orientation=orientation,
+        peak_bytes=2 * len(data)
+        + memory.as_samples(
+            size,
+            channels=_RGBA if has_alpha else _RGB,
+            turned=orientation != UPRIGHT,
+            decoder_bytes=decoder_bytes,
+        ),
+        is_plain=not animation and frame == size and groups <= MAX_GROUPS,
     )
 
 
-def _chunks(data: memoryview) -> Iterator[tuple[bytes, int, int]]:
-    """Yield type, position and length of the payload of each chunk; those of an animation's frames stand beside it."""
-    position = _FIRST_CHUNK
+def _by_kind(data: memoryview) -> dict[bytes, _Chunk]:
+    """Return the first frame's chunks of each type, in their order."""
+    chunks: dict[bytes, _Chunk] = {}
+    for chunk in _chunks(data):
+        if chunk.kind not in chunks:
+            chunks[chunk.kind] = chunk
+        elif chunk.kind != b"ANMF" and chunk.kind in _PIXEL_CHUNKS:
+            raise UnreadableImageError(f"WebP: {chunk.kind.decode()} appears twice")
+    if len(chunks.keys() & (_FRAMES | {b"ANMF"})) > 1:
+        raise UnreadableImageError("WebP: the file contains images of two kinds")
+    return chunks
+
+
+def _chunks(data: memoryview) -> Iterator[_Chunk]:
+    position = 0
     for _ in range(MAX_CHUNKS):
         if position >= len(data):
             return
         kind, length = struct.unpack_from("<4sI", data, position)
-        payload = position + _CHUNK_HEADER_BYTES
-        yield kind, payload, length
-        position = payload + (_ANMF_HEADER_BYTES if kind == b"ANMF" else length + length % 2)
+        position += _CHUNK_HEADER_BYTES
+        if position + length > len(data):
+            raise UnreadableImageError("WebP: the file ends within a chunk")
+        yield _Chunk(kind, data[position : position + length])
+        position += length + length % 2
+    raise UnreadableImageError(f"WebP: more than {MAX_CHUNKS} chunks")
 
 
-def _canvas(data: memoryview, payload: int) -> Size:
-    width_low, width_high, height_low, height_high = struct.unpack_from("<4xHBHB", data, payload)
+def _still(data: memoryview, chunks: dict[bytes, _Chunk]) -> bytes | None:
+    """Return the file without what does not belong to its first frame; None if there is nothing else."""
+    pixel_chunks = [chunk for chunk in chunks.values() if chunk.kind in _PIXEL_CHUNKS]
+    if _FIRST_CHUNK + sum(chunk.file_bytes for chunk in pixel_chunks) == len(data):
+        return None
+    body = b"WEBP"
+    for chunk in pixel_chunks:
+        content = bytes(chunk.content)
+        if chunk.kind == b"VP8X":
+            content = bytes([content[0] & _PIXEL_FLAGS]) + content[1:]
+        body += chunk.kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def _canvas(vp8x: memoryview) -> Size:
+    width_low, width_high, height_low, height_high = struct.unpack_from("<4xHBHB", vp8x)
     return (width_low | width_high << 16) + 1, (height_low | height_high << 16) + 1
 
 
-def _lossy(data: memoryview, payload: int) -> Size:
-    width, height = struct.unpack_from("<6xHH", data, payload)
+def _lossy(vp8: memoryview) -> Size:
+    width, height = struct.unpack_from("<6xHH", vp8)
+    if vp8[0] & 1 or vp8[3:6] != _VP8_START_CODE:
+        raise UnreadableImageError("WebP: the frame is not a VP8 key frame")
     return width & _LOW_14_BITS, height & _LOW_14_BITS  # the other bits: scaling, which decoders ignore
 
 
-def _lossless(data: memoryview, payload: int) -> Size:
-    (bits,) = struct.unpack_from("<xI", data, payload)
+def _lossless(vp8l: memoryview) -> Size:
+    signature, bits = struct.unpack_from("<BI", vp8l)
+    if signature != _VP8L_SIGNATURE:
+        raise UnreadableImageError("WebP: the signature of the lossless frame is missing")
     return (bits & _LOW_14_BITS) + 1, (bits >> 14 & _LOW_14_BITS) + 1
