@@ -3,6 +3,7 @@
 import functools
 import itertools
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -167,11 +168,9 @@ HEADERS = {
 ROUTES = [("GET", "/docs"), ("POST", "/api/v1/predict")]
 
 
-def send(
-    client: Client, path: str, *, method: str = "GET", query: str = "", headers: dict[str, str] | None = None
-) -> int:
+def send(client: Client, path: str, *, method: str = "GET", **request: Any) -> int:
     body = b"x" if method == "POST" else b""
-    with client.open(path, method=method, query_string=query, headers=headers, data=body) as response:
+    with client.open(path, method=method, data=body, **request) as response:
         return response.status_code
 
 
