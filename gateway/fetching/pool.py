@@ -156,7 +156,9 @@ class FetchPool:
         candidates = [
             request
             for request in self._requests
-            if request.waiting and self._running[request.client] < self._limits.threads_per_client
+            if request.waiting
+            and not request.deadline.has_passed
+            and self._running[request.client] < self._limits.threads_per_client
         ]
         return min(candidates, key=lambda request: (self._running[request.client], request.running), default=None)
 
