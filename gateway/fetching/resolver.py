@@ -44,7 +44,7 @@ class Resolver:
         if not self._slots.acquire(timeout=timeout_s):
             raise TimeoutError("Too many lookups are in progress.")
         try:
-            answer = self._ask_again(question, timeout_s) or self._ask(self._connect(), question, timeout_s)
+            answer = self._ask_any(question, timeout_s)
         finally:
             self._slots.release()
         return [Address(socket.AddressFamily(family), tuple(address)) for family, address in json.loads(answer)]
@@ -54,11 +54,17 @@ class Resolver:
         with self._lock:
             self._end()
 
-    def _ask_again(self, question: bytes, timeout_s: float) -> bytes | None:
-        """Ask a process that has answered before; return None if there is none."""
-        with contextlib.suppress(IndexError, ConnectionError):  # such a process may have been ended by somebody else
-            return self._ask(self._idle.pop(), question, timeout_s)
-        return None
+    def _ask_any(self, question: bytes, timeout_s: float) -> bytes:
+        """Ask a process that has answered before, or a new one; another one if it was ended by somebody else."""
+        for connect in (self._reuse, self._connect, self._connect):
+            with contextlib.suppress(ConnectionError):
+                return self._ask(connect(), question, timeout_s)
+        raise ConnectionResetError("The processes of a lookup have ended.")
+
+    def _reuse(self) -> socket.socket:
+        with contextlib.suppress(IndexError):
+            return self._idle.pop()
+        return self._connect()
 
     def _ask(self, connection: socket.socket, question: bytes, timeout_s: float) -> bytes:
         with contextlib.ExitStack() as stack:

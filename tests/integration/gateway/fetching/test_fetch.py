@@ -1,5 +1,8 @@
+import errno
 import gc
+import os
 import socket
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,14 +12,16 @@ from typing import Any
 import pytest
 
 from gateway.deadline import Deadline
-from gateway.errors import BodyTooLargeError, DeadlineExceededError, FetchError, FetchRefusedError
-from gateway.fetching import addresses
+from gateway.errors import BodyTooLargeError, DeadlineExceededError, FetchError, FetchRefusedError, OverloadedError
+from gateway.fetching import addresses, connections
 from gateway.fetching.addresses import AddressGuard
 from gateway.fetching.connections import GuardedConnector, HostConnections, Network
 from gateway.fetching.destinations import Destinations
 from gateway.fetching.fetch import FetchLimits, UrlFetcher
+from gateway.fetching.lookups import SharedLookups
 from tests.support.raw_server import RawServer, Script, Send, answer, redirect
 from tests.support.resolver import replace_resolver, use_silent_names
+from tests.support.waiting import until
 
 Serve = Callable[..., RawServer]
 
@@ -30,10 +35,11 @@ def fetcher(
     deadline_s: float = 5.0,
     max_bytes: int = LIMIT,
     max_redirects: int = 3,
+    connections_per_host: int = 8,
     proxy: str | None = None,
     **rules: Any,
 ) -> UrlFetcher:
-    limits = FetchLimits(deadline_s, max_bytes, max_redirects)
+    limits = FetchLimits(deadline_s, max_bytes, max_redirects, connections_per_host=connections_per_host)
     return UrlFetcher(Destinations(allowed_hosts=allowed, **rules), limits, proxy=proxy)
 
 
@@ -263,6 +269,132 @@ def test_a_silent_name_server_is_abandoned_at_the_deadline(monkeypatch: pytest.M
     with pytest.raises(DeadlineExceededError, match=r"silent\.test was not resolved in time"):
         fetcher(deadline_s=0.3).fetch("http://silent.test/", deadline=deadline)
     assert not deadline.has_passed
+
+
+# Connections
+
+
+class Gate:
+    """A script that answers with a picture once it may, and counts the clients that wait for it at the same time."""
+
+    def __init__(self) -> None:
+        self.is_open = threading.Event()
+        self.waiting = self.most = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, head: str, send: Send) -> None:
+        with self._lock:
+            self.waiting += 1
+            self.most = max(self.most, self.waiting)
+        self.is_open.wait(30)
+        with self._lock:
+            self.waiting -= 1
+        answer(PICTURE)(head, send)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "many names"])
+def test_one_host_gets_no_more_connections_than_the_limit(serve: Serve, host: str, monkeypatch: pytest.MonkeyPatch):
+    gate = Gate()
+    server = serve(gate)
+    replace_resolver(monkeypatch, lambda _, port: [("127.0.0.1", port)])
+    hosts = [host if host == "127.0.0.1" else f"{number}.test" for number in range(12)]
+    limited = fetcher(*hosts, connections_per_host=3, deadline_s=30)
+
+    with ThreadPoolExecutor(12) as pool:
+        fetches = [
+            pool.submit(limited.fetch, f"http://{host}:{server.port}/", deadline=Deadline.after(30)) for host in hosts
+        ]
+        until(lambda: gate.waiting == 3)
+        gate.is_open.set()
+        assert [fetch.result() for fetch in fetches] == [PICTURE] * 12
+
+    assert gate.most == 3
+
+
+def test_a_fetch_that_gets_no_connection_in_time_is_refused_and_other_hosts_are_fetched_from(serve: Serve):
+    gate = Gate()
+    slow, fast = serve(gate), serve(answer(PICTURE), host="127.0.0.2")
+    limited = fetcher("127.0.0.1", "127.0.0.2", connections_per_host=1, deadline_s=30)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(limited.fetch, slow.url(), deadline=Deadline.after(30))
+        until(lambda: gate.waiting)
+
+        with pytest.raises(OverloadedError, match="Too many images are being fetched from this host"):
+            limited.fetch(slow.url(), deadline=Deadline.after(0.1))
+        assert limited.fetch(f"http://127.0.0.2:{fast.port}/", deadline=Deadline.after(30)) == PICTURE
+
+        gate.is_open.set()
+        assert first.result() == PICTURE
+    assert limited.fetch(slow.url(), deadline=Deadline.after(30)) == PICTURE
+
+
+def test_redirects_and_failures_give_their_connection_back(serve: Serve):
+    server = serve(by_path(moved=redirect("/good"), good=answer(PICTURE), missing=answer(status="404 No")))
+    limited = fetcher("127.0.0.1", connections_per_host=1)
+
+    for _ in range(3):
+        assert limited.fetch(server.url("/moved"), deadline=Deadline.after(5)) == PICTURE
+        with pytest.raises(FetchError, match="status 404"):
+            limited.fetch(server.url("/missing"), deadline=Deadline.after(5))
+
+
+def test_connections_through_a_proxy_are_counted_by_host(serve: Serve):
+    gate = Gate()
+    proxy = serve(gate)
+    limited = fetcher(proxy=f"http://127.0.0.1:{proxy.port}", connections_per_host=1, deadline_s=30)
+    with ThreadPoolExecutor(2) as pool:
+        fetches = [
+            pool.submit(limited.fetch, f"http://{host}.test/", deadline=Deadline.after(30)) for host in ("one", "two")
+        ]
+        until(lambda: gate.waiting == 2)
+        with pytest.raises(OverloadedError):
+            limited.fetch("http://one.test/", deadline=Deadline.after(0.1))
+        gate.is_open.set()
+        assert [fetch.result() for fetch in fetches] == [PICTURE] * 2
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_a_machine_without_files_is_overloaded(serve: Serve, monkeypatch: pytest.MonkeyPatch, number: int):
+    server = serve(answer(PICTURE))
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(connections.socket.socket, "connect", fail)
+    with pytest.raises(OverloadedError):
+        fetch(server)
+
+
+def test_the_bytes_of_a_fetch_are_taken_from_its_allowance_before_they_are_kept(serve: Serve):
+    class Allowed:
+        def __init__(self, size: int) -> None:
+            self.left = size
+
+        def take(self, count: int) -> None:
+            self.left -= count
+            if self.left < 0:
+                raise OverloadedError("no memory")
+
+    server = serve(answer(PICTURE))
+    trusting = fetcher("127.0.0.1")
+
+    exact = Allowed(len(PICTURE))
+    assert trusting.fetch(server.url(), deadline=Deadline.after(5), allowance=exact) == PICTURE
+    assert exact.left == 0
+    with pytest.raises(OverloadedError, match="no memory"):
+        trusting.fetch(server.url(), deadline=Deadline.after(5), allowance=Allowed(len(PICTURE) - 1))
+
+
+def test_a_name_is_looked_up_once_for_fetches_that_share_lookups(serve: Serve, monkeypatch: pytest.MonkeyPatch):
+    server = serve(by_path(moved=redirect("/good"), good=answer(PICTURE)))
+    names = replace_resolver(monkeypatch, lambda _, port: [("127.0.0.1", port)])
+    trusting, lookups = fetcher("photos.test"), SharedLookups()
+
+    for path in ("good", "moved", "good"):
+        url = f"http://photos.test:{server.port}/{path}"
+        assert trusting.fetch(url, deadline=Deadline.after(5), lookups=lookups) == PICTURE
+
+    assert names == ["photos.test"]
 
 
 # Redirects

@@ -125,6 +125,14 @@ def test_denied_hosts_are_refused_even_if_allowed():
         destinations.check_host(host, 443)
 
 
+def test_denied_ipv4_networks_apply_to_ipv6_addresses_that_lead_to_them():
+    destinations = Destinations(denied_hosts=("8.8.8.0/24",))
+    for address in ("64:ff9b::8.8.8.8", "::8.8.8.9", "2002:808:8ff::1", "2001:0:1::f7f7:f7f7", "2a00::5efe:8.8.8.1"):
+        assert destinations.is_denied_address(address)
+    for address in ("64:ff9b::8.8.9.8", "2002:808:9ff::1", "2a00::808:808"):
+        assert not destinations.is_denied_address(address)
+
+
 def test_denied_networks_apply_to_ipv4_ipv6_and_mapped_addresses():
     destinations = Destinations(
         denied_hosts=("203.0.113.0/24", "198.51.100.7", "2001:db8::/32", "[::1]", "name.example")
