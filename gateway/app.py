@@ -87,7 +87,7 @@ def create_app(
     register_access(app, settings)
     request_context.register_timeout(app)
     cors.register(app, settings)
-    memory_budget = MemoryBudget(settings.memory_budget_bytes, max_wait_s=settings.max_wait_s)
+    memory_budget = MemoryBudget(settings.memory_budget_bytes, places=settings.places, max_wait_s=settings.max_wait_s)
     image_loader = ImageLoader(
         FetchPool(CountedFetcher(fetcher), _pool_limits(settings)),
         decoders=DecoderPool(

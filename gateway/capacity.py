@@ -23,6 +23,8 @@ BODIES_FRACTION = 3 / 8
 DOWNLOADS_FRACTION = 1 / 8
 BODY_FACTOR = 3
 """Bytes of memory that reading and parsing a body takes at its peak, for each byte of it."""
+PLACE_BYTES = 64 * 1024
+"""Bytes of its body that every request may send without a reservation."""
 MEGABYTE = 1_000_000
 
 
@@ -154,17 +156,18 @@ class MemoryBudget:
 
     Args:
         max_bytes: All of it.
+        places: Number of requests whose first `PLACE_BYTES` need no reservation.
         max_wait_s: Maximum time that a request waits for a part of it.
 
     Attributes:
-        bodies: For request bodies and the images in them, held until the response is made.
+        bodies: For request bodies of more than `PLACE_BYTES` and the images in them, held until the response is made.
         downloads: For images fetched by URL, held until the response is made.
         work: For decoding and for tensors, held only while they are computed.
     """
 
-    def __init__(self, max_bytes: int, *, max_wait_s: float) -> None:
+    def __init__(self, max_bytes: int, *, places: int, max_wait_s: float) -> None:
         bodies, downloads = int(max_bytes * BODIES_FRACTION), int(max_bytes * DOWNLOADS_FRACTION)
-        self.bodies = Share(bodies, max_wait_s=max_wait_s)
+        self.bodies = Share(bodies - _bytes_of_places(places), max_wait_s=max_wait_s)
         self.downloads = Share(downloads, max_wait_s=max_wait_s)
         self.work = Share(max_bytes - bodies - downloads, max_wait_s=max_wait_s)
 
@@ -173,15 +176,21 @@ class MemoryBudget:
         return self.work.reserve(size, deadline=deadline)
 
 
-def smallest_budget(max_body_bytes: int) -> int:
+def _bytes_of_places(places: int) -> int:
+    # Some of the requests are being parsed at the same time, and then take more than their bodies.
+    return places * PLACE_BYTES * 2
+
+
+def smallest_budget(max_body_bytes: int, places: int) -> int:
     """Return the budget that the largest body, and a batch of URLs whose images have as many bytes, fit into."""
-    return math.ceil(max_body_bytes * max(BODY_FACTOR / BODIES_FRACTION, 1 / DOWNLOADS_FRACTION))
+    bodies = max_body_bytes * BODY_FACTOR + _bytes_of_places(places)
+    return math.ceil(max(bodies / BODIES_FRACTION, max_body_bytes / DOWNLOADS_FRACTION))
 
 
-def default_budget(workers: int, max_body_bytes: int) -> int:
+def default_budget(workers: int, max_body_bytes: int, places: int) -> int:
     """Return half of the memory that this process may use, divided among the workers, within sensible limits."""
     share = available_bytes() // 2 // workers
-    return max(min(max(share, MIN_BUDGET_BYTES), MAX_BUDGET_BYTES), smallest_budget(max_body_bytes))
+    return max(min(max(share, MIN_BUDGET_BYTES), MAX_BUDGET_BYTES), smallest_budget(max_body_bytes, places))
 
 
 class Downloads:

@@ -140,7 +140,9 @@ class Settings(BaseModel):
 
     max_body_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="Largest request body.")
     memory_budget_bytes: int = Field(
-        default_factory=lambda data: default_budget(data["workers"], data["max_body_bytes"]),
+        default_factory=lambda data: default_budget(
+            data["workers"], data["max_body_bytes"], data["threads"] + data["max_waiting"]
+        ),
         ge=1024,
         description="Memory of a worker for the bodies, fetched images, decoded pixels and tensors of all its requests "
         "together. Requests wait for it, and get 503 if they wait too long. Default: half of the container's or "
@@ -374,13 +376,19 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _check_memory_budget(self) -> Self:
-        smallest = smallest_budget(self.max_body_bytes)
+        smallest = smallest_budget(self.max_body_bytes, self.places)
         if self.memory_budget_bytes < smallest:
             raise ValueError(
                 f"GATEWAY_MEMORY_BUDGET_BYTES={self.memory_budget_bytes} is too small for a body of "
-                f"GATEWAY_MAX_BODY_BYTES={self.max_body_bytes}: expected at least {smallest}"
+                f"GATEWAY_MAX_BODY_BYTES={self.max_body_bytes} and the beginnings of {self.places} others "
+                f"(GATEWAY_THREADS and GATEWAY_MAX_WAITING): expected at least {smallest}"
             )
         return self
+
+    @property
+    def places(self) -> int:
+        """Number of requests that a worker takes on at the same time."""
+        return self.threads + self.max_waiting
 
     @property
     def requires_keys(self) -> bool:
@@ -457,9 +465,18 @@ def _unknown(field: str, fields: list[str]) -> str:
 
 
 def _without_consequences(items: Sequence[Any]) -> list[Any]:
-    """Leave out that a list is too short if its items are invalid, since pydantic counts only valid ones."""
+    """Leave out what follows from other errors.
+
+    A list is too short if its items are invalid, since pydantic counts only valid ones, and a default that depends on
+    other settings has no value.
+    """
     with_invalid_items = {item["loc"][0] for item in items if len(item["loc"]) > 1}
-    return [item for item in items if item["type"] != "too_short" or item["loc"][0] not in with_invalid_items]
+    return [
+        item
+        for item in items
+        if item["type"] != "default_factory_not_called"
+        and (item["type"] != "too_short" or item["loc"][0] not in with_invalid_items)
+    ]
 
 
 def _message(item: Any) -> str:

@@ -4,10 +4,13 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import cv2
+import numpy as np
 import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from gateway.capacity import PLACE_BYTES
 from gateway.deadline import Deadline
 from gateway.fetching.fetcher import Allowance
 from tests.support.fake_model_server import FakeModelServer
@@ -171,42 +174,52 @@ def test_images_of_a_batch_of_urls_share_one_limit_of_bytes(
     assert app.test_client().post(PREDICT, json={"url": "https://x/small"}).status_code == 200
 
 
+@pytest.fixture(scope="module")
+def large_png() -> bytes:
+    """Return an image of more bytes than every request may send without a reservation."""
+    pixels = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
+    image = cv2.imencode(".png", pixels)[1].tobytes()
+    assert len(image) > PLACE_BYTES
+    return image
+
+
 def test_memory_is_reserved_for_what_a_request_holds_and_then_given_back(
-    make_app: Callable[..., Flask], server: FakeModelServer, png: bytes
+    make_app: Callable[..., Flask], server: FakeModelServer, png: bytes, large_png: bytes
 ):
-    app = make_app(fetcher=(fetcher := GatedFetcher(png)))
+    app = make_app(fetcher=(fetcher := GatedFetcher(large_png)))
     fetcher.may_end.set()
     memory = app.extensions["admission"].memory
     predict(app, png)  # reads the card
     held: list[tuple[int, int]] = []
     server.before["predict"] = lambda: held.append((memory.bodies.reserved, memory.downloads.reserved))
-    encoded = base64.b64encode(png).decode()
+    encoded = base64.b64encode(large_png).decode()
 
     client = app.test_client()
-    client.post(PREDICT, data=png, content_type="image/png")
+    client.post(PREDICT, data=large_png, content_type="image/png")
     client.post(PREDICT, json={"image": encoded})
     client.post(PREDICT, json={"instances": [{"image": encoded}, {"url": "https://x/"}, {"url": "https://y/"}]})
-    client.post(PREDICT, data=b"no image", content_type="image/png")
+    client.post(PREDICT, data=b"x" * len(large_png), content_type="image/png")
 
-    size = len(png)
+    size = len(large_png)
     assert held == [(size, 0), (size, 0), (size, 2 * size)]
     assert (memory.bodies.reserved, memory.downloads.reserved, memory.work.reserved) == (0, 0, 0)
 
 
-def test_a_body_for_which_there_is_no_memory_is_not_read(
-    make_app: Callable[..., Flask], png: bytes, deadline: Deadline
+def test_a_large_body_for_which_there_is_no_memory_is_not_read(
+    make_app: Callable[..., Flask], png: bytes, large_png: bytes, deadline: Deadline
 ):
     app = make_app(max_wait_s=0.01)
     bodies = app.extensions["admission"].memory.bodies
-    body = io.BytesIO(png)
+    body = io.BytesIO(large_png)
 
     with bodies.reserve(bodies.size, deadline=deadline):
-        response = app.test_client().post(PREDICT, input_stream=body, content_length=len(png))
+        response = app.test_client().post(PREDICT, input_stream=body, content_length=len(large_png))
+        assert predict(app, png).status_code == 200
 
     assert (response.status_code, response.get_json(force=True)["type"]) == (503, "/problems/overloaded")
     assert int(response.headers["Retry-After"]) > 0
-    assert body.tell() == 0
-    assert predict(app, png).status_code == 200
+    assert body.tell() == PLACE_BYTES
+    assert predict(app, large_png).status_code == 200
 
 
 def test_images_for_which_there_is_no_memory_fail_alone(

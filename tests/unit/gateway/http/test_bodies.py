@@ -10,6 +10,7 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
 from gateway.app import Gateway
+from gateway.capacity import PLACE_BYTES
 from gateway.errors import BadRequestError
 from gateway.http.bodies import MAX_BOUNDARY_LENGTH, MAX_PART_HEADERS_BYTES, MULTIPART, parse_multipart
 from gateway.http.long_text import LONG_TEXT_BYTES, LongText
@@ -196,10 +197,11 @@ def read_body(socket: Socket, *, length: str | None, max_bytes: int = 100_000) -
         return request.get_data()
 
 
-def test_a_body_of_known_length_is_read_in_one_call():
-    socket = Socket(b"x" * 99_999)
-    assert read_body(socket, length="99999") == b"x" * 99_999
-    assert socket.sizes == [99_999]
+def test_a_body_of_known_length_is_read_in_few_calls():
+    for length, sizes in ((60_000, [60_000]), (99_999, [PLACE_BYTES, 99_999 - PLACE_BYTES])):
+        socket = Socket(b"x" * length)
+        assert read_body(socket, length=str(length)) == b"x" * length
+        assert socket.sizes == sizes
 
 
 def test_a_body_that_ends_early_is_not_accepted():

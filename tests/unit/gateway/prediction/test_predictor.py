@@ -83,7 +83,7 @@ def predict_all(server: FakeModelServer, fetcher: StubFetcher, tmp_path: Path) -
     models = ConfiguredModels(lambda: dict.fromkeys(server.models, ()))
     registry = ModelRegistry(server, models, cards_dir=tmp_path, status_deadline_s=1)
     decoders = DecoderPool(processes=1, max_memory_bytes=1 << 30, max_pixels=MAX_PIXELS)
-    memory_budget = MemoryBudget(1 << 30, max_wait_s=0)
+    memory_budget = MemoryBudget(1 << 30, places=8, max_wait_s=0)
     image_loader = ImageLoader(
         FetchPool(fetcher, PoolLimits(threads=2)),
         decoders=decoders,
