@@ -138,8 +138,12 @@ def read_header(data: bytes | memoryview) -> Header:
         raise UnsupportedFormatError(f"the image is in none of the accepted formats: {accepted}")
     try:
         header = _READERS[image_format](view)
+    except ImageError:
+        raise
     except (struct.error, IndexError, OverflowError) as error:  # an offset outside the data
         raise UnreadableImageError(f"{image_format.upper()}: the file ends within its header") from error
+    except Exception as error:  # whatever a file makes of a parser, it is the file's fault
+        raise UnreadableImageError(f"{image_format.upper()}: the header is invalid") from error
     if header.width <= 0 or header.height <= 0:
         raise UnreadableImageError(
             f"{image_format.upper()}: a size of {header.width} x {header.height} pixels is invalid"

@@ -8,11 +8,9 @@ from vision.headers.header import Size
 
 MARGIN_BYTES = 4 << 20  # tables of the decoders, whatever the size
 # `vision.decode` composites transparent images in bands of rows, of so many pixels or of one row.
-BAND_PIXELS = 1 << 18
+BAND_PIXELS = 1 << 15
 BAND_PIXEL_BYTES = 48
 RGB_CHANNELS = 3
-# OpenCV decodes into memory of its own, and copies the result into an array.
-COPIES = 2
 # `vision.preprocess` holds the image, a copy in another colour order, its inverse, and its grays.
 PREPROCESS_PIXEL_BYTES = 3 * RGB_CHANNELS + 1
 # Turning by EXIF's orientation makes at most two copies.
@@ -36,5 +34,5 @@ def as_samples(
     converted = pixels * (RGB_CHANNELS + TURN_PIXEL_BYTES * turned)
     converted += pixels * channels * (sample_bytes - 1)  # as 8 bits
     band = min(pixels, max(BAND_PIXELS, size[0])) * BAND_PIXEL_BYTES
-    decoding = samples + max(samples, decoder_bytes)
+    decoding = samples + max(samples, decoder_bytes)  # OpenCV copies the result into an array
     return MARGIN_BYTES + max(decoding, samples + converted + band, pixels * PREPROCESS_PIXEL_BYTES)

@@ -16,21 +16,24 @@ MAX_BITS = 64  # per sample
 MAX_SAMPLES = 64  # per pixel
 
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES = 256, 257, 258, 262, 274, 277
-_PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 284, 322, 323, 338, 339
+_STRIP_HEIGHT, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 278, 284, 322, 323, 338, 339
 _TAGS = frozenset(
     {_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES}
-    | {_PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT}
+    | {_STRIP_HEIGHT, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT}
 )
 _BLACK_IS_ZERO, _RGB = 1, 2
 _CONTIGUOUS = 1
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
 _UNSIGNED_INTEGER = 1
-_RGBA_SAMPLES = 4
+_RGB_SAMPLES, _RGBA_SAMPLES = 3, 4
 _BYTE_BITS = 8
 _BYTE_ORDERS = {b"II": "<", b"MM": ">"}
 _BIG_TIFF = 43
 _TYPE_CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q", 17: "q"}  # by the type's number, as in struct
 _EXIF_PREFIX = b"Exif\0\0"
+_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_TAG_COPIES = 8  # libtiff stores offsets of 8 bytes, however short they are in the file
+_PART_ENTRY_BYTES = 32  # offset and length of a tile or strip, while they are read
 UPRIGHT = 1  # EXIF 2.32, table 6
 
 _Tags: TypeAlias = dict[int, tuple[int, ...]]
@@ -53,33 +56,37 @@ def read(data: memoryview) -> Header:
         is_rgba = _first(tags, _PHOTOMETRIC, 0) == _RGB and _first(tags, _SAMPLES, 1) == _RGBA_SAMPLES
         if not (unchanged and is_rgba):
             raise UnreadableImageError("TIFF: transparency is only supported in interleaved RGB; send a PNG")
-    bits, samples = _first(tags, _BITS, 1), _first(tags, _SAMPLES, 1)
-    if not (1 <= bits <= MAX_BITS and 1 <= samples <= MAX_SAMPLES):
-        raise UnreadableImageError(f"TIFF: {samples} samples of {bits} bits are not supported")
+    bits = _first(tags, _BITS, 1)
     size = (_first(tags, _WIDTH, 0), _first(tags, _HEIGHT, 0))
     tile = (_first(tags, _TILE_WIDTH, 0), _first(tags, _TILE_HEIGHT, 0))
     if (tile[0] == 0) != (tile[1] == 0):
-        raise UnreadableImageError("TIFF: a tile has only one side")
+        raise UnreadableImageError(f"TIFF: a tile of {tile[0]} x {tile[1]} pixels is invalid")
     return Header(
         format=ImageFormat.TIFF,
         width=size[0],
         height=size[1],
         inner_sizes=(tile,),
-        peak_bytes=_peak_bytes(size, tile if tile[0] else size, bits, samples) + len(data),
         unchanged=unchanged,
         sample_max=(1 << min(bits, 16)) - 1,
         premultiplied=bits <= _BYTE_BITS or alpha != _UNASSOCIATED_ALPHA,  # libtiff multiplies in its 8-bit conversion
+        peak_bytes=_peak_bytes(tags, size, tile) + len(data) * _TAG_COPIES,
     )
 
 
-def _peak_bytes(size: Size, part: Size, bits: int, samples: int) -> int:
-    """Return the peak of decoding an image in parts: tiles, or strips, of which there may be only one."""
-    sample_bytes = 1 if bits <= _BYTE_BITS else 2
-    decoded_samples = min(samples, _RGBA_SAMPLES)
-    # A part as stored, and as RGBA.
-    part_bytes = part[0] * part[1] * (-(-samples * bits // _BYTE_BITS) + _RGBA_SAMPLES)
-    return part_bytes + memory.as_samples(
-        size, channels=max(decoded_samples, 3), sample_bytes=sample_bytes, decoder_bytes=part_bytes
+def _peak_bytes(tags: _Tags, size: Size, tile: Size) -> int:
+    """Return the peak of decoding an image by its tiles or strips, of which there may be only one."""
+    bits, samples = max(tags.get(_BITS, (1,))), _first(tags, _SAMPLES, 1)
+    if not (1 <= bits <= MAX_BITS and 1 <= samples <= MAX_SAMPLES):
+        raise UnreadableImageError(f"TIFF: {samples} samples of {bits} bits are not supported")
+    width, height = tile if tile[0] else (size[0], min(size[1], _first(tags, _STRIP_HEIGHT, size[1])))
+    parts = samples * -(-size[0] // max(1, width)) * -(-size[1] // max(1, height))
+    # A part as stored, as RGBA, and as coefficients if it is a JPEG.
+    part_bytes = width * height * (-(-samples * bits // _BYTE_BITS) + _RGBA_SAMPLES + 2 * samples)
+    return memory.as_samples(
+        size,
+        channels=min(max(samples, _RGB_SAMPLES), _RGBA_SAMPLES),
+        sample_bytes=1 if bits <= _BYTE_BITS else 2,
+        decoder_bytes=part_bytes + parts * _PART_ENTRY_BYTES,
     )
 
 
@@ -124,14 +131,25 @@ def _directory(data: memoryview) -> _Tags:
         raise UnreadableImageError(f"TIFF: a directory has more than {MAX_ENTRIES} entries")
     position += struct.calcsize(f"{order}{count_code}")
     tags: _Tags = {}
+    value_bytes = 0
     for _ in range(count):
         tag, kind = struct.unpack_from(f"{order}HH", data, position)
         if tag in tags:
             raise UnreadableImageError(f"TIFF: tag {tag} appears twice")
         if tag in _TAGS:
             tags[tag] = _values(data, position + 4, kind, word)
+        value_bytes += _value_bytes(data, position + 4, kind, word)
+        if value_bytes > len(data):  # libtiff copies them all: 9 MB took 36 GB
+            raise UnreadableImageError("TIFF: the tags contain more bytes than the file")
         position += 4 + 2 * struct.calcsize(word)
     return tags
+
+
+def _value_bytes(data: memoryview, position: int, kind: int, word: str) -> int:
+    """Return how many bytes of the file the values of one entry take."""
+    count, offset = struct.unpack_from(f"{word}{word[1]}", data, position)
+    value_bytes = int(count) * _TYPE_BYTES.get(kind, 0)
+    return 0 if value_bytes <= struct.calcsize(word) else min(value_bytes, max(0, len(data) - offset))
 
 
 def _values(data: memoryview, position: int, kind: int, word: str) -> tuple[int, ...]:
@@ -144,6 +162,9 @@ def _values(data: memoryview, position: int, kind: int, word: str) -> tuple[int,
     code = _TYPE_CODES[kind]
     word_bytes = struct.calcsize(word)
     position += word_bytes
-    if count * struct.calcsize(f"={code}") > word_bytes:  # the values do not fit here: this is their offset
+    if count * _TYPE_BYTES[kind] > word_bytes:  # the values do not fit here: this is their offset
         (position,) = struct.unpack_from(word, data, position)
-    return struct.unpack_from(f"{word[0]}{min(count, MAX_VALUES)}{code}", data, position)
+    values = struct.unpack_from(f"{word[0]}{min(count, MAX_VALUES)}{code}", data, position)
+    if min(values) < 0:
+        raise UnreadableImageError("TIFF: a required tag has a negative value")
+    return values
