@@ -170,6 +170,12 @@ class NotReadyError(GatewayError):
     slug = "not-ready"
 
 
+class MetricsUnavailableError(GatewayError):
+    """The files of the metrics cannot be read."""
+
+    slug = "metrics-unavailable"
+
+
 class OverloadedError(GatewayError):
     """More requests arrived than can be answered in time; work on this one was not started."""
 

@@ -131,9 +131,9 @@ def when_ready(arbiter: Any) -> None:
 
 
 def post_fork(arbiter: Any, _: Any) -> None:
-    """Prepare a new worker: its output goes to the log, and its metrics have a directory, even if that was removed."""
+    """Prepare a new worker: its output goes to the log, and its metrics have space."""
     arbiter.stray_output.redirect()
-    Path(os.environ[METRICS_DIR]).mkdir(parents=True, exist_ok=True)
+    importlib.import_module("gateway.observability.metrics").allocate_files()
 
 
 def post_worker_init(worker: Any) -> None:

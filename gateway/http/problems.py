@@ -165,6 +165,12 @@ _TABLE: dict[type[errors.GatewayError], _Entry] = {
         "The gateway is not ready",
         "`missing` lists what is not available yet. Until then, send requests to another gateway.",
     ),
+    errors.MetricsUnavailableError: _Entry(
+        503,
+        "The metrics cannot be read",
+        "Requests are answered meanwhile. Operators start counting anew by replacing the workers: send SIGHUP to the "
+        "gateway.",
+    ),
     errors.OverloadedError: _Entry(
         503,
         "More requests than can be answered",

@@ -1,5 +1,6 @@
 """The stream of the log: a failure to write loses a line, and never fails what was to be logged."""
 
+import contextlib
 import io
 import os
 import select
@@ -66,15 +67,15 @@ LOG = LogStream(STDERR)
 """The log of this process."""
 
 
-def open_stderr() -> int:
-    """Return a file descriptor of standard error that does not change with descriptor 2.
+def separate_from_stderr() -> None:
+    """Let the log keep its file when descriptor 2 changes, and lose lines instead of waiting for a stopped reader.
 
-    A pipe is opened anew where that is permitted, to be written without waiting: otherwise a reader that has stopped
-    would stop every request. A copy of the descriptor would pass that property on to other programs that use the pipe.
+    A pipe is opened anew where that is permitted: a copy of the descriptor would pass the property not to wait on to
+    other programs that use the pipe.
     """
+    if LOG.fd != STDERR:
+        return
+    LOG.fd = os.dup(STDERR)
     if stat.S_ISFIFO(os.fstat(STDERR).st_mode):
-        try:
-            return os.open(f"/proc/self/fd/{STDERR}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            pass
-    return os.dup(STDERR)
+        with contextlib.suppress(OSError):
+            LOG.fd = os.open(f"/proc/self/fd/{STDERR}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)

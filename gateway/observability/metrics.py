@@ -6,15 +6,29 @@ names from requests; problems by their type; classes up to a limit.
 
 import functools
 import os
+import struct
+import tempfile
+from pathlib import Path
 from typing import TypeVar
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from gateway import __version__
+from gateway.errors import MetricsUnavailableError
 
 MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable of prometheus_client, set by `gunicorn_conf`: the directory for the metrics of all workers."""
+
+FILES = ("gauge_max", "gauge_livemin", "gauge_livesum", "counter", "histogram")
+"""prometheus_client's names for the files of a process, by type and mode; each process has the first from its start."""
+FILE_BYTES = 128 * 1024
+"""Some 800 series; a file that grows beyond is not reserved in advance."""
+UNREAD = "gateway-unread-metrics-"
+IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # the file system, not a file
+
+log = structlog.get_logger(__name__)
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
@@ -82,10 +96,41 @@ def child(metric: Metric, *values: str | int) -> Metric:
     return metric.labels(*values)
 
 
+def allocate_files() -> None:
+    """Reserve space for the metrics of this process, before its first metric; called after a fork.
+
+    prometheus_client maps its files into memory, where a write without space ends the process with SIGBUS. A process
+    that gets no space counts where nobody reads it.
+    """
+    shared = Path(os.environ[MULTIPROCESS_DIR])
+    try:
+        shared.mkdir(parents=True, exist_ok=True)
+        for kind in FILES:
+            _allocate(shared / f"{kind}_{os.getpid()}.db")
+    except OSError as error:
+        log.warning("metrics_unavailable", reason=error.strerror)
+        os.environ[MULTIPROCESS_DIR] = tempfile.mkdtemp(prefix=UNREAD, dir=IN_MEMORY)
+
+
+def _allocate(path: Path) -> None:
+    with path.open("ab") as file:
+        os.posix_fallocate(file.fileno(), 0, FILE_BYTES)
+
+
 def render() -> tuple[bytes, str]:
-    """Return the exposition page with the metrics of all workers, and its content type."""
-    registry = CollectorRegistry()
+    """Return the exposition page with the metrics of all workers, and its content type.
+
+    Raises:
+        MetricsUnavailableError: The files with the metrics were removed or damaged.
+    """
     if MULTIPROCESS_DIR not in os.environ:
         return generate_latest(), CONTENT_TYPE_LATEST
-    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry), CONTENT_TYPE_LATEST
+    directory = Path(os.environ[MULTIPROCESS_DIR])
+    if directory.name.startswith(UNREAD) or not (directory / f"{FILES[0]}_{os.getpid()}.db").exists():
+        raise MetricsUnavailableError("The directory of the metrics was removed, or is full.")
+    registry = CollectorRegistry()
+    try:
+        multiprocess.MultiProcessCollector(registry, str(directory))  # type: ignore[no-untyped-call]
+        return generate_latest(registry), CONTENT_TYPE_LATEST
+    except (OSError, ValueError, RuntimeError, LookupError, struct.error) as error:
+        raise MetricsUnavailableError("The files of the metrics are damaged.") from error

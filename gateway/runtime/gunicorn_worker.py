@@ -16,6 +16,7 @@ from gunicorn import util  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker  # type: ignore[import-untyped]
 
+from gateway.observability.log_stream import separate_from_stderr
 from gateway.runtime.connection import Connection
 from gateway.runtime.refusals import make_response, request_id_of, status_of
 from gateway.runtime.timed_socket import TimedSocket
@@ -31,6 +32,11 @@ class ErrorLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
     """
 
     access_log_enabled = False
+
+    def setup(self, cfg: Any) -> None:
+        """Configure logging; see `Logger.setup`."""
+        separate_from_stderr()
+        super().setup(cfg)
 
     def exception(self, msg: str, *args: Any, **kwargs: Any) -> None:
         """Log an error with its traceback, unless a client was too slow."""

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from gateway.observability.log_stream import LOG, STDERR, LogStream, open_stderr
+from gateway.observability.log_stream import STDERR, LogStream
 
 STDOUT = 1
 PIPE_BYTES = 65536
@@ -33,7 +33,6 @@ class StrayOutput:
     """
 
     def __init__(self, log: Callable[[str, int], None]) -> None:
-        LOG.fd = open_stderr()  # from now on, descriptor 2 may change, and a stopped reader stops nobody
         self._log = log
         self._read_fd, self._write_fd = os.pipe()
         os.set_blocking(self._write_fd, False)
@@ -41,7 +40,7 @@ class StrayOutput:
         self._thread.start()
 
     def redirect(self) -> None:
-        """Let this worker's output go to the pipe, except for its log; called after the fork."""
+        """Let this worker's output go to the pipe; called after the fork, and after `separate_from_stderr`."""
         for fd in (STDOUT, STDERR):
             os.dup2(self._write_fd, fd)
         os.close(self._write_fd)

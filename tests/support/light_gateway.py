@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from tests.support.stack import listens
 from tests.support.waiting import until
 from tools.ports import find
 from tools.processes import descendants
@@ -82,7 +81,8 @@ def light_gateway(
     command = [sys.executable, "-m", "gunicorn", "-c", "gateway/gunicorn_conf.py", "gateway.wsgi:app"]
     with subprocess.Popen(command, cwd=ROOT, env=variables, stderr=stderr) as process:
         try:
-            until(lambda: listens(port), TIMEOUT_S)
-            yield LightGateway(process, port, folder / "metrics")
+            gateway = LightGateway(process, port, folder / "metrics")
+            until(gateway.answers, TIMEOUT_S, "an answer of the gateway")
+            yield gateway
         finally:
             process.terminate()

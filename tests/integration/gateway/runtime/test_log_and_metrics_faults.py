@@ -1,0 +1,133 @@
+"""A log that cannot be written, and metrics that were removed, fail no request, and new workers start."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.light_gateway import LightGateway, light_gateway
+from tests.support.waiting import until
+
+TIMEOUT_S = 20
+FORGED = 'a message\n{"event": "forged"}\n\x1b[31mred'
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("log") / "gateway.log"
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, log: Path) -> Iterator[LightGateway]:
+    with log.open("ab") as stderr, light_gateway(tmp_path_factory.mktemp("run"), stderr) as gateway:
+        yield gateway
+
+
+def lines(log: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def assert_requests_are_answered(gateway: LightGateway) -> None:
+    assert [gateway.get("/livez")[0] for _ in range(20)] == [200] * 20
+    assert gateway.send(b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n")[0].status == 400  # gunicorn's own logger
+    assert gateway.get("/version")[0] == 200  # a line of the application
+
+
+def test_a_full_disk_below_the_log_costs_only_lines(tmp_path: Path):
+    with Path("/dev/full").open("wb") as full, light_gateway(tmp_path, full, {"GATEWAY_LOG_LEVEL": "debug"}) as gateway:
+        assert_requests_are_answered(gateway)
+        gateway.replace_worker(signal.SIGKILL)
+        assert_requests_are_answered(gateway)
+
+
+def test_a_log_that_nobody_reads_costs_only_lines(tmp_path: Path):
+    reading_end, writing_end = os.pipe()
+    os.set_blocking(writing_end, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing_end, bytes(4096))
+    os.read(reading_end, 4096)  # space for gunicorn's first line
+    os.set_blocking(writing_end, True)
+    try:
+        with light_gateway(tmp_path, writing_end, {"GATEWAY_LOG_LEVEL": "debug"}) as gateway:
+            assert_requests_are_answered(gateway)
+            gateway.replace_worker(signal.SIGKILL)
+            assert_requests_are_answered(gateway)
+    finally:
+        os.close(reading_end)
+        os.close(writing_end)
+
+
+def test_what_a_library_prints_is_one_field_of_one_line(gateway: LightGateway, log: Path):
+    for fd in (1, 2):
+        (worker,) = gateway.workers
+        Path(f"/proc/{worker}/fd/{fd}").write_text(FORGED, encoding="utf-8")
+        until(lambda: any(line["event"] == "stderr" for line in lines(log)), TIMEOUT_S)
+
+        (line,) = [line for line in lines(log) if line["event"] == "stderr"]
+
+        assert (line["text"], line["bytes"], line["logger"]) == (FORGED, len(FORGED), "stderr")
+        os.truncate(log, 0)
+
+
+def test_a_library_that_prints_megabytes_is_not_waited_for(gateway: LightGateway, log: Path):
+    (worker,) = gateway.workers
+    descriptor = os.open(f"/proc/{worker}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
+    for _ in range(10_000):
+        try:
+            os.write(descriptor, b"x" * 1000)
+        except BlockingIOError:
+            continue
+    os.close(descriptor)
+
+    assert gateway.answers()
+    until(lambda: any(line["event"] == "stderr" for line in lines(log)), TIMEOUT_S)
+    assert log.stat().st_size < 1_000_000
+
+
+def test_the_last_words_of_a_worker_reach_the_log(gateway: LightGateway, log: Path):
+    (worker,) = gateway.workers
+    Path(f"/proc/{worker}/fd/2").write_text("Fatal Python error\n", encoding="utf-8")
+    gateway.replace_worker(signal.SIGSEGV)
+
+    until(lambda: any("Fatal" in str(line.get("text")) for line in lines(log)), TIMEOUT_S)
+
+
+def test_metrics_that_were_removed_are_a_problem_until_a_new_worker_counts(gateway: LightGateway):
+    shutil.rmtree(gateway.metrics_dir)
+
+    assert_requests_are_answered(gateway)
+    status, body = gateway.get("/metrics")
+    assert (status, json.loads(body)["type"]) == (503, "/problems/metrics-unavailable")
+
+    gateway.replace_worker(signal.SIGKILL)
+
+    assert_requests_are_answered(gateway)
+    assert gateway.get("/metrics")[0] == 200
+
+
+def test_a_worker_without_space_for_metrics_answers(gateway: LightGateway):
+    shutil.rmtree(gateway.metrics_dir)
+    gateway.metrics_dir.symlink_to("/proc")  # where no file can be made
+    try:
+        gateway.replace_worker(signal.SIGKILL)
+
+        assert_requests_are_answered(gateway)
+        assert gateway.get("/metrics")[0] == 503
+    finally:
+        gateway.metrics_dir.unlink()
+
+
+def test_a_log_for_people_has_no_control_characters_of_a_client(tmp_path: Path):
+    with (tmp_path / "log").open("wb") as stderr:
+        environment = {"GATEWAY_LOG_JSON": "false"}
+        with light_gateway(tmp_path, stderr, environment) as gateway:
+            assert gateway.get("/%1b%5b31m%0aforged")[0] == 404
+            until(lambda: "forged" in (tmp_path / "log").read_text(encoding="utf-8"), TIMEOUT_S)
+
+    assert "/\\x1b[31m\\nforged" in (tmp_path / "log").read_text(encoding="utf-8")
