@@ -12,6 +12,7 @@ from werkzeug.formparser import FormDataParser
 from gateway.app import Gateway
 from gateway.capacity import PLACE_BYTES
 from gateway.errors import BadRequestError
+from gateway.http import bodies
 from gateway.http.bodies import MAX_BOUNDARY_LENGTH, MAX_PART_HEADERS_BYTES, MULTIPART, parse_multipart
 from gateway.http.long_text import LONG_TEXT_BYTES, LongText
 from tests.support.multipart import encode
@@ -236,3 +237,10 @@ def test_an_empty_body_is_not_waited_for():
     socket = Socket()
     assert read_body(socket, length="0") == b""
     assert sum(socket.sizes) == 0
+
+
+def test_chunks_that_take_much_processor_time_are_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bodies, "MAX_CHUNKS_CPU_S", 0)
+
+    with pytest.raises(BadRequestError, match="too many chunks"):
+        read_body(Socket(*[b"x"] * 1000), length=None)
