@@ -8,7 +8,7 @@ no two requests ever wait for each other, and what holds a part of the last shar
 
 import math
 import threading
-from collections import deque
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -31,13 +31,15 @@ MEGABYTE = 1_000_000
 @dataclass(slots=True, eq=False)
 class _Waiting:
     size: int
+    client: str
     admitted: threading.Event
 
 
 class Share:
     """A number of slots or bytes that requests reserve parts of; safe to use from many threads.
 
-    Reservations are granted in the order in which they are asked for, so that small ones never starve a large one.
+    If some have to wait, the next belongs to the client that holds least, and was asked for first. Small ones never
+    overtake a large one of the same client, so that they do not starve it.
 
     Args:
         size: The number.
@@ -50,7 +52,8 @@ class Share:
         self._max_wait_s = max_wait_s
         self._unit = unit
         self._reserved = 0
-        self._waiting: deque[_Waiting] = deque()
+        self._reserved_by: Counter[str] = Counter()
+        self._waiting: list[_Waiting] = []  # in order of arrival
         self._lock = threading.Lock()
 
     @property
@@ -58,8 +61,13 @@ class Share:
         """How much of it is reserved at this moment."""
         return self._reserved
 
-    def reserve(self, size: int, *, deadline: Deadline) -> "Reservation":
+    def reserve(self, size: int, *, deadline: Deadline, client: str = "") -> "Reservation":
         """Wait until there is room, and reserve it until `Reservation.release`.
+
+        Args:
+            size: How much.
+            deadline: When the request ends.
+            client: Who sent it.
 
         Raises:
             ImageTooLargeError: It is more than the whole share.
@@ -68,23 +76,24 @@ class Share:
         """
         with self._lock:
             if not self._waiting and self._reserved + size <= self.size:
-                self._reserved += size
-                return Reservation(self, size)
+                self._add(size, client)
+                return Reservation(self, size, client)
             if size > self.size:
                 raise self._too_large(size)
-            waiting = _Waiting(size, threading.Event())
+            waiting = _Waiting(size, client, threading.Event())
             self._waiting.append(waiting)
+            self._admit()
         try:
             is_admitted = waiting.admitted.wait(deadline.remaining_s(self._max_wait_s))
         except DeadlineExceededError:
             if not self._give_up(waiting):
-                self.change(-size)
+                self.change(-size, client)
             raise
         if not is_admitted and self._give_up(waiting):
             raise self._overloaded()
-        return Reservation(self, size)
+        return Reservation(self, size, client)
 
-    def change(self, size: int) -> None:
+    def change(self, size: int, client: str = "") -> None:
         """Reserve more at once, or give some back if the number is negative.
 
         Raises:
@@ -93,8 +102,14 @@ class Share:
         with self._lock:
             if size > 0 and self._reserved + size > self.size:
                 raise self._overloaded()
-            self._reserved += size
+            self._add(size, client)
             self._admit()
+
+    def _add(self, size: int, client: str) -> None:
+        self._reserved += size
+        self._reserved_by[client] += size
+        if not self._reserved_by[client]:
+            del self._reserved_by[client]
 
     def _give_up(self, waiting: _Waiting) -> bool:
         """Stop waiting; return False if room was reserved in the meantime."""
@@ -106,9 +121,12 @@ class Share:
             return True
 
     def _admit(self) -> None:
-        while self._waiting and self._reserved + self._waiting[0].size <= self.size:
-            waiting = self._waiting.popleft()
-            self._reserved += waiting.size
+        while self._waiting:
+            waiting = min(self._waiting, key=lambda waiting: self._reserved_by[waiting.client])
+            if self._reserved + waiting.size > self.size:
+                return
+            self._waiting.remove(waiting)
+            self._add(waiting.size, waiting.client)
             waiting.admitted.set()
 
     def _overloaded(self) -> OverloadedError:
@@ -127,6 +145,7 @@ class Reservation:
 
     share: Share
     size: int
+    client: str = ""
 
     def resize(self, size: int) -> None:
         """Hold this much from now on.
@@ -134,7 +153,7 @@ class Reservation:
         Raises:
             OverloadedError: It is more than before, and there is no room at this moment.
         """
-        self.share.change(size - self.size)
+        self.share.change(size - self.size, self.client)
         self.size = size
 
     def release(self) -> None:
@@ -305,7 +324,7 @@ class Place:
             OverloadedError: There was none in time.
             DeadlineExceededError: The deadline has passed.
         """
-        self.body = self.admission.memory.bodies.reserve(size * BODY_FACTOR, deadline=self.deadline)
+        self.body = self.admission.memory.bodies.reserve(size * BODY_FACTOR, deadline=self.deadline, client=self.client)
         return self.body
 
     def download(self, images: int) -> Downloads:
@@ -326,8 +345,8 @@ class Place:
         count = 1
         if images > 1:
             count = min(images, self.admission.batch_slots.size)
-            self._slots.append(self.admission.batch_slots.reserve(count, deadline=self.deadline))
-        self._slots.append(self.admission.slots.reserve(count, deadline=self.deadline))
+            self._slots.append(self.admission.batch_slots.reserve(count, deadline=self.deadline, client=self.client))
+        self._slots.append(self.admission.slots.reserve(count, deadline=self.deadline, client=self.client))
 
     def leave(self) -> None:
         """Give everything back."""

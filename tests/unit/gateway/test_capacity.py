@@ -61,6 +61,41 @@ def test_a_small_reservation_does_not_overtake_a_large_one(pool: ThreadPoolExecu
     assert small.result(10).size == 1
 
 
+def test_the_client_that_holds_least_is_next(pool: ThreadPoolExecutor, deadline: Deadline):
+    share = make_share()
+    first = share.reserve(60, deadline=deadline, client="busy")
+    share.reserve(40, deadline=deadline, client="busy")
+    order: list[str] = []
+
+    def reserve(client: str, size: int) -> None:
+        share.reserve(size, deadline=deadline, client=client)
+        order.append(client)
+
+    for number, client in enumerate(("busy", "busy", "other", "third")):
+        pool.submit(reserve, client, 20)
+        until(lambda number=number: len(share._waiting) == number + 1)
+
+    first.resize(0)
+
+    until(lambda: len(order) == 3)
+    assert sorted(order) == ["busy", "other", "third"]
+    assert [waiting.client for waiting in share._waiting] == ["busy"]
+    share.change(-40)
+
+
+def test_a_client_overtakes_those_of_another_that_cannot_fit(pool: ThreadPoolExecutor, deadline: Deadline):
+    share = make_share()
+    slow = share.reserve(60, deadline=deadline, client="slow")
+    pool.submit(share.reserve, 100, deadline=deadline, client="slow")
+    until(lambda: len(share._waiting) == 1)
+
+    other = share.reserve(40, deadline=deadline, client="other")
+
+    assert other.size == 40
+    slow.release()
+    other.release()
+
+
 def test_those_behind_a_reservation_that_gives_up_are_admitted(pool: ThreadPoolExecutor, deadline: Deadline):
     share = make_share()
     share.reserve(60, deadline=deadline)
