@@ -134,7 +134,7 @@ def _start_server(stack: Stack, folder: Path, models: Sequence[Model], way: str)
     batching.write_text(_BATCHING, encoding="utf-8")
     (port,) = ports.find(1)
     command = (
-        *(sys.executable, "-m", "model_server", f"--port={port}", "--rest_api_port=0"),
+        *(sys.executable, "-m", "model_server", "--host=127.0.0.1", f"--port={port}", "--rest_api_port=0"),
         *(f"--model_config_file={config}", "--grpc_max_threads=64"),  # the default allows fewer than 32 calls at once
         *(("--enable_batching", f"--batching_parameters_file={batching}") if way == _BATCHED else ()),
     )

@@ -180,7 +180,7 @@ def _start_gateway(  # noqa: PLR0913  # independent properties of a gateway, by 
 def _start_model_server(stack: Stack, models: Path) -> Service:
     grpc_port, rest_port = ports.find(2)
     command = (
-        *(*PYTHON, "model_server", f"--port={grpc_port}", f"--rest_api_port={rest_port}"),
+        *(*PYTHON, "model_server", "--host=127.0.0.1", f"--port={grpc_port}", f"--rest_api_port={rest_port}"),
         f"--model_config_file={models / 'models.config'}",
         *("--enable_batching", f"--batching_parameters_file={BATCHING}", "--grpc_max_threads=64"),
         "--tensorflow_intra_op_parallelism=1",

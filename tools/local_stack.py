@@ -81,8 +81,9 @@ class LocalStack:
                 ready_timeout_s=START_S,
                 use_nginx=self._nginx is not None,
                 batching_config=batching_config,
+                model_server_host=host.address,
             )
-            for grpc_port, rest_port in zip(server_ports[::2], server_ports[1::2], strict=True)
+            for host, grpc_port, rest_port in zip(self.hosts, server_ports[::2], server_ports[1::2], strict=True)
         ]
         self.options = self.servers[0]
         self.options.logs.mkdir(parents=True)

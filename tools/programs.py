@@ -37,6 +37,7 @@ class Options:
         use_nginx: Whether nginx is put in front of the gateway.
         batching_config: File with BatchingParameters, absolute; None if the model server computes each call separately.
         tls_dir: Folder with the certificate for HTTPS, absolute; None for plain HTTP.
+        model_server_host: IPv4 address on which the model server listens, with both ports.
     """
 
     host: str
@@ -50,6 +51,7 @@ class Options:
     use_nginx: bool
     tls_dir: Path | None = None
     batching_config: Path | None = None
+    model_server_host: str = "127.0.0.1"
 
     @property
     def logs(self) -> Path:
@@ -70,6 +72,7 @@ def model_server(options: Options, settings: Settings) -> Program:
         name="model-server",
         command=(
             *(sys.executable, "-m", "model_server"),
+            f"--host={options.model_server_host}",
             f"--port={options.grpc_port}",
             f"--rest_api_port={options.rest_port}",
             f"--model_config_file={options.models_config}",

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway import __version__
+from tests.support.listeners import listeners
 from tools import nginx
 
 ROOT = Path(__file__).parents[3]
@@ -57,6 +58,7 @@ def test_two_stacks_run_side_by_side_and_stop_separately(start_run):
     with start_run("one") as one, start_run("two") as two:
         one.wait_ready()
         two.wait_ready()
+        assert listeners(one.process.pid) == {("127.0.0.1", port) for port in one.ports.values()}
         processes = one.descendants(), two.descendants()
         assert predict(one)["model"] == predict(two)["model"] == {"name": FIRST_MODEL, "version": 1}
         logs = sorted(path.name for path in (one.folder / "run" / "logs").iterdir())
