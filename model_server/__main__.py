@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from queue import SimpleQueue
 
 import grpc
 
@@ -18,6 +17,7 @@ from model_server.dataplane import DataPlane
 from model_server.errors import FailedPreconditionError, InvalidArgumentError, ServingError
 from model_server.grpc.credentials import read_credentials
 from model_server.grpc.services import GrpcOptions, create_server
+from model_server.memory import MemoryBudget
 from model_server.monitoring import Metrics, Monitoring, read_page_path
 from model_server.options import FlagError, Options, parse, usage
 from model_server.rest.app import RestApp
@@ -31,8 +31,6 @@ from model_server.versions.repository import ModelConfig, read_config_file
 
 _LOG = logging.getLogger("model_server")
 
-_HOST = "0.0.0.0"  # noqa: S104  # like tensorflow_model_server; required in a container
-
 START_FAILED = 255
 """Exit status of a failed start, the same as tensorflow_model_server's."""
 
@@ -41,17 +39,23 @@ DRAIN_S = 8.0
 
 
 class Shutdown:
-    """Turns the first SIGTERM or SIGINT into an event, and exits the process on the second."""
+    """Turns the first SIGTERM or SIGINT into an event, and exits the process on the second.
+
+    The interpreter writes the number of each signal to a socket (`signal.set_wakeup_fd`), in whichever thread receives
+    it, and a thread of its own reads them. Handlers written in Python would depend on the main thread, which runs them
+    between two instructions, and may just begin to wait for something.
+    """
 
     def __init__(self) -> None:
-        # A signal handler may interrupt the main thread while it holds a lock; SimpleQueue.put is reentrant.
-        self._signals: SimpleQueue[int] = SimpleQueue()
         self._requested = threading.Event()
+        self._numbers, self._wakeup = socket.socketpair()
+        self._wakeup.settimeout(0)
 
-    def install(self, models: ModelManager) -> None:
+    def watch(self, models: ModelManager) -> None:
         """Start handling signals; on the first one, `models` is stopped."""
+        signal.set_wakeup_fd(self._wakeup.fileno())
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, _frame: self._signals.put(number))
+            signal.signal(number, lambda _number, _frame: None)
         threading.Thread(target=self._watch, args=(models,), name="signals", daemon=True).start()
 
     def wait(self) -> None:
@@ -59,14 +63,15 @@ class Shutdown:
         self._requested.wait()
 
     def _watch(self, models: ModelManager) -> None:
-        _LOG.info(
-            "%s: no new requests are accepted, waiting for those in progress", signal.Signals(self._signals.get()).name
-        )
+        _LOG.info("%s: no new requests are accepted, waiting for those in progress", self._next_signal().name)
         self._requested.set()
         models.stop()
-        number = self._signals.get()
-        _LOG.warning("%s again: exiting at once", signal.Signals(number).name)
+        number = self._next_signal()
+        _LOG.warning("%s again: exiting at once", number.name)
         os._exit(128 + number)
+
+    def _next_signal(self) -> signal.Signals:
+        return signal.Signals(self._numbers.recv(1)[0])
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -112,7 +117,7 @@ def serve(options: Options) -> None:
     monitoring = Monitoring(metrics, page_path)
     models = ModelManager(configs, make_loader(options, batching, metrics), manager_config(options))
     shutdown = Shutdown()
-    shutdown.install(models)
+    shutdown.watch(models)
     models.start()
     # The import takes more than a second, during which the models' directories are polled.
     threading.Thread(target=_import_tensorflow, name="import", daemon=True).start()
@@ -150,6 +155,7 @@ def _grpc_options(options: Options) -> GrpcOptions:
         credentials=read_credentials(Path(options.ssl_config_file)) if options.ssl_config_file else None,
         health=options.enable_grpc_healthcheck_service,
         tensor_content=options.enable_serialization_as_tensor_content,
+        max_request_bytes=options.max_request_bytes,
     )
 
 
@@ -165,14 +171,20 @@ def _open_ports(plane: DataPlane, options: Options, monitoring: Monitoring) -> t
                 timeout_s=options.rest_api_timeout_in_ms / 1000,
                 cors=options.rest_api_enable_cors_support,
             )
-            http_server = HttpServer(app, host=_HOST, port=options.rest_api_port, threads=options.rest_api_num_threads)
+            http_server = HttpServer(
+                app,
+                host=options.host,
+                port=options.rest_api_port,
+                threads=options.rest_api_num_threads,
+                max_body_bytes=options.max_request_bytes,
+            )
     except (OSError, RuntimeError) as error:  # the port was free when `check_ports` ran
         raise FailedPreconditionError(f"A port cannot be used: {error}") from error
     grpc_server.start()
     _LOG.info("Running gRPC ModelServer at %s ...", " and ".join(grpc_options.addresses))
     if http_server:
         http_server.start()
-        _LOG.info("Exporting HTTP/REST API at: %s:%d ...", _HOST, http_server.port)
+        _LOG.info("Exporting HTTP/REST API at: %s:%d ...", options.host, http_server.port)
     return grpc_server, http_server
 
 
@@ -209,7 +221,7 @@ def check_ports(options: Options) -> None:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((_HOST, port))
+                probe.bind((options.host, port))
             except OSError as error:
                 raise FailedPreconditionError(
                     f"port {port} (--{flag}) cannot be used: {error.strerror}. "
@@ -246,6 +258,7 @@ def make_batching(options: Options) -> Batching | None:
 
 def make_loader(options: Options, batching: Batching | None, metrics: Metrics) -> Loader:
     """Return the function that loads, wraps and warms up a version, as the flags say."""
+    memory = MemoryBudget(options.max_computation_bytes)
 
     def load(_name: str, _version: int, path: Path) -> Servable:
         from model_server.runtime.savedmodel import SavedModel, SessionOptions  # noqa: PLC0415  # TensorFlow; flags and ports are checked first
@@ -254,6 +267,7 @@ def make_loader(options: Options, batching: Batching | None, metrics: Metrics) -
             intra_op_parallelism=options.tensorflow_intra_op_parallelism or options.tensorflow_session_parallelism,
             inter_op_parallelism=options.tensorflow_inter_op_parallelism or options.tensorflow_session_parallelism,
             tags=tuple(options.saved_model_tags.split(",")),
+            memory=memory,
         )
         with metrics.load(path):
             servable: Servable = SavedModel(path, session)
@@ -271,7 +285,7 @@ def _import_tensorflow() -> None:
 
 
 def _grpc_addresses(options: Options) -> list[str]:
-    addresses = [f"{_HOST}:{options.port}"] if options.port else []
+    addresses = [f"{options.host}:{options.port}"] if options.port else []
     return [*addresses, f"unix:{options.grpc_socket_path}"] if options.grpc_socket_path else addresses
 
 

@@ -19,6 +19,11 @@ from model_server.text_format import read_message
 
 DEFAULT_PATH = "/monitoring/prometheus/metrics"
 
+_MAX_MODELS = 1000
+_MAX_NAME_CHARACTERS = 256
+_OTHER_MODELS = "other"
+"""Label of the models beyond these limits."""
+
 BUCKETS = tuple(10 * 1.8**exponent for exponent in range(33))
 """Upper bounds in microseconds, as in tensorflow_serving/servables/tensorflow/util.cc."""
 
@@ -99,6 +104,7 @@ class Metrics:
         self._latencies = Histogram(":tensorflow:serving:request_latency", ["model_name", "API", "entrypoint"])
         self._loads = Counter(":tensorflow:cc:saved_model:load_attempt_count", ["model_path", "status"])
         self._load_latency = Counter(":tensorflow:cc:saved_model:load_latency", ["model_path"])
+        self._models: set[str] = set()
 
     @contextmanager
     def request(self, model: str, api: str, entrypoint: str) -> Iterator[None]:
@@ -110,6 +116,7 @@ class Metrics:
             entrypoint: `GRPC` or `REST`.
         """
         started_s = time.perf_counter()
+        model = self._label(model)
         code = Code.INTERNAL
         try:
             yield
@@ -120,6 +127,12 @@ class Metrics:
         finally:
             self._requests.add(model, code.name)
         self._latencies.observe(model, api, entrypoint, microseconds=_microseconds_since(started_s))
+
+    def _label(self, model: str) -> str:
+        """Return the name of a model as a label: names of models that do not exist must not fill the memory."""
+        if model not in self._models and len(self._models) < _MAX_MODELS and len(model) <= _MAX_NAME_CHARACTERS:
+            self._models.add(model)
+        return model if model in self._models else _OTHER_MODELS
 
     @contextmanager
     def load(self, path: Path) -> Iterator[None]:

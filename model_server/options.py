@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from model_server.memory import MAX_COMPUTATION_BYTES, MAX_REQUEST_BYTES
+
 
 def _flag(default: bool | float | str, text: str) -> Any:  # noqa: FBT001  # like dataclasses.field
     return field(default=default, metadata={"help": text})
@@ -19,7 +21,10 @@ def _four_per_cpu() -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Flags that have an effect. Names, meanings and defaults are tensorflow_model_server's."""
+    """Flags that have an effect.
+
+    Names, meanings and defaults are tensorflow_model_server's, except for the last ones, which it does not have.
+    """
 
     port: int = _flag(8500, "TCP port of the gRPC API; 0 disables it")
     grpc_socket_path: str = _flag("", "Unix socket of the gRPC API")
@@ -68,6 +73,13 @@ class Options:
     ssl_config_file: str = _flag("", "file with an SSLConfig in text format, for TLS on the gRPC port")
     monitoring_config_file: str = _flag("", "file with a MonitoringConfig in text format, for a metrics page")
     version: bool = _flag(default=False, text="print the version and exit")
+    host: str = _flag("0.0.0.0", "IPv4 address of both ports; 127.0.0.1 for this machine only")  # noqa: S104  # like tensorflow_model_server; required in a container
+    max_request_bytes: int = _flag(
+        MAX_REQUEST_BYTES, "size of a request's message or body, and of what it stands for once decoded"
+    )
+    max_computation_bytes: int = _flag(
+        MAX_COMPUTATION_BYTES, "memory for the intermediate results of all requests at the same time"
+    )
 
 
 WITHOUT_EFFECT = frozenset({

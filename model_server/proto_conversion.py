@@ -1,12 +1,13 @@
 """Convert request messages to arguments of the data plane, and its results to response messages."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias, TypeVar
 
 from ml_dtypes import bfloat16
 
 from model_server.dataplane import DEFAULT_SIGNATURE, ModelSpec, Prediction
 from model_server.errors import InvalidArgumentError
+from model_server.memory import MAX_REQUEST_BYTES, check_request_bytes
 from model_server.servable import Array, SignatureDef
 from model_server.tf_examples import Classifications, InferenceResult, Regressions
 from model_server.versions.lifecycle import VersionStatus
@@ -21,7 +22,9 @@ from tfs_api.protos import (
     regression_pb2,
     types_pb2,
 )
-from tfs_api.tensors import TensorError, from_tensor_proto
+from tfs_api.tensors import TensorError, decoded_bytes, from_tensor_proto
+
+T = TypeVar("T")
 
 Message: TypeAlias = Any
 """A message of tensorflow-serving-api, whose generated classes are untyped."""
@@ -50,32 +53,44 @@ def task_spec(task: Message) -> ModelSpec:
     )
 
 
-def input_arrays(inputs: Mapping[str, Message]) -> dict[str, Array]:
-    """Decode the tensors of a PredictRequest.
+def input_arrays(inputs: Mapping[str, Message], max_bytes: int = MAX_REQUEST_BYTES) -> dict[str, Array]:
+    """Decode the tensors of a PredictRequest, which together may take `max_bytes`.
 
     Raises:
         InvalidArgumentError: One of them is not a valid tensor.
+        ResourceExhaustedError: They are too large.
     """
+    total_bytes = sum(_convert(alias, proto, decoded_bytes) for alias, proto in inputs.items())
+    check_request_bytes(total_bytes, max_bytes, "The tensors of this request take")
     return {alias: _array(alias, proto) for alias, proto in inputs.items()}
 
 
-def _array(alias: str, proto: Message) -> Array:
+def _convert(alias: str, proto: Message, function: Callable[[Message], T]) -> T:
     try:
-        array = from_tensor_proto(proto)
+        return function(proto)
     except TensorError as error:
         raise InvalidArgumentError(f"tensor parsing error: {alias}") from error
+
+
+def _array(alias: str, proto: Message) -> Array:
+    array = _convert(alias, proto, from_tensor_proto)
     # numpy has no bfloat16; ml_dtypes adds it.
     return array.astype(bfloat16) if proto.dtype == types_pb2.DT_BFLOAT16 else array
 
 
-def example_list(source: Message) -> list[bytes]:
-    """Return the serialised tf.Example messages of an `Input`, each merged with the common context."""
+def example_list(source: Message, max_bytes: int = MAX_REQUEST_BYTES) -> list[bytes]:
+    """Return the serialised tf.Example messages of an `Input`, each merged with the common context.
+
+    Raises:
+        ResourceExhaustedError: The contexts of all examples together are larger than `max_bytes`.
+    """
     kind = source.WhichOneof("kind")
     if kind is None:
         return []
     examples = getattr(source, kind).examples
     # Concatenated messages are merged on parsing: the example's features win over the context's.
     context = source.example_list_with_context.context.SerializeToString()
+    check_request_bytes(len(context) * len(examples), max_bytes, "The context, once for each example, takes")
     return [context + example.SerializeToString() for example in examples]
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "MAX_TENSOR_BYTES",
     "TensorError",
     "TensorProto",
+    "decoded_bytes",
     "encode_predict_request",
     "from_tensor_proto",
     "to_elements",
@@ -44,6 +45,8 @@ Without a limit, a message of 30 bytes could stand for terabytes of one repeated
 """
 
 _MAX_RANK = 64  # numpy's limit
+_STRING_BYTES = 64
+"""Memory of a short string: a `bytes` object, its place in an array, and TensorFlow's copy of it."""
 _MAP_KEY, _MAP_VALUE = 1, 2  # an entry of a map is a message: https://protobuf.dev/programming-guides/encoding/#maps
 _SENT_AS_IN_MEMORY = frozenset({np.dtype("u1"), np.dtype("<i4"), np.dtype("<f4")})
 
@@ -144,6 +147,21 @@ def _to_bytes(item: object) -> bytes:
     raise TensorError(f"an element of type {type(item).__name__} cannot be sent; expected bytes or str")
 
 
+def decoded_bytes(proto: TensorProto) -> int:
+    """Return how much memory a tensor takes when it is decoded, from its shape alone.
+
+    A message of 30 bytes can stand for terabytes of one repeated value. Strings count `_STRING_BYTES` each; what they
+    contain is in the message.
+
+    Raises:
+        TensorError: The element type or shape is not supported, or the tensor would be larger than `MAX_TENSOR_BYTES`.
+    """
+    shape = _shape(proto)
+    if proto.dtype == types_pb2.DT_STRING:
+        return _size_in_memory(shape, np.dtype(object).itemsize) // np.dtype(object).itemsize * _STRING_BYTES
+    return _size_in_memory(shape, _encoding(proto.dtype).content.itemsize)
+
+
 def from_tensor_proto(proto: TensorProto) -> npt.NDArray[Any]:
     """Decode a TensorProto.
 
@@ -158,12 +176,10 @@ def from_tensor_proto(proto: TensorProto) -> npt.NDArray[Any]:
     shape = _shape(proto)
     size = math.prod(shape)
     if proto.dtype == types_pb2.DT_STRING:
-        _check_size(shape, np.dtype(object).itemsize)
+        _size_in_memory(shape, np.dtype(object).itemsize)
         return _strings(proto, size).reshape(shape)
-    encoding = BY_DATA_TYPE.get(proto.dtype)
-    if encoding is None:
-        raise TensorError(f"tensors of type {_type_name(proto.dtype)} are not supported")
-    _check_size(shape, encoding.content.itemsize)
+    encoding = _encoding(proto.dtype)
+    _size_in_memory(shape, encoding.content.itemsize)
     if proto.tensor_content:
         elements = _content(proto.tensor_content, size, encoding)
     else:
@@ -184,6 +200,13 @@ def _shape(proto: TensorProto) -> tuple[int, ...]:
     return shape
 
 
+def _encoding(data_type: int) -> Encoding:
+    encoding = BY_DATA_TYPE.get(data_type)
+    if encoding is None:
+        raise TensorError(f"tensors of type {_type_name(data_type)} are not supported")
+    return encoding
+
+
 def _type_name(data_type: int) -> str:
     try:
         return str(types_pb2.DataType.Name(data_type))
@@ -191,10 +214,12 @@ def _type_name(data_type: int) -> str:
         return str(data_type)
 
 
-def _check_size(shape: tuple[int, ...], item_bytes: int) -> None:
+def _size_in_memory(shape: tuple[int, ...], item_bytes: int) -> int:
     # Without elements, the other dimensions have a limit too: numpy multiplies them all the same.
-    if math.prod(max(size, 1) for size in shape) * item_bytes > MAX_TENSOR_BYTES:
+    size = math.prod(max(size, 1) for size in shape) * item_bytes
+    if size > MAX_TENSOR_BYTES:
         raise TensorError(f"a tensor of shape {list(shape)} is larger than {MAX_TENSOR_BYTES} bytes")
+    return size
 
 
 def _content(content: bytes, size: int, encoding: Encoding) -> npt.NDArray[Any]:

@@ -7,6 +7,7 @@ error, and is dropped from its batch if the computation has not started.
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ from model_server.errors import (
     ResourceExhaustedError,
     ServingError,
 )
+from model_server.memory import MAX_REQUEST_BYTES, check_request_bytes
 from model_server.servable import Array, Servable, SignatureDef
 
 _LOG = logging.getLogger(__name__)
@@ -264,6 +266,8 @@ def _pad(arrays: Sequence[Array], name: str) -> list[Array]:
     if max(ranks) > _MAX_PADDED_RANK:
         raise InvalidArgumentError(f"Only tensors with rank from 1 to {_MAX_PADDED_RANK} can be padded.")
     shape = np.max([array.shape[1:] for array in arrays], axis=0)
+    padded_bytes = sum(len(array) * math.prod(shape.tolist()) * array.itemsize for array in arrays)
+    check_request_bytes(padded_bytes, MAX_REQUEST_BYTES, f"Tensors with name '{name}', padded to the same shape, take")
     return [_pad_to(array, (len(array), *shape)) for array in arrays]
 
 

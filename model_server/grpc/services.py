@@ -1,6 +1,5 @@
 """The gRPC services: convert the request, call the data plane, convert the result."""
 
-import logging
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +10,10 @@ from typing import TypeAlias
 import grpc
 
 from model_server.dataplane import DataPlane
-from model_server.errors import Code, InvalidArgumentError, ResourceExhaustedError, ServingError
+from model_server.errors import InvalidArgumentError, ResourceExhaustedError
 from model_server.grpc.health import health_service
+from model_server.grpc.messages import MessageReader, rpc_errors
+from model_server.memory import MAX_REQUEST_BYTES
 from model_server.monitoring import Metrics
 from model_server.proto_conversion import (
     Message,
@@ -33,9 +34,6 @@ from tfs_api.protos import model_pb2, model_service_pb2_grpc, prediction_service
 
 Context: TypeAlias = grpc.ServicerContext
 
-_LOG = logging.getLogger(__name__)
-
-_STATUS_CODES = {Code[status.name]: status for status in grpc.StatusCode}
 _SIGNATURE_DEF = "signature_def"
 _NO_DEADLINE_S = 1e9
 """gRPC reports a remaining time far beyond this for a call without a deadline."""
@@ -68,36 +66,32 @@ class ConcurrencyLimit:
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]  # no types
     """The methods of tensorflow_serving/apis/prediction_service.proto."""
 
-    def __init__(
-        self, plane: DataPlane, limit: ConcurrencyLimit, metrics: Metrics, *, tensor_content: bool = False
-    ) -> None:
-        """Serve `plane`; with `tensor_content`, responses have the elements of tensors in that field."""
+    def __init__(self, plane: DataPlane, limit: ConcurrencyLimit, metrics: Metrics, options: "GrpcOptions") -> None:
         self._plane = plane
         self._limit = limit
         self._metrics = metrics
-        self._tensor_content = tensor_content
+        self._options = options
 
     def Predict(self, request: Message, context: Context) -> Message:  # noqa: N802  # the service's name for it
         """Run a signature of a model."""
         with rpc_errors(context), self._limit.acquire(), self._counted(request.model_spec, "Predict"):
             spec = model_spec(request)
-            prediction = self._plane.predict(
-                spec, input_arrays(request.inputs), request.output_filter, _remaining_s(context)
-            )
-            return predict_response(spec, prediction, as_content=self._tensor_content)
+            inputs = input_arrays(request.inputs, self._options.max_request_bytes)
+            prediction = self._plane.predict(spec, inputs, request.output_filter, _remaining_s(context))
+            return predict_response(spec, prediction, as_content=self._options.tensor_content)
 
     def Classify(self, request: Message, context: Context) -> Message:  # noqa: N802  # as above
         """Run a classification signature of a model."""
         with rpc_errors(context), self._limit.acquire(), self._counted(request.model_spec, "Classify"):
             spec = model_spec(request)
-            result = self._plane.classify(spec, example_list(request.input), _remaining_s(context))
+            result = self._plane.classify(spec, self._examples(request), _remaining_s(context))
             return classification_response(spec, *result)
 
     def Regress(self, request: Message, context: Context) -> Message:  # noqa: N802  # as above
         """Run a regression signature of a model."""
         with rpc_errors(context), self._limit.acquire(), self._counted(request.model_spec, "Regress"):
             spec = model_spec(request)
-            result = self._plane.regress(spec, example_list(request.input), _remaining_s(context))
+            result = self._plane.regress(spec, self._examples(request), _remaining_s(context))
             return regression_response(spec, *result)
 
     def MultiInference(self, request: Message, context: Context) -> Message:  # noqa: N802  # as above
@@ -105,7 +99,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         first_spec = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
         with rpc_errors(context), self._limit.acquire(), self._counted(first_spec, "MultiInference"):
             tasks = [(task_spec(task), task.method_name) for task in request.tasks]
-            result = self._plane.multi_inference(tasks, example_list(request.input), _remaining_s(context))
+            result = self._plane.multi_inference(tasks, self._examples(request), _remaining_s(context))
             return multi_inference_response([spec for spec, _ in tasks], *result)
 
     def GetModelMetadata(self, request: Message, context: Context) -> Message:  # noqa: N802  # as above
@@ -114,6 +108,9 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
             spec = model_spec(request)
             _check_fields(request.metadata_field)
             return metadata_response(spec, *self._plane.signatures(spec))
+
+    def _examples(self, request: Message) -> list[bytes]:
+        return example_list(request.input, self._options.max_request_bytes)
 
     def _counted(self, model_spec: Message, api: str) -> AbstractContextManager[None]:
         return self._metrics.request(model_spec.name, api, "GRPC")
@@ -151,18 +148,6 @@ class _UnknownMethods(grpc.GenericRpcHandler):
         )
 
 
-@contextmanager
-def rpc_errors(context: Context) -> Iterator[None]:
-    """Translate errors to gRPC status codes. Unexpected errors are logged, and not shown to the caller."""
-    try:
-        yield
-    except ServingError as error:
-        context.abort(_STATUS_CODES[error.code], error.message)
-    except Exception:  # noqa: BLE001  # the last handler before grpcio's, which would show the error to the caller
-        _LOG.exception("A gRPC call failed")
-        context.abort(grpc.StatusCode.INTERNAL, "Internal error, see the server's log")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrpcOptions:
     """Options of the gRPC server."""
@@ -179,6 +164,8 @@ class GrpcOptions:
     """Whether to offer grpc.health.v1."""
     tensor_content: bool = False
     """Return the elements of tensors in `tensor_content` instead of typed fields."""
+    max_request_bytes: int = MAX_REQUEST_BYTES
+    """Size of a message, and of what it stands for once decoded."""
 
 
 def create_server(plane: DataPlane, options: GrpcOptions, metrics: Metrics) -> grpc.Server:
@@ -187,15 +174,17 @@ def create_server(plane: DataPlane, options: GrpcOptions, metrics: Metrics) -> g
     Raises:
         RuntimeError: An address is in use.
     """
+    reader = MessageReader(options.max_request_bytes)
     arguments = [
-        ("grpc.max_receive_message_length", -1),
+        *reader.channel_arguments,
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", 0),  # a port in use must be an error
         *options.arguments,
     ]
-    server = grpc.server(ThreadPoolExecutor(options.threads, thread_name_prefix="grpc"), options=arguments)
+    threads = ThreadPoolExecutor(options.threads, thread_name_prefix="grpc")
+    server = grpc.server(threads, options=arguments, interceptors=[reader])
     limit = ConcurrencyLimit(options.threads)
-    prediction_service = PredictionService(plane, limit, metrics, tensor_content=options.tensor_content)
+    prediction_service = PredictionService(plane, limit, metrics, options)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction_service, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(plane, limit), server)
     if options.health:

@@ -63,7 +63,11 @@ _CORS_HEADERS = {
 }
 
 _MAX_VERSION = 2**63 - 1
+_VERSION_DIGITS = 20
+"""As many digits tell that a number is too large."""
 _MAX_UNCOMPRESSED_BYTES = 100 * 2**20
+_MAX_JSON_VALUES = 10_000_000
+"""A number or an empty list in JSON can be as short as two bytes; it takes up to a hundred as a Python object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +134,12 @@ class RestApp:
         except VersionOutOfRangeError:
             return Response(400)
         except ServingError as error:
-            return _json_error(_STATUSES[error.code], error.message)
+            return json_error(_STATUSES[error.code], error.message)
+        except RecursionError:
+            return json_error(400, "JSON Parse error: Nested too deeply")
         except Exception:  # noqa: BLE001  # the last handler; the caller gets a response in any case
             _LOG.exception("%s %s failed", request.method, request.path)
-            return _json_error(500, "Internal error, see the server's log")
+            return json_error(500, "Internal error, see the server's log")
 
     def _dispatch(self, request: Request) -> Response:
         if request.method == "POST":
@@ -191,20 +197,20 @@ def _preflight(request: Request) -> Response:
 
 
 def _model_spec(match: re.Match[str]) -> ModelSpec:
-    name, version, label = match[1], match[2], match[3]
-    if version is not None and int(version) > _MAX_VERSION:
+    name, label = match[1], match[3]
+    version = None if match[2] is None else int(match[2].lstrip("0")[:_VERSION_DIGITS] or "0")
+    if version is not None and version > _MAX_VERSION:
         raise VersionOutOfRangeError(f"Version {version} is out of range")
-    return ModelSpec(
-        unquote(name),
-        version=None if version is None else int(version),
-        label=None if label is None else unquote(label),
-    )
+    return ModelSpec(unquote(name), version=version, label=None if label is None else unquote(label))
 
 
 def _read_json(request: Request) -> rapidjson_compat.Json:
     body = request.body
     if request.headers.get("content-encoding", "").lower() == "gzip":
         body = _gunzip(body)
+    values = sum(map(body.count, b",[{"))
+    if values > _MAX_JSON_VALUES:
+        raise InvalidArgumentError(f"The body has about {values} JSON values; at most {_MAX_JSON_VALUES} are accepted")
     try:
         return rapidjson_compat.parse(body)
     except JsonError as error:
@@ -263,6 +269,7 @@ def _with_short_numbers(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _json_error(status: int, message: str) -> Response:
+def json_error(status: int, message: str) -> Response:
+    """Return an error of the API."""
     text = json.dumps({"error": message}, indent=4, ensure_ascii=False)
     return Response(status, text.encode("utf-8", "surrogateescape"))

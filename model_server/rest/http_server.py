@@ -8,12 +8,14 @@ import logging
 import re
 import socket
 import threading
+from dataclasses import replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from model_server.rest.app import Request, Response, RestApp, html_error
+from model_server.memory import MAX_REQUEST_BYTES
+from model_server.rest.app import Request, Response, RestApp, html_error, json_error
 
 _LOG = logging.getLogger(__name__)
 
@@ -22,6 +24,9 @@ _IDLE_S = 300.0
 """Idle timeout of a connection."""
 _STOP_POLL_S = 0.05
 _MAX_LINE_BYTES = 2**20
+_MAX_TRAILERS = 100
+_DISCARD_BYTES = 2**16
+_DISCARD_S = 5.0
 _LENGTH = re.compile(r"[0-9]{1,15}")
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
 
@@ -30,10 +35,16 @@ class MalformedRequestError(ValueError):
     """The end of a request's body cannot be determined."""
 
 
+class BodyTooLargeError(ValueError):
+    """A request's body is larger than the limit."""
+
+
 class HttpServer:
     """Listens for HTTP requests and answers them with a RestApp."""
 
-    def __init__(self, app: RestApp, *, host: str, port: int, threads: int) -> None:
+    def __init__(
+        self, app: RestApp, *, host: str, port: int, threads: int, max_body_bytes: int = MAX_REQUEST_BYTES
+    ) -> None:
         """Bind the port; `start` accepts connections.
 
         Args:
@@ -41,11 +52,12 @@ class HttpServer:
             host: Address to listen on.
             port: Port to listen on; 0 for any free port.
             threads: Requests to handle at the same time; further ones wait.
+            max_body_bytes: Size of the largest body that is read.
 
         Raises:
             OSError: The port is in use.
         """
-        self._server = _Server((host, port), app, threads)
+        self._server = _Server((host, port), app, threads, max_body_bytes)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": _STOP_POLL_S}, name="http", daemon=True
         )
@@ -71,9 +83,10 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 1024  # when the queue is full, the client's kernel retries a second later
 
-    def __init__(self, address: tuple[str, int], app: RestApp, threads: int) -> None:
+    def __init__(self, address: tuple[str, int], app: RestApp, threads: int, max_body_bytes: int) -> None:
         super().__init__(address, _Handler)
         self.app = app
+        self.max_body_bytes = max_body_bytes
         self.slots = threading.BoundedSemaphore(threads)
         self._in_progress = 0
         self._changed = threading.Condition()
@@ -138,11 +151,22 @@ class _Handler(BaseHTTPRequestHandler):
         except MalformedRequestError:
             self._send(html_error(HTTPStatus.BAD_REQUEST))
             return
+        except BodyTooLargeError as error:
+            self._send(replace(json_error(HTTPStatus.BAD_REQUEST, str(error)), close=True))
+            self._discard()
+            return
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(self.command, _target(self.path), headers, body)
         with self.server.slots:
             response = self.server.app.respond(request)
         self._send(response)
+
+    def _discard(self) -> None:
+        """Read on, up to the limit: clients send the whole body before they read an answer."""
+        self.connection.settimeout(_DISCARD_S)
+        for _ in range(self.server.max_body_bytes // _DISCARD_BYTES):
+            if not self.rfile.read1(_DISCARD_BYTES):
+                return
 
     def _read_body(self) -> bytes:
         """Read the body, whose length must be stated exactly once.
@@ -151,6 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
 
         Raises:
             MalformedRequestError: The length is invalid or stated more than once, or the body ends early.
+            BodyTooLargeError: The body is larger than `max_body_bytes`.
         """
         lengths = self.headers.get_all("Content-Length", [])
         encodings = self.headers.get_all("Transfer-Encoding", [])
@@ -164,7 +189,13 @@ class _Handler(BaseHTTPRequestHandler):
             return b""
         if not _LENGTH.fullmatch(lengths[0].strip()):
             raise MalformedRequestError(f"Content-Length: {lengths[0]}")
+        self._check_size(int(lengths[0]))
         return self._read_exactly(int(lengths[0]))
+
+    def _check_size(self, size: int) -> None:
+        limit = self.server.max_body_bytes
+        if size > limit:
+            raise BodyTooLargeError(f"The body has at least {size} bytes; at most {limit} are accepted")
 
     def _read_exactly(self, size: int) -> bytes:
         data = self.rfile.read(size)
@@ -174,13 +205,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _read_chunks(self) -> bytes:
         """Read a chunked body, see RFC 9112, section 7.1."""
-        chunks = []
+        body = bytearray()  # a list of small chunks would take many times their bytes
         while size := self._chunk_size():
-            chunks.append(self._read_exactly(size))
+            self._check_size(len(body) + size)
+            body += self._read_exactly(size)
             self.rfile.readline(_MAX_LINE_BYTES)
-        while self.rfile.readline(_MAX_LINE_BYTES).strip():
-            pass  # trailers
-        return b"".join(chunks)
+        for _ in range(_MAX_TRAILERS):
+            if not self.rfile.readline(_MAX_LINE_BYTES).strip():
+                return bytes(body)
+        raise MalformedRequestError(f"more than {_MAX_TRAILERS} trailers")
 
     def _chunk_size(self) -> int:
         match = _CHUNK_SIZE.match(self.rfile.readline(_MAX_LINE_BYTES))

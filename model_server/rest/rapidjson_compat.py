@@ -8,6 +8,7 @@ Python's parser is used for texts on which both agree; the slower parser below h
 import json
 import math
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, NoReturn, TypeAlias
 
@@ -15,10 +16,11 @@ Json: TypeAlias = Any
 """None, bool, int, float, str, list or dict."""
 
 _WHITE_SPACE = " \t\n\r"
+_WHITE_SPACES = re.compile(f"[{_WHITE_SPACE}]*")
 _BYTE_ORDER_MARK = "\ufeff"
 
 # Python's parser accepts these, RapidJSON does not: half of a surrogate pair, a number beyond a double's range.
-_SUSPICIOUS = re.compile(r"\\u[dD][89a-fA-F]|\d[eE]\+?\d{3}|\d{300}")
+_SUSPICIOUS = re.compile(r"\\u[dD][89a-fA-F]|\d[eE]\+?\d{3}|(?<!\d)\d{300}")
 
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d*)")
 _DIGITS = re.compile(r"\d+")
@@ -30,6 +32,8 @@ _HEX = re.compile(r"[0-9a-fA-F]{4}")
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _LITERALS = {"n": ("null", None), "t": ("true", True), "f": ("false", False)}
 
+_MAX_QUOTE_CHARACTERS = 2**18
+"""Indentation makes the text of deeply nested objects quadratic in their size."""
 _PLAIN_DIGITS = 21
 """RapidJSON writes numbers with more digits in exponent form."""
 
@@ -58,14 +62,42 @@ def parse(body: bytes) -> Json:
     return _Reader(text).document()
 
 
-def format_value(value: Json, indent: str = "") -> str:
-    """Format a value as error messages quote it: objects indented, lists on one line."""
+def format_value(value: Json) -> str:
+    """Format a value as error messages quote it: objects indented, lists on one line; a long text is cut off."""
+    stack = [_tokens(value, "")]
+    pieces: list[str] = []
+    size = 0
+    while stack and size <= _MAX_QUOTE_CHARACTERS:
+        token = next(stack[-1], None)
+        if token is None:
+            stack.pop()
+        elif isinstance(token, str):
+            pieces.append(token)
+            size += len(token)
+        else:
+            stack.append(_tokens(*token))
+    text = "".join(pieces)
+    return f"{text[:_MAX_QUOTE_CHARACTERS]}..." if stack or size > _MAX_QUOTE_CHARACTERS else text
+
+
+def _tokens(value: Json, indent: str) -> Iterator[str | tuple[Json, str]]:
+    """Yield the text of a value; a value inside it is yielded as such, with its indentation."""
+    inner = indent + "    "
     if isinstance(value, dict):
-        inner = indent + "    "
-        members = [f"{inner}{_quote(key)}: {format_value(member, inner)}" for key, member in value.items()]
-        return "{\n" + ",\n".join(members) + f"\n{indent}}}" if members else "{}"
-    if isinstance(value, list):
-        return "[" + ", ".join(format_value(item, indent + "    ") for item in value) + "]"
+        for number, (key, member) in enumerate(value.items()):
+            yield f"{',' if number else '{'}\n{inner}{_quote(key)}: "
+            yield member, inner
+        yield f"\n{indent}}}" if value else "{}"
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield ", " if number else "["
+            yield item, inner
+        yield "]" if value else "[]"
+    else:
+        yield _format_scalar(value)
+
+
+def _format_scalar(value: Json) -> str:
     if isinstance(value, str):
         return _quote(value)
     if isinstance(value, float) or (isinstance(value, int) and not -(2**63) <= value < 2**64):
@@ -267,8 +299,9 @@ class _Reader:
         return True
 
     def _skip_white_space(self) -> None:
-        while self._peek() and self._peek() in _WHITE_SPACE:
-            self._position += 1
+        match = _WHITE_SPACES.match(self._text, self._position)
+        assert match is not None  # noqa: S101  # the pattern matches the empty string
+        self._position = match.end()
 
     def _fail(self, problem: str, position: int | None = None) -> NoReturn:
         before = self._text[: self._position if position is None else position]

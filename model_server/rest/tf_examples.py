@@ -6,6 +6,7 @@ Rules and messages are those of tensorflow_serving/util/json_tensor.cc.
 from typing import Any
 
 from model_server.errors import InvalidArgumentError
+from model_server.memory import MAX_REQUEST_BYTES, check_request_bytes
 from model_server.rest.rapidjson_compat import Json, format_value
 from model_server.rest.read_tensors import is_base64, json_type, string_bytes
 from model_server.rest.write_tensors import float_texts, string_text
@@ -25,6 +26,7 @@ def read_examples(document: dict[str, Json]) -> list[bytes]:
 
     Raises:
         InvalidArgumentError: There are no examples, or one of them is invalid.
+        ResourceExhaustedError: The contexts of all examples together are too large.
     """
     context = _example(document["context"]) if "context" in document else b""
     if "examples" not in document:
@@ -39,6 +41,7 @@ def read_examples(document: dict[str, Json]) -> list[bytes]:
         )
     if not examples:
         raise InvalidArgumentError(f"JSON Value: {format_value(document)} 'examples' value is an empty array")
+    check_request_bytes(len(context) * len(examples), MAX_REQUEST_BYTES, "The context, once for each example, takes")
     return [context + _example(example) for example in examples]
 
 

@@ -12,6 +12,11 @@ _MAX_SIMPLE_NODES = 128
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 _LOOPS = frozenset({"Enter", "RefEnter"})
 """First nodes of loops in graphs of TensorFlow 1; TensorFlow 2 calls functions instead."""
+_CHANGES = (
+    *("Assign", "ResourceApply", "ResourceScatter", "ResourceSparseApply"),
+    *("LookupTableImport", "LookupTableInsert", "LookupTableRemove"),
+)
+"""Beginnings of the names of operations that change a variable or a table."""
 
 
 def has_layout_sensitive_nodes(graph: GraphDef) -> bool:
@@ -41,6 +46,26 @@ def is_simple(graph: GraphDef, tensors: Iterable[str]) -> bool:
         if may_repeat or number > _MAX_SIMPLE_NODES:
             return False
     return True
+
+
+def changes_state(graph: GraphDef, tensors: Iterable[str]) -> bool:
+    """Return whether computing these tensors changes a variable or a table.
+
+    Args:
+        graph: Graph of the whole model.
+        tensors: Tensor names as in a signature.
+    """
+    functions = {function.signature.name: function.node_def for function in graph.library.function}
+    pending = list(_reachable({node.name: node for node in graph.node}, tensors))
+    visited: set[str] = set()
+    while pending:
+        node = pending.pop()
+        if node.op.startswith(_CHANGES):
+            return True
+        for name in set(_called_functions(node)) - visited:
+            visited.add(name)
+            pending += functions.get(name, ())
+    return False
 
 
 def _reachable(nodes: Mapping[str, Any], tensors: Iterable[str]) -> Iterator[Any]:

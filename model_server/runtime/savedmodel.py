@@ -11,7 +11,8 @@ import math
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,11 +28,14 @@ from model_server.errors import (
     NotFoundError,
     ServingError,
 )
-from model_server.runtime.graphs import has_layout_sensitive_nodes, is_simple
+from model_server.memory import MAX_COMPUTATION_BYTES, MemoryBudget
+from model_server.runtime.computation_memory import ComputationMemory
+from model_server.runtime.graphs import changes_state, has_layout_sensitive_nodes, is_simple
 from model_server.runtime.tensorflow_core import (
     ConfigProto,
     Graph,
     OpError,
+    RunMetadata,
     RunOptions,
     Session,
     import_graph_def,
@@ -65,6 +69,8 @@ class SessionOptions:
     """Operations to run at the same time; with 0 TensorFlow decides."""
     tags: tuple[str, ...] = ("serve",)
     """Tags of the graph to load from the SavedModel."""
+    memory: MemoryBudget = field(default_factory=lambda: MemoryBudget(MAX_COMPUTATION_BYTES))
+    """Memory for the computations of all models."""
 
 
 def half_of_the_cpus() -> int:
@@ -102,24 +108,51 @@ class SavedModel:
         self._needs_exact_ranks = has_layout_sensitive_nodes(meta_graph.graph_def)
         # While nothing else runs, handing a few operations to other threads costs more than running them.
         self._callers_thread = threading.Lock()
+        outputs = {name: [info.name for info in s.outputs.values()] for name, s in self.signatures.items()}
         self._simple_signatures = {
             name
-            for name, signature in self.signatures.items()
-            if not options.inter_op_parallelism
-            and is_simple(meta_graph.graph_def, [info.name for info in signature.outputs.values()])
+            for name, tensors in outputs.items()
+            if not options.inter_op_parallelism and is_simple(meta_graph.graph_def, tensors)
         }
+        self._repeatable_signatures = {
+            name for name, tensors in outputs.items() if not changes_state(meta_graph.graph_def, tensors)
+        }
+        self._memory = ComputationMemory(options.memory)
 
     def run(
         self, signature: str, inputs: Mapping[str, Array], outputs: Sequence[str], timeout_s: float | None
     ) -> dict[str, Array]:
         """Compute outputs; see `Servable.run`."""
-        function = self._functions[signature]
         if self._needs_exact_ranks:
             _check_ranks(self.signatures[signature], inputs)
+        trace = partial(self._trace, signature) if signature in self._repeatable_signatures else None
+        with self._memory.reserve(self.signatures[signature], inputs, trace, timeout_s) as remaining_s:
+            return self._compute(signature, inputs, outputs, RunOptions(timeout_in_ms=_milliseconds(remaining_s)))
+
+    def _trace(self, signature: str, inputs: Mapping[str, Array], timeout_s: float | None) -> RunMetadata:
+        """Compute all outputs and return a trace of each allocation."""
+        outputs = list(self.signatures[signature].outputs)
+        buffer = pywrap_tf_session.TF_NewBuffer()
+        options = RunOptions(timeout_in_ms=_milliseconds(timeout_s), trace_level=RunOptions.SOFTWARE_TRACE)
+        try:
+            self._compute(signature, inputs, outputs, options, buffer)
+            return RunMetadata.FromString(pywrap_tf_session.TF_GetBuffer(buffer))
+        finally:
+            pywrap_tf_session.TF_DeleteBuffer(buffer)
+
+    def _compute(
+        self,
+        signature: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        options: RunOptions,
+        metadata: object = None,
+    ) -> dict[str, Array]:
+        function = self._functions[signature]
         feeds = {function.inputs[alias]: array for alias, array in inputs.items()}
         fetches = [function.output(alias) for alias in outputs]
-        with _tensorflow_errors(), self._pool(signature) as pool, _run_options(timeout_s, pool) as options:
-            arrays = pywrap_tf_session.TF_SessionRun_wrapper(self._handle, options, feeds, fetches, [], None)
+        with _tensorflow_errors(), self._pool(signature) as pool, _options_buffer(options, pool) as buffer:
+            arrays = pywrap_tf_session.TF_SessionRun_wrapper(self._handle, buffer, feeds, fetches, [], metadata)
         return {alias: _as_array(array) for alias, array in zip(outputs, arrays, strict=True)}
 
     @contextlib.contextmanager
@@ -240,12 +273,21 @@ def _check_ranks(signature: SignatureDef, inputs: Mapping[str, Array]) -> None:
             )
 
 
-@contextlib.contextmanager
-def _run_options(timeout_s: float | None, pool: int) -> Iterator[object]:
-    if timeout_s is not None and timeout_s <= 0:  # TensorFlow takes 0 as no limit
+def _milliseconds(timeout_s: float | None) -> int:
+    """Return a time limit for TensorFlow, which takes 0 as no limit.
+
+    Raises:
+        DeadlineExceededError: No time is left.
+    """
+    if timeout_s is not None and timeout_s <= 0:
         raise DeadlineExceededError("Deadline Exceeded")
-    message = RunOptions(timeout_in_ms=math.ceil((timeout_s or 0) * 1000), inter_op_thread_pool=pool)
-    buffer = pywrap_tf_session.TF_NewBufferFromString(message.SerializeToString())
+    return math.ceil((timeout_s or 0) * 1000)
+
+
+@contextlib.contextmanager
+def _options_buffer(options: RunOptions, pool: int) -> Iterator[object]:
+    options.inter_op_thread_pool = pool
+    buffer = pywrap_tf_session.TF_NewBufferFromString(options.SerializeToString())
     try:
         yield buffer
     finally:

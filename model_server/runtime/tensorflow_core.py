@@ -43,7 +43,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only; TensorFlow re
 if "tensorflow" not in sys.modules:
     _register_unexecuted("tensorflow")
 
-from tensorflow.core.protobuf.config_pb2 import ConfigProto, RunOptions  # noqa: E402  # needs the lines above
+from tensorflow.core.protobuf.config_pb2 import ConfigProto, RunMetadata, RunOptions  # noqa: E402  # needs the lines above
 from tensorflow.python.client import pywrap_tf_session  # noqa: E402  # as above
 from tensorflow.python.client.session import Session  # noqa: E402  # as above
 from tensorflow.python.framework import op_def_registry  # noqa: E402  # as above
@@ -55,6 +55,7 @@ __all__ = [
     "ConfigProto",
     "Graph",
     "OpError",
+    "RunMetadata",
     "RunOptions",
     "Session",
     "import_graph_def",

@@ -15,6 +15,8 @@ from tfs_api.protos import model_server_config_pb2
 
 _MAX_VERSION = 2**63 - 1
 """Versions are int64 in the protos."""
+_MAX_MODELS = 1000
+"""Each model has a thread that watches its directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,14 @@ def read_config(message: Any) -> tuple[ModelConfig, ...]:  # generated messages 
     """Convert a ModelServerConfig message.
 
     Raises:
-        InvalidArgumentError: It lists a model twice, without a platform, or with one other than `tensorflow`.
+        InvalidArgumentError: It lists too many models, one twice, without a platform, or with a platform other than
+            `tensorflow`.
     """
     if message.WhichOneof("config") == "custom_model_config":
         raise InvalidArgumentError("custom_model_config is not supported; expected a model_config_list")
+    count = len(message.model_config_list.config)
+    if count > _MAX_MODELS:
+        raise InvalidArgumentError(f"The configuration lists {count} models; at most {_MAX_MODELS} are accepted")
     names: set[str] = set()
     for model in message.model_config_list.config:
         if model.name in names:

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,17 @@ from model_server.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
+    ResourceExhaustedError,
     ServingError,
 )
+from model_server.memory import MemoryBudget
 from tfs_api.protos import saved_model_pb2
 
 tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 
 from model_server.runtime.savedmodel import SavedModel, SessionOptions  # noqa: E402  # needs TensorFlow
 
+MEBIBYTE = 2**20
 DTYPES = (
     "float16", "float32", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64",
     "bool", "complex64", "complex128",
@@ -231,3 +235,41 @@ def test_a_signature_of_tensorflow_1_is_computed(tmp_path):
         builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature})
         builder.save()
     assert run(load(tmp_path / "1"), x=np.float32([2]))["y"] == 6
+
+
+def images(rows):
+    return np.zeros((rows, 8, 8, 1), np.float32)
+
+
+def test_a_call_that_needs_more_memory_than_there_is_fails_before_it_is_computed(saved_model):
+    model = load(saved_model / "1", memory=MemoryBudget(8 * MEBIBYTE))
+
+    assert run(model, "convolve", image=images(4_000))["mean"].shape == (4_000,)
+    for rows in (20_000, 100_000):
+        with pytest.raises(ResourceExhaustedError, match=r"needs about \d+ bytes of memory; at most 8388608"):
+            run(model, "convolve", image=images(rows))
+
+
+def test_large_input_must_have_the_shape_of_the_signature(model):
+    with pytest.raises(InvalidArgumentError, match=r"input image must have the shape \[\?,8,8,1\], but has the shape"):
+        run(model, "convolve", image=np.zeros((1, 8, 20_000, 1), np.float32))
+
+
+def test_a_computation_that_changes_a_variable_is_not_repeated_for_an_estimate(model):
+    first = run(model, "count", step=np.zeros(1, np.float32))["count"]
+
+    assert run(model, "count", step=np.ones(200_000, np.float32))["count"] == first + 200_000
+
+
+def test_large_strings_are_computed(model):
+    assert run(model, "length", data=np.array([b"x" * MEBIBYTE], object))["length"] == [MEBIBYTE]
+    assert run(model, "length", data=np.full(20_000, b"x" * 32, object))["length"].tolist() == [32] * 20_000
+
+
+def test_concurrent_calls_share_the_memory(saved_model):
+    model = load(saved_model / "1", memory=MemoryBudget(16 * MEBIBYTE))
+
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(lambda _: run(model, "convolve", timeout_s=60, image=images(16_000)), range(16)))
+
+    assert [result["mean"].size for result in results] == [16_000] * 16

@@ -7,6 +7,8 @@ import grpc
 import numpy as np
 import pytest
 
+from tests.support.listeners import listeners
+
 
 def exit_status(server, wait_for):
     wait_for(lambda: server.process.poll() is not None)
@@ -39,6 +41,29 @@ def test_a_second_signal_exits_at_once(start_server, saved_model, wait_for):
     server.process.send_signal(signal.SIGTERM)
     assert exit_status(server, wait_for) == 128 + signal.SIGTERM
     assert endless.exception(timeout=10) is not None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "event",
+    ["Loading servable version", "Successfully loaded", "Running gRPC", "Exporting"],
+)
+def test_a_signal_at_any_moment_of_the_start_ends_the_server(start_server, saved_model, wait_for, event, number):
+    server = start_server("--model_name=half", f"--model_base_path={saved_model}")
+    wait_for(lambda: event in server.log.read_text())
+
+    server.process.send_signal(number)
+
+    assert exit_status(server, wait_for) == 0
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_only_the_given_address_is_listened_on(start_server, saved_model):
+    server = start_server("--model_name=half", f"--model_base_path={saved_model}", "--host=127.0.0.1")
+
+    server.wait_until_serving()
+
+    assert listeners(server.process.pid) == {("127.0.0.1", server.grpc_port), ("127.0.0.1", server.rest_port)}
 
 
 def test_ports_stay_closed_until_the_model_appears(start_server, tmp_path, wait_for):

@@ -23,6 +23,18 @@ def test_a_counter_adds_by_label_values():
     assert lines(counter) == ['c{a="x",b="1"} 42', 'c{a="y",b="1"} 1']
 
 
+def test_names_of_models_do_not_fill_the_memory():
+    metrics = Metrics()
+    for name in ["x" * 10_000, *map(str, range(2000))]:
+        with metrics.request(name, "Predict", "GRPC"):
+            pass
+
+    page = metrics.page()
+
+    assert page.count(":tensorflow:serving:request_count{") == 1001
+    assert ':tensorflow:serving:request_count{model_name="other",status="OK"} 1001' in page
+
+
 def test_label_values_are_escaped():
     counter = Counter("c", ["a"])
     counter.add('back\\slash "quoted"\nline')

@@ -369,6 +369,15 @@ def test_rows_of_different_shape_are_refused_without_padding():
     )
 
 
+def test_padding_is_weighed_before_it_is_made():
+    arrays = [np.zeros((1, 1_000_000), np.float32), np.zeros((40, 1), np.float32)]
+
+    with pytest.raises(
+        ResourceExhaustedError, match="Tensors with name 'x:0', padded to the same shape, take 164000000"
+    ):
+        merge(arrays, name="x:0", pad=True)
+
+
 def test_padding_repeats_the_first_element_at_the_end():
     arrays = [floats([[1, 2]], [[3, 4]]), floats([[5], [6]])]
     assert [array.shape for array in arrays] == [(2, 1, 2), (1, 2, 1)]

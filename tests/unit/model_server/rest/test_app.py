@@ -245,3 +245,26 @@ def test_only_the_exact_path_is_the_metrics_page(app, path):
 def test_the_metrics_page_is_off_by_default(models):
     app = RestApp(DataPlane(models), Monitoring(Metrics()), timeout_s=1.5)
     assert [app.respond(Request("GET", path)).status for path in ("", "/monitoring/prometheus/metrics")] == [404, 404]
+
+
+def test_a_body_of_too_many_values_is_refused_before_it_is_parsed(app, monkeypatch):
+    monkeypatch.setattr("model_server.rest.app._MAX_JSON_VALUES", 5)
+
+    assert predict(app, {"instances": [1, 2, 3]})[0] == 200
+    assert predict(app, {"instances": [1, 2, 3, 4, 5]}) == (
+        400,
+        {"error": "The body has about 6 JSON values; at most 5 are accepted"},
+    )
+
+
+@pytest.mark.parametrize("digits", [20, 5000])
+def test_a_version_with_any_number_of_digits_is_out_of_range(app, digits):
+    assert predict(app, {"instances": [1]}, f"/v1/models/half/versions/{'9' * digits}:predict") == (400, b"")
+    assert predict(app, {"instances": [1]}, f"/v1/models/half/versions/{'3'.rjust(digits, '0')}:predict")[0] == 200
+
+
+def test_deep_nesting_is_invalid(app):
+    nested = "[" * 950 + "1" + "]" * 950
+    status, answer = send(app, "POST", "/v1/models/half:predict", f'{{"instances": [{nested}, {nested}]}}'.encode())
+
+    assert status == 400, answer

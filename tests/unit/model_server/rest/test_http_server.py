@@ -226,3 +226,40 @@ def test_a_client_that_disconnects_does_not_affect_others(connect):
 def test_a_port_in_use_is_an_error(server, app):
     with pytest.raises(OSError, match="Address already in use"):
         HttpServer(app, host="127.0.0.1", port=server.port, threads=1)
+
+
+@pytest.fixture
+def small_server(app):
+    server = HttpServer(app, host="127.0.0.1", port=0, threads=2, max_body_bytes=1000)
+    server.start()
+    yield server
+    server.stop(5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("Content-Length: 1001\r\n\r\n" + "x" * 1001, id="length"),
+        pytest.param("Content-Length: 999999999999999\r\n\r\nx", id="absurd length"),
+        pytest.param("Transfer-Encoding: chunked\r\n\r\n3e9\r\n" + "x" * 1001, id="chunk"),
+        pytest.param("Transfer-Encoding: chunked\r\n\r\n" + "1\r\nx\r\n" * 1001, id="many chunks"),
+    ],
+)
+def test_a_body_beyond_the_limit_is_refused_and_the_connection_closed(small_server, app, text):
+    with socket.create_connection(("127.0.0.1", small_server.port), 10) as connection:
+        connection.sendall(f"POST / HTTP/1.1\r\n{text}".encode())
+        connection.shutdown(socket.SHUT_WR)
+        response = http.client.HTTPResponse(connection, method="POST")
+        response.begin()
+        status, headers, body = response.status, response.headers, response.read()
+
+    assert status == 400
+    assert headers["Connection"] == "close"
+    assert b"at most 1000 are accepted" in body
+    assert not app.requests
+
+
+def test_endless_trailers_are_refused(connect):
+    trailers = "a: b\r\n" * 101
+
+    assert exchange(connect(), f"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n{trailers}\r\n")[0] == 400

@@ -1,5 +1,7 @@
+import contextlib
 import json
 import math
+import time
 
 import pytest
 from hypothesis import given
@@ -129,3 +131,40 @@ def test_errors(text, message):
 )  # fmt: skip
 def test_values_are_formatted_like_rapidjson_does(value, text):
     assert format_value(value) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(lambda n: " " * n, id="spaces"),
+        pytest.param(lambda n: "[" + "\n" * n + "1, NaN]", id="spaces in a list"),
+        pytest.param(lambda n: "1" * n, id="digits"),
+        pytest.param(lambda n: ("1" * 299 + " ") * (n // 300), id="numbers of 299 digits"),
+        pytest.param(lambda n: "[" + ",".join(["1", "NaN"] * (n // 6)) + "]", id="numbers in turn"),
+        pytest.param(lambda n: '["' + "\\\\" * (n // 2) + '", NaN]', id="escapes"),
+        pytest.param(lambda n: "[" * n, id="lists in lists"),
+        pytest.param(lambda n: "{" + '"a":NaN,' * (n // 8) + '"a":1}', id="members of one name"),
+    ],
+)
+def test_the_cost_of_parsing_is_linear(text):
+    def cpu_s(size):
+        body = text(size).encode()
+        times = []
+        for _ in range(3):
+            started_s = time.thread_time()
+            with contextlib.suppress(JsonError):
+                parse(body)
+            times.append(time.thread_time() - started_s)
+        return min(times)
+
+    assert cpu_s(800_000) < 8 * max(cpu_s(200_000), 0.001)
+
+
+def test_a_long_value_is_cut_off_in_messages():
+    nested = {}
+    for _ in range(900):
+        nested = {"a": nested, "b": [1, 2]}
+
+    assert len(format_value(nested)) < 300_000
+    assert format_value(nested).endswith("...")
+    assert format_value(["x" * 10**6]).endswith("xxx...")

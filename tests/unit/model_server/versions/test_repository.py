@@ -52,6 +52,13 @@ def test_several_models_and_comments(tmp_path):
     assert [config.name for config in read_config_file(config_file(tmp_path, text))] == ["m", "n"]
 
 
+def test_a_configuration_with_too_many_models_is_refused(tmp_path):
+    text = f"model_config_list {{ {' '.join(model(name=f'm{number}') for number in range(1001))} }}"
+
+    with pytest.raises(InvalidArgumentError, match="The configuration lists 1001 models; at most 1000 are accepted"):
+        read_config_file(config_file(tmp_path, text))
+
+
 def test_an_empty_list_of_models_is_valid(tmp_path):
     assert read_config_file(config_file(tmp_path, "model_config_list { }")) == ()
 
