@@ -43,10 +43,14 @@ def test_a_second_signal_exits_at_once(start_server, saved_model, wait_for):
     assert endless.exception(timeout=10) is not None
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(
-    "event",
-    ["Loading servable version", "Successfully loaded", "Running gRPC", "Exporting"],
+    ("event", "number"),
+    [
+        ("Loading servable version", signal.SIGTERM),
+        ("Successfully loaded", signal.SIGINT),
+        ("Running gRPC", signal.SIGTERM),
+        ("Exporting HTTP", signal.SIGTERM),
+    ],
 )
 def test_a_signal_at_any_moment_of_the_start_ends_the_server(start_server, saved_model, wait_for, event, number):
     server = start_server("--model_name=half", f"--model_base_path={saved_model}")
