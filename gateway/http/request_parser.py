@@ -105,6 +105,7 @@ class RequestParser:
             BadRequestError: There is no image, several that are not a batch, or a field that is unknown or invalid.
             TooManyImagesError: A batch has more images than the limit.
             ContentTypeError: The body is of a media type that cannot carry an image.
+            DeadlineExceededError: The deadline has passed before all base64 was decoded.
             werkzeug.exceptions.RequestEntityTooLarge: The body is larger than the limit.
         """
         query = _query(request)
@@ -119,9 +120,9 @@ class RequestParser:
             fields = parse_json_object(body, self._limits.json)
             check_names(fields, JSON_FIELDS, "member")
             is_batch = fields.get(BATCH_FIELD) is not None
-            images = self._instances(fields) if is_batch else _single_image(_field_images(fields))
+            images = self._instances(fields, deadline) if is_batch else _single_image(_field_images(fields, deadline))
         elif media_type in {FORM, MULTIPART}:
-            fields, images = self._form(body, request)
+            fields, images = self._form(body, request, deadline)
             is_batch = len(images) > 1
         elif media_type.startswith("image/") or media_type == "application/octet-stream":
             images = [ImageBytes(body)] if body else []
@@ -134,7 +135,9 @@ class RequestParser:
         options = parse_options(query, fields, default_top_k=self._default_top_k)
         return PredictionRequest(images, target, options, deadline, request_id, is_batch, timings, request.place)
 
-    def _form(self, body: bytes, request: Request) -> tuple[Mapping[Any, Any], list[ImageSource | GatewayError]]:
+    def _form(
+        self, body: bytes, request: Request, deadline: Deadline
+    ) -> tuple[Mapping[Any, Any], list[ImageSource | GatewayError]]:
         """Return the text fields of a form, and its images.
 
         Several images must be parts of the same name, which keeps them in order.
@@ -144,7 +147,7 @@ class RequestParser:
         if None in names:
             raise BadRequestError("A part of the form has no name.")
         check_names(names, FORM_FIELDS, "field")
-        images = [*_file_images(files), *_field_images(form, FORM_BASE64_FIELDS)]
+        images = [*_file_images(files), *_field_images(form, deadline, FORM_BASE64_FIELDS)]
         if len({name for name, _ in images}) > 1:
             raise BadRequestError(
                 f"The request carries {len(images)} images in parts of different names or kinds. Send one image, or "
@@ -153,14 +156,14 @@ class RequestParser:
         self._check_count(len(images))
         return form, [image for _, image in images]
 
-    def _instances(self, fields: Mapping[str, Any]) -> list[ImageSource | GatewayError]:
+    def _instances(self, fields: Mapping[str, Any], deadline: Deadline) -> list[ImageSource | GatewayError]:
         items = fields[BATCH_FIELD]
         if not isinstance(items, list) or not items:
             raise BadRequestError('instances must be a list of at least one object, such as {"url": "https://…"}.')
         if any(fields.get(name) for name in IMAGE_FIELDS):
             raise BadRequestError("Send images either in `instances` or beside it, not both.")
         self._check_count(len(items))
-        return [_instance(item) for item in items]
+        return [_instance(item, deadline) for item in items]
 
     def _check_count(self, count: int) -> None:
         limit = self._limits.max_images
@@ -280,12 +283,12 @@ def _single_image(images: Iterator[tuple[str, ImageSource | GatewayError]]) -> l
     return [image for _, image in named_images]
 
 
-def _instance(item: object) -> ImageSource | GatewayError:
+def _instance(item: object, deadline: Deadline) -> ImageSource | GatewayError:
     if not isinstance(item, dict):
         return BadRequestError('Each of `instances` must be an object, such as {"url": "https://…"}.')
     try:
         check_names(item, IMAGE_FIELDS, "member")
-        images = _single_image(_field_images(item))
+        images = _single_image(_field_images(item, deadline))
     except BadRequestError as error:
         return error
     return images[0] if images else BadRequestError(f"There is no image. Send one of {', '.join(IMAGE_FIELDS)}.")
@@ -301,14 +304,14 @@ def _file_images(files: Files) -> Iterator[tuple[str, ImageSource | GatewayError
 
 
 def _field_images(
-    fields: Mapping[Any, Any], base64_fields: Sequence[str] = BASE64_FIELDS
+    fields: Mapping[Any, Any], deadline: Deadline, base64_fields: Sequence[str] = BASE64_FIELDS
 ) -> Iterator[tuple[str, ImageSource | GatewayError]]:
     for name in URL_FIELDS:
         for text in _texts(fields, name):
             yield name, ImageUrl(text.strip()) if isinstance(text, str) else _too_long(name, text)
     for name in base64_fields:
         for text in _texts(fields, name):
-            yield name, _decode_image(text, name)
+            yield name, _decode_image(text, name, deadline)
 
 
 def _texts(fields: Mapping[Any, Any], name: str) -> Iterator[str | LongText]:
@@ -325,12 +328,13 @@ def _too_long(name: str, text: LongText) -> BadRequestError:
     return BadRequestError(f"The field {name!r} has {len(text.raw)} bytes, which is too long for a URL.")
 
 
-def _decode_image(text: str | LongText, name: str) -> ImageSource | GatewayError:
+def _decode_image(text: str | LongText, name: str, deadline: Deadline) -> ImageSource | GatewayError:
     is_utf8 = True
 
     def pieces() -> Iterator[bytes]:
         nonlocal is_utf8
         for piece in text.pieces() if isinstance(text, LongText) else (text.encode(errors="replace"),):
+            deadline.remaining_s()
             is_utf8 = UNDECODABLE not in piece.decode(errors="replace")
             yield piece
 

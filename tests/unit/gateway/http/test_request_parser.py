@@ -14,7 +14,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from gateway.app import FORM_PARTS_BESIDE_IMAGES
 from gateway.deadline import Deadline, Timings
-from gateway.errors import BadRequestError, ContentTypeError, GatewayError, TooManyImagesError
+from gateway.errors import BadRequestError, ContentTypeError, DeadlineExceededError, GatewayError, TooManyImagesError
 from gateway.http.bodies import FORM, MULTIPART
 from gateway.http.json_objects import JsonLimits
 from gateway.http.request_context import unwrap
@@ -46,13 +46,13 @@ def parse(make_app: Callable[..., Flask]) -> Parse:
     app = make_app(max_body_bytes=MAX_BYTES)
     parser = RequestParser(LIMITS, default_top_k=DEFAULT_TOP_K)
 
-    def parse(**description: Any) -> PredictionRequest:
+    def parse(deadline: Deadline | None = None, **description: Any) -> PredictionRequest:
         with app.test_request_context("/api/v1/predict", method="POST", **with_encoded_form(description)):
             try:
                 return parser.parse(
                     unwrap(current_request),
                     ModelTarget(),
-                    deadline=Deadline.after(10),
+                    deadline=deadline or Deadline.after(10),
                     request_id="id",
                     timings=Timings(),
                 )
@@ -373,6 +373,13 @@ def test_base64_of_many_lines_counts_as_one_value(source: Source):
     assert source(json={"image": lines}) == ImageBytes(large)
 
 
+def test_no_more_base64_is_decoded_once_the_deadline_has_passed(parse: Parse):
+    large = "A" * 1_000_000
+    for request in ({"json": {"instances": [{"image": large}]}}, {"data": {"image": large}}, multipart(image=large)):
+        with pytest.raises(DeadlineExceededError):
+            parse(deadline=Deadline.after(0), **request)
+
+
 # Raw bytes
 
 
@@ -578,6 +585,23 @@ UNKNOWN_NAMES = [
 def test_an_unknown_name_is_refused_with_the_most_similar_one(parse: Parse):
     for request, detail in UNKNOWN_NAMES:
         assert re.match(f"BadRequestError: There is {detail}", refusal(parse, **request)), request
+
+
+def test_a_text_that_is_long_is_refused_where_none_is_expected(parse: Parse):
+    long = "1" * 100_000
+    for name, detail in {
+        "url": "The field 'url' has 100000 bytes, which is too long for a URL.",
+        "top_k": "top_k must be a whole number of at least 1, not a long text.",
+        "threshold": "threshold must be a number from 0 to 1, not a long text.",
+        "explain": "explain must be true, false or raw, not a long text.",
+    }.items():
+        fields = {"image": TEXT} if name != "url" else {}
+        for request in (
+            {"json": {**fields, name: long}},
+            {"data": {**fields, name: long}},
+            multipart(**fields, **{name: long}),
+        ):
+            assert refusal(parse, **request) == f"BadRequestError: {detail}"
 
 
 def test_a_long_name_is_shortened_in_the_message(parse: Parse):
