@@ -118,18 +118,19 @@ class Nginx:
     port: int
     folder: Path
     process: subprocess.Popen
+    upstream: Upstream | None = None
 
     @contextmanager
-    def connected(self):
+    def connected(self, source="127.0.0.1"):
         """Yield a function that sends requests over one connection, which one of nginx's workers serves."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S, source_address=(source, 0))
         try:
             yield partial(self.request_over, connection)
         finally:
             connection.close()
 
-    def request(self, path, **options):
-        with self.connected() as request:
+    def request(self, path, *, source="127.0.0.1", **options):
+        with self.connected(source) as request:
             return request(path, **options)
 
     def request_over(self, connection, path, *, method="GET", body=None, headers=None):
@@ -193,6 +194,7 @@ def start_nginx(tmp_path, upstream):
     def start(listen_suffix="", **values):
         upstream_address = f"127.0.0.1:{upstream.server_address[1]}"
         with running_nginx(tmp_path, {"NGINX_UPSTREAM": upstream_address, **values}, listen_suffix) as front:
+            front.upstream = upstream
             yield front
 
     return start

@@ -1,14 +1,19 @@
 """nginx with the project's configuration, in front of an upstream that takes the gateway's place."""
 
 import gzip
+import http.client
 import json
+import resource
+import select
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
 from tests.support.waiting import until
+from tools import compose, nginx
 
 PATIENCE_S = 20
 PROBLEM = "application/problem+json"
@@ -233,6 +238,134 @@ def test_a_request_that_fails_on_a_reused_connection_is_sent_again_on_a_new_one(
 def test_a_request_that_fails_on_a_new_connection_is_not_sent_again(front, upstream):
     assert_problem(front.request("/break", method="POST", body=b"x"), 503, "gateway-unavailable")
     assert len(upstream.requests) == 1
+
+
+# Limits for each client
+
+HALF_A_HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "
+ENDLESS_BODY = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + bytes(300_000)
+SLOW_BODY = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx"
+CHUNKED_BODY = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n"
+
+
+@pytest.fixture
+def hold(front):
+    """Return a function that opens connections from an address of the loopback, each with the same bytes."""
+    with ExitStack() as stack:
+
+        def hold(number, content, *, source="127.0.0.2"):
+            connections = []
+            for _ in range(number):
+                connection = socket.create_connection(
+                    ("127.0.0.1", front.port), timeout=PATIENCE_S, source_address=(source, 0)
+                )
+                stack.enter_context(connection).sendall(content)
+                connections.append(connection)
+            return connections
+
+        yield hold
+
+
+def count_refused(connections):
+    """Return how many of these connections have got a response."""
+    poll = select.poll()
+    for connection in connections:
+        poll.register(connection, select.POLLIN)
+    return len(poll.poll(0))
+
+
+@pytest.mark.parametrize("content", [b"", HALF_A_HEAD], ids=["nothing", "half a head"])
+def test_thousands_of_connections_without_a_request_leave_others_alone(front, hold, content):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 3000:
+        pytest.skip(f"needs 3000 open files, and the limit is {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        hold(2600, content)
+
+        assert [front.request(path).status for path in ("/livez", "/echo") * 5] == [200] * 10
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("content", "accepted"),
+    [
+        pytest.param(ENDLESS_BODY, 24, id="large"),
+        pytest.param(CHUNKED_BODY, 24, id="of unknown length"),
+        pytest.param(SLOW_BODY, 512, id="small"),
+    ],
+)
+def test_a_client_sends_a_limited_number_of_bodies_at_a_time(front, hold, content, accepted):
+    connections = hold(accepted + 10, content)
+
+    until(lambda: count_refused(connections) == 10, PATIENCE_S, "10 refusals")
+    refused = next(connection for connection in connections if count_refused([connection]))
+    response = http.client.HTTPResponse(refused)
+    response.begin()
+    assert_problem(front.read(response), 503, "overloaded")
+    assert response.headers["Retry-After"]
+    # Health checks of the same client, and every request of others.
+    assert front.request("/livez", source="127.0.0.2").status == 200
+    assert front.request("/echo", method="POST", body=bytes(900_000)).status == 200
+
+
+def test_behind_a_trusted_proxy_the_clients_are_limited(start_nginx):
+    with (
+        start_nginx(NGINX_TRUSTED_PROXY="127.0.0.0/8", NGINX_CLIENT_REQUESTS="1") as front,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        clients = ["8.8.8.8", "8.8.4.4", "2001:db8::1", "2001:db8:0:1::1"]
+        slow = [pool.submit(front.request, "/slow", headers={"X-Forwarded-For": client}) for client in clients]
+        until(lambda: len(front.upstream.requests) == 4, PATIENCE_S)
+
+        def status(client):
+            return front.request("/echo", headers={"X-Forwarded-For": client}).status
+
+        assert [status(client) for client in ("8.8.8.8", "2001:db8::ffff:1")] == [503, 503]
+        assert [status(client) for client in ("8.8.8.9", "2001:db8:0:2::1")] == [200, 200]
+        front.upstream.release_slow.set()
+
+        assert [future.result().status for future in slow] == [200] * 4
+
+
+def test_requests_of_a_client_beyond_the_rate_are_refused(start_nginx):
+    with start_nginx(NGINX_CLIENT_RATE="1") as front:
+        responses = [front.request("/echo") for _ in range(4)]
+
+    assert_problem(responses[-1], 429, "rate-limited")
+    assert responses[-1].header("Retry-After") == "1"
+
+
+def test_a_body_without_space_is_refused_and_its_query_is_not_logged(start_nginx, tmp_path):
+    with start_nginx() as front:
+        (tmp_path / "client_body").rmdir()
+        (tmp_path / "client_body").symlink_to("/proc")  # where no file can be made
+        response = front.request("/echo?secret", method="POST", body=bytes(900_000))
+
+    assert_problem(response, 503, "overloaded")
+    assert "secret" not in front.log()
+
+
+def test_a_health_check_has_no_body(front):
+    assert_problem(front.request("/livez", method="POST", body=b"12"), 413, "body-too-large")
+
+
+def test_running_out_of_connections_does_not_fill_the_log(start_nginx):
+    with start_nginx(NGINX_CONNECTIONS="64", NGINX_OPEN_FILES="62") as front, ExitStack() as stack:
+        for _ in range(500):
+            connection = socket.create_connection(("127.0.0.1", front.port), timeout=PATIENCE_S)
+            stack.enter_context(connection).sendall(HALF_A_HEAD)
+
+    assert len(front.log().splitlines()) < 50
+
+
+def test_one_client_fills_at_most_half_of_the_space_for_bodies():
+    values = nginx.defaults()
+    space_bytes = 512 * 2**20
+    (mount,) = compose.load(compose.BASE)["services"]["nginx"]["tmpfs"]
+    assert mount.endswith(":size=512m")
+    assert int(values["NGINX_CLIENT_LARGE_BODIES"]) * int(values["GATEWAY_MAX_BODY_BYTES"]) <= space_bytes / 2
 
 
 # Overload

@@ -1,0 +1,68 @@
+"""Requests that nginx passes on and gunicorn rejects: both answer with problems, and no log shows a query."""
+
+import json
+
+import pytest
+
+from tests.e2e.stack.conftest import running_nginx
+from tests.support.light_gateway import light_gateway
+
+SECRET = b"secret-key"
+QUERY = b"GET /api/v1/models?key=" + SECRET
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    return tmp_path_factory.mktemp("logs")
+
+
+@pytest.fixture(scope="module")
+def front(logs):
+    with (
+        (logs / "gateway.log").open("ab") as stderr,
+        light_gateway(logs, stderr, {"GATEWAY_TRUSTED_PROXIES": "1"}) as gateway,
+        running_nginx(logs, {"NGINX_UPSTREAM": f"127.0.0.1:{gateway.port}"}) as front,
+    ):
+        yield front
+
+
+def with_host(line, headers=b"A: b"):
+    return line + b"\r\nHost: x\r\n" + headers + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "type_uri"),
+    [
+        pytest.param(with_host(QUERY + b"&x=\xff HTTP/1.1"), 400, "/problems/bad-request", id="byte in the query"),
+        pytest.param(with_host(b"GET /\xff HTTP/1.1"), 400, "/problems/bad-request", id="byte in the path"),
+        pytest.param(
+            with_host(QUERY + b" HTTP/1.1", b"A: \x01" + SECRET), 400, "/problems/bad-request", id="control character"
+        ),
+        pytest.param(
+            with_host(QUERY + b" HTTP/1.1", b"A: \x7f" + SECRET), 400, "/problems/bad-request", id="delete character"
+        ),
+        pytest.param(
+            with_host(QUERY + b" HTTP/1.1", b"A: b" + b"\r\nB: c" * 120),
+            431,
+            "/problems/headers-too-large",
+            id="many headers",
+        ),
+        pytest.param(with_host(b"OPTIONS * HTTP/1.1"), 400, "/problems/bad-request", id="asterisk"),
+        pytest.param(with_host(b"GET //api//v1//models HTTP/1.1"), 404, "/problems/not-found", id="slashes"),
+    ],
+)
+def test_every_refusal_is_a_problem(front, logs, content, status, type_uri):
+    response = front.send_bytes(content)
+
+    assert (response.status, response.header("Content-Type")) == (status, "application/problem+json")
+    assert (response.json["status"], response.json["type"]) == (status, type_uri)
+    assert response.json["request_id"] == response.header("X-Request-ID")
+    for name in ("gateway.log", "nginx.log"):
+        text = (logs / name).read_text(encoding="utf-8")
+        assert [json.loads(line) for line in text.splitlines()]
+        assert "secret" not in text
+
+
+@pytest.mark.parametrize("size", [4095, 8000, 8170])
+def test_a_url_within_8_kib_reaches_the_gateway(front, size):
+    assert front.send_bytes(with_host(b"GET /livez?" + size * b"a" + b" HTTP/1.1")).status == 200
