@@ -27,7 +27,8 @@ from gateway.model_client.tfserving import TensorFlowServing
 from gateway.models.configured import ConfiguredModels, ModelsConfigError
 from gateway.models.registry import ModelRegistry
 from gateway.openapi.routes import create_openapi
-from gateway.prediction.image_loader import DecodeLimits, ImageLoader
+from gateway.prediction.decoders import DecoderLimits, Decoders
+from gateway.prediction.image_loader import ImageLoader, PixelLimits
 from gateway.prediction.predictor import ModelPredictor, Predictor
 from gateway.reloaded_file import UnreadableFileError
 from gateway.settings import Settings, SettingsError
@@ -90,14 +91,10 @@ def create_app(
     memory_budget = MemoryBudget(settings.memory_budget_bytes, places=settings.places, max_wait_s=settings.max_wait_s)
     image_loader = ImageLoader(
         FetchPool(CountedFetcher(fetcher), _pool_limits(settings)),
-        decoders=DecoderPool(
-            processes=settings.decoder_processes,
-            max_memory_bytes=settings.memory_budget_bytes,
-            max_pixels=settings.max_pixels,
-        ),
-        limits=DecodeLimits(settings.max_pixels, settings.inline_max_pixels, settings.decode_deadline_s),
+        decoders=_make_decoders(settings),
+        limits=PixelLimits(settings.max_pixels, settings.inline_max_pixels),
         decode_threads=settings.decode_threads,
-        memory_budget=memory_budget,
+        memory=memory_budget,
     )
     model_predictor = ModelPredictor(registry, server, image_loader, max_batch_size=settings.max_batch_size)
     predictor = add_cache(model_predictor, registry, image_loader, settings)
@@ -138,6 +135,16 @@ def register_access(app: Flask, settings: Settings) -> None:
     limits = importlib.import_module("gateway.access.rate_limits").make_rate_limits(settings)
     authentication.register(app, settings, count_refusal=limits.count_refusal)
     limits.register(app)
+
+
+def _make_decoders(settings: Settings) -> Decoders:
+    pool = DecoderPool(
+        processes=settings.decoder_processes,
+        max_memory_bytes=settings.memory_budget_bytes,
+        max_pixels=settings.max_pixels,
+    )
+    limits = DecoderLimits(settings.decoder_processes, settings.decoder_max_requests, settings.decode_deadline_s)
+    return Decoders(pool, limits)
 
 
 def connect(settings: Settings) -> ModelServer:

@@ -17,10 +17,11 @@ from gateway.errors import BodyTooLargeError, DeadlineExceededError, ImageTooLar
 from gateway.memory_limit import available_bytes
 
 MIN_BUDGET_BYTES = 128 * 1024**2
-MAX_BUDGET_BYTES = 2 * 1024**3
-"""Half of it is for work: enough for an image of 50 megapixels in any format."""
+MAX_BUDGET_BYTES = 3 * 1024**3
+"""The share of the decoder processes is then enough for an image of 50 megapixels in any format."""
 BODIES_FRACTION = 3 / 8
 DOWNLOADS_FRACTION = 1 / 8
+DECODERS_FRACTION = 3 / 8
 BODY_FACTOR = 3
 """Bytes of memory that reading and parsing a body takes at its peak, for each byte of it."""
 PLACE_BYTES = 64 * 1024
@@ -181,18 +182,18 @@ class MemoryBudget:
     Attributes:
         bodies: For request bodies of more than `PLACE_BYTES` and the images in them, held until the response is made.
         downloads: For images fetched by URL, held until the response is made.
-        work: For decoding and for tensors, held only while they are computed.
+        decoders: For images in decoder processes, held while they are decoded. It is a share of its own, so that plain
+            images do not wait for images that take long.
+        work: For decoding plain images, and for tensors, held only while they are computed.
     """
 
     def __init__(self, max_bytes: int, *, places: int, max_wait_s: float) -> None:
         bodies, downloads = int(max_bytes * BODIES_FRACTION), int(max_bytes * DOWNLOADS_FRACTION)
         self.bodies = Share(bodies - _bytes_of_places(places), max_wait_s=max_wait_s)
         self.downloads = Share(downloads, max_wait_s=max_wait_s)
-        self.work = Share(max_bytes - bodies - downloads, max_wait_s=max_wait_s)
-
-    def reserve(self, size: int, *, deadline: Deadline) -> Reservation:
-        """Reserve memory for work on an image; see `Share.reserve`."""
-        return self.work.reserve(size, deadline=deadline)
+        decoders = int(max_bytes * DECODERS_FRACTION)
+        self.decoders = Share(decoders, max_wait_s=max_wait_s)
+        self.work = Share(max_bytes - bodies - downloads - decoders, max_wait_s=max_wait_s)
 
 
 def _bytes_of_places(places: int) -> int:
@@ -348,10 +349,14 @@ class Place:
             self._slots.append(self.admission.batch_slots.reserve(count, deadline=self.deadline, client=self.client))
         self._slots.append(self.admission.slots.reserve(count, deadline=self.deadline, client=self.client))
 
+    def free_slots(self) -> None:
+        """Give the slots back, until `start`."""
+        while self._slots:
+            self._slots.pop().release()
+
     def leave(self) -> None:
         """Give everything back."""
-        for slots in self._slots:
-            slots.release()
+        self.free_slots()
         if self._downloads is not None:
             self._downloads.release()
         if self.body is not None:

@@ -146,7 +146,7 @@ class Settings(BaseModel):
         ge=1024,
         description="Memory of a worker for the bodies, fetched images, decoded pixels and tensors of all its requests "
         "together. Requests wait for it, and get 503 if they wait too long. Default: half of the container's or "
-        "machine's memory, divided by the workers, from 128 MiB to 2 GiB.",
+        "machine's memory, divided by the workers, from 128 MiB to 3 GiB.",
     )
     max_pixels: int = Field(
         50_000_000,
@@ -164,6 +164,13 @@ class Settings(BaseModel):
         ge=1,
         le=64,
         description="Number of such processes in each worker. They start when the first such image arrives.",
+    )
+    decoder_max_requests: int = Field(
+        32,
+        ge=1,
+        le=1024,
+        description="Requests of a worker that may use such a process or wait for one. One client may have half of "
+        "them. Further ones get 503.",
     )
     decode_deadline_s: float = Field(
         5.0, gt=0, description="Time for such a process to decode one image, including the time that it waits for one."

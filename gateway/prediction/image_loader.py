@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +22,13 @@ from gateway.errors import (
 )
 from gateway.fetching.pool import FetchPool
 from gateway.model_client.protocol import Array
+from gateway.prediction.decoders import Decoders
 from vision import heatmap
 from vision.card import InputSpec
 from vision.decode import ImageError, ImageFormat, TooManyPixelsError, UnsupportedFormatError, inspect
 from vision.errors import OutOfMemoryError
 from vision.headers.header import Header
 from vision.isolation.errors import DecoderUnavailableError, DecodingTimeoutError
-from vision.isolation.pool import DecoderPool
 from vision.preprocess import preprocess, read, weigh
 
 T = TypeVar("T")
@@ -74,18 +74,16 @@ class PreparedImage:
 
 
 @dataclass(frozen=True, slots=True)
-class DecodeLimits:
-    """Limits on decoding.
+class PixelLimits:
+    """Limits on the size, width times height, of images.
 
     Attributes:
-        max_pixels: Maximum size, width times height, of an image.
-        inline_max_pixels: Maximum size of a plain image that is decoded in this process.
-        deadline_s: Maximum time for decoding any other image.
+        max_pixels: Largest image that is accepted.
+        inline_max_pixels: Largest plain image that is decoded in this process.
     """
 
     max_pixels: int
     inline_max_pixels: int
-    deadline_s: float
 
 
 class ImageLoader:
@@ -94,22 +92,22 @@ class ImageLoader:
     Args:
         fetch_pool: Fetches the images that are sent as a URL.
         decoders: Decode what is not decoded in this process.
-        limits: Limits on what is decoded, and where.
+        limits: Limits on the size of images.
         decode_threads: How many images of a batch are decoded in parallel; OpenCV releases the interpreter lock.
-        memory_budget: What the images of all requests may take together.
+        memory: What the images of all requests may take together.
     """
 
     def __init__(
         self,
         fetch_pool: FetchPool,
         *,
-        decoders: DecoderPool,
-        limits: DecodeLimits,
+        decoders: Decoders,
+        limits: PixelLimits,
         decode_threads: int,
-        memory_budget: MemoryBudget,
+        memory: MemoryBudget,
     ) -> None:
         self._fetch_pool = fetch_pool
-        self._memory_budget = memory_budget
+        self._memory = memory
         self._decoders = decoders
         self._limits = limits
         self._decode_pool = ThreadPool(decode_threads, "decode")
@@ -148,13 +146,28 @@ class ImageLoader:
         ]
 
     def prepare(
-        self, contents: Sequence[bytes | GatewayError], spec: InputSpec, *, deadline: Deadline, timings: Timings
+        self,
+        contents: Sequence[bytes | GatewayError],
+        spec: InputSpec,
+        *,
+        deadline: Deadline,
+        timings: Timings,
+        place: Place | None = None,
     ) -> list[PreparedImage | GatewayError]:
         """Decode each file and turn it into a model input, or return the error that prevented it.
 
+        Args:
+            contents: The files; an error stays in its place.
+            spec: Input of the model.
+            deadline: Time limit on the request.
+            timings: Collects how long each stage takes.
+            place: Where plain images, which are decoded by this process, need slots.
+
         Raises:
             DeadlineExceededError: Not all were ready in time.
+            OverloadedError: There were no slots in time.
         """
+        pool = self._decoders.pool
 
         def prepare(_: int, file: ImageFile) -> PreparedImage:
             with timings.measure("decode"):
@@ -164,12 +177,13 @@ class ImageLoader:
 
         def prepare_apart(_: int, file: ImageFile, memory_bytes: int, deadline_s: float) -> PreparedImage:
             with timings.measure("decode"):
-                pixels = self._decoders.load(file.content, spec, memory_bytes=memory_bytes, deadline_s=deadline_s)
+                pixels = pool.load(file.content, spec, memory_bytes=memory_bytes, deadline_s=deadline_s)
             return PreparedImage(file, pixels)
 
         with timings.measure("decode"):
             files = [self._inspect(content) for content in contents]
-        return self._map(prepare, prepare_apart, files, lambda header: weigh(header, spec), deadline)
+        work = _Work(prepare, prepare_apart, lambda header: weigh(header, spec))
+        return self._map(work, files, deadline, place)
 
     def draw_heatmaps(
         self,
@@ -178,6 +192,7 @@ class ImageLoader:
         spec: InputSpec,
         *,
         deadline: Deadline,
+        place: Place | None = None,
     ) -> list[bytes]:
         """Draw a heat map over each image, as PNG; see `vision.heatmap`.
 
@@ -185,18 +200,19 @@ class ImageLoader:
             DeadlineExceededError: Not all were drawn in time.
             GatewayError: One could not be drawn.
         """
+        pool = self._decoders.pool
 
         def draw(index: int, file: ImageFile) -> bytes:
             heat, max_pixels = heatmaps[index], self._limits.max_pixels
             return heatmap.draw(file.content, heat, spec, max_pixels=max_pixels, header=file.header)
 
         def draw_apart(index: int, file: ImageFile, memory_bytes: int, deadline_s: float) -> bytes:
-            return self._decoders.draw(
-                file.content, heatmaps[index], spec, memory_bytes=memory_bytes, deadline_s=deadline_s
-            )
+            heat = heatmaps[index]
+            return pool.draw(file.content, heat, spec, memory_bytes=memory_bytes, deadline_s=deadline_s)
 
         drawings: list[bytes] = []
-        for drawing in self._map(draw, draw_apart, files, lambda header: heatmap.weigh(header, spec), deadline):
+        work = _Work(draw, draw_apart, lambda header: heatmap.weigh(header, spec))
+        for drawing in self._map(work, files, deadline, place):
             if isinstance(drawing, GatewayError):
                 raise drawing
             drawings.append(drawing)
@@ -214,47 +230,80 @@ class ImageLoader:
 
     def _map(
         self,
-        inline: Callable[[int, ImageFile], R],
-        apart: Callable[[int, ImageFile, int, float], R],
+        work: "_Work[R]",
         files: Sequence[ImageFile | GatewayError],
-        weigh: Callable[[Header], int],
         deadline: Deadline,
+        place: Place | None,
     ) -> list[R | GatewayError]:
-        """Call one of two functions for each file, with its index, and return the results or errors in order.
+        """Do work on each file, and return the results or errors in order.
 
-        Plain files are processed in parallel by `inline`. All others are processed by the calling thread with `apart`,
-        which takes a limit on memory and a deadline as well, so that a request never occupies more than one decoder
-        process.
+        Images that are not plain come first, one after the other: a request never occupies more than one decoder
+        process, and while it does, it occupies no slot that a plain image could use. Plain ones are processed in
+        parallel.
         """
+        client = place.client if place else ""
 
-        def process(item: tuple[int, ImageFile | GatewayError]) -> R | GatewayError:
-            index, file = item
-            if isinstance(file, GatewayError):
-                return file
+        def process(job: _Job) -> R | GatewayError:
+            memory_bytes = job.memory_bytes
             try:
                 deadline.remaining_s()
-                memory_bytes = weigh(file.header)
-                with (
-                    self._memory_budget.reserve(memory_bytes, deadline=deadline),
-                    translated_image_errors(self._limits.max_pixels),
-                ):
-                    if self._is_inline(file):
-                        return inline(index, file)
-                    return apart(index, file, memory_bytes, deadline.no_later_than(self._limits.deadline_s).at_s)
+                with translated_image_errors(self._limits.max_pixels):
+                    if job.is_inline:
+                        with self._memory.work.reserve(memory_bytes, deadline=deadline, client=client):
+                            return work.inline(job.index, job.file)
+                    with (
+                        self._decoders.turn(client, deadline) as deadline_s,
+                        self._memory.decoders.reserve(memory_bytes, deadline=deadline, client=client),
+                    ):
+                        return work.apart(job.index, job.file, memory_bytes, deadline_s)
             except GatewayError as error:
                 return error
 
-        items = list(enumerate(files))
-        inline_items = [(index, file) for index, file in items if self._is_inline(file)]
-        inline_results = iter(self._decode_pool.map(process, inline_items, deadline=deadline))
-        return [next(inline_results) if self._is_inline(file) else process((index, file)) for index, file in items]
+        jobs = [self._job(index, file, work) for index, file in enumerate(files) if isinstance(file, ImageFile)]
+        inline, apart = [job for job in jobs if job.is_inline], [job for job in jobs if not job.is_inline]
+        results: dict[int, R | GatewayError] = {}
+        if apart:
+            if place is not None:
+                place.free_slots()
+            results = {job.index: process(job) for job in apart}
+        if inline and place is not None:
+            place.start(len(files))
+        inline_results = self._decode_pool.map(process, inline, deadline=deadline)
+        results |= {job.index: result for job, result in zip(inline, inline_results, strict=True)}
+        return [file if isinstance(file, GatewayError) else results[index] for index, file in enumerate(files)]
 
-    def _is_inline(self, file: ImageFile | GatewayError) -> bool:
-        return (
-            isinstance(file, ImageFile)
-            and file.header.is_plain
-            and file.header.width * file.header.height <= self._limits.inline_max_pixels
+    def _job(self, index: int, file: ImageFile, work: "_Work[R]") -> "_Job":
+        header, memory_bytes = file.header, work.weigh(file.header)
+        is_small = (
+            header.width * header.height <= self._limits.inline_max_pixels and memory_bytes <= self._memory.work.size
         )
+        return _Job(index, file, memory_bytes, header.is_plain and is_small)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work(Generic[R]):
+    """What is done with image files.
+
+    Attributes:
+        inline: Does it in this process, with the index of the image.
+        apart: Does it in a decoder process, which may take so many bytes of memory and must be done at so many seconds
+            of `time.monotonic`.
+        weigh: Returns how many bytes of memory it takes.
+    """
+
+    inline: Callable[[int, ImageFile], R]
+    apart: Callable[[int, ImageFile, int, float], R]
+    weigh: Callable[[Header], int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One image file, its index, how much memory the work on it takes, and whether it is done in this process."""
+
+    index: int
+    file: ImageFile
+    memory_bytes: int
+    is_inline: bool
 
 
 class ThreadPool:

@@ -133,8 +133,6 @@ class ModelPredictor:
             contents = self._image_loader.load(
                 request.images, deadline=request.deadline, timings=request.timings, place=request.place
             )
-            if request.place is not None:
-                request.place.start(len(contents))
         for _ in range(MAX_SWAPS):
             with errors_from(served):
                 try:
@@ -150,8 +148,10 @@ class ModelPredictor:
     ) -> PredictionResult:
         explain_call = _explain_call(served, request.options)
         images = self._image_loader.prepare(
-            contents, served.card.input, deadline=request.deadline, timings=request.timings
+            contents, served.card.input, deadline=request.deadline, timings=request.timings, place=request.place
         )
+        if request.place is not None:
+            request.place.start(len(contents))
         request.deadline.remaining_s()  # otherwise a missed deadline would be reported as an error of the images
         inputs = {served.input_name: [image.pixels for image in images if isinstance(image, PreparedImage)]}
         rows = iter(self._run(served.call, inputs, (len(served.card.labels),), request))
@@ -194,7 +194,11 @@ class ModelPredictor:
         if request.options.explain == "image":
             with request.timings.measure("draw"):
                 drawings = self._image_loader.draw_heatmaps(
-                    [image.file for image, _ in pairs], heatmaps, served.card.input, deadline=request.deadline
+                    [image.file for image, _ in pairs],
+                    heatmaps,
+                    served.card.input,
+                    deadline=request.deadline,
+                    place=request.place,
                 )
         for (_, prediction), heatmap, drawing in zip(pairs, heatmaps, drawings, strict=True):
             prediction["explanation"] = _explanation(prediction, heatmap, drawing)

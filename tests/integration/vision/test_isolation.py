@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.support.decoder_processes import decoder_pids
 from tests.support.image_files import encoded
 from tests.support.waiting import until
-from tools import processes
 from vision import heatmap, preprocess
 from vision.card import InputSpec
 from vision.decode import UnreadableImageError
@@ -44,19 +44,6 @@ def pool() -> Iterator[DecoderPool]:
     pool = DecoderPool(processes=1, max_memory_bytes=512 * MIB, max_pixels=MAX_PIXELS)
     yield pool
     pool.close()
-
-
-def decoder_pids() -> set[int]:
-    """The decoder processes of this process."""
-    pids = set()
-    for pid in processes.descendants(os.getpid()):
-        try:
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"vision.isolation.process" in command:
-            pids.add(pid)
-    return pids
 
 
 def load(pool: DecoderPool, data: bytes, memory_bytes: int = 256 * MIB):

@@ -175,12 +175,13 @@ def test_concurrent_reservations_neither_lose_nor_add_bytes(pool: ThreadPoolExec
     assert 1 <= most <= 100
 
 
-def test_full_shares_for_bodies_and_downloads_leave_the_share_for_work(deadline: Deadline):
+def test_full_shares_leave_the_share_for_work(deadline: Deadline):
     budget = MemoryBudget(800, places=0, max_wait_s=0)
     budget.bodies.reserve(300, deadline=deadline)
     budget.downloads.reserve(100, deadline=deadline)
+    budget.decoders.reserve(300, deadline=deadline)
 
-    assert budget.reserve(400, deadline=deadline).size == 400
+    assert budget.work.reserve(100, deadline=deadline).size == 100
 
 
 def test_the_default_is_half_of_the_memory_divided_among_the_workers(monkeypatch: pytest.MonkeyPatch):
@@ -191,7 +192,7 @@ def test_the_default_is_half_of_the_memory_divided_among_the_workers(monkeypatch
     assert default_budget(workers=8, max_body_bytes=100 * MIB, places=136) == smallest_budget(100 * MIB, places=136)
 
     monkeypatch.setattr(capacity, "available_bytes", lambda: 64 * 1024 * MIB)
-    assert default_budget(workers=2, max_body_bytes=10 * MIB, places=136) == 2048 * MIB
+    assert default_budget(workers=2, max_body_bytes=10 * MIB, places=136) == 3 * 1024 * MIB
 
 
 def test_the_smallest_budget_has_room_for_the_largest_body_and_batch_of_urls(deadline: Deadline):

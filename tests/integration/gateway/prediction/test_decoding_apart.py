@@ -1,7 +1,11 @@
 """Images that are not plain are decoded in processes of their own, with the answers of plain ones."""
 
 import io
+import os
+import signal
+import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -13,8 +17,10 @@ from gateway.app import create_app
 from gateway.fetching.fetcher import DisabledFetcher
 from gateway.models.configured import ConfiguredModels
 from gateway.settings import Settings
+from tests.support.decoder_processes import decoder_pids
 from tests.support.fake_model_server import FakeModelServer, explainable
 from tests.support.image_files import encoded
+from tests.support.waiting import until
 from vision.card import Card, InputSpec
 from vision.isolation.pool import DecoderPool
 
@@ -109,3 +115,19 @@ def test_a_batch_of_all_kinds_keeps_its_order(start: Start):
 
     scores = [item.get("predictions", [{}])[0].get("class") for item in document["results"]]
     assert scores == ["bright", "dark", None, "dark", "dark" if PHOTO.mean() < 127.5 else "bright"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the process in /proc")
+def test_a_photo_does_not_wait_for_an_image_that_takes_long(start: Start):
+    client = start(threads=1)
+    predict(client, encoded(PHOTO, ".bmp"))
+    (pid,) = decoder_pids()
+    os.kill(pid, signal.SIGSTOP)
+
+    with ThreadPoolExecutor(1) as threads:
+        slow = threads.submit(predict, client.application.test_client(), encoded(PHOTO, ".tiff"))
+        until(lambda: client.application.extensions["admission"].memory.decoders.reserved)
+        photo = predict(client, encoded(PHOTO, ".png"))
+        os.kill(pid, signal.SIGCONT)
+
+    assert (photo[0], slow.result()[0]) == (200, 200)

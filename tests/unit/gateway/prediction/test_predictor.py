@@ -35,7 +35,8 @@ from gateway.model_client.protocol import Array, Signature, TensorSpec
 from gateway.models.configured import ConfiguredModels
 from gateway.models.registry import ModelRegistry, ModelTarget
 from gateway.prediction import schemas
-from gateway.prediction.image_loader import DecodeLimits, ImageBytes, ImageLoader, ImageUrl, translated_image_errors
+from gateway.prediction.decoders import DecoderLimits, Decoders
+from gateway.prediction.image_loader import ImageBytes, ImageLoader, ImageUrl, PixelLimits, translated_image_errors
 from gateway.prediction.predictor import (
     MAX_SWAPS,
     PNG_DATA_URI,
@@ -86,10 +87,10 @@ def predict_all(server: FakeModelServer, fetcher: StubFetcher, tmp_path: Path) -
     memory_budget = MemoryBudget(1 << 30, places=8, max_wait_s=0)
     image_loader = ImageLoader(
         FetchPool(fetcher, PoolLimits(threads=2)),
-        decoders=decoders,
-        limits=DecodeLimits(MAX_PIXELS, inline_max_pixels=MAX_PIXELS, deadline_s=10),
+        decoders=Decoders(decoders, DecoderLimits(processes=1, max_requests=4, deadline_s=10)),
+        limits=PixelLimits(MAX_PIXELS, inline_max_pixels=MAX_PIXELS),
         decode_threads=2,
-        memory_budget=memory_budget,
+        memory=memory_budget,
     )
     admission = Admission(memory_budget, slots=4, max_waiting=4, max_wait_s=10, max_download_bytes=1_000_000)
     predictor = ModelPredictor(registry, server, image_loader, max_batch_size=3)
