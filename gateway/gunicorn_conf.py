@@ -31,7 +31,7 @@ except SettingsError as error:
     sys.exit(f"gateway: {error}")
 
 SPARE_THREADS = 4
-"""Threads for refusals, health checks and pages while all others work or wait (see `gateway.http.admission`)."""
+"""Threads for refusals, health checks and pages while all others work or wait (see `gateway.capacity`)."""
 IDLE_CONNECTIONS = 860
 """Connections of a worker that may stay open between requests, in addition to one for each thread."""
 MIN_IDLE_CONNECTIONS = 64

@@ -73,15 +73,18 @@ class Settings(BaseModel):
         8,
         ge=1,
         le=256,
-        description="Requests that a worker processes at the same time. A batch counts once for each image.",
+        description="Images that a worker decodes and classifies at the same time, at most half of them of batches.",
     )
     max_waiting: int = Field(
         128,
         ge=0,
         le=1024,
-        description="Requests that may wait in a worker. Further requests get 503 immediately.",
+        description="Further requests that a worker takes on: those that arrive, fetch images, or wait. At most half "
+        "of all requests fetch images. Requests beyond get 503 immediately.",
     )
-    max_wait_s: float = Field(3.0, ge=0, description="How long a request may wait before it gets 503 too.")
+    max_wait_s: float = Field(
+        3.0, ge=0, description="How long a request may wait for its turn or for memory before it gets 503."
+    )
     worker_timeout_s: int = Field(
         30,
         ge=1,
