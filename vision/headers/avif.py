@@ -5,29 +5,46 @@ bitstream itself. All of them are collected.
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
 
 from vision.errors import UnreadableImageError
 from vision.headers import av1, memory
 from vision.headers.header import Header, ImageFormat, Size
 
-MAX_BOXES = 4_096  # within one box
-MAX_ITEMS = 4_096
+MAX_PARTS = 4_096  # boxes, items, extents and AV1 units of a file; a photo has dozens, a grid six for each tile
+MAX_LAYERS = 4  # of a progressive image, each of them a frame (AV1 specification, 6.4.1: spatial layers)
 
 _FULL_BOX_BYTES = 4  # version and flags
 _TO_THE_END, _LARGE_SIZE = 0, 1
 _IN_IDAT = 1
 _LARGE_GRID = 1
-# libaom holds frames with a border on each side; libavif and OpenCV convert them.
+# Readers differ in which one counts if there are two.
+_SINGLE_BOXES = frozenset(
+    {b"ftyp", b"meta", b"moov", b"hdlr", b"pitm", b"iinf", b"iloc", b"iprp", b"ipco", b"iref", b"idat"}
+)
+_SINGLE_PROPERTIES = frozenset({b"ispe", b"av1C", b"pixi", b"irot", b"imir", b"clap", b"a1lx"})
+_LAYERS = b"a1lx"
+_IMAGES = frozenset({b"av01", b"grid"})
+_METADATA = frozenset({b"Exif", b"mime"})
+_IGNORED = b"skip"  # a type of item that no reader knows
+# What libaom, libavif and OpenCV hold for each pixel of the image, and for each pixel of a frame with its border, if
+# samples have 8 bits and if they have more.
 _BORDER = 288
-_FRAME_BYTES = 8
-_PIXEL_BYTES = 29
+_IMAGE_PIXEL_BYTES = {False: 14, True: 20}
+_ALPHA_PIXEL_BYTES = {False: 10, True: 14}
+_FRAME_PIXEL_BYTES = {False: 4, True: 5}
+_DECODER_BYTES = 2 << 20  # for each item
 # (irot in quarter turns anticlockwise, imir axis or None) -> EXIF orientation, as libavif maps them.
 _ORIENTATIONS: Mapping[tuple[int, int | None], int] = {
     (0, None): 1, (1, None): 8, (2, None): 3, (3, None): 6,
     (0, 0): 4, (1, 0): 5, (2, 0): 2, (3, 0): 7,
     (0, 1): 2, (1, 1): 7, (2, 1): 4, (3, 1): 5,
 }  # fmt: skip
+
+_Properties: TypeAlias = dict[bytes, memoryview]
+_T = TypeVar("_T")
 
 
 def read(data: memoryview) -> Header:
@@ -37,45 +54,129 @@ def read(data: memoryview) -> Header:
         UnreadableImageError: The boxes contradict each other, there is no primary image, or it is a sequence.
         struct.error, IndexError: The data ends within a box.
     """
-    boxes = dict(_boxes(data))
-    if b"moov" in boxes:
-        raise UnreadableImageError("AVIF: image sequences are not supported; send a still image")
-    meta = dict(_boxes(boxes.get(b"meta", memoryview(b""))[_FULL_BOX_BYTES:]))
-    if not meta.keys() >= {b"pitm", b"iinf", b"iloc", b"iprp"}:
-        raise UnreadableImageError("AVIF: the file contains no image")
-    properties, primary = _properties(meta[b"iprp"], _primary_item(meta[b"pitm"]))
-    size = primary.get(b"ispe")
-    if size is None:
+    file = _File(data, _Parts().count)
+    primary = file.properties.get(file.primary, {})
+    if b"ispe" not in primary:
         raise UnreadableImageError("AVIF: the primary image has no size")
-    width, height = _declared_size(size)
-    all_ispe = [payload for kind, payload in properties if kind == b"ispe"]
-    sources = (data, meta.get(b"idat", memoryview(b"")))
-    inner_sizes = (*(_declared_size(ispe) for ispe in all_ispe), *_content_sizes(meta, sources))
+    width, height = size = _declared_size(primary[b"ispe"])
+    declared = [_declared_size(payload) for kind, payload in file.all_properties if kind == b"ispe"]
+    content_sizes = [content_size for item in file.images() for content_size in file.content_sizes(item)]
     return Header(
         format=ImageFormat.AVIF,
         width=width,
         height=height,
-        inner_sizes=inner_sizes,
+        inner_sizes=(*declared, *content_sizes),
+        still=_without_metadata(data) if not _METADATA.isdisjoint(file.kinds.values()) else None,
         sample_max=_sample_max(primary),
         orientation=_orientation(primary.get(b"irot"), primary.get(b"imir")),
-        peak_bytes=_peak_bytes((width, height)) + len(data),
+        peak_bytes=_peak_bytes(size, content_sizes, file.all_properties) + len(data),
     )
 
 
-def _peak_bytes(size: Size) -> int:
-    """Return the peak of decoding colours and alpha of up to 12 bits."""
-    width, height = size
-    frame = (width + 2 * _BORDER) * (height + 2 * _BORDER)
-    decoder_bytes = _FRAME_BYTES * frame + _PIXEL_BYTES * width * height
-    return memory.as_samples(size, channels=4, sample_bytes=2, turned=True, decoder_bytes=decoder_bytes)
+class _Parts:
+    """Counter of the parts of a file, so that no file costs more time than its parts."""
+
+    def __init__(self) -> None:
+        self._remaining = MAX_PARTS
+
+    def count(self) -> None:
+        self._remaining -= 1
+        if self._remaining < 0:
+            raise UnreadableImageError(f"AVIF: more than {MAX_PARTS} boxes, items, extents and AV1 units")
 
 
-def _boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+@dataclass(frozen=True, slots=True)
+class _Location:
+    """Where the data of an item is: (start, length) of each extent, in ``idat`` or in the file."""
+
+    in_idat: bool
+    extents: tuple[tuple[int, int], ...]
+
+
+class _File:
+    """Items of a file.
+
+    Attributes:
+        primary: Number of the primary item.
+        kinds: Type of each item.
+        all_properties: Type and payload of each property, in order.
+        properties: Payloads of the properties of each item, by type.
+    """
+
+    def __init__(self, data: memoryview, count: Callable[[], None]) -> None:
+        self._count = count
+        boxes = _single(_boxes(data, count))
+        if b"moov" in boxes:
+            raise UnreadableImageError("AVIF: image sequences are not supported; send a still image")
+        meta = _single(_boxes(boxes.get(b"meta", memoryview(b""))[_FULL_BOX_BYTES:], count))
+        if not meta.keys() >= {b"pitm", b"iinf", b"iloc", b"iprp"}:
+            raise UnreadableImageError("AVIF: the file contains no image")
+        self.primary = _primary_item(meta[b"pitm"])
+        self.kinds = {item: bytes(kind) for item, kind in _distinct(_item_kinds(meta[b"iinf"], count)).items()}
+        self._locations = _distinct(_locations(meta[b"iloc"], count))
+        property_boxes = list(_boxes(meta[b"iprp"], count))
+        self.all_properties = list(_boxes(_single(iter(property_boxes)).get(b"ipco", memoryview(b"")), count))
+        associations = (pair for kind, ipma in property_boxes if kind == b"ipma" for pair in _associations(ipma, count))
+        self.properties = {item: self._select(indices) for item, indices in _distinct(associations).items()}
+        self._sources = (data, meta.get(b"idat", memoryview(b"")))
+        if sum(length for place in set(self._locations.values()) for _, length in place.extents) > len(data):
+            # Items may share data if they are equal; overlapping extents only cost time.
+            raise UnreadableImageError("AVIF: the items contain more bytes than the file")
+
+    def images(self) -> Iterator[int]:
+        """Yield the numbers of the items that are images and have data."""
+        return (item for item, kind in self.kinds.items() if kind in _IMAGES and item in self._locations)
+
+    def content_sizes(self, item: int) -> list[Size]:
+        """Return the sizes that the data of an item declares, apart from its properties: one for each frame."""
+        place = self._locations[item]
+        source = self._sources[place.in_idat]
+        content = b"".join(source[start : start + length] for start, length in place.extents)
+        if self.kinds[item] == b"grid":
+            return [_grid_size(content)]
+        layers = MAX_LAYERS if _LAYERS in self.properties.get(item, ()) else 1
+        return av1.frame_sizes(content, max_frames=layers, count=self._count)
+
+    def _select(self, indices: list[int]) -> _Properties:
+        selected: _Properties = {}
+        for index in indices:
+            kind, payload = self.all_properties[index - 1] if 0 < index <= len(self.all_properties) else (b"", b"")
+            if kind in selected and kind in _SINGLE_PROPERTIES:
+                raise UnreadableImageError(f"AVIF: an item has the property {kind.decode()} twice")
+            selected.setdefault(kind, memoryview(payload))
+        return selected
+
+
+def _peak_bytes(size: Size, frames: list[Size], properties: list[tuple[bytes, memoryview]]) -> int:
+    """Return the peak of decoding; it depends on the number of bits, and on whether there is alpha."""
+    is_deep = any(kind == b"av1C" and _depth(payload) > av1.BYTE_BITS for kind, payload in properties)
+    has_alpha = any(kind == b"auxC" for kind, _ in properties)
+    frame_pixels = sum((width + 2 * _BORDER) * (height + 2 * _BORDER) for width, height in frames)
+    pixel_bytes = _IMAGE_PIXEL_BYTES[is_deep] + has_alpha * _ALPHA_PIXEL_BYTES[is_deep]
+    image = memory.as_samples(size, channels=4, sample_bytes=2 if is_deep else 1, turned=True)
+    decoding = pixel_bytes * size[0] * size[1] + _FRAME_PIXEL_BYTES[is_deep] * frame_pixels
+    return max(image, memory.MARGIN_BYTES + decoding + len(frames) * _DECODER_BYTES)
+
+
+def _without_metadata(data: memoryview) -> bytes:
+    """Return the file with other types of its metadata's items, so that OpenCV does not look at them.
+
+    OpenCV copies the texts of an EXIF block once for each entry that refers to them: 4 MB took minutes.
+    """
+    copy = bytearray(data)
+    count = _Parts().count
+    meta = _single(_boxes(memoryview(copy), count))[b"meta"]
+    for _, kind in _item_kinds(_single(_boxes(meta[_FULL_BOX_BYTES:], count))[b"iinf"], count):
+        if bytes(kind) in _METADATA:
+            kind[:] = _IGNORED
+    return bytes(copy)
+
+
+def _boxes(data: memoryview, count: Callable[[], None]) -> Iterator[tuple[bytes, memoryview]]:
     """Yield type and payload of each box in `data`."""
     position = 0
-    for _ in range(MAX_BOXES):
-        if position >= len(data):
-            return
+    while position < len(data):
+        count()
         size, kind = struct.unpack_from(">I4s", data, position)
         start = position + 8
         if size == _LARGE_SIZE:
@@ -86,7 +187,34 @@ def _boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
             raise UnreadableImageError("AVIF: a box extends beyond the end of the file")
         yield kind, data[start:end]
         position = end
-    raise UnreadableImageError(f"AVIF: more than {MAX_BOXES} boxes in one box")
+
+
+def _single(boxes: Iterator[tuple[bytes, memoryview]]) -> dict[bytes, memoryview]:
+    """Return boxes by type.
+
+    Raises:
+        UnreadableImageError: There are two boxes of a type that may appear once.
+    """
+    by_kind: dict[bytes, memoryview] = {}
+    for kind, payload in boxes:
+        if kind in by_kind and kind in _SINGLE_BOXES:
+            raise UnreadableImageError(f"AVIF: the box {kind.decode()} appears twice")
+        by_kind[kind] = payload
+    return by_kind
+
+
+def _distinct(pairs: Iterator[tuple[int, _T]]) -> dict[int, _T]:
+    """Return a value for each item.
+
+    Raises:
+        UnreadableImageError: An item has two.
+    """
+    by_item: dict[int, _T] = {}
+    for item, value in pairs:
+        if item in by_item:
+            raise UnreadableImageError(f"AVIF: item {item} is described twice")
+        by_item[item] = value
+    return by_item
 
 
 class _Fields:
@@ -98,10 +226,13 @@ class _Fields:
 
     def take(self, size: int) -> int:
         """Return the next `size` bytes as a number; 0 for a size of 0."""
+        return int.from_bytes(self.take_bytes(size), "big")
+
+    def take_bytes(self, size: int) -> memoryview:
         self.position += size
         if self.position > len(self._data):
             raise UnreadableImageError("AVIF: a box ends early")
-        return int.from_bytes(self._data[self.position - size : self.position], "big")
+        return self._data[self.position - size : self.position]
 
 
 def _primary_item(pitm: memoryview) -> int:
@@ -113,35 +244,18 @@ def _version(fields: _Fields) -> int:
     return fields.take(_FULL_BOX_BYTES) >> 24
 
 
-def _properties(iprp: memoryview, item: int) -> tuple[list[tuple[bytes, memoryview]], dict[bytes, memoryview]]:
-    """Return all properties in order, and the properties of `item` by type."""
-    boxes = list(_boxes(iprp))
-    properties = list(_boxes(dict(boxes).get(b"ipco", memoryview(b""))))
-    indices = [index for kind, payload in boxes if kind == b"ipma" for index in _property_indices(payload, item)]
-    item_properties = [properties[index - 1] for index in indices if 0 < index <= len(properties)]
-    return properties, dict(reversed(item_properties))  # the first of each type counts
-
-
-def _property_indices(ipma: memoryview, item: int) -> list[int]:
-    """Return the indices, from 1, of the properties of `item`."""
+def _associations(ipma: memoryview, count: Callable[[], None]) -> Iterator[tuple[int, list[int]]]:
+    """Yield for each item the indices, from 1, of its properties."""
     fields = _Fields(ipma)
     version_and_flags = fields.take(_FULL_BOX_BYTES)
     item_bytes = 2 if version_and_flags >> 24 == 0 else 4
-    index_bytes = 2 if version_and_flags & 1 else 1
+    index_bytes, code = (2, "H") if version_and_flags & 1 else (1, "B")
     index_mask = (1 << 8 * index_bytes - 1) - 1  # the top bit marks essential properties
-    item_indices = []
-    for _ in range(_count(fields, 4)):
-        number = fields.take(item_bytes)
-        indices = [fields.take(index_bytes) & index_mask for _ in range(fields.take(1))]
-        item_indices += indices if number == item else []
-    return item_indices
-
-
-def _count(fields: _Fields, size: int) -> int:
-    count = fields.take(size)
-    if count > MAX_ITEMS:
-        raise UnreadableImageError(f"AVIF: more than {MAX_ITEMS} items")
-    return count
+    for _ in range(fields.take(4)):
+        count()
+        item, length = fields.take(item_bytes), fields.take(1)
+        indices = struct.unpack(f">{length}{code}", fields.take_bytes(length * index_bytes))
+        yield item, [index & index_mask for index in indices]
 
 
 def _declared_size(ispe: memoryview) -> Size:
@@ -152,11 +266,15 @@ def _declared_size(ispe: memoryview) -> Size:
 def _sample_max(primary: Mapping[bytes, memoryview]) -> int:
     """Return the largest sample value, by AV1CodecConfigurationRecord or, for a grid without one, PixelInformation."""
     if b"av1C" in primary:
-        high_bit_depth, twelve_bit = primary[b"av1C"][2] >> 6 & 1, primary[b"av1C"][2] >> 5 & 1
-        depth = 8 + 2 * high_bit_depth + 2 * twelve_bit
+        depth = _depth(primary[b"av1C"])
     else:
         depth = primary[b"pixi"][_FULL_BOX_BYTES + 1] if b"pixi" in primary else 8
     return (1 << min(max(depth, 8), 16)) - 1
+
+
+def _depth(av1c: memoryview) -> int:
+    """Return the bits of a sample, from high_bitdepth and twelve_bit."""
+    return 8 + 2 * (av1c[2] >> 6 & 1) + 2 * (av1c[2] >> 5 & 1)
 
 
 def _orientation(irot: memoryview | None, imir: memoryview | None) -> int:
@@ -164,57 +282,38 @@ def _orientation(irot: memoryview | None, imir: memoryview | None) -> int:
     return _ORIENTATIONS[angle, imir[0] & 1 if imir else None]
 
 
-def _content_sizes(meta: Mapping[bytes, memoryview], sources: tuple[memoryview, memoryview]) -> Iterator[Size]:
-    """Yield the sizes that the data of the items declare, apart from their properties."""
-    kinds = dict(_item_kinds(meta[b"iinf"]))
-    contents = {
-        (kinds[item], in_idat, extents)
-        for item, in_idat, extents in _locations(meta[b"iloc"])
-        if kinds.get(item) in {b"av01", b"grid"}
-    }
-    budget = len(sources[0])  # items may share data if they are equal; overlapping extents only cost time
-    for kind, in_idat, extents in contents:
-        source = sources[1] if in_idat else sources[0]
-        budget -= sum(length for _, length in extents)
-        if budget < 0:
-            raise UnreadableImageError("AVIF: the items contain more bytes than the file")
-        content = b"".join(source[start : start + length] for start, length in extents)
-        if kind == b"grid":
-            yield _grid_size(content)
-        else:
-            yield from av1.frame_sizes(content)
-
-
-def _item_kinds(iinf: memoryview) -> Iterator[tuple[int, bytes]]:
+def _item_kinds(iinf: memoryview, count: Callable[[], None]) -> Iterator[tuple[int, memoryview]]:
     """Yield the number and type of each item."""
     fields = _Fields(iinf)
     fields.take(2 if _version(fields) == 0 else 4)  # number of boxes
-    for kind, payload in _boxes(iinf[fields.position :]):
+    for kind, payload in _boxes(iinf[fields.position :], count):
         if kind == b"infe":
             entry = _Fields(payload)
             item = entry.take(2 if _version(entry) < 3 else 4)  # noqa: PLR2004  # ItemInfoEntry, version 3
             entry.take(2)  # item_protection_index
-            yield item, entry.take(4).to_bytes(4, "big")
+            yield item, entry.take_bytes(4)
 
 
-def _locations(iloc: memoryview) -> Iterator[tuple[int, bool, tuple[tuple[int, int], ...]]]:
-    """Yield for each item its number, whether its data is in ``idat``, and (start, length) of each extent."""
+def _locations(iloc: memoryview, count: Callable[[], None]) -> Iterator[tuple[int, _Location]]:
+    """Yield for each item its number and where its data is."""
     fields = _Fields(iloc)
     version = _version(fields)
     offset_bytes, length_bytes, base_bytes, index_bytes = (
         nibble for byte in (fields.take(1), fields.take(1)) for nibble in (byte >> 4, byte & 15)
     )
     number_bytes = 4 if version == 2 else 2  # noqa: PLR2004  # ItemLocationBox, version 2
-    for _ in range(_count(fields, number_bytes)):
+    for _ in range(fields.take(number_bytes)):
+        count()
         item = fields.take(number_bytes)
         in_idat = version > 0 and fields.take(2) & 15 == _IN_IDAT
         fields.take(2)  # data_reference_index
         base = fields.take(base_bytes)
         extents = []
-        for _ in range(_count(fields, 2)):
+        for _ in range(fields.take(2)):
+            count()
             fields.take(index_bytes if version > 0 else 0)
             extents.append((base + fields.take(offset_bytes), fields.take(length_bytes)))
-        yield item, in_idat, tuple(extents)
+        yield item, _Location(in_idat, tuple(extents))
 
 
 def _grid_size(grid: bytes) -> Size:
