@@ -77,10 +77,15 @@ class RetryBudget:
             with self._lock:
                 self._rows = min(self._max_rows, self._rows + rows * self._ratio)
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing may be repeated at the moment."""
+        return self._rows < 1
+
     def spend(self, rows: int) -> bool:
         """Return whether a call of so many rows may be repeated, and take them from the budget if so."""
         with self._lock:
-            if self._rows < 1:
+            if self.is_spent:
                 return False
             self._rows -= rows
             return True
@@ -96,7 +101,7 @@ class RetryPolicy:
     refuses a call because it has too many is not called again. `RetryBudget` limits all repetitions together.
 
     Attributes:
-        call_deadline_s: Time limit on one call; a shorter deadline of the request takes precedence.
+        call_deadline_s: Time limit on a call that may be repeated; a shorter deadline of the request takes precedence.
         max_retries: Maximum number of repetitions of one call.
         hang_threshold_s: A call that finds the server unavailable only after this time counts as unanswered.
     """
@@ -105,12 +110,20 @@ class RetryPolicy:
     max_retries: int = MAX_RETRIES
     hang_threshold_s: float = HANG_THRESHOLD_S
 
-    def timeout_s(self, deadline: Deadline, *, is_retry: bool) -> float:
-        """Return how long the next call may take; a retry leaves half of the time for the one after it.
+    def timeout_s(self, deadline: Deadline, *, is_retry: bool, is_last: bool = False) -> float:
+        """Return how long the next call may take.
+
+        Args:
+            deadline: Time limit on the request.
+            is_retry: Whether it repeats another; it then leaves half of the time for the one after it.
+            is_last: Whether it will not be repeated. To give it up early would gain nothing, and waste what the server
+                has computed.
 
         Raises:
             DeadlineExceededError: No time is left.
         """
+        if is_last:
+            return deadline.remaining_s()
         remaining_s = deadline.remaining_s(self.call_deadline_s)
         return remaining_s / 2 if is_retry else remaining_s
 

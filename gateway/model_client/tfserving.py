@@ -143,7 +143,7 @@ class TensorFlowServing:
 
     Args:
         target: gRPC name of the server, such as `127.0.0.1:8500`, `dns:///models:8500` or `unix:/run/tfs.sock`.
-        call_deadline_s: Time limit on one call; a shorter deadline of the request takes precedence.
+        call_deadline_s: Time limit on a call that may be repeated; a shorter deadline of the request takes precedence.
         max_retried_rows: Rows that may be repeated at once, in all calls together; see `RetryBudget`.
     """
 
@@ -247,7 +247,8 @@ class TensorFlowServing:
         metadata = (("x-request-id", request_id),) if request_id else None
         failures: list[Failure] = []
         while True:
-            timeout_s = self._retry_policy.timeout_s(deadline, is_retry=bool(failures))
+            is_last = self._retry_budget.is_spent
+            timeout_s = self._retry_policy.timeout_s(deadline, is_retry=bool(failures), is_last=is_last)
             started_s = time.monotonic()
             try:
                 reply = method(request, timeout=timeout_s, metadata=metadata)

@@ -461,8 +461,9 @@ def test_after_failures_only_a_tenth_of_the_calls_that_succeed_is_retried(
     assert len(servicer.requests) <= 100 * 1.1 + 5
 
 
+@pytest.mark.parametrize(("rows", "most_retries"), [(1, 40), (32, 2)])
 def test_calls_that_were_given_up_are_repeated_only_as_far_as_the_budget_goes(
-    connect: Callable[..., TensorFlowServing], port: int, servicer: Servicer
+    connect: Callable[..., TensorFlowServing], port: int, servicer: Servicer, rows: int, most_retries: int
 ):
     stop = threading.Event()
     servicer.answer = lambda *_: stop.wait(30) and None
@@ -470,27 +471,29 @@ def test_calls_that_were_given_up_are_repeated_only_as_far_as_the_budget_goes(
     try:
         for _ in range(40):
             with pytest.raises(DeadlineExceededError):
-                predict(client, within_s=30)
+                predict(client, np.repeat(IMAGE, rows, axis=0), within_s=0.1)
     finally:
         stop.set()
 
-    assert len(servicer.requests) <= 40 + 40, "without a budget each is called four times"
+    assert len(servicer.requests) <= 40 + most_retries, "without a budget each is called up to four times"
 
 
-def test_a_batch_that_was_given_up_spends_the_budget_of_its_images(
+def test_a_call_that_will_not_be_repeated_is_not_given_up_early(
     connect: Callable[..., TensorFlowServing], port: int, servicer: Servicer
 ):
-    stop = threading.Event()
+    client = connect(port, call_deadline_s=0.05)
+    respond, stop = scores(to_tensor_proto(SCORES)), threading.Event()
     servicer.answer = lambda *_: stop.wait(30) and None
-    client = connect(port, call_deadline_s=0.02)
     try:
-        for _ in range(10):
+        while not client._retry_budget.is_spent:
             with pytest.raises(DeadlineExceededError):
-                predict(client, np.repeat(IMAGE, 32, axis=0), within_s=30)
+                predict(client, np.repeat(IMAGE, 32, axis=0), within_s=0.2)
     finally:
         stop.set()
+    slow = threading.Event()
+    servicer.answer = lambda *arguments: (slow.wait(0.3), respond(*arguments))[1]
 
-    assert len(servicer.requests) <= 10 + 2
+    np.testing.assert_array_equal(predict(client, within_s=30), SCORES)
 
 
 # Batches that are larger than the server accepts

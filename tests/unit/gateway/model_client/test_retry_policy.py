@@ -103,10 +103,17 @@ def test_a_retry_may_take_half_of_the_time_left():
     assert POLICY.timeout_s(Deadline.after(2), is_retry=True) == pytest.approx(1, abs=0.25)
 
 
+def test_a_call_that_will_not_be_repeated_may_take_the_whole_time():
+    for is_retry in (False, True):
+        timeout_s = POLICY.timeout_s(Deadline.after(60), is_retry=is_retry, is_last=True)
+        assert timeout_s == pytest.approx(60, abs=0.5)
+
+
 def test_no_call_is_made_after_the_deadline():
     for is_retry in (False, True):
-        with pytest.raises(DeadlineExceededError):
-            POLICY.timeout_s(Deadline.after(0), is_retry=is_retry)
+        for is_last in (False, True):
+            with pytest.raises(DeadlineExceededError):
+                POLICY.timeout_s(Deadline.after(0), is_retry=is_retry, is_last=is_last)
 
 
 # Which error to report
@@ -136,7 +143,9 @@ def test_a_server_that_never_answered_is_reported_as_late():
 
 def test_a_budget_allows_so_many_rows_at_once_and_then_a_share_of_those_answered():
     budget = RetryBudget(3, ratio=0.1)
+    assert not budget.is_spent
     assert [budget.spend(1) for _ in range(5)] == [True] * 3 + [False] * 2
+    assert budget.is_spent
 
     budget.earn(9)
     assert not budget.spend(1)
