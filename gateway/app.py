@@ -166,7 +166,6 @@ def _pool_limits(settings: Settings) -> PoolLimits:
         threads=settings.fetch_threads,
         threads_per_client=settings.fetch_threads_per_client,
         requests=requests,
-        requests_per_client=max(1, requests // 2),
         max_wait_s=settings.fetch_max_wait_s,
     )
 

@@ -215,8 +215,8 @@ class Settings(BaseModel):
         6,
         ge=1,
         le=256,
-        description="The same, for the requests of one client: a key or, without keys, an address. So clients whose "
-        "servers are slow leave threads to the others.",
+        description="The same, for the requests of one client: a key or, without keys, an address. A client also gets "
+        "no more threads than it leaves free, so that clients whose servers are slow do not stop the others.",
     )
     fetch_connections_per_host: int = Field(
         8,

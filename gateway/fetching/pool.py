@@ -1,7 +1,8 @@
 """Threads that fetch images, divided fairly among clients and their requests.
 
-A client whose servers are slow waits for itself: it never occupies more than its own share of the threads, and a fetch
-that waits for its turn occupies none.
+A client whose servers are slow waits for itself: it never occupies more threads than it leaves free, so that there is
+always one for the next client (the dynamic thresholds of Choudhury and Hahne, 1998), and a fetch that waits for its
+turn occupies none.
 """
 
 import contextvars
@@ -28,14 +29,12 @@ class PoolLimits:
         threads: Images that are fetched at the same time.
         threads_per_client: The same, for the requests of one client.
         requests: Requests that fetch, or wait to fetch, at the same time.
-        requests_per_client: The same, for one client.
         max_wait_s: Seconds that an image may wait for its turn.
     """
 
     threads: int = 16
     threads_per_client: int = 6
     requests: int = 64
-    requests_per_client: int = 32
     max_wait_s: float = 4.0
 
 
@@ -127,7 +126,7 @@ class FetchPool:
         client = request.client
         with self._lock:
             of_client = sum(other.client == client for other in self._requests)
-            if len(self._requests) >= self._limits.requests or of_client >= self._limits.requests_per_client:
+            if of_client >= self._limits.requests - len(self._requests):
                 return False
             self._requests.append(request)
             self._start()
@@ -153,12 +152,11 @@ class FetchPool:
             self._executor.submit(fetch.context.run, self._run, request, fetch)
 
     def _next(self) -> _Request | None:
+        most = min(self._limits.threads_per_client, self._free)
         candidates = [
             request
             for request in self._requests
-            if request.waiting
-            and not request.deadline.has_passed
-            and self._running[request.client] < self._limits.threads_per_client
+            if request.waiting and not request.deadline.has_passed and self._running[request.client] < most
         ]
         return min(candidates, key=lambda request: (self._running[request.client], request.running), default=None)
 

@@ -104,14 +104,16 @@ def test_a_client_whose_servers_are_slow_occupies_its_own_share_only(
 
 
 def test_a_free_thread_belongs_to_the_client_with_the_fewest(start: Callable[..., Start], fetcher: GatedFetcher):
-    fetch_all = start(threads=3, threads_per_client=3)
-    first = fetch_all("first", *slow(3))
+    fetch_all = start(threads=4, threads_per_client=2)
+    first, other = fetch_all("first", *slow(2)), fetch_all("other", *slow(1, "slow too"))
     until(lambda: len(fetcher.begun) == 3)
+    last = fetch_all("last", "slow as well")
+    until(lambda: len(fetcher.begun) == 4)
     rest = fetch_all("first", "first again"), fetch_all("second", "second"), fetch_all("third", "third", "third again")
 
     fetcher.gate.set()
 
-    for future in (first, *rest):
+    for future in (first, other, last, *rest):
         future.result()
     assert fetcher.begun.index("first again") > max(map(fetcher.begun.index, ("second", "third")))
 
@@ -128,6 +130,17 @@ def test_a_request_waits_for_a_part_of_a_batch_of_the_same_client_only(
     assert single == [b"single"]
     fetcher.gate.set()
     assert len(batch.result()) == 101
+
+
+def test_a_thread_is_left_to_the_next_client(start: Callable[..., Start], fetcher: GatedFetcher):
+    fetch_all = start(threads=16, threads_per_client=6)
+    batches = [fetch_all(f"client {number}", *slow(64, f"slow {number} ")) for number in range(4)]
+    until(lambda: len(fetcher.begun) == 6 + 5 + 3 + 1)
+
+    assert fetch_all("next", "1").result() == [b"1"]
+
+    fetcher.gate.set()
+    assert sum(len(batch.result()) for batch in batches) == 4 * 64
 
 
 def test_an_image_whose_turn_does_not_come_in_time_is_an_error_and_the_others_are_returned(
@@ -159,18 +172,19 @@ def test_the_deadline_ends_the_wait_and_what_has_not_begun(start: Callable[..., 
 
 
 def test_more_requests_than_the_limit_are_refused_at_once(start: Callable[..., Start], fetcher: GatedFetcher):
-    fetch_all = start(threads=8, threads_per_client=1, requests=3, requests_per_client=2)
+    fetch_all = start(threads=8, requests=4)
     first, second = fetch_all("a", "slow"), fetch_all("a", "slow too")
-    until(lambda: fetcher.begun)
-    until(lambda: is_refused(fetch_all("a", "third of a client")))
+    until(lambda: len(fetcher.begun) == 2)
+    assert is_refused(fetch_all("a", "third of a client"))
 
     third = fetch_all("b", "slow as well")
     until(lambda: "slow as well" in fetcher.begun)
-    assert is_refused(fetch_all("c", "fourth"))
+    assert is_refused(fetch_all("b", "second of another"))
+    assert fetch_all("c", "fourth").result() == [b"fourth"]
 
     fetcher.gate.set()
     assert [future.result()[0] for future in (first, second, third)] == [b"slow", b"slow too", b"slow as well"]
-    assert fetch_all("c", "fourth").result() == [b"fourth"]
+    assert fetch_all("a", "later").result() == [b"later"]
 
 
 def is_refused(future: "Future[list[bytes | GatewayError]]") -> bool:
