@@ -219,12 +219,11 @@ class Settings(BaseModel):
         "no more threads than it leaves free, so that clients whose servers are slow do not stop the others.",
     )
     fetch_connections_per_host: int = Field(
-        8,
+        12,
         ge=1,
         le=256,
-        description="Connections that a worker opens to one host at the same time, for all clients together. Hosts are "
-        "told apart by address, or by name with a proxy. More than `GATEWAY_FETCH_THREADS_PER_CLIENT`, so that no "
-        "client takes all of a host.",
+        description="Connections that a worker opens to one host at the same time. Hosts are told apart by address, or "
+        "by name with a proxy. A client gets no more of them than it leaves free: the first gets half.",
     )
     fetch_lookup_s: float = Field(
         2.0,

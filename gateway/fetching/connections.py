@@ -24,7 +24,8 @@ from gateway.fetching.responses import BoundedResponse
 class HostConnections:
     """The connections to each host at the same time; safe to use from many threads.
 
-    Hosts are told apart by their address, because any number of names may lead to one address.
+    Hosts are told apart by their address, because any number of names may lead to one address. A client gets no more
+    connections to a host than it leaves free, as in `FetchPool`.
 
     Args:
         max_connections: Maximum number for one host.
@@ -32,27 +33,29 @@ class HostConnections:
 
     def __init__(self, max_connections: int) -> None:
         self._max_connections = max_connections
-        self._open: Counter[str] = Counter()
+        self._open: Counter[tuple[str, str | None]] = Counter()  # by host and client, and of each host in all
         self._condition = threading.Condition()
 
     @contextlib.contextmanager
-    def occupy(self, host: str, *, timeout_s: float) -> Iterator[None]:
-        """Wait until there may be one more connection to a host, and count it.
+    def occupy(self, host: str, client: str, *, timeout_s: float) -> Iterator[None]:
+        """Wait until a client may have one more connection to a host, and count it.
 
         Raises:
             OverloadedError: There were too many for all that time.
         """
+        of_host, of_client = (host, None), (host, client)
         with self._condition:
-            if not self._condition.wait_for(lambda: self._open[host] < self._max_connections, timeout=timeout_s):
+            if not self._condition.wait_for(
+                lambda: self._open[of_client] < self._max_connections - self._open[of_host], timeout=timeout_s
+            ):
                 raise OverloadedError("Too many images are being fetched from this host. Try again shortly.")
-            self._open[host] += 1
+            self._open.update((of_host, of_client))
         try:
             yield
         finally:
             with self._condition:
-                self._open[host] -= 1
-                if not self._open[host]:
-                    del self._open[host]
+                self._open.subtract((of_host, of_client))
+                self._open = +self._open  # forget those without connections
                 self._condition.notify_all()
 
 
@@ -79,13 +82,17 @@ class GuardedConnector:
     Args:
         network: What it shares with other fetches.
         deadline: When the fetch ends.
+        client: Who it is for.
         lookups: Names that are resolved once for several fetches.
     """
 
-    def __init__(self, network: Network, deadline: Deadline, lookups: SharedLookups | None = None) -> None:
+    def __init__(
+        self, network: Network, deadline: Deadline, *, client: str = "", lookups: SharedLookups | None = None
+    ) -> None:
         self.deadline = deadline
         self.max_bytes = network.max_bytes
         self._network = network
+        self._client = client
         self._lookups = lookups
         self._sockets: list[socket.socket] = []
         self._occupied = contextlib.ExitStack()
@@ -146,7 +153,7 @@ class GuardedConnector:
         return sock
 
     def _occupy(self, host: str) -> contextlib.AbstractContextManager[None]:
-        return self._network.hosts.occupy(host, timeout_s=self.deadline.remaining_s())
+        return self._network.hosts.occupy(host, self._client, timeout_s=self.deadline.remaining_s())
 
     def track(self, sock: socket.socket) -> None:
         """Cut a connection at the deadline; called again with the TLS socket once TLS is established.

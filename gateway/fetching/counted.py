@@ -14,11 +14,17 @@ class CountedFetcher:
         self._fetcher = fetcher
 
     def fetch(
-        self, url: str, *, deadline: Deadline, allowance: Allowance = UNLIMITED, lookups: SharedLookups | None = None
+        self,
+        url: str,
+        *,
+        deadline: Deadline,
+        client: str = "",
+        allowance: Allowance = UNLIMITED,
+        lookups: SharedLookups | None = None,
     ) -> bytes:
         """Return the bytes behind a URL; see `Fetcher.fetch`."""
         try:
-            content = self._fetcher.fetch(url, deadline=deadline, allowance=allowance, lookups=lookups)
+            content = self._fetcher.fetch(url, deadline=deadline, client=client, allowance=allowance, lookups=lookups)
         except GatewayError as error:
             metrics.FETCHES.labels(error.slug).inc()
             raise

@@ -70,7 +70,7 @@ class FetchLimits:
     max_bytes: int
     max_redirects: int
     lookup_s: float = LOOKUP_S
-    connections_per_host: int = 8
+    connections_per_host: int = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,13 @@ class UrlFetcher:
         self._network = Network(self._guard, hosts, limits.max_bytes, via_proxy=proxy is not None)
 
     def fetch(
-        self, url: str, *, deadline: Deadline, allowance: Allowance = UNLIMITED, lookups: SharedLookups | None = None
+        self,
+        url: str,
+        *,
+        deadline: Deadline,
+        client: str = "",
+        allowance: Allowance = UNLIMITED,
+        lookups: SharedLookups | None = None,
     ) -> bytes:
         """Return the bytes behind an http or https URL.
 
@@ -118,7 +124,7 @@ class UrlFetcher:
             DeadlineExceededError: The fetch took too long, whether the server was silent or slow.
         """
         deadline = deadline.no_later_than(self._limits.deadline_s)
-        connector = GuardedConnector(self._network, deadline, lookups)
+        connector = GuardedConnector(self._network, deadline, client=client, lookups=lookups)
         with _translate_unknown_errors(), connector.abort_at_deadline(), GuardedSession(connector) as session:
             session.proxies = self._proxies
             for _ in range(self._limits.max_redirects + 1):

@@ -33,13 +33,20 @@ class Fetcher(Protocol):
     """Fetches images by URL; safe to use from many threads."""
 
     def fetch(
-        self, url: str, *, deadline: Deadline, allowance: Allowance = UNLIMITED, lookups: SharedLookups | None = None
+        self,
+        url: str,
+        *,
+        deadline: Deadline,
+        client: str = "",
+        allowance: Allowance = UNLIMITED,
+        lookups: SharedLookups | None = None,
     ) -> bytes:
         """Return the bytes behind a URL.
 
         Args:
             url: The URL.
             deadline: When the fetch ends at the latest.
+            client: Who it is fetched for, for its share of the connections to the host.
             allowance: Counts the bytes while they arrive.
             lookups: Names that are resolved once for several fetches.
 

@@ -183,7 +183,11 @@ class FetchPool:
         try:
             with request.timings.measure("fetch"):
                 return self._fetcher.fetch(
-                    url, deadline=request.deadline, allowance=request.allowance, lookups=request.lookups
+                    url,
+                    deadline=request.deadline,
+                    client=request.client,
+                    allowance=request.allowance,
+                    lookups=request.lookups,
                 )
         except GatewayError as error:
             return error

@@ -23,7 +23,13 @@ class TracedFetcher:
         self._tracer = trace.get_tracer(__name__)
 
     def fetch(
-        self, url: str, *, deadline: Deadline, allowance: Allowance = UNLIMITED, lookups: SharedLookups | None = None
+        self,
+        url: str,
+        *,
+        deadline: Deadline,
+        client: str = "",
+        allowance: Allowance = UNLIMITED,
+        lookups: SharedLookups | None = None,
     ) -> bytes:
         """Return the bytes behind a URL; see `Fetcher.fetch`."""
         with self._tracer.start_as_current_span(
@@ -34,7 +40,7 @@ class TracedFetcher:
             set_status_on_exception=False,
         ) as span:
             try:
-                return self._fetcher.fetch(url, deadline=deadline, allowance=allowance, lookups=lookups)
+                return self._fetcher.fetch(url, deadline=deadline, client=client, allowance=allowance, lookups=lookups)
             except GatewayError as error:
                 span.set_status(Status(StatusCode.ERROR, type(error).__name__))
                 raise

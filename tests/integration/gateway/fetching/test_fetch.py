@@ -293,22 +293,27 @@ class Gate:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "many names"])
-def test_one_host_gets_no_more_connections_than_the_limit(serve: Serve, host: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_client_gets_half_of_the_connections_to_a_host_and_leaves_some_to_another(
+    serve: Serve, host: str, monkeypatch: pytest.MonkeyPatch
+):
     gate = Gate()
     server = serve(gate)
     replace_resolver(monkeypatch, lambda _, port: [("127.0.0.1", port)])
     hosts = [host if host == "127.0.0.1" else f"{number}.test" for number in range(12)]
-    limited = fetcher(*hosts, connections_per_host=3, deadline_s=30)
+    limited = fetcher(*hosts, connections_per_host=6, deadline_s=30)
 
-    with ThreadPoolExecutor(12) as pool:
+    with ThreadPoolExecutor(13) as pool:
         fetches = [
             pool.submit(limited.fetch, f"http://{host}:{server.port}/", deadline=Deadline.after(30)) for host in hosts
         ]
         until(lambda: gate.waiting == 3)
+        url = f"http://{hosts[0]}:{server.port}/"
+        fetches.append(pool.submit(limited.fetch, url, deadline=Deadline.after(30), client="another"))
+        until(lambda: gate.waiting == 4)
         gate.is_open.set()
-        assert [fetch.result() for fetch in fetches] == [PICTURE] * 12
+        assert [fetch.result() for fetch in fetches] == [PICTURE] * 13
 
-    assert gate.most == 3
+    assert gate.most == 4
 
 
 def test_a_fetch_that_gets_no_connection_in_time_is_refused_and_other_hosts_are_fetched_from(serve: Serve):

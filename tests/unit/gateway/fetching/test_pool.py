@@ -25,7 +25,9 @@ class GatedFetcher:
         self.begun: list[str] = []
         self.lookups: set[SharedLookups | None] = set()
 
-    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance, lookups: SharedLookups | None) -> bytes:
+    def fetch(
+        self, url: str, *, deadline: Deadline, allowance: Allowance, lookups: SharedLookups, **_: object
+    ) -> bytes:
         self.begun.append(url)
         self.lookups.add(lookups)
         if "slow" in url:
