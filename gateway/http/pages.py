@@ -1,8 +1,9 @@
 """Static pages: `/` to try the service, and `/docs` to read about its API."""
 
+from http import HTTPStatus
 from pathlib import Path
 
-from flask import Blueprint, Response, send_from_directory
+from flask import Blueprint, Response, request, send_from_directory
 
 STATIC = Path(__file__).parents[1] / "static"
 # The pages connect only to this service, and show images that the visitor chose (blob:).
@@ -32,6 +33,11 @@ def create_pages() -> Blueprint:
 
 
 def _file(name: str) -> Response:
-    response = send_from_directory(STATIC, name)
+    # Pages are small and have an ETag: dates and ranges, whose parsers raise errors for some texts, are not looked at.
+    response = send_from_directory(STATIC, name, conditional=False)
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    etag, _ = response.get_etag()
+    if etag is not None and request.if_none_match.contains(etag):
+        response.close()
+        response.response, response.status_code = (), HTTPStatus.NOT_MODIFIED
     return response

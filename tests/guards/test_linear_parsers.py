@@ -117,7 +117,11 @@ TEXTS: dict[str, tuple[Callable[[str], object], list[str], list[str]]] = {
     "names": (lambda text: check_names([text], FORM_FIELDS, "field"), cut("│image"), cut("a│image│_│image_")),
     "many names": (lambda text: check_names(text.split(","), FORM_FIELDS, "field"), [""], cut("image,│image,x,")),
     "base64": (lambda text: decode_base64([text.encode()]), cut("│data:"), cut("A│=│ │A=│,│;base64,│%")),
-    "base64 in pieces": (lambda text: decode_base64(text.encode().split(b"|")), [""], cut("A|│AA=|│=|│AAAA|")),
+    "base64 in pieces": (
+        lambda text: decode_base64(text.encode().split(b"|")),
+        [""],
+        [piece * 20 + "|" for piece in cut("A│ │=│A ")],
+    ),
     "URL": (Destinations().check_url, URLS, cut("a│/│.│:│@│[│]│%41│\t│ä│?│#│;│1:")),
     "URL without a limit": (urlsplit, URLS, cut("a│/│:│@│[│]│\t│\n│ä│%│?│#")),
     "host pattern": (is_host_pattern, cut("│*."), cut("a│.│-│a.│1.│:│/│_")),

@@ -97,7 +97,7 @@ def validating_client(validator: ResponseValidator) -> type[FlaskClient]:
         def open(self, *args: Any, **kwargs: Any) -> TestResponse:
             response = super().open(*args, **with_encoded_form(kwargs))
             request = response.request
-            has_json = response.mimetype.endswith("json") and request.method != "HEAD"
+            has_json = (response.mimetype or "").endswith("json") and request.method != "HEAD"
             body = response.get_json(force=True) if has_json else None
             validator.check(request.method, request.path, response.status_code, response.headers, body)
             return response
