@@ -37,7 +37,7 @@ def _file(name: str) -> Response:
     response = send_from_directory(STATIC, name, conditional=False)
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     etag, _ = response.get_etag()
-    if etag is not None and request.if_none_match.contains(etag):
+    if etag is not None and request.if_none_match.contains_weak(etag):
         response.close()
         response.response, response.status_code = (), HTTPStatus.NOT_MODIFIED
     return response
