@@ -15,6 +15,7 @@ MAX_LINE_BYTES = 8192
 """With its end: what fits into one of nginx's buffers for headers."""
 MAX_HEAD_BYTES = 5 * MAX_LINE_BYTES
 """The request line, and as many bytes of headers as nginx accepts."""
+HAS_BODY = re.compile(rb"\n(?:content-length|transfer-encoding)[ \t]*:", re.IGNORECASE)
 END_OF_HEAD = re.compile(rb"\n\r?\n")  # gunicorn's parser rejects lines that end with LF alone
 LINGER_MAX_BYTES = 1024 * 1024
 
@@ -70,6 +71,11 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         """Take what followed the last request; return whether that is a complete head."""
         self._append(self.parser.unreader.take_buffered())
         return self.has_head
+
+    def has_body(self) -> bool:
+        """Return whether a body follows the head, which may arrive slowly."""
+        end = END_OF_HEAD.search(self.head)
+        return end is None or bool(HAS_BODY.search(self.head, 0, end.end()))
 
     def end_response(self) -> None:
         """Tell the client that nothing more will be sent."""

@@ -23,6 +23,7 @@ from gateway.runtime.timed_socket import TimedSocket
 
 NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 NO_RESOURCES_PAUSE_S = 0.05
+MAX_SPARE_THREADS = 2
 
 
 class ErrorLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
@@ -53,8 +54,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
 
     gunicorn gives each new connection a thread for 5 s, and a head of which a byte has arrived for as long as it likes.
     Here the main thread collects heads, closes connections whose head takes too long, and at the limit of connections
-    the idle one that has waited longest. `pending_conns` are those without a whole head, and those that are closed once
-    the client has read the response; the first is always the oldest.
+    the idle one that has waited longest. The last threads are for requests without a body, such as health checks: a
+    body may arrive slowly. `pending_conns` are those without a whole head, and those that are closed once the client
+    has read the response; the first is always the oldest.
 
     Attributes:
         stay_ms: How long the thread waits before it returns the connection, in milliseconds.
@@ -68,6 +70,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._current = threading.local()
+        self._threads_for_bodies = self.cfg.threads - min(MAX_SPARE_THREADS, self.cfg.threads // 8)
+        self._in_threads = 0
 
     # In the main thread
 
@@ -98,9 +102,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
         A connection that is to be closed stays until the client has closed it too: bytes that nobody has read would
         reset it, and the client might lose the response. gunicorn waits for that in the main thread, for up to 2 s.
         """
+        self._in_threads -= 1
         if fs.cancelled() or fs.exception() or not fs.result():
             conn.end_response()
             self._await(conn, conn.drain)
+        elif conn.has_head:
+            self._proceed(conn)
         elif conn.head:
             conn.sock.settimeout(0)
             self._await(conn, conn.receive_head)
@@ -135,11 +142,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
         self.poller.register(conn.sock, selectors.EVENT_READ, callback)
 
     def _proceed(self, conn: Connection) -> None:
-        if conn.has_head:
-            self.enqueue_req(conn)
-        else:
+        if not conn.has_head:
             self.nr_conns -= 1
             conn.close()
+        elif self._in_threads < self._threads_for_bodies or not conn.has_body():
+            self._in_threads += 1
+            self.enqueue_req(conn)
+        else:
+            response = make_response(HTTPStatus.SERVICE_UNAVAILABLE, request_id_of(bytes(conn.head)))
+            with contextlib.suppress(OSError):
+                conn.sock.send(response)  # the buffer of the kernel is empty
+            conn.end_response()
+            self._await(conn, conn.drain)
 
     def _close_oldest_idle(self) -> None:
         for conns in (self.pending_conns, self.keepalived_conns):
@@ -162,10 +176,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
 
     def _has_next_request(self, conn: Connection) -> bool:
         """Wait for the next request, unless another connection could need this thread."""
-        if conn.take_pipelined():
-            return True
-        if conn.head or not self.alive or self.nr_conns > self.cfg.threads:
-            return False
+        is_complete = conn.take_pipelined()
+        if is_complete or conn.head or not self.alive or self.nr_conns > self._threads_for_bodies:
+            return is_complete and self.nr_conns <= self._threads_for_bodies
         return conn.receive_next_head(self.stay_ms / 1000)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:  # noqa: ARG002

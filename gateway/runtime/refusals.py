@@ -13,7 +13,7 @@ from http import HTTPStatus
 from flask import Flask, Response
 from gunicorn.http import errors  # type: ignore[import-untyped]
 
-from gateway.errors import BadRequestError
+from gateway.errors import BadRequestError, OverloadedError
 
 REQUEST_ID = re.compile(rb"\r\nx-request-id:[ \t]*([A-Za-z0-9._-]{1,128})[ \t]*\r\n", re.IGNORECASE)
 STATUSES: dict[type[Exception], HTTPStatus] = {
@@ -30,6 +30,7 @@ DETAILS = {
     HTTPStatus.BAD_REQUEST: "The request is malformed. Send HTTP/1.1, and printable ASCII alone in URL and headers.",
     HTTPStatus.EXPECTATION_FAILED: "The only expectation that is met is `100-continue`.",
     HTTPStatus.NOT_IMPLEMENTED: "The transfer coding is not supported. Send Content-Length, or chunks.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "There are more requests in progress than can be answered in time.",
     HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "Send HTTP/1.1.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "An unexpected error occurred. The log has the details under the request_id.",
 }
@@ -53,9 +54,15 @@ def request_id_of(head: bytes) -> str:
 
 
 def make_response(status: HTTPStatus, request_id: str) -> bytes:
-    """Return a whole response, after which the connection is closed."""
+    """Count a refusal and return a whole response, after which the connection is closed."""
+    metrics = importlib.import_module("gateway.observability.metrics")
     problems = importlib.import_module("gateway.http.problems")
-    problem = problems.INTERNAL if status == HTTPStatus.INTERNAL_SERVER_ERROR else problems.problem_of(status)
+    own = {HTTPStatus.INTERNAL_SERVER_ERROR: problems.INTERNAL}
+    own[HTTPStatus.SERVICE_UNAVAILABLE] = problems.PROBLEMS[OverloadedError]
+    problem = own.get(status) or problems.problem_of(status)
+    outcome = problem.slug or f"http-{problem.status}"
+    metrics.child(metrics.REQUESTS, "none", "other", status.value, outcome, "", "").inc()
+    retry_after = f"Retry-After: {problems.RETRY_AFTER_S}\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
     document = problems.make_document(problem, DETAILS.get(status, problem.advice), {"request_id": request_id})
     body = json.dumps(document).encode() + b"\n"
     head = (
@@ -63,6 +70,7 @@ def make_response(status: HTTPStatus, request_id: str) -> bytes:
         f"Content-Type: {problems.CONTENT_TYPE}\r\n"
         f"Content-Length: {len(body)}\r\n"
         f"X-Request-ID: {request_id}\r\n"
+        f"{retry_after}"
         "Connection: close\r\n\r\n"
     )
     return head.encode() + body

@@ -1,7 +1,9 @@
 """Requests that gunicorn cannot parse are answered with problems, and no part of them gets into the log."""
 
 import json
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,17 @@ def test_a_path_with_empty_segments_is_not_redirected(gateway: LightGateway):
     response, _ = gateway.send(b"GET //api//v1//models HTTP/1.1\r\nHost: elsewhere.example\r\n\r\n")
 
     assert response.status == 404
+
+
+def test_slow_bodies_leave_threads_for_requests_without_one(tmp_path: Path):
+    head = b"POST /api/v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\n"
+    settings = {"GATEWAY_THREADS": "4", "GATEWAY_MAX_WAITING": "8"}
+    with (tmp_path / "log").open("ab") as log, light_gateway(tmp_path, log, settings) as gateway, ExitStack() as stack:
+        for _ in range(40):
+            connection = socket.create_connection(("127.0.0.1", gateway.port), timeout=TIMEOUT_S)
+            stack.enter_context(connection).sendall(head)
+
+        assert gateway.answers()
+        response, body = gateway.send(head)
+        assert (response.status, json.loads(body)["type"]) == (503, "/problems/overloaded")
+        assert response.headers["Retry-After"]
