@@ -1,5 +1,6 @@
 """Problem documents (RFC 9457): the only place where errors become HTTP responses."""
 
+import errno
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NamedTuple, cast
@@ -13,6 +14,7 @@ from gateway.prediction.schemas import ItemProblem
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
+LACKS_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC})
 
 log = structlog.get_logger(__name__)
 
@@ -271,9 +273,26 @@ def problem_of(status: HTTPStatus) -> Problem:
 
 
 def respond_to_bug(error: Exception) -> Response:
-    """Return the response to a bug: the log gets the traceback, the caller only the request id."""
+    """Return the response to a bug: the log gets the traceback, the caller only the request id.
+
+    If the process has no more files, memory or threads, that is overload.
+    """
+    if _lacks_resources(error):
+        log.warning("request_failed", problem=errors.OverloadedError.slug, cause=str(error))
+        return respond(errors.OverloadedError("The gateway has no more files, memory or threads. Try again shortly."))
     log.error("unexpected_error", exc_info=error)
     return make_response(INTERNAL, "An unexpected error occurred. The log has the details under the request_id.", {})
+
+
+def _lacks_resources(error: BaseException | None) -> bool:
+    if error is None:
+        return False
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno in LACKS_RESOURCES)
+        or (isinstance(error, RuntimeError) and "can't start new thread" in str(error))
+        or _lacks_resources(error.__cause__ or error.__context__)
+    )
 
 
 def make_item_problem(error: errors.GatewayError) -> ItemProblem:

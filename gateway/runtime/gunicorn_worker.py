@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import operator
 import selectors
 import socket
 import sys
@@ -72,6 +73,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
         self._current = threading.local()
         self._threads_for_bodies = self.cfg.threads - min(MAX_SPARE_THREADS, self.cfg.threads // 8)
         self._in_threads = 0
+        self._lacks_resources = False
 
     # In the main thread
 
@@ -81,8 +83,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
             client_socket, address = listener.accept()
         except OSError as error:
             if error.errno in NO_RESOURCES:
-                self._close_oldest_idle()
-                time.sleep(NO_RESOURCES_PAUSE_S)  # the listener stays readable
+                self._lacks_resources = True
             elif error.errno not in {errno.EAGAIN, errno.ECONNABORTED}:
                 raise
             return
@@ -117,8 +118,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
     def murder_pending(self) -> None:
         """Close connections that have waited too long, and the oldest idle one if there is no room for another."""
         super().murder_pending()
-        if self.nr_conns >= self.worker_connections:
+        if self.nr_conns >= self.worker_connections or self._lacks_resources:
             self._close_oldest_idle()
+        if self._lacks_resources:
+            self._lacks_resources = False
+            time.sleep(NO_RESOURCES_PAUSE_S)  # the listener stays readable
 
     def _cap_keepalive(self, deadline: float) -> None:
         super()._cap_keepalive(deadline)
@@ -156,13 +160,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
             self._await(conn, conn.drain)
 
     def _close_oldest_idle(self) -> None:
-        for conns in (self.pending_conns, self.keepalived_conns):
-            if conns:
-                conn = conns.popleft()
-                self.poller.unregister(conn.sock)
-                self.nr_conns -= 1
-                conn.close()
-                return
+        queues = ((self.pending_conns, self.head_timeout_s), (self.keepalived_conns, self.cfg.keepalive))
+        oldest = [(conns[0].timeout - timeout_s, conns) for conns, timeout_s in queues if conns]
+        if oldest:
+            conn = min(oldest, key=operator.itemgetter(0))[1].popleft()
+            self.poller.unregister(conn.sock)
+            self.nr_conns -= 1
+            conn.close()
 
     # In the thread of a request
 

@@ -360,6 +360,13 @@ def test_running_out_of_connections_does_not_fill_the_log(start_nginx):
     assert len(front.log().splitlines()) < 50
 
 
+def test_nginx_without_files_answers_503(start_nginx):
+    with start_nginx(NGINX_OPEN_FILES="24") as front, ThreadPoolExecutor(60) as pool:
+        statuses = {response.status for response in pool.map(lambda _: front.request("/echo"), range(120))}
+
+    assert statuses <= {200, 503}
+
+
 def test_one_client_fills_at_most_half_of_the_space_for_bodies():
     values = nginx.defaults()
     space_bytes = 512 * 2**20

@@ -1,3 +1,4 @@
+import errno
 import io
 import re
 from collections.abc import Callable, Iterator
@@ -180,6 +181,23 @@ def test_headers_of_http_errors_are_kept(respond: Callable[[Exception], TestResp
 
 
 # Bugs
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EMFILE, "Too many open files"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+    ],
+)
+def test_a_process_without_resources_is_overloaded(respond: Callable[[Exception], TestResponse], error: Exception):
+    assert_problem(respond(error), 503, "/problems/overloaded")
+
+    wrapped = ValueError("of a library")
+    wrapped.__cause__ = error
+    assert_problem(respond(wrapped), 503, "/problems/overloaded")
 
 
 def test_a_bug_reveals_only_the_request_id(respond: Callable[[Exception], TestResponse]):
