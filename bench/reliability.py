@@ -1,8 +1,8 @@
 """Measure how the stack copes with every fault of `bench.faults`, with an overload, and with 50,000 requests.
 
-    python -m bench.reliability [--requests 50000] [--only faults overload memory]
+    python -m bench.reliability [--requests 50000] [--only faults overload memory hostile]
 
-Prints the tables of docs/reliability.md. It takes about ten minutes and needs an otherwise idle machine.
+Prints the tables of docs/reliability.md. It takes about half an hour and needs an otherwise idle machine.
 """
 
 import argparse
@@ -10,10 +10,10 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from bench import overload
+from bench import hostile, overload
 from bench.classification_load import WRONG, ClassificationLoad
 from bench.drill_stack import DrillStack
 from bench.external_load import HttpUsers
@@ -29,20 +29,41 @@ MIB = 1024 * 1024
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run the chosen measurements and print each row as soon as it is measured."""
+    """Run the chosen measurements and print each row as soon as it is measured.
+
+    Raises:
+        SystemExit: A target of `hostile` was missed.
+    """
     parser = argparse.ArgumentParser(prog="python -m bench.reliability", description=(__doc__ or "").partition("\n")[0])
-    sections = {"faults": measure_faults, "overload": measure_overload, "memory": measure_memory}
+    sections: dict[str, Callable[[argparse.Namespace], Iterable[str]]] = {
+        "faults": lambda _: measure_faults(),
+        "overload": lambda _: measure_overload(),
+        "memory": lambda options: measure_memory(options.requests),
+        "hostile": lambda options: hostile.run(options.seconds, options.attacks),
+    }
     parser.add_argument("--only", nargs="+", choices=sections, default=list(sections), help="default: all")
     parser.add_argument("--requests", type=int, default=50_000, help="requests for `memory` (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=900, help="duration of `hostile` (%(default)s)")
+    parser.add_argument(
+        "--attacks",
+        type=Path,
+        nargs="+",
+        default=[hostile.CORPUS],
+        metavar="FOLDER",
+        help="files for `hostile` to send",
+    )
     options = parser.parse_args(arguments)
     print_lines(f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}")
     for name in options.only:
         print_lines("", f"## {name.capitalize()}", "")
-        for row in sections[name](options.requests):
-            print_lines(row)
+        try:
+            for row in sections[name](options):
+                print_lines(row)
+        except hostile.TargetMissedError as error:
+            raise SystemExit(f"Targets missed: {error}") from error
 
 
-def measure_faults(_: int) -> Iterator[str]:
+def measure_faults() -> Iterator[str]:
     """Yield the table of all drills."""
     yield "| fault | answered | wrong | refused or failed | slowest response |"
     yield "|---|--:|--:|---|--:|"
@@ -63,7 +84,7 @@ def fault_row(drill: Drill, load: ClassificationLoad) -> str:
     return f"| {drill.name} | {counts[OK]} | {counts[WRONG]} | {others or 'none'} | {load.slowest_s(OK):.1f} s |"
 
 
-def measure_overload(_: int) -> Iterator[str]:
+def measure_overload() -> Iterator[str]:
     """Yield the table of an overload of four times the capacity."""
     yield from overload.run(seconds=30, times=4, users=400)
 

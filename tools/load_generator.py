@@ -99,9 +99,11 @@ class LoadGenerator:
         connect: Entered by each user; the resulting function makes one call. Its argument counts up from the user's
             number.
         users: Number of users.
+        pause_s: Seconds that each user waits between two calls.
     """
 
-    def __init__(self, connect: Connect, *, users: int) -> None:
+    def __init__(self, connect: Connect, *, users: int, pause_s: float = 0.0) -> None:
+        self._pause_s = pause_s
         self._connect = connect
         self._calls: list[list[Call]] = [[] for _ in range(users)]
         self._counts = [Counter[str]() for _ in range(users)]
@@ -190,7 +192,7 @@ class LoadGenerator:
                 self._calls[user].append(Call(started_s, time.monotonic() - started_s, outcome))
                 self._counts[user][outcome] += 1
                 self._may_send.wait()
-                if self._stop.is_set():
+                if self._stop.wait(self._pause_s):
                     return
 
 

@@ -54,6 +54,7 @@ class LocalStack:
     """
 
     model_server_flags: Sequence[str] = ()
+    gateway_prefix: Sequence[str] = ()
 
     def __init__(  # noqa: PLR0913  # independent properties of a stack, by keyword
         self,
@@ -129,8 +130,9 @@ class LocalStack:
     def start_gateway(self, settings: Mapping[str, str] | None = None) -> None:
         """Start the gateway, with further settings."""
         program = programs.gateway(self.options, self.settings, self.options.run_dir, direct=False)
+        command = (*self.gateway_prefix, *program.command)
         environment = {**program.environment, **self._environment, **(settings or {})}
-        self._stack.start(replace(program, environment=environment))
+        self._stack.start(replace(program, command=command, environment=environment))
 
     def start_nginx(self) -> None:
         """Start nginx.
@@ -186,7 +188,7 @@ class LocalStack:
 
     def workers(self) -> list[int]:
         """List the process ids of the gateway's workers."""
-        return list(processes.descendants(self.pid("gateway")))
+        return processes.children(self.pid("gateway"))
 
     def send_signal(self, name: str, number: Signals) -> None:
         """Send a signal to a program."""

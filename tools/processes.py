@@ -18,18 +18,18 @@ def family(pid: int) -> Iterator[int]:
 
 def descendants(pid: int) -> Iterator[int]:
     """Yield the child processes of a process, each followed by its own, that run at this moment."""
-    for child in _children(pid):
+    for child in children(pid):
         yield from family(child)
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     """Return the child processes of all threads; none of a process or a thread that has just ended."""
-    children: list[int] = []
+    pids: list[int] = []
     with contextlib.suppress(OSError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
             with contextlib.suppress(OSError):
-                children += map(int, (thread / "children").read_text(encoding="ascii").split())
-    return children
+                pids += map(int, (thread / "children").read_text(encoding="ascii").split())
+    return pids
 
 
 def cpu_s(pid: int) -> float:
