@@ -21,6 +21,7 @@ BATCH = 64
 NO_ANSWER = "no answer"
 ANSWER_TIMEOUT_S = 40.0
 HOLD_S = 5.0
+_NOT_SENT = frozenset({".md", ".py", ".txt"})
 _JSON, _FORM, _BINARY = "application/json", "application/x-www-form-urlencoded", "application/octet-stream"
 
 
@@ -46,6 +47,10 @@ class Attack(Protocol):
     def name(self) -> str:
         """What is sent, in a few words."""
 
+    @property
+    def group(self) -> str:
+        """Name of the attacks that are counted together with this one; empty for none."""
+
     def send(self, address: Address) -> str:
         """Send it, wait for the answer, and return what came back."""
 
@@ -58,6 +63,7 @@ class RequestAttack:
     body: bytes
     content_type: str = _BINARY
     path: str = PREDICT
+    group: str = ""
 
     def send(self, address: Address) -> str:
         """Return the status and the problem, or `NO_ANSWER`."""
@@ -71,6 +77,7 @@ class HeldConnections:
     name: str
     beginning: bytes
     connections: int
+    group: str = ""
 
     def send(self, address: Address) -> str:
         """Hold the connections for `HOLD_S`; return how many the service has closed by then."""
@@ -111,19 +118,21 @@ def make_attacks(pictures: str, folders: Sequence[Path]) -> list[Attack]:
         pictures: URL of `bench.hostile_pictures`.
         folders: Folders of further files to send, each as a picture.
     """
-    further = sorted(file for folder in folders for file in folder.rglob("*") if file.is_file())
     return [
         *_option_attacks(),
         *_body_attacks(),
         *_picture_attacks(),
         *_url_attacks(pictures),
         *_connection_attacks(),
-        *(
-            RequestAttack(file.name, file.read_bytes(), mimetypes.guess_type(file)[0] or _BINARY)
-            for file in further
-            if file.suffix not in {".py", ".md", ".txt"}
-        ),
+        *(attack for folder in folders for attack in _file_attacks(folder)),
     ]
+
+
+def _file_attacks(folder: Path) -> Iterator[Attack]:
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.suffix not in _NOT_SENT:
+            kind = mimetypes.guess_type(file)[0] or _BINARY
+            yield RequestAttack(file.name, file.read_bytes(), kind, group=f"files in {folder.name}")
 
 
 def _option_attacks() -> Iterator[Attack]:

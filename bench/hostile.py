@@ -76,7 +76,7 @@ class HostileClients(LoadGenerator):
     """Clients that send all attacks in turn, each beginning with another one and from an address of its own."""
 
     def __init__(self, stack: HostileStack, attacks: Sequence[Attack]) -> None:
-        self.answers: dict[str, Counter[str]] = {attack.name: Counter() for attack in attacks}
+        self.answers: dict[str, Counter[str]] = {attack.group or attack.name: Counter() for attack in attacks}
         self._attacks = attacks
         self._stack = stack
         self._numbers = itertools.count()
@@ -91,7 +91,7 @@ class HostileClients(LoadGenerator):
 
     def _send(self, address: Address, attack: Attack) -> str:
         answer = attack.send(address)
-        self.answers[attack.name][answer] += 1
+        self.answers[attack.group or attack.name][answer] += 1
         return OK
 
 
@@ -167,7 +167,8 @@ def run(seconds: float, folders: Sequence[Path]) -> Iterator[str]:
         with Watch(stack) as watch, clients, users:
             time.sleep(seconds)
         wait_until(stack.is_ready, START_S, "the stack is ready again after the attacks")
-        result = Result(seconds, group, clients, users, watch, len(watch.workers - started))
+        deaths = len(watch.workers - started)
+        result = Result(seconds, group.description, group.peak_bytes(), group.kills(), deaths, clients, users, watch)
         yield from result.rows()
     yield from result.attack_rows()
     if result.misses():
@@ -179,11 +180,13 @@ class Result:
     """What happened during the attacks."""
 
     seconds: float
-    group: MemoryGroup
+    limit: str
+    peak_bytes: int
+    kills: int
+    deaths: int
     clients: HostileClients
     users: HonestUsers
     watch: Watch
-    deaths: int
 
     def rows(self) -> Iterator[str]:
         """Yield the table of the service."""
@@ -203,8 +206,8 @@ class Result:
     def misses(self) -> list[str]:
         """Return the targets that were missed."""
         missed = {
-            f"{self.deaths} workers died, {self.group.kills()} processes were killed for lack of memory": (
-                self.deaths or self.group.kills()
+            f"{self.deaths} workers died, {self.kills} processes were killed for lack of memory": (
+                self.deaths or self.kills
             ),
             f"{self._answered():.1%} of the honest requests were answered, less than {MIN_ANSWERED:.0%}": (
                 self._answered() < MIN_ANSWERED
@@ -225,12 +228,10 @@ class Result:
         hostile = sum(map(Counter, self.clients.answers.values()), Counter[str]())
         return {
             "duration": f"{self.seconds:.0f} s",
-            "limit on the gateway's memory": self.group.description,
-            "most memory in use": f"{self.group.peak_bytes() / MIB:.0f} MiB"
-            if self.group.peak_bytes()
-            else "not counted",
+            "limit on the gateway's memory": self.limit,
+            "most memory in use": f"{self.peak_bytes / MIB:.0f} MiB" if self.peak_bytes else "not counted",
             "workers that died": str(self.deaths),
-            "processes killed for lack of memory": str(self.group.kills()),
+            "processes killed for lack of memory": str(self.kills),
             f"attacks by {HOSTILE_CLIENTS} clients": str(hostile.total()),
             f"requests of {HONEST_USERS} honest users": str(counts.total()),
             "answered": f"{self._answered():.1%}",
