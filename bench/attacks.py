@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench import hostile_files
-from bench.images import photo
+from bench.images import multipart, photo
 
 PREDICT = "/api/v1/predict"
 BODY_BYTES = 10_485_760
@@ -122,6 +122,7 @@ def make_attacks(pictures: str, folders: Sequence[Path]) -> list[Attack]:
         *_option_attacks(),
         *_body_attacks(),
         *_picture_attacks(),
+        *_large_picture_attacks(),
         *_url_attacks(pictures),
         *_connection_attacks(),
         *(attack for folder in folders for attack in _file_attacks(folder)),
@@ -182,6 +183,21 @@ def _picture_attacks() -> Iterator[Attack]:
         ("JPEG photo of 12 megapixels", photo(4000, 3000), "image/jpeg"),
     ):
         yield RequestAttack(name, body, content_type)
+
+
+def _large_picture_attacks() -> Iterator[Attack]:
+    """Yield images that are small enough to be decoded, which takes as much memory or time as one request can."""
+    for side in (1500, 3000):
+        for extension in (".avif", ".gif", ".jpg", ".tif", ".webp"):
+            body = hostile_files.flat(extension, side)
+            yield RequestAttack(f"black {extension[1:]}, {side} x {side}, {len(body) // 1000} kB", body)
+        yield RequestAttack(f"PNG of 16 bits, {side} x {side}", hostile_files.png(side, side), "image/png")
+    image = hostile_files.flat(".jpg", 3400)
+    for options in ("", "?explain=true"):
+        form = multipart([image] * BATCH)
+        yield RequestAttack(f"{BATCH} JPEG of 12 megapixels {options}", form[1], form[0], f"{PREDICT}{options}")
+    chunked = b"POST /api/v1/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    yield HeldConnections("10 bodies in 500,000 chunks of a byte", chunked + b"1\r\nx\r\n" * 500_000, 10)
 
 
 def _url_attacks(pictures: str) -> Iterator[Attack]:

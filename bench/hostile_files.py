@@ -4,6 +4,9 @@ import base64
 import struct
 import zlib
 
+import cv2
+import numpy as np
+
 SIDE = 7071
 """Side of a square image of 50 million pixels, which is the default of GATEWAY_MAX_PIXELS."""
 
@@ -25,6 +28,11 @@ _TILES = base64.b64decode(
     "c2+dC5mqcQPSESVSFTj5fi2SAR741w9bB7fhTn6oa3Uv8CQYOPl+LZIBDI4rQrMD+nNvnQuZqnED0hElUhw4+X4tkgEe+NcPWwe34U5+qGt1L+/OcFF6"
     "G7ZMJzj5fi2SAQyOK0KzA/pzb50LmapxA9IRJI+8LMC5JjqeKA=="
 )
+
+
+def flat(extension: str, side: int) -> bytes:
+    """Encode a black square as `.avif`, `.gif`, `.jpg`, `.tif` or `.webp`: few bytes for many pixels."""
+    return cv2.imencode(extension, np.zeros((side, side, 3), np.uint8))[1].tobytes()
 
 
 def avif(hidden_frames: int = 0) -> bytes:
