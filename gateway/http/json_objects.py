@@ -16,9 +16,8 @@ from typing import Any
 from gateway.errors import BadRequestError
 from gateway.http.long_text import LONG_TEXT_BYTES, LongText, decode_json_string, decode_plain
 
-MAX_SHORT_BYTES = 1024 * 1024
-"""Limit on a body without its long strings, whose values can take ten times as much memory. 64 URLs of the greatest
-length take 140 kB."""
+MAX_SHORT_BYTES = 512 * 1024
+"""Limit on a body without its long strings, whose values can take ten times as much memory."""
 STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 NESTING = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
@@ -50,6 +49,7 @@ def parse_json_object(body: bytes, limits: JsonLimits) -> dict[str, Any]:
     start = len(BOM_UTF8) if encoding == "utf-8-sig" else 0
     spans = [(begin, end) for begin, end in _strings(body, start, limits) if end - begin > LONG_TEXT_BYTES]
     if len(body) - sum(end - begin for begin, end in spans) > MAX_SHORT_BYTES:
+        _check_structure(body[start : start + MAX_SHORT_BYTES], limits)  # a more helpful reason, if that is the cause
         raise BadRequestError(
             f"The JSON body has more than {MAX_SHORT_BYTES} bytes in addition to its images. Send images as strings of "
             "base64."
@@ -91,7 +91,7 @@ def _strings(body: bytes, begin: int, limits: JsonLimits) -> Iterator[tuple[int,
         begin = end
 
 
-def _check_structure(body: bytearray, limits: JsonLimits) -> None:
+def _check_structure(body: bytes | bytearray, limits: JsonLimits) -> None:
     """Check the text outside of strings."""
     outside = b"".join(body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
     if sum(map(outside.count, (b",", b":", b"[", b"{"))) > limits.max_values:

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-LONG_TEXT_BYTES = 16 * 1024
-"""Texts of more bytes are read as `LongText`. Nothing but an image is that long: a URL has at most 2,048 characters, of
-up to 6 bytes each."""
+LONG_TEXT_BYTES = 1024
+"""Texts of more bytes are read as `LongText`. Of what a request may contain, only images and a few URLs are as long."""
 PIECE_BYTES = 64 * 1024
 MAX_REPR_BYTES = 30
 DATA_URI = re.compile(rb"data:[^,]{0,1000};base64,", re.IGNORECASE)  # RFC 2397
@@ -37,6 +36,14 @@ class LongText:
     def __repr__(self) -> str:
         """Return the beginning of the text, for messages."""
         return repr(f"{str(self.raw[:MAX_REPR_BYTES], errors='replace')}…")
+
+    def __str__(self) -> str:
+        """Return the whole text.
+
+        Raises:
+            ValueError: The text has an invalid escape sequence.
+        """
+        return b"".join(self.pieces()).decode(errors="replace")
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the text in UTF-8.

@@ -52,6 +52,8 @@ MAX_SIMILAR_LENGTH = 32
 """Limit on names that are compared with the accepted ones, which takes time in proportion to the product of lengths."""
 MAX_QUOTED = 100
 """Maximum number of characters of the request that a message repeats."""
+MAX_URL_BYTES = 32 * 1024
+"""More than a URL of 2,048 characters has, however they are escaped."""
 UNDECODABLE = "\N{REPLACEMENT CHARACTER}"  # replaces bytes of a form that are not UTF-8
 
 
@@ -308,7 +310,7 @@ def _field_images(
 ) -> Iterator[tuple[str, ImageSource | GatewayError]]:
     for name in URL_FIELDS:
         for text in _texts(fields, name):
-            yield name, ImageUrl(text.strip()) if isinstance(text, str) else _too_long(name, text)
+            yield name, _image_url(text, name)
     for name in base64_fields:
         for text in _texts(fields, name):
             yield name, _decode_image(text, name, deadline)
@@ -324,8 +326,13 @@ def _texts(fields: Mapping[Any, Any], name: str) -> Iterator[str | LongText]:
             yield value
 
 
-def _too_long(name: str, text: LongText) -> BadRequestError:
-    return BadRequestError(f"The field {name!r} has {len(text.raw)} bytes, which is too long for a URL.")
+def _image_url(text: str | LongText, name: str) -> ImageSource | GatewayError:
+    if isinstance(text, LongText) and len(text.raw) > MAX_URL_BYTES:
+        return BadRequestError(f"The field {name!r} has {len(text.raw)} bytes, which is too long for a URL.")
+    try:
+        return ImageUrl(str(text).strip())
+    except ValueError as error:
+        return BadRequestError(f"The field {name!r} is not valid: {error}.")
 
 
 def _decode_image(text: str | LongText, name: str, deadline: Deadline) -> ImageSource | GatewayError:

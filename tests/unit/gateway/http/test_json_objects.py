@@ -88,5 +88,5 @@ def test_only_long_texts_may_take_megabytes():
     assert len(value_of(parse_json_object(image + b" " * 1000 + b"}", LIMITS)["image"])) == MAX_SHORT_BYTES
 
     for filling in (b" ", b"1", b"[", b"\\"):
-        with pytest.raises(BadRequestError, match=r"more than 1048576 bytes in addition to its images"):
+        with pytest.raises(BadRequestError, match=r"more than 524288 bytes in addition to its images"):
             parse_json_object(image + filling * MAX_SHORT_BYTES, LIMITS)

@@ -266,6 +266,22 @@ def test_json_may_begin_with_a_byte_order_mark(source: Source):
     assert source(data=body, content_type="application/json") == ImageUrl(URL)
 
 
+def test_a_long_url_is_accepted(source: Source, parse: Parse):
+    url = f"{URL}?{'ä' * 1000}&x={'/' * 900}"
+    escaped = json.dumps({"url": url}).replace("/", "\\/")
+    for request in ({"json": {"url": f" {url}\n"}}, {"data": {"url": url}}, multipart(url=url)):
+        assert source(**request) == ImageUrl(url), request
+    assert source(data=escaped, content_type="application/json") == ImageUrl(url)
+    assert "not valid" in refusal(parse, data=escaped.replace("\\/", "\\x"), content_type="application/json")
+
+
+def test_a_batch_may_have_many_small_images(parse: Parse):
+    small = os.urandom(12_000)
+    instances = [{"image": base64.b64encode(small).decode()}] * MAX_IMAGES
+
+    assert parse(json={"instances": instances}).images == [ImageBytes(small)] * MAX_IMAGES
+
+
 def test_an_empty_string_counts_as_absent(source: Source):
     assert source(json={"image_base64": "", "image_url": URL}) == ImageUrl(URL)
     assert source(json={"image_base64": TEXT, "image_url": ""}) == ImageBytes(IMAGE)
