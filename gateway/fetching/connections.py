@@ -1,17 +1,23 @@
 """HTTP connections that are opened only to checked addresses, and are cut at a deadline."""
 
 import contextlib
+import functools
 import socket
+import ssl
+import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util.ssl_ import ALPN_PROTOCOLS, create_urllib3_context
 
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceededError, FetchError, OverloadedError
@@ -19,6 +25,12 @@ from gateway.fetching.addresses import EXHAUSTED, AddressGuard
 from gateway.fetching.ip_addresses import subscriber
 from gateway.fetching.lookups import Address, SharedLookups
 from gateway.fetching.responses import BoundedResponse
+
+WATCH_S = 0.2
+TLS_FACTOR, TLS_BYTES = 2, 1024 * 1024
+"""Bytes that may arrive for each byte of a body, and in addition: records, handshakes, heads."""
+TCP_INFO_BYTES, RECEIVED_OFFSET = 192, 128
+"""Size of the beginning of `struct tcp_info` of Linux (linux/tcp.h), and where `tcpi_bytes_received` is in it."""
 
 
 class HostConnections:
@@ -165,15 +177,26 @@ class GuardedConnector:
         self.deadline.remaining_s()
 
     @contextlib.contextmanager
-    def abort_at_deadline(self) -> Iterator[None]:
-        """Cut the connections at the deadline; a socket timeout restarts with every byte that arrives."""
-        timer = threading.Timer(self.deadline.remaining_s(), self._abort)
-        timer.daemon = True
-        timer.start()
+    def watch(self) -> Iterator[None]:
+        """Cut the connections at the deadline, or when far more bytes arrive than anybody reads.
+
+        Both are needed although reading has limits: a socket timeout restarts with every byte, and a TLS library
+        handles any number of its own messages before it returns.
+        """
+        self.deadline.remaining_s()
+        has_ended = threading.Event()
+        threading.Thread(target=self._watch, args=(has_ended,), name="fetch-watch", daemon=True).start()
         try:
             yield
         finally:
-            timer.cancel()
+            has_ended.set()
+
+    def _watch(self, has_ended: threading.Event) -> None:
+        max_received_bytes = TLS_FACTOR * self.max_bytes + TLS_BYTES
+        while not has_ended.wait(min(WATCH_S, max(0, self.deadline.at_s - time.monotonic()))):
+            if self.deadline.has_passed or any(received_bytes(sock) > max_received_bytes for sock in self._sockets):
+                self._abort()
+                return
 
     def _abort(self) -> None:
         for sock in self._sockets:
@@ -200,6 +223,31 @@ class _GuardedHTTPConnection(HTTPConnection):
 
 class _GuardedHTTPSConnection(_GuardedHTTPConnection, HTTPSConnection):
     """A guarded connection on which `HTTPSConnection.connect` establishes TLS."""
+
+    def connect(self) -> None:
+        if self.ca_certs is not None and self.proxy is None:
+            self.ssl_context = _tls_context(self.ca_certs, Path(self.ca_certs).stat().st_mtime_ns)
+            self.ca_certs = None
+        super().connect()
+
+
+@functools.lru_cache(maxsize=4)
+def _tls_context(ca_certs: str, _modified_ns: int) -> ssl.SSLContext:
+    """Return a context that trusts the certificate authorities of a file; to load them takes 20 ms of CPU."""
+    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+    context.load_verify_locations(ca_certs)
+    context.set_alpn_protocols(ALPN_PROTOCOLS)
+    # urllib3 calls it for each connection; it must not change a context while another thread uses it.
+    context.set_alpn_protocols = lambda _: None  # type: ignore[assignment,method-assign]
+    return context
+
+
+def received_bytes(sock: socket.socket) -> int:
+    """Return how many bytes have arrived on a TCP connection, as the kernel counts them; 0 if it does not tell."""
+    with contextlib.suppress(OSError, AttributeError, struct.error):  # closed; not Linux; an old kernel
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+        return int(struct.unpack_from("=Q", info, RECEIVED_OFFSET)[0])
+    return 0
 
 
 class _GuardedAdapter(HTTPAdapter):

@@ -125,7 +125,7 @@ class UrlFetcher:
         """
         deadline = deadline.no_later_than(self._limits.deadline_s)
         connector = GuardedConnector(self._network, deadline, client=client, lookups=lookups)
-        with _translate_unknown_errors(), connector.abort_at_deadline(), GuardedSession(connector) as session:
+        with _translate_unknown_errors(), connector.watch(), GuardedSession(connector) as session:
             session.proxies = self._proxies
             for _ in range(self._limits.max_redirects + 1):
                 response = self._request(session, url, connector, allowance)

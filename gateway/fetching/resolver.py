@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from gateway.fetching.lookups import Address
 PROGRAM = Path(__file__).with_name("lookup_server.py")
 MAX_LOOKUPS = 128
 """Lookups at the same time, each of which is a process of some 100 kB; the threads that fetch set a lower limit."""
+VARIABLES = ("RES_OPTIONS", "LOCALDOMAIN", "HOSTALIASES", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+"""Variables of the environment that the resolver and the loader of programs read; the others may contain keys."""
 SEND_S = 1.0
 ANSWER_BYTES = 4096
 MAX_IDLE = 4
@@ -106,6 +109,8 @@ class Resolver:
             program = subprocess.Popen(  # noqa: S603  # a fixed command
                 [sys.executable, "-I", "-S", PROGRAM, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
+                env={name: os.environ[name] for name in VARIABLES if name in os.environ},
+                cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -15,7 +15,7 @@ from gateway.deadline import Deadline
 from gateway.errors import BodyTooLargeError, DeadlineExceededError, FetchError, FetchRefusedError, OverloadedError
 from gateway.fetching import addresses, connections
 from gateway.fetching.addresses import AddressGuard
-from gateway.fetching.connections import GuardedConnector, HostConnections, Network
+from gateway.fetching.connections import GuardedConnector, HostConnections, Network, received_bytes
 from gateway.fetching.destinations import Destinations
 from gateway.fetching.fetch import FetchLimits, UrlFetcher
 from gateway.fetching.lookups import SharedLookups
@@ -368,6 +368,27 @@ def test_a_machine_without_files_is_overloaded(serve: Serve, monkeypatch: pytest
     monkeypatch.setattr(connections.socket.socket, "connect", fail)
     with pytest.raises(OverloadedError):
         fetch(server)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="this system does not count the bytes of a connection")
+def test_a_connection_on_which_bytes_arrive_that_nobody_reads_is_cut(serve: Serve):
+    """A TLS library reads them, for instance, and finds none of them to be of interest."""
+    was_cut = threading.Event()
+
+    def flood(_: str, send: Send) -> None:
+        try:
+            endless(send)
+        except OSError:
+            was_cut.set()
+
+    server = serve(flood)
+    network = Network(AddressGuard(Destinations(allowed_hosts=("127.0.0.1",))), HostConnections(2), max_bytes=1000)
+    connector = GuardedConnector(network, Deadline.after(60))
+    with connector.watch(), connector.visit("127.0.0.1"), connector.connect("127.0.0.1", server.port) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+
+        assert was_cut.wait(10)
+        assert received_bytes(connection) < server.sent_bytes + 65536
 
 
 def test_the_bytes_of_a_fetch_are_taken_from_its_allowance_before_they_are_kept(serve: Serve):

@@ -1,4 +1,5 @@
 import contextlib
+import os
 import shutil
 import socket
 import ssl
@@ -101,6 +102,28 @@ def test_a_server_without_tls_is_an_error(listener: socket.socket):
     with pytest.raises(FetchError, match="or does not support TLS"):
         fetch(f"https://127.0.0.1:{listener.getsockname()[1]}/", "127.0.0.1")
     speaker.join()
+
+
+@pytest.mark.usefixtures("trusted")
+def test_the_authorities_are_loaded_once_until_their_file_changes(
+    serve_tls: Callable[[Script], RawServer], certificate: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It takes more processor time than all the rest of a fetch, and a request may cause 256 connections."""
+    loads: list[str] = []
+    load = ssl.SSLContext.load_verify_locations
+
+    def count(context: ssl.SSLContext, *arguments: Any) -> None:
+        loads.append("load")
+        load(context, *arguments)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", count)
+    server = serve_tls(answer(PICTURE))
+    for _ in range(2):
+        os.utime(certificate)
+        loads.clear()
+        for _ in range(3):
+            assert fetch(f"https://localhost:{server.port}/", "localhost") == PICTURE
+        assert loads == ["load"]
 
 
 @pytest.mark.usefixtures("trusted")

@@ -127,6 +127,18 @@ def test_a_lookup_ends_in_time_although_the_program_stands_still(resolver: Resol
     assert resolve(resolver) == [("127.0.0.1", 80)]
 
 
+def test_the_processes_inherit_no_keys_and_no_sockets(monkeypatch: pytest.MonkeyPatch, resolver: Resolver):
+    monkeypatch.setenv("GATEWAY_API_KEYS", "secret")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.set_inheritable(True)
+        resolve(resolver)
+
+        for pid in processes():
+            assert b"secret" not in Path(f"/proc/{pid}/environ").read_bytes()
+            files = [str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()]
+            assert len([file for file in files if file.startswith("socket:")]) == 1
+
+
 def test_no_process_is_left_behind(monkeypatch: pytest.MonkeyPatch):
     use_silent_names(monkeypatch)
     closed, forgotten = Resolver(), Resolver()
