@@ -194,7 +194,7 @@ def test_a_header_is_parsed_in_linear_time(app: Flask, header: str):
 
 def test_a_path_is_parsed_in_linear_time(app: Flask):
     client = app.test_client()
-    starts = ("/", "/api/v1/models/", "/api/v1/models/pets/versions/", "/static/", "/problems/")
+    starts = ("/", "/api/v1/models/", "/api/v1/models/pets/versions/", "/static/")
     for start, piece in itertools.product(starts, cut("a│/│a/│.│../│1│ä│%│/api/v1")):
         assert not is_slow(functools.partial(send, client), start, piece, size=HEADER_SIZE, fast_s=HEADER_FAST_S), piece
 

@@ -14,7 +14,7 @@ from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
 MAX_PARTS = 32
-SIZES = (12, 16, 20, 24, 28, 32, 36, 40, 44, 50, 56, 64, 72, 84, 96, 112, 128, 160, 200, 256, 512, 1024, 4096)
+SIZES = (12, 16, 20, 24, 28, 32, 36, 40, 44, 50, 56, 64, 72, 84, 96, 112, 128, 160, 200, 256, 512, 1024, 2048, 4096)
 """An exponential pattern shows at the small ones, a cubic one at the middle ones, before they take minutes."""
 FAST_S = 0.0005
 """Processor time that a linear pattern seldom needs for a text of 4,096 characters; what takes more is compared."""
