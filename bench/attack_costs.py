@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.attacks import Attack, make_attacks
-from bench.hostile import CORPUS, HonestUsers, HostileStack, start_stack
+from bench.hostile import HonestUsers, HostileStack, start_stack
 from bench.memory_group import MIB
 from tools import processes
 from tools.load_generator import OK
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m bench.attack_costs", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--attacks", type=Path, nargs="+", default=[CORPUS], metavar="FOLDER", help="further files")
+    parser.add_argument("--attacks", type=Path, nargs="+", default=[], metavar="FOLDER", help="further files")
     parser.add_argument("--only", default="", metavar="TEXT", help="only attacks whose name contains it")
     parser.add_argument("--memory", type=int, default=UNLIMITED_BYTES, metavar="BYTES", help="limit on the gateway")
     options = parser.parse_args(arguments)

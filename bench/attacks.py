@@ -192,10 +192,9 @@ def _large_picture_attacks() -> Iterator[Attack]:
             body = hostile_files.flat(extension, side)
             yield RequestAttack(f"black {extension[1:]}, {side} x {side}, {len(body) // 1000} kB", body)
         yield RequestAttack(f"PNG of 16 bits, {side} x {side}", hostile_files.png(side, side), "image/png")
-    image = hostile_files.flat(".jpg", 3400)
-    for options in ("", "?explain=true"):
-        form = multipart([image] * BATCH)
-        yield RequestAttack(f"{BATCH} JPEG of 12 megapixels {options}", form[1], form[0], f"{PREDICT}{options}")
+    content_type, body = multipart([hostile_files.flat(".jpg", 3000)] * BATCH)
+    for query, text in (("", ""), ("?explain=true", ", to be explained")):
+        yield RequestAttack(f"{BATCH} JPEG of 9 megapixels{text}", body, content_type, f"{PREDICT}{query}")
     chunked = b"POST /api/v1/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     yield HeldConnections("10 bodies in 500,000 chunks of a byte", chunked + b"1\r\nx\r\n" * 500_000, 10)
 
