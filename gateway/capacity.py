@@ -349,6 +349,16 @@ class Place:
             self._slots.append(self.admission.batch_slots.reserve(count, deadline=self.deadline, client=self.client))
         self._slots.append(self.admission.slots.reserve(count, deadline=self.deadline, client=self.client))
 
+    def compute(self, size: int) -> Reservation:
+        """Wait for the memory of a call; one that takes more than there is has all of it to itself.
+
+        Raises:
+            OverloadedError: There was none in time.
+            DeadlineExceededError: The deadline has passed.
+        """
+        work = self.admission.memory.work
+        return work.reserve(min(size, work.size), deadline=self.deadline, client=self.client)
+
     def free_slots(self) -> None:
         """Give the slots back, until `start`."""
         while self._slots:

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
@@ -28,6 +28,8 @@ from vision.postprocess import ClassScore, at_or_above, to_probabilities, top_k
 
 MAX_SWAPS = 3
 """Version changes that one request survives before it fails."""
+CALL_FACTOR = 4
+"""Bytes of memory that a call takes for each byte of its inputs: rows, their batch, the message and its encoding."""
 PNG_DATA_URI = "data:image/png;base64,"  # RFC 2397
 HEAT_DIGITS = 4
 
@@ -222,8 +224,12 @@ class ModelPredictor:
         size = self._max_batch_size if call.takes_batches else 1
         for start in range(0, count, size):
             end = min(start + size, count)
-            batch = {name: _stack(column[start:end]) for name, column in inputs.items()}
-            with request.timings.measure(EXPLAIN if call.signature_name == EXPLAIN else "predict"):
+            columns = {name: column[start:end] for name, column in inputs.items()}
+            with (
+                _memory_for(columns, request),
+                request.timings.measure(EXPLAIN if call.signature_name == EXPLAIN else "predict"),
+            ):
+                batch = {name: _stack(column) for name, column in columns.items()}
                 output = self._server.predict(call, batch, deadline=request.deadline, request_id=request.id)
             expected = TensorSpec(output.dtype.name, (end - start, *row_shape))
             if not expected.accepts_shape(output.shape):
@@ -240,6 +246,13 @@ def errors_from(served: ServedModel) -> Iterator[None]:
     except GatewayError as error:
         error.model_version = error.model_version or (served.name, served.version)
         raise
+
+
+def _memory_for(columns: Mapping[str, Sequence[Array]], request: PredictionRequest) -> AbstractContextManager[object]:
+    """Reserve the memory that a call with several rows takes; that of a single one is negligible."""
+    if request.place is None or all(len(column) == 1 for column in columns.values()):
+        return nullcontext()
+    return request.place.compute(CALL_FACTOR * sum(row.nbytes for column in columns.values() for row in column))
 
 
 def _stack(rows: Sequence[Array]) -> Array:

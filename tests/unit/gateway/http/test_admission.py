@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 from gateway.capacity import PLACE_BYTES
 from gateway.deadline import Deadline
 from gateway.fetching.fetcher import Allowance
+from gateway.prediction.predictor import CALL_FACTOR
 from tests.support.fake_model_server import FakeModelServer
 from tests.support.waiting import until
 
@@ -135,7 +136,7 @@ class GatedFetcher:
         self.may_end = threading.Event()
         self._image = image
 
-    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance, lookups: object = None) -> bytes:  # noqa: ARG002  # the parameters of the protocol
+    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance, **_: object) -> bytes:  # noqa: ARG002  # the parameters of the protocol
         allowance.take(len(self._image))
         self.begun.release()
         assert self.may_end.wait(10)
@@ -203,6 +204,23 @@ def test_memory_is_reserved_for_what_a_request_holds_and_then_given_back(
     size = len(large_png)
     assert held == [(size, 0), (size, 0), (size, 2 * size)]
     assert (memory.bodies.reserved, memory.downloads.reserved, memory.work.reserved) == (0, 0, 0)
+
+
+def test_the_tensors_of_a_batch_are_weighed_while_they_are_computed(
+    make_app: Callable[..., Flask], server: FakeModelServer, png: bytes
+):
+    app = make_app()
+    work = app.extensions["admission"].memory.work
+    predict(app, png)  # reads the card
+    held: list[int] = []
+    server.before["predict"] = lambda: held.append(work.reserved)
+
+    files = [(io.BytesIO(png), "a.png") for _ in range(3)]
+    response = app.test_client().post(PREDICT, data={"image": files})
+
+    assert response.status_code == 200
+    assert held == [CALL_FACTOR * 3 * 4 * 4]
+    assert work.reserved == 0
 
 
 def test_a_large_body_for_which_there_is_no_memory_is_not_read(
