@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.fuzz.test_corpus import CORPUS, TARGETS
 
 ROOT = Path(__file__).parents[2]
-LIMITS = ["-timeout=10", "-rss_limit_mb=2048", "-max_len=131072"]
+LIMITS = ["-timeout=10", "-rss_limit_mb=2048", "-max_len=1048576"]
 
 
 def main(minutes: float) -> int:

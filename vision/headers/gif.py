@@ -103,26 +103,29 @@ def _check_resets(stream: bytes, min_code_bits: int) -> None:
     """
     if len(stream) * 8 <= MAX_TABLE_RESETS * (min_code_bits + 1):
         return  # too short for that many
-    padded = np.frombuffer(stream + bytes(2 * _CODES_PER_STEP), np.uint8)
+    padded = stream + bytes(2 * _CODES_PER_STEP)
+    words = np.ndarray(len(padded) - 3, "<u4", padded, strides=(1,))  # the four bytes from each byte on
     clear_code = 1 << min_code_bits
     widths = _code_widths(clear_code)
-    offsets = np.cumsum(widths) - widths
+    offsets = np.cumsum(widths, dtype=np.uint32) - widths
+    masks = (1 << widths) - 1
     position = since_reset = resets = 0
     while position < len(stream) * 8:
         step = slice(since_reset, since_reset + _CODES_PER_STEP)
-        bits = position + offsets[step] - offsets[since_reset]
-        low, middle, high = (padded[(bits >> 3) + index].astype(np.uint32) for index in range(3))
-        codes = (low | middle << 8 | high << 16) >> (bits & 7) & ((1 << widths[step]) - 1)
-        is_reset = codes | 1 == clear_code | 1  # the end code follows the clear code, and OpenCV reads on
-        last = int(is_reset.argmax()) if is_reset.any() else -1
-        position = int(bits[last] + widths[step][last])
-        since_reset = 0 if is_reset[last] else min(since_reset + _CODES_PER_STEP, _MAX_TABLE - clear_code)
-        resets += int(is_reset[last])
+        bits = offsets[step] + np.uint32(position - int(offsets[since_reset]))
+        codes = words[bits >> 3] >> (bits & 7) & masks[step]
+        is_reset = codes >> 1 == clear_code >> 1  # the end code follows the clear code, and OpenCV reads on
+        last = int(is_reset.argmax())
+        has_reset = bool(is_reset[last])
+        last = last if has_reset else -1
+        position = int(bits[last]) + int(widths[step][last])
+        since_reset = 0 if has_reset else min(since_reset + _CODES_PER_STEP, _MAX_TABLE - clear_code)
+        resets += has_reset
         if resets > MAX_TABLE_RESETS:
             raise UnreadableImageError(f"GIF: more than {MAX_TABLE_RESETS} resets of the code table")
 
 
-def _code_widths(clear_code: int) -> npt.NDArray[np.int32]:
+def _code_widths(clear_code: int) -> npt.NDArray[np.uint32]:
     """Return the widths in bits of the codes after a reset, until one step after the table is full."""
     table_sizes = np.arange(clear_code + 1, _MAX_TABLE + 1 + _CODES_PER_STEP)
-    return np.minimum(np.frexp(table_sizes)[1], _MAX_CODE_BITS)  # frexp's exponent is the bit length
+    return np.minimum(np.frexp(table_sizes)[1], _MAX_CODE_BITS).astype(np.uint32)  # frexp's exponent: the bit length

@@ -32,7 +32,7 @@ _BIG_TIFF = 43
 _TYPE_CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q", 17: "q"}  # by the type's number, as in struct
 _EXIF_PREFIX = b"Exif\0\0"
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_TAG_COPIES = 8  # libtiff stores offsets of 8 bytes, however short they are in the file
+_VALUE_COPIES = 8  # libtiff stores offsets of 8 bytes, however short they are in the file
 _PART_ENTRY_BYTES = 32  # offset and length of a tile or strip, while they are read
 UPRIGHT = 1  # EXIF 2.32, table 6
 
@@ -47,7 +47,7 @@ def read(data: memoryview) -> Header:
             floating-point samples, or an alpha channel that it drops.
         struct.error, OverflowError: The directory lies outside the data.
     """
-    tags = _directory(data)
+    tags, value_bytes = _directory(data)
     if _first(tags, _SAMPLE_FORMAT, _UNSIGNED_INTEGER) != _UNSIGNED_INTEGER:
         raise UnreadableImageError("TIFF: signed and floating-point samples are not supported; use unsigned integers")
     unchanged = _is_unchanged_correct(tags)
@@ -69,7 +69,7 @@ def read(data: memoryview) -> Header:
         unchanged=unchanged,
         sample_max=(1 << min(bits, 16)) - 1,
         premultiplied=bits <= _BYTE_BITS or alpha != _UNASSOCIATED_ALPHA,  # libtiff multiplies in its 8-bit conversion
-        peak_bytes=_peak_bytes(tags, size, tile) + len(data) * _TAG_COPIES,
+        peak_bytes=_peak_bytes(tags, size, tile) + value_bytes * _VALUE_COPIES + len(data),
     )
 
 
@@ -96,7 +96,7 @@ def exif_orientation(exif: bytes | memoryview) -> int:
     if block[: len(_EXIF_PREFIX)] == _EXIF_PREFIX:
         block = block[len(_EXIF_PREFIX) :]
     try:
-        tags = _directory(block)
+        tags, _ = _directory(block)
     except (UnreadableImageError, struct.error, OverflowError):
         return UPRIGHT
     orientation = _first(tags, _ORIENTATION, UPRIGHT)
@@ -118,8 +118,8 @@ def _first(tags: _Tags, tag: int, default: int) -> int:
     return tags[tag][0] if tag in tags else default
 
 
-def _directory(data: memoryview) -> _Tags:
-    """Return the values of `_TAGS` in the first directory."""
+def _directory(data: memoryview) -> tuple[_Tags, int]:
+    """Return the values of `_TAGS` in the first directory, and the bytes that the values of all tags take."""
     order = _BYTE_ORDERS.get(bytes(data[:2]))
     if order is None:
         raise UnreadableImageError("TIFF: the byte order mark is missing")
@@ -142,7 +142,7 @@ def _directory(data: memoryview) -> _Tags:
         if value_bytes > len(data):  # libtiff copies them all: 9 MB took 36 GB
             raise UnreadableImageError("TIFF: the tags contain more bytes than the file")
         position += 4 + 2 * struct.calcsize(word)
-    return tags
+    return tags, value_bytes
 
 
 def _value_bytes(data: memoryview, position: int, kind: int, word: str) -> int:
