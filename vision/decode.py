@@ -128,6 +128,7 @@ def read_header(data: bytes | memoryview) -> Header:
     Raises:
         UnsupportedFormatError: The format is not an accepted one.
         UnreadableImageError: The header is missing, cut off, contradicts itself or declares no pixels.
+        OutOfMemoryError: There was not enough memory.
     """
     view = memoryview(data).cast("B")
     image_format = sniff(view)
@@ -142,6 +143,8 @@ def read_header(data: bytes | memoryview) -> Header:
         raise
     except (struct.error, IndexError, OverflowError) as error:  # an offset outside the data
         raise UnreadableImageError(f"{image_format.upper()}: the file ends within its header") from error
+    except MemoryError as error:
+        raise OutOfMemoryError(_OUT_OF_MEMORY) from error
     except Exception as error:  # whatever a file makes of a parser, it is the file's fault
         raise UnreadableImageError(f"{image_format.upper()}: the header is invalid") from error
     if header.width <= 0 or header.height <= 0:

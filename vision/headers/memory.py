@@ -1,7 +1,7 @@
 """Memory that decoding takes at its peak, by what a header declares.
 
 Every factor is an upper bound of what was measured with OpenCV 4.14 in a fresh process, as growth of its address space
-at sizes from 1 x 1 to 50 megapixels. `tests/unit/vision/test_memory.py` measures again.
+at sizes from 1 x 1 to 50 megapixels. `tests/unit/vision/test_decode_cost.py` measures again.
 """
 
 from vision.headers.header import Size

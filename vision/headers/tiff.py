@@ -21,6 +21,7 @@ _TAGS = frozenset(
     {_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES}
     | {_STRIP_HEIGHT, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT}
 )
+_ALL_ROWS = (1 << 32) - 1  # the default of RowsPerStrip
 _BLACK_IS_ZERO, _RGB = 1, 2
 _CONTIGUOUS = 1
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
@@ -61,24 +62,26 @@ def read(data: memoryview) -> Header:
     tile = (_first(tags, _TILE_WIDTH, 0), _first(tags, _TILE_HEIGHT, 0))
     if (tile[0] == 0) != (tile[1] == 0):
         raise UnreadableImageError(f"TIFF: a tile of {tile[0]} x {tile[1]} pixels is invalid")
+    rows = _first(tags, _STRIP_HEIGHT, _ALL_ROWS)
+    part = tile if tile[0] else (size[0], size[1] if rows == _ALL_ROWS else rows)
     return Header(
         format=ImageFormat.TIFF,
         width=size[0],
         height=size[1],
-        inner_sizes=(tile,),
+        inner_sizes=(part,),
         unchanged=unchanged,
         sample_max=(1 << min(bits, 16)) - 1,
         premultiplied=bits <= _BYTE_BITS or alpha != _UNASSOCIATED_ALPHA,  # libtiff multiplies in its 8-bit conversion
-        peak_bytes=_peak_bytes(tags, size, tile) + value_bytes * _VALUE_COPIES + len(data),
+        peak_bytes=_peak_bytes(tags, size, part) + value_bytes * _VALUE_COPIES + len(data),
     )
 
 
-def _peak_bytes(tags: _Tags, size: Size, tile: Size) -> int:
-    """Return the peak of decoding an image by its tiles or strips, of which there may be only one."""
+def _peak_bytes(tags: _Tags, size: Size, part: Size) -> int:
+    """Return the peak of decoding an image by its tiles or strips, which may be larger than the image."""
     bits, samples = max(tags.get(_BITS, (1,))), _first(tags, _SAMPLES, 1)
     if not (1 <= bits <= MAX_BITS and 1 <= samples <= MAX_SAMPLES):
         raise UnreadableImageError(f"TIFF: {samples} samples of {bits} bits are not supported")
-    width, height = tile if tile[0] else (size[0], min(size[1], _first(tags, _STRIP_HEIGHT, size[1])))
+    width, height = part
     parts = samples * -(-size[0] // max(1, width)) * -(-size[1] // max(1, height))
     # A part as stored, as RGBA, and as coefficients if it is a JPEG.
     part_bytes = width * height * (-(-samples * bits // _BYTE_BITS) + _RGBA_SAMPLES + 2 * samples)

@@ -1,4 +1,5 @@
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -7,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import image_files as files
+from vision import decode as decode_module
 from vision.decode import read_header, sniff
-from vision.errors import ImageError, UnreadableImageError, UnsupportedFormatError
+from vision.errors import ImageError, OutOfMemoryError, UnreadableImageError, UnsupportedFormatError
 from vision.headers import gif
 from vision.headers.header import ImageFormat
 from vision.headers.tiff import exif_orientation
@@ -116,6 +118,78 @@ def test_noise_after_a_signature_raises_only_image_errors(signature, rest):
         return
 
 
+PLAIN = {
+    "jpeg": files.encoded(GRADIENT, ".jpg"),
+    "progressive jpeg": files.encoded(GRADIENT, ".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+    "gray jpeg": files.encoded(GRADIENT[..., 0], ".jpg"),
+    "jpeg with what a phone appends": files.encoded(GRADIENT, ".jpg") + files.encoded(BLANK, ".jpg") + b"MotionPhoto",
+    "png": files.encoded(GRADIENT, ".png"),
+    "png with transparency": files.encoded(np.dstack([GRADIENT, GRADIENT[..., :1]]), ".png"),
+    "png with metadata": files.png_with(files.encoded(GRADIENT, ".png"), files.png_chunk(b"eXIf", files.exif_block(6))),
+    "webp": files.encoded(GRADIENT, ".webp", cv2.IMWRITE_WEBP_QUALITY, 80),
+    "lossless webp": files.encoded(GRADIENT, ".webp", cv2.IMWRITE_WEBP_QUALITY, 101),
+    "webp with transparency": files.encoded(np.dstack([GRADIENT, GRADIENT[..., :1]]), ".webp"),
+    "webp with metadata": files.encoded_with_orientation(GRADIENT, ".webp", 6),
+}
+
+
+@pytest.mark.parametrize("data", PLAIN.values(), ids=PLAIN)
+def test_ordinary_files_are_plain(data):
+    assert read_header(data).is_plain
+
+
+def cmyk_jpeg() -> bytes:
+    """Return a JPEG whose frame declares four components."""
+    data = files.encoded(BLANK, ".jpg")
+    frame = data.index(b"\xff\xc0")
+    length = struct.pack(">H", 8 + 3 * 4)
+    return (
+        data[: frame + 2]
+        + length
+        + data[frame + 4 : frame + 9]
+        + b"\4"
+        + data[frame + 10 : frame + 19]
+        + (b"\4\x11\1" + data[frame + 19 :])
+    )
+
+
+NOT_PLAIN = {
+    "cmyk jpeg": cmyk_jpeg(),
+    "arithmetic jpeg": files.encoded(GRADIENT, ".jpg").replace(b"\xff\xc0", b"\xff\xc9"),
+    "lossless jpeg": files.encoded(GRADIENT, ".jpg").replace(b"\xff\xc0", b"\xff\xc3"),
+    "jpeg of 12 bits": files.encoded(GRADIENT, ".jpg").replace(b"\xff\xc0\0\x11\x08", b"\xff\xc1\0\x11\x0c"),
+    "png of 16 bits": files.encoded(GRADIENT.astype(np.uint16), ".png"),
+    "animated png": files.png_with(files.encoded(GRADIENT, ".png"), files.png_chunk(b"acTL", bytes(8))),
+    "png with an unknown critical chunk": files.png_with(files.encoded(GRADIENT, ".png"), files.png_chunk(b"TeSt")),
+    "gif": files.encoded(GRADIENT, ".gif"),
+    "bmp": files.encoded(GRADIENT, ".bmp"),
+    "avif": files.encoded(GRADIENT, ".avif"),
+    "tiff": files.encoded(GRADIENT, ".tiff"),
+}
+
+
+@pytest.mark.parametrize("data", NOT_PLAIN.values(), ids=NOT_PLAIN)
+def test_unusual_files_are_not_plain(data):
+    assert not read_header(data).is_plain
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        *((error, UnreadableImageError) for error in (ZeroDivisionError, KeyError, ValueError, RecursionError)),
+        (MemoryError, OutOfMemoryError),
+    ],
+)
+def test_whatever_a_parser_raises_is_an_image_error(raised, expected, monkeypatch):
+    def fail(_: memoryview) -> None:
+        raise raised
+
+    monkeypatch.setitem(decode_module._READERS, ImageFormat.BMP, fail)
+
+    with pytest.raises(expected):
+        read_header(files.encoded(BLANK, ".bmp"))
+
+
 # JPEG
 
 
@@ -175,7 +249,94 @@ def test_jpeg_of_a_million_fillers_is_rejected(filler):
         read_header(b"\xff\xd8\xff\xd0" + filler * 1_000_000)
 
 
+def test_jpeg_scan_markers_after_the_image_do_not_count():
+    data = files.encoded(BLANK, ".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+
+    assert read_header(data + data * 20).is_plain
+
+
+def test_jpeg_with_an_end_marker_within_a_segment_has_all_its_scans():
+    data = files.encoded(BLANK, ".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    last_scan = data[data.rindex(b"\xff\xda") : -2]
+    comment = b"\xff\xfe\0\4\xff\xd9"
+
+    assert not read_header(data[:-2] + comment + last_scan * 50 + data[-2:]).is_plain
+    with pytest.raises(UnreadableImageError, match="scans"):
+        read_header(data[:-2] + comment + last_scan * 100 + data[-2:])
+
+
+def test_jpeg_with_many_exif_blocks_is_rejected():
+    data = files.encoded(BLANK, ".jpg")
+    exif = b"Exif\0\0" + files.exif_block(6)
+    app1 = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+
+    assert size_of(data[:2] + app1 * 4 + data[2:]) == (34, 21)
+    with pytest.raises(UnreadableImageError, match="EXIF blocks"):
+        read_header(data[:2] + app1 * 5 + data[2:])
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "reason"), [(9, 0, "components"), (9, 5, "components"), (11, 0x51, "sampling")]
+)
+def test_jpeg_with_an_invalid_frame_header_is_rejected(offset, value, reason):
+    data = bytearray(files.encoded(BLANK, ".jpg"))
+    data[data.index(b"\xff\xc0") + offset] = value
+
+    with pytest.raises(UnreadableImageError, match=reason):
+        read_header(bytes(data))
+
+
 # PNG
+
+
+@pytest.mark.parametrize("kind", [b"IDAT", b"PLTE"])
+def test_png_without_image_data_is_rejected(kind):
+    """OpenCV reads on behind IEND, and takes the memory that a chunk there declares."""
+    data = files.encoded(BLANK, ".png")
+
+    with pytest.raises(UnreadableImageError, match="no image data"):
+        read_header(data[:33] + files.png_chunk(b"IEND") + struct.pack(">I4s", 0xFFFF_FFF0, kind))
+
+
+def test_png_reaches_the_decoder_without_metadata_and_without_what_follows_its_end():
+    data = files.encoded(GRADIENT, ".png")
+    described = files.png_with(data, files.png_chunk(b"iCCP", b"a\nname\0\0"), files.png_chunk(b"tIME", bytes(7)))
+
+    assert read_header(described + struct.pack(">I4s", 0xFFFF_FFF0, b"IDAT")).still == data
+
+
+@pytest.mark.parametrize(("depth", "color"), [(0, 0), (3, 0), (32, 0), (4, 2), (16, 3), (1, 4), (2, 6), (8, 1), (8, 7)])
+def test_png_of_a_depth_that_its_colour_type_does_not_have_is_rejected(depth, color):
+    data = files.png(1, 1, depth, color, bytes(9), files.png_chunk(b"tRNS", bytes(6)))
+
+    with pytest.raises(UnreadableImageError, match=f"{depth} bits per sample are not valid for colour type {color}"):
+        read_header(data)
+
+
+@pytest.mark.parametrize("kind", [b"IHDR", b"PLTE", b"tRNS"])
+def test_png_with_a_chunk_twice_is_rejected(kind):
+    data = files.png_with(files.encoded(BLANK, ".png"), *[files.png_chunk(kind, bytes(13))] * 2)
+
+    with pytest.raises(UnreadableImageError, match="appears twice"):
+        read_header(data)
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt"])
+@pytest.mark.parametrize("key", [b"Raw profile type exif", b"Raw profile type APP1"])
+def test_png_orientation_is_read_from_a_raw_profile(kind, key):
+    exif = b"Exif\0\0" + files.exif_block(6)
+    profile = b"\nexif\n%8d\n%s\n%s\n" % (len(exif), exif[:20].hex().encode(), exif[20:].hex().encode())
+    text = key + b"\0" + (profile if kind == b"tEXt" else b"\0" + zlib.compress(profile))
+
+    assert read_header(files.png_with(files.encoded(BLANK, ".png"), files.png_chunk(kind, text))).orientation == 6
+
+
+@pytest.mark.parametrize("text", [b"", b"\0x\x9c", b"\nexif\n9\nno digits", b"\nexif", b"\xff\n\n\n\n\n"])
+def test_png_with_a_damaged_raw_profile_is_upright(text):
+    for kind in (b"tEXt", b"zTXt"):
+        chunk = files.png_chunk(kind, b"Raw profile type exif\0" + text)
+
+        assert read_header(files.png_with(files.encoded(BLANK, ".png"), chunk)).orientation == 1
 
 
 def test_png_with_a_chunk_beyond_the_end_is_rejected():
@@ -264,6 +425,44 @@ def test_webp_animation_has_the_size_of_its_first_frame():
 def test_webp_without_frame_is_unreadable(chunks):
     with pytest.raises(UnreadableImageError):
         read_header(webp(*chunks))
+
+
+def test_webp_reaches_the_decoder_without_metadata_further_frames_and_what_follows_its_end():
+    frame = (b"ANMF", bytes(16) + LOSSLESS[0] + struct.pack("<I", len(LOSSLESS[1])) + LOSSLESS[1])
+    with_exif, without_flags = canvas(300, 200), canvas(300, 200)
+    with_exif = (b"VP8X", b"\x2e" + with_exif[1][1:])
+    without_flags = (b"VP8X", b"\x02" + without_flags[1][1:])
+    anim = (b"ANIM", bytes(6))
+
+    header = read_header(webp(with_exif, (b"ICCP", b"x"), anim, frame, frame, (b"EXIF", b"y")) + b"more")
+
+    assert header.still == webp(without_flags, anim, frame)
+    assert read_header(webp(LOSSY)).still is None
+
+
+def test_webp_orientation_is_that_of_its_exif_if_the_canvas_announces_one():
+    exif = (b"EXIF", files.exif_block(6))
+
+    for flags, orientation in ((8, 6), (0, 1)):
+        vp8x = (b"VP8X", bytes([flags]) + canvas(300, 200)[1][1:])
+        assert read_header(webp(vp8x, LOSSY, exif)).orientation == orientation
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (webp(canvas(9, 9), canvas(300, 200), LOSSY), "VP8X appears twice"),
+        (webp(LOSSY, LOSSY), "appears twice"),
+        (webp(LOSSY, LOSSLESS), "two kinds"),
+        (webp(canvas(300, 200), (b"ALPH", b""), (b"ALPH", b""), LOSSY), "ALPH appears twice"),
+        (webp(LOSSY)[:-1], "ends within a chunk"),
+        (webp((b"VP8 ", b"\x11" + LOSSY[1][1:])), "not a VP8 key frame"),
+        (webp((b"VP8L", b"\x2e" + LOSSLESS[1][1:])), "signature"),
+    ],
+)
+def test_webp_that_is_ambiguous_or_damaged_is_rejected(data, reason):
+    with pytest.raises(UnreadableImageError, match=reason):
+        read_header(data)
 
 
 # GIF
@@ -415,6 +614,50 @@ def test_tiff_that_opencv_decodes_incorrectly_is_rejected(tags, reason):
         read_header(files.tiff(BLANK, tags))
 
 
+@pytest.mark.parametrize("tag", [322, 323])
+def test_tiff_tile_of_one_side_is_rejected(tag):
+    """OpenCV takes the image's other side, whatever the size of this one."""
+    with pytest.raises(UnreadableImageError, match="a tile of"):
+        read_header(files.tiff(BLANK, {tag: (1_700_000,)}))
+
+
+def test_tiff_header_has_the_size_of_a_strip_that_is_taller_than_the_image():
+    """OpenCV allocates all its rows."""
+    assert read_header(files.tiff(BLANK, {278: (1 << 24,)})).inner_sizes == ((34, 1 << 24),)
+    assert read_header(files.tiff(BLANK, {278: ((1 << 32) - 1,)})).inner_sizes == ((34, 21),)
+
+
+@pytest.mark.parametrize("tag", [256, 257, 258, 274, 277, 278, 322, 338])
+def test_tiff_with_a_negative_value_is_rejected(tag):
+    data = bytearray(files.tiff(BLANK, {tag: (5,), 323: (16,)}))
+    directory = struct.unpack_from("<I", data, 4)[0]
+    entries = range(directory + 2, len(data) - 12, 12)
+    entry = next(entry for entry in entries if struct.unpack_from("<H", data, entry)[0] == tag)
+    struct.pack_into("<HIh", data, entry + 2, 8, 1, -5)  # SSHORT
+
+    with pytest.raises(UnreadableImageError, match="negative"):
+        read_header(bytes(data))
+
+
+@pytest.mark.parametrize("kind", [1, 2, 7, 12])
+def test_tiff_whose_tags_overlap_is_rejected(kind):
+    """libtiff copies what each tag refers to: 9 MB took 36 GB."""
+    data = bytearray(files.tiff(np.zeros((200, 200), np.uint8), {40_000 + number: (1,) for number in range(9)}))
+    directory = struct.unpack_from("<I", data, 4)[0]
+    for entry in range(directory + 2, len(data) - 12, 12):
+        if struct.unpack_from("<H", data, entry)[0] >= 40_000:
+            struct.pack_into("<HII", data, entry + 2, kind, 5_000, 8)
+
+    with pytest.raises(UnreadableImageError, match="more bytes than the file"):
+        read_header(bytes(data))
+
+
+@pytest.mark.parametrize("tags", [{258: (0,)}, {258: (65,)}, {277: (0,)}, {277: (65,)}])
+def test_tiff_of_unsupported_samples_is_rejected(tags):
+    with pytest.raises(UnreadableImageError, match="are not supported"):
+        read_header(files.tiff(BLANK, tags))
+
+
 def test_tiff_with_a_repeated_tag_is_rejected():
     data = files.tiff_directory({256: (34,), 257: (21,)})
     doubled = bytearray(data)
@@ -530,6 +773,80 @@ def test_avif_orientation_follows_irot_and_imir(properties, orientation):
 def test_avif_that_is_damaged_or_animated_is_rejected(data, reason):
     with pytest.raises(UnreadableImageError, match=reason):
         read_header(data)
+
+
+FRAME = files.av1_obu(6, [(0, 32)])
+
+
+def av1_file(data: bytes, *properties: bytes) -> bytes:
+    return files.avif([(b"av01", data, list(range(1, len(properties) + 2)))], [files.ispe(34, 21), *properties])
+
+
+@pytest.mark.parametrize("kind", [3, 6])
+def test_avif_with_a_hidden_frame_is_rejected(kind):
+    frame = files.av1_obu(kind, [(0, 32)])
+    sequence = files.av1_sequence_header(34, 21)
+
+    assert size_of(av1_file(sequence + frame)) == (34, 21)
+    with pytest.raises(UnreadableImageError, match="more than one frame"):
+        read_header(av1_file(sequence + frame + FRAME))
+
+
+def test_avif_with_layers_has_up_to_four_frames():
+    sequence = files.av1_sequence_header(34, 21)
+    layers = files.box(b"a1lx", bytes(7))
+
+    assert size_of(av1_file(sequence + FRAME * 4, layers)) == (34, 21)
+    with pytest.raises(UnreadableImageError, match="more than one frame"):
+        read_header(av1_file(sequence + FRAME * 5, layers))
+
+
+def test_avif_with_two_sequence_headers_is_rejected():
+    with pytest.raises(UnreadableImageError, match="more than one frame"):
+        read_header(av1_file(files.av1_sequence_header(34, 21) * 2 + FRAME))
+
+
+@pytest.mark.parametrize("kind", [b"ispe", b"av1C", b"irot"])
+def test_avif_item_with_a_property_twice_is_rejected(kind):
+    with pytest.raises(UnreadableImageError, match=f"the property {kind.decode()} twice"):
+        read_header(av1_file(SMALL, *[files.box(kind, bytes(12))] * 2))
+
+
+def test_avif_with_a_box_twice_is_rejected():
+    """libavif reads the first."""
+    data = files.encoded(BLANK, ".avif")
+    start = data.index(b"meta") - 4
+    meta = data[start : start + struct.unpack_from(">I", data, start)[0]]
+    hdlr = meta[12 : 12 + struct.unpack_from(">I", meta, 12)[0]]
+    longer = files.box(b"meta", meta[8:], hdlr)
+
+    for doubled in (data + meta, data[:start] + longer + data[start + len(meta) :]):
+        with pytest.raises(UnreadableImageError, match="appears twice"):
+            read_header(doubled)
+
+
+def test_avif_with_an_item_twice_is_rejected():
+    data = files.avif([(b"av01", SMALL, [1])] * 2, [files.ispe(34, 21)])
+    infe = data.rindex(b"infe")
+
+    with pytest.raises(UnreadableImageError, match="item 1 is described twice"):
+        read_header(data[: infe + 9] + b"\1" + data[infe + 10 :])
+
+
+def test_avif_reaches_the_decoder_without_metadata():
+    data = files.avif([(b"av01", SMALL, [1]), (b"Exif", b"x", []), (b"mime", b"y", [])], [files.ispe(34, 21)])
+
+    assert read_header(data).still == data.replace(b"Exif", b"skip").replace(b"mime", b"skip")
+    assert read_header(av1_file(SMALL)).still is None
+
+
+def test_avif_of_extents_that_add_up_to_more_than_the_file_is_rejected():
+    data = files.avif([(b"av01", SMALL, [1]), (b"Exif", bytes(100), [])], [files.ispe(34, 21)])
+    iloc = data.index(b"iloc") + 4 + 8
+    longer = data[: iloc + 28] + struct.pack(">I", len(data)) + data[iloc + 32 :]
+
+    with pytest.raises(UnreadableImageError, match="more bytes than the file"):
+        read_header(longer)
 
 
 def test_av1_sequence_header_in_the_long_form_has_a_size():
