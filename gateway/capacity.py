@@ -8,7 +8,6 @@ no two requests ever wait for each other, and what holds a part of the last shar
 
 import math
 import threading
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -53,7 +52,7 @@ class Share:
         self._max_wait_s = max_wait_s
         self._unit = unit
         self._reserved = 0
-        self._reserved_by: Counter[str] = Counter()
+        self._reserved_by: dict[str, int] = {}  # by client
         self._waiting: list[_Waiting] = []  # in order of arrival
         self._lock = threading.Lock()
 
@@ -104,13 +103,16 @@ class Share:
             if size > 0 and self._reserved + size > self.size:
                 raise self._overloaded()
             self._add(size, client)
-            self._admit()
+            if self._waiting:
+                self._admit()
 
     def _add(self, size: int, client: str) -> None:
         self._reserved += size
-        self._reserved_by[client] += size
-        if not self._reserved_by[client]:
-            del self._reserved_by[client]
+        held = self._reserved_by.get(client, 0) + size
+        if held:
+            self._reserved_by[client] = held
+        else:
+            self._reserved_by.pop(client, None)
 
     def _give_up(self, waiting: _Waiting) -> bool:
         """Stop waiting; return False if room was reserved in the meantime."""
@@ -123,7 +125,7 @@ class Share:
 
     def _admit(self) -> None:
         while self._waiting:
-            waiting = min(self._waiting, key=lambda waiting: self._reserved_by[waiting.client])
+            waiting = min(self._waiting, key=lambda waiting: self._reserved_by.get(waiting.client, 0))
             if self._reserved + waiting.size > self.size:
                 return
             self._waiting.remove(waiting)
@@ -160,7 +162,8 @@ class Reservation:
     def release(self) -> None:
         """Give all of it back."""
         if self.size:
-            self.resize(0)
+            self.share.change(-self.size, self.client)
+            self.size = 0
 
     def __enter__(self) -> Self:
         """Return the reservation."""
