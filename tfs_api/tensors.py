@@ -190,13 +190,14 @@ def from_tensor_proto(proto: TensorProto) -> npt.NDArray[Any]:
 
 
 def _shape(proto: TensorProto) -> tuple[int, ...]:
+    rank = len(proto.tensor_shape.dim)
+    if rank > _MAX_RANK:
+        raise TensorError(f"a shape of rank {rank} is not supported; at most {_MAX_RANK} dimensions are")
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     if proto.tensor_shape.unknown_rank and shape:
         raise TensorError(f"a shape of unknown rank cannot have dimensions, but has {list(shape)}")
     if any(size < 0 for size in shape):
         raise TensorError(f"the shape {list(shape)} has a negative dimension")
-    if len(shape) > _MAX_RANK:
-        raise TensorError(f"a shape of rank {len(shape)} is not supported; at most {_MAX_RANK} dimensions are")
     return shape
 
 

@@ -162,11 +162,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(response)
 
     def _discard(self) -> None:
-        """Read on, up to the limit: clients send the whole body before they read an answer."""
+        """Read on, up to twice the limit: clients send the whole body before they read an answer."""
         self.connection.settimeout(_DISCARD_S)
-        for _ in range(self.server.max_body_bytes // _DISCARD_BYTES):
-            if not self.rfile.read1(_DISCARD_BYTES):
-                return
+        size = 0
+        while size < 2 * self.server.max_body_bytes and (data := self.rfile.read1(_DISCARD_BYTES)):
+            size += len(data)
 
     def _read_body(self) -> bytes:
         """Read the body, whose length must be stated exactly once.
