@@ -1,6 +1,6 @@
 """Client of TensorFlow Serving over gRPC: arrays in and out, a deadline for every call, failures as `GatewayError`."""
 
-import json
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +19,7 @@ from gateway.errors import (
     VersionGoneError,
 )
 from gateway.model_client import batch_splitting
+from gateway.model_client.channel_options import CHANNEL_OPTIONS
 from gateway.model_client.protocol import Array, Call, Signature, TensorSpec, VersionStatus
 from gateway.model_client.retry_policy import MAX_RETRIED_ROWS, Failure, RetryBudget, RetryPolicy, is_overload
 from tfs_api.protos import (
@@ -33,67 +34,6 @@ from tfs_api.protos import (
 from tfs_api.tensors import TensorError, encode_predict_request, from_tensor_proto
 
 log = structlog.get_logger(__name__)
-
-# Of several servers, one that answers no calls, such as a frozen one, is ejected for a while; a single server never is
-# (https://github.com/grpc/proposal/blob/master/A50-xds-outlier-detection.md).
-OUTLIER_DETECTION = {
-    "interval": "1s",
-    "baseEjectionTime": "10s",
-    "maxEjectionTime": "60s",
-    "maxEjectionPercent": 50,
-    "failurePercentageEjection": {
-        "threshold": 80,
-        "enforcementPercentage": 100,
-        "minimumHosts": 2,
-        "requestVolume": 2,
-    },
-    "childPolicy": [{"round_robin": {}}],
-}
-
-# gRPC's own retries, a third of a second in all, for a broken connection or a server with no free thread and no room in
-# its batching queue. Every call is safe to repeat: none changes anything on the server. The throttle bounds them to a
-# tenth of the calls that succeed, so that they do not multiply the calls to a server that has too many already
-# (https://github.com/grpc/proposal/blob/master/A6-client-retries.md).
-SERVICE_CONFIG = {
-    "loadBalancingConfig": [{"outlier_detection_experimental": OUTLIER_DETECTION}],
-    "methodConfig": [
-        {
-            "name": [{}],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.05s",
-                "maxBackoff": "0.2s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
-            },
-        }
-    ],
-    # Half of the tokens can be spent: enough for all calls in flight when a server dies, and no more.
-    "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
-}
-
-MAX_RETRY_BYTES = 2**30
-
-CHANNEL_OPTIONS = (
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    # By default, gRPC waits up to two minutes before it reconnects.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 300),
-    # Despite its name, the time limit of one attempt: a busy server needs a while, a lost packet must not cost 20 s.
-    ("grpc.min_reconnect_backoff_ms", 1000),
-    ("grpc.dns_min_time_between_resolutions_ms", 1000),
-    ("grpc.enable_retries", 1),
-    # By default, gRPC does not retry calls of more than 256 KiB; a batch is larger.
-    ("grpc.per_rpc_retry_buffer_size", MAX_RETRY_BYTES),
-    # How long an unreachable server may leave bytes unacknowledged (TCP_USER_TIMEOUT in tcp(7)) before its calls go to
-    # another. gRPC sets it only together with keepalive pings, and servers punish more than one ping in five minutes.
-    ("grpc.keepalive_time_ms", 600_000),
-    ("grpc.keepalive_timeout_ms", 2_000),
-    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
-    # The model server is in the same network, never behind the proxy for outside connections.
-    ("grpc.enable_http_proxy", 0),
-)
 
 ERRORS: dict[grpc.StatusCode, type[GatewayError]] = {
     grpc.StatusCode.CANCELLED: ModelUnavailableError,
@@ -156,6 +96,7 @@ class TensorFlowServing:
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
         self._retry_policy = RetryPolicy(call_deadline_s)
         self._retry_budget = RetryBudget(max_retried_rows)
+        self._answered_s = -math.inf  # when the server answered a call last, in seconds of `time.monotonic`
         self._max_rows: dict[tuple[str, int], int] = {}  # of versions whose server has refused a larger call
 
     def close(self) -> None:
@@ -163,10 +104,20 @@ class TensorFlowServing:
         self._channel.close()
 
     def version_statuses(self, model: str, *, deadline: Deadline) -> list[VersionStatus]:
-        """List the versions of a model; see `ModelServer`."""
+        """List the versions of a model; see `ModelServer`.
+
+        Raises:
+            ModelOverloadedError: The server was late, but has answered other calls meanwhile.
+        """
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = model
-        reply = self._call(self._models.GetModelStatus, request, deadline)
+        started_s = time.monotonic()
+        try:
+            reply = self._call(self._models.GetModelStatus, request, deadline)
+        except DeadlineExceededError as error:
+            if self._answered_s <= started_s:
+                raise
+            raise ModelOverloadedError(DETAILS[ModelOverloadedError]) from error
         return [
             VersionStatus(item.version, item.State.Name(item.state), item.status.error_message)
             for item in reply.model_version_status
@@ -261,6 +212,7 @@ class TensorFlowServing:
                 if error_type is ModelUnavailableError:
                     self._max_rows.clear()  # a server that comes back may accept more
                 raise error_type(DETAILS[error_type]) from rpc_error
+            self._answered_s = time.monotonic()
             self._retry_budget.earn(rows)
             return reply
 

@@ -712,6 +712,31 @@ def test_a_slow_response_is_given_up_at_the_earlier_deadline(
     stop.set()
 
 
+@pytest.mark.parametrize(("other_calls", "error"), [(1, ModelOverloadedError), (0, DeadlineExceededError)])
+def test_a_late_status_is_overload_if_the_server_answers_other_calls_meanwhile(
+    client: TensorFlowServing, servicer: Servicer, other_calls: int, error: type[GatewayError]
+):
+    respond, stop = scores(to_tensor_proto(SCORES)), threading.Event()
+
+    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        is_status = isinstance(request, get_model_status_pb2.GetModelStatusRequest)
+        return stop.wait(30) and None if is_status else respond(request, context)
+
+    servicer.answer = answer
+    predict(client)
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            status = pool.submit(client.version_statuses, "pets", deadline=Deadline.after(1))
+            until(lambda: len(servicer.requests) == 2)
+            for _ in range(other_calls):
+                predict(client)
+
+            with pytest.raises(error):
+                status.result(20)
+        finally:
+            stop.set()
+
+
 def test_a_server_that_returns_is_used_within_two_seconds(
     connect: Callable[..., TensorFlowServing], servicer: Servicer
 ):
