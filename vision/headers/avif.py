@@ -14,6 +14,10 @@ from vision.headers import av1, memory
 from vision.headers.header import Header, ImageFormat, Size
 
 MAX_PARTS = 4_096  # boxes, items, extents and AV1 units of a file; a photo has dozens, a grid six for each tile
+# Pixels of all items together, as multiples of the largest and beyond: colours, alpha, a gain map, a thumbnail, layers.
+# Tiles of a grid may share their data, so that the size of the file does not limit their number.
+MAX_IMAGES = 8
+FREE_PIXELS = 1 << 22
 MAX_LAYERS = 4  # of a progressive image, each of them a frame (AV1 specification, 6.4.1: spatial layers)
 
 _FULL_BOX_BYTES = 4  # version and flags
@@ -35,7 +39,8 @@ _BORDER = 288
 _IMAGE_PIXEL_BYTES = {False: 14, True: 20}
 _ALPHA_PIXEL_BYTES = {False: 10, True: 14}
 _FRAME_PIXEL_BYTES = {False: 4, True: 5}
-_DECODER_BYTES = 2 << 20  # for each item
+_DECODER_BYTES = 2 << 20  # for each frame that is held
+_FRAMES_HELD = 2 * MAX_LAYERS  # of colours and alpha; the tiles of a grid are decoded one after another
 # (irot in quarter turns anticlockwise, imir axis or None) -> EXIF orientation, as libavif maps them.
 _ORIENTATIONS: Mapping[tuple[int, int | None], int] = {
     (0, None): 1, (1, None): 8, (2, None): 3, (3, None): 6,
@@ -61,15 +66,19 @@ def read(data: memoryview) -> Header:
     width, height = size = _declared_size(primary[b"ispe"])
     declared = [_declared_size(payload) for kind, payload in file.all_properties if kind == b"ispe"]
     content_sizes = [content_size for item in file.images() for content_size in file.content_sizes(item)]
+    inner_sizes = (*declared, *content_sizes)
+    largest = max(columns * rows for columns, rows in (size, *inner_sizes))
+    if sum(columns * rows for columns, rows in content_sizes) > MAX_IMAGES * largest + FREE_PIXELS:
+        raise UnreadableImageError(f"AVIF: the items have more than {MAX_IMAGES} times as many pixels as the largest")
     return Header(
         format=ImageFormat.AVIF,
         width=width,
         height=height,
-        inner_sizes=(*declared, *content_sizes),
+        inner_sizes=inner_sizes,
         still=_without_metadata(data) if not _METADATA.isdisjoint(file.kinds.values()) else None,
         sample_max=_sample_max(primary),
         orientation=_orientation(primary.get(b"irot"), primary.get(b"imir")),
-        peak_bytes=_peak_bytes(size, content_sizes, file.all_properties) + len(data),
+        peak_bytes=_peak_bytes(size, content_sizes, file.all_properties) + 2 * len(data),
     )
 
 
@@ -151,11 +160,11 @@ def _peak_bytes(size: Size, frames: list[Size], properties: list[tuple[bytes, me
     """Return the peak of decoding; it depends on the number of bits, and on whether there is alpha."""
     is_deep = any(kind == b"av1C" and _depth(payload) > av1.BYTE_BITS for kind, payload in properties)
     has_alpha = any(kind == b"auxC" for kind, _ in properties)
-    frame_pixels = sum((width + 2 * _BORDER) * (height + 2 * _BORDER) for width, height in frames)
+    frame_pixels = sorted((width + 2 * _BORDER) * (height + 2 * _BORDER) for width, height in frames)[-_FRAMES_HELD:]
     pixel_bytes = _IMAGE_PIXEL_BYTES[is_deep] + has_alpha * _ALPHA_PIXEL_BYTES[is_deep]
     image = memory.as_samples(size, channels=4, sample_bytes=2 if is_deep else 1, turned=True)
-    decoding = pixel_bytes * size[0] * size[1] + _FRAME_PIXEL_BYTES[is_deep] * frame_pixels
-    return max(image, memory.MARGIN_BYTES + decoding + len(frames) * _DECODER_BYTES)
+    decoding = pixel_bytes * size[0] * size[1] + _FRAME_PIXEL_BYTES[is_deep] * sum(frame_pixels)
+    return max(image, memory.MARGIN_BYTES + decoding + len(frame_pixels) * _DECODER_BYTES)
 
 
 def _without_metadata(data: memoryview) -> bytes:

@@ -78,11 +78,11 @@ class _Blocks:
 
     def take(self) -> bytes:
         """Return the content of the blocks up to the next terminator, and move past it."""
-        blocks = []
+        content = bytearray()
         while length := self._length():
-            blocks.append(self._data[self.position : self.position + length])
+            content += self._data[self.position : self.position + length]
             self.position += length
-        return b"".join(blocks)
+        return bytes(content)
 
     def _length(self) -> int:
         if self._remaining == 0:

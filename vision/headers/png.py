@@ -2,9 +2,10 @@
 
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vision.errors import UnreadableImageError
 from vision.headers import memory
@@ -24,7 +25,9 @@ _COMPRESSED_TEXTS = frozenset({b"zTXt", b"iTXt"})
 # frame, and metadata, on which it can be made to waste time.
 _PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _SINGLE_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IEND"})
-_PROFILE_KEYS = frozenset({b"Raw profile type exif", b"Raw profile type APP1"})  # ImageMagick's, older than eXIf
+_COUNTED = _SINGLE_CHUNKS | _COMPRESSED_TEXTS | {b"IDAT"}
+_PROFILE_KEYS = frozenset({b"Raw profile type exif\0", b"Raw profile type APP1\0"})  # ImageMagick's, older than eXIf
+_PROFILE_KEY_BYTES = 22
 _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 _CHANNELS: Mapping[int, int] = {_GRAY: 1, _RGB: 3, _PALETTE: 3, _GRAY_ALPHA: 4, _RGB_ALPHA: 4}  # decoded by OpenCV
 _DEPTHS: Mapping[int, frozenset[int]] = {  # table 11.1
@@ -41,13 +44,29 @@ _CHUNK_HEADER_BYTES = 8
 _CHUNK_OVERHEAD_BYTES = 12  # length, type, CRC
 
 
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """Type of a chunk, its position in the file, and its content."""
+@dataclass(slots=True)
+class _Contents:
+    """What a walk over the chunks has seen; chunks themselves are not kept, since a file may have thousands.
 
-    kind: bytes
-    span: slice
-    content: memoryview
+    Attributes:
+        chunks: Number of chunks.
+        counts: Number of chunks of each type of which the number matters.
+        pixels: Positions of the chunks that the pixels depend on, in order, with neighbours as one.
+        end: Position behind the last chunk.
+        data_bytes: Size of the compressed pixels.
+        transparency: Content of tRNS.
+        exif: EXIF block.
+        is_ordinary: Whether no chunk changes what the pixels mean.
+    """
+
+    chunks: int = 0
+    counts: Counter[bytes] = field(default_factory=Counter)
+    pixels: list[slice] = field(default_factory=lambda: [slice(0, _SIGNATURE_BYTES)])
+    end: int = 0
+    data_bytes: int = 0
+    transparency: memoryview | None = None
+    exif: memoryview | None = None
+    is_ordinary: bool = True
 
 
 def read(data: memoryview) -> Header:
@@ -66,15 +85,16 @@ def read(data: memoryview) -> Header:
         raise UnreadableImageError("PNG: the first chunk is not IHDR")
     if depth not in _DEPTHS.get(color, ()):
         raise UnreadableImageError(f"PNG: {depth} bits per sample are not valid for colour type {color}")
-    chunks = list(_chunks(data))
-    _check(chunks)
-    transparency = next((chunk.content for chunk in chunks if chunk.kind == b"tRNS"), None)
-    orientation = _orientation(chunks)
+    contents = _walk(data)
+    _check(contents.counts)
+    transparency = contents.transparency
+    orientation = UPRIGHT if contents.exif is None else exif_orientation(contents.exif)
+    is_whole = len(contents.pixels) == 1 and contents.end == len(data)
     return Header(
         format=ImageFormat.PNG,
         width=width,
         height=height,
-        still=_still(data, chunks),
+        still=None if is_whole else b"".join(data[span] for span in contents.pixels),
         transparent_gray=_decoded_gray(transparency, depth) if color == _GRAY and transparency else None,
         orientation=orientation,
         peak_bytes=2 * len(data)  # OpenCV holds chunks
@@ -84,50 +104,53 @@ def read(data: memoryview) -> Header:
             sample_bytes=1 if depth <= _BYTE_BITS else 2,
             turned=orientation != UPRIGHT,
         ),
-        is_plain=depth <= _BYTE_BITS and _are_plain(chunks),
+        is_plain=depth <= _BYTE_BITS
+        and contents.is_ordinary
+        and contents.chunks <= MAX_PLAIN_CHUNKS
+        and contents.data_bytes <= MAX_PLAIN_DATA_BYTES,
     )
 
 
-def _check(chunks: list[_Chunk]) -> None:
-    kinds = [chunk.kind for chunk in chunks]
-    if b"IDAT" not in kinds:
+def _walk(data: memoryview) -> _Contents:
+    contents = _Contents()
+    for kind, span, content in _chunks(data):
+        contents.chunks += 1
+        contents.end = span.stop
+        if kind in _COUNTED:
+            contents.counts[kind] += 1
+        if kind not in _PIXEL_CHUNKS:
+            contents.is_ordinary &= bool(kind[0] & _ANCILLARY) and kind != b"acTL"
+            contents.exif = _exif(kind, content) if contents.exif is None else contents.exif
+            continue
+        if contents.pixels[-1].stop == span.start:
+            contents.pixels[-1] = slice(contents.pixels[-1].start, span.stop)
+        else:
+            contents.pixels.append(span)
+        if kind == b"IDAT":
+            contents.data_bytes += len(content)
+        elif kind == b"tRNS":
+            contents.transparency = content
+    return contents
+
+
+def _check(counts: Counter[bytes]) -> None:
+    if not counts[b"IDAT"]:
         raise UnreadableImageError("PNG: the file contains no image data")
     for kind in _SINGLE_CHUNKS:
-        if kinds.count(kind) > 1:
+        if counts[kind] > 1:
             raise UnreadableImageError(f"PNG: {kind.decode()} appears twice")
-    if sum(kind in _COMPRESSED_TEXTS for kind in kinds) > MAX_COMPRESSED_TEXTS:
+    if sum(counts[kind] for kind in _COMPRESSED_TEXTS) > MAX_COMPRESSED_TEXTS:
         raise UnreadableImageError(f"PNG: more than {MAX_COMPRESSED_TEXTS} compressed text chunks")
 
 
-def _are_plain(chunks: list[_Chunk]) -> bool:
-    """Return whether no chunk changes what the pixels mean, and all pixels are inflated in a short time."""
-    return (
-        len(chunks) <= MAX_PLAIN_CHUNKS
-        and all(chunk.kind in _PIXEL_CHUNKS or chunk.kind[0] & _ANCILLARY for chunk in chunks)
-        and all(chunk.kind != b"acTL" for chunk in chunks)
-        and sum(len(chunk.content) for chunk in chunks if chunk.kind == b"IDAT") <= MAX_PLAIN_DATA_BYTES
-    )
-
-
-def _still(data: memoryview, chunks: list[_Chunk]) -> bytes | None:
-    """Return the file without the chunks that do not belong to the static image; None if there are none."""
-    if chunks[-1].span.stop == len(data) and all(chunk.kind in _PIXEL_CHUNKS for chunk in chunks):
-        return None
-    parts = (data[chunk.span] for chunk in chunks if chunk.kind in _PIXEL_CHUNKS)
-    return b"".join((data[:_SIGNATURE_BYTES], *parts))
-
-
-def _orientation(chunks: list[_Chunk]) -> int:
-    """Return the EXIF orientation, 1..8, from eXIf or ImageMagick's text chunk."""
-    for chunk in chunks:
-        if chunk.kind == b"eXIf":
-            return exif_orientation(chunk.content)
-    for chunk in chunks:
-        if chunk.kind in {b"tEXt", b"zTXt"}:
-            key, _, text = bytes(chunk.content[:MAX_PROFILE_BYTES]).partition(b"\0")
-            if key in _PROFILE_KEYS:
-                return exif_orientation(_raw_profile(text, compressed=chunk.kind == b"zTXt"))
-    return UPRIGHT
+def _exif(kind: bytes, content: memoryview) -> memoryview | None:
+    """Return the EXIF block from eXIf or ImageMagick's text chunk; None if this chunk has none."""
+    if kind == b"eXIf":
+        return content
+    if kind in {b"tEXt", b"zTXt"} and bytes(content[:_PROFILE_KEY_BYTES]) in _PROFILE_KEYS:
+        text = bytes(content[_PROFILE_KEY_BYTES:MAX_PROFILE_BYTES])
+        return _raw_profile(text, compressed=kind == b"zTXt")
+    return None
 
 
 def _raw_profile(text: bytes, *, compressed: bool) -> memoryview:
@@ -146,8 +169,8 @@ def _decoded_gray(trns: memoryview, depth: int) -> int:
     return int(sample) * 255 // ((1 << depth) - 1) if depth < _BYTE_BITS else int(sample)
 
 
-def _chunks(data: memoryview) -> Iterator[_Chunk]:
-    """Yield each chunk up to IEND."""
+def _chunks(data: memoryview) -> Iterator[tuple[bytes, slice, memoryview]]:
+    """Yield type, position and content of each chunk up to IEND."""
     position = _SIGNATURE_BYTES
     for _ in range(MAX_CHUNKS):
         length, kind = struct.unpack_from(">I4s", data, position)
@@ -155,7 +178,7 @@ def _chunks(data: memoryview) -> Iterator[_Chunk]:
         if end > len(data):
             raise UnreadableImageError("PNG: the file ends within a chunk")
         start = position + _CHUNK_HEADER_BYTES
-        yield _Chunk(kind, slice(position, end), data[start : start + length])
+        yield kind, slice(position, end), data[start : start + length]
         if kind == b"IEND":
             return
         position = end

@@ -90,7 +90,7 @@ def _by_kind(data: memoryview) -> dict[bytes, _Chunk]:
     """Return the first frame's chunks of each type, in their order."""
     chunks: dict[bytes, _Chunk] = {}
     for chunk in _chunks(data):
-        if chunk.kind not in chunks:
+        if chunk.kind not in chunks and (chunk.kind in _PIXEL_CHUNKS or chunk.kind == b"EXIF"):
             chunks[chunk.kind] = chunk
         elif chunk.kind != b"ANMF" and chunk.kind in _PIXEL_CHUNKS:
             raise UnreadableImageError(f"WebP: {chunk.kind.decode()} appears twice")

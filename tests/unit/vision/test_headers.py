@@ -849,6 +849,17 @@ def test_avif_of_extents_that_add_up_to_more_than_the_file_is_rejected():
         read_header(longer)
 
 
+def test_avif_of_tiles_that_are_more_than_the_image_is_rejected():
+    tile = files.av1_sequence_header(1_000, 1_000) + FRAME
+    grid = (b"grid", struct.pack(">BBBBHH", 0, 0, 1, 1, 1_000, 1_000), [1])
+
+    few, many = (files.avif([grid, *[(b"av01", tile, [1])] * count], [files.ispe(1_000, 1_000)]) for count in (9, 13))
+
+    assert size_of(few) == (1_000, 1_000)
+    with pytest.raises(UnreadableImageError, match="times as many pixels"):
+        read_header(many)
+
+
 def test_av1_sequence_header_in_the_long_form_has_a_size():
     """With timing, a decoder model and two operating points, the second with a tier."""
     fields = [(0, 3), (0, 1), (0, 1)]
