@@ -8,11 +8,12 @@ import numpy as np
 
 from gateway.errors import ModelFailedError
 from gateway.model_client.protocol import Array
-from gateway.model_client.retry_policy import details_of
+from gateway.model_client.retry_policy import MESSAGE_TOO_LARGE, details_of
 
-TOO_LARGE = re.compile(r"larger than maximum (?:input )?batch size ?([0-9]{0,9})")
-"""Message of INVALID_ARGUMENT for more rows than `max_batch_size`
-(tensorflow/core/kernels/batching_util/shared_batch_scheduler.h)."""
+TOO_LARGE = re.compile(rf"larger than maximum (?:input )?batch size ?([0-9]{{0,9}})|{MESSAGE_TOO_LARGE}")
+"""Message for more rows than `max_batch_size` (tensorflow/core/kernels/batching_util/shared_batch_scheduler.h), or for
+more bytes than the server accepts."""
+CODES = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 
 def find_max_rows(error: ModelFailedError, rows: int) -> int | None:
@@ -26,7 +27,7 @@ def find_max_rows(error: ModelFailedError, rows: int) -> int | None:
         At least 1 and fewer than `rows`: the number in the server's message, or half of the rows if there is none.
     """
     cause = error.__cause__
-    if not isinstance(cause, grpc.RpcError) or cause.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+    if not isinstance(cause, grpc.RpcError) or cause.code() not in CODES:
         return None
     match = TOO_LARGE.search(details_of(cause))
     if match is None or rows <= 1:

@@ -20,6 +20,8 @@ RETRY_RATIO = 0.1
 QUEUE_FULL = "The batch scheduling queue to which this task was submitted is full"
 """Start of the message with which TensorFlow Serving refuses a call that its queue of batches has no room for. Its
 status is UNAVAILABLE (tensorflow/core/kernels/batching_util/shared_batch_scheduler.h)."""
+MESSAGE_TOO_LARGE = "message larger than max"
+"""Part of gRPC's own message, with the status RESOURCE_EXHAUSTED, for more bytes than the other side accepts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,9 @@ class Failure:
 
 def is_overload(error: grpc.RpcError) -> bool:
     """Return whether the server runs, and refused the call because it has too many."""
-    if error.code() is not grpc.StatusCode.UNAVAILABLE:
-        return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    return details_of(error).startswith(QUEUE_FULL)
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        return details_of(error).startswith(QUEUE_FULL)
+    return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and MESSAGE_TOO_LARGE not in details_of(error)
 
 
 def details_of(error: grpc.RpcError) -> str:

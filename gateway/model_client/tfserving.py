@@ -208,13 +208,21 @@ class TensorFlowServing:
                 if self._retry_policy.should_retry(failures, deadline) and self._retry_budget.spend(rows):
                     continue
                 rpc_error = self._retry_policy.error_to_report(failures)
-                error_type = ModelOverloadedError if is_overload(rpc_error) else ERRORS[rpc_error.code()]
+                error_type = _error_type(rpc_error)
                 if error_type is ModelUnavailableError:
                     self._max_rows.clear()  # a server that comes back may accept more
                 raise error_type(DETAILS[error_type]) from rpc_error
             self._answered_s = time.monotonic()
             self._retry_budget.earn(rows)
             return reply
+
+
+def _error_type(error: grpc.RpcError) -> type[GatewayError]:
+    if is_overload(error):
+        return ModelOverloadedError
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return ModelFailedError
+    return ERRORS[error.code()]
 
 
 def _check_inputs(call: Call, inputs: Mapping[str, Array]) -> None:

@@ -61,9 +61,9 @@ class Servicer(prediction_service_pb2_grpc.PredictionServiceServicer, model_serv
 
 
 @contextlib.contextmanager
-def serving(servicer: Servicer, port: int = 0) -> Iterator[int]:
+def serving(servicer: Servicer, port: int = 0, *, max_bytes: int = -1) -> Iterator[int]:
     pool = ThreadPoolExecutor(8)
-    server = grpc.server(pool, options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)])
+    server = grpc.server(pool, options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", max_bytes)])
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(servicer, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicer, server)
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
@@ -541,6 +541,21 @@ def test_a_batch_is_halved_if_the_server_does_not_say_how_much_it_accepts(
     servicer.answer = accepting(3, message)
     assert predict(client, numbered_images(10))[:, 0].tolist() == list(range(10))
     assert max(batch_sizes(servicer)[-3:]) <= 3
+
+
+def test_a_batch_of_more_bytes_than_the_server_accepts_is_halved(connect: Callable[..., TensorFlowServing]):
+    servicer = Servicer()
+    servicer.answer = accepting(1000, TOO_LARGE)
+    with serving(servicer, max_bytes=1200) as port:
+        client = connect(port)
+        images = np.repeat(numbered_images(4), 50, axis=0)
+
+        result = predict(client, images)
+
+        assert result[:, 0].tolist() == np.repeat(range(4), 50).tolist()
+        wide = Call("pets", 8, "serving_default", Signature({"image": TensorSpec("uint8", None)}, {}), "scores")
+        with pytest.raises(ModelFailedError):
+            predict(client, np.zeros((1, 50, 50, 3), np.uint8), call=wide)
 
 
 def test_another_server_may_accept_more(connect: Callable[..., TensorFlowServing], servicer: Servicer):
