@@ -7,7 +7,8 @@ import re
 import string
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
+
+import numpy as np
 
 LONG_TEXT_BYTES = 1024
 """Texts of more bytes are read as `LongText`. Of what a request may contain, only images and a few URLs are as long."""
@@ -17,6 +18,11 @@ DATA_URI = re.compile(rb"data:[^,]{0,1000};base64,", re.IGNORECASE)  # RFC 2397
 URL_SAFE = bytes.maketrans(b"-_", b"+/")  # RFC 4648 section 5
 WHITESPACE = string.whitespace.encode()
 PADDING = b"="
+PERCENT = ord("%")
+HEX_VALUES = np.full(256, 16, np.uint8)
+"""Value of each hexadecimal digit, by its code; 16 for all other characters."""
+for _value, _digits in enumerate((*"0123456789", "aA", "bB", "cC", "dD", "eE", "fF")):
+    HEX_VALUES[list(_digits.encode())] = _value
 ESCAPE_SEQUENCES = re.compile(rb"(?:[^\\]{1,64}+|\\(?:u[0-9A-Fa-f]{4}|.)|\\){1,1024}+", re.DOTALL)
 """At most 64 KiB of a JSON string that do not end within an escape sequence."""
 
@@ -69,7 +75,18 @@ def decode_percent(raw: memoryview) -> Iterator[bytes]:
         if cut > 0:
             piece = piece[:cut]
         start += len(piece)
-        yield unquote_to_bytes(piece.replace(b"+", b" "))
+        yield _unquote(piece.replace(b"+", b" "))
+
+
+def _unquote(text: bytes) -> bytes:
+    """Decode escape sequences as `urllib.parse.unquote_to_bytes` does, which takes longer if there are many."""
+    characters = np.frombuffer(text + b"  ", np.uint8)
+    high, low = HEX_VALUES[characters[1:-1]], HEX_VALUES[characters[2:]]
+    is_escape = (characters[:-2] == PERCENT) & (high < 16) & (low < 16)  # noqa: PLR2004  # digits
+    is_digit = np.zeros(len(characters), bool)
+    is_digit[1:-1] |= is_escape
+    is_digit[2:] |= is_escape
+    return np.where(is_escape, high * 16 + low, characters[:-2])[~is_digit[:-2]].tobytes()
 
 
 def decode_json_string(raw: memoryview) -> Iterator[bytes]:

@@ -52,7 +52,7 @@ MAX_SIMILAR_LENGTH = 32
 """Limit on names that are compared with the accepted ones, which takes time in proportion to the product of lengths."""
 MAX_QUOTED = 100
 """Maximum number of characters of the request that a message repeats."""
-MAX_URL_BYTES = 32 * 1024
+MAX_URL_BYTES = 16 * 1024
 """More than a URL of 2,048 characters has, however they are escaped."""
 UNDECODABLE = "\N{REPLACEMENT CHARACTER}"  # replaces bytes of a form that are not UTF-8
 

@@ -2,7 +2,7 @@ import base64
 import json
 import os
 from collections.abc import Callable, Iterator
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote_to_bytes
 
 import pytest
 from hypothesis import given
@@ -48,6 +48,11 @@ def test_a_text_is_decoded_as_a_whole_however_it_is_cut(text: str):
 def test_any_text_is_decoded(text: str):
     assert decoded(quote(text).encode(), decode_percent).decode() == text
     assert decoded(in_json(text), decode_json_string).decode() == text
+
+
+@given(st.lists(st.sampled_from(["%", "4", "f", "A", "g", "%41", "%fF", "ü", "=", "%%"]), max_size=30).map("".join))
+def test_escape_sequences_are_decoded_as_python_decodes_them(text: str):
+    assert decoded(text.encode(), decode_percent) == unquote_to_bytes(text)
 
 
 def test_invalid_escape_sequences_are_refused_in_json_and_kept_in_forms():
