@@ -311,15 +311,18 @@ class Place:
         admission: Where the place is.
         client: Who sent the request: the name of its key, or its address.
         deadline: Deadline of the request.
-        body: The memory for its body; None without a body.
+        body: The memory for its body, and then for its response; None if both are small.
+        is_sending: Whether the server leaves the place once it has sent the response.
     """
 
     admission: Admission
     client: str
     deadline: Deadline
     body: Reservation | None = None
+    is_sending: bool = False
     _downloads: Downloads | None = None
     _slots: list[Reservation] = field(default_factory=list)
+    _has_left: bool = False
 
     def receive(self, size: int) -> Reservation:
         """Wait for the memory that reading and parsing a body of this size takes.
@@ -367,8 +370,23 @@ class Place:
         while self._slots:
             self._slots.pop().release()
 
+    def respond(self, size: int) -> None:
+        """Hold memory for a response until it is sent; a small one needs none but that of the place.
+
+        Raises:
+            OverloadedError: There is none at this moment.
+        """
+        if size <= PLACE_BYTES:
+            return
+        if self.body is None:
+            self.body = Reservation(self.admission.memory.bodies, 0, self.client)
+        self.body.resize(max(size, self.body.size))
+
     def leave(self) -> None:
-        """Give everything back."""
+        """Give everything back, once."""
+        if self._has_left:
+            return
+        self._has_left = True
         self.free_slots()
         if self._downloads is not None:
             self._downloads.release()

@@ -56,6 +56,7 @@ def create_api(predictor: Predictor, registry: ModelRegistry, admission: Admissi
         context.model_version = (result.model.name, result.model.version)
         _count(result, settings.metrics_max_classes)
         response = _respond_batch(result) if prediction_request.is_batch else _respond_single(result)
+        context.place.respond(response.content_length or 0)
         if result.cache_status is not None:
             response.headers[CACHE_STATUS] = result.cache_status
         return response
@@ -88,11 +89,21 @@ def _register_admission(api: Blueprint, admission: Admission) -> None:
         if http_request.method != "POST":  # a prediction starts once its images are there
             context.place.start(1)
 
-    def leave(_: BaseException | None) -> None:
+    def keep(response: Response) -> Response:
+        # gunicorn sends the response in this thread, as slowly as the client reads, and then closes it.
+        if "place" in g and "gunicorn.socket" in request.environ:
+            g.place.is_sending = True
+            response.call_on_close(g.place.leave)
+        return response
+
+    def leave(error: BaseException | None) -> None:
         if "place" in g:
-            g.place.leave()
+            g.place.free_slots()
+            if error is not None or not g.place.is_sending:
+                g.place.leave()
 
     api.before_request(enter)
+    api.after_request(keep)
     api.teardown_request(leave)
 
 

@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import io
 import threading
 from collections.abc import Callable, Iterator
@@ -14,8 +15,9 @@ from gateway.capacity import PLACE_BYTES
 from gateway.deadline import Deadline
 from gateway.fetching.fetcher import Allowance
 from gateway.prediction.predictor import CALL_FACTOR
-from tests.support.fake_model_server import FakeModelServer
+from tests.support.fake_model_server import FakeModelServer, classifier, constant
 from tests.support.waiting import until
+from vision.card import Card
 
 PREDICT = "/api/v1/predict"
 
@@ -204,6 +206,41 @@ def test_memory_is_reserved_for_what_a_request_holds_and_then_given_back(
     size = len(large_png)
     assert held == [(size, 0), (size, 0), (size, 2 * size)]
     assert (memory.bodies.reserved, memory.downloads.reserved, memory.work.reserved) == (0, 0, 0)
+
+
+def test_a_place_is_kept_until_the_server_has_sent_the_response(make_app: Callable[..., Flask], png: bytes):
+    app = make_app(threads=1, max_waiting=0)
+    client = app.test_client()
+
+    response = client.post(PREDICT, data=png, content_type="image/png", environ_overrides={"gunicorn.socket": None})
+
+    assert response.status_code == 200
+    assert predict(app, png).status_code == 503
+    response.close()
+    assert predict(app, png).status_code == 200
+
+
+def test_a_large_response_is_weighed_and_refused_without_memory(
+    make_app: Callable[..., Flask], server: FakeModelServer, card: Card, png: bytes
+):
+    labels = tuple(f"class {number:05}" for number in range(4000))
+    server.swap("pets", 2, classifier(dataclasses.replace(card, labels=labels), constant(*[1 / 4000] * 4000)))
+    app = make_app()
+    bodies = app.extensions["admission"].memory.bodies
+
+    def send() -> TestResponse:
+        url = f"{PREDICT}?top_k=4000"
+        return app.test_client().post(
+            url, data=png, content_type="image/png", environ_overrides={"gunicorn.socket": None}
+        )
+
+    response = send()
+
+    assert bodies.reserved == len(response.data) > PLACE_BYTES
+    response.close()
+    assert bodies.reserved == 0
+    with bodies.reserve(bodies.size, deadline=Deadline.after(10)):
+        assert send().status_code == 503
 
 
 def test_the_tensors_of_a_batch_are_weighed_while_they_are_computed(
