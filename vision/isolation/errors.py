@@ -18,4 +18,7 @@ class DecoderCrashedError(ImageError):
 
 
 class DecoderUnavailableError(Exception):
-    """No process was free in time, or the kernel ended it, for lack of memory. The file may be a good one."""
+    """No process was free in time or could be started, or the kernel ended it for lack of memory.
+
+    The file may be a good one.
+    """

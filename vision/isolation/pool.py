@@ -7,6 +7,7 @@ environment of their own, and inherit one socket.
 See docs/decisions/0014-decoder-processes.md for why this is not one of the pools that exist.
 """
 
+import contextlib
 import math
 import os
 import queue
@@ -80,7 +81,8 @@ class DecoderPool:
             UnreadableImageError: Decoding takes more memory than permitted, too.
             DecodingTimeoutError: The file was not decoded in time.
             DecoderCrashedError: The file ended the process.
-            DecoderUnavailableError: No process was free in time, or the kernel ended it, for lack of memory.
+            DecoderUnavailableError: No process was free in time or could be started, or the kernel ended it for lack of
+                memory.
         """
         dtype = np.dtype(spec.dtype)
         size = math.prod(spec.shape) * dtype.itemsize
@@ -113,6 +115,12 @@ class DecoderPool:
             if process is not None:
                 process.end()
 
+    def _start(self) -> "_Process":
+        try:
+            return _Process(self._max_memory_bytes, self._max_pixels)
+        except OSError as error:  # no file or process is left
+            raise DecoderUnavailableError from error
+
     def _run(self, call: wire.Call, data: bytes | memoryview, *, max_bytes: int, deadline_s: float) -> bytearray:
         try:
             process = self._idle.get(timeout=max(0.0, deadline_s - time.monotonic()))
@@ -123,7 +131,7 @@ class DecoderPool:
                 process.end()
                 process = None
             if process is None:
-                process = _Process(self._max_memory_bytes, self._max_pixels)
+                process = self._start()
             status, payload = process.run(
                 call, data, max_bytes=max(max_bytes, MAX_MESSAGE_BYTES), deadline_s=deadline_s
             )
@@ -148,7 +156,8 @@ class _Process:
         environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
         environment["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(max_pixels)
         arguments = ["-m", "vision.isolation.process", str(theirs.fileno()), str(max_memory_bytes)]
-        with theirs:
+        with contextlib.ExitStack() as on_failure, theirs:
+            on_failure.push(self._connection)
             self._program = subprocess.Popen(  # noqa: S603  # this interpreter and this package
                 [sys.executable, *arguments],
                 stdin=subprocess.DEVNULL,
@@ -157,6 +166,7 @@ class _Process:
                 cwd="/",
                 pass_fds=[theirs.fileno()],
             )
+            on_failure.pop_all()
 
     @property
     def is_alive(self) -> bool:

@@ -1,6 +1,7 @@
 """Decoder processes: what they return, what they may use, and that no file harms another."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -155,6 +156,19 @@ def test_no_process_is_free_in_time(pool):
         os.kill(pid, signal.SIGCONT)
 
         assert first.result().shape == SPEC.shape
+
+
+@linux_only
+def test_a_process_that_cannot_be_started_is_told(pool):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # standard input, output and error are open
+    try:
+        with pytest.raises(DecoderUnavailableError):
+            load(pool, encoded(PHOTO, ".png"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert load(pool, encoded(PHOTO, ".png")).shape == SPEC.shape
 
 
 @linux_only
