@@ -40,6 +40,7 @@ png = cv2.imencode(".png", numpy.zeros((4, 4), numpy.uint8))[1].tobytes()
 client.post("/api/v1/predict", data=png, content_type="image/png", headers={"X-Request-ID": "good"})
 client.post("/api/v1/predict", data=b"text", content_type="text/plain", headers={"X-Request-ID": "refused"})
 client.get("/livez", headers={"X-Request-ID": "probe"})
+client.get("/%1b%5b31m%0aforged")
 client.get("/bug", headers={"X-Request-ID": "bug"})
 logging.getLogger("a.library").warning("%s of %d", "first", 2)
 logging.getLogger("gunicorn.error").info("Booting worker with pid: %s", 7)
@@ -142,5 +143,16 @@ def test_lines_can_be_text_for_people(run: Callable[..., str]):
     assert "unexpected_error" in text
     assert "TypeError: unsupported operand" in text
     assert "hunter2" not in text
+    assert r"/\x1b[31m\nforged" in text
     with pytest.raises(json.JSONDecodeError):
         json.loads(text.splitlines()[0])
+
+
+def test_the_traceback_of_a_library_cannot_be_taken_for_other_lines(run: Callable[..., str]):
+    text = run("info", "text")
+    start = text.index("failed with an umlaut")
+
+    traceback = text[text.index("\n", start) + 1 : text.index("KeyError: 'lost'")]
+
+    assert traceback
+    assert all(line.startswith("    ") for line in traceback.splitlines())
