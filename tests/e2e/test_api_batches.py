@@ -1,13 +1,16 @@
 """Several images in one request, through nginx, gunicorn, gRPC and TensorFlow."""
 
 import base64
+import itertools
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import pytest
 import requests
 
+from tests.support.raw_server import RawServer
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(600)  # the first test may write models, with TensorFlow, and start a stack
@@ -60,6 +63,41 @@ def test_results_and_problems_of_a_batch_are_in_the_order_of_its_images(stack, g
         "/problems/bad-request",
         "/problems/bad-request",
     ]
+
+
+def test_images_of_malicious_servers_stop_no_others_and_uploads_do_not_wait_for_them(colour_stack, image_host):
+    folder, host = image_host
+    red = cv2.imencode(".png", np.full((32, 32, 3), (0, 0, 255), np.uint8))[1].tobytes()
+    (folder / "red.png").write_bytes(red)
+    ok, chunked = b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    replies = {
+        "/endless": itertools.chain([chunked + b"-1\r\n"], itertools.repeat(bytes(65536))),
+        "/negative": [chunked + b"-5\r\nabc\r\n"],
+        "/length": [ok + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\nabc"],
+        "/hints": [b"HTTP/1.1 103 Early Hints\r\n\r\n" * 3 + ok + b"Content-Encoding: utf-8\r\n\r\n" + red],
+    }
+
+    def reply(head, send):
+        path = head.split()[1]
+        for part in replies.get(path, ()):
+            send(part)
+        if path not in replies:
+            server.closing.wait(30)  # silent
+
+    with ThreadPoolExecutor(2) as clients, RawServer(reply) as server:
+        instances = [{"url": server.url(path)} for path in replies] + [{"url": f"http://{host}/red.png"}]
+        results = post(colour_stack, "predict", json={"instances": instances}).json()["results"]
+        sent_bytes = server.sent_bytes
+
+        silent = {"instances": [{"url": server.url(f"/{number}")} for number in range(64)]}
+        slow = [clients.submit(post, colour_stack, "predict", json=silent) for _ in range(2)]
+        until(lambda: len(server.requests) >= len(replies) + 2)
+        upload = post(colour_stack, "predict", files={"image": red})
+        assert not any(future.done() for future in slow)
+
+    assert upload.status_code == 200
+    assert [result.get("class", result.get("status")) for result in results] == [422, 422, 413, "red", "red"]
+    assert sent_bytes < 40_000_000  # the socket buffers, and no more
 
 
 def test_at_most_64_images_are_accepted(stack, golden):
