@@ -20,7 +20,7 @@ from tfs_api.protos import model_service_pb2_grpc, prediction_service_pb2_grpc
 from tools.processes import cpu_s
 
 DEADLINE_S = 0.3
-MAX_CPU_AFTERWARDS_S = 0.5
+MAX_CPU_AFTERWARDS_S = 1.5
 """For what cannot be interrupted. Each of these requests would otherwise take several seconds."""
 WINDOW_S = 0.3
 MAX_CPU_AT_REST_S = 0.02
