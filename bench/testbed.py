@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench import network
 from tools import nginx, ports, processes
-from tools.local_stack import status
+from tools.local_stack import UNLIMITED_RATE, status
 from tools.programs import ROOT
 from tools.stack import Program, Stack
 
@@ -198,6 +198,7 @@ def _start_nginx(stack: Stack, folder: Path, upstream: str) -> Service:
     values = {
         "NGINX_LISTEN": address,
         "NGINX_UPSTREAM": upstream.removeprefix("http://"),
+        "NGINX_CLIENT_RATE": UNLIMITED_RATE,
         "GATEWAY_MAX_BODY_BYTES": str(MAX_BODY_BYTES),
     }
     configuration = folder / "nginx.conf"

@@ -16,6 +16,8 @@ from tools.programs import ROOT, Options
 from tools.stack import Stack, Supervisor
 
 START_S = 120.0
+UNLIMITED_RATE = "1000000"
+"""Requests per second: here, one address sends what many clients would."""
 COMMITTED_MODELS = ROOT / "serving_models" / "models.config"
 # Each gateway worker connects to the model server by itself. It retries a refused connection after up to 1.2 s (gRPC's
 # backoff with jitter); once /readyz has answered 200 for longer than that, every worker answers.
@@ -89,7 +91,7 @@ class LocalStack:
         self.options = self.servers[0]
         self.options.logs.mkdir(parents=True)
         self._used_servers = len(hosts)
-        self._environment = {**self._target(), **(environment or {})}
+        self._environment = {"NGINX_CLIENT_RATE": UNLIMITED_RATE, **self._target(), **(environment or {})}
         self.settings = Settings.from_env({**programs.gateway_environment(self.options), **self._environment})
         self._stack = (Supervisor if supervised else Stack)(self.options.logs)
         self.gateway_url = f"http://127.0.0.1:{gateway_port}"
