@@ -196,7 +196,7 @@ def _large_picture_attacks() -> Iterator[Attack]:
     for query, text in (("", ""), ("?explain=true", ", to be explained")):
         yield RequestAttack(f"{BATCH} JPEG of 9 megapixels{text}", body, content_type, f"{PREDICT}{query}")
     chunked = b"POST /api/v1/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    yield HeldConnections("10 bodies in 500,000 chunks of a byte", chunked + b"1\r\nx\r\n" * 500_000, 10)
+    yield HeldConnections("4 bodies in 500,000 chunks of a byte", chunked + b"1\r\nx\r\n" * 500_000, 4)
 
 
 def _url_attacks(pictures: str) -> Iterator[Attack]:
