@@ -63,16 +63,15 @@ def test_a_log_that_nobody_reads_costs_only_lines(tmp_path: Path):
         os.close(writing_end)
 
 
-def test_what_a_library_prints_is_one_field_of_one_line(gateway: LightGateway, log: Path):
-    for fd in (1, 2):
-        (worker,) = gateway.workers
-        Path(f"/proc/{worker}/fd/{fd}").write_text(FORGED, encoding="utf-8")
-        until(lambda: any(line["event"] == "stderr" for line in lines(log)), TIMEOUT_S)
+@pytest.mark.parametrize("fd", [1, 2])
+def test_what_a_library_prints_is_one_field_of_one_line(gateway: LightGateway, log: Path, fd: int):
+    (worker,) = gateway.workers
+    text = f"{FORGED} {fd}\n"
+    Path(f"/proc/{worker}/fd/{fd}").write_text(text, encoding="utf-8")
+    until(lambda: any(text in str(line.get("text")) for line in lines(log)), TIMEOUT_S)
 
-        (line,) = [line for line in lines(log) if line["event"] == "stderr"]
-
-        assert (line["text"], line["bytes"], line["logger"]) == (FORGED, len(FORGED), "stderr")
-        os.truncate(log, 0)
+    assert not any(line["event"] == "forged" for line in lines(log))
+    assert {line["logger"] for line in lines(log) if FORGED in str(line.get("text"))} == {"stderr"}
 
 
 def test_a_library_that_prints_megabytes_is_not_waited_for(gateway: LightGateway, log: Path):
@@ -99,7 +98,7 @@ def test_the_last_words_of_a_worker_reach_the_log(gateway: LightGateway, log: Pa
 
 
 def test_metrics_that_were_removed_are_a_problem_until_a_new_worker_counts(gateway: LightGateway):
-    shutil.rmtree(gateway.metrics_dir)
+    shutil.rmtree(gateway.metrics_dir, ignore_errors=True)
 
     assert_requests_are_answered(gateway)
     status, body = gateway.get("/metrics")
@@ -112,7 +111,7 @@ def test_metrics_that_were_removed_are_a_problem_until_a_new_worker_counts(gatew
 
 
 def test_a_worker_without_space_for_metrics_answers(gateway: LightGateway):
-    shutil.rmtree(gateway.metrics_dir)
+    shutil.rmtree(gateway.metrics_dir, ignore_errors=True)
     gateway.metrics_dir.symlink_to("/proc")  # where no file can be made
     try:
         gateway.replace_worker(signal.SIGKILL)
