@@ -32,6 +32,7 @@ IMAGES: Mapping[str, Callable[[], bytes]] = {
     "photo, JPEG 500 x 375": lambda: images.photo(500, 375),
     "photo, JPEG 4000 x 3000": lambda: images.photo(4000, 3000),
     "digit, PNG 28 x 28": lambda: images.golden("digits"),
+    "photo, PNG 500 x 375": lambda: _recoded(".png"),
     "photo, WebP 500 x 375": lambda: _recoded(".webp"),
     "photo, TIFF 500 x 375": lambda: _recoded(".tiff"),
     "photo, AVIF 500 x 375": lambda: _recoded(".avif"),

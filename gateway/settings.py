@@ -160,8 +160,9 @@ class Settings(BaseModel):
     inline_max_pixels: int = Field(
         16_000_000,
         ge=0,
-        description="Largest image, as width times height, that a worker decodes itself, if it is a plain JPEG, PNG or "
-        "WebP. All others are decoded in separate processes with limits on memory and processor time.",
+        description="Largest image, as width times height, that a worker decodes itself, if it is an ordinary JPEG or "
+        "lossy WebP, or a small PNG or lossless WebP. All others are decoded in separate processes with limits on "
+        "memory and processor time.",
     )
     decoder_processes: int = Field(
         2,
