@@ -137,8 +137,8 @@ class Settings(BaseModel):
         5.0,
         gt=0,
         description="Time for one call to the model server. A failed call is retried if the request has time left, and "
-        "at most one image for each ten that are answered. A call that will not be retried may take the whole time of "
-        "the request.",
+        "at most one image for each ten that are answered, and one a second. A call that will not be retried may take "
+        "the whole time of the request.",
     )
     health_deadline_s: float = Field(1.0, gt=0, description="Time for the model server to answer a readiness check.")
 

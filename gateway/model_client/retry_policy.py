@@ -1,6 +1,7 @@
 """When a call to the model server is made again, and for how long it may take."""
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ MAX_RETRIED_ROWS = 40
 Enough for eight callers of three servers, one of which is frozen, until it is ejected: each loses about three calls."""
 RETRY_RATIO = 0.1
 """Rows that may be repeated for each one that was answered."""
+RETRIED_ROWS_PER_S = 1.0
+"""Rows that may be repeated in each second in any case, so that a quiet gateway recovers its budget after an outage."""
 QUEUE_FULL = "The batch scheduling queue to which this task was submitted is full"
 """Start of the message with which TensorFlow Serving refuses a call that its queue of batches has no room for. Its
 status is UNAVAILABLE (tensorflow/core/kernels/batching_util/shared_batch_scheduler.h)."""
@@ -65,12 +68,21 @@ class RetryBudget:
     Args:
         max_rows: Rows that may be repeated at once, at least 1. A single call may exceed it.
         ratio: Rows that may be repeated for each one that was answered.
+        rows_per_s: Rows that may be repeated in each second in any case.
     """
 
-    def __init__(self, max_rows: float = MAX_RETRIED_ROWS, ratio: float = RETRY_RATIO) -> None:
+    def __init__(
+        self,
+        max_rows: float = MAX_RETRIED_ROWS,
+        *,
+        ratio: float = RETRY_RATIO,
+        rows_per_s: float = RETRIED_ROWS_PER_S,
+    ) -> None:
         self._max_rows = max_rows
         self._ratio = ratio
+        self._rows_per_s = rows_per_s
         self._rows = max_rows
+        self._updated_s = time.monotonic()
         self._lock = threading.Lock()
 
     def earn(self, rows: int) -> None:
@@ -82,15 +94,25 @@ class RetryBudget:
     @property
     def is_spent(self) -> bool:
         """Whether nothing may be repeated at the moment."""
-        return self._rows < 1
+        if self._rows >= 1:
+            return False
+        with self._lock:
+            return self._refill() < 1
 
     def spend(self, rows: int) -> bool:
         """Return whether a call of so many rows may be repeated, and take them from the budget if so."""
         with self._lock:
-            if self.is_spent:
+            if self._refill() < 1:
                 return False
             self._rows -= rows
             return True
+
+    def _refill(self) -> float:
+        """Add what time has brought, and return the rows of the budget; call it locked."""
+        now_s = time.monotonic()
+        self._rows = min(self._max_rows, self._rows + (now_s - self._updated_s) * self._rows_per_s)
+        self._updated_s = now_s
+        return self._rows
 
 
 @dataclass(frozen=True, slots=True)

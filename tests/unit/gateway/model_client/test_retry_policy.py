@@ -3,6 +3,7 @@ import pytest
 
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceededError
+from gateway.model_client import retry_policy
 from gateway.model_client.retry_policy import QUEUE_FULL, Failure, RetryBudget, RetryPolicy, is_overload
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
@@ -142,7 +143,7 @@ def test_a_server_that_never_answered_is_reported_as_late():
 
 
 def test_a_budget_allows_so_many_rows_at_once_and_then_a_share_of_those_answered():
-    budget = RetryBudget(3, ratio=0.1)
+    budget = RetryBudget(3, ratio=0.1, rows_per_s=0)
     assert not budget.is_spent
     assert [budget.spend(1) for _ in range(5)] == [True] * 3 + [False] * 2
     assert budget.is_spent
@@ -154,7 +155,7 @@ def test_a_budget_allows_so_many_rows_at_once_and_then_a_share_of_those_answered
 
 
 def test_a_call_with_many_rows_is_repeated_once_and_paid_for_later():
-    budget = RetryBudget(4, ratio=0.1)
+    budget = RetryBudget(4, ratio=0.1, rows_per_s=0)
     assert [budget.spend(32), budget.spend(1)] == [True, False]
 
     budget.earn(280)
@@ -164,7 +165,7 @@ def test_a_call_with_many_rows_is_repeated_once_and_paid_for_later():
 
 
 def test_a_budget_never_exceeds_its_maximum():
-    budget = RetryBudget(2, ratio=0.5)
+    budget = RetryBudget(2, ratio=0.5, rows_per_s=0)
     for _ in range(100):
         budget.earn(1)
     assert [budget.spend(1) for _ in range(3)] == [True, True, False]
@@ -172,10 +173,24 @@ def test_a_budget_never_exceeds_its_maximum():
 
 @pytest.mark.parametrize("rows", [1, 7, 32])
 def test_over_time_repeated_rows_are_a_tenth_of_those_answered(rows: int):
-    budget = RetryBudget(40, ratio=0.1)
+    budget = RetryBudget(40, ratio=0.1, rows_per_s=0)
     repeated = 0
     for _ in range(5000):
         budget.earn(rows)
         repeated += rows * budget.spend(rows)
 
     assert repeated <= 0.1 * 5000 * rows + 40 + rows
+
+
+def test_a_budget_recovers_with_time(monkeypatch: pytest.MonkeyPatch):
+    now_s = [1000.0]
+    monkeypatch.setattr(retry_policy.time, "monotonic", lambda: now_s[0])
+    budget = RetryBudget(4, rows_per_s=0.5)
+    assert budget.spend(8)
+
+    now_s[0] += 9
+    assert budget.is_spent
+    now_s[0] += 1
+    assert budget.spend(1)
+    now_s[0] += 1000
+    assert [budget.spend(1) for _ in range(5)] == [True] * 4 + [False]
