@@ -73,6 +73,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
         self._current = threading.local()
         self._threads_for_bodies = self.cfg.threads - min(MAX_SPARE_THREADS, self.cfg.threads // 8)
         self._in_threads = 0
+        self._staying: set[Connection] = set()  # those of them whose thread waits a moment for the next request
         self._lacks_resources = False
 
     # In the main thread
@@ -149,7 +150,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
         if not conn.has_head:
             self.nr_conns -= 1
             conn.close()
-        elif self._in_threads < self._threads_for_bodies or not conn.has_body():
+        elif self._in_threads - len(self._staying) < self._threads_for_bodies or not conn.has_body():
             self._in_threads += 1
             self.enqueue_req(conn)
         else:
@@ -183,7 +184,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
         is_complete = conn.take_pipelined()
         if is_complete or conn.head or not self.alive or self.nr_conns > self._threads_for_bodies:
             return is_complete and self.nr_conns <= self._threads_for_bodies
-        return conn.receive_next_head(self.stay_ms / 1000)
+        self._staying.add(conn)
+        try:
+            return conn.receive_next_head(self.stay_ms / 1000)
+        finally:
+            self._staying.discard(conn)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:  # noqa: ARG002
         """Answer a request that gunicorn could not parse, or that failed outside of the application.
