@@ -26,8 +26,8 @@ from gateway.http.long_text import LONG_TEXT_BYTES, LongText, decode_plain
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 
-MAX_BOUNDARY_LENGTH = 70
-"""RFC 2046 section 5.1.1."""
+MAX_BOUNDARY_LENGTH = 200
+"""RFC 2046 permits 70 characters (section 5.1.1); some clients send a few more."""
 MAX_PART_HEADERS_BYTES = 8192
 """Limit on the headers of one part. A browser sends some 200 bytes; servers often accept this much per request."""
 # RFC 7578 asks for CRLF. Clients also send LF or CR alone, and blanks behind a boundary.

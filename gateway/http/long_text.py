@@ -23,8 +23,11 @@ HEX_VALUES = np.full(256, 16, np.uint8)
 """Value of each hexadecimal digit, by its code; 16 for all other characters."""
 for _value, _digits in enumerate((*"0123456789", "aA", "bB", "cC", "dD", "eE", "fF")):
     HEX_VALUES[list(_digits.encode())] = _value
-ESCAPE_SEQUENCES = re.compile(rb"(?:[^\\]{1,64}+|\\(?:u[0-9A-Fa-f]{4}|.)|\\){1,1024}+", re.DOTALL)
-"""At most 64 KiB of a JSON string that do not end within an escape sequence."""
+SURROGATE_PAIR = rb"\\u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}"
+ESCAPE_SEQUENCES = re.compile(
+    rb"(?:[^\\]{1,64}+|" + SURROGATE_PAIR + rb"|\\(?:u[0-9A-Fa-f]{4}|.)|\\){1,1024}+", re.DOTALL
+)
+"""At most 64 KiB of a JSON string that do not end within an escape sequence, or between the two of one character."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
