@@ -106,7 +106,7 @@ class DecoderPool:
         return bytes(self._run(call, data, max_bytes=MAX_DRAWING_BYTES, deadline_s=deadline_s))
 
     def close(self) -> None:
-        """End the idle processes. One that decodes ends when it is done."""
+        """End the processes that are idle; those that decode end with this program."""
         while True:
             try:
                 process = self._idle.get_nowait()
@@ -120,6 +120,14 @@ class DecoderPool:
             return _Process(self._max_memory_bytes, self._max_pixels)
         except OSError as error:  # no file or process is left
             raise DecoderUnavailableError from error
+
+    def _successor(self, process: "_Process | None") -> "_Process | None":
+        """Return the process itself, or a new one if it has ended, which loads while nobody waits for it."""
+        if process is None or process.is_alive:
+            return process
+        with contextlib.suppress(DecoderUnavailableError):
+            return self._start()
+        return None
 
     def _run(self, call: wire.Call, data: bytes | memoryview, *, max_bytes: int, deadline_s: float) -> bytearray:
         try:
@@ -136,7 +144,7 @@ class DecoderPool:
                 call, data, max_bytes=max(max_bytes, MAX_MESSAGE_BYTES), deadline_s=deadline_s
             )
         finally:
-            self._idle.put(process if process is not None and process.is_alive else None)
+            self._idle.put(self._successor(process))
         if status == wire.RESULT:
             return payload
         message = payload.decode(errors="replace")
