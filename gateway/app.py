@@ -91,7 +91,7 @@ def create_app(
     memory_budget = MemoryBudget(settings.memory_budget_bytes, places=settings.places, max_wait_s=settings.max_wait_s)
     image_loader = ImageLoader(
         FetchPool(CountedFetcher(fetcher), _pool_limits(settings)),
-        decoders=_make_decoders(settings),
+        decoders=_make_decoders(settings, memory_budget),
         limits=PixelLimits(settings.max_pixels, settings.inline_max_pixels),
         decode_threads=settings.decode_threads,
         memory=memory_budget,
@@ -137,10 +137,10 @@ def register_access(app: Flask, settings: Settings) -> None:
     limits.register(app)
 
 
-def _make_decoders(settings: Settings) -> Decoders:
+def _make_decoders(settings: Settings, memory: MemoryBudget) -> Decoders:
     pool = DecoderPool(
         processes=settings.decoder_processes,
-        max_memory_bytes=settings.memory_budget_bytes,
+        max_memory_bytes=memory.decoders.size,
         max_pixels=settings.max_pixels,
     )
     limits = DecoderLimits(settings.decoder_processes, settings.decoder_max_requests, settings.decode_deadline_s)

@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from gateway.deadline import Deadline
-from gateway.errors import BodyTooLargeError, DeadlineExceededError, ImageTooLargeError, OverloadedError
+from gateway.errors import (
+    BodyTooLargeError,
+    DeadlineExceededError,
+    ImageTooLargeError,
+    OverloadedError,
+    TooManyImagesError,
+)
 from gateway.memory_limit import available_bytes
 
 MIN_BUDGET_BYTES = 128 * 1024**2
@@ -183,7 +189,8 @@ class MemoryBudget:
         max_wait_s: Maximum time that a request waits for a part of it.
 
     Attributes:
-        bodies: For request bodies of more than `PLACE_BYTES` and the images in them, held until the response is made.
+        bodies: For request bodies of more than `PLACE_BYTES`, the images in them, and the inputs of the model that
+            batches become, held until the response is made.
         downloads: For images fetched by URL, held until the response is made.
         decoders: For images in decoder processes, held while they are decoded. It is a share of its own, so that plain
             images do not wait for images that take long.
@@ -321,6 +328,7 @@ class Place:
     body: Reservation | None = None
     is_sending: bool = False
     _downloads: Downloads | None = None
+    _inputs_size: int = 0
     _slots: list[Reservation] = field(default_factory=list)
     _has_left: bool = False
 
@@ -364,6 +372,25 @@ class Place:
         """
         work = self.admission.memory.work
         return work.reserve(min(size, work.size), deadline=self.deadline, client=self.client)
+
+    def hold_inputs(self, images: int, input_bytes: int) -> None:
+        """Hold memory for this number of prepared images until the request is answered, instead of those before.
+
+        Raises:
+            TooManyImagesError: They are more than all requests together may hold.
+            OverloadedError: There is none at this moment.
+        """
+        bodies, size = self.admission.memory.bodies, images * input_bytes
+        if size > bodies.size:
+            raise TooManyImagesError(
+                f"{images} images take {size / MEGABYTE:.0f} MB as inputs of the model; at most "
+                f"{bodies.size / MEGABYTE:.0f} MB are available, a share of GATEWAY_MEMORY_BUDGET_BYTES. Send fewer.",
+                max_images=bodies.size // input_bytes,
+            )
+        if self.body is None:
+            self.body = Reservation(bodies, 0, self.client)
+        self.body.resize(self.body.size - self._inputs_size + size)
+        self._inputs_size = size
 
     def free_slots(self) -> None:
         """Give the slots back, until `start`."""

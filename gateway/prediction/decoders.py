@@ -10,9 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import structlog
+
 from gateway.deadline import Deadline
 from gateway.errors import OverloadedError
 from vision.isolation.pool import DecoderPool
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class Decoders:
         self._max_running_per_client = max(1, limits.processes - 1)
         self._max_requests_per_client = max(1, limits.max_requests // 2)
         self._condition = threading.Condition()
+        self._has_warned = False
         self._requests: Counter[str] = Counter()  # by client
         self._running: Counter[str] = Counter()
 
@@ -59,7 +64,7 @@ class Decoders:
             OverloadedError: Too many requests wait for a process, or none was free in time.
             DeadlineExceededError: The deadline has passed.
         """
-        deadline = deadline.no_later_than(self._limits.deadline_s)
+        turn_deadline = deadline.no_later_than(self._limits.deadline_s)
         with self._condition:
             is_full = self._requests.total() >= self._limits.max_requests
             if is_full or self._requests[client] >= self._max_requests_per_client:
@@ -67,15 +72,23 @@ class Decoders:
             self._requests[client] += 1
         try:
             with self._condition:
-                if not self._condition.wait_for(lambda: self._is_free_for(client), deadline.remaining_s()):
+                if not self._condition.wait_for(lambda: self._is_free_for(client), turn_deadline.remaining_s()):
+                    deadline.remaining_s()
                     raise _overloaded()
                 self._running[client] += 1
             try:
-                yield deadline.at_s
+                yield turn_deadline.at_s
             finally:
                 self._release(self._running, client)
+                self._check_filter()
         finally:
             self._release(self._requests, client)
+
+    def _check_filter(self) -> None:
+        """Log once if the processes cannot filter system calls, which is the second wall around a decoder."""
+        if self.pool.filters_system_calls is False and not self._has_warned:
+            self._has_warned = True
+            log.warning("decoders_unfiltered", reason="libseccomp is missing, or this system does not permit a filter")
 
     def _is_free_for(self, client: str) -> bool:
         return self._running.total() < self._limits.processes and self._running[client] < self._max_running_per_client

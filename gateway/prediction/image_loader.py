@@ -1,6 +1,7 @@
 """Load the images of a request and prepare them as model inputs, several in parallel."""
 
 import contextvars
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -165,7 +166,8 @@ class ImageLoader:
 
         Raises:
             DeadlineExceededError: Not all were ready in time.
-            OverloadedError: There were no slots in time.
+            TooManyImagesError: They would take more memory than there is.
+            OverloadedError: There is no memory for them, or there were no slots in time.
         """
         pool = self._decoders.pool
 
@@ -180,6 +182,8 @@ class ImageLoader:
                 pixels = pool.load(file.content, spec, memory_bytes=memory_bytes, deadline_s=deadline_s)
             return PreparedImage(file, pixels)
 
+        if place is not None and len(contents) > 1:  # the slots bound those of single images
+            place.hold_inputs(len(contents), math.prod(spec.shape) * np.dtype(spec.dtype).itemsize)
         with timings.measure("decode"):
             files = [self._inspect(content) for content in contents]
         work = _Work(prepare, prepare_apart, lambda header: weigh(header, spec))
@@ -251,6 +255,7 @@ class ImageLoader:
                     if job.is_inline:
                         with self._memory.work.reserve(memory_bytes, deadline=deadline, client=client):
                             return work.inline(job.index, job.file)
+                    # Memory last: it would be kept from others while this image waits for its turn.
                     with (
                         self._decoders.turn(client, deadline) as deadline_s,
                         self._memory.decoders.reserve(memory_bytes, deadline=deadline, client=client),

@@ -29,7 +29,6 @@ from vision.isolation.errors import DecoderCrashedError, DecoderUnavailableError
 
 MAX_DRAWING_BYTES = 4 * MAX_SIDE * MAX_SIDE
 """More than a PNG of a drawing can have, whose pixels take 3 bytes each."""
-MAX_MESSAGE_BYTES = 4096
 EXIT_WAIT_S = 1.0
 """How long the exit code of a process is waited for once its socket is closed."""
 ROOT = Path(__file__).parents[2]
@@ -53,9 +52,13 @@ class DecoderPool:
         processes: Number of processes, and so of files that are decoded at the same time.
         max_memory_bytes: How much the address space of a process may ever grow; a file may be permitted less.
         max_pixels: Largest number of pixels, width times height, that a file may declare.
+
+    Attributes:
+        filters_system_calls: Whether the processes filter system calls; None before one of them is ready.
     """
 
     def __init__(self, *, processes: int, max_memory_bytes: int, max_pixels: int) -> None:
+        self.filters_system_calls: bool | None = None
         self._max_memory_bytes = max_memory_bytes
         self._max_pixels = max_pixels
         self._idle: queue.LifoQueue[_Process | None] = queue.LifoQueue()
@@ -140,9 +143,9 @@ class DecoderPool:
                 process = None
             if process is None:
                 process = self._start()
-            status, payload = process.run(
-                call, data, max_bytes=max(max_bytes, MAX_MESSAGE_BYTES), deadline_s=deadline_s
-            )
+            max_bytes = max(max_bytes, wire.MAX_MESSAGE_BYTES)
+            status, payload = process.run(call, data, max_bytes=max_bytes, deadline_s=deadline_s)
+            self.filters_system_calls = process.filters_system_calls
         finally:
             self._idle.put(self._successor(process))
         if status == wire.RESULT:
@@ -156,12 +159,17 @@ class DecoderPool:
 
 
 class _Process:
-    """One decoder process, used by one thread at a time."""
+    """One decoder process, used by one thread at a time.
+
+    Attributes:
+        filters_system_calls: Whether it filters system calls; None before it is ready.
+    """
 
     def __init__(self, max_memory_bytes: int, max_pixels: int) -> None:
+        self.filters_system_calls: bool | None = None
         self._connection, theirs = socket.socketpair()
         environment = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ} | FIXED_VARIABLES
-        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
+        environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(ROOT), *filter(None, sys.path)]))
         environment["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(max_pixels)
         arguments = ["-m", "vision.isolation.process", str(theirs.fileno()), str(max_memory_bytes)]
         with contextlib.ExitStack() as on_failure, theirs:
@@ -190,6 +198,10 @@ class _Process:
             DecodingTimeoutError, DecoderCrashedError, DecoderUnavailableError: See `DecoderPool.load`.
         """
         try:
+            if self.filters_system_calls is None:
+                max_ready_bytes = max(len(wire.FILTERED), len(wire.UNFILTERED))
+                _, filtering = wire.receive_reply(self._connection, max_bytes=max_ready_bytes, deadline_s=deadline_s)
+                self.filters_system_calls = filtering == wire.FILTERED
             wire.send_request(self._connection, call, data, deadline_s=deadline_s)
             return wire.receive_reply(self._connection, max_bytes=max_bytes, deadline_s=deadline_s)
         except TimeoutError:

@@ -22,7 +22,6 @@ from vision.errors import ImageError, OutOfMemoryError
 from vision.isolation import wire
 from vision.isolation.sandbox import Sandbox
 
-MAX_MESSAGE_BYTES = 4096
 STDERR = 2
 
 
@@ -49,11 +48,11 @@ def answer(call: wire.Call, timeout_s: float, data: memoryview, sandbox: Sandbox
     except ImageError as error:
         return wire.IMAGE_ERROR, _encode(str(error))
     except Exception:  # noqa: BLE001  # the process that asked raises it
-        return wire.FAULT, _encode(traceback.format_exc()[-MAX_MESSAGE_BYTES // 2 :])
+        return wire.FAULT, _encode(traceback.format_exc()[-wire.MAX_MESSAGE_BYTES // 2 :])
 
 
 def _encode(message: str) -> bytes:
-    return message.encode(errors="replace")[:MAX_MESSAGE_BYTES]
+    return message.encode(errors="replace")[: wire.MAX_MESSAGE_BYTES]
 
 
 def _warm_up() -> None:
@@ -74,6 +73,7 @@ def main() -> None:
     with Path(os.devnull).open("wb") as null:
         os.dup2(null.fileno(), STDERR)  # decoders write messages there that a file can choose
     sandbox = Sandbox(max_memory_bytes=int(sys.argv[2]))
+    wire.send_reply(connection, wire.READY, wire.FILTERED if sandbox.filters_system_calls else wire.UNFILTERED)
     while True:
         try:
             call, timeout_s, data = wire.receive_request(connection)

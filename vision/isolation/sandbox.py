@@ -1,4 +1,4 @@
-"""What a decoder process may use: limits that the kernel keeps, and that the process cannot lift again.
+"""What a decoder process may use: limits that the kernel keeps, and that an unprivileged process cannot lift again.
 
 - **Memory**: for each file, the address space may grow by what the file was weighed at (`RLIMIT_AS`).
 - **Processor**: for each file, so many seconds (`RLIMIT_CPU`); then the kernel ends the process.
@@ -15,6 +15,7 @@ import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _MEMORY_PAGES = Path("/proc/self/statm")
 _NICENESS = 10
@@ -23,10 +24,10 @@ _NICENESS = 10
 _SYSTEM_CALLS = (
     *("read", "write", "readv", "writev", "pread64", "recvfrom", "recvmsg", "sendto", "sendmsg", "poll", "ppoll"),
     *("brk", "mmap", "mmap2", "munmap", "mremap", "mprotect", "madvise"),
-    *("futex", "futex_time64", "sched_yield", "sched_getaffinity", "getpid", "gettid", "tgkill", "getrandom"),
+    *("futex", "futex_time64", "sched_yield", "sched_getaffinity", "getpid", "gettid", "getrandom"),
     *("clock_gettime", "clock_gettime64", "gettimeofday", "times", "getrusage", "sysinfo"),
     *("rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "restart_syscall"),
-    *("getrlimit", "ugetrlimit", "setrlimit", "prlimit64", "fcntl", "ioctl", "fstat", "newfstatat", "lseek", "close"),
+    *("getrlimit", "ugetrlimit", "setrlimit", "fcntl", "ioctl", "fstat", "newfstatat", "lseek", "close"),
     *("exit", "exit_group"),
 )
 
@@ -77,9 +78,12 @@ def _filter_system_calls() -> bool:
     except (ImportError, RuntimeError, OSError):
         return False
     permitted = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.EPERM))
-    for name in _SYSTEM_CALLS:
+    itself = {"tgkill": os.getpid(), "prlimit64": 0}  # both could reach another process
+    rules: list[tuple[Any, ...]] = [(name,) for name in _SYSTEM_CALLS]
+    rules += [(name, pyseccomp.Arg(0, pyseccomp.EQ, process)) for name, process in itself.items()]
+    for rule in rules:
         with contextlib.suppress(ValueError, OSError):  # another architecture has other calls
-            permitted.add_rule(pyseccomp.ALLOW, name)
+            permitted.add_rule(pyseccomp.ALLOW, *rule)
     try:
         permitted.load()
     except OSError:  # the container forbids it

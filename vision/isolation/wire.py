@@ -19,8 +19,12 @@ _REQUEST = struct.Struct("!IQ")  # lengths of the pickled call and of the file
 _REPLY = struct.Struct("!BQ")  # status and length
 _CHUNK_BYTES = 1 << 20
 
-RESULT, IMAGE_ERROR, OUT_OF_MEMORY, FAULT = range(4)
-"""Status of a reply: the result, or an error whose message is the text of the reply."""
+READY, RESULT, IMAGE_ERROR, OUT_OF_MEMORY, FAULT = range(5)
+"""Status of a reply: that the process takes calls, the result, or an error whose message is the text of the reply."""
+FILTERED, UNFILTERED = b"filtered", b"unfiltered"
+"""Payload of `READY`: whether system calls are filtered."""
+MAX_MESSAGE_BYTES = 4096
+"""Longest message of an error."""
 
 
 @dataclass(frozen=True, slots=True)

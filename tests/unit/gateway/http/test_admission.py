@@ -1,6 +1,7 @@
 import base64
 import dataclasses
 import io
+import math
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -187,7 +188,7 @@ def large_png() -> bytes:
 
 
 def test_memory_is_reserved_for_what_a_request_holds_and_then_given_back(
-    make_app: Callable[..., Flask], server: FakeModelServer, png: bytes, large_png: bytes
+    make_app: Callable[..., Flask], server: FakeModelServer, card: Card, png: bytes, large_png: bytes
 ):
     app = make_app(fetcher=(fetcher := GatedFetcher(large_png)))
     fetcher.may_end.set()
@@ -203,9 +204,25 @@ def test_memory_is_reserved_for_what_a_request_holds_and_then_given_back(
     client.post(PREDICT, json={"instances": [{"image": encoded}, {"url": "https://x/"}, {"url": "https://y/"}]})
     client.post(PREDICT, data=b"x" * len(large_png), content_type="image/png")
 
-    size = len(large_png)
-    assert held == [(size, 0), (size, 0), (size, 2 * size)]
+    size, inputs_size = len(large_png), 3 * math.prod(card.input.shape)
+    assert held == [(size, 0), (size, 0), (size + inputs_size, 2 * size)]
     assert (memory.bodies.reserved, memory.downloads.reserved, memory.work.reserved) == (0, 0, 0)
+
+
+def test_a_batch_whose_inputs_take_more_than_the_share_is_refused(
+    make_app: Callable[..., Flask], server: FakeModelServer, card: Card, png: bytes
+):
+    large = dataclasses.replace(card.input, height=2000, width=2000, dtype="float32")
+    server.swap("pets", 2, classifier(dataclasses.replace(card, input=large), constant(0.2, 0.7, 0.1)))
+    app = make_app(memory_budget_bytes=256 * 1024**2)
+    memory = app.extensions["admission"].memory
+    images = [{"image": base64.b64encode(png).decode()}] * (memory.bodies.size // (4 * math.prod(large.shape)) + 1)
+
+    response = app.test_client().post(PREDICT, json={"instances": images})
+
+    assert response.status_code == 413
+    assert response.get_json()["max_images"] == len(images) - 1
+    assert memory.bodies.reserved == 0
 
 
 def test_a_place_is_kept_until_the_server_has_sent_the_response(make_app: Callable[..., Flask], png: bytes):
