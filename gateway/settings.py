@@ -73,7 +73,7 @@ class Settings(BaseModel):
         8,
         ge=1,
         le=256,
-        description="Images that a worker decodes and classifies at the same time, at most half of them of batches.",
+        description="Images that a worker decodes and classifies at the same time, at most half of them from batches.",
     )
     max_waiting: int = Field(
         128,
@@ -136,9 +136,9 @@ class Settings(BaseModel):
     model_deadline_s: float = Field(
         5.0,
         gt=0,
-        description="Time for one call to the model server. A failed call is retried if the request has time left, and "
-        "at most one image for each ten that are answered, and one a second. A call that will not be retried may take "
-        "the whole time of the request.",
+        description="Time for one call to the model server. A call that hangs or finds it unavailable is retried if "
+        "the request has time left. Retries are limited to one image for every ten that are answered, plus one a "
+        "second. A call that will not be retried may take all the time that the request has left.",
     )
     health_deadline_s: float = Field(1.0, gt=0, description="Time for the model server to answer a readiness check.")
 
@@ -149,8 +149,10 @@ class Settings(BaseModel):
         ),
         ge=1024,
         description="Memory of a worker for the bodies, fetched images, decoded pixels and tensors of all its requests "
-        "together. Requests wait for it, and get 503 if they wait too long. Default: half of the container's or "
-        "machine's memory, divided by the workers, from 128 MiB to 3 GiB.",
+        "together. Requests wait for it, and get 503 if they wait too long. At least 8 times `GATEWAY_MAX_BODY_BYTES` "
+        "plus 1/3 MiB for each request that a worker takes on (`GATEWAY_THREADS` + `GATEWAY_MAX_WAITING`), that is "
+        "126 MiB with the defaults. Default: half of the container's or machine's memory, divided by the workers, from "
+        "128 MiB to 3 GiB.",
     )
     max_pixels: int = Field(
         50_000_000,
@@ -168,17 +170,21 @@ class Settings(BaseModel):
         2,
         ge=1,
         le=64,
-        description="Number of such processes in each worker. They start when the first such image arrives.",
+        description="Decoder processes of each worker, for images that it does not decode itself. They start when they "
+        "are first needed. If there are several, one client never uses all of them. Raise it if clients send many "
+        "large PNG, AVIF or TIFF files.",
     )
     decoder_max_requests: int = Field(
         32,
         ge=1,
         le=1024,
-        description="Requests of a worker that may use such a process or wait for one. One client may have half of "
+        description="Requests of a worker that may use a decoder process or wait for one. One client may have half of "
         "them. Further ones get 503.",
     )
     decode_deadline_s: float = Field(
-        5.0, gt=0, description="Time for such a process to decode one image, including the time that it waits for one."
+        5.0,
+        gt=0,
+        description="Time for decoding one image in a decoder process, including the wait for a free process.",
     )
     max_json_depth: int = Field(
         16, ge=3, le=256, description="Maximum nesting of lists and objects in a JSON body. A batch needs 3."
@@ -223,8 +229,8 @@ class Settings(BaseModel):
         12,
         ge=1,
         le=256,
-        description="Connections that a worker opens to one host at the same time. Hosts are told apart by address, or "
-        "by name with a proxy. A client gets no more of them than it leaves free: the first gets half.",
+        description="Connections that a worker opens to one host at the same time. Hosts are distinguished by address, "
+        "or by name with a proxy. A client gets no more of them than it leaves free: the first gets half.",
     )
     fetch_lookup_s: float = Field(
         2.0,
@@ -326,7 +332,9 @@ class Settings(BaseModel):
         ge=0,
         le=16,
         description="Number of trusted reverse proxies in front of the gateway, each of which appends the client's "
-        "address to `X-Forwarded-For`. The bundled nginx is one; `make run` and Compose set 1. 0 ignores the header.",
+        "address to `X-Forwarded-For`. The bundled nginx is one; `make run` and Compose set 1. 0 ignores the header: "
+        "behind a proxy, all users without keys then count as one client, and share its rate limit, its decoder "
+        "processes, its fetch threads and its turn when requests wait.",
     )
 
     metrics_max_classes: int = Field(
