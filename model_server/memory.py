@@ -1,4 +1,4 @@
-"""Limits on the memory that requests may take, weighed before it is taken."""
+"""Limits on the memory that requests may take, checked or reserved before it is allocated."""
 
 import threading
 import time

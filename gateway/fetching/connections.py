@@ -36,7 +36,7 @@ TCP_INFO_BYTES, RECEIVED_OFFSET = 192, 128
 class HostConnections:
     """The connections to each host at the same time; safe to use from many threads.
 
-    Hosts are told apart by their address, because any number of names may lead to one address. A client gets no more
+    Hosts are distinguished by address, because any number of names may lead to one address. A client gets no more
     connections to a host than it leaves free, as in `FetchPool`.
 
     Args:

@@ -1,6 +1,6 @@
 """What a decoder process may use: limits that the kernel keeps, and that an unprivileged process cannot lift again.
 
-- **Memory**: for each file, the address space may grow by what the file was weighed at (`RLIMIT_AS`).
+- **Memory**: for each file, the address space may grow by what decoding needs by its header (`RLIMIT_AS`).
 - **Processor**: for each file, so many seconds (`RLIMIT_CPU`); then the kernel ends the process.
 - **Files and network**: no further file descriptor can be opened (`RLIMIT_NOFILE`), so neither a file nor a socket, and
   no file can be written (`RLIMIT_FSIZE`).
