@@ -199,11 +199,12 @@ class MemoryBudget:
 
     def __init__(self, max_bytes: int, *, places: int, max_wait_s: float) -> None:
         bodies, downloads = int(max_bytes * BODIES_FRACTION), int(max_bytes * DOWNLOADS_FRACTION)
-        self.bodies = Share(bodies - _bytes_of_places(places), max_wait_s=max_wait_s)
-        self.downloads = Share(downloads, max_wait_s=max_wait_s)
+        self.bodies = Share(bodies - _bytes_of_places(places), max_wait_s=max_wait_s, unit="memory for bodies")
+        self.downloads = Share(downloads, max_wait_s=max_wait_s, unit="memory for images behind URLs")
         decoders = int(max_bytes * DECODERS_FRACTION)
-        self.decoders = Share(decoders, max_wait_s=max_wait_s)
-        self.work = Share(max_bytes - bodies - downloads - decoders, max_wait_s=max_wait_s)
+        self.decoders = Share(decoders, max_wait_s=max_wait_s, unit="memory for decoding")
+        work = max_bytes - bodies - downloads - decoders
+        self.work = Share(work, max_wait_s=max_wait_s, unit="memory for computing")
 
 
 def _bytes_of_places(places: int) -> int:
@@ -283,7 +284,7 @@ class Admission:
     ) -> None:
         self.memory = memory
         self.slots = Share(slots, max_wait_s=max_wait_s, unit="capacity")
-        self.batch_slots = Share(max(1, slots // 2), max_wait_s=max_wait_s, unit="capacity")
+        self.batch_slots = Share(max(1, slots // 2), max_wait_s=max_wait_s, unit="capacity for batches")
         self.max_download_bytes = max_download_bytes
         self._free_places = slots + max_waiting
         self._lock = threading.Lock()

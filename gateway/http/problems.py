@@ -247,6 +247,7 @@ def respond(error: errors.GatewayError) -> Response:
     response = make_response(problem, error.detail, error.members)
     if problem.status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
         response.headers["Retry-After"] = str(error.members.get("retry_after_s", RETRY_AFTER_S))
+        g.log_reason = error.detail  # which of the limits, for the operator
     if type(error) in CHALLENGES:
         response.headers["WWW-Authenticate"] = CHALLENGES[type(error)]
     return response

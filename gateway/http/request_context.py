@@ -141,6 +141,7 @@ def _finish(response: Response) -> Response:
         duration_ms=round(seconds * 1000, 2),
         **fields,
         **({"problem": context.problem} if "problem" in context else context.get("log_fields", {})),
+        **({"reason": context.log_reason} if "log_reason" in context else {}),
     )
     return response
 
