@@ -8,7 +8,7 @@ import structlog
 from flask import Flask, g, request
 
 from gateway.access.keys import Keys, KeysError
-from gateway.errors import GatewayError, KeyMissingError, KeyUnknownError
+from gateway.errors import KeyMissingError, KeyUnknownError
 from gateway.http.headers import API_KEY
 from gateway.reloaded_file import UnreadableFileError
 from gateway.settings import Settings, SettingsError
@@ -32,7 +32,7 @@ OPEN_ENDPOINTS = frozenset(
 """Endpoints that are answered without a key."""
 
 
-_started_with = mmap.mmap(-1, hashlib.sha256().digest_size)
+_accepted_path_digest = mmap.mmap(-1, hashlib.sha256().digest_size)
 """Digest of the path of a key file with which this gateway has started, in memory that all its workers share."""
 
 
@@ -42,7 +42,8 @@ def register(app: Flask, settings: Settings, *, count_refusal: Callable[[], None
     Args:
         app: The application.
         settings: Its settings.
-        count_refusal: Called for each request that is refused for its key; may raise another error instead.
+        count_refusal: Called for each request without a valid key; may raise another error instead. A request that
+            cannot be checked is the operator's fault, and not counted.
 
     Raises:
         SettingsError: The configured keys cannot be read.
@@ -57,7 +58,7 @@ def register(app: Flask, settings: Settings, *, count_refusal: Callable[[], None
             return
         try:
             g.key_name = _owner(keys)
-        except GatewayError:
+        except (KeyMissingError, KeyUnknownError):
             if count_refusal is not None:
                 count_refusal()
             raise
@@ -72,10 +73,10 @@ def _read_keys(settings: Settings) -> Keys | None:
         return None
     path_digest = hashlib.sha256(str(settings.api_keys_file).encode()).digest()
     try:
-        keys = Keys(settings.api_keys, settings.api_keys_file, required=_started_with[:] != path_digest)
+        keys = Keys(settings.api_keys, settings.api_keys_file, required=_accepted_path_digest[:] != path_digest)
     except (KeysError, UnreadableFileError) as error:
         raise SettingsError(str(error)) from error
-    _started_with[:] = path_digest
+    _accepted_path_digest[:] = path_digest
     return keys
 
 

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from gateway.access import rate_limits, window_counts
 from gateway.access.rate_limits import RateLimiter
 from gateway.access.window_counts import WindowCounts
 from gateway.settings import Settings, SettingsError
-from image_gateway_client.keys import hash_key, make_key
+from image_gateway_client.keys import add_key, hash_key, make_key
 from tests.support.fake_model_server import FakeModelServer
 
 PREDICT = "/api/v1/predict"
@@ -259,6 +260,23 @@ def test_requests_that_are_refused_for_their_key_count_against_the_address(make_
         assert client.get(path).status_code == 429
     assert statuses(client, 1, **from_address("192.0.2.2")) == [401]
     assert statuses(client, 4, headers={"X-API-Key": key}) == [200, 200, 200, 429], "the key has its own limit"
+
+
+def test_requests_whose_key_cannot_be_checked_do_not_count_against_the_address(
+    make_client: Callable[..., FlaskClient], tmp_path: Path
+):
+    file = tmp_path / "api-keys"
+    key = add_key("one", file)
+    client = make_client("2/hour", api_keys_file=file)
+    text = file.read_text()
+    file.write_text("damaged")
+    headers = {"Authorization": f"Bearer {key}"}
+
+    assert statuses(client, 4, headers=headers) == [503] * 4
+
+    file.write_text(text)
+    assert statuses(client, 3, headers=headers) == [200, 200, 429]
+    assert statuses(client, 3) == [401, 401, 429]
 
 
 def test_a_refused_key_is_counted_once_and_its_response_states_the_limit(make_client: Callable[..., FlaskClient]):
