@@ -1,5 +1,6 @@
 """Parse a request (multipart, form, JSON or raw bytes) into a `PredictionRequest`."""
 
+import codecs
 import difflib
 import re
 import reprlib
@@ -12,6 +13,7 @@ from werkzeug.datastructures import MultiDict
 
 from gateway.deadline import Deadline, Timings
 from gateway.errors import BadRequestError, ContentTypeError, GatewayError, TooManyImagesError
+from gateway.fetching.destinations import MAX_URL_LENGTH
 from gateway.http.bodies import FORM, MULTIPART, BodyRequest, Files, Form, Name, parse_multipart
 from gateway.http.json_objects import JsonLimits, parse_json_object
 from gateway.http.long_text import LongText, decode_base64
@@ -52,8 +54,9 @@ MAX_SIMILAR_LENGTH = 32
 """Limit on names that are compared with the accepted ones, which takes time in proportion to the product of lengths."""
 MAX_QUOTED = 100
 """Maximum number of characters of the request that a message repeats."""
-MAX_URL_BYTES = 16 * 1024
-"""More than a URL of 2,048 characters has, however they are escaped."""
+MAX_URL_BYTES = 12 * MAX_URL_LENGTH
+"""What the longest URL has, however its characters are escaped: a rare one is `\\ud83d\\ude00` in JSON."""
+FILE_HINT = " The bytes of a file need a part with a `filename`."
 UNDECODABLE = "\N{REPLACEMENT CHARACTER}"  # replaces bytes of a form that are not UTF-8
 
 
@@ -313,7 +316,7 @@ def _field_images(
             yield name, _image_url(text, name)
     for name in base64_fields:
         for text in _texts(fields, name):
-            yield name, _decode_image(text, name, deadline)
+            yield name, _decode_image(text, name, deadline, in_form=isinstance(fields, MultiDict))
 
 
 def _texts(fields: Mapping[Any, Any], name: str) -> Iterator[str | LongText]:
@@ -328,25 +331,28 @@ def _texts(fields: Mapping[Any, Any], name: str) -> Iterator[str | LongText]:
 
 def _image_url(text: str | LongText, name: str) -> ImageSource | GatewayError:
     if isinstance(text, LongText) and len(text.raw) > MAX_URL_BYTES:
-        return BadRequestError(f"The field {name!r} has {len(text.raw)} bytes, which is too long for a URL.")
+        return BadRequestError(
+            f"The field {name!r} has {len(text.raw)} bytes; expected a URL of at most {MAX_URL_LENGTH} characters."
+        )
     try:
         return ImageUrl(str(text).strip())
     except ValueError as error:
         return BadRequestError(f"The field {name!r} is not valid: {error}.")
 
 
-def _decode_image(text: str | LongText, name: str, deadline: Deadline) -> ImageSource | GatewayError:
+def _decode_image(text: str | LongText, name: str, deadline: Deadline, *, in_form: bool) -> ImageSource | GatewayError:
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a character may begin in one piece and end in the next
     is_utf8 = True
 
     def pieces() -> Iterator[bytes]:
         nonlocal is_utf8
         for piece in text.pieces() if isinstance(text, LongText) else (text.encode(errors="replace"),):
             deadline.remaining_s()
-            is_utf8 = UNDECODABLE not in piece.decode(errors="replace")
+            if in_form:
+                is_utf8 = is_utf8 and UNDECODABLE not in decoder.decode(piece)
             yield piece
 
     try:
         return ImageBytes(decode_base64(pieces()))
     except ValueError:
-        hint = "" if is_utf8 else " The bytes of a file need a part with a `filename`."
-        return BadRequestError(f"The field {name!r} is not valid base64.{hint}")
+        return BadRequestError(f"The field {name!r} is not valid base64.{'' if is_utf8 else FILE_HINT}")

@@ -307,6 +307,24 @@ def test_invalid_base64_is_refused_with_the_name_of_its_field(parse: Parse):
         assert message == "BadRequestError: The field 'image' is not valid base64.", text
 
 
+def test_bytes_that_are_not_utf_8_get_the_hint_in_forms_only(parse: Parse):
+    """A character may lie on both sides of the boundary between two pieces of a long text."""
+    characters, replaced = "a" + "é" * 40_000, "\ufffd" * 40_000
+    refused = "BadRequestError: The field 'image' is not valid base64."
+
+    assert refusal(parse, **multipart(image=characters)) == refused
+    assert refusal(parse, data={"image": characters}, content_type=FORM) == refused
+    for text in (characters, replaced):
+        assert refusal(parse, json={"image": text}) == refused
+    assert refusal(parse, **multipart(image=replaced)).endswith("a part with a `filename`.")
+
+
+def test_the_longest_url_is_accepted_however_it_is_escaped(source: Source):
+    url = "http://a/" + "\U0001f600" * 2039
+    for request in ({"json": {"url": url}}, {"data": {"url": url}, "content_type": FORM}, multipart(url=url)):
+        assert source(**request) == ImageUrl(url)
+
+
 def test_an_image_field_that_is_not_a_string_is_refused(parse: Parse):
     for field in ("url", "image_url", "image", "image_base64"):
         for value in (5, 0, True, False, 1.5, [], ["x"], {}, {"b64": "x"}):
@@ -606,7 +624,7 @@ def test_an_unknown_name_is_refused_with_the_most_similar_one(parse: Parse):
 def test_a_text_that_is_long_is_refused_where_none_is_expected(parse: Parse):
     long = "1" * 100_000
     for name, detail in {
-        "url": "The field 'url' has 100000 bytes, which is too long for a URL.",
+        "url": "The field 'url' has 100000 bytes; expected a URL of at most 2048 characters.",
         "top_k": "top_k must be a whole number of at least 1, not a long text.",
         "threshold": "threshold must be a number from 0 to 1, not a long text.",
         "explain": "explain must be true, false or raw, not a long text.",
