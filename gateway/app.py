@@ -196,6 +196,7 @@ def _make_url_fetcher(settings: Settings) -> Fetcher:
         settings.fetch_max_redirects,
         lookup_s=settings.fetch_lookup_s,
         connections_per_host=settings.fetch_connections_per_host,
+        max_wait_s=settings.fetch_max_wait_s,
     )
     return UrlFetcher(destinations, limits, ca_bundle=settings.fetch_ca_bundle, proxy=settings.fetch_proxy)
 

@@ -241,7 +241,8 @@ class Settings(BaseModel):
     fetch_max_wait_s: float = Field(
         4.0,
         ge=0,
-        description="How long an image URL may wait until its fetch begins. After that, it is an `overloaded` error.",
+        description="How long an image URL may wait until its fetch begins, and then for a connection to its host. "
+        "After that, it is an `overloaded` error.",
     )
     fetch_schemes: Annotated[tuple[Literal["http", "https"], ...], BeforeValidator(_split_commas)] = Field(
         ("http", "https"), min_length=1, description="Allowed schemes of image URLs."

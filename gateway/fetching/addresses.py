@@ -13,7 +13,6 @@ from gateway.fetching.ip_addresses import is_public
 from gateway.fetching.lookups import Address
 from gateway.fetching.resolver import Resolver
 
-LOOKUP_S = 2.0
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN})
 """Errors that say that this process or machine has no files, memory or processes left."""
 
@@ -31,7 +30,7 @@ class AddressGuard:
         lookup_s: Maximum time of one lookup.
     """
 
-    def __init__(self, destinations: Destinations, *, lookup_s: float = LOOKUP_S) -> None:
+    def __init__(self, destinations: Destinations, *, lookup_s: float) -> None:
         self._destinations = destinations
         self._lookup_s = lookup_s
         self._resolver = Resolver()

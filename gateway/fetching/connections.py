@@ -41,25 +41,30 @@ class HostConnections:
 
     Args:
         max_connections: Maximum number for one host.
+        max_wait_s: Maximum time that a fetch waits for one.
     """
 
-    def __init__(self, max_connections: int) -> None:
+    def __init__(self, max_connections: int, *, max_wait_s: float) -> None:
         self._max_connections = max_connections
+        self._max_wait_s = max_wait_s
         self._open: Counter[tuple[str, str | None]] = Counter()  # by host and client, and of each host in all
         self._condition = threading.Condition()
 
     @contextlib.contextmanager
-    def occupy(self, host: str, client: str, *, timeout_s: float) -> Iterator[None]:
+    def occupy(self, host: str, client: str, *, deadline: Deadline) -> Iterator[None]:
         """Wait until a client may have one more connection to a host, and count it.
 
         Raises:
-            OverloadedError: There were too many for all that time.
+            OverloadedError: There were too many for all of the maximum time.
+            DeadlineExceededError: There were too many until the deadline.
         """
         of_host, of_client = (host, None), (host, client)
         with self._condition:
             if not self._condition.wait_for(
-                lambda: self._open[of_client] < self._max_connections - self._open[of_host], timeout=timeout_s
+                lambda: self._open[of_client] < self._max_connections - self._open[of_host],
+                timeout=deadline.remaining_s(self._max_wait_s),
             ):
+                deadline.remaining_s()
                 raise OverloadedError("Too many images are being fetched from this host. Try again shortly.")
             self._open.update((of_host, of_client))
         try:
@@ -114,7 +119,7 @@ class GuardedConnector:
         """Count the connections that are opened inside until its end; of those to a proxy, the host is what counts."""
         with self._occupied:
             if self._network.via_proxy:
-                self._occupied.enter_context(self._occupy(host))
+                self._occupied.enter_context(self._occupy(host, self.deadline))
             yield
 
     def connect(self, host: str, port: int) -> socket.socket:
@@ -123,19 +128,21 @@ class GuardedConnector:
         Raises:
             FetchRefusedError: The host is unknown, or must not be connected to.
             FetchError: No address accepts the connection.
-            OverloadedError: There are too many connections to the host.
+            OverloadedError: There are too many connections to the host, or this machine can open no more.
             DeadlineExceededError: No address accepts the connection in time.
         """
         failure: Exception | None = None
         addresses = self._look_up(host, port)
         for index, address in enumerate(addresses):
             # Each address gets an equal share of the time, so that one that does not answer leaves time for the rest.
-            timeout_s = self.deadline.remaining_s() / (len(addresses) - index)
+            share = self.deadline.no_later_than(self.deadline.remaining_s() / (len(addresses) - index))
             try:
-                return self._open(address, timeout_s)
-            except (OSError, DeadlineExceededError) as error:
+                return self._open(address, share)
+            except (OSError, DeadlineExceededError, OverloadedError) as error:
                 failure = error
         self.deadline.remaining_s()
+        if isinstance(failure, OverloadedError):
+            raise failure
         if isinstance(failure, OSError) and failure.errno in EXHAUSTED:
             raise OverloadedError(
                 "The gateway cannot open more connections at the moment. Try again shortly."
@@ -151,21 +158,21 @@ class GuardedConnector:
             host, port, lambda: resolve(host, port, deadline=self.deadline), deadline=self.deadline
         )
 
-    def _open(self, address: Address, timeout_s: float) -> socket.socket:
+    def _open(self, address: Address, deadline: Deadline) -> socket.socket:
         with contextlib.ExitStack() as stack:
             if not self._network.via_proxy:
-                stack.enter_context(self._occupy(subscriber(str(address.sockaddr[0]))))
+                stack.enter_context(self._occupy(subscriber(str(address.sockaddr[0])), deadline))
             sock = socket.socket(address.family, socket.SOCK_STREAM)
             stack.callback(sock.close)
-            sock.settimeout(timeout_s)
+            sock.settimeout(deadline.remaining_s())
             sock.connect(address.sockaddr)
             sock.settimeout(self.deadline.remaining_s())
             self.track(sock)
             self._occupied.enter_context(stack.pop_all())
         return sock
 
-    def _occupy(self, host: str) -> contextlib.AbstractContextManager[None]:
-        return self._network.hosts.occupy(host, self._client, timeout_s=self.deadline.remaining_s())
+    def _occupy(self, host: str, deadline: Deadline) -> contextlib.AbstractContextManager[None]:
+        return self._network.hosts.occupy(host, self._client, deadline=deadline)
 
     def track(self, sock: socket.socket) -> None:
         """Cut a connection at the deadline; called again with the TLS socket once TLS is established.

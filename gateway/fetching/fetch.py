@@ -30,7 +30,7 @@ from gateway.errors import (
     GatewayError,
     OverloadedError,
 )
-from gateway.fetching.addresses import LOOKUP_S, AddressGuard
+from gateway.fetching.addresses import AddressGuard
 from gateway.fetching.connections import GuardedConnector, GuardedSession, HostConnections, Network
 from gateway.fetching.destinations import DEFAULT_PORTS, SCHEMES, Destinations
 from gateway.fetching.fetcher import UNLIMITED, Allowance
@@ -64,13 +64,15 @@ class FetchLimits:
         max_redirects: Maximum number of redirects that are followed.
         lookup_s: Maximum time in seconds of the lookup of one name.
         connections_per_host: Maximum number of connections to one host, for all fetches together.
+        max_wait_s: Maximum time in seconds of the wait for one of these connections.
     """
 
     deadline_s: float
     max_bytes: int
     max_redirects: int
-    lookup_s: float = LOOKUP_S
-    connections_per_host: int = 12
+    lookup_s: float
+    connections_per_host: int
+    max_wait_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class UrlFetcher:
         self._limits = limits
         self._ca_bundle = ca_bundle
         self._proxies = dict.fromkeys(SCHEMES, proxy) if proxy else {}
-        hosts = HostConnections(limits.connections_per_host)
+        hosts = HostConnections(limits.connections_per_host, max_wait_s=limits.max_wait_s)
         self._network = Network(self._guard, hosts, limits.max_bytes, via_proxy=proxy is not None)
 
     def fetch(

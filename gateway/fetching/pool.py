@@ -32,10 +32,10 @@ class PoolLimits:
         max_wait_s: Seconds that an image may wait for its turn.
     """
 
-    threads: int = 16
-    threads_per_client: int = 6
-    requests: int = 64
-    max_wait_s: float = 4.0
+    threads: int
+    threads_per_client: int
+    requests: int
+    max_wait_s: float
 
 
 @dataclass(frozen=True, slots=True)

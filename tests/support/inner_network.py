@@ -14,8 +14,9 @@ from pathlib import Path
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
 from gateway.fetching.destinations import Destinations
-from gateway.fetching.fetch import FetchLimits, UrlFetcher
+from gateway.fetching.fetch import UrlFetcher
 from gateway.observability.logs import configure
+from tests.support.fetching import fetch_limits
 from tests.support.name_server import SILENCE, NameServer
 from tests.support.raw_server import RawServer, Script, Send, answer, redirect
 
@@ -109,7 +110,7 @@ def main() -> None:
             servers.enter_context(server)
         for address in (PUBLIC, OTHER_PUBLIC):
             servers.enter_context(RawServer(public, host=address, port=80))
-        fetcher = UrlFetcher(Destinations(), FetchLimits(deadline_s=3, max_bytes=1000, max_redirects=3))
+        fetcher = UrlFetcher(Destinations(), fetch_limits(deadline_s=3))
         for url in URLS:
             sys.stdout.write(json.dumps([url, *outcome(fetcher, url)]) + "\n")
         reached = [request for server in inner for request in server.requests]

@@ -15,11 +15,11 @@ import pytest
 from gateway.deadline import Deadline
 from gateway.errors import BodyTooLargeError, DeadlineExceededError, FetchError, FetchRefusedError, OverloadedError
 from gateway.fetching import addresses, connections
-from gateway.fetching.addresses import AddressGuard
 from gateway.fetching.connections import GuardedConnector, HostConnections, Network
 from gateway.fetching.destinations import Destinations
-from gateway.fetching.fetch import FetchLimits, UrlFetcher
+from gateway.fetching.fetch import UrlFetcher
 from gateway.fetching.lookups import SharedLookups
+from tests.support.fetching import address_guard, fetch_limits
 from tests.support.raw_server import RawServer, Script, Send, answer, redirect
 from tests.support.resolver import replace_resolver, use_silent_names
 from tests.support.waiting import until
@@ -37,10 +37,17 @@ def fetcher(
     max_bytes: int = LIMIT,
     max_redirects: int = 3,
     connections_per_host: int = 8,
+    max_wait_s: float = 30,
     proxy: str | None = None,
     **rules: Any,
 ) -> UrlFetcher:
-    limits = FetchLimits(deadline_s, max_bytes, max_redirects, connections_per_host=connections_per_host)
+    limits = fetch_limits(
+        deadline_s=deadline_s,
+        max_bytes=max_bytes,
+        max_redirects=max_redirects,
+        connections_per_host=connections_per_host,
+        max_wait_s=max_wait_s,
+    )
     return UrlFetcher(Destinations(allowed_hosts=allowed, **rules), limits, proxy=proxy)
 
 
@@ -230,7 +237,7 @@ def test_the_earlier_deadline_applies(serve: Serve):
 
 def test_a_connection_that_opens_after_the_deadline_is_not_used():
     """The deadline can pass while no connection is tracked yet, because TLS is being established."""
-    network = Network(AddressGuard(Destinations()), HostConnections(1), LIMIT)
+    network = Network(address_guard(), HostConnections(1, max_wait_s=0), LIMIT)
     connector = GuardedConnector(network, Deadline.after(0))
     with socket.socket() as late, pytest.raises(DeadlineExceededError):
         connector.track(late)
@@ -320,18 +327,38 @@ def test_a_client_gets_half_of_the_connections_to_a_host_and_leaves_some_to_anot
 def test_a_fetch_that_gets_no_connection_in_time_is_refused_and_other_hosts_are_fetched_from(serve: Serve):
     gate = Gate()
     slow, fast = serve(gate), serve(answer(PICTURE), host="127.0.0.2")
-    limited = fetcher("127.0.0.1", "127.0.0.2", connections_per_host=1, deadline_s=30)
+    limited = fetcher("127.0.0.1", "127.0.0.2", connections_per_host=1, deadline_s=30, max_wait_s=0.1)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(limited.fetch, slow.url(), deadline=Deadline.after(30))
         until(lambda: gate.waiting)
 
         with pytest.raises(OverloadedError, match="Too many images are being fetched from this host"):
-            limited.fetch(slow.url(), deadline=Deadline.after(0.1))
+            limited.fetch(slow.url(), deadline=Deadline.after(30))
+        with pytest.raises(DeadlineExceededError):
+            limited.fetch(slow.url(), deadline=Deadline.after(0.05))
         assert limited.fetch(f"http://127.0.0.2:{fast.port}/", deadline=Deadline.after(30)) == PICTURE
 
         gate.is_open.set()
         assert first.result() == PICTURE
     assert limited.fetch(slow.url(), deadline=Deadline.after(30)) == PICTURE
+
+
+@pytest.mark.parametrize(("max_wait_s", "deadline_s"), [(0.1, 30), (30, 2)])
+def test_the_next_address_is_tried_if_the_first_has_no_connection_left(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, max_wait_s: float, deadline_s: float
+):
+    gate = Gate()
+    busy, free = serve(gate), serve(answer(PICTURE), host="127.0.0.2")
+    replace_resolver(monkeypatch, lambda *_: [("127.0.0.1", busy.port), ("127.0.0.2", free.port)])
+    limited = fetcher("127.0.0.1", "two.test", connections_per_host=1, deadline_s=30, max_wait_s=max_wait_s)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(limited.fetch, busy.url(), deadline=Deadline.after(30))
+        until(lambda: gate.waiting)
+
+        assert limited.fetch("http://two.test/", deadline=Deadline.after(deadline_s)) == PICTURE
+
+        gate.is_open.set()
+        assert first.result() == PICTURE
 
 
 def test_redirects_and_failures_give_their_connection_back(serve: Serve):
@@ -347,14 +374,14 @@ def test_redirects_and_failures_give_their_connection_back(serve: Serve):
 def test_connections_through_a_proxy_are_counted_by_host(serve: Serve):
     gate = Gate()
     proxy = serve(gate)
-    limited = fetcher(proxy=f"http://127.0.0.1:{proxy.port}", connections_per_host=1, deadline_s=30)
+    limited = fetcher(proxy=f"http://127.0.0.1:{proxy.port}", connections_per_host=1, deadline_s=30, max_wait_s=0.1)
     with ThreadPoolExecutor(2) as pool:
         fetches = [
             pool.submit(limited.fetch, f"http://{host}.test/", deadline=Deadline.after(30)) for host in ("one", "two")
         ]
         until(lambda: gate.waiting == 2)
         with pytest.raises(OverloadedError):
-            limited.fetch("http://one.test/", deadline=Deadline.after(0.1))
+            limited.fetch("http://one.test/", deadline=Deadline.after(30))
         gate.is_open.set()
         assert [fetch.result() for fetch in fetches] == [PICTURE] * 2
 
@@ -375,7 +402,7 @@ def test_a_machine_without_files_is_overloaded(serve: Serve, monkeypatch: pytest
 def test_a_connection_is_cut_when_more_arrives_than_any_response_needs(serve: Serve):
     """The limits of reading do not see what a TLS library reads and keeps to itself."""
     server = serve(lambda _, send: endless(send))
-    network = Network(AddressGuard(Destinations(allowed_hosts=("127.0.0.1",))), HostConnections(2), max_bytes=1000)
+    network = Network(address_guard(allowed_hosts=("127.0.0.1",)), HostConnections(2, max_wait_s=0), max_bytes=1000)
     deadline = Deadline.after(60)
     connector = GuardedConnector(network, deadline)
     with connector.watch(), connector.visit("127.0.0.1"), connector.connect("127.0.0.1", server.port) as connection:

@@ -17,7 +17,8 @@ from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceededError, FetchError, FetchRefusedError
 from gateway.fetching import addresses
 from gateway.fetching.destinations import Destinations
-from gateway.fetching.fetch import FetchLimits, UrlFetcher
+from gateway.fetching.fetch import UrlFetcher
+from tests.support.fetching import fetch_limits
 from tests.support.raw_server import RawServer, Script, Send, answer
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
@@ -62,7 +63,7 @@ def listener() -> Iterator[socket.socket]:
 
 
 def fetch(url: str, *allowed: str, deadline_s: float = 5, ca_bundle: Path | None = None, **rules: Any) -> bytes:
-    limits = FetchLimits(deadline_s, max_bytes=1000, max_redirects=1)
+    limits = fetch_limits(deadline_s=deadline_s)
     fetcher = UrlFetcher(Destinations(allowed_hosts=allowed, **rules), limits, ca_bundle=ca_bundle)
     return fetcher.fetch(url, deadline=Deadline.after(10))
 
@@ -183,7 +184,7 @@ def test_a_public_host_is_not_verified_with_that_bundle(
 ):
     server = serve_tls(answer(PICTURE))
     monkeypatch.setattr(addresses, "is_public", lambda _: True)
-    limits = FetchLimits(5, max_bytes=1000, max_redirects=1)
+    limits = fetch_limits()
     fetcher = UrlFetcher(Destinations(ports=(server.port,)), limits, ca_bundle=certificate)
     with pytest.raises(FetchError, match="certificate"):
         fetcher.fetch(f"https://localhost:{server.port}/", deadline=Deadline.after(5))

@@ -18,8 +18,9 @@ from gateway.deadline import Deadline
 from gateway.errors import BodyTooLargeError, DeadlineExceededError, FetchError, GatewayError, OverloadedError
 from gateway.fetching import fetch as fetch_module
 from gateway.fetching.destinations import Destinations
-from gateway.fetching.fetch import FetchLimits, UrlFetcher
+from gateway.fetching.fetch import UrlFetcher
 from gateway.fetching.responses import MAX_HEAD_BYTES
+from tests.support.fetching import fetch_limits
 from tests.support.raw_server import RawServer, Script, Send, answer
 
 Serve = Callable[..., RawServer]
@@ -40,7 +41,9 @@ def chunks(*parts: bytes) -> bytes:
 
 
 def fetcher(*, deadline_s: float = 5, max_bytes: int = LIMIT, connections_per_host: int = 8) -> UrlFetcher:
-    limits = FetchLimits(deadline_s, max_bytes, max_redirects=2, connections_per_host=connections_per_host)
+    limits = fetch_limits(
+        deadline_s=deadline_s, max_bytes=max_bytes, max_redirects=2, connections_per_host=connections_per_host
+    )
     return UrlFetcher(Destinations(allowed_hosts=("127.0.0.1",)), limits)
 
 

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceededError, FetchError, FetchRefusedError, OverloadedError
 from gateway.fetching.addresses import AddressGuard
-from gateway.fetching.destinations import Destinations
 from gateway.fetching.resolver import Resolver
+from tests.support.fetching import address_guard
 from tests.support.resolver import replace_resolver, use_silent_names
 
 
@@ -31,7 +31,7 @@ def resolve(guard: AddressGuard, host: str, port: int = 80, *, within_s: float =
 
 def test_public_addresses_are_returned_in_the_order_of_the_resolver(names: dict[str, list[str]]):
     names["photos.test"] = ["2606:4700:4700::1111", "1.1.1.1"]
-    guard = AddressGuard(Destinations())
+    guard = address_guard()
     assert resolve(guard, "photos.test", 443) == [("2606:4700:4700::1111", 443), ("1.1.1.1", 443)]
     families = [address.family for address in guard.resolve("photos.test", 443, deadline=Deadline.after(5))]
     assert families == [socket.AF_INET6, socket.AF_INET]
@@ -41,13 +41,13 @@ def test_public_addresses_are_returned_in_the_order_of_the_resolver(names: dict[
 def test_a_host_with_one_private_address_is_refused(names: dict[str, list[str]], addresses: list[str]):
     names["mixed.test"] = addresses
     with pytest.raises(FetchRefusedError, match=r"mixed\.test is not known or has no public address") as caught:
-        resolve(AddressGuard(Destinations()), "mixed.test")
+        resolve(address_guard(), "mixed.test")
     assert not any(address in caught.value.detail for address in addresses)
 
 
 def test_a_host_is_allowed_on_every_port_or_on_one(names: dict[str, list[str]]):
     names.update({"Camera.Test": ["10.0.0.1"], "store.test": ["10.0.0.2"], "camera.test.evil.test": ["10.0.0.3"]})
-    guard = AddressGuard(Destinations(allowed_hosts=("camera.test", "Store.Test:9000")))
+    guard = address_guard(allowed_hosts=("camera.test", "Store.Test:9000"))
     assert resolve(guard, "Camera.Test", 80) == [("10.0.0.1", 80)]
     assert resolve(guard, "Camera.Test", 81) == [("10.0.0.1", 81)]
     assert resolve(guard, "store.test", 9000) == [("10.0.0.2", 9000)]
@@ -58,20 +58,20 @@ def test_a_host_is_allowed_on_every_port_or_on_one(names: dict[str, list[str]]):
 
 def test_an_unknown_host_gets_the_message_of_a_private_one(names: dict[str, list[str]]):
     names["inner.test"] = ["10.0.0.1"]
-    for host, destinations in (
-        ("nowhere.test", Destinations()),
-        ("nowhere.test", Destinations(allowed_hosts=("nowhere.test",))),
-        ("inner.test", Destinations()),
+    for host, guard in (
+        ("nowhere.test", address_guard()),
+        ("nowhere.test", address_guard(allowed_hosts=("nowhere.test",))),
+        ("inner.test", address_guard()),
     ):
         with pytest.raises(FetchRefusedError) as caught:
-            resolve(AddressGuard(destinations), host)
+            resolve(guard, host)
         detail = f"The host {host} is not known or has no public address, so nothing is fetched from it."
         assert caught.value.detail == detail
 
 
 def test_the_log_says_why_a_host_is_refused(names: dict[str, list[str]]):
     names.update({"inner.test": ["10.0.0.1"], "outer.test": ["1.1.1.1"]})
-    guard = AddressGuard(Destinations(denied_hosts=("1.1.1.0/24",)))
+    guard = address_guard(denied_hosts=("1.1.1.0/24",))
     with capture_logs() as logs:
         for host in ("nowhere.test", "inner.test", "outer.test"):
             with pytest.raises(FetchRefusedError):
@@ -84,21 +84,21 @@ def test_the_log_says_why_a_host_is_refused(names: dict[str, list[str]]):
 
 
 def test_a_private_address_is_refused_in_every_notation_without_a_name_server():
-    guard = AddressGuard(Destinations())
+    guard = address_guard()
     for host in ("127.0.0.1", "0x7f.1", "017700000001", "::1", "::ffff:10.0.0.1", "fe80::1%1"):
         with pytest.raises(FetchRefusedError):
             guard.check_literal(host, 80)
 
 
 def test_public_addresses_and_names_pass_without_a_name_server():
-    guard = AddressGuard(Destinations())
+    guard = address_guard()
     for host in ("photos.test", "1.1.1.1", "0x1.1.1.1", "2606:4700:4700::1111", "a..b"):
         guard.check_literal(host, 80)
 
 
 @pytest.fixture
 def guard() -> Iterator[AddressGuard]:
-    with closing(AddressGuard(Destinations(allowed_hosts=("fast.test",)))) as guard:
+    with closing(address_guard(allowed_hosts=("fast.test",))) as guard:
         yield guard
 
 
@@ -118,7 +118,7 @@ def test_a_lookup_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch):
     deadline = Deadline.after(60)
 
     with (
-        closing(AddressGuard(Destinations(), lookup_s=0.2)) as guard,
+        closing(address_guard(lookup_s=0.2)) as guard,
         pytest.raises(DeadlineExceededError, match=r"silent\.test was not resolved in time"),
     ):
         guard.resolve("silent.test", 80, deadline=deadline)

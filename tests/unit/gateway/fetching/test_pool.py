@@ -9,7 +9,8 @@ from gateway.deadline import Deadline, Timings
 from gateway.errors import DeadlineExceededError, FetchError, GatewayError, OverloadedError
 from gateway.fetching.fetcher import Allowance
 from gateway.fetching.lookups import SharedLookups
-from gateway.fetching.pool import FetchPool, PoolLimits
+from gateway.fetching.pool import FetchPool
+from tests.support.fetching import pool_limits
 from tests.support.waiting import until
 
 
@@ -57,7 +58,7 @@ def start(fetcher: GatedFetcher) -> Iterator[Callable[..., Start]]:
     with ThreadPoolExecutor(32) as clients:
 
         def make(*, max_wait_s: float = 30, **limits: int) -> Start:
-            pool = FetchPool(fetcher, PoolLimits(max_wait_s=max_wait_s, **limits))
+            pool = FetchPool(fetcher, pool_limits(max_wait_s=max_wait_s, **limits))
 
             def fetch_all(client: str, *urls: str, within_s: float = 60) -> "Future[list[bytes | GatewayError]]":
                 return clients.submit(pool.fetch_all, urls, deadline=Deadline.after(within_s), client=client)
@@ -210,7 +211,7 @@ def test_the_images_of_a_request_share_its_allowance_and_lookups(fetcher: GatedF
             self.taken += count
 
     allowance, timings = Allowed(), Timings()
-    pool = FetchPool(fetcher, PoolLimits(threads=1))
+    pool = FetchPool(fetcher, pool_limits(threads=1))
 
     pool.fetch_all(["one", "two"], deadline=Deadline.after(5), allowance=allowance, timings=timings)
 
@@ -225,6 +226,6 @@ def test_log_lines_of_a_fetch_belong_to_its_request():
         def fetch(self, url: str, **_: object) -> bytes:
             return f"{url} {structlog.contextvars.get_contextvars()['request_id']}".encode()
 
-    pool = FetchPool(ContextFetcher(), PoolLimits())
+    pool = FetchPool(ContextFetcher(), pool_limits())
     with structlog.contextvars.bound_contextvars(request_id="7"):
         assert pool.fetch_all(["a", "b"], deadline=Deadline.after(5)) == [b"a 7", b"b 7"]

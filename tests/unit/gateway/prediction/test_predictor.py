@@ -30,7 +30,7 @@ from gateway.errors import (
     VersionNotFoundError,
 )
 from gateway.fetching.fetcher import Allowance
-from gateway.fetching.pool import FetchPool, PoolLimits
+from gateway.fetching.pool import FetchPool
 from gateway.model_client.protocol import Array, Signature, TensorSpec
 from gateway.models.configured import ConfiguredModels
 from gateway.models.registry import ModelRegistry, ModelTarget
@@ -47,6 +47,7 @@ from gateway.prediction.predictor import (
     PredictionResult,
 )
 from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant, explainable
+from tests.support.fetching import pool_limits
 from vision.card import Card, InputSpec, OutputSpec
 from vision.errors import OutOfMemoryError, TooManyPixelsError, UnreadableImageError, UnsupportedFormatError
 from vision.isolation.errors import DecoderCrashedError, DecoderUnavailableError, DecodingTimeoutError
@@ -86,7 +87,7 @@ def predict_all(server: FakeModelServer, fetcher: StubFetcher, tmp_path: Path) -
     decoders = DecoderPool(processes=1, max_memory_bytes=1 << 30, max_pixels=MAX_PIXELS)
     memory_budget = MemoryBudget(1 << 30, places=8, max_wait_s=0)
     image_loader = ImageLoader(
-        FetchPool(fetcher, PoolLimits(threads=2)),
+        FetchPool(fetcher, pool_limits(threads=2)),
         decoders=Decoders(decoders, DecoderLimits(processes=1, max_requests=4, deadline_s=10)),
         limits=PixelLimits(MAX_PIXELS, inline_max_pixels=MAX_PIXELS),
         decode_threads=2,
