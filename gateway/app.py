@@ -36,7 +36,9 @@ from vision.isolation.pool import DecoderPool
 
 FORM_PARTS_BESIDE_IMAGES = 32
 RETRIED_ROWS_PER_SLOT = 5
-"""Images that may be repeated at once, for each that a worker processes; see `MAX_RETRIED_ROWS` in `retry_policy`."""
+"""Images that may be repeated at once after a time without failures, for each that a worker processes.
+
+Enough for three servers, one of which is frozen, until it is ejected: each slot loses about three calls."""
 
 
 def create_app(

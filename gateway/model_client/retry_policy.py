@@ -12,10 +12,6 @@ from gateway.deadline import Deadline
 HANG_THRESHOLD_S = 1.0
 """Longer than gRPC's own retries of a call take if every attempt is refused at once."""
 MAX_RETRIES = 3
-MAX_RETRIED_ROWS = 40
-"""Rows that may be repeated at once after a time without failures.
-
-Enough for eight callers of three servers, one of which is frozen, until it is ejected: each loses about three calls."""
 RETRY_RATIO = 0.1
 """Rows that may be repeated for each one that was answered."""
 RETRIED_ROWS_PER_S = 1.0
@@ -73,7 +69,7 @@ class RetryBudget:
 
     def __init__(
         self,
-        max_rows: float = MAX_RETRIED_ROWS,
+        max_rows: float,
         *,
         ratio: float = RETRY_RATIO,
         rows_per_s: float = RETRIED_ROWS_PER_S,
@@ -134,22 +130,24 @@ class RetryPolicy:
     max_retries: int = MAX_RETRIES
     hang_threshold_s: float = HANG_THRESHOLD_S
 
-    def timeout_s(self, deadline: Deadline, *, is_retry: bool, is_last: bool = False) -> float:
+    def timeout_s(self, deadline: Deadline, failures: int, *, can_repeat: bool = True) -> float:
         """Return how long the next call may take.
+
+        A call that repeats another leaves half of the time for the one after it, unless it is the last.
 
         Args:
             deadline: Time limit on the request.
-            is_retry: Whether it repeats another; it then leaves half of the time for the one after it.
-            is_last: Whether it will not be repeated. To give it up early would gain nothing, and waste what the server
-                has computed.
+            failures: Number of calls that have failed.
+            can_repeat: Whether the budget allows repeating it. If not, it may take all the time of the request: to
+                give it up early would gain nothing, and waste what the server has computed.
 
         Raises:
             DeadlineExceededError: No time is left.
         """
-        if is_last:
+        if not can_repeat:
             return deadline.remaining_s()
         remaining_s = deadline.remaining_s(self.call_deadline_s)
-        return remaining_s / 2 if is_retry else remaining_s
+        return remaining_s / 2 if 0 < failures < self.max_retries else remaining_s
 
     def should_retry(self, failures: Sequence[Failure], deadline: Deadline) -> bool:
         """Decide, after at least one failure, whether to call again."""

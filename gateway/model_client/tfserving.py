@@ -21,7 +21,7 @@ from gateway.errors import (
 from gateway.model_client import batch_splitting
 from gateway.model_client.channel_options import CHANNEL_OPTIONS
 from gateway.model_client.protocol import Array, Call, Signature, TensorSpec, VersionStatus
-from gateway.model_client.retry_policy import MAX_RETRIED_ROWS, Failure, RetryBudget, RetryPolicy, is_overload
+from gateway.model_client.retry_policy import Failure, RetryBudget, RetryPolicy, is_overload
 from tfs_api.protos import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -87,7 +87,7 @@ class TensorFlowServing:
         max_retried_rows: Rows that may be repeated at once, in all calls together; see `RetryBudget`.
     """
 
-    def __init__(self, target: str, *, call_deadline_s: float, max_retried_rows: float = MAX_RETRIED_ROWS) -> None:
+    def __init__(self, target: str, *, call_deadline_s: float, max_retried_rows: float) -> None:
         self._channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
         self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._predict: Any = self._channel.unary_unary(
@@ -198,8 +198,9 @@ class TensorFlowServing:
         metadata = (("x-request-id", request_id),) if request_id else None
         failures: list[Failure] = []
         while True:
-            is_last = self._retry_budget.is_spent
-            timeout_s = self._retry_policy.timeout_s(deadline, is_retry=bool(failures), is_last=is_last)
+            timeout_s = self._retry_policy.timeout_s(
+                deadline, len(failures), can_repeat=not self._retry_budget.is_spent
+            )
             started_s = time.monotonic()
             try:
                 reply = method(request, timeout=timeout_s, metadata=metadata)

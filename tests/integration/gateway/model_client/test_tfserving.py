@@ -48,7 +48,7 @@ class ServerStage:
     _process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
-        self.server = TensorFlowServing(f"127.0.0.1:{self.port}", call_deadline_s=5)
+        self.server = TensorFlowServing(f"127.0.0.1:{self.port}", call_deadline_s=5, max_retried_rows=40)
 
     def publish(self, version: int) -> None:
         old = [path for path in self.served.iterdir() if path.name != str(version)]

@@ -41,6 +41,7 @@ from tfs_api.tensors import from_tensor_proto, to_tensor_proto
 IMAGE = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
 SCORES = np.array([[0.25, 0.75]], np.float32)
 SIGNATURE = Signature({"image": TensorSpec("uint8", (None, 2, 2, 3))}, {"scores": TensorSpec("float32", (None, 2))})
+MAX_RETRIED_ROWS = 40
 CALL = Call("pets", 7, "serving_default", SIGNATURE, "scores")
 
 
@@ -93,7 +94,9 @@ def connect() -> Iterator[Callable[..., TensorFlowServing]]:
     with contextlib.ExitStack() as stack:
 
         def connect(port: int, call_deadline_s: float = 5) -> TensorFlowServing:
-            client = TensorFlowServing(f"127.0.0.1:{port}", call_deadline_s=call_deadline_s)
+            client = TensorFlowServing(
+                f"127.0.0.1:{port}", call_deadline_s=call_deadline_s, max_retried_rows=MAX_RETRIED_ROWS
+            )
             return stack.enter_context(contextlib.closing(client))
 
         yield connect
@@ -614,7 +617,8 @@ def three() -> Iterator[tuple[TensorFlowServing, list[Servicer]]]:
             servicer.answer = scores(to_tensor_proto(SCORES))
         ports = [stack.enter_context(serving(servicer)) for servicer in servicers]
         target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
-        client = stack.enter_context(contextlib.closing(TensorFlowServing(target, call_deadline_s=1)))
+        client = TensorFlowServing(target, call_deadline_s=1, max_retried_rows=MAX_RETRIED_ROWS)
+        stack.enter_context(contextlib.closing(client))
         until(lambda: predict(client).any() and all(servicer.requests for servicer in servicers), within_s=20)
         yield client, servicers
 

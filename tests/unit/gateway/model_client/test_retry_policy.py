@@ -95,26 +95,32 @@ def test_nothing_is_retried_after_the_deadline():
 
 
 def test_a_first_call_may_take_until_the_earlier_deadline():
-    assert POLICY.timeout_s(Deadline.after(60), is_retry=False) == 4
-    assert POLICY.timeout_s(Deadline.after(2), is_retry=False) == pytest.approx(2, abs=0.5)
+    assert POLICY.timeout_s(Deadline.after(60), 0) == 4
+    assert POLICY.timeout_s(Deadline.after(2), 0) == pytest.approx(2, abs=0.5)
 
 
 def test_a_retry_may_take_half_of_the_time_left():
-    assert POLICY.timeout_s(Deadline.after(60), is_retry=True) == 2
-    assert POLICY.timeout_s(Deadline.after(2), is_retry=True) == pytest.approx(1, abs=0.25)
+    for failures in range(1, POLICY.max_retries):
+        assert POLICY.timeout_s(Deadline.after(60), failures) == 2
+        assert POLICY.timeout_s(Deadline.after(2), failures) == pytest.approx(1, abs=0.25)
+
+
+def test_the_last_retry_leaves_no_time_for_another():
+    assert POLICY.timeout_s(Deadline.after(60), POLICY.max_retries) == 4
+    assert POLICY.timeout_s(Deadline.after(2), POLICY.max_retries) == pytest.approx(2, abs=0.5)
 
 
 def test_a_call_that_will_not_be_repeated_may_take_the_whole_time():
-    for is_retry in (False, True):
-        timeout_s = POLICY.timeout_s(Deadline.after(60), is_retry=is_retry, is_last=True)
+    for failures in range(POLICY.max_retries + 1):
+        timeout_s = POLICY.timeout_s(Deadline.after(60), failures, can_repeat=False)
         assert timeout_s == pytest.approx(60, abs=0.5)
 
 
 def test_no_call_is_made_after_the_deadline():
-    for is_retry in (False, True):
-        for is_last in (False, True):
+    for failures in range(POLICY.max_retries + 1):
+        for can_repeat in (False, True):
             with pytest.raises(DeadlineExceededError):
-                POLICY.timeout_s(Deadline.after(0), is_retry=is_retry, is_last=is_last)
+                POLICY.timeout_s(Deadline.after(0), failures, can_repeat=can_repeat)
 
 
 # Which error to report
