@@ -35,7 +35,7 @@ MEGABYTE = 1_000_000
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting:
+class _Waiter:
     size: int
     client: str
     admitted: threading.Event
@@ -59,7 +59,7 @@ class Share:
         self._unit = unit
         self._reserved = 0
         self._reserved_by: dict[str, int] = {}  # by client
-        self._waiting: list[_Waiting] = []  # in order of arrival
+        self._waiting: list[_Waiter] = []  # in order of arrival
         self._lock = threading.Lock()
 
     @property
@@ -86,16 +86,16 @@ class Share:
                 return Reservation(self, size, client)
             if size > self.size:
                 raise self._too_large(size)
-            waiting = _Waiting(size, client, threading.Event())
-            self._waiting.append(waiting)
+            waiter = _Waiter(size, client, threading.Event())
+            self._waiting.append(waiter)
             self._admit()
         try:
-            is_admitted = waiting.admitted.wait(deadline.remaining_s(self._max_wait_s))
+            is_admitted = waiter.admitted.wait(deadline.remaining_s(self._max_wait_s))
         except DeadlineExceededError:
-            if not self._give_up(waiting):
+            if not self._give_up(waiter):
                 self.change(-size, client)
             raise
-        if not is_admitted and self._give_up(waiting):
+        if not is_admitted and self._give_up(waiter):
             raise self._overloaded()
         return Reservation(self, size, client)
 
@@ -120,31 +120,31 @@ class Share:
         else:
             self._reserved_by.pop(client, None)
 
-    def _give_up(self, waiting: _Waiting) -> bool:
+    def _give_up(self, waiter: _Waiter) -> bool:
         """Stop waiting; return False if room was reserved in the meantime."""
         with self._lock:
-            if waiting.admitted.is_set():
+            if waiter.admitted.is_set():
                 return False
-            self._waiting.remove(waiting)
+            self._waiting.remove(waiter)
             self._admit()  # those behind may be smaller
             return True
 
     def _admit(self) -> None:
         while self._waiting:
-            waiting = min(self._waiting, key=lambda waiting: self._reserved_by.get(waiting.client, 0))
-            if self._reserved + waiting.size > self.size:
+            waiter = min(self._waiting, key=lambda waiter: self._reserved_by.get(waiter.client, 0))
+            if self._reserved + waiter.size > self.size:
                 return
-            self._waiting.remove(waiting)
-            self._add(waiting.size, waiting.client)
-            waiting.admitted.set()
+            self._waiting.remove(waiter)
+            self._add(waiter.size, waiter.client)
+            waiter.admitted.set()
 
     def _overloaded(self) -> OverloadedError:
         return OverloadedError(f"There is not enough {self._unit} for this request at the moment. Try again shortly.")
 
     def _too_large(self, size: int) -> ImageTooLargeError:
         return ImageTooLargeError(
-            f"The image takes {size / MEGABYTE:.0f} MB of memory; at most {self.size / MEGABYTE:.0f} MB are available, "
-            "a share of GATEWAY_MEMORY_BUDGET_BYTES. Send a smaller image, or a JPEG."
+            f"The request takes {size / MEGABYTE:.0f} MB of {self._unit}; at most {self.size / MEGABYTE:.0f} MB are "
+            "available, a share of GATEWAY_MEMORY_BUDGET_BYTES. Send a smaller image, or a JPEG."
         )
 
 
@@ -190,8 +190,8 @@ class MemoryBudget:
 
     Attributes:
         bodies: For request bodies of more than `PLACE_BYTES`, the images in them, and the inputs of the model that
-            batches become, held until the response is made.
-        downloads: For images fetched by URL, held until the response is made.
+            batches become, held until the response is sent.
+        downloads: For images fetched by URL, held until the response is sent.
         decoders: For images in decoder processes, held while they are decoded. It is a share of its own, so that plain
             images do not wait for images that take long.
         work: For decoding plain images, and for tensors, held only while they are computed.
@@ -290,7 +290,7 @@ class Admission:
         self._lock = threading.Lock()
 
     def enter(self, client: str = "", *, deadline: Deadline) -> "Place":
-        """Give a request a place until `Place.leave`.
+        """Give a request a place until `Place.release`.
 
         Args:
             client: Who sent it: the name of its key, or its address.
@@ -305,7 +305,7 @@ class Admission:
             self._free_places -= 1
         return Place(self, client, deadline)
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Take back a place."""
         with self._lock:
             self._free_places += 1
@@ -320,18 +320,18 @@ class Place:
         client: Who sent the request: the name of its key, or its address.
         deadline: Deadline of the request.
         body: The memory for its body, and then for its response; None if both are small.
-        is_sending: Whether the server leaves the place once it has sent the response.
+        is_released_after_sending: Whether the server releases the place once it has sent the response.
     """
 
     admission: Admission
     client: str
     deadline: Deadline
     body: Reservation | None = None
-    is_sending: bool = False
+    is_released_after_sending: bool = False
     _downloads: Downloads | None = None
     _inputs_size: int = 0
     _slots: list[Reservation] = field(default_factory=list)
-    _has_left: bool = False
+    _is_released: bool = False
 
     def receive(self, size: int) -> Reservation:
         """Wait for the memory that reading and parsing a body of this size takes.
@@ -410,14 +410,14 @@ class Place:
             self.body = Reservation(self.admission.memory.bodies, 0, self.client)
         self.body.resize(max(size, self.body.size))
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Give everything back, once."""
-        if self._has_left:
+        if self._is_released:
             return
-        self._has_left = True
+        self._is_released = True
         self.free_slots()
         if self._downloads is not None:
             self._downloads.release()
         if self.body is not None:
             self.body.release()
-        self.admission.leave()
+        self.admission.release()

@@ -92,19 +92,19 @@ def _register_admission(api: Blueprint, admission: Admission) -> None:
     def keep(response: Response) -> Response:
         # gunicorn sends the response in this thread, as slowly as the client reads, and then closes it.
         if "place" in g and "gunicorn.socket" in request.environ:
-            g.place.is_sending = True
-            response.call_on_close(g.place.leave)
+            g.place.is_released_after_sending = True
+            response.call_on_close(g.place.release)
         return response
 
-    def leave(error: BaseException | None) -> None:
+    def release(error: BaseException | None) -> None:
         if "place" in g:
             g.place.free_slots()
-            if error is not None or not g.place.is_sending:
-                g.place.leave()
+            if error is not None or not g.place.is_released_after_sending:
+                g.place.release()
 
     api.before_request(enter)
     api.after_request(keep)
-    api.teardown_request(leave)
+    api.teardown_request(release)
 
 
 def _respond_single(result: PredictionResult) -> Response:

@@ -118,7 +118,7 @@ def predict_all(server: FakeModelServer, fetcher: StubFetcher, tmp_path: Path) -
                 )
             )
         finally:
-            place.leave()
+            place.release()
 
     yield predict_all
     registry.close()
