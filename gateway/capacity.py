@@ -218,10 +218,9 @@ def smallest_budget(max_body_bytes: int, places: int) -> int:
     return math.ceil(max(bodies / BODIES_FRACTION, max_body_bytes / DOWNLOADS_FRACTION))
 
 
-def default_budget(workers: int, max_body_bytes: int, places: int) -> int:
+def default_budget(workers: int) -> int:
     """Return half of the memory that this process may use, divided among the workers, within sensible limits."""
-    share = available_bytes() // 2 // workers
-    return max(min(max(share, MIN_BUDGET_BYTES), MAX_BUDGET_BYTES), smallest_budget(max_body_bytes, places))
+    return min(max(available_bytes() // 2 // workers, MIN_BUDGET_BYTES), MAX_BUDGET_BYTES)
 
 
 class Downloads:

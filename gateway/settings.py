@@ -144,9 +144,7 @@ class Settings(BaseModel):
 
     max_body_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="Largest request body.")
     memory_budget_bytes: int = Field(
-        default_factory=lambda data: default_budget(
-            data["workers"], data["max_body_bytes"], data["threads"] + data["max_waiting"]
-        ),
+        default_factory=lambda data: default_budget(data["workers"]),
         ge=1024,
         description="Memory of a worker for the bodies, fetched images, decoded pixels and tensors of all its requests "
         "together. Requests wait for it, and get 503 if they wait too long. At least 8 times `GATEWAY_MAX_BODY_BYTES` "
@@ -398,10 +396,12 @@ class Settings(BaseModel):
     def _check_memory_budget(self) -> Self:
         smallest = smallest_budget(self.max_body_bytes, self.places)
         if self.memory_budget_bytes < smallest:
+            is_default = "memory_budget_bytes" not in self.model_fields_set
             raise ValueError(
-                f"GATEWAY_MEMORY_BUDGET_BYTES={self.memory_budget_bytes} is too small for a body of "
-                f"GATEWAY_MAX_BODY_BYTES={self.max_body_bytes} and the beginnings of {self.places} others "
-                f"(GATEWAY_THREADS and GATEWAY_MAX_WAITING): expected at least {smallest}"
+                f"GATEWAY_MEMORY_BUDGET_BYTES={self.memory_budget_bytes}{' (the default here)' if is_default else ''} "
+                f"is too small for a body of GATEWAY_MAX_BODY_BYTES={self.max_body_bytes} and the beginnings of "
+                f"{self.places} others (GATEWAY_THREADS and GATEWAY_MAX_WAITING): expected at least {smallest} for "
+                f"each of GATEWAY_WORKERS={self.workers}"
             )
         return self
 

@@ -187,12 +187,11 @@ def test_full_shares_leave_the_share_for_work(deadline: Deadline):
 def test_the_default_is_half_of_the_memory_divided_among_the_workers(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(capacity, "available_bytes", lambda: 1024 * MIB)
 
-    assert default_budget(workers=2, max_body_bytes=10 * MIB, places=136) == 256 * MIB
-    assert default_budget(workers=8, max_body_bytes=10 * MIB, places=136) == 128 * MIB
-    assert default_budget(workers=8, max_body_bytes=100 * MIB, places=136) == smallest_budget(100 * MIB, places=136)
+    assert default_budget(workers=2) == 256 * MIB
+    assert default_budget(workers=8) == 128 * MIB
 
     monkeypatch.setattr(capacity, "available_bytes", lambda: 64 * 1024 * MIB)
-    assert default_budget(workers=2, max_body_bytes=10 * MIB, places=136) == 3 * 1024 * MIB
+    assert default_budget(workers=2) == 3 * 1024 * MIB
 
 
 def test_the_smallest_budget_has_room_for_the_largest_body_and_batch_of_urls(deadline: Deadline):

@@ -124,6 +124,20 @@ def test_a_time_that_contains_another_is_at_least_as_long(inner: str, outer: str
     assert Settings.from_env(environment | {f"GATEWAY_{inner}": values[1]})
 
 
+def test_a_body_that_the_default_budget_has_no_room_for_is_refused_until_the_budget_is_set():
+    environment = {"GATEWAY_MAX_BODY_BYTES": "1000000000"}
+
+    with pytest.raises(
+        SettingsError, match=r"GATEWAY_MEMORY_BUDGET_BYTES=\d+ \(the default here\).*GATEWAY_MAX_BODY_B"
+    ):
+        Settings.from_env(environment)
+    with pytest.raises(SettingsError, match=r"GATEWAY_MEMORY_BUDGET_BYTES=1024 is too small.*GATEWAY_MAX_BODY_BYTES"):
+        Settings.from_env(environment | {"GATEWAY_MEMORY_BUDGET_BYTES": "1024"})
+
+    budget = {"GATEWAY_MEMORY_BUDGET_BYTES": "9000000000"}
+    assert Settings.from_env(environment | budget).memory_budget_bytes == 9_000_000_000
+
+
 def test_an_unknown_variable_is_refused_with_the_nearest_setting():
     with pytest.raises(SettingsError, match=r"GATEWAY_WORKER is not a setting; did you mean GATEWAY_WORKERS\?"):
         Settings.from_env({"GATEWAY_WORKER": "2"})
