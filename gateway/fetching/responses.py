@@ -63,18 +63,18 @@ class BoundedResponse(HTTPResponse):
         self._set_body()
 
     def _set_body(self) -> None:
-        received = self.headers
+        source = self.headers
         self.headers = self.msg = HTTPMessage()
         for name in HEADERS:
-            for value in received.get_all(name, ()):
+            for value in source.get_all(name, ()):
                 self.headers[name] = value
         self.will_close = True
-        if _is_chunked(received):
+        if _is_chunked(source):
             self.chunked = False
             self.length = None
             self.fp = io.BufferedReader(_ChunkedBody(self.fp), BUFFER_BYTES)
         elif self.length != 0:
-            self.length = _content_length(received)
+            self.length = _content_length(source)
         if self.length is not None:
             self.headers["Content-Length"] = str(self.length)
 

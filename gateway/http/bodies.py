@@ -45,7 +45,9 @@ STEP_BYTES = 1024 * 1024
 """What is read of a body in one call."""
 FAST_BYTES_PER_S = 10_000_000
 PATIENCE_S = 0.1
-"""Memory for all of a body is reserved while it arrives so fast, after a pause. From nginx, it arrives much faster."""
+"""If a body arrives more slowly than this, after a pause of `PATIENCE_S`, only what has arrived is reserved.
+
+From nginx, it arrives much faster."""
 MAX_CHUNKS_CPU_S = 1.0
 """Processor time for receiving a body in chunks: in chunks of one byte, 10 MB would take a minute."""
 
@@ -247,19 +249,19 @@ def _split_parts(body: bytes, delimiter: bytes, max_parts: int | None) -> Iterat
     """
     head: bytes | None = None
     start = occurrences = 0
-    found = body.find(delimiter)
-    while found >= 0:
+    position = body.find(delimiter)
+    while position >= 0:
         occurrences += 1
         check_count(occurrences - 1, max_parts)  # the last one does not begin a part
-        line_break = _line_break_before(body, found)
-        after = END_OF_BOUNDARY.match(body, found + len(delimiter))
+        line_break = _line_break_before(body, position)
+        after = END_OF_BOUNDARY.match(body, position + len(delimiter))
         if after and (head is None or line_break):
             if head is not None:
-                yield head, start, max(start, found - line_break)
+                yield head, start, max(start, position - line_break)
             if after[0] == CLOSE:
                 return
             head, start = _read_headers(body, after.end())
-        found = body.find(delimiter, max(start, found + len(delimiter)))
+        position = body.find(delimiter, max(start, position + len(delimiter)))
     raise ValueError("the last boundary is missing")
 
 

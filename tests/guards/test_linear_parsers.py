@@ -169,7 +169,6 @@ HEADERS = {
     "X-Request-ID": "",
     "X-Request-Timeout": "1",
 }
-ROUTES = [("GET", "/docs"), ("POST", "/api/v1/predict")]
 
 
 def send(client: Client, path: str, *, method: str = "GET", **request: Any) -> int:

@@ -46,15 +46,15 @@ def calls(tree: ast.Module) -> Iterator[tuple[ast.Call, str, str]]:
 
 def named_patterns() -> dict[str, re.Pattern]:
     """Return the patterns at the top level of modules, by the name of the module and their own."""
-    found = {}
+    patterns = {}
     for module in modules():
         tree = source(module)
         for node in tree.body:
             for target in node.targets if isinstance(node, ast.Assign) else ():
                 if isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "re.compile":
                     name = ast.unparse(target)
-                    found[f"{module}.{name}"] = getattr(importlib.import_module(module), name)
-    return found
+                    patterns[f"{module}.{name}"] = getattr(importlib.import_module(module), name)
+    return patterns
 
 
 def uses() -> dict[str, set[str]]:
