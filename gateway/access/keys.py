@@ -120,7 +120,11 @@ class Keys:
         return None
 
     def _parse_file(self, text: str, file: Path) -> KeyFile:
-        lines = (line for line in text.splitlines() if line.strip() and not line.startswith("#"))
+        lines = (
+            (f"line {number}", line)
+            for number, line in enumerate(text.splitlines(), 1)
+            if line.strip() and not line.startswith("#")
+        )
         keys, fault = _parse_lines(lines, source=str(file))
         duplicates = self._configured.keys() & keys
         if duplicates and fault is None:
@@ -138,22 +142,27 @@ def parse(lines: Iterable[str], *, source: str) -> dict[str, StoredKey]:
     Raises:
         KeysError: A line is malformed, or two keys have the same name.
     """
-    keys, fault = _parse_lines(lines, source=source)
+    keys, fault = _parse_lines(((f"entry {number}", line) for number, line in enumerate(lines, 1)), source=source)
     if fault is not None:
         raise KeysError(fault)
     return keys
 
 
-def _parse_lines(lines: Iterable[str], *, source: str) -> tuple[dict[str, StoredKey], str | None]:
-    """Return the keys of the well-formed lines, without those whose name is there twice, and the first fault."""
+def _parse_lines(lines: Iterable[tuple[str, str]], *, source: str) -> tuple[dict[str, StoredKey], str | None]:
+    """Return the keys of the well-formed lines, without those whose name is there twice, and the first fault.
+
+    Args:
+        lines: Where each line stands in the source, and the line.
+        source: Where they come from.
+    """
     keys: dict[str, StoredKey] = {}
     duplicates: set[str] = set()
     fault: str | None = None
-    for number, line in enumerate(lines, 1):
+    for place, line in lines:
         match = ENTRY.fullmatch(line.strip())
         if match is None:
             fault = fault or (
-                f"{source}: entry {number} is not NAME:SALT:HASH. `image-gateway keys add NAME` makes such entries."
+                f"{source}: {place} is not NAME:SALT:HASH. `image-gateway keys add NAME` makes such entries."
             )
             continue
         if match["name"] in keys:

@@ -195,7 +195,8 @@ def check_names(names: Collection[Name], accepted: Collection[str], kind: str) -
             if isinstance(name, str) and len(name) <= MAX_SIMILAR_LENGTH:
                 similar = difflib.get_close_matches(name, accepted, n=1)
             hint = f"Did you mean {similar[0]!r}? " if similar else ""
-            raise BadRequestError(f"There is no {kind} {reprlib.repr(name)}. {hint}Accepted: {', '.join(accepted)}.")
+            quoted = repr(name) if isinstance(name, LongText) else reprlib.repr(name)
+            raise BadRequestError(f"There is no {kind} {quoted}. {hint}Accepted: {', '.join(accepted)}.")
 
 
 def parse_options(query: Mapping[str, Any], fields: Mapping[str, Any], *, default_top_k: int) -> PredictionOptions:

@@ -95,6 +95,12 @@ def test_a_file_may_have_comments_and_empty_lines(file: Path):
     assert Keys((), file).owner(KNOWN_KEY) == "door"
 
 
+def test_a_malformed_line_of_a_file_is_named_by_its_number(file: Path):
+    file.write_text(f"# ours\n\n{KNOWN_LINE}\nhalf a line\n")
+    with pytest.raises(KeysError, match=r"api-keys: line 4 is not NAME:SALT:HASH"):
+        Keys((), file)
+
+
 @pytest.mark.parametrize("content", [None, b"\xff\xfe", b"nothing"])
 def test_an_unusable_file_is_refused_at_the_start(file: Path, content: bytes | None):
     if content is not None:

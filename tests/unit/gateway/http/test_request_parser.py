@@ -639,7 +639,11 @@ def test_a_text_that_is_long_is_refused_where_none_is_expected(parse: Parse):
 
 
 def test_a_long_name_is_shortened_in_the_message(parse: Parse):
-    assert len(refusal(parse, json={"x" * 100_000: 1})) < 400
+    for request in ({"json": {"x" * 100_000: 1}}, {"data": {"x" * 100_000: "1"}}, multipart(**{"x" * 2000: "1"})):
+        message = refusal(parse, **request)
+
+        assert len(message) < 400
+        assert len(re.findall(r"\.\.\.|…", message)) == 1, message
 
 
 def test_a_part_without_a_name_is_refused(parse: Parse):
