@@ -27,7 +27,8 @@ from tools.programs import Options
 from tools.stack import ProgramEndedError, StopRequestedError, Supervisor
 
 PROBE_TIMEOUT_S = 3
-READY = "ready"
+READY, STARTING = "ready", "gateway: starting"
+GATEWAY_UNAVAILABLE = "/problems/gateway-unavailable"
 # Each gateway worker connects to the model server by itself and retries a refused connection after up to 1.2 s (gRPC's
 # backoff with jitter); once /readyz has answered 200 for longer than that, every worker answers.
 STEADY_S = 1.5
@@ -137,7 +138,9 @@ class Probe:
         if response.status == http.HTTPStatus.OK:
             return READY
         try:
-            return str(json.loads(body)["detail"])
+            problem = json.loads(body)
+            # nginx's own problem is written for callers.
+            return STARTING if problem["type"] == GATEWAY_UNAVAILABLE else str(problem["detail"])
         except (ValueError, LookupError, TypeError):
             return f"status {response.status}"
 

@@ -162,6 +162,7 @@ def answering(port, answers):
 
 
 YES = (200, b'{"status": "ready"}')
+STARTING = (503, b'{"type": "/problems/gateway-unavailable", "detail": "The gateway does not respond."}')
 LOADING = (503, b'{"type": "/problems/model-unavailable", "detail": "digits is loading."}')
 
 
@@ -170,11 +171,11 @@ def test_the_probe_prints_each_change_once(arguments, capsys, monkeypatch):
     options = run.parse(arguments)
     probe = run.Probe(options)
     assert [probe.ready(), probe.ready()] == [False, False]
-    with answering(options.port, [LOADING, LOADING, (502, b"<html>"), YES]):
-        assert [probe.ready() for _ in range(4)] == [False, False, False, True]
+    with answering(options.port, [STARTING, LOADING, LOADING, (502, b"<html>"), YES]):
+        assert [probe.ready() for _ in range(5)] == [False, False, False, False, True]
 
     printed = [line.partition(" s  ")[2] for line in capsys.readouterr().out.splitlines()]
-    assert printed == ["no answer yet", "digits is loading.", "status 502", "ready"]
+    assert printed == ["no answer yet", "gateway: starting", "digits is loading.", "status 502", "ready"]
 
 
 def test_the_stack_is_ready_after_it_has_stayed_ready(arguments, monkeypatch):
