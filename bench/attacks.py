@@ -80,7 +80,7 @@ class HeldConnections:
     group: str = ""
 
     def send(self, address: Address) -> str:
-        """Hold the connections for `HOLD_S`; return how many the service has closed by then."""
+        """Hold the connections for `HOLD_S`; return how many of them the service has closed by then."""
         with contextlib.ExitStack() as stack:
             held = []
             for _ in range(self.connections):
@@ -91,7 +91,21 @@ class HeldConnections:
                     held.append(stack.enter_context(connection))
                     connection.sendall(self.beginning)
             time.sleep(HOLD_S)
-        return "held" if held else NO_ANSWER
+            closed = sum(map(_is_closed, held))
+        return f"{closed} of {len(held)} closed" if held else NO_ANSWER
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    """Return whether the other side has closed a connection, perhaps after an answer."""
+    connection.setblocking(False)  # noqa: FBT003  # the signature is socket's
+    try:
+        while connection.recv(65536):
+            pass
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def post(address: Address, path: str, body: bytes, content_type: str) -> str:
@@ -141,8 +155,8 @@ def _option_attacks() -> Iterator[Attack]:
     yield RequestAttack(
         "threshold of 100,000 digits and a letter", _json({"image": "AAAA", "threshold": digits}), _JSON
     )
-    yield RequestAttack("the same in the query, 3,900 digits", b"x", path=f"{PREDICT}?threshold={'1' * 3900}x")
-    yield RequestAttack("the same in a form, 1 MB", b"threshold=" + b"1" * 1_000_000 + b"x", _FORM)
+    yield RequestAttack("threshold of 3,900 digits in the query", b"x", path=f"{PREDICT}?threshold={'1' * 3900}x")
+    yield RequestAttack("threshold of 1 MB in a form", b"threshold=" + b"1" * 1_000_000 + b"x", _FORM)
     yield RequestAttack("number of 10 MB", b'{"image":' + b"1" * (BODY_BYTES - 100) + b"}", _JSON)
 
 
@@ -192,6 +206,13 @@ def _large_picture_attacks() -> Iterator[Attack]:
             body = hostile_files.flat(extension, side)
             yield RequestAttack(f"black {extension[1:]}, {side} x {side}, {len(body) // 1000} kB", body)
         yield RequestAttack(f"PNG of 16 bits, {side} x {side}", hostile_files.png(side, side), "image/png")
+    tiny_png = hostile_files.png(8, 8)
+    for name, file in (
+        ("GIF of 8 x 8", hostile_files.flat(".gif", 8)),
+        (f"PNG of 16 bits, {len(tiny_png)} bytes", tiny_png),
+    ):
+        content_type, body = multipart([file] * BATCH)
+        yield RequestAttack(f"{BATCH} {name}", body, content_type)
     content_type, body = multipart([hostile_files.flat(".jpg", 3000)] * BATCH)
     for query, text in (("", ""), ("?explain=true", ", to be explained")):
         yield RequestAttack(f"{BATCH} JPEG of 9 megapixels{text}", body, content_type, f"{PREDICT}{query}")

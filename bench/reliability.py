@@ -1,8 +1,8 @@
-"""Measure how the stack copes with every fault of `bench.faults`, with an overload, and with 50,000 requests.
+"""Measure how the stack copes with each fault of `bench.faults`, an overload, 50,000 requests and hostile clients.
 
     python -m bench.reliability [--requests 50000] [--only faults overload memory hostile]
 
-Prints the tables of docs/reliability.md. It takes about half an hour and needs an otherwise idle machine.
+Prints the tables of docs/reliability.md. It takes about three quarters of an hour and needs an otherwise idle machine.
 """
 
 import argparse
@@ -36,10 +36,10 @@ def main(arguments: Sequence[str]) -> None:
     """
     parser = argparse.ArgumentParser(prog="python -m bench.reliability", description=(__doc__ or "").partition("\n")[0])
     sections: dict[str, Callable[[argparse.Namespace], Iterable[str]]] = {
-        "faults": lambda _: measure_faults(),
-        "overload": lambda _: measure_overload(),
-        "memory": lambda options: measure_memory(options.requests),
-        "hostile": lambda options: hostile.run(options.seconds, options.attacks),
+        "faults": measure_faults,
+        "overload": measure_overload,
+        "memory": measure_memory,
+        "hostile": measure_hostile,
     }
     parser.add_argument("--only", nargs="+", choices=sections, default=list(sections), help="default: all")
     parser.add_argument("--requests", type=int, default=50_000, help="requests for `memory` (%(default)s)")
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> None:
             raise SystemExit(f"Targets missed: {error}") from error
 
 
-def measure_faults() -> Iterator[str]:
+def measure_faults(_: argparse.Namespace) -> Iterator[str]:
     """Yield the table of all drills."""
     yield "| fault | answered | wrong | refused or failed | slowest response |"
     yield "|---|--:|--:|---|--:|"
@@ -84,13 +84,13 @@ def fault_row(drill: Drill, load: ClassificationLoad) -> str:
     return f"| {drill.name} | {counts[OK]} | {counts[WRONG]} | {others or 'none'} | {load.slowest_s(OK):.1f} s |"
 
 
-def measure_overload() -> Iterator[str]:
+def measure_overload(_: argparse.Namespace) -> Iterator[str]:
     """Yield the table of an overload of four times the capacity."""
     yield from overload.run(seconds=30, times=4, users=400)
 
 
-def measure_memory(requests: int) -> Iterator[str]:
-    """Yield the table of the gateway workers' memory over `requests` answers."""
+def measure_memory(options: argparse.Namespace) -> Iterator[str]:
+    """Yield the table of the gateway workers' memory over a number of answers."""
     with (
         tempfile.TemporaryDirectory(prefix="memory-") as folder,
         DrillStack(Path(folder), environment=GATEWAY_SETTINGS) as stack,
@@ -100,10 +100,15 @@ def measure_memory(requests: int) -> Iterator[str]:
         yield "| requests answered | resident memory of each worker |"
         yield "|--:|---|"
         answers = 0
-        while answers < requests:
+        while answers < options.requests:
             answers += users.run(seconds=MEMORY_ROUND_S, users=MEMORY_USERS).counts[OK]
             memory = ", ".join(f"{resident_bytes(pid) / MIB:.1f} MiB" for pid in stack.workers())
             yield f"| {answers} | {memory} |"
+
+
+def measure_hostile(options: argparse.Namespace) -> Iterator[str]:
+    """Yield the tables of attacks by hostile clients."""
+    yield from hostile.run(options.seconds, options.attacks)
 
 
 def print_lines(*lines: str) -> None:
