@@ -13,8 +13,6 @@ from pathlib import Path
 from gateway.fetching.lookups import Address
 
 PROGRAM = Path(__file__).with_name("lookup_server.py")
-MAX_LOOKUPS = 128
-"""Lookups at the same time, each of which is a process of some 100 kB; the threads that fetch set a lower limit."""
 VARIABLES = ("RES_OPTIONS", "LOCALDOMAIN", "HOSTALIASES", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 """Variables of the environment that the resolver and the loader of programs read; the others may contain keys."""
 SEND_S = 1.0
@@ -26,11 +24,13 @@ GRACE_S = 0.1
 
 
 class Resolver:
-    """Resolves names with `lookup_server`, which is started when first needed; safe to use from many threads."""
+    """Resolves names with `lookup_server`, which is started when first needed; safe to use from many threads.
+
+    Each lookup is a process of about 1 MB. There are no more than threads that fetch, each of which waits for its own.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._slots = threading.BoundedSemaphore(MAX_LOOKUPS)
         self._idle: list[socket.socket] = []
         self._control: socket.socket | None = None
         self._stop: weakref.finalize[..., Resolver] | None = None
@@ -44,12 +44,7 @@ class Resolver:
             UnicodeError: No name can look like this.
         """
         question = json.dumps([host.encode("idna").decode(), port, timeout_s + GRACE_S]).encode() + b"\n"
-        if not self._slots.acquire(timeout=timeout_s):
-            raise TimeoutError("Too many lookups are in progress.")
-        try:
-            answer = self._ask_any(question, timeout_s)
-        finally:
-            self._slots.release()
+        answer = self._ask_any(question, timeout_s)
         return [Address(socket.AddressFamily(family), tuple(address)) for family, address in json.loads(answer)]
 
     def close(self) -> None:
