@@ -34,13 +34,16 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LightGateway]:
 
 
 @contextlib.contextmanager
-def request(gateway: LightGateway, body_header: str, timeout_s: float = 10) -> Iterator[socket.socket]:
+def request(
+    gateway: LightGateway, body_header: str, timeout_s: float = 10, *, source: str = "127.0.0.1"
+) -> Iterator[socket.socket]:
     """Open a connection and send the head of a request."""
     head = (
         f"POST /api/v1/predict HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nX-Request-Timeout: {timeout_s}\r\n"
         f"{body_header}\r\n\r\n"
     )
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=TIMEOUT_S) as connection:
+    address = ("127.0.0.1", gateway.port)
+    with socket.create_connection(address, timeout=TIMEOUT_S, source_address=(source, 0)) as connection:
         connection.sendall(head.encode())
         yield connection
 
@@ -88,7 +91,7 @@ def test_bodies_that_do_not_arrive_leave_memory_for_others(gateway: LightGateway
             connection = stack.enter_context(request(gateway, f"Content-Length: {MAX_BYTES}"))
             connection.sendall(b"x" * (PLACE_BYTES + 1))
 
-        with request(gateway, f"Content-Length: {PLACE_BYTES * 2}") as other:
+        with request(gateway, f"Content-Length: {PLACE_BYTES * 2}", source="127.0.0.2") as other:
             other.sendall(b"x" * (PLACE_BYTES * 2))
             assert read_problem(other) == (415, "/problems/unsupported-media-type")
 
