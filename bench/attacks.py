@@ -91,11 +91,11 @@ class HeldConnections:
                     held.append(stack.enter_context(connection))
                     connection.sendall(self.beginning)
             time.sleep(HOLD_S)
-            closed = sum(map(_is_closed, held))
+            closed = sum(map(is_closed, held))
         return f"{closed} of {len(held)} closed" if held else NO_ANSWER
 
 
-def _is_closed(connection: socket.socket) -> bool:
+def is_closed(connection: socket.socket) -> bool:
     """Return whether the other side has closed a connection, perhaps after an answer."""
     connection.setblocking(False)  # noqa: FBT003  # the signature is socket's
     try:
