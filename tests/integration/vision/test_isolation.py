@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -48,6 +48,13 @@ def pool() -> Iterator[DecoderPool]:
     pool.close()
 
 
+@pytest.fixture
+def pids() -> Callable[[], set[int]]:
+    """Return a function that lists the decoder processes which other tests have not left behind."""
+    others = decoder_pids()
+    return lambda: decoder_pids() - others
+
+
 def load(pool: DecoderPool, data: bytes, memory_bytes: int = 256 * MIB):
     return pool.load(data, SPEC, memory_bytes=memory_bytes, deadline_s=soon())
 
@@ -84,39 +91,39 @@ def test_errors_of_the_file_are_those_of_vision(pool):
 
 
 @linux_only
-def test_memory_beyond_the_share_of_a_file_is_refused_and_the_process_goes_on(pool):
+def test_memory_beyond_the_share_of_a_file_is_refused_and_the_process_goes_on(pool, pids):
     large = encoded(np.zeros((4000, 4000, 3), np.uint8), ".png")
     load(pool, encoded(PHOTO, ".png"))
-    pids = decoder_pids()
+    first = pids()
 
     with pytest.raises(UnreadableImageError):
         load(pool, large, memory_bytes=8 * MIB)
 
     assert load(pool, large).shape == SPEC.shape
-    assert decoder_pids() == pids
+    assert pids() == first
 
 
 @linux_only
-def test_decoding_ends_at_the_deadline_and_the_next_file_is_decoded(pool):
+def test_decoding_ends_at_the_deadline_and_the_next_file_is_decoded(pool, pids):
     load(pool, encoded(PHOTO, ".png"))
-    pids = decoder_pids()
+    first = pids()
 
     with pytest.raises(DecodingTimeoutError):
         pool.load(SLOW, SPEC, memory_bytes=512 * MIB, deadline_s=time.monotonic() + 0.05)
 
-    (successor,) = until(decoder_pids)
-    assert successor not in pids
+    (successor,) = until(pids)
+    assert successor not in first
     assert load(pool, encoded(PHOTO, ".png")).shape == SPEC.shape
-    assert decoder_pids() == {successor}
+    assert pids() == {successor}
 
 
 @linux_only
 @pytest.mark.parametrize(
     ("number", "error"), [(signal.SIGSEGV, DecoderCrashedError), (signal.SIGKILL, DecoderUnavailableError)]
 )
-def test_the_end_of_a_process_fails_one_file_and_those_that_wait_are_decoded_by_the_next(pool, number, error):
+def test_the_end_of_a_process_fails_one_file_and_those_that_wait_are_decoded_by_the_next(pool, number, error, pids):
     load(pool, encoded(PHOTO, ".png"))
-    (pid,) = decoder_pids()
+    (pid,) = pids()
     os.kill(pid, signal.SIGSTOP)  # it cannot be done before the signal comes
 
     with ThreadPoolExecutor(4) as threads:
@@ -140,9 +147,9 @@ def test_the_pool_knows_whether_system_calls_are_filtered(pool):
 
 
 @linux_only
-def test_a_process_that_ended_while_it_was_idle_is_replaced(pool):
+def test_a_process_that_ended_while_it_was_idle_is_replaced(pool, pids):
     load(pool, encoded(PHOTO, ".png"))
-    (pid,) = decoder_pids()
+    (pid,) = pids()
     os.kill(pid, signal.SIGKILL)
     until(lambda: not is_running(pid), 30)
 
@@ -154,9 +161,9 @@ def is_running(pid: int) -> bool:
 
 
 @linux_only
-def test_no_process_is_free_in_time(pool):
+def test_no_process_is_free_in_time(pool, pids):
     load(pool, encoded(PHOTO, ".png"))
-    (pid,) = decoder_pids()
+    (pid,) = pids()
     os.kill(pid, signal.SIGSTOP)
 
     with ThreadPoolExecutor(1) as threads:
@@ -183,14 +190,14 @@ def test_a_process_that_cannot_be_started_is_told(pool):
 
 
 @linux_only
-def test_a_process_inherits_neither_secrets_nor_sockets(pool, monkeypatch):
+def test_a_process_inherits_neither_secrets_nor_sockets(pool, monkeypatch, pids):
     monkeypatch.setenv("GATEWAY_API_KEYS", "secret")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.set_inheritable(True)
         load(pool, encoded(PHOTO, ".png"))
-        (pid,) = decoder_pids()
+        (pid,) = pids()
 
         environment = Path(f"/proc/{pid}/environ").read_bytes()
         links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
