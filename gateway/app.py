@@ -145,7 +145,7 @@ def _make_decoders(settings: Settings, memory: MemoryBudget) -> Decoders:
         max_memory_bytes=memory.decoders.size,
         max_pixels=settings.max_pixels,
     )
-    limits = DecoderLimits(settings.decoder_processes, settings.decoder_max_requests, settings.decode_deadline_s)
+    limits = DecoderLimits(settings.decoder_processes, settings.decode_deadline_s)
     return Decoders(pool, limits)
 
 

@@ -31,6 +31,8 @@ BODY_FACTOR = 3
 """Bytes of memory that reading and parsing a body takes at its peak, for each byte of it."""
 PLACE_BYTES = 64 * 1024
 """Bytes of its body that every request may send without a reservation."""
+MIN_PLACES_PER_CLIENT = 16
+"""Places that a client may have although it leaves fewer to the others."""
 MEGABYTE = 1_000_000
 
 
@@ -286,6 +288,7 @@ class Admission:
         self.batch_slots = Share(max(1, slots // 2), max_wait_s=max_wait_s, unit="capacity for batches")
         self.max_download_bytes = max_download_bytes
         self._free_places = slots + max_waiting
+        self._places: dict[str, int] = {}  # by client
         self._lock = threading.Lock()
 
     def enter(self, client: str = "", *, deadline: Deadline) -> "Place":
@@ -296,18 +299,24 @@ class Admission:
             deadline: When it ends.
 
         Raises:
-            OverloadedError: There are as many requests as the worker takes on.
+            OverloadedError: There are as many requests as the worker takes on, or as many of the client as it leaves to
+                others.
         """
         with self._lock:
-            if not self._free_places:
+            of_client = self._places.get(client, 0)
+            if not self._free_places or of_client >= max(self._free_places, MIN_PLACES_PER_CLIENT):
                 raise OverloadedError("More requests arrived than can be answered in time. Try again shortly.")
             self._free_places -= 1
+            self._places[client] = of_client + 1
         return Place(self, client, deadline)
 
-    def release(self) -> None:
-        """Take back a place."""
+    def release(self, client: str) -> None:
+        """Take back a place of a client."""
         with self._lock:
             self._free_places += 1
+            self._places[client] -= 1
+            if not self._places[client]:
+                del self._places[client]
 
 
 @dataclass(slots=True, eq=False)
@@ -419,4 +428,4 @@ class Place:
             self._downloads.release()
         if self.body is not None:
             self.body.release()
-        self.admission.release()
+        self.admission.release(self.client)

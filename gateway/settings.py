@@ -80,7 +80,8 @@ class Settings(BaseModel):
         ge=0,
         le=1024,
         description="Further requests that a worker takes on: those that arrive, fetch images, or wait. At most half "
-        "of all requests fetch images. Requests beyond get 503 immediately.",
+        "of all requests fetch images, and one client has no more of them than it leaves to others. The rest get 503 "
+        "immediately.",
     )
     max_wait_s: float = Field(
         3.0, ge=0, description="How long a request may wait for its turn or for memory before it gets 503."
@@ -169,15 +170,8 @@ class Settings(BaseModel):
         ge=1,
         le=64,
         description="Decoder processes of each worker, for images that it does not decode itself. They start when they "
-        "are first needed. If there are several, one client never uses all of them. Raise it if clients send many "
-        "large PNG, AVIF or TIFF files.",
-    )
-    decoder_max_requests: int = Field(
-        32,
-        ge=1,
-        le=1024,
-        description="Requests of a worker that may use a decoder process or wait for one. One client may have half of "
-        "them. Further ones get 503.",
+        "are first needed. If there are several, one client never uses all of them. The client with the fewest images "
+        "is next. Raise it if clients send many large PNG, AVIF or TIFF files.",
     )
     decode_deadline_s: float = Field(
         5.0,

@@ -25,14 +25,17 @@ class DecoderLimits:
 
     Attributes:
         processes: Number of processes, at least 1.
-        max_requests: Maximum number of requests whose image is being decoded or waits for a process, half of them from
-            one client.
         deadline_s: Maximum time for one image, including the time that it waits.
     """
 
     processes: int
-    max_requests: int
     deadline_s: float
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    client: str
+    has_turn: threading.Event
 
 
 class Decoders:
@@ -47,58 +50,70 @@ class Decoders:
         self.pool = pool
         self._limits = limits
         self._max_running_per_client = max(1, limits.processes - 1)
-        self._max_requests_per_client = max(1, limits.max_requests // 2)
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
+        self._running: Counter[str] = Counter()  # by client
+        self._waiting: list[_Waiter] = []  # in order of arrival
         self._has_warned = False
-        self._requests: Counter[str] = Counter()  # by client
-        self._running: Counter[str] = Counter()
 
     @contextmanager
     def turn(self, client: str, deadline: Deadline) -> Iterator[float]:
         """Wait until a process is free for an image of a client; inside, it may be used.
 
+        The next turn belongs to the client with the fewest images that are decoded or wait.
+
         Yields:
             When the process must be done, in seconds of `time.monotonic`.
 
         Raises:
-            OverloadedError: Too many requests wait for a process, or none was free in time.
+            OverloadedError: No process was free in time.
             DeadlineExceededError: The deadline has passed.
         """
         turn_deadline = deadline.no_later_than(self._limits.deadline_s)
-        with self._condition:
-            is_full = self._requests.total() >= self._limits.max_requests
-            if is_full or self._requests[client] >= self._max_requests_per_client:
-                raise _overloaded()
-            self._requests[client] += 1
+        waiter = _Waiter(client, threading.Event())
+        timeout_s = turn_deadline.remaining_s()
+        with self._lock:
+            self._waiting.append(waiter)
+            self._give_turns()
+        if not waiter.has_turn.wait(timeout_s) and self._give_up(waiter):
+            deadline.remaining_s()
+            raise _overloaded()
         try:
-            with self._condition:
-                if not self._condition.wait_for(lambda: self._is_free_for(client), turn_deadline.remaining_s()):
-                    deadline.remaining_s()
-                    raise _overloaded()
-                self._running[client] += 1
-            try:
-                yield turn_deadline.at_s
-            finally:
-                self._release(self._running, client)
-                self._check_filter()
+            yield turn_deadline.at_s
         finally:
-            self._release(self._requests, client)
+            with self._lock:
+                self._running[client] -= 1
+                if not self._running[client]:
+                    del self._running[client]
+                self._give_turns()
+            self._check_filter()
+
+    def _give_turns(self) -> None:
+        """Give free processes to those who wait; the lock is held."""
+        while self._running.total() < self._limits.processes:
+            candidates = [
+                waiter for waiter in self._waiting if self._running[waiter.client] < self._max_running_per_client
+            ]
+            if not candidates:
+                return
+            images = self._running + Counter(waiter.client for waiter in self._waiting)
+            waiter = min(candidates, key=lambda waiter: images[waiter.client])
+            self._waiting.remove(waiter)
+            self._running[waiter.client] += 1
+            waiter.has_turn.set()
+
+    def _give_up(self, waiter: _Waiter) -> bool:
+        """Stop waiting; return False if the turn has come in the meantime."""
+        with self._lock:
+            if waiter.has_turn.is_set():
+                return False
+            self._waiting.remove(waiter)
+            return True
 
     def _check_filter(self) -> None:
         """Log once if the processes cannot filter system calls, which is the second wall around a decoder."""
         if self.pool.filters_system_calls is False and not self._has_warned:
             self._has_warned = True
             log.warning("decoders_unfiltered", reason="libseccomp is missing, or this system does not permit a filter")
-
-    def _is_free_for(self, client: str) -> bool:
-        return self._running.total() < self._limits.processes and self._running[client] < self._max_running_per_client
-
-    def _release(self, counter: Counter[str], client: str) -> None:
-        with self._condition:
-            counter[client] -= 1
-            if not counter[client]:
-                del counter[client]
-            self._condition.notify_all()
 
 
 def _overloaded() -> OverloadedError:

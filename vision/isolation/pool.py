@@ -197,12 +197,13 @@ class _Process:
         Raises:
             DecodingTimeoutError, DecoderCrashedError, DecoderUnavailableError: See `DecoderPool.load`.
         """
+        self._await_ready(deadline_s)
         try:
-            if self.filters_system_calls is None:
-                max_ready_bytes = max(len(wire.FILTERED), len(wire.UNFILTERED))
-                _, filtering = wire.receive_reply(self._connection, max_bytes=max_ready_bytes, deadline_s=deadline_s)
-                self.filters_system_calls = filtering == wire.FILTERED
             wire.send_request(self._connection, call, data, deadline_s=deadline_s)
+        except OSError as error:  # TimeoutError too: the file is not to blame before it has arrived
+            self.end()
+            raise DecoderUnavailableError from error
+        try:
             return wire.receive_reply(self._connection, max_bytes=max_bytes, deadline_s=deadline_s)
         except TimeoutError:
             self.end()
@@ -214,6 +215,21 @@ class _Process:
         except BaseException:
             self.end()
             raise
+
+    def _await_ready(self, deadline_s: float) -> None:
+        """Wait until the process has loaded; if that takes too long, it goes on loading for the next call."""
+        if self.filters_system_calls is not None:
+            return
+        try:
+            wire.await_reply(self._connection, deadline_s=deadline_s)
+            max_bytes = max(len(wire.FILTERED), len(wire.UNFILTERED))
+            _, filtering = wire.receive_reply(self._connection, max_bytes=max_bytes, deadline_s=deadline_s)
+        except TimeoutError:
+            raise DecoderUnavailableError from None
+        except (EOFError, OSError) as error:
+            self.end()
+            raise DecoderUnavailableError from error
+        self.filters_system_calls = filtering == wire.FILTERED
 
     def end(self) -> None:
         """Kill the process."""

@@ -4,7 +4,6 @@ It answers the requests on its socket one after the other, and ends when the oth
 """
 
 import gc
-import math
 import os
 import signal
 import socket
@@ -32,16 +31,15 @@ _FUNCTIONS: Mapping[wire.Function, Callable[..., bytes]] = {
 
 
 def answer(call: wire.Call, timeout_s: float, data: memoryview, sandbox: Sandbox) -> tuple[int, bytes]:
-    """Compute a call within its share of memory and processor time.
+    """Compute a call within its share of memory and time, which is the time that the caller waits.
 
-    One thread uses no more processor time than passes, so the limit of the kernel is the time that the caller waits. It
-    takes effect when the caller, who kills this process at the deadline, has ended.
+    The caller kills this process at the deadline; the limit takes effect if the caller has ended.
 
     Returns:
         The status and the payload of the reply: the array's or the drawing's bytes, or a message.
     """
     try:
-        with sandbox.share(memory_bytes=call.memory_bytes, cpu_s=math.ceil(timeout_s)):
+        with sandbox.share(memory_bytes=call.memory_bytes, time_s=timeout_s):
             return wire.RESULT, _FUNCTIONS[call.function](data, **call.arguments)
     except (OutOfMemoryError, MemoryError) as error:
         return wire.OUT_OF_MEMORY, _encode(str(error))

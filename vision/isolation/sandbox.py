@@ -1,7 +1,8 @@
 """What a decoder process may use: limits that the kernel keeps, and that an unprivileged process cannot lift again.
 
 - **Memory**: for each file, the address space may grow by what decoding needs by its header (`RLIMIT_AS`).
-- **Processor**: for each file, so many seconds (`RLIMIT_CPU`); then the kernel ends the process.
+- **Time**: for each file, so many seconds of processor time (`RLIMIT_CPU`) and of the clock (`ITIMER_REAL`); then the
+  kernel ends the process.
 - **Files and network**: no further file descriptor can be opened (`RLIMIT_NOFILE`), so neither a file nor a socket, and
   no file can be written (`RLIMIT_FSIZE`).
 - **System calls**: a filter permits computing, and reading and writing of what is open. Everything else fails with
@@ -10,8 +11,10 @@
 
 import contextlib
 import errno
+import math
 import os
 import resource
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +22,8 @@ from typing import Any
 
 _MEMORY_PAGES = Path("/proc/self/statm")
 _NICENESS = 10
+_GRACE_S = 0.5
+"""Time after which the process ends by itself if nobody has killed it at the deadline."""
 
 # What the decoders, the allocator, the interpreter and the socket need.
 _SYSTEM_CALLS = (
@@ -27,7 +32,7 @@ _SYSTEM_CALLS = (
     *("futex", "futex_time64", "sched_yield", "sched_getaffinity", "getpid", "gettid", "getrandom"),
     *("clock_gettime", "clock_gettime64", "gettimeofday", "times", "getrusage", "sysinfo"),
     *("rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "restart_syscall"),
-    *("getrlimit", "ugetrlimit", "setrlimit", "fcntl", "ioctl", "fstat", "newfstatat", "lseek", "close"),
+    *("setitimer", "getrlimit", "ugetrlimit", "setrlimit", "fcntl", "ioctl", "fstat", "newfstatat", "lseek", "close"),
     *("exit", "exit_group"),
 )
 
@@ -52,15 +57,25 @@ class Sandbox:
             resource.setrlimit(limit, (0, 0))
 
     @contextlib.contextmanager
-    def share(self, *, memory_bytes: int, cpu_s: int) -> Iterator[None]:
-        """Limit what is used inside: growth of the address space in bytes, and whole seconds of processor time."""
+    def share(self, *, memory_bytes: int, time_s: float) -> Iterator[None]:
+        """Limit what is used inside: growth of the address space in bytes, and seconds."""
         _, max_cpu_s = resource.getrlimit(resource.RLIMIT_CPU)
-        resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + cpu_s, max_cpu_s))
+        cpu_s = int(time.process_time()) + 1 + math.ceil(time_s)
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, max_cpu_s))
+        signal.setitimer(signal.ITIMER_REAL, time_s + _GRACE_S)
+        try:
+            with self._limited_address_space(memory_bytes):
+                yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    @contextlib.contextmanager
+    def _limited_address_space(self, growth_bytes: int) -> Iterator[None]:
         if self._statm is None:
             yield
             return
         _, most = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (min(self._address_space_bytes() + memory_bytes, most), most))
+        resource.setrlimit(resource.RLIMIT_AS, (min(self._address_space_bytes() + growth_bytes, most), most))
         try:
             yield
         finally:

@@ -80,6 +80,17 @@ def send_reply(connection: socket.socket, status: int, payload: bytes | memoryvi
     connection.sendall(payload)
 
 
+def await_reply(connection: socket.socket, *, deadline_s: float) -> None:
+    """Wait for the beginning of a reply, without receiving it.
+
+    Raises:
+        TimeoutError: The deadline has passed.
+        OSError: The process has ended.
+    """
+    connection.settimeout(_remaining_s(deadline_s))
+    connection.recv(1, socket.MSG_PEEK)
+
+
 def receive_reply(connection: socket.socket, *, max_bytes: int, deadline_s: float) -> tuple[int, bytearray]:
     """Wait for the status and the payload of a reply.
 

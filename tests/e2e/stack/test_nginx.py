@@ -243,7 +243,8 @@ def test_a_request_that_fails_on_a_new_connection_is_not_sent_again(front, upstr
 # Limits for each client
 
 HALF_A_HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "
-ENDLESS_BODY = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + bytes(300_000)
+LARGE_BODY = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n" + bytes(300_000)
+MEDIUM_BODY = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1999999\r\n\r\n" + bytes(300_000)
 SLOW_BODY = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx"
 CHUNKED_BODY = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n"
 
@@ -291,7 +292,8 @@ def test_thousands_of_connections_without_a_request_leave_others_alone(front, ho
 @pytest.mark.parametrize(
     ("content", "accepted"),
     [
-        pytest.param(ENDLESS_BODY, 24, id="large"),
+        pytest.param(LARGE_BODY, 24, id="large"),
+        pytest.param(MEDIUM_BODY, 96, id="medium"),
         pytest.param(CHUNKED_BODY, 24, id="of unknown length"),
         pytest.param(SLOW_BODY, 512, id="small"),
     ],
@@ -372,7 +374,9 @@ def test_one_client_fills_at_most_half_of_the_space_for_bodies():
     space_bytes = 512 * 2**20
     (mount,) = compose.load(compose.BASE)["services"]["nginx"]["tmpfs"]
     assert mount.endswith(":size=512m")
-    assert int(values["NGINX_CLIENT_LARGE_BODIES"]) * int(values["GATEWAY_MAX_BODY_BYTES"]) <= space_bytes / 2
+    large = int(values["NGINX_CLIENT_LARGE_BODIES"]) * int(values["GATEWAY_MAX_BODY_BYTES"])
+    assert large <= space_bytes / 2
+    assert large + int(values["NGINX_CLIENT_MEDIUM_BODIES"]) * 2_000_000 <= space_bytes * 7 / 8
 
 
 # Overload

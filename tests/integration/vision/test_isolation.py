@@ -296,11 +296,41 @@ def test_a_process_may_signal_and_limit_itself():
 
 
 @linux_only
-def test_processor_time_beyond_the_share_ends_the_process():
-    completed = run_sandboxed("""
-        with sandbox.share(memory_bytes=1 << 20, cpu_s=1):
+@pytest.mark.parametrize("work", ["pass", "sys.stdin.read()"], ids=["busy", "idle"])
+def test_time_beyond_the_share_ends_the_process(work):
+    completed = run_sandboxed(f"""
+        with sandbox.share(memory_bytes=1 << 20, time_s=0.2):
             while True:
-                pass
+                {work}
     """)
 
-    assert completed.returncode == -signal.SIGXCPU
+    assert completed.returncode in {-signal.SIGALRM, -signal.SIGXCPU}
+
+
+@linux_only
+def test_decoding_ends_in_time_although_the_program_that_asked_was_killed():
+    program = textwrap.dedent(f"""
+        import sys, time
+        sys.path.insert(0, {str(ROOT)!r})
+        from tests.integration.vision.test_isolation import PHOTO, SLOW, SPEC, decoder_pids, encoded, load
+        from vision.isolation.pool import DecoderPool
+        pool = DecoderPool(processes=1, max_memory_bytes=1 << 29, max_pixels=50_000_000)
+        load(pool, encoded(PHOTO, ".png"))
+        print(*decoder_pids(), flush=True)
+        while True:
+            pool.load(SLOW, SPEC, memory_bytes=1 << 29, deadline_s=time.monotonic() + 30)
+    """)
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT) as user:
+        pid = int(user.stdout.readline())
+        user.kill()
+
+    until(lambda: not Path(f"/proc/{pid}").exists() or not is_running(pid), 60)
+
+
+@linux_only
+def test_a_process_that_ends_before_it_is_ready_is_not_the_fault_of_the_file():
+    pool = DecoderPool(processes=1, max_memory_bytes=0, max_pixels=MAX_PIXELS)  # too little to answer anything
+
+    with pytest.raises(DecoderUnavailableError):
+        pool.load(b"x" * (1 << 20), SPEC, memory_bytes=0, deadline_s=soon())
+    pool.close()

@@ -1,3 +1,4 @@
+import contextlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -5,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from gateway import capacity
-from gateway.capacity import MemoryBudget, Share, default_budget, smallest_budget
+from gateway.capacity import Admission, MemoryBudget, Place, Share, default_budget, smallest_budget
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceededError, ImageTooLargeError, OverloadedError
 from tests.support.waiting import until
@@ -199,3 +200,25 @@ def test_the_smallest_budget_has_room_for_the_largest_body_and_batch_of_urls(dea
 
     budget.bodies.reserve(30 * MIB, deadline=deadline)
     budget.downloads.reserve(10 * MIB, deadline=deadline)
+
+
+def test_a_client_leaves_as_many_places_as_it_takes(deadline: Deadline):
+    memory = MemoryBudget(256 * MIB, places=72, max_wait_s=0)
+    admission = Admission(memory, slots=8, max_waiting=64, max_wait_s=0, max_download_bytes=1)
+
+    places = {client: enter_all(admission, client, deadline) for client in ("a", "b", "c", "d")}
+
+    assert {client: len(entered) for client, entered in places.items()} == {"a": 36, "b": 18, "c": 16, "d": 2}
+    for entered in places.values():
+        for place in entered:
+            place.release()
+    assert len(enter_all(admission, "d", deadline)) == 36
+
+
+def enter_all(admission: Admission, client: str, deadline: Deadline) -> list[Place]:
+    """Enter as often as a client may."""
+    places = []
+    with contextlib.suppress(OverloadedError):
+        while True:
+            places.append(admission.enter(client, deadline=deadline))
+    return places

@@ -26,8 +26,7 @@ from vision.isolation.pool import DecoderPool
 
 CARD = Card(name="tone", labels=("dark", "bright"), input=InputSpec(height=8, width=8))
 PHOTO = cv2.resize(np.random.default_rng(1).integers(0, 255, (6, 8, 3), np.uint8), (160, 120))
-SLOW = encoded(np.zeros((5000, 5000, 3), np.uint8), ".webp", cv2.IMWRITE_WEBP_QUALITY, 101)
-"""A small file that takes a third of a second to decode."""
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="finds the process in /proc")
 
 Start = Callable[..., FlaskClient]
 
@@ -88,11 +87,20 @@ def test_a_plain_photo_of_many_pixels_has_the_same_prediction_and_heat_map(start
     assert apart == inline
 
 
-def test_an_image_that_takes_too_long_fails_alone(start: Start):
-    client = start(inline_max_pixels=10**6, decode_deadline_s=0.05)
-    predict(client, encoded(PHOTO, ".bmp"))  # starts the process
+@pytest.fixture
+def stopped(start: Start) -> FlaskClient:
+    """A gateway whose decoder process does not go on."""
+    others = decoder_pids()
+    client = start(decode_deadline_s=1)
+    until(lambda: predict(client, encoded(PHOTO, ".bmp"))[0] == 200, 60)  # it has loaded
+    (pid,) = decoder_pids() - others
+    os.kill(pid, signal.SIGSTOP)
+    return client
 
-    status, document = predict(client, encoded(PHOTO, ".png"), SLOW, encoded(PHOTO, ".jpg"))
+
+@linux_only
+def test_an_image_that_takes_too_long_fails_alone(stopped: FlaskClient):
+    status, document = predict(stopped, encoded(PHOTO, ".png"), encoded(PHOTO, ".bmp"), encoded(PHOTO, ".jpg"))
 
     assert status == 200
     assert ["predictions" in item for item in document["results"]] == [True, False, True]
@@ -100,8 +108,9 @@ def test_an_image_that_takes_too_long_fails_alone(start: Start):
     assert "takes too long to decode" in document["results"][1]["detail"]
 
 
-def test_a_single_image_that_takes_too_long_is_told_so(start: Start):
-    status, document = predict(start(inline_max_pixels=10**6, decode_deadline_s=0.05), SLOW)
+@linux_only
+def test_a_single_image_that_takes_too_long_is_told_so(stopped: FlaskClient):
+    status, document = predict(stopped, encoded(PHOTO, ".bmp"))
 
     assert status == 504
     assert "takes too long to decode" in document["detail"]
@@ -117,7 +126,7 @@ def test_a_batch_of_all_kinds_keeps_its_order(start: Start):
     assert scores == ["bright", "dark", None, "dark", "dark" if PHOTO.mean() < 127.5 else "bright"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the process in /proc")
+@linux_only
 def test_a_photo_does_not_wait_for_an_image_that_takes_long(start: Start):
     others = decoder_pids()
     client = start(threads=1)

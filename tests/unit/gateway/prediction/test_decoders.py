@@ -17,10 +17,10 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield threads
 
 
-def make_decoders(*, processes: int = 2, max_requests: int = 8, deadline_s: float = 60) -> Decoders:
+def make_decoders(*, processes: int = 2, deadline_s: float = 60) -> Decoders:
     """Processes that are never started: only their turns are of interest."""
     pool = DecoderPool(processes=processes, max_memory_bytes=0, max_pixels=0)
-    return Decoders(pool, DecoderLimits(processes, max_requests, deadline_s))
+    return Decoders(pool, DecoderLimits(processes, deadline_s))
 
 
 class Image:
@@ -71,34 +71,43 @@ def test_a_single_process_serves_every_client(threads: ThreadPoolExecutor):
         finish(image)
 
 
-def test_a_client_may_have_half_of_the_requests(threads: ThreadPoolExecutor):
-    decoders = make_decoders(processes=1, max_requests=4)
-    images = [Image(decoders, threads, "a") for _ in range(2)]
-    until(lambda: decoders._requests["a"] == 2)
+def wait_for_turn(decoders: Decoders, threads: ThreadPoolExecutor, client: str) -> Image:
+    waiting = len(decoders._waiting)
+    image = Image(decoders, threads, client)
+    until(lambda: len(decoders._waiting) == waiting + 1)
+    return image
 
-    with pytest.raises(OverloadedError, match="can be decoded in time"), decoders.turn("a", Deadline.after(60)):
-        pass
 
-    images += [Image(decoders, threads, "b") for _ in range(2)]
-    until(lambda: decoders._requests.total() == 4)
-    with pytest.raises(OverloadedError), decoders.turn("c", Deadline.after(60)):
-        pass
-    finish(*images)
-    assert not decoders._requests
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_client_with_the_fewest_images_is_next(threads: ThreadPoolExecutor, processes: int):
+    decoders = make_decoders(processes=processes)
+    running = [Image(decoders, threads, client) for client in "ab"[:processes]]
+    assert all(image.has_process.wait(60) for image in running)
+    crowd = [wait_for_turn(decoders, threads, client) for client in "aaabbb"]
+    other = wait_for_turn(decoders, threads, "c")
+
+    finish(running[0])
+
+    assert other.has_process.wait(60)
+    assert not any(image.has_process.is_set() for image in crowd)
+    finish(*running[1:], *crowd, other)
+    assert not decoders._waiting
     assert not decoders._running
 
 
 def test_a_turn_that_does_not_come_in_time_is_refused(threads: ThreadPoolExecutor):
-    decoders = make_decoders(processes=1, deadline_s=0.01)
-    slow = make_decoders(processes=1)
-    slow._running, slow._requests, slow._condition = decoders._running, decoders._requests, decoders._condition
-    image = Image(slow, threads, "a")
+    decoders = make_decoders(processes=1, deadline_s=0.2)
+    image = Image(decoders, threads, "a")
     assert image.has_process.wait(60)
 
-    with pytest.raises(OverloadedError), decoders.turn("b", Deadline.after(60)):
+    with pytest.raises(OverloadedError, match="can be decoded in time"), decoders.turn("b", Deadline.after(60)):
+        pass
+    with pytest.raises(DeadlineExceededError), decoders.turn("b", Deadline.after(0.01)):
         pass
 
     finish(image)
+    with decoders.turn("b", Deadline.after(60)):
+        pass
 
 
 def test_no_turn_begins_after_the_deadline():

@@ -88,7 +88,7 @@ def predict_all(server: FakeModelServer, fetcher: StubFetcher, tmp_path: Path) -
     memory_budget = MemoryBudget(1 << 30, places=8, max_wait_s=0)
     image_loader = ImageLoader(
         FetchPool(fetcher, pool_limits(threads=2)),
-        decoders=Decoders(decoders, DecoderLimits(processes=1, max_requests=4, deadline_s=10)),
+        decoders=Decoders(decoders, DecoderLimits(processes=1, deadline_s=10)),
         limits=PixelLimits(MAX_PIXELS, inline_max_pixels=MAX_PIXELS),
         decode_threads=2,
         memory=memory_budget,
