@@ -31,6 +31,8 @@ BODY_FACTOR = 3
 """Bytes of memory that reading and parsing a body takes at its peak, for each byte of it."""
 PLACE_BYTES = 64 * 1024
 """Bytes of its body that every request may send without a reservation."""
+PLACES_RATIO = 3
+"""How many places a client may have for each that it leaves to the others: three quarters of all if it is alone."""
 MIN_PLACES_PER_CLIENT = 16
 """Places that a client may have although it leaves fewer to the others."""
 MEGABYTE = 1_000_000
@@ -299,12 +301,11 @@ class Admission:
             deadline: When it ends.
 
         Raises:
-            OverloadedError: There are as many requests as the worker takes on, or as many of the client as it leaves to
-                others.
+            OverloadedError: There are as many requests as the worker takes on, or too many of this client.
         """
         with self._lock:
             of_client = self._places.get(client, 0)
-            if not self._free_places or of_client >= max(self._free_places, MIN_PLACES_PER_CLIENT):
+            if not self._free_places or of_client >= max(PLACES_RATIO * self._free_places, MIN_PLACES_PER_CLIENT):
                 raise OverloadedError("More requests arrived than can be answered in time. Try again shortly.")
             self._free_places -= 1
             self._places[client] = of_client + 1

@@ -80,7 +80,7 @@ class Settings(BaseModel):
         ge=0,
         le=1024,
         description="Further requests that a worker takes on: those that arrive, fetch images, or wait. At most half "
-        "of all requests fetch images, and one client has no more of them than it leaves to others. The rest get 503 "
+        "of all requests fetch images, and one client has at most three quarters of them. The rest get 503 "
         "immediately.",
     )
     max_wait_s: float = Field(

@@ -202,17 +202,17 @@ def test_the_smallest_budget_has_room_for_the_largest_body_and_batch_of_urls(dea
     budget.downloads.reserve(10 * MIB, deadline=deadline)
 
 
-def test_a_client_leaves_as_many_places_as_it_takes(deadline: Deadline):
-    memory = MemoryBudget(256 * MIB, places=72, max_wait_s=0)
-    admission = Admission(memory, slots=8, max_waiting=64, max_wait_s=0, max_download_bytes=1)
+def test_a_client_leaves_places_to_others(deadline: Deadline):
+    memory = MemoryBudget(256 * MIB, places=136, max_wait_s=0)
+    admission = Admission(memory, slots=8, max_waiting=128, max_wait_s=0, max_download_bytes=1)
 
-    places = {client: enter_all(admission, client, deadline) for client in ("a", "b", "c", "d")}
+    places = {client: enter_all(admission, client, deadline) for client in ("a", "b", "c")}
 
-    assert {client: len(entered) for client, entered in places.items()} == {"a": 36, "b": 18, "c": 16, "d": 2}
+    assert {client: len(entered) for client, entered in places.items()} == {"a": 102, "b": 26, "c": 8}
     for entered in places.values():
         for place in entered:
             place.release()
-    assert len(enter_all(admission, "d", deadline)) == 36
+    assert len(enter_all(admission, "d", deadline)) == 102
 
 
 def enter_all(admission: Admission, client: str, deadline: Deadline) -> list[Place]:
