@@ -7,6 +7,7 @@ turn occupies none.
 
 import contextvars
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -112,12 +113,15 @@ class FetchPool:
         outcomes = [fetch.outcome for fetch in fetches]
         if not self._enter(request):
             return [_overloaded() for _ in urls]
+        started_s = time.perf_counter()
         try:
             wait(outcomes, timeout=deadline.remaining_s(self._limits.max_wait_s))
             self._refuse_waiting(request)
             wait(outcomes, timeout=deadline.remaining_s())
         finally:
             self._leave(request)
+            if request.running:  # they will have ended too late to report their time
+                request.timings.add("fetch", time.perf_counter() - started_s)
         if not all(outcome.done() for outcome in outcomes):
             raise deadline.exceeded()
         return [outcome.result() for outcome in outcomes]
