@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -82,16 +81,19 @@ def measure(base: Path, images: Images, singles: int) -> Measurement:
 @contextlib.contextmanager
 def _server(base: Path) -> Iterator[tuple[int, str]]:
     """Run a model server; yield its process id and its address."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "model_server", f"--port={port}", "--rest_api_port=0"]
+    command = [sys.executable, "-m", "model_server", "--port=0", "--rest_api_port=0"]
     command += [f"--model_name={base.name}", f"--model_base_path={base.resolve()}"]
     with (
+        tempfile.TemporaryDirectory(prefix="measure-") as folder,
         tempfile.TemporaryFile() as log,
-        subprocess.Popen(command, stdout=log, stderr=log) as process,  # noqa: S603  # our own program
+        subprocess.Popen(  # noqa: S603  # our own program
+            [*command, f"--grpc_socket_path={folder}/grpc.sock"],  # a free port could be taken before it is opened
+            stdout=log,
+            stderr=log,
+        ) as process,
     ):
         try:
-            yield process.pid, f"127.0.0.1:{port}"
+            yield process.pid, f"unix:{folder}/grpc.sock"
         finally:
             process.terminate()
 
