@@ -1,9 +1,9 @@
 """A fetcher that counts outcomes for the metrics."""
 
-from gateway.deadline import Deadline
+from typing import Unpack
+
 from gateway.errors import GatewayError
-from gateway.fetching.fetcher import UNLIMITED, Allowance, Fetcher
-from gateway.fetching.lookups import SharedLookups
+from gateway.fetching.fetcher import Fetcher, FetchOptions
 from gateway.observability import metrics
 
 
@@ -13,18 +13,10 @@ class CountedFetcher:
     def __init__(self, fetcher: Fetcher) -> None:
         self._fetcher = fetcher
 
-    def fetch(
-        self,
-        url: str,
-        *,
-        deadline: Deadline,
-        client: str = "",
-        allowance: Allowance = UNLIMITED,
-        lookups: SharedLookups | None = None,
-    ) -> bytes:
+    def fetch(self, url: str, **options: Unpack[FetchOptions]) -> bytes:
         """Return the bytes behind a URL; see `Fetcher.fetch`."""
         try:
-            content = self._fetcher.fetch(url, deadline=deadline, client=client, allowance=allowance, lookups=lookups)
+            content = self._fetcher.fetch(url, **options)
         except GatewayError as error:
             metrics.FETCHES.labels(error.slug).inc()
             raise

@@ -1,6 +1,6 @@
 """The interface of everything that fetches images by URL."""
 
-from typing import Protocol
+from typing import Protocol, Required, TypedDict, Unpack
 
 from gateway.deadline import Deadline
 from gateway.errors import FetchRefusedError
@@ -29,26 +29,31 @@ class Unlimited:
 UNLIMITED = Unlimited()
 
 
+class FetchOptions(TypedDict, total=False):
+    """The keyword arguments of `Fetcher.fetch`.
+
+    Attributes:
+        deadline: When the fetch ends at the latest.
+        client: Who it is fetched for, for its share of the connections to the host.
+        allowance: Counts the bytes while they arrive; unlimited by default.
+        lookups: Names that are resolved once for several fetches.
+    """
+
+    deadline: Required[Deadline]
+    client: str
+    allowance: Allowance
+    lookups: SharedLookups | None
+
+
 class Fetcher(Protocol):
     """Fetches images by URL; safe to use from many threads."""
 
-    def fetch(
-        self,
-        url: str,
-        *,
-        deadline: Deadline,
-        client: str = "",
-        allowance: Allowance = UNLIMITED,
-        lookups: SharedLookups | None = None,
-    ) -> bytes:
+    def fetch(self, url: str, **options: Unpack[FetchOptions]) -> bytes:
         """Return the bytes behind a URL.
 
         Args:
             url: The URL.
-            deadline: When the fetch ends at the latest.
-            client: Who it is fetched for, for its share of the connections to the host.
-            allowance: Counts the bytes while they arrive.
-            lookups: Names that are resolved once for several fetches.
+            options: For whom, and within which limits.
 
         Raises:
             FetchError: No image could be fetched.

@@ -1,14 +1,13 @@
 """A fetcher that writes OpenTelemetry spans. Needs the extra `tracing`."""
 
+from typing import Unpack
 from urllib.parse import urlsplit
 
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from gateway.deadline import Deadline
 from gateway.errors import GatewayError
-from gateway.fetching.fetcher import UNLIMITED, Allowance, Fetcher
-from gateway.fetching.lookups import SharedLookups
+from gateway.fetching.fetcher import Fetcher, FetchOptions
 
 
 class TracedFetcher:
@@ -22,15 +21,7 @@ class TracedFetcher:
         self._fetcher = fetcher
         self._tracer = trace.get_tracer(__name__)
 
-    def fetch(
-        self,
-        url: str,
-        *,
-        deadline: Deadline,
-        client: str = "",
-        allowance: Allowance = UNLIMITED,
-        lookups: SharedLookups | None = None,
-    ) -> bytes:
+    def fetch(self, url: str, **options: Unpack[FetchOptions]) -> bytes:
         """Return the bytes behind a URL; see `Fetcher.fetch`."""
         with self._tracer.start_as_current_span(
             "fetch",
@@ -40,7 +31,7 @@ class TracedFetcher:
             set_status_on_exception=False,
         ) as span:
             try:
-                return self._fetcher.fetch(url, deadline=deadline, client=client, allowance=allowance, lookups=lookups)
+                return self._fetcher.fetch(url, **options)
             except GatewayError as error:
                 span.set_status(Status(StatusCode.ERROR, type(error).__name__))
                 raise

@@ -7,14 +7,14 @@ from opentelemetry.trace import StatusCode
 from gateway.deadline import Deadline
 from gateway.errors import FetchRefusedError
 from gateway.fetching import traced
-from gateway.fetching.fetcher import Allowance, DisabledFetcher
+from gateway.fetching.fetcher import DisabledFetcher
 from gateway.fetching.traced import TracedFetcher
 
 URL = "https://user:password@photos.example/cat.png?token=secret"
 
 
 class ConstantFetcher:
-    def fetch(self, url: str, *, deadline: Deadline, allowance: Allowance, **_: object) -> bytes:  # noqa: ARG002  # the parameters of the protocol
+    def fetch(self, url: str, **_: object) -> bytes:  # noqa: ARG002  # the parameters of the protocol
         return b"image"
 
 
