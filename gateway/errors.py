@@ -29,7 +29,11 @@ GatewayError
 └── DeadlineExceededError      the time for the request is used up
 """
 
+import errno
 from typing import ClassVar
+
+NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Errors of the system that say that this process or machine has no files or memory left."""
 
 
 class GatewayError(Exception):

@@ -7,14 +7,14 @@ import socket
 import structlog
 
 from gateway.deadline import Deadline
-from gateway.errors import DeadlineExceededError, FetchError, FetchRefusedError, OverloadedError
+from gateway.errors import NO_RESOURCES, DeadlineExceededError, FetchError, FetchRefusedError, OverloadedError
 from gateway.fetching.destinations import Destinations
 from gateway.fetching.ip_addresses import is_public
 from gateway.fetching.lookups import Address
 from gateway.fetching.resolver import Resolver
 
-EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN})
-"""Errors that say that this process or machine has no files, memory or processes left."""
+EXHAUSTED = NO_RESOURCES | {errno.EAGAIN}
+"""Errors of a lookup or connection for lack of resources; the last one is that of a fork without processes left."""
 
 log = structlog.get_logger(__name__)
 

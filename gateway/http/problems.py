@@ -14,7 +14,7 @@ from gateway.prediction.schemas import ItemProblem
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
-LACKS_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC})
+LACKS_RESOURCES = errors.NO_RESOURCES | {errno.ENOSPC}
 
 log = structlog.get_logger(__name__)
 

@@ -17,12 +17,12 @@ from gunicorn import util  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker  # type: ignore[import-untyped]
 
+from gateway.errors import NO_RESOURCES
 from gateway.observability.log_stream import separate_from_stderr
 from gateway.runtime.connection import Connection
 from gateway.runtime.refusals import make_response, request_id_of, status_of
 from gateway.runtime.timed_socket import TimedSocket
 
-NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 NO_RESOURCES_PAUSE_S = 0.05
 MAX_SPARE_THREADS = 2
 
