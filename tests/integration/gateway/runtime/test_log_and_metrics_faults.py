@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,17 +14,6 @@ from tests.support.waiting import until
 
 TIMEOUT_S = 20
 FORGED = 'a message\n{"event": "forged"}\n\x1b[31mred'
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("log") / "gateway.log"
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory, log: Path) -> Iterator[LightGateway]:
-    with log.open("ab") as stderr, light_gateway(tmp_path_factory.mktemp("run"), stderr) as gateway:
-        yield gateway
 
 
 def lines(log: Path) -> list[dict[str, object]]:

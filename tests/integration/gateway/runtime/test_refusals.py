@@ -2,7 +2,6 @@
 
 import json
 import socket
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,17 +18,6 @@ TIMEOUT_S = 20
 
 def get(headers: bytes, *, line: bytes = QUERY + b" HTTP/1.1") -> bytes:
     return line + b"\r\nHost: x\r\n" + headers + b"\r\n\r\n"
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("log") / "gateway.log"
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory, log: Path) -> Iterator[LightGateway]:
-    with log.open("wb") as stderr, light_gateway(tmp_path_factory.mktemp("run"), stderr) as gateway:
-        yield gateway
 
 
 @pytest.mark.parametrize(
