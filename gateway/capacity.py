@@ -48,8 +48,8 @@ class _Waiter:
 class Share:
     """A number of slots or bytes that requests reserve parts of; safe to use from many threads.
 
-    If some have to wait, the next belongs to the client that holds least, and was asked for first. Small ones never
-    overtake a large one of the same client, so that they do not starve it.
+    If some have to wait, the client that holds least is next. The requests of one client are served in the order in
+    which they arrived, so that small ones do not starve a large one.
 
     Args:
         size: The number.
@@ -107,7 +107,7 @@ class Share:
         """Reserve more at once, or give some back if the number is negative.
 
         Raises:
-            OverloadedError: There is no room. Whoever holds a part does not wait for what others hold.
+            OverloadedError: There is no room. A request that holds a part never waits for more of it.
         """
         with self._lock:
             if size > 0 and self._reserved + size > self.size:
@@ -397,9 +397,8 @@ class Place:
                 f"{bodies.size / MEGABYTE:.0f} MB are available, a share of GATEWAY_MEMORY_BUDGET_BYTES. Send fewer.",
                 max_images=bodies.size // input_bytes,
             )
-        if self.body is None:
-            self.body = Reservation(bodies, 0, self.client)
-        self.body.resize(self.body.size - self._inputs_size + size)
+        body = self._reservation()
+        body.resize(body.size - self._inputs_size + size)
         self._inputs_size = size
 
     def free_slots(self) -> None:
@@ -415,9 +414,8 @@ class Place:
         """
         if size <= PLACE_BYTES:
             return
-        if self.body is None:
-            self.body = Reservation(self.admission.memory.bodies, 0, self.client)
-        self.body.resize(max(size, self.body.size))
+        body = self._reservation()
+        body.resize(max(size, body.size))
 
     def release(self) -> None:
         """Give everything back, once."""
@@ -430,3 +428,9 @@ class Place:
         if self.body is not None:
             self.body.release()
         self.admission.release(self.client)
+
+    def _reservation(self) -> Reservation:
+        """Return the reservation of the body, which may be empty."""
+        if self.body is None:
+            self.body = Reservation(self.admission.memory.bodies, 0, self.client)
+        return self.body
