@@ -170,7 +170,7 @@ _TABLE: dict[type[errors.GatewayError], _Entry] = {
     errors.MetricsUnavailableError: _Entry(
         503,
         "The metrics cannot be read",
-        "Requests are answered meanwhile. Operators start counting anew by replacing the workers: send SIGHUP to the "
+        "Requests are answered meanwhile. Operators restart the counters by replacing the workers: send SIGHUP to the "
         "gateway.",
     ),
     errors.OverloadedError: _Entry(
