@@ -20,7 +20,7 @@ from gateway.http.headers import (
 from gateway.http.problems import CONTENT_TYPE, HTTP_PROBLEMS, INTERNAL, PROBLEMS, Problem
 from gateway.openapi.examples import Example, components, load, references, request_name
 from gateway.openapi.operations import OPERATIONS, Operation
-from gateway.openapi.problems import KEY_PROBLEMS, NGINX_PROBLEMS, RATE_PROBLEMS, one_of, problem_schemas
+from gateway.openapi.problems import ACCESS_PROBLEMS, NGINX_PROBLEMS, one_of, problem_schemas
 from gateway.openapi.requests import headers, options, parameters, request_body, request_schemas
 from gateway.openapi.schemas import Schema, component_schemas, reference
 from gateway.prediction.schemas import Description
@@ -134,7 +134,7 @@ def _responses(endpoint: str, examples: list[Example]) -> Schema:
     operation = OPERATIONS[endpoint]
     own_problems = [PROBLEMS[error] for error in operation.errors]
     is_open = endpoint in OPEN_ENDPOINTS
-    own_problems += () if is_open else (*KEY_PROBLEMS, *RATE_PROBLEMS)
+    own_problems += () if is_open else ACCESS_PROBLEMS
     statuses = {problem.status for problem in own_problems} | ALWAYS_LISTED
     problems = dict.fromkeys([*own_problems, *(problem for problem in COMMON_PROBLEMS if problem.status in statuses)])
     responses = {"200": _success(operation, [example for example in examples if example.status == HTTPStatus.OK])}

@@ -51,8 +51,6 @@ MEMBERS: Mapping[type[errors.GatewayError], Mapping[str, Schema]] = {
 """Members of problems in addition to those that all problems have."""
 
 NGINX_PROBLEMS = (
-    Problem(414, "uri-too-long", "The URL is too long", "Send images in the body, not in the URL."),
-    Problem(431, "headers-too-large", "The headers are too long", "Send fewer and shorter ones."),
     Problem(
         503,
         "gateway-unavailable",
@@ -61,17 +59,16 @@ NGINX_PROBLEMS = (
     ),
     Problem(504, "gateway-timeout", "The gateway took too long", "Send the request again, or a smaller image."),
 )
-"""Problems that nginx, in front of the gateway, responds with itself; they are those in nginx/nginx.conf.template."""
+"""Problems that only nginx, in front of the gateway, responds with; they are in nginx/nginx.conf.template."""
 
-KEY_PROBLEMS = (
+ACCESS_PROBLEMS = (
     PROBLEMS[errors.KeyMissingError],
     PROBLEMS[errors.KeyUnknownError],
     PROBLEMS[errors.KeysUnavailableError],
+    PROBLEMS[errors.RateLimitedError],
+    PROBLEMS[errors.LimitsUnavailableError],
 )
-"""Problems of requests without a valid API key."""
-
-RATE_PROBLEMS = (PROBLEMS[errors.RateLimitedError], PROBLEMS[errors.LimitsUnavailableError])
-"""Problems of requests that exceed the rate limit, or cannot be counted."""
+"""Problems of requests without a valid API key, beyond the rate limit, or that cannot be checked or counted."""
 
 UNTYPED = "Problem"
 """Name of the schema of problems that have only a status."""

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from gateway.http.headers import REQUEST_ID, REQUEST_TIMEOUT
-from gateway.http.request_context import WELL_FORMED_ID
+from gateway.http.headers import REQUEST_ID, REQUEST_TIMEOUT, WELL_FORMED_ID
 from gateway.http.request_parser import BASE64_FIELDS, BATCH_FIELD, FILE_FIELDS, FORM_BASE64_FIELDS, URL_FIELDS
 from gateway.openapi.schemas import COMPONENT, Schema
 from gateway.settings import Settings

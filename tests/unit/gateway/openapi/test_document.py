@@ -177,6 +177,21 @@ def test_every_problem_is_described_as_it_is_sent(document: dict[str, Any]):
         assert (properties["status"]["const"], properties["title"]["const"]) == (problem.status, problem.title)
 
 
+def test_every_response_lists_each_of_its_problems_once(document: dict[str, Any]):
+    schemas = [
+        response["content"]["application/problem+json"]["schema"]
+        for path in document["paths"].values()
+        for operation in path.values()
+        for response in operation["responses"].values()
+        if "application/problem+json" in response["content"]
+    ]
+
+    for schema in schemas:
+        references = [item["$ref"] for item in schema.get("oneOf", [])]
+        assert len(references) == len(set(references))
+    assert any("oneOf" in schema for schema in schemas)
+
+
 def test_every_problem_of_nginx_is_described_as_in_its_configuration():
     by_uri = {problem.type_uri: problem for problem in all_problems()}
     rows = documents.nginx_rows(documents.NGINX_TEMPLATE.read_text(encoding="utf-8"))
