@@ -185,11 +185,11 @@ def nginx_rows(template: str) -> Iterator[Row]:
 
 
 def nginx_overload_text(template: str, part: str) -> str:
-    """Return the text for an overloaded gateway from `map $upstream_addr $response_PART { ... }`."""
-    pattern = rf'map \$upstream_addr \$response_{part} \{{[^}}]*"~[^"]*" "?([^"]+?)"?;'
+    """Return the text for an overloaded gateway from `map $status:$upstream_addr $response_PART { ... }`."""
+    pattern = rf'map \$status:\$upstream_addr \$response_{part} \{{[^}}]*"~[^"]*" "?([^"]+?)"?;'
     match = re.search(pattern, template)
     if match is None:
-        raise SystemExit(f"{NGINX_TEMPLATE.name} has no map of $upstream_addr to $response_{part}")
+        raise SystemExit(f"{NGINX_TEMPLATE.name} has no map of $status:$upstream_addr to $response_{part}")
     return match[1]
 
 

@@ -25,17 +25,17 @@ NGINX = """
         404 "Nothing is served at this path.";
         503 "No answer within ${NGINX_READ_TIMEOUT_S} s.";
     }
-    map $upstream_addr $response_type {
+    map $status:$upstream_addr $response_type {
         default $problem_type;
-        "~(^|, )gateway$" /problems/overloaded;
+        "~^[0-9]+:(.*, )?gateway$" /problems/overloaded;
     }
-    map $upstream_addr $response_title {
+    map $status:$upstream_addr $response_title {
         default $problem_title;
-        "~(^|, )gateway$" "More requests than can be answered";
+        "~^[0-9]+:(.*, )?gateway$" "More requests than can be answered";
     }
-    map $upstream_addr $response_detail {
+    map $status:$upstream_addr $response_detail {
         default $problem_detail;
-        "~(^|, )gateway$" "Wait.";
+        "~^[0-9]+:(.*, )?gateway$" "Wait.";
     }
 """
 
@@ -114,7 +114,7 @@ def test_a_type_with_two_titles_is_an_error():
 def test_a_configuration_without_the_maps_is_an_error():
     with pytest.raises(SystemExit, match=r"no map of \$status to \$problem_type"):
         document.problems_document("")
-    with pytest.raises(SystemExit, match=r"no map of \$upstream_addr to \$response_title"):
+    with pytest.raises(SystemExit, match=r"no map of \$status:\$upstream_addr to \$response_title"):
         document.problems_document(NGINX.replace("$response_title", "$other"))
 
 
