@@ -163,7 +163,7 @@ def connect(settings: Settings) -> ModelServer:
 
 def _pool_limits(settings: Settings) -> PoolLimits:
     # A request that fetches occupies a thread: at least half of those for requests that wait are left to uploads.
-    requests = max(1, (settings.threads + settings.max_waiting) // 2)
+    requests = max(1, settings.places // 2)
     return PoolLimits(
         threads=settings.fetch_threads,
         threads_per_client=settings.fetch_threads_per_client,

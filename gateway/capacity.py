@@ -23,7 +23,7 @@ from gateway.memory_limit import available_bytes
 
 MIN_BUDGET_BYTES = 128 * 1024**2
 MAX_BUDGET_BYTES = 3 * 1024**3
-"""The share of the decoder processes is then enough for an image of 50 megapixels in any format."""
+"""With it, the share of the decoder processes is enough for an image of 50 megapixels in any format."""
 BODIES_FRACTION = 3 / 8
 DOWNLOADS_FRACTION = 1 / 8
 DECODERS_FRACTION = 3 / 8
@@ -81,7 +81,7 @@ class Share:
 
         Raises:
             ImageTooLargeError: It is more than the whole share.
-            OverloadedError: There was no room in time.
+            OverloadedError: Not enough was released in time.
             DeadlineExceededError: The deadline has passed.
         """
         with self._lock:
@@ -107,7 +107,7 @@ class Share:
         """Reserve more at once, or give some back if the number is negative.
 
         Raises:
-            OverloadedError: There is no room. A request that holds a part never waits for more of it.
+            OverloadedError: Not enough is free. A request that holds a part never waits for more of it.
         """
         with self._lock:
             if size > 0 and self._reserved + size > self.size:
@@ -164,7 +164,7 @@ class Reservation:
         """Hold this much from now on.
 
         Raises:
-            OverloadedError: It is more than before, and there is no room at this moment.
+            OverloadedError: It is more than before, and not enough is free at this moment.
         """
         self.share.change(size - self.size, self.client)
         self.size = size
@@ -172,8 +172,7 @@ class Reservation:
     def release(self) -> None:
         """Give all of it back."""
         if self.size:
-            self.share.change(-self.size, self.client)
-            self.size = 0
+            self.resize(0)
 
     def __enter__(self) -> Self:
         """Return the reservation."""
@@ -249,7 +248,7 @@ class Downloads:
 
         Raises:
             BodyTooLargeError: The images of the request have more bytes than the limit.
-            OverloadedError: There is no memory for them at the moment, or the request has ended.
+            OverloadedError: Not enough memory is free at this moment, or the request has ended.
         """
         with self._lock:
             if self._is_released:
@@ -374,7 +373,7 @@ class Place:
         self._slots.append(self.admission.slots.reserve(count, deadline=self.deadline, client=self.client))
 
     def compute(self, size: int) -> Reservation:
-        """Wait for the memory of a call; one that takes more than there is has all of it to itself.
+        """Wait for the memory of a call; a call that needs more than the whole share reserves all of it.
 
         Raises:
             OverloadedError: There was none in time.
@@ -384,11 +383,11 @@ class Place:
         return work.reserve(min(size, work.size), deadline=self.deadline, client=self.client)
 
     def hold_inputs(self, images: int, input_bytes: int) -> None:
-        """Hold memory for this number of prepared images until the request is answered, instead of those before.
+        """Hold memory for this number of prepared images until the request is answered; it replaces an earlier number.
 
         Raises:
             TooManyImagesError: They are more than all requests together may hold.
-            OverloadedError: There is none at this moment.
+            OverloadedError: Not enough is free at this moment.
         """
         bodies, size = self.admission.memory.bodies, images * input_bytes
         if size > bodies.size:
@@ -410,7 +409,7 @@ class Place:
         """Hold memory for a response until it is sent; a small one needs none but that of the place.
 
         Raises:
-            OverloadedError: There is none at this moment.
+            OverloadedError: Not enough is free at this moment.
         """
         if size <= PLACE_BYTES:
             return

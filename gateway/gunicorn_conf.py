@@ -64,7 +64,7 @@ def _count_connections(threads: int) -> int:
 bind = settings.bind
 workers = settings.workers
 worker_class = "gateway.runtime.gunicorn_worker.Worker"
-threads = settings.threads + settings.max_waiting + SPARE_THREADS
+threads = settings.places + SPARE_THREADS
 worker_connections = _count_connections(threads)
 timeout = settings.worker_timeout_s
 graceful_timeout = settings.graceful_timeout_s

@@ -104,8 +104,8 @@ class RateLimiter:
         """Count further units of a request, if every limit has room for all of them.
 
         Returns:
-            As `count`. If the last one is exceeded, nothing was counted, except that another request may have taken the
-            room meanwhile.
+            As `count`. If the last limit is exceeded, nothing was counted, unless another request used what was left at
+            the same moment.
 
         Raises:
             LimitsUnavailableError: As `count`.
@@ -219,12 +219,12 @@ class RateLimits:
 
         Raises:
             TooManyImagesError: No window has room for so many.
-            RateLimitedError: The current window has no room for so many.
+            RateLimitedError: Less than that is left in the current window.
         """
         if images <= 1:
             return
-        if images > self._limiter.most_at_once:
-            limit = self._limiter.most_at_once
+        limit = self._limiter.most_at_once
+        if images > limit:
             raise TooManyImagesError(
                 f"The request carries {images} images, each of which counts towards the rate limit; at most {limit} "
                 "are accepted in one request.",

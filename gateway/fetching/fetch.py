@@ -100,12 +100,12 @@ class UrlFetcher:
         proxy: str | None = None,
     ) -> None:
         self._destinations = destinations
-        self._guard = AddressGuard(destinations, lookup_s=limits.lookup_s)
         self._limits = limits
         self._ca_bundle = ca_bundle
         self._proxies = dict.fromkeys(SCHEMES, proxy) if proxy else {}
+        guard = AddressGuard(destinations, lookup_s=limits.lookup_s)
         hosts = HostConnections(limits.connections_per_host, max_wait_s=limits.max_wait_s)
-        self._network = Network(self._guard, hosts, limits.max_bytes, via_proxy=proxy is not None)
+        self._network = Network(guard, hosts, limits.max_bytes, via_proxy=bool(self._proxies))
 
     def fetch(
         self,
@@ -146,8 +146,8 @@ class UrlFetcher:
             request = session.prepare_request(requests.Request("GET", url, headers=HEADERS))
             host, port = _host_and_port(request)
             self._destinations.check_host(host, port)
-            if self._proxies:
-                self._guard.check_literal(host, port)
+            if self._network.via_proxy:
+                self._network.guard.check_literal(host, port)
             uses_bundle = self._ca_bundle is not None and self._destinations.is_allowed(host, port)
             with (
                 connector.visit(host),

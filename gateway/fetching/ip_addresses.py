@@ -64,7 +64,7 @@ def is_public(address: str) -> bool:
 
 def embedded_addresses(ip: IpAddress) -> list[IPv4Address]:
     """Return the IPv4 addresses that an IPv6 address may lead to, by translation or through a tunnel."""
-    return list(dict.fromkeys(_embedded(ip))) if isinstance(ip, IPv6Address) else []
+    return list(_embedded(ip)) if isinstance(ip, IPv6Address) else []
 
 
 def subscriber(address: str) -> str:
@@ -74,6 +74,14 @@ def subscriber(address: str) -> str:
         return str(ip)
     if ip in MAPPED or ip in NAT64:
         return str(embedded_addresses(ip)[0])
+    return subscriber_network(ip)
+
+
+def subscriber_network(ip: IPv6Address) -> str:
+    """Return the network of 64 bits that an IPv6 address is in.
+
+    Every subscriber has at least one such network (RFC 6177), and could use a new address of it for each request.
+    """
     return str(ipaddress.ip_network((int(ip), SUBSCRIBER_BITS), strict=False))
 
 

@@ -120,7 +120,7 @@ class FetchPool:
             wait(outcomes, timeout=deadline.remaining_s())
         finally:
             self._leave(request)
-            if request.running:  # they will have ended too late to report their time
+            if request.running:  # those cannot report their time any more
                 request.timings.add("fetch", time.perf_counter() - started_s)
         if not all(outcome.done() for outcome in outcomes):
             raise deadline.exceeded()

@@ -1,5 +1,7 @@
 """Names of the HTTP headers that the gateway reads and writes itself."""
 
+import re
+
 API_KEY = "X-API-Key"
 CACHE_STATUS = "Cache-Status"
 """RFC 9211."""
@@ -7,6 +9,8 @@ RATE_LIMIT = "RateLimit"
 RATE_LIMIT_POLICY = "RateLimit-Policy"
 """Both by draft-ietf-httpapi-ratelimit-headers-09."""
 REQUEST_ID = "X-Request-ID"
+WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+"""Request ids that are accepted from clients; they are safe to log."""
 REQUEST_TIMEOUT = "X-Request-Timeout"
 SERVER_TIMING = "Server-Timing"
 """W3C Server Timing."""

@@ -41,6 +41,11 @@ class Problem:
         """URI by which programs identify this problem (RFC 9457 section 3.1.1)."""
         return f"/problems/{self.slug}" if self.slug else "about:blank"
 
+    @property
+    def outcome(self) -> str:
+        """Its name in the log and the metrics."""
+        return self.slug or f"http-{self.status}"
+
 
 class _Entry(NamedTuple):
     """The attributes of a `Problem` that are not part of the error class."""
@@ -304,7 +309,7 @@ def make_item_problem(error: errors.GatewayError) -> ItemProblem:
 def make_response(problem: Problem, detail: str, members: dict[str, object]) -> Response:
     """Return a response with a problem document."""
     body = make_document(problem, detail, members) | {"request_id": g.get("request_id", "")}
-    g.problem = problem.slug or f"http-{problem.status}"
+    g.problem = problem.outcome
     return Response(json.dumps(body) + "\n", status=problem.status, content_type=CONTENT_TYPE)
 
 

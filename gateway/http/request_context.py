@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import Callable
 from http import HTTPMethod
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv6Address, ip_address
 from typing import Any, TypeVar
 
 import structlog
@@ -13,18 +13,15 @@ from flask import Flask, Response, g, request
 
 from gateway.deadline import Deadline
 from gateway.errors import BadRequestError
+from gateway.fetching.ip_addresses import subscriber_network
 from gateway.http.bodies import BodyRequest
-from gateway.http.headers import REQUEST_ID, REQUEST_TIMEOUT, SERVER_TIMING
+from gateway.http.headers import REQUEST_ID, REQUEST_TIMEOUT, SERVER_TIMING, WELL_FORMED_ID
 from gateway.observability import metrics
 from gateway.settings import Settings
 
 SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
-WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 METHODS = frozenset(HTTPMethod)
 QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics", "/ping"})
-
-IPV6_NETWORK_BITS = 64
-"""Every IPv6 subscriber has at least such a network (RFC 6177), and could use a new address of it for each request."""
 
 T = TypeVar("T")
 
@@ -64,7 +61,7 @@ def request_client() -> str:
         return remote
     if address.ipv4_mapped:
         return str(address.ipv4_mapped)
-    return str(ip_network((address, IPV6_NETWORK_BITS), strict=False))
+    return subscriber_network(address)
 
 
 def register(app: Flask, settings: Settings) -> None:

@@ -23,12 +23,10 @@ from gateway.settings import Settings
 if TYPE_CHECKING:
     from gateway.http.bodies import BodyRequest
 
-API_BLUEPRINT = "api"
-
 
 def create_api(predictor: Predictor, registry: ModelRegistry, admission: Admission, settings: Settings) -> Blueprint:
     """Return the routes under /api/v1."""
-    api = Blueprint(API_BLUEPRINT, __name__, url_prefix="/api/v1")
+    api = Blueprint("api", __name__, url_prefix="/api/v1")
     _register_admission(api, admission)
     limits = RequestLimits(settings.max_images, JsonLimits(settings.max_json_depth, settings.max_json_values))
     parser = RequestParser(limits, default_top_k=settings.default_top_k)

@@ -174,19 +174,18 @@ class MicroBatcher:
         if len(batch) > 1:
             with self._lock:
                 batch = leader.batch = [pending for pending in batch if not pending.abandoned]
-        failure: ModelFailedError | None = None
         try:
             output = self._server.predict(call, _join_inputs(batch), deadline=leader.deadline, request_id=request_id)
-            failure = _split_output(output, batch)
+            return _split_output(output, batch)
         except GatewayError as error:
-            failure = error if isinstance(error, ModelFailedError) and len(batch) > 1 else None
-            if failure is None:
-                for pending in batch:
-                    pending.error = error
+            if isinstance(error, ModelFailedError) and len(batch) > 1:
+                return error
+            for pending in batch:
+                pending.error = error
+            return None
         except BaseException:
             leader.abandoned = True  # its thread raises this error; the other requests are repeated
             raise
-        return failure
 
     def _end_call(
         self, key: tuple[object, ...], queue: _Queue, leader: _Pending, failure: ModelFailedError | None
@@ -201,8 +200,8 @@ class MicroBatcher:
                 if pending.output is None and pending.error is None and not pending.abandoned
             ]
             if repeated:
-                trial = leader.trial or _Trial(_Allowance(_max_repeats(len(batch))))
-                queue.pending.extendleft(reversed(_split_trial(repeated, trial.allowance, failure)))
+                allowance = leader.trial.allowance if leader.trial else _Allowance(_max_repeats(len(batch)))
+                queue.pending.extendleft(reversed(_split_trial(repeated, allowance, failure)))
             for pending in batch:
                 if pending.output is not None or pending.error is not None:
                     pending.ready.set()
@@ -233,7 +232,7 @@ class MicroBatcher:
 
 def _max_repeats(requests: int) -> int:
     """Return how many calls may follow a failed one that several requests have shared."""
-    return REPEATS_PER_HALVING * math.ceil(math.log2(max(2, requests)))
+    return REPEATS_PER_HALVING * math.ceil(math.log2(requests))
 
 
 def _split_trial(

@@ -1,6 +1,5 @@
 """A connection of gunicorn's threaded worker that receives the head of a request before a thread handles it."""
 
-import math
 import re
 import socket
 from typing import Any
@@ -52,7 +51,6 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
 
     def receive_head(self) -> bool:
         """Receive once; return whether that was the last time: the head is complete, or the client has gone."""
-        self.sock.read_by_s = math.inf  # of the body before
         try:
             data = self.sock.recv(RECEIVE_BYTES)
         except (BlockingIOError, TimeoutError):
@@ -88,7 +86,6 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
 
     def drain(self) -> bool:
         """Discard what the client still sends; return whether that was the last time."""
-        self.sock.read_by_s = math.inf
         try:
             data = self.sock.recv(RECEIVE_BYTES)
         except BlockingIOError:

@@ -1,7 +1,7 @@
 """Responses to requests that gunicorn cannot parse: problem documents in place of its HTML pages.
 
-What the modules of the application are needed for is imported late: gunicorn imports this module before there is a
-directory for the metrics, which prometheus_client needs.
+Modules that need prometheus_client are imported late: gunicorn imports this module before the directory for the metrics
+exists.
 """
 
 import importlib
@@ -14,8 +14,9 @@ from flask import Flask, Response
 from gunicorn.http import errors  # type: ignore[import-untyped]
 
 from gateway.errors import BadRequestError, OverloadedError
+from gateway.http.headers import REQUEST_ID, WELL_FORMED_ID
 
-REQUEST_ID = re.compile(rb"\r\nx-request-id:[ \t]*([A-Za-z0-9._-]{1,128})[ \t]*\r\n", re.IGNORECASE)
+ID_LINE = re.compile(rf"\r\n{REQUEST_ID}:[ \t]*({WELL_FORMED_ID.pattern})[ \t]*\r\n".encode(), re.IGNORECASE)
 STATUSES: dict[type[Exception], HTTPStatus] = {
     # The application's own headers; these are subclasses of the client's errors.
     errors.InvalidResponseHeader: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -49,7 +50,7 @@ def status_of(error: Exception) -> HTTPStatus:
 
 def request_id_of(head: bytes) -> str:
     """Return the id in a request's head, or a new one if it has none that is safe to log."""
-    match = REQUEST_ID.search(head)
+    match = ID_LINE.search(head)
     return match[1].decode() if match else uuid.uuid4().hex
 
 
@@ -57,11 +58,12 @@ def make_response(status: HTTPStatus, request_id: str) -> bytes:
     """Count a refusal and return a whole response, after which the connection is closed."""
     metrics = importlib.import_module("gateway.observability.metrics")
     problems = importlib.import_module("gateway.http.problems")
-    own = {HTTPStatus.INTERNAL_SERVER_ERROR: problems.INTERNAL}
-    own[HTTPStatus.SERVICE_UNAVAILABLE] = problems.PROBLEMS[OverloadedError]
+    own = {
+        HTTPStatus.INTERNAL_SERVER_ERROR: problems.INTERNAL,
+        HTTPStatus.SERVICE_UNAVAILABLE: problems.PROBLEMS[OverloadedError],
+    }
     problem = own.get(status) or problems.problem_of(status)
-    outcome = problem.slug or f"http-{problem.status}"
-    metrics.child(metrics.REQUESTS, "none", "other", status.value, outcome, "", "").inc()
+    metrics.child(metrics.REQUESTS, "none", "other", status.value, problem.outcome, "", "").inc()
     retry_after = f"Retry-After: {problems.RETRY_AFTER_S}\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
     document = problems.make_document(problem, DETAILS.get(status, problem.advice), {"request_id": request_id})
     body = json.dumps(document).encode() + b"\n"
@@ -69,7 +71,7 @@ def make_response(status: HTTPStatus, request_id: str) -> bytes:
         f"HTTP/1.1 {status.value} {status.phrase}\r\n"
         f"Content-Type: {problems.CONTENT_TYPE}\r\n"
         f"Content-Length: {len(body)}\r\n"
-        f"X-Request-ID: {request_id}\r\n"
+        f"{REQUEST_ID}: {request_id}\r\n"
         f"{retry_after}"
         "Connection: close\r\n\r\n"
     )

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from gateway import gunicorn_conf
-from gateway.http.request_context import WELL_FORMED_ID
+from gateway.http.headers import WELL_FORMED_ID
 from gateway.settings import Settings
 from tools import compose, nginx
 
