@@ -20,6 +20,7 @@ GatewayError
 ├── VersionNotFoundError       the model is served, but not this version or label
 ├── VersionGoneError           the model server does not serve this model or version, or no longer does
 ├── NotReadyError              the default model cannot be used, or the gateway is shutting down
+├── MetricsUnavailableError    the files of the metrics cannot be read
 ├── OverloadedError            more requests than can be answered in time
 ├── ModelUnavailableError      the model server is unreachable or still loading
 │   └── ModelOverloadedError   the model server has no capacity left

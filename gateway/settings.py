@@ -80,8 +80,8 @@ class Settings(BaseModel):
         ge=0,
         le=1024,
         description="Further requests that a worker takes on: those that arrive, fetch images, or wait. At most half "
-        "of all requests fetch images, and one client has at most three quarters of them. The rest get 503 "
-        "immediately.",
+        "of all places go to requests that fetch images, and at most three quarters to one client. Other requests get "
+        "503 immediately.",
     )
     max_wait_s: float = Field(
         3.0, ge=0, description="How long a request may wait for its turn or for memory before it gets 503."

@@ -66,9 +66,9 @@ class KeyFile:
 class Keys:
     """All API keys of the gateway; safe to use from many threads.
 
-    A key of the file is valid if the file has its line now. Nothing else counts, in particular not what this process
-    has read before: otherwise a key that was removed would be valid again, in those processes that had not noticed yet,
-    once the file is damaged. While it is, a key that is not in its well-formed lines is neither accepted nor refused.
+    A key of the file is valid only while its line is in the file. What this process has read before does not count: a
+    process that missed the removal of a key would accept it again once the file is damaged. While the file is damaged,
+    a key without a well-formed line is neither accepted nor refused.
 
     Args:
         entries: Lines `NAME:SALT:HASH`.

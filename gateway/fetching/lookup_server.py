@@ -3,7 +3,7 @@
 `getaddrinfo` cannot be interrupted, and a thread in it cannot be ended: if a name server never answers, it returns
 after the resolver's own limit, which is up to minutes. This program receives sockets over the socket FD and forks for
 each. The child reads questions from it, one a line, and writes the answers, until the socket is closed or an answer
-takes too long. The program imports little, so that a fork takes a millisecond, and shares nothing with who asks.
+takes too long. The program imports little, so that a fork takes a millisecond, and shares nothing with its callers.
 """
 
 import json
@@ -13,7 +13,7 @@ import socket
 import sys
 
 MAX_ADDRESSES = 8
-"""Names with more are real, but nobody needs more to connect, and each would be checked and tried."""
+"""Names with more addresses exist, but no connection needs more, and each would be checked and tried."""
 
 
 def answer(connection: socket.socket) -> None:
@@ -42,7 +42,7 @@ def serve(control: socket.socket) -> None:
             return
         try:
             child = os.fork()
-        except OSError:  # no process is left; whoever asks sees that the socket is closed
+        except OSError:  # there can be no more processes; the caller sees that the socket is closed
             child = -1
         if child == 0:
             try:

@@ -20,13 +20,14 @@ ANSWER_BYTES = 4096
 MAX_IDLE = 4
 """Processes that are kept for further lookups."""
 GRACE_S = 0.1
-"""Time between the moment when nobody waits for a lookup any more and the end of its process."""
+"""Time for which the process of a lookup goes on after the deadline of its request."""
 
 
 class Resolver:
     """Resolves names with `lookup_server`, which is started when first needed; safe to use from many threads.
 
-    Each lookup is a process of about 1 MB. There are no more than threads that fetch, each of which waits for its own.
+    Each lookup is a process of about 1 MB. There are at most as many as threads that fetch, since each thread waits for
+    its own lookup.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""HTTP responses of servers that nobody trusts (RFC 9112): every byte is counted, and every length is checked.
+"""HTTP responses of untrusted servers (RFC 9112): every byte is counted, and every length is checked.
 
 `http.client` parses the head. What it reads from is an object of this module that counts, so that no length that a
 server claims, and no way in which a parser reads, goes beyond the limit.

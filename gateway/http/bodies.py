@@ -1,4 +1,4 @@
-"""Request bodies: read in one call, and multipart forms split by a byte search.
+"""Request bodies: read in few calls, and multipart forms split by a byte search.
 
 Every form is parsed in linear time: a boundary is short, a byte search finds each of its occurrences, and each header
 is limited before it is parsed. What is a part, a header and a line is decided as werkzeug does.
@@ -44,10 +44,10 @@ CHARSETS = frozenset({"ascii", "us-ascii", "utf-8", "iso-8859-1"})
 STEP_BYTES = 1024 * 1024
 """What is read of a body in one call."""
 FAST_BYTES_PER_S = 10_000_000
-PATIENCE_S = 0.1
-"""If a body arrives more slowly than this, after a pause of `PATIENCE_S`, only what has arrived is reserved.
+"""If a body arrives more slowly, after a pause of `PATIENCE_S`, only what has arrived is reserved.
 
 From nginx, it arrives much faster."""
+PATIENCE_S = 0.1
 MAX_CHUNKS_CPU_S = 1.0
 """Processor time for receiving a body in chunks: in chunks of one byte, 10 MB would take a minute."""
 
@@ -119,7 +119,7 @@ class BodyReader:
         arrive fast, only that for what has arrived is kept, so that slow senders do not take the place of others.
 
         Raises:
-            OverloadedError: There is no memory for it.
+            OverloadedError: Not enough memory is free for it.
             BodyTimeoutError: It did not arrive before the deadline.
             werkzeug.exceptions.ClientDisconnected: The client sent less.
         """

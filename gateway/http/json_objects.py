@@ -54,7 +54,7 @@ def parse_json_object(body: bytes, limits: JsonLimits) -> dict[str, Any]:
             f"The JSON body has more than {MAX_SHORT_BYTES} bytes in addition to its images. Send images as strings of "
             "base64."
         )
-    # A placeholder that the client could guess would let it send an image once and count it many times.
+    # If the client could guess a placeholder, it could send an image once and refer to it many times.
     secret = secrets.token_hex() if spans else ""
     long_texts: dict[object, LongText] = {}
     short = bytearray()

@@ -33,7 +33,7 @@ def create_pages() -> Blueprint:
 
 
 def _file(name: str) -> Response:
-    # Pages are small and have an ETag: dates and ranges, whose parsers raise errors for some texts, are not looked at.
+    # Pages are small and have an ETag. Dates and ranges are ignored: their parsers raise errors for some texts.
     response = send_from_directory(STATIC, name, conditional=False)
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     etag, _ = response.get_etag()

@@ -55,7 +55,7 @@ MAX_SIMILAR_LENGTH = 32
 MAX_QUOTED = 100
 """Maximum number of characters of the request that a message repeats."""
 MAX_URL_BYTES = 12 * MAX_URL_LENGTH
-"""What the longest URL has, however its characters are escaped: a rare one is `\\ud83d\\ude00` in JSON."""
+"""Bytes of the longest URL, however its characters are escaped: one above U+FFFF is `\\ud83d\\ude00` in JSON."""
 FILE_HINT = " The bytes of a file need a part with a `filename`."
 UNDECODABLE = "\N{REPLACEMENT CHARACTER}"  # replaces bytes of a form that are not UTF-8
 

@@ -58,7 +58,7 @@ class RetryBudget:
     """Bounds what is repeated to a share of what is answered; safe to use from many threads.
 
     A call that was given up has cost the server its work, which may even go on. If every such call were repeated, a
-    server that is slow for a moment would soon compute nothing but calls that nobody waits for. The budget is counted
+    server that is slow for a moment would soon compute only calls that were given up. The budget is counted
     in rows, because the work of a call grows with them, and all calls of a client share it.
 
     Args:

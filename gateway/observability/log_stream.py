@@ -70,8 +70,8 @@ LOG = LogStream(STDERR)
 def separate_from_stderr() -> None:
     """Let the log keep its file when descriptor 2 changes, and lose lines instead of waiting for a stopped reader.
 
-    A pipe is opened anew where that is permitted: a copy of the descriptor would pass the property not to wait on to
-    other programs that use the pipe.
+    A pipe is opened again if that is permitted: with a copy of the descriptor, other programs that use the pipe would
+    become non-blocking as well.
     """
     if LOG.fd != STDERR:
         return

@@ -100,7 +100,7 @@ def allocate_files() -> None:
     """Reserve space for the metrics of this process, before its first metric; called after a fork.
 
     prometheus_client maps its files into memory, where a write without space ends the process with SIGBUS. A process
-    that gets no space counts where nobody reads it.
+    that gets no space writes its metrics to a directory that is never read.
     """
     shared = Path(os.environ[MULTIPROCESS_DIR])
     try:
