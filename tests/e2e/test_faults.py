@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from tests.support.stack import NGINX, START_S, answers, command_line
+from tests.support.processes import command_line
+from tests.support.stack import NGINX, START_S, answers
 from tests.support.waiting import until
 from tools.local_stack import LocalStack
 

@@ -36,7 +36,7 @@ APP = create_app(
     SETTINGS,
     server=SERVER,
     fetcher=make_fetcher(SETTINGS),
-    configured_models=ConfiguredModels(lambda: {"pets": ()}),
+    configured_models=ConfiguredModels.from_names(["pets"]),
 )
 
 

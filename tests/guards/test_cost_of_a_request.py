@@ -3,8 +3,6 @@
 import io
 import subprocess
 import sys
-import threading
-import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -17,15 +15,15 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from bench import images
-from bench.latency_server import Models, Predictions
 from gateway.app import connect, create_app, make_fetcher
 from gateway.http.bodies import parse_multipart
 from gateway.model_client.micro_batching import MicroBatcher
 from gateway.model_client.protocol import ModelServer
 from gateway.models.configured import ConfiguredModels
 from gateway.settings import Settings
+from tests.support.gated_model_server import GatedPredictions, serve
+from tests.support.traced_memory import peak_bytes
 from tests.support.waiting import until
-from tfs_api.protos import model_service_pb2_grpc, prediction_service_pb2_grpc
 from tfs_api.tensors import encode_predict_request
 from vision.card import InputSpec
 from vision.preprocess import load
@@ -51,21 +49,6 @@ class CallRecorder(grpc.ServerInterceptor):
         return continuation(details)
 
 
-class RecordingPredictions(Predictions):
-    """Records the size of each request, and answers while `may_answer` is set."""
-
-    def __init__(self) -> None:
-        super().__init__(slots=8, latency_s=0)
-        self.sizes: list[int] = []
-        self.may_answer = threading.Event()
-        self.may_answer.set()
-
-    def Predict(self, request, context):  # noqa: N802
-        self.sizes.append(request.ByteSize())
-        assert self.may_answer.wait(20)
-        return super().Predict(request, context)
-
-
 @dataclass(frozen=True)
 class Wire:
     """A gateway with a real channel to a model server, and what went through it."""
@@ -73,7 +56,7 @@ class Wire:
     settings: Settings
     app: Flask
     calls: list[str]
-    predictions: RecordingPredictions
+    predictions: GatedPredictions
 
     @property
     def sizes(self) -> list[int]:
@@ -104,21 +87,15 @@ def make_app(server: ModelServer, settings: Settings) -> Flask:
 
 @pytest.fixture(scope="module")
 def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
-    recorder, predictions = CallRecorder(), RecordingPredictions()
-    server = grpc.server(ThreadPoolExecutor(8), interceptors=[recorder])
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(predictions, server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    settings = Settings(
-        tfs_target=f"127.0.0.1:{port}", models=("slow",), cards_dir=tmp_path_factory.mktemp("cards"), max_batch_size=32
-    )
-    client = connect(settings)
-    wire = Wire(settings, make_app(client, settings), recorder.calls, predictions)
-    wire.classify(1)  # the gateway reads the model's signature and card once
-    yield wire
-    client.close()
-    server.stop(None).wait()
+    recorder, predictions = CallRecorder(), GatedPredictions()
+    with serve(predictions, recorder) as address:
+        folder = tmp_path_factory.mktemp("cards")
+        settings = Settings(tfs_target=address, models=("slow",), cards_dir=folder, max_batch_size=32)
+        client = connect(settings)
+        wire = Wire(settings, make_app(client, settings), recorder.calls, predictions)
+        wire.classify(1)  # the gateway reads the model's signature and card once
+        yield wire
+        client.close()
 
 
 @pytest.mark.parametrize(("number", "calls"), [(1, 1), (2, 1), (32, 1), (33, 2), (64, 2)])
@@ -153,32 +130,24 @@ def test_requests_that_arrive_during_a_call_share_the_next_one(wire: Wire):
     assert wire.calls == ["Predict"] * 2
 
 
-def peak_bytes(work: Callable[[], object]) -> int:
-    """Return the most memory in bytes that work takes in addition to before, that of numpy and OpenCV included."""
+def peak_of(work: Callable[[], object]) -> int:
+    """Return the most memory in bytes that a second call of some work takes; the first one fills caches."""
     work()
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        result = work()
-        _, peak = tracemalloc.get_traced_memory()
-        del result
-    finally:
-        tracemalloc.stop()
-    return peak - before
+    return peak_bytes(work)[0]
 
 
 def test_the_measurement_counts_copies():
     pixels = np.zeros(1_000_000, np.uint8)
 
-    assert peak_bytes(pixels.tobytes) >= 1_000_000
-    assert peak_bytes(lambda: (pixels.tobytes(), pixels.copy())) >= 2_000_000
+    assert peak_of(pixels.tobytes) >= 1_000_000
+    assert peak_of(lambda: (pixels.tobytes(), pixels.copy())) >= 2_000_000
 
 
 @pytest.mark.parametrize("number", [1, 32])
 def test_pixels_are_copied_once_into_the_message(number: int):
     batch = np.zeros((number, PHOTO_SIDE, PHOTO_SIDE, 3), np.uint8)
 
-    peak = peak_bytes(lambda: encode_predict_request("photos", 1, "serving_default", "probabilities", {"image": batch}))
+    peak = peak_of(lambda: encode_predict_request("photos", 1, "serving_default", "probabilities", {"image": batch}))
 
     assert batch.nbytes <= peak <= batch.nbytes + OVERHEAD_BYTES
 
@@ -188,7 +157,7 @@ def test_a_file_is_copied_once_out_of_a_multipart_body():
     content_type, body = images.multipart([photo])
     boundary = content_type.partition("boundary=")[2].encode()
 
-    peak = peak_bytes(lambda: [part.content for part in parse_multipart(body, boundary)[1].values()])
+    peak = peak_of(lambda: [part.content for part in parse_multipart(body, boundary)[1].values()])
 
     assert len(photo) <= peak <= len(photo) + OVERHEAD_BYTES
 
@@ -198,7 +167,7 @@ def test_an_image_is_decoded_once_and_scaled_once():
     spec = InputSpec(height=PHOTO_SIDE, width=PHOTO_SIDE)
     full_bytes, scaled_bytes = 500 * 375 * 3, PHOTO_SIDE * PHOTO_SIDE * 3
 
-    peak = peak_bytes(lambda: load(photo, spec, max_pixels=10**6))
+    peak = peak_of(lambda: load(photo, spec, max_pixels=10**6))
 
     assert full_bytes + scaled_bytes <= peak <= full_bytes + scaled_bytes + OVERHEAD_BYTES
 
@@ -208,7 +177,7 @@ def test_a_large_photo_is_never_decoded_at_full_size():
     spec = InputSpec(height=PHOTO_SIDE, width=PHOTO_SIDE)
     quarter_bytes, scaled_bytes = 500 * 375 * 3, PHOTO_SIDE * PHOTO_SIDE * 3
 
-    peak = peak_bytes(lambda: load(photo, spec, max_pixels=10**7))
+    peak = peak_of(lambda: load(photo, spec, max_pixels=10**7))
 
     assert quarter_bytes + scaled_bytes <= peak <= quarter_bytes + scaled_bytes + OVERHEAD_BYTES
 

@@ -2,7 +2,6 @@
 
 import base64
 import random
-import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from gateway.capacity import BODY_FACTOR
 from gateway.http.json_objects import JsonLimits
 from gateway.settings import Settings
+from tests.support.traced_memory import peak_bytes
 from tests.support.wsgi_requests import make_parse
 
 SIZE = 10 * 1024 * 1024
@@ -100,23 +100,13 @@ REFUSED = {
 }
 
 
-def peak_bytes(content_type: str, body: bytes, *, chunked: bool) -> tuple[int, object]:
-    """Return the most memory that receiving and parsing a body takes, and what it is parsed into."""
-    tracemalloc.start()
-    try:
-        result = PARSE(content_type, body, chunked=chunked)
-        return tracemalloc.get_traced_memory()[1], result
-    finally:
-        tracemalloc.stop()
-
-
 @pytest.mark.parametrize("name", [*ACCEPTED, *REFUSED])
 def test_a_body_takes_at_most_three_times_its_memory(name: str):
     content_type, make = (ACCEPTED | REFUSED)[name]
     body = make()
     assert len(body) > SIZE / 2
 
-    peak, result = peak_bytes(content_type, body, chunked=False)
+    peak, result = peak_bytes(lambda: PARSE(content_type, body, chunked=False))
 
     assert peak <= BODY_FACTOR * len(body), f"{peak / len(body):.1f} times"
     assert isinstance(result, Exception) == (name in REFUSED), result
@@ -127,7 +117,7 @@ def test_a_body_in_chunks_takes_at_most_three_times_its_memory(name: str):
     content_type, make = (ACCEPTED | REFUSED)[name]
     body = make()
 
-    peak, _ = peak_bytes(content_type, body, chunked=True)
+    peak, _ = peak_bytes(lambda: PARSE(content_type, body, chunked=True))
 
     assert peak <= BODY_FACTOR * len(body), f"{peak / len(body):.1f} times"
 
@@ -135,7 +125,7 @@ def test_a_body_in_chunks_takes_at_most_three_times_its_memory(name: str):
 def test_the_measurement_counts_the_body_and_its_copies():
     body = bytes(SIZE)
 
-    peak, result = peak_bytes(RAW, body, chunked=False)
+    peak, result = peak_bytes(lambda: PARSE(RAW, body, chunked=False))
 
     assert peak >= SIZE
     assert result.images[0].data == body

@@ -143,7 +143,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
     server.swap("pets", 1, classifier(card, constant(0.2, 0.7, 0.1)))
     folder = tmp_path_factory.mktemp("gateway")
     settings = Settings(cards_dir=folder, trusted_proxies=1, cors_origins=("https://a.example",), log_level="error")
-    models = ConfiguredModels(lambda: {"pets": ()})
+    models = ConfiguredModels.from_names(["pets"])
     return create_app(settings, server=server, fetcher=make_fetcher(settings), configured_models=models)
 
 

@@ -4,23 +4,20 @@ import io
 import re
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
-import grpc
 import numpy as np
 import pytest
 
-from bench.latency_server import Models, Predictions
 from gateway.app import connect, create_app, make_fetcher
 from gateway.model_client.protocol import ModelServer
 from gateway.models.configured import ConfiguredModels
 from gateway.settings import Settings
 from tests.support.fake_model_server import FakeModelServer, classifier, constant
+from tests.support.gated_model_server import GatedPredictions, serve
 from tests.support.multipart import encode
-from tfs_api.protos import model_service_pb2_grpc, prediction_service_pb2_grpc
 from vision.card import Card, InputSpec
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +71,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     card = Card(name="pets", labels=("cat", "dog", "fish"), input=InputSpec(height=32, width=32))
     server = FakeModelServer()
     server.swap("pets", 1, classifier(card, constant(0.2, 0.7, 0.1)))
-    return traced_photo(server, ConfiguredModels(lambda: {"pets": ()}), tmp_path_factory.mktemp("cards"))
+    models = ConfiguredModels(lambda: {"pets": ()})  # `from_names` would add the file of its own function
+    return traced_photo(server, models, tmp_path_factory.mktemp("cards"))
 
 
 @pytest.fixture(scope="module")
@@ -83,16 +81,9 @@ def files_with_wire(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("models")
     config = folder / "models.config"
     config.write_text('model_config_list { config { name: "slow" } }')
-    grpc_server = grpc.server(ThreadPoolExecutor(4))
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Predictions(slots=4, latency_s=0), grpc_server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(), grpc_server)
-    port = grpc_server.add_insecure_port("127.0.0.1:0")
-    grpc_server.start()
-    server = connect(Settings(tfs_target=f"127.0.0.1:{port}", calls_in_flight=2))
-    try:
+    with serve(GatedPredictions()) as address:
+        server = connect(Settings(tfs_target=address, calls_in_flight=2))
         return traced_photo(server, ConfiguredModels.from_file(config), folder)
-    finally:
-        grpc_server.stop(None).wait()
 
 
 def listed(name: str) -> list[str]:

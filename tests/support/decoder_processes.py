@@ -1,19 +1,11 @@
 """The decoder processes of this process."""
 
 import os
-from pathlib import Path
 
-from tools import processes
+from tests.support.processes import command_line
+from tools.processes import descendants
 
 
 def decoder_pids() -> set[int]:
     """Return the process ids of those that run at this moment."""
-    pids = set()
-    for pid in processes.descendants(os.getpid()):
-        try:
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:  # it has just ended
-            continue
-        if b"vision.isolation.process" in command:
-            pids.add(pid)
-    return pids
+    return {pid for pid in descendants(os.getpid()) if "vision.isolation.process" in command_line(pid)}

@@ -1,4 +1,4 @@
-"""An application for gunicorn that answers with the id of its thread, and workers that wait long and not at all."""
+"""An application that answers with its thread's id, and workers that wait long, not at all, or briefly for a head."""
 
 import threading
 from collections.abc import Callable, Iterable

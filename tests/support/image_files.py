@@ -44,9 +44,9 @@ def png_with(png: bytes, *chunks: bytes) -> bytes:
     return png[:33] + b"".join(chunks) + png[33:]
 
 
-def png(width: int, height: int, depth: int, color_type: int, rows: bytes, *chunks: bytes) -> bytes:
-    """Build a PNG from unfiltered rows, each with its leading 0."""
-    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0))
+def png(width: int, height: int, depth: int, color_type: int, rows: bytes, *chunks: bytes, interlace: int = 0) -> bytes:
+    """Build a PNG from unfiltered rows, each with its leading 0; `interlace` is 1 for rows of the seven passes."""
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, interlace))
     data = png_chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + data + png_chunk(b"IEND")
 
@@ -75,8 +75,11 @@ def gif_frame(indices: np.ndarray, left: int = 0, top: int = 0) -> bytes:
     return gif_frame_of_codes((width, height), gif_codes([*codes, 5]), left, top)
 
 
-def gif_frame_of_codes(size: tuple[int, int], codes: bytes, left: int = 0, top: int = 0) -> bytes:
-    return b"," + struct.pack("<HHHHB", left, top, *size, 0) + b"\x02" + gif_blocks(codes)
+def gif_frame_of_codes(
+    size: tuple[int, int], codes: bytes, left: int = 0, top: int = 0, *, code_bits: int = 2
+) -> bytes:
+    """Build a frame from packed LZW codes; `code_bits` are the bits of an index, and codes begin with one more."""
+    return b"," + struct.pack("<HHHHBB", left, top, *size, 0, code_bits) + gif_blocks(codes)
 
 
 def gif_codes(codes: Sequence[int]) -> bytes:
@@ -87,6 +90,22 @@ def gif_codes(codes: Sequence[int]) -> bytes:
 
 def gif_transparency(index: int) -> bytes:
     return b"\x21\xf9\x04" + struct.pack("<BHB", 1, 0, index) + b"\0"
+
+
+# WebP
+
+
+def riff(chunks: bytes) -> bytes:
+    return b"RIFF" + struct.pack("<I", len(chunks) + 4) + b"WEBP" + chunks
+
+
+def webp(*chunks: tuple[bytes, bytes]) -> bytes:
+    """Build a WebP from kinds and payloads of chunks."""
+    return riff(
+        b"".join(
+            kind + struct.pack("<I", len(payload)) + payload + b"\0" * (len(payload) % 2) for kind, payload in chunks
+        )
+    )
 
 
 # TIFF

@@ -1,4 +1,4 @@
-"""A gateway in a real gunicorn with one worker, without a model server: for what concerns the process, not images."""
+"""A gateway in a real gunicorn with one worker, by default without a model server: to test processes, not images."""
 
 import contextlib
 import http.client
@@ -66,7 +66,7 @@ class LightGateway:
 def light_gateway(
     folder: Path, stderr: IO[bytes] | int, environment: Mapping[str, str] | None = None
 ) -> Iterator[LightGateway]:
-    """Run a gateway that writes its log to a file."""
+    """Run a gateway whose log goes to `stderr`."""
     (port,) = find(1)
     variables = {
         **os.environ,

@@ -1,9 +1,9 @@
 """The addresses on which a process and its descendants listen, from /proc; see proc_net(5)."""
 
-import contextlib
 import socket
 from pathlib import Path
 
+from tests.support.processes import socket_inodes
 from tools import processes
 
 LISTENING = "0A"
@@ -13,15 +13,6 @@ def listeners(pid):
     """Return the address and the port of each TCP socket that the process or a descendant listens on."""
     inodes = {inode for member in processes.family(pid) for inode in socket_inodes(member)}
     return {address for table in ("tcp", "tcp6") for address in listening(table, inodes)}
-
-
-def socket_inodes(pid):
-    with contextlib.suppress(OSError):
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(OSError):
-                target = str(descriptor.readlink())
-                if target.startswith("socket:["):
-                    yield target[len("socket:[") : -1]
 
 
 def listening(table, inodes):

@@ -36,7 +36,7 @@ def cpu_s(work: Callable[[], object], *, tries: int = 1) -> float:
 
 
 def is_superlinear(small: Callable[[], object], large: Callable[[], object], *, fast_s: float) -> bool:
-    """Return whether work on a text takes so much less time than on one four times as long that it is not linear.
+    """Return whether processing time grows faster than linearly with the length of the text.
 
     Args:
         small: Work on the text.

@@ -31,5 +31,5 @@ def replace_resolver(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> list[st
 
 
 def use_silent_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the real program look names up, except those that begin with `silent`, which it never answers."""
+    """Run the real lookup program with the names of `silent_lookup_server.py`."""
     monkeypatch.setattr(resolver, "PROGRAM", Path(__file__).with_name("silent_lookup_server.py"))

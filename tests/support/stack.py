@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import command_line
 from tests.support.waiting import until
 from tools import nginx
 from tools.local_stack import status
@@ -104,11 +105,3 @@ def running(
 def processes_of(process: subprocess.Popen[bytes], program: str) -> list[int]:
     """Return the ids of a program's processes below `process`: its main process first, then its workers."""
     return [pid for pid in descendants(process.pid) if program in command_line(pid)]
-
-
-def command_line(pid: int) -> str:
-    """Return the command line of a process; nothing if it has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""

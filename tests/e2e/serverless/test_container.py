@@ -3,12 +3,13 @@
 import os
 import signal
 import socket
-from pathlib import Path
 
 import pytest
 import requests
 
 from gateway.settings import Settings
+from tests.support.listeners import listeners
+from tests.support.processes import is_running
 from tests.support.stack import processes_of
 from tests.support.waiting import until
 from tools.processes import descendants
@@ -16,14 +17,6 @@ from tools.processes import descendants
 pytestmark = pytest.mark.timeout(240)
 PATIENCE_S = 90
 PNG = {"Content-Type": "image/png"}
-
-
-def is_running(pid):
-    """Return whether a process runs; a zombie, whose parent was killed too, does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_the_variables_of_the_image_are_valid_settings(serverless_image):
@@ -48,18 +41,7 @@ def test_the_first_request_waits_for_the_model(start_container, golden):
 
 
 def test_only_the_configured_port_is_open(container):
-    descriptors = [link for pid in descendants(container.process.pid) for link in Path(f"/proc/{pid}/fd").iterdir()]
-    names = [str(link.readlink()) for link in descriptors]
-    sockets = {name.removeprefix("socket:[").rstrip("]") for name in names if name.startswith("socket:")}
-
-    listening = set()
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A" and fields[9] in sockets:  # TCP_LISTEN, include/net/tcp_states.h
-                listening.add(int(fields[1].rpartition(":")[2], 16))
-
-    assert listening == {container.port}
+    assert {port for _, port in listeners(container.process.pid)} == {container.port}
 
 
 def test_the_output_of_both_programs_is_printed(container):

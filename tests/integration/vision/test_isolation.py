@@ -19,6 +19,7 @@ import pytest
 
 from tests.support.decoder_processes import decoder_pids
 from tests.support.image_files import encoded
+from tests.support.processes import is_running, socket_inodes
 from tests.support.waiting import until
 from vision import heatmap, preprocess
 from vision.card import InputSpec
@@ -156,10 +157,6 @@ def test_a_process_that_ended_while_it_was_idle_is_replaced(pool, pids):
     assert load(pool, encoded(PHOTO, ".png")).shape == SPEC.shape
 
 
-def is_running(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-
-
 @linux_only
 def test_no_process_is_free_in_time(pool, pids):
     load(pool, encoded(PHOTO, ".png"))
@@ -177,7 +174,7 @@ def test_no_process_is_free_in_time(pool, pids):
 
 
 @linux_only
-def test_a_process_that_cannot_be_started_is_told(pool):
+def test_a_process_that_cannot_be_started_is_an_error(pool):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # standard input, output and error are open
     try:
@@ -200,9 +197,9 @@ def test_a_process_inherits_neither_secrets_nor_sockets(pool, monkeypatch, pids)
         (pid,) = pids()
 
         environment = Path(f"/proc/{pid}/environ").read_bytes()
-        links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+        sockets = list(socket_inodes(pid))
     assert b"secret" not in environment
-    assert len([link for link in links if link.startswith("socket:")]) == 1
+    assert len(sockets) == 1
 
 
 @linux_only
@@ -221,7 +218,7 @@ def test_processes_end_with_the_program_that_uses_them():
         pid = int(user.stdout.readline())
         user.kill()
 
-    until(lambda: not Path(f"/proc/{pid}").exists() or not is_running(pid), 30)
+    until(lambda: not is_running(pid), 30)
 
 
 def run_sandboxed(body: str) -> subprocess.CompletedProcess[str]:
@@ -324,7 +321,7 @@ def test_decoding_ends_in_time_although_the_program_that_asked_was_killed():
         pid = int(user.stdout.readline())
         user.kill()
 
-    until(lambda: not Path(f"/proc/{pid}").exists() or not is_running(pid), 60)
+    until(lambda: not is_running(pid), 60)
 
 
 @linux_only

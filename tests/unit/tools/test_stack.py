@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import is_running
 from tests.support.waiting import until
 from tools.stack import ProgramEndedError, Signals, Stack, StopRequestedError, Supervisor, tail
 
@@ -45,15 +46,6 @@ if worker == 0:
 print("up", worker)
 {master}
 """
-
-
-def is_running(process_id):
-    """Return whether a process exists and is not a zombie."""
-    try:
-        state = Path(f"/proc/{process_id}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
-    return state not in "ZX"
 
 
 def worker_of(log):

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,6 @@ import pytest
 
 from tests.support import image_files as files
 from tests.support.decode_cost import CostMeter
-from tests.unit.vision.test_headers import webp
 from vision.decode import ImageError, inspect
 from vision.headers import jpeg
 
@@ -31,7 +31,7 @@ FAST_AVIF = (cv2.IMWRITE_AVIF_SPEED, 10)
 
 @pytest.fixture(scope="module")
 def meter():
-    with CostMeter(max_pixels=MAX_PIXELS) as meter:
+    with closing(CostMeter(max_pixels=MAX_PIXELS)) as meter:
         yield meter
 
 
@@ -49,10 +49,8 @@ def interlaced_png(height: int, width: int, *, depth: int = 8) -> bytes:
     """Build an RGBA PNG in seven passes (Adam7), all zero."""
     passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
     sizes = [(-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in passes if width > x and height > y]
-    header = struct.pack(">IIBBBBB", width, height, depth, 6, 0, 0, 1)
-    data = zlib.compress(bytes(sum(rows * (1 + columns * depth // 2) for columns, rows in sizes)))
-    chunks = (files.png_chunk(b"IHDR", header), files.png_chunk(b"IDAT", data), files.png_chunk(b"IEND"))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+    size = sum(rows * (1 + columns * depth // 2) for columns, rows in sizes)
+    return files.png(width, height, depth, 6, bytes(size), interlace=1)
 
 
 PLAIN = {
@@ -174,7 +172,7 @@ def grouped_webp(side: int, groups: int) -> bytes:
     fields += one_symbol * 5 * groups
     bits = "".join(f"{value:0{count}b}"[::-1] for value, count in fields)
     packed = int(bits[::-1], 2).to_bytes(-(-len(bits) // 8) + 8, "little")
-    return webp((b"VP8L", packed))
+    return files.webp((b"VP8L", packed))
 
 
 def exif_of_long_texts(count: int, length: int) -> bytes:
@@ -220,7 +218,7 @@ def test_exif_of_long_texts_costs_no_time(meter):
     canvas = (b"VP8X", b"\x08\0\0\0\7\0\0\7\0\0")
     for data in (
         files.png_with(files.encoded(image, ".png"), files.png_chunk(b"eXIf", exif)),
-        webp(canvas, (b"VP8 ", lossy[20:]), (b"EXIF", exif)),
+        files.webp(canvas, (b"VP8 ", lossy[20:]), (b"EXIF", exif)),
         avif,
     ):
         cost = meter.measure(data)

@@ -32,12 +32,8 @@ def repeated(unit: bytes, size: int) -> bytes:
 
 
 def gif_of_codes(codes: bytes) -> bytes:
-    frame = b"," + struct.pack("<HHHHB", 0, 0, 4_000, 4_000, 0) + b"\x08" + files.gif_blocks(codes)
+    frame = files.gif_frame_of_codes((4_000, 4_000), codes, code_bits=8)
     return files.gif((4_000, 4_000), PALETTE, frame)
-
-
-def riff(chunks: bytes) -> bytes:
-    return b"RIFF" + struct.pack("<I", len(chunks) + 4) + b"WEBP" + chunks
 
 
 def full_box(kind: bytes, *payloads: bytes) -> bytes:
@@ -63,8 +59,8 @@ FILES: dict[str, Callable[[int], bytes]] = {
     "png: text": lambda size: files.png_with(
         PNG, files.png_chunk(b"tEXt", b"Raw profile type exif\0" + repeated(b"\n", size))
     ),
-    "webp: chunks": lambda size: riff(repeated(b"junk\0\0\0\0", size)),
-    "webp: frames": lambda size: riff(repeated(b"ANMF\0\0\0\0", size)),
+    "webp: chunks": lambda size: files.riff(repeated(b"junk\0\0\0\0", size)),
+    "webp: frames": lambda size: files.riff(repeated(b"ANMF\0\0\0\0", size)),
     "gif: extensions": lambda size: files.gif((2, 2), PALETTE, repeated(b"\x21\xfe\0", size)),
     "gif: blocks": lambda size: files.gif((2, 2), PALETTE, b"\x21\xfe" + repeated(b"\1x", size) + b"\0"),
     "gif: codes": lambda size: gif_of_codes(bytes(size)),

@@ -386,13 +386,6 @@ def test_png_animation_is_reduced_to_its_static_image():
 # WebP
 
 
-def webp(*chunks: tuple[bytes, bytes]) -> bytes:
-    body = b"".join(
-        kind + struct.pack("<I", len(payload)) + payload + b"\0" * (len(payload) % 2) for kind, payload in chunks
-    )
-    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
-
-
 LOSSY = (b"VP8 ", b"\x10\0\0\x9d\x01\x2a" + struct.pack("<HH", 300 | 1 << 14, 200 | 2 << 14))
 LOSSLESS = (b"VP8L", b"\x2f" + struct.pack("<I", 299 | 199 << 14))
 
@@ -403,11 +396,11 @@ def canvas(width: int, height: int) -> tuple[bytes, bytes]:
 
 @pytest.mark.parametrize("frame", [LOSSY, LOSSLESS], ids=["lossy", "lossless"])
 def test_webp_frame_has_the_size_of_the_file(frame):
-    assert size_of(webp(frame)) == (300, 200)
+    assert size_of(files.webp(frame)) == (300, 200)
 
 
 def test_webp_header_has_the_sizes_of_canvas_and_frame():
-    header = read_header(webp(canvas(70_000, 66_000), (b"ICCP", b"odd"), (b"ALPH", b""), LOSSY))
+    header = read_header(files.webp(canvas(70_000, 66_000), (b"ICCP", b"odd"), (b"ALPH", b""), LOSSY))
 
     assert (header.width, header.height) == (70_000, 66_000)
     assert header.inner_sizes == ((300, 200),)
@@ -416,7 +409,7 @@ def test_webp_header_has_the_sizes_of_canvas_and_frame():
 def test_webp_animation_has_the_size_of_its_first_frame():
     frame = LOSSLESS[0] + struct.pack("<I", len(LOSSLESS[1])) + LOSSLESS[1]
 
-    header = read_header(webp(canvas(10, 10), (b"ANIM", b"\0" * 6), (b"ANMF", b"\0" * 16 + frame)))
+    header = read_header(files.webp(canvas(10, 10), (b"ANIM", b"\0" * 6), (b"ANMF", b"\0" * 16 + frame)))
 
     assert (header.width, header.height, header.inner_sizes) == (10, 10, ((300, 200),))
 
@@ -424,7 +417,7 @@ def test_webp_animation_has_the_size_of_its_first_frame():
 @pytest.mark.parametrize("chunks", [[canvas(10, 10)], [(b"junk", b"")] * 2_000], ids=["no frame", "junk"])
 def test_webp_without_frame_is_unreadable(chunks):
     with pytest.raises(UnreadableImageError):
-        read_header(webp(*chunks))
+        read_header(files.webp(*chunks))
 
 
 def test_webp_reaches_the_decoder_without_metadata_further_frames_and_what_follows_its_end():
@@ -434,10 +427,10 @@ def test_webp_reaches_the_decoder_without_metadata_further_frames_and_what_follo
     without_flags = (b"VP8X", b"\x02" + without_flags[1][1:])
     anim = (b"ANIM", bytes(6))
 
-    header = read_header(webp(with_exif, (b"ICCP", b"x"), anim, frame, frame, (b"EXIF", b"y")) + b"more")
+    header = read_header(files.webp(with_exif, (b"ICCP", b"x"), anim, frame, frame, (b"EXIF", b"y")) + b"more")
 
-    assert header.still == webp(without_flags, anim, frame)
-    assert read_header(webp(LOSSY)).still is None
+    assert header.still == files.webp(without_flags, anim, frame)
+    assert read_header(files.webp(LOSSY)).still is None
 
 
 def test_webp_orientation_is_that_of_its_exif_if_the_canvas_announces_one():
@@ -445,19 +438,19 @@ def test_webp_orientation_is_that_of_its_exif_if_the_canvas_announces_one():
 
     for flags, orientation in ((8, 6), (0, 1)):
         vp8x = (b"VP8X", bytes([flags]) + canvas(300, 200)[1][1:])
-        assert read_header(webp(vp8x, LOSSY, exif)).orientation == orientation
+        assert read_header(files.webp(vp8x, LOSSY, exif)).orientation == orientation
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (webp(canvas(9, 9), canvas(300, 200), LOSSY), "VP8X appears twice"),
-        (webp(LOSSY, LOSSY), "appears twice"),
-        (webp(LOSSY, LOSSLESS), "two kinds"),
-        (webp(canvas(300, 200), (b"ALPH", b""), (b"ALPH", b""), LOSSY), "ALPH appears twice"),
-        (webp(LOSSY)[:-1], "ends within a chunk"),
-        (webp((b"VP8 ", b"\x11" + LOSSY[1][1:])), "not a VP8 key frame"),
-        (webp((b"VP8L", b"\x2e" + LOSSLESS[1][1:])), "signature"),
+        (files.webp(canvas(9, 9), canvas(300, 200), LOSSY), "VP8X appears twice"),
+        (files.webp(LOSSY, LOSSY), "appears twice"),
+        (files.webp(LOSSY, LOSSLESS), "two kinds"),
+        (files.webp(canvas(300, 200), (b"ALPH", b""), (b"ALPH", b""), LOSSY), "ALPH appears twice"),
+        (files.webp(LOSSY)[:-1], "ends within a chunk"),
+        (files.webp((b"VP8 ", b"\x11" + LOSSY[1][1:])), "not a VP8 key frame"),
+        (files.webp((b"VP8L", b"\x2e" + LOSSLESS[1][1:])), "signature"),
     ],
 )
 def test_webp_that_is_ambiguous_or_damaged_is_rejected(data, reason):
@@ -544,12 +537,9 @@ def test_gif_resets_are_counted_correctly_in_noise(monkeypatch):
 def test_gif_of_uncompressed_codes_is_accepted_up_to_a_megapixel():
     """One clear code in 126, as encoders wrote while LZW was patented."""
     codes = b"\x80" + bytes(126)  # 8 bits per code, up to 127 codes
+    frame = files.gif_frame_of_codes((1_000, 1_000), codes * 7_936, code_bits=7)
 
-    data = files.gif(
-        (1_000, 1_000),
-        PALETTE,
-        b"," + struct.pack("<HHHHB", 0, 0, 1_000, 1_000, 0) + b"\x07" + files.gif_blocks(codes * 7_936),
-    )
+    data = files.gif((1_000, 1_000), PALETTE, frame)
 
     assert size_of(data) == (1_000, 1_000)
 

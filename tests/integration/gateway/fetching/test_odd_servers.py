@@ -1,11 +1,10 @@
-"""Servers that answer as HTTP does not allow: what comes of it is an error of the gateway, and nothing without end."""
+"""Servers that violate HTTP: a fetch ends with an image or an error of the gateway, within its limits."""
 
 import contextlib
 import itertools
 import socket
 import struct
 import threading
-import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
@@ -22,6 +21,7 @@ from gateway.fetching.fetch import UrlFetcher
 from gateway.fetching.responses import MAX_HEAD_BYTES
 from tests.support.fetching import fetch_limits
 from tests.support.raw_server import RawServer, Script, Send, answer
+from tests.support.traced_memory import peak_bytes
 
 Serve = Callable[..., RawServer]
 
@@ -40,11 +40,9 @@ def chunks(*parts: bytes) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
 
 
-def fetcher(*, deadline_s: float = 5, max_bytes: int = LIMIT, connections_per_host: int = 8) -> UrlFetcher:
-    limits = fetch_limits(
-        deadline_s=deadline_s, max_bytes=max_bytes, max_redirects=2, connections_per_host=connections_per_host
-    )
-    return UrlFetcher(Destinations(allowed_hosts=("127.0.0.1",)), limits)
+def fetcher(**limits: float) -> UrlFetcher:
+    limits = {"max_bytes": LIMIT, "max_redirects": 2} | limits
+    return UrlFetcher(Destinations(allowed_hosts=("127.0.0.1",)), fetch_limits(**limits))
 
 
 def fetch(server: RawServer, **limits: float) -> bytes:
@@ -52,7 +50,7 @@ def fetch(server: RawServer, **limits: float) -> bytes:
 
 
 def say(*parts: bytes | Iterable[bytes]) -> Script:
-    """Return a script that sends bytes, and then each of the last part."""
+    """Return a script that sends each part: bytes at once, an iterable piece by piece."""
 
     def script(_: str, send: Send) -> None:
         for part in parts:
@@ -221,13 +219,12 @@ ENDLESS = {
 def test_what_never_ends_is_read_no_further_than_the_limit(serve: Serve, name: str):
     start, part = ENDLESS[name]
     server = serve(say(start, itertools.repeat(part)))
-    tracemalloc.start()
-    try:
+
+    def refused_fetch() -> None:
         with pytest.raises((FetchError, BodyTooLargeError)):
             fetch(server, deadline_s=20)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+
+    peak, _ = peak_bytes(refused_fetch)
 
     assert server.sent_bytes < SOCKET_BUFFERS
     assert peak < 3 * LIMIT + 4 * MAX_HEAD_BYTES + 2 * len(part)

@@ -1,19 +1,13 @@
 """The limit on bodies without a length, over a real gunicorn."""
 
-import os
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.support.stack import listens
-from tests.support.waiting import until
-from tools.ports import find
+from tests.support.light_gateway import light_gateway
 
-ROOT = Path(__file__).parents[4]
 MAX_BYTES = 100_000
 TIMEOUT_S = 30
 
@@ -21,24 +15,9 @@ TIMEOUT_S = 30
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Start a gateway without a model server, and return its port."""
-    (port,) = find(1)
-    environment = {
-        **os.environ,
-        "GATEWAY_BIND": f"127.0.0.1:{port}",
-        "GATEWAY_WORKERS": "1",
-        "GATEWAY_MODELS": "pets",
-        "GATEWAY_TFS_TARGET": "127.0.0.1:1",
-        "GATEWAY_START_WAIT_S": "0",
-        "GATEWAY_MAX_BODY_BYTES": str(MAX_BYTES),
-        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path_factory.mktemp("metrics")),
-    }
-    command = [sys.executable, "-m", "gunicorn", "-c", "gateway/gunicorn_conf.py", "gateway.wsgi:app"]
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL) as process:
-        try:
-            until(lambda: listens(port), TIMEOUT_S)
-            yield port
-        finally:
-            process.terminate()
+    variables = {"GATEWAY_MAX_BODY_BYTES": str(MAX_BYTES)}
+    with light_gateway(tmp_path_factory.mktemp("gateway"), subprocess.DEVNULL, variables) as gateway:
+        yield gateway.port
 
 
 def post(port: int, size: int, *, chunk_bytes: int) -> int:

@@ -53,7 +53,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
             Settings(**{"cards_dir": tmp_path, "request_deadline_s": 30, "decode_deadline_s": 30} | options),
             server=server,
             fetcher=DisabledFetcher(),
-            configured_models=ConfiguredModels(lambda: {"tone": ()}),
+            configured_models=ConfiguredModels.from_names(["tone"]),
         ).test_client()
 
     yield start

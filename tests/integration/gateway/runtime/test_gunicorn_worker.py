@@ -82,9 +82,7 @@ def test_a_thread_stays_with_its_connection(connect: Connect):
         assert threads == [threads[0]] * 5
 
 
-@pytest.mark.parametrize(
-    "worker", ["gateway.runtime.gunicorn_worker.Worker", "tests.support.gunicorn_threads.ImpatientWorker"]
-)
+@pytest.mark.parametrize("worker", [WORKER, "tests.support.gunicorn_threads.ImpatientWorker"])
 def test_more_connections_than_threads_are_all_answered_repeatedly(connect: Connect, worker: str):
     with running(worker) as (_, port):
         connections = [connect(port) for _ in range(5 * THREADS)]
@@ -93,7 +91,7 @@ def test_more_connections_than_threads_are_all_answered_repeatedly(connect: Conn
 
 
 def test_pipelined_requests_are_answered_in_order(connect: Connect):
-    with running("gateway.runtime.gunicorn_worker.Worker") as (_, port):
+    with running(WORKER) as (_, port):
         connection = connect(port).sock
         connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
         received = b""
@@ -103,7 +101,7 @@ def test_pipelined_requests_are_answered_in_order(connect: Connect):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_connection_does_not_delay_the_stop(connect: Connect, number: signal.Signals):
-    with running("gateway.runtime.gunicorn_worker.Worker") as (process, port):
+    with running(WORKER) as (process, port):
         request(connect(port))
         process.send_signal(number)
         assert process.wait(TIMEOUT_S) == 0

@@ -192,7 +192,7 @@ def test_a_batch_beyond_what_is_left_is_refused_and_counts_as_one_request(
     assert client.get(MODELS).status_code == 200
 
 
-def test_a_batch_that_no_window_has_room_for_is_told_so(make_client: Callable[..., FlaskClient]):
+def test_a_batch_that_no_window_has_room_for_is_too_large(make_client: Callable[..., FlaskClient]):
     client = make_client("100/day;5/hour")
 
     refused = client.post(PREDICT, json=batch(6))

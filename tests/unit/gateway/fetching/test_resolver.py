@@ -5,12 +5,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from gateway.fetching.resolver import MAX_IDLE, Resolver
+from tests.support.processes import command_line, socket_inodes
 from tests.support.resolver import use_silent_names
 from tests.support.waiting import until
 from tools.processes import children, descendants
@@ -37,9 +38,7 @@ def programs() -> set[int]:
 
 
 def is_lookup(pid: int) -> bool:
-    with suppress(OSError):  # it has just ended
-        return b"lookup_server.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    return False
+    return "lookup_server.py" in command_line(pid)
 
 
 def resolve(resolver: Resolver, host: str = "any.test", *, timeout_s: float = 30) -> list[tuple[str, int]]:
@@ -146,8 +145,7 @@ def test_the_processes_inherit_no_keys_and_no_sockets(monkeypatch: pytest.Monkey
 
 def sockets(pid: int) -> int:
     """Return the number of open sockets of a process."""
-    files = [str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()]
-    return sum(file.startswith("socket:") for file in files)
+    return len(list(socket_inodes(pid)))
 
 
 def test_no_process_is_left_behind(monkeypatch: pytest.MonkeyPatch):

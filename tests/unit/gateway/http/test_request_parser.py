@@ -1,9 +1,9 @@
 import base64
+import functools
 import io
 import json
 import os
 import re
-import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +24,7 @@ from gateway.prediction.image_loader import ImageBytes, ImageSource, ImageUrl
 from gateway.prediction.predictor import PredictionOptions, PredictionRequest
 from gateway.settings import Settings
 from tests.support.multipart import encode, with_encoded_form
+from tests.support.traced_memory import peak_bytes
 
 IMAGE = bytes(range(256)) * 3 + b"\xfb\xff"  # its base64 has a + and a /
 TEXT = base64.b64encode(IMAGE).decode()
@@ -390,12 +391,8 @@ MANY_VALUES = {
 def test_json_with_very_many_values_is_refused_before_it_is_parsed(parse: Parse):
     """As Python objects the values take up to 25 times as much memory as their text."""
     for name, body in MANY_VALUES.items():
-        tracemalloc.start()
+        peak, message = peak_bytes(functools.partial(refusal, parse, data=body, content_type="application/json"))
 
-        message = refusal(parse, data=body, content_type="application/json")
-
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
         assert "more than 100 values" in message or "not valid JSON" in message, name
         assert peak < 8 * len(body), name
 

@@ -18,7 +18,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 
 def make_decoders(*, processes: int = 2, deadline_s: float = 60) -> Decoders:
-    """Processes that are never started: only their turns are of interest."""
+    """Return decoders whose processes are never started; only the order of turns is tested."""
     pool = DecoderPool(processes=processes, max_memory_bytes=0, max_pixels=0)
     return Decoders(pool, DecoderLimits(processes, deadline_s))
 
