@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.attacks import Attack, make_attacks
 from bench.hostile import HonestUsers, HostileStack, start_stack
 from bench.memory_group import MIB
+from bench.reliability import print_lines
 from tools import processes
 from tools.load_generator import OK
 
@@ -33,12 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", default="", metavar="TEXT", help="only attacks whose name contains it")
     parser.add_argument("--memory", type=int, default=UNLIMITED_BYTES, metavar="BYTES", help="limit on the gateway")
     options = parser.parse_args(arguments)
-    _print("| attack | answer | s | CPU s | peak, MiB | honest requests failed |")
-    _print("|---|---|--:|--:|--:|--:|")
+    print_lines("| attack | answer | s | CPU s | peak, MiB | honest requests failed |")
+    print_lines("|---|---|--:|--:|--:|--:|")
     with start_stack(options.memory) as (stack, _):
         for attack in make_attacks(stack.pictures, options.attacks):
             if options.only in attack.name:
-                _print(measure(stack, attack))
+                print_lines(measure(stack, attack))
 
 
 def measure(stack: HostileStack, attack: Attack) -> str:
@@ -83,10 +84,6 @@ def _peaks(pid: int) -> Iterator[tuple[int, int]]:
         with contextlib.suppress(OSError, StopIteration):
             lines = Path(f"/proc/{member}/status").read_text(encoding="utf-8").splitlines()
             yield member, next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
-
-
-def _print(text: str) -> None:
-    print(text, flush=True)  # noqa: T201  # a command's output
 
 
 if __name__ == "__main__":

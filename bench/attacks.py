@@ -13,9 +13,10 @@ from typing import Protocol
 
 from bench import hostile_files
 from bench.images import multipart, photo
+from gateway.settings import Settings
 
 PREDICT = "/api/v1/predict"
-BODY_BYTES = 10_485_760
+BODY_BYTES = Settings.from_env({}).max_body_bytes
 """The default of GATEWAY_MAX_BODY_BYTES."""
 BATCH = 64
 NO_ANSWER = "no answer"

@@ -16,10 +16,11 @@ from bench.attacks import PREDICT, Address, Attack, make_attacks, post
 from bench.drill_stack import DrillStack
 from bench.images import photo
 from bench.memory_group import MIB, MemoryGroup, limit_memory
+from bench.overload import HealthProbes
 from bench.testbed import PYTHON, make_program
 from tools import ports
 from tools.load_generator import OK, LoadGenerator, Send
-from tools.local_stack import START_S, status
+from tools.local_stack import START_S
 from tools.programs import ROOT
 from tools.waiting import wait_until
 
@@ -36,7 +37,7 @@ _WATCH_PAUSE_S = 0.2
 
 
 class TargetMissedError(Exception):
-    """The service did not withstand the attacks; the message says in what."""
+    """The service did not withstand the attacks; the message names the missed targets."""
 
 
 class HostileStack(DrillStack):
@@ -117,38 +118,24 @@ class HonestUsers(LoadGenerator):
 
 @dataclass(slots=True)
 class Watch:
-    """Polls /livez once a second and lists the gateway's workers, from threads while the context lasts."""
+    """Lists the gateway's workers, from a thread while the context lasts."""
 
     stack: HostileStack
-    latencies_s: list[float] = field(default_factory=list)
-    failures: int = 0
     workers: set[int] = field(default_factory=set)
     _stop: threading.Event = field(default_factory=threading.Event)
-    _threads: list[threading.Thread] = field(default_factory=list)
+    _thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        """Start the threads."""
-        self._threads = [threading.Thread(target=target) for target in (self._poll, self._list)]
-        for thread in self._threads:
-            thread.start()
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._list)
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop the threads."""
+        """Stop the thread."""
         self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    @property
-    def slowest_s(self) -> float:
-        """The slowest answer of /livez; 0 if there was none yet."""
-        return max(self.latencies_s, default=0.0)
-
-    def _poll(self) -> None:
-        while not self._stop.wait(LIVEZ_PAUSE_S):
-            started_s = time.monotonic()
-            self.failures += status(f"{self.stack.url}/livez") != 200  # noqa: PLR2004  # OK
-            self.latencies_s.append(time.monotonic() - started_s)
+        if self._thread is not None:
+            self._thread.join()
 
     def _list(self) -> None:
         while not self._stop.wait(_WATCH_PAUSE_S):
@@ -169,11 +156,12 @@ def run(seconds: float, folders: Sequence[Path]) -> Iterator[str]:
         clients = HostileClients(stack, make_attacks(stack.pictures, folders))
         users = HonestUsers(stack)
         started = set(stack.workers())
-        with Watch(stack) as watch, clients, users:
+        probes = HealthProbes(stack.url, ("/livez",), LIVEZ_PAUSE_S)
+        with Watch(stack) as watch, probes, clients, users:
             time.sleep(seconds)
         wait_until(stack.is_ready, START_S, "the stack is ready again after the attacks")
         deaths = len(watch.workers - started)
-        result = Result(seconds, group.description, group.peak_bytes(), group.kills(), deaths, clients, users, watch)
+        result = Result(seconds, group.description, group.peak_bytes(), group.kills(), deaths, clients, users, probes)
         yield from result.rows()
     yield from result.attack_rows()
     if result.misses():
@@ -191,7 +179,7 @@ class Result:
     deaths: int
     clients: HostileClients
     users: HonestUsers
-    watch: Watch
+    probes: HealthProbes
 
     def rows(self) -> Iterator[str]:
         """Yield the table of the service."""
@@ -215,8 +203,8 @@ class Result:
             misses.append(f"{self.deaths} workers died, {self.kills} processes were killed for lack of memory")
         if self._answered() < MIN_ANSWERED:
             misses.append(f"{self._answered():.1%} of the honest requests were answered, less than {MIN_ANSWERED:.0%}")
-        if self.watch.failures or self.watch.slowest_s > LIVEZ_MAX_S:
-            misses.append(f"/livez took {self.watch.slowest_s:.1f} s, or failed {self.watch.failures} times")
+        if self.probes.failures or self.probes.slowest_s > LIVEZ_MAX_S:
+            misses.append(f"/livez took {self.probes.slowest_s:.1f} s, or failed {self.probes.failures} times")
         return misses
 
     def _answered(self) -> float:
@@ -224,23 +212,22 @@ class Result:
         return counts[OK] / max(counts.total(), 1)
 
     def _figures(self) -> Mapping[str, str]:
-        counts, latencies_s = self.users.counts, self.watch.latencies_s
-        on_time = sum(latency_s <= LIVEZ_MAX_S for latency_s in latencies_s) - self.watch.failures
-        hostile = sum(map(Counter, self.clients.answers.values()), Counter[str]())
+        counts, latencies_s = self.users.counts, self.probes.latencies_s
+        on_time = sum(latency_s <= LIVEZ_MAX_S for latency_s in latencies_s) - self.probes.failures
         return {
             "duration": f"{self.seconds:.0f} s",
             "limit on the gateway's memory": self.limit,
             "most memory in use": f"{self.peak_bytes / MIB:.0f} MiB" if self.peak_bytes else "not counted",
             "workers that died": str(self.deaths),
             "processes killed for lack of memory": str(self.kills),
-            f"attacks by {HOSTILE_CLIENTS} clients": str(hostile.total()),
+            f"attacks by {HOSTILE_CLIENTS} clients": str(self.clients.counts.total()),
             f"requests of {HONEST_USERS} honest users": str(counts.total()),
             "answered": f"{self._answered():.1%}",
             "refused or failed": _counts(Counter({name: count for name, count in counts.items() if name != OK}))
             or "none",
             "slowest answer": f"{self.users.slowest_s(OK):.1f} s",
             f"/livez answered within {LIVEZ_MAX_S:.0f} s": f"{max(on_time, 0)} of {len(latencies_s)}",
-            "slowest /livez": f"{self.watch.slowest_s * 1000:.0f} ms",
+            "slowest /livez": f"{self.probes.slowest_s * 1000:.0f} ms",
         }
 
 

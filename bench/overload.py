@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Self
 
@@ -36,11 +37,13 @@ CAPACITY_USERS = 16
 
 @dataclass(slots=True)
 class HealthProbes:
-    """Requests of /livez and /readyz through nginx, five times a second, from a thread while the context lasts."""
+    """Health checks of a service, one of each path and then a pause, from a thread while the context lasts."""
 
     url: str
+    paths: Sequence[str] = ("/livez", "/readyz")
+    pause_s: float = PROBE_PAUSE_S
     statuses: Counter[int] = field(default_factory=Counter)
-    slowest_s: float = 0.0
+    latencies_s: list[float] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -56,12 +59,22 @@ class HealthProbes:
         if self._thread is not None:
             self._thread.join()
 
+    @property
+    def failures(self) -> int:
+        """Number of checks that were not answered 200."""
+        return self.statuses.total() - self.statuses[HTTPStatus.OK]
+
+    @property
+    def slowest_s(self) -> float:
+        """The slowest answer; 0 if there was none yet."""
+        return max(self.latencies_s, default=0.0)
+
     def _probe(self) -> None:
-        while not self._stop.wait(PROBE_PAUSE_S):
-            for path in ("/livez", "/readyz"):
+        while not self._stop.wait(self.pause_s):
+            for path in self.paths:
                 started_s = time.monotonic()
                 self.statuses[status(self.url + path)] += 1
-                self.slowest_s = max(self.slowest_s, time.monotonic() - started_s)
+                self.latencies_s.append(time.monotonic() - started_s)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
     python -m bench.reliability [--requests 50000] [--only faults overload memory hostile]
 
-Prints the tables of docs/reliability.md. It takes about three quarters of an hour and needs an otherwise idle machine.
+Prints the tables of docs/reliability.md. It takes 20 to 25 minutes, 15 of them for the hostile clients, and needs an
+otherwise idle machine.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from bench.classification_load import WRONG, ClassificationLoad
 from bench.drill_stack import DrillStack
 from bench.external_load import HttpUsers
 from bench.faults import DRILLS, THREE_SERVERS, Drill, run
+from bench.memory_group import MIB
 from tools.load_generator import OK
 from tools.local_stack import LOCALHOST
 from tools.processes import resident_bytes
@@ -25,7 +27,6 @@ from tools.processes import resident_bytes
 GATEWAY_SETTINGS = {"GATEWAY_DRAIN_DELAY_S": "5", "GATEWAY_WORKERS": "2"}
 MEMORY_USERS = 16
 MEMORY_ROUND_S = 10
-MIB = 1024 * 1024
 
 
 def main(arguments: Sequence[str]) -> None:

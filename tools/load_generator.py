@@ -1,4 +1,4 @@
-"""Generate load: users that repeat a call without a pause, and a record of every call's outcome and latency.
+"""Generate load: users that repeat a call, and a record of every call's outcome and latency.
 
 The users are threads of this process. They suit services that take a millisecond or more for a call, and calls of any
 kind. `bench.external_load` runs wrk and h2load, which use less of the processor, where that matters.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.runtime.malloc import ARENAS, LARGE_BLOCK_BYTES, RETAINED_BYTES
 from gateway.settings import Settings
 from tools import nginx
 from tools.stack import Program
@@ -18,12 +19,13 @@ GRPC_THREADS_PER_REQUEST = 2
 CALLS_IN_FLIGHT = 2
 MONITORING_CONFIG = ROOT / "serving_models" / "monitoring.config"
 MODEL_SERVER_STOP_S = 10.0
-# Settings of glibc, as in gateway/runtime/malloc.py: freed blocks of 4 MiB are returned at once, of smaller ones 8 MiB
-# are retained at the end of each of two arenas. After large requests of 16 clients, twice the memory remained without.
+# The gateway's settings of glibc, as environment variables: freed blocks of 4 MiB are returned at once, of smaller ones
+# 8 MiB are retained at the end of each of two arenas. After large requests of 16 clients, twice the memory remained
+# without.
 MALLOC = {
-    "MALLOC_ARENA_MAX": "2",
-    "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(8 << 20),
+    "MALLOC_ARENA_MAX": str(ARENAS),
+    "MALLOC_MMAP_THRESHOLD_": str(LARGE_BLOCK_BYTES),
+    "MALLOC_TRIM_THRESHOLD_": str(RETAINED_BYTES),
 }
 STOP_SLACK_S = 2.0
 
@@ -124,7 +126,7 @@ def nginx_proxy(
         TlsError: The folder `tls_dir` has no certificate.
     """
     configuration = scratch / "nginx.conf"
-    max_requests = settings.workers * (settings.threads + settings.max_waiting)
+    max_requests = settings.workers * settings.places
     environment = {**os.environ, **(own_values or {})}
     values = {
         "NGINX_MAX_REQUESTS": str(max_requests),

@@ -1,7 +1,7 @@
 import socket
 
 from bench.attacks import is_closed, make_attacks
-from bench.hostile import Watch
+from bench.overload import HealthProbes
 
 
 def test_each_attack_has_a_name_of_its_own():
@@ -22,4 +22,4 @@ def test_a_connection_is_closed_once_the_other_side_has_closed_it():
 
 
 def test_no_answer_of_livez_is_not_late():
-    assert Watch(stack=None).slowest_s == 0
+    assert HealthProbes("http://127.0.0.1:1").slowest_s == 0
