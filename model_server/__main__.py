@@ -42,8 +42,8 @@ class Shutdown:
     """Turns the first SIGTERM or SIGINT into an event, and exits the process on the second.
 
     The interpreter writes the number of each signal to a socket (`signal.set_wakeup_fd`), in whichever thread receives
-    it, and a thread of its own reads them. Handlers written in Python would depend on the main thread, which runs them
-    between two instructions, and may just begin to wait for something.
+    it, and a thread of its own reads them. Python runs its own handlers in the main thread, which may be about to
+    block.
     """
 
     def __init__(self) -> None:

@@ -23,7 +23,8 @@ def _four_per_cpu() -> int:
 class Options:
     """Flags that have an effect.
 
-    Names, meanings and defaults are tensorflow_model_server's, except for the last ones, which it does not have.
+    Names, meanings and defaults are tensorflow_model_server's; `host`, `max_request_bytes` and `max_computation_bytes`
+    are our own.
     """
 
     port: int = _flag(8500, "TCP port of the gRPC API; 0 disables it")

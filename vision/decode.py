@@ -145,7 +145,7 @@ def read_header(data: bytes | memoryview) -> Header:
         raise UnreadableImageError(f"{image_format.upper()}: the file ends within its header") from error
     except MemoryError as error:
         raise OutOfMemoryError(_OUT_OF_MEMORY) from error
-    except Exception as error:  # whatever a file makes of a parser, it is the file's fault
+    except Exception as error:  # a parser that fails on a file reports the file as unreadable
         raise UnreadableImageError(f"{image_format.upper()}: the header is invalid") from error
     if header.width <= 0 or header.height <= 0:
         raise UnreadableImageError(
@@ -165,6 +165,7 @@ def inspect(data: bytes | memoryview, *, max_pixels: int) -> Header:
         UnsupportedFormatError: The format is not an accepted one.
         TooManyPixelsError: The file declares more than `max_pixels`.
         UnreadableImageError: The header is missing, cut off, contradicts itself or declares no pixels.
+        OutOfMemoryError: There was not enough memory.
     """
     header = read_header(data)
     for width, height in ((header.width, header.height), *header.inner_sizes):

@@ -1,4 +1,4 @@
-"""Take request messages off the wire within a limit on their size, and translate errors to gRPC status codes."""
+"""Receive request messages up to a size limit, and translate errors to gRPC status codes."""
 
 import logging
 import zlib
@@ -43,7 +43,7 @@ class MessageReader(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], _Handler], handler_call_details: grpc.HandlerCallDetails
     ) -> _Handler:
-        """Return the handler of a call, with reading its message as the first step."""
+        """Return the handler of a call, which first reads the message."""
         handler = continuation(handler_call_details)
         if handler is None or handler.unary_unary is None:
             return handler

@@ -64,7 +64,7 @@ _CORS_HEADERS = {
 
 _MAX_VERSION = 2**63 - 1
 _VERSION_DIGITS = 20
-"""As many digits tell that a number is too large."""
+"""2**63 has 19 digits, so 20 are enough to reject a number."""
 _MAX_UNCOMPRESSED_BYTES = 100 * 2**20
 _MAX_JSON_VALUES = 10_000_000
 """A number or an empty list in JSON can be as short as two bytes; it takes up to a hundred as a Python object."""

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from model_server.errors import InvalidArgumentError, ServingError
 from model_server.memory import MemoryBudget, remaining_s
 from model_server.servable import Array, SignatureDef
@@ -21,10 +19,10 @@ RunMetadata: TypeAlias = Any
 """tensorflow.RunMetadata; the generated messages are untyped."""
 
 Trace: TypeAlias = Callable[[Mapping[str, Array], float | None], RunMetadata]
-"""Computes inputs within a number of seconds and returns how."""
+"""Runs the model within a time limit in seconds and returns the trace."""
 
 FREE_BYTES = 256 * 1024
-"""Input that is computed without an estimate: a photo or two, and as little memory as that needs."""
+"""Calls with no more input than this run without an estimate: one or two small photos need little memory."""
 _SAMPLE_BYTES = 64 * 1024
 _UNMEASURED_RATIO = 16
 """Memory per byte of input where a part of the input cannot be computed by itself."""
@@ -117,7 +115,7 @@ def _measure(sample: Mapping[str, Array], trace: Trace, end_s: float | None) -> 
     try:
         trace(sample, remaining_s(end_s))  # a model's first run also prepares its weights
         return 1 + peak_bytes(trace(sample, remaining_s(end_s))) / size
-    except ServingError:  # the call itself will report it, or not have it
+    except ServingError:  # the call itself reports it, or succeeds
         return _UNMEASURED_RATIO
 
 
@@ -153,5 +151,5 @@ def _check_shapes(signature: SignatureDef, inputs: Mapping[str, Array]) -> None:
         if not shape.unknown_rank and not fits:
             expected = ",".join("?" if size < 0 else str(size) for size in sizes)
             raise InvalidArgumentError(
-                f"input {alias} must have the shape [{expected}], but has the shape {list(np.shape(array))}"
+                f"input {alias} must have the shape [{expected}], but has the shape {list(array.shape)}"
             )

@@ -7,7 +7,6 @@ from vision.headers.header import Size
 
 MAX_SEQUENCE_HEADER_BYTES = 1_024  # 32 operating points of 13 bytes, and the same again for everything else
 MAX_UVLC_ZEROS = 32
-BYTE_BITS = 8
 
 _SEQUENCE_HEADER, _FRAME_HEADER, _FRAME, _REDUNDANT_FRAME_HEADER, _TILE_LIST = 1, 3, 6, 7, 8
 _FRAMES = frozenset({_FRAME_HEADER, _FRAME, _REDUNDANT_FRAME_HEADER, _TILE_LIST})

@@ -5,7 +5,7 @@ bitstream itself. All of them are collected.
 """
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -20,6 +20,7 @@ MAX_IMAGES = 8
 FREE_PIXELS = 1 << 22
 MAX_LAYERS = 4  # of a progressive image, each of them a frame (AV1 specification, 6.4.1: spatial layers)
 
+_BYTE_BITS = 8
 _FULL_BOX_BYTES = 4  # version and flags
 _TO_THE_END, _LARGE_SIZE = 0, 1
 _IN_IDAT = 1
@@ -83,7 +84,7 @@ def read(data: memoryview) -> Header:
 
 
 class _Parts:
-    """Counter of the parts of a file, so that no file costs more time than its parts."""
+    """Limits the parts that are read, and so the time that a file costs."""
 
     def __init__(self) -> None:
         self._remaining = MAX_PARTS
@@ -124,7 +125,7 @@ class _File:
         self.kinds = {item: bytes(kind) for item, kind in _distinct(_item_kinds(meta[b"iinf"], count)).items()}
         self._locations = _distinct(_locations(meta[b"iloc"], count))
         property_boxes = list(_boxes(meta[b"iprp"], count))
-        self.all_properties = list(_boxes(_single(iter(property_boxes)).get(b"ipco", memoryview(b"")), count))
+        self.all_properties = list(_boxes(_single(property_boxes).get(b"ipco", memoryview(b"")), count))
         associations = (pair for kind, ipma in property_boxes if kind == b"ipma" for pair in _associations(ipma, count))
         self.properties = {item: self._select(indices) for item, indices in _distinct(associations).items()}
         self._sources = (data, meta.get(b"idat", memoryview(b"")))
@@ -148,17 +149,17 @@ class _File:
 
     def _select(self, indices: list[int]) -> _Properties:
         selected: _Properties = {}
-        for index in indices:
-            kind, payload = self.all_properties[index - 1] if 0 < index <= len(self.all_properties) else (b"", b"")
+        valid = [self.all_properties[index - 1] for index in indices if 0 < index <= len(self.all_properties)]
+        for kind, payload in valid:
             if kind in selected and kind in _SINGLE_PROPERTIES:
                 raise UnreadableImageError(f"AVIF: an item has the property {kind.decode()} twice")
-            selected.setdefault(kind, memoryview(payload))
+            selected.setdefault(kind, payload)
         return selected
 
 
 def _peak_bytes(size: Size, frames: list[Size], properties: list[tuple[bytes, memoryview]]) -> int:
     """Return the peak of decoding; it depends on the number of bits, and on whether there is alpha."""
-    is_deep = any(kind == b"av1C" and _depth(payload) > av1.BYTE_BITS for kind, payload in properties)
+    is_deep = any(kind == b"av1C" and _depth(payload) > _BYTE_BITS for kind, payload in properties)
     has_alpha = any(kind == b"auxC" for kind, _ in properties)
     frame_pixels = sorted((width + 2 * _BORDER) * (height + 2 * _BORDER) for width, height in frames)[-_FRAMES_HELD:]
     pixel_bytes = _IMAGE_PIXEL_BYTES[is_deep] + has_alpha * _ALPHA_PIXEL_BYTES[is_deep]
@@ -168,7 +169,7 @@ def _peak_bytes(size: Size, frames: list[Size], properties: list[tuple[bytes, me
 
 
 def _without_metadata(data: memoryview) -> bytes:
-    """Return the file with other types of its metadata's items, so that OpenCV does not look at them.
+    """Return the file with its metadata items renamed to a type that OpenCV ignores.
 
     OpenCV copies the texts of an EXIF block once for each entry that refers to them: 4 MB took minutes.
     """
@@ -198,7 +199,7 @@ def _boxes(data: memoryview, count: Callable[[], None]) -> Iterator[tuple[bytes,
         position = end
 
 
-def _single(boxes: Iterator[tuple[bytes, memoryview]]) -> dict[bytes, memoryview]:
+def _single(boxes: Iterable[tuple[bytes, memoryview]]) -> dict[bytes, memoryview]:
     """Return boxes by type.
 
     Raises:

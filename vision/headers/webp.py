@@ -26,7 +26,7 @@ _FRAMES = frozenset({b"VP8 ", b"VP8L"})
 # them.
 _PIXEL_CHUNKS = _FRAMES | {b"VP8X", b"ALPH", b"ANIM", b"ANMF"}
 _PIXEL_FLAGS = 0x12  # of VP8X: alpha and animation
-_EXIF_FLAG, _ALPHA_FLAG = 0x08, 0x10
+_EXIF_FLAG = 0x08
 _VP8_START_CODE = b"\x9d\x01\x2a"
 _VP8L_SIGNATURE = 0x2F
 _RGB, _RGBA = 3, 4
@@ -67,7 +67,7 @@ def read(data: memoryview) -> Header:
     decoder_bytes = min(groups, MAX_GROUPS) * GROUP_BYTES
     decoder_bytes += frame[0] * frame[1] * 5 if lossless_bytes else 0  # ARGB, and the plane of alpha
     decoder_bytes += 2 * width * height * _RGBA if animation else 0  # canvases
-    has_alpha = flags or bitstream.kind == b"VP8L" or b"ALPH" in parts
+    may_have_alpha = flags or bitstream.kind == b"VP8L" or b"ALPH" in parts
     return Header(
         format=ImageFormat.WEBP,
         width=width,
@@ -78,7 +78,7 @@ def read(data: memoryview) -> Header:
         peak_bytes=2 * len(data)
         + memory.as_samples(
             size,
-            channels=_RGBA if has_alpha else _RGB,
+            channels=_RGBA if may_have_alpha else _RGB,
             turned=orientation != UPRIGHT,
             decoder_bytes=decoder_bytes,
         ),
@@ -114,7 +114,10 @@ def _chunks(data: memoryview) -> Iterator[_Chunk]:
 
 
 def _still(data: memoryview, chunks: dict[bytes, _Chunk]) -> bytes | None:
-    """Return the file without what does not belong to its first frame; None if there is nothing else."""
+    """Return the file with only its first frame, and without metadata.
+
+    None if there is nothing to leave out: no further frames, no metadata, and no data behind the end.
+    """
     pixel_chunks = [chunk for chunk in chunks.values() if chunk.kind in _PIXEL_CHUNKS]
     if _FIRST_CHUNK + sum(chunk.file_bytes for chunk in pixel_chunks) == len(data):
         return None

@@ -73,7 +73,7 @@ class DecoderPool:
         Args:
             data: The whole file.
             spec: Input of the model.
-            memory_bytes: How much memory decoding may take; see `Header.peak_bytes`.
+            memory_bytes: How much memory decoding may take; see `vision.preprocess.weigh`.
             deadline_s: When to give up, in seconds of `time.monotonic`.
 
         Returns:
@@ -104,7 +104,10 @@ class DecoderPool:
         memory_bytes: int,
         deadline_s: float,
     ) -> bytes:
-        """Draw a heat map, float32[h, w] in 0..1, over an image file; see `vision.heatmap.draw` and `load`."""
+        """Draw a heat map, float32[h, w] in 0..1, over an image file; see `vision.heatmap.draw` and `load`.
+
+        `memory_bytes` is how much memory decoding and drawing may take; see `vision.heatmap.weigh`.
+        """
         call = wire.Call("draw", {"heat": heat, "spec": spec, "max_pixels": self._max_pixels}, memory_bytes)
         return bytes(self._run(call, data, max_bytes=MAX_DRAWING_BYTES, deadline_s=deadline_s))
 
@@ -125,7 +128,7 @@ class DecoderPool:
             raise DecoderUnavailableError from error
 
     def _successor(self, process: "_Process | None") -> "_Process | None":
-        """Return the process itself, or a new one if it has ended, which loads while nobody waits for it."""
+        """Return the process itself, or a new one if it has ended, which loads in the background."""
         if process is None or process.is_alive:
             return process
         with contextlib.suppress(DecoderUnavailableError):

@@ -23,7 +23,7 @@ from typing import Any
 _MEMORY_PAGES = Path("/proc/self/statm")
 _NICENESS = 10
 _GRACE_S = 0.5
-"""Time after which the process ends by itself if nobody has killed it at the deadline."""
+"""Time after which the process ends by itself if it was not killed at the deadline."""
 
 # What the decoders, the allocator, the interpreter and the socket need.
 _SYSTEM_CALLS = (
