@@ -164,6 +164,7 @@ def test_swaps_under_load_do_not_fail_requests_or_mix_versions(stage: ServerStag
     for user in users:
         user.start()
     try:
+        until(lambda: responses, START_S, "the first response")
         for version in (2, 1):
             stage.publish(version)
             until(lambda version=version: responses[-1][1].get("model") == {"name": MODEL, "version": version}, START_S)
