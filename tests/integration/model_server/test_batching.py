@@ -6,6 +6,8 @@ import grpc
 import numpy as np
 import pytest
 
+from tools.processes import cpu_s
+
 LONG = "batch_timeout_micros { value: 60000000 }"
 PARAMETERS = {
     "pairs": f"max_batch_size {{ value: 2 }} {LONG}",
@@ -94,7 +96,10 @@ def test_rows_of_different_shapes_are_padded_or_refused(server):
 
 def test_a_full_queue_refuses_calls_until_deadlines_empty_it(server, wait_for):
     endless = {"signature": "slow", "rounds": np.int32([10**9]), "timeout_s": 3}
-    calls = [server.predict_message("singles", **endless) for _ in range(10)]
+    before_s = cpu_s(server.process.pid)
+    calls = [server.predict_message("singles", **endless)]
+    wait_for(lambda: cpu_s(server.process.pid) > before_s + 0.1)  # the first call has left the queue and is computed
+    calls += [server.predict_message("singles", **endless) for _ in range(9)]
     refusals = sorted((refusal(call) for call in calls), key=lambda refusal: refusal[0].value[0])
     full = (
         "The batch scheduling queue to which this task was submitted is full; currently 2 batches enqueued and "
