@@ -233,9 +233,14 @@ def manager_config(options: Options) -> ManagerConfig:
     """Return how to poll and load models, from the flags."""
     return ManagerConfig(
         poll_interval_s=options.file_system_poll_wait_seconds,
-        retry_policy=LoadRetryPolicy(options.max_num_load_retries, options.load_retry_interval_micros / 1e6),
+        retry_policy=LoadRetryPolicy(
+            options.max_num_load_retries,
+            options.load_retry_interval_micros / 1e6,
+            after_changes=not options.wait_for_models,
+        ),
         load_threads=options.num_load_threads,
         labels_for_unavailable=options.allow_version_labels_for_unavailable_models,
+        wait_for_models=options.wait_for_models,
     )
 
 

@@ -23,8 +23,8 @@ def _four_per_cpu() -> int:
 class Options:
     """Flags that have an effect.
 
-    Names, meanings and defaults are tensorflow_model_server's; `host`, `max_request_bytes` and `max_computation_bytes`
-    are our own.
+    Names, meanings and defaults are tensorflow_model_server's; `host`, `max_request_bytes`, `max_computation_bytes` and
+    `wait_for_models` are our own.
     """
 
     port: int = _flag(8500, "TCP port of the gRPC API; 0 disables it")
@@ -80,6 +80,11 @@ class Options:
     )
     max_computation_bytes: int = _flag(
         MAX_COMPUTATION_BYTES, "memory for the intermediate results of all requests at the same time"
+    )
+    wait_for_models: bool = _flag(
+        default=True,
+        text="let a model that is missing or cannot be loaded hold up the start and changes of the configuration; "
+        "false: serve the other models, and try a failed version again once its files change",
     )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from model_server.errors import (
@@ -42,6 +43,7 @@ from model_server.runtime.tensorflow_core import (
     pywrap_tf_session,
 )
 from model_server.servable import Array, SignatureDef
+from model_server.versions.repository import MODEL_FILES
 from tfs_api.protos import saved_model_pb2
 
 _MetaGraph: TypeAlias = Any
@@ -207,7 +209,19 @@ def _tensor_handle(graph: Graph, name: str) -> tuple[object, str]:
 
 
 def _read_meta_graph(path: Path, tags: tuple[str, ...]) -> _MetaGraph:
-    file = path / "saved_model.pb"
+    saved_model = _read_saved_model(path)
+    for meta_graph in saved_model.meta_graphs:
+        if set(meta_graph.meta_info_def.tags) == set(tags):
+            return meta_graph
+    raise NotFoundError(
+        f"Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}. To inspect available "
+        "tag-sets in the SavedModel, please use the SavedModel CLI: `saved_model_cli`"
+    )
+
+
+def _read_saved_model(path: Path) -> Any:  # generated messages have no types
+    """Read `saved_model.pb` or, without it, the same message as text in `saved_model.pbtxt`."""
+    file = next((file for file in (path / name for name in MODEL_FILES) if file.exists()), path / MODEL_FILES[0])
     try:
         content = file.read_bytes()
     except FileNotFoundError:
@@ -217,17 +231,13 @@ def _read_meta_graph(path: Path, tags: tuple[str, ...]) -> _MetaGraph:
         ) from None
     except OSError as error:
         raise FailedPreconditionError(f"{error.filename}; {error.strerror}") from error
+    is_text = file.suffix == ".pbtxt"
     try:
-        saved_model = saved_model_pb2.SavedModel.FromString(content)
-    except DecodeError:
-        raise DataLossError(f"Can't parse {file} as binary proto") from None
-    for meta_graph in saved_model.meta_graphs:
-        if set(meta_graph.meta_info_def.tags) == set(tags):
-            return meta_graph
-    raise NotFoundError(
-        f"Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}. To inspect available "
-        "tag-sets in the SavedModel, please use the SavedModel CLI: `saved_model_cli`"
-    )
+        if is_text:
+            return text_format.Parse(content, saved_model_pb2.SavedModel())
+        return saved_model_pb2.SavedModel.FromString(content)
+    except (DecodeError, text_format.ParseError, UnicodeDecodeError):
+        raise DataLossError(f"Can't parse {file} as {'text' if is_text else 'binary'} proto") from None
 
 
 def _import_graph(graph: Graph, meta_graph: _MetaGraph) -> None:

@@ -61,6 +61,8 @@ class LoadRetryPolicy:
     """Retries after the first attempt."""
     interval_s: float = 0.0
     """Time between two attempts, in seconds."""
+    after_changes: bool = False
+    """Whether a version that has used up its retries is loaded again once its files change."""
 
 
 NO_RETRIES = LoadRetryPolicy()
@@ -107,6 +109,7 @@ class Model:
         self._versions: dict[int, _Version] = {}
         self._changed = threading.Condition()
         self._settled_revision = -1
+        self._attempted_revision = -1
         self._closing = False
         self._logged_warnings: set[str] = set()
 
@@ -120,6 +123,11 @@ class Model:
         """Whether the present configuration has versions, and each of them is loaded or has failed."""
         return self._settled_revision == self.revision
 
+    @property
+    def is_attempted(self) -> bool:
+        """Whether each version of the present configuration, if it has any, is loaded or has failed at least once."""
+        return self._attempted_revision == self.revision
+
     def configure(self, config: ModelConfig | None) -> None:
         """Change what is served from the next `reconcile` on: another path, other versions, or nothing for None."""
         with self._changed:
@@ -132,6 +140,7 @@ class Model:
             config, revision = self._config, self.revision
         paths = self._scan(config) if config else {}
         if paths is None:
+            self._attempted_revision = revision
             return
         aspired = config.policy.choose(frozenset(paths)) if config else frozenset()
         ready = [version for version in sorted(aspired) if self._is_due(version, paths[version])]
@@ -145,6 +154,9 @@ class Model:
             for version in ready:
                 if self._versions[version].servable is not None:
                     self._set_status(version, State.AVAILABLE)
+        pending = [version for version in aspired if not self._versions[version].retries]
+        if not self._is_busy(pending):
+            self._attempted_revision = revision
         if aspired and not self._is_busy(aspired):
             self._settled_revision = revision
 
@@ -229,10 +241,13 @@ class Model:
     def _is_due(self, version: int, path: Path) -> bool:
         """Return whether to load a version now."""
         entry = self._entry(version)
-        if entry.servable is not None or entry.status.state is State.END:
+        has_failed = entry.status.state is State.END
+        if entry.servable is not None or (has_failed and not self._retry_policy.after_changes):
             return False
         is_new = entry.fingerprint is None
         fingerprint = repository.fingerprint(path)
+        if has_failed and fingerprint == entry.fingerprint:
+            return False
         if not is_new:
             self._set_status(version, State.LOADING)
         if fingerprint != entry.fingerprint:

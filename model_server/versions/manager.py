@@ -47,6 +47,8 @@ class ManagerConfig:
     """Versions loaded at the same time after start-up; 0 counts as 1."""
     labels_for_unavailable: bool = False
     """Whether a new label may be assigned to a version that is not loaded."""
+    wait_for_models: bool = True
+    """Whether a model that is missing or cannot be loaded holds up the start and later changes."""
 
 
 class ModelManager:
@@ -81,6 +83,8 @@ class ModelManager:
     def wait_until_available(self) -> bool:
         """Wait without a limit until each model has loaded all its versions.
 
+        Without `wait_for_models`, a first attempt at each version is enough, and failures are only logged.
+
         Returns:
             False if `stop` was called in the meantime.
 
@@ -91,7 +95,8 @@ class ModelManager:
             self._wait_until_settled(None)
         if self._stopping.is_set():
             return False
-        self._raise_failures("servable(s)")
+        if self._config.wait_for_models:
+            self._raise_failures("servable(s)")
         self._load_slots = threading.BoundedSemaphore(max(self._config.load_threads, 1))
         return True
 
@@ -205,7 +210,10 @@ class ModelManager:
 
     def _wait_until_settled(self, end_s: float | None) -> None:
         """Wait, with the lock held, for the models that were added last."""
-        self._wait(lambda: all(model.is_settled for model in self._new_models), end_s)
+        if self._config.wait_for_models:
+            self._wait(lambda: all(model.is_settled for model in self._new_models), end_s)
+        else:
+            self._wait(lambda: all(model.is_attempted for model in self._new_models), end_s)
 
     def _wait(self, condition: Callable[[], bool], end_s: float | None) -> None:
         timeout_s = None if end_s is None else end_s - time.monotonic()

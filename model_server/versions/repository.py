@@ -15,6 +15,8 @@ from tfs_api.protos import model_server_config_pb2
 
 _MAX_VERSION = 2**63 - 1
 """Versions are int64 in the protos."""
+MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
+"""Names of the file that holds a SavedModel's graphs; the first that exists is read."""
 _MAX_MODELS = 1000
 """Each model has a thread that watches its directory."""
 
@@ -183,11 +185,11 @@ def fingerprint(path: Path) -> Fingerprint:
 def missing_part(path: Path) -> str:
     """Return the name of a file that is missing from a version's SavedModel; empty if it is complete.
 
-    Required are saved_model.pb and, if any file of the variables exists, all of them: their names contain the number
-    of shards. A path that is not a directory counts as complete, because waiting would not change it.
+    Required are saved_model.pb or saved_model.pbtxt and, if any file of the variables exists, all of them: their names
+    contain the number of shards. A path that is not a directory counts as complete, as waiting would not change it.
     """
-    if path.is_dir() and not (path / "saved_model.pb").is_file():
-        return "saved_model.pb"
+    if path.is_dir() and not any((path / name).is_file() for name in MODEL_FILES):
+        return MODEL_FILES[0]
     parts = {file.name for file in (path / "variables").glob("variables.*")}
     if not parts:
         return ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from google.protobuf import text_format
 
 from model_server.errors import (
     Code,
@@ -181,6 +182,24 @@ def test_a_version_that_is_not_a_directory_is_refused(tmp_path):
 def test_a_file_that_is_not_a_saved_model_is_refused(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"this is not a SavedModel")
     with pytest.raises(DataLossError, match=r"Can't parse .*/saved_model.pb as binary proto"):
+        load(tmp_path)
+
+
+def test_a_saved_model_may_be_in_text_form(saved_model, tmp_path, half_plus):
+    shutil.copytree(saved_model / "1", tmp_path / "1")
+    binary = tmp_path / "1" / "saved_model.pb"
+    message = saved_model_pb2.SavedModel.FromString(binary.read_bytes())
+    binary.with_suffix(".pbtxt").write_text(text_format.MessageToString(message))
+    binary.unlink()
+
+    loaded = load(tmp_path / "1")
+
+    assert run(loaded, x=np.float32([1]))["y"].tolist() == half_plus([1], 2.0).tolist()
+
+
+def test_a_text_file_that_is_not_a_saved_model_is_refused(tmp_path):
+    (tmp_path / "saved_model.pbtxt").write_text("this is not a SavedModel")
+    with pytest.raises(DataLossError, match=r"Can't parse .*/saved_model.pbtxt as text proto"):
         load(tmp_path)
 
 

@@ -163,3 +163,45 @@ def test_a_failing_warm_up_request_fails_the_version(server, base_paths, wait_fo
     wait_for(lambda: server.states("cold")[0][:2] == (9, "END"))
     _, _, code, message = server.states("cold")[0]
     assert (code, message[:21]) == (15, "corrupted record at 0")
+
+
+def entry(name, path):
+    return f'config {{ name: "{name}" base_path: "{path}" model_platform: "tensorflow" }}'
+
+
+@pytest.fixture
+def polled(start_server, tmp_path, saved_model):
+    """A server that polls its configuration and does not wait for models, and a function that writes that file."""
+    config = tmp_path / "models.config"
+
+    def configure(*entries):
+        config.write_text(f"model_config_list {{ {' '.join(entries)} }}")
+
+    configure(entry("missing", tmp_path / "missing"), entry("first", saved_model))
+    flags = ("--model_config_file_poll_wait_seconds=1", "--wait_for_models=false")
+    return start_server(f"--model_config_file={config}", *flags).wait_until_serving(), configure
+
+
+def test_entries_of_a_polled_file_are_added_and_removed(polled, tmp_path, saved_model, wait_for):
+    server, configure = polled
+    assert server.predict("first", x=np.float32([1]))[0] == 1
+
+    configure(entry("missing", tmp_path / "missing"), entry("second", saved_model))
+
+    wait_for(lambda: server.rest("GET", "/v1/models/second")[0] == 200)
+    wait_for(lambda: server.states("second") == [(1, "AVAILABLE", *OK)])
+    wait_for(lambda: server.states("first") == [(1, "END", *OK)])
+
+    shutil.copytree(saved_model, tmp_path / "missing")  # mended while the server runs
+
+    wait_for(lambda: server.rest("GET", "/v1/models/missing")[0] == 200)
+    wait_for(lambda: server.states("missing") == [(1, "AVAILABLE", *OK)])
+
+
+def test_a_damaged_file_is_logged_and_changes_nothing(polled, saved_model, wait_for):
+    server, configure = polled
+
+    configure(entry("second", saved_model), "broken {")
+
+    wait_for(lambda: "Failed to reload from ModelServerConfig file: Invalid protobuf file" in server.log.read_text())
+    assert server.predict("first", x=np.float32([1]))[0] == 1

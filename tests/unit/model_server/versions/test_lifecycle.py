@@ -38,8 +38,9 @@ def loader(servable_class):
 
 @pytest.fixture
 def make_model(tmp_path, loader):
-    def make(policy=LATEST, retries=0, interval_s=0.0):
-        loader.model = Model(ModelConfig("m", tmp_path, policy), loader, LoadRetryPolicy(retries, interval_s))
+    def make(policy=LATEST, retries=0, interval_s=0.0, *, after_changes=False):
+        retry_policy = LoadRetryPolicy(retries, interval_s, after_changes=after_changes)
+        loader.model = Model(ModelConfig("m", tmp_path, policy), loader, retry_policy)
         return loader.model
 
     return make
@@ -128,6 +129,30 @@ def test_a_retry_waits_for_its_interval(make_model, tmp_path, loader):
     (tmp_path / "1" / "broken").unlink()  # new files have a first try
     reconcile(model)
     assert states(model) == [(1, AVAILABLE)]
+
+
+def test_a_version_that_failed_is_loaded_again_after_changes_if_allowed(make_model, tmp_path, loader):
+    model = make_model(after_changes=True)
+    add(tmp_path, 1, "broken")
+    reconcile(model, 5)
+    assert len(loader.statuses_while_loading) == 1
+    assert states(model) == [(1, END)]
+
+    (tmp_path / "1" / "broken").unlink()
+    reconcile(model)
+
+    assert states(model) == [(1, AVAILABLE)]
+
+
+def test_a_model_is_attempted_before_all_retries_are_used_up(make_model, tmp_path):
+    model = make_model(retries=2, interval_s=1000.0)
+    add(tmp_path, 1, "broken")
+    model.reconcile()
+    assert not model.is_attempted
+
+    model.reconcile()
+
+    assert (model.is_attempted, model.is_settled) == (True, False)
 
 
 def test_a_failed_version_that_is_removed_and_restored_is_loaded(model, tmp_path):

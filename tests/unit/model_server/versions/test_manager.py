@@ -25,9 +25,11 @@ def make_models(tmp_path, servable_class):
             raise DataLossError("it is broken")
         return servable_class()
 
-    def make(*names, poll_interval_s=0.01, labels=None, labels_for_unavailable=True):
+    def make(*names, poll_interval_s=0.01, labels=None, labels_for_unavailable=True, wait_for_models=True):
         configs = [ModelConfig(name, tmp_path / name, All(), labels or {}) for name in names]
-        manager_config = ManagerConfig(poll_interval_s, labels_for_unavailable=labels_for_unavailable)
+        manager_config = ManagerConfig(
+            poll_interval_s, labels_for_unavailable=labels_for_unavailable, wait_for_models=wait_for_models
+        )
         managers.append(ModelManager(configs, load, manager_config))
         return managers[-1]
 
@@ -41,6 +43,13 @@ def add(tmp_path, name, *versions):
         directory = tmp_path / name / str(version)
         directory.mkdir(parents=True)
         (directory / "saved_model.pb").write_text("")
+
+
+def is_available(models, name):
+    try:
+        return any(status.state is State.AVAILABLE for status in models.statuses(name))
+    except NotFoundError:
+        return False
 
 
 def test_models_are_available_after_start(make_models, tmp_path):
@@ -84,6 +93,32 @@ def test_versions_that_fail_to_load_fail_the_start(make_models, tmp_path):
         "UNKNOWN: 1 servable(s) did not become available: "
         "{{{name: broken version: 1} due to error: DATA_LOSS: it is broken}, }"
     )
+
+
+def test_without_waiting_the_other_models_are_served(make_models, tmp_path, wait_for):
+    add(tmp_path, "a", 1)
+    add(tmp_path, "broken", 1)
+    (tmp_path / "empty").mkdir()
+    models = make_models("broken", "missing", "empty", "a", wait_for_models=False)
+    models.start()
+
+    assert models.wait_until_available()
+
+    with models.lease("a") as (version, _):
+        assert version == 1
+    add(tmp_path, "missing", 1)
+    wait_for(lambda: is_available(models, "missing"))
+
+
+def test_without_waiting_a_missing_model_does_not_hold_up_later_changes(make_models, tmp_path):
+    add(tmp_path, "a", 1)
+    models = make_models(wait_for_models=False)
+    models.start()
+
+    models.reload([ModelConfig("missing", tmp_path / "missing")], timeout_s=10)
+    models.reload([ModelConfig("missing", tmp_path / "missing"), ModelConfig("a", tmp_path / "a")], timeout_s=10)
+
+    assert is_available(models, "a")
 
 
 def test_stopping_ends_the_wait_for_a_missing_model(make_models):

@@ -163,6 +163,7 @@ def test_a_fingerprint_accepts_a_broken_link_and_a_plain_file(tmp_path):
         ((), "saved_model.pb"),
         (("variables/variables.index",), "saved_model.pb"),
         (("saved_model.pb",), ""),
+        (("saved_model.pbtxt",), ""),
         (("saved_model.pb", "assets/words.txt"), ""),
         (("saved_model.pb", "variables/variables.data-00000-of-00001"), "variables/variables.index"),
         (("saved_model.pb", "variables/variables.index"), "variables/variables.data-00000-of-00001"),
