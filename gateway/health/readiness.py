@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import grpc
 import numpy as np
+import structlog
 
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError, ModelContractError, ModelFailedError, ModelOverloadedError, NotReadyError
@@ -29,6 +31,8 @@ preparation of the image differs by far more."""
 SUM_TOLERANCE = 0.05
 OVERLOAD_PAUSE_S = 0.05
 GRAY = 128
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +58,13 @@ class Fault:
         detail: The reason.
         missing: The first of `REQUIREMENTS` that is missing.
         is_overload: Whether the model server merely had too many calls.
+        cause: What the model server said about it, for the log.
     """
 
     detail: str
     missing: str
     is_overload: bool = False
+    cause: str = ""
 
 
 class Readiness:
@@ -103,7 +109,10 @@ class Readiness:
         # While another thread checks, the last result is returned; only the very first check is waited for.
         if self._lock.acquire(timeout=self._first_check_s if result is None else 0):
             try:
-                result = self._result = self._check() if self._result is result else self._result
+                if self._result is result:
+                    self._result = self._check()
+                    _log_change(result, self._result)
+                result = self._result
             finally:
                 self._lock.release()
         if result is None:
@@ -128,16 +137,16 @@ class Readiness:
         except ModelOverloadedError as error:
             return self._overloaded(error, "version")
         except (ModelContractError, ModelFailedError) as error:
-            return Fault(error.detail, "card")
+            return Fault(error.detail, "card", cause=_cause(error))
         except GatewayError as error:
-            return Fault(error.detail, "version")
+            return Fault(error.detail, "version", cause=_cause(error))
         if served is not self._verified:
             try:
                 self._verify(served)
             except ModelOverloadedError as error:
                 return self._overloaded(error, "golden image")
             except (GatewayError, ValueError) as error:
-                return Fault(f"{served.name} version {served.version}: {error}", "golden image")
+                return Fault(f"{served.name} version {served.version}: {error}", "golden image", cause=_cause(error))
             self._verified = served
         return served
 
@@ -168,6 +177,20 @@ class Readiness:
             _check_probabilities(scores, card)
         else:
             _check_recorded(scores, golden.scores, golden.tolerance)
+
+
+def _cause(error: Exception) -> str:
+    """Return the model server's own message, which may name paths and hosts."""
+    return error.__cause__.details() or "" if isinstance(error.__cause__, grpc.RpcError) else ""
+
+
+def _log_change(before: ServedModel | Fault | None, after: ServedModel | Fault) -> None:
+    """Log the reason when readiness is lost or its reason changes, and when it comes back."""
+    if isinstance(after, Fault):
+        if not isinstance(before, Fault) or before.detail != after.detail:
+            log.warning("not_ready", reason=after.detail, missing=after.missing, cause=after.cause)
+    elif isinstance(before, Fault):
+        log.info("ready", model=after.name, version=after.version)
 
 
 def read_golden(folder: Path) -> Golden | None:

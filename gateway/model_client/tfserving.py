@@ -75,6 +75,14 @@ DETAILS: dict[type[GatewayError], str] = {
     ModelFailedError: "The model server could not compute the result. Its log and the gateway's log have the reason.",
 }
 
+UNRESTORED_VARIABLES = ("Could not find variable", "Error while reading resource variable", "uninitialized value")
+"""What the server's message contains if a variable of the model has no value; such a model loads, but cannot answer."""
+UNRESTORED_DETAIL = (
+    "The model server has no values for the model's variables, so it cannot compute anything. The model was probably "
+    "saved by tf.saved_model.save from Keras 3, or its folder `variables` is missing. Export it again with "
+    "model.export(FOLDER), or rewrite it with python -m train describe FOLDER."
+)
+
 
 class TensorFlowServing:
     """A client of one model server, or of several behind one name; safe to use from many threads.
@@ -212,10 +220,16 @@ class TensorFlowServing:
                 error_type = _error_type(rpc_error)
                 if error_type is ModelUnavailableError:
                     self._max_rows.clear()  # a server that comes back may accept more
-                raise error_type(DETAILS[error_type]) from rpc_error
+                raise error_type(_detail(error_type, rpc_error)) from rpc_error
             self._answered_s = time.monotonic()
             self._retry_budget.earn(rows)
             return reply
+
+
+def _detail(error_type: type[GatewayError], error: grpc.RpcError) -> str:
+    if error_type is ModelFailedError and any(text in (error.details() or "") for text in UNRESTORED_VARIABLES):
+        return UNRESTORED_DETAIL
+    return DETAILS[error_type]
 
 
 def _error_type(error: grpc.RpcError) -> type[GatewayError]:

@@ -22,6 +22,7 @@ from gateway.errors import (
 from gateway.model_client.protocol import ModelServer, VersionStatus
 from gateway.models.binding import ServedModel, inspect_version
 from gateway.models.configured import ConfiguredModels
+from gateway.models.folders import describe_unavailability
 from gateway.observability import metrics
 from vision.card import CardError
 
@@ -289,7 +290,8 @@ class ModelRegistry:
         )
 
     def _newest_usable(self, name: str, deadline: Deadline) -> ServedModel:
-        available = self._available(name, deadline)
+        statuses = self.version_statuses(name, deadline=deadline)
+        available = [status.version for status in statuses if status.state == AVAILABLE]
         versions = self._versions.setdefault(name, {})
         for version in versions.keys() - available:
             versions.pop(version, None)
@@ -306,7 +308,8 @@ class ModelRegistry:
                 return served
         if isinstance(fault, ModelContractError | ModelFailedError):
             raise fault
-        raise ModelUnavailableError(f"The model server has no version of {name} ready. Try again shortly.")
+        cause = describe_unavailability(self._configured_models.folder(name), statuses)
+        raise ModelUnavailableError(f"The model server has no version of {name} ready{cause}")
 
     def _available(self, name: str, deadline: Deadline) -> list[int]:
         statuses = self.version_statuses(name, deadline=deadline)

@@ -283,6 +283,23 @@ def test_a_failed_call_becomes_a_gateway_error(client: TensorFlowServing, servic
             assert "secret" in str(caught.value.__cause__), code
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Could not find variable bn/moving_mean. This could mean that the variable has been deleted.",
+        "Error while reading resource variable dense/bias from Container: localhost.",
+        "Attempting to use uninitialized value w",
+    ],
+)
+def test_variables_without_values_are_named_with_what_mends_the_model(
+    client: TensorFlowServing, servicer: Servicer, message: str
+):
+    servicer.answer = lambda _, context: context.abort(grpc.StatusCode.FAILED_PRECONDITION, message)
+
+    with pytest.raises(ModelFailedError, match=r"saved by tf\.saved_model\.save from Keras 3.* Export it again with"):
+        predict(client)
+
+
 @pytest.mark.parametrize("broken", ["no output", "another output", "no tensor"])
 def test_a_response_without_the_requested_output_is_a_failure(
     client: TensorFlowServing, servicer: Servicer, broken: str

@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from numpy.typing import NDArray
+from structlog.testing import capture_logs
 
 from gateway.errors import DeadlineExceededError, ModelFailedError, ModelOverloadedError
 from gateway.health import draining
@@ -150,6 +152,32 @@ def test_a_version_whose_card_cannot_be_read_is_reported(client: FlaskClient, se
     server.swap("pets", 2, server.models["pets"][1])
     status, problem = check(client)
     assert (status, problem["missing"]) == (503, ["card", "golden image"])  # `describe` is called by predict too
+
+
+def test_the_reason_is_logged_once_per_change_with_the_model_servers_own(client: FlaskClient, server: FakeModelServer):
+    failure = ModelFailedError("It could not be computed.")
+    failure.__cause__ = ServerRefusal("Could not find variable w")
+    server.failures["predict"] = failure
+
+    with capture_logs() as logs:
+        for _ in range(3):
+            assert check(client)[0] == 503
+        server.failures.clear()
+        for _ in range(3):
+            assert check(client)[0] == 200
+
+    changes = [(line["event"], line.get("cause")) for line in logs if line["event"] in {"not_ready", "ready"}]
+    assert changes == [("not_ready", "Could not find variable w"), ("ready", None)]
+
+
+class ServerRefusal(grpc.RpcError):
+    """An error of a call, with the model server's own message."""
+
+    def __init__(self, message: str) -> None:
+        self._message = message
+
+    def details(self) -> str:
+        return self._message
 
 
 # When the golden image is classified

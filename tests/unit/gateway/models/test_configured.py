@@ -5,6 +5,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.models.configured import ConfiguredModels, ModelsConfigError
+from gateway.models.folders import ModelFolder
 from gateway.reloaded_file import UnreadableFileError
 
 
@@ -51,8 +52,18 @@ def test_the_model_servers_format_is_parsed(file: Path):
     assert ConfiguredModels.from_file(file).current() == {"digits": ("canary", "stable")}
 
 
-def test_a_fixed_list_has_no_labels():
-    assert ConfiguredModels.from_names(["pets", "birds"]).current() == {"pets": (), "birds": ()}
+def test_the_folder_of_each_model_is_known(file: Path):
+    models = ConfiguredModels.from_file(file)
+
+    assert models.folder("digits") == ModelFolder("/models/digits", Path("/models/digits"))
+    assert models.folder("unknown") is None
+
+
+def test_a_fixed_list_has_no_labels_and_no_folders():
+    models = ConfiguredModels.from_names(["pets", "birds"])
+
+    assert models.current() == {"pets": (), "birds": ()}
+    assert models.folder("pets") is None
 
 
 def test_a_changed_file_is_read_again(file: Path):

@@ -76,6 +76,27 @@ def broken() -> FakeVersion:
 # Models
 
 
+def test_a_model_without_a_version_is_refused_with_what_is_wrong_in_its_folder(
+    server: FakeModelServer, tmp_path: Path, deadline: Deadline
+):
+    (tmp_path / "pets" / "v1").mkdir(parents=True)
+    (tmp_path / "pets" / "v1" / "saved_model.pb").touch()
+    config = tmp_path / "models.config"
+    config.write_text(f'model_config_list {{ config {{ name: "pets" base_path: "{tmp_path / "pets"}" }} }}')
+    registry = ModelRegistry(
+        server, ConfiguredModels.from_file(config), cards_dir=tmp_path, status_deadline_s=deadline.remaining_s()
+    )
+    server.models.clear()
+
+    with pytest.raises(ModelUnavailableError) as caught:
+        registry.current("pets", deadline=deadline)
+
+    assert caught.value.detail == (
+        f"The model server has no version of pets ready: {tmp_path}/pets/v1 is not named like a version, by a whole "
+        f"number. Rename it to {tmp_path}/pets/1."
+    )
+
+
 def test_the_names_are_those_configured_now(registry: ModelRegistry, configured: list[str]):
     assert registry.names == ("pets", "weather")
 

@@ -1,0 +1,213 @@
+"""What keeps the model server from serving a model, as far as the folder of the model shows it.
+
+The model server itself only logs it, and its status of such a model says nothing.
+"""
+
+import os
+import string
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from gateway.model_client.protocol import VersionStatus
+
+MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
+"""Either makes a folder a SavedModel."""
+MAX_VERSION = 2**63 - 1
+"""Version numbers are int64."""
+MAX_ENTRIES = 1000
+"""How many entries of a folder are looked at."""
+MAX_NESTING = 3
+"""How deep below a folder a misplaced SavedModel is looked for."""
+KERAS_ADVICE = (
+    'Write a SavedModel of it, in Python: keras.models.load_model("{file}").export("{version}"); '
+    "or with a card: python -m train import-keras {file} --card CARD.json --pictures FOLDER."
+)
+TORCH_ADVICE = (
+    "Convert it: python -m train import-torch {file} --card CARD.json --pictures FOLDER (ResNets), "
+    "or torch.onnx.export and then onnx2tf -i model.onnx -o {version}."
+)
+ADVICE = {
+    ".keras": KERAS_ADVICE,
+    ".h5": KERAS_ADVICE,
+    ".hdf5": KERAS_ADVICE,
+    ".pt": TORCH_ADVICE,
+    ".pth": TORCH_ADVICE,
+    ".safetensors": TORCH_ADVICE,
+    ".onnx": "Convert it: onnx2tf -i {file} -o {version}.",
+    ".tflite": 'Export the network that it was made of as a SavedModel: model.export("{version}").',
+    ".zip": "Unpack it into {version}.",
+    ".tar": "Unpack it into {version}.",
+    ".gz": "Unpack it into {version}.",
+    ".tgz": "Unpack it into {version}.",
+}
+"""How a SavedModel is made of a file that is not one, by the file's suffix."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """Where the model server looks for the versions of a model.
+
+    Attributes:
+        base_path: The folder as `models.config` names it, or its URI.
+        path: The same folder as this process names it.
+        versions: The versions that `models.config` requests; empty for the newest.
+    """
+
+    base_path: str
+    path: Path
+    versions: frozenset[int] = frozenset()
+
+    @classmethod
+    def configured(cls, base_path: str, config: Path, versions: Iterable[int] = ()) -> Self:
+        """Return the folder that an entry of the file `config` names.
+
+        A relative path is relative to the model server's working directory. That is the current folder or, in
+        containers, the one around the folder of `config`.
+        """
+        path = Path(base_path)
+        if not path.is_absolute() and not path.parent.is_dir():
+            path = config.parent.parent / base_path
+        return cls(base_path, path, frozenset(versions))
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether this process sees the folder around it. If not, the model server may run on another machine."""
+        return "://" not in self.base_path and self.path.parent.is_dir()
+
+    def describe_fault(self) -> str | None:
+        """Return in a sentence or two what is wrong and what mends it; None if nothing is, as far as can be seen."""
+        if "://" in self.base_path:
+            return None
+        try:
+            return self._describe_fault(self.path)
+        except OSError as error:
+            return f"{error.filename or self.path} cannot be read: {error.strerror}."
+
+    def _describe_fault(self, folder: Path) -> str | None:
+        if not folder.is_dir():
+            return _describe_missing(folder, "Correct base_path in models.config.")
+        versions = {number: path for path in _entries(folder) if (number := version_number(path.name)) is not None}
+        if not versions:
+            return _describe_no_version(folder)
+        missing = sorted(self.versions - versions.keys())
+        if missing:
+            present = ", ".join(map(str, sorted(versions)))
+            return f"models.config requests version {missing[0]}, but {folder} has {present}."
+        faults = (describe_version_fault(versions[number]) for number in self.versions or {max(versions)})
+        return next(filter(None, faults), None)
+
+
+def describe_unavailability(folder: ModelFolder | None, statuses: Sequence[VersionStatus]) -> str:
+    """Return the end of the sentence "The model server has no version of NAME ready".
+
+    Args:
+        folder: Where the model server looks for the model; None if that is not known.
+        statuses: Its versions that the model server knows, none of which is available.
+    """
+    fault = folder.describe_fault() if folder is not None and folder.is_visible else None
+    if fault:
+        return f": {fault}"
+    failed = next((status for status in statuses if status.message), None)
+    if failed:
+        return f": version {failed.version} could not be loaded. {failed.message}"
+    if folder is not None and not statuses:
+        return f": it has found none in {folder.base_path} yet. Check base_path in models.config, or try again shortly."
+    return ". Try again shortly."
+
+
+def version_number(name: str) -> int | None:
+    """Return the version that an entry of a model's folder is by its name, as the model server reads it."""
+    number = name.strip()
+    return int(number) if number.isascii() and number.isdigit() and int(number) <= MAX_VERSION else None
+
+
+def describe_version_fault(version: Path) -> str | None:
+    """Return why a folder cannot be loaded as a SavedModel, and what mends it; None if it looks complete.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if not version.is_dir():
+        return _describe_missing(version, "Put a SavedModel there.")
+    if not any((version / name).is_file() for name in MODEL_FILES):
+        return _describe_no_model(version, version)
+    incomplete = _missing_variables(version)
+    return f"{version / incomplete} is missing. Copy the SavedModel again." if incomplete else None
+
+
+def _describe_missing(path: Path, advice: str) -> str:
+    if path.is_symlink() and not path.exists():
+        return f"{path} is a link to {path.readlink()}, which does not exist. Correct the link."
+    if not path.exists():
+        return f"The folder {path} does not exist. {advice}"
+    foreign = _describe_foreign(path, path.parent / "1")
+    return foreign or f"{path} is a file, not a folder with a SavedModel. Remove it or give it another name."
+
+
+def _describe_no_version(folder: Path) -> str:
+    """Describe a model's folder in which no entry is named by a version number."""
+    if any((folder / name).is_file() for name in MODEL_FILES):
+        return f"{folder} is a SavedModel itself, without the folder of a version. Move its files to {folder / '1'}."
+    for path in _entries(folder):
+        if path.is_dir() and any((path / name).is_file() for name in MODEL_FILES):
+            return (
+                f"{path} is not named like a version, by a whole number. Rename it to {folder / _number_in(path.name)}."
+            )
+    return _describe_no_model(folder, folder / "1")
+
+
+def _number_in(name: str) -> str:
+    """Return the first number in a name, such as 2 in `v2`, if it can be a version's; otherwise 1."""
+    digits = "".join(character if character in string.digits else " " for character in name).split()
+    return digits[0] if digits and version_number(digits[0]) is not None else "1"
+
+
+def _describe_no_model(folder: Path, version: Path) -> str:
+    """Describe a folder without a SavedModel's file; `version` is where the SavedModel belongs."""
+    for path in _entries(folder):
+        foreign = _describe_foreign(path, version)
+        if foreign:
+            return foreign
+    nested = next(_nested_models(folder, MAX_NESTING), None)
+    if nested:
+        return f"The SavedModel is in {nested}, too deep. Move its files to {version}."
+    names = [path.name for path in _entries(folder)]
+    found = f"contains {', '.join(names[:3])}{', …' if len(names) > len(names[:3]) else ''}" if names else "is empty"
+    return f"{folder} {found}, and no {MODEL_FILES[0]}. Put a SavedModel into {version}."
+
+
+def _describe_foreign(path: Path, version: Path) -> str | None:
+    """Return what to do with a file of another kind than a SavedModel; None for any other entry."""
+    advice = ADVICE.get(path.suffix.lower())
+    if advice is None or not path.is_file():
+        return None
+    return f"{path} is not a SavedModel. {advice.format(file=path, version=version)}"
+
+
+def _missing_variables(version: Path) -> str | None:
+    """Return the file of the variables that is missing; all of its shards belong to a SavedModel that has one."""
+    names = {path.name for path in (version / "variables").glob("variables.*")}
+    shards = sorted(name for name in names if name.startswith("variables.data-"))
+    if not names:
+        return None
+    count = int(shards[0].rpartition("-")[2]) if shards and shards[0][-1].isdigit() else 1
+    expected = ["variables.index", *(f"variables.data-{shard:05d}-of-{count:05d}" for shard in range(count))]
+    return next((f"variables/{name}" for name in expected if name not in names), None)
+
+
+def _nested_models(folder: Path, depth: int) -> Iterator[Path]:
+    """Yield folders below `folder` that are SavedModels."""
+    for path in _entries(folder) if depth else ():
+        if path.is_dir() and not path.is_symlink():
+            if any((path / name).is_file() for name in MODEL_FILES):
+                yield path
+            yield from _nested_models(path, depth - 1)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """List the entries of a folder, sorted, without hidden ones such as .DS_Store."""
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry, _ in zip(entries, range(MAX_ENTRIES), strict=False))
+    return [folder / name for name in names if not name.startswith(".")]

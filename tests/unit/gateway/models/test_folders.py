@@ -1,0 +1,194 @@
+"""A model's folder in every shape that people make, with what the message names."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from gateway.model_client.protocol import VersionStatus
+from gateway.models.folders import ModelFolder, describe_unavailability
+
+VARIABLES = ("variables/variables.index", "variables/variables.data-00000-of-00001")
+COMPLETE = ("saved_model.pb", *VARIABLES)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., ModelFolder]:
+    """Return a function that makes a model's folder with these files; names that end in `/` are folders."""
+
+    def make(files: Iterable[str], versions: Iterable[int] = ()) -> ModelFolder:
+        for name in files:
+            path = tmp_path / "pets" / name
+            (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+            if not name.endswith("/"):
+                path.touch()
+        return ModelFolder.configured(str(tmp_path / "pets"), tmp_path / "models.config", versions)
+
+    return make
+
+
+def in_version(version: str, files: Iterable[str] = COMPLETE) -> list[str]:
+    return [f"{version}/{file}" for file in files]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        in_version("1"),
+        in_version("1", ["saved_model.pb"]),
+        in_version("1", ["saved_model.pbtxt", *VARIABLES]),
+        in_version("00000123"),
+        in_version("1 "),
+        in_version("0"),
+        [*in_version("1"), "card.json", "2.tmp/saved_model.pb", "archive.zip", "model.keras"],
+        ["1/", *in_version("2")],
+    ],
+)
+def test_a_folder_that_can_be_served_has_no_fault(make: Callable[..., ModelFolder], files: list[str]):
+    assert make(files).describe_fault() is None
+
+
+@pytest.mark.parametrize(
+    ("files", "fault"),
+    [
+        ([], "The folder {} does not exist. Correct base_path in models.config."),
+        (["./"], "{} is empty, and no saved_model.pb. Put a SavedModel into {}/1."),
+        (["card.json"], "{} contains card.json, and no saved_model.pb. Put a SavedModel into {}/1."),
+        (COMPLETE, "{} is a SavedModel itself, without the folder of a version. Move its files to {}/1."),
+        (in_version("v1"), "{}/v1 is not named like a version, by a whole number. Rename it to {}/1."),
+        (in_version("1.0"), "{}/1.0 is not named like a version, by a whole number. Rename it to {}/1."),
+        (in_version("release-3"), "{}/release-3 is not named like a version, by a whole number. Rename it to {}/3."),
+        (in_version("latest"), "{}/latest is not named like a version, by a whole number. Rename it to {}/1."),
+        (
+            in_version("9" * 20),
+            "{}/" + "9" * 20 + " is not named like a version, by a whole number. Rename it to {}/1.",
+        ),
+        (["1/"], "{}/1 is empty, and no saved_model.pb. Put a SavedModel into {}/1."),
+        (in_version("1", VARIABLES), "{}/1 contains variables, and no saved_model.pb. Put a SavedModel into {}/1."),
+        (in_version("1/saved_model"), "The SavedModel is in {}/1/saved_model, too deep. Move its files to {}/1."),
+        (in_version("export/pets"), "The SavedModel is in {}/export/pets, too deep. Move its files to {}/1."),
+        ([*in_version("1"), "2"], "{}/2 is a file, not a folder with a SavedModel. Remove it or give it another name."),
+        (
+            in_version("1", COMPLETE[:2]),
+            "{}/1/variables/variables.data-00000-of-00001 is missing. Copy the SavedModel again.",
+        ),
+        (in_version("1", (COMPLETE[0], COMPLETE[2])), "{}/1/variables/variables.index is missing."),
+    ],
+)
+def test_a_fault_names_its_cause_and_what_mends_it(
+    make: Callable[..., ModelFolder], tmp_path: Path, files: list[str], fault: str
+):
+    described = make(files).describe_fault()
+
+    assert described is not None
+    assert described.startswith(fault.replace("{}", str(tmp_path / "pets")))
+
+
+@pytest.mark.parametrize(
+    ("file", "advice"),
+    [
+        ("model.keras", 'keras.models.load_model("{file}").export("{version}")'),
+        ("model.H5", "python -m train import-keras {file}"),
+        ("resnet18.pth", "python -m train import-torch {file}"),
+        ("weights.safetensors", "python -m train import-torch {file}"),
+        ("model.onnx", "onnx2tf -i {file} -o {version}"),
+        ("model.tflite", 'model.export("{version}")'),
+        ("model.tar.gz", "Unpack it into {version}."),
+    ],
+)
+@pytest.mark.parametrize("place", ["", "1/"])
+def test_a_file_of_another_kind_is_named_with_what_converts_it(
+    make: Callable[..., ModelFolder], tmp_path: Path, place: str, file: str, advice: str
+):
+    described = make([place + file]).describe_fault()
+
+    path = tmp_path / "pets" / place / file
+    assert described is not None
+    assert described.startswith(f"{path} is not a SavedModel. ")
+    assert advice.format(file=path, version=tmp_path / "pets" / "1") in described
+
+
+@pytest.mark.parametrize("name", ["pets", "pets/1"])
+def test_a_dangling_link_is_named_with_its_target(make: Callable[..., ModelFolder], tmp_path: Path, name: str):
+    link = tmp_path / name
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to("/nowhere/model")
+
+    assert make([]).describe_fault() == f"{link} is a link to /nowhere/model, which does not exist. Correct the link."
+
+
+def test_a_base_path_that_is_a_model_file_is_named(tmp_path: Path):
+    file = tmp_path / "model.keras"
+    file.touch()
+
+    fault = ModelFolder.configured(str(file), tmp_path / "models.config").describe_fault()
+
+    assert fault is not None
+    assert fault.startswith(f"{file} is not a SavedModel. ")
+
+
+def test_a_requested_version_that_is_missing_is_named(make: Callable[..., ModelFolder], tmp_path: Path):
+    fault = make([*in_version("1"), *in_version("2")], versions=[2, 7]).describe_fault()
+
+    assert fault == f"models.config requests version 7, but {tmp_path / 'pets'} has 1, 2."
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_folder_that_may_not_be_read_is_named(make: Callable[..., ModelFolder], tmp_path: Path):
+    folder = make(in_version("1"))
+    (tmp_path / "pets").chmod(0)
+    try:
+        assert folder.describe_fault() == f"{tmp_path / 'pets'} cannot be read: Permission denied."
+    finally:
+        (tmp_path / "pets").chmod(0o700)
+
+
+def test_a_uri_is_the_model_servers_own(tmp_path: Path):
+    folder = ModelFolder.configured("s3://bucket/pets", tmp_path / "models.config")
+
+    assert not folder.is_visible
+    assert folder.describe_fault() is None
+
+
+def test_a_relative_path_is_found_beside_the_folder_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / "models" / "pets").mkdir(parents=True)
+
+    folder = ModelFolder.configured("models/pets", tmp_path / "models" / "models.config")
+
+    assert folder.path == tmp_path / "models" / "pets"
+
+
+# What callers are told
+
+
+def test_what_is_visibly_wrong_comes_first(make: Callable[..., ModelFolder], tmp_path: Path):
+    end = describe_unavailability(make(["1/"]), [VersionStatus(1, "END", "no model file")])
+
+    assert end == f": {tmp_path}/pets/1 is empty, and no saved_model.pb. Put a SavedModel into {tmp_path}/pets/1."
+
+
+def test_a_version_that_failed_is_named_with_the_model_servers_reason(make: Callable[..., ModelFolder]):
+    statuses = [VersionStatus(1, "END", "Can't parse saved_model.pb as binary proto")]
+
+    end = describe_unavailability(make(in_version("1")), statuses)
+
+    assert end == ": version 1 could not be loaded. Can't parse saved_model.pb as binary proto"
+
+
+def test_a_folder_that_only_the_model_server_sees_is_named(tmp_path: Path):
+    folder = ModelFolder.configured("/on/another/machine", tmp_path / "models.config")
+
+    end = describe_unavailability(folder, [])
+
+    assert end == (
+        ": it has found none in /on/another/machine yet. Check base_path in models.config, or try again shortly."
+    )
+
+
+def test_a_version_that_is_loading_is_worth_another_try(make: Callable[..., ModelFolder]):
+    assert describe_unavailability(make(in_version("1")), [VersionStatus(1, "LOADING")]) == ". Try again shortly."
