@@ -30,6 +30,11 @@ run: .venv/.run-ready ## Serve http://localhost:$(PORT) from the committed model
 	  --rest-port=$(REST_PORT) --models-config=$(MODELS_CONFIG) --run-dir=$(RUN_DIR) $(if $(TLS_DIR),--tls-dir=$(TLS_DIR)) \
 	  $(if $(BATCHING_CONFIG),--batching-config=$(BATCHING_CONFIG))
 
+.PHONY: add-model
+add-model: .venv/.run-ready ## Serve the SavedModel in FOLDER, also while make run serves others; NAME=its name
+	@$(BIN)/python -m tools.models add "$(FOLDER)" $(if $(NAME),--name="$(NAME)") --config=$(MODELS_CONFIG) \
+	  --url=http$(if $(TLS_DIR),s)://localhost:$(PORT)
+
 P99_MS ?= 200
 TUNE_MODEL ?= cifar10
 .PHONY: tune

@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[1]
 GRPC_THREADS_PER_REQUEST = 2
 # With one, a worker that gets most of the connections would use one processor while the others stay idle.
 CALLS_IN_FLIGHT = 2
+CONFIG_POLL_S = 1
+LOAD_RETRY_INTERVAL_MICROS = 1_000_000
 MONITORING_CONFIG = ROOT / "serving_models" / "monitoring.config"
 MODEL_SERVER_STOP_S = 10.0
 # The gateway's settings of glibc, as environment variables: freed blocks of 4 MiB are returned at once, of smaller ones
@@ -87,6 +89,11 @@ def model_server(options: Options, settings: Settings) -> Program:
             f"--model_config_file={options.models_config}",
             # Otherwise a file with labels is rejected at the start, while no version is loaded yet.
             "--allow_version_labels_for_unavailable_models=true",
+            f"--model_config_file_poll_wait_seconds={CONFIG_POLL_S}",
+            # A model that cannot be loaded keeps no other one from being served; a mended one is loaded.
+            "--wait_for_models=false",
+            "--max_num_load_retries=2",
+            f"--load_retry_interval_micros={LOAD_RETRY_INTERVAL_MICROS}",
             f"--grpc_max_threads={GRPC_THREADS_PER_REQUEST * settings.workers * settings.threads}",
             "--tensorflow_intra_op_parallelism=1",  # concurrent calls use the processors with less overhead
             f"--monitoring_config_file={MONITORING_CONFIG}",

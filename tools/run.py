@@ -9,6 +9,7 @@ Logs are written to RUN_DIR/logs and kept. Everything else in RUN_DIR is removed
 import argparse
 import contextlib
 import fcntl
+import glob
 import http.client
 import json
 import os
@@ -19,19 +20,25 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from gateway import __version__
+from gateway.models.configured import ModelsConfigError
 from gateway.settings import Settings, SettingsError
 from tools import nginx, ports, programs
+from tools.models_config import FaultWatch, read_entries
 from tools.programs import Options
 from tools.stack import ProgramEndedError, StopRequestedError, Supervisor
 
 PROBE_TIMEOUT_S = 3
-READY, STARTING = "ready", "gateway: starting"
+READY, STARTING, NO_ANSWER = "ready", "gateway: starting", "no answer yet"
 GATEWAY_UNAVAILABLE = "/problems/gateway-unavailable"
 # Each gateway worker connects to the model server by itself and retries a refused connection after up to 1.2 s (gRPC's
 # backoff with jitter); once /readyz has answered 200 for longer than that, every worker answers.
 STEADY_S = 1.5
+# A default model that stays unusable for so long does not keep the others from being used.
+UNUSABLE_S = 5.0
+MODELS_CHECK_S = 2.0
 
 
 class StartError(Exception):
@@ -72,16 +79,25 @@ def run(options: Options) -> None:
         )
     settings = Settings.from_env(programs.gateway_environment(options))
     ports.check(options.ports)
+    watch = FaultWatch(options.models_config)
+    try:
+        faults = watch.start()
+    except ModelsConfigError as error:
+        raise StartError(str(error)) from error
     with scratch_folder(options) as scratch:
         say(f"Image Gateway {__version__}")
         executable = find_nginx(options)
         if options.tls_dir and executable is None:
             raise StartError("TLS_DIR is set, but HTTPS needs nginx, which is not installed.")
-        serve(options, settings, scratch, executable)
+        for line in faults:
+            say(line)
+        serve(options, settings, scratch, executable, watch)
 
 
-def serve(options: Options, settings: Settings, scratch: Path, nginx_executable: str | None) -> None:
+def serve(options: Options, settings: Settings, scratch: Path, nginx_executable: str | None, watch: FaultWatch) -> None:
     """Start all programs, report when they are ready, and run until a signal or the end of one of them.
+
+    Faults of the models' folders are reported meanwhile.
 
     Raises:
         ProgramEndedError: A program ended by itself.
@@ -97,33 +113,76 @@ def serve(options: Options, settings: Settings, scratch: Path, nginx_executable:
     with Supervisor(options.logs) as stack:
         for program in programs_to_start:
             stack.start(program)
+        probe = Probe(options, settings.default_model)
         try:
-            stack.wait_until(Probe(options).ready, options.ready_timeout_s)
-            say(welcome(options))
-            stack.run()
+            stack.wait_until(probe.ready, options.ready_timeout_s)
+            say(welcome(options, probe.usable_model))
+            while True:
+                stack.wait(MODELS_CHECK_S)
+                for line in watch.check():
+                    say(line)
         except TimeoutError as error:
-            raise TimeoutError(f"{error}; see the logs in {display_path(options.logs)}.") from None
+            raise TimeoutError(f"{error} ({probe.last.rstrip('.')}); see the logs in {display_path(options.logs)}.") from None
         except StopRequestedError as request:
             say(f"\n{request}: stopping ...")
             raise
 
 
 class Probe:
-    """Polls /readyz of the outermost program and prints each change of its answer."""
+    """Polls /readyz of the outermost program and prints each change of its answer.
 
-    def __init__(self, options: Options) -> None:
+    Args:
+        options: Where the programs listen.
+        default_model: The model that /readyz is about; None for the first one of the configuration.
+
+    Attributes:
+        last: The last answer.
+        usable_model: A model that is served although the default one cannot be used; None if that one can.
+    """
+
+    def __init__(self, options: Options, default_model: str | None = None) -> None:
+        self.last = ""
+        self.usable_model: str | None = None
         self._options = options
+        self._default_model = default_model
         self._started_s = self._changed_s = time.monotonic()
-        self._last = ""
 
     def ready(self) -> bool:
-        """Poll once; return whether the stack has been ready for `STEADY_S`."""
+        """Poll once; return whether the stack has been ready for `STEADY_S`.
+
+        Without the default model it is ready once that one has been unusable, and not loading, for `UNUSABLE_S`.
+        """
         answer = self._poll()
         now_s = time.monotonic()
-        if answer != self._last:
+        if answer != self.last:
             say(f"{now_s - self._started_s:5.1f} s  {answer}")
-            self._last, self._changed_s = answer, now_s
-        return answer == READY and now_s - self._changed_s >= STEADY_S
+            self.last, self._changed_s = answer, now_s
+        steady_s = now_s - self._changed_s
+        if answer in {READY, STARTING, NO_ANSWER} or steady_s < UNUSABLE_S:
+            return answer == READY and steady_s >= STEADY_S
+        self.usable_model = self._find_usable_model()
+        return self.usable_model is not None
+
+    def _find_usable_model(self) -> str | None:
+        """Return a model that the model server has loaded, other than the default one; None while that one loads."""
+        with contextlib.suppress(ModelsConfigError):
+            names = list(read_entries(self._options.models_config))
+            default = self._default_model or names[0]
+            if not self._states(default) & {"START", "LOADING"}:
+                return next((name for name in names if name != default and "AVAILABLE" in self._states(name)), None)
+        return None
+
+    def _states(self, model: str) -> set[str]:
+        """Query the model server for the states of a model's versions."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._options.rest_port, timeout=PROBE_TIMEOUT_S)
+        try:
+            connection.request("GET", f"/v1/models/{quote(model, safe='')}")
+            document = json.loads(connection.getresponse().read())
+            return {version["state"] for version in document["model_version_status"]}
+        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
+            return set()
+        finally:
+            connection.close()
 
     def _poll(self) -> str:
         connection = connect(self._options)
@@ -132,7 +191,7 @@ class Probe:
             response = connection.getresponse()
             body = response.read()
         except (OSError, http.client.HTTPException):
-            return "no answer yet"
+            return NO_ANSWER
         finally:
             connection.close()
         if response.status == http.HTTPStatus.OK:
@@ -223,13 +282,15 @@ def scratch_folder(options: Options) -> Iterator[Path]:
         yield Path(scratch)
 
 
-def welcome(options: Options) -> str:
-    """Return the text to print when the stack is ready."""
+def welcome(options: Options, model: str | None = None) -> str:
+    """Return the text to print when the stack is ready, with a command for `model`, or else for the default model."""
     url = f"{'https' if options.tls_dir else 'http'}://localhost:{options.port}"
-    samples = sorted(options.models_config.parent.glob("*/*/assets.extra/golden/*.png"))
+    folders = "*" if model is None else glob.escape(model)
+    samples = sorted(options.models_config.parent.glob(f"{folders}/*/assets.extra/golden/*.png"))
     image = shlex.quote(display_path(samples[0])) if samples else "image.png"
+    path = "predict" if model is None else f"models/{quote(model, safe='')}/predict"
     return (
-        f"\nOpen    {url}\nor try  curl -F image=@{image} {url}/api/v1/predict\n"
+        f"\nOpen    {url}\nor try  curl -F image=@{image} {url}/api/v1/{path}\n"
         f"Logs    {display_path(options.logs)}\nStop    Ctrl-C"
     )
 

@@ -142,7 +142,7 @@ def _describe_missing(path: Path, advice: str) -> str:
         return f"{path} is a link to {path.readlink()}, which does not exist. Correct the link."
     if not path.exists():
         return f"The folder {path} does not exist. {advice}"
-    foreign = _describe_foreign(path, path.parent / "1")
+    foreign = describe_foreign(path, path.parent / "1")
     return foreign or f"{path} is a file, not a folder with a SavedModel. Remove it or give it another name."
 
 
@@ -167,10 +167,10 @@ def _number_in(name: str) -> str:
 def _describe_no_model(folder: Path, version: Path) -> str:
     """Describe a folder without a SavedModel's file; `version` is where the SavedModel belongs."""
     for path in _entries(folder):
-        foreign = _describe_foreign(path, version)
+        foreign = describe_foreign(path, version)
         if foreign:
             return foreign
-    nested = next(_nested_models(folder, MAX_NESTING), None)
+    nested = next(find_nested_models(folder), None)
     if nested:
         return f"The SavedModel is in {nested}, too deep. Move its files to {version}."
     names = [path.name for path in _entries(folder)]
@@ -178,7 +178,7 @@ def _describe_no_model(folder: Path, version: Path) -> str:
     return f"{folder} {found}, and no {MODEL_FILES[0]}. Put a SavedModel into {version}."
 
 
-def _describe_foreign(path: Path, version: Path) -> str | None:
+def describe_foreign(path: Path, version: Path) -> str | None:
     """Return what to do with a file of another kind than a SavedModel; None for any other entry."""
     advice = ADVICE.get(path.suffix.lower())
     if advice is None or not path.is_file():
@@ -197,13 +197,13 @@ def _missing_variables(version: Path) -> str | None:
     return next((f"variables/{name}" for name in expected if name not in names), None)
 
 
-def _nested_models(folder: Path, depth: int) -> Iterator[Path]:
+def find_nested_models(folder: Path, depth: int = MAX_NESTING) -> Iterator[Path]:
     """Yield folders below `folder` that are SavedModels."""
     for path in _entries(folder) if depth else ():
         if path.is_dir() and not path.is_symlink():
             if any((path / name).is_file() for name in MODEL_FILES):
                 yield path
-            yield from _nested_models(path, depth - 1)
+            yield from find_nested_models(path, depth - 1)
 
 
 def _entries(folder: Path) -> list[Path]:

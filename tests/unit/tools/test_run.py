@@ -15,8 +15,9 @@ from tools import nginx, ports, run
 @pytest.fixture
 def models_config(tmp_path):
     config = tmp_path / "models" / "models.config"
-    config.parent.mkdir()
-    config.touch()
+    (config.parent / "digits" / "1").mkdir(parents=True)
+    (config.parent / "digits" / "1" / "saved_model.pb").touch()
+    config.write_text(f'model_config_list {{ config {{ name: "digits" base_path: "{config.parent / "digits"}" }} }}')
     return config
 
 
