@@ -13,16 +13,10 @@ import shlex
 import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, urlsplit
-
-import cv2
-import numpy as np
-import requests
+from urllib.parse import quote
 
 from gateway.models.configured import ModelsConfigError
 from gateway.models.folders import (
@@ -35,24 +29,16 @@ from gateway.models.folders import (
 )
 from tools.models_config import add_entry, find_faults, read_entries
 from tools.programs import ROOT
+from tools.service import API_KEY_VARIABLE, NoServiceError, Service, ServiceError
 
 DEFAULT_CONFIG = ROOT / "serving_models" / "models.config"
 DEFAULT_URL = "http://localhost:8080"
-API_KEY_VARIABLE = "IMAGE_GATEWAY_API_KEY"
 TIMEOUT_S = 60.0
-REQUEST_TIMEOUT_S = 15.0
-POLL_S = 0.5
 FIRST_VERSION = "1"
-TEST_IMAGE_SIZE = 64
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class AddError(Exception):
-    """The model cannot be added or used; the message says why and what to do."""
-
-
-class NoServiceError(Exception):
-    """Nothing answers at the URL."""
+    """The model cannot be added; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse_arguments(arguments)
     try:
         return check(options.config) if options.command == "check" else add(options)
-    except (AddError, ModelsConfigError) as error:
+    except (AddError, ModelsConfigError, ServiceError) as error:
         message = str(error)
     except OSError as error:
         message = f"{error.filename} cannot be read: {error.strerror}."
@@ -100,8 +86,9 @@ def add(options: argparse.Namespace) -> int:
     """Add a model to the configuration, wait until it is served, and print how to try it; return the exit status.
 
     Raises:
-        AddError: The folder cannot be served, the name is used by another model, or the service cannot use it.
+        AddError: The folder cannot be served, or the name is used by another model.
         ModelsConfigError: The configuration cannot be used.
+        ServiceError: The service cannot use the model.
     """
     placement = choose_placement(options.folder.absolute(), options.name, options.config)
     configure(placement, options.config)
@@ -213,81 +200,6 @@ def copy(source: Path, version: Path) -> None:
         raise AddError(f"{source} cannot be copied to {version}: {error}") from error
 
 
-class Service:
-    """A running gateway.
-
-    Args:
-        url: Its URL.
-        api_key: Its API key; None if it requires none.
-    """
-
-    def __init__(self, url: str, api_key: str | None) -> None:
-        self._url = url.rstrip("/")
-        self._session = requests.Session()
-        self._session.trust_env = urlsplit(url).hostname not in LOOPBACK  # no proxy on the way to this machine
-        if api_key:
-            self._session.headers["Authorization"] = f"Bearer {api_key}"
-
-    def await_model(self, name: str, timeout_s: float) -> int:
-        """Wait until a model is available, classify a gray image with it, and return its version.
-
-        Raises:
-            AddError: It is not available in time, or cannot be used.
-            NoServiceError: Nothing answers.
-        """
-        deadline_s = time.monotonic() + timeout_s
-        last_reason = None
-        while True:
-            document = self.get(f"/api/v1/models/{quote(name, safe='')}")
-            if document.get("available"):
-                self.classify(name)
-                return int(document["version"])
-            reason = document.get("reason") or document.get("detail") or "it gives no reason"
-            is_final = _is_final(document) and reason == last_reason  # once, it may be a version that has just changed
-            if is_final or time.monotonic() > deadline_s:
-                raise AddError(f"{name} is not served at {self._url}: {reason}")
-            last_reason = reason
-            time.sleep(POLL_S)
-
-    def classify(self, name: str) -> None:
-        """Classify a gray image.
-
-        Raises:
-            AddError: The model cannot be used.
-            NoServiceError: Nothing answers.
-        """
-        image = np.full((TEST_IMAGE_SIZE, TEST_IMAGE_SIZE, 3), 128, np.uint8)
-        _, png = cv2.imencode(".png", image)
-        path = f"/api/v1/models/{quote(name, safe='')}/predict"
-        response = self._request("POST", path, data=png.tobytes(), headers={"Content-Type": "image/png"})
-        if not response.ok:
-            raise AddError(f"{name} is loaded, but cannot be used: {_document(response).get('detail', response.text)}")
-
-    def get(self, path: str) -> Mapping[str, Any]:
-        """Return the JSON document of a route, or of its problem.
-
-        Raises:
-            AddError: The service refuses the request.
-            NoServiceError: Nothing answers.
-        """
-        response = self._request("GET", path)
-        if response.status_code in {401, 403}:
-            raise AddError(
-                f"{self._url} requires an API key. Set {API_KEY_VARIABLE}; the model is configured in any case."
-            )
-        return _document(response)
-
-    def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:
-        try:
-            return self._session.request(method, self._url + path, timeout=REQUEST_TIMEOUT_S, **arguments)
-        except requests.exceptions.SSLError as error:
-            raise AddError(f"{self._url} has no certificate that is trusted here: {error}") from error
-        except requests.ConnectionError as error:
-            raise NoServiceError("connection failed") from error
-        except requests.RequestException as error:
-            raise AddError(f"{self._url} did not answer: {error}") from error
-
-
 def curl(url: str, placement: Placement, version: int) -> str:
     """Return a command that classifies an image with the model: a golden image of it, if it has one."""
     golden = sorted((placement.folder / str(version) / "assets.extra" / "golden").glob("*.png"))
@@ -299,21 +211,6 @@ def display(path: Path) -> str:
     """Return a path relative to the current folder if it is inside."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
-def _is_final(document: Mapping[str, Any]) -> bool:
-    """Return whether the model server has given up the model's versions, or the gateway cannot use the one it has."""
-    states = {version["state"] for version in document.get("versions", [])}
-    has_failed = any(version.get("reason") for version in document.get("versions", []))
-    return "AVAILABLE" in states or (has_failed and states == {"END"})
-
-
-def _document(response: requests.Response) -> Mapping[str, Any]:
-    try:
-        document = response.json()
-    except ValueError:
-        document = None
-    return document if isinstance(document, dict) else {"detail": f"it answers with status {response.status_code}"}
 
 
 def _is_saved_model(folder: Path) -> bool:

@@ -103,12 +103,16 @@ def add_entry(config: Path, name: str, base_path: str) -> None:
     Raises:
         ModelsConfigError: The file cannot be read or written, is malformed, or cannot be extended.
     """
-    text = read_text(config) if config.exists() else EMPTY
+    text = read_text(config) if config.exists() else ""
     entry = model_server_config_pb2.ModelConfig(name=name, base_path=base_path, model_platform="tensorflow")
-    extended = insert_entry(text or EMPTY, entry)
+    extended = insert_entry(text, entry)
     expected = _parse(text, config)
     expected.model_config_list.config.append(entry)
-    if _parse(extended, config) != expected:
+    try:
+        is_extended = _parse(extended, config) == expected
+    except ModelsConfigError:
+        is_extended = False
+    if not is_extended:
         raise ModelsConfigError(
             f"{config} cannot be extended. Add this entry to it yourself: config {{ {_one_line(entry)} }}"
         )
@@ -116,10 +120,10 @@ def add_entry(config: Path, name: str, base_path: str) -> None:
 
 
 def insert_entry(text: str, entry: model_server_config_pb2.ModelConfig) -> str:
-    """Return the text with an entry before the bracket that closes the list of models; unchanged without a list."""
+    """Return the text with an entry before the bracket that closes the list of models, which is added if missing."""
     closing = max(_closing_brackets(text), default=None)
     if closing is None:
-        return text
+        return insert_entry(f"{text}\n{EMPTY}".lstrip("\n"), entry)
     newline = "\r\n" if "\r\n" in text else "\n"
     line_start = text.rfind("\n", 0, closing) + 1
     if text[line_start:closing].strip():  # something stands before the bracket on its line
@@ -142,7 +146,7 @@ def _parse(text: str, config: Path) -> model_server_config_pb2.ModelServerConfig
     try:
         return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
     except text_format.ParseError as error:
-        raise ModelsConfigError(f"{config} is not a model server configuration: {error}.") from error
+        raise ModelsConfigError(f"{config} is not a model server configuration: {str(error).rstrip('.')}.") from error
 
 
 def _one_line(entry: model_server_config_pb2.ModelConfig) -> str:

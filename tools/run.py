@@ -18,7 +18,7 @@ import ssl
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -26,8 +26,9 @@ from gateway import __version__
 from gateway.models.configured import ModelsConfigError
 from gateway.settings import Settings, SettingsError
 from tools import nginx, ports, programs
-from tools.models_config import FaultWatch, read_entries
+from tools.models_config import FaultWatch, find_faults, read_entries
 from tools.programs import Options
+from tools.service import AccessError, NoServiceError, Service, ServiceError
 from tools.stack import ProgramEndedError, StopRequestedError, Supervisor
 
 PROBE_TIMEOUT_S = 3
@@ -116,13 +117,19 @@ def serve(options: Options, settings: Settings, scratch: Path, nginx_executable:
         probe = Probe(options, settings.default_model)
         try:
             stack.wait_until(probe.ready, options.ready_timeout_s)
-            say(welcome(options, probe.usable_model))
+            gateway_port = options.port if nginx_executable is None else options.gateway_port
+            unusable = find_unusable_models(options.models_config, settings.default_model, gateway_port)
+            for line in unusable.values():
+                say(line)
+            say(welcome(options, next((name for name in probe.others if name not in unusable), None)))
             while True:
                 stack.wait(MODELS_CHECK_S)
                 for line in watch.check():
                     say(line)
         except TimeoutError as error:
-            raise TimeoutError(f"{error} ({probe.last.rstrip('.')}); see the logs in {display_path(options.logs)}.") from None
+            raise TimeoutError(
+                f"{error} ({probe.last.rstrip('.')}); see the logs in {display_path(options.logs)}."
+            ) from None
         except StopRequestedError as request:
             say(f"\n{request}: stopping ...")
             raise
@@ -137,12 +144,12 @@ class Probe:
 
     Attributes:
         last: The last answer.
-        usable_model: A model that is served although the default one cannot be used; None if that one can.
+        others: The models that are served although the default one cannot be used; empty if that one can.
     """
 
     def __init__(self, options: Options, default_model: str | None = None) -> None:
         self.last = ""
-        self.usable_model: str | None = None
+        self.others: Sequence[str] = ()
         self._options = options
         self._default_model = default_model
         self._started_s = self._changed_s = time.monotonic()
@@ -160,17 +167,17 @@ class Probe:
         steady_s = now_s - self._changed_s
         if answer in {READY, STARTING, NO_ANSWER} or steady_s < UNUSABLE_S:
             return answer == READY and steady_s >= STEADY_S
-        self.usable_model = self._find_usable_model()
-        return self.usable_model is not None
+        self.others = self._find_others()
+        return bool(self.others)
 
-    def _find_usable_model(self) -> str | None:
-        """Return a model that the model server has loaded, other than the default one; None while that one loads."""
+    def _find_others(self) -> Sequence[str]:
+        """Return the models that the model server has loaded beside the default one; none while that one loads."""
         with contextlib.suppress(ModelsConfigError):
             names = list(read_entries(self._options.models_config))
             default = self._default_model or names[0]
             if not self._states(default) & {"START", "LOADING"}:
-                return next((name for name in names if name != default and "AVAILABLE" in self._states(name)), None)
-        return None
+                return [name for name in names if name != default and "AVAILABLE" in self._states(name)]
+        return ()
 
     def _states(self, model: str) -> set[str]:
         """Query the model server for the states of a model's versions."""
@@ -202,6 +209,30 @@ class Probe:
             return STARTING if problem["type"] == GATEWAY_UNAVAILABLE else str(problem["detail"])
         except (ValueError, LookupError, TypeError):
             return f"status {response.status}"
+
+
+def find_unusable_models(config: Path, default_model: str | None, gateway_port: int) -> Mapping[str, str]:
+    """Return a line about each model, by name, that is not the default one and cannot classify an image.
+
+    Versions that `train` exported were tested then, and models whose folder has a fault have been reported.
+    """
+    try:
+        entries = read_entries(config)
+    except ModelsConfigError:
+        return {}
+    default, faults = default_model or next(iter(entries)), find_faults(entries)
+    service = Service(f"http://127.0.0.1:{gateway_port}", None)
+    unusable = {}
+    for name, folder in entries.folders.items():
+        if name == default or name in faults or any(folder.path.glob("*/assets.extra/card.json")):
+            continue
+        try:
+            service.await_model(name, timeout_s=0)
+        except (AccessError, NoServiceError):
+            break
+        except ServiceError as error:
+            unusable[name] = str(error)
+    return unusable
 
 
 def connect(options: Options) -> http.client.HTTPConnection:

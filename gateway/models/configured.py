@@ -73,7 +73,7 @@ def parse_entries(text: str, path: Path) -> ModelEntries:
     try:
         text_format.Parse(text, config)
     except text_format.ParseError as error:
-        raise ModelsConfigError(f"{path} is not a model server configuration: {error}.") from error
+        raise ModelsConfigError(f"{path} is not a model server configuration: {str(error).rstrip('.')}.") from error
     entries = config.model_config_list.config
     if not entries:
         raise ModelsConfigError(f"{path} lists no models in model_config_list.")

@@ -1,4 +1,5 @@
 import fcntl
+import json
 import os
 import socket
 import threading
@@ -147,6 +148,8 @@ class Answers(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    do_POST = do_GET  # noqa: N815  # the base class looks for this name
+
     def log_message(self, *_):
         """Log nothing."""
 
@@ -177,6 +180,68 @@ def test_the_probe_prints_each_change_once(arguments, capsys, monkeypatch):
 
     printed = [line.partition(" s  ")[2] for line in capsys.readouterr().out.splitlines()]
     assert printed == ["no answer yet", "gateway: starting", "digits is loading.", "status 502", "ready"]
+
+
+UNUSABLE = (503, b'{"type": "/problems/not-ready", "detail": "digits version 1: no values for its variables."}')
+
+
+def model_server_states(*states):
+    """Return an answer of the model server about a model with these versions."""
+    return 200, json.dumps({"model_version_status": [{"state": state} for state in states]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("states", "others"),
+    [
+        ([model_server_states("AVAILABLE"), model_server_states("AVAILABLE")], ["cifar10"]),
+        ([(404, b"{}"), model_server_states("AVAILABLE")], ["cifar10"]),
+        ([model_server_states("LOADING", "END"), model_server_states("AVAILABLE")], []),
+        ([model_server_states("AVAILABLE"), (404, b"{}")], []),
+    ],
+)
+def test_an_unusable_default_model_does_not_keep_the_others_from_being_used(
+    arguments, models_config, monkeypatch, states, others
+):
+    monkeypatch.setattr(run, "UNUSABLE_S", 0)
+    entries = [f'config {{ name: "{name}" base_path: "/{name}" }}' for name in ("digits", "cifar10")]
+    models_config.write_text(f"model_config_list {{ {' '.join(entries)} }}")
+    options = run.parse(arguments)
+    probe = run.Probe(options)
+
+    with answering(options.port, [UNUSABLE]), answering(options.rest_port, states):
+        assert probe.ready() is bool(others)
+
+    assert list(probe.others) == others
+    assert "no values" in probe.last
+
+
+def test_a_damaged_configuration_is_reported_before_anything_starts(capsys, arguments, models_config):
+    models_config.write_text("this is not a configuration")
+
+    assert f"make run: {models_config} is not a model server configuration: 1:" in error_of(capsys, arguments)
+
+
+def test_the_welcome_may_name_a_model(arguments):
+    assert "/api/v1/models/my%20model/predict\n" in run.welcome(run.parse(arguments), "my model")
+
+
+def test_foreign_models_that_cannot_classify_are_named(models_config):
+    entries = [
+        f'config {{ name: "{name}" base_path: "{models_config.parent / "digits"}" }}' for name in ("digits", "a", "b")
+    ]
+    models_config.write_text(f"model_config_list {{ {' '.join(entries)} }}")
+    (port,) = ports.find(1)
+    loaded = (200, b'{"available": true, "version": 1}')
+    failed = (200, b'{"available": false, "reason": "It has no version.", "versions": []}')
+    unrestored = (502, b'{"detail": "It has no values for its variables."}')
+
+    with answering(port, [loaded, unrestored, failed, failed]):
+        unusable = run.find_unusable_models(models_config, None, port)
+
+    assert unusable == {
+        "a": "a is loaded, but cannot be used: It has no values for its variables.",
+        "b": "b is not served: It has no version.",
+    }
 
 
 def test_the_stack_is_ready_after_it_has_stayed_ready(arguments, monkeypatch):
