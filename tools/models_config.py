@@ -105,8 +105,8 @@ def add_entry(config: Path, name: str, base_path: str) -> None:
     """
     text = read_text(config) if config.exists() else ""
     entry = model_server_config_pb2.ModelConfig(name=name, base_path=base_path, model_platform="tensorflow")
-    extended = insert_entry(text, entry)
     expected = _parse(text, config)
+    extended = insert_entry(text, entry)
     expected.model_config_list.config.append(entry)
     try:
         is_extended = _parse(extended, config) == expected

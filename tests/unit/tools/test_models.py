@@ -1,0 +1,288 @@
+import json
+import shutil
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tools import models, ports, service
+from tools.models_config import read_entries
+
+FILES = ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001")
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """The configuration, not created yet, of a folder that holds models."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(service, "POLL_S", 0.01)
+    (tmp_path / "served").mkdir()
+    return tmp_path / "served" / "models.config"
+
+
+def make_saved_model(folder, content=""):
+    for name in FILES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    return folder
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def add(config, folder, *options, url=None):
+    """Add a model while no service runs, unless there is a URL."""
+    url = url or f"http://127.0.0.1:{ports.find(1)[0]}"
+    return models.main(["add", str(folder), f"--config={config}", f"--url={url}", "--timeout=5", *options])
+
+
+# Where the model is put
+
+
+def test_a_saved_model_is_copied_and_configured(config, tmp_path, capsys):
+    source = make_saved_model(tmp_path / "downloads" / "flowers")
+
+    assert add(config, source) == 0
+
+    assert files(config.parent / "flowers") == sorted(f"1/{name}" for name in FILES)
+    assert files(source) == sorted(FILES)
+    assert read_entries(config).folders["flowers"].path == config.parent / "flowers"
+    output = capsys.readouterr().out
+    assert "downloads/flowers copied to served/flowers/1.\nflowers added to served/models.config.\n" in output
+    assert "No service answers at http://127.0.0.1:" in output
+    assert "flowers is served from the next `make run` on." in output
+
+
+def test_adding_again_changes_nothing(config, tmp_path, capsys):
+    source = make_saved_model(tmp_path / "flowers")
+    add(config, source)
+    before = config.read_text()
+
+    assert add(config, source) == 0
+
+    assert config.read_text() == before
+    assert files(config.parent / "flowers") == sorted(f"1/{name}" for name in FILES)
+    assert "flowers is in served/models.config already." in capsys.readouterr().out
+
+
+def test_another_model_of_the_same_name_is_refused_with_both_ways_out(config, tmp_path, capsys):
+    add(config, make_saved_model(tmp_path / "a" / "export"))
+
+    assert add(config, make_saved_model(tmp_path / "b" / "export", "another")) == 1
+
+    error = capsys.readouterr().err
+    assert f"{config.parent}/export has another model already. Choose another name (--name)" in error
+    assert "cp -r b/export served/export/2.tmp && mv served/export/2.tmp served/export/2" in error
+
+
+def test_a_folder_with_versions_stays_where_it_is(config, tmp_path, capsys):
+    make_saved_model(tmp_path / "flowers" / "3")
+
+    assert add(config, tmp_path / "flowers", "--name=roses") == 0
+
+    assert read_entries(config).folders["roses"].path == tmp_path / "flowers"
+    assert list(config.parent.iterdir()) == [config]
+    assert "Compose and Kubernetes serve what is in served." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("folder", ["served/flowers", "served/flowers/1"])
+def test_a_model_that_is_in_place_is_only_configured(config, tmp_path, folder):
+    make_saved_model(config.parent / "flowers" / "1")
+
+    assert add(config, tmp_path / folder) == 0
+
+    assert list(read_entries(config)) == ["flowers"]
+    assert files(config.parent / "flowers") == sorted(f"1/{name}" for name in FILES)
+
+
+def test_a_saved_model_without_the_folder_of_a_version_gets_one(config):
+    folder = make_saved_model(config.parent / "flowers")
+
+    assert add(config, folder) == add(config, folder) == 0
+
+    assert files(folder) == sorted([*FILES, *(f"1/{name}" for name in FILES)])
+
+
+def test_a_name_that_is_configured_for_another_folder_is_refused(config, tmp_path, capsys):
+    make_saved_model(tmp_path / "flowers" / "1")
+    config.write_text('model_config_list { config { name: "flowers" base_path: "/elsewhere" } }')
+
+    assert add(config, tmp_path / "flowers") == 1
+
+    assert "served/models.config names /elsewhere for flowers, not flowers." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "a/b", "two\nlines"])
+def test_a_name_that_cannot_be_part_of_a_url_is_refused(config, tmp_path, capsys, name):
+    source = make_saved_model(tmp_path / "..." if not name else tmp_path / "flowers")
+
+    assert add(config, source, f"--name={name}") == 1
+
+    assert "cannot be the name of a model" in capsys.readouterr().err
+    assert not config.exists()
+
+
+# What is not a SavedModel
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nothing", "{}/nothing does not exist."),
+        ("notes.txt", "{}/notes.txt is a file. Expected is the folder of a SavedModel, with saved_model.pb in it."),
+        ("m.keras", '{}/m.keras is not a SavedModel. Write a SavedModel of it, in Python: keras.models.load_model("'),
+        ("empty", "{}/empty is empty, and no saved_model.pb. Put a SavedModel into {}/empty/1."),
+        (
+            "nested",
+            "{}/nested is not a SavedModel; {}/nested/a/b is one. Add that: python -m tools.models add nested/a/b",
+        ),
+        ("half", "{}/half/variables/variables.index is missing. Copy the SavedModel again."),
+        ("versions", "{}/versions/1 is empty, and no saved_model.pb."),
+    ],
+)
+def test_a_folder_that_cannot_be_served_is_refused_with_what_mends_it(config, tmp_path, capsys, path, message):
+    for file in ("notes.txt", "m.keras"):
+        (tmp_path / file).touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "versions" / "1").mkdir(parents=True)
+    make_saved_model(tmp_path / "nested" / "a" / "b")
+    (make_saved_model(tmp_path / "half") / "variables" / "variables.index").unlink()
+
+    assert add(config, tmp_path / path) == 1
+
+    assert capsys.readouterr().err.startswith(f"tools.models: {message}".replace("{}", str(tmp_path)))
+    assert not config.exists()
+
+
+def test_check_prints_a_line_for_each_model(config, capsys):
+    make_saved_model(config.parent / "good" / "1")
+    entries = "".join(f'config {{ name: "{name}" base_path: "{config.parent / name}" }} ' for name in ("good", "bad"))
+    config.write_text(f"model_config_list {{ {entries} }}")
+
+    assert models.main(["check", f"--config={config}"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "good: ok",
+        f"bad: The folder {config.parent}/bad does not exist. Correct base_path in models.config.",
+    ]
+    make_saved_model(config.parent / "bad" / "1")
+    assert models.main(["check", f"--config={config}"]) == 0
+
+
+def test_check_reports_a_missing_configuration(config, capsys):
+    assert models.main(["check", f"--config={config}"]) == 1
+    assert capsys.readouterr().err == f"tools.models: {config} cannot be read: No such file or directory.\n"
+
+
+# The running service
+
+
+class Gateway(BaseHTTPRequestHandler):
+    """Gives one answer after the other."""
+
+    answers: list
+
+    def do_GET(self):
+        self.server.paths.append((self.command, self.path, self.headers.get("Authorization")))
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        status, document = self.answers.pop(0)
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps(document).encode())
+
+    do_POST = do_GET  # noqa: N815  # the base class looks for this name
+
+    def log_message(self, *_):
+        """Log nothing."""
+
+
+@contextmanager
+def gateway(*answers):
+    """Run a gateway that gives these answers; yield its URL and the requests that it receives."""
+    handler = type("Now", (Gateway,), {"answers": list(answers)})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.paths = []
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", server.paths
+        server.shutdown()
+        thread.join()
+
+
+UNKNOWN = (404, {"detail": "No model named 'my flowers' is served."})
+LOADING = (200, {"available": False, "reason": "It is loading.", "versions": [{"state": "LOADING"}]})
+FAILED = (200, {"available": False, "reason": "It is garbage.", "versions": [{"state": "END", "reason": "garbage"}]})
+SERVED = (200, {"available": True, "version": 1})
+CLASSIFIED = (200, {"class": "rose"})
+
+
+@pytest.fixture
+def flowers(tmp_path):
+    return make_saved_model(tmp_path / "my flowers")
+
+
+def test_the_command_waits_until_the_model_classifies_and_prints_how_to_try_it(config, flowers, capsys):
+    with gateway(UNKNOWN, LOADING, SERVED, CLASSIFIED) as (url, requests):
+        assert add(config, flowers, "--api-key=secret", url=url) == 0
+
+    path = "/api/v1/models/my%20flowers"
+    assert requests == [*[("GET", path, "Bearer secret")] * 3, ("POST", f"{path}/predict", "Bearer secret")]
+    assert capsys.readouterr().out.endswith(
+        f"my flowers version 1 is served. Try it:\n  curl -F image=@photo.jpg {url}{path}/predict\n"
+    )
+
+
+def test_the_printed_command_sends_a_golden_image(config, flowers, capsys):
+    golden = flowers / "assets.extra" / "golden" / "00.png"
+    golden.parent.mkdir(parents=True)
+    golden.touch()
+
+    with gateway(SERVED, CLASSIFIED) as (url, _):
+        assert add(config, flowers, url=url) == 0
+
+    assert "image=@'served/my flowers/1/assets.extra/golden/00.png'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ([FAILED, FAILED], "my flowers is not served: It is garbage."),
+        (
+            [SERVED, (502, {"detail": "No values for its variables."})],
+            "my flowers is loaded, but cannot be used: No values for its variables.",
+        ),
+        ([(401, {"detail": "Send a key."})], "{url} requires an API key. Set IMAGE_GATEWAY_API_KEY"),
+    ],
+)
+def test_a_model_that_cannot_be_used_is_reported_with_the_cause(config, flowers, capsys, answers, message):
+    with gateway(*answers) as (url, _):
+        assert add(config, flowers, url=url) == 1
+
+    assert capsys.readouterr().err.startswith(f"tools.models: {message.format(url=url)}")
+
+
+def test_an_overloaded_service_does_not_mean_that_the_model_is_unusable(config, flowers):
+    with gateway(SERVED, (503, {"detail": "Too many requests."})) as (url, _):
+        assert add(config, flowers, url=url) == 0
+
+
+def test_waiting_ends_after_the_time_limit(config, flowers, capsys):
+    with gateway(*[UNKNOWN] * 1000) as (url, _):
+        assert add(config, flowers, "--timeout=0.05", url=url) == 1
+
+    assert "my flowers is not served: No model named 'my flowers' is served." in capsys.readouterr().err
+
+
+def test_a_copy_that_fails_leaves_nothing(config, flowers, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copytree", fail)
+
+    assert add(config, flowers) == 1
+
+    assert "No space left on device" in capsys.readouterr().err
+    assert list(Path(config.parent, "my flowers").iterdir()) == []
+    assert not config.exists()
