@@ -32,6 +32,7 @@ run: .venv/.run-ready ## Serve http://localhost:$(PORT) from the committed model
 
 .PHONY: add-model
 add-model: .venv/.run-ready ## Serve the SavedModel in FOLDER, also while make run serves others; NAME=its name
+	@test -n "$(FOLDER)" || { echo "FOLDER is not set. Name a SavedModel: make add-model FOLDER=my_saved_model" >&2; exit 1; }
 	@$(BIN)/python -m tools.models add "$(FOLDER)" $(if $(NAME),--name="$(NAME)") --config=$(MODELS_CONFIG) \
 	  --url=http$(if $(TLS_DIR),s)://localhost:$(PORT)
 

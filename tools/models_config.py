@@ -9,6 +9,7 @@ from pathlib import Path
 from google.protobuf import text_format
 
 from gateway.models.configured import ModelEntries, ModelsConfigError, parse_entries
+from gateway.models.folders import ModelFolder
 from tfs_api.protos import model_server_config_pb2
 
 EMPTY = "model_config_list {\n}\n"
@@ -21,9 +22,19 @@ def read_entries(config: Path) -> ModelEntries:
     """Return the models of a file, with their folders.
 
     Raises:
-        ModelsConfigError: It cannot be read, is malformed, or lists no models.
+        ModelsConfigError: It cannot be read, is malformed, lists no models, or makes the model server end: an entry
+            without a platform, two with one name.
     """
-    return parse_entries(read_text(config), config)
+    text = read_text(config)
+    entries = parse_entries(text, config)
+    names: set[str] = set()
+    for entry in _parse(text, config).model_config_list.config:
+        if entry.name in names:
+            raise ModelsConfigError(f"{config} has two entries with the name {entry.name}. Rename or remove one.")
+        if not entry.model_platform:
+            raise ModelsConfigError(f'{config}: the entry {entry.name} lacks model_platform: "tensorflow". Add it.')
+        names.add(entry.name)
+    return entries
 
 
 def read_text(config: Path) -> str:
@@ -45,8 +56,14 @@ def read_text(config: Path) -> str:
 
 def find_faults(entries: ModelEntries) -> Mapping[str, str]:
     """Return what keeps a model from being served, by the model's name, for each whose folder has a fault."""
-    faults = {name: folder.describe_fault() for name, folder in entries.folders.items()}
+    faults = {name: _describe_uri(folder) or folder.describe_fault() for name, folder in entries.folders.items()}
     return {name: fault for name, fault in faults.items() if fault}
+
+
+def _describe_uri(folder: ModelFolder) -> str | None:
+    if "://" not in folder.base_path:
+        return None
+    return f"{folder.base_path} is a URI; the model server of this machine reads folders only. Copy the model here."
 
 
 class FaultWatch:

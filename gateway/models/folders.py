@@ -78,6 +78,8 @@ class ModelFolder:
 
     def describe_fault(self) -> str | None:
         """Return in a sentence or two what is wrong and what mends it; None if nothing is, as far as can be seen."""
+        if not self.base_path:
+            return "Its entry in models.config has no base_path. Add the folder with its versions."
         if "://" in self.base_path:
             return None
         try:

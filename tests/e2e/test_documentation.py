@@ -34,6 +34,8 @@ NOT_RUN = {
     "make run": "it starts the service that the other commands use: tests/support/stack.py",
     "python -m model_server": "tests/integration/model_server/test_start_stop.py",
     "python -m train": "tests/train/test_walkthrough.py, and tests/guards/test_train_commands.py for the long ones",
+    "make add-model": "tests/e2e/test_add_model.py",
+    "python -m tools.models": "tests/e2e/test_add_model.py, and tests/train/test_walkthrough.py",
     "make test": "it runs this test",
     "cp -r my_export": "tests/e2e/test_swap.py",
     "cp .env.example": "an optional step before docker compose",

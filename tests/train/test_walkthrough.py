@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from tests.support.stack import ROOT, RunningStack, running
 from tests.support.waiting import until
+from tools import models
 from train.cli.main import app
 
 HEADING = "## In five minutes: from a folder of photos to the service"
@@ -40,11 +41,6 @@ def blocks() -> Iterator[list[str]]:
     section = text.split(HEADING)[1].split("\n## ")[0]
     for block in re.findall(r"(?:^ {4}\S.*\n)+", section, re.MULTILINE):
         yield [line.strip() for line in block.splitlines()]
-
-
-def models_config_entry() -> str:
-    section = (ROOT / "docs/train.md").read_text(encoding="utf-8").split(HEADING)[1]
-    return re.findall(r"```\n(config \{.*?\n\})\n```", section, re.DOTALL)[0]
 
 
 def take_photos(folder: Path) -> None:
@@ -73,6 +69,11 @@ class Walk:
             result = CliRunner().invoke(app, words[3:], catch_exceptions=False)
             assert result.exit_code == 0, (command, result.output)
             return result.output
+        if words[:3] == ["python", "-m", "tools.models"]:
+            assert self.stack is not None
+            options = [f"--url={self.stack.url}", "--config=serving_models/models.config"]
+            assert models.main([*words[3:], *options]) == 0, command
+            return ""
         assert words[0] == "curl", command
         done = subprocess.run([*words, "--silent", "--fail-with-body"], capture_output=True, text=True, check=False)
         assert done.returncode == 0, (command, done.stdout, done.stderr)
@@ -115,14 +116,16 @@ def test_walkthrough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     assert predict_output.count("apple") >= predict_output.count("photos/apple/")
     assert "serving_models/fruit/1 written" in export_output.replace("\n", "")
+    assert "python -m tools.models add serving_models/fruit\n" in export_output
 
     assert serve == "make run"
 
-    entry = models_config_entry().replace('"serving_models/fruit"', f'"{tmp_path / "serving_models/fruit"}"')
     config = Path("serving_models/models.config").absolute()
+    entry = f'config {{ name: "digits" base_path: "{ROOT / "serving_models/digits"}" model_platform: "tensorflow" }}'
     config.write_text(f"model_config_list {{\n{entry}\n}}\n", encoding="utf-8")
     with running(tmp_path / "run", models_config=config) as walk.stack:
-        curl, verify = predict_block
+        add, curl, verify = predict_block
+        walk.run(add)
         answer = json.loads(walk.run(curl))
         assert (answer["class"], answer["model"]) == ("pear", {"name": "fruit", "version": 1})
         assert walk.run(verify).count("mismatches: 0") == 2

@@ -1,10 +1,14 @@
 """Output of the commands: progress bars and tables."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
+from google.protobuf import text_format
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -19,6 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from tfs_api.protos import model_server_config_pb2
 from train.data.download import OnProgress
 from train.data.examples import Example, Splits
 from train.export.golden import TOLERANCE
@@ -27,6 +32,10 @@ from train.verification.verify import Comparison
 if TYPE_CHECKING:  # imports TensorFlow, which would delay `python -m train --help`
     from train.training.loop import OnStep, Step
 
+CONFIG_NAME = "models.config"
+DEFAULT_CONFIG = Path("serving_models", CONFIG_NAME)
+DEFAULT_URL = "http://localhost:8080"
+GOLDEN_FOLDER = Path("assets.extra", "golden")
 MAX_MISMATCHES = 20
 MAX_SKIPPED = 20
 
@@ -145,3 +154,30 @@ def print_comparison(name: str, comparison: Comparison, examples: Sequence[Examp
         console.print(f"  {image}: {mismatch.problem}", markup=False, soft_wrap=True)
     if len(comparison.mismatches) > MAX_MISMATCHES:
         console.print(f"  and {len(comparison.mismatches) - MAX_MISMATCHES} more")
+
+
+def print_next_step(version: Path) -> None:
+    """Print the command that has a version's model served or, if it is configured already, the one that tries it.
+
+    Args:
+        version: The folder of the version, below the folder of its model, beside which `models.config` is.
+    """
+    folder, config = version.parent, version.parents[1] / CONFIG_NAME
+    if folder.name in _configured_models(config):
+        (image, *_) = [*sorted((version / GOLDEN_FOLDER).glob("*.png")), Path("photo.jpg")]
+        route = f"{DEFAULT_URL}/api/v1/models/{quote(folder.name, safe='')}/predict"
+        step = f"Try it while make run serves it: curl -F image=@{shlex.quote(str(image))} {route}"
+    else:
+        option = "" if config == DEFAULT_CONFIG else f" --config {shlex.quote(str(config))}"
+        step = f"Have it served: python -m tools.models add {shlex.quote(str(folder))}{option}"
+    console.print(step, markup=False, highlight=False, soft_wrap=True)
+
+
+def _configured_models(config: Path) -> frozenset[str]:
+    """Return the names in a `models.config` file; none if it cannot be read, which the model server reports."""
+    message = model_server_config_pb2.ModelServerConfig()
+    try:
+        text_format.Parse(config.read_text(encoding="utf-8"), message)
+    except (OSError, UnicodeDecodeError, text_format.ParseError):
+        return frozenset()
+    return frozenset(entry.name for entry in message.model_config_list.config)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from train.cli.console import console
+from train.cli.console import console, print_next_step
 from train.export.golden import MAX_IMAGES
 from train.export.precision import Compute, ExportPrecision, Weights
 from vision.card import Card
@@ -162,3 +162,4 @@ def _export_imported(
         f" heat maps: {'yes' if imported.network.explains else 'no'}",
         soft_wrap=True,
     )
+    print_next_step(exported.path)

@@ -16,6 +16,7 @@ from train.cli.console import (
     counting_progress,
     download_progress,
     print_comparison,
+    print_next_step,
     print_splits,
     print_summary,
     training_progress,
@@ -154,6 +155,7 @@ def export(
         f" difference of a golden image's probability from the trained network's: {exported.largest_difference:.1e}",
         soft_wrap=True,
     )
+    print_next_step(exported.path)
 
 
 @app.command()

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from train.cli.console import print_next_step
 from train.cli.main import app
 from train.errors import TrainError
 
@@ -72,6 +73,24 @@ def test_export_prints_its_accuracy_and_writes_the_version(models: Path, run: Pa
     assert "of 20 test images right" in " ".join(result.output.split())
     assert sorted(path.name for path in (tmp_path / "shapes").iterdir()) == ["1"]
     assert (models / "shapes/1").is_dir()
+    last_line = result.output.rstrip().splitlines()[-1]
+    assert last_line == (
+        f"Have it served: python -m tools.models add {tmp_path}/shapes --config {tmp_path}/models.config"
+    )
+
+
+def test_the_next_step_of_a_configured_model_is_to_try_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    golden = tmp_path / "my shapes" / "2" / "assets.extra" / "golden" / "00.png"
+    golden.parent.mkdir(parents=True)
+    golden.touch()
+    (tmp_path / "models.config").write_text('model_config_list { config { name: "my shapes" } }')
+
+    print_next_step(tmp_path / "my shapes" / "2")
+
+    assert capsys.readouterr().out == (
+        f"Try it while make run serves it: curl -F image=@'{golden}' "
+        "http://localhost:8080/api/v1/models/my%20shapes/predict\n"
+    )
 
 
 @pytest.mark.parametrize("everything", [True, False])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tools import models, ports, service
-from tools.models_config import read_entries
+from tools.models_config import add_entry, read_entries
 
 FILES = ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001")
 
@@ -108,7 +108,7 @@ def test_a_saved_model_without_the_folder_of_a_version_gets_one(config):
 
 def test_a_name_that_is_configured_for_another_folder_is_refused(config, tmp_path, capsys):
     make_saved_model(tmp_path / "flowers" / "1")
-    config.write_text('model_config_list { config { name: "flowers" base_path: "/elsewhere" } }')
+    add_entry(config, "flowers", "/elsewhere")
 
     assert add(config, tmp_path / "flowers") == 1
 
@@ -159,8 +159,8 @@ def test_a_folder_that_cannot_be_served_is_refused_with_what_mends_it(config, tm
 
 def test_check_prints_a_line_for_each_model(config, capsys):
     make_saved_model(config.parent / "good" / "1")
-    entries = "".join(f'config {{ name: "{name}" base_path: "{config.parent / name}" }} ' for name in ("good", "bad"))
-    config.write_text(f"model_config_list {{ {entries} }}")
+    add_entry(config, "good", str(config.parent / "good"))
+    add_entry(config, "bad", str(config.parent / "bad"))
 
     assert models.main(["check", f"--config={config}"]) == 1
     assert capsys.readouterr().out.splitlines() == [

@@ -97,8 +97,9 @@ def test_a_file_that_cannot_be_extended_stays_as_it_is(config, content, message)
 
 
 def configure(config, *names):
-    entries = "".join(f'config {{ name: "{name}" base_path: "{config.parent / name}" }} ' for name in names)
-    config.write_text(f"model_config_list {{ {entries} }}")
+    config.unlink(missing_ok=True)
+    for name in names:
+        add_entry(config, name, str(config.parent / name))
 
 
 def make_version(config, name):
@@ -112,6 +113,37 @@ def test_only_models_with_a_fault_are_found(config):
     make_version(config, "digits")
 
     assert list(find_faults(read_entries(config))) == ["missing"]
+
+
+def test_a_uri_is_nothing_that_is_served_here(config):
+    config.write_text(entry('name: "remote" base_path: "s3://bucket/remote" model_platform: "tensorflow"'))
+
+    faults = find_faults(read_entries(config))
+
+    assert faults["remote"].startswith("s3://bucket/remote is a URI; the model server of this machine reads folders")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            ['name: "a" base_path: "/a" model_platform: "tensorflow"'] * 2,
+            " has two entries with the name a. Rename or remove one.",
+        ),
+        (['name: "a" base_path: "/a"'], ': the entry a lacks model_platform: "tensorflow". Add it.'),
+    ],
+)
+def test_what_makes_the_model_server_end_is_an_error(config, fields, message):
+    config.write_text(entry(*fields))
+
+    with pytest.raises(ModelsConfigError) as failure:
+        read_entries(config)
+
+    assert str(failure.value) == f"{config}{message}"
+
+
+def entry(*fields):
+    return f"model_config_list {{ {' '.join(f'config {{ {text} }}' for text in fields)} }}"
 
 
 def test_changes_are_reported_once_two_checks_find_them(config):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tools import nginx, ports, run
+from tools.models_config import add_entry
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def models_config(tmp_path):
     config = tmp_path / "models" / "models.config"
     (config.parent / "digits" / "1").mkdir(parents=True)
     (config.parent / "digits" / "1" / "saved_model.pb").touch()
-    config.write_text(f'model_config_list {{ config {{ name: "digits" base_path: "{config.parent / "digits"}" }} }}')
+    add_entry(config, "digits", str(config.parent / "digits"))
     return config
 
 
@@ -203,8 +204,7 @@ def test_an_unusable_default_model_does_not_keep_the_others_from_being_used(
     arguments, models_config, monkeypatch, states, others
 ):
     monkeypatch.setattr(run, "UNUSABLE_S", 0)
-    entries = [f'config {{ name: "{name}" base_path: "/{name}" }}' for name in ("digits", "cifar10")]
-    models_config.write_text(f"model_config_list {{ {' '.join(entries)} }}")
+    add_entry(models_config, "cifar10", "/cifar10")
     options = run.parse(arguments)
     probe = run.Probe(options)
 
@@ -226,10 +226,8 @@ def test_the_welcome_may_name_a_model(arguments):
 
 
 def test_foreign_models_that_cannot_classify_are_named(models_config):
-    entries = [
-        f'config {{ name: "{name}" base_path: "{models_config.parent / "digits"}" }}' for name in ("digits", "a", "b")
-    ]
-    models_config.write_text(f"model_config_list {{ {' '.join(entries)} }}")
+    for name in ("a", "b"):
+        add_entry(models_config, name, str(models_config.parent / "digits"))
     (port,) = ports.find(1)
     loaded = (200, b'{"available": true, "version": 1}')
     failed = (200, b'{"available": false, "reason": "It has no version.", "versions": []}')

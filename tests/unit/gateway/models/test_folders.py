@@ -151,6 +151,12 @@ def test_a_uri_is_the_model_servers_own(tmp_path: Path):
     assert folder.describe_fault() is None
 
 
+def test_an_entry_without_a_folder_is_named(tmp_path: Path):
+    fault = ModelFolder.configured("", tmp_path / "models.config").describe_fault()
+
+    assert fault == "Its entry in models.config has no base_path. Add the folder with its versions."
+
+
 def test_a_relative_path_is_found_beside_the_folder_of_the_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
