@@ -29,6 +29,7 @@ TORCH_ADVICE = (
     "or torch.onnx.export and then onnx2tf -i model.onnx -o {version}."
 )
 ADVICE = {
+    ".weights.h5": 'It holds weights alone. In Python: model.load_weights("{file}"), then model.export("{version}").',
     ".keras": KERAS_ADVICE,
     ".h5": KERAS_ADVICE,
     ".hdf5": KERAS_ADVICE,
@@ -42,7 +43,7 @@ ADVICE = {
     ".gz": "Unpack it into {version}.",
     ".tgz": "Unpack it into {version}.",
 }
-"""How a SavedModel is made of a file that is not one, by the file's suffix."""
+"""How a SavedModel is made of a file that is not one, by the end of the file's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ def _describe_no_model(folder: Path, version: Path) -> str:
 
 def describe_foreign(path: Path, version: Path) -> str | None:
     """Return what to do with a file of another kind than a SavedModel; None for any other entry."""
-    advice = ADVICE.get(path.suffix.lower())
+    advice = next((advice for end, advice in ADVICE.items() if path.name.lower().endswith(end)), None)
     if advice is None or not path.is_file():
         return None
     return f"{path} is not a SavedModel. {advice.format(file=path, version=version)}"

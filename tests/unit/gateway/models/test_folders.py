@@ -89,6 +89,7 @@ def test_a_fault_names_its_cause_and_what_mends_it(
     ("file", "advice"),
     [
         ("model.keras", 'keras.models.load_model("{file}").export("{version}")'),
+        ("model.weights.h5", 'model.load_weights("{file}"), then model.export("{version}")'),
         ("model.H5", "python -m train import-keras {file}"),
         ("resnet18.pth", "python -m train import-torch {file}"),
         ("weights.safetensors", "python -m train import-torch {file}"),
