@@ -38,7 +38,8 @@ GATEWAY_UNAVAILABLE = "/problems/gateway-unavailable"
 # backoff with jitter); once /readyz has answered 200 for longer than that, every worker answers.
 STEADY_S = 1.5
 # A default model that stays unusable for so long does not keep the others from being used.
-UNUSABLE_S = 5.0
+UNUSABLE_S = 10.0
+AVAILABLE = "AVAILABLE"
 MODELS_CHECK_S = 2.0
 
 
@@ -152,6 +153,7 @@ class Probe:
         self.others: Sequence[str] = ()
         self._options = options
         self._default_model = default_model
+        self._lacks_version = False
         self._started_s = self._changed_s = time.monotonic()
 
     def ready(self) -> bool:
@@ -171,25 +173,34 @@ class Probe:
         return bool(self.others)
 
     def _find_others(self) -> Sequence[str]:
-        """Return the models that the model server has loaded beside the default one; none while that one loads."""
-        with contextlib.suppress(ModelsConfigError):
+        """Return the models that the model server has loaded beside the default one.
+
+        There are none while that one loads, or while the gateway does not see that it is loaded: it connects late.
+        """
+        try:
             names = list(read_entries(self._options.models_config))
             default = self._default_model or names[0]
-            if not self._states(default) & {"START", "LOADING"}:
-                return [name for name in names if name != default and "AVAILABLE" in self._states(name)]
-        return ()
+            states = self._states(default)
+            if states & {"START", "LOADING"} or (self._lacks_version and AVAILABLE in states):
+                return ()
+            return [name for name in names if name != default and AVAILABLE in self._states(name)]
+        except (ModelsConfigError, OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
+            return ()
 
     def _states(self, model: str) -> set[str]:
-        """Query the model server for the states of a model's versions."""
+        """Query the model server for the states of a model's versions.
+
+        Raises:
+            OSError, HTTPException: It does not answer.
+            ValueError, LookupError, TypeError: Its answer cannot be parsed.
+        """
         connection = http.client.HTTPConnection("127.0.0.1", self._options.rest_port, timeout=PROBE_TIMEOUT_S)
-        try:
+        with contextlib.closing(connection):
             connection.request("GET", f"/v1/models/{quote(model, safe='')}")
-            document = json.loads(connection.getresponse().read())
-            return {version["state"] for version in document["model_version_status"]}
-        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
-            return set()
-        finally:
-            connection.close()
+            response = connection.getresponse()
+            if response.status == http.HTTPStatus.NOT_FOUND:
+                return set()
+            return {version["state"] for version in json.loads(response.read())["model_version_status"]}
 
     def _poll(self) -> str:
         connection = connect(self._options)
@@ -205,6 +216,7 @@ class Probe:
             return READY
         try:
             problem = json.loads(body)
+            self._lacks_version = "version" in problem.get("missing", ())
             # nginx's own problem is written for callers.
             return STARTING if problem["type"] == GATEWAY_UNAVAILABLE else str(problem["detail"])
         except (ValueError, LookupError, TypeError):

@@ -183,7 +183,8 @@ def test_the_probe_prints_each_change_once(arguments, capsys, monkeypatch):
     assert printed == ["no answer yet", "gateway: starting", "digits is loading.", "status 502", "ready"]
 
 
-UNUSABLE = (503, b'{"type": "/problems/not-ready", "detail": "digits version 1: no values for its variables."}')
+NO_VALUES = b'{"type": "/problems/not-ready", "detail": "digits: no values.", "missing": ["golden image"]}'
+NO_VERSION = b'{"type": "/problems/not-ready", "detail": "digits: no values.", "missing": ["version", "card"]}'
 
 
 def model_server_states(*states):
@@ -191,24 +192,33 @@ def model_server_states(*states):
     return 200, json.dumps({"model_version_status": [{"state": state} for state in states]}).encode()
 
 
+@pytest.fixture
+def impatient(monkeypatch):
+    """Let an unusable default model hold up the start for no time."""
+    monkeypatch.setattr(run, "UNUSABLE_S", 0)
+
+
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
-    ("states", "others"),
+    ("problem", "states", "others"),
     [
-        ([model_server_states("AVAILABLE"), model_server_states("AVAILABLE")], ["cifar10"]),
-        ([(404, b"{}"), model_server_states("AVAILABLE")], ["cifar10"]),
-        ([model_server_states("LOADING", "END"), model_server_states("AVAILABLE")], []),
-        ([model_server_states("AVAILABLE"), (404, b"{}")], []),
+        (NO_VALUES, [model_server_states("AVAILABLE"), model_server_states("AVAILABLE")], ["cifar10"]),
+        (NO_VERSION, [(404, b"{}"), model_server_states("AVAILABLE")], ["cifar10"]),
+        (NO_VERSION, [model_server_states("END"), model_server_states("AVAILABLE")], ["cifar10"]),
+        (NO_VERSION, [model_server_states("LOADING", "END")], []),
+        (NO_VERSION, [model_server_states("AVAILABLE")], []),  # the gateway is not connected yet
+        (NO_VERSION, [(200, b"<html>")], []),
+        (NO_VALUES, [model_server_states("AVAILABLE"), (404, b"{}")], []),
     ],
 )
 def test_an_unusable_default_model_does_not_keep_the_others_from_being_used(
-    arguments, models_config, monkeypatch, states, others
+    arguments, models_config, problem, states, others
 ):
-    monkeypatch.setattr(run, "UNUSABLE_S", 0)
     add_entry(models_config, "cifar10", "/cifar10")
     options = run.parse(arguments)
     probe = run.Probe(options)
 
-    with answering(options.port, [UNUSABLE]), answering(options.rest_port, states):
+    with answering(options.port, [(503, problem)]), answering(options.rest_port, states):
         assert probe.ready() is bool(others)
 
     assert list(probe.others) == others
