@@ -5,20 +5,27 @@ file beside it, written by hand, in which four fields are enough::
 
     {"name": "cats", "labels": ["cat", "other"], "input": {"height": 224, "width": 224}}
 
-Types are checked when a card is read from JSON, values whenever a card is created. Unknown keys are ignored, so that
-newer cards can be read; another ``schema`` number is rejected.
+Types are checked when a card is read from JSON, values whenever a card is created. A key that is not in the schema is
+rejected with the nearest one, because a misspelt ``activation`` would otherwise serve wrong scores. A release that adds
+a key therefore raises the ``schema`` number. Anything else belongs into ``metrics`` or ``provenance``, which are open,
+or into a note: keys that begin with ``_`` or ``$`` are ignored.
 """
 
 import dataclasses
+import difflib
 import json
+import string
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn, Self, TypeAlias, get_args
+from typing import Any, Literal, NoReturn, Self, TypeAlias, cast, get_args
 
 SCHEMA = 1
 UINT8_MAX = 255
 MAX_QUOTED = 60  # characters of an invalid value that a message shows
+MAX_FACTOR = 0.02  # a `std` below is the factor of a multiplication: 1/255 or 1/127.5
+NOTES = ("_", "$")
+"""First characters of keys that are ignored: comments, and `$schema` for editors."""
 
 Task: TypeAlias = Literal["multiclass", "multilabel"]
 Color: TypeAlias = Literal["RGB", "BGR", "GRAY"]
@@ -30,7 +37,15 @@ Activation: TypeAlias = Literal["none", "softmax", "sigmoid"]
 
 
 class CardError(ValueError):
-    """An invalid card; the message names the field, what was expected and what was found."""
+    """An invalid card; the message names the field, what was expected and what was found.
+
+    Attributes:
+        summary: The same without anything that the card contains: a file that is not a card may hold secrets.
+    """
+
+    def __init__(self, summary: str, found: str = "") -> None:
+        super().__init__(f"{summary}{found}")
+        self.summary = summary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +100,7 @@ class InputSpec:
         _check(len(self.mean) in {0, channels}, "input.mean", per_channel, self.mean)
         _check(len(self.std) in {0, channels}, "input.std", per_channel, self.std)
         _check(all(value > 0 for value in self.std), "input.std", "numbers above 0", self.std)
+        _check_units(self.mean, self.std)
         in_range = all(0 <= value <= UINT8_MAX for value in self.background)
         _check(in_range, "input.background", "integers in 0..255", self.background)
         if self.dtype == "uint8" and (self.mean or self.std):
@@ -163,16 +179,16 @@ class Card:
 
         Args:
             text: A JSON object; bytes are UTF-8. `name`, `labels`, `input.height` and `input.width` are required.
-                A field that is absent or null has its default.
+                A field that is absent or null has its default. White space around labels is removed.
 
         Raises:
-            CardError: The text is not JSON, a field is missing, of the wrong type or out of range, or the schema
-                number is another one.
+            CardError: The text is not JSON, a field is missing, unknown, of the wrong type or out of range, or the
+                schema number is another one.
         """
         try:
             document = json.loads(text, parse_constant=_reject_constant)
         except (ValueError, RecursionError) as error:
-            raise CardError(f"card: expected a JSON document, found {_quote(text)}: {error}") from error
+            raise CardError("card: expected a JSON document", f", found {_quote(text)}: {error}") from error
         _check(isinstance(document, dict), "card", "a JSON object", document)
         schema = document.get("schema", SCHEMA)
         _check(
@@ -201,14 +217,36 @@ def _arguments(
     """Return the constructor's arguments from `document`, each checked by its parser.
 
     Raises:
-        CardError: A required field is missing, or a field is of the wrong type.
+        CardError: A required field is missing, or a field is unknown or of the wrong type.
     """
+    _reject_unknown(document, parsers, prefix)
     present = {key: value for key, value in document.items() if value is not None}
     for item in dataclasses.fields(cls):
         required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
         if item.init and required and item.name not in present:
             raise CardError(f"{prefix}{item.name}: is required but missing")
     return {key: parse(present[key], f"{prefix}{key}") for key, parse in parsers.items() if key in present}
+
+
+def _reject_unknown(document: Mapping[str, object], known: Mapping[str, object], prefix: str) -> None:
+    for key in document:
+        path = f"{prefix}{key}"
+        if key not in known and path not in _OTHER_KEYS and not key.startswith(NOTES):
+            where = f" in {prefix.rstrip('.')}" if prefix else ""
+            raise CardError(f"card: unknown key{where}{_suggestion(key, prefix)}", f", found {_quote(key)}")
+
+
+def _suggestion(key: str, prefix: str) -> str:
+    """Return the question whether the key that is nearest in spelling is meant; empty if none is near."""
+    levels = {"": _CARD_PARSERS, "input.": _INPUT_PARSERS, "output.": _OUTPUT_PARSERS}
+    paths = [f"{level}{name}" for level, names in levels.items() for name in names]
+    by_name: dict[str, str] = {}
+    for path in sorted(paths, key=lambda path: not path.startswith(prefix)):  # those of the same level first
+        by_name.setdefault(path.rpartition(".")[2], path)
+    by_name |= _SYNONYMS
+    name = key.strip().lower().replace("-", "_")
+    near = difflib.get_close_matches(name, by_name, n=1)
+    return f" (did you mean {by_name[near[0]]}?)" if near else f"; a note begins with {NOTES[0]!r}"
 
 
 def _text(value: object, path: str) -> object:
@@ -266,6 +304,11 @@ def _number_or_numbers(value: object, path: str) -> object:
     return _tuple_of(_number)(value, path) if isinstance(value, list) else _number(value, path)
 
 
+def _labels(value: object, path: str) -> object:
+    """Parse labels without white space around them, such as the line ends of a file that they were read from."""
+    return tuple(str(label).strip(_BLANKS) for label in cast("tuple[object, ...]", _tuple_of(_text)(value, path)))
+
+
 def _input(value: object, path: str) -> object:
     if not isinstance(value, dict):
         raise _error(path, "an object", value)
@@ -296,7 +339,7 @@ _OUTPUT_PARSERS: Mapping[str, _Parser] = {"name": _text, "activation": _choice(g
 
 _CARD_PARSERS: Mapping[str, _Parser] = {
     "name": _text,
-    "labels": _tuple_of(_text),
+    "labels": _labels,
     "input": _input,
     "title": _text,
     "description": _text,
@@ -306,6 +349,25 @@ _CARD_PARSERS: Mapping[str, _Parser] = {
     "metrics": _mapping,
     "provenance": _mapping,
 }
+
+
+_BLANKS = f"{string.whitespace}\ufeff"
+"""What is removed around a label; U+FEFF starts files that some editors write."""
+
+_OTHER_KEYS = frozenset({"schema", "input.name"})
+"""Keys that are read elsewhere, or were written by early releases of `train` and mean nothing."""
+
+_SYNONYMS: Mapping[str, str] = {
+    "classes": "labels",
+    "class_names": "labels",
+    "shape": "input.height and input.width",
+    "size": "input.height and input.width",
+    "image_size": "input.height and input.width",
+    "channels": "input.color",
+    "normalization": "input.mean and input.std",
+    "scale": "input.std",
+}
+"""What other tools call the same; paths by such a name."""
 
 
 def _reject_constant(name: str) -> NoReturn:
@@ -318,7 +380,39 @@ def _check(condition: bool, path: str, expected: str, value: object) -> None:  #
 
 
 def _error(path: str, expected: str, value: object) -> CardError:
-    return CardError(f"{path}: expected {expected}, found {_quote(value)}")
+    return CardError(f"{path}: expected {expected}", f", found {_quote(value)}")
+
+
+def _check_units(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    """Reject numbers in units of 0..1, as most model pages print them: of pixels in 0..255 they leave no image.
+
+    Raises:
+        CardError: A mean or a standard deviation is in units of 0..1; the message has the numbers to write instead.
+    """
+    is_small_mean = any(mean) and all(abs(value) <= 1 for value in mean)
+    is_small_std = any(value < 1 for value in std)
+    if not is_small_mean and not is_small_std:
+        return
+    lists = []
+    if mean:
+        lists.append(f'"mean": {_times_255(mean) if is_small_mean else _plain(mean)}')
+    if all(value < MAX_FACTOR for value in std) and std:
+        lists.append(f'"std": {_plain([1 / value for value in std])}')
+    else:
+        is_scale = is_small_std or all(value == 1 for value in std)  # of pixels in 0..1
+        lists.append(f'"std": {_times_255(std or (1,) * len(mean)) if is_scale else _plain(std)}')
+    path, values = ("input.std", std) if is_small_std else ("input.mean", mean)
+    numbers = " and ".join(lists)
+    raise _error(path, f"numbers in units of 0..255; multiply numbers for 0..1 by 255 and write {numbers}", values)
+
+
+def _times_255(values: Sequence[float]) -> str:
+    return _plain([UINT8_MAX * value for value in values])
+
+
+def _plain(values: Sequence[float]) -> str:
+    """Format numbers as a JSON list, rounded to what matters."""
+    return f"[{', '.join(f'{value:.6g}' for value in values)}]"
 
 
 def _quote(value: object) -> str:

@@ -6,10 +6,33 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vision.card import Activation
+from vision.card import Activation, Card
 
 ROUNDING = 1e-3
 """How far a probability may lie outside of 0..1 by rounding; float16 rounds a sum of probabilities by about as much."""
+SUM_TOLERANCE = 0.05
+"""How far the probabilities of classes that exclude each other may miss a sum of 1."""
+ROUNDING_PER_SCORE = 1 / 512
+"""What rounding may add to that for each class: a network in 8-bit integers returns multiples of 1/256."""
+BINARY = 2
+"""Number of labels that one score distinguishes."""
+
+
+class NotProbabilitiesError(ValueError):
+    """Scores without an activation that are not probabilities; the message says what a card must say about them.
+
+    Attributes:
+        reason: The message without advice.
+        are_in_range: Whether all are in 0..1, so that labels which do not exclude each other are another explanation.
+    """
+
+    def __init__(self, reason: str, *, are_in_range: bool) -> None:
+        otherwise = " or, if several labels may be right, task to multilabel" if are_in_range else " or sigmoid"
+        super().__init__(
+            f"{reason}; if they are logits, set output.activation in the model's card to softmax{otherwise}"
+        )
+        self.reason = reason
+        self.are_in_range = are_in_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +50,36 @@ class ClassScore:
     score: float
 
 
+def class_probabilities(raw: npt.ArrayLike, card: Card, *, image: str = "the image") -> npt.NDArray[np.float32]:
+    """Return one probability per label of a card.
+
+    One score of a multiclass model with two labels is the probability of the second label, as a single sigmoid unit
+    returns it; the first one has the rest.
+
+    Args:
+        raw: float[...], what a model returned for one image: one score per label in any shape, or the one of two.
+        card: Card of the model.
+        image: The image, in messages.
+
+    Returns:
+        float32[K], in 0..1.
+
+    Raises:
+        NotProbabilitiesError: There is no activation, and a score lies outside of 0..1, or the scores of classes that
+            exclude each other do not add up to 1.
+        ValueError: `to_probabilities` rejects the scores for another reason.
+    """
+    activation = card.output.activation
+    scores = to_probabilities(np.asarray(raw).reshape(-1), activation)
+    if card.task != "multiclass":
+        return scores
+    if scores.size == 1 and len(card.labels) == BINARY:
+        return np.concatenate([1 - scores, scores])
+    if activation == "none":
+        _require_sum(scores, image)
+    return scores
+
+
 @np.errstate(over="ignore")  # an overflow to infinity is rejected, or becomes exp(-inf) = 0
 def to_probabilities(raw: npt.ArrayLike, activation: Activation) -> npt.NDArray[np.float32]:
     """Apply the activation that a model leaves out, in float32 and without overflow.
@@ -40,8 +93,8 @@ def to_probabilities(raw: npt.ArrayLike, activation: Activation) -> npt.NDArray[
         float32[..., C], in 0..1.
 
     Raises:
-        ValueError: There are no scores, they are not floating-point numbers, one is NaN or infinite or, without an
-            activation, one is not a probability.
+        NotProbabilitiesError: There is no activation, and a score is not a probability.
+        ValueError: There are no scores, they are not floating-point numbers, or one is NaN or infinite.
     """
     scores = np.asarray(raw)
     if scores.dtype.kind != "f":
@@ -112,11 +165,17 @@ def _require_one_each(scores: npt.NDArray[np.float32], labels: Sequence[str]) ->
     _require_finite(scores)
 
 
+def _require_sum(scores: npt.NDArray[np.float32], image: str) -> None:
+    total = float(scores.sum())
+    if abs(total - 1) > SUM_TOLERANCE + ROUNDING_PER_SCORE * scores.size:
+        raise NotProbabilitiesError(f"the scores of {image} add up to {total:.3f}, not to 1", are_in_range=True)
+
+
 def _clip_rounding(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return probabilities, clipped to 0..1 if they lie outside by rounding only.
 
     Raises:
-        ValueError: There are no scores, or one is not a probability.
+        ValueError: There are no scores, one is NaN or infinite, or one is not a probability.
     """
     _require_scores(scores)
     lowest, highest = float(scores.min()), float(scores.max())
@@ -124,9 +183,9 @@ def _clip_rounding(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return scores
     _require_finite(scores)
     if lowest < -ROUNDING or highest > 1 + ROUNDING:
-        raise ValueError(
-            f"the model returned scores from {lowest:.4g} to {highest:.4g}, expected probabilities from 0 to 1; if "
-            "they are logits, set output.activation in the model's card to softmax or sigmoid"
+        raise NotProbabilitiesError(
+            f"the model returned scores from {lowest:.4g} to {highest:.4g}, expected probabilities from 0 to 1",
+            are_in_range=False,
         )
     return scores.clip(0, 1)
 

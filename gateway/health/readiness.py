@@ -1,4 +1,7 @@
-"""Readiness: the default model is AVAILABLE and classifies its golden image correctly; checked once per version."""
+"""Readiness: the default model is AVAILABLE and classifies its golden image correctly; checked once per version.
+
+That the scores of every model are probabilities is checked by the registry, before a version answers at all.
+"""
 
 import json
 import threading
@@ -7,9 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import grpc
-import numpy as np
 import structlog
 
 from gateway.deadline import Deadline
@@ -19,7 +20,6 @@ from gateway.models.binding import ServedModel
 from gateway.models.registry import ModelRegistry, ModelTarget
 from gateway.prediction.image_loader import ImageBytes
 from gateway.prediction.predictor import PredictionOptions, PredictionRequest, Predictor
-from vision.card import Card
 
 REQUIREMENTS = ("version", "card", "golden image")
 """What readiness requires, in this order: an AVAILABLE version, its card, and the correct scores for a known image."""
@@ -28,9 +28,7 @@ GOLDEN = Path("assets.extra", "golden", "golden.json")
 TOLERANCE = 0.01
 """Maximum difference of a score unless the file allows more. Hardware differs in rounding; a wrong model or a wrong
 preparation of the image differs by far more."""
-SUM_TOLERANCE = 0.05
 OVERLOAD_PAUSE_S = 0.05
-GRAY = 128
 
 log = structlog.get_logger(__name__)
 
@@ -41,12 +39,12 @@ class Golden:
 
     Attributes:
         content: The image file.
-        scores: The correct score of each class; None if none were recorded, in which case any probabilities pass.
+        scores: The correct score of each class.
         tolerance: Maximum difference of a score.
     """
 
     content: bytes
-    scores: tuple[float, ...] | None = None
+    scores: tuple[float, ...]
     tolerance: float = TOLERANCE
 
 
@@ -74,8 +72,8 @@ class Readiness:
         registry: Resolves the version that answers.
         predictor: Classifies the golden image.
         models_dir: Folder of the models; if it holds `NAME/VERSION/`, the golden images are read from there.
-        status_deadline_s: Time limit on resolving the version.
-        golden_deadline_s: Time limit on classifying the golden image.
+        status_deadline_s: Time limit on asking for the versions.
+        golden_deadline_s: Time limit on classifying an image.
     """
 
     def __init__(
@@ -132,7 +130,7 @@ class Readiness:
 
     def _check_once(self) -> ServedModel | Fault:
         try:
-            deadline = Deadline.after(self._status_deadline_s)
+            deadline = Deadline.after(self._first_check_s)
             served = self._registry.refresh(self._registry.default, deadline=deadline)
         except ModelOverloadedError as error:
             return self._overloaded(error, "version")
@@ -155,28 +153,26 @@ class Readiness:
         return self._verified or Fault(error.detail, missing, is_overload=True)
 
     def _verify(self, served: ServedModel) -> None:
-        """Classify the golden image.
+        """Classify the golden image, if the version has one.
 
         Raises:
             GatewayError: It was not classified.
             ValueError: Its scores are wrong, or the golden image cannot be used.
         """
-        card = served.card
-        golden = read_golden(self._models_dir / served.name / str(served.version)) or Golden(_gray_image(card))
+        golden = read_golden(self._models_dir / served.name / str(served.version))
+        if golden is None:
+            return
         request = PredictionRequest(
             [ImageBytes(golden.content)],
             ModelTarget(served.name, served.version),
-            PredictionOptions(top_k=len(card.labels)),
+            PredictionOptions(top_k=len(served.card.labels)),
             Deadline.after(self._golden_deadline_s),
         )
         (prediction,) = self._predictor.predict(request).predictions
         if isinstance(prediction, GatewayError):
             raise prediction
         scores = {item["class_id"]: item["score"] for item in prediction["predictions"]}
-        if golden.scores is None:
-            _check_probabilities(scores, card)
-        else:
-            _check_recorded(scores, golden.scores, golden.tolerance)
+        _check_recorded(scores, golden.scores, golden.tolerance)
 
 
 def _cause(error: Exception) -> str:
@@ -211,21 +207,9 @@ def read_golden(folder: Path) -> Golden | None:
         raise ValueError(f"{path} is damaged: {error!r}") from error
 
 
-def _gray_image(card: Card) -> bytes:
-    """Return a gray image, as PNG, of the size that the model takes."""
-    _, png = cv2.imencode(".png", np.full((card.input.height, card.input.width), GRAY, np.uint8))
-    return png.tobytes()
-
-
 def _check_recorded(scores: Mapping[int, float], expected: tuple[float, ...], tolerance: float) -> None:
     if len(scores) != len(expected):
         raise ValueError(f"the golden image has {len(expected)} scores, the model returned {len(scores)}")
     difference = max(abs(scores[class_id] - score) for class_id, score in enumerate(expected))
     if difference > tolerance:
         raise ValueError(f"a score of the golden image differs by {difference:.4f}; at most {tolerance} is accepted")
-
-
-def _check_probabilities(scores: Mapping[int, float], card: Card) -> None:
-    total = sum(scores.values())
-    if card.task == "multiclass" and abs(total - 1) > SUM_TOLERANCE:
-        raise ValueError(f"the scores of a gray image add up to {total:.3f}, not to 1")

@@ -5,6 +5,7 @@ without that file the gateway relies on the model's signature.
 """
 
 import dataclasses
+import enum
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +16,32 @@ import structlog
 from gateway.deadline import Deadline
 from gateway.errors import ModelContractError
 from gateway.model_client.protocol import Call, ModelServer, Signature, TensorSpec
-from vision.card import Card, CardError, InputSpec
+from gateway.models.derived_cards import derive_card
+from vision.card import Card, CardError
+from vision.model_io import (
+    InputEncoder,
+    UnusableModelError,
+    choose_output,
+    fit_input,
+    fit_output,
+    require_one_input,
+)
 
 SERVING_DEFAULT = "serving_default"
 DESCRIBE = "describe"
 EXPLAIN = "explain"
 HEATMAP = "heatmap"
-UINT8_MAX = 255.0
 CARD_DIGEST_DIGITS = 16
 
 log = structlog.get_logger(__name__)
+
+
+class CardSource(enum.Enum):
+    """Where the card of a version comes from."""
+
+    VERSION = enum.auto()  # its signature `describe`
+    FILE = enum.auto()  # `NAME/card.json`
+    SIGNATURE = enum.auto()  # the gateway made it
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +54,10 @@ class ServedModel:
         card: What it expects and what its output means.
         call: The computation that returns the scores.
         input_name: Name of the tensor that takes the image.
+        score_shape: Shape in which the output holds the scores of one image.
+        encoder: Turns a prepared image into a row of the input; None if the image is one already.
         explain: The computation that returns a heat map for `image` and `class_id`; None if the version has none.
+        card_source: Where the card comes from.
         card_digest: Identifies the card, in keys of what is stored outside of this process.
     """
 
@@ -46,7 +66,10 @@ class ServedModel:
     card: Card
     call: Call
     input_name: str
+    score_shape: tuple[int, ...]
+    encoder: InputEncoder | None = None
     explain: Call | None = None
+    card_source: CardSource = CardSource.VERSION
     card_digest: str = ""
 
 
@@ -66,72 +89,42 @@ def inspect_version(
     try:
         if DESCRIBE in signatures:
             card = _read_own_card(server, Call(model, version, DESCRIBE, signatures[DESCRIBE], "card"), deadline)
+            source = CardSource.VERSION
         else:
-            card = _read_card_file(model, signature, cards_dir)
+            card, source = _read_card_file(model, signature, cards_dir)
     except CardError as error:
-        # The reason quotes the card, so it is for the log, and not for callers.
+        # The whole reason quotes the card, so it is for the log, and not for callers.
         raise ModelContractError(
-            f"The card of {model} version {version} cannot be used. The gateway's log says why."
+            f"The card of {model} version {version} cannot be used: {error.summary}. The gateway's log has the value."
         ) from error
     served = bind(card, signature, model=model, version=version)
-    return dataclasses.replace(served, explain=_explain_call(served, signatures.get(EXPLAIN)))
+    return dataclasses.replace(served, explain=_explain_call(served, signatures.get(EXPLAIN)), card_source=source)
 
 
 def bind(card: Card, signature: Signature, *, model: str, version: int) -> ServedModel:
     """Check a card against the signature that will be called, and combine them.
 
     Raises:
-        ModelContractError: They contradict each other.
+        ModelContractError: They contradict each other, or no card makes the model usable.
     """
-    name = f"{model} version {version}"
-    if len(signature.inputs) != 1:
-        raise ModelContractError(f"{name} takes {len(signature.inputs)} inputs; an image classifier takes one.")
-    ((input_name, input_spec),) = signature.inputs.items()
-    image_spec = TensorSpec(card.input.dtype, (1, *card.input.shape))
-    if input_spec.dtype != image_spec.dtype or not input_spec.accepts_shape((1, *card.input.shape)):
-        raise ModelContractError(f"The card of {name} describes {image_spec}; its signature takes {input_spec}.")
-    output = _choose_output(card, signature, name)
-    output_spec = signature.outputs[output]
-    if not output_spec.accepts_shape((1, len(card.labels))):
-        raise ModelContractError(
-            f"The card of {name} has {len(card.labels)} labels; its signature returns {output_spec}."
-        )
-    if "float" not in output_spec.dtype:
-        raise ModelContractError(f"The output {output} of {name} is {output_spec}; scores are floating-point numbers.")
+    try:
+        input_name = require_one_input(signature.inputs)
+        encoder = fit_input(card, signature.inputs[input_name])
+        output = choose_output(signature.outputs, card)
+        score_shape = fit_output(card, signature.outputs[output])
+    except UnusableModelError as error:
+        raise ModelContractError(f"{model} version {version} cannot be used. {error}") from error
     call = Call(model, version, SERVING_DEFAULT, signature, output)
     digest = hashlib.sha256(card.to_json().encode()).hexdigest()[:CARD_DIGEST_DIGITS]
-    return ServedModel(model, version, card, call, input_name, card_digest=digest)
-
-
-def derive_card(model: str, signature: Signature) -> Card:
-    """Return a card made from the signature: class numbers as labels, no activation, the whole image stretched.
-
-    A float32 input is assumed to expect 0..1, as most models exported without a card do.
-
-    Raises:
-        ModelContractError: The signature is not that of an image classifier of fixed size.
-    """
-    specs = [*signature.inputs.values(), *signature.outputs.values()]
-    match [(spec.dtype, spec.shape) for spec in specs]:
-        case [
-            ("uint8" | "float32" as dtype, (_, int(height), int(width), 1 | 3 as channels)),
-            (_, (_, int(classes))),
-        ]:
-            return Card(
-                name=model,
-                labels=tuple(str(number) for number in range(classes)),
-                input=InputSpec(
-                    height=height,
-                    width=width,
-                    color="GRAY" if channels == 1 else "RGB",
-                    dtype="uint8" if dtype == "uint8" else "float32",
-                    std=(UINT8_MAX,) * channels if dtype == "float32" else (),
-                ),
-            )
-    signature_text = ", ".join(map(str, specs))
-    raise ModelContractError(
-        f"{model} has no card, and its signature ({signature_text}) is not that of an image classifier with one "
-        f"input [N, height, width, 1 or 3] and one output [N, classes]. Write {model}/card.json for it."
+    return ServedModel(
+        model,
+        version,
+        card,
+        call,
+        input_name,
+        score_shape=score_shape,
+        encoder=None if encoder == InputEncoder(card.input.dtype, card.input.shape) else encoder,
+        card_digest=digest,
     )
 
 
@@ -163,21 +156,11 @@ def _read_own_card(server: ModelServer, describe: Call, deadline: Deadline) -> C
     return Card.from_json(rows[0])
 
 
-def _read_card_file(model: str, signature: Signature, cards_dir: Path) -> Card:
+def _read_card_file(model: str, signature: Signature, cards_dir: Path) -> tuple[Card, CardSource]:
     path = cards_dir / model / "card.json"
     try:
-        return Card.from_json(path.read_bytes())
+        return Card.from_json(path.read_bytes()), CardSource.FILE
     except FileNotFoundError:
-        return derive_card(model, signature)
+        return derive_card(model, signature), CardSource.SIGNATURE
     except OSError as error:
         raise ModelContractError(f"{path} cannot be read: {error.strerror}.") from error
-
-
-def _choose_output(card: Card, signature: Signature, name: str) -> str:
-    if card.output.name in signature.outputs:
-        return card.output.name
-    if len(signature.outputs) == 1:
-        return next(iter(signature.outputs))
-    raise ModelContractError(
-        f"The card of {name} names the output {card.output.name}; its signature has {sorted(signature.outputs)}."
-    )

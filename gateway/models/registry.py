@@ -23,6 +23,7 @@ from gateway.model_client.protocol import ModelServer, VersionStatus
 from gateway.models.binding import ServedModel, inspect_version
 from gateway.models.configured import ConfiguredModels
 from gateway.models.folders import describe_unavailability
+from gateway.models.score_check import check_scores
 from gateway.observability import metrics
 from vision.card import CardError
 
@@ -81,6 +82,8 @@ class ModelRegistry:
         self._status_deadline_s = status_deadline_s
         self._current: dict[str, ServedModel] = {}
         self._versions: dict[str, dict[int, ServedModel]] = {}
+        self._rejected: dict[str, dict[int, tuple[ServedModel, str]]] = {}
+        self._inspections: dict[str, threading.Lock] = {}
         self._logged_faults: dict[str, str] = {}
         self._state_lock = threading.Lock()
         self._refresh_lock = threading.Lock()
@@ -181,6 +184,8 @@ class ModelRegistry:
             # A server that comes back may have other files under the same number, so the card is read again then.
             self._current.pop(name, None)
             self._versions.pop(name, None)
+            if isinstance(error, ModelUnavailableError):
+                self._rejected.pop(name, None)
             metrics.MODEL_VERSION.labels(name).set(0)
             self._log_once(name, error)
             raise
@@ -220,7 +225,7 @@ class ModelRegistry:
             return self.resolve(target, deadline=deadline)
         swap_deadline = Deadline.after(SWAP_WAIT_S)
         while True:
-            with self._refreshing(deadline):
+            with _held(self._refresh_lock, deadline):
                 served = self._current.get(previous.name)
                 if served is None or served is previous:
                     try:
@@ -260,16 +265,6 @@ class ModelRegistry:
                 except Exception:  # a bug in one refresh must not end the watcher
                     log.exception("look_failed", model=name)
             self._stop.wait(interval_s)
-
-    @contextmanager
-    def _refreshing(self, deadline: Deadline) -> Iterator[None]:
-        """Let one request refresh at a time; the others use its result."""
-        if not self._refresh_lock.acquire(timeout=deadline.remaining_s()):
-            raise deadline.exceeded()
-        try:
-            yield
-        finally:
-            self._refresh_lock.release()
 
     def _check_configured(self, name: str) -> None:
         configured = self._configured_models.current()
@@ -316,13 +311,40 @@ class ModelRegistry:
         return [status.version for status in statuses if status.state == AVAILABLE]
 
     def _inspect(self, name: str, version: int, deadline: Deadline) -> ServedModel:
-        """Return a version from memory, or inspect it; threads that do so at the same time get the same object."""
+        """Return a version from memory, or inspect it and check its scores; one thread does so, the others wait.
+
+        A version is returned only after this check, so one whose check cannot be made, because the model server is
+        overloaded or late, does not answer yet.
+        """
         versions = self._versions.setdefault(name, {})
         served = versions.get(version)
-        if served is None:
-            served = inspect_version(self._server, name, version, cards_dir=self._cards_dir, deadline=deadline)
-            served = versions.setdefault(version, served)
+        if served is not None:
+            return served
+        with _held(self._inspections.setdefault(name, threading.Lock()), deadline):
+            served = versions.get(version)
+            if served is None:
+                served = inspect_version(self._server, name, version, cards_dir=self._cards_dir, deadline=deadline)
+                self._check_scores(served, deadline)
+                versions[version] = served
         return served
+
+    def _check_scores(self, served: ServedModel, deadline: Deadline) -> None:
+        """Check what a version returns, unless it was rejected with the same card before.
+
+        Raises:
+            ModelContractError: Its scores are not probabilities.
+            GatewayError: It could not be checked.
+        """
+        rejected = self._rejected.setdefault(served.name, {})
+        previous, reason = rejected.get(served.version, (None, ""))
+        if previous == served:
+            raise ModelContractError(reason)
+        try:
+            check_scores(self._server, served, deadline=deadline)
+        except ModelContractError as error:
+            rejected[served.version] = served, error.detail
+            raise
+        rejected.pop(served.version, None)
 
     def _log_once(self, name: str, error: GatewayError) -> None:
         """Log a fault when it begins, not each time it occurs."""
@@ -331,3 +353,18 @@ class ModelRegistry:
         if self._logged_faults.get(name) != reason:
             self._logged_faults[name] = reason
             log.warning("model_unusable", model=name, reason=reason)
+
+
+@contextmanager
+def _held(lock: threading.Lock, deadline: Deadline) -> Iterator[None]:
+    """Hold a lock: one thread does what several need, and the others use its result.
+
+    Raises:
+        DeadlineExceededError: It was not free in time.
+    """
+    if not lock.acquire(timeout=deadline.remaining_s()):
+        raise deadline.exceeded()
+    try:
+        yield
+    finally:
+        lock.release()

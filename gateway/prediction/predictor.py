@@ -24,7 +24,7 @@ from gateway.models.registry import ModelRegistry, ModelTarget
 from gateway.observability import metrics
 from gateway.prediction import schemas
 from gateway.prediction.image_loader import ImageBytes, ImageLoader, ImageSource, PreparedImage
-from vision.postprocess import ClassScore, at_or_above, to_probabilities, top_k
+from vision.postprocess import ClassScore, at_or_above, class_probabilities, top_k
 
 MAX_SWAPS = 3
 """Version changes that one request survives before it fails."""
@@ -155,8 +155,10 @@ class ModelPredictor:
         if request.place is not None:
             request.place.start(len(contents))
         request.deadline.remaining_s()  # otherwise a missed deadline would be reported as an error of the images
-        inputs = {served.input_name: [image.pixels for image in images if isinstance(image, PreparedImage)]}
-        rows = iter(self._run(served.call, inputs, (len(served.card.labels),), request))
+        pixels = [image.pixels for image in images if isinstance(image, PreparedImage)]
+        if served.encoder is not None:
+            pixels = [served.encoder.encode(image) for image in pixels]
+        rows = iter(self._run(served.call, {served.input_name: pixels}, served.score_shape, request))
         predictions = [
             _rank(served, next(rows), request.options) if isinstance(image, PreparedImage) else image
             for image in images
@@ -275,11 +277,11 @@ def _explain_call(served: ServedModel, options: PredictionOptions) -> Call | Non
 
 
 def _rank(served: ServedModel, scores: Array, options: PredictionOptions) -> schemas.Prediction | GatewayError:
-    """Rank the classes by one row of scores, float[K]."""
+    """Rank the classes by the scores of one image, float of `ServedModel.score_shape`."""
     card, threshold = served.card, options.threshold
     present = None
     try:
-        row = to_probabilities(scores, card.output.activation)
+        row = class_probabilities(scores, card)
         ranking = top_k(row, card.labels, options.top_k)
         if card.task == "multilabel":
             present = at_or_above(row, card.labels, card.threshold if threshold is None else threshold)

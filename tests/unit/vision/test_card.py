@@ -64,9 +64,11 @@ def test_json_contains_a_whole_card():
 
 @settings(max_examples=40, deadline=None)
 @given(
-    labels=st.lists(st.text(min_size=1), min_size=1).map(tuple),
+    labels=st.lists(st.text(min_size=1).filter(lambda text: text == text.strip("\ufeff \t\r\n\v\f")), min_size=1).map(
+        tuple
+    ),
     sides=st.tuples(st.integers(1, 10_000), st.integers(1, 10_000)),
-    mean=st.none() | st.tuples(*[st.floats(-1e9, 1e9)] * 3),
+    mean=st.none() | st.tuples(*[st.floats(1.5, 1e9)] * 3),
     threshold=st.floats(0, 1),
     extra=st.dictionaries(st.text(), st.recursive(st.none() | st.booleans() | st.text(), st.lists)),
 )
@@ -77,13 +79,106 @@ def test_every_card_is_read_back_from_json(labels, sides, mean, threshold, extra
     assert Card.from_json(card.to_json()) == card
 
 
-def test_unknown_keys_and_null_are_ignored():
-    spec = {"height": 1, "width": 2, "mean": None, "tiles": 4}
-    newer = card_json(created="2031-01-01", title=None, output={"shape": [10]}, input=spec)
+def test_null_and_notes_are_ignored():
+    spec = {"height": 1, "width": 2, "mean": None, "_source": "the paper"}
+    document = {"title": None, "output": {"_was": [10]}, "input": spec, "_todo": "more labels", "$schema": "card.json"}
 
-    card = Card.from_json(newer)
+    card = Card.from_json(card_json(**document))
 
     assert (card.title, card.input.mean, card.output) == ("", (), OutputSpec())
+
+
+def test_the_input_name_that_early_releases_wrote_is_ignored():
+    assert Card.from_json(input_json(name="image")) == Card.from_json(card_json())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"activation": "softmax"}, "card: unknown key (did you mean output.activation?), found 'activation'"),
+        ({"lables": ["cat"]}, "card: unknown key (did you mean labels?), found 'lables'"),
+        ({"Labels": ["cat"]}, "card: unknown key (did you mean labels?), found 'Labels'"),
+        ({"class_names": ["cat"]}, "card: unknown key (did you mean labels?), found 'class_names'"),
+        ({"std": [1, 1, 1]}, "card: unknown key (did you mean input.std?), found 'std'"),
+        ({"comment": "mine"}, "card: unknown key; a note begins with '_', found 'comment'"),
+        (
+            {"input": {"shape": [8, 8, 3]}},
+            "card: unknown key in input (did you mean input.height and input.width?), found 'shape'",
+        ),
+        (
+            {"input": {"activation": "softmax"}},
+            "card: unknown key in input (did you mean output.activation?), found 'activation'",
+        ),
+        (
+            {"output": {"activtion": "x"}},
+            "card: unknown key in output (did you mean output.activation?), found 'activtion'",
+        ),
+    ],
+)  # fmt: skip
+def test_an_unknown_key_is_rejected_with_the_nearest_one(changes, message):
+    with pytest.raises(CardError) as raised:
+        Card.from_json(card_json(**changes))
+
+    assert str(raised.value) == message
+
+
+def test_blanks_and_line_ends_around_labels_are_removed():
+    card = Card.from_json(card_json(labels=["\ufeffred\r", " dark green\n", "blue"]))
+
+    assert card.labels == ("red", "dark green", "blue")
+    with pytest.raises(CardError, match="no empty labels"):
+        Card.from_json(card_json(labels=["red", "\r\n"]))
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "corrected"),
+    [
+        (
+            (0.485, 0.456, 0.406),
+            (0.229, 0.224, 0.225),
+            '"mean": [123.675, 116.28, 103.53] and "std": [58.395, 57.12, 57.375]',
+        ),
+        ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), '"mean": [127.5, 127.5, 127.5] and "std": [127.5, 127.5, 127.5]'),
+        ((0.485, 0.456, 0.406), (), '"mean": [123.675, 116.28, 103.53] and "std": [255, 255, 255]'),
+        ((0.485, 0.456, 0.406), (1, 1, 1), '"mean": [123.675, 116.28, 103.53] and "std": [255, 255, 255]'),
+        ((0.485, 0.456, 0.406), (58, 57, 57), '"mean": [123.675, 116.28, 103.53] and "std": [58, 57, 57]'),
+        ((124, 116, 104), (0.229, 0.224, 0.225), '"mean": [124, 116, 104] and "std": [58.395, 57.12, 57.375]'),
+        ((), (1 / 255, 1 / 255, 1 / 255), '"std": [255, 255, 255]'),
+        ((127.5, 127.5, 127.5), (1 / 127.5,) * 3, '"mean": [127.5, 127.5, 127.5] and "std": [127.5, 127.5, 127.5]'),
+    ],
+)  # fmt: skip
+def test_numbers_in_units_of_0_to_1_are_rejected_with_the_right_ones(mean, std, corrected):
+    with pytest.raises(CardError) as raised:
+        Card.from_json(input_json(dtype="float32", mean=mean, std=std))
+
+    assert "units of 0..255" in str(raised.value)
+    assert f"and write {corrected}" in str(raised.value)
+    assert Card.from_json(input_json(dtype="float32", **json.loads("{" + corrected.replace(" and ", ", ") + "}"))), (
+        "the advice is accepted"
+    )
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        ((), ()),
+        ((0, 0, 0), (1, 1, 1)),
+        ((0, 0, 0), (255, 255, 255)),
+        ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+        ((103.939, 116.779, 123.68), ()),
+        ((0, 0, 104), (1, 1, 1)),
+    ],
+)
+def test_numbers_in_units_of_0_to_255_are_accepted(mean, std):
+    assert Card.from_json(input_json(dtype="float32", mean=mean, std=std)).input.mean == mean
+
+
+def test_the_summary_of_an_error_does_not_quote_the_card():
+    for text in ('{"hunter2": 1}', '"hunter2"', "hunter2", card_json(task="hunter2"), card_json(labels=["hunter2", 3])):
+        with pytest.raises(CardError) as raised:
+            Card.from_json(text)
+        assert "hunter2" not in raised.value.summary
+        assert str(raised.value).startswith(raised.value.summary)
 
 
 @pytest.mark.parametrize("number", [0, 2, "1", 1.5, [1], None, True])

@@ -4,7 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vision.postprocess import ClassScore, at_or_above, to_probabilities, top_k
+from vision.card import Card, InputSpec, OutputSpec
+from vision.postprocess import (
+    ClassScore,
+    NotProbabilitiesError,
+    at_or_above,
+    class_probabilities,
+    to_probabilities,
+    top_k,
+)
 
 # Few distinct values, so that ties are frequent.
 COARSE = arrays(np.float32, st.integers(1, 40), elements=st.integers(0, 4).map(lambda n: n / 4))
@@ -114,6 +122,55 @@ def test_whatever_a_model_returns_becomes_probabilities_or_is_rejected(raw):
 def test_an_output_without_scores_is_rejected():
     with pytest.raises(ValueError, match="no scores"):
         to_probabilities(np.zeros((1, 0), np.float32), "softmax")
+
+
+# The scores that a card describes
+
+
+def card(labels: int, **members: object) -> Card:
+    names = tuple(f"class {number}" for number in range(labels))
+    return Card(name="m", labels=names, input=InputSpec(height=1, width=1), **members)
+
+
+def test_scores_in_any_shape_are_one_probability_per_label():
+    for shape in ((3,), (1, 3), (1, 1, 3), (3, 1, 1)):
+        raw = np.array([0.2, 0.7, 0.1], np.float32).reshape(shape)
+        assert class_probabilities(raw, card(3)).tolist() == pytest.approx([0.2, 0.7, 0.1]), shape
+
+
+def test_one_score_of_two_labels_is_the_probability_of_the_second():
+    logit = OutputSpec(activation="sigmoid")
+
+    assert class_probabilities(np.float32([0.25]), card(2)).tolist() == [0.75, 0.25]
+    assert class_probabilities(np.float32([np.log(3)]), card(2, output=logit)) == pytest.approx([0.25, 0.75])
+    assert class_probabilities(np.float32([0.25]), card(1, task="multilabel")).tolist() == [0.25]
+
+
+def test_probabilities_of_classes_that_exclude_each_other_add_up_to_1():
+    for scores in ((0.502, 0.502, 0.502), (0.2, 0.2, 0.2), (0.9,)):
+        raw = np.float32(scores)
+        with pytest.raises(
+            NotProbabilitiesError, match=r"the scores of the image add up to \d\.\d{3}, not to 1"
+        ) as raised:
+            class_probabilities(raw, card(len(scores)))
+        assert raised.value.are_in_range
+        assert class_probabilities(raw, card(len(scores), task="multilabel")).tolist() == raw.tolist()
+
+
+def test_scores_out_of_range_are_logits():
+    for task in ("multiclass", "multilabel"):
+        with pytest.raises(NotProbabilitiesError, match=r"scores from -1 to 3, expected probabilities") as raised:
+            class_probabilities(np.float32([3, -1, -1]), card(3, task=task))
+        assert not raised.value.are_in_range
+
+
+def test_scores_rounded_to_8_bits_are_probabilities():
+    random = np.random.default_rng(0)
+    for classes in (2, 10, 1000):
+        for sharpness in (0.1, 1, 4, 16):
+            exact = to_probabilities(random.normal(0, sharpness, classes), "softmax")
+            rounded = (np.round(exact * 256) / 256).astype(np.float32)
+            assert class_probabilities(rounded, card(classes)) is not None, (classes, sharpness)
 
 
 # Ranking

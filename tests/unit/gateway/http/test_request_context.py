@@ -79,7 +79,7 @@ def test_a_request_fails_after_the_callers_timeout(client: FlaskClient, server: 
 
     assert (status, document["type"]) == (504, "/problems/deadline-exceeded")
     assert document["detail"] == "The request was not answered within 1e-09 s."
-    assert server.calls["predict"] == 2  # the card, and the request that had enough time
+    assert server.calls["predict"] == 3  # the card, the check of the scores, and the request that had enough time
 
 
 def test_a_caller_cannot_exceed_the_configured_deadline(make_app: Callable[..., Flask], png: bytes):

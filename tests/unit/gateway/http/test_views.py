@@ -16,7 +16,7 @@ from gateway.errors import ModelFailedError, VersionGoneError
 from gateway.model_client.protocol import Array
 from gateway.models.configured import ConfiguredModels
 from gateway.observability import metrics
-from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant, explainable
+from tests.support.fake_model_server import FakeModelServer, FakeVersion, after_check, classifier, constant, explainable
 from vision.card import Card
 
 PREDICT = "/api/v1/predict"
@@ -160,19 +160,19 @@ def test_a_failed_request_is_logged_and_counted_with_the_version_that_was_used(
         return line
 
     def swap_then_fail(_: Array) -> Array:
-        server.swap("pets", 3, classifier(card, fail))
+        server.swap("pets", 3, classifier(card, after_check(fail)))
         raise VersionGoneError("version 2 is gone")
 
     def fail(_: Array) -> Array:
         raise ModelFailedError("out of memory")
 
-    server.swap("pets", 1, classifier(card, fail))
+    server.swap("pets", 1, classifier(card, after_check(fail)))
     before = count(1)
     line = predict()
     assert (line["model"], line["version"], line["problem"]) == ("pets", 1, "model-failed")
     assert count(1) == before + 1
 
-    server.swap("pets", 2, classifier(card, swap_then_fail))
+    server.swap("pets", 2, classifier(card, after_check(swap_then_fail)))
     before = count(3)
     line = predict()
     assert (line["model"], line["version"], line["problem"]) == ("pets", 3, "model-failed")
@@ -266,7 +266,7 @@ def test_a_batch_has_its_results_and_problems_in_order(
     assert (fourth["type"], fourth["status"]) == ("/problems/fetch-failed", 422)
     assert (fifth["type"], fifth["status"]) == ("/problems/unsupported-image-format", 415)
     assert "png" in fifth["accepted"]
-    assert server.request_ids == ["", "id-2"]  # the card's, and one call for the batch
+    assert server.request_ids == ["", "", "id-2"]  # the card's, the check's, and one call for the batch
 
 
 def test_a_batch_is_sent_as_parts_of_a_form_or_as_instances(client: FlaskClient, png: bytes):
@@ -312,7 +312,7 @@ def test_a_batch_is_split_by_the_maximum_batch_size(
 ):
     client = make_app(max_batch_size=2).test_client()
     client.post(PREDICT, json={"instances": [{"image": base64.b64encode(png).decode()}] * 5})
-    assert server.calls["predict"] == 1 + 3
+    assert server.calls["predict"] == 2 + 3
 
 
 def test_a_batch_is_counted_and_logged_by_its_images(client: FlaskClient, png: bytes):
@@ -352,7 +352,7 @@ def test_a_multilabel_prediction_lists_the_classes_at_or_above_the_threshold(
 
 
 def test_labels_may_have_any_characters(client: FlaskClient, server: FakeModelServer, card: Card, png: bytes):
-    server.swap("pets", 2, classifier(dataclasses.replace(card, labels=("猫", "Käfer", 'a"b')), constant(1, 0.5, 0)))
+    server.swap("pets", 2, classifier(dataclasses.replace(card, labels=("猫", "Käfer", 'a"b')), constant(0.7, 0.3, 0)))
     document = client.post(PREDICT, data=png, content_type="image/png").get_json()
     assert [item["class"] for item in document["predictions"]] == ["猫", "Käfer", 'a"b']
 

@@ -9,7 +9,8 @@ from structlog.testing import capture_logs
 from gateway.deadline import Deadline
 from gateway.errors import ModelContractError, ModelUnavailableError, VersionGoneError
 from gateway.model_client.protocol import Array, Signature, TensorSpec
-from gateway.models.binding import bind, derive_card, inspect_version
+from gateway.models.binding import bind, inspect_version
+from gateway.models.derived_cards import derive_card
 from tests.support.fake_model_server import (
     FakeModelServer,
     FakeVersion,
@@ -19,6 +20,7 @@ from tests.support.fake_model_server import (
     image_signature,
 )
 from vision.card import Card, InputSpec, OutputSpec
+from vision.model_io import InputEncoder
 
 
 def signature(inputs: Mapping[str, TensorSpec], **outputs: TensorSpec) -> Signature:
@@ -60,15 +62,31 @@ def test_an_input_that_contradicts_the_card_is_refused(card: Card):
         image_input("float32"),
         image_input("uint8", None, 4, 4, 3),
         image_input("uint8", None, 4, 5, 1),
-        image_input("uint8", None, 1, 4, 4),
-        image_input("uint8", None, 16),
         image_input("uint8", 8, 4, 4, 1),
-        image_input("string", None),
     ):
         message = bind_error(card, inputs, probabilities=SCORES)
-        assert message == (
-            f"The card of pets version 1 describes uint8[1, 4, 4, 1]; its signature takes {inputs['image']}."
-        )
+        assert message.startswith("pets version 1 cannot be used. The "), message
+        assert str(inputs["image"]) in message
+
+
+def test_the_usual_input_needs_no_encoder(card: Card):
+    assert bind(card, image_signature(card), model="pets", version=1).encoder is None
+
+
+def test_an_input_of_another_form_has_an_encoder(card: Card):
+    for inputs, expected in (
+        (image_input("uint8", None, 4, 4), InputEncoder("uint8", (4, 4))),
+        (image_input("int32", None, 16), InputEncoder("int32", (16,))),
+        (image_input("string", None), InputEncoder("string", ())),
+    ):
+        served = bind(card, signature(inputs, probabilities=SCORES), model="pets", version=1)
+        assert served.encoder == expected
+
+
+def test_the_shape_of_the_scores_is_that_of_the_output(card: Card):
+    for shape, expected in (((None, 3), (3,)), ((None, 1, 1, 3), (1, 1, 3)), ((None, None), (3,)), (None, (3,))):
+        outputs = {"probabilities": TensorSpec("float32", shape)}
+        assert bind(card, Signature(image_input(), outputs), model="pets", version=1).score_shape == expected, shape
 
 
 def test_an_input_may_leave_its_shape_open(card: Card):
@@ -90,7 +108,8 @@ def test_a_signature_without_exactly_one_input_is_refused(card: Card):
     for count in (0, 2):
         inputs = {f"image_{number}": TensorSpec("uint8", (None, 4, 4, 1)) for number in range(count)}
         message = bind_error(card, inputs, probabilities=SCORES)
-        assert message == f"pets version 1 takes {count} inputs; an image classifier takes one."
+        assert message.startswith(f"pets version 1 cannot be used. It takes {count} inputs (")
+        assert "No card helps" in message
 
 
 def test_the_card_names_the_output(card: Card):
@@ -107,20 +126,22 @@ def test_a_missing_output_is_refused(card: Card):
     several = bind_error(card, image_input(), a=SCORES, b=SCORES)
     none = bind_error(card, image_input())
 
-    assert several.endswith("names the output probabilities; its signature has ['a', 'b'].")
-    assert none.endswith("its signature has [].")
+    assert "Its outputs are a float32[N, 3], b float32[N, 3]. Name the one" in several
+    assert '"output": {"name": "a"}' in several
+    assert "None of its outputs (none) holds one score per class" in none
 
 
 def test_the_number_of_scores_must_be_that_of_the_labels(card: Card):
-    for shape in ((None, 2), (None, 4), (None,), (None, 3, 1), (2, 3)):
+    for shape, scores in (((None, 2), 2), ((None, 4), 4), ((None,), 1), ((None, 1, 2), 2)):
         message = bind_error(card, image_input(), probabilities=TensorSpec("float32", shape))
-        assert "has 3 labels; its signature returns float32" in message, shape
+        assert "The card has 3 labels" in message, shape
+        assert f"holds {scores} score" in message, shape
 
 
 def test_scores_must_be_floating_point_numbers(card: Card):
     for dtype in ("string", "int64", "uint8", "bool"):
         message = bind_error(card, image_input(), probabilities=TensorSpec(dtype, (None, 3)))
-        assert "scores are floating-point numbers" in message, dtype
+        assert "not scores. No card helps" in message, dtype
     for dtype in ("float16", "bfloat16", "float32", "float64"):
         message = bind_error(card, image_input(), probabilities=TensorSpec(dtype, (None, 3)))
         assert message.startswith("accepted"), dtype
@@ -146,20 +167,86 @@ def test_a_card_is_derived_from_a_signature_with_float32_input():
     assert coloured.input.std == (255.0, 255.0, 255.0)
 
 
-def test_no_card_is_derived_from_other_signatures():
-    for inputs, scores in (
-        (image_input("float64", None, 6, 8, 3), SCORES),
-        (image_input("uint8", None, None, None, 3), SCORES),
-        (image_input("uint8", None, 6, 8, 4), SCORES),
-        (image_input("uint8", None, 48), SCORES),
-        (image_input("string", None), SCORES),
-        ({"image": TensorSpec("uint8", None)}, SCORES),
-        (image_input("uint8", None, 6, 8, 3), TensorSpec("float32", (None, None))),
-        (image_input("uint8", None, 6, 8, 3), TensorSpec("float32", (None, 1, 3))),
-        ({**image_input("uint8", None, 6, 8, 3), "other": SCORES}, SCORES),
+def test_a_card_is_derived_for_every_number_type_and_shape_that_means_one_thing():
+    rgb, gray = InputSpec(height=6, width=8), InputSpec(height=28, width=30, color="GRAY")
+    floats = {"dtype": "float32", "std": (255.0,)}
+    for inputs, expected in (
+        (image_input("int32", None, 6, 8, 3), rgb),
+        (image_input("int64", 1, 6, 8, 3), rgb),
+        (image_input("float16", None, 6, 8, 3), dataclasses.replace(rgb, dtype="float32", std=(255.0,) * 3)),
+        (image_input("float64", None, 28, 30), dataclasses.replace(gray, **floats)),
+        (image_input("uint8", None, 28, 30), gray),
+        (image_input("uint8", None, 1, 28, 30), gray),
+        (image_input("uint8", None, 4, 4, 1), InputSpec(height=4, width=4, color="GRAY")),
     ):
-        with pytest.raises(ModelContractError, match=r"Write foreign/card\.json for it"):
+        assert derive_card("foreign", signature(inputs, scores=SCORES)).input == expected, inputs
+
+
+def test_a_single_score_stands_for_two_classes():
+    for shape in ((None, 1), (None,), (None, 1, 1, 1)):
+        outputs = {"dense": TensorSpec("float32", shape)}
+        card = derive_card("foreign", Signature(image_input("uint8", None, 6, 8, 3), outputs))
+        assert card.labels == ("0", "1"), shape
+
+
+def test_the_output_with_scores_is_found_among_several():
+    numbers = TensorSpec("int64", (None,))
+    for outputs, expected in (
+        ({"classes": numbers, "out": SCORES}, "out"),
+        ({"logits": SCORES, "probabilities": SCORES}, "probabilities"),
+        ({"features": TensorSpec("float32", (None, 7, 7, 64)), "dense": SCORES}, "dense"),
+    ):
+        card = derive_card("foreign", Signature(image_input("uint8", None, 6, 8, 3), outputs))
+        assert card.output.name == expected
+
+
+def test_a_signature_that_leaves_something_open_is_refused_with_a_card_that_fits():
+    for inputs, outputs in (
+        (image_input("uint8", None, None, None, 3), {"scores": SCORES}),
+        (image_input("uint8", None, 784), {"scores": SCORES}),
+        (image_input("float32", None, 3, 6, 8), {"scores": SCORES}),
+        (image_input("string", None), {"scores": SCORES}),
+        (image_input("int8", None, 6, 8, 3), {"scores": SCORES}),
+        ({"image": TensorSpec("uint8", None)}, {"scores": SCORES}),
+        (image_input("uint8", None, 6, 8, 3), {"a": SCORES, "b": SCORES}),
+    ):
+        with pytest.raises(
+            ModelContractError, match=r"has no card.* leaves open .* Write foreign/card\.json"
+        ) as caught:
+            pytest.fail(f"{inputs}: {derive_card('foreign', Signature(inputs, outputs))}")
+
+        proposed = caught.value.detail.partition("such as ")[2].removesuffix(".")
+        assert bind(Card.from_json(proposed), Signature(inputs, outputs), model="foreign", version=1), proposed
+
+
+def test_many_labels_are_not_all_listed():
+    outputs = {"scores": TensorSpec("float32", (None, 1000))}
+    with pytest.raises(ModelContractError, match=r'"labels": \["0", "1", … 1000 labels\]'):
+        derive_card("foreign", Signature(image_input("string", None), outputs))
+
+
+def test_no_card_is_proposed_where_none_helps():
+    usable = image_input("uint8", None, 6, 8, 3)
+    for inputs, scores, reason in (
+        (image_input("uint8", None, 6, 8, 4), SCORES, "has 4 channels"),
+        (image_input("uint8", 6, 8, 3), SCORES, "has no batch dimension"),
+        (image_input("uint8", 4, 6, 8, 3), SCORES, "takes batches of exactly 4 images"),
+        (image_input("uint8", None, 16, 6, 8, 3), SCORES, "does not take images of height, width and channels"),
+        (image_input("bool", None, 6, 8, 3), SCORES, "does not take pixels"),
+        (usable, TensorSpec("int64", (None,)), "whole numbers, such as class numbers, not scores"),
+        (usable, TensorSpec("string", (None,)), "text, such as class names, not scores"),
+        (usable, TensorSpec("float32", (None, 7, 7, 64)), "does not hold one score per class"),
+        (usable, TensorSpec("float32", (3,)), "has no batch dimension"),
+        (
+            {**usable, "training": TensorSpec("bool", ())},
+            SCORES,
+            "It takes 2 inputs (image uint8[N, 6, 8, 3], training",
+        ),
+    ):
+        with pytest.raises(ModelContractError, match="No card helps: export the model again with") as caught:
             pytest.fail(f"{inputs} > {scores}: {derive_card('foreign', signature(inputs, scores=scores))}")
+        assert reason in caught.value.detail
+        assert "card.json" not in caught.value.detail
 
 
 # inspect_version

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from structlog.testing import capture_logs
 from gateway.deadline import Deadline
 from gateway.errors import (
     DeadlineExceededError,
+    GatewayError,
     ModelContractError,
     ModelFailedError,
     ModelNotFoundError,
@@ -20,12 +22,13 @@ from gateway.errors import (
     VersionGoneError,
     VersionNotFoundError,
 )
+from gateway.model_client.protocol import Array
 from gateway.models.configured import ConfiguredModels
 from gateway.models.registry import SWAP_WAIT_S, ModelRegistry, ModelTarget
 from gateway.observability import metrics
 from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant
 from tests.support.waiting import until
-from vision.card import Card
+from vision.card import Card, OutputSpec
 
 MakeRegistry = Callable[..., ModelRegistry]
 
@@ -165,14 +168,14 @@ def test_concurrent_first_requests_share_one_inspected_version(
     starts = metrics.VERSION_STARTS.labels("pets", 1)
     count = starts._value.get()
     together = threading.Barrier(2)
-    server.before["signatures"] = lambda: together.wait(10) and None  # both have found nothing in memory
+    server.before["version_statuses"] = lambda: together.wait(10) and None  # both have found nothing in memory
 
     with ThreadPoolExecutor(2) as pool:
         requests = [pool.submit(registry.resolve, ModelTarget(), deadline=deadline) for _ in range(2)]
         first, second = (request.result() for request in requests)
 
     assert first is second is registry.current("pets", deadline=deadline)
-    assert server.calls["signatures"] == 2
+    assert server.calls["signatures"] == 1
     assert starts._value.get() == count + 1
 
 
@@ -356,6 +359,108 @@ def test_the_log_says_why_a_card_cannot_be_used(
     assert "not a card" in line["reason"]
 
 
+# The check of scores
+
+
+def unchecked(registry: ModelRegistry, server: FakeModelServer, version: FakeVersion, deadline: Deadline) -> str:
+    """Serve a version and return why it cannot be used."""
+    server.swap("pets", max(server.models["pets"]) + 1, version)
+    with pytest.raises(GatewayError) as caught:
+        registry.refresh("pets", deadline=deadline)
+    return caught.value.detail
+
+
+def test_scores_that_are_not_probabilities_are_refused_before_a_version_answers(
+    registry: ModelRegistry, server: FakeModelServer, card: Card, deadline: Deadline
+):
+    for scores, reason in (
+        ((0.502, 0.502, 0.502), r"The scores of a gray image add up to 1\.506, not to 1\. If they are logits"),
+        ((0.2, 0.2, 0.2), "add up to 0.600"),
+        ((3.0, -1.0, -1.0), "returned scores from -1 to 3, expected probabilities from 0 to 1"),
+        ((np.nan, 0.5, 0.5), "NaN or infinite"),
+    ):
+        assert re.search(reason, unchecked(registry, server, classifier(card, constant(*scores)), deadline)), scores
+
+
+def test_the_scores_of_a_multilabel_model_need_not_add_up_to_1(
+    registry: ModelRegistry, server: FakeModelServer, card: Card, deadline: Deadline
+):
+    multilabel = dataclasses.replace(card, task="multilabel")
+    server.swap("pets", 2, classifier(multilabel, constant(0.9, 0.9, 0.9)))
+    assert registry.refresh("pets", deadline=deadline).version == 2
+    assert "expected probabilities" in unchecked(
+        registry, server, classifier(multilabel, constant(1.9, 0.9, 0.9)), deadline
+    )
+
+
+def test_the_reason_says_what_to_write_in_which_card(
+    registry: ModelRegistry, server: FakeModelServer, card: Card, tmp_path: Path, deadline: Deadline
+):
+    logits = constant(3, -1, -1)
+    (tmp_path / "pets").mkdir()
+
+    own = unchecked(registry, server, classifier(card, logits), deadline)
+    derived = unchecked(registry, server, classifier(card, logits, has_card=False), deadline)
+    (tmp_path / "pets" / "card.json").write_text(card.to_json())
+    written = unchecked(registry, server, classifier(card, logits, has_card=False), deadline)
+
+    output = '"output": {"name": "probabilities", "activation": "softmax"}'
+    assert f"export it again with {output} in its card" in own
+    assert f"write {output} in pets/card.json" in written
+    proposed = derived.partition("write pets/card.json such as ")[2].removesuffix(".")
+    (tmp_path / "pets" / "card.json").write_text(proposed)
+    assert registry.refresh("pets", deadline=deadline).card.output.activation == "softmax"
+
+
+def test_an_older_version_answers_while_the_scores_of_the_newest_are_refused(
+    registry: ModelRegistry, server: FakeModelServer, card: Card, deadline: Deadline
+):
+    server.models["pets"][2] = classifier(card, constant(3, -1, -1))
+    assert registry.refresh("pets", deadline=deadline).version == 1
+
+
+def test_refused_scores_are_computed_once_until_the_card_changes(
+    registry: ModelRegistry, server: FakeModelServer, card: Card, tmp_path: Path, deadline: Deadline
+):
+    server.swap("pets", 1, classifier(card, constant(3, -1, -1), has_card=False))
+    for _ in range(3):
+        with pytest.raises(ModelContractError, match="logits"):
+            registry.refresh("pets", deadline=deadline)
+    assert server.calls["predict"] == 1
+
+    (tmp_path / "pets").mkdir()
+    with_softmax = dataclasses.replace(card, output=OutputSpec(activation="softmax"))
+    (tmp_path / "pets" / "card.json").write_text(with_softmax.to_json())
+
+    assert registry.refresh("pets", deadline=deadline).card == with_softmax
+    assert server.calls["predict"] == 2
+
+
+def test_a_version_whose_check_cannot_be_made_does_not_answer(
+    registry: ModelRegistry, server: FakeModelServer, card: Card, deadline: Deadline
+):
+    server.swap("pets", 1, classifier(card, constant(1, 0, 0), has_card=False))
+    for error in (ModelOverloadedError("full"), DeadlineExceededError("late")):
+        server.failures["predict"] = error
+        with pytest.raises(type(error)):
+            registry.current("pets", deadline=deadline)
+
+    server.failures.clear()
+
+    assert registry.current("pets", deadline=deadline).version == 1
+
+
+def test_a_model_that_divides_by_contrast_is_checked_with_another_image(
+    registry: ModelRegistry, server: FakeModelServer, card: Card, deadline: Deadline
+):
+    def scores(images: Array) -> Array:
+        return constant(1, 0, 0)(images) if np.ptp(images) else constant(np.nan, 0, 0)(images)
+
+    server.swap("pets", 2, classifier(card, scores))
+
+    assert registry.refresh("pets", deadline=deadline).version == 2
+
+
 # Outages of the model server
 
 
@@ -443,7 +548,7 @@ def test_sixteen_requests_that_lose_their_version_share_one_refresh(
 
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(replace, range(16))) == [2] * 16
-    assert server.calls == {"version_statuses": 1, "signatures": 1, "predict": 1}
+    assert server.calls == {"version_statuses": 1, "signatures": 1, "predict": 2}
 
 
 def test_a_replacement_that_is_still_loading_is_awaited(

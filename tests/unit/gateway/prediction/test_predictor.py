@@ -46,7 +46,14 @@ from gateway.prediction.predictor import (
     PredictionRequest,
     PredictionResult,
 )
-from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant, explainable
+from tests.support.fake_model_server import (
+    FakeModelServer,
+    FakeVersion,
+    after_check,
+    classifier,
+    constant,
+    explainable,
+)
 from tests.support.fetching import pool_limits
 from vision.card import Card, InputSpec, OutputSpec
 from vision.errors import OutOfMemoryError, TooManyPixelsError, UnreadableImageError, UnsupportedFormatError
@@ -56,6 +63,8 @@ from vision.isolation.pool import DecoderPool
 Predict = Callable[..., schemas.Prediction]
 PredictAll = Callable[..., PredictionResult]
 MAX_PIXELS = 10_000
+CALLS_OF_INSPECTION = 2
+"""Calls of a new version: for its card, and for the check of its scores."""
 NEWEST = ModelTarget()
 
 
@@ -289,7 +298,7 @@ def test_scores_that_are_not_probabilities_are_an_error_of_the_model(
 ):
     card = dataclasses.replace(card, task=task)
     for scores in ((0.1, 1e30, 0.2), (0.1, -5, 0.2), (3.5, 1.2, -7)):
-        server.swap("pets", max(server.models["pets"]) + 1, explainable(card, constant(*scores), by_class))
+        server.swap("pets", max(server.models["pets"]) + 1, explainable(card, after_check(constant(*scores)), by_class))
         with pytest.raises(ModelFailedError, match=r"expected probabilities from 0 to 1.*output\.activation"):
             pytest.fail(f"{scores}: {predict(shade(0), explain=explain)}")
 
@@ -352,7 +361,7 @@ def test_an_error_after_a_swap_carries_the_new_version(
         raise ModelFailedError("out of memory")
 
     predict_all(png)
-    when_predicting(server, lambda: server.swap("pets", 2, classifier(card, fail)))
+    when_predicting(server, lambda: server.swap("pets", 2, classifier(card, after_check(fail))))
 
     with pytest.raises(ModelFailedError) as caught:
         predict_all(png)
@@ -381,6 +390,7 @@ def test_a_batch_is_split_into_as_few_calls_as_possible(predict_all: PredictAll,
         return by_lightness(images)
 
     server.swap("pets", 2, classifier(card, scores))
+    predict_all(shade(0))
 
     for count, sizes in ((1, [1]), (2, [2]), (3, [3]), (4, [3, 1]), (7, [3, 3, 1])):
         shades = [51 * (number % 6) for number in range(count)]
@@ -400,7 +410,7 @@ def test_a_model_without_batches_gets_one_image_in_each_call(
     single = Signature({"image": TensorSpec("uint8", (1, 4, 4, 1))}, batched.signatures["serving_default"].outputs)
     server.swap("pets", 2, FakeVersion({**batched.signatures, "serving_default": single}, batched.compute))
     assert [item["class"] for item in predict_all(shade(0), shade(255)).predictions] == ["cat", "dog"]
-    assert server.calls["predict"] == 1 + 2
+    assert server.calls["predict"] == CALLS_OF_INSPECTION + 2
 
 
 def test_an_error_of_one_image_does_not_affect_the_others(
@@ -420,7 +430,7 @@ def test_an_error_of_one_image_does_not_affect_the_others(
         ImageUnreadableError,
         None,
     ]
-    assert server.calls["predict"] == 2  # the card, and all three images
+    assert server.calls["predict"] == CALLS_OF_INSPECTION + 1  # all three images
 
 
 def test_a_batch_of_only_errors_does_not_call_the_model(predict_all: PredictAll, server: FakeModelServer):
@@ -428,7 +438,7 @@ def test_a_batch_of_only_errors_does_not_call_the_model(predict_all: PredictAll,
 
     assert outcomes(result) == [ImageFormatError] * 2
     assert result.model.version == 1
-    assert server.calls["predict"] == 1  # the card
+    assert server.calls["predict"] == CALLS_OF_INSPECTION
 
 
 def test_scores_that_are_not_finite_are_the_error_of_their_image_only(
@@ -439,7 +449,7 @@ def test_scores_that_are_not_finite_are_the_error_of_their_image_only(
         rows[1, 0] = np.nan
         return rows
 
-    server.swap("pets", 2, classifier(card, scores))
+    server.swap("pets", 2, classifier(card, after_check(scores)))
     assert outcomes(predict_all(shade(0), shade(1), shade(2))) == [None, ModelFailedError, None]
 
 
@@ -450,7 +460,7 @@ def test_all_images_of_a_batch_are_classified_by_one_version_after_a_swap(
         server.swap("pets", 2, classifier(dataclasses.replace(card, labels=("a", "b", "c")), by_lightness))
         return by_lightness(images)
 
-    server.swap("pets", 1, classifier(card, scores_once))
+    server.swap("pets", 1, classifier(card, after_check(scores_once)))
 
     result = predict_all(*[shade(0)] * 4)  # version 1 is gone in the second call
 
@@ -474,7 +484,7 @@ def test_a_batch_ends_at_the_deadline_although_fetches_hang(
             predict_all(*["https://x/"] * 5, deadline_s=0.05)
     finally:
         unblock.set()
-    assert server.calls["predict"] == 2  # the card, and the first image
+    assert server.calls["predict"] == CALLS_OF_INSPECTION + 1  # the first image
 
 
 def test_an_image_that_is_not_fetched_in_time_does_not_affect_the_others(predict_all: PredictAll, fetcher: StubFetcher):
@@ -513,7 +523,7 @@ def test_the_best_class_of_each_image_is_explained(predict_all: PredictAll, serv
     assert [round(item["heatmap"][0][0], 3) for item in explanations] == [0.1, 0.0, 0.1, 0.0]
     assert [round(item["heatmap"][1][2], 3) for item in explanations] == [1.0, 0.0, 0.8, 0.2]
     assert [(item["height"], item["width"]) for item in explanations] == [(2, 3)] * 4
-    assert server.calls["predict"] == 1 + 2 + 2  # the card; three images and one, twice
+    assert server.calls["predict"] == CALLS_OF_INSPECTION + 2 + 2  # three images and one, twice
 
 
 def test_an_explanation_is_drawn_over_the_image(predict: Predict, server: FakeModelServer, card: Card):
@@ -670,7 +680,7 @@ def test_a_request_survives_a_limited_number_of_swaps(
             serve_replaced(version + 1, swaps - 1)
             raise VersionGoneError("gone")
 
-        server.swap("pets", version, classifier(card, scores))
+        server.swap("pets", version, classifier(card, after_check(scores)))
 
     serve_replaced(10, MAX_SWAPS - 1)
     assert predict_all(png).model.version == 10 + MAX_SWAPS - 1
@@ -715,7 +725,7 @@ def test_more_pixels_than_the_limit_are_refused_with_their_number(predict: Predi
         predict(encode(np.zeros((100, 101), np.uint8)))
     assert caught.value.members == {"max_pixels": MAX_PIXELS}
     assert predict(encode(np.zeros((100, 100), np.uint8)))
-    assert server.calls["predict"] == 2
+    assert server.calls["predict"] == CALLS_OF_INSPECTION + 1
 
 
 def test_a_truncated_image_cannot_be_decoded(predict: Predict):
@@ -771,4 +781,4 @@ def test_a_request_whose_deadline_has_passed_does_not_call_the_model(
         predict(png, deadline_s=0)
     with pytest.raises(DeadlineExceededError):
         predict("https://x/", deadline_s=0)
-    assert len(server.request_ids) == 2  # the card, and the first request
+    assert len(server.request_ids) == CALLS_OF_INSPECTION + 1  # the first request
