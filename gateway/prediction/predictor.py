@@ -24,6 +24,7 @@ from gateway.models.registry import ModelRegistry, ModelTarget
 from gateway.observability import metrics
 from gateway.prediction import schemas
 from gateway.prediction.image_loader import ImageBytes, ImageLoader, ImageSource, PreparedImage
+from vision.model_io import InputEncoder
 from vision.postprocess import ClassScore, at_or_above, class_probabilities, top_k
 
 MAX_SWAPS = 3
@@ -155,10 +156,8 @@ class ModelPredictor:
         if request.place is not None:
             request.place.start(len(contents))
         request.deadline.remaining_s()  # otherwise a missed deadline would be reported as an error of the images
-        pixels = [image.pixels for image in images if isinstance(image, PreparedImage)]
-        if served.encoder is not None:
-            pixels = [served.encoder.encode(image) for image in pixels]
-        rows = iter(self._run(served.call, {served.input_name: pixels}, served.score_shape, request))
+        inputs = {served.input_name: [image.pixels for image in images if isinstance(image, PreparedImage)]}
+        rows = iter(self._run(served.call, inputs, served.score_shape, request, served.encoder))
         predictions = [
             _rank(served, next(rows), request.options) if isinstance(image, PreparedImage) else image
             for image in images
@@ -214,6 +213,7 @@ class ModelPredictor:
         inputs: Mapping[str, Sequence[Array]],
         row_shape: tuple[int | None, ...],
         request: PredictionRequest,
+        encoder: InputEncoder | None = None,
     ) -> list[Array]:
         """Compute one row of the output for each row of the inputs, in as few calls as their maximum size permits.
 
@@ -227,6 +227,8 @@ class ModelPredictor:
         for start in range(0, count, size):
             end = min(start + size, count)
             columns = {name: column[start:end] for name, column in inputs.items()}
+            if encoder is not None:
+                columns = {name: [encoder.encode(row) for row in column] for name, column in columns.items()}
             with (
                 _memory_for(columns, request),
                 request.timings.measure(EXPLAIN if call.signature_name == EXPLAIN else "predict"),
@@ -254,7 +256,8 @@ def _memory_for(columns: Mapping[str, Sequence[Array]], request: PredictionReque
     """Reserve the memory that a call with several rows takes; that of a single one is negligible."""
     if request.place is None or all(len(column) == 1 for column in columns.values()):
         return nullcontext()
-    return request.place.compute(CALL_FACTOR * sum(row.nbytes for column in columns.values() for row in column))
+    sizes = (len(row.item()) if row.dtype == object else row.nbytes for column in columns.values() for row in column)
+    return request.place.compute(CALL_FACTOR * sum(sizes))
 
 
 def _stack(rows: Sequence[Array]) -> Array:

@@ -53,6 +53,7 @@ from tests.support.fake_model_server import (
     classifier,
     constant,
     explainable,
+    image_signature,
 )
 from tests.support.fetching import pool_limits
 from vision.card import Card, InputSpec, OutputSpec
@@ -214,6 +215,51 @@ def test_the_image_is_prepared_as_the_card_describes(predict: Predict, server: F
 
     assert inputs[-1].dtype == np.float32
     np.testing.assert_allclose(inputs[-1], (bgr / 255).transpose(2, 0, 1)[None].astype(np.float32))
+
+
+def test_images_are_sent_as_the_signature_takes_them(predict_all: PredictAll, server: FakeModelServer, card: Card):
+    """Models that a card describes by pixels may take them flat, in other types, or as encoded images."""
+
+    def decode(files: Array) -> Array:
+        return np.stack([cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_GRAYSCALE) for file in files])
+
+    for version, (dtype, shape, to_pixels) in enumerate(
+        [("int64", (None, 16), np.asarray), ("uint8", (None, 4, 4), np.asarray), ("string", (None,), decode)], start=2
+    ):
+        base = classifier(card, after_check(lambda rows, to_pixels=to_pixels: by_lightness(to_image(to_pixels(rows)))))
+        foreign = Signature({"image": TensorSpec(dtype, shape)}, base.signatures["serving_default"].outputs)
+        server.swap("pets", version, FakeVersion({**base.signatures, "serving_default": foreign}, base.compute))
+
+        result = predict_all(shade(255), shade(0), shade(255), shade(0))
+
+        assert result.model.version == version
+        assert [item["class"] for item in result.predictions] == ["dog", "cat", "dog", "cat"], dtype
+
+
+def to_image(rows: Array) -> Array:
+    return rows.reshape(-1, 4, 4, 1)
+
+
+def test_one_score_of_two_labels_is_the_probability_of_the_second(
+    predict: Predict, server: FakeModelServer, card: Card, png: bytes
+):
+    binary = dataclasses.replace(card, labels=("cat", "dog"))
+    base = classifier(binary, constant(0.25))
+    for version, shape in enumerate([(None, 1), (None,), (None, 1, 1, 1)], start=2):
+        signature = Signature(image_signature(card).inputs, {"probabilities": TensorSpec("float32", shape)})
+        rows = np.full([size or 1 for size in shape], 0.25, np.float32)
+        compute = {**base.compute, "serving_default": lambda _, rows=rows: {"probabilities": rows}}
+        server.swap("pets", version, FakeVersion({**base.signatures, "serving_default": signature}, compute))
+
+        assert ranking(predict(png)) == [("cat", 0, 0.75), ("dog", 1, 0.25)], shape
+
+
+def test_scores_that_do_not_add_up_are_an_error_of_the_model(
+    predict: Predict, server: FakeModelServer, card: Card, png: bytes
+):
+    server.swap("pets", 2, classifier(card, after_check(constant(0.5, 0.5, 0.5))))
+    with pytest.raises(ModelFailedError, match=r"the scores of the image add up to 1\.500, not to 1"):
+        predict(png)
 
 
 def test_logits_become_probabilities(predict: Predict, server: FakeModelServer, card: Card, png: bytes):
