@@ -122,7 +122,7 @@ class Settings(BaseModel):
     cards_dir: Path = Field(
         Path("serving_models"),
         description="Directory with `NAME/card.json` for models without a card of their own, and `NAME/VERSION/` with "
-        "the golden images that `/readyz` classifies. Without golden images, it classifies a gray image.",
+        "the golden images that `/readyz` classifies, beside the check that every version passes before it answers.",
     )
     models_poll_s: float = Field(
         1.0, gt=0, le=60, description="Interval at which the gateway checks which versions the model server serves."

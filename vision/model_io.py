@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vision.card import Card, InputSpec
+from vision.card import Card, InputSpec, OutputSpec
 from vision.postprocess import BINARY
 
 Shape: TypeAlias = tuple[int | None, ...] | None
@@ -29,6 +29,8 @@ FLOATS = ("float32", "float16", "float64")
 INTEGERS = ("uint8", "int32", "int64", "int8", "int16", "uint16", "uint32", "uint64")
 CHANNELS = (1, 3)
 IMAGE_RANK = 3
+DEFAULT_OUTPUT = OutputSpec().name
+"""Name of the output in a card that leaves it open."""
 SCORE_NAMES = ("prob", "pred", "softmax", "sigmoid", "score")
 """Parts of the names that exporters give to probabilities, unlike `logits` and `embedding`."""
 
@@ -95,8 +97,13 @@ def to_text(tensor: Tensor) -> str:
     return f"{tensor.dtype}[{dimensions}]"
 
 
-def fit_input(card: Card, tensor: Tensor) -> InputEncoder:
+def fit_input(card: Card, tensor: Tensor, *, allow_pixels_as_floats: bool = False) -> InputEncoder:
     """Return what turns an image that is prepared for a card into a model's input.
+
+    Args:
+        card: Card of the model.
+        tensor: Its input.
+        allow_pixels_as_floats: Whether a card of uint8 fits an input of floating-point numbers, which then hold 0..255.
 
     Raises:
         UnusableModelError: The card does not describe this input, or no card can.
@@ -110,7 +117,8 @@ def fit_input(card: Card, tensor: Tensor) -> InputEncoder:
                 "card's input, without layout, mean and std."
             )
         return InputEncoder(STRING, (1,) * len(row or ()))
-    _require_value_range(spec, tensor)
+    if not allow_pixels_as_floats or tensor.dtype not in FLOATS:
+        _require_value_range(spec, tensor)
     shape = spec.shape if row is None else _fit_shape(spec.shape, row)
     if shape is None:
         advice = f" {_input_advice(tensor)}".rstrip()
@@ -150,8 +158,8 @@ def fit_output(card: Card, tensor: Tensor) -> tuple[int, ...]:
 def choose_output(outputs: Mapping[str, Tensor], card: Card | None) -> str:
     """Return the name of the output that holds the scores.
 
-    It is the one that the card names, the only one, the only one that fits, or the only one of these with a name such
-    as `probabilities`.
+    It is the one that the card names or the only one. If a card leaves the name open, it is the only one that fits, or
+    the only one of these with a name such as `probabilities`.
 
     Raises:
         UnusableModelError: There is no such output, or the card must say which it is.
@@ -160,12 +168,16 @@ def choose_output(outputs: Mapping[str, Tensor], card: Card | None) -> str:
         return card.output.name
     if len(outputs) == 1:
         return next(iter(outputs))
+    listed = ", ".join(f"{name} {to_text(tensor)}" for name, tensor in outputs.items()) or "none"
+    if card is not None and outputs and card.output.name != DEFAULT_OUTPUT:
+        raise UnusableModelError(
+            f"The card names the output {json.dumps(card.output.name)}; its outputs are {listed}. Correct output.name."
+        )
     fitting = [name for name, tensor in outputs.items() if _holds_scores(tensor, card)]
     named = [name for name in fitting if any(part in name.lower() for part in SCORE_NAMES)]
     for names in (fitting, named):
         if len(names) == 1:
             return names[0]
-    listed = ", ".join(f"{name} {to_text(tensor)}" for name, tensor in outputs.items()) or "none"
     if not fitting:
         raise UnusableModelError(
             f"None of its outputs ({listed}) holds one score per class. {_export_anew('scores, float32[N, classes]')}"

@@ -1,6 +1,8 @@
 """The registry of configured models: which version of each answers, while versions come and go."""
 
+import math
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -36,6 +38,9 @@ The model server takes requests for a new version before its status says so: the
 request on the old version has ended. For a moment, therefore, no version is AVAILABLE.
 """
 SWAP_POLL_S = 0.02
+RECHECK_S = 10.0
+"""How long a version that failed while its scores were checked is not checked again, which may cost as much as an
+image. The reason may pass, unlike scores that are not probabilities."""
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +58,15 @@ class ModelTarget:
     model: str | None = None
     version: int | None = None
     label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Rejection:
+    """Why the scores of a version were refused, and until when, in seconds of `time.monotonic`."""
+
+    served: ServedModel
+    error: ModelContractError | ModelFailedError
+    until_s: float
 
 
 class ModelRegistry:
@@ -82,7 +96,7 @@ class ModelRegistry:
         self._status_deadline_s = status_deadline_s
         self._current: dict[str, ServedModel] = {}
         self._versions: dict[str, dict[int, ServedModel]] = {}
-        self._rejected: dict[str, dict[int, tuple[ServedModel, str]]] = {}
+        self._rejected: dict[str, dict[int, _Rejection]] = {}
         self._inspections: dict[str, threading.Lock] = {}
         self._logged_faults: dict[str, str] = {}
         self._state_lock = threading.Lock()
@@ -287,9 +301,9 @@ class ModelRegistry:
     def _newest_usable(self, name: str, deadline: Deadline) -> ServedModel:
         statuses = self.version_statuses(name, deadline=deadline)
         available = [status.version for status in statuses if status.state == AVAILABLE]
-        versions = self._versions.setdefault(name, {})
-        for version in versions.keys() - available:
-            versions.pop(version, None)
+        for versions in (self._versions.get(name, {}), self._rejected.get(name, {})):
+            for version in versions.keys() - available:
+                versions.pop(version, None)
         fault: GatewayError | None = None
         for version in available:
             try:
@@ -333,18 +347,20 @@ class ModelRegistry:
 
         Raises:
             ModelContractError: Its scores are not probabilities.
+            ModelFailedError: It failed; it is checked again after `RECHECK_S`.
             GatewayError: It could not be checked.
         """
         rejected = self._rejected.setdefault(served.name, {})
-        previous, reason = rejected.get(served.version, (None, ""))
-        if previous == served:
-            raise ModelContractError(reason)
+        rejection = rejected.pop(served.version, None)
+        if rejection is not None and rejection.served == served and time.monotonic() < rejection.until_s:
+            rejected[served.version] = rejection
+            raise type(rejection.error)(rejection.error.detail) from rejection.error.__cause__
         try:
             check_scores(self._server, served, deadline=deadline)
-        except ModelContractError as error:
-            rejected[served.version] = served, error.detail
+        except (ModelContractError, ModelFailedError) as error:
+            until_s = math.inf if isinstance(error, ModelContractError) else time.monotonic() + RECHECK_S
+            rejected[served.version] = _Rejection(served, error, until_s)
             raise
-        rejected.pop(served.version, None)
 
     def _log_once(self, name: str, error: GatewayError) -> None:
         """Log a fault when it begins, not each time it occurs."""

@@ -150,9 +150,10 @@ def _export_imported(
     imported: "ImportedModel", model_card: Card, pictures: Path, models: Path, model: "keras.Model | None" = None
 ) -> None:
     from train.export.export import export_network
-    from train.importers.foreign import pseudo_label, served_card
+    from train.importers.foreign import check_scores, pseudo_label, served_card
 
     card = served_card(model_card, {"parameters": model.count_params()} if model else {})
+    check_scores(imported.network, card)
     paths = sorted(path for path in pictures.rglob("*") if path.suffix.lower() in SUFFIXES)[:MAX_IMAGES]
     examples = pseudo_label(paths, card, imported.network)
     exported = export_network(imported.network, card, examples, models / card.name, imported.original)

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import keras
 import numpy as np
@@ -15,23 +15,47 @@ from train.data.examples import Example, Predict
 from train.data.image_loading import load
 from train.errors import TrainError
 from train.export.frozen_network import (
-    ACTIVATIONS,
     PROBABILITIES,
     FrozenNetwork,
     Tensor,
     freeze_function,
     freeze_model,
+    to_probabilities,
 )
 from train.export.graph_input import normalise
 from train.export.precision import FULL_PRECISION, ExportPrecision
 from vision.card import Card, CardError, InputSpec, OutputSpec
 from vision.decode import ImageError
+from vision.model_io import (
+    STRING,
+    Shape,
+    UnusableModelError,
+    choose_output,
+    fit_input,
+    fit_output,
+    require_one_input,
+    to_text,
+)
+from vision.postprocess import class_probabilities
 
 SIGNATURE = "serving_default"
+GRAY = 128
 
 
 class ImportModelError(TrainError):
     """A model, card or image cannot be used; the message says which one and why."""
+
+
+class _Tensor(NamedTuple):
+    """A `vision.model_io.Tensor`."""
+
+    dtype: str
+    shape: Shape
+
+    @classmethod
+    def of(cls, spec: Tensor) -> Self:
+        shape = spec.shape
+        return cls(spec.dtype.name, None if shape.rank is None else tuple(shape.as_list()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +118,13 @@ def import_keras(model: keras.Model, card: Card, precision: ExportPrecision = FU
             f"the model has the inputs {model.inputs} and the outputs {model.outputs}; expected one of each"
         )
     spec, activation = card.input, card.output.activation
-    check_card(model.inputs[0].shape, model.outputs[0].shape, card)
+    row = check_card(_Tensor("float32", model.inputs[0].shape), _Tensor("float32", model.outputs[0].shape), card)
 
     def original(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        return _activate(model(_normalise(images, spec).astype(np.float32), training=False), card)
+        pixels = _normalise(images, spec).astype(np.float32).reshape(-1, *row)
+        return _activate(model(pixels, training=False), card)
 
-    return ImportedModel(freeze_model(model, spec, precision, activation), original)
+    return ImportedModel(freeze_model(model, spec, precision, activation, len(card.labels)), original)
 
 
 def import_saved_model(path: Path, card: Card, precision: ExportPrecision = FULL_PRECISION) -> ImportedModel:
@@ -107,7 +132,7 @@ def import_saved_model(path: Path, card: Card, precision: ExportPrecision = FULL
 
     Args:
         path: Directory of the SavedModel.
-        card: Card of the model; `output.name` selects one of several outputs.
+        card: Card of the model; `output.name` selects one of several outputs if their shapes and names do not tell.
         precision: Precision of the imported network.
 
     Raises:
@@ -118,53 +143,70 @@ def import_saved_model(path: Path, card: Card, precision: ExportPrecision = FULL
         signature = loaded.signatures[SIGNATURE]
     except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
         raise ImportModelError(f"{path}: expected a SavedModel with the signature {SIGNATURE}: {error}") from error
-    inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
-    output = next(iter(outputs)) if len(outputs) == 1 else card.output.name
-    if len(inputs) != 1 or output not in outputs:
-        raise ImportModelError(
-            f"{path}: expected one input, and one output or one named {output!r} (the card's output.name);"
-            f" the signature has the inputs {sorted(inputs)} and the outputs {sorted(outputs)}"
-        )
-    ((name, input_spec),) = inputs.items()
-    check_card(input_spec.shape, outputs[output].shape, card)
+    inputs = {name: _Tensor.of(spec) for name, spec in signature.structured_input_signature[1].items()}
+    outputs = {name: _Tensor.of(spec) for name, spec in signature.structured_outputs.items()}
+    try:
+        name = require_one_input(inputs)
+        output = choose_output(outputs, card)
+    except UnusableModelError as error:
+        raise ImportModelError(f"{path}: {error}") from error
+    row = check_card(inputs[name], outputs[output], card)
+    dtype = signature.structured_input_signature[1][name].dtype
 
     def call(image: Tensor) -> Mapping[str, Tensor]:
-        scores = signature(**{name: tf.cast(normalise(image, card.input), input_spec.dtype)})[output]
-        return {PROBABILITIES: ACTIVATIONS[card.output.activation](tf.cast(scores, tf.float32))}
+        pixels = tf.reshape(tf.cast(normalise(image, card.input), dtype), [-1, *row])
+        scores = tf.ensure_shape(signature(**{name: pixels})[output], (None, *fit_output(card, outputs[output])))
+        return {PROBABILITIES: to_probabilities(scores, card.output.activation, len(card.labels))}
 
     def original(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        pixels = tf.cast(tf.constant(_normalise(images, card.input)), input_spec.dtype)
+        pixels = tf.cast(tf.constant(_normalise(images, card.input).reshape(-1, *row)), dtype)
         return _activate(signature(**{name: pixels})[output], card)
 
     return ImportedModel(freeze_function(call, card.input, precision), original)
 
 
-def check_card(input_shape: Sequence[int | None], output_shape: Sequence[int | None], card: Card) -> None:
-    """Compare the shapes of a model with its card.
+def check_card(model_input: Tensor, model_output: Tensor, card: Card) -> tuple[int, ...]:
+    """Compare the tensors of a model with its card, and return the shape in which it takes the pixels of one image.
 
     Args:
-        input_shape: Shape of the model's input.
-        output_shape: Shape of the model's output.
+        model_input: The model's input, a `vision.model_io.Tensor`.
+        model_output: The model's output.
         card: Card of the model.
 
     Raises:
-        ImportModelError: A shape does not match the card.
+        ImportModelError: They do not match.
     """
-    expected = (None, *card.input.shape)
-    mismatch = len(input_shape) != len(expected) or any(
-        actual != size for actual, size in zip(input_shape, expected, strict=True) if actual and size
-    )
-    if mismatch:
-        raise ImportModelError(f"the card's input is {list(expected)}, the model accepts {list(input_shape)}")
-    if len(output_shape) != len("NK") or output_shape[1] not in {None, len(card.labels)}:
-        raise ImportModelError(f"the card has {len(card.labels)} labels, the model returns {list(output_shape)}")
+    try:
+        encoder = fit_input(card, model_input, allow_pixels_as_floats=True)
+        fit_output(card, model_output)
+    except UnusableModelError as error:
+        raise ImportModelError(f"the model cannot be used: {error}") from error
+    if encoder.dtype == STRING or (model_input.shape or (None,))[0] is not None:
+        raise ImportModelError(
+            f"the model takes {to_text(model_input)}; a version that describes itself takes pixels in batches of any "
+            "size. Serve this model as it is, with its card in NAME/card.json, or export it again."
+        )
+    return encoder.shape
+
+
+def check_scores(network: FrozenNetwork, card: Card) -> None:
+    """Check the scores of a gray image, as the gateway does before a version answers.
+
+    Args:
+        network: The imported network.
+        card: The card of its version, as `served_card` returns it.
+
+    Raises:
+        ImportModelError: They are not probabilities.
+    """
+    _predict(network, np.full(card.input.shape, GRAY, np.uint8), card, "a gray image")
 
 
 def pseudo_label(paths: Sequence[Path], card: Card, network: FrozenNetwork) -> list[Example]:
     """Label images with the predictions of a network, for golden images whose true classes are unknown.
 
     Raises:
-        ImportModelError: `paths` is empty, or an image cannot be decoded.
+        ImportModelError: `paths` is empty, an image cannot be decoded, or its scores are not probabilities.
     """
     if not paths:
         raise ImportModelError("expected at least one image for the golden images, found none")
@@ -174,7 +216,7 @@ def pseudo_label(paths: Sequence[Path], card: Card, network: FrozenNetwork) -> l
             image = load(path.read_bytes(), card.input)
         except (OSError, ImageError) as error:
             raise ImportModelError(f"{path}: {error}") from error
-        scores = network.predict(np.asarray(image, np.uint8)[None])[0]
+        scores = _predict(network, np.asarray(image, np.uint8), card, path.name)
         thresholds = np.array(card.threshold, np.float32)
         classes = np.flatnonzero(scores >= thresholds) if card.task == "multilabel" else [scores.argmax()]
         examples.append(Example(path, tuple(map(int, classes)), path.name))
@@ -190,4 +232,11 @@ def _normalise(images: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[An
 
 
 def _activate(scores: Tensor, card: Card) -> npt.NDArray[np.float32]:
-    return np.asarray(ACTIVATIONS[card.output.activation](tf.cast(scores, tf.float32)), np.float32)
+    return np.asarray(to_probabilities(tf.convert_to_tensor(scores), card.output.activation, len(card.labels)))
+
+
+def _predict(network: FrozenNetwork, image: npt.NDArray[np.uint8], card: Card, name: str) -> npt.NDArray[np.float32]:
+    try:
+        return class_probabilities(network.predict(image[None]), card, image=name)
+    except ValueError as error:
+        raise ImportModelError(f"the model cannot be used: {error}") from error

@@ -1,6 +1,8 @@
 """Imported models become versions that predict as before, describe themselves and accept encoded images."""
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -204,10 +206,13 @@ def test_the_weights_of_an_imported_model_can_be_compressed(model: keras.Model, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": ["one", "two"]}, "the card has 2 labels, the model returns"),
-        ({"input": {"height": 20}}, r"the card's input is \[None, 20, 16, 3\], the model accepts"),
-        ({"input": {"color": "GRAY", "mean": (), "std": ()}}, "the card's input is"),
-        ({"input": {"layout": "NCHW"}}, "the card's input is"),
+        ({"labels": ["one", "two"]}, "The card has 2 labels; the output"),
+        (
+            {"input": {"height": 20}},
+            r"The card describes .*\[20, 16, 3\] for one image; the input takes float32\[N, 16, 16, 3\]",
+        ),
+        ({"input": {"color": "GRAY", "mean": (), "std": ()}}, r"The card describes .*\[16, 16, 1\] for one image"),
+        ({"input": {"layout": "NCHW"}}, r"The card describes .*\[3, 16, 16\] for one image"),
         ({"labels": []}, "card.json: labels: expected at least one label"),
     ],
 )
@@ -222,8 +227,89 @@ def test_a_missing_output_is_refused_with_the_existing_ones(channels_first: tf.M
 
     result = CliRunner().invoke(app, ["describe", str(channels_first.path), *options])
 
-    assert "or one named 'other'" in str(result.exception)
-    assert "['means', 'scores']" in str(result.exception)
+    assert "means float32[N, 3], scores float32[N, 2]" in str(result.exception)
+    assert 'The card names the output "other"' in str(result.exception)
+
+
+GRAY = {"height": 28, "width": 28, "color": "GRAY", "dtype": "float32", "mean": (), "std": (255,)}
+
+
+def save_foreign(folder: Path, spec: tf.TensorSpec, scores: Callable[[Any], Any]) -> Path:
+    """Save a model without a card that computes `scores` from its only input."""
+    module = tf.Module()
+    module.serve = tf.function(lambda x: {"out": scores(x)}, input_signature=[spec])
+    tf.saved_model.save(module, str(folder / "saved"), signatures=module.serve)
+    return folder / "saved"
+
+
+def lightness(x: Any) -> Any:
+    """Return the mean of each row, float32[N, 1]."""
+    return tf.reduce_mean(tf.reshape(tf.cast(x, tf.float32), [tf.shape(x)[0], -1]), axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"), [(tf.float32, (None, 28, 28)), (tf.float32, (None, 784)), (tf.float16, (None, 1, 28, 28))]
+)
+def test_models_of_one_score_and_other_shapes_are_imported(
+    pictures: Path, tmp_path: Path, dtype: tf.DType, shape: tuple[int | None, ...]
+):
+    saved = save_foreign(tmp_path, tf.TensorSpec(shape, dtype, name="x"), lambda x: lightness(x)[:, None])
+    card = write_card(tmp_path, labels=["dark", "light"], input=GRAY, output={})
+
+    run_command("describe", saved, "--card", card, "--pictures", pictures, "--models", tmp_path)
+
+    images = np.stack([np.full((28, 28, 1), shade, np.uint8) for shade in (0, 51, 255)])
+    expected = [[1, 0], [0.8, 0.2], [0, 1]]
+    np.testing.assert_allclose(load_version(tmp_path / "colours/1").predict(images), expected, atol=1e-3)
+
+
+def test_a_keras_model_with_one_sigmoid_unit_is_imported_with_heat_maps(pictures: Path, tmp_path: Path):
+    keras.utils.set_random_seed(0)
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(image))
+    model = keras.Model(image, keras.layers.Dense(1, activation="sigmoid")(x))
+    model.save(tmp_path / "model.keras")
+    card = write_card(tmp_path, labels=["cat", "dog"], output={})
+
+    run_command("import-keras", tmp_path / "model.keras", "--card", card, "--pictures", pictures, "--models", tmp_path)
+
+    version = load_version(tmp_path / "colours/1")
+    images = load_golden_images(version)
+    dog = model(normalise(images)).numpy()
+    np.testing.assert_allclose(version.predict(images), np.concatenate([1 - dog, dog], axis=1), atol=1e-5)
+    explain = version.loaded.signatures["explain"]
+    cat, dog = (explain(image=images[:1], class_id=[number])["heatmap"].numpy() for number in (0, 1))
+    assert cat.shape == dog.shape == (1, 14, 14)
+    assert not (cat * dog).any(), "what speaks for one speaks against the other"
+
+
+@pytest.mark.parametrize(
+    ("spec", "scores", "message"),
+    [
+        (tf.TensorSpec((None, 28, 28), name="x"), lambda x: 9 * tf.tile(lightness(x), [1, 3]), "scores from 4.518 to"),
+        (
+            tf.TensorSpec((None, 28, 28), name="x"),
+            lambda x: tf.tile(lightness(x), [1, 3]),
+            r"the scores of a gray image add up to 1\.506, not to 1; if they are logits, set output\.activation",
+        ),
+        (tf.TensorSpec((None, 28, 28), name="x"), lambda x: tf.argmax(lightness(x), 1), "class numbers, not scores"),
+        (tf.TensorSpec((None, 28, 28, 4), name="x"), lambda x: tf.tile(lightness(x), [1, 3]), "has 4 channels"),
+        (tf.TensorSpec((28, 28, 1), name="x"), lambda x: tf.tile(lightness(x)[:1], [1, 3]), "has no batch dimension"),
+        (tf.TensorSpec((1, 28, 28, 1), name="x"), lambda x: tf.tile(lightness(x), [1, 3]), "batches of any size"),
+    ],
+)  # fmt: skip
+def test_a_model_that_the_gateway_would_refuse_is_not_imported(
+    pictures: Path, tmp_path: Path, spec: tf.TensorSpec, scores: Callable[[Any], Any], message: str
+):
+    saved = save_foreign(tmp_path, spec, scores)
+    card = write_card(tmp_path, input=GRAY, output={})
+    options = ["--card", str(card), "--pictures", str(pictures), "--models", str(tmp_path)]
+
+    result = CliRunner().invoke(app, ["describe", str(saved), *options])
+
+    assert isinstance(result.exception, TrainError)
+    assert re.search(message, str(result.exception)), result.exception
+    assert not (tmp_path / "colours").exists()
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,11 @@ def test_the_output_with_the_scores_is_chosen(outputs: dict[str, Spec], name: st
     assert choose_output(outputs, card(output=OutputSpec(name=name))) == chosen
 
 
+def test_an_output_that_the_card_names_must_exist():
+    with pytest.raises(UnusableModelError, match=r'names the output "c"; its outputs are a .*\. Correct output\.name'):
+        choose_output({"a": SCORES, "b": NUMBERS}, card(output=OutputSpec(name="c")))
+
+
 def test_without_a_card_only_unambiguous_outputs_are_chosen():
     assert choose_output({"classes": NUMBERS, "a": SCORES}, None) == "a"
     assert choose_output({"embedding": FEATURES, "softmax": SCORES}, None) == "softmax"

@@ -436,6 +436,33 @@ def test_refused_scores_are_computed_once_until_the_card_changes(
     assert server.calls["predict"] == 2
 
 
+def test_a_version_that_fails_its_check_is_checked_again_later(
+    registry: ModelRegistry,
+    server: FakeModelServer,
+    working: FakeVersion,
+    deadline: Deadline,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def fail(_: object) -> dict[str, Array]:
+        raise ModelFailedError("out of memory")
+
+    def refresh() -> int:
+        return registry.refresh("pets", deadline=deadline).version
+
+    server.swap("pets", 2, FakeVersion(working.signatures, {**working.compute, "serving_default": fail}))
+    for _ in range(3):
+        with pytest.raises(ModelFailedError, match="out of memory"):
+            refresh()
+    assert server.calls["predict"] == 3 + 1  # three times its card, and once the check
+
+    monkeypatch.setattr("gateway.models.registry.RECHECK_S", 0)
+    server.swap("pets", 3, server.models["pets"][2])
+    with pytest.raises(ModelFailedError, match="out of memory"):
+        refresh()
+    server.swap("pets", 3, working)
+    assert refresh() == 3
+
+
 def test_a_version_whose_check_cannot_be_made_does_not_answer(
     registry: ModelRegistry, server: FakeModelServer, card: Card, deadline: Deadline
 ):
