@@ -227,7 +227,7 @@ def test_a_missing_output_is_refused_with_the_existing_ones(channels_first: tf.M
 
     result = CliRunner().invoke(app, ["describe", str(channels_first.path), *options])
 
-    assert "means float32[N, 3], scores float32[N, 2]" in str(result.exception)
+    assert "scores float32[N, 3], means float32[N, 3]" in str(result.exception)
     assert 'The card names the output "other"' in str(result.exception)
 
 
