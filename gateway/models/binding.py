@@ -84,7 +84,11 @@ def inspect_version(
     """
     signatures = server.signatures(model, version, deadline=deadline)
     if SERVING_DEFAULT not in signatures:
-        raise ModelContractError(f"{model} version {version} has no signature {SERVING_DEFAULT}.")
+        others = ", ".join(sorted(signatures)) or "none"
+        raise ModelContractError(
+            f"{model} version {version} has no signature {SERVING_DEFAULT}; it has {others}. No card helps: export it "
+            f"again with {SERVING_DEFAULT}."
+        )
     signature = signatures[SERVING_DEFAULT]
     try:
         if DESCRIBE in signatures:

@@ -313,7 +313,7 @@ def test_a_card_that_contradicts_the_signature_is_refused(
 
 def test_a_model_without_the_default_signature_is_refused(server: FakeModelServer, card: Card, tmp_path: Path):
     server.swap("pets", 1, FakeVersion({"other": image_signature(card)}, {}))
-    with pytest.raises(ModelContractError, match="pets version 1 has no signature serving_default"):
+    with pytest.raises(ModelContractError, match="pets version 1 has no signature serving_default; it has other"):
         inspect(server, tmp_path)
 
 
