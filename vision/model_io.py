@@ -121,9 +121,10 @@ def fit_input(card: Card, tensor: Tensor, *, allow_pixels_as_floats: bool = Fals
         _require_value_range(spec, tensor)
     shape = spec.shape if row is None else _fit_shape(spec.shape, row)
     if shape is None:
-        advice = f" {_input_advice(tensor)}".rstrip()
+        members = json.dumps(guess_image(tensor, (spec.height, spec.width)))[1:-1]
         raise UnusableModelError(
-            f"The card describes {spec.dtype}{[*spec.shape]} for one image; the input takes {to_text(tensor)}.{advice}"
+            f"The card describes {spec.dtype}{[*spec.shape]} for one image; the input takes {to_text(tensor)}. Write "
+            f"{members} in the card's input."
         )
     return InputEncoder(tensor.dtype, shape)
 
@@ -146,6 +147,11 @@ def fit_output(card: Card, tensor: Tensor) -> tuple[int, ...]:
                 f'The output {text} is one score for two labels, of which softmax is always 1. Write "output": '
                 '{"activation": "sigmoid"} in the card, or "none" if it is a probability.'
             )
+    elif scores == labels == 1 and card.task == "multiclass":
+        raise UnusableModelError(
+            f"The output {text} is one score, which always is the highest of one label. Write two labels, of which the "
+            'second has this score, or "task": "multilabel".'
+        )
     elif scores not in {None, labels}:
         hint = ' One score for two labels needs "task": "multiclass".' if (scores, labels) == (1, BINARY) else ""
         raise UnusableModelError(
@@ -261,28 +267,39 @@ def count_scores(tensor: Tensor) -> int | None:
     return math.prod(size or 1 for size in tensor.shape[1:])
 
 
-def guess_image(tensor: Tensor) -> dict[str, Any] | None:
-    """Return height, width, color and layout, as in a card, that an input `require_image_input` accepts may have.
+def guess_image(tensor: Tensor, open_size: tuple[int, int]) -> dict[str, Any]:
+    """Return height, width, color and layout, as in a card, that fit an input which `require_image_input` accepts.
+
+    Args:
+        tensor: The input.
+        open_size: Height and width if the input leaves them open.
 
     Returns:
-        The keys that differ from a card's defaults; None if the shape is open or does not tell.
+        The keys that differ from a card's defaults.
     """
-    shape = tensor.shape
-    if tensor.dtype == STRING or shape is None or None in shape[1:]:
-        return None
-    row = [size for size in shape[1:] if size is not None and size != 1]
-    if len(row) == IMAGE_RANK:
-        is_nchw = row[-1] not in CHANNELS
-        height, width = row[1:] if is_nchw else row[:-1]
-        return {"height": height, "width": width} | ({"layout": "NCHW"} if is_nchw else {})
-    gray = {"color": "GRAY"}
-    if len(row) == IMAGE_RANK - 1:
-        return {"height": row[0], "width": row[1]} | gray
+    size = {"height": open_size[0], "width": open_size[1]}
+    if tensor.dtype == STRING or tensor.shape is None:
+        return size
+    row = [length for length in tensor.shape[1:] if length != 1]
+    is_gray = len(row) < IMAGE_RANK
+    if len(row) == 1:
+        return _guess_flat(row[0]) if row[0] is not None else size
+    is_nchw = not is_gray and row[-1] not in CHANNELS and (row[0] in CHANNELS or row[-1] is not None)
+    sides = row if is_gray else row[1:] if is_nchw else row[:-1]
+    image: dict[str, Any] = {
+        name: length or default for (name, default), length in zip(size.items(), sides, strict=True)
+    }
+    return image | ({"color": "GRAY"} if is_gray else {}) | ({"layout": "NCHW"} if is_nchw else {})
+
+
+def _guess_flat(count: int) -> dict[str, Any]:
+    """Return the size of a gray or RGB image, square if possible, that has so many numbers."""
     for channels in CHANNELS:
-        side = math.isqrt(row[0] // channels)
-        if channels * side * side == row[0]:
-            return {"height": side, "width": side} | (gray if channels == 1 else {})
-    return None
+        side = math.isqrt(count // channels)
+        if channels * side * side == count:
+            return {"height": side, "width": side} | ({"color": "GRAY"} if channels == 1 else {})
+    height = next(side for side in range(math.isqrt(count), 0, -1) if count % side == 0)
+    return {"height": height, "width": count // height, "color": "GRAY"}
 
 
 def _fit_shape(image: tuple[int, ...], row: tuple[int | None, ...]) -> tuple[int, ...] | None:
@@ -333,12 +350,6 @@ def _require_value_range(spec: InputSpec, tensor: Tensor) -> None:
             f"{text} takes whole numbers from {limits.min} to {limits.max}; the card's dtype, mean and std give "
             f"others. Write {better} in its input, without std."
         )
-
-
-def _input_advice(tensor: Tensor) -> str:
-    """Return which members of a card's input would describe an input; empty if its shape does not tell."""
-    image = guess_image(tensor)
-    return "" if image is None else f"Write {json.dumps(image)[1:-1]} in the card's input."
 
 
 def _holds_scores(tensor: Tensor, card: Card | None) -> bool:

@@ -65,7 +65,7 @@ def propose_card(model: str, tensor: TensorSpec, classes: int | None, output: st
         classes: Number of its scores, where one stands for two classes; None if it is open.
         output: Name of its output.
     """
-    image = guess_image(tensor) or {"height": USUAL_SIDE, "width": USUAL_SIDE}
+    image = guess_image(tensor, (USUAL_SIDE, USUAL_SIDE))
     channels = 1 if image.get("color") == "GRAY" else 3
     if tensor.dtype in FLOATS:
         image |= {"dtype": "float32", "std": [UINT8_MAX] * channels}
@@ -94,12 +94,11 @@ def _find_output(signature: Signature) -> tuple[str, str]:
 
 def _input_question(tensor: TensorSpec) -> str:
     """Return what a card must say about an input; empty if the signature says everything."""
-    image = guess_image(tensor)
     if tensor.dtype == STRING:
         return "at which size to send the encoded images"
-    if image is None:
+    if tensor.shape is None or None in tensor.shape[1:]:
         return "the size of its images"
-    rank = len(tensor.shape or ())
+    image, rank = guess_image(tensor, (USUAL_SIDE, USUAL_SIDE)), len(tensor.shape)
     is_tiny = rank == len("NHW") and min(image["height"], image["width"]) < MIN_SIDE
     if image.get("layout") or rank == len("NP") or is_tiny:
         return "which dimensions are height, width and channels"

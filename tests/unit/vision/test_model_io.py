@@ -97,7 +97,8 @@ def test_an_encoded_image_holds_the_prepared_pixels(color: str, shape: Shape):
         (RGB, "uint8", (N, 6, 8, 1), 'Write "height": 6, "width": 8, "color": "GRAY" in the card\'s input'),
         (RGB, "uint8", (N, 784), 'Write "height": 28, "width": 28, "color": "GRAY" in the card\'s input'),
         (RGB, "uint8", (N, 224, 224, 3), 'Write "height": 224, "width": 224 in the card\'s input'),
-        (RGB, "uint8", (N, N, N, 1), "describes uint8[6, 8, 3] for one image; the input takes uint8[N, N, N, 1]"),
+        (RGB, "uint8", (N, N, N, 1), 'Write "height": 6, "width": 8, "color": "GRAY" in the card\'s input'),
+        (RGB, "uint8", (N, 3, N, N), 'Write "height": 6, "width": 8, "layout": "NCHW" in the card\'s input'),
         (RGB, "uint8", (N, 6, 8, 4), "has 4 channels; images are sent with 1 (gray) or 3 (RGB). No card helps"),
         (RGB, "uint8", (6, 8, 3), "has no batch dimension. No card helps: export the model again with None as"),
         (RGB, "uint8", (4, 6, 8, 3), "takes batches of exactly 4 images. No card helps"),
@@ -146,7 +147,6 @@ def test_a_model_takes_one_input():
         (2, (N,), ()),
         (2, (N, 1, 1, 1), (1, 1, 1)),
         (2, (N, 2), (2,)),
-        (1, (N, 1), (1,)),
     ],
 )
 def test_the_scores_of_an_image_have_the_shape_of_the_signature(labels: int, shape: Shape, row: tuple[int, ...]):
@@ -160,6 +160,7 @@ def test_the_scores_of_an_image_have_the_shape_of_the_signature(labels: int, sha
         ({}, "float32", (N,), "holds 1 score."),
         ({"labels": 2, "task": "multilabel"}, "float32", (N, 1), 'One score for two labels needs "task": "multiclass"'),
         ({"labels": 2, "output": OutputSpec(activation="softmax")}, "float32", (N, 1), '{"activation": "sigmoid"}'),
+        ({"labels": 1}, "float32", (N, 1), 'Write two labels, of which the second has this score, or "task"'),
         ({}, "int64", (N,), "whole numbers, such as class numbers, not scores. No card helps"),
         ({}, "string", (N, 3), "text, such as class names, not scores. No card helps"),
         ({}, "float32", (N, 7, 7, 3), "does not hold one score per class. No card helps"),
@@ -174,6 +175,10 @@ def test_scores_that_do_not_fit_are_refused_with_what_to_do(
         fit_output(card(**members), Spec(dtype, shape))
 
     assert advice in str(refused.value)
+
+
+def test_one_label_of_a_multilabel_model_has_one_score():
+    assert fit_output(card(labels=1, task="multilabel"), Spec("float32", (N, 1))) == (1,)
 
 
 SCORES, NUMBERS, FEATURES = Spec("float32", (N, 3)), Spec("int64", (N,)), Spec("float32", (N, 64))

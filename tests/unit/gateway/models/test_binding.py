@@ -203,7 +203,15 @@ def test_the_output_with_scores_is_found_among_several():
 def test_a_signature_that_leaves_something_open_is_refused_with_a_card_that_fits():
     for inputs, outputs in (
         (image_input("uint8", None, None, None, 3), {"scores": SCORES}),
+        (image_input("uint8", None, None, None, 1), {"scores": SCORES}),
+        (image_input("uint8", None, 3, None, None), {"scores": SCORES}),
+        (image_input("uint8", None, 28, 28, None), {"scores": SCORES}),
+        (image_input("uint8", None, None, None), {"scores": SCORES}),
+        (image_input("uint8", None, None), {"scores": SCORES}),
         (image_input("uint8", None, 784), {"scores": SCORES}),
+        (image_input("uint8", None, 192), {"scores": SCORES}),
+        (image_input("uint8", None, 10), {"scores": SCORES}),
+        (image_input("float16", None, 13), {"scores": SCORES}),
         (image_input("float32", None, 3, 6, 8), {"scores": SCORES}),
         (image_input("string", None), {"scores": SCORES}),
         (image_input("int8", None, 6, 8, 3), {"scores": SCORES}),
