@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.deadline import Deadline
+from vision.model_io import to_text
 
 Array = NDArray[np.generic]
 
@@ -44,8 +45,7 @@ class TensorSpec:
 
     def __str__(self) -> str:
         """Format it as in `uint8[N, 28, 28, 1]`."""
-        dimensions = "…" if self.shape is None else ", ".join("N" if d is None else str(d) for d in self.shape)
-        return f"{self.dtype}[{dimensions}]"
+        return to_text(self)
 
 
 _dtype_name = cache(lambda dtype: dtype.name)
