@@ -1,6 +1,5 @@
 """The registry of configured models: which version of each answers, while versions come and go."""
 
-import math
 import threading
 import time
 from collections.abc import Iterator
@@ -39,8 +38,8 @@ request on the old version has ended. For a moment, therefore, no version is AVA
 """
 SWAP_POLL_S = 0.02
 RECHECK_S = 10.0
-"""How long a version that failed while its scores were checked is not checked again, which may cost as much as an
-image. The reason may pass, unlike scores that are not probabilities."""
+"""How long a version whose scores were refused is not checked again, unless its card changes: a check costs as much as
+an image, and the watcher looks every second."""
 
 log = structlog.get_logger(__name__)
 
@@ -346,8 +345,8 @@ class ModelRegistry:
         """Check what a version returns, unless it was rejected with the same card before.
 
         Raises:
-            ModelContractError: Its scores are not probabilities.
-            ModelFailedError: It failed; it is checked again after `RECHECK_S`.
+            ModelContractError, ModelFailedError: Its scores are not probabilities, or it failed; it is checked again
+                after `RECHECK_S`.
             GatewayError: It could not be checked.
         """
         rejected = self._rejected.setdefault(served.name, {})
@@ -358,8 +357,7 @@ class ModelRegistry:
         try:
             check_scores(self._server, served, deadline=deadline)
         except (ModelContractError, ModelFailedError) as error:
-            until_s = math.inf if isinstance(error, ModelContractError) else time.monotonic() + RECHECK_S
-            rejected[served.version] = _Rejection(served, error, until_s)
+            rejected[served.version] = _Rejection(served, error, time.monotonic() + RECHECK_S)
             raise
 
     def _log_once(self, name: str, error: GatewayError) -> None:

@@ -31,10 +31,10 @@ def check_scores(server: ModelServer, served: ServedModel, *, deadline: Deadline
     """
     size = (served.card.input.height, served.card.input.width)
     scores = _predict(server, served, np.full(size, GRAY, np.uint8), deadline)
-    if (
-        scores.dtype.kind == "f" and not np.isfinite(scores).all()
-    ):  # a model that divides by the contrast of an image cannot answer a flat one
-        scores = _predict(server, served, np.linspace(0, 255, np.prod(size)).reshape(size).astype(np.uint8), deadline)
+    if scores.dtype.kind == "f" and not np.isfinite(scores).all():
+        # Models that divide by the contrast of an image cannot classify a flat one.
+        ramp = np.linspace(0, 255, math.prod(size)).reshape(size).astype(np.uint8)
+        scores = _predict(server, served, ramp, deadline)
     try:
         class_probabilities(scores, served.card, image="a gray image")
     except NotProbabilitiesError as error:
