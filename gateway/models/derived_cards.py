@@ -95,7 +95,7 @@ def _find_output(signature: Signature) -> tuple[str, str]:
 def _input_question(tensor: TensorSpec) -> str:
     """Return what a card must say about an input; empty if the signature says everything."""
     if tensor.dtype == STRING:
-        return "at which size to send the encoded images"
+        return "at which size to send encoded images (if it takes tf.Example messages, no card helps)"
     if tensor.shape is None or None in tensor.shape[1:]:
         return "the size of its images"
     image, rank = guess_image(tensor, (USUAL_SIDE, USUAL_SIDE)), len(tensor.shape)
