@@ -421,7 +421,8 @@ def test_models_are_listed_with_the_contents_of_their_cards(
         "name": "broken",
         "default": False,
         "available": False,
-        "reason": "broken version 1 has no signature serving_default.",
+        "reason": "broken version 1 has no signature serving_default; it has none. No card helps: export it again with "
+        "serving_default.",
     }
     assert absent["available"] is False
 
