@@ -16,7 +16,10 @@ MAX_HEAD_BYTES = 5 * MAX_LINE_BYTES
 """The request line, and as many bytes of headers as nginx accepts."""
 HAS_BODY = re.compile(rb"\n(?:content-length|transfer-encoding)[ \t]*:", re.IGNORECASE)
 END_OF_HEAD = re.compile(rb"\n\r?\n")  # gunicorn's parser rejects lines that end with LF alone
-LINGER_MAX_BYTES = 1024 * 1024
+LINGER_BYTES = 65536
+"""At once, of a body that nobody reads."""
+LINGER_MAX_BYTES = 256 * 1024 * 1024
+"""More than any image: some clients, such as Node's fetch, lose the response if they cannot send all of a body."""
 
 
 class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
@@ -87,7 +90,7 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
     def drain(self) -> bool:
         """Discard what the client still sends; return whether that was the last time."""
         try:
-            data = self.sock.recv(RECEIVE_BYTES)
+            data = self.sock.recv(LINGER_BYTES)
         except BlockingIOError:
             return self._drained_bytes >= LINGER_MAX_BYTES
         except OSError:

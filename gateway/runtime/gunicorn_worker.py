@@ -25,6 +25,8 @@ from gateway.runtime.timed_socket import TimedSocket
 
 NO_RESOURCES_PAUSE_S = 0.05
 MAX_SPARE_THREADS = 2
+UNREAD_BODY_S = 0.1
+"""Time for a body that the application did not read, if the connection is to stay open."""
 
 
 class ErrorLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
@@ -189,6 +191,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
             return conn.receive_next_head(self.stay_ms / 1000)
         finally:
             self._staying.discard(conn)
+
+    def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:  # noqa: FBT001  # the signature of gunicorn
+        """Discard a body that nobody read, if it has arrived; otherwise the connection is closed.
+
+        gunicorn waits 5 s for it: a client that announces a body and does not send it would hold a thread for so long.
+        """
+        return keepalive and bool(conn.parser.finish_body(deadline=time.monotonic() + UNREAD_BODY_S))
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:  # noqa: ARG002
         """Answer a request that gunicorn could not parse, or that failed outside of the application.

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,8 @@ ROOT = Path(__file__).parents[4]
 TIMEOUT_S = 30
 THREADS = 2
 CONNECTIONS = 20
+GUNICORN_WAITS_S = 5
+"""For a body that the application did not read, by itself."""
 
 WORKER = "gateway.runtime.gunicorn_worker.Worker"
 HALF_A_HEAD = b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "
@@ -160,11 +163,24 @@ def test_a_client_that_does_not_close_its_connection_delays_nobody(connect: Conn
     assert request(connect(port))
 
 
-def test_a_response_to_a_body_that_nobody_reads_arrives(connect: Connect, port: int):
+@pytest.mark.parametrize("target", [b"/", b"/\xff"], ids=["by the application", "by gunicorn"])
+@pytest.mark.parametrize("size", [500_000, 40_000_000])
+def test_a_response_to_a_body_that_nobody_reads_arrives(connect: Connect, port: int, target: bytes, size: int):
     connection = connect(port).sock
-    connection.sendall(b"POST /\xff HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n" + bytes(500_000))
+    connection.sendall(b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (target, size) + bytes(size))
 
-    assert receive(connection).startswith(b"HTTP/1.1 400")
+    assert receive(connection).startswith(b"HTTP/1.1 ")
+
+
+def test_bodies_that_are_announced_and_not_sent_hold_no_thread(connect: Connect, port: int):
+    started_s = time.monotonic()
+    for _ in range(THREADS):
+        silent = connect(port).sock
+        silent.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        assert receive(silent).startswith(b"HTTP/1.1 200")
+
+    assert request(connect(port))
+    assert time.monotonic() - started_s < GUNICORN_WAITS_S
 
 
 def receive(connection: socket.socket) -> bytes:

@@ -87,6 +87,20 @@ def test_a_path_with_empty_segments_is_not_redirected(gateway: LightGateway):
     assert response.status == 404
 
 
+@pytest.mark.parametrize(
+    ("path", "media_type", "status"),
+    [("predict", "image/png", 413), ("predict", "text/html", 413), ("nothing", "image/png", 404)],
+)
+def test_a_refusal_reaches_a_client_that_first_sends_its_whole_body(
+    gateway: LightGateway, path: str, media_type: str, status: int
+):
+    head = f"POST /api/v1/{path} HTTP/1.1\r\nHost: x\r\nContent-Type: {media_type}\r\nContent-Length: 20000000\r\n\r\n"
+
+    response, _ = gateway.send(head.encode() + bytes(20_000_000))
+
+    assert response.status == status
+
+
 def test_slow_bodies_leave_threads_for_requests_without_one(tmp_path: Path):
     head = b"POST /api/v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\n"
     settings = {"GATEWAY_THREADS": "4", "GATEWAY_MAX_WAITING": "8"}
