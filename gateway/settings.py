@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -26,6 +27,15 @@ ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#*\sA-Z]+")
 
 
 PROXY = re.compile(r"https?://[^/?#\s]+/?")
+
+
+# gRPC's own names (its doc/naming.md), and HOST:PORT. Without a port, gRPC would use that of HTTPS.
+GRPC_TARGET = re.compile(
+    r"(?:unix|unix-abstract):.+|(?:dns|ipv4|ipv6|vsock|xds):\S+|(?:[^\s:/?#@\[\]]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\]):[0-9]{1,5}"
+)
+GRPC_PORT, REST_PORT = 8500, 8501
+"""Of TensorFlow Serving, by default."""
+HIGHEST_PORT = 65535
 
 
 EXPECTED = {
@@ -109,7 +119,9 @@ class Settings(BaseModel):
 
     tfs_target: str = Field(
         "127.0.0.1:8500",
-        description="The model server's gRPC address. If a name has several addresses, they are used in turn.",
+        description="The model server's gRPC address, as `host:port`, `[IPv6 address]:port` or a gRPC name such as "
+        "`unix:/run/tfs.sock`; not a URL, and not the REST port. If a name has several addresses, they are used in "
+        "turn.",
     )
     models_config: Path = Field(
         Path("serving_models/models.config"),
@@ -361,6 +373,13 @@ class Settings(BaseModel):
                 raise ValueError(f"{_variable(inner)} must not be greater than {_variable(outer)}")
         return self
 
+    @field_validator("tfs_target")
+    @classmethod
+    def _check_tfs_target(cls, value: str) -> str:
+        if not GRPC_TARGET.fullmatch(value):
+            raise ValueError(f"expected HOST:PORT without a scheme or path, such as {_suggest_target(value)}")
+        return value
+
     @field_validator("rate_limit")
     @classmethod
     def _check_rate_limit(cls, value: str) -> str:
@@ -466,6 +485,20 @@ class Settings(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise SettingsError("; ".join(map(_message, _without_consequences(error.errors())))) from None
+
+
+def _suggest_target(value: str) -> str:
+    """Return the HOST:PORT that was probably meant: that of a URL, with the default port instead of none or REST's."""
+    try:
+        parts = urlsplit(value if "://" in value else f"//{value}")
+        host, port = parts.hostname, parts.port
+    except ValueError:  # an IPv6 address without brackets, or a port that does not exist
+        host, _, last = value.rpartition(":")
+        port = int(last) if last.isdecimal() and int(last) <= HIGHEST_PORT else None
+    if not host or not is_host_pattern(host):
+        return f"127.0.0.1:{GRPC_PORT}"
+    host = f"[{host}]" if ":" in host else host
+    return f"{host}:{GRPC_PORT if port in {None, REST_PORT} else port}"
 
 
 def _variable(field: str) -> str:

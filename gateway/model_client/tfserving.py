@@ -82,6 +82,13 @@ UNRESTORED_DETAIL = (
     "saved by tf.saved_model.save from Keras 3, or its folder `variables` is missing. Export it again with "
     "model.export(FOLDER), or rewrite it with python -m train describe FOLDER."
 )
+# Faults of the address, by what gRPC says about them.
+ADDRESS_FAULTS = {
+    "parsing HTTP/2": "The model server's address answers, but not with gRPC. GATEWAY_TFS_TARGET needs its gRPC port, "
+    "by default 8500; 8501 is the REST port.",
+    "address lookup failed": "The model server's name cannot be resolved. Try again shortly; if that does not help, "
+    "correct GATEWAY_TFS_TARGET.",
+}
 
 
 class TensorFlowServing:
@@ -238,6 +245,15 @@ def _error_type(error: grpc.RpcError) -> type[GatewayError]:
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return ModelFailedError
     return ERRORS[error.code()]
+
+
+def _detail(error_type: type[GatewayError], error: grpc.RpcError) -> str:
+    """Return the message for the caller, which names no host."""
+    if error_type is ModelUnavailableError:
+        for fault, detail in ADDRESS_FAULTS.items():
+            if fault in (error.details() or ""):
+                return detail
+    return DETAILS[error_type]
 
 
 def _check_inputs(call: Call, inputs: Mapping[str, Array]) -> None:

@@ -104,6 +104,44 @@ def test_a_message_says_in_plain_words_what_is_expected():
             Settings.from_env({f"GATEWAY_{variable}": text})
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "models:8500",
+        "127.0.0.1:8500",
+        "[fe80::1%eth0]:8500",
+        "dns:///models:8500",
+        "ipv6:[::1]:8500",
+        "unix:/run/a folder/tfs.sock",
+    ],
+)
+def test_the_model_server_is_named_as_grpc_names_it(target: str):
+    assert Settings.from_env({"GATEWAY_TFS_TARGET": target}).tfs_target == target
+
+
+@pytest.mark.parametrize(
+    ("target", "meant"),
+    [
+        ("http://127.0.0.1:8500", "127.0.0.1:8500"),
+        ("https://models.example:9000/", "models.example:9000"),
+        ("http://models:8501/v1/models/pets", "models:8500"),
+        ("grpc://models", "models:8500"),
+        ("models:8500/", "models:8500"),
+        ("models", "models:8500"),
+        ("models:850000", "models:8500"),
+        ("http://[fd00::10]:8500", "[fd00::10]:8500"),
+        ("::1:8500", "[::1]:8500"),
+        ("", "127.0.0.1:8500"),
+    ],
+)
+def test_another_form_of_the_model_servers_address_is_refused_with_the_right_one(target: str, meant: str):
+    with pytest.raises(SettingsError, match=re.escape(f"{target!r}: expected HOST:PORT")) as refusal:
+        Settings.from_env({"GATEWAY_TFS_TARGET": target})
+
+    assert str(refusal.value).endswith(f", such as {meant}")
+    assert Settings.from_env({"GATEWAY_TFS_TARGET": meant})
+
+
 def test_all_invalid_values_are_reported_together():
     with pytest.raises(SettingsError, match=r"GATEWAY_WORKERS='x'.*; GATEWAY_THREADS='y'"):
         Settings.from_env({"GATEWAY_WORKERS": "x", "GATEWAY_THREADS": "y"})

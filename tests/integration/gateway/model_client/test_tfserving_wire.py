@@ -26,6 +26,7 @@ from gateway.errors import (
 from gateway.model_client.protocol import Array, Call, Signature, TensorSpec, VersionStatus
 from gateway.model_client.retry_policy import RETRIED_ROWS_PER_S
 from gateway.model_client.tfserving import DETAILS, ERRORS, TensorFlowServing
+from tests.support.raw_server import RawServer, answer
 from tests.support.waiting import until
 from tfs_api.output_tensors import to_typed_tensor_proto
 from tfs_api.protos import (
@@ -63,12 +64,12 @@ class Servicer(prediction_service_pb2_grpc.PredictionServiceServicer, model_serv
 
 
 @contextlib.contextmanager
-def serving(servicer: Servicer, port: int = 0, *, max_bytes: int = -1) -> Iterator[int]:
+def serving(servicer: Servicer, port: int = 0, *, host: str = "127.0.0.1", max_bytes: int = -1) -> Iterator[int]:
     pool = ThreadPoolExecutor(8)
     server = grpc.server(pool, options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", max_bytes)])
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(servicer, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicer, server)
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    bound = server.add_insecure_port(f"{host}:{port}")
     server.start()
     try:
         yield bound
@@ -700,6 +701,29 @@ def test_a_closed_port_is_reported_at_once(connect: Callable[..., TensorFlowServ
     client = connect(closed_port)
     for call in call_methods(client):
         assert_fails_fast(call, ModelUnavailableError, within_s=1)
+
+
+@pytest.mark.parametrize("status", ["400 Bad Request", "501 Not Implemented"])
+def test_the_rest_port_is_recognised(connect: Callable[..., TensorFlowServing], status: str):
+    with RawServer(answer(b"{}", status=status)) as rest, pytest.raises(ModelUnavailableError, match="REST port"):
+        connect(rest.port).version_statuses("pets", deadline=Deadline.after(5))
+
+
+def test_a_name_that_cannot_be_resolved_is_said():
+    server = TensorFlowServing("models..example:8500", call_deadline_s=5, max_retried_rows=MAX_RETRIED_ROWS)
+    with contextlib.closing(server), pytest.raises(ModelUnavailableError, match="cannot be resolved"):
+        server.version_statuses("pets", deadline=Deadline.after(5))
+
+
+def test_an_ipv6_address_is_reached(servicer: Servicer):
+    servicer.answer = lambda *_: get_model_status_pb2.GetModelStatusResponse()
+    try:
+        with serving(servicer, host="[::1]") as port:
+            server = TensorFlowServing(f"[::1]:{port}", call_deadline_s=5, max_retried_rows=MAX_RETRIED_ROWS)
+            with contextlib.closing(server):
+                assert server.version_statuses("pets", deadline=Deadline.after(5)) == []
+    except RuntimeError as error:
+        pytest.skip(f"this machine has no IPv6: {error}")
 
 
 def test_a_port_that_never_responds_is_given_up_at_the_deadline(connect: Callable[..., TensorFlowServing]):
