@@ -21,6 +21,7 @@ from gateway.deadline import Deadline
 from gateway.errors import GatewayError
 from gateway.health import draining
 from gateway.observability.logs import configure, log_stray_output, logging_config
+from gateway.runtime import listening
 from gateway.runtime.malloc import bound_memory
 from gateway.runtime.stray_output import StrayOutput
 from gateway.settings import Settings, SettingsError
@@ -61,7 +62,7 @@ def _count_connections(threads: int) -> int:
     return min(threads + IDLE_CONNECTIONS, limit - other_files)
 
 
-bind = settings.bind
+bind = listening.expand(settings.bind)
 workers = settings.workers
 worker_class = "gateway.runtime.gunicorn_worker.Worker"
 threads = settings.places + SPARE_THREADS

@@ -72,7 +72,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    bind: str = Field("127.0.0.1:8000", description="Address and port, or `unix:` path, to listen on.")
+    bind: str = Field(
+        "127.0.0.1:8000",
+        description="Address and port, or `unix:` path, to listen on. `*:8000` is every address, over IPv4 and IPv6 as "
+        "far as the machine has them; `0.0.0.0:8000` is IPv4 alone.",
+    )
     workers: int = Field(
         default_factory=_cpu_count,
         ge=1,

@@ -86,6 +86,8 @@ def listen_values(address: str, tls_dir: Path | None, executable: str) -> dict[s
     Raises:
         TlsError: One of the files is missing.
     """
+    if address.startswith("[::]:"):
+        address += " ipv6only=off"  # as the gateway does, and other programs
     if tls_dir is None:
         return {"NGINX_LISTEN": address}
     for name in (CERTIFICATE, PRIVATE_KEY):

@@ -30,6 +30,7 @@ MALLOC = {
     "MALLOC_TRIM_THRESHOLD_": str(RETAINED_BYTES),
 }
 STOP_SLACK_S = 2.0
+ANSWER_AT_LOCALHOST = frozenset({"127.0.0.1", "0.0.0.0", "::", "localhost"})  # noqa: S104  # nothing binds to it here
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Options:
     """Where the stack listens, what it serves and where it writes.
 
     Attributes:
-        host: IPv4 address on which the outermost program listens.
+        host: Address on which the outermost program listens.
         port: Port of nginx, or of the gateway without nginx.
         gateway_port: Port of the gateway behind nginx, on 127.0.0.1.
         grpc_port: gRPC port of the model server.
@@ -68,6 +69,17 @@ class Options:
     def logs(self) -> Path:
         """Folder of the logs."""
         return self.run_dir / "logs"
+
+    @property
+    def address(self) -> str:
+        """Address and port on which the outermost program listens."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """URL of the outermost program for this machine."""
+        authority = f"localhost:{self.port}" if self.host in ANSWER_AT_LOCALHOST else self.address
+        return f"{'https' if self.tls_dir else 'http'}://{authority}"
 
     @property
     def ports(self) -> Mapping[str, int]:
@@ -107,7 +119,7 @@ def model_server(options: Options, settings: Settings) -> Program:
 
 def gateway(options: Options, settings: Settings, scratch: Path, *, direct: bool) -> Program:
     """Return the gateway: behind nginx on its own port, or `direct` on the outer port."""
-    bind = f"{options.host}:{options.port}" if direct else f"127.0.0.1:{options.gateway_port}"
+    bind = options.address if direct else f"127.0.0.1:{options.gateway_port}"
     return Program(
         name="gateway",
         command=(sys.executable, "-m", "gunicorn", "-c", "gateway/gunicorn_conf.py", "gateway.wsgi:app"),
@@ -140,7 +152,7 @@ def nginx_proxy(
         **{name: environment[name] for name in nginx.defaults() if name in environment},
     }
     own = {
-        **nginx.listen_values(f"{options.host}:{options.port}", options.tls_dir, executable),
+        **nginx.listen_values(options.address, options.tls_dir, executable),
         "NGINX_UPSTREAM": f"127.0.0.1:{options.gateway_port}",
         "GATEWAY_MAX_BODY_BYTES": str(settings.max_body_bytes),
     }

@@ -79,7 +79,7 @@ def programs(models_config: Path, scratch: Path, environ: Mapping[str, str]) -> 
         environment={
             "GATEWAY_CARDS_DIR": str(models_config.parent),
             **environ,
-            "GATEWAY_BIND": f"0.0.0.0:{environ.get('PORT', DEFAULT_PORT)}",
+            "GATEWAY_BIND": f"*:{environ.get('PORT', DEFAULT_PORT)}",
             "GATEWAY_MODELS_CONFIG": str(models_config),
             "GATEWAY_TFS_TARGET": socket,
             "PROMETHEUS_MULTIPROC_DIR": str(scratch / "metrics"),

@@ -233,12 +233,6 @@ class TensorFlowServing:
             return reply
 
 
-def _detail(error_type: type[GatewayError], error: grpc.RpcError) -> str:
-    if error_type is ModelFailedError and any(text in (error.details() or "") for text in UNRESTORED_VARIABLES):
-        return UNRESTORED_DETAIL
-    return DETAILS[error_type]
-
-
 def _error_type(error: grpc.RpcError) -> type[GatewayError]:
     if is_overload(error):
         return ModelOverloadedError
@@ -249,10 +243,13 @@ def _error_type(error: grpc.RpcError) -> type[GatewayError]:
 
 def _detail(error_type: type[GatewayError], error: grpc.RpcError) -> str:
     """Return the message for the caller, which names no host."""
+    cause = error.details() or ""
     if error_type is ModelUnavailableError:
         for fault, detail in ADDRESS_FAULTS.items():
-            if fault in (error.details() or ""):
+            if fault in cause:
                 return detail
+    if error_type is ModelFailedError and any(text in cause for text in UNRESTORED_VARIABLES):
+        return UNRESTORED_DETAIL
     return DETAILS[error_type]
 
 

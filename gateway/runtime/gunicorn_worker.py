@@ -20,6 +20,7 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker  # type
 from gateway.errors import NO_RESOURCES
 from gateway.observability.log_stream import separate_from_stderr
 from gateway.runtime.connection import Connection
+from gateway.runtime.listening import unmap
 from gateway.runtime.refusals import make_response, request_id_of, status_of
 from gateway.runtime.timed_socket import TimedSocket
 
@@ -91,7 +92,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
                 raise
             return
         self.nr_conns += 1
-        conn = Connection(self.cfg, TimedSocket.wrap(client_socket), address, listener.getsockname())
+        conn = Connection(self.cfg, TimedSocket.wrap(client_socket), unmap(address), listener.getsockname())
         self._await(conn, conn.receive_head)
 
     def on_client_socket_readable(self, conn: Connection, client: socket.socket) -> None:

@@ -325,6 +325,7 @@ def test_config_maps_hold_the_files_of_compose(base: Kustomization):
         ("batching.config", "serving_models/batching.config"),
         ("gpu-batching.config", "serving_models/batching/gpu.config"),
         ("nginx.conf.template", "nginx/nginx.conf.template"),
+        ("listen-on-ipv6.envsh", "nginx/listen-on-ipv6.envsh"),
     ):
         assert data[key] == (compose.ROOT / file).read_text(encoding="utf-8"), key
 

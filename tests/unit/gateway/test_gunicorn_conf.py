@@ -43,7 +43,7 @@ def test_the_configuration_follows_the_settings(read_conf: Callable[..., dict[st
         GATEWAY_GRACEFUL_TIMEOUT_S="11", GATEWAY_LOG_LEVEL="error", GATEWAY_MAX_WAITING="7",
     )  # fmt: skip
     names = ("bind", "workers", "timeout", "graceful_timeout")
-    assert [conf[name] for name in names] == ["127.0.0.1:9", 3, 40, 11]
+    assert [conf[name] for name in names] == [["127.0.0.1:9"], 3, 40, 11]
     assert conf["threads"] > 5 + 7  # the others answer while all of these work or wait
     assert conf["worker_class"] == "gateway.runtime.gunicorn_worker.Worker"
     assert conf["logconfig_dict"]["root"]["level"] == "ERROR"

@@ -49,6 +49,17 @@ def test_the_gateway_listens_behind_nginx_or_instead_of_it(options, tmp_path):
     assert direct.environment["GATEWAY_BIND"] == "10.0.0.1:8080"
 
 
+def test_an_ipv6_address_to_listen_on_needs_no_brackets(options, tmp_path):
+    here, everywhere = replace(options, host="::1"), replace(options, host="::")
+    gateway = programs.gateway(here, Settings(), tmp_path, direct=True)
+    programs.nginx_proxy(everywhere, Settings(), tmp_path, "nginx")
+
+    assert gateway.environment["GATEWAY_BIND"] == "[::1]:8080"
+    assert "listen [::]:8080 ipv6only=off default_server;" in (tmp_path / "nginx.conf").read_text(encoding="utf-8")
+    assert [run.url for run in (here, everywhere)] == ["http://[::1]:8080", "http://localhost:8080"]
+    assert replace(options, host="192.0.2.1", tls_dir=tmp_path).url == "https://192.0.2.1:8080"
+
+
 def test_the_gateway_accepts_its_environment(options, tmp_path, monkeypatch):
     monkeypatch.setenv("GATEWAY_PORT", "8000")  # exported by make
     settings = Settings.from_env(programs.gateway(options, Settings(), tmp_path, direct=False).environment)

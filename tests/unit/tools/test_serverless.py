@@ -34,13 +34,13 @@ def test_both_programs_use_the_same_socket_and_models(programs, tmp_path):
 
 def test_the_gateway_listens_on_port_with_the_settings(programs):
     settings = Settings.from_env(programs[1].environment)
-    assert (settings.bind, settings.threads) == ("0.0.0.0:9000", 3)
+    assert (settings.bind, settings.threads) == ("*:9000", 3)
     assert programs[1].environment["PATH"] == "/bin"
 
 
 def test_the_default_port_is_8080(tmp_path):
     _, gateway = serverless.programs(tmp_path / "models.config", tmp_path, {})
-    assert gateway.environment["GATEWAY_BIND"] == "0.0.0.0:8080"
+    assert gateway.environment["GATEWAY_BIND"] == "*:8080"
 
 
 def test_the_model_server_accepts_more_calls_than_the_gateway_makes(programs):
