@@ -261,9 +261,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.run", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--version", action="version", version=f"image-gateway {__version__}")
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all of IPv4, :: for all of IPv6 and IPv4"
-    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 or :: for all")
     for name, default in (("port", 8080), ("gateway-port", 8000), ("grpc-port", 8500), ("rest-port", 8501)):
         parser.add_argument(f"--{name}", type=_port, default=default, metavar="PORT", help=f"default: {default}")
     parser.add_argument("--models-config", type=Path, default=Path("serving_models/models.config"), metavar="FILE")
@@ -333,8 +331,9 @@ def welcome(options: Options, model: str | None = None) -> str:
     samples = sorted(options.models_config.parent.glob(f"{folders}/*/assets.extra/golden/*.png"))
     image = shlex.quote(display_path(samples[0])) if samples else "image.png"
     path = "predict" if model is None else f"models/{quote(model, safe='')}/predict"
+    predict = shlex.quote(f"{options.url}/api/v1/{path}")
     return (
-        f"\nOpen    {options.url}\nor try  curl -F image=@{image} {options.url}/api/v1/{path}\n"
+        f"\nOpen    {options.url}\nor try  curl -F image=@{image} {predict}\n"
         f"Logs    {display_path(options.logs)}\nStop    Ctrl-C"
     )
 
