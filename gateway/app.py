@@ -20,6 +20,7 @@ from gateway.health.readiness import Readiness
 from gateway.health.routes import create_health
 from gateway.http import cors, pages, problems, request_context, sagemaker
 from gateway.http.request_context import Gateway
+from gateway.http.root_path import RootPath
 from gateway.http.views import create_api
 from gateway.model_client.micro_batching import MicroBatcher
 from gateway.model_client.protocol import ModelServer
@@ -85,6 +86,8 @@ def create_app(
     app.extensions["registry"] = registry
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
+    if settings.root_path:
+        app.wsgi_app = RootPath(app.wsgi_app, settings.root_path)  # type: ignore[method-assign]
     request_context.register(app, settings)
     problems.register(app)
     register_access(app, settings)

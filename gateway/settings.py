@@ -29,6 +29,9 @@ ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#*\sA-Z]+")
 PROXY = re.compile(r"https?://[^/?#\s]+/?")
 
 
+ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
+
+
 # gRPC's own names (its doc/naming.md), and HOST:PORT. Without a port, gRPC would use that of HTTPS.
 GRPC_TARGET = re.compile(
     r"(?:unix|unix-abstract):.+|(?:dns|ipv4|ipv6|vsock|xds):\S+|(?:[^\s:/?#@\[\]]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\]):[0-9]{1,5}"
@@ -346,6 +349,12 @@ class Settings(BaseModel):
         "processes, its fetch threads and its turn when requests wait.",
     )
 
+    root_path: str = Field(
+        "",
+        description="Path below which a proxy in front publishes the gateway, such as `/gw`, whether or not that proxy "
+        "removes it from requests. `/livez`, `/readyz` and `/metrics` stay where they are, too.",
+    )
+
     metrics_max_classes: int = Field(
         1000,
         ge=0,
@@ -383,6 +392,14 @@ class Settings(BaseModel):
         if not GRPC_TARGET.fullmatch(value):
             raise ValueError(f"expected HOST:PORT without a scheme or path, such as {_suggest_target(value)}")
         return value
+
+    @field_validator("root_path")
+    @classmethod
+    def _check_root_path(cls, value: str) -> str:
+        root = value.rstrip("/")
+        if not ROOT_PATH.fullmatch(root):
+            raise ValueError("expected a path such as /gw, of letters, digits and the characters . _ ~ -")
+        return root
 
     @field_validator("rate_limit")
     @classmethod

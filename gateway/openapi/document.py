@@ -91,6 +91,8 @@ def build(rules: Iterable[Rule], settings: Settings) -> Description:
             "examples": components(examples),
         },
     }
+    if settings.root_path:
+        document["servers"] = [{"url": settings.root_path}]
     if settings.requires_keys:
         document["components"]["securitySchemes"] = KEY_SCHEMES
     return document

@@ -221,5 +221,6 @@ class Description(TypedDict):
 
     openapi: str
     info: dict[str, Any]
+    servers: NotRequired[list[dict[str, str]]]
     paths: dict[str, Any]
     components: dict[str, Any]

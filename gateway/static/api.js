@@ -2,6 +2,9 @@
 
 import { apiKey, askForKey } from "./key.js";
 
+/** Where the service is published, without a slash at the end. */
+export const SERVICE = new URL(".", document.baseURI).href.replace(/\/$/, "");
+
 const TIMEOUT_MS = 60_000; // only for dead connections: nginx gives up earlier
 const BATCH_PICTURES = 16;
 const BATCH_BYTES = 8 * 1024 * 1024; // below the service's usual limit of 10 MiB on a body
@@ -15,18 +18,18 @@ export class Problem extends Error {
 }
 
 export async function listModels() {
-  return (await (await send("/api/v1/models")).json()).models;
+  return (await (await send("api/v1/models")).json()).models;
 }
 
 /** One model with its versions and its card. */
 export async function describeModel(name, signal) {
-  return (await send(`/api/v1/models/${encodeURIComponent(name)}`, { signal })).json();
+  return (await send(`api/v1/models/${encodeURIComponent(name)}`, { signal })).json();
 }
 
-/** `version` is empty for the newest version, or such as `versions/2` or `labels/stable`. */
+/** Relative to the page, which may be published below a path. `version` is empty for the newest version, or such as `versions/2` or `labels/stable`. */
 export function predictPath({ model, version, explain }) {
   const name = model ? `/models/${encodeURIComponent(model)}${version ? `/${version}` : ""}` : "";
-  return `/api/v1${name}/predict${explain ? "?explain=true" : ""}`;
+  return `api/v1${name}/predict${explain ? "?explain=true" : ""}`;
 }
 
 /** Split pictures into as few requests as the limits allow. A URL is a request of its own. */

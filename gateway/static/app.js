@@ -1,6 +1,6 @@
 // The page: pictures and choices in, requests to the API out. The snippets show what it sends.
 
-import { batches, describeModel, listModels, predict, predictPath } from "./api.js";
+import { batches, describeModel, listModels, predict, predictPath, SERVICE } from "./api.js";
 import { showAnswer, showProblem, showWaiting, summary } from "./answer.js";
 import { enableCopyButtons } from "./copy.js";
 import { view } from "./dom.js";
@@ -211,8 +211,8 @@ function showHint(title, text) {
 function showCode() {
   const all = pictures.length ? pictures : [{ name: "picture.jpg" }];
   const options = { ...requestOptions(), needsKey: Boolean(apiKey()) };
-  view.curl.textContent = curl(location.origin, options, batches(all)[0]);
-  view.python.textContent = python(location.origin, options, all);
+  view.curl.textContent = curl(SERVICE, options, batches(all)[0]);
+  view.python.textContent = python(SERVICE, options, all);
 }
 
 // Drawing

@@ -20,7 +20,7 @@ export function sampleButtons(labels, onChoose) {
   const samples = Object.entries(SAMPLES).filter(([label]) => labels.includes(label));
   return samples.map(([label, name]) => {
     const image = make("img");
-    Object.assign(image, { src: `/static/samples/${name}.svg`, alt: `Sample: ${label}`, width: 56, height: 56 });
+    Object.assign(image, { src: `static/samples/${name}.svg`, alt: `Sample: ${label}`, width: 56, height: 56 });
     const button = make("button", "thumb", image);
     button.type = "button";
     button.addEventListener("click", async () => onChoose(`${name}.png`, await pngOf(image)));

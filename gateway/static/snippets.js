@@ -5,21 +5,21 @@ import { predictPath } from "./api.js";
 const KEY = "IMAGE_GATEWAY_API_KEY"; // read by the client's command too; a key itself is never shown
 
 /** `request` has the options of `predictPath` and `needsKey`; each picture has a file name or a url. */
-export function curl(origin, request, pictures) {
-  const target = quote(origin + predictPath(request));
+export function curl(service, request, pictures) {
+  const target = quote(`${service}/${predictPath(request)}`);
   const parts = pictures.map(({ name, url }) =>
-    url ? `--json ${quote(JSON.stringify({ url }))}` : `-F ${quote(`image=@${formFile(name)}`)}`,
+    url ? `-H "Content-Type: application/json" -d ${quote(JSON.stringify({ url }))}` : `-F ${quote(`image=@${formFile(name)}`)}`,
   );
   const key = request.needsKey ? [`-H "Authorization: Bearer $${KEY}"`] : [];
   return `curl ${[...key, ...parts, target].join(" \\\n  ")}`;
 }
 
 /** For the Python client, `image_gateway_client`. */
-export function python(origin, request, pictures) {
+export function python(service, request, pictures) {
   const images = pictures.map(({ name, url }) => JSON.stringify(url ?? name));
   const options = pythonOptions(request);
   const key = request.needsKey ? `, api_key=os.environ["${KEY}"]` : "";
-  const gateway = `with Client(${JSON.stringify(origin)}${key}) as gateway:`;
+  const gateway = `with Client(${JSON.stringify(service)}${key}) as gateway:`;
   const savesHeatMap = request.explain && images.length === 1;
   const modules = [request.needsKey && "import os", savesHeatMap && "from pathlib import Path"].filter(Boolean);
   const importLines = modules.length ? `${modules.join("\n")}\n\n` : "";

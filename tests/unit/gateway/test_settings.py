@@ -37,6 +37,8 @@ VALUES = [
     ("CORS_ORIGINS", "https://app.example,http://localhost:3000", ("https://app.example", "http://localhost:3000")),
     ("CORS_ORIGINS", "*", ("*",)),
     ("LOG_LEVEL", "debug", "debug"),
+    ("ROOT_PATH", "/gw/", "/gw"),
+    ("ROOT_PATH", "/", ""),
 ]
 
 
@@ -76,6 +78,10 @@ INVALID = [
     ("CORS_ORIGINS", "https://App.example"),
     ("CORS_ORIGINS", "https://*.example,"),
     ("LOG_LEVEL", "verbose"),
+    ("ROOT_PATH", "gw"),
+    ("ROOT_PATH", "/gw/../x"),
+    ("ROOT_PATH", "//host"),
+    ("ROOT_PATH", "https://host/gw"),
 ]
 
 

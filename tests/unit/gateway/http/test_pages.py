@@ -72,10 +72,18 @@ def test_every_file_that_a_page_refers_to_exists():
     references = {
         reference
         for name in FILES
-        for reference in re.findall(r"[\"'(]/static/([^\"')]+)", (STATIC / name).read_text(encoding="utf-8"))
+        for reference in re.findall(r"[\"'(]static/([^\"')]+)", (STATIC / name).read_text(encoding="utf-8"))
     }
     assert "style.css" in references
     assert references - set(FILES) == set()
+
+
+def test_every_link_is_relative_so_that_the_pages_work_below_a_path():
+    own_files = [name for name in FILES if name.endswith((".html", ".js", ".css")) and "swagger-ui/" not in name]
+    assert {"index.html", "docs/index.html", "docs/docs.js", "style.css"} <= set(own_files)
+    for name in own_files:
+        text = (STATIC / name).read_text(encoding="utf-8")
+        assert not re.search(r"""["'`(]/(?:static|docs|api|problems)\b|(?:href|src|action)=["']/""", text), name
 
 
 def test_every_imported_module_exists():
