@@ -15,7 +15,7 @@ from image_gateway_client.api import MEBIBYTE, Client, Options, predict_path
 from image_gateway_client.batches import Outcome
 from image_gateway_client.console import counting_progress, print_model, print_models
 from image_gateway_client.errors import ImageGatewayError, Problem
-from image_gateway_client.files import find_images, resolve_stdin
+from image_gateway_client.files import describe_left_out, find_images, resolve_stdin
 from image_gateway_client.keys import KeyNameError, add_key
 from image_gateway_client.outputs import RESUMABLE, SUFFIXES, Format, Writer, open_output
 
@@ -220,6 +220,8 @@ def _list_images(arguments: list[str]) -> list[str]:
     found_images = find_images(arguments)
     for folder in found_images.empty_folders:
         typer.echo(f"{folder}: no images in this folder", err=True)
+    if left_out := describe_left_out(found_images.left_out):
+        typer.echo(left_out, err=True)
     if not found_images.images:
         raise typer.BadParameter("there are no images to classify")
     return found_images.images

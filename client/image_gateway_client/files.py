@@ -1,7 +1,10 @@
 """Find the images that the arguments of the command line name."""
 
 import os
-from collections.abc import Iterable, Iterator
+import re
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -10,9 +13,13 @@ from image_gateway_client.images import URL
 
 STDIN = "-"
 SUFFIXES = frozenset(
-    {".avif", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+    ".avif .bmp .dib .gif .heic .heif .hif .jfif .jpe .jpeg .jpg .png .tif .tiff .webp".split()  # noqa: SIM905  # one line
 )
 """Suffixes of the files in a folder that are sent. The gateway itself looks only at the content."""
+PLAIN_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
+OTHER_NAMES = "other names"
+SPECIAL = "pipes or devices"
+MAX_KINDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,37 +29,66 @@ class FoundImages:
     Attributes:
         images: Paths, URLs and `-`, each once, in order; also each folder that cannot be listed.
         empty_folders: Folders that contain no image.
+        left_out: Number of other files in the folders, by their suffix or kind.
     """
 
     images: list[str]
     empty_folders: list[str]
+    left_out: Mapping[str, int]
 
 
 def find_images(arguments: Iterable[str]) -> FoundImages:
     """List the images that the arguments name: files, URLs and `-` as they are, and all images below each folder.
 
-    Hidden files and folders below a folder are skipped, and links to folders are not followed.
+    Hidden files and folders below a folder are skipped, and links to folders are not followed. Other files that are
+    left out, because of their suffix or because they are pipes or devices, are counted.
     """
     images: dict[str, None] = {}
     empty_folders = []
+    left_out: Counter[str] = Counter()
     for argument in arguments:
         if argument == STDIN or URL.match(argument) or not os.path.isdir(argument):  # noqa: PTH112  # Path.is_dir raises without permission
             images[argument] = None
-        elif paths := list(_walk(argument)):
+        elif paths := list(_walk(argument, left_out)):
             images.update(dict.fromkeys(paths))
         else:
             empty_folders.append(argument)
-    return FoundImages(list(images), empty_folders)
+    return FoundImages(list(images), empty_folders, left_out)
 
 
-def _walk(folder: str) -> Iterator[str]:
+def describe_left_out(left_out: Mapping[str, int]) -> str:
+    """Return such as `3 other files left out (.txt 2, .mov 1)`, the most frequent first; empty without any."""
+    total = sum(left_out.values())
+    if not total:
+        return ""
+    kinds = [f"{kind} {count}" for kind, count in Counter(left_out).most_common(MAX_KINDS)]
+    more = ["others"] if len(left_out) > MAX_KINDS else []
+    return f"{total} other file{'s' if total > 1 else ''} left out ({', '.join(kinds + more)})"
+
+
+def _walk(folder: str, left_out: Counter[str]) -> Iterator[str]:
     unreadable: list[str] = []
     for parent, folders, files in os.walk(folder, onerror=lambda error: unreadable.append(error.filename)):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                yield str(Path(parent, name))
+            if name.startswith("."):
+                continue
+            path, suffix = str(Path(parent, name)), Path(name).suffix.lower()
+            if suffix not in SUFFIXES:
+                left_out[suffix if PLAIN_SUFFIX.fullmatch(suffix) else OTHER_NAMES] += 1
+            elif _is_special(path):
+                left_out[SPECIAL] += 1
+            else:
+                yield path
     yield from unreadable
+
+
+def _is_special(path: str) -> bool:
+    """Return whether reading a file could wait for ever, or never end; a link that leads nowhere is a problem later."""
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116  # as above
+    except (OSError, ValueError):
+        return False
 
 
 def resolve_stdin(image: str, stdin: BinaryIO) -> str | BinaryIO:

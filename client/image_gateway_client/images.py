@@ -55,7 +55,7 @@ def load(image: Image, *, max_bytes: int) -> Source:
     if isinstance(image, str) and URL.match(image):
         return ImageUrl(image)
     if isinstance(image, str | os.PathLike):
-        with Path(image).open("rb") as file:
+        with open(image, "rb", opener=_open_without_waiting) as file:
             return _read(file, os.fspath(image), max_bytes)
     if hasattr(image, "read"):
         return _read(cast("BinaryIO", image), str(getattr(image, "name", "the file")), max_bytes)
@@ -65,6 +65,14 @@ def load(image: Image, *, max_bytes: int) -> Source:
         raise TypeError(f"an image is a path, a URL, bytes, a file or an array, not {type(image).__name__}") from None
     is_encoded = memory.ndim == 1 and memory.itemsize == 1
     return _check_size(memory.tobytes() if is_encoded else png.encode(memory), "the image", max_bytes)
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe is read only if somebody has it open for writing, because opening it would wait for that."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # Windows has neither such pipes nor the flag
+    if hasattr(os, "O_NONBLOCK"):
+        os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def _read(file: BinaryIO, name: str, max_bytes: int) -> ImageBytes:

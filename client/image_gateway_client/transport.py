@@ -23,6 +23,7 @@ from image_gateway_client.errors import (
     UnexpectedAnswerError,
     parse_problem,
 )
+from image_gateway_client.proxies import DIRECT, describe_proxy, direct_hint, is_loopback
 from image_gateway_client.retries import backoff_s, parse_retry_after
 
 EXCERPT_LENGTH = 200
@@ -83,6 +84,7 @@ class Transport:
         self._url = _check_url(url)
         self._display_url = re.sub(r"//[^/]*@", "//", self._url)  # without a password
         self._limits = limits
+        self._proxies = DIRECT if is_loopback(self._url) else None
         self._session = requests.Session()
         self._session.headers.update(
             {"User-Agent": "image-gateway-client", "Accept": "application/json, application/problem+json"}
@@ -132,19 +134,27 @@ class Transport:
                 url,
                 **{**request, "headers": headers},
                 timeout=(min(self._limits.connect_timeout_s, remaining_s), remaining_s),
+                proxies=self._proxies,
                 allow_redirects=False,  # requests would make a GET of the POST
                 stream=True,
             )
             with response:
                 body = self._read(response, deadline_s)
         except (requests.Timeout, ReadTimeoutError) as error:
-            raise NoAnswerError(f"{self._display_url} did not answer in time: {_find_cause(error)}") from error
+            raise NoAnswerError(self._through_proxy("did not answer in time", error)) from error
         except (requests.RequestException, HTTPError) as error:
             transient = isinstance(error, requests.ConnectionError | ProtocolError)
             transient = transient and not isinstance(error, requests.exceptions.SSLError)
-            message = f"{self._display_url} cannot be reached: {_find_cause(error)}"
-            raise NoAnswerError(message, transient=transient) from error
+            raise NoAnswerError(self._through_proxy("cannot be reached", error), transient=transient) from error
         return _parse_response(response, body, self._display_url)
+
+    def _through_proxy(self, failure: str, error: Exception) -> str:
+        """Return the message for a request without an answer, which names the proxy if there is one."""
+        cause = _find_cause(error)
+        proxy = describe_proxy(self._url)
+        if not proxy:
+            return f"{self._display_url} {failure}: {cause}"
+        return f"{self._display_url} {failure} through {proxy}: {cause.rstrip('.')}. {direct_hint(self._url)}"
 
     def _read(self, response: requests.Response, deadline_s: float) -> bytes:
         """Read a body within the deadline; `response.content` would apply the timeout to each chunk separately."""
@@ -182,15 +192,18 @@ def _parse_response(response: requests.Response, body: bytes, url: str) -> Any:
     if status < HTTPStatus.BAD_REQUEST:
         if document is None:
             content_type = response.headers.get("Content-Type", "no Content-Type")
-            raise UnexpectedAnswerError(
-                f"{url} answered {status} ({content_type}), but not with JSON. Is it an Image Gateway?"
-            )
+            proxy = describe_proxy(url)
+            hint = f"It was asked through {proxy}. {direct_hint(url)}" if proxy else "Is it an Image Gateway?"
+            raise UnexpectedAnswerError(f"{url} answered {status} ({content_type}), but not with JSON. {hint}")
         return document
     if isinstance(document, dict):
         problem = parse_problem(document, status)
     else:
         title = response.reason or "The request failed"
-        problem = Problem(ABOUT_BLANK, title, body[:EXCERPT_LENGTH].decode(errors="replace").strip(), status)
+        detail = body[:EXCERPT_LENGTH].decode(errors="replace").strip()
+        if proxy := describe_proxy(url):
+            detail = f"{detail} (through {proxy}) {direct_hint(url)}".lstrip()
+        problem = Problem(ABOUT_BLANK, title, detail, status)
     wait_s = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
     raise ProblemError(problem, retry_after_s=wait_s)
 

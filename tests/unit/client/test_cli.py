@@ -172,6 +172,16 @@ def test_an_invalid_command_is_status_2(command, gateway, tmp_path, arguments, m
     assert (tmp_path / "photo.csv").read_bytes() == b"\xff\xd8 a photo"
 
 
+def test_a_folder_may_contain_pipes_and_other_files(command, pets):
+    os.mkfifo(pets / "pipe.jpg")
+    (pets / "film.mov").write_bytes(b"x")
+    result = command("classify", "pets")
+    assert result.err.splitlines() == [
+        "2 other files left out (.mov 1, pipes or devices 1)",
+        "10 images: 9 classified, 1 failed",
+    ]
+
+
 def test_an_empty_folder_beside_images_is_reported(command, pets, tmp_path):
     (tmp_path / "bare").mkdir()
     result = command("classify", "bare", pets / "1.jpg")

@@ -1,11 +1,20 @@
 """Find the images that arguments of the command line name."""
 
+import contextlib
 import io
 import os
+import socket
 
 import pytest
 
-from image_gateway_client.files import SUFFIXES, find_images, resolve_stdin
+from image_gateway_client.files import (
+    OTHER_NAMES,
+    SPECIAL,
+    SUFFIXES,
+    describe_left_out,
+    find_images,
+    resolve_stdin,
+)
 from vision.headers.header import ImageFormat
 
 
@@ -90,6 +99,44 @@ def test_names_that_are_not_text_are_listed(folder):
 @pytest.mark.parametrize("kind", list(ImageFormat))
 def test_every_format_that_the_gateway_accepts_has_its_suffix(kind):
     assert f".{kind.value}" in SUFFIXES
+
+
+@pytest.mark.parametrize("name", ["a.HEIC", "b.heif", "c.Jpeg", "d.TIF"])
+def test_the_suffix_may_be_in_capitals_or_that_of_a_telephone(folder, name):
+    (folder / "bare" / name).write_bytes(b"x")
+    assert find_images(["bare"]).images == [f"bare/{name}"]
+
+
+def test_pipes_sockets_and_folders_with_the_name_of_an_image_are_no_images(folder):
+    os.mkfifo(folder / "pets/pipe.jpg")
+    (folder / "pets/link.jpg").symlink_to(folder / "pets/pipe.jpg")
+    (folder / "pets/folder.jpg").mkdir()
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind("pets/socket.png")
+        found = find_images(["pets"])
+
+    assert found.images == PETS
+    assert found.left_out == {".txt": 1, SPECIAL: 3}
+
+
+@pytest.mark.parametrize(
+    ("left_out", "text"),
+    [
+        ({}, ""),
+        ({".mov": 1}, "1 other file left out (.mov 1)"),
+        ({".mov": 1, ".txt": 2}, "3 other files left out (.txt 2, .mov 1)"),
+        (dict.fromkeys("abcdef", 1), "6 other files left out (a 1, b 1, c 1, d 1, e 1, others)"),
+    ],
+)
+def test_what_is_left_out_is_counted_by_its_suffix(left_out, text):
+    assert describe_left_out(left_out) == text
+
+
+@pytest.mark.usefixtures("folder")
+def test_names_without_a_plain_suffix_are_counted_together(folder):
+    for name in ("README", "a.b c", "x.\x1b[31m"):
+        (folder / "bare" / name).write_bytes(b"x")
+    assert find_images(["bare", "pets"]).left_out == {".md": 1, ".txt": 1, OTHER_NAMES: 3}
 
 
 def test_a_dash_is_the_standard_input():

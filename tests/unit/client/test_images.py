@@ -3,6 +3,8 @@
 import array
 import io
 import mmap
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,19 @@ def test_every_form_of_a_file_has_the_same_bytes(photo):
 def test_a_url_is_passed_on_to_the_gateway(url):
     assert load(url, max_bytes=1) == ImageUrl(url)
     assert size_bytes(url) == 0
+
+
+def test_a_pipe_is_read_to_its_end_if_it_is_written_to_and_not_waited_for_otherwise(tmp_path):
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="The file is empty"):
+        load(pipe, max_bytes=100)
+
+    large = bytes(1_000_000)  # more than a pipe holds
+    reader, writer = os.pipe()  # as a shell does for <(curl …)
+    with os.fdopen(reader), os.fdopen(writer, "wb", buffering=0) as output, ThreadPoolExecutor() as thread:
+        thread.submit(lambda: (output.write(large), output.close()))
+        assert load(f"/dev/fd/{reader}", max_bytes=len(large)) == ImageBytes(large)
 
 
 def test_a_path_that_looks_like_a_url_is_a_path():

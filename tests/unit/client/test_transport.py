@@ -98,6 +98,52 @@ def test_an_unreachable_gateway_is_named_by_its_url(pauses):
     assert len(pauses) == 3
 
 
+@pytest.fixture
+def refusing_proxy(monkeypatch) -> str:
+    """A proxy in the environment that does not exist."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        proxy = f"127.0.0.1:{unused.getsockname()[1]}"
+    for variable in ("http_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(variable, f"http://me:secret@{proxy}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    return f"http://{proxy}"
+
+
+@pytest.mark.parametrize(("scheme", "variable"), [("http", "http_proxy"), ("https", "HTTPS_PROXY")])
+def test_a_proxy_that_refuses_is_named_with_its_variable(refusing_proxy, scheme, variable):
+    with pytest.raises(NoAnswerError) as refused:
+        transport(f"{scheme}://gateway.example:8080", retries=0).call("GET", "/readyz")
+
+    assert str(refused.value) == (
+        f"{scheme}://gateway.example:8080 cannot be reached through the proxy {refusing_proxy} (from {variable}): "
+        "Connection refused. Set no_proxy=gateway.example to connect directly."
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (answer(b"<h1>Denied</h1>", status="403 Forbidden"), ProblemError),
+        (answer(b"<h1>Log in"), UnexpectedAnswerError),
+    ],
+)
+def test_a_page_of_a_proxy_is_named_as_such(monkeypatch, reply, error):
+    monkeypatch.delenv("no_proxy", raising=False)
+    with RawServer(reply) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url(""))
+        with pytest.raises(error) as refused:
+            transport("http://gateway.example", retries=0).call("GET", "/readyz")
+
+    assert f"through the proxy {proxy.url('')} (from http_proxy)" in str(refused.value)
+    assert "Set no_proxy=gateway.example" in str(refused.value)
+
+
+def test_a_gateway_on_this_machine_is_asked_without_a_proxy(gateway, refusing_proxy):
+    assert refusing_proxy
+    assert transport(gateway.url).call("GET", "/readyz") == READY
+    assert transport(gateway.url.replace("127.0.0.1", "localhost")).call("GET", "/readyz") == READY
+
+
 def test_an_unknown_host_is_an_error(pauses):
     with pytest.raises(NoAnswerError, match=r"^http://nowhere\.invalid cannot be reached: "):
         transport("http://nowhere.invalid", retries=1).call("GET", "/readyz")
