@@ -18,6 +18,7 @@ INSTALL_TIMEOUT_S = 300
 # Named as in a Kubernetes secret of type kubernetes.io/tls.
 CERTIFICATE, PRIVATE_KEY = "tls.crt", "tls.key"
 HTTP2_DIRECTIVE_SINCE = (1, 25, 1)
+ALL_OF_IPV6 = "[::]:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +87,21 @@ def listen_values(address: str, tls_dir: Path | None, executable: str) -> dict[s
     Raises:
         TlsError: One of the files is missing.
     """
-    if address.startswith("[::]:"):
-        address += " ipv6only=off"  # as the gateway does, and other programs
-    if tls_dir is None:
-        return {"NGINX_LISTEN": address}
-    for name in (CERTIFICATE, PRIVATE_KEY):
-        if not (tls_dir / name).is_file():
-            raise TlsError(f"TLS_DIR={tls_dir} has no file {name}; expected {CERTIFICATE} and {PRIVATE_KEY}, both PEM.")
-    directives = f'ssl_certificate "{tls_dir / CERTIFICATE}"; ssl_certificate_key "{tls_dir / PRIVATE_KEY}";'
-    if version(executable) < HTTP2_DIRECTIVE_SINCE:
-        return {"NGINX_LISTEN": f"{address} ssl http2", "NGINX_TLS": directives}
-    return {"NGINX_LISTEN": f"{address} ssl", "NGINX_TLS": f"{directives} http2 on;"}
+    options, tls = "", {}
+    if tls_dir is not None:
+        for name in (CERTIFICATE, PRIVATE_KEY):
+            if not (tls_dir / name).is_file():
+                raise TlsError(
+                    f"TLS_DIR={tls_dir} has no file {name}; expected {CERTIFICATE} and {PRIVATE_KEY}, both PEM."
+                )
+        directives = f'ssl_certificate "{tls_dir / CERTIFICATE}"; ssl_certificate_key "{tls_dir / PRIVATE_KEY}";'
+        has_directive = version(executable) >= HTTP2_DIRECTIVE_SINCE
+        options = " ssl" if has_directive else " ssl http2"
+        tls = {"NGINX_TLS": f"{directives} http2 on;" if has_directive else directives}
+    values = {"NGINX_LISTEN": f"{address}{options}", **tls}
+    if address.startswith(ALL_OF_IPV6):  # alone, nginx would listen on IPv6 only
+        values["NGINX_SECOND_LISTEN"] = f"listen {address.removeprefix(ALL_OF_IPV6)}{options} default_server;"
+    return values
 
 
 def version(executable: str) -> tuple[int, ...]:
