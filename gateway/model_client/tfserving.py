@@ -88,6 +88,11 @@ ADDRESS_FAULTS = {
     "by default 8500; 8501 is the REST port.",
     "address lookup failed": "The model server's name cannot be resolved. Try again shortly; if that does not help, "
     "correct GATEWAY_TFS_TARGET.",
+    # As servers in Python and in Go say it.
+    **dict.fromkeys(
+        ("Method not found", "unknown service"),
+        "The model server's address answers with gRPC, but not as TensorFlow Serving. Correct GATEWAY_TFS_TARGET.",
+    ),
 }
 
 
@@ -243,14 +248,10 @@ def _error_type(error: grpc.RpcError) -> type[GatewayError]:
 
 def _detail(error_type: type[GatewayError], error: grpc.RpcError) -> str:
     """Return the message for the caller, which names no host."""
-    cause = error.details() or ""
-    if error_type is ModelUnavailableError:
-        for fault, detail in ADDRESS_FAULTS.items():
-            if fault in cause:
-                return detail
-    if error_type is ModelFailedError and any(text in cause for text in UNRESTORED_VARIABLES):
+    text = error.details() or ""
+    if error_type is ModelFailedError and any(cause in text for cause in UNRESTORED_VARIABLES):
         return UNRESTORED_DETAIL
-    return DETAILS[error_type]
+    return next((detail for fault, detail in ADDRESS_FAULTS.items() if fault in text), DETAILS[error_type])
 
 
 def _check_inputs(call: Call, inputs: Mapping[str, Array]) -> None:

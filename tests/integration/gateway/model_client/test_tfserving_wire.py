@@ -709,6 +709,18 @@ def test_the_rest_port_is_recognised(connect: Callable[..., TensorFlowServing], 
         connect(rest.port).version_statuses("pets", deadline=Deadline.after(5))
 
 
+def test_another_grpc_server_is_recognised(connect: Callable[..., TensorFlowServing]):
+    with ThreadPoolExecutor(1) as pool:
+        other = grpc.server(pool)
+        port = other.add_insecure_port("127.0.0.1:0")
+        other.start()
+        try:
+            with pytest.raises(ModelFailedError, match="not as TensorFlow Serving"):
+                connect(port).version_statuses("pets", deadline=Deadline.after(5))
+        finally:
+            other.stop(None).wait()
+
+
 def test_a_name_that_cannot_be_resolved_is_said():
     server = TensorFlowServing("models..example:8500", call_deadline_s=5, max_retried_rows=MAX_RETRIED_ROWS)
     with contextlib.closing(server), pytest.raises(ModelUnavailableError, match="cannot be resolved"):
