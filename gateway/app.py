@@ -27,6 +27,7 @@ from gateway.model_client.protocol import ModelServer
 from gateway.model_client.tfserving import TensorFlowServing
 from gateway.models.configured import ConfiguredModels, ModelsConfigError
 from gateway.models.registry import ModelRegistry
+from gateway.openapi import problem_pages
 from gateway.openapi.routes import create_openapi
 from gateway.prediction.decoders import DecoderLimits, Decoders
 from gateway.prediction.image_loader import ImageLoader, PixelLimits
@@ -80,6 +81,8 @@ def create_app(
     app = Gateway(__name__, static_folder=None)
     # Otherwise //api/v1/models is redirected to an absolute URL with the client's Host.
     app.url_map.merge_slashes = False
+    # A path with a slash at its end is answered as the same without it: a redirect would lose the body of a POST.
+    app.url_map.strict_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]  # an attribute of the default provider
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_PARTS"] = settings.max_images + FORM_PARTS_BESIDE_IMAGES
@@ -121,7 +124,9 @@ def create_app(
         golden_deadline_s=settings.model_deadline_s,
     )
     app.register_blueprint(create_health(readiness))
-    app.register_blueprint(pages.create_pages())
+    page_routes = pages.create_pages()
+    problem_pages.register(page_routes)
+    app.register_blueprint(page_routes)
     if settings.sagemaker:
         sagemaker.register(app)
     return app

@@ -20,6 +20,7 @@ from gateway.errors import (
     TooManyImagesError,
 )
 from gateway.memory_limit import available_bytes
+from gateway.sizes import format_limit, format_size
 
 MIN_BUDGET_BYTES = 128 * 1024**2
 MAX_BUDGET_BYTES = 3 * 1024**3
@@ -35,7 +36,6 @@ PLACES_RATIO = 3
 """How many places a client may have for each that it leaves to the others: three quarters of all if it is alone."""
 MIN_PLACES_PER_CLIENT = 16
 """Places that a client may have although it leaves fewer to the others."""
-MEGABYTE = 1_000_000
 
 
 @dataclass(slots=True, eq=False)
@@ -147,8 +147,8 @@ class Share:
 
     def _too_large(self, size: int) -> ImageTooLargeError:
         return ImageTooLargeError(
-            f"The request takes {size / MEGABYTE:.0f} MB of {self._unit}; at most {self.size / MEGABYTE:.0f} MB are "
-            "available, a share of GATEWAY_MEMORY_BUDGET_BYTES. Send a smaller image, or a JPEG."
+            f"The request takes {format_size(size)} of {self._unit}; at most {format_limit(self.size)} is available, a "
+            "share of GATEWAY_MEMORY_BUDGET_BYTES. Send a smaller image, or a JPEG."
         )
 
 
@@ -255,8 +255,8 @@ class Downloads:
                 raise OverloadedError("The request has ended.")
             if self._size + count > self._max_bytes:
                 raise BodyTooLargeError(
-                    f"The images behind the URLs of this request have more than {self._max_bytes} bytes together. Send "
-                    "them in several requests.",
+                    f"The images behind the URLs of this request have more than {format_limit(int(self._max_bytes))} "
+                    "together. Send them in several requests.",
                     max_bytes=self._max_bytes,
                 )
             self._share.change(count)
@@ -392,8 +392,8 @@ class Place:
         bodies, size = self.admission.memory.bodies, images * input_bytes
         if size > bodies.size:
             raise TooManyImagesError(
-                f"{images} images take {size / MEGABYTE:.0f} MB as inputs of the model; at most "
-                f"{bodies.size / MEGABYTE:.0f} MB are available, a share of GATEWAY_MEMORY_BUDGET_BYTES. Send fewer.",
+                f"{images} images take {format_size(size)} as inputs of the model; at most {format_limit(bodies.size)} "
+                "is available, a share of GATEWAY_MEMORY_BUDGET_BYTES. Send fewer.",
                 max_images=bodies.size // input_bytes,
             )
         body = self._reservation()

@@ -80,7 +80,7 @@ class KeysUnavailableError(GatewayError):
 
 
 class RateLimitedError(GatewayError):
-    """The caller exceeds its limit of requests; `retry_after_s` is a member."""
+    """The caller exceeds its limit of requests."""
 
     slug = "rate-limited"
 
@@ -92,7 +92,7 @@ class LimitsUnavailableError(GatewayError):
 
 
 class BadRequestError(GatewayError):
-    """The request cannot be understood."""
+    """The request carries no image, or its body, a field or an option is not as it should be."""
 
     slug = "bad-request"
 
@@ -170,7 +170,7 @@ class VersionGoneError(GatewayError):
 
 
 class NotReadyError(GatewayError):
-    """The default model cannot be used, or the gateway is shutting down; raised only by the readiness check."""
+    """The default model cannot be used, or the gateway is shutting down; only `/readyz` answers so."""
 
     slug = "not-ready"
 

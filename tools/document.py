@@ -3,8 +3,8 @@
     python -m tools.document           # write them
     python -m tools.document --check   # exit 1 and name what differs
 
-Settings come from the fields of `gateway.settings.Settings`. Problems come from the gateway's own errors and, for
-requests that never reach the gateway, from nginx/nginx.conf.template. The PrometheusRule has the rules of alerts.yml.
+Settings come from the fields of `gateway.settings.Settings`. Problems come from the gateway's table, which its pages
+below /problems show too; nginx/nginx.conf.template must agree with it. The PrometheusRule has the rules of alerts.yml.
 """
 
 import re
@@ -14,11 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from gateway.http.problems import HTTP_PROBLEMS, INTERNAL, PROBLEMS
+from gateway.http.problems import Problem
+from gateway.openapi.problems import NGINX_PROBLEMS, all_problems
 from gateway.settings import PREFIX, Settings
 from tools import generated_files
 
@@ -62,28 +63,38 @@ Every error is answered as `application/problem+json` ([RFC 9457](https://www.rf
   "type": "/problems/body-too-large",
   "title": "Too many bytes",
   "status": 413,
-  "detail": "The body has more than 10485760 bytes.",
+  "detail": "The body is 11.3 MB; at most 10 MB is accepted. Send a smaller image.",
   "max_bytes": 10485760,
   "request_id": "4f1c6f5e0c1b4c2c9a7e0d5b8f3a2e10"
 }
 ```
 
-Programs should check `type`, which is stable. `detail` describes this occurrence for people, and further members such
-as `max_bytes`, `max_pixels` and `accepted` contain its facts. The operator can find `request_id` in the log. Responses
-with status 429 or 503 have a `Retry-After` header, in seconds. All other errors have the type `about:blank`, which adds
-nothing to the status.
+Programs should check `type`, which is stable. It opens as a page of the service, such as
+`http://localhost:8080/problems/body-too-large`. `/problems` lists all of them. A client that accepts only JSON gets
+both as JSON.
+
+`detail` describes this occurrence for people, and further members such as `max_bytes`, `max_pixels` and `accepted`
+contain its facts. `field`, if there is one, says what of the request to change: a JSON pointer such as
+`/instances/2/url`, or the name of a form part, query parameter or header. The operator can find `request_id` in the
+log. Responses with status 429 or 503 have a `Retry-After` header, in seconds. All other errors have the type
+`about:blank`, which adds nothing to the status.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One problem type in the document."""
+    """One problem type in the document, and which program answers with it."""
 
-    status: int
-    type_uri: str
-    title: str
-    advice: str
+    problem: Problem
     source: str
+
+
+class NginxRow(NamedTuple):
+    """One problem type in nginx's configuration."""
+
+    type_uri: str
+    status: int
+    title: str
 
 
 def settings_document() -> str:
@@ -145,43 +156,47 @@ def problems_document(template: str) -> str:
     Raises:
         SystemExit: nginx and the gateway use a type with different titles or statuses.
     """
-    rows = sorted(problem_rows(template), key=lambda row: (row.status, row.type_uri))
+    rows = sorted(problem_rows(template), key=lambda row: (row.problem.status, row.problem.type_uri))
     table = [
-        table_row(str(row.status), f"`{row.type_uri}`", row.title, mark_settings(row.advice), row.source)
+        table_row(
+            str(row.problem.status),
+            f"`{row.problem.type_uri}`",
+            row.problem.title,
+            mark_settings(row.problem.meaning),
+            mark_settings(row.problem.advice),
+            row.source,
+        )
         for row in rows
     ]
-    head = [PROBLEMS_INTRODUCTION, "| Status | Type | Title | What to do | From |", "|---|---|---|---|---|"]
+    head = [
+        PROBLEMS_INTRODUCTION,
+        "| Status | Type | Title | When | What to do | From |",
+        "|---|---|---|---|---|---|",
+    ]
     return "\n".join([*head, *table]) + "\n"
 
 
 def problem_rows(template: str) -> list[Row]:
     """Return every problem with its own type."""
-    rows = {
-        problem.type_uri: Row(problem.status, problem.type_uri, problem.title, problem.advice, "gateway")
-        for problem in (*PROBLEMS.values(), *HTTP_PROBLEMS.values(), INTERNAL)
-    }
-    for row in nginx_rows(template):
-        ours = rows.get(row.type_uri)
-        if ours is None:
-            rows[row.type_uri] = row
-        elif (ours.status, ours.title) == (row.status, row.title):
-            rows[row.type_uri] = Row(ours.status, ours.type_uri, ours.title, ours.advice, "gateway, nginx")
-        else:
+    rows = {problem.type_uri: Row(problem, "gateway") for problem in all_problems()}
+    for type_uri, status, title in nginx_rows(template):
+        problem = rows[type_uri].problem
+        if (problem.status, problem.title) != (status, title):
             raise SystemExit(
-                f"{row.type_uri} is {ours.status} {ours.title!r} in the gateway, {row.status} {row.title!r} in nginx"
+                f"{type_uri} is {problem.status} {problem.title!r} in the gateway, {status} {title!r} in nginx"
             )
+        rows[type_uri] = Row(problem, "nginx" if problem in NGINX_PROBLEMS else "gateway, nginx")
     return list(rows.values())
 
 
-def nginx_rows(template: str) -> Iterator[Row]:
+def nginx_rows(template: str) -> Iterator[NginxRow]:
     """Read nginx's own problems from the maps in its configuration."""
-    types, titles, details = (nginx_map(template, f"problem_{part}") for part in ("type", "title", "detail"))
+    types, titles = (nginx_map(template, f"problem_{part}") for part in ("type", "title"))
     for status, type_uri in types.items():
-        advice = re.sub(r"\$\{(\w+)\}", r"\1", details[status])
-        yield Row(int(status), type_uri, titles[status], advice, "nginx")
+        yield NginxRow(type_uri, int(status), titles[status])
     # The answer if nginx has no gateway left below its limit of requests.
-    type_uri, title, advice = (nginx_overload_text(template, part) for part in ("type", "title", "detail"))
-    yield Row(HTTPStatus.SERVICE_UNAVAILABLE, type_uri, title, advice, "nginx")
+    type_uri, title = (nginx_overload_text(template, part) for part in ("type", "title"))
+    yield NginxRow(type_uri, HTTPStatus.SERVICE_UNAVAILABLE, title)
 
 
 def nginx_overload_text(template: str, part: str) -> str:

@@ -27,6 +27,9 @@ OPEN_ENDPOINTS = frozenset(
         "pages.playground",
         "pages.docs",
         "pages.static_file",
+        # The type URI of a problem explains it, that of a missing key included.
+        "pages.problem_list",
+        "pages.problem",
     }
 )
 """Endpoints that are answered without a key."""

@@ -21,7 +21,7 @@ def create_pages() -> Blueprint:
     def playground() -> Response:
         return _file("index.html")
 
-    @pages.get("/docs")
+    @pages.get("/docs", strict_slashes=True)  # its links are relative to /
     def docs() -> Response:
         return _file("docs/index.html")
 
@@ -34,7 +34,11 @@ def create_pages() -> Blueprint:
 
 def _file(name: str) -> Response:
     # Pages are small and have an ETag. Dates and ranges are ignored: their parsers raise errors for some texts.
-    response = send_from_directory(STATIC, name, conditional=False)
+    return finish_page(send_from_directory(STATIC, name, conditional=False))
+
+
+def finish_page(response: Response) -> Response:
+    """Add the policy to a response with an ETag, and take its body away if the browser has it."""
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     etag, _ = response.get_etag()
     if etag is not None and request.if_none_match.contains_weak(etag):

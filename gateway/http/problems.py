@@ -1,16 +1,19 @@
 """Problem documents (RFC 9457): the only place where errors become HTTP responses."""
 
 import errno
+import inspect
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NamedTuple, cast
 
 import structlog
-from flask import Flask, Response, g, json
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from flask import Flask, Response, g, json, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from gateway import errors
+from gateway.http.route_hints import RouteHints
 from gateway.prediction.schemas import ItemProblem
+from gateway.sizes import exceeds
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
@@ -29,12 +32,14 @@ class Problem:
             to the status.
         title: What went wrong; the same in every occurrence.
         advice: What the caller can do about it.
+        meaning: When it occurs.
     """
 
     status: int
     slug: str
     title: str
     advice: str
+    meaning: str = ""
 
     @property
     def type_uri(self) -> str:
@@ -199,27 +204,40 @@ _TABLE: dict[type[errors.GatewayError], _Entry] = {
         "Send the request again, or a smaller image.",
     ),
 }
-PROBLEMS = {error: Problem(status, error.slug, title, advice) for error, (status, title, advice) in _TABLE.items()}
+PROBLEMS = {
+    error: Problem(status, error.slug, title, advice, inspect.cleandoc(error.__doc__ or ""))
+    for error, (status, title, advice) in _TABLE.items()
+}
 
 # Errors of Flask and gunicorn themselves. Other statuses have the type about:blank.
 HTTP_PROBLEMS = {
     HTTPStatus.BAD_REQUEST: PROBLEMS[errors.BadRequestError],
     HTTPStatus.NOT_FOUND: Problem(
-        404, "not-found", "Not Found", "Check the path. `GET /api/v1/openapi.json` lists all paths."
+        404,
+        "not-found",
+        "Not Found",
+        "Check the path. `GET /api/v1/openapi.json` lists all paths.",
+        "There is no route with this path.",
     ),
     HTTPStatus.METHOD_NOT_ALLOWED: Problem(
-        405, "method-not-allowed", "Method Not Allowed", "Use one of the methods that the Allow header lists."
+        405,
+        "method-not-allowed",
+        "Method Not Allowed",
+        "Use one of the methods that the Allow header lists.",
+        "The path exists, but does not take this method.",
     ),
     HTTPStatus.REQUEST_URI_TOO_LONG: Problem(
         414,
         "uri-too-long",
         "The URL is too long",
-        "The request line is longer than 8 KiB. Send images in the body, not in the URL.",
+        "Send images in the body, not in the URL.",
+        "The request line is longer than 8 KiB.",
     ),
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: Problem(
         431,
         "headers-too-large",
         "The headers are too long",
+        "Send fewer and shorter headers; cookies are not needed.",
         "One header is longer than 8 KiB, or all of them together are longer than 32 KiB, or there are more than 100.",
     ),
 }
@@ -231,14 +249,19 @@ CHALLENGES: dict[type[errors.GatewayError], str] = {
 }
 
 INTERNAL = Problem(
-    500, "internal-error", "Internal error", "Report the request_id to the operator, who can find it in the log."
+    500,
+    "internal-error",
+    "Internal error",
+    "Report the request_id to the operator, who can find it in the log.",
+    "The gateway has a fault.",
 )
 
 
 def register(app: Flask) -> None:
     """Answer every error of the application with a problem document."""
     app.register_error_handler(errors.GatewayError, respond)
-    app.register_error_handler(HTTPException, respond_to_http_error)
+    hints = RouteHints(app.url_map)
+    app.register_error_handler(HTTPException, lambda error: respond_to_http_error(error, hints))
     app.register_error_handler(Exception, respond_to_bug)
 
 
@@ -258,19 +281,34 @@ def respond(error: errors.GatewayError) -> Response:
     return response
 
 
-def respond_to_http_error(error: HTTPException) -> Response:
+def respond_to_http_error(error: HTTPException, hints: RouteHints) -> Response:
     """Return the response to an error of Flask or werkzeug, with the headers that it needs (Allow for a 405)."""
     if isinstance(error, RequestEntityTooLarge):
-        return respond(
-            errors.BodyTooLargeError(f"The body has more than {g.max_body_bytes} bytes.", max_bytes=g.max_body_bytes)
-        )
+        sentence = exceeds("The body", request.content_length, g.max_body_bytes)
+        return respond(errors.BodyTooLargeError(f"{sentence} Send a smaller image.", max_bytes=g.max_body_bytes))
     status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
     problem = problem_of(status)
-    response = make_response(problem, error.description or status.phrase, {})
+    response = make_response(problem, _detail(error, hints) or status.phrase, {})
     for name, value in error.get_headers():
         if name.lower() not in {"content-type", "content-length"}:
             response.headers[name] = value
     return response
+
+
+def _detail(error: HTTPException, hints: RouteHints) -> str | None:
+    """Return what to say about an error of Flask: for a request that has no route, the nearest one."""
+    if error is not request.routing_exception:
+        return error.description
+    if isinstance(error, NotFound):
+        return hints.no_route(request.method, _sent_path())
+    if isinstance(error, MethodNotAllowed):
+        return hints.wrong_method(request.method, request.path, error.valid_methods or ())
+    return error.description
+
+
+def _sent_path() -> str:
+    """Return the path of the request; Flask makes one slash of several at its beginning."""
+    return f"/{request.path}" if request.environ.get("PATH_INFO", "").startswith("//") else request.path
 
 
 def problem_of(status: HTTPStatus) -> Problem:

@@ -10,16 +10,17 @@ from vision.decode import ImageFormat
 
 MEMBERS: Mapping[type[errors.GatewayError], Mapping[str, Schema]] = {
     errors.BodyTooLargeError: {
-        "max_bytes": {"type": "integer", "description": "The limit, in bytes."},
+        "max_bytes": {"type": "integer", "description": "The limit, in bytes.", "examples": [10485760]},
     },
     errors.TooManyImagesError: {
-        "max_images": {"type": "integer", "description": "The limit."},
+        "max_images": {"type": "integer", "description": "The limit.", "examples": [64]},
     },
     errors.NotReadyError: {
         "missing": {
             "type": "array",
             "items": {"enum": [*REQUIREMENTS]},
             "description": "The requirements that are not met; empty while the gateway shuts down.",
+            "examples": [[REQUIREMENTS[0]]],
         },
     },
     errors.VersionNotFoundError: {
@@ -27,24 +28,35 @@ MEMBERS: Mapping[type[errors.GatewayError], Mapping[str, Schema]] = {
             "type": "array",
             "items": {"type": "integer"},
             "description": "The versions served, newest first.",
+            "examples": [[2, 1]],
         },
         "labels": {
             "type": "array",
             "items": {"type": "string"},
             "description": "The version labels that can be used instead of a number.",
+            "examples": [["stable"]],
         },
     },
     errors.RateLimitedError: {
-        "retry_after_s": {"type": "integer", "description": "The value of Retry-After, in seconds."},
+        "retry_after_s": {
+            "type": "integer",
+            "description": "The value of Retry-After, in seconds.",
+            "examples": [30],
+        },
     },
     errors.ImageTooLargeError: {
-        "max_pixels": {"type": "integer", "description": "The limit on width times height."},
+        "max_pixels": {
+            "type": "integer",
+            "description": "The limit on width times height.",
+            "examples": [50_000_000],
+        },
     },
     errors.ImageFormatError: {
         "accepted": {
             "type": "array",
             "items": {"enum": [image_format.value for image_format in ImageFormat]},
             "description": "The accepted formats.",
+            "examples": [[image_format.value for image_format in ImageFormat]],
         },
     },
 }
@@ -56,8 +68,15 @@ NGINX_PROBLEMS = (
         "gateway-unavailable",
         "The gateway is not available",
         "Retry after the number of seconds in Retry-After.",
+        "The gateway does not respond to nginx, which is in front of it.",
     ),
-    Problem(504, "gateway-timeout", "The gateway took too long", "Send the request again, or a smaller image."),
+    Problem(
+        504,
+        "gateway-timeout",
+        "The gateway took too long",
+        "Send the request again, or a smaller image.",
+        "The gateway did not respond to nginx, which is in front of it, in the time that nginx waits.",
+    ),
 )
 """Problems that only nginx, in front of the gateway, responds with; they are in nginx/nginx.conf.template."""
 
@@ -106,6 +125,14 @@ def problem_schemas() -> dict[str, Schema]:
     }
 
 
+FIELD: Schema = {
+    "type": "string",
+    "description": "What the problem is about, if it is one part of the request: a JSON pointer such as "
+    "`/instances/2/url` (RFC 6901), the name of a form part, query parameter or header.",
+}
+"""The member that any problem may have: which part of the request to change."""
+
+
 def _schema(type_uri: Schema, status: Schema, title: Schema, members: Mapping[str, Schema]) -> Schema:
     properties = {
         "type": type_uri,
@@ -118,4 +145,4 @@ def _schema(type_uri: Schema, status: Schema, title: Schema, members: Mapping[st
             "description": "Identifies the request in the log; also in the header X-Request-ID.",
         },
     }
-    return {"type": "object", "properties": properties, "required": list(properties)}
+    return {"type": "object", "properties": properties | {"field": FIELD}, "required": list(properties)}

@@ -24,6 +24,7 @@ from gateway.errors import (
 from gateway.fetching.pool import FetchPool
 from gateway.model_client.protocol import Array
 from gateway.prediction.decoders import Decoders
+from gateway.sizes import exceeds_pixels
 from vision import heatmap
 from vision.card import InputSpec
 from vision.decode import ImageError, ImageFormat, TooManyPixelsError, UnsupportedFormatError, inspect
@@ -359,8 +360,7 @@ def translated_image_errors(max_pixels: int) -> Iterator[None]:
         ) from error
     except TooManyPixelsError as error:
         raise ImageTooLargeError(
-            f"The image has {error.width} x {error.height} pixels; at most {max_pixels} in all are accepted. "
-            "Send a smaller image.",
+            f"{exceeds_pixels(error.width, error.height, max_pixels)} Scale it down.",
             max_pixels=max_pixels,
         ) from error
     except DecodingTimeoutError as error:
@@ -370,4 +370,7 @@ def translated_image_errors(max_pixels: int) -> Iterator[None]:
     except (DecoderUnavailableError, OutOfMemoryError) as error:
         raise OverloadedError("The image cannot be decoded at the moment. Try again shortly.") from error
     except ImageError as error:
-        raise ImageUnreadableError(f"The image cannot be decoded: {error}.") from error
+        reason = str(error)
+        raise ImageUnreadableError(
+            f"{reason[:1].upper()}{reason[1:]}. Check that the file opens in a viewer, or convert it to JPEG or PNG."
+        ) from error

@@ -92,6 +92,8 @@ class PredictionResponse(Prediction):
 class ItemProblem(TypedDict):
     """Why one image of a batch has no prediction: a problem (RFC 9457) with the members of its type.
 
+    It may also have `field`, which says what of the request to change.
+
     Attributes:
         type: Identifies the kind of problem, as in a response to a whole request.
         title: Name of the kind of problem, the same in every occurrence.

@@ -29,6 +29,9 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
 }
 DETAILS = {
     HTTPStatus.BAD_REQUEST: "The request is malformed. Send HTTP/1.1, and printable ASCII alone in URL and headers.",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "The request line is longer than 8 KiB. Send images in the body, not in the URL.",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "One header is longer than 8 KiB, or all of them together are longer "
+    "than 32 KiB, or there are more than 100. Send fewer and shorter ones.",
     HTTPStatus.EXPECTATION_FAILED: "The only expectation that is met is `100-continue`.",
     HTTPStatus.NOT_IMPLEMENTED: "The transfer coding is not supported. Send Content-Length, or chunks.",
     HTTPStatus.SERVICE_UNAVAILABLE: "There are more requests in progress than can be answered in time.",

@@ -20,7 +20,7 @@ UNREADABLE = {
     "type": "/problems/unreadable-image",
     "title": "The image cannot be decoded",
     "status": 422,
-    "detail": "The image cannot be decoded: it is cut off.",
+    "detail": "The image is cut off.",
 }
 
 

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from gateway.sizes import exceeds
 from tests.support.waiting import until
 from tools import compose, nginx
 
@@ -144,8 +145,17 @@ def test_a_body_over_the_limit_does_not_reach_the_gateway(start_nginx, upstream)
 
     assert_problem(response, 413, "body-too-large")
     assert response.json["max_bytes"] == 1000
-    assert "1000" in response.json["detail"]
+    assert response.json["detail"] == f"{exceeds('The body', None, 1000)} Send a smaller image."
     assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize("limit", [1024, 99_999, 2_500_000, 10_485_760, 1_073_741_824])
+def test_a_size_reads_as_in_the_gateway(start_nginx, limit):
+    with start_nginx(GATEWAY_MAX_BODY_BYTES=str(limit)) as front:
+        for size in (2 * limit, 3 * limit + 50_000, 12 * limit, 150 * limit):
+            head = f"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n"
+            detail = front.send_bytes(head.encode()).json["detail"]
+            assert detail == f"{exceeds('The body', size, limit)} Send a smaller image."
 
 
 def test_a_chunked_body_over_the_limit_does_not_reach_the_gateway(start_nginx, upstream):

@@ -110,7 +110,7 @@ def test_those_behind_a_reservation_that_gives_up_are_admitted(pool: ThreadPoolE
 
 
 def test_what_can_never_fit_is_refused_at_once_with_the_limit(deadline: Deadline):
-    with pytest.raises(ImageTooLargeError, match=r"MB of memory; at most .* a share of GATEWAY_MEMORY_BUDGET_BYTES"):
+    with pytest.raises(ImageTooLargeError, match=r"bytes of memory; at most .* a share of GATEWAY_MEMORY_BUDGET_BYTES"):
         make_share(max_wait_s=1000).reserve(101, deadline=deadline)
 
 

@@ -18,7 +18,7 @@ NGINX = """
     map $status $problem_title {
         default "Request failed";
         404 "Not Found";
-        503 "The gateway is | not available";
+        503 "The gateway is not available";
     }
     map $status $problem_detail {
         default "nginx could not.";
@@ -86,16 +86,17 @@ def test_every_problem_is_documented():
         row = listed[problem.type_uri]
         assert row[0] == str(problem.status)
         assert row[2] == problem.title
+        assert row[3]
     nginx_types = document.nginx_map(TEMPLATE, "problem_type").values()
     assert nginx_types
     for type_uri in nginx_types:
-        assert "nginx" in listed[type_uri][4]
+        assert "nginx" in listed[type_uri][5]
 
 
 def test_problems_of_nginx_are_read_from_its_configuration():
     not_found, unavailable, overloaded = document.nginx_rows(NGINX)
     assert (not_found.status, not_found.type_uri, not_found.title) == (404, "/problems/not-found", "Not Found")
-    assert unavailable.advice == "No answer within NGINX_READ_TIMEOUT_S s."
+    assert unavailable.title == "The gateway is not available"
     assert (overloaded.status, overloaded.type_uri, overloaded.title) == (
         503,
         "/problems/overloaded",
@@ -103,7 +104,8 @@ def test_problems_of_nginx_are_read_from_its_configuration():
     )
     text = document.problems_document(NGINX)
     assert "| 404 | `/problems/not-found` | Not Found |" in text
-    assert "The gateway is \\| not available | No answer within `NGINX_READ_TIMEOUT_S` s. | nginx |" in text
+    assert "| The gateway is not available |" in text
+    assert "| Retry after the number of seconds in Retry-After. | nginx |" in text
 
 
 def test_a_type_with_two_titles_is_an_error():

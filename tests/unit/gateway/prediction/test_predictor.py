@@ -767,7 +767,7 @@ def test_an_unknown_format_is_refused_with_the_accepted_ones(predict: Predict):
 
 
 def test_more_pixels_than_the_limit_are_refused_with_their_number(predict: Predict, server: FakeModelServer):
-    with pytest.raises(ImageTooLargeError, match="101 x 100 pixels; at most 10000") as caught:
+    with pytest.raises(ImageTooLargeError, match="101 x 100 = 10,100 pixels; at most 10,000") as caught:
         predict(encode(np.zeros((100, 101), np.uint8)))
     assert caught.value.members == {"max_pixels": MAX_PIXELS}
     assert predict(encode(np.zeros((100, 100), np.uint8)))
@@ -779,7 +779,7 @@ def test_a_truncated_image_cannot_be_decoded(predict: Predict):
     for suffix in (".png", ".jpg"):
         whole = encode(pixels, suffix)
         assert predict(whole), suffix
-        with pytest.raises(ImageUnreadableError, match="cannot be decoded"):
+        with pytest.raises(ImageUnreadableError, match="ends within a chunk|is truncated"):
             pytest.fail(f"{suffix}: {predict(whole[: len(whole) // 2])}")
 
 

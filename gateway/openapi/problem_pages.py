@@ -1,0 +1,122 @@
+"""Pages about problems: `/problems` lists the types, and each type URI opens what it means and what to do."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, NotRequired, TypedDict
+
+from flask import Blueprint, Response, json, render_template, request
+from markupsafe import Markup, escape
+from werkzeug.exceptions import NotFound
+
+from gateway.http.pages import finish_page
+from gateway.http.problems import Problem, make_document
+from gateway.openapi.examples import load
+from gateway.openapi.problems import all_problems
+from gateway.openapi.schemas import Schema
+
+CODE = re.compile(r"`([^`]+)`|\b((?:GATEWAY|NGINX)_[A-Z_]+)\b")
+MAX_SIMILAR_LENGTH = 64
+"""Limit on names that are compared with those of the problems, which takes time in proportion to their lengths."""
+REQUEST_ID = "4f1c6f5e0c1b4c2c9a7e0d5b8f3a2e10"
+
+
+class ProblemType(TypedDict):
+    """What a page says about a problem; the same as JSON.
+
+    Attributes:
+        type: The type URI.
+        title: What went wrong.
+        status: HTTP status code.
+        meaning: When it occurs.
+        advice: What the caller can do about it.
+        members: Description of each member that only this problem has, by name.
+        example: A problem document.
+    """
+
+    type: str
+    title: str
+    status: int
+    meaning: str
+    advice: str
+    members: NotRequired[Mapping[str, str]]
+    example: Mapping[str, Any]
+
+
+def register(pages: Blueprint) -> None:
+    """Add the routes to the blueprint of the pages: as HTML, or as JSON for clients that accept no HTML but JSON."""
+    pages.add_app_template_filter(_mark_code, "marked")
+
+    @cache
+    def types() -> dict[str, ProblemType]:
+        return {problem.slug: entry for problem, entry in _problem_types()}
+
+    @cache
+    def list_page() -> str:
+        return render_template("problem_list.html", root=".", problems=list(types().values()))
+
+    @cache
+    def page(slug: str) -> str:
+        problem = types()[slug]
+        example = json.dumps(problem["example"], indent=2)
+        return render_template("problem.html", root="..", problem=problem, example=example)
+
+    @pages.get("/problems", strict_slashes=True)
+    def problem_list() -> Response:
+        return _respond({"problems": list(types().values())}) if _wants_json() else _respond(list_page())
+
+    @pages.get("/problems/<slug>", strict_slashes=True)
+    def problem(slug: str) -> Response:
+        if slug not in types():
+            near = difflib.get_close_matches(slug, types(), n=1) if len(slug) <= MAX_SIMILAR_LENGTH else []
+            advice = f"Did you mean /problems/{near[0]}?" if near else "`GET /problems` lists the problems."
+            raise NotFound(f"There is no problem {slug[:MAX_SIMILAR_LENGTH]!r}. {advice}")
+        return _respond(types()[slug]) if _wants_json() else _respond(page(slug))
+
+
+def _wants_json() -> bool:
+    accept = request.environ.get("HTTP_ACCEPT", "")  # werkzeug's parser reads more than is needed here
+    return "json" in accept and "html" not in accept
+
+
+def _respond(content: str | Mapping[str, Any]) -> Response:
+    is_page = isinstance(content, str)
+    body = content if is_page else json.dumps(content)
+    response = Response(body, mimetype="text/html" if is_page else "application/json")
+    response.headers["Cache-Control"] = "no-cache"
+    response.headers["Vary"] = "Accept"
+    response.add_etag()
+    return finish_page(response)
+
+
+def _problem_types() -> list[tuple[Problem, ProblemType]]:
+    examples = {example.response["type"]: example.response for example in load() if "type" in example.response}
+    entries = []
+    for problem, members in sorted(all_problems().items(), key=lambda item: (item[0].status, item[0].slug)):
+        entry: ProblemType = {
+            "type": problem.type_uri,
+            "title": problem.title,
+            "status": problem.status,
+            "meaning": problem.meaning,
+            "advice": problem.advice,
+            "example": examples.get(problem.type_uri) or _example(problem, members),
+        }
+        if members:
+            entry["members"] = {name: member["description"] for name, member in members.items()}
+        entries.append((problem, entry))
+    return entries
+
+
+def _example(problem: Problem, members: Mapping[str, Schema]) -> dict[str, Any]:
+    values = {name: member["examples"][0] for name, member in members.items()}
+    return make_document(problem, problem.meaning, values) | {"request_id": REQUEST_ID}
+
+
+def _mark_code(text: str) -> Markup:
+    """Return text as HTML, with names of settings and what is between backticks as code."""
+    pieces, end = [], 0
+    for match in CODE.finditer(text):
+        pieces += [escape(text[end : match.start()]), Markup("<code>{}</code>").format(match[1] or match[2])]
+        end = match.end()
+    return Markup("").join([*pieces, escape(text[end:])])

@@ -1,0 +1,107 @@
+"""A request without a route is told the nearest one."""
+
+import time
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from gateway.http.route_hints import MAX_COMPARED_LENGTH, RouteHints
+
+NEAREST = {
+    ("POST", "/api/v1/predct"): "POST /api/v1/predict",
+    ("POST", "/predict"): "POST /api/v1/predict",
+    ("GET", "/predict"): "POST /api/v1/predict",
+    ("POST", "/api/predict"): "POST /api/v1/predict",
+    ("POST", "/v1/predict"): "POST /api/v1/predict",
+    ("POST", "/API/V1/Predict"): "POST /api/v1/predict",
+    ("POST", "//api/v1/predict"): "POST /api/v1/predict",
+    ("POST", "/api//v1//predict"): "POST /api/v1/predict",
+    ("POST", "/classify"): "POST /api/v1/predict",
+    ("POST", "/api/v1"): "POST /api/v1/predict",
+    ("POST", "/v1/models/Cats:predict"): "POST /api/v1/models/Cats/predict",
+    ("POST", "/v2/models/cats/infer"): "POST /api/v1/models/cats/predict",
+    ("POST", "/v1/models/cats/versions/3:predict"): "POST /api/v1/models/cats/versions/3/predict",
+    ("POST", "/v1/models/cats/labels/stable:predict"): "POST /api/v1/models/cats/labels/stable/predict",
+    ("POST", "/api/v1/models/cats/version/1/predict"): "POST /api/v1/models/cats/versions/1/predict",
+    ("POST", "/api/v1/models/cats/versions/1"): "POST /api/v1/models/cats/versions/1/predict",
+    ("POST", "/predictions/cats"): "POST /api/v1/models/cats/predict",
+    ("GET", "/v1/models/cats"): "GET /api/v1/models/cats",
+    ("GET", "/v1/models/cats/metadata"): "GET /api/v1/models/cats",
+    ("GET", "/model"): "GET /api/v1/models",
+    ("GET", "/health"): "GET /livez",
+    ("GET", "/ready"): "GET /readyz",
+    ("GET", "/docs/"): "GET /docs",
+    ("GET", "/swagger"): "GET /docs",
+    ("GET", "/openapi.json"): "GET /api/v1/openapi.json",
+    ("GET", "/problem"): "GET /problems",
+}
+ELSEWHERE = [
+    "/favicon.ico",
+    "/robots.txt",
+    "/index.html",
+    "/nothing/here",
+    "/v1/chat/completions",
+    "/wp-login.php",
+    "/" + "a/" * (MAX_COMPARED_LENGTH // 2),
+    "/" + "a" * 8000,
+]
+
+
+@pytest.fixture
+def hints(app: Flask) -> RouteHints:
+    return RouteHints(app.url_map)
+
+
+def test_the_nearest_route_is_named(hints: RouteHints):
+    for (method, path), nearest in NEAREST.items():
+        assert hints.no_route(method, path) == f"There is no route {method} {path}. Did you mean {nearest}?"
+
+
+@pytest.mark.parametrize("path", ELSEWHERE)
+def test_a_path_that_is_like_no_route_gets_the_list_of_routes(hints: RouteHints, path: str):
+    text = hints.no_route("GET", path)
+
+    assert "Did you mean" not in text
+    assert text.endswith("GET /api/v1/openapi.json lists all routes, and /docs shows them.")
+    assert len(text) < 300
+
+
+def test_the_longest_path_that_is_compared_takes_little_time(hints: RouteHints):
+    hints.no_route("GET", "/")  # reads the routes
+    worst = "/api/v1/models/" * (MAX_COMPARED_LENGTH // 15)
+
+    started_s = time.thread_time()
+    hints.no_route("POST", worst)
+
+    assert time.thread_time() - started_s < 0.1
+
+
+def test_a_path_that_takes_another_method_says_what_it_takes(client: FlaskClient):
+    details = {
+        (method, path): client.open(path, method=method).get_json(force=True)["detail"]
+        for method, path in [
+            ("GET", "/api/v1/predict"),
+            ("POST", "/api/v1/models/pets"),
+            ("POST", "/api/v1/models"),
+            ("DELETE", "/livez"),
+        ]
+    }
+
+    assert details == {
+        ("GET", "/api/v1/predict"): "/api/v1/predict takes POST; this was GET. Send an image, for example with "
+        "`curl -F image=@photo.jpg URL`.",
+        ("POST", "/api/v1/models/pets"): "/api/v1/models/pets takes GET; this was POST. Did you mean POST "
+        "/api/v1/models/pets/predict?",
+        ("POST", "/api/v1/models"): "/api/v1/models takes GET; this was POST. Images are classified by POST "
+        "/api/v1/predict.",
+        ("DELETE", "/livez"): "/livez takes GET; this was DELETE. Send GET.",
+    }
+
+
+def test_a_slash_at_the_end_of_a_path_of_the_api_changes_nothing(client: FlaskClient, png: bytes):
+    response = client.post("/api/v1/predict/", data=png, content_type="image/png")
+
+    assert (response.status_code, response.json["class"]) == (200, "dog")
+    assert client.get("/api/v1/models/").status_code == 200
+    assert client.get("/livez/").status_code == 200
