@@ -204,11 +204,18 @@ def _make_url_fetcher(settings: Settings) -> Fetcher:
         settings.fetch_deadline_s,
         settings.fetch_max_bytes,
         settings.fetch_max_redirects,
+        settings.fetch_max_url_length,
         lookup_s=settings.fetch_lookup_s,
         connections_per_host=settings.fetch_connections_per_host,
         max_wait_s=settings.fetch_max_wait_s,
     )
-    return UrlFetcher(destinations, limits, ca_bundle=settings.fetch_ca_bundle, proxy=settings.fetch_proxy)
+    return UrlFetcher(
+        destinations,
+        limits,
+        ca_bundle=settings.fetch_ca_bundle,
+        proxy=settings.fetch_proxy,
+        user_agent=settings.fetch_user_agent,
+    )
 
 
 def add_cache(

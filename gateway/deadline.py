@@ -51,7 +51,9 @@ class Deadline:
 
     def exceeded(self) -> DeadlineExceededError:
         """Return the error for missing this deadline."""
-        return DeadlineExceededError(f"The request was not answered within {self.allowed_s:g} s.")
+        return DeadlineExceededError(
+            f"The request was not answered within {self.allowed_s:g} s. Send it again, with fewer or smaller images."
+        )
 
 
 class Timings:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from gateway import __version__
 from gateway.capacity import default_budget, smallest_budget
 from gateway.host_patterns import is_host_pattern
 
@@ -24,6 +25,14 @@ FOREIGN_VARIABLE = re.compile(r"GATEWAY_(PORT|SERVICE)(_|$)")
 
 # As a browser writes it (RFC 6454 section 6.2); one with capitals would never match.
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#*\sA-Z]+")
+
+
+LONGEST_URL = 65_536
+"""Upper limit of `fetch_max_url_length`."""
+
+
+USER_AGENT = r"^[!-~]([ -~]*[!-~])?$"
+"""Printable ASCII, which a header can carry everywhere (RFC 9110 section 5.5)."""
 
 
 PROXY = re.compile(r"https?://[^/?#\s]+/?")
@@ -227,6 +236,17 @@ class Settings(BaseModel):
     fetch_enabled: bool = Field(default=True, description="Whether requests may contain image URLs.")
     fetch_deadline_s: float = Field(5.0, gt=0, description="Time for fetching one image URL, including redirects.")
     fetch_max_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="Largest image that is fetched from a URL.")
+    fetch_max_url_length: int = Field(
+        8192,
+        ge=256,
+        le=LONGEST_URL,
+        description="Longest image URL, in characters, also of a redirect; presigned ones have thousands.",
+    )
+    fetch_user_agent: Annotated[str, Field(max_length=256, pattern=USER_AGENT)] = Field(
+        f"image-gateway/{__version__}",
+        description="Header `User-Agent` of fetches. Some hosts, Wikimedia among them, refuse agents that do not say "
+        "whom to contact: append your address, as in `image-gateway/1.0 (https://example.com; ops@example.com)`.",
+    )
     fetch_max_redirects: int = Field(3, ge=0, le=10, description="Maximum number of redirects for one image URL.")
     fetch_threads: int = Field(16, ge=1, le=256, description="Images that a worker fetches at the same time.")
     fetch_threads_per_client: int = Field(

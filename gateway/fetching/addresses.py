@@ -78,7 +78,9 @@ class AddressGuard:
         try:
             addresses = self._resolver.resolve(host, port, timeout_s=deadline.remaining_s(self._lookup_s))
         except TimeoutError:
-            raise DeadlineExceededError(f"The name {host} was not resolved in time.") from None
+            raise DeadlineExceededError(
+                f"The name {host} was not resolved in time. Try again, or send the image itself."
+            ) from None
         except OSError as error:
             log.warning("lookup_failed", host=host, reason=str(error))
             if error.errno in EXHAUSTED:
@@ -111,4 +113,7 @@ def _parse_address(host: str, port: int) -> list[Address]:
 
 def _refusal(host: str, reason: str) -> FetchRefusedError:
     log.info("fetch_refused", host=host, reason=reason)
-    return FetchRefusedError(f"The host {host} is not known or has no public address, so nothing is fetched from it.")
+    return FetchRefusedError(
+        f"The host {host} is not known or has no public address, so nothing is fetched from it. Check the name, or "
+        "send the image itself."
+    )

@@ -147,7 +147,9 @@ class GuardedConnector:
             raise OverloadedError(
                 "The gateway cannot open more connections at the moment. Try again shortly."
             ) from failure
-        raise FetchError(f"The host {host} does not accept connections on port {port}.") from failure
+        raise FetchError(
+            f"The host {host} does not accept connections on port {port}. Check the URL, or send the image itself."
+        ) from failure
 
     def _look_up(self, host: str, port: int) -> list[Address]:
         guard = self._network.guard

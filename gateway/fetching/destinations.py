@@ -1,14 +1,19 @@
 """Rules about which URLs may be fetched, applied before a name is resolved: schemes, ports and hosts."""
 
 import ipaddress
-from urllib.parse import urlsplit
+import re
+from urllib.parse import SplitResult, urlsplit
+
+import idna
 
 from gateway.errors import FetchRefusedError
 from gateway.fetching.ip_addresses import embedded_addresses
 from gateway.host_patterns import matches_any, parse_network
 
-MAX_URL_LENGTH = 2048
 SCHEMES = ("http", "https")
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+MAX_QUOTED = 20
+MAX_LABEL_LENGTH = 63
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -45,26 +50,17 @@ class Destinations:
         """Check the form of a URL.
 
         Raises:
-            FetchRefusedError: The URL is malformed or too long, has another scheme or no host, or contains a user name
+            FetchRefusedError: The URL is malformed, has another scheme or no host, or contains a user name
                 or password.
         """
-        if len(url) > MAX_URL_LENGTH:
-            raise FetchRefusedError(f"The URL has {len(url)} characters; at most {MAX_URL_LENGTH} are accepted.")
-        try:
-            url.encode()  # JSON can contain unpaired surrogates, which cannot be encoded
-            parts = urlsplit(url)
-            host, _ = parts.hostname, parts.port
-        except UnicodeEncodeError:
-            raise FetchRefusedError("The URL is not valid: it contains an incomplete character.") from None
-        except ValueError as error:
-            raise FetchRefusedError(f"The URL is not valid: {error}.") from error
+        parts, host = _split(url)
         if parts.scheme not in self._schemes:
             prefixes = " or ".join(f"{scheme}://" for scheme in self._schemes)
-            raise FetchRefusedError(f"The URL must begin with {prefixes}.")
+            raise FetchRefusedError(f"The URL begins with {_quote_start(url)}; it must begin with {prefixes}.")
         if not host:
-            raise FetchRefusedError("The URL has no host.")
+            raise FetchRefusedError("The URL has no host. Send one such as https://example.com/photo.jpg.")
         if parts.username is not None or parts.password is not None:
-            raise FetchRefusedError("The URL must not contain a user name or password.")
+            raise FetchRefusedError("The URL must not contain a user name or password. Send the image itself.")
 
     def check_host(self, host: str, port: int) -> None:
         """Check the host and the port that a connection is about to be opened to.
@@ -78,14 +74,18 @@ class Destinations:
         """
         name = host.rstrip(".").lower()
         if matches_any(name, self._denied):
-            raise FetchRefusedError(f"Images are not fetched from the host {host}.")
+            raise FetchRefusedError(f"Images are not fetched from the host {host}. Send the image itself.")
         if self.is_allowed(host, port):
             return
         if self._public and not matches_any(name, self._public):
-            raise FetchRefusedError(f"The host {host} is not one of the hosts that images are fetched from.")
+            raise FetchRefusedError(
+                f"The host {host} is not one of the hosts that images are fetched from. Send the image itself."
+            )
         if port not in self._ports:
             ports = ", ".join(map(str, self._ports))
-            raise FetchRefusedError(f"Images are not fetched from port {port} of {host}; allowed ports: {ports}.")
+            raise FetchRefusedError(
+                f"Images are not fetched from port {port} of {host}; allowed ports: {ports}. Send the image itself."
+            )
 
     def is_allowed(self, host: str, port: int) -> bool:
         """Return whether a host is allowed by name, whatever its address."""
@@ -99,3 +99,50 @@ class Destinations:
         return any(
             candidate in network for candidate in (ip, *embedded_addresses(ip)) for network in self._denied_networks
         )
+
+
+def ascii_url(url: str) -> str:
+    """Return a URL whose host is in ASCII, as browsers convert it (UTS 46); unchanged if that is not possible.
+
+    Unlike IDNA 2008, which requests follows, browsers accept symbols such as emoji.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host.isascii():
+        return url
+    try:
+        mapped = idna.uts46_remap(host, std3_rules=False)
+    except idna.IDNAError:
+        return url
+    labels = [label if label.isascii() else f"xn--{label.encode('punycode').decode()}" for label in mapped.split(".")]
+    if max(map(len, labels)) > MAX_LABEL_LENGTH:
+        return url
+    port = "" if parts.port is None else f":{parts.port}"
+    return parts._replace(netloc=f"{'.'.join(labels)}{port}").geturl()
+
+
+def _split(url: str) -> tuple[SplitResult, str | None]:
+    """Return the parts of a URL, and its host.
+
+    Raises:
+        FetchRefusedError: The URL is malformed.
+    """
+    try:
+        url.encode()  # JSON can contain unpaired surrogates, which cannot be encoded
+        parts = urlsplit(url)
+        host = parts.hostname
+    except UnicodeEncodeError:
+        raise FetchRefusedError("The URL is not valid: it contains an incomplete character.") from None
+    except ValueError as error:
+        raise FetchRefusedError("The URL is not valid: check its host, and the brackets of an IPv6 address.") from error
+    try:
+        _ = parts.port
+    except ValueError as error:
+        raise FetchRefusedError("The URL is not valid: its port is not a number from 0 to 65535.") from error
+    return parts, host
+
+
+def _quote_start(url: str) -> str:
+    """Return the scheme of a URL or, if it has none, its first characters, for a message."""
+    scheme, colon, _ = url[:MAX_QUOTED].partition(":")
+    return f"{scheme}:" if colon and SCHEME.fullmatch(scheme) else repr(url[:MAX_QUOTED]) if url else "nothing"

@@ -9,8 +9,10 @@ IPv4-compatible IPv6 addresses, has no rules for ports and hosts and no limits o
 the environment.
 """
 
+import codecs
 import contextlib
 import io
+import re
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,15 +30,20 @@ from gateway.errors import (
     FetchError,
     FetchRefusedError,
     GatewayError,
+    ImageFormatError,
     OverloadedError,
 )
 from gateway.fetching.addresses import AddressGuard
 from gateway.fetching.connections import GuardedConnector, GuardedSession, HostConnections, Network
-from gateway.fetching.destinations import DEFAULT_PORTS, SCHEMES, Destinations
+from gateway.fetching.destinations import DEFAULT_PORTS, SCHEMES, Destinations, ascii_url
 from gateway.fetching.fetcher import UNLIMITED, Allowance
 from gateway.fetching.lookups import SharedLookups
+from gateway.sizes import exceeds, format_size
+from vision.decode import ImageFormat
 
 CHUNK_BYTES = 64 * 1024
+START_BYTES = 64
+NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 CODINGS = frozenset(
     {"aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "pack200-gzip", "zstd"}
@@ -48,8 +55,21 @@ HEADERS = {
     # Without compression, the bytes that count towards the limit are the bytes of the image.
     "Accept-Encoding": "identity",
     "Connection": "close",
-    "User-Agent": "image-gateway",
 }
+USER_AGENT = "image-gateway"
+TEXT_STARTS = (b"<", b"{", b"[")
+"""How no image of an accepted format begins, but web pages, XML and JSON do."""
+TEXT_KINDS = {"html": "an HTML page", "json": "JSON", "svg": "an SVG drawing", "xml": "XML"}
+"""What a URL returned instead of an image, by a part of its media type."""
+MAX_QUOTED = 60
+ADVICE = "Check that the URL opens in a browser without a login."
+STATUS_ADVICE = {
+    **dict.fromkeys((401, 403), "The server does not let everyone read it: send the image itself, or a presigned URL."),
+    **dict.fromkeys((404, 410), "There is nothing at this URL: check it for misspellings."),
+    429: "The server gets too many requests: try again later, or send the image itself.",
+    **dict.fromkeys((500, 502, 503, 504), "The server has a fault: try again later, or send the image itself."),
+}
+"""What to do about a status other than 200; for all others, `ADVICE`."""
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +82,7 @@ class FetchLimits:
         deadline_s: Maximum time in seconds, including redirects.
         max_bytes: Maximum size of the image.
         max_redirects: Maximum number of redirects that are followed.
+        max_url_length: Maximum number of characters of the URL, and of one that it redirects to.
         lookup_s: Maximum time in seconds of the lookup of one name.
         connections_per_host: Maximum number of connections to one host, for all fetches together.
         max_wait_s: Maximum time in seconds of the wait for one of these connections.
@@ -70,6 +91,7 @@ class FetchLimits:
     deadline_s: float
     max_bytes: int
     max_redirects: int
+    max_url_length: int
     lookup_s: float
     connections_per_host: int
     max_wait_s: float
@@ -89,6 +111,7 @@ class UrlFetcher:
         ca_bundle: PEM file with the certificate authorities for hosts that are allowed by name. All other hosts, and
             these if there is no file, are verified with the public authorities.
         proxy: URL of a proxy for all connections. It resolves host names itself and must refuse private addresses.
+        user_agent: The header `User-Agent` of every request.
     """
 
     def __init__(
@@ -98,10 +121,12 @@ class UrlFetcher:
         *,
         ca_bundle: Path | None = None,
         proxy: str | None = None,
+        user_agent: str = USER_AGENT,
     ) -> None:
         self._destinations = destinations
         self._limits = limits
         self._ca_bundle = ca_bundle
+        self._headers = HEADERS | {"User-Agent": user_agent}
         self._proxies = dict.fromkeys(SCHEMES, proxy) if proxy else {}
         guard = AddressGuard(destinations, lookup_s=limits.lookup_s)
         hosts = HostConnections(limits.connections_per_host, max_wait_s=limits.max_wait_s)
@@ -121,6 +146,7 @@ class UrlFetcher:
         Raises:
             FetchRefusedError: The URL, or one that it redirects to, is not allowed.
             FetchError: The server is unreachable, or did not answer with status 200 and a body.
+            ImageFormatError: The body is a web page, XML or JSON.
             BodyTooLargeError: The body has more bytes than the limit, or than the allowance.
             OverloadedError: There is no memory or no connection for it at the moment.
             DeadlineExceededError: The fetch took too long, whether the server was silent or slow.
@@ -134,16 +160,23 @@ class UrlFetcher:
                 if isinstance(response, bytes):
                     return response
                 url = response.url
-        raise FetchError(f"The URL redirects more than {self._limits.max_redirects} times.")
+        raise FetchError(
+            f"The URL redirects more than {self._limits.max_redirects} times. Send the URL that it leads to in the end."
+        )
 
     def _request(
         self, session: requests.Session, url: str, connector: GuardedConnector, allowance: Allowance
     ) -> bytes | _Redirect:
         """Request a URL, and return its content or redirect."""
+        max_length = self._limits.max_url_length
+        if len(url) > max_length:
+            raise FetchRefusedError(
+                f"The URL has {len(url):,} characters; at most {max_length:,} are accepted. Send the image itself."
+            )
         self._destinations.check_url(url)
         deadline = connector.deadline
         with _translate_errors(urlsplit(url).hostname or "", deadline):
-            request = session.prepare_request(requests.Request("GET", url, headers=HEADERS))
+            request = session.prepare_request(requests.Request("GET", ascii_url(url), headers=self._headers))
             host, port = _host_and_port(request)
             self._destinations.check_host(host, port)
             if self._network.via_proxy:
@@ -165,23 +198,52 @@ class UrlFetcher:
                 return self._read(response, deadline, allowance)
 
     def _read(self, response: requests.Response, deadline: Deadline, allowance: Allowance) -> bytes:
-        if response.status_code != requests.codes.ok:
-            raise FetchError(f"The URL answered with status {response.status_code}, expected 200.")
+        status = response.status_code
+        if status != requests.codes.ok:
+            advice = STATUS_ADVICE.get(status, ADVICE)
+            raise FetchError(f"The URL answered with status {status}, expected 200. {advice}")
         encoding = response.headers.get("Content-Encoding", "")
         if not CODINGS.isdisjoint(coding.partition(";")[0].strip() for coding in encoding.lower().split(",")):
-            raise FetchError(f"The URL answered with Content-Encoding {encoding[:40]!r}, expected none.")
-        max_bytes = self._limits.max_bytes
-        too_large = BodyTooLargeError(f"The image behind the URL has more than {max_bytes} bytes.", max_bytes=max_bytes)
-        if int(response.headers.get("Content-Length", 0)) > max_bytes:
-            raise too_large
+            raise FetchError(
+                f"The URL answered with Content-Encoding {encoding[:40]!r}, expected none. Switch compression off for "
+                "images on that server, or send the image itself."
+            )
+        max_bytes, length = self._limits.max_bytes, int(response.headers.get("Content-Length", 0))
+        if length > max_bytes:
+            raise _too_large(length, max_bytes)
         body = io.BytesIO()  # whose value is not a copy
         for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
             if body.tell() + len(chunk) > max_bytes:
-                raise too_large
+                raise _too_large(None, max_bytes)
             allowance.take(len(chunk))
             body.write(chunk)
         deadline.remaining_s()  # a connection that was cut at the deadline looks like the end of the body
+        _check_kind(body, response.headers.get("Content-Type", ""))
         return body.getvalue()
+
+
+def _too_large(size: int | None, max_bytes: int) -> BodyTooLargeError:
+    sentence = exceeds("The image behind the URL", size, max_bytes)
+    return BodyTooLargeError(f"{sentence} Send the URL of a smaller version.", max_bytes=max_bytes)
+
+
+def _check_kind(body: io.BytesIO, content_type: str) -> None:
+    """Refuse a web page or a JSON document, which a server often returns with status 200 instead of an image.
+
+    Raises:
+        ImageFormatError: The content type says so, and the content begins like one.
+    """
+    media_type = content_type.partition(";")[0].strip().lower()[:MAX_QUOTED]
+    kind = next((kind for part, kind in TEXT_KINDS.items() if part in media_type), None)
+    size = body.tell()
+    body.seek(0)
+    start = body.read(START_BYTES).removeprefix(codecs.BOM_UTF8).lstrip()
+    if kind is not None and start.startswith(TEXT_STARTS):
+        raise ImageFormatError(
+            f"The URL returned {kind} ({media_type}, {format_size(size)}), not an image. Send the URL of the image "
+            "itself, which opens without a login and without a page around it.",
+            accepted=[image_format.value for image_format in ImageFormat],
+        )
 
 
 def _host_and_port(request: requests.PreparedRequest) -> tuple[str, int]:
@@ -191,12 +253,20 @@ def _host_and_port(request: requests.PreparedRequest) -> tuple[str, int]:
 
 
 def _redirect_target(url: str, location: str) -> str:
+    """Return the URL that a header leads to, whose bytes http.client decodes as Latin-1.
+
+    Servers send UTF-8 there. Bytes that are not UTF-8 are percent-encoded, as browsers do.
+    """
     try:
-        # http.client decodes headers as Latin-1, but servers send UTF-8.
-        return urljoin(url, location.encode("latin-1").decode())
+        try:
+            target = location.encode("latin-1").decode()
+        except UnicodeDecodeError:
+            target = NOT_ASCII.sub(lambda match: f"%{ord(match[0]):02X}", location)
+            if "%" in (urlsplit(target).hostname or ""):
+                raise
+        return urljoin(url, target)
     except ValueError as error:
-        reason = "it is not UTF-8" if isinstance(error, UnicodeError) else error
-        raise FetchError(f"The URL redirects to an invalid URL: {reason}.") from error
+        raise FetchError("The URL redirects to a URL that is not valid. Send the image itself.") from error
 
 
 @contextlib.contextmanager
@@ -204,15 +274,20 @@ def _translate_errors(host: str, deadline: Deadline) -> Iterator[None]:
     try:
         yield
     except (requests.exceptions.InvalidURL, LocationParseError) as error:
-        raise FetchRefusedError("The URL is not valid.") from error
+        raise FetchRefusedError("The URL is not valid: its host is not one that can exist. Check it.") from error
     except (requests.RequestException, HTTPError, OSError) as error:
         if deadline.has_passed or isinstance(error, requests.Timeout):
             # Without the cause, which would be logged and may contain the whole URL with its query.
-            raise DeadlineExceededError(f"The image was not fetched within {deadline.allowed_s:g} s.") from None
+            raise DeadlineExceededError(
+                f"The image was not fetched within {deadline.allowed_s:g} s. Try again, or send the image itself."
+            ) from None
         if isinstance(error, requests.exceptions.SSLError):
-            raise FetchError(f"The host {host} has no trusted certificate, or does not support TLS.") from error
+            raise FetchError(
+                f"The host {host} has no trusted certificate, or does not support TLS. Send the image itself."
+            ) from error
         raise FetchError(
-            f"Fetching from {host} failed: the connection was lost, or the response is not HTTP."
+            f"Fetching from {host} failed: the connection was lost, or the response is not HTTP. Try again, or send "
+            "the image itself."
         ) from error
 
 
@@ -231,4 +306,6 @@ def _translate_unknown_errors() -> Iterator[None]:
         # Without its message, which may contain the URL with its query.
         frame = traceback.extract_tb(error.__traceback__)[-1]
         log.error("fetch_error_unknown", error=type(error).__name__, at=f"{frame.filename}:{frame.lineno}")  # noqa: TRY400
-        raise FetchError("Fetching the image failed: its server sent what the gateway does not understand.") from None
+        raise FetchError(
+            "Fetching the image failed: its server sent what the gateway does not understand. Send the image itself."
+        ) from None

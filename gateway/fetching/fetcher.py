@@ -58,6 +58,7 @@ class Fetcher(Protocol):
         Raises:
             FetchError: No image could be fetched.
             FetchRefusedError: The URL is not allowed.
+            ImageFormatError: What was fetched is not an image.
             BodyTooLargeError: The image, or those of the request together, have more bytes than the limit.
             OverloadedError: There is no memory or no connection for it at the moment.
             DeadlineExceededError: The image did not arrive in time.

@@ -25,7 +25,7 @@ MAX_CHUNK_LINE_BYTES = 4096
 CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?\r?\n")
 LENGTH = re.compile(r"[0-9]+", re.ASCII)
 LENGTH_DIGITS = 18
-HEADERS = ("Location", "Content-Encoding")
+HEADERS = ("Location", "Content-Encoding", "Content-Type")
 """Everything else is dropped before anybody parses it: cookies, links, dates."""
 
 

@@ -1,13 +1,13 @@
 """Pages about problems: `/problems` lists the types, and each type URI opens what it means and what to do."""
 
 import difflib
+import html
 import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, NotRequired, TypedDict
 
 from flask import Blueprint, Response, json, render_template, request
-from markupsafe import Markup, escape
 from werkzeug.exceptions import NotFound
 
 from gateway.http.pages import finish_page
@@ -113,10 +113,6 @@ def _example(problem: Problem, members: Mapping[str, Schema]) -> dict[str, Any]:
     return make_document(problem, problem.meaning, values) | {"request_id": REQUEST_ID}
 
 
-def _mark_code(text: str) -> Markup:
+def _mark_code(text: str) -> str:
     """Return text as HTML, with names of settings and what is between backticks as code."""
-    pieces, end = [], 0
-    for match in CODE.finditer(text):
-        pieces += [escape(text[end : match.start()]), Markup("<code>{}</code>").format(match[1] or match[2])]
-        end = match.end()
-    return Markup("").join([*pieces, escape(text[end:])])
+    return CODE.sub(lambda match: f"<code>{match[1] or match[2]}</code>", html.escape(text))

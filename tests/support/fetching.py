@@ -13,6 +13,7 @@ def fetch_limits(**changed: Any) -> FetchLimits:
         "deadline_s": 5,
         "max_bytes": 1000,
         "max_redirects": 3,
+        "max_url_length": 8192,
         "lookup_s": 5,
         "connections_per_host": 8,
         "max_wait_s": 30,

@@ -13,11 +13,18 @@ from typing import Any
 import pytest
 
 from gateway.deadline import Deadline
-from gateway.errors import BodyTooLargeError, DeadlineExceededError, FetchError, FetchRefusedError, OverloadedError
+from gateway.errors import (
+    BodyTooLargeError,
+    DeadlineExceededError,
+    FetchError,
+    FetchRefusedError,
+    ImageFormatError,
+    OverloadedError,
+)
 from gateway.fetching import addresses, connections
 from gateway.fetching.connections import GuardedConnector, HostConnections, Network
 from gateway.fetching.destinations import Destinations
-from gateway.fetching.fetch import UrlFetcher
+from gateway.fetching.fetch import USER_AGENT, UrlFetcher
 from gateway.fetching.lookups import SharedLookups
 from tests.support.fetching import address_guard, fetch_limits
 from tests.support.raw_server import RawServer, Script, Send, answer, redirect
@@ -38,17 +45,20 @@ def fetcher(
     max_redirects: int = 3,
     connections_per_host: int = 8,
     max_wait_s: float = 30,
+    max_url_length: int = 8192,
     proxy: str | None = None,
+    user_agent: str = USER_AGENT,
     **rules: Any,
 ) -> UrlFetcher:
     limits = fetch_limits(
         deadline_s=deadline_s,
         max_bytes=max_bytes,
         max_redirects=max_redirects,
+        max_url_length=max_url_length,
         connections_per_host=connections_per_host,
         max_wait_s=max_wait_s,
     )
-    return UrlFetcher(Destinations(allowed_hosts=allowed, **rules), limits, proxy=proxy)
+    return UrlFetcher(Destinations(allowed_hosts=allowed, **rules), limits, proxy=proxy, user_agent=user_agent)
 
 
 def fetch(server: RawServer, path: str = "/picture", **options: Any) -> bytes:
@@ -486,6 +496,56 @@ def test_a_redirect_to_a_path_in_utf8_is_followed(serve: Serve):
     assert fetch(server) == PICTURE
 
 
+def test_a_redirect_to_a_path_in_another_charset_is_followed_as_browsers_do(serve: Serve):
+    def moved(_: str, send: Send) -> None:
+        send(b"HTTP/1.1 302 Found\r\nLocation: /gr\xfcn?\xe9=1\r\n\r\n")
+
+    server = serve(by_path(picture=moved, **{"gr%FCn": answer(PICTURE)}))
+    assert fetch(server) == PICTURE
+    assert server.requests[-1].startswith("GET /gr%FCn?%E9=1 ")
+
+
+def test_a_url_is_as_long_as_the_limit_says_and_so_is_that_of_a_redirect(serve: Serve):
+    server = serve(by_path(picture=answer(PICTURE), moved=redirect("/picture?" + "x" * 5000)))
+    base = len(server.url("/picture?"))
+
+    assert fetch(server, "/picture?" + "x" * (8192 - base)) == PICTURE
+    assert fetch(server, "/moved") == PICTURE
+    for path in ("/picture?" + "x" * 4096, "/moved"):
+        with pytest.raises(FetchRefusedError, match=r"The URL has \d,\d+ characters; at most 4,096 are accepted"):
+            fetch(server, path, max_url_length=4096)
+
+
+def test_the_agent_says_whom_to_contact(serve: Serve):
+    server = serve(answer(PICTURE))
+    guarded = fetcher(f"127.0.0.1:{server.port}", user_agent="photos/2 (ops@example.com)")
+
+    guarded.fetch(server.url(), deadline=Deadline.after(5))
+
+    assert "\r\nUser-Agent: photos/2 (ops@example.com)\r\n" in server.requests[-1]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "kind"),
+    [
+        ("text/html; charset=utf-8", b"\xef\xbb\xbf <!doctype html><title>Log in</title>", "an HTML page (text/html, "),
+        ("application/xhtml+xml", b"<?xml version='1.0'?><html/>", "an HTML page (application/xhtml+xml, "),
+        ("application/problem+json", b'{"status": 404}', "JSON (application/problem+json, 15 bytes)"),
+        ("application/xml", b"<Error><Code>NoSuchKey</Code></Error>", "XML (application/xml, "),
+        ("image/svg+xml", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing (image/svg+xml, "),
+    ],
+)
+def test_what_a_url_returned_instead_of_an_image_is_named(serve: Serve, content_type: str, body: bytes, kind: str):
+    with pytest.raises(ImageFormatError) as caught:
+        fetch(serve(answer(body, headers=[f"Content-Type: {content_type}"])))
+
+    assert caught.value.detail.startswith(f"The URL returned {kind}")
+
+
+def test_an_image_under_the_media_type_of_a_page_is_returned(serve: Serve):
+    assert fetch(serve(answer(PICTURE, headers=["Content-Type: text/html"]))) == PICTURE
+
+
 def test_a_redirect_without_a_target_is_an_error(serve: Serve):
     with pytest.raises(FetchError, match="status 302, expected 200"):
         fetch(serve(answer(status="302 Found")))
@@ -642,7 +702,7 @@ MALFORMED_URLS = [
     "http://*.example/x",
     "http://\x00/x",
     "http://a b/x",
-    "http://host.example/" + "x" * 2048,
+    "http://host.example/" + "x" * 8192,
 ]
 
 

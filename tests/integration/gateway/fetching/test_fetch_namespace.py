@@ -70,7 +70,10 @@ def test_redirects_to_private_destinations_are_refused(report, path):
 
 def test_a_silent_name_server_is_abandoned(report):
     ((kind, detail),) = outcomes(report, "http://silent.test/")
-    assert (kind, detail) == ("DeadlineExceededError", "The name silent.test was not resolved in time.")
+    assert (kind, detail) == (
+        "DeadlineExceededError",
+        "The name silent.test was not resolved in time. Try again, or send the image itself.",
+    )
 
 
 def test_every_other_url_is_refused_with_the_same_message(report):
@@ -80,7 +83,7 @@ def test_every_other_url_is_refused_with_the_same_message(report):
         if kind == "FetchRefusedError" and "photos.test" not in url and "rebind" not in url
     }
     assert {detail.split(" is not known")[1] for detail in details} == {
-        " or has no public address, so nothing is fetched from it."
+        " or has no public address, so nothing is fetched from it. Check the name, or send the image itself."
     }
     refused = [url for url, kind, _ in report[0] if kind == "FetchRefusedError"]
     assert len(refused) == len(inner_network.URLS) - 4  # three fetched, one never answered

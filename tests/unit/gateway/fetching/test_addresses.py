@@ -65,8 +65,8 @@ def test_an_unknown_host_gets_the_message_of_a_private_one(names: dict[str, list
     ):
         with pytest.raises(FetchRefusedError) as caught:
             resolve(guard, host)
-        detail = f"The host {host} is not known or has no public address, so nothing is fetched from it."
-        assert caught.value.detail == detail
+        detail = f"The host {host} is not known or has no public address, so nothing is fetched from it. "
+        assert caught.value.detail == f"{detail}Check the name, or send the image itself."
 
 
 def test_the_log_says_why_a_host_is_refused(names: dict[str, list[str]]):

@@ -779,7 +779,7 @@ def test_a_truncated_image_cannot_be_decoded(predict: Predict):
     for suffix in (".png", ".jpg"):
         whole = encode(pixels, suffix)
         assert predict(whole), suffix
-        with pytest.raises(ImageUnreadableError, match="ends within a chunk|is truncated"):
+        with pytest.raises(ImageUnreadableError, match=r"ends within a chunk|is truncated"):
             pytest.fail(f"{suffix}: {predict(whole[: len(whole) // 2])}")
 
 
