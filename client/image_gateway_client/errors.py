@@ -37,7 +37,9 @@ class Problem:
     members: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __str__(self) -> str:
-        """Return title and detail on one line."""
+        """Return title and detail on one line; a detail that begins with the title stands alone."""
+        if self.detail.lower().startswith(self.title.lower()):
+            return self.detail
         return f"{self.title}: {self.detail}" if self.detail else self.title
 
 

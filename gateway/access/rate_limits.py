@@ -227,7 +227,7 @@ class RateLimits:
         if images > limit:
             raise TooManyImagesError(
                 f"The request carries {images} images, each of which counts towards the rate limit; at most {limit} "
-                "are accepted in one request.",
+                "are accepted in one request. Send them in several.",
                 max_images=limit,
             )
         self._set_states(self._limiter.count_more(caller, images - 1))
@@ -244,9 +244,7 @@ class RateLimits:
         exceeded = states[-1]
         g.rate_limits = g.get("rate_limits") or states  # if images were refused, what the request itself has left
         seconds = exceeded.seconds_left
-        raise RateLimitedError(
-            f"Too many requests: the limit is {exceeded.limit}. Retry in {seconds} s.", retry_after_s=seconds
-        )
+        raise RateLimitedError(f"The limit is {exceeded.limit}. Retry in {seconds} s.", retry_after_s=seconds)
 
 
 def make_rate_limits(settings: Settings) -> RateLimits:

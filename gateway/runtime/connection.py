@@ -20,6 +20,7 @@ LINGER_BYTES = 65536
 """At once, of a body that nobody reads."""
 LINGER_MAX_BYTES = 256 * 1024 * 1024
 """More than any image: some clients, such as Node's fetch, lose the response if they cannot send all of a body."""
+NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
@@ -50,7 +51,7 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         self.request_head, self.head, self.has_head = bytes(self.head), bytearray(), False
         if len(self.request_head) > MAX_HEAD_BYTES and not END_OF_HEAD.search(self.request_head):
             raise LimitRequestHeaders("")
-        self.parser.unreader.unread(self.request_head)
+        self.parser.unreader.unread(_escape_request_line(self.request_head))
 
     def receive_head(self) -> bool:
         """Receive once; return whether that was the last time: the head is complete, or the client has gone."""
@@ -106,3 +107,19 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
     def _is_too_long(self) -> bool:
         size = len(self.head)
         return size > MAX_HEAD_BYTES or (size > MAX_LINE_BYTES and self.head.find(b"\n", 0, MAX_LINE_BYTES + 1) < 0)
+
+
+def _escape_request_line(head: bytes) -> bytes:
+    """Return a head whose request line is ASCII, if it is UTF-8: curl, among others, sends a URL as it was typed.
+
+    gunicorn's parser refuses a line with any other bytes.
+    """
+    end = head.find(b"\n", 0, MAX_LINE_BYTES)
+    line = head[: max(0, end)]
+    if line.isascii():
+        return head
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return head
+    return NOT_ASCII.sub(lambda match: b"%%%02X" % match[0][0], line) + head[end:]

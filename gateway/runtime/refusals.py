@@ -28,14 +28,15 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
     errors.ConfigurationProblem: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 DETAILS = {
-    HTTPStatus.BAD_REQUEST: "The request is malformed. Send HTTP/1.1, and printable ASCII alone in URL and headers.",
+    HTTPStatus.BAD_REQUEST: "The request is malformed. Send HTTP/1.1, only printable ASCII in headers, and all other "
+    "bytes of the URL as %XX.",
     HTTPStatus.REQUEST_URI_TOO_LONG: "The request line is longer than 8 KiB. Send images in the body, not in the URL.",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "One header is longer than 8 KiB, or all of them together are longer "
     "than 32 KiB, or there are more than 100. Send fewer and shorter ones.",
-    HTTPStatus.EXPECTATION_FAILED: "The only expectation that is met is `100-continue`.",
+    HTTPStatus.EXPECTATION_FAILED: "The only expectation that is met is `100-continue`. Omit the header Expect.",
     HTTPStatus.NOT_IMPLEMENTED: "The transfer coding is not supported. Send Content-Length, or chunks.",
-    HTTPStatus.SERVICE_UNAVAILABLE: "There are more requests in progress than can be answered in time.",
-    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "Send HTTP/1.1.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "There are more requests in progress than can be answered in time. Try again soon.",
+    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "The version of HTTP is not supported. Send HTTP/1.1.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "An unexpected error occurred. The log has the details under the request_id.",
 }
 
@@ -86,7 +87,9 @@ def register(app: Flask) -> None:
     problems = importlib.import_module("gateway.http.problems")
 
     def respond(_: errors.ParseException) -> Response:
-        response: Response = problems.respond(BadRequestError("The chunks of the body are malformed or incomplete."))
+        response: Response = problems.respond(
+            BadRequestError("The chunks of the body are malformed or incomplete. Let your HTTP library send them.")
+        )
         return response
 
     app.register_error_handler(errors.ParseException, respond)

@@ -46,6 +46,11 @@ def test_the_message_has_status_title_detail_and_request():
     assert str(ProblemError(Problem("about:blank", "Odd"))) == "Odd"
 
 
+def test_a_detail_that_begins_with_the_title_stands_alone():
+    problem = Problem("/problems/x", "The image cannot be decoded", "The image cannot be decoded: it is cut off.")
+    assert str(problem) == "The image cannot be decoded: it is cut off."
+
+
 def test_a_problem_can_be_hashed_like_any_value():
     assert len({parse_problem(DOCUMENT), parse_problem(DOCUMENT)}) == 1
 

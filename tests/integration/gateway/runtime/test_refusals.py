@@ -64,6 +64,19 @@ def test_a_request_that_cannot_be_parsed_is_a_problem(
     assert "an-earlier-request" not in text
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["GET /livez?x=ö HTTP/1.1", "GET /api/v1/models/模型 HTTP/1.1", "GET /livez?" + 1000 * "ö" + " HTTP/1.1"],
+)
+def test_a_url_in_utf8_is_answered_as_if_it_were_escaped(gateway: LightGateway, line: str):
+    response, body = gateway.send(get(b"A: b", line=line.encode()))
+
+    assert response.status == (404 if "模型" in line else 200)
+    if "模型" in line:
+        assert json.loads(body)["type"] == "/problems/model-not-found"
+        assert "'模型'" in json.loads(body)["detail"]
+
+
 def test_the_clients_request_id_is_kept(gateway: LightGateway):
     response, body = gateway.send(get(b"X-Request-ID: mine", line=b"GET /\xff HTTP/1.1"))
 
