@@ -47,7 +47,8 @@ def exceeds_pixels(width: int, height: int, limit: int) -> str:
 def _format_pixels(pixels: int) -> str:
     if pixels < MEGAPIXEL:
         return f"{pixels:,} pixels"
-    return f"{_cut_off(pixels, MEGAPIXEL, decimal_below=100)} megapixels"
+    count = _cut_off(pixels, MEGAPIXEL, decimal_below=100)
+    return f"{count} megapixel{'' if count == '1' else 's'}"
 
 
 def _format_bytes(size: int, *, decimal_below: int) -> str:

@@ -131,7 +131,7 @@ class RateLimiter:
             try:
                 return count(self._storage)
             except StorageError as error:
-                raise LimitsUnavailableError("Requests cannot be counted at the moment. Retry shortly.") from error
+                raise LimitsUnavailableError("The storage of the rate limits is unreachable. Retry shortly.") from error
         if self._is_reachable():
             try:
                 return count(self._storage)
@@ -227,7 +227,7 @@ class RateLimits:
         if images > limit:
             raise TooManyImagesError(
                 f"The request carries {images} images, each of which counts towards the rate limit; at most {limit} "
-                "are accepted in one request. Send them in several.",
+                "are accepted in one request. Send them in several requests.",
                 max_images=limit,
             )
         self._set_states(self._limiter.count_more(caller, images - 1))

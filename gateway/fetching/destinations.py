@@ -132,13 +132,15 @@ def _split(url: str) -> tuple[SplitResult, str | None]:
         parts = urlsplit(url)
         host = parts.hostname
     except UnicodeEncodeError:
-        raise FetchRefusedError("The URL is not valid: it contains an incomplete character.") from None
+        raise FetchRefusedError(
+            "The URL is not valid: it contains half a character. Check how it is encoded."
+        ) from None
     except ValueError as error:
         raise FetchRefusedError("The URL is not valid: check its host, and the brackets of an IPv6 address.") from error
     try:
         _ = parts.port
     except ValueError as error:
-        raise FetchRefusedError("The URL is not valid: its port is not a number from 0 to 65535.") from error
+        raise FetchRefusedError("The URL is not valid: its port must be a number from 0 to 65535.") from error
     return parts, host
 
 

@@ -273,8 +273,8 @@ def _explain_call(served: ServedModel, options: PredictionOptions) -> Call | Non
     """
     if options.explain is not None and served.explain is None:
         raise NotExplainableError(
-            f"{served.name} version {served.version} has no usable signature `explain`: its predictions cannot be "
-            "explained."
+            f"{served.name} version {served.version} has no usable signature `explain`. Omit the option, or use "
+            "another model."
         )
     return None if options.explain is None else served.explain
 
@@ -289,7 +289,7 @@ def _rank(served: ServedModel, scores: Array, options: PredictionOptions) -> sch
         if card.task == "multilabel":
             present = at_or_above(row, card.labels, card.threshold if threshold is None else threshold)
     except ValueError as error:
-        failure = ModelFailedError(f"{served.name} returned scores that cannot be ranked: {error}")
+        failure = ModelFailedError(f"{served.name} returned scores that cannot be ranked: {error}.")
         failure.__cause__ = error
         return failure
     best = ranking[0]

@@ -168,7 +168,7 @@ def test_a_host_that_cannot_be_ascii_stays(host: str):
     [
         ("photo.jpg", "The URL begins with 'photo.jpg'; it must begin with http:// or https://."),
         ("s3://bucket/photo.jpg", "The URL begins with s3:; it must begin with http:// or https://."),
-        ("http://host:abc/", "The URL is not valid: its port is not a number from 0 to 65535."),
+        ("http://host:abc/", "The URL is not valid: its port must be a number from 0 to 65535."),
         ("http://[::1/x", "The URL is not valid: check its host, and the brackets of an IPv6 address."),
     ],
 )
