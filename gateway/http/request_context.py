@@ -107,7 +107,8 @@ def _parse_timeout_s(value: str) -> float:
     """
     if not SECONDS.fullmatch(value) or not float(value):
         raise BadRequestError(
-            f"{REQUEST_TIMEOUT} must be a number of seconds above 0, such as 2.5, not {value[:40]!r}."
+            f"{REQUEST_TIMEOUT} must be a number of seconds above 0, such as 2.5, not {value[:40]!r}.",
+            field=REQUEST_TIMEOUT,
         )
     return float(value)
 
