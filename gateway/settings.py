@@ -31,7 +31,7 @@ LONGEST_URL = 65_536
 """Upper limit of `fetch_max_url_length`."""
 
 
-USER_AGENT = r"^[!-~]([ -~]*[!-~])?$"
+USER_AGENT = re.compile(r"[ -~]{1,256}")
 """Printable ASCII, which a header can carry everywhere (RFC 9110 section 5.5)."""
 
 
@@ -242,7 +242,7 @@ class Settings(BaseModel):
         le=LONGEST_URL,
         description="Longest image URL, in characters, also of a redirect; presigned ones have thousands.",
     )
-    fetch_user_agent: Annotated[str, Field(max_length=256, pattern=USER_AGENT)] = Field(
+    fetch_user_agent: str = Field(
         f"image-gateway/{__version__}",
         description="Header `User-Agent` of fetches. Some hosts, Wikimedia among them, refuse agents that do not say "
         "whom to contact: append your address, as in `image-gateway/1.0 (https://example.com; ops@example.com)`.",
@@ -495,6 +495,13 @@ class Settings(BaseModel):
         if value and not PROXY.fullmatch(value):
             raise ValueError("expected http://HOST:PORT or https://HOST:PORT")
         return value or None
+
+    @field_validator("fetch_user_agent")
+    @classmethod
+    def _check_user_agent(cls, value: str) -> str:
+        if not USER_AGENT.fullmatch(value):
+            raise ValueError("expected 1 to 256 characters of printable ASCII")
+        return value
 
     @field_validator("cors_origins")
     @classmethod

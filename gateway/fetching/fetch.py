@@ -155,8 +155,13 @@ class UrlFetcher:
         connector = GuardedConnector(self._network, deadline, client=client, lookups=lookups)
         with _translate_unknown_errors(), connector.watch(), GuardedSession(connector) as session:
             session.proxies = self._proxies
-            for _ in range(self._limits.max_redirects + 1):
-                response = self._request(session, url, connector, allowance)
+            for redirects in range(self._limits.max_redirects + 1):
+                try:
+                    response = self._request(session, url, connector, allowance)
+                except FetchRefusedError as error:
+                    if redirects:
+                        raise FetchRefusedError(f"The URL redirects to another, which is refused. {error}") from error
+                    raise
                 if isinstance(response, bytes):
                     return response
                 url = response.url

@@ -78,3 +78,20 @@ def test_every_refusal_is_a_problem(front, logs, content, status, type_uri):
 @pytest.mark.parametrize("size", [4095, 8000, 8170])
 def test_a_url_within_8_kib_reaches_the_gateway(front, size):
     assert front.send_bytes(with_host(b"GET /livez?" + size * b"a" + b" HTTP/1.1")).status == 200
+
+
+def test_a_url_in_utf8_reaches_the_gateway(front):
+    query = front.send_bytes(with_host("GET /livez?x=ö HTTP/1.1".encode()))
+    path = front.send_bytes(with_host("GET /api/v1/models/模型 HTTP/1.1".encode()))
+
+    assert query.status == 200
+    assert (path.status, path.json["type"]) == (404, "/problems/model-not-found")
+    assert "模型" in path.json["detail"]
+
+
+def test_the_type_of_a_problem_opens_behind_nginx(front):
+    type_uri = front.send_bytes(with_host(b"GET /nothing HTTP/1.1")).json["type"]
+
+    page = front.send_bytes(with_host(f"GET {type_uri} HTTP/1.1".encode()))
+
+    assert (page.status, page.header("Content-Type")) == (200, "text/html; charset=utf-8")

@@ -255,6 +255,10 @@ INVALID_RULES = [
     ("FETCH_CA_BUNDLE", "/nowhere/ca.pem"),
     ("FETCH_PROXY", "proxy.lan:3128"),
     ("FETCH_PROXY", "socks5://proxy.lan"),
+    ("FETCH_USER_AGENT", ""),
+    ("FETCH_USER_AGENT", "a\nb"),
+    ("FETCH_USER_AGENT", "ö"),
+    ("FETCH_MAX_URL_LENGTH", "65537"),
     ("MAX_JSON_DEPTH", "2"),
     ("MAX_JSON_VALUES", "0"),
 ]
