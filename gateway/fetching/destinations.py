@@ -9,7 +9,10 @@ import idna
 from gateway.errors import FetchRefusedError
 from gateway.fetching.ip_addresses import embedded_addresses
 from gateway.host_patterns import matches_any, parse_network
+from gateway.settings import LONGEST_URL
 
+MAX_URL_LENGTH = LONGEST_URL
+"""Characters of the longest URL that a setting can allow; `FetchLimits` has the limit."""
 SCHEMES = ("http", "https")
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 MAX_QUOTED = 20

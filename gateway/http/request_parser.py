@@ -13,6 +13,7 @@ from werkzeug.datastructures import MultiDict
 
 from gateway.deadline import Deadline, Timings
 from gateway.errors import BadRequestError, ContentTypeError, GatewayError, TooManyImagesError
+from gateway.fetching.destinations import MAX_URL_LENGTH
 from gateway.http.bodies import FORM, MULTIPART, BodyRequest, Files, Form, Name, parse_multipart
 from gateway.http.json_objects import JsonLimits, parse_json_object
 from gateway.http.long_text import LongText, decode_base64
@@ -20,7 +21,6 @@ from gateway.http.url_encoded import parse_url_encoded
 from gateway.models.registry import ModelTarget
 from gateway.prediction.image_loader import ImageBytes, ImageSource, ImageUrl
 from gateway.prediction.predictor import Explain, PredictionOptions, PredictionRequest
-from gateway.settings import LONGEST_URL
 
 FILE_FIELDS = ("image", "file")
 URL_FIELDS = ("url", "image_url")
@@ -54,7 +54,7 @@ MAX_SIMILAR_LENGTH = 32
 """Limit on names that are compared with the accepted ones, which takes time in proportion to the product of lengths."""
 MAX_QUOTED = 100
 """Maximum number of characters of the request that a message repeats."""
-MAX_URL_BYTES = 12 * LONGEST_URL
+MAX_URL_BYTES = 12 * MAX_URL_LENGTH
 """Bytes of the longest URL, however its characters are escaped: one above U+FFFF is `\\ud83d\\ude00` in JSON."""
 FILE_HINT = " The bytes of a file need a part with a `filename`."
 UNDECODABLE = "\N{REPLACEMENT CHARACTER}"  # replaces bytes of a form that are not UTF-8
@@ -333,7 +333,7 @@ def _texts(fields: Mapping[Any, Any], name: str) -> Iterator[str | LongText]:
 def _image_url(text: str | LongText, name: str) -> ImageSource | GatewayError:
     if isinstance(text, LongText) and len(text.raw) > MAX_URL_BYTES:
         return BadRequestError(
-            f"The field {name!r} has {len(text.raw)} bytes; expected a URL of at most {LONGEST_URL:,} characters."
+            f"The field {name!r} has {len(text.raw)} bytes; expected a URL of at most {MAX_URL_LENGTH} characters."
         )
     try:
         return ImageUrl(str(text).strip())

@@ -125,12 +125,10 @@ def problem_schemas() -> dict[str, Schema]:
     }
 
 
-FIELD: Mapping[str, Schema] = {
-    "field": {
-        "type": "string",
-        "description": "What the problem is about, if it is one part of the request: a JSON pointer such as "
-        "`/instances/2/url` (RFC 6901), or the name of a form part, query parameter or header.",
-    }
+FIELD: Schema = {
+    "type": "string",
+    "description": "What the problem is about, if it is one part of the request: a JSON pointer such as "
+    "`/instances/2/url` (RFC 6901), the name of a form part, query parameter or header.",
 }
 """The member that any problem may have: which part of the request to change."""
 
@@ -147,4 +145,4 @@ def _schema(type_uri: Schema, status: Schema, title: Schema, members: Mapping[st
             "description": "Identifies the request in the log; also in the header X-Request-ID.",
         },
     }
-    return {"type": "object", "properties": {**properties, **FIELD}, "required": list(properties)}
+    return {"type": "object", "properties": properties | {"field": FIELD}, "required": list(properties)}

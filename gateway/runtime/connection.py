@@ -9,6 +9,7 @@ from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]
 
 READ_TIMEOUT_S = 10.0
 """For each read of a body, as in nginx; `TimedSocket` has the time for all of it."""
+NOT_ASCII = re.compile(rb"[\x80-\xff]")
 RECEIVE_BYTES = 8192
 MAX_LINE_BYTES = 8192
 """With its end: what fits into one of nginx's buffers for headers."""
@@ -20,7 +21,6 @@ LINGER_BYTES = 65536
 """At once, of a body that nobody reads."""
 LINGER_MAX_BYTES = 256 * 1024 * 1024
 """More than any image: some clients, such as Node's fetch, lose the response if they cannot send all of a body."""
-NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types

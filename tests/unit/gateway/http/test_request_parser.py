@@ -621,7 +621,7 @@ def test_an_unknown_name_is_refused_with_the_most_similar_one(parse: Parse):
 def test_a_text_that_is_long_is_refused_where_none_is_expected(parse: Parse):
     long = "1" * 1_000_000
     for name, detail in {
-        "url": "The field 'url' has 1000000 bytes; expected a URL of at most 65,536 characters.",
+        "url": "The field 'url' has 1000000 bytes; expected a URL of at most 65536 characters.",
         "top_k": "top_k must be a whole number of at least 1, not a long text.",
         "threshold": "threshold must be a number from 0 to 1, not a long text.",
         "explain": "explain must be true, false or raw, not a long text.",
