@@ -41,7 +41,8 @@ def exceeds_pixels(width: int, height: int, limit: int) -> str:
     sent, largest = _format_pixels(width * height), _format_pixels(limit)
     if sent == largest:
         sent, largest = f"{width * height:,} pixels", f"{limit:,} pixels"
-    return f"The image has {width:,} x {height:,} = {sent}; at most {largest} are accepted."
+    verb = "is" if largest == "1 megapixel" else "are"
+    return f"The image has {width:,} x {height:,} = {sent}; at most {largest} {verb} accepted."
 
 
 def _format_pixels(pixels: int) -> str:

@@ -16,7 +16,7 @@ CODE_WORDS = re.compile(
 )
 """Words of Python and its libraries."""
 ADVICE = re.compile(
-    r"\b(?:accepted|allowed|at least|at most|check|convert|did you mean|expected|lists|must|omit|retry|scale|send"
+    r"\b(?:accepted|allowed|at least|at most|check|convert|did you mean|expected|let|lists|must|omit|retry|scale|send"
     r"|served|switch|try|use|write)\b",
     re.IGNORECASE,
 )

@@ -40,6 +40,10 @@ def test_an_image_is_measured_in_megapixels():
     )
 
 
+def test_a_limit_of_one_megapixel_is_in_the_singular():
+    assert exceeds_pixels(2000, 1000, 1_000_000).endswith("= 2 megapixels; at most 1 megapixel is accepted.")
+
+
 def test_pixels_that_read_like_the_limit_are_written_out():
     assert exceeds_pixels(50_000_001, 1, 50_000_000) == (
         "The image has 50,000,001 x 1 = 50,000,001 pixels; at most 50,000,000 pixels are accepted."
