@@ -34,6 +34,7 @@ from gateway.model_client.tfserving import DETAILS as MODEL_SERVER_DETAILS
 from gateway.models.configured import ConfiguredModels
 from gateway.runtime import refusals
 from gateway.settings import Settings
+from gateway.sizes import exceeds
 from image_gateway_client.keys import hash_key, make_key
 from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant
 from tests.support.fetching import fetch_limits
@@ -303,6 +304,10 @@ REFUSED_URLS = {
 """URLs that are refused before anything is requested."""
 
 
+TOO_LARGE = f"{exceeds('The body', 11_300_000, 10_485_760)} Send a smaller image."
+"""What nginx makes of the size of a body."""
+
+
 def catalogue(folder: Path) -> Iterator[Entry]:
     """Provoke all errors.
 
@@ -382,7 +387,7 @@ def nginx_refusals() -> Iterator[Entry]:
     template = nginx.render({"NGINX_LISTEN": "8080", "NGINX_UPSTREAM": "127.0.0.1:8000", "NGINX_TLS": ""})
     types, titles, details = (document.nginx_map(template, f"problem_{part}") for part in ("type", "title", "detail"))
     for status, text in details.items():
-        detail = text.replace("$sent_size", "11.3 MB").replace("$max_size", "10 MB")
+        detail = TOO_LARGE if text == "$too_large" else text
         yield Entry(f"nginx: {status}", int(status), types.get(status, "about:blank"), titles[status], detail, "")
 
 

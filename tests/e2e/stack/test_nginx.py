@@ -158,6 +158,13 @@ def test_a_size_reads_as_in_the_gateway(start_nginx, limit):
             assert detail == f"{exceeds('The body', size, limit)} Send a smaller image."
 
 
+def test_a_health_check_with_a_body_is_told_to_omit_it(front):
+    response = front.request("/readyz?verbose", method="POST", body=b"{}")
+
+    assert_problem(response, 413, "body-too-large")
+    assert response.json["detail"] == "A health check takes no body. Send GET without one."
+
+
 def test_a_chunked_body_over_the_limit_does_not_reach_the_gateway(start_nginx, upstream):
     def parts():
         yield from [bytes(800), bytes(800)]
