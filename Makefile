@@ -76,6 +76,8 @@ verify: .venv/.dev-ready ## Compare the service on PORT with the offline evaluat
 	$(BIN)/python -m train verify --url http://localhost:$(PORT) --model $(MODEL) $(DATA_OPTION)
 
 ##@ Develop
+# What runs on macOS as well; on Windows it is the client alone.
+RUN_ON_MACOS := gateway image_gateway_client model_server tfs_api tools train vision
 JOBS ?= 2
 .PHONY: test
 test: .venv/.dev-ready ## Run the tests in JOBS processes (2); T=tests/unit runs one file or folder in one
@@ -96,6 +98,8 @@ lint: .venv/.dev-ready ## Check code, types, import rules, generated and deploym
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin $(addprefix -p ,$(RUN_ON_MACOS))
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 -p image_gateway_client
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.vendor_protos --check
 	$(BIN)/python -m tools.compile_protos --check

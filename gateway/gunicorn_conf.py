@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from urllib.request import getproxies_environment
 
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
@@ -44,15 +45,13 @@ METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def _count_connections(threads: int) -> int:
-    """Return how many connections a worker accepts, within the limit of open files.
+    """Return how many connections a worker accepts, within the limit of open files, which is raised if permitted.
 
     Exits if the limit is too low: a worker that has no idle connections closes each connection after its response.
     """
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit == resource.RLIM_INFINITY:
-        return threads + IDLE_CONNECTIONS
     other_files = OTHER_FILES + settings.threads + settings.fetch_threads  # each of these threads may fetch an image
     min_files = threads + MIN_IDLE_CONNECTIONS + other_files
+    limit = _raise_file_limit(threads + IDLE_CONNECTIONS + other_files)
     if limit < min_files:
         sys.exit(
             f"gateway: GATEWAY_THREADS={settings.threads}, GATEWAY_MAX_WAITING={settings.max_waiting} and "
@@ -60,6 +59,20 @@ def _count_connections(threads: int) -> int:
             f"is {limit}. Lower these settings, or raise the limit (`ulimit -n`)."
         )
     return min(threads + IDLE_CONNECTIONS, limit - other_files)
+
+
+def _raise_file_limit(files: int) -> int:
+    """Raise the soft limit of open files to `files` where the hard limit permits it; return what may be open.
+
+    A terminal on macOS permits 256, and any number on demand.
+    """
+    limit, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return files
+    if limit < files:
+        limit = files if hard_limit == resource.RLIM_INFINITY else min(files, hard_limit)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard_limit))
+    return limit
 
 
 bind = listening.expand(settings.bind)
@@ -95,6 +108,9 @@ def on_starting(_: Any) -> None:
         stale_file.unlink()
     # The gateway needs no parallel linear algebra, and OpenBLAS' threads would not survive the fork.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if sys.platform == "darwin" and not getproxies_environment():
+        # Otherwise a worker that exports traces asks macOS for proxies, with a framework that ends forked processes.
+        os.environ["no_proxy"] = "*"
     bound_memory()
     # A second line of defence behind the gateway's own limit. OpenCV reads it when it is imported.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(settings.max_pixels)

@@ -13,10 +13,11 @@ def _flag(default: bool | float | str, text: str) -> Any:  # noqa: FBT001  # lik
     return field(default=default, metadata={"help": text})
 
 
-def _four_per_cpu() -> int:
+def available_cpus() -> int:
+    """Return how many CPUs this process may use, at least 1."""
     if sys.platform == "linux":  # a container or taskset may allow fewer CPUs than the machine has
-        return 4 * len(os.sched_getaffinity(0))
-    return 4 * (os.cpu_count() or 1)
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,7 @@ class Options:
     port: int = _flag(8500, "TCP port of the gRPC API; 0 disables it")
     grpc_socket_path: str = _flag("", "Unix socket of the gRPC API")
     rest_api_port: int = _flag(0, "TCP port of the REST API; 0 disables it")
-    rest_api_num_threads: int = _flag(_four_per_cpu(), "maximum number of concurrent REST requests")
+    rest_api_num_threads: int = _flag(4 * available_cpus(), "maximum number of concurrent REST requests")
     rest_api_timeout_in_ms: int = _flag(30_000, "time limit of a REST request, in milliseconds")
     model_name: str = _flag("default", "name of the model at --model_base_path")
     model_base_path: str = _flag("", "directory with the numbered versions of a single model")
@@ -44,7 +45,7 @@ class Options:
     num_load_threads: int = _flag(0, "versions to load at the same time after start-up; 0 counts as 1")
     max_num_load_retries: int = _flag(5, "number of retries of a version that fails to load")
     load_retry_interval_micros: int = _flag(60_000_000, "time between two attempts to load, in microseconds")
-    grpc_max_threads: int = _flag(_four_per_cpu(), "size of the gRPC thread pool; one thread fewer may be busy")
+    grpc_max_threads: int = _flag(4 * available_cpus(), "size of the gRPC thread pool; one thread fewer may be busy")
     grpc_channel_arguments: str = _flag("", "comma-separated key=value list of gRPC channel arguments")
     tensorflow_session_parallelism: int = _flag(0, "threads in each of TensorFlow's two pools; 0 for the defaults")
     tensorflow_intra_op_parallelism: int = _flag(0, "threads per operation; 0 for half of the CPUs")

@@ -29,6 +29,8 @@ MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": str(LARGE_BLOCK_BYTES),
     "MALLOC_TRIM_THRESHOLD_": str(RETAINED_BYTES),
 }
+# macOS ends a forked process, as gunicorn's workers are, when one of its frameworks was in use at the fork.
+FORKING = {"OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"}
 STOP_SLACK_S = 2.0
 ANSWER_AT_LOCALHOST = frozenset({"127.0.0.1", "0.0.0.0", "::", "localhost"})  # noqa: S104  # nothing binds to it here
 
@@ -173,6 +175,7 @@ def gateway_environment(options: Options) -> dict[str, str]:
     Requests are batched once, either by the model server or by the gateway.
     """
     return {
+        **(FORKING if sys.platform == "darwin" else {}),
         "GATEWAY_CARDS_DIR": str(options.models_config.parent),
         "GATEWAY_CALLS_IN_FLIGHT": "0" if options.batching_config else str(CALLS_IN_FLIGHT),
         **os.environ,

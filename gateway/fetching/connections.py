@@ -5,6 +5,7 @@ import functools
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 from collections import Counter
@@ -253,7 +254,9 @@ def _tls_context(ca_certs: str, _modified_ns: int) -> ssl.SSLContext:
 
 def received_bytes(sock: socket.socket) -> int:
     """Return how many bytes have arrived on a TCP connection, as the kernel counts them; 0 if it does not tell."""
-    with contextlib.suppress(OSError, AttributeError, struct.error):  # closed; not Linux; an old kernel
+    if sys.platform != "linux":
+        return 0
+    with contextlib.suppress(OSError, struct.error):  # closed; an old kernel
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
         return int(struct.unpack_from("=Q", info, RECEIVED_OFFSET)[0])
     return 0

@@ -13,7 +13,10 @@ from pathlib import Path
 from gateway.fetching.lookups import Address
 
 PROGRAM = Path(__file__).with_name("lookup_server.py")
-VARIABLES = ("RES_OPTIONS", "LOCALDOMAIN", "HOSTALIASES", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+VARIABLES = (
+    *("RES_OPTIONS", "LOCALDOMAIN", "HOSTALIASES", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
+    "OBJC_DISABLE_INITIALIZE_FORK_SAFETY",
+)
 """Variables of the environment that the resolver and the loader of programs read; the others may contain keys."""
 SEND_S = 1.0
 ANSWER_BYTES = 4096

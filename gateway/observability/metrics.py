@@ -114,7 +114,7 @@ def allocate_files() -> None:
 
 def _allocate(path: Path) -> None:
     with path.open("ab") as file:
-        os.posix_fallocate(file.fileno(), 0, FILE_BYTES)
+        file.write(bytes(max(0, FILE_BYTES - file.tell())))
 
 
 def render() -> tuple[bytes, str]:

@@ -3,11 +3,11 @@
 The message is that of tensorflow_serving/servables/tensorflow/session_bundle_config.proto.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from model_server.errors import InvalidArgumentError
+from model_server.options import available_cpus
 from model_server.protos import server_config_pb2
 from model_server.text_format import read_message
 
@@ -25,7 +25,7 @@ class BatchingParameters:
     """How long a batch waits for further calls. With 0, only calls that wait for a thread are combined."""
     max_enqueued_batches: int = 10
     """Batches that may wait for a thread, per signature; further calls are refused."""
-    num_batch_threads: int = len(os.sched_getaffinity(0))
+    num_batch_threads: int = available_cpus()
     """Batches to compute at the same time, over all models."""
     allowed_batch_sizes: tuple[int, ...] = ()
     """Sizes that a batch is padded to by repeating a row; any size if empty."""

@@ -8,7 +8,6 @@ cannot stop at a deadline, and for a small model its overhead is twice as large.
 import contextlib
 import logging
 import math
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from model_server.errors import (
     ServingError,
 )
 from model_server.memory import MAX_COMPUTATION_BYTES, MemoryBudget
+from model_server.options import available_cpus
 from model_server.runtime.computation_memory import ComputationMemory
 from model_server.runtime.graphs import changes_state, has_layout_sensitive_nodes, is_simple
 from model_server.runtime.tensorflow_core import (
@@ -77,7 +77,7 @@ class SessionOptions:
 
 def half_of_the_cpus() -> int:
     """Return half the number of CPUs available to this process, at least 1."""
-    return max(len(os.sched_getaffinity(0)) // 2, 1)
+    return max(available_cpus() // 2, 1)
 
 
 class SavedModel:

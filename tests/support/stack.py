@@ -75,7 +75,11 @@ def listens(port: int) -> bool:
 
 @contextmanager
 def running(
-    run_dir: Path, *, models_config: Path | None = None, environment: Mapping[str, str] | None = None
+    run_dir: Path,
+    *,
+    models_config: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    python: str = sys.executable,
 ) -> Iterator[RunningStack]:
     """Run `python -m tools.run`, as `make run` does, wait until it prints that it is ready, and stop it in the end.
 
@@ -84,7 +88,7 @@ def running(
     if not NGINX:
         pytest.skip("nginx is not installed")
     ports = free_ports()
-    command = [sys.executable, "-m", "tools.run", f"--run-dir={run_dir}"]
+    command = [python, "-m", "tools.run", f"--run-dir={run_dir}"]
     command += [f"--port={ports.front}", f"--gateway-port={ports.gateway}"]
     command += [f"--grpc-port={ports.grpc}", f"--rest-port={ports.rest}"]
     command += [f"--models-config={models_config}"] if models_config else []

@@ -1,5 +1,4 @@
 import os
-import resource
 import runpy
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.request import getproxies_environment, proxy_bypass_environment
 
 import pytest
 from gunicorn.config import Config
@@ -64,23 +64,44 @@ def test_every_thread_has_a_connection_and_others_stay_open(read_conf: Callable[
     assert conf["worker_connections"] > 256 + 1024
 
 
-def test_connections_stay_within_the_limit_of_open_files(
-    read_conf: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
-    conf = read_conf()
-    assert conf["threads"] + 64 < conf["worker_connections"] < 1000
+def start_within(ulimit: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Read the configuration in a process with limits of open files, and print them and the number of connections."""
+    code = (
+        "import resource, runpy, sys\n"
+        "conf = runpy.run_path(sys.argv[1])\n"
+        "print(*resource.getrlimit(resource.RLIMIT_NOFILE), conf['threads'], conf['worker_connections'])"
+    )
+    return subprocess.run(
+        ["bash", "-c", f'{ulimit} && exec "$0" -c "$1" "$2"', sys.executable, code, CONF],
+        cwd=CONF.parents[1],
+        env={"PATH": os.environ["PATH"], **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    assert read_conf()["worker_connections"] == 1000
+
+def test_the_limit_of_open_files_is_raised_if_that_is_permitted():
+    in_a_terminal_of_macos = start_within("ulimit -Sn 256")
+
+    soft, _, _, connections = map(int, in_a_terminal_of_macos.stdout.split())
+    assert connections == 1000
+    assert soft > connections
 
 
-def test_more_threads_than_open_files_end_the_start(
-    read_conf: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
-    with pytest.raises(SystemExit, match=r"GATEWAY_MAX_WAITING=1024 .*need 1188 open files .*the limit is 1024\."):
-        read_conf(GATEWAY_MAX_WAITING="1024")
+def test_connections_stay_within_the_limit_of_open_files():
+    started = start_within("ulimit -Sn 256 && ulimit -Hn 1024")
+
+    soft, hard, threads, connections = map(int, started.stdout.split())
+    assert soft == hard == 1024
+    assert threads + 64 < connections < 1000
+
+
+def test_more_threads_than_open_files_end_the_start():
+    started = start_within("ulimit -n 1024", GATEWAY_MAX_WAITING="1024")
+
+    assert started.returncode == 1
+    assert "GATEWAY_FETCH_THREADS=16 need 1188 open files in each worker, but the limit is 1024." in started.stderr
 
 
 def test_workers_are_not_forked_from_a_loaded_application(read_conf: Callable[..., dict[str, Any]]):
@@ -100,6 +121,26 @@ def test_metrics_get_a_directory_that_is_deleted_at_the_end(read_conf: Callable[
     (directory / "counter_1.db").touch()
     conf["on_exit"](None)
     assert not directory.exists()
+
+
+@pytest.mark.parametrize(("http_proxy", "bypassed"), [("", True), ("http://proxy.example:3128", False)])
+def test_macos_is_not_asked_for_proxies_in_a_worker(
+    read_conf: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, http_proxy: str, *, bypassed: bool
+):
+    for name in getproxies_environment():
+        monkeypatch.delenv(f"{name}_proxy", raising=False)
+        monkeypatch.delenv(f"{name}_proxy".upper(), raising=False)
+    monkeypatch.setenv("no_proxy", "")  # restored after the test
+    monkeypatch.setenv("http_proxy", http_proxy)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    conf = read_conf()
+
+    conf["on_starting"](None)
+
+    # Without any proxy in the environment, urllib and requests would ask the system's framework.
+    assert getproxies_environment()
+    assert bool(proxy_bypass_environment("collector.example")) is bypassed
+    conf["on_exit"](None)
 
 
 def test_metrics_of_an_earlier_run_are_deleted(read_conf: Callable[..., dict[str, Any]], tmp_path: Path):
