@@ -1,11 +1,14 @@
 # Requires only Python 3.11, 3.12 or 3.13 with venv, and make. Stamp files in .venv let a second call start at once.
-SHELL := /bin/bash
-.SHELLFLAGS := -eu -o pipefail -c
+# macOS has GNU make 3.81, which ignores .SHELLFLAGS: commands of one recipe line are joined by &&, and any sh runs them.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules
 
 # Interpreters for the environments in order of preference; PYTHON=… comes first.
 PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3
+PYTHON_BELOW := (3, 14)
+ifeq ($(UV_PYTHON_DOWNLOADS),automatic)
+PYTHON_BELOW := (4, 0)
+endif
 HOST ?= 127.0.0.1
 PORT ?= 8080
 GATEWAY_PORT ?= 8000
@@ -19,9 +22,11 @@ T ?= tests
 SBOM ?= dist/sbom.cdx.json
 
 UV := .tools/uv/bin/uv
-UV_SYNC := UV_PYTHON_DOWNLOADS=never $(UV) sync --frozen --quiet --inexact --python .tools/uv/bin/python
+# uv with the package index of pip's configuration, if it has one; tools/uv.py says why.
+RUN_UV := .tools/uv/bin/python tools/uv.py
+INSTALL := $(RUN_UV) install .venv
 BIN := .venv/bin
-LOCKED := pyproject.toml client/pyproject.toml gateway/__init__.py uv.lock
+LOCKED := pyproject.toml client/pyproject.toml gateway/__init__.py uv.lock tools/uv.py
 
 ##@ Use
 .PHONY: run
@@ -42,12 +47,19 @@ TUNE_MODEL ?= cifar10
 tune: .venv/.run-ready ## Measure batching settings on this machine; write serving_models/batching.config for P99_MS
 	$(BIN)/python -m tools.tune --p99-ms=$(P99_MS) --model=$(TUNE_MODEL)
 
+MOUNTED := serving_models nginx deploy/monitoring
+.PHONY: readable
+readable:
+	@test -z "$$(find $(MOUNTED) ! -perm -004 -print)" || { \
+	  echo "The containers' users cannot read the files of this checkout. Run once: chmod -R o+rX $(MOUNTED)" >&2; \
+	  exit 1; }
+
 .PHONY: up
-up: ## Serve with Docker Compose and the official TensorFlow Serving
+up: readable ## Serve with Docker Compose and the official TensorFlow Serving
 	docker compose up --build --detach --wait
 
 .PHONY: up-gpu
-up-gpu: ## Like up, on a GPU
+up-gpu: readable ## Like up, on a GPU
 	docker compose -f docker-compose.yml -f docker-compose.gpu.yml up --build --detach --wait
 
 .PHONY: down
@@ -90,7 +102,7 @@ endif
 
 .PHONY: fuzz
 fuzz: .venv/.dev-ready ## Fuzz the parsers of images and requests for T minutes (1)
-	$(UV_SYNC) --all-extras --group dev --group fuzz
+	$(INSTALL) --all-extras --group dev --group fuzz
 	$(BIN)/python -m tests.fuzz $(filter-out tests,$(T))
 
 .PHONY: lint
@@ -106,7 +118,7 @@ lint: .venv/.dev-ready ## Check code, types, import rules, generated and deploym
 	$(BIN)/python -m tools.vendor_swagger_ui --check
 	$(BIN)/python -m tools.document --check
 	$(BIN)/python -m tools.deployment
-	$(UV) lock --check --quiet
+	env -u UV_DEFAULT_INDEX -u UV_INDEX_URL $(UV) lock --check --offline --quiet
 	$(BIN)/python -m tools.audit
 
 .PHONY: sbom
@@ -116,7 +128,7 @@ sbom: $(UV) ## Write the bill of materials of uv.lock to SBOM (dist/sbom.cdx.jso
 
 .PHONY: wheel
 wheel: $(UV) ## Build the client's wheel and sdist into dist/
-	$(UV) build --package image-gateway-client --out-dir dist
+	$(RUN_UV) build --package image-gateway-client --out-dir dist
 
 .PHONY: bench
 bench: .venv/.bench-ready ## Benchmark the stack and its alternatives, about 15 min on an idle machine
@@ -150,30 +162,32 @@ clean: ## Remove environments, caches, build results and the run directory
 ##@ Help
 .PHONY: help
 help: ## Show this help
-	@awk 'BEGIN { FS = ":.*?## " } \
+	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*?## / { gsub(/\$$\(PORT\)/, "$(PORT)", $$2); printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / { gsub(/\$$\(PORT\)/, "$(PORT)", $$2); printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(UV): tools/uv.txt
 	@for python in $(PYTHONS); do \
-	  if $$python -c 'import sys, venv, ensurepip; assert (3, 11) <= sys.version_info < (3, 14)' 2>/dev/null; then \
-	    echo "Setting up with $$python ..."; \
-	    $$python -m venv --clear .tools/uv; \
-	    .tools/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<; \
+	  if $$python -c 'import sys, venv, ensurepip; assert (3, 11) <= sys.version_info < $(PYTHON_BELOW)' 2>/dev/null; then \
+	    echo "Setting up with $$python ..." && \
+	    $$python -m venv --clear .tools/uv && \
+	    PIP_INDEX_URL="$${PIP_INDEX_URL:-$${UV_DEFAULT_INDEX:-$$UV_INDEX_URL}}" .tools/uv/bin/python -m pip install \
+	      --quiet --disable-pip-version-check --require-hashes --no-deps -r $< && \
 	    touch $@; exit; \
 	  fi; \
 	done; \
-	echo "None of $(PYTHONS) is Python 3.11, 3.12 or 3.13 with venv. Install one, or name one: make PYTHON=…" >&2; \
+	echo "None of $(PYTHONS) is Python 3.11, 3.12 or 3.13 with venv. Install one, name one (make PYTHON=…)," \
+	  "or let uv download one: make $(or $(MAKECMDGOALS),run) UV_PYTHON_DOWNLOADS=automatic" >&2; \
 	exit 1
 
 .venv/.run-ready: $(LOCKED) $(UV)
-	$(UV_SYNC) --extra gateway --extra model-server
+	$(INSTALL) --extra gateway --extra model-server
 	@touch $@
 
 .venv/.dev-ready: $(LOCKED) $(UV)
-	$(UV_SYNC) --all-extras --group dev
+	$(INSTALL) --all-extras --group dev
 	@touch $@ .venv/.run-ready
 
 .venv/.bench-ready: $(LOCKED) $(UV)
-	$(UV_SYNC) --all-extras --group dev --group bench
+	$(INSTALL) --all-extras --group dev --group bench
 	@touch $@ .venv/.dev-ready .venv/.run-ready

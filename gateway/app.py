@@ -41,6 +41,7 @@ RETRIED_ROWS_PER_SLOT = 5
 """Images that may be repeated at once after a time without failures, for each that a worker processes.
 
 Enough for three servers, one of which is frozen, until it is ejected: each slot loses about three calls."""
+INSTALL_EXTRA = ".tools/uv/bin/python tools/uv.py install .venv --extra"
 
 
 def create_app(
@@ -234,7 +235,7 @@ def add_cache(
     try:
         redis_store = importlib.import_module("gateway.caching.redis_store")
     except ModuleNotFoundError as error:
-        raise SettingsError("GATEWAY_CACHE=redis needs the extra `redis`: uv sync --inexact --extra redis.") from error
+        raise SettingsError(f"GATEWAY_CACHE=redis needs the extra `redis`: {INSTALL_EXTRA} redis.") from error
     store = redis_store.RedisStore(settings.redis_url, ttl_s=settings.cache_ttl_s, timeout_s=settings.redis_timeout_s)
     return CachingPredictor(predictor, registry, image_loader, store)
 
@@ -252,9 +253,7 @@ def _import_with_tracing(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise SettingsError(
-            "GATEWAY_TRACING=true needs the extra `tracing`: uv sync --inexact --extra tracing."
-        ) from error
+        raise SettingsError(f"GATEWAY_TRACING=true needs the extra `tracing`: {INSTALL_EXTRA} tracing.") from error
 
 
 def make_configured_models(settings: Settings) -> ConfiguredModels:

@@ -32,7 +32,8 @@ def _register_unexecuted(name: str) -> None:
     spec = find_spec(name)
     if spec is None:
         raise ModuleNotFoundError(
-            f"{name} is not installed; install the extra: uv sync --extra model-server", name=name
+            f"{name} is not installed; run .tools/uv/bin/python tools/uv.py install .venv --extra model-server",
+            name=name,
         )
     package = _UnexecutedPackage(name)
     package.__path__ = list(spec.submodule_search_locations or ())

@@ -42,8 +42,9 @@ def install(dockerfile: Path, folder: Path) -> Path:
     environment = folder / "venv"
     local = {
         "/opt/venv": str(environment),
-        "/opt/uv/bin/uv": str(ROOT / ".tools/uv/bin/uv"),
+        "/opt/uv/bin/python": str(ROOT / ".tools/uv/bin/python"),
         "/usr/local/bin/python": sys.executable,
+        "--mount=type=secret,id=pip,target=/etc/pip.conf": "",
         "--mount=type=cache,target=/root/.cache/uv": "",
     }
     variables = dict(os.environ)

@@ -1,4 +1,4 @@
-"""An HTTP server for downloads: it may ignore ranges, and it may cut connections."""
+"""An HTTP server for downloads and their pages: it may ignore ranges, and it may cut connections."""
 
 import threading
 from collections.abc import Iterator
@@ -38,6 +38,7 @@ def serving() -> Iterator[Mirror]:
                 self.send_error(416)
                 return
             self.send_response(206 if start else 200)
+            self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "application/octet-stream")
             self.send_header("Content-Length", str(len(body) - start))
             self.end_headers()
             end = start + state.break_after.pop(0) if state.break_after else len(body)

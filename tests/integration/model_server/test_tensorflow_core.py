@@ -68,7 +68,9 @@ try:
 except ModuleNotFoundError as error:
     print(error)
 """)
-    assert " ".join(output) == "tensorflow is not installed; install the extra: uv sync --extra model-server"
+    assert " ".join(output) == (
+        "tensorflow is not installed; run .tools/uv/bin/python tools/uv.py install .venv --extra model-server"
+    )
 
 
 def test_an_operation_uses_half_of_the_cpus(saved_model):

@@ -297,7 +297,7 @@ def test_a_batch_of_only_errors_is_answered(client: FlaskClient):
 
 def test_redis_needs_its_package(make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "gateway.caching.redis_store", None)
-    with pytest.raises(SettingsError, match="uv sync --inexact --extra redis"):
+    with pytest.raises(SettingsError, match=r"tools/uv\.py install \.venv --extra redis"):
         make_app(cache="redis")
 
 

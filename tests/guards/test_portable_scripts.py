@@ -1,0 +1,132 @@
+"""The Makefile and scripts keep to what macOS has: GNU make 3.81, bash 3.2 and BSD's tools."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+SCRIPTS = [ROOT / ".ci" / "run"]
+"""Shell scripts that run on a developer's machine; deploy/kubernetes' runs in a container."""
+
+# https://git.savannah.gnu.org/cgit/make.git/tree/NEWS: what came with 3.82 and later.
+LATER_IN_MAKE = {
+    "special variable or target": r"\.(SHELLFLAGS|ONESHELL|RECIPEPREFIX|SHELLSTATUS|EXTRA_PREREQS|WAIT)\b",
+    "assignment": r"^[^\t#]*?(::|!)=",
+    "directive": r"^(undefine|private|load|-load)\b|^define \S+ [:+?!]?=",
+    "function": r"\$\((file|guile|let|intcmp) ",
+    "grouped targets": r"^[^\t#]*&:",
+    "option": r"--(output-sync|trace|shuffle)",
+}
+LATER_IN_BASH = {
+    "redirection": r"&>>|\|&",
+    "builtin": r"\b(mapfile|readarray|coproc)\b|\bwait -[nfp]\b|\bread -[^ ]*[iN]",
+    "declaration": r"\b(declare|local|typeset) -[a-zA-Z]*[Agnlu]",
+    "case of letters": r"\$\{\w+(\[[^]]*\])?[,^]{1,2}[^}]*\}",
+    "transformation": r"\$\{\w+@\w\}",
+    "negative index": r"\$\{\w+\[-\d+\]\}|\$\{\w+: ?-\d+:\d+\}",
+    "test": r"\[\[ -v |\[ -v ",
+    "expansion": r"\{0\d+\.\.|\.\.\d+\.\.",
+    "variable": r"\b(BASHPID|EPOCHSECONDS|EPOCHREALTIME|SRANDOM)\b",
+    "format": r"%\(.*\)T",
+    "option": r"shopt -s (globstar|lastpipe|inherit_errexit)",
+    "case branch": r";;?&",
+}
+LACKING_IN_BSD = {
+    "GNU's sed": r"\bsed -i(?! '')|\bsed (-\w+ )*-r\b",
+    "GNU's date": r"\bdate (-d|--date|\+%N)",
+    "GNU's stat": r"\bstat (-c|--format)",
+    "GNU's readlink": r"\breadlink -[fem]|\brealpath --",
+    "GNU's grep": r"\bgrep -\w*P",
+    "GNU's xargs": r"\bxargs (-\w+ )*-(d|r)\b",
+    "GNU's find": r"\bfind\b.*-(printf|readable|writable|executable)\b",
+    "GNU's mktemp, cp or sort": r"\bmktemp --|\bcp (-\w+ )*--|\bsort -\w*[Vh]\b",
+    "a program of Linux": r"(?:^|[@;&|] ?)\s*(timeout|nproc|setsid|tac|seq -w|free|ip|systemctl)\b",
+    "awk's lazy repetition": r"\.\*\?|\.\+\?",
+}
+KINDS = {
+    "make": (LATER_IN_MAKE | LACKING_IN_BSD),
+    "bash": (LATER_IN_BASH | LACKING_IN_BSD),
+}
+
+
+def constructs(kind: str, text: str) -> Iterator[str]:
+    """Yield what macOS lacks in a text, with its kind."""
+    code = re.sub(r"^\s*#.*$", "", text, flags=re.MULTILINE)
+    for name, pattern in KINDS[kind].items():
+        yield from (f"{name}: {match[0]!r}" for match in re.finditer(pattern, code, re.MULTILINE))
+
+
+def test_the_makefile_keeps_to_what_macos_has():
+    recipes = "\n".join(line for line in MAKEFILE.splitlines() if line.startswith("\t"))
+
+    assert list(constructs("make", MAKEFILE)) == []
+    assert list(constructs("bash", recipes.replace("$$", "$"))) == []
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_keep_to_what_macos_has(script: Path):
+    before_debian, _, _ = script.read_text(encoding="utf-8").partition("apt-get")
+
+    assert list(constructs("bash", before_debian)) == []
+
+
+def test_an_empty_array_is_not_expanded():
+    """With `set -u`, bash 3.2 calls an array without elements unbound."""
+    for script in SCRIPTS:
+        text = script.read_text(encoding="utf-8")
+        for name in re.findall(r"(\w+)=\(\)", text):
+            guard, use = text.find(f"${{#{name}[@]}} -gt 0 ] || return"), text.find(f'"${{{name}[@]}}"')
+            assert 0 < guard < use, f"{script}: {name} may be empty where it is expanded"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("make", ".SHELLFLAGS := -eu -c"), ("make", ".ONESHELL:"), ("make", "A ::= b"), ("make", "A != date"),
+        ("make", "a b &: c"), ("make", "A := $(file < b)"), ("make", "undefine A"), ("make", "\tsed -i s/a/b/ c"),
+        ("make", "\tawk 'BEGIN { FS = \":.*?## \" }'"), ("make", "\t@timeout 5 sleep 9"),
+        ("bash", "echo a &>> b"), ("bash", "mapfile -t lines"), ("bash", "declare -A names"), ("bash", "wait -n"),
+        ("bash", "echo ${name,,}"), ("bash", "[[ -v name ]]"), ("bash", "readlink -f a"), ("bash", "date -d tomorrow"),
+        ("bash", "stat -c %s a"), ("bash", "echo ${list[-1]}"), ("bash", "local -n other=name"),
+    ],
+)  # fmt: skip
+def test_other_constructs_are_found(kind: str, text: str):
+    assert list(constructs(kind, text))
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_a_set_up_that_fails_leaves_no_stamp(tmp_path: Path):
+    """Without .SHELLFLAGS, as in GNU make 3.81, no `-e` ends a recipe at its first command that fails."""
+    (tmp_path / "tools").mkdir()
+    for name in ("Makefile", "tools/uv.txt"):
+        shutil.copy2(ROOT / name, tmp_path / name)
+    python = tmp_path / "python"  # makes environments in which pip fails
+    python.write_text(
+        "#!/bin/sh\ntest $1 = -c || { mkdir -p .tools/uv/bin && ln -sf /bin/false .tools/uv/bin/python; }\n"
+    )
+    python.chmod(0o755)
+
+    for _ in range(2):
+        made = subprocess.run(
+            ["make", f"PYTHON={python}", ".tools/uv/bin/uv"], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+        assert made.stdout == f"Setting up with {python} ...\n"
+        assert made.returncode == 2
+        assert not (tmp_path / ".tools/uv/bin/uv").exists()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_without_a_suitable_python_make_says_what_to_do():
+    arguments = ["make", "--always-make", "PYTHONS=python0.1", ".tools/uv/bin/uv"]
+
+    made = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert made.returncode == 2
+    assert "None of python0.1 is Python 3.11, 3.12 or 3.13 with venv." in made.stderr
+    assert "UV_PYTHON_DOWNLOADS=automatic" in made.stderr
