@@ -62,11 +62,19 @@ def test_the_workflow_runs_the_oldest_and_the_newest_python():
     assert JOBS["test"]["strategy"]["matrix"]["python"] == [f"3.{oldest}", f"3.{int(end) - 1}"]
 
 
+def test_the_workflow_runs_on_every_system_that_is_supported():
+    assert {job["runs-on"] for job in JOBS.values()} == {"ubuntu-24.04", "ubuntu-24.04-arm", "macos-15"}
+
+
 def test_the_workflow_runs_every_step_of_ci_run_and_nothing_of_its_own():
     commands = [step["run"] for step in steps() if "run" in step and not step["run"].startswith("git config")]
     names = set(re.findall(r"^    (\w+)\) ", CI_RUN, re.MULTILINE)) - {"all"}
 
-    assert {command.removeprefix(".ci/run ") for command in commands} == names == {"packages", "lint", "test", "client"}
+    assert (
+        {command.removeprefix(".ci/run ") for command in commands}
+        == names
+        == {"packages", "lint", "test", "smoke", "client"}
+    )
 
 
 def test_ci_run_refuses_an_unknown_step():
