@@ -41,6 +41,7 @@ NOT_RUN = {
     "cp .env.example": "an optional step before docker compose",
     "mkdir tls": "needs a certificate that clients trust: tests/e2e/stack/test_tls.py makes its own",
     "sudo ": "changes this machine",
+    "brew ": "changes this machine",
     "git ": "a download",
     "pip install": "a download; tests/integration/client/test_distribution.py installs the client",
     "docker ": "needs a Docker Engine",
