@@ -84,6 +84,16 @@ def test_a_name_is_looked_up_and_its_image_fetched(stack: RunningStack, image_ho
     assert (response.status_code, response.json().get("class")) == (200, label), response.text
 
 
+@pytest.mark.parametrize("program", ["gunicorn", "lookup_server"])
+def test_forked_processes_may_use_the_systems_frameworks(stack: RunningStack, image_host, program: str):
+    url = f"http://{image_host[1].replace('127.0.0.1', 'localhost')}/none.png"
+    requests.post(stack.predict_url, json={"url": url}, timeout=30)  # starts the server of lookups
+
+    (pid, *_) = processes_of(stack.process, program)
+
+    assert b"OBJC_DISABLE_INITIALIZE_FORK_SAFETY=YES" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+
+
 def test_requests_are_counted(stack: RunningStack):
     requests.post(stack.predict_url, data=b"", timeout=30)
 
