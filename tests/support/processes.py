@@ -1,6 +1,7 @@
 """What /proc tells about a process; see proc(5)."""
 
 import contextlib
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,13 +15,9 @@ def command_line(pid: int) -> str:
 
 
 def is_running(pid: int) -> bool:
-    """Return whether a process exists and is not a zombie."""
-    try:
-        # The name, in brackets, may contain anything.
-        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in {b"Z", b"X"}
+    """Return whether a process exists and is not a zombie; on systems without /proc as well."""
+    ps = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return ps.stdout.strip()[:1] not in {"", "Z", "X"}
 
 
 def socket_inodes(pid: int) -> Iterator[str]:

@@ -153,6 +153,7 @@ def test_metrics_of_an_earlier_run_are_deleted(read_conf: Callable[..., dict[str
     assert [path.name for path in directory.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted through /proc")
 def test_modules_are_imported_before_the_fork_and_start_no_thread(tmp_path: Path):
     # A thread would be missing in the forked workers, and its locks would stay locked.
     program = (
