@@ -15,7 +15,7 @@ from gateway import __version__
 from tests.support.contract_gateway import ContractGateway
 
 ROOT = Path(__file__).parents[3]
-UV = ROOT / ".tools/uv/bin/uv"
+UV = (ROOT / ".tools/uv/bin/python", "tools/uv.py")  # through the configured package index
 PACKAGE = {path.name for path in (ROOT / "client/image_gateway_client").iterdir() if path.is_file()}
 METADATA = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses"}
 USERS_SCRIPT = """
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.timeout(300)
 def uv(*arguments: object, **variables: object) -> None:
     environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
     done = subprocess.run(
-        [UV, *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        [*UV, *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 
@@ -57,8 +57,7 @@ def wheel(built: Path) -> Path:
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment that holds the wheel and the locked versions of what it requires, nothing else."""
     environment = tmp_path_factory.mktemp("install") / "venv"
-    only_client = ("--package", "image-gateway-client", "--no-default-groups", "--no-install-workspace")
-    uv("sync", "--frozen", *only_client, "--python", sys.executable, UV_PROJECT_ENVIRONMENT=environment)
+    uv("install", environment, "--package", "image-gateway-client", "--no-default-groups", "--no-emit-workspace")
     uv("pip", "install", "--offline", "--no-deps", "--python", environment / "bin/python", wheel)
     uv("pip", "check", "--python", environment / "bin/python")
     return environment
