@@ -116,9 +116,11 @@ class TooManyImagesError(GatewayError):
 
 
 class ContentTypeError(GatewayError):
-    """The body is of a media type that cannot carry an image."""
+    """The body is of a media type that cannot carry an image, or it is compressed."""
 
     slug = "unsupported-media-type"
+    accept_encoding: str | None = None
+    """The content codings that are accepted, if that of the body was the reason."""
 
 
 class ImageFormatError(GatewayError):

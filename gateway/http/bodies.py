@@ -1,7 +1,7 @@
 """Request bodies: read in few calls, and multipart forms split by a byte search.
 
 Every form is parsed in linear time: a boundary is short, a byte search finds each of its occurrences, and each header
-is limited before it is parsed. What is a part, a header and a line is decided as werkzeug does.
+is limited before it is parsed. What is a header and a line is decided as werkzeug does.
 """
 
 import io
@@ -21,7 +21,10 @@ from werkzeug.utils import cached_property
 
 from gateway.capacity import BODY_FACTOR, PLACE_BYTES, Place, Reservation
 from gateway.errors import BadRequestError, BodyTimeoutError
+from gateway.http.base64_text import decode_base64
+from gateway.http.hints import explain_form
 from gateway.http.long_text import LONG_TEXT_BYTES, LongText, decode_plain
+from vision.decode import sniff
 
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
@@ -32,14 +35,25 @@ MAX_PART_HEADERS_BYTES = 8192
 """Limit on the headers of one part. A browser sends some 200 bytes; servers often accept this much per request."""
 # RFC 7578 asks for CRLF. Clients also send LF or CR alone, and blanks behind a boundary.
 LINE_BREAK = re.compile(rb"\r\n|\n|\r")
-END_OF_BOUNDARY = re.compile(rb"--|[ \t\v\f]*+(?:\r\n|\n|\r)")
+# Data may hold the text of a short boundary by chance. After a real one there is a header, a blank line or nothing.
+END_OF_BOUNDARY = re.compile(
+    rb"--(?=[ \t\v\f]*+(?:[\r\n]|\Z))|[ \t\v\f]*+(?>\r\n|\n|\r)(?=[!-9;-~]{1,100}[ \t]*+:|[\r\n])"
+)
 END_OF_HEADERS = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 CONTINUATION = re.compile(rb"(?:\r\n|\n|\r)[ \t]")
+FILENAME = re.compile(r";[ \t]*+filename\*?[ \t]*+=", re.IGNORECASE)
+ASCII_TEXT = re.compile(rb"[\t\n\r -~]*+")
 CLOSE = b"--"
 CRLF = b"\r\n"
 # Quoted strings without escapes; werkzeug parses the others.
 PLAIN_DISPOSITION = re.compile(r'form-data; name="([^"\\%]*)"(?:; filename="([^"\\%]*)")?')
 CHARSETS = frozenset({"ascii", "us-ascii", "utf-8", "iso-8859-1"})
+BINARY_TYPES = frozenset({"application/octet-stream", "binary/octet-stream", "application/x-image"})
+"""Media types of images beside image/*: what unknown files, those in Amazon S3 and images in SageMaker have."""
+START_BYTES = 64
+"""What is looked at to tell a file from a text, in a part without a file name."""
+MAX_LOOKALIKES = 1000
+"""How often the boundary may occur within the data; each takes time."""
 
 STEP_BYTES = 1024 * 1024
 """What is read of a body in one call."""
@@ -214,13 +228,20 @@ class BodyReader:
             connection.read_by_s = math.inf
 
 
-def parse_multipart(body: bytes, boundary: bytes, *, max_parts: int | None = None) -> tuple[Form, Files]:
-    """Parse a multipart body (RFC 7578) into fields and files; a malformed body has none.
+def is_image_type(media_type: str) -> bool:
+    """Return whether a media type, in lower case, says that the bytes are an image, or nothing about them."""
+    return media_type.startswith("image/") or media_type in BINARY_TYPES
 
-    Texts of more than `LONG_TEXT_BYTES` are returned as `LongText`.
+
+def parse_multipart(body: bytes, boundary: bytes, *, max_parts: int | None = None) -> tuple[Form, Files]:
+    """Parse a multipart body (RFC 7578) into fields and files.
+
+    A part is a file if it has a file name, or if its type or its first bytes say that it is an image. Texts of more
+    than `LONG_TEXT_BYTES` are returned as `LongText`.
 
     Raises:
-        BadRequestError: The boundary is too long, there are too many parts, or the headers of a part are too long.
+        BadRequestError: The form is malformed or cut off, the boundary is too long, there are too many parts, or the
+            headers of a part are too long.
     """
     if len(boundary) > MAX_BOUNDARY_LENGTH:
         raise BadRequestError(
@@ -228,16 +249,16 @@ def parse_multipart(body: bytes, boundary: bytes, *, max_parts: int | None = Non
         )
     fields: list[tuple[Name, str | LongText]] = []
     files: list[tuple[Name, FilePart]] = []
-    try:
-        for head, start, end in _split_parts(body, b"--" + boundary, max_parts):
-            headers = _parse_headers(head)
-            name, filename = _parse_disposition(headers["content-disposition"])
-            if filename is not None:
-                files.append((name, FilePart(filename, body[start:end])))
-            else:
-                fields.append((name, _text(memoryview(body)[start:end], headers.get("content-type"))))
-    except (KeyError, ValueError):
-        return MultiDict(), MultiDict()
+    for head, start, end in _split_parts(body, b"--" + boundary, max_parts):
+        headers = _parse_headers(head)
+        name, filename = _parse_disposition(headers.get("content-disposition"))
+        if filename is not None or _is_file(body[start : min(end, start + START_BYTES)], headers.get("content-type")):
+            content = body[start:end]
+            if "content-transfer-encoding" in headers:
+                content = _decode_transfer(content, headers["content-transfer-encoding"], name)
+            files.append((name, FilePart(filename or "", content)))
+        else:
+            fields.append((name, _text(memoryview(body)[start:end], headers.get("content-type"))))
     return MultiDict(fields), MultiDict(files)
 
 
@@ -245,24 +266,51 @@ def _split_parts(body: bytes, delimiter: bytes, max_parts: int | None) -> Iterat
     """Yield the headers of each part, and where its content starts and ends.
 
     Raises:
-        ValueError: The last boundary is missing.
+        BadRequestError: The last boundary is missing.
     """
     head: bytes | None = None
-    start = occurrences = 0
+    start = parts = occurrences = 0
+    possible_end = -1  # a last boundary with something behind it
     position = body.find(delimiter)
     while position >= 0:
         occurrences += 1
-        check_count(occurrences - 1, max_parts)  # the last one does not begin a part
+        if max_parts is not None and occurrences - parts > MAX_LOOKALIKES:
+            raise BadRequestError(
+                f"The boundary of the form occurs more than {MAX_LOOKALIKES} times within its parts. Use a longer one."
+            )
         line_break = _line_break_before(body, position)
-        after = END_OF_BOUNDARY.match(body, position + len(delimiter))
-        if after and (head is None or line_break):
+        after = _end_of_delimiter(body, position, position + len(delimiter), start)
+        if after:
             if head is not None:
                 yield head, start, max(start, position - line_break)
             if after[0] == CLOSE:
                 return
+            parts += 1
+            check_count(parts, max_parts)
             head, start = _read_headers(body, after.end())
+        elif line_break and body.startswith(CLOSE, position + len(delimiter)):
+            possible_end = max(start, position - line_break)
         position = body.find(delimiter, max(start, position + len(delimiter)))
-    raise ValueError("the last boundary is missing")
+    if head is None or possible_end < start:
+        raise BadRequestError(explain_form(body, delimiter))
+    yield head, start, possible_end
+
+
+def _end_of_delimiter(body: bytes, position: int, end: int, start: int) -> re.Match[bytes] | None:
+    """Return what follows a delimiter up to the next line; None if this is not one, but data.
+
+    Args:
+        body: The form.
+        position: Where the delimiter begins.
+        end: Where its boundary ends.
+        start: Where the content of the current part begins; 0 before the first part.
+    """
+    after = END_OF_BOUNDARY.match(body, end)
+    if not after or (start and not _line_break_before(body, position)):
+        return None
+    if start == position and (after[0] == CLOSE or body[after.end()] in CRLF) and start:
+        return None  # an empty part has a line break of its own, but some clients leave it out between parts
+    return after
 
 
 def check_count(parts: int, max_parts: int | None) -> None:
@@ -297,18 +345,73 @@ def _parse_headers(head: bytes) -> dict[str, str]:
     """Return the first value of each header, by its name in lower case."""
     headers: dict[str, str] = {}
     for line in CONTINUATION.sub(b" ", head).splitlines():
-        name, _, value = line.decode().partition(":")
+        name, _, value = _decode_header(line).partition(":")
         headers.setdefault(name.strip(" \t").lower(), value.strip(" \t"))
     return headers
 
 
-def _parse_disposition(disposition: str) -> tuple[str | None, str | None]:
-    """Return the name of a part, and its file name if it is a file."""
+def _decode_header(line: bytes) -> str:
+    """Decode a header. File names may be in any character set; they only appear in messages."""
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        # A backslash behind such a byte is the second one of a character of Shift_JIS, Big5 or GBK.
+        return line.decode(errors="replace").replace("\N{REPLACEMENT CHARACTER}\\", "\N{REPLACEMENT CHARACTER}")
+
+
+def _parse_disposition(disposition: str | None) -> tuple[str | None, str | None]:
+    """Return the name of a part, and its file name if it is a file.
+
+    Raises:
+        BadRequestError: There is no Content-Disposition.
+    """
+    if disposition is None:
+        raise BadRequestError(
+            'A part of the form has no Content-Disposition. Expected: Content-Disposition: form-data; name="image"; '
+            'filename="photo.jpg".'
+        )
     match = PLAIN_DISPOSITION.fullmatch(disposition)
     if match:
         return match[1], match[2]
     _, parameters = parse_options_header(disposition)
-    return parameters.get("name"), parameters.get("filename")
+    filename = parameters.get("filename")
+    if filename is None and FILENAME.search(disposition):
+        filename = ""  # it is not quoted correctly
+    return parameters.get("name"), filename
+
+
+def _is_file(start: bytes, content_type: str | None) -> bool:
+    """Return whether a part without a file name is a file, by its type and its first bytes.
+
+    Base64 is often sent with the type of the image that it holds.
+    """
+    if ASCII_TEXT.fullmatch(start):
+        return False
+    return sniff(start) is not None or is_image_type(parse_options_header(content_type)[0].lower())
+
+
+def _decode_transfer(content: bytes, encoding: str, name: Name) -> bytes:
+    """Decode the content of a file according to its header Content-Transfer-Encoding.
+
+    Raises:
+        BadRequestError: It is not valid, or of an encoding that is not accepted.
+    """
+    encoding = encoding.lower()
+    field = str(name) if isinstance(name, str) else ""
+    if encoding in {"quoted-printable", "x-uuencode", "uuencode"}:
+        raise BadRequestError(
+            f"The part {field!r} has Content-Transfer-Encoding: {encoding}. Accepted: binary, 8bit, 7bit, base64.",
+            field=field,
+        )
+    if encoding != "base64":
+        return content
+    try:
+        return decode_base64(lambda: decode_plain(memoryview(content)))
+    except ValueError:
+        raise BadRequestError(
+            f"The part {field!r} has Content-Transfer-Encoding: base64, but its content is not valid base64.",
+            field=field,
+        ) from None
 
 
 def _text(content: memoryview, content_type: str | None) -> str | LongText:

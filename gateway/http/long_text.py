@@ -1,11 +1,8 @@
-"""Long texts of a body: an image in base64, decoded piece by piece, so that it takes no more memory than the image."""
+"""Long texts of a body, which are images in base64: they stay in the body and are unescaped piece by piece."""
 
-import binascii
-import io
 import json
 import re
-import string
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +11,6 @@ LONG_TEXT_BYTES = 1024
 """Texts of more bytes are read as `LongText`. Of what a request may contain, only images and a few URLs are as long."""
 PIECE_BYTES = 64 * 1024
 MAX_REPR_BYTES = 30
-DATA_URI = re.compile(rb"data:[^,]{0,1000};base64,", re.IGNORECASE)  # RFC 2397
-URL_SAFE = bytes.maketrans(b"-_", b"+/")  # RFC 4648 section 5
-WHITESPACE = string.whitespace.encode()
-PADDING = b"="
 PERCENT = ord("%")
 HEX_VALUES = np.full(256, 16, np.uint8)
 """Value of each hexadecimal digit, by its code; 16 for all other characters."""
@@ -97,26 +90,3 @@ def decode_json_string(raw: memoryview) -> Iterator[bytes]:
     for match in ESCAPE_SEQUENCES.finditer(raw):
         value: str = json.loads(b'"%b"' % match[0])
         yield value.encode(errors="replace")
-
-
-def decode_base64(pieces: Iterable[bytes]) -> bytes:
-    """Decode base64, plain or URL-safe, with or without padding, line breaks and data URI prefix.
-
-    Raises:
-        ValueError: The text is not base64.
-    """
-    data = io.BytesIO()
-    digits, is_padded = b"", False
-    for index, piece in enumerate(pieces):
-        prefix = DATA_URI.match(piece) if index == 0 else None
-        text = piece[prefix.end() :] if prefix else piece
-        added, padding, rest = text.translate(URL_SAFE, WHITESPACE).partition(PADDING)
-        if rest.strip(PADDING) or (is_padded and added):
-            raise ValueError("digits after the padding")
-        is_padded = is_padded or bool(padding)
-        digits += added
-        end = len(digits) - len(digits) % 4
-        data.write(binascii.a2b_base64(digits[:end], strict_mode=True))
-        digits = digits[end:]
-    data.write(binascii.a2b_base64(digits + PADDING * (-len(digits) % 4), strict_mode=True))
-    return data.getvalue()

@@ -276,6 +276,8 @@ def respond(error: errors.GatewayError) -> Response:
     if problem.status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
         response.headers["Retry-After"] = str(error.members.get("retry_after_s", RETRY_AFTER_S))
         g.log_reason = error.detail  # which of the limits, for the operator
+    if isinstance(error, errors.ContentTypeError) and error.accept_encoding:  # RFC 9110 section 15.5.16
+        response.headers["Accept-Encoding"] = error.accept_encoding
     if type(error) in CHALLENGES:
         response.headers["WWW-Authenticate"] = CHALLENGES[type(error)]
     return response

@@ -1,12 +1,11 @@
 """Parse a request (multipart, form, JSON or raw bytes) into a `PredictionRequest`."""
 
-import codecs
 import difflib
 import re
 import reprlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from flask import Request
 from werkzeug.datastructures import MultiDict
@@ -14,13 +13,17 @@ from werkzeug.datastructures import MultiDict
 from gateway.deadline import Deadline, Timings
 from gateway.errors import BadRequestError, ContentTypeError, GatewayError, TooManyImagesError
 from gateway.fetching.destinations import MAX_URL_LENGTH
-from gateway.http.bodies import FORM, MULTIPART, BodyRequest, Files, Form, Name, parse_multipart
+from gateway.fetching.fetch import CODINGS
+from gateway.http import hints
+from gateway.http.base64_text import LostPlusError, decode_base64
+from gateway.http.bodies import FORM, MULTIPART, BodyRequest, Files, Form, Name, is_image_type, parse_multipart
 from gateway.http.json_objects import JsonLimits, parse_json_object
-from gateway.http.long_text import LongText, decode_base64
+from gateway.http.long_text import LongText
 from gateway.http.url_encoded import parse_url_encoded
 from gateway.models.registry import ModelTarget
 from gateway.prediction.image_loader import ImageBytes, ImageSource, ImageUrl
 from gateway.prediction.predictor import Explain, PredictionOptions, PredictionRequest
+from vision.decode import sniff
 
 FILE_FIELDS = ("image", "file")
 URL_FIELDS = ("url", "image_url")
@@ -31,13 +34,8 @@ IMAGE_FIELDS = tuple(dict.fromkeys((*URL_FIELDS, *BASE64_FIELDS)))
 FORM_BASE64_FIELDS = tuple(dict.fromkeys((*FILE_FIELDS, *BASE64_FIELDS)))  # a part without a file name is text
 FORM_FIELDS = tuple(dict.fromkeys((*FILE_FIELDS, *IMAGE_FIELDS, *OPTION_NAMES)))
 JSON_FIELDS = (*IMAGE_FIELDS, BATCH_FIELD, *OPTION_NAMES)
-ACCEPTED = (
-    "multipart/form-data with a part `image`, application/json with `url`, `image` (base64) or `instances` (several), "
-    "or the bytes themselves as image/* or application/octet-stream"
-)
-NO_IMAGE = f"The request carries no image. Send {ACCEPTED}."
 
-INTEGER = re.compile(r"[0-9]{1,9}")
+INTEGER = re.compile(r"([0-9]{1,9})(?:\.0{1,20})?")
 DECIMAL = re.compile(r"(?:[0-9]{1,20}(?:\.[0-9]{1,100})?|\.[0-9]{1,100})(?:[eE]-?[0-9]{1,3})?")
 EXPLAIN_VALUES: Mapping[object, Explain | None] = {"true": "image", "raw": "raw", "false": None}
 """Accepted values of `explain`."""
@@ -52,12 +50,15 @@ JSON_TYPES = {
 }
 MAX_SIMILAR_LENGTH = 32
 """Limit on names that are compared with the accepted ones, which takes time in proportion to the product of lengths."""
-MAX_QUOTED = 100
-"""Maximum number of characters of the request that a message repeats."""
 MAX_URL_BYTES = 12 * MAX_URL_LENGTH
 """Bytes of the longest URL, however its characters are escaped: one above U+FFFF is `\\ud83d\\ude00` in JSON."""
-FILE_HINT = " The bytes of a file need a part with a `filename`."
-UNDECODABLE = "\N{REPLACEMENT CHARACTER}"  # replaces bytes of a form that are not UTF-8
+START_BYTES = 512
+"""Every accepted image has a zero byte among so many at its beginning; a text has none."""
+DATA_SCHEME = "data:"
+VALUE_HINTS: Mapping[type, str] = {
+    dict: "Send the text itself, not an object around it.",
+    list: "Send one file in base64, not its pixels.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,37 @@ class RequestLimits:
 
     max_images: int
     json: JsonLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where fields stand.
+
+    Attributes:
+        prefix: What precedes a field's name in the member `field` of a problem: the JSON pointer (RFC 6901) of its
+            object with a slash, or nothing for a form or the query.
+        is_form: Whether it is a form.
+        blank_is_plus: Whether a blank may stand for `+`.
+    """
+
+    prefix: str = ""
+    is_form: bool = False
+    blank_is_plus: bool = False
+
+
+JSON_OBJECT = Origin("/")
+URL_ENCODED_FORM = Origin(is_form=True, blank_is_plus=True)
+MULTIPART_FORM = Origin(is_form=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What a body contains."""
+
+    images: Sequence[ImageSource | GatewayError]
+    fields: Mapping[Any, Any]
+    origin: Origin
+    is_batch: bool
 
 
 class RequestParser:
@@ -113,62 +145,73 @@ class RequestParser:
             DeadlineExceededError: The deadline has passed before all base64 was decoded.
             werkzeug.exceptions.RequestEntityTooLarge: The body is larger than the limit.
         """
+        _check_coding(request)
         query = _query(request)
         check_names(query, OPTION_NAMES, "query parameter")
-        fields: Mapping[str, Any] = {}
-        images: Sequence[ImageSource | GatewayError] = []
-        is_batch = False
-        media_type = request.mimetype
         body = request.get_data(cache=False)
         request.stream.close()  # it would keep the body until the request is answered
-        if _is_json(media_type, body):
-            fields = parse_json_object(body, self._limits.json)
-            check_names(fields, JSON_FIELDS, "member")
-            is_batch = fields.get(BATCH_FIELD) is not None
-            images = self._instances(fields, deadline) if is_batch else _single_image(_field_images(fields, deadline))
-        elif media_type in {FORM, MULTIPART}:
-            fields, images = self._form(body, request, deadline)
-            is_batch = len(images) > 1
-        elif media_type.startswith("image/") or media_type == "application/octet-stream":
-            images = [ImageBytes(body)] if body else []
-        elif body:
-            raise ContentTypeError(_not_accepted(media_type))
-        if not images:
-            raise BadRequestError(NO_IMAGE)
-        if not is_batch and isinstance(images[0], GatewayError):
-            raise images[0]
-        options = parse_options(query, fields, default_top_k=self._default_top_k)
-        return PredictionRequest(images, target, options, deadline, request_id, is_batch, timings, request.place)
+        content = self._content(body, request, deadline)
+        if not content.images:
+            raise BadRequestError(hints.describe_absence(body, request.mimetype, content.fields))
+        if not content.is_batch and isinstance(content.images[0], GatewayError):
+            raise content.images[0]
+        options = parse_options(query, content.fields, default_top_k=self._default_top_k, prefix=content.origin.prefix)
+        return PredictionRequest(
+            content.images, target, options, deadline, request_id, content.is_batch, timings, request.place
+        )
 
-    def _form(
-        self, body: bytes, request: Request, deadline: Deadline
-    ) -> tuple[Mapping[Any, Any], list[ImageSource | GatewayError]]:
+    def _content(self, body: bytes, request: Request, deadline: Deadline) -> _Content:
+        media_type = request.mimetype
+        match _kind_of_body(body, media_type):
+            case "json":
+                fields = parse_json_object(body, self._limits.json)
+                check_names(fields, JSON_FIELDS, "member", prefix=JSON_OBJECT.prefix)
+                if fields.get(BATCH_FIELD) is not None:
+                    return _Content(self._instances(fields, deadline), fields, JSON_OBJECT, is_batch=True)
+                images = _single_image(_field_images(fields, deadline, JSON_OBJECT))
+                return _Content(images, fields, JSON_OBJECT, is_batch=False)
+            case "form":
+                return self._form(body, request, deadline)
+            case "image":
+                if b"\0" not in body and hints.is_stripped_image(body):
+                    raise BadRequestError(hints.STRIPPED)
+                return _Content([ImageBytes(body)] if body else [], {}, MULTIPART_FORM, is_batch=False)
+        if body:
+            raise ContentTypeError(hints.describe_media_type(body, media_type))
+        return _Content([], {}, MULTIPART_FORM, is_batch=False)
+
+    def _form(self, body: bytes, request: Request, deadline: Deadline) -> _Content:
         """Return the text fields of a form, and its images.
 
         Several images must be parts of the same name, which keeps them in order.
         """
-        form, files = _parse_form(body, request)
+        is_multipart = request.mimetype == MULTIPART
+        form, files = _parse_multipart(body, request) if is_multipart else _parse_url_encoded(body, request)
         names = [*form, *files]
         if None in names:
             raise BadRequestError("A part of the form has no name.")
         check_names(names, FORM_FIELDS, "field")
-        images = [*_file_images(files), *_field_images(form, deadline, FORM_BASE64_FIELDS)]
+        origin = MULTIPART_FORM if is_multipart else URL_ENCODED_FORM
+        images = [*_file_images(files), *_field_images(form, deadline, origin, FORM_BASE64_FIELDS)]
         if len({name for name, _ in images}) > 1:
             raise BadRequestError(
                 f"The request carries {len(images)} images in parts of different names or kinds. Send one image, or "
                 "several as parts of the same name, which keeps them in order."
             )
         self._check_count(len(images))
-        return form, [image for _, image in images]
+        return _Content([image for _, image in images], form, origin, is_batch=len(images) > 1)
 
     def _instances(self, fields: Mapping[str, Any], deadline: Deadline) -> list[ImageSource | GatewayError]:
         items = fields[BATCH_FIELD]
         if not isinstance(items, list) or not items:
-            raise BadRequestError('instances must be a list of at least one object, such as {"url": "https://…"}.')
+            raise BadRequestError(
+                'instances must be a list of at least one object, such as {"url": "https://…"}.',
+                field=f"/{BATCH_FIELD}",
+            )
         if any(fields.get(name) for name in IMAGE_FIELDS):
             raise BadRequestError("Send images either in `instances` or beside it, not both.")
         self._check_count(len(items))
-        return [_instance(item, deadline) for item in items]
+        return [_instance(item, deadline, f"/{BATCH_FIELD}/{index}") for index, item in enumerate(items)]
 
     def _check_count(self, count: int) -> None:
         limit = self._limits.max_images
@@ -178,13 +221,14 @@ class RequestParser:
             )
 
 
-def check_names(names: Collection[Name], accepted: Collection[str], kind: str) -> None:
+def check_names(names: Collection[Name], accepted: Collection[str], kind: str, *, prefix: str = "") -> None:
     """Refuse unknown names: a misspelt option would otherwise be ignored silently.
 
     Args:
         names: Names in the request.
         accepted: Names that are accepted.
         kind: What the names are of, for the message.
+        prefix: See `Origin`.
 
     Raises:
         BadRequestError: A name is not accepted.
@@ -196,49 +240,68 @@ def check_names(names: Collection[Name], accepted: Collection[str], kind: str) -
                 similar = difflib.get_close_matches(name, accepted, n=1)
             hint = f"Did you mean {similar[0]!r}? " if similar else ""
             quoted = repr(name) if isinstance(name, LongText) else reprlib.repr(name)
-            raise BadRequestError(f"There is no {kind} {quoted}. {hint}Accepted: {', '.join(accepted)}.")
+            raise BadRequestError(
+                f"There is no {kind} {quoted}. {hint}Accepted: {', '.join(accepted)}.", field=_field(prefix, name)
+            )
 
 
-def parse_options(query: Mapping[str, Any], fields: Mapping[str, Any], *, default_top_k: int) -> PredictionOptions:
+def _field(prefix: str, name: Name) -> str:
+    """Return the member `field` of a problem with a name; if it is too long to be repeated, that of its object."""
+    if not isinstance(name, str) or len(name) > hints.MAX_QUOTED:
+        return prefix.removesuffix("/")
+    return prefix + (name.replace("~", "~0").replace("/", "~1") if prefix else name)
+
+
+def parse_options(
+    query: Mapping[str, Any], fields: Mapping[str, Any], *, default_top_k: int, prefix: str = ""
+) -> PredictionOptions:
     """Parse the options; an option of the query takes precedence, and an empty one or null counts as absent.
+
+    Args:
+        query: The query.
+        fields: The fields of the body.
+        default_top_k: Number of classes that are returned if neither says.
+        prefix: What precedes a name of `fields` in the member `field` of a problem, see `Origin`.
 
     Raises:
         BadRequestError: A value is not accepted.
     """
     values = {
-        name: value
-        for source in (fields, query)
+        name: (value.strip() if isinstance(value, str) else value, f"{source_prefix}{name}")
+        for source, source_prefix in ((fields, prefix), (query, ""))
         for name in OPTION_NAMES
         if (value := source.get(name)) is not None and value != ""
     }
     return PredictionOptions(
-        top_k=_parse_top_k(values["top_k"]) if "top_k" in values else default_top_k,
-        threshold=_parse_threshold(values["threshold"]) if "threshold" in values else None,
-        explain=_parse_explain(values["explain"]) if "explain" in values else None,
+        top_k=_parse_top_k(*values["top_k"]) if "top_k" in values else default_top_k,
+        threshold=_parse_threshold(*values["threshold"]) if "threshold" in values else None,
+        explain=_parse_explain(*values["explain"]) if "explain" in values else None,
     )
 
 
-def _parse_top_k(value: object) -> int:
-    if isinstance(value, str) and INTEGER.fullmatch(value):
+def _parse_top_k(value: object, field: str) -> int:
+    if isinstance(value, str) and (match := INTEGER.fullmatch(value)):
+        value = int(match[1])
+    elif isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise BadRequestError(f"top_k must be a whole number of at least 1, not {_quote(value)}.")
+        raise BadRequestError(f"top_k must be a whole number of at least 1, not {_quote(value)}.", field=field)
     return value
 
 
-def _parse_threshold(value: object) -> float:
+def _parse_threshold(value: object, field: str) -> float:
     if isinstance(value, str) and DECIMAL.fullmatch(value):
         value = float(value)
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
-        raise BadRequestError(f"threshold must be a number from 0 to 1, not {_quote(value)}.")
+        raise BadRequestError(f"threshold must be a number from 0 to 1, not {_quote(value)}.", field=field)
     return float(value)
 
 
-def _parse_explain(value: object) -> Explain | None:
+def _parse_explain(value: object, field: str) -> Explain | None:
     if isinstance(value, bool):
         value = "true" if value else "false"
     if not isinstance(value, str) or value not in EXPLAIN_VALUES:
-        raise BadRequestError(f"explain must be true, false or raw, not {_quote(value)}.")
+        raise BadRequestError(f"explain must be true, false or raw, not {_quote(value)}.", field=field)
     return EXPLAIN_VALUES[value]
 
 
@@ -248,11 +311,20 @@ def _quote(value: object) -> str:
     return reprlib.repr(value) if is_quotable else JSON_TYPES[type(value)]
 
 
-def _not_accepted(media_type: str) -> str:
-    subject = (
-        f"The media type {media_type[:MAX_QUOTED]!r} is not accepted" if media_type else "The body has no Content-Type"
-    )
-    return f"{subject}. Send {ACCEPTED}."
+def _check_coding(request: Request) -> None:
+    """Refuse compressed bodies, before they are read.
+
+    Raises:
+        ContentTypeError: The body has a content coding (RFC 9110 section 8.4).
+    """
+    header = request.headers.get("Content-Encoding")
+    if header and not CODINGS.isdisjoint(coding.strip() for coding in header.lower().split(",")):
+        error = ContentTypeError(
+            f"The body has Content-Encoding: {header[: hints.MAX_QUOTED]}. Only identity is accepted: send the body "
+            "uncompressed."
+        )
+        error.accept_encoding = "identity"
+        raise error
 
 
 def _query(request: Request) -> Mapping[str, str]:
@@ -262,20 +334,41 @@ def _query(request: Request) -> Mapping[str, str]:
         raise BadRequestError("The query is not UTF-8. Write bytes beyond ASCII as %XX.") from error
 
 
-def _is_json(media_type: str, body: bytes) -> bool:
-    """Return whether the body is JSON, also under the media type that curl and urllib use for any body by default."""
-    if media_type == FORM:
-        return START_OF_OBJECT.match(body) is not None
-    return media_type == "application/json" or media_type.endswith("+json")
+def _kind_of_body(body: bytes, media_type: str) -> Literal["json", "form", "image"] | None:
+    """Return how a body is to be read: an image is recognised whatever its media type says."""
+    kind: Literal["json", "form"] | None = None
+    if media_type == MULTIPART:
+        kind = "form"
+        may_be_image = not body.startswith(b"--")
+    elif is_image_type(media_type):
+        return "image"
+    else:
+        # JSON also has the media type that curl and urllib use for any body by default.
+        is_json_type = media_type == "application/json" or media_type.endswith("+json")
+        if is_json_type or media_type == FORM:
+            kind = "json" if is_json_type or START_OF_OBJECT.match(body) else "form"
+        may_be_image = not body.startswith(b"{")
+    if may_be_image and (_is_image(body) or hints.is_stripped_image(body)):
+        return "image"
+    return kind
 
 
-def _parse_form(body: bytes, request: Request) -> tuple[Form, Files]:
-    if request.mimetype == FORM:
-        return parse_url_encoded(body, max_fields=request.max_form_parts), MultiDict()
+def _is_image(body: bytes) -> bool:
+    return b"\0" in body[:START_BYTES] and sniff(body) is not None
+
+
+def _parse_url_encoded(body: bytes, request: Request) -> tuple[Form, Files]:
+    form = parse_url_encoded(body, max_fields=request.max_form_parts)
+    if form.keys().isdisjoint(FORM_FIELDS) and any(form):
+        raise BadRequestError(hints.describe_unknown_fields(body, list(form), FORM_FIELDS))
+    return form, MultiDict()
+
+
+def _parse_multipart(body: bytes, request: Request) -> tuple[Form, Files]:
     boundary = request.mimetype_params.get("boundary", "")
-    if not boundary or not boundary.isascii():
-        return MultiDict(), MultiDict()
-    return parse_multipart(body, boundary.encode(), max_parts=request.max_form_parts)
+    if not boundary:
+        raise BadRequestError(hints.explain_missing_boundary(body))
+    return parse_multipart(body, boundary.encode("latin-1", "replace"), max_parts=request.max_form_parts)
 
 
 def _single_image(images: Iterator[tuple[str, ImageSource | GatewayError]]) -> list[ImageSource | GatewayError]:
@@ -289,15 +382,18 @@ def _single_image(images: Iterator[tuple[str, ImageSource | GatewayError]]) -> l
     return [image for _, image in named_images]
 
 
-def _instance(item: object, deadline: Deadline) -> ImageSource | GatewayError:
+def _instance(item: object, deadline: Deadline, pointer: str) -> ImageSource | GatewayError:
     if not isinstance(item, dict):
-        return BadRequestError('Each of `instances` must be an object, such as {"url": "https://…"}.')
+        return BadRequestError('Each of `instances` must be an object, such as {"url": "https://…"}.', field=pointer)
+    origin = Origin(f"{pointer}/")
     try:
-        check_names(item, IMAGE_FIELDS, "member")
-        images = _single_image(_field_images(item, deadline))
+        check_names(item, IMAGE_FIELDS, "member", prefix=origin.prefix)
+        images = _single_image(_field_images(item, deadline, origin))
     except BadRequestError as error:
         return error
-    return images[0] if images else BadRequestError(f"There is no image. Send one of {', '.join(IMAGE_FIELDS)}.")
+    if images:
+        return images[0]
+    return BadRequestError(f"There is no image. Send one of {', '.join(IMAGE_FIELDS)}.", field=pointer)
 
 
 def _file_images(files: Files) -> Iterator[tuple[str, ImageSource | GatewayError]]:
@@ -306,54 +402,69 @@ def _file_images(files: Files) -> Iterator[tuple[str, ImageSource | GatewayError
             if part.content:
                 yield f"file {name}", ImageBytes(part.content)
             elif part.filename:  # a browser sends an empty part without a file name for a field that was left empty
-                yield f"file {name}", BadRequestError(f"The file {part.filename[:MAX_QUOTED]!r} is empty.")
+                filename = part.filename[: hints.MAX_QUOTED]
+                yield f"file {name}", BadRequestError(f"The file {filename!r} is empty.", field=name)
 
 
 def _field_images(
-    fields: Mapping[Any, Any], deadline: Deadline, base64_fields: Sequence[str] = BASE64_FIELDS
+    fields: Mapping[Any, Any], deadline: Deadline, origin: Origin, base64_fields: Sequence[str] = BASE64_FIELDS
 ) -> Iterator[tuple[str, ImageSource | GatewayError]]:
     for name in URL_FIELDS:
-        for text in _texts(fields, name):
-            yield name, _image_url(text, name)
+        for text in _texts(fields, name, origin):
+            yield name, _image_url(text, name, deadline, origin)
     for name in base64_fields:
-        for text in _texts(fields, name):
-            yield name, _decode_image(text, name, deadline, in_form=isinstance(fields, MultiDict))
+        for text in _texts(fields, name, origin):
+            yield name, _decode_image(text, name, deadline, origin)
 
 
-def _texts(fields: Mapping[Any, Any], name: str) -> Iterator[str | LongText]:
+def _texts(fields: Mapping[Any, Any], name: str, origin: Origin) -> Iterator[str | LongText]:
     """Yield the values of a field, several if a form repeats it; an empty value counts as absent."""
     values = fields.getlist(name) if isinstance(fields, MultiDict) else [fields.get(name)]
     for value in values:
         if value is not None and not isinstance(value, str | LongText):
-            raise BadRequestError(f"The field {name!r} must be a string, not {JSON_TYPES[type(value)]}.")
+            message = f"The field {name!r} must be a string, not {JSON_TYPES[type(value)]}."
+            raise BadRequestError(
+                f"{message} {VALUE_HINTS.get(type(value), '')}".rstrip(), field=f"{origin.prefix}{name}"
+            )
         if value:
             yield value
 
 
-def _image_url(text: str | LongText, name: str) -> ImageSource | GatewayError:
+def _image_url(text: str | LongText, name: str, deadline: Deadline, origin: Origin) -> ImageSource | GatewayError:
+    """Return the image that a URL points to, or that a data URI contains."""
+    beginning = hints.decode_beginning(_pieces(text, deadline)) if isinstance(text, LongText) else text
+    if beginning.lstrip()[: len(DATA_SCHEME)].lower() == DATA_SCHEME:
+        return _decode_image(text, name, deadline, origin)
+    field = f"{origin.prefix}{name}"
     if isinstance(text, LongText) and len(text.raw) > MAX_URL_BYTES:
         return BadRequestError(
-            f"The field {name!r} has {len(text.raw)} bytes; expected a URL of at most {MAX_URL_LENGTH} characters."
+            f"The field {name!r} has {len(text.raw)} bytes; expected a URL of at most {MAX_URL_LENGTH} characters.",
+            field=field,
         )
     try:
         return ImageUrl(str(text).strip())
-    except ValueError as error:
-        return BadRequestError(f"The field {name!r} is not valid: {error}.")
-
-
-def _decode_image(text: str | LongText, name: str, deadline: Deadline, *, in_form: bool) -> ImageSource | GatewayError:
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a character may begin in one piece and end in the next
-    is_utf8 = True
-
-    def pieces() -> Iterator[bytes]:
-        nonlocal is_utf8
-        for piece in text.pieces() if isinstance(text, LongText) else (text.encode(errors="replace"),):
-            deadline.remaining_s()
-            if in_form:
-                is_utf8 = is_utf8 and UNDECODABLE not in decoder.decode(piece)
-            yield piece
-
-    try:
-        return ImageBytes(decode_base64(pieces()))
     except ValueError:
-        return BadRequestError(f"The field {name!r} is not valid base64.{'' if is_utf8 else FILE_HINT}")
+        return BadRequestError(f"The field {name!r} is not valid: it has an invalid escape sequence.", field=field)
+
+
+def _decode_image(text: str | LongText, name: str, deadline: Deadline, origin: Origin) -> ImageSource | GatewayError:
+    field = f"{origin.prefix}{name}"
+    try:
+        data = decode_base64(lambda: _pieces(text, deadline), blank_is_plus=origin.blank_is_plus)
+    except ValueError as error:
+        hint = hints.explain_base64(
+            hints.decode_beginning(_pieces(text, deadline)),
+            has_inner_blanks=isinstance(error, LostPlusError),
+            in_form=origin.is_form,
+        )
+        return BadRequestError(f"The field {name!r} is not valid base64. {hint}".rstrip(), field=field)
+    if not data:
+        return BadRequestError(f"The field {name!r} contains no image: it is blank or an empty data URI.", field=field)
+    return ImageBytes(data)
+
+
+def _pieces(text: str | LongText, deadline: Deadline) -> Iterator[bytes]:
+    """Yield a text in UTF-8, until the deadline."""
+    for piece in text.pieces() if isinstance(text, LongText) else (text.encode(errors="replace"),):
+        deadline.remaining_s()
+        yield piece

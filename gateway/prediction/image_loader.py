@@ -24,6 +24,7 @@ from gateway.errors import (
 from gateway.fetching.pool import FetchPool
 from gateway.model_client.protocol import Array
 from gateway.prediction.decoders import Decoders
+from gateway.prediction.format_messages import describe_format
 from gateway.sizes import exceeds_pixels
 from vision import heatmap
 from vision.card import InputSpec
@@ -228,7 +229,7 @@ class ImageLoader:
         if isinstance(content, GatewayError):
             return content
         try:
-            with translated_image_errors(self._limits.max_pixels):
+            with translated_image_errors(self._limits.max_pixels, content):
                 return ImageFile(content, inspect(content, max_pixels=self._limits.max_pixels))
         except GatewayError as error:
             return error
@@ -348,16 +349,20 @@ class ThreadPool:
 
 
 @contextmanager
-def translated_image_errors(max_pixels: int) -> Iterator[None]:
-    """Raise the `GatewayError` that corresponds to an error of `vision`."""
+def translated_image_errors(max_pixels: int, content: bytes = b"") -> Iterator[None]:
+    """Raise the `GatewayError` that corresponds to an error of `vision`.
+
+    Args:
+        max_pixels: Largest image that is accepted, for messages.
+        content: The file, for a message that names what it is.
+    """
     accepted = [image_format.value for image_format in ImageFormat]
     try:
         yield
     except UnsupportedFormatError as error:
-        raise ImageFormatError(
-            f"The bytes are not an image in an accepted format. Accepted formats: {', '.join(accepted)}.",
-            accepted=accepted,
-        ) from error
+        has_own_sentence = getattr(error, "kind", None) is not None
+        detail = str(error) if has_own_sentence else describe_format(content, accepted)
+        raise ImageFormatError(detail, accepted=accepted) from error
     except TooManyPixelsError as error:
         raise ImageTooLargeError(
             f"{exceeds_pixels(error.width, error.height, max_pixels)} Scale it down.",

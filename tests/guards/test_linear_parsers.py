@@ -15,8 +15,9 @@ from gateway.app import create_app, make_fetcher
 from gateway.errors import GatewayError
 from gateway.fetching.destinations import Destinations
 from gateway.host_patterns import is_host_pattern, matches_any
+from gateway.http.base64_text import decode_base64
+from gateway.http.hints import explain_base64
 from gateway.http.json_objects import JsonLimits
-from gateway.http.long_text import decode_base64
 from gateway.http.request_parser import FORM_FIELDS, check_names, parse_options
 from gateway.models.configured import ConfiguredModels
 from gateway.settings import Settings
@@ -24,6 +25,7 @@ from tests.support.fake_model_server import FakeModelServer, classifier, constan
 from tests.support.regex_attacks import is_superlinear
 from tests.support.wsgi_requests import make_parse
 from vision.card import Card, InputSpec
+from vision.foreign_kinds import name_kind
 
 BODY_SIZE = 64 * 1024
 """Bodies of this size and four times as much are compared."""
@@ -116,12 +118,23 @@ TEXTS: dict[str, tuple[Callable[[str], object], list[str], list[str]]] = {
     "explain": (OPTIONS["explain"], cut("│true"), cut("a│true")),
     "names": (lambda text: check_names([text], FORM_FIELDS, "field"), cut("│image"), cut("a│image│_│image_")),
     "many names": (lambda text: check_names(text.split(","), FORM_FIELDS, "field"), [""], cut("image,│image,x,")),
-    "base64": (lambda text: decode_base64([text.encode()]), cut("│data:"), cut("A│=│ │A=│,│;base64,│%")),
+    "base64": (lambda text: decode_base64(lambda: [text.encode()]), cut("│data:"), cut("A│=│ │A=│,│;base64,│%")),
+    "base64 in a form": (
+        lambda text: decode_base64(lambda: [text.encode()], blank_is_plus=True),
+        cut("│data:│A│AAAA AAAA"),
+        cut("A│ │AAAA │A \n│=│;base64,"),
+    ),
     "base64 in pieces": (
-        lambda text: decode_base64(text.encode().split(b"|")),
+        lambda text: decode_base64(lambda: text.encode().split(b"|")),
         [""],
         [piece * 20 + "|" for piece in cut("A│ │=│A ")],
     ),
+    "what is not base64": (
+        lambda text: explain_base64(text, has_inner_blanks=True, in_form=True),
+        cut("│data:│["),
+        cut("a│%│\\│ │.│.jpg│,│/"),
+    ),
+    "what is not an image": (lambda text: name_kind(text.encode()), cut("│<│[│--"), cut("<│ │a│a \n│<svg│-│\0│ä")),
     "URL": (Destinations().check_url, URLS, cut("a│/│.│:│@│[│]│%41│\t│ä│?│#│;│1:")),
     "URL without a limit": (urlsplit, URLS, cut("a│/│:│@│[│]│\t│\n│ä│%│?│#")),
     "host pattern": (is_host_pattern, cut("│*."), cut("a│.│-│a.│1.│:│/│_")),

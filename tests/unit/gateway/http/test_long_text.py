@@ -1,6 +1,4 @@
-import base64
 import json
-import os
 from collections.abc import Callable, Iterator
 from urllib.parse import quote, quote_plus, unquote_to_bytes
 
@@ -11,7 +9,6 @@ from hypothesis import strategies as st
 from gateway.http.long_text import (
     PIECE_BYTES,
     LongText,
-    decode_base64,
     decode_json_string,
     decode_percent,
     decode_plain,
@@ -71,34 +68,3 @@ def test_pieces_are_short():
 
 def test_a_message_shows_the_beginning_of_a_text():
     assert repr(LongText(memoryview(b"a" * 10**6), decode_plain)) == f"'{'a' * 30}…'"
-
-
-DATA = os.urandom(3 * PIECE_BYTES + 1)
-
-
-def test_base64_in_pieces_of_any_size_is_decoded():
-    text = base64.encodebytes(DATA)
-    for size in (1, 3, 75, 4096, PIECE_BYTES):
-        pieces = [text[start : start + size] for start in range(0, len(text), size)]
-        assert decode_base64(pieces) == DATA, size
-
-
-ENCODERS = st.sampled_from([base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes])
-
-
-@given(st.binary(max_size=80), st.integers(0, 4), ENCODERS, st.integers(1, 60))
-def test_every_variant_is_decoded(data: bytes, padding: int, encode: Callable[[bytes], bytes], size: int):
-    text = encode(data).rstrip(b"=\n") + b"=" * padding
-    assert decode_base64([text[start : start + size] for start in range(0, len(text), size)]) == data
-
-
-def test_text_after_the_padding_is_refused_also_in_another_piece():
-    for pieces in ([b"QUI=", b"QUJD"], [b"QUI", b"=", b"Q"], [b"QUI=Q"], [b"=", b"QUJD"], [b"QUI=", b"data:;base64,"]):
-        with pytest.raises(ValueError, match="after the padding"):
-            decode_base64(pieces)
-
-
-def test_other_characters_and_a_single_digit_are_refused():
-    for pieces in ([b"QU\xc3"], [b"QUJD", b"%"], [b"Q"], [b"QUJD", b"Q"], [b"data:" + b"x" * 2000 + b";base64,QUJD"]):
-        with pytest.raises(ValueError, match=r"."):
-            decode_base64(pieces)

@@ -150,14 +150,55 @@ def test_a_text_part_named_file_holds_base64(source: Source, parse: Parse):
     assert batch.images == [ImageBytes(IMAGE), ImageBytes(IMAGE)]
 
 
-def test_a_file_without_a_file_name_is_refused_with_a_hint(parse: Parse):
-    for field in ("image", "file"):
-        head = f'--edge\r\nContent-Disposition: form-data; name="{field}"\r\nContent-Type: image/png\r\n\r\n'
-        body = head.encode() + IMAGE + b"\r\n--edge--\r\n"
+def nameless(data: bytes, headers: str = "", field: str = "image") -> dict[str, Any]:
+    """Return a form whose part has no file name."""
+    head = f'--edge\r\nContent-Disposition: form-data; name="{field}"\r\n{headers}\r\n'
+    return {
+        "data": head.encode() + data + b"\r\n--edge--\r\n",
+        "content_type": "multipart/form-data; boundary=edge",
+    }
 
-        message = refusal(parse, data=body, content_type="multipart/form-data; boundary=edge")
+
+def test_a_part_without_a_file_name_is_a_file_if_its_type_says_so(source: Source):
+    for media_type in ("image/png", "application/octet-stream", "binary/octet-stream", "application/x-image"):
+        for field in ("image", "file"):
+            form = nameless(IMAGE, f"Content-Type: {media_type}\r\n", field)
+            assert source(**form) == ImageBytes(IMAGE), (media_type, field)
+
+
+def test_a_part_without_a_file_name_and_type_is_a_file_if_it_begins_like_an_image(source: Source):
+    image = b"\x89PNG\r\n\x1a\n" + IMAGE
+
+    assert source(**nameless(image)) == ImageBytes(image)
+    assert source(**nameless(image, "Content-Type: text/plain\r\n")) == ImageBytes(image)
+
+
+def test_a_text_part_with_the_type_of_an_image_may_hold_base64(source: Source):
+    assert source(**nameless(TEXT.encode(), "Content-Type: image/png\r\n")) == ImageBytes(IMAGE)
+
+
+def test_other_bytes_without_a_file_name_are_refused_with_a_hint(parse: Parse):
+    for field in ("image", "file"):
+        message = refusal(parse, **nameless(IMAGE, field=field))
 
         assert f"The field '{field}' is not valid base64. The bytes of a file need a part with a `filename`." in message
+
+
+def test_the_content_of_a_file_may_be_in_base64_as_its_header_says(source: Source, parse: Parse):
+    header = '; filename="a.png"\r\nContent-Transfer-Encoding: '
+    form = nameless(base64.encodebytes(IMAGE))
+
+    def encoded(encoding: str, data: bytes) -> dict[str, Any]:
+        body = form["data"].replace(b'"image"', f'"image"{header}{encoding}'.encode())
+        return {**form, "data": body.replace(base64.encodebytes(IMAGE), data)}
+
+    assert source(**encoded("base64", base64.encodebytes(IMAGE))) == ImageBytes(IMAGE)
+    assert source(**encoded("Base64", TEXT.encode())) == ImageBytes(IMAGE)
+    assert source(**nameless(TEXT.encode(), "Content-Transfer-Encoding: base64\r\n")) == ImageBytes(IMAGE)
+    for encoding in ("binary", "8bit", "7bit", "x-own"):
+        assert source(**encoded(encoding, IMAGE)) == ImageBytes(IMAGE), encoding
+    assert "but its content is not valid base64" in refusal(parse, **encoded("base64", IMAGE))
+    assert "Accepted: binary, 8bit, 7bit, base64" in refusal(parse, **encoded("quoted-printable", IMAGE))
 
 
 def test_a_text_part_named_file_counts_as_an_image(parse: Parse):
@@ -223,10 +264,55 @@ def test_an_empty_file_is_refused_with_its_name(parse: Parse):
         parse(data={"image": part(b"")})
 
 
-def test_a_form_without_a_boundary_carries_no_image(parse: Parse):
+def test_a_form_without_a_boundary_is_refused_with_what_to_do(parse: Parse):
     for content_type in (MULTIPART, f"{MULTIPART}; boundary="):
         request = {"data": b"--x\r\n\r\n--x--", "headers": {"Content-Type": content_type}}
-        assert "carries no image" in refusal(parse, content_type=content_type, **request), content_type
+        message = refusal(parse, content_type=content_type, **request)
+        assert "The Content-Type has no boundary. Let your HTTP library set it" in message, content_type
+
+
+FILE_PART = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + IMAGE
+MALFORMED_FORMS = {
+    FILE_PART[:-9]: "The form ends before its last boundary, --x--: ",
+    FILE_PART + b"\r\n": "It was cut off, or its last line is missing. Send all of it.",
+    FILE_PART + b"\r\n--x": "The form ends before its last boundary",
+    FILE_PART + b"\r\n--x\r\n": "The form ends before its last boundary",
+    FILE_PART[:40]: "The headers of a part of the form are incomplete",
+    FILE_PART.replace(b"--x", b"--y") + b"\r\n--y--": "The boundary in the Content-Type is x, but the form uses y.",
+    b"\r\n" + FILE_PART.replace(b"--x", b"----x"): "but the form uses --x. Let your HTTP library set",
+    b"--x\r\nContent-Type: image/png\r\n\r\n" + IMAGE + b"\r\n--x--": "A part of the form has no Content-Disposition.",
+    b'{"image": ""}': "The body is not a multipart form with the boundary x: it is JSON.",
+    b"image=AAAA": "The body is not a multipart form with the boundary x: it is plain text.",
+}
+
+
+@pytest.mark.parametrize("body", MALFORMED_FORMS, ids=range(len(MALFORMED_FORMS)))
+def test_a_malformed_form_is_refused_with_the_reason(parse: Parse, body: bytes):
+    message = refusal(parse, data=body, content_type="multipart/form-data; boundary=x")
+
+    assert message.startswith("BadRequestError: ")
+    assert MALFORMED_FORMS[body] in message
+
+
+NAMES = (
+    "schön.jpg".encode("latin-1"),
+    "写真.jpg".encode("shift_jis"),
+    "表".encode("shift_jis"),
+    "照片.jpg".encode("gbk"),
+    b"\xff",
+)
+
+
+@pytest.mark.parametrize("filename", NAMES)
+def test_a_file_name_may_be_in_any_character_set(source: Source, filename: bytes):
+    for disposition in (
+        b'name="image"; filename="%b"',
+        b'filename="%b"; name="image"',
+        b'name="image"; filename=%b',
+        b'name="image"; filename="%b"; filename*=UTF-8\'\'a.jpg',
+    ):
+        body = b"--x\r\nContent-Disposition: form-data; " + disposition % filename + b"\r\n\r\n" + IMAGE + b"\r\n--x--"
+        assert source(data=body, content_type="multipart/form-data; boundary=x") == ImageBytes(IMAGE), disposition
 
 
 # JSON
@@ -245,6 +331,9 @@ BASE64_VARIANTS = {
     "overpadded": TEXT + "==",
     "wrapped": base64.encodebytes(IMAGE).decode(),
     "other whitespace": TEXT[:76] + "\r\n\t " + TEXT[76:],
+    "whitespace before a data URI": f" \n data:image/png;base64,{TEXT}",
+    "data URI with a name": f'data:image/png;name="a,b.png";base64, {TEXT}',
+    "lines separated by blanks": " ".join(base64.encodebytes(IMAGE).decode().split()),
     "data URI": f"data:image/png;base64,{TEXT}",
     "data URI without type": f"data:;base64,{TEXT}",
     "data URI in capitals": f"DATA:image/svg+xml;charset=utf-8;BASE64,{TEXT}",
@@ -294,18 +383,92 @@ def test_null_counts_as_absent(parse: Parse):
 
 
 def test_invalid_base64_is_refused_with_the_name_of_its_field(parse: Parse):
-    for text in (
-        "%%%",
-        "a",
-        "AAAAA",
-        "AAA=AAAA",
-        "QUJD=REVG",
-        "grün",
-        "data:text/plain,hello",
-        "data:image/png;base64",
-    ):
+    for text in ("%%%", "a", "AAAAA", "AAA=AAAA", "QUJD=REVG", "grün"):
         message = refusal(parse, json={"image": text})
         assert message == "BadRequestError: The field 'image' is not valid base64.", text
+
+
+MISTAKES = {
+    URL: "It is a URL: send it as `url`.",
+    "dog.jpg": "It is the name of a file: send its content. With curl, send a file by `-F image=@FILE`.",
+    "@dog.jpg": "It is the name of a file",
+    "/home/me/My dog.JPEG": "It is the name of a file",
+    "file:///dog.jpg": "The gateway cannot open that address",
+    "s3://bucket/dog.jpg": "The gateway cannot open that address",
+    "blob:http://x/1": "The gateway cannot open that address",
+    str(base64.b64encode(IMAGE)): "It begins with b'",
+    TEXT[:76] + "\\n" + TEXT[76:]: "It contains a backslash with n or r in place of a line break",
+    TEXT.replace("+", "%2B"): "It is percent-encoded: decode it first.",
+    "[object Object]": "an object that JavaScript turned into text",
+    "[object File]": "an object that JavaScript turned into text",
+    "[137, 80, 78, 71]": "It is a list of numbers",
+    '{"b64": "AAAA"}': "It is JSON: send the base64 alone.",
+    "undefined": "a variable that was not set",
+    "<html>": "It is an HTML page or XML.",
+    "data:text/plain,hello": "The data URI must be base64",
+    "data:image/svg+xml;utf8,<svg/>": "The data URI must be base64",
+    "data:image/png;base64": "The data URI is empty",
+    "data:,": "The data URI is empty",
+    "image/png;base64," + TEXT: "Put `data:image/jpeg;base64,` in front",
+    TEXT.replace("+", " "): "It has blanks between its digits, which may have been `+`",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_a_usual_mistake_is_named(parse: Parse, text: str):
+    for request in ({"json": {"image": text}}, multipart(image=text)):
+        message = refusal(parse, **request)
+
+        assert message.startswith("BadRequestError: The field 'image' is not valid base64. ")
+        assert MISTAKES[text] in message
+
+
+def test_an_empty_data_uri_is_refused(parse: Parse):
+    for text in ("data:image/png;base64,", "  ", "data:;base64, \n"):
+        assert "it is blank or an empty data URI" in refusal(parse, json={"image": text}), text
+
+
+def test_a_data_uri_in_the_place_of_a_url_is_an_image(source: Source, parse: Parse):
+    for field in ("url", "image_url"):
+        for text in (f"data:image/png;base64,{TEXT}", f" DATA:;base64,{TEXT[:900]}"):
+            data = base64.b64decode(text.partition(",")[2])
+            for request in ({"json": {field: text}}, {"data": {field: text}}, multipart(**{field: text})):
+                assert source(**request) == ImageBytes(data), request
+    assert parse(json={"instances": [{"url": f"data:;base64,{TEXT}"}]}).images == [ImageBytes(IMAGE)]
+
+
+def test_a_plus_that_a_form_has_lost_is_restored(source: Source):
+    assert "+" in TEXT
+    for field in ("image", "image_base64", "file"):
+        for text in (TEXT, TEXT[:600] + TEXT[:424], f"data:image/png;base64,{TEXT}", TEXT.replace("+", "%2B", 1)):
+            data = base64.b64decode(text.replace("%2B", "+").rpartition(",")[2])
+            assert source(data=f"{field}={text}".encode(), content_type=FORM) == ImageBytes(data), (field, text)
+
+
+def test_the_member_field_names_the_part_of_the_request(parse: Parse):
+    def field_of(**description: Any) -> object:
+        with pytest.raises(BadRequestError) as caught:
+            parse(**description)
+        return caught.value.members.get("field")
+
+    assert field_of(json={"image": "%"}) == "/image"
+    assert field_of(json={"url": URL, "topk": 1}) == "/topk"
+    assert field_of(json={"url": URL, "a/b~": 1}) == "/a~1b~0"
+    assert field_of(json={"url": URL, "top_k": 0}) == "/top_k"
+    assert field_of(json={"image": 5}) == "/image"
+    assert field_of(json={"url": URL}, query_string={"top_k": "0"}) == "top_k"
+    assert field_of(json={"url": URL}, query_string={"topk": "1"}) == "topk"
+    assert field_of(data={"image": "%"}) == "image"
+    assert field_of(**multipart(image="%")) == "image"
+    assert field_of(**multipart(image=part(b""))) == "image"
+    assert field_of(json={"instances": []}) == "/instances"
+    items = [{"url": URL}, {"image": "%"}, 5, {"imag": ""}]
+    errors = parse(json={"instances": items}).images[1:]
+    assert [error.members["field"] for error in errors if isinstance(error, BadRequestError)] == [
+        "/instances/1/image",
+        "/instances/2",
+        "/instances/3/imag",
+    ]
 
 
 def test_bytes_that_are_not_utf_8_get_the_hint_in_forms_only(parse: Parse):
@@ -330,7 +493,10 @@ def test_an_image_field_that_is_not_a_string_is_refused(parse: Parse):
     for field in ("url", "image_url", "image", "image_base64"):
         for value in (5, 0, True, False, 1.5, [], ["x"], {}, {"b64": "x"}):
             message = refusal(parse, json={field: value})
-            assert message == f"BadRequestError: The field '{field}' must be a string, not {JSON_TYPES[type(value)]}."
+            expected = f"BadRequestError: The field '{field}' must be a string, not {JSON_TYPES[type(value)]}."
+            assert message.startswith(expected)
+    assert refusal(parse, json={"image": [1, 2]}).endswith("Send one file in base64, not its pixels.")
+    assert refusal(parse, json={"url": {"url": URL}}).endswith("Send the text itself, not an object around it.")
 
 
 def test_json_that_is_not_an_object_is_refused(parse: Parse):
@@ -675,6 +841,9 @@ def test_top_k_stands_in_the_query_the_form_or_the_json_object(parse: Parse):
         {"data": {"url": URL, "top_k": "3"}},
         {"data": {"url": URL, "top_k": "3"}, "content_type": MULTIPART},
         {"data": IMAGE, "content_type": "image/png", "query_string": {"top_k": "003"}},
+        {"json": {"url": URL, "top_k": 3.0}},
+        {"json": {"url": URL}, "query_string": {"top_k": " 3 "}},
+        {"data": {"url": URL, "top_k": "3.0\n"}, "content_type": MULTIPART},
     ):
         assert parse(**request).options.top_k == 3, request
 
@@ -701,7 +870,7 @@ def test_an_empty_option_of_the_query_does_not_hide_that_of_the_body(parse: Pars
 
 
 def test_a_top_k_that_is_not_a_positive_integer_is_refused(parse: Parse):
-    for value in (0, -1, 1.5, 3.0, True, False, [3], {"k": 3}, "0", "-1", "1.5", "three", " 3", "٣"):
+    for value in (0, -1, 1.5, 0.0, True, False, [3], {"k": 3}, "0", "-1", "1.5", "three", "3 3", "٣"):
         message = refusal(parse, json={"url": URL, "top_k": value})
         assert message.startswith("BadRequestError: top_k must be a whole number of at least 1, not "), value
     for text in ("0", "-1", "1.5", "three", "+3", "9" * 10):
@@ -756,7 +925,7 @@ def test_explain_may_stand_in_the_query_or_the_form(parse: Parse):
 
 
 def test_any_other_explain_is_refused(parse: Parse):
-    for value in ("yes", "True", "RAW", "image", 1, 0, [], {"raw": True}, ["raw"], "raw "):
+    for value in ("yes", "True", "RAW", "image", 1, 0, [], {"raw": True}, ["raw"], "ra w"):
         message = refusal(parse, json={"url": URL, "explain": value})
         assert message.startswith("BadRequestError: explain must be true, false or raw, not "), value
 
@@ -771,6 +940,7 @@ def test_a_threshold_is_a_number_from_0_to_1(parse: Parse):
         (0.25, 0.25),
         ("0.25", 0.25),
         (".5", 0.5),
+        (" 0.5\n", 0.5),
         ("1", 1.0),
         ("1e-3", 0.001),
         ("", None),
@@ -785,7 +955,7 @@ def test_the_threshold_of_the_query_takes_precedence(parse: Parse):
 
 
 def test_any_other_threshold_is_refused(parse: Parse):
-    texts = ("half", "0,5", "nan", "inf", " 0.5", "0_5", "\u0660", "1" * 999)
+    texts = ("half", "0,5", "nan", "inf", "0 5", "0_5", "\u0660", "1" * 999)
     for value in (-0.1, 1.1, True, [0.5], {"all": 0.5}, 10**400, *texts):
         message = refusal(parse, json={"url": URL, "threshold": value})
         assert message.startswith("BadRequestError: threshold must be a number from 0 to 1, not "), value

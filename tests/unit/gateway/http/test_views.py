@@ -262,6 +262,7 @@ def test_a_batch_has_its_results_and_problems_in_order(
         "title": "The request cannot be understood",
         "status": 400,
         "detail": "The field 'image' is not valid base64.",
+        "field": "/instances/1/image",
     }
     assert (fourth["type"], fourth["status"]) == ("/problems/fetch-failed", 422)
     assert (fifth["type"], fifth["status"]) == ("/problems/unsupported-image-format", 415)

@@ -1,0 +1,195 @@
+"""Messages about requests that carry no usable image: what arrived, what is accepted, and what to do.
+
+Nothing here runs for a request that is answered.
+"""
+
+import codecs
+import contextlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from vision.foreign_kinds import name_kind
+
+ACCEPTED = (
+    "multipart/form-data with a part `image`, application/json with `url`, `image` (base64) or `instances` (several), "
+    "or the bytes themselves as image/* or application/octet-stream"
+)
+CURL_HINT = "With curl, send a file by `-F image=@FILE`."
+MAX_QUOTED = 100
+"""Maximum number of characters of the request that a message repeats."""
+MAX_NAMES = 5
+BEGINNING_CHARACTERS = 1000
+"""So many characters of a text are looked at."""
+UNDECODABLE = "\N{REPLACEMENT CHARACTER}"  # replaces bytes of a form that are not UTF-8
+
+MISTAKES = re.compile(
+    r"(?P<url>(?i:https?://))"
+    r"|(?P<python>b['\"])"
+    r"|(?P<object>\[object )"
+    r"|(?P<nothing>(?i:undefined|null|none|nan|true|false)\Z)"
+    r"|(?P<pixels>[\[(]\s*+[\[(0-9])"
+    r"|(?P<json>[\[{])"
+    r"|(?P<markup><)"
+    r"|(?P<empty>(?i:data:[^,]{0,200},?\Z))"
+    r"|(?P<data>(?i:data:))"
+    r"|(?P<headless>(?i:(?:image/[a-z+.-]{1,20})?;?base64,))"
+    r"|(?P<place>(?i:(?:s3|gs|ftp)://|(?:file|blob|content|ph|assets-library):))"
+    r"|(?P<path>(?:@|[^\n]{1,300}\.(?i:jpe?g|png|webp|gif|bmp|avif|tiff?|hei[cf])\Z))"
+    r"|(?P<backslash>[^\\\n]{0,900}\\[nr])"
+    r"|(?P<percent>[^%\n]{0,900}%(?i:2B|2F|3D|0A|0D|20))"
+)
+MISTAKE_HINTS = {
+    "url": "It is a URL: send it as `url`.",
+    "python": "It begins with b', as Python prints bytes: send base64.b64encode(data).decode().",
+    "object": "It is an object that JavaScript turned into text: append the File or Blob itself to a FormData.",
+    "nothing": "The client has sent a variable that was not set.",
+    "pixels": "It is a list of numbers: send the file of the image (JPEG, PNG, …) in base64, not its pixels.",
+    "json": "It is JSON: send the base64 alone.",
+    "markup": "It is an HTML page or XML.",
+    "empty": "The data URI is empty, as that of a canvas without a size is.",
+    "data": "The data URI must be base64, such as data:image/jpeg;base64,/9j/4AAQ….",
+    "headless": "Put `data:image/jpeg;base64,` in front of the base64, or nothing.",
+    "place": "The gateway cannot open that address: send the file itself, or an http or https URL as `url`.",
+    "path": f"It is the name of a file: send its content. {CURL_HINT}",
+    "backslash": "It contains a backslash with n or r in place of a line break: remove them.",
+    "percent": "It is percent-encoded: decode it first.",
+}
+FILE_HINT = "The bytes of a file need a part with a `filename`."
+BLANKS_HINT = (
+    "It has blanks between its digits, which may have been `+` before: write `+` as %2B where the text passes through "
+    "a URL or a form."
+)
+# What is left of the beginning of an image without zero bytes and line breaks.
+STRIPPED_IMAGE = re.compile(rb"\xff\xd8\xff|\x89PNG|GIF8[79]a|RIFF|(?:II|MM)[*+]|[ -~]?ftypavif", re.DOTALL)
+MIN_STRIPPED_BYTES = 100
+
+
+def explain_base64(text: str, *, has_inner_blanks: bool, in_form: bool) -> str:
+    """Say what the beginning of a text, which is not base64, looks like and what to send instead; maybe nothing."""
+    beginning = text[:BEGINNING_CHARACTERS].strip()
+    if in_form and UNDECODABLE in beginning:
+        return FILE_HINT
+    mistake = MISTAKES.match(beginning)
+    if mistake and mistake.lastgroup:
+        return MISTAKE_HINTS[mistake.lastgroup]
+    return BLANKS_HINT if has_inner_blanks else ""
+
+
+def decode_beginning(pieces: Iterable[bytes]) -> str:
+    """Return the first characters of a text in UTF-8; bytes that are none become U+FFFD."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text = ""
+    with contextlib.suppress(ValueError):  # an invalid escape sequence
+        for piece in pieces:
+            text += decoder.decode(piece[: 4 * BEGINNING_CHARACTERS])
+            if len(text) >= BEGINNING_CHARACTERS:
+                break
+    return text[:BEGINNING_CHARACTERS]
+
+
+def describe_absence(body: bytes, media_type: str, fields: Mapping[object, object]) -> str:
+    """Say what arrived in place of an image, and what is accepted."""
+    if not body:
+        return f"The request carries no image: its body is empty. Send {ACCEPTED}."
+    arrived = f"{_bytes(len(body))} of {media_type[:MAX_QUOTED] or 'no Content-Type'} arrived"
+    names = [_name(name, value) for name, value in list(fields.items())[:MAX_NAMES]]
+    with_names = f" with {', '.join(names)}" if names else ""
+    kind = None if names else name_kind(body)
+    contents = f" The body is {kind}." if kind else ""
+    return f"The request carries no image: {arrived}{with_names}.{contents} Send {ACCEPTED}. {CURL_HINT}"
+
+
+def describe_unknown_fields(body: bytes, names: Sequence[object], accepted: Iterable[str]) -> str:
+    """Say that a URL-encoded form has none of the accepted fields, and what it may be instead."""
+    arrived = f"{_bytes(len(body))} of application/x-www-form-urlencoded arrived"
+    kind = name_kind(body)
+    if kind in NAMED_FIELD_KINDS:
+        return (
+            f"The request carries no image: {arrived}, which are {kind} without the name of a field. Send "
+            f"`--data-urlencode image=…`, or the file itself. {CURL_HINT}"
+        )
+    quoted = [_name(name, "value") for name in names[:MAX_NAMES]]
+    return (
+        f"There is no field {quoted[0]}. Accepted: {', '.join(accepted)}. {arrived} with {', '.join(quoted)}; did you "
+        f"mean `-F`? {CURL_HINT}"
+    )
+
+
+def _bytes(count: int) -> str:
+    return "1 byte" if count == 1 else f"{count} bytes"
+
+
+def _name(name: object, value: object) -> str:
+    quoted = repr(name[:MAX_QUOTED] if isinstance(name, str) else name)
+    return quoted if value else f"{quoted} (empty)"
+
+
+NAMED_FIELD_KINDS = frozenset({"base64 text", "a data URI"})
+TYPES = {
+    "JSON": "Send it as application/json",
+    "a multipart form": "Send it as multipart/form-data, with the boundary that your HTTP library sets",
+    "base64 text": 'Send it as {"image": "…"} in application/json',
+    "a data URI": 'Send it as {"image": "…"} in application/json',
+}
+
+
+def describe_media_type(body: bytes, media_type: str) -> str:
+    """Say that a media type is not accepted, what the body is, and what to send."""
+    subject = (
+        f"The media type {media_type[:MAX_QUOTED]!r} is not accepted" if media_type else "The body has no Content-Type"
+    )
+    kind = name_kind(body)
+    contents = f" The body is {kind}." if kind else ""
+    return f"{subject}.{contents} {TYPES.get(kind or '', f'Send {ACCEPTED}')}."
+
+
+def is_stripped_image(body: bytes) -> bool:
+    """Return whether a body is an image that has lost its zero bytes and line breaks; every accepted file has some."""
+    is_long = len(body) >= MIN_STRIPPED_BYTES
+    return is_long and b"\0" not in body and STRIPPED_IMAGE.match(body) is not None
+
+
+FIRST_BOUNDARY = re.compile(rb"\s{0,10}--([^\r\n]{1,200}?)[ \t]{0,10}[\r\n]{1,2}[Cc]ontent-")
+
+
+def explain_form(body: bytes, delimiter: bytes) -> str:
+    """Say why a form cannot be split into parts by its delimiter, which is the boundary behind two hyphens."""
+    boundary = _quote(delimiter[2:])
+    first = FIRST_BOUNDARY.match(body)
+    if first and first[1] != delimiter[2:]:
+        return (
+            f"The boundary in the Content-Type is {boundary}, but the form uses {_quote(first[1])}. Let your HTTP "
+            "library set the Content-Type."
+        )
+    if delimiter in body:
+        return (
+            f"The form ends before its last boundary, --{boundary}--: {_bytes(len(body))} arrived. It was cut off, or "
+            "its last line is missing. Send all of it."
+        )
+    if not body:
+        return f"The request carries no image: its body is empty. Send {ACCEPTED}."
+    kind = name_kind(body)
+    contents = f": it is {kind}" if kind else ""
+    return (
+        f"The body is not a multipart form with the boundary {boundary}{contents}. Let your HTTP library write the "
+        f"form and set the Content-Type. {CURL_HINT}"
+    )
+
+
+def explain_missing_boundary(body: bytes) -> str:
+    """Say that the Content-Type of a form has no boundary, and what to do."""
+    arrived = "" if FIRST_BOUNDARY.match(body) else f" {_bytes(len(body))} arrived that do not look like a form either."
+    return (
+        "The Content-Type has no boundary. Let your HTTP library set it: do not set Content-Type yourself for a form."
+        f"{arrived}"
+    )
+
+
+def _quote(boundary: bytes) -> str:
+    return boundary[:MAX_QUOTED].decode(errors="replace")
+
+
+STRIPPED = (
+    "The body begins like an image, but has lost its zero bytes and line breaks, as by `curl -d @FILE`. Use "
+    "`--data-binary @FILE`, or `-F image=@FILE`."
+)

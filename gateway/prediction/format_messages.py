@@ -1,0 +1,37 @@
+"""Messages about files that are not images in an accepted format: what was received, and what to do."""
+
+from collections.abc import Sequence
+
+from vision.foreign_kinds import name_kind
+
+DECODE_FIRST = "Decode it first, or send it as `image` in a JSON object, or in a form field without a file name."
+ADVICE = {
+    "base64 text": DECODE_FIRST,
+    "a data URI": DECODE_FIRST,
+    "hexadecimal text": "Send the bytes themselves, or base64.",
+    "bytes written as text, as Python prints them": "Send the bytes themselves, or base64.",
+    "an HTML page": "Send the image itself, or a URL that opens the image alone, without a login.",
+    "JSON": "Send it with Content-Type: application/json.",
+    "a multipart form": "Send it with the Content-Type that your HTTP library sets for it.",
+    "gzip data": "Send it uncompressed.",
+    "plain text": "Send the content of an image file.",
+    "a Git LFS pointer in place of the file": "Run `git lfs pull` and send the file itself.",
+}
+
+
+def describe_format(content: bytes, accepted: Sequence[str]) -> str:
+    """Say what a file is, which formats are accepted, and what to do.
+
+    Args:
+        content: The file.
+        accepted: Names of the accepted formats.
+    """
+    formats = f"Accepted formats: {', '.join(accepted)}."
+    kind = name_kind(content)
+    if kind is None:
+        return f"The bytes are not an image in an accepted format. {formats}"
+    if "before it" in kind:
+        return f"This is {kind}. Remove them. {formats}"
+    if "damaged" in kind:
+        return f"This is {kind}. Read and send it as bytes. {formats}"
+    return f"This is {kind}. {formats} {ADVICE.get(kind, 'Convert it, for example to JPEG.')}"
