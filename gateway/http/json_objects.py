@@ -15,10 +15,23 @@ from typing import Any
 
 from gateway.errors import BadRequestError
 from gateway.http.long_text import LONG_TEXT_BYTES, LongText, decode_json_string, decode_plain
+from vision.foreign_kinds import START_BYTES, name_kind
 
 MAX_SHORT_BYTES = 512 * 1024
 """Limit on a body without its long strings, whose values can take ten times as much memory."""
 STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+REASONS = (
+    ("Expecting value", "a value is expected"),
+    ("Expecting property name", "a name in double quotes is expected"),
+    ("Expecting ':'", "a colon is expected"),
+    ("Expecting ','", "a comma or the end of the object or list is expected"),
+    ("Illegal trailing comma", "a comma is followed by the end of the object or list"),
+    ("Unterminated string", "a string begins that does not end"),
+    ("Invalid control character", "a string contains a line break or another control character, which must be escaped"),
+    ("Invalid \\", "a backslash begins no valid escape sequence"),
+    ("Extra data", "something follows the end of the object"),
+)
+"""What the parser's messages begin with, and what they mean."""
 NESTING = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
@@ -45,7 +58,7 @@ def parse_json_object(body: bytes, limits: JsonLimits) -> dict[str, Any]:
     """
     encoding = json.detect_encoding(body)
     if not encoding.startswith("utf-8"):
-        raise BadRequestError("The body is not valid JSON: it is not UTF-8 text. Send it in UTF-8 (RFC 8259).")
+        raise _invalid("it is not UTF-8 text. Send it in UTF-8 (RFC 8259)")
     start = len(BOM_UTF8) if encoding == "utf-8-sig" else 0
     spans = [(begin, end) for begin, end in _strings(body, start, limits) if end - begin > LONG_TEXT_BYTES]
     if len(body) - sum(end - begin for begin, end in spans) > MAX_SHORT_BYTES:
@@ -58,15 +71,17 @@ def parse_json_object(body: bytes, limits: JsonLimits) -> dict[str, Any]:
     secret = secrets.token_hex() if spans else ""
     long_texts: dict[object, LongText] = {}
     short = bytearray()
+    removed = [(0, start)]
     for begin, end in spans:
         placeholder = f"{secret}{begin}"
         decode = decode_json_string if body.find(b"\\", begin, end) >= 0 else decode_plain
         long_texts[placeholder] = LongText(memoryview(body)[begin + 1 : end - 1], decode)
         short += b'%b"%b"' % (body[start:begin], placeholder.encode())
         start = end
+        removed.append((len(short), end))
     short += body[start:]
     _check_structure(short, limits)
-    document = _parse(short, long_texts)
+    document = _parse(short, long_texts, removed)
     if not isinstance(document, dict):
         raise BadRequestError('The JSON body must be an object, such as {"url": "https://…"}.')
     return document
@@ -83,9 +98,7 @@ def _strings(body: bytes, begin: int, limits: JsonLimits) -> Iterator[tuple[int,
         if not end or body.find(b"\\", begin, end) >= 0:
             match = STRING.match(body, begin)
             if not match:
-                raise BadRequestError(
-                    f"The body is not valid JSON: the string that starts at byte {begin} does not end. Send all of it."
-                )
+                raise _invalid(f"the string that starts at byte {begin} does not end. Send all of it")
             end = match.end()
         yield begin, end
         begin = end
@@ -103,8 +116,14 @@ def _check_structure(body: bytes | bytearray, limits: JsonLimits) -> None:
         )
 
 
-def _parse(short: bytearray, long_texts: dict[object, LongText]) -> object:
-    """Parse a body whose long strings were replaced, and put them back."""
+def _parse(short: bytearray, long_texts: dict[object, LongText], removed: list[tuple[int, int]]) -> object:
+    """Parse a body whose long strings were replaced, and put them back.
+
+    Args:
+        short: The body.
+        long_texts: The strings, by what replaces them.
+        removed: Bytes of `short`, in ascending order, with the bytes of the body that stand there.
+    """
 
     def restore(members: dict[str, Any]) -> dict[Any, Any]:
         return {
@@ -112,16 +131,30 @@ def _parse(short: bytearray, long_texts: dict[object, LongText]) -> object:
             for name, value in members.items()
         }
 
+    def place(position: int) -> int:
+        short_start, start = next(item for item in reversed(removed) if item[0] <= position)
+        return start + position - short_start
+
     try:
         text = short.decode()
         return json.loads(text, object_hook=restore if long_texts else None) if text.strip() else {}
     except UnicodeDecodeError as error:
-        place = "" if long_texts else f", see byte {error.start}"
-        raise BadRequestError(f"The body is not valid JSON: it is not UTF-8 text{place}.") from error
+        kind = name_kind(bytes(short[:START_BYTES]))
+        contents = (
+            f" It is {kind}: send it with its own Content-Type, uncompressed." if kind not in {None, "JSON"} else ""
+        )
+        raise _invalid(f"it is not UTF-8 text, see byte {place(error.start)}", contents) from error
     except json.JSONDecodeError as error:
-        raise BadRequestError(f"The body is not valid JSON: {error.msg if long_texts else error}.") from error
-    except ValueError as error:  # an integer of thousands of digits
-        raise BadRequestError(f"The body is not valid JSON: {error}.") from error
+        position = len(error.doc[: error.pos].encode())
+        found = "it ends too early" if error.pos >= len(error.doc) else f"found {error.doc[error.pos]!r}"
+        reason = next((words for start, words in REASONS if error.msg.startswith(start)), "it cannot be read")
+        raise _invalid(f"at byte {place(position)}, {reason}; {found}") from error
+    except ValueError as error:
+        raise _invalid("a number has too many digits") from error
+
+
+def _invalid(reason: str, more: str = "") -> BadRequestError:
+    return BadRequestError(f"The body is not valid JSON: {reason}.{more}")
 
 
 def _too_many_values(limits: JsonLimits) -> BadRequestError:

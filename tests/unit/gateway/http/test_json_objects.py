@@ -1,3 +1,4 @@
+import gzip
 import json
 import re
 
@@ -67,11 +68,20 @@ def test_no_text_of_the_client_stands_for_a_long_one():
 REFUSED = {
     "the string that starts at byte 9 does not end. Send all of it": f'{{"image":"{LONG}',
     "the string that starts at byte 1 does not end": '{"url\\": 1',
-    "Expecting ',' delimiter": f'{{"image":"{LONG}" "url":"x"}}',
-    "Expecting property name enclosed in double quotes: line 1 column 2": "{'url': 1}",
+    "at byte 1037, a comma or the end of the object or list is expected; found '\"'.": f'{{"image":"{LONG}a" "url":1}}',
+    "it is not UTF-8 text, see byte 1. It is gzip data: send it": gzip.compress(b'{"url": "x"}'),
+    'at byte 1, a name in double quotes is expected; found "\'".': "{'url': 1}",
+    "at byte 7, a value is expected; found '}'.": '{"url":}',
+    "at byte 7, a value is expected; it ends too early.": '{"url":',
+    "at byte 6, a colon is expected; found '1'.": '{"url"1}',
+    "at byte 13, a string contains a line break": '{"url": "grü\n"}',
+    "at byte 9, a backslash begins no valid escape sequence": '{"url": "\\x"}',
+    "at byte 11, something follows the end of the object; found '{'.": '{"url": 1} {}',
+    "a number has too many digits.": '{"top_k": ' + "9" * 5000 + "}",
     "it is not UTF-8 text. Send it in UTF-8": '{"url": "x"}'.encode("utf-16"),
     "it is not UTF-8 text, see byte 9": b'{"url": "\xff"}',
-    "it is not UTF-8 text.": b'{"url": "\xff", "image": "%b"}' % LONG.encode(),
+    "it is not UTF-8 text, see byte 9.": b'{"url": "\xff", "image": "%b"}' % LONG.encode(),
+    "it is not UTF-8 text, see byte 1047.": b'{"image": "%ba", "url": "\xff"}' % LONG.encode(),
 }
 
 
