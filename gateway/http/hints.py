@@ -61,7 +61,7 @@ BLANKS_HINT = (
 )
 # What is left of the beginning of an image without zero bytes and line breaks.
 STRIPPED_IMAGE = re.compile(rb"\xff\xd8\xff|\x89PNG|GIF8[79]a|RIFF|(?:II|MM)[*+]|[ -~]?ftypavif", re.DOTALL)
-MIN_STRIPPED_BYTES = 100
+MIN_STRIPPED_BYTES = 50
 
 
 def explain_base64(text: str, *, has_inner_blanks: bool, in_form: bool) -> str:
@@ -105,8 +105,8 @@ def describe_unknown_fields(body: bytes, names: Sequence[object], accepted: Iter
     kind = name_kind(body)
     if kind in NAMED_FIELD_KINDS:
         return (
-            f"The request carries no image: {arrived}, which are {kind} without the name of a field. Send "
-            f"`--data-urlencode image=…`, or the file itself. {CURL_HINT}"
+            f"The request carries no image: {arrived}, with {kind} but without the name of a field. With curl, send it "
+            "by `--data-urlencode image=…`, or the file itself by `-F image=@FILE`."
         )
     quoted = [_name(name, "value") for name in names[:MAX_NAMES]]
     return (

@@ -140,9 +140,7 @@ def _parse(short: bytearray, long_texts: dict[object, LongText], removed: list[t
         return json.loads(text, object_hook=restore if long_texts else None) if text.strip() else {}
     except UnicodeDecodeError as error:
         kind = name_kind(bytes(short[:START_BYTES]))
-        contents = (
-            f" It is {kind}: send it with its own Content-Type, uncompressed." if kind not in {None, "JSON"} else ""
-        )
+        contents = f" It is {kind}." if kind not in {None, "JSON"} else ""
         raise _invalid(f"it is not UTF-8 text, see byte {place(error.start)}", contents) from error
     except json.JSONDecodeError as error:
         position = len(error.doc[: error.pos].encode())

@@ -54,6 +54,8 @@ MAX_URL_BYTES = 12 * MAX_URL_LENGTH
 """Bytes of the longest URL, however its characters are escaped: one above U+FFFF is `\\ud83d\\ude00` in JSON."""
 START_BYTES = 512
 """Every accepted image has a zero byte among so many at its beginning; a text has none."""
+ALIASES: Mapping[object, str] = {"b64": "image", "bytes": "image", "content": "image", "data": "image", "uri": "url"}
+"""Names of fields elsewhere, for which difflib finds nothing similar."""
 DATA_SCHEME = "data:"
 VALUE_HINTS: Mapping[type, str] = {
     dict: "Send the text itself, not an object around it.",
@@ -238,6 +240,8 @@ def check_names(names: Collection[Name], accepted: Collection[str], kind: str, *
             similar: list[str] = []
             if isinstance(name, str) and len(name) <= MAX_SIMILAR_LENGTH:
                 similar = difflib.get_close_matches(name, accepted, n=1)
+            if ALIASES.get(name) in accepted:
+                similar = [ALIASES[name]]
             hint = f"Did you mean {similar[0]!r}? " if similar else ""
             quoted = repr(name) if isinstance(name, LongText) else reprlib.repr(name)
             raise BadRequestError(
@@ -384,7 +388,10 @@ def _single_image(images: Iterator[tuple[str, ImageSource | GatewayError]]) -> l
 
 def _instance(item: object, deadline: Deadline, pointer: str) -> ImageSource | GatewayError:
     if not isinstance(item, dict):
-        return BadRequestError('Each of `instances` must be an object, such as {"url": "https://…"}.', field=pointer)
+        return BadRequestError(
+            'Each of `instances` must be an object, such as {"url": "https://…"} or {"image": "<base64>"}.',
+            field=pointer,
+        )
     origin = Origin(f"{pointer}/")
     try:
         check_names(item, IMAGE_FIELDS, "member", prefix=origin.prefix)

@@ -69,7 +69,7 @@ REFUSED = {
     "the string that starts at byte 9 does not end. Send all of it": f'{{"image":"{LONG}',
     "the string that starts at byte 1 does not end": '{"url\\": 1',
     "at byte 1037, a comma or the end of the object or list is expected; found '\"'.": f'{{"image":"{LONG}a" "url":1}}',
-    "it is not UTF-8 text, see byte 1. It is gzip data: send it": gzip.compress(b'{"url": "x"}'),
+    "it is not UTF-8 text, see byte 1. It is gzip data.": gzip.compress(b'{"url": "x"}'),
     'at byte 1, a name in double quotes is expected; found "\'".': "{'url': 1}",
     "at byte 7, a value is expected; found '}'.": '{"url":}',
     "at byte 7, a value is expected; it ends too early.": '{"url":',

@@ -581,7 +581,8 @@ def test_no_more_base64_is_decoded_once_the_deadline_has_passed(parse: Parse):
 
 
 def test_the_body_may_be_the_image_itself(parse: Parse):
-    for media_type in ("image/jpeg", "image/png", "image/x-unheard-of", "IMAGE/PNG", "application/octet-stream"):
+    types = ("image/jpeg", "image/png", "image/x-unheard-of", "IMAGE/PNG", "application/octet-stream")
+    for media_type in (*types, "application/x-image", "binary/octet-stream"):
         parsed = content(parse(data=IMAGE, content_type=media_type))
         assert parsed == ([ImageBytes(IMAGE)], False, PredictionOptions(DEFAULT_TOP_K)), media_type
 
@@ -620,6 +621,86 @@ def test_an_unsupported_media_type_is_refused_with_its_name(parse: Parse):
     for media_type in ("text/plain", "text/html", "application/pdf", "video/mp4", "nonsense"):
         message = refusal(parse, data=IMAGE, content_type=media_type)
         assert message.startswith(f"ContentTypeError: The media type '{media_type}' is not accepted. Send multipart/")
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + IMAGE
+
+
+def test_an_image_is_recognised_whatever_its_media_type(source: Source):
+    types = ("text/plain", "application/json", FORM, "application/x-own", MULTIPART, f"{MULTIPART}; boundary=x")
+    for image in (PNG, b"\xff\xd8\xff\xe0\0\x10JFIF" + IMAGE, b"GIF89a" + IMAGE, b"BM" + IMAGE):
+        for media_type in types:
+            assert source(data=image, content_type=media_type) == ImageBytes(image), media_type
+        assert source(data=image) == ImageBytes(image)
+
+
+def test_a_text_that_begins_like_an_image_is_a_text(parse: Parse, source: Source):
+    assert "no field 'BM'" in refusal(parse, data=b"BM=1", content_type=FORM)
+    assert "The media type 'text/plain' is not accepted" in refusal(parse, data=b"GIF89a", content_type="text/plain")
+    assert source(data={"image": TEXT, "top_k": "3"}) == ImageBytes(IMAGE)
+
+
+def test_an_image_that_has_lost_its_zero_bytes_is_refused_with_the_reason(parse: Parse):
+    """`curl -d @FILE` removes zero bytes, line feeds and carriage returns."""
+    stripped = PNG.translate(None, b"\0\r\n")
+    for media_type in (FORM, "image/png", "application/octet-stream", "text/plain"):
+        message = refusal(parse, data=stripped, content_type=media_type)
+        assert "Use `--data-binary @FILE`, or `-F image=@FILE`." in message, media_type
+
+
+UNUSABLE = [
+    ("text/plain", b'{"url": "x"}', "The body is JSON. Send it as application/json."),
+    ("", b' {"url": "x"}', "The body has no Content-Type. The body is JSON. Send it as application/json."),
+    ("text/plain", TEXT.encode(), 'The body is base64 text. Send it as {"image": "…"} in application/json.'),
+    ("application/pdf", b"%PDF-1.7", "The media type 'application/pdf' is not accepted. The body is a PDF. Send multi"),
+    ("text/plain", FILE_PART, "The body is a multipart form. Send it as multipart/form-data, with the boundary that"),
+    (FORM, TEXT.encode(), "1028 bytes of application/x-www-form-urlencoded arrived, with base64 text but without the"),
+    (FORM, b"foo=bar", "7 bytes of application/x-www-form-urlencoded arrived with 'foo'; did you mean `-F`?"),
+    (
+        FORM,
+        b"\xff\xfe=1",
+        "The request carries no image: 4 bytes of application/x-www-form-urlencoded arrived. Send mul",
+    ),
+    (FORM, b"image=", "6 bytes of application/x-www-form-urlencoded arrived with 'image' (empty). Send multipart"),
+    (
+        "application/json",
+        b'{"top_k": 3}',
+        "12 bytes of application/json arrived with 'top_k'. Send multipart/form-data",
+    ),
+    ("image/png", b"", "The request carries no image: its body is empty. Send multipart/form-data"),
+]
+
+
+@pytest.mark.parametrize(("content_type", "body", "message"), UNUSABLE)
+def test_a_body_that_cannot_be_used_is_named(parse: Parse, content_type: str, body: bytes, message: str):
+    assert message in refusal(parse, data=body, content_type=content_type)
+
+
+# Content codings
+
+
+def test_a_compressed_body_is_refused_before_it_is_read(parse: Parse):
+    for coding in ("gzip", "GZIP", "deflate", "br", "zstd", "x-gzip", "identity, gzip", "compress"):
+        environ = {"wsgi.input": Unreadable(), "CONTENT_LENGTH": "10"}
+        request = {"headers": {"Content-Encoding": coding}, "content_type": "image/png", "environ_overrides": environ}
+
+        with pytest.raises(
+            ContentTypeError, match=f"The body has Content-Encoding: {coding}. Only identity is"
+        ) as caught:
+            parse(**request)
+
+        assert caught.value.accept_encoding == "identity"
+
+
+class Unreadable(io.BytesIO):
+    def read(self, _: int | None = -1, /) -> bytes:
+        pytest.fail("the body was read")
+
+
+def test_what_is_not_a_content_coding_is_ignored(source: Source):
+    for coding in ("identity", "", "utf-8", "none", "binary"):
+        request = {"data": PNG, "content_type": "image/png", "headers": {"Content-Encoding": coding}}
+        assert source(**request) == ImageBytes(PNG), coding
 
 
 def test_a_body_without_a_content_type_is_refused(parse: Parse):
@@ -721,6 +802,7 @@ INVALID_INSTANCES = [
     ({"image": "%%%"}, "not valid base64"),
     ({"image": 5}, "must be a string, not a number"),
     ({"image_bas64": TEXT}, "There is no member 'image_bas64'. Did you mean 'image_base64'?"),
+    ({"b64": TEXT}, "There is no member 'b64'. Did you mean 'image'?"),
     ({"url": URL, "top_k": 3}, "There is no member 'top_k'"),
 ]
 

@@ -1,5 +1,6 @@
 import base64
 import dataclasses
+import gzip
 import io
 import json
 from collections.abc import Callable
@@ -475,3 +476,21 @@ def test_details_are_unavailable_while_the_model_server_is_away(client: FlaskCli
     server.away = True
     response = client.get("/api/v1/models/pets")
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+
+
+def test_a_compressed_body_is_refused_with_the_accepted_codings(client: FlaskClient):
+    headers = {"Content-Encoding": "gzip"}
+
+    response = client.post(PREDICT, data=gzip.compress(b"{}"), content_type="application/json", headers=headers)
+
+    assert response.status_code == 415
+    assert response.headers["Accept-Encoding"] == "identity"
+    assert "send the body uncompressed" in response.get_json(force=True)["detail"]
+
+
+def test_what_is_not_an_image_is_named(client: FlaskClient):
+    for content, name in ((b"%PDF-1.7", "a PDF"), (b"<!doctype html>", "an HTML page"), (b"/9j/4AAQ", "base64 text")):
+        problem = client.post(PREDICT, data=content, content_type="image/jpeg").get_json(force=True)
+
+        assert (problem["status"], problem["type"]) == (415, "/problems/unsupported-image-format")
+        assert problem["detail"].startswith(f"This is {name}. Accepted formats: jpeg, png, "), content
