@@ -53,8 +53,23 @@ ACCEPTED = {
         fill(b"\0", part(b'"image"; filename="a"').replace(b"\r\n", b"\n"), b"\n--edge--"),
     ),
     "files": (MULTIPART, fill(part(b'"image"; filename="a"') + b"\0" * 200_000 + b"\r\n", end=b"--edge--")),
+    "file in base64": (
+        MULTIPART,
+        base64_in(part(b'"image"; filename="a"\r\nContent-Transfer-Encoding: base64'), END),
+    ),
+    "file with lookalikes of the boundary": (
+        MULTIPART,
+        fill(b"\r\n--edge" + bytes(20_000), part(b'"image"; filename="a"'), END),
+    ),
     "base64 in a part": (MULTIPART, base64_in(part(b'"image"'), END)),
     "base64 in a form": (FORM, base64_in(b"image=", b"", b"+", b"%2B")),
+    "base64 in a form, not escaped": (FORM, base64_in(b"image=", b"")),
+    "base64 in a form, lines separated by blanks": (FORM, fill(b"QUJD" * 19 + b" ", b"image=", b"QUJD")),
+    "base64 in JSON, lines separated by blanks": (JSON, fill(b"QUJD" * 19 + b" ", b'{"image":"', b'QUJD"}')),
+    "base64 in JSON, blanks at the end": (
+        JSON,
+        lambda: b'{"image":"' + b"QUJD" * (SIZE // 8) + b" " * (SIZE // 3) + b'"}',
+    ),
     "base64 of escapes": (FORM, fill(b"%41%41%41%41", b"image=")),
     "base64 in JSON": (JSON, base64_in(b'{"image":"', b'"}')),
     "base64 in JSON, escaped": (JSON, base64_in(b'{"image":"', b'"}', b"/A", b"\\/A")),
@@ -71,6 +86,14 @@ REFUSED = {
     "Latin-1 in a part": (
         MULTIPART,
         fill(b"\xfc", part(b'"image"\r\nContent-Type: text/plain; charset=iso-8859-1'), END),
+    ),
+    "base64 in JSON with blanks": (JSON, base64_in(b'{"image":"', b'"}', b"+", b" ")),
+    "blanks in a form": (FORM, fill(b" ", b"image=")),
+    "blanks in JSON": (JSON, fill(b" ", b'{"image":"', b'"}')),
+    "blanks and digits": (FORM, fill(b"A ", b"image=", b"=")),
+    "a transfer encoding": (
+        MULTIPART,
+        fill(b"\0", part(b'"image"; filename="a"\r\nContent-Transfer-Encoding: base64'), END),
     ),
     "no end": (MULTIPART, fill(b"\0", part(b'"image"; filename="a"'))),
     "line breaks": (MULTIPART, fill(b"\r\n")),
