@@ -4,13 +4,20 @@ from collections.abc import Sequence
 
 from vision.foreign_kinds import name_kind
 
+URL_OF_IMAGE = "Send the image itself, or a URL that opens the image alone, without a login."
 DECODE_FIRST = "Decode it first, or send it as `image` in a JSON object, or in a form field without a file name."
 ADVICE = {
     "base64 text": DECODE_FIRST,
     "a data URI": DECODE_FIRST,
     "hexadecimal text": "Send the bytes themselves, or base64.",
     "bytes written as text, as Python prints them": "Send the bytes themselves, or base64.",
-    "an HTML page": "Send the image itself, or a URL that opens the image alone, without a login.",
+    "an HTML page": URL_OF_IMAGE,
+    "an XML document": URL_OF_IMAGE,
+    "a ZIP archive": "Send an image from it.",
+    "a tar archive": "Send an image from it.",
+    "an MP4 video": "Send one picture of it.",
+    "a QuickTime video": "Send one picture of it.",
+    "a file that begins with zeros only": "It may be damaged, or not completely written: check that it opens.",
     "JSON": "Send it with Content-Type: application/json.",
     "a multipart form": "Send it with the Content-Type that your HTTP library sets for it.",
     "gzip data": "Send it uncompressed.",

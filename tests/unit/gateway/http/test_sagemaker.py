@@ -27,6 +27,13 @@ def test_invocations_answers_like_predict(app: Flask, png: bytes):
     assert alias.get_json()["class"] == "dog"
 
 
+def test_the_media_type_of_sagemakers_examples_is_an_image(app: Flask, png: bytes):
+    for path in ("/invocations", "/api/v1/predict"):
+        response = app.test_client().post(path, data=png, content_type="application/x-image")
+
+        assert response.get_json()["class"] == "dog", path
+
+
 def test_invocations_refuses_like_predict(app: Flask):
     response = app.test_client().post("/invocations", data=b"not an image", **PNG)
     assert (response.status_code, response.get_json(force=True)["type"]) == (415, "/problems/unsupported-image-format")

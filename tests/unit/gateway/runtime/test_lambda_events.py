@@ -117,9 +117,9 @@ def test_a_call_that_is_not_from_the_gateway_is_refused(digit_handler: Handler, 
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ({"image_base64": "", "image_url": ""}, "The request carries no image."),
+        ({"image_base64": "", "image_url": ""}, "The request carries no image: "),
         ({"image_base64": "!", "image_url": ""}, "not valid base64"),
-        ({"image_base64": encoded(b"text"), "image_url": ""}, "accepted format"),
+        ({"image_base64": encoded(b"text"), "image_url": ""}, "Accepted formats: "),
         ({"image_base64": "", "image_url": "https://host.example/none"}, "404"),
         ([], "must be an object"),
     ],
