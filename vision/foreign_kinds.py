@@ -66,6 +66,8 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\x7fELF", "a program"),
     (b"MZ", "a Windows program"),
     (b"\0\x05\x16\x07", "the AppleDouble file that macOS writes beside the image (its name begins with `._`)"),
+    (b"}\xf7|}\xf7", "hexadecimal text that was read as base64"),  # ffd8ffe0
+    (b"\xf3\xdet\xe1\xee;", "hexadecimal text that was read as base64"),  # 89504e47
     (b"version https://git-lfs", "a Git LFS pointer in place of the file"),
 )
 _RIFF_KINDS = {b"AVI ": "an AVI video", b"WAVE": "a WAV file"}

@@ -30,6 +30,7 @@ MISTAKES = re.compile(
     r"|(?P<pixels>[\[(]\s*+[\[(0-9])"
     r"|(?P<json>[\[{])"
     r"|(?P<markup><)"
+    r"|(?P<quotes>[\"'])"
     r"|(?P<empty>(?i:data:[^,]{0,200},?\Z))"
     r"|(?P<data>(?i:data:))"
     r"|(?P<headless>(?i:(?:image/[a-z+.-]{1,20})?;?base64,))"
@@ -45,6 +46,7 @@ MISTAKE_HINTS = {
     "nothing": "The client has sent a variable that was not set.",
     "pixels": "It is a list of numbers: send the file of the image (JPEG, PNG, …) in base64, not its pixels.",
     "json": "It is JSON: send the base64 alone.",
+    "quotes": "It has quotation marks around it: send the base64 alone.",
     "markup": "It is an HTML page or XML.",
     "empty": "The data URI is empty, as that of a canvas without a size is.",
     "data": "The data URI must be base64, such as data:image/jpeg;base64,/9j/4AAQ….",
@@ -54,6 +56,7 @@ MISTAKE_HINTS = {
     "backslash": "It contains a backslash with n or r in place of a line break: remove them.",
     "percent": "It is percent-encoded: decode it first.",
 }
+UNSET = frozenset({"null", "None", "true", "True"})
 FILE_HINT = "The bytes of a file need a part with a `filename`."
 BLANKS_HINT = (
     "It has blanks between its digits, which may have been `+` before: write `+` as %2B where the text passes through "
@@ -62,6 +65,16 @@ BLANKS_HINT = (
 # What is left of the beginning of an image without zero bytes and line breaks.
 STRIPPED_IMAGE = re.compile(rb"\xff\xd8\xff|\x89PNG|GIF8[79]a|RIFF|(?:II|MM)[*+]|[ -~]?ftypavif", re.DOTALL)
 MIN_STRIPPED_BYTES = 50
+
+
+def check_is_set(text: object) -> None:
+    """Refuse what programs write for a variable that is not set, although it is base64 of three bytes.
+
+    Raises:
+        ValueError: It is that.
+    """
+    if text in UNSET:
+        raise ValueError("a variable that was not set")
 
 
 def explain_base64(text: str, *, has_inner_blanks: bool, in_form: bool) -> str:

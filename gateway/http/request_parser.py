@@ -457,6 +457,7 @@ def _image_url(text: str | LongText, name: str, deadline: Deadline, origin: Orig
 def _decode_image(text: str | LongText, name: str, deadline: Deadline, origin: Origin) -> ImageSource | GatewayError:
     field = f"{origin.prefix}{name}"
     try:
+        hints.check_is_set(text)
         data = decode_base64(lambda: _pieces(text, deadline), blank_is_plus=origin.blank_is_plus)
     except ValueError as error:
         hint = hints.explain_base64(

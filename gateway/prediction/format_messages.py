@@ -10,6 +10,7 @@ ADVICE = {
     "base64 text": DECODE_FIRST,
     "a data URI": DECODE_FIRST,
     "hexadecimal text": "Send the bytes themselves, or base64.",
+    "hexadecimal text that was read as base64": "Send base64 in place of hexadecimal digits.",
     "bytes written as text, as Python prints them": "Send the bytes themselves, or base64.",
     "an HTML page": URL_OF_IMAGE,
     "an XML document": URL_OF_IMAGE,

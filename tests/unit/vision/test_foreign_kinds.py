@@ -41,6 +41,10 @@ KINDS = {
     "a NumPy array": [b"\x93NUMPY\1\0"],
     "base64 text": [base64.b64encode(JPEG), base64.urlsafe_b64encode(PNG), b"\n" + base64.encodebytes(bytes(90))],
     "hexadecimal text": [JPEG.hex().encode(), b"0x" + PNG.hex().encode(), b"\\xFFD8FFE0"],
+    "hexadecimal text that was read as base64": [
+        base64.b64decode(JPEG.hex().encode() + b"=="),
+        base64.b64decode(PNG.hex().encode()),
+    ],
     "a data URI": [b"data:image/png;base64,iVBOR", b" DATA:,x"],
     "bytes written as text, as Python prints them": [repr(JPEG).encode(), b'b"iVBOR"'],
     "JSON": [b'{"url": "x"}', b'[{"a": 1}]', b"[[0, 255]]", b"{}"],

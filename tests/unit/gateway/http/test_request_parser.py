@@ -403,6 +403,8 @@ MISTAKES = {
     "[object File]": "an object that JavaScript turned into text",
     "[137, 80, 78, 71]": "It is a list of numbers",
     '{"b64": "AAAA"}': "It is JSON: send the base64 alone.",
+    "null": "a variable that was not set",
+    f'"{TEXT}"': "It has quotation marks around it",
     "undefined": "a variable that was not set",
     "<html>": "It is an HTML page or XML.",
     "data:text/plain,hello": "The data URI must be base64",
