@@ -1,6 +1,6 @@
 """Messages about requests that carry no usable image: what arrived, what is accepted, and what to do.
 
-Nothing here runs for a request that is answered.
+Nothing here runs for an image that is sent as a file.
 """
 
 import codecs
