@@ -108,6 +108,7 @@ _TEXTS = re.compile(
     rb"|(?P<base64>[/_]9j[/_]|iVBORw0KGgo|R0lGOD|UklGR|SUkq|TU0AK|(?!--)(?:[A-Za-z0-9+/_-]\s{0,2}){40})"
     rb"|(?P<python>b['\"])"
     rb"|(?P<form>--[^\r\n]{1,200}\r?\n[Cc]ontent-)"
+    rb"|(?P<object>\[object [A-Z][a-z]{1,20}\])"
     rb"|(?P<json>[\[{]\s{0,100}[\[{\"'\]}0-9-])"
 )
 _KINDS = {
@@ -124,6 +125,7 @@ _KINDS = {
     "base64": "base64 text",
     "python": "bytes written as text, as Python prints them",
     "form": "a multipart form",
+    "object": "an object that JavaScript turned into text",
     "json": "JSON",
 }
 _CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")

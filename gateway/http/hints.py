@@ -63,7 +63,9 @@ BLANKS_HINT = (
     "a URL or a form."
 )
 # What is left of the beginning of an image without zero bytes and line breaks.
-STRIPPED_IMAGE = re.compile(rb"\xff\xd8\xff|\x89PNG|GIF8[79]a|RIFF|(?:II|MM)[*+]|[ -~]?ftypavif", re.DOTALL)
+STRIPPED_IMAGE = re.compile(
+    rb"\xff\xd8\xff|\x89PNG|GIF8[79]a|RIFF|(?:II|MM)[*+]|[ -~]?ftyp(?:avif|heic|mif1)", re.DOTALL
+)
 MIN_STRIPPED_BYTES = 50
 
 
@@ -141,6 +143,7 @@ NAMED_FIELD_KINDS = frozenset({"base64 text", "a data URI"})
 TYPES = {
     "JSON": "Send it as application/json",
     "a multipart form": "Send it as multipart/form-data, with the boundary that your HTTP library sets",
+    "an object that JavaScript turned into text": "Send JSON.stringify(object) as application/json",
     "base64 text": 'Send it as {"image": "…"} in application/json',
     "a data URI": 'Send it as {"image": "…"} in application/json',
 }

@@ -139,16 +139,20 @@ def _parse(short: bytearray, long_texts: dict[object, LongText], removed: list[t
         text = short.decode()
         return json.loads(text, object_hook=restore if long_texts else None) if text.strip() else {}
     except UnicodeDecodeError as error:
-        kind = name_kind(bytes(short[:START_BYTES]))
-        contents = f" It is {kind}." if kind not in {None, "JSON"} else ""
-        raise _invalid(f"it is not UTF-8 text, see byte {place(error.start)}", contents) from error
+        raise _invalid(f"it is not UTF-8 text, see byte {place(error.start)}", _name_other(short)) from error
     except json.JSONDecodeError as error:
         position = len(error.doc[: error.pos].encode())
         found = "it ends too early" if error.pos >= len(error.doc) else f"found {error.doc[error.pos]!r}"
         reason = next((words for start, words in REASONS if error.msg.startswith(start)), "it cannot be read")
-        raise _invalid(f"at byte {place(position)}, {reason}; {found}") from error
+        raise _invalid(f"at byte {place(position)}, {reason}; {found}", _name_other(short)) from error
     except ValueError as error:
         raise _invalid("a number has too many digits") from error
+
+
+def _name_other(body: bytearray) -> str:
+    """Return a sentence that says what a body is in place of JSON, if that can be told."""
+    kind = name_kind(bytes(body[:START_BYTES]))
+    return "" if kind in {None, "JSON", "plain text"} else f" It is {kind}."
 
 
 def _invalid(reason: str, more: str = "") -> BadRequestError:

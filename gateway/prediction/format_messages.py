@@ -19,6 +19,7 @@ ADVICE = {
     "an MP4 video": "Send one picture of it.",
     "a QuickTime video": "Send one picture of it.",
     "a file that begins with zeros only": "It may be damaged, or not completely written: check that it opens.",
+    "an object that JavaScript turned into text": "Send the bytes of a File or Blob.",
     "JSON": "Send it with Content-Type: application/json.",
     "a multipart form": "Send it with the Content-Type that your HTTP library sets for it.",
     "gzip data": "Send it uncompressed.",

@@ -47,6 +47,7 @@ KINDS = {
     ],
     "a data URI": [b"data:image/png;base64,iVBOR", b" DATA:,x"],
     "bytes written as text, as Python prints them": [repr(JPEG).encode(), b'b"iVBOR"'],
+    "an object that JavaScript turned into text": [b"[object Object]", b"[object Blob]"],
     "JSON": [b'{"url": "x"}', b'[{"a": 1}]', b"[[0, 255]]", b"{}"],
     "a multipart form": [b'------X\r\nContent-Disposition: form-data; name="image"\r\n'],
     "plain text": [b"not an image", "grüne Wörter ".encode() * 99, b"x"],

@@ -71,6 +71,7 @@ REFUSED = {
     "at byte 1037, a comma or the end of the object or list is expected; found '\"'.": f'{{"image":"{LONG}a" "url":1}}',
     "it is not UTF-8 text, see byte 1. It is gzip data.": gzip.compress(b'{"url": "x"}'),
     'at byte 1, a name in double quotes is expected; found "\'".': "{'url': 1}",
+    "at byte 1, a value is expected; found 'o'. It is an object that JavaScript turned into text.": "[object Object]",
     "at byte 7, a value is expected; found '}'.": '{"url":}',
     "at byte 7, a value is expected; it ends too early.": '{"url":',
     "at byte 6, a colon is expected; found '1'.": '{"url"1}',

@@ -653,6 +653,7 @@ def test_an_image_that_has_lost_its_zero_bytes_is_refused_with_the_reason(parse:
 UNUSABLE = [
     ("text/plain", b'{"url": "x"}', "The body is JSON. Send it as application/json."),
     ("", b' {"url": "x"}', "The body has no Content-Type. The body is JSON. Send it as application/json."),
+    ("text/plain", b"[object Object]", "JavaScript turned into text. Send JSON.stringify(object) as application/json."),
     ("text/plain", TEXT.encode(), 'The body is base64 text. Send it as {"image": "…"} in application/json.'),
     ("application/pdf", b"%PDF-1.7", "The media type 'application/pdf' is not accepted. The body is a PDF. Send multi"),
     ("text/plain", FILE_PART, "The body is a multipart form. Send it as multipart/form-data, with the boundary that"),
