@@ -164,8 +164,8 @@ _TABLE: dict[type[errors.GatewayError], _Entry] = {
     errors.ModelContractError: _Entry(
         500,
         "The model cannot be used",
-        "The model's card and its signature contradict each other. The operator must export the model again or correct "
-        "its card.",
+        "The model's card and its signature contradict each other, or its scores are not probabilities. The operator "
+        "must export the model again or correct its card.",
     ),
     errors.VersionGoneError: _Entry(
         503,
