@@ -99,7 +99,7 @@ _BINARIES = re.compile(
     rb"|(?P<tar>(?s:.{257})ustar)"
 )
 _TEXTS = re.compile(
-    rb"(?P<html>(?i:<!doctype html|<html[\s>]|<(?s:.){0,300}?<html[\s>]))"
+    rb"(?P<html>(?i:<!doctype html|<html[\s>/]|<(?s:.){0,300}?<html[\s>/]))"
     rb"|(?P<svg>(?i:<svg[\s>]|<(?s:.){0,900}?<svg[\s>]))"
     rb"|(?P<fragment>(?i:<(?:head|body|div|p|title|meta)[\s>]))"
     rb"|(?P<xml><(?:[?!]|[A-Za-z][\w:.-]{0,60}[\s/>]))"

@@ -9,7 +9,6 @@ IPv4-compatible IPv6 addresses, has no rules for ports and hosts and no limits o
 the environment.
 """
 
-import codecs
 import contextlib
 import io
 import re
@@ -39,10 +38,10 @@ from gateway.fetching.destinations import DEFAULT_PORTS, SCHEMES, Destinations, 
 from gateway.fetching.fetcher import UNLIMITED, Allowance
 from gateway.fetching.lookups import SharedLookups
 from gateway.sizes import exceeds, format_size
-from vision.decode import ImageFormat
+from vision.decode import ImageFormat, sniff
+from vision.foreign_kinds import START_BYTES, name_kind
 
 CHUNK_BYTES = 64 * 1024
-START_BYTES = 64
 NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 CODINGS = frozenset(
@@ -57,10 +56,8 @@ HEADERS = {
     "Connection": "close",
 }
 USER_AGENT = "image-gateway"
-TEXT_STARTS = (b"<", b"{", b"[")
-"""How no image of an accepted format begins, but web pages, XML and JSON do."""
-TEXT_KINDS = {"html": "an HTML page", "json": "JSON", "svg": "an SVG drawing", "xml": "XML"}
-"""What a URL returned instead of an image, by a part of its media type."""
+DOCUMENTS = ("text/", "html", "json", "xml")
+"""Parts of the media types of documents."""
 MAX_QUOTED = 60
 ADVICE = "Check that the URL opens in a browser without a login."
 STATUS_ADVICE = {
@@ -146,7 +143,7 @@ class UrlFetcher:
         Raises:
             FetchRefusedError: The URL, or one that it redirects to, is not allowed.
             FetchError: The server is unreachable, or did not answer with status 200 and a body.
-            ImageFormatError: The body is a web page, XML or JSON.
+            ImageFormatError: The body is a document, such as a web page.
             BodyTooLargeError: The body has more bytes than the limit, or than the allowance.
             OverloadedError: There is no memory or no connection for it at the moment.
             DeadlineExceededError: The fetch took too long, whether the server was silent or slow.
@@ -233,20 +230,20 @@ def _too_large(size: int | None, max_bytes: int) -> BodyTooLargeError:
 
 
 def _check_kind(body: io.BytesIO, content_type: str) -> None:
-    """Refuse a web page or a JSON document, which a server often returns with status 200 instead of an image.
+    """Refuse a web page or another document, which a server often returns with status 200 instead of an image.
 
     Raises:
-        ImageFormatError: The content type says so, and the content begins like one.
+        ImageFormatError: The content type says so, and the content is not an image.
     """
     media_type = content_type.partition(";")[0].strip().lower()[:MAX_QUOTED]
-    kind = next((kind for part, kind in TEXT_KINDS.items() if part in media_type), None)
-    size = body.tell()
-    body.seek(0)
-    start = body.read(START_BYTES).removeprefix(codecs.BOM_UTF8).lstrip()
-    if kind is not None and start.startswith(TEXT_STARTS):
+    if not any(part in media_type for part in DOCUMENTS):
+        return
+    start = bytes(body.getbuffer()[:START_BYTES])
+    kind = name_kind(start) if sniff(start) is None else None
+    if kind is not None:
         raise ImageFormatError(
-            f"The URL returned {kind} ({media_type}, {format_size(size)}), not an image. Send the URL of the image "
-            "itself, which opens without a login and without a page around it.",
+            f"The URL returned {kind} ({media_type}, {format_size(body.tell())}), not an image in an accepted format. "
+            "Send the URL of the image itself, which opens without a login and without a page around it.",
             accepted=[image_format.value for image_format in ImageFormat],
         )
 

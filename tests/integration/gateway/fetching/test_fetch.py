@@ -531,7 +531,7 @@ def test_the_agent_says_whom_to_contact(serve: Serve):
         ("text/html; charset=utf-8", b"\xef\xbb\xbf <!doctype html><title>Log in</title>", "an HTML page (text/html, "),
         ("application/xhtml+xml", b"<?xml version='1.0'?><html/>", "an HTML page (application/xhtml+xml, "),
         ("application/problem+json", b'{"status": 404}', "JSON (application/problem+json, 15 bytes)"),
-        ("application/xml", b"<Error><Code>NoSuchKey</Code></Error>", "XML (application/xml, "),
+        ("application/xml", b"<Error><Code>NoSuchKey</Code></Error>", "an XML document (application/xml, "),
         ("image/svg+xml", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing (image/svg+xml, "),
     ],
 )
