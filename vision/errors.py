@@ -13,7 +13,16 @@ class ImageError(ValueError):
 
 
 class UnsupportedFormatError(ImageError):
-    """The first bytes match none of the accepted file formats."""
+    """The first bytes match none of the accepted file formats, or one that this installation cannot decode.
+
+    Attributes:
+        kind: What the file is, if it is known, such as "HEIC, as iPhones take photos"; the message then names it and
+            says what to do, in complete sentences.
+    """
+
+    def __init__(self, message: str, *, kind: str | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class TooManyPixelsError(ImageError):
