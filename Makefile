@@ -181,7 +181,7 @@ $(UV): tools/uv.txt
 	exit 1
 
 .venv/.run-ready: $(LOCKED) $(UV)
-	$(INSTALL) --extra gateway --extra model-server
+	$(INSTALL) --extra gateway --extra heif --extra model-server
 	@touch $@
 
 .venv/.dev-ready: $(LOCKED) $(UV)

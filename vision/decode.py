@@ -2,19 +2,21 @@
 
 Training and serving decode in the same way:
 
-- **Formats** are detected by the first bytes, and only accepted formats reach a decoder. The first frame of an
-  animation is decoded.
-- **Size** is read by `vision.headers` and checked against the limit before OpenCV allocates anything.
+- **Formats** are detected by the first bytes, and only accepted formats reach a decoder: OpenCV for JPEG, PNG, WebP and
+  BMP, and `vision.pillow_decoder` for TIFF, GIF, AVIF and HEIC. The first frame of an animation is decoded.
+- **Size** is read by `vision.headers` and checked against the limit before a decoder allocates anything.
 - **Damage**: a truncated file is rejected in all formats. A complete JPEG with damaged data inside is decoded as far
   as libjpeg repairs it, which cannot be detected.
-- **Orientation**: EXIF's in JPEG, PNG and WebP, the tag in TIFF, ``irot`` and ``imir`` in AVIF (whose EXIF is
+- **Orientation**: EXIF's in JPEG, PNG and WebP, the tag in TIFF, ``irot`` and ``imir`` in AVIF and HEIC (whose EXIF is
   ignored, ISO/IEC 23000-22).
-- **Transparency** is composited onto a background colour. OpenCV would show the colours hidden below it.
-- **16 bits** become 8 by rounding: 65535 is 255. OpenCV would drop the low byte, and still does so in 16-bit TIFFs
-  whose zero is white.
+- **Transparency** is composited onto a background colour, and so is what the first frame of an animation leaves free.
+  OpenCV would show the colours hidden below it.
+- **16 bits** become 8 by rounding: 65535 is 255. Only TIFFs in colour lose the low byte, which is at most 1 less.
 - **CMYK** JPEGs are read as Adobe's inverted ones, and no colour profile is applied.
 """
 
+import functools
+import importlib.util
 import math
 import struct
 from collections.abc import Callable, Mapping
@@ -31,8 +33,8 @@ from vision.errors import (
     UnreadableImageError,
     UnsupportedFormatError,
 )
-from vision.headers import avif, bmp, gif, jpeg, png, tiff, webp
-from vision.headers.header import Header, ImageFormat
+from vision.headers import bmp, gif, heif, jpeg, png, tiff, webp
+from vision.headers.header import BitFields, Crop, Header, ImageFormat
 from vision.headers.memory import BAND_PIXELS
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "TooManyPixelsError",
     "UnreadableImageError",
     "UnsupportedFormatError",
+    "accepted_formats",
     "decode",
     "inspect",
     "peak_bytes",
@@ -51,6 +54,7 @@ __all__ = [
 ]
 
 UINT8_MAX = 255
+UINT16_MAX = 65535
 
 _READERS: Mapping[ImageFormat, Callable[[memoryview], Header]] = {
     ImageFormat.JPEG: jpeg.read,
@@ -58,7 +62,8 @@ _READERS: Mapping[ImageFormat, Callable[[memoryview], Header]] = {
     ImageFormat.WEBP: webp.read,
     ImageFormat.GIF: gif.read,
     ImageFormat.BMP: bmp.read,
-    ImageFormat.AVIF: avif.read,
+    ImageFormat.AVIF: heif.read_avif,
+    ImageFormat.HEIC: heif.read_heic,
     ImageFormat.TIFF: tiff.read,
 }
 _SIGNATURES: Mapping[bytes, ImageFormat] = {
@@ -72,8 +77,17 @@ _SIGNATURES: Mapping[bytes, ImageFormat] = {
     b"II+\0": ImageFormat.TIFF,
     b"MM\0+": ImageFormat.TIFF,
 }
-_FILE_TYPE_BYTES = 512  # the part of an AVIF file that is searched for brands
-_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_FILE_TYPE_BYTES = 512  # the part of an AVIF or HEIC file that is searched for brands
+_BRANDS: Mapping[ImageFormat, frozenset[bytes]] = {  # an AVIF may call itself a HEIF (`mif1`, `msf1`) too
+    ImageFormat.AVIF: frozenset({b"avif", b"avis"}),
+    ImageFormat.HEIC: frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}),
+}
+_BY_PILLOW = frozenset({ImageFormat.TIFF, ImageFormat.GIF, ImageFormat.AVIF, ImageFormat.HEIC})
+_HEIC_DECODER = "pi_heif"
+_HEIC_REFUSAL = (
+    "This is HEIC, as iPhones take photos, which this server does not decode. Send a JPEG: on an iPhone, choose "
+    "Settings > Camera > Formats > Most Compatible, or export the photo as JPEG. Operators: install the extra `heif`."
+)
 
 # libjpeg can leave out high frequencies and decode to a half, a quarter or an eighth, rounded up, in less time.
 # OpenCV's flags for gray only set the scale; the flags for colour contradict IMREAD_COLOR_RGB.
@@ -108,15 +122,36 @@ def sniff(data: bytes | memoryview) -> ImageFormat | None:
             return image_format
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return ImageFormat.WEBP
-    if start[4:8] == b"ftyp" and not _AVIF_BRANDS.isdisjoint(_brands(start)):
-        return ImageFormat.AVIF
+    if start[4:8] == b"ftyp":
+        brands = _brands(start)
+        return next((image_format for image_format, known in _BRANDS.items() if not known.isdisjoint(brands)), None)
     return None
+
+
+def accepted_formats() -> list[ImageFormat]:
+    """Return the formats that this installation decodes; HEIC needs the extra `heif`."""
+    return [image_format for image_format in ImageFormat if image_format is not ImageFormat.HEIC or _decodes_heic()]
+
+
+@functools.cache
+def _decodes_heic() -> bool:
+    return importlib.util.find_spec(_HEIC_DECODER) is not None
 
 
 def _brands(start: bytes) -> list[bytes]:
     """Return the major and the compatible brands of a box ``ftyp`` (ISO/IEC 14496-12)."""
     end = int.from_bytes(start[:4], "big")
     return [start[8:12], *(start[index : index + 4] for index in range(16, min(end, len(start)), 4))]
+
+
+def _accepted_format(data: memoryview) -> ImageFormat:
+    image_format = sniff(data)
+    if image_format is None:
+        accepted = ", ".join(item.upper() for item in accepted_formats())
+        raise UnsupportedFormatError(f"the image is in none of the accepted formats: {accepted}")
+    if image_format is ImageFormat.HEIC and not _decodes_heic():
+        raise UnsupportedFormatError(_HEIC_REFUSAL, kind="HEIC, as iPhones take photos")
+    return image_format
 
 
 def read_header(data: bytes | memoryview) -> Header:
@@ -131,12 +166,9 @@ def read_header(data: bytes | memoryview) -> Header:
         OutOfMemoryError: There was not enough memory.
     """
     view = memoryview(data).cast("B")
-    image_format = sniff(view)
-    if image_format is None:
-        if not view:
-            raise UnreadableImageError("the image is empty: 0 bytes")
-        accepted = ", ".join(item.upper() for item in ImageFormat)
-        raise UnsupportedFormatError(f"the image is in none of the accepted formats: {accepted}")
+    if not view:
+        raise UnreadableImageError("the image is empty: 0 bytes")
+    image_format = _accepted_format(view)
     try:
         header = _READERS[image_format](view)
     except ImageError:
@@ -203,21 +235,23 @@ def decode(
         OutOfMemoryError: There was not enough memory.
     """
     header = header or inspect(data, max_pixels=max_pixels)
-    encoded = np.frombuffer(data if header.still is None else header.still, np.uint8)
+    damage = UnreadableImageError(_DAMAGED.format(header.format.upper()))
     try:
-        if header.unchanged:
-            image = _decode_unchanged(encoded, header, background)
+        if header.format in _BY_PILLOW:
+            from vision import pillow_decoder  # noqa: PLC0415  # no process that decodes plain images only needs it
+
+            image: MatLike | None = pillow_decoder.decode(data, header, background)
         else:
-            image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB | _REDUCED[_reduction(header, cover)])
+            image = _decode_with_opencv(data if header.still is None else header.still, header, background, cover)
+        if image is None or image.dtype != np.uint8:
+            raise damage
+        return _TURNS[header.orientation](_arrange(image, header, background)).astype(np.uint8, copy=False)
     except MemoryError as error:
         raise OutOfMemoryError(_OUT_OF_MEMORY) from error
     except cv2.error as error:
         if error.code == cv2.Error.STS_NO_MEM:
             raise OutOfMemoryError(_OUT_OF_MEMORY) from error
-        raise UnreadableImageError(_DAMAGED.format(header.format.upper())) from error
-    if image is None or image.dtype != np.uint8:
-        raise UnreadableImageError(_DAMAGED.format(header.format.upper()))
-    return image.astype(np.uint8, copy=False)
+        raise damage from error
 
 
 def peak_bytes(header: Header, *, cover: tuple[int, int] | None) -> int:
@@ -229,39 +263,83 @@ def _reduction(header: Header, cover: tuple[int, int] | None) -> int:
     """Return the divisor of both sides at which a JPEG still covers `cover`; 1 for full size."""
     if cover is None or header.format is not ImageFormat.JPEG:
         return 1
-    # EXIF, which decides which side is the height, is only read while decoding.
     shorter, longer = min(header.width, header.height), max(cover)
     return next((divisor for divisor in _REDUCED if math.ceil(shorter / divisor) >= longer), 1)
 
 
-def _decode_unchanged(encoded: MatLike, header: Header, background: tuple[int, int, int]) -> MatLike | None:
-    """Decode to the samples in the file and convert them to upright RGB; None if OpenCV fails."""
-    image = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
-    if image is None:
-        return None
-    return _TURNS[header.orientation](_to_rgb(image, header, background))
+def _decode_with_opencv(
+    data: bytes | memoryview, header: Header, background: tuple[int, int, int], cover: tuple[int, int] | None
+) -> MatLike | None:
+    """Decode to RGB, neither placed nor turned; None if OpenCV fails."""
+    if header.bit_fields is not None:
+        bgra = _read_bit_fields(data, header.width, header.height, header.bit_fields)
+        return _composite(bgra, background) if header.bit_fields.masks[3] else cv2.cvtColor(bgra, cv2.COLOR_BGRA2RGB)
+    encoded = np.frombuffer(data, np.uint8)
+    if header.unchanged:
+        image = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+        return None if image is None else _to_rgb(image, header, background)
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    return cv2.imdecode(encoded, flags | _REDUCED[_reduction(header, cover)])
+
+
+def _arrange(image: MatLike, header: Header, background: tuple[int, int, int]) -> MatLike:
+    """Place a frame on its canvas, or crop an image, as its header says."""
+    if header.frame is not None:
+        canvas = np.full((header.height, header.width, 3), background, np.uint8)
+        canvas[_rows_and_columns(header.frame)] = image
+        return canvas
+    return image if header.crop is None else np.ascontiguousarray(image[_rows_and_columns(header.crop)])
+
+
+def _rows_and_columns(crop: Crop) -> tuple[slice, slice]:
+    return slice(crop.top, crop.bottom), slice(crop.left, crop.right)
+
+
+def _read_bit_fields(data: bytes | memoryview, width: int, height: int, fields: BitFields) -> MatLike:
+    """Read the pixels of a BMP by their masks: uint8[H, W, 4] BGRA.
+
+    Alpha that is 0 everywhere means opaque, as browsers show it.
+    """
+    row_pixels = -(-width * fields.bits // 32) * 32 // fields.bits
+    if len(data) < fields.offset + row_pixels * height * fields.bits // 8:
+        raise UnreadableImageError("BMP: the file is truncated")
+    kind = np.dtype(f"<u{fields.bits // 8}")
+    pixels = np.frombuffer(data, kind, row_pixels * height, fields.offset).reshape(height, row_pixels)[:, :width]
+    if not fields.is_top_down:
+        pixels = pixels[::-1]
+    bgra = np.full((height, width, 4), UINT8_MAX, np.uint8)
+    for channel, mask in zip((2, 1, 0, 3), fields.masks, strict=True):
+        if mask:
+            shift = (mask & -mask).bit_length() - 1
+            most = mask >> shift
+            values = np.right_shift(pixels & kind.type(mask), shift)
+            levels = (np.arange(most + 1, dtype=np.uint32) * UINT8_MAX + most // 2) // most
+            bgra[..., channel] = values if most == UINT8_MAX else levels.astype(np.uint8)[values]
+    if not bgra[..., 3].any():
+        bgra[..., 3] = UINT8_MAX
+    return bgra
 
 
 def _to_rgb(image: MatLike, header: Header, background: tuple[int, int, int]) -> MatLike:
     """Convert gray, BGR or BGRA of 8 or 16 bits to uint8 RGB."""
     samples = image
     if image.dtype == np.uint16:
-        samples = cv2.convertScaleAbs(image, alpha=UINT8_MAX / header.sample_max)  # rounds
+        samples = cv2.convertScaleAbs(image, alpha=UINT8_MAX / UINT16_MAX)  # rounds
     if image.ndim == _GRAY_DIMENSIONS:
         rgb = cv2.cvtColor(samples, cv2.COLOR_GRAY2RGB)
         if header.transparent_gray is not None:
             np.copyto(rgb, np.array(background, np.uint8), where=(image == header.transparent_gray)[..., None])
         return rgb
     if image.shape[2] == _BGRA_CHANNELS:
-        return _composite(samples, background, premultiplied=header.premultiplied)
+        return _composite(samples, background)
     return cv2.cvtColor(samples, cv2.COLOR_BGR2RGB)
 
 
-def _composite(bgra: MatLike, background: tuple[int, int, int], *, premultiplied: bool) -> MatLike:
+def _composite(bgra: MatLike, background: tuple[int, int, int]) -> MatLike:
     """Composite uint8[H, W, 4] BGRA onto a background colour: uint8[H, W, 3] RGB, rounded to nearest.
 
-    Straight alpha: ``color * alpha + background * (1 - alpha)``; premultiplied: ``color + background * (1 - alpha)``
-    (Porter and Duff, 1984, "over"). Working in bands of rows keeps the intermediate arrays small.
+    ``color * alpha + background * (1 - alpha)`` (Porter and Duff, 1984, "over"). Working in bands of rows keeps the
+    intermediate arrays small.
     """
     height, width = bgra.shape[:2]
     rgb = np.empty((height, width, 3), np.uint8)
@@ -270,7 +348,6 @@ def _composite(bgra: MatLike, background: tuple[int, int, int], *, premultiplied
     for top in range(0, height, rows):
         band = bgra[top : top + rows].astype(np.uint16)
         color, alpha = band[..., 2::-1], band[..., 3:]
-        weighted = np.minimum(color, alpha) * UINT8_MAX if premultiplied else color * alpha
-        mixed = weighted + backdrop * (UINT8_MAX - alpha)  # at most 255 * 255, which fits in 16 bits
+        mixed = color * alpha + backdrop * (UINT8_MAX - alpha)  # at most 255 * 255, which fits in 16 bits
         rgb[top : top + rows] = (mixed + UINT8_MAX // 2) // UINT8_MAX
     return rgb

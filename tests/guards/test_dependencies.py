@@ -16,7 +16,7 @@ PARTS = {
     "model_server": ["model-server"],
     "tfs_api": ["tfs-api"],
     "train": ["train"],
-    "vision": ["vision"],
+    "vision": ["vision", "heif"],
 }
 """The extras that declare the imports of each package."""
 MIN_REQUIREMENTS = 20

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import cv2
 
+from vision import pillow_decoder  # noqa: F401  # loaded before measuring, as in a decoder process
 from vision.decode import ImageError, decode, inspect
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +55,11 @@ class CostMeter:
 
     def __init__(self, *, max_pixels: int) -> None:
         # Without a retained heap, every large block that a child takes is seen.
-        environ = {**os.environ, "OPENCV_IO_MAX_IMAGE_PIXELS": str(max_pixels), "MALLOC_MMAP_THRESHOLD_": "131072"}
+        environ = os.environ | {
+            "OPENCV_IO_MAX_IMAGE_PIXELS": str(max_pixels),
+            "MALLOC_MMAP_THRESHOLD_": "131072",
+            "MALLOC_ARENA_MAX": "1",
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.decode_cost", str(max_pixels)],
             cwd=ROOT,

@@ -2,38 +2,66 @@
 
 import struct
 
+from vision.errors import UnreadableImageError
 from vision.headers import memory
-from vision.headers.header import Header, ImageFormat
+from vision.headers.header import BitFields, Header, ImageFormat
 
+_PIXELS = 10  # where the offset of the pixels stands
 _HEADER = 14  # after the file header
+_COMPRESSION = _HEADER + 16
 _CORE_HEADER_BYTES = 12
+_INFO_HEADER_BYTES = 40
+_MASKS = _HEADER + _INFO_HEADER_BYTES  # behind the info header, or within a larger one
 _V3_HEADER_BYTES = 56  # the first with a mask for alpha
-_ALPHA_MASK = _HEADER + 52
-_SAMPLED_BITS = 32
+_UNCOMPRESSED, _BIT_FIELDS, _ALPHA_BIT_FIELDS = 0, 3, 6
+_DEFAULT_MASKS = {16: (0x7C00, 0x03E0, 0x001F), 32: (0xFF0000, 0x00FF00, 0x0000FF)}
+MAX_MASK_BITS = 16
 
 
 def read(data: memoryview) -> Header:
     """Read the size from the header; a negative height means that rows are stored from the top down.
 
-    Only images with transparency are decoded unchanged: OpenCV takes the palette of a core header for grays.
-
     Raises:
+        UnreadableImageError: A mask is not one run of at most `MAX_MASK_BITS` bits.
         struct.error: The data ends within a header.
     """
     (header_bytes,) = struct.unpack_from("<I", data, _HEADER)
     if header_bytes == _CORE_HEADER_BYTES:
         width, height = struct.unpack_from("<HH", data, _HEADER + 4)
-        return _header(width, height, has_alpha=False)
+        return _header(width, height, None)
     width, height, bits = struct.unpack_from("<iixxH", data, _HEADER + 4)
-    has_alpha = bits == _SAMPLED_BITS and header_bytes >= _V3_HEADER_BYTES and any(data[_ALPHA_MASK:][:4])
-    return _header(width, abs(height), has_alpha=has_alpha)
+    bit_fields, compression = None, _UNCOMPRESSED
+    if header_bytes >= _INFO_HEADER_BYTES:
+        (compression,) = struct.unpack_from("<I", data, _COMPRESSION)
+    if bits in _DEFAULT_MASKS and compression in {_UNCOMPRESSED, _BIT_FIELDS, _ALPHA_BIT_FIELDS}:
+        bit_fields = _bit_fields(data, header_bytes, bits, compression, is_top_down=height < 0)
+    return _header(width, abs(height), bit_fields)
 
 
-def _header(width: int, height: int, *, has_alpha: bool) -> Header:
+def _bit_fields(data: memoryview, header_bytes: int, bits: int, compression: int, *, is_top_down: bool) -> BitFields:
+    has_alpha_mask = header_bytes >= _V3_HEADER_BYTES or compression == _ALPHA_BIT_FIELDS
+    masks = _DEFAULT_MASKS[bits]
+    if compression != _UNCOMPRESSED:
+        masks = struct.unpack_from("<III", data, _MASKS)
+    (alpha,) = struct.unpack_from("<I", data, _MASKS + 12) if has_alpha_mask else (0,)
+    if not all(_is_run(mask) for mask in masks) or not (alpha == 0 or _is_run(alpha)):
+        raise UnreadableImageError("BMP: the masks of the colours are not supported")
+    (offset,) = struct.unpack_from("<I", data, _PIXELS)
+    return BitFields(offset, bits, (*masks, alpha), is_top_down)
+
+
+def _is_run(mask: int) -> bool:
+    """Return whether a mask is one run of 1 to `MAX_MASK_BITS` bits."""
+    run = mask >> ((mask & -mask).bit_length() - 1) if mask else 0
+    return 0 < run < 1 << MAX_MASK_BITS and run & (run + 1) == 0
+
+
+def _header(width: int, height: int, bit_fields: BitFields | None) -> Header:
     return Header(
         format=ImageFormat.BMP,
         width=width,
         height=height,
-        unchanged=has_alpha,
-        peak_bytes=memory.as_samples((width, height), channels=4 if has_alpha else 3),
+        unchanged=False,
+        bit_fields=bit_fields,
+        peak_bytes=memory.as_samples((width, height), channels=4, decoder_bytes=16 * width * abs(height)),
     )

@@ -8,6 +8,7 @@ from itertools import islice
 from vision.errors import UnreadableImageError
 from vision.headers.header import Header, ImageFormat
 from vision.headers.memory import MARGIN_BYTES, PREPROCESS_PIXEL_BYTES
+from vision.headers.tiff import UPRIGHT, exif_orientation
 
 MAX_SEGMENTS = 10_000  # before the first scan; a photo has dozens, and an ICC profile adds at most 255
 MAX_PLAIN_SEGMENTS = 1_000
@@ -16,7 +17,7 @@ MAX_PLAIN_SEGMENTS = 1_000
 MAX_SCANS = 100
 MAX_PLAIN_SCANS = 24
 # OpenCV copies the texts of an EXIF block once for each entry that refers to them: 12 ms a block.
-MAX_EXIF_BLOCKS = 4
+MAX_PLAIN_EXIF_BLOCKS = 4
 
 # Fill bytes and garbage between segments are skipped, as libjpeg does; so are coded data and TEM and RST0..RST7, the
 # markers without a length, of which coded data has many.
@@ -28,6 +29,7 @@ _PLAIN_COMPONENTS = frozenset({1, 3})  # gray, and YCbCr or RGB
 _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
 _EXIF_PREFIX = b"Exif\0"
 _START_OF_IMAGE_BYTES = 2
+_MARKER_OFFSET = 3  # of the marker's second byte, before the payload
 _COMPONENTS = 6  # from the beginning of a frame header
 _COMPONENT_BYTES = 3
 _BYTE_BITS = 8
@@ -46,20 +48,19 @@ def read(data: memoryview) -> Header:
         struct.error, IndexError: The data ends within a header.
     """
     frame = None
-    exif_blocks = 0
+    exif_blocks: list[int] = []
     for number, (marker, payload) in enumerate(islice(_segments(data, _START_OF_IMAGE_BYTES), MAX_SEGMENTS)):
         if marker in _FRAMES and frame is None:
-            frame_marker, frame = marker, payload
+            frame = payload
         elif marker == _START_OF_SCAN and frame is not None:
-            return _header(data, frame_marker, frame, payload, segments=number)
+            return _header(data, frame, payload, segments=number, exif_blocks=exif_blocks)
         elif marker == _APP1 and data[payload : payload + len(_EXIF_PREFIX)] == _EXIF_PREFIX:
-            exif_blocks += 1
-            if exif_blocks > MAX_EXIF_BLOCKS:
-                raise UnreadableImageError(f"JPEG: more than {MAX_EXIF_BLOCKS} EXIF blocks")
+            exif_blocks.append(payload)
     raise UnreadableImageError("JPEG: the file contains no image")
 
 
-def _header(data: memoryview, marker: int, frame: int, scan: int, *, segments: int) -> Header:
+def _header(data: memoryview, frame: int, scan: int, *, segments: int, exif_blocks: list[int]) -> Header:
+    marker = data[frame - _MARKER_OFFSET]
     bits, height, width, components = struct.unpack_from(">BHHB", data, frame)
     if not 1 <= components <= _MAX_COMPONENTS:
         raise UnreadableImageError(f"JPEG: {components} components; 1 to {_MAX_COMPONENTS} are valid")
@@ -69,20 +70,32 @@ def _header(data: memoryview, marker: int, frame: int, scan: int, *, segments: i
     if marker in _PROGRESSIVE_FRAMES or data[scan] < components:
         scans = _count_scans(data, scan - 4)
         coefficients = _coefficient_bytes(width, height, samplings)
-    scaled_bytes = width * height * PREPROCESS_PIXEL_BYTES  # more than the image and OpenCV's copy of it
+    scaled_bytes = width * height * PREPROCESS_PIXEL_BYTES  # more than the image and a turned copy of it
     return Header(
         format=ImageFormat.JPEG,
         width=width,
         height=height,
         unchanged=False,
+        orientation=_orientation(data, exif_blocks[:MAX_PLAIN_EXIF_BLOCKS]),
         peak_bytes=MARGIN_BYTES + len(data) + coefficients + _row_bytes(width, components) + scaled_bytes,
         scaled_bytes=scaled_bytes,
         is_plain=marker in _PLAIN_FRAMES
         and bits == _BYTE_BITS
         and components in _PLAIN_COMPONENTS
         and scans <= MAX_PLAIN_SCANS
-        and segments <= MAX_PLAIN_SEGMENTS,
+        and segments <= MAX_PLAIN_SEGMENTS
+        and len(exif_blocks) <= MAX_PLAIN_EXIF_BLOCKS,
     )
+
+
+def _orientation(data: memoryview, exif_blocks: list[int]) -> int:
+    """Return the orientation of the first EXIF block that declares another one than upright."""
+    for payload in exif_blocks:
+        (length,) = struct.unpack_from(">H", data, payload - 2)
+        orientation = exif_orientation(data[payload : payload - 2 + length])
+        if orientation != UPRIGHT:
+            return orientation
+    return UPRIGHT
 
 
 def _segments(data: memoryview, position: int) -> Iterator[tuple[int, int]]:

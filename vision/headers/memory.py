@@ -1,7 +1,7 @@
 """Memory that decoding takes at its peak, by what a header declares.
 
-Every factor is an upper bound of what was measured with OpenCV 4.14 in a fresh process, as growth of its address space
-at sizes from 1 x 1 to 50 megapixels. `tests/unit/vision/test_decode_cost.py` measures again.
+Every factor is an upper bound of what was measured with OpenCV 4.14, Pillow 13 and libheif 1.23 in a fresh process, as
+growth of its address space, from 1 x 1 to 50 megapixels. `tests/unit/vision/test_decode_cost.py` measures again.
 """
 
 from vision.headers.header import Size
@@ -15,6 +15,16 @@ RGB_CHANNELS = 3
 PREPROCESS_PIXEL_BYTES = 3 * RGB_CHANNELS + 1
 # Turning by EXIF's orientation makes at most two copies.
 TURN_PIXEL_BYTES = 2 * RGB_CHANNELS
+# Pillow's image, and what converting it to RGB takes.
+PILLOW_PIXEL_BYTES = 4
+CONVERTED_PIXEL_BYTES = 18
+# If samples have 8 bits, and if they have more: what libavif and libheif hold for each pixel, with all copies, and what
+# dav1d and libde265 hold for each pixel of a frame with its border. Then their tables.
+VIDEO_PIXEL_BYTES = {False: 20, True: 24}
+FRAME_PIXEL_BYTES = {False: 4, True: 6}
+FRAME_BORDER = 160
+VIDEO_DECODER_BYTES = 4 << 20
+THREAD_BYTES = 16 << 20  # of address space: the stack of libde265's thread
 
 
 def as_samples(
@@ -36,3 +46,28 @@ def as_samples(
     band = min(pixels, max(BAND_PIXELS, size[0])) * BAND_PIXEL_BYTES
     decoding = samples + max(samples, decoder_bytes)  # OpenCV copies the result into an array
     return MARGIN_BYTES + max(decoding, samples + converted + band, pixels * PREPROCESS_PIXEL_BYTES)
+
+
+def by_pillow(size: Size, *, file_bytes: int, decoder_bytes: int = 0) -> int:
+    """Return the peak of decoding with Pillow and of converting the result to RGB.
+
+    Args:
+        size: Width and height of the result.
+        file_bytes: Size of the file, of which Pillow makes copies.
+        decoder_bytes: What the decoder holds until it has finished, beside the result.
+    """
+    pixels = size[0] * size[1]
+    decoding = max(pixels * CONVERTED_PIXEL_BYTES, pixels * PILLOW_PIXEL_BYTES + decoder_bytes)
+    return MARGIN_BYTES + decoding + 2 * file_bytes
+
+
+def by_libavif(size: Size, *, file_bytes: int, is_deep: bool) -> int:
+    """Return the peak of decoding an AVIF of 8 bits, or of more, with Pillow; see `by_pillow`."""
+    frame_pixels = (size[0] + 2 * FRAME_BORDER) * (size[1] + 2 * FRAME_BORDER)
+    decoding = size[0] * size[1] * VIDEO_PIXEL_BYTES[is_deep] + frame_pixels * FRAME_PIXEL_BYTES[is_deep]
+    return MARGIN_BYTES + VIDEO_DECODER_BYTES + decoding + 2 * file_bytes
+
+
+def by_libheif(size: Size, *, file_bytes: int, is_deep: bool) -> int:
+    """Return the peak of decoding a HEIC of 8 bits, or of more; see `by_pillow`."""
+    return by_libavif(size, file_bytes=file_bytes, is_deep=is_deep) + THREAD_BYTES

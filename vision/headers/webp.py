@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vision.errors import UnreadableImageError
 from vision.headers import memory
-from vision.headers.header import Header, ImageFormat, Size
+from vision.headers.header import Crop, Header, ImageFormat, Size
 from vision.headers.tiff import UPRIGHT, exif_orientation
 
 MAX_CHUNKS = 65_536
@@ -24,9 +24,9 @@ _LOW_14_BITS = 0x3FFF
 _FRAMES = frozenset({b"VP8 ", b"VP8L"})
 # What the pixels depend on. Metadata and further frames stay away from the decoder, which can be made to waste time on
 # them.
-_PIXEL_CHUNKS = _FRAMES | {b"VP8X", b"ALPH", b"ANIM", b"ANMF"}
-_PIXEL_FLAGS = 0x12  # of VP8X: alpha and animation
-_EXIF_FLAG = 0x08
+_PIXEL_CHUNKS = _FRAMES | {b"VP8X", b"ALPH", b"ANMF"}
+_ALPHA_FLAG, _EXIF_FLAG = 0x10, 0x08  # of VP8X
+_PIXEL_FLAGS = _ALPHA_FLAG | 0x02  # the other one marks animations
 _VP8_START_CODE = b"\x9d\x01\x2a"
 _VP8L_SIGNATURE = 0x2F
 _RGB, _RGBA = 3, 4
@@ -66,14 +66,15 @@ def read(data: memoryview) -> Header:
     groups = min(-(-frame[0] // BLOCK_SIDE) * -(-frame[1] // BLOCK_SIDE), lossless_bytes * 8 // GROUP_BITS)
     decoder_bytes = min(groups, MAX_GROUPS) * GROUP_BYTES
     decoder_bytes += frame[0] * frame[1] * 5 if lossless_bytes else 0  # ARGB, and the plane of alpha
-    decoder_bytes += 2 * width * height * _RGBA if animation else 0  # canvases
+    decoder_bytes += width * height * _RGBA if animation else 0
     may_have_alpha = flags or bitstream.kind == b"VP8L" or b"ALPH" in parts
     return Header(
         format=ImageFormat.WEBP,
         width=width,
         height=height,
         inner_sizes=(frame,),
-        still=_still(data, chunks),
+        still=_still(data, parts, frame),
+        frame=_frame_place(animation.content, frame, size) if animation else None,
         orientation=orientation,
         peak_bytes=2 * len(data)
         + memory.as_samples(
@@ -113,21 +114,38 @@ def _chunks(data: memoryview) -> Iterator[_Chunk]:
     raise UnreadableImageError(f"WebP: more than {MAX_CHUNKS} chunks")
 
 
-def _still(data: memoryview, chunks: dict[bytes, _Chunk]) -> bytes | None:
-    """Return the file with only its first frame, and without metadata.
+def _still(data: memoryview, parts: dict[bytes, _Chunk], frame: Size) -> bytes | None:
+    """Return the image, or an animation's first frame on a canvas of its own size, as a file without metadata.
 
     None if there is nothing to leave out: no further frames, no metadata, and no data behind the end.
     """
-    pixel_chunks = [chunk for chunk in chunks.values() if chunk.kind in _PIXEL_CHUNKS]
+    pixel_chunks = [chunk for chunk in parts.values() if chunk.kind in _PIXEL_CHUNKS]
     if _FIRST_CHUNK + sum(chunk.file_bytes for chunk in pixel_chunks) == len(data):
         return None
     body = b"WEBP"
-    for chunk in pixel_chunks:
-        content = bytes(chunk.content)
-        if chunk.kind == b"VP8X":
-            content = bytes([content[0] & _PIXEL_FLAGS]) + content[1:]
-        body += chunk.kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+    if b"VP8X" in parts:
+        content = parts[b"VP8X"].content
+        body += _chunk_bytes(b"VP8X", bytes([content[0] & _PIXEL_FLAGS]) + bytes(content[1:]))
+    elif b"ALPH" in parts:
+        sides = b"".join((side - 1).to_bytes(3, "little") for side in frame)
+        body += _chunk_bytes(b"VP8X", bytes([_ALPHA_FLAG, 0, 0, 0]) + sides)
+    for kind in (b"ALPH", b"VP8 ", b"VP8L"):
+        if kind in parts:
+            body += _chunk_bytes(kind, bytes(parts[kind].content))
     return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def _chunk_bytes(kind: bytes, content: bytes) -> bytes:
+    return kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+
+
+def _frame_place(anmf: memoryview, frame: Size, canvas: Size) -> Crop | None:
+    """Return where an animation's first frame lies on the canvas; None if it covers all of it."""
+    left, top = (2 * int.from_bytes(anmf[start : start + 3], "little") for start in (0, 3))
+    place = Crop(left, top, left + frame[0], top + frame[1])
+    if place.right > canvas[0] or place.bottom > canvas[1]:
+        raise UnreadableImageError("WebP: the first frame extends beyond the canvas")
+    return None if place == (0, 0, *canvas) else place
 
 
 def _canvas(vp8x: memoryview) -> Size:

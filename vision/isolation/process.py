@@ -4,25 +4,20 @@ It answers the requests on its socket one after the other, and ends when the oth
 """
 
 import gc
-import os
 import signal
 import socket
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from vision import heatmap, preprocess
+from vision import heatmap, pillow_decoder, preprocess
 from vision.card import InputSpec
 from vision.errors import ImageError, OutOfMemoryError
 from vision.isolation import wire
 from vision.isolation.sandbox import Sandbox
-
-STDERR = 2
-
 
 _FUNCTIONS: Mapping[wire.Function, Callable[..., bytes]] = {
     "load": lambda data, **arguments: preprocess.load(data, **arguments).tobytes(),
@@ -68,8 +63,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     _warm_up()
     gc.freeze()
-    with Path(os.devnull).open("wb") as null:
-        os.dup2(null.fileno(), STDERR)  # decoders write messages there that a file can choose
+    pillow_decoder.capture_messages()  # not to be shown: a file can choose what decoders write
     sandbox = Sandbox(max_memory_bytes=int(sys.argv[2]))
     wire.send_reply(connection, wire.READY, wire.FILTERED if sandbox.filters_system_calls else wire.UNFILTERED)
     while True:

@@ -11,7 +11,6 @@ from tests.support import image_files as files
 from vision import decode as decode_module
 from vision.decode import read_header, sniff
 from vision.errors import ImageError, OutOfMemoryError, UnreadableImageError, UnsupportedFormatError
-from vision.headers import gif
 from vision.headers.header import ImageFormat
 from vision.headers.tiff import exif_orientation
 
@@ -59,7 +58,6 @@ OTHER_FORMATS = {
     "wave": b"RIFF\0\0\0\0WAVE",
     "jpeg 2000": b"\0\0\0\x0cjP  \r\n\x87\n",
     "jpeg xl": b"\xff\x0a",
-    "heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
     "pixmap": b"P6 1 1 255 \0\0\0",
     "radiance": b"#?RADIANCE\n",
 }
@@ -68,7 +66,7 @@ OTHER_FORMATS = {
 @pytest.mark.parametrize("data", OTHER_FORMATS.values(), ids=OTHER_FORMATS)
 def test_other_formats_are_rejected(data):
     assert sniff(data) is None
-    with pytest.raises(UnsupportedFormatError, match="JPEG, PNG, WEBP, GIF, BMP, AVIF, TIFF"):
+    with pytest.raises(UnsupportedFormatError, match="JPEG, PNG, WEBP, GIF, BMP, AVIF, "):
         read_header(data)
 
 
@@ -265,14 +263,13 @@ def test_jpeg_with_an_end_marker_within_a_segment_has_all_its_scans():
         read_header(data[:-2] + comment + last_scan * 100 + data[-2:])
 
 
-def test_jpeg_with_many_exif_blocks_is_rejected():
+def test_jpeg_with_many_exif_blocks_is_not_plain():
     data = files.encoded(BLANK, ".jpg")
     exif = b"Exif\0\0" + files.exif_block(6)
     app1 = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
 
-    assert size_of(data[:2] + app1 * 4 + data[2:]) == (34, 21)
-    with pytest.raises(UnreadableImageError, match="EXIF blocks"):
-        read_header(data[:2] + app1 * 5 + data[2:])
+    assert read_header(data[:2] + app1 * 4 + data[2:]).is_plain
+    assert not read_header(data[:2] + app1 * 5 + data[2:]).is_plain
 
 
 @pytest.mark.parametrize(
@@ -409,9 +406,12 @@ def test_webp_header_has_the_sizes_of_canvas_and_frame():
 def test_webp_animation_has_the_size_of_its_first_frame():
     frame = LOSSLESS[0] + struct.pack("<I", len(LOSSLESS[1])) + LOSSLESS[1]
 
-    header = read_header(files.webp(canvas(10, 10), (b"ANIM", b"\0" * 6), (b"ANMF", b"\0" * 16 + frame)))
+    header = read_header(
+        files.webp(canvas(310, 210), (b"ANIM", b"\0" * 6), (b"ANMF", b"\2\0\0\3" + b"\0" * 12 + frame))
+    )
 
-    assert (header.width, header.height, header.inner_sizes) == (10, 10, ((300, 200),))
+    assert (header.width, header.height, header.inner_sizes) == (310, 210, ((300, 200),))
+    assert header.frame == (4, 6, 304, 206)
 
 
 @pytest.mark.parametrize("chunks", [[canvas(10, 10)], [(b"junk", b"")] * 2_000], ids=["no frame", "junk"])
@@ -422,14 +422,12 @@ def test_webp_without_frame_is_unreadable(chunks):
 
 def test_webp_reaches_the_decoder_without_metadata_further_frames_and_what_follows_its_end():
     frame = (b"ANMF", bytes(16) + LOSSLESS[0] + struct.pack("<I", len(LOSSLESS[1])) + LOSSLESS[1])
-    with_exif, without_flags = canvas(300, 200), canvas(300, 200)
-    with_exif = (b"VP8X", b"\x2e" + with_exif[1][1:])
-    without_flags = (b"VP8X", b"\x02" + without_flags[1][1:])
+    with_exif = (b"VP8X", b"\x2e" + canvas(300, 200)[1][1:])
     anim = (b"ANIM", bytes(6))
 
     header = read_header(files.webp(with_exif, (b"ICCP", b"x"), anim, frame, frame, (b"EXIF", b"y")) + b"more")
 
-    assert header.still == files.webp(without_flags, anim, frame)
+    assert header.still == files.webp(LOSSLESS)
     assert read_header(files.webp(LOSSY)).still is None
 
 
@@ -449,6 +447,7 @@ def test_webp_orientation_is_that_of_its_exif_if_the_canvas_announces_one():
         (files.webp(LOSSY, LOSSLESS), "two kinds"),
         (files.webp(canvas(300, 200), (b"ALPH", b""), (b"ALPH", b""), LOSSY), "ALPH appears twice"),
         (files.webp(LOSSY)[:-1], "ends within a chunk"),
+        (files.webp(canvas(299, 200), (b"ANMF", bytes(16) + files.webp(LOSSY)[12:])), "beyond the canvas"),
         (files.webp((b"VP8 ", b"\x11" + LOSSY[1][1:])), "not a VP8 key frame"),
         (files.webp((b"VP8L", b"\x2e" + LOSSLESS[1][1:])), "signature"),
     ],
@@ -470,78 +469,9 @@ def test_gif_header_has_the_sizes_of_screen_and_first_frame():
     assert (header.width, header.height, header.inner_sizes) == (30, 20, ((7, 4),))
 
 
-def test_gif_is_reduced_to_its_first_frame():
-    frame = files.gif_frame(np.zeros((4, 7), np.uint8))
-    one, two = (files.gif((30, 20), PALETTE, *[files.gif_transparency(1), frame] * count) for count in (1, 2))
-
-    assert read_header(two).still == one
-    assert read_header(one[:-1]).still == one, "a missing trailer is harmless"
-
-
 def test_gif_without_frame_is_unreadable():
     with pytest.raises(UnreadableImageError, match="no frame"):
         read_header(files.gif((30, 20), PALETTE, b"\x21\xfe\0"))
-
-
-def test_gif_with_an_invalid_code_size_is_rejected():
-    data = files.gif((1, 1), PALETTE, files.gif_frame(np.zeros((1, 1), np.uint8)))
-
-    with pytest.raises(UnreadableImageError, match="code size of 12 bits"):
-        read_header(data.replace(b"\x02\x02", b"\x0c\x02"))
-
-
-@pytest.mark.parametrize("code", [4, 5], ids=["clear", "end"])
-def test_gif_with_too_many_table_resets_is_rejected(code):
-    below, above = (
-        files.gif((2, 2), PALETTE, files.gif_frame_of_codes((2, 2), files.gif_codes([code] * count)))
-        for count in (19_000, 21_000)
-    )
-
-    assert size_of(below) == (2, 2)
-    with pytest.raises(UnreadableImageError, match="resets of the code table"):
-        read_header(above)
-
-
-def count_resets(codes: bytes, min_code_bits: int) -> int:
-    """Walk LZW codes one at a time and count the clear and end codes."""
-    clear = 1 << min_code_bits
-    bits, position, table, resets = int.from_bytes(codes, "little"), 0, clear + 1, 0
-    while position < len(codes) * 8:
-        width = min(table.bit_length(), 12)
-        code = bits >> position & ((1 << width) - 1)
-        position += width
-        table += 1
-        if code in {clear, clear + 1}:
-            resets += 1
-            table = clear + 1
-    return resets
-
-
-def test_gif_resets_are_counted_correctly_in_noise(monkeypatch):
-    noise = np.random.default_rng(0).integers(0, 256, (150, 150, 3), dtype=np.uint8)
-    data = files.encoded(noise, ".gif", cv2.IMWRITE_GIF_QUALITY, 8)
-    image = data.index(b",", 13 + 768)
-    blocks, codes = data[image + 11 :], b""
-    while length := blocks[0]:
-        codes, blocks = codes + blocks[1 : 1 + length], blocks[1 + length :]
-    resets = count_resets(codes, data[image + 10])
-
-    assert resets >= 3, "the table fills more than once"
-    monkeypatch.setattr(gif, "MAX_TABLE_RESETS", resets)
-    assert size_of(data) == (150, 150)
-    monkeypatch.setattr(gif, "MAX_TABLE_RESETS", resets - 1)
-    with pytest.raises(UnreadableImageError, match="resets"):
-        read_header(data)
-
-
-def test_gif_of_uncompressed_codes_is_accepted_up_to_a_megapixel():
-    """One clear code in 126, as encoders wrote while LZW was patented."""
-    codes = b"\x80" + bytes(126)  # 8 bits per code, up to 127 codes
-    frame = files.gif_frame_of_codes((1_000, 1_000), codes * 7_936, code_bits=7)
-
-    data = files.gif((1_000, 1_000), PALETTE, frame)
-
-    assert size_of(data) == (1_000, 1_000)
 
 
 @pytest.mark.parametrize(
@@ -562,8 +492,16 @@ def test_bmp_with_a_core_header_has_a_size():
     assert not read_header(data).unchanged
 
 
+@pytest.mark.parametrize("masks", [(0, 0xFF00, 0xFF), (0xF0F0, 0xFF00, 0xFF), (0x1FFFF, 0xFF00, 0xFF)])
+def test_bmp_of_masks_that_are_not_one_run_of_bits_is_rejected(masks):
+    header = struct.pack("<IIiiHHI", 66, 40, 3, 2, 1, 32, 3) + bytes(20) + struct.pack("<III", *masks)
+
+    with pytest.raises(UnreadableImageError, match="masks"):
+        read_header(b"BM" + bytes(8) + header)
+
+
 def test_bmp_of_negative_height_is_stored_from_the_top():
-    data = b"BM" + b"\0" * 8 + struct.pack("<IIiiHH", 54, 40, 300, -200, 1, 24)
+    data = b"BM" + b"\0" * 8 + struct.pack("<IIiiHHI", 54, 40, 300, -200, 1, 24, 0)
 
     assert size_of(data) == (300, 200)
 
@@ -571,7 +509,7 @@ def test_bmp_of_negative_height_is_stored_from_the_top():
 @pytest.mark.parametrize(("width", "height"), [(0, 1), (1, 0), (-5, 5)])
 def test_bmp_without_pixels_is_unreadable(width, height):
     with pytest.raises(UnreadableImageError, match="a size of"):
-        read_header(b"BM" + b"\0" * 8 + struct.pack("<IIiiHH", 54, 40, width, height, 1, 24))
+        read_header(b"BM" + b"\0" * 8 + struct.pack("<IIiiHHI", 54, 40, width, height, 1, 24, 0))
 
 
 # TIFF
@@ -596,10 +534,9 @@ def test_tiff_header_has_the_size_of_tiles():
         ({256: ()}, "a size of 0 x 21"),
         ({339: (3, 3, 3)}, "unsigned integers"),  # floating-point
         ({339: (2, 2, 2)}, "unsigned integers"),  # signed
-        ({262: (1,), 277: (2,), 338: (2,)}, "transparency"),
     ],
 )
-def test_tiff_that_opencv_decodes_incorrectly_is_rejected(tags, reason):
+def test_tiff_without_unsigned_integers_is_rejected(tags, reason):
     with pytest.raises(UnreadableImageError, match=reason):
         read_header(files.tiff(BLANK, tags))
 
@@ -617,7 +554,7 @@ def test_tiff_header_has_the_size_of_a_strip_that_is_taller_than_the_image():
     assert read_header(files.tiff(BLANK, {278: ((1 << 32) - 1,)})).inner_sizes == ((34, 21),)
 
 
-@pytest.mark.parametrize("tag", [256, 257, 258, 274, 277, 278, 322, 338])
+@pytest.mark.parametrize("tag", [256, 257, 258, 274, 277, 278, 322])
 def test_tiff_with_a_negative_value_is_rejected(tag):
     data = bytearray(files.tiff(BLANK, {tag: (5,), 323: (16,)}))
     directory = struct.unpack_from("<I", data, 4)[0]
@@ -629,32 +566,10 @@ def test_tiff_with_a_negative_value_is_rejected(tag):
         read_header(bytes(data))
 
 
-@pytest.mark.parametrize("kind", [1, 2, 7, 12])
-def test_tiff_whose_tags_overlap_is_rejected(kind):
-    """libtiff copies what each tag refers to: 9 MB took 36 GB."""
-    data = bytearray(files.tiff(np.zeros((200, 200), np.uint8), {40_000 + number: (1,) for number in range(9)}))
-    directory = struct.unpack_from("<I", data, 4)[0]
-    for entry in range(directory + 2, len(data) - 12, 12):
-        if struct.unpack_from("<H", data, entry)[0] >= 40_000:
-            struct.pack_into("<HII", data, entry + 2, kind, 5_000, 8)
-
-    with pytest.raises(UnreadableImageError, match="more bytes than the file"):
-        read_header(bytes(data))
-
-
 @pytest.mark.parametrize("tags", [{258: (0,)}, {258: (65,)}, {277: (0,)}, {277: (65,)}])
 def test_tiff_of_unsupported_samples_is_rejected(tags):
     with pytest.raises(UnreadableImageError, match="are not supported"):
         read_header(files.tiff(BLANK, tags))
-
-
-def test_tiff_with_a_repeated_tag_is_rejected():
-    data = files.tiff_directory({256: (34,), 257: (21,)})
-    doubled = bytearray(data)
-    doubled[16 + 2 + 12 : 16 + 2 + 14] = struct.pack("<H", 256)  # the tag of the second entry
-
-    with pytest.raises(UnreadableImageError, match="tag 256 appears twice"):
-        read_header(bytes(doubled))
 
 
 @pytest.mark.parametrize("offset", [9, 100, 0xFFFF_FFF0])
@@ -695,39 +610,6 @@ def test_exif_noise_has_a_valid_orientation(noise):
 SMALL = files.av1_payload(files.encoded(BLANK, ".avif"))
 
 
-@pytest.mark.parametrize("in_idat", [False, True])
-def test_avif_header_has_every_size_that_a_decoder_may_trust(in_idat):
-    properties = [files.ispe(34, 21), files.av1c(), files.ispe(5_000, 4_000)]
-    items = [(b"av01", SMALL, [1, 2]), (b"av01", files.av1_sequence_header(16_384, 16_383), [3]), (b"Exif", b"", [])]
-
-    header = read_header(files.avif(items, properties, in_idat=in_idat))
-
-    assert (header.width, header.height) == (34, 21)
-    assert set(header.inner_sizes) == {(34, 21), (5_000, 4_000), (16_384, 16_383)}
-
-
-@pytest.mark.parametrize(
-    "grid",
-    [struct.pack(">BBBBHH", 0, 0, 1, 1, 60_000, 50_000), struct.pack(">BBBBII", 0, 1, 1, 1, 60_000, 50_000)],
-    ids=["16 bits", "32 bits"],
-)
-def test_avif_header_has_the_size_of_a_grid(grid):
-    data = files.avif([(b"grid", grid, [1]), (b"av01", SMALL, [1])], [files.ispe(34, 21)])
-
-    assert (60_000, 50_000) in read_header(data).inner_sizes
-
-
-def test_avif_of_opencv_has_one_size_in_boxes_and_bitstream():
-    assert set(read_header(files.encoded(GRADIENT, ".avif")).inner_sizes) == {(48, 32)}
-
-
-@pytest.mark.parametrize(("depth", "sample_max"), [(8, 255), (10, 1023), (12, 4095)])
-def test_avif_depth_sets_the_largest_sample(depth, sample_max):
-    data = files.avif([(b"av01", SMALL, [1, 2])], [files.ispe(34, 21), files.av1c(depth)])
-
-    assert read_header(data).sample_max == sample_max
-
-
 @pytest.mark.parametrize(
     ("properties", "orientation"),
     [
@@ -749,18 +631,14 @@ def test_avif_orientation_follows_irot_and_imir(properties, orientation):
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (files.avif([(b"av01", SMALL, [1])], [files.ispe(34, 21)], files.box(b"moov")), "sequences"),
-        (files.avif([(b"av01", SMALL, [])], [files.ispe(34, 21)]), "no size"),
+        (files.avif([(b"av01", SMALL, [])], [files.ispe(34, 21)]), "no image with a size"),
         (files.avif([(b"av01", SMALL, [1])], [files.ispe(34, 21)])[:-60], "extends beyond the end"),
         (files.avif([(b"av01", SMALL, [1])] * 2, [files.ispe(34, 21)], in_idat=True)[:-4], "extends beyond the end"),
         (files.box(b"ftyp", b"avif", b"\0" * 4), "no image"),
         (files.box(b"ftyp", b"avif", b"\0" * 4) + files.box(b"free") * 5_000, "boxes"),
-        (files.avif([(b"av01", b"\x12\0" * 5_000, [1])], [files.ispe(34, 21)]), "AV1 units"),
-        (files.avif([(b"av01", b"\x0a\x02\0\0", [1])], [files.ispe(34, 21)]), "sequence header ends early"),
-        (files.avif([(b"av01", b"\x0a" + b"\xff" * 9, [1])], [files.ispe(34, 21)]), "length in the AV1 data"),
     ],
 )
-def test_avif_that_is_damaged_or_animated_is_rejected(data, reason):
+def test_avif_that_is_damaged_is_rejected(data, reason):
     with pytest.raises(UnreadableImageError, match=reason):
         read_header(data)
 
@@ -768,98 +646,52 @@ def test_avif_that_is_damaged_or_animated_is_rejected(data, reason):
 FRAME = files.av1_obu(6, [(0, 32)])
 
 
-def av1_file(data: bytes, *properties: bytes) -> bytes:
-    return files.avif([(b"av01", data, list(range(1, len(properties) + 2)))], [files.ispe(34, 21), *properties])
+def rationals(*values: tuple[int, int]) -> bytes:
+    return b"".join(struct.pack(">iI", *value) for value in values)
 
 
-@pytest.mark.parametrize("kind", [3, 6])
-def test_avif_with_a_hidden_frame_is_rejected(kind):
-    frame = files.av1_obu(kind, [(0, 32)])
-    sequence = files.av1_sequence_header(34, 21)
+@pytest.mark.parametrize(
+    ("clap", "crop"),
+    [
+        ([(10, 1), (8, 1), (0, 1), (0, 1)], (12, 6, 22, 14)),
+        ([(10, 1), (8, 1), (-12, 1), (-12, 2)], (0, 0, 10, 8)),
+        ([(10, 1), (7, 1), (0, 1), (0, 1)], (12, 7, 22, 14)),
+        ([(10, 1), (8, 1), (1, 2), (0, 1)], None),  # half a pixel to the right
+        ([(10, 1), (8, 1), (13, 1), (0, 1)], None),  # beyond the edge
+        ([(10, 0), (8, 1), (0, 1), (0, 1)], None),
+    ],
+)
+def test_avif_crop_is_a_clean_aperture_of_whole_pixels_within_the_image(clap, crop):
+    height = 21 if clap[1] == (7, 1) else 20
 
-    assert size_of(av1_file(sequence + frame)) == (34, 21)
-    with pytest.raises(UnreadableImageError, match="more than one frame"):
-        read_header(av1_file(sequence + frame + FRAME))
+    data = files.avif([(b"av01", SMALL, [1, 2])], [files.ispe(34, height), files.box(b"clap", rationals(*clap))])
 
-
-def test_avif_with_layers_has_up_to_four_frames():
-    sequence = files.av1_sequence_header(34, 21)
-    layers = files.box(b"a1lx", bytes(7))
-
-    assert size_of(av1_file(sequence + FRAME * 4, layers)) == (34, 21)
-    with pytest.raises(UnreadableImageError, match="more than one frame"):
-        read_header(av1_file(sequence + FRAME * 5, layers))
-
-
-def test_avif_with_two_sequence_headers_is_rejected():
-    with pytest.raises(UnreadableImageError, match="more than one frame"):
-        read_header(av1_file(files.av1_sequence_header(34, 21) * 2 + FRAME))
+    assert read_header(data).crop == crop
 
 
-@pytest.mark.parametrize("kind", [b"ispe", b"av1C", b"irot"])
-def test_avif_item_with_a_property_twice_is_rejected(kind):
-    with pytest.raises(UnreadableImageError, match=f"the property {kind.decode()} twice"):
-        read_header(av1_file(SMALL, *[files.box(kind, bytes(12))] * 2))
+def test_avif_without_a_primary_image_has_the_size_of_its_track():
+    tkhd = files.box(b"tkhd", bytes(76) + struct.pack(">II", 34 << 16, 21 << 16))
+    audio = files.box(b"trak", files.box(b"tkhd", bytes(84)))
+
+    data = files.box(b"ftyp", b"avis", bytes(4)) + files.box(b"moov", audio, files.box(b"trak", tkhd))
+
+    assert size_of(data) == (34, 21)
 
 
-def test_avif_with_a_box_twice_is_rejected():
-    """libavif reads the first."""
-    data = files.encoded(BLANK, ".avif")
-    start = data.index(b"meta") - 4
-    meta = data[start : start + struct.unpack_from(">I", data, start)[0]]
-    hdlr = meta[12 : 12 + struct.unpack_from(">I", meta, 12)[0]]
-    longer = files.box(b"meta", meta[8:], hdlr)
-
-    for doubled in (data + meta, data[:start] + longer + data[start + len(meta) :]):
-        with pytest.raises(UnreadableImageError, match="appears twice"):
-            read_header(doubled)
+# HEIC
 
 
-def test_avif_with_an_item_twice_is_rejected():
-    data = files.avif([(b"av01", SMALL, [1])] * 2, [files.ispe(34, 21)])
-    infe = data.rindex(b"infe")
-
-    with pytest.raises(UnreadableImageError, match="item 1 is described twice"):
-        read_header(data[: infe + 9] + b"\1" + data[infe + 10 :])
+@pytest.mark.parametrize("brand", [b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"])
+def test_heic_is_recognised_by_its_brands(brand):
+    assert sniff(files.box(b"ftyp", b"xxxx", bytes(4), brand)) is ImageFormat.HEIC
+    assert sniff(files.box(b"ftyp", brand, bytes(4), b"avif")) is ImageFormat.AVIF
 
 
-def test_avif_reaches_the_decoder_without_metadata():
-    data = files.avif([(b"av01", SMALL, [1]), (b"Exif", b"x", []), (b"mime", b"y", [])], [files.ispe(34, 21)])
+def test_heic_that_is_not_decoded_here_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(decode_module, "_decodes_heic", lambda: False)
 
-    assert read_header(data).still == data.replace(b"Exif", b"skip").replace(b"mime", b"skip")
-    assert read_header(av1_file(SMALL)).still is None
+    with pytest.raises(UnsupportedFormatError, match=r"This is HEIC.*Most Compatible.*extra `heif`") as caught:
+        read_header(files.box(b"ftyp", b"heic", bytes(4), b"mif1"))
 
-
-def test_avif_of_extents_that_add_up_to_more_than_the_file_is_rejected():
-    data = files.avif([(b"av01", SMALL, [1]), (b"Exif", bytes(100), [])], [files.ispe(34, 21)])
-    iloc = data.index(b"iloc") + 4 + 8
-    longer = data[: iloc + 28] + struct.pack(">I", len(data)) + data[iloc + 32 :]
-
-    with pytest.raises(UnreadableImageError, match="more bytes than the file"):
-        read_header(longer)
-
-
-def test_avif_of_tiles_that_are_more_than_the_image_is_rejected():
-    tile = files.av1_sequence_header(1_000, 1_000) + FRAME
-    grid = (b"grid", struct.pack(">BBBBHH", 0, 0, 1, 1, 1_000, 1_000), [1])
-
-    few, many = (files.avif([grid, *[(b"av01", tile, [1])] * count], [files.ispe(1_000, 1_000)]) for count in (9, 13))
-
-    assert size_of(few) == (1_000, 1_000)
-    with pytest.raises(UnreadableImageError, match="times as many pixels"):
-        read_header(many)
-
-
-def test_av1_sequence_header_in_the_long_form_has_a_size():
-    """With timing, a decoder model and two operating points, the second with a tier."""
-    fields = [(0, 3), (0, 1), (0, 1)]
-    fields += [(1, 1), (1, 32), (25, 32), (1, 1), (0b00101, 5)]  # timing, ticks as a uvlc of two zeros
-    fields += [(1, 1), (9, 5), (1, 32), (0, 5), (0, 5)]  # decoder model: delays of ten bits
-    fields += [(1, 1), (1, 5)]
-    fields += [(0, 12), (4, 5), (1, 1), (0, 21), (1, 1), (7, 4)]
-    fields += [(0, 12), (13, 5), (1, 1), (0, 1), (0, 1)]
-    fields += [(8, 4), (9, 4), (499, 9), (999, 10)]
-
-    data = files.avif([(b"av01", files.av1_obu(1, fields), [1])], [files.ispe(34, 21)])
-
-    assert (500, 1_000) in read_header(data).inner_sizes
+    assert caught.value.kind == "HEIC, as iPhones take photos"
+    assert ImageFormat.HEIC not in decode_module.accepted_formats()

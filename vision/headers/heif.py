@@ -1,0 +1,207 @@
+"""AVIF and HEIC: the primary image's properties (ISO/IEC 14496-12 boxes, ISO/IEC 23008-12 items).
+
+What else the file holds, such as further frames, layers and tiles, is left to the decoder and to the limits of its
+process.
+"""
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TypeAlias
+
+from vision.errors import UnreadableImageError
+from vision.headers import memory
+from vision.headers.header import Crop, Header, ImageFormat, Size
+from vision.headers.tiff import UPRIGHT
+
+MAX_BOXES = 4_096  # and associations of the primary image, which are read; a photo has dozens
+DEEP_BITS = 8
+
+_FULL_BOX_BYTES = 4  # version and flags
+_TO_THE_END, _LARGE_SIZE = 0, 1
+_TRACK_SIZE_BYTES = 8  # at the end of a track's header: width and height, in 65,536ths of a pixel
+_DEPTH_RECORDS = frozenset({b"av1C", b"hvcC"})
+# (irot in quarter turns anticlockwise, imir axis or None) -> EXIF orientation, as libavif maps them.
+_ORIENTATIONS: Mapping[tuple[int, int | None], int] = {
+    (0, None): 1, (1, None): 8, (2, None): 3, (3, None): 6,
+    (0, 0): 4, (1, 0): 5, (2, 0): 2, (3, 0): 7,
+    (0, 1): 2, (1, 1): 7, (2, 1): 4, (3, 1): 5,
+}  # fmt: skip
+
+_Boxes: TypeAlias = dict[bytes, memoryview]
+
+
+def read_avif(data: memoryview) -> Header:
+    """Read the size of the primary image or of the first frame, and what Pillow does not apply: crop and orientation.
+
+    Raises:
+        UnreadableImageError: There is no image, a box extends beyond the file, or there are too many of them.
+        struct.error, IndexError: The data ends within a box.
+    """
+    contents = _read(data)
+    width, height = contents.size
+    crop = _crop(contents.properties[b"clap"], contents.size) if b"clap" in contents.properties else None
+    orientation = _orientation(contents.properties.get(b"irot"), contents.properties.get(b"imir"))
+    peak_bytes = memory.by_libavif(contents.size, file_bytes=len(data), is_deep=contents.is_deep)
+    return Header(
+        format=ImageFormat.AVIF,
+        width=width,
+        height=height,
+        inner_sizes=contents.other_sizes,
+        crop=crop,
+        orientation=orientation,
+        peak_bytes=peak_bytes,
+    )
+
+
+def read_heic(data: memoryview) -> Header:
+    """Read the size as `read_avif` does; libheif applies crop and orientation itself."""
+    contents = _read(data)
+    width, height = contents.size
+    peak_bytes = memory.by_libheif(contents.size, file_bytes=len(data), is_deep=contents.is_deep)
+    return Header(
+        format=ImageFormat.HEIC, width=width, height=height, inner_sizes=contents.other_sizes, peak_bytes=peak_bytes
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """The primary image, or the first track of a file that only has frames.
+
+    Attributes:
+        size: Width and height before any transformation.
+        other_sizes: Sizes of tracks beside the primary image.
+        properties: Payloads of the primary image's properties, by type.
+        is_deep: Whether samples may have more than 8 bits.
+    """
+
+    size: Size
+    other_sizes: tuple[Size, ...]
+    properties: _Boxes
+    is_deep: bool
+
+
+def _read(data: memoryview) -> _Contents:
+    walk = _Walk()
+    boxes = walk.boxes(data)
+    properties: _Boxes = {}
+    if b"meta" in boxes:
+        properties = _primary_properties(boxes[b"meta"][_FULL_BOX_BYTES:], walk)
+    tracks = tuple(_track_sizes(boxes[b"moov"], walk)) if b"moov" in boxes else ()
+    sizes = (*([_declared_size(properties[b"ispe"])] if b"ispe" in properties else ()), *tracks)
+    if not sizes:
+        raise UnreadableImageError("the file contains no image with a size")
+    depth = properties.get(b"pixi")
+    is_deep = bool(tracks) or (depth is None or max(depth[_FULL_BOX_BYTES + 1 :], default=0) > DEEP_BITS)
+    return _Contents(sizes[0], sizes[1:], properties, is_deep)
+
+
+class _Walk:
+    """Reads boxes, up to `MAX_BOXES` of a file."""
+
+    def __init__(self) -> None:
+        self._remaining = MAX_BOXES
+
+    def boxes(self, data: memoryview) -> _Boxes:
+        """Return the payload of the first box of each type."""
+        first: _Boxes = {}
+        for kind, payload in self.each_box(data):
+            first.setdefault(kind, payload)
+        return first
+
+    def each_box(self, data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+        """Yield type and payload of each box in `data`."""
+        position = 0
+        while position < len(data):
+            self.count()
+            size, kind = struct.unpack_from(">I4s", data, position)
+            start = position + 8
+            if size == _LARGE_SIZE:
+                (size,) = struct.unpack_from(">Q", data, start)
+                start += 8
+            end = len(data) if size == _TO_THE_END else position + size
+            if not start <= end <= len(data):
+                raise UnreadableImageError("a box extends beyond the end of the file")
+            yield kind, data[start:end]
+            position = end
+
+    def count(self) -> None:
+        """Count one part of the file."""
+        self._remaining -= 1
+        if self._remaining < 0:
+            raise UnreadableImageError(f"the file has more than {MAX_BOXES} boxes and properties")
+
+
+def _primary_properties(meta: memoryview, walk: _Walk) -> _Boxes:
+    """Return the properties of the primary item, by type."""
+    boxes = walk.boxes(meta)
+    if not boxes.keys() >= {b"pitm", b"iprp"}:
+        return {}
+    pitm = boxes[b"pitm"]
+    (primary,) = struct.unpack_from(">4xH" if pitm[0] == 0 else ">4xI", pitm)
+    groups = list(walk.each_box(boxes[b"iprp"]))
+    all_properties = [box for kind, ipco in groups if kind == b"ipco" for box in walk.each_box(ipco)]
+    properties: _Boxes = {}
+    for kind, ipma in groups:
+        if kind == b"ipma":
+            for index in _associated(ipma, primary, walk):
+                if 0 < index <= len(all_properties):
+                    properties.setdefault(*all_properties[index - 1])
+    return properties
+
+
+def _associated(ipma: memoryview, primary: int, walk: _Walk) -> list[int]:
+    """Return the indices, from 1, of an item's properties."""
+    version, flags, entries = ipma[0], ipma[3], struct.unpack_from(">I", ipma, _FULL_BOX_BYTES)[0]
+    item_layout = ">HB" if version == 0 else ">IB"
+    code, index_mask = ("H", 0x7FFF) if flags & 1 else ("B", 0x7F)  # the top bit marks essential properties
+    position = _FULL_BOX_BYTES + 4
+    for _ in range(entries):
+        walk.count()
+        item, count = struct.unpack_from(item_layout, ipma, position)
+        position += struct.calcsize(item_layout)
+        layout = f">{count}{code}"
+        if item == primary:
+            return [index & index_mask for index in struct.unpack_from(layout, ipma, position)]
+        position += struct.calcsize(layout)
+    return []
+
+
+def _track_sizes(moov: memoryview, walk: _Walk) -> Iterator[Size]:
+    """Yield the size of each track that has one."""
+    for kind, trak in walk.each_box(moov):
+        header = walk.boxes(trak).get(b"tkhd", memoryview(b"")) if kind == b"trak" else memoryview(b"")
+        if len(header) >= _TRACK_SIZE_BYTES:
+            width, height = struct.unpack(">II", header[-_TRACK_SIZE_BYTES:])
+            if width and height:
+                yield width >> 16, height >> 16
+
+
+def _declared_size(ispe: memoryview) -> Size:
+    width, height = struct.unpack_from(">4xII", ispe)
+    return width, height
+
+
+def _crop(clap: memoryview, size: Size) -> Crop | None:
+    """Return the part that a clean aperture shows (14496-12, 12.1.4); None if it is not whole and within the image."""
+    try:
+        width, height, right, down = (
+            Fraction(numerator, denominator) for numerator, denominator in struct.iter_unpack(">iI", clap[:32])
+        )
+    except ZeroDivisionError:
+        return None
+    left, top = (size[0] - width) / 2 + right, (size[1] - height) / 2 + down
+    edges = (left, top, left + width, top + height)
+    if any(edge.denominator != 1 for edge in edges):
+        return None
+    crop = Crop(*(int(edge) for edge in edges))
+    is_within = 0 <= crop.left < crop.right <= size[0] and 0 <= crop.top < crop.bottom <= size[1]
+    return crop if is_within else None
+
+
+def _orientation(irot: memoryview | None, imir: memoryview | None) -> int:
+    if irot is None and imir is None:
+        return UPRIGHT
+    angle = irot[0] & 3 if irot else 0
+    return _ORIENTATIONS[angle, imir[0] & 1 if imir else None]
