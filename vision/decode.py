@@ -99,6 +99,7 @@ _REDUCED = {
 }
 _DAMAGED = "{}: the image is truncated, corrupt, or of an unsupported kind"
 _OUT_OF_MEMORY = "there was not enough memory to decode the image"
+_MASK_BITS = 16  # the highest of a channel that are read
 _GRAY_DIMENSIONS = 2
 _BGRA_CHANNELS = 4
 # The operation that makes an image of each EXIF orientation upright (EXIF 2.32, table 6).
@@ -296,10 +297,7 @@ def _rows_and_columns(crop: Crop) -> tuple[slice, slice]:
 
 
 def _read_bit_fields(data: bytes | memoryview, width: int, height: int, fields: BitFields) -> MatLike:
-    """Read the pixels of a BMP by their masks: uint8[H, W, 4] BGRA.
-
-    Alpha that is 0 everywhere means opaque, as browsers show it.
-    """
+    """Read the pixels of a BMP by their masks: uint8[H, W, 4] BGRA."""
     row_pixels = -(-width * fields.bits // 32) * 32 // fields.bits
     if len(data) < fields.offset + row_pixels * height * fields.bits // 8:
         raise UnreadableImageError("BMP: the file is truncated")
@@ -310,13 +308,11 @@ def _read_bit_fields(data: bytes | memoryview, width: int, height: int, fields: 
     bgra = np.full((height, width, 4), UINT8_MAX, np.uint8)
     for channel, mask in zip((2, 1, 0, 3), fields.masks, strict=True):
         if mask:
-            shift = (mask & -mask).bit_length() - 1
+            shift = max((mask & -mask).bit_length() - 1, mask.bit_length() - _MASK_BITS)
             most = mask >> shift
             values = np.right_shift(pixels & kind.type(mask), shift)
             levels = (np.arange(most + 1, dtype=np.uint32) * UINT8_MAX + most // 2) // most
             bgra[..., channel] = values if most == UINT8_MAX else levels.astype(np.uint8)[values]
-    if not bgra[..., 3].any():
-        bgra[..., 3] = UINT8_MAX
     return bgra
 
 

@@ -6,6 +6,9 @@ since no file can be opened once such a process has shut itself off.
 
 import io
 import os
+import queue
+import re
+import threading
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
@@ -32,6 +35,8 @@ warnings.simplefilter("ignore", category=UserWarning)  # Pillow's remarks about 
 Image.MAX_IMAGE_PIXELS = None  # the size has been checked
 # libtiff reads uncompressed images too: Pillow's own reader takes separate planes of 16 bits for such of 8.
 TiffImagePlugin.READ_LIBTIFF = True
+_BIG_TIFF, _BIG_TIFF_OF_PILLOW = b"MM\0+", b"MM+\0"  # big-endian: Pillow looks for the version in the third byte
+TiffImagePlugin.PREFIXES.append(_BIG_TIFF_OF_PILLOW)
 # Gray of 12 and 16 bits, which Pillow's table only has for one byte order or one photometric interpretation.
 for _order, _photometric, _bits, _modes in (
     (b"MM", 0, 16, ("I;16B", "I;16B")),
@@ -46,25 +51,45 @@ _CHUNK_BYTES = 1 << 16
 _DAMAGED = "{}: the image is truncated, corrupt, or of an unsupported kind"
 _ORIENTATION, _BITS, _PHOTOMETRIC, _COMPRESSION, _COLOR_MAP = 274, 258, 262, 259, 320
 _PARTS = ((273, 279), (324, 325))  # offsets and lengths of strips, and of tiles
-_JPEG, _DEFLATE = 7, frozenset({8, 32946})
-_END_OF_JPEG = b"\xff\xd9"
+_DEFLATE, _WITH_WARNINGS = frozenset({8, 32946}), frozenset({2, 3, 4, 7})  # the latter are those of fax, and JPEG
+_DAMAGE = re.compile(rb"Fax\w+: (?:Bad|Premature|Uncompressed)|JPEGLib: (?:Corrupt|Premature)")
 _WHITE_IS_ZERO = 0
-_MAX_MESSAGE_BYTES = 1 << 16
+# The entry of an item: its version and flags, its number, and its type. No reader knows the type `skip`.
+_METADATA_ITEM = re.compile(rb"(infe[\2\3]\0\0[\0\1].{4,6})(?:Exif|mime)", re.DOTALL)
+_NO_ITEM = rb"\1skip"
 
-_messages: int | None = None
+_is_captured = threading.Event()
+_messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+_END_OF_MESSAGES = os.urandom(16)  # which no file can contain
 
 
 def capture_messages() -> None:
-    """Make the standard error of this process a pipe, in which libtiff's complaints are noticed.
+    """Read what is written to the standard error of this process from now on, where libtiff complains about damage.
 
     It reports some kinds of damage in no other way. Without this, such images are decoded as far as possible.
     """
-    global _messages  # a process has one standard error
-    _messages, writer = os.pipe()
-    for end in (_messages, writer):
-        os.set_blocking(end, False)  # more than the pipe holds is lost
+    reader, writer = os.pipe()
     os.dup2(writer, _STANDARD_ERROR)
     os.close(writer)
+    threading.Thread(target=_read_messages, args=(reader,), daemon=True).start()
+    _is_captured.set()
+
+
+def _read_messages(reader: int) -> None:
+    last = b""
+    while chunk := os.read(reader, _CHUNK_BYTES):
+        last = (last + chunk)[-_CHUNK_BYTES:]
+        if last.endswith(_END_OF_MESSAGES):
+            _messages.put(last.removesuffix(_END_OF_MESSAGES))
+            last = b""
+
+
+def _take_messages() -> bytes:
+    """Return the last of what has been written to the standard error since the last call, if it is captured."""
+    if not _is_captured.is_set():
+        return b""
+    os.write(_STANDARD_ERROR, _END_OF_MESSAGES)
+    return _messages.get()
 
 
 def decode(data: bytes | memoryview, header: Header, background: tuple[int, int, int]) -> MatLike:
@@ -111,9 +136,17 @@ class _Tiff(TiffImagePlugin.TiffImageFile):
         """Leave out what Pillow reads of EXIF, which may be damaged."""
 
 
+def _open_tiff(data: bytes | memoryview) -> Image.Image:
+    if data[:4] != _BIG_TIFF:
+        return _Tiff(io.BytesIO(data))
+    image = _Tiff(io.BytesIO(_BIG_TIFF_OF_PILLOW + bytes(data[4:])))
+    image.fp = io.BytesIO(data)  # for libtiff
+    return image
+
+
 def _open_avif(data: bytes | memoryview) -> Image.Image:
-    """Open an AVIF without its EXIF, which Pillow's plugin reads and which may be damaged."""
-    decoder = _avif.AvifDecoder(data, "auto", 1)
+    """Open an AVIF without its metadata: libavif refuses an image whose EXIF is damaged."""
+    decoder = _avif.AvifDecoder(_METADATA_ITEM.sub(_NO_ITEM, bytes(data)), "auto", 1)
     size, _, mode, *_ = decoder.get_info()
     pixels, *_ = decoder.get_frame(0)
     return Image.frombytes(mode, size, pixels)
@@ -126,7 +159,7 @@ def _open_heic(data: bytes | memoryview) -> Image.Image:
 
 
 _OPENERS: Mapping[ImageFormat, Callable[[bytes | memoryview], Image.Image]] = {
-    ImageFormat.TIFF: lambda data: _Tiff(io.BytesIO(data)),
+    ImageFormat.TIFF: _open_tiff,
     ImageFormat.GIF: lambda data: GifImagePlugin.GifImageFile(io.BytesIO(data)),
     ImageFormat.AVIF: _open_avif,
     ImageFormat.HEIC: _open_heic,
@@ -162,11 +195,15 @@ def _load_gif(image: Image.Image, _: bytes | memoryview, background: tuple[int, 
 def _load_tiff(image: Image.Image, data: bytes | memoryview, background: tuple[int, int, int]) -> MatLike:
     assert isinstance(image, TiffImagePlugin.TiffImageFile)  # noqa: S101  # for the type checker
     tags = image.tag_v2
-    _check_parts(tags, data)
+    compression = tags.get(_COMPRESSION)
+    if compression in _DEFLATE:
+        _check_deflate(tags, data)
     _take_messages()
     image.load()
-    if _take_messages():
+    if _take_messages():  # an error that did not stop libtiff
         raise UnreadableImageError(_DAMAGED.format("TIFF"))
+    if compression in _WITH_WARNINGS:
+        _check_warnings(data)
     if image.mode.startswith("I;16"):
         most = (1 << tags[_BITS][0]) - 1
         gray = cv2.convertScaleAbs(np.asarray(image).astype(np.uint16), alpha=_UINT8_MAX / most)  # rounds
@@ -180,42 +217,38 @@ def _load_tiff(image: Image.Image, data: bytes | memoryview, background: tuple[i
     return _load(image, data, background)
 
 
-def _check_parts(tags: TiffImagePlugin.ImageFileDirectory_v2, data: bytes | memoryview) -> None:
-    """Check what libtiff does not: the checksums of deflate, and that a JPEG has not lost its end."""
-    compression = tags.get(_COMPRESSION)
-    if compression not in {_JPEG, *_DEFLATE}:
-        return
+def _check_deflate(tags: TiffImagePlugin.ImageFileDirectory_v2, data: bytes | memoryview) -> None:
+    """Check the checksums of deflate, which libtiff does not."""
     view = memoryview(data)
     for offsets, lengths in _PARTS:
         for offset, length in zip(tags.get(offsets, ()), tags.get(lengths, ()), strict=False):
-            part = view[offset : offset + length]
-            is_whole = _is_whole_jpeg(part) if compression == _JPEG else _is_whole_deflate(part)
-            if length and not is_whole:
-                raise UnreadableImageError("TIFF: a part of the image is truncated or corrupt")
+            _inflate(view[offset : offset + length])
 
 
-def _is_whole_jpeg(part: memoryview) -> bool:
-    return _END_OF_JPEG in bytes(part[-_CHUNK_BYTES:])
+def _inflate(part: memoryview) -> None:
+    """Decompress a part of an image without keeping it.
 
-
-def _is_whole_deflate(part: memoryview) -> bool:
-    """Return whether neither the data nor their checksum are wrong; they may be cut off, which libtiff notices."""
+    Raises:
+        zlib.error: The data or their checksum are wrong. They may be cut off, which libtiff notices.
+    """
     decompressor = zlib.decompressobj()
     pending: bytes | memoryview = part
-    try:
-        while pending and not decompressor.eof:
-            decompressor.decompress(pending, _CHUNK_BYTES)
-            pending = decompressor.unconsumed_tail
-    except zlib.error:
-        return False
-    return True
+    while pending and not decompressor.eof:
+        decompressor.decompress(pending, _CHUNK_BYTES)
+        pending = decompressor.unconsumed_tail
 
 
-def _take_messages() -> bytes:
-    """Return what has been written to the standard error since the last call, if it is captured."""
-    with suppress(BlockingIOError):
-        return os.read(_messages, _MAX_MESSAGE_BYTES) if _messages is not None else b""
-    return b""
+def _check_warnings(data: bytes | memoryview) -> None:
+    """Check what libtiff warns of, which it does in OpenCV but not in Pillow: lines or JPEGs that end early.
+
+    Raises:
+        UnreadableImageError: There are such warnings.
+    """
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)
+    cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    cv2.utils.logging.setLogLevel(level)
+    if _DAMAGE.search(_take_messages()):
+        raise UnreadableImageError(_DAMAGED.format("TIFF"))
 
 
 _LOADERS: Mapping[ImageFormat, Callable[[Image.Image, bytes | memoryview, tuple[int, int, int]], MatLike]] = {

@@ -36,6 +36,7 @@ class Cost:
         peak_bytes: How far the address space grew.
         declared_bytes: `Header.peak_bytes`, and the file itself; 0 if there is no header.
         is_plain: `Header.is_plain`.
+        is_cropped: Whether the result is a part of the image.
         header_cpu_s: Processor time of reading the header.
         cpu_s: Processor time of everything.
     """
@@ -46,6 +47,7 @@ class Cost:
     peak_bytes: int = 0
     declared_bytes: int = 0
     is_plain: bool = False
+    is_cropped: bool = False
     header_cpu_s: float = 0
     cpu_s: float = 0
 
@@ -118,7 +120,10 @@ def cost_of(data: bytes, max_pixels: int) -> dict[str, object]:
             "declared": (header.height, header.width),
             "declared_bytes": header.peak_bytes + len(data),
             "is_plain": header.is_plain,
+            "is_cropped": header.crop is not None,
         }
+        if not header.is_plain:  # a decoder process may take no more
+            resource.setrlimit(resource.RLIMIT_AS, (address_space("VmSize") + header.peak_bytes,) * 2)
         cost["size"] = decode(data, max_pixels=max_pixels, header=header).shape[:2]
     except ImageError as error:
         cost["outcome"] = type(error).__name__

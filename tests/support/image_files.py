@@ -180,14 +180,18 @@ def avif(
     properties: Sequence[bytes],
     *extra: bytes,
     in_idat: bool = False,
+    brand: bytes = b"avif",
+    references: Sequence[tuple[bytes, int, Sequence[int]]] = (),
 ) -> bytes:
-    """Build an AVIF whose first item is the primary one.
+    """Build an AVIF, or a HEIC with another brand, whose first item is the primary one.
 
     Args:
         items: Type, data, and numbers of the properties, from 1.
         properties: Boxes.
         extra: Boxes after all others.
         in_idat: Put the data into the box ``idat`` instead of ``mdat``.
+        brand: Major brand of the file.
+        references: Type, item and referenced items, by number from 1.
     """
     numbers = range(1, len(items) + 1)
     entries = [
@@ -212,11 +216,16 @@ def avif(
             box(b"iloc", struct.pack(">IBBH", 1 << 24, 0x44, 0, len(items)), locations),
             box(b"iinf", struct.pack(">IH", 0, len(items)), *entries),
             box(b"iprp", box(b"ipco", *properties), box(b"ipma", struct.pack(">II", 0, len(items)), associations)),
+            box(b"iref", bytes(4), *map(reference, references)) if references else b"",
             box(b"idat", contents) if in_idat else b"",
         )
 
+    def reference(entry: tuple[bytes, int, Sequence[int]]) -> bytes:
+        kind, item, others = entry
+        return box(kind, struct.pack(f">HH{len(others)}H", item, len(others), *others))
+
     contents = b"".join(data for _, data, _ in items)
-    opening = box(b"ftyp", b"avif", b"\0" * 4, b"avifmif1miaf")
+    opening = box(b"ftyp", brand, b"\0" * 4, brand + b"mif1miaf")
     start = 0 if in_idat else len(opening) + len(meta(0)) + 8
     return b"".join((opening, meta(start), b"" if in_idat else box(b"mdat", contents), *extra))
 

@@ -28,7 +28,7 @@ ModelsFolder = Annotated[Path, typer.Option("--models", help="Folder of the serv
 StoreOption = Annotated[Weights, typer.Option("--store", help="Number type in which weights are stored.")]
 ComputeOption = Annotated[Compute, typer.Option("--compute", help="Number type in which convolutions compute.")]
 MODELS = Path("serving_models")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+SUFFIXES = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
 
 
 @app.command("import-keras")

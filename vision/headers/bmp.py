@@ -14,15 +14,15 @@ _INFO_HEADER_BYTES = 40
 _MASKS = _HEADER + _INFO_HEADER_BYTES  # behind the info header, or within a larger one
 _V3_HEADER_BYTES = 56  # the first with a mask for alpha
 _UNCOMPRESSED, _BIT_FIELDS, _ALPHA_BIT_FIELDS = 0, 3, 6
+_BITS_WITHOUT_ALPHA, _HIGHEST_BYTE = 16, 0xFF000000
 _DEFAULT_MASKS = {16: (0x7C00, 0x03E0, 0x001F), 32: (0xFF0000, 0x00FF00, 0x0000FF)}
-MAX_MASK_BITS = 16
 
 
 def read(data: memoryview) -> Header:
     """Read the size from the header; a negative height means that rows are stored from the top down.
 
     Raises:
-        UnreadableImageError: A mask is not one run of at most `MAX_MASK_BITS` bits.
+        UnreadableImageError: A mask is not one run of bits.
         struct.error: The data ends within a header.
     """
     (header_bytes,) = struct.unpack_from("<I", data, _HEADER)
@@ -40,10 +40,11 @@ def read(data: memoryview) -> Header:
 
 def _bit_fields(data: memoryview, header_bytes: int, bits: int, compression: int, *, is_top_down: bool) -> BitFields:
     has_alpha_mask = header_bytes >= _V3_HEADER_BYTES or compression == _ALPHA_BIT_FIELDS
-    masks = _DEFAULT_MASKS[bits]
-    if compression != _UNCOMPRESSED:
-        masks = struct.unpack_from("<III", data, _MASKS)
     (alpha,) = struct.unpack_from("<I", data, _MASKS + 12) if has_alpha_mask else (0,)
+    if compression == _UNCOMPRESSED:  # browsers then take a mask of alpha for the highest byte
+        masks, alpha = _DEFAULT_MASKS[bits], _HIGHEST_BYTE if alpha and bits > _BITS_WITHOUT_ALPHA else 0
+    else:
+        masks = struct.unpack_from("<III", data, _MASKS)
     if not all(_is_run(mask) for mask in masks) or not (alpha == 0 or _is_run(alpha)):
         raise UnreadableImageError("BMP: the masks of the colours are not supported")
     (offset,) = struct.unpack_from("<I", data, _PIXELS)
@@ -51,9 +52,8 @@ def _bit_fields(data: memoryview, header_bytes: int, bits: int, compression: int
 
 
 def _is_run(mask: int) -> bool:
-    """Return whether a mask is one run of 1 to `MAX_MASK_BITS` bits."""
     run = mask >> ((mask & -mask).bit_length() - 1) if mask else 0
-    return 0 < run < 1 << MAX_MASK_BITS and run & (run + 1) == 0
+    return run > 0 and run & (run + 1) == 0
 
 
 def _header(width: int, height: int, bit_fields: BitFields | None) -> Header:
