@@ -52,6 +52,7 @@ _DAMAGED = "{}: the image is truncated, corrupt, or of an unsupported kind"
 _ORIENTATION, _BITS, _PHOTOMETRIC, _COMPRESSION, _COLOR_MAP = 274, 258, 262, 259, 320
 _PARTS = ((273, 279), (324, 325))  # offsets and lengths of strips, and of tiles
 _DEFLATE, _WITH_WARNINGS = frozenset({8, 32946}), frozenset({2, 3, 4, 7})  # the latter are those of fax, and JPEG
+_MAX_PIXEL_BYTES = 16  # beyond which a part of an image is not read
 _DAMAGE = re.compile(rb"Fax\w+: (?:Bad|Premature|Uncompressed)|JPEGLib: (?:Corrupt|Premature)")
 _WHITE_IS_ZERO = 0
 # The entry of an item: its version and flags, its number, and its type. No reader knows the type `skip`.
@@ -197,7 +198,7 @@ def _load_tiff(image: Image.Image, data: bytes | memoryview, background: tuple[i
     tags = image.tag_v2
     compression = tags.get(_COMPRESSION)
     if compression in _DEFLATE:
-        _check_deflate(tags, data)
+        _check_deflate(tags, data, max_bytes=image.width * image.height * _MAX_PIXEL_BYTES)
     _take_messages()
     image.load()
     if _take_messages():  # an error that did not stop libtiff
@@ -217,24 +218,24 @@ def _load_tiff(image: Image.Image, data: bytes | memoryview, background: tuple[i
     return _load(image, data, background)
 
 
-def _check_deflate(tags: TiffImagePlugin.ImageFileDirectory_v2, data: bytes | memoryview) -> None:
+def _check_deflate(tags: TiffImagePlugin.ImageFileDirectory_v2, data: bytes | memoryview, *, max_bytes: int) -> None:
     """Check the checksums of deflate, which libtiff does not."""
     view = memoryview(data)
     for offsets, lengths in _PARTS:
         for offset, length in zip(tags.get(offsets, ()), tags.get(lengths, ()), strict=False):
-            _inflate(view[offset : offset + length])
+            _inflate(view[offset : offset + length], max_bytes)
 
 
-def _inflate(part: memoryview) -> None:
-    """Decompress a part of an image without keeping it.
+def _inflate(part: memoryview, max_bytes: int) -> None:
+    """Decompress the first bytes of a part of an image without keeping them.
 
     Raises:
         zlib.error: The data or their checksum are wrong. They may be cut off, which libtiff notices.
     """
     decompressor = zlib.decompressobj()
     pending: bytes | memoryview = part
-    while pending and not decompressor.eof:
-        decompressor.decompress(pending, _CHUNK_BYTES)
+    while pending and not decompressor.eof and max_bytes > 0:
+        max_bytes -= len(decompressor.decompress(pending, _CHUNK_BYTES))
         pending = decompressor.unconsumed_tail
 
 

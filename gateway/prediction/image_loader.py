@@ -28,7 +28,7 @@ from gateway.prediction.format_messages import describe_format
 from gateway.sizes import exceeds_pixels
 from vision import heatmap
 from vision.card import InputSpec
-from vision.decode import ImageError, ImageFormat, TooManyPixelsError, UnsupportedFormatError, inspect
+from vision.decode import ImageError, TooManyPixelsError, UnsupportedFormatError, accepted_formats, inspect
 from vision.errors import OutOfMemoryError
 from vision.headers.header import Header
 from vision.isolation.errors import DecoderUnavailableError, DecodingTimeoutError
@@ -356,7 +356,7 @@ def translated_image_errors(max_pixels: int, content: bytes = b"") -> Iterator[N
         max_pixels: Largest image that is accepted, for messages.
         content: The file, for a message that names what it is.
     """
-    accepted = [image_format.value for image_format in ImageFormat]
+    accepted = [image_format.value for image_format in accepted_formats()]
     try:
         yield
     except UnsupportedFormatError as error:

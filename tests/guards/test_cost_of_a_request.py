@@ -182,7 +182,19 @@ def test_a_large_photo_is_never_decoded_at_full_size():
     assert quarter_bytes + scaled_bytes <= peak <= quarter_bytes + scaled_bytes + OVERHEAD_BYTES
 
 
-UNWANTED = {"tensorflow", "keras", "redis", "opentelemetry", "PIL", "pandas", "scipy", "IPython", "unittest", "bench"}
+UNWANTED = {
+    "tensorflow",
+    "keras",
+    "redis",
+    "opentelemetry",
+    "PIL",
+    "pi_heif",
+    "pandas",
+    "scipy",
+    "IPython",
+    "unittest",
+    "bench",
+}
 
 
 def test_a_worker_imports_only_what_it_needs():

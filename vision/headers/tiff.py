@@ -11,7 +11,7 @@ from vision.errors import UnreadableImageError
 from vision.headers import memory
 from vision.headers.header import Header, ImageFormat, Size
 
-MAX_ENTRIES = 4_096  # per directory; a camera writes about fifty
+MAX_ENTRIES = 512  # per directory; a camera writes about fifty, and libtiff sorts all for each unknown one
 MAX_VALUES = 8  # read per entry; more are not needed
 MAX_BITS = 64  # per sample
 MAX_SAMPLES = 64  # per pixel

@@ -1,14 +1,17 @@
 """Decoder processes: what they return, what they may use, and that no file harms another."""
 
+import contextlib
 import os
 import platform
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import textwrap
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,13 +20,14 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.support import image_files as files
 from tests.support.decoder_processes import decoder_pids
 from tests.support.image_files import encoded
 from tests.support.processes import is_running, socket_inodes
 from tests.support.waiting import until
 from vision import heatmap, preprocess
 from vision.card import InputSpec
-from vision.decode import UnreadableImageError
+from vision.decode import UnreadableImageError, inspect
 from vision.isolation.errors import DecoderCrashedError, DecoderUnavailableError, DecodingTimeoutError
 from vision.isolation.pool import DecoderPool
 
@@ -67,6 +71,57 @@ def test_pixels_are_those_of_decoding_in_this_process(pool, extension):
     pixels = load(pool, data)
 
     assert np.array_equal(pixels, preprocess.load(data, SPEC, max_pixels=MAX_PIXELS))
+
+
+def test_heic_is_decoded_in_a_process(pool):
+    data = (ROOT / "tests/unit/vision/heic/quadrants.heic").read_bytes()
+
+    pixels = load(pool, data)
+
+    assert np.array_equal(pixels, preprocess.load(data, SPEC, max_pixels=MAX_PIXELS))
+
+
+def overlapping_tiff() -> bytes:
+    """Build a TIFF of 2 MB whose 450 tags all refer to the same bytes."""
+    data = bytearray(files.tiff(np.zeros((800, 800, 3), np.uint8), {40_000 + number: (1,) for number in range(450)}))
+    (directory,) = struct.unpack_from("<I", data, 4)
+    for entry in range(directory + 2, directory + 2 + 12 * 450, 12):
+        if struct.unpack_from("<H", data, entry)[0] >= 40_000:
+            struct.pack_into("<HII", data, entry + 2, 7, 1_900_000, 8)
+    return bytes(data)
+
+
+def understated_avif() -> bytes:
+    """Build an AVIF whose frame has 400 times the pixels that its header says."""
+    payload = files.av1_payload(files.encoded(np.zeros((4_000, 4_000, 3), np.uint8), ".avif"))
+    return files.avif([(b"av01", payload, [1, 2])], [files.ispe(200, 200), files.av1c()])
+
+
+HIDING = {
+    "tiff whose tags share the same bytes": overlapping_tiff,
+    "avif of a frame that is larger than it says": understated_avif,
+    "gif of codes that only reset the table": lambda: files.gif(
+        (3_000, 3_000), [(0, 0, 0)] * 4, files.gif_frame_of_codes((3_000, 3_000), files.gif_codes([4] * 8) * 1_000_000)
+    ),
+    "tiff of a strip that inflates to 2 GB": lambda: files.tiff_directory(
+        {256: (9,), 257: (9,), 258: (8,), 259: (8,), 262: (1,), 273: (16,), 277: (1,), 278: (9,), 279: (2_000_000,)},
+        zlib.compress(bytes(1 << 26), 9)[:-4] * 32,
+    ),
+}
+
+
+@pytest.mark.parametrize("make", HIDING.values(), ids=HIDING)
+def test_what_a_header_does_not_tell_is_bounded_by_the_process(pool, make):
+    data = make()
+    memory_bytes = preprocess.weigh(inspect(data, max_pixels=MAX_PIXELS), SPEC)
+    load(pool, encoded(PHOTO, ".avif"))  # started
+    start_s = time.monotonic()
+
+    with contextlib.suppress(UnreadableImageError, DecoderCrashedError):
+        load(pool, data, memory_bytes)
+
+    assert time.monotonic() - start_s < 5
+    assert memory_bytes < 400 * MIB
 
 
 def test_normalised_inputs_keep_dtype_and_layout(pool):

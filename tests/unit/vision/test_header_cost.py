@@ -66,7 +66,7 @@ FILES: dict[str, Callable[[int], bytes]] = {
     "gif: codes": lambda size: gif_of_codes(bytes(size)),
     "gif: resets": lambda size: gif_of_codes(repeated(b"\0\1", size)),
     "gif: few resets": lambda size: gif_of_codes(repeated(b"\0\1" + bytes(500), size)),
-    "tiff: entries": lambda size: b"II*\0" + struct.pack("<IH", 8, 4_096) + repeated(b"\0\0\3\0\1" + bytes(7), size),
+    "tiff: entries": lambda size: b"II*\0" + struct.pack("<IH", 8, 512) + repeated(b"\0\0\3\0\1" + bytes(7), size),
     "avif: boxes": lambda size: avif_of_boxes(repeated(files.box(b"free"), size)),
     "avif: items": lambda size: avif_of_boxes(full_box(b"pitm", b"\0\1"), full_box(b"iinf", repeated(ITEM, size))),
     "avif: extents without bytes": lambda size: avif_of_boxes(
