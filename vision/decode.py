@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from cv2.typing import MatLike
 
+from vision.composite import UINT8_MAX, composite
 from vision.errors import (
     ImageError,
     OutOfMemoryError,
@@ -35,7 +36,6 @@ from vision.errors import (
 )
 from vision.headers import bmp, gif, heif, jpeg, png, tiff, webp
 from vision.headers.header import BitFields, Crop, Header, ImageFormat
-from vision.headers.memory import BAND_PIXELS
 
 __all__ = [
     "Header",
@@ -53,7 +53,6 @@ __all__ = [
     "sniff",
 ]
 
-UINT8_MAX = 255
 UINT16_MAX = 65535
 
 _READERS: Mapping[ImageFormat, Callable[[memoryview], Header]] = {
@@ -274,7 +273,9 @@ def _decode_with_opencv(
     """Decode to RGB, neither placed nor turned; None if OpenCV fails."""
     if header.bit_fields is not None:
         bgra = _read_bit_fields(data, header.width, header.height, header.bit_fields)
-        return _composite(bgra, background) if header.bit_fields.masks[3] else cv2.cvtColor(bgra, cv2.COLOR_BGRA2RGB)
+        if header.bit_fields.masks[3]:
+            return composite(bgra[..., 2::-1], bgra[..., 3], background)
+        return cv2.cvtColor(bgra, cv2.COLOR_BGRA2RGB)
     encoded = np.frombuffer(data, np.uint8)
     if header.unchanged:
         image = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
@@ -327,23 +328,5 @@ def _to_rgb(image: MatLike, header: Header, background: tuple[int, int, int]) ->
             np.copyto(rgb, np.array(background, np.uint8), where=(image == header.transparent_gray)[..., None])
         return rgb
     if image.shape[2] == _BGRA_CHANNELS:
-        return _composite(samples, background)
+        return composite(samples[..., 2::-1], samples[..., 3], background)
     return cv2.cvtColor(samples, cv2.COLOR_BGR2RGB)
-
-
-def _composite(bgra: MatLike, background: tuple[int, int, int]) -> MatLike:
-    """Composite uint8[H, W, 4] BGRA onto a background colour: uint8[H, W, 3] RGB, rounded to nearest.
-
-    ``color * alpha + background * (1 - alpha)`` (Porter and Duff, 1984, "over"). Working in bands of rows keeps the
-    intermediate arrays small.
-    """
-    height, width = bgra.shape[:2]
-    rgb = np.empty((height, width, 3), np.uint8)
-    backdrop = np.array(background, np.uint16)
-    rows = max(1, BAND_PIXELS // width)
-    for top in range(0, height, rows):
-        band = bgra[top : top + rows].astype(np.uint16)
-        color, alpha = band[..., 2::-1], band[..., 3:]
-        mixed = color * alpha + backdrop * (UINT8_MAX - alpha)  # at most 255 * 255, which fits in 16 bits
-        rgb[top : top + rows] = (mixed + UINT8_MAX // 2) // UINT8_MAX
-    return rgb

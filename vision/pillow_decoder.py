@@ -13,12 +13,14 @@ import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 from cv2.typing import MatLike
 from PIL import GifImagePlugin, Image, ImageCms, TiffImagePlugin, _avif
 
+from vision.composite import UINT8_MAX, composite
 from vision.errors import ImageError, UnreadableImageError
 from vision.headers.header import Header, ImageFormat, Size
 
@@ -45,8 +47,9 @@ for _order, _photometric, _bits, _modes in (
     TiffImagePlugin.OPEN_INFO.setdefault((_order, _photometric, (1,), 1, (_bits,), ()), _modes)
 _LOADED = (ImageCms,)  # Pillow imports it when it converts Lab
 
+Color: TypeAlias = tuple[int, int, int]  # RGB, 0..255
+
 _STANDARD_ERROR = 2
-_UINT8_MAX = 255
 _CHUNK_BYTES = 1 << 16
 _DAMAGED = "{}: the image is truncated, corrupt, or of an unsupported kind"
 _ORIENTATION, _BITS, _PHOTOMETRIC, _COMPRESSION, _COLOR_MAP = 274, 258, 262, 259, 320
@@ -93,7 +96,7 @@ def _take_messages() -> bytes:
     return _messages.get()
 
 
-def decode(data: bytes | memoryview, header: Header, background: tuple[int, int, int]) -> MatLike:
+def decode(data: bytes | memoryview, header: Header, background: Color) -> MatLike:
     """Decode an image file, neither cropped nor turned by its header.
 
     Args:
@@ -109,9 +112,7 @@ def decode(data: bytes | memoryview, header: Header, background: tuple[int, int,
         MemoryError: There was not enough memory.
     """
     try:
-        image = _OPENERS[header.format](data)
-        _check_size(image.size, header)
-        return _LOADERS.get(header.format, _load)(image, data, background)
+        return _DECODERS[header.format](data, header, background)
     except (MemoryError, ImageError):
         raise
     except Exception as error:  # Pillow raises errors of many types
@@ -126,6 +127,54 @@ def _check_size(size: Size, header: Header) -> None:
         raise UnreadableImageError(f"{header.format.upper()}: the image does not have the size in its header")
 
 
+def _to_rgb(image: Image.Image, background: Color) -> MatLike:
+    """Convert an image of any mode of 8 bits to uint8 RGB."""
+    if image.mode in {"La", "RGBa"}:
+        image = image.convert(image.mode.upper())
+    if image.has_transparency_data:
+        rgba = np.asarray(image if image.mode == "RGBA" else image.convert("RGBA"))
+        return composite(rgba[..., :3], rgba[..., 3], background)
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _decode_gif(data: bytes | memoryview, header: Header, background: Color) -> MatLike:
+    """Decode the first frame; what it leaves free of the canvas is transparent, as in browsers."""
+    image = GifImagePlugin.GifImageFile(io.BytesIO(data))
+    _check_size(image.size, header)
+    image.load()
+    left, top, right, bottom = frame = image.dispose_extent or (0, 0, *image.size)
+    canvas = np.full((header.height, header.width, 3), background, np.uint8)
+    canvas[top:bottom, left:right] = _to_rgb(image.crop(frame), background)
+    return canvas
+
+
+def _decode_avif(data: bytes | memoryview, header: Header, background: Color) -> MatLike:
+    """Decode the primary image or the first frame, without metadata: libavif refuses an image of damaged EXIF."""
+    decoder = _avif.AvifDecoder(_METADATA_ITEM.sub(_NO_ITEM, bytes(data)), "auto", 1)
+    size, _, mode, *_ = decoder.get_info()
+    _check_size(size, header)
+    pixels, *_ = decoder.get_frame(0)
+    del decoder  # frees its frames
+    return _from_samples(pixels, mode, size, background)
+
+
+def _decode_heic(data: bytes | memoryview, header: Header, background: Color) -> MatLike:
+    file = pi_heif.open_heif(io.BytesIO(data))
+    image = file[file.primary_index]
+    _check_size(image.size, header)
+    return _from_samples(image.data, image.mode, image.size, background)
+
+
+def _from_samples(samples: bytes | memoryview, mode: str, size: Size, background: Color) -> MatLike:
+    """Convert samples to RGB; the usual ones without Pillow, which would hold three copies of them."""
+    if mode not in {"L", "RGB", "RGBA"}:
+        return _to_rgb(Image.frombytes(mode, size, samples), background)
+    pixels = np.frombuffer(samples, np.uint8).reshape(size[1], size[0], len(mode))
+    if mode == "L":
+        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    return composite(pixels[..., :3], pixels[..., 3], background) if mode == "RGBA" else pixels.copy()
+
+
 class _Tiff(TiffImagePlugin.TiffImageFile):
     """A TIFF that Pillow does not turn, and whose EXIF it does not read."""
 
@@ -137,7 +186,7 @@ class _Tiff(TiffImagePlugin.TiffImageFile):
         """Leave out what Pillow reads of EXIF, which may be damaged."""
 
 
-def _open_tiff(data: bytes | memoryview) -> Image.Image:
+def _open_tiff(data: bytes | memoryview) -> _Tiff:
     if data[:4] != _BIG_TIFF:
         return _Tiff(io.BytesIO(data))
     image = _Tiff(io.BytesIO(_BIG_TIFF_OF_PILLOW + bytes(data[4:])))
@@ -145,56 +194,9 @@ def _open_tiff(data: bytes | memoryview) -> Image.Image:
     return image
 
 
-def _open_avif(data: bytes | memoryview) -> Image.Image:
-    """Open an AVIF without its metadata: libavif refuses an image whose EXIF is damaged."""
-    decoder = _avif.AvifDecoder(_METADATA_ITEM.sub(_NO_ITEM, bytes(data)), "auto", 1)
-    size, _, mode, *_ = decoder.get_info()
-    pixels, *_ = decoder.get_frame(0)
-    return Image.frombytes(mode, size, pixels)
-
-
-def _open_heic(data: bytes | memoryview) -> Image.Image:
-    file = pi_heif.open_heif(io.BytesIO(data))
-    primary = file[file.primary_index]
-    return Image.frombytes(primary.mode, primary.size, primary.data, "raw", primary.mode, primary.stride)
-
-
-_OPENERS: Mapping[ImageFormat, Callable[[bytes | memoryview], Image.Image]] = {
-    ImageFormat.TIFF: _open_tiff,
-    ImageFormat.GIF: lambda data: GifImagePlugin.GifImageFile(io.BytesIO(data)),
-    ImageFormat.AVIF: _open_avif,
-    ImageFormat.HEIC: _open_heic,
-}
-
-
-def _load(image: Image.Image, _: bytes | memoryview, background: tuple[int, int, int]) -> MatLike:
-    if image.mode in {"La", "RGBa"}:
-        image = image.convert(image.mode.upper())
-    if not image.has_transparency_data:
-        return np.array(image.convert("RGB"))
-    return _place(image, (0, 0), image.size, background)
-
-
-def _place(
-    image: Image.Image, position: tuple[int, int], size: tuple[int, int], background: tuple[int, int, int]
-) -> MatLike:
-    """Composite an image onto a canvas of the background colour."""
-    rgba = image.convert("RGBA")
-    canvas = Image.new("RGB", size, background)
-    canvas.paste(rgba, position, rgba)
-    return np.array(canvas)
-
-
-def _load_gif(image: Image.Image, _: bytes | memoryview, background: tuple[int, int, int]) -> MatLike:
-    """Load the first frame; what it leaves free of the canvas is transparent, as in browsers."""
-    assert isinstance(image, GifImagePlugin.GifImageFile)  # noqa: S101  # for the type checker
-    image.load()
-    frame = image.dispose_extent or (0, 0, *image.size)
-    return _place(image.crop(frame), frame[:2], image.size, background)
-
-
-def _load_tiff(image: Image.Image, data: bytes | memoryview, background: tuple[int, int, int]) -> MatLike:
-    assert isinstance(image, TiffImagePlugin.TiffImageFile)  # noqa: S101  # for the type checker
+def _decode_tiff(data: bytes | memoryview, header: Header, background: Color) -> MatLike:
+    image = _open_tiff(data)
+    _check_size(image.size, header)
     tags = image.tag_v2
     compression = tags.get(_COMPRESSION)
     if compression in _DEFLATE:
@@ -207,15 +209,15 @@ def _load_tiff(image: Image.Image, data: bytes | memoryview, background: tuple[i
         _check_warnings(data)
     if image.mode.startswith("I;16"):
         most = (1 << tags[_BITS][0]) - 1
-        gray = cv2.convertScaleAbs(np.asarray(image).astype(np.uint16), alpha=_UINT8_MAX / most)  # rounds
+        gray = cv2.convertScaleAbs(np.asarray(image).astype(np.uint16), alpha=UINT8_MAX / most)  # rounds
         if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
             gray = cv2.bitwise_not(gray)
         return cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
     if image.mode in {"I", "F"}:
         raise UnreadableImageError("TIFF: samples of more than 16 bits are not supported")
-    if image.mode in {"P", "PA"} and max(tags[_COLOR_MAP]) <= _UINT8_MAX:  # of old programs
+    if image.mode in {"P", "PA"} and max(tags[_COLOR_MAP]) <= UINT8_MAX:  # of old programs
         image.putpalette(bytes(tags[_COLOR_MAP]), "RGB;L")
-    return _load(image, data, background)
+    return _to_rgb(image, background)
 
 
 def _check_deflate(tags: TiffImagePlugin.ImageFileDirectory_v2, data: bytes | memoryview, *, max_bytes: int) -> None:
@@ -252,7 +254,9 @@ def _check_warnings(data: bytes | memoryview) -> None:
         raise UnreadableImageError(_DAMAGED.format("TIFF"))
 
 
-_LOADERS: Mapping[ImageFormat, Callable[[Image.Image, bytes | memoryview, tuple[int, int, int]], MatLike]] = {
-    ImageFormat.GIF: _load_gif,
-    ImageFormat.TIFF: _load_tiff,
+_DECODERS: Mapping[ImageFormat, Callable[[bytes | memoryview, Header, Color], MatLike]] = {
+    ImageFormat.TIFF: _decode_tiff,
+    ImageFormat.GIF: _decode_gif,
+    ImageFormat.AVIF: _decode_avif,
+    ImageFormat.HEIC: _decode_heic,
 }

@@ -21,7 +21,8 @@ DEEP_BITS = 8
 _FULL_BOX_BYTES = 4  # version and flags
 _TO_THE_END, _LARGE_SIZE = 0, 1
 _TRACK_SIZE_BYTES = 8  # at the end of a track's header: width and height, in 65,536ths of a pixel
-_DEPTH_RECORDS = frozenset({b"av1C", b"hvcC"})
+_HIGH_BIT_DEPTH = 0x40  # in the third byte of av1C
+_LUMA_DEPTH, _DEPTH_BITS = 17, 0x07  # of hvcC: bits beyond 8
 # (irot in quarter turns anticlockwise, imir axis or None) -> EXIF orientation, as libavif maps them.
 _ORIENTATIONS: Mapping[tuple[int, int | None], int] = {
     (0, None): 1, (1, None): 8, (2, None): 3, (3, None): 6,
@@ -92,9 +93,16 @@ def _read(data: memoryview) -> _Contents:
     sizes = (*([_declared_size(properties[b"ispe"])] if b"ispe" in properties else ()), *tracks)
     if not sizes:
         raise UnreadableImageError("the file contains no image with a size")
-    depth = properties.get(b"pixi")
-    is_deep = bool(tracks) or (depth is None or max(depth[_FULL_BOX_BYTES + 1 :], default=0) > DEEP_BITS)
-    return _Contents(sizes[0], sizes[1:], properties, is_deep)
+    return _Contents(sizes[0], sizes[1:], properties, bool(tracks) or _is_deep(properties))
+
+
+def _is_deep(properties: _Boxes) -> bool:
+    """Return whether an image declares more than 8 bits: in PixelInformation, or in the record of its codec."""
+    if b"pixi" in properties:
+        return max(properties[b"pixi"][_FULL_BOX_BYTES + 1 :], default=0) > DEEP_BITS
+    if b"av1C" in properties:
+        return bool(properties[b"av1C"][2] & _HIGH_BIT_DEPTH)
+    return b"hvcC" in properties and bool(properties[b"hvcC"][_LUMA_DEPTH] & _DEPTH_BITS)
 
 
 class _Walk:

@@ -17,14 +17,14 @@ PREPROCESS_PIXEL_BYTES = 3 * RGB_CHANNELS + 1
 TURN_PIXEL_BYTES = 2 * RGB_CHANNELS
 # Pillow's image, and what converting it to RGB takes.
 PILLOW_PIXEL_BYTES = 4
-CONVERTED_PIXEL_BYTES = 18
+CONVERTED_PIXEL_BYTES = 17
 # If samples have 8 bits, and if they have more: what libavif and libheif hold for each pixel, with all copies, and what
 # dav1d and libde265 hold for each pixel of a frame with its border. Then their tables.
-VIDEO_PIXEL_BYTES = {False: 20, True: 24}
-FRAME_PIXEL_BYTES = {False: 4, True: 6}
+VIDEO_PIXEL_BYTES = {False: 10, True: 14}
+FRAME_PIXEL_BYTES = {False: 3, True: 8}
 FRAME_BORDER = 160
 VIDEO_DECODER_BYTES = 4 << 20
-THREAD_BYTES = 16 << 20  # of address space: the stack of libde265's thread
+THREAD_BYTES = 9 << 20  # of address space: the stack of libde265's thread
 
 
 def as_samples(

@@ -18,6 +18,7 @@ MAX_SAMPLES = 64  # per pixel
 
 _WIDTH, _HEIGHT, _BITS, _ORIENTATION, _SAMPLES = 256, 257, 258, 274, 277
 _STRIP_HEIGHT, _TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT = 278, 322, 323, 339
+_COMPRESSION, _JPEGS = 259, frozenset({6, 7})
 _TAGS = frozenset(
     {_WIDTH, _HEIGHT, _BITS, _ORIENTATION, _SAMPLES} | {_STRIP_HEIGHT, _TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT}
 )
@@ -73,8 +74,9 @@ def _peak_bytes(tags: _Tags, size: Size, part: Size, file_bytes: int) -> int:
         raise UnreadableImageError(f"TIFF: {samples} samples of {bits} bits are not supported")
     width, height = part
     parts = samples * -(-size[0] // max(1, width)) * -(-size[1] // max(1, height))
-    # A part as stored, as RGBA, and as coefficients if it is a JPEG.
-    part_bytes = width * height * (-(-samples * bits // _BYTE_BITS) + _RGBA_SAMPLES + 2 * samples)
+    part_bytes = width * height * -(-samples * bits // _BYTE_BITS)
+    if _first(tags, _COMPRESSION, 1) in _JPEGS:  # as RGBA, and as coefficients
+        part_bytes += width * height * (_RGBA_SAMPLES + 2 * samples)
     return memory.by_pillow(size, file_bytes=file_bytes, decoder_bytes=part_bytes + parts * _PART_ENTRY_BYTES)
 
 
