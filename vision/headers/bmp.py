@@ -13,6 +13,7 @@ _CORE_HEADER_BYTES = 12
 _INFO_HEADER_BYTES = 40
 _MASKS = _HEADER + _INFO_HEADER_BYTES  # behind the info header, or within a larger one
 _V3_HEADER_BYTES = 56  # the first with a mask for alpha
+_V5_HEADER_BYTES = 124  # the largest
 _UNCOMPRESSED, _BIT_FIELDS, _ALPHA_BIT_FIELDS = 0, 3, 6
 _BITS_WITHOUT_ALPHA, _HIGHEST_BYTE = 16, 0xFF000000
 _DEFAULT_MASKS = {16: (0x7C00, 0x03E0, 0x001F), 32: (0xFF0000, 0x00FF00, 0x0000FF)}
@@ -22,13 +23,15 @@ def read(data: memoryview) -> Header:
     """Read the size from the header; a negative height means that rows are stored from the top down.
 
     Raises:
-        UnreadableImageError: A mask is not one run of bits.
+        UnreadableImageError: The header is larger than any kind, or the masks overlap or are not one run of bits each.
         struct.error: The data ends within a header.
     """
     (header_bytes,) = struct.unpack_from("<I", data, _HEADER)
     if header_bytes == _CORE_HEADER_BYTES:
         width, height = struct.unpack_from("<HH", data, _HEADER + 4)
         return _header(width, height, None)
+    if header_bytes > _V5_HEADER_BYTES:
+        raise UnreadableImageError(f"BMP: a header of {header_bytes} bytes is not supported")
     width, height, bits = struct.unpack_from("<iixxH", data, _HEADER + 4)
     bit_fields, compression = None, _UNCOMPRESSED
     if header_bytes >= _INFO_HEADER_BYTES:
@@ -45,7 +48,8 @@ def _bit_fields(data: memoryview, header_bytes: int, bits: int, compression: int
         masks, alpha = _DEFAULT_MASKS[bits], _HIGHEST_BYTE if alpha and bits > _BITS_WITHOUT_ALPHA else 0
     else:
         masks = struct.unpack_from("<III", data, _MASKS)
-    if not all(_is_run(mask) for mask in masks) or not (alpha == 0 or _is_run(alpha)):
+    is_distinct = sum(masks) + alpha == masks[0] | masks[1] | masks[2] | alpha
+    if not (is_distinct and all(_is_run(mask) for mask in masks) and (alpha == 0 or _is_run(alpha))):
         raise UnreadableImageError("BMP: the masks of the colours are not supported")
     (offset,) = struct.unpack_from("<I", data, _PIXELS)
     return BitFields(offset, bits, (*masks, alpha), is_top_down)

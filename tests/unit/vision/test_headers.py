@@ -492,12 +492,17 @@ def test_bmp_with_a_core_header_has_a_size():
     assert not read_header(data).unchanged
 
 
-@pytest.mark.parametrize("masks", [(0, 0xFF00, 0xFF), (0xF0F0, 0xFF00, 0xFF)])
-def test_bmp_of_masks_that_are_not_one_run_of_bits_is_rejected(masks):
+@pytest.mark.parametrize("masks", [(0, 0xFF00, 0xFF), (0xF0F0, 0xFF00, 0xFF), (0xFF0, 0xFF00, 0xF)])
+def test_bmp_of_masks_that_are_not_separate_runs_of_bits_is_rejected(masks):
     header = struct.pack("<IIiiHHI", 66, 40, 3, 2, 1, 32, 3) + bytes(20) + struct.pack("<III", *masks)
 
     with pytest.raises(UnreadableImageError, match="masks"):
         read_header(b"BM" + bytes(8) + header)
+
+
+def test_bmp_of_a_header_that_is_larger_than_any_is_rejected():
+    with pytest.raises(UnreadableImageError, match="a header of 168 bytes"):
+        read_header(b"BM" + bytes(8) + struct.pack("<IIiiHHI", 66, 168, 3, 2, 1, 24, 0))
 
 
 def test_bmp_of_negative_height_is_stored_from_the_top():
