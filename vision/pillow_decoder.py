@@ -52,12 +52,12 @@ Color: TypeAlias = tuple[int, int, int]  # RGB, 0..255
 _STANDARD_ERROR = 2
 _CHUNK_BYTES = 1 << 16
 _DAMAGED = "{}: the image is truncated, corrupt, or of an unsupported kind"
-_ORIENTATION, _BITS, _PHOTOMETRIC, _COMPRESSION, _COLOR_MAP = 274, 258, 262, 259, 320
+_BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _COLOR_MAP = 258, 259, 262, 274, 277, 320
 _PARTS = ((273, 279), (324, 325))  # offsets and lengths of strips, and of tiles
-_DEFLATE, _WITH_WARNINGS = frozenset({8, 32946}), frozenset({2, 3, 4, 7})  # the latter are those of fax, and JPEG
+_DEFLATE, _FAX, _JPEG = frozenset({8, 32946}), frozenset({2, 3, 4}), 7
 _MAX_PIXEL_BYTES = 16  # beyond which a part of an image is not read
 _DAMAGE = re.compile(rb"Fax\w+: (?:Bad|Premature|Uncompressed)|JPEGLib: (?:Corrupt|Premature)")
-_WHITE_IS_ZERO = 0
+_WHITE_IS_ZERO, _RGB_SAMPLES = 0, 3
 # The entry of an item: its version and flags, its number, and its type. No reader knows the type `skip`.
 _METADATA_ITEM = re.compile(rb"(infe[\2\3]\0\0[\0\1].{4,6})(?:Exif|mime)", re.DOTALL)
 _NO_ITEM = rb"\1skip"
@@ -179,7 +179,11 @@ class _Tiff(TiffImagePlugin.TiffImageFile):
     """A TIFF that Pillow does not turn, and whose EXIF it does not read."""
 
     def _setup(self) -> None:
-        self.tag_v2.pop(_ORIENTATION, None)
+        tags = self.tag_v2
+        tags.pop(_ORIENTATION, None)
+        if _PHOTOMETRIC not in tags:  # as libtiff guesses
+            is_gray = tags.get(_SAMPLES, 1) < _RGB_SAMPLES
+            tags[_PHOTOMETRIC] = (_WHITE_IS_ZERO if tags.get(_COMPRESSION) in _FAX else 1) if is_gray else 2
         super()._setup()
 
     def load_end(self) -> None:
@@ -205,7 +209,7 @@ def _decode_tiff(data: bytes | memoryview, header: Header, background: Color) ->
     image.load()
     if _take_messages():  # an error that did not stop libtiff
         raise UnreadableImageError(_DAMAGED.format("TIFF"))
-    if compression in _WITH_WARNINGS:
+    if compression in {*_FAX, _JPEG}:
         _check_warnings(data)
     if image.mode.startswith("I;16"):
         most = (1 << tags[_BITS][0]) - 1
@@ -248,7 +252,8 @@ def _check_warnings(data: bytes | memoryview) -> None:
         UnreadableImageError: There are such warnings.
     """
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)
-    cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    with suppress(cv2.error):  # Pillow has decoded it
+        cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
     cv2.utils.logging.setLogLevel(level)
     if _DAMAGE.search(_take_messages()):
         raise UnreadableImageError(_DAMAGED.format("TIFF"))

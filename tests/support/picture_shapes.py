@@ -221,6 +221,7 @@ def tiff_color_shapes() -> Iterator[Shape]:
     lab = quadrants([(123, 69, 52), (164, 198, 58), (72, 54, 162), (221, 247, 79)])  # of D50, a and b signed
     yield Shape("tiff lab", files.tiff(lab, {262: (8,)}), tolerance=8)
     yield from tiff_palette_shapes()
+    yield from tiff_ycbcr_shapes()
     planes = {"8": image, "16": deep}
     for bits, pixels in planes.items():
         for count in (1, 4):
@@ -229,9 +230,35 @@ def tiff_color_shapes() -> Iterator[Shape]:
                 f"tiff separate planes of {bits} bits, {count} strips",
                 split_tiff(parts, [int(bits)] * 3, 1, t278=(HEIGHT // count,), t284=(2,)),
             )
+    yield Shape("tiff rgb without a photometric interpretation", files.tiff(image, {262: ()}))
+    for bits, pixels in (("8", grays()), ("16", grays().astype(np.uint16) * 257)):
+        data = files.tiff(pixels, {262: ()})
+        yield Shape(f"tiff gray {bits} bits without a photometric interpretation", data, GRAYS)
     two = files.tiff(image)
     yield Shape("tiff of two pages", pillow(image, "TIFF", save_all=True, append_images=[Image.new("RGB", (9, 9))]))
     yield Shape("tiff with a damaged sub-directory", files.tiff(image, {34665: (len(two) * 9,), 34853: (3,)}))
+
+
+def tiff_ycbcr_shapes() -> Iterator[Shape]:
+    image = cv2.cvtColor(quadrants(), cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]]
+    tags = {"t262": (6,), "t278": (HEIGHT,)}
+    for code, compress in ((1, bytes), (8, zlib.compress)):
+        data = split_tiff([compress(image.tobytes())], [8] * 3, code, t530=(1, 1), **tags)
+        yield Shape(f"tiff ycbcr, compression {code}", data, tolerance=4)
+        luma = (
+            image[..., 0]
+            .reshape(HEIGHT // 2, 2, WIDTH // 2, 2)
+            .transpose(0, 2, 1, 3)
+            .reshape(HEIGHT // 2, WIDTH // 2, 4)
+        )
+        units = np.dstack([luma, image[::2, ::2, 1:]]).tobytes()
+        data = split_tiff([compress(units)], [8] * 3, code, t530=(2, 2), **tags)
+        yield Shape(f"tiff ycbcr of half the colours, compression {code}", data, tolerance=4)
+    lost = units[: len(units) // 3]
+    yield Shape("tiff ycbcr, cut off", split_tiff([lost], [8] * 3, 1, t530=(2, 2), **tags), None)
+    yield Shape(
+        "tiff ycbcr, lzw of garbage", split_tiff([bytes(range(256)) * 8], [8] * 3, 5, t530=(2, 2), **tags), None
+    )
 
 
 def tiff_palette_shapes() -> Iterator[Shape]:
