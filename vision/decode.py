@@ -235,14 +235,15 @@ def decode(
         OutOfMemoryError: There was not enough memory.
     """
     header = header or inspect(data, max_pixels=max_pixels)
+    encoded = data if header.still is None else header.still
     damage = UnreadableImageError(_DAMAGED.format(header.format.upper()))
     try:
         if header.format in _BY_PILLOW:
             from vision import pillow_decoder  # noqa: PLC0415  # no process that decodes plain images only needs it
 
-            image: MatLike | None = pillow_decoder.decode(data, header, background)
+            image: MatLike | None = pillow_decoder.decode(encoded, header, background)
         else:
-            image = _decode_with_opencv(data if header.still is None else header.still, header, background, cover)
+            image = _decode_with_opencv(encoded, header, background, cover)
         if image is None or image.dtype != np.uint8:
             raise damage
         return _TURNS[header.orientation](_arrange(image, header, background)).astype(np.uint8, copy=False)

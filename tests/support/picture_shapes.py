@@ -659,6 +659,8 @@ def heic_shapes() -> Iterator[Shape]:
         references=[(b"thmb", 2, [1])],
     )
     yield Shape("heic with a thumbnail", both, tolerance=5)
+    yield Shape("heic sequence", stored["sequence"], tolerance=5)
+    yield Shape("heic sequence, cut off", stored["sequence"][:-200], None)
     yield Shape("heic, cut off", base[:-60], None)
 
 

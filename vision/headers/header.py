@@ -54,8 +54,8 @@ class Header:
         width: Columns of the image as stored, before any orientation is applied.
         height: Rows of the image as stored.
         inner_sizes: Sizes of frames and tiles in the file, which a decoder allocates beside the image.
-        still: The file without frames and metadata that OpenCV should not read, to decode instead; None to decode the
-            file itself.
+        still: The file without frames and metadata that its decoder should not read, to decode instead; None to decode
+            the file itself.
         unchanged: Decode with ``IMREAD_UNCHANGED``, the only mode of OpenCV that preserves transparency and 16 bits.
         transparent_gray: Decoded gray value that means transparent, which OpenCV does not report.
         frame: Where `still` lies on the image, if it covers only a part; the rest is transparent.

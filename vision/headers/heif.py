@@ -20,6 +20,8 @@ DEEP_BITS = 8
 
 _FULL_BOX_BYTES = 4  # version and flags
 _TO_THE_END, _LARGE_SIZE = 0, 1
+_TABLE_BYTES = 8  # version, flags and number of entries
+_VISUAL_ENTRY_BYTES = 78  # before the boxes within a description of samples (14496-12, 12.1.3)
 _TRACK_SIZE_BYTES = 8  # at the end of a track's header: width and height, in 65,536ths of a pixel
 _HIGH_BIT_DEPTH = 0x40  # in the third byte of av1C
 _LUMA_DEPTH, _DEPTH_BITS = 17, 0x07  # of hvcC: bits beyond 8
@@ -57,12 +59,21 @@ def read_avif(data: memoryview) -> Header:
 
 
 def read_heic(data: memoryview) -> Header:
-    """Read the size as `read_avif` does; libheif applies crop and orientation itself."""
+    """Read the size as `read_avif` does; libheif applies crop and orientation itself.
+
+    Our build of libheif decodes no sequences, so that the first picture of one is made a file of its own.
+    """
     contents = _read(data)
     width, height = contents.size
+    still = None if contents.properties else _first_picture(data, _Walk())
     peak_bytes = memory.by_libheif(contents.size, file_bytes=len(data), is_deep=contents.is_deep)
     return Header(
-        format=ImageFormat.HEIC, width=width, height=height, inner_sizes=contents.other_sizes, peak_bytes=peak_bytes
+        format=ImageFormat.HEIC,
+        width=width,
+        height=height,
+        inner_sizes=contents.other_sizes,
+        still=still,
+        peak_bytes=peak_bytes,
     )
 
 
@@ -117,6 +128,13 @@ class _Walk:
         for kind, payload in self.each_box(data):
             first.setdefault(kind, payload)
         return first
+
+    def descend(self, data: memoryview, *path: bytes) -> _Boxes:
+        """Return the boxes within the first boxes of some types, one within the other; none if one is missing."""
+        boxes = self.boxes(data)
+        for kind in path:
+            boxes = self.boxes(boxes.get(kind, memoryview(b"")))
+        return boxes
 
     def each_box(self, data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         """Yield type and payload of each box in `data`."""
@@ -184,6 +202,51 @@ def _track_sizes(moov: memoryview, walk: _Walk) -> Iterator[Size]:
             width, height = struct.unpack(">II", header[-_TRACK_SIZE_BYTES:])
             if width and height:
                 yield width >> 16, height >> 16
+
+
+def _first_picture(data: memoryview, walk: _Walk) -> bytes:
+    """Return the first sample of the first track of pictures as a file of one image."""
+    for kind, trak in walk.each_box(walk.boxes(data)[b"moov"]):
+        table = walk.descend(trak, b"mdia", b"minf", b"stbl") if kind == b"trak" else {}
+        offsets, layout = (table.get(b"stco"), ">8xI") if b"stco" in table else (table.get(b"co64"), ">8xQ")
+        if offsets is None or not table.keys() >= {b"stsd", b"stsz"}:
+            continue
+        entry = walk.boxes(table[b"stsd"][_TABLE_BYTES:]).get(b"hvc1")
+        if entry is None:
+            continue
+        width, height = struct.unpack_from(">24xHH", entry)
+        record = walk.boxes(entry[_VISUAL_ENTRY_BYTES:])[b"hvcC"]
+        (start,) = struct.unpack_from(layout, offsets)
+        same_size, first_size = struct.unpack_from(">4xI4xI", bytes(table[b"stsz"]) + bytes(4))
+        sample = data[start : start + (same_size or first_size)]
+        return _still((width, height), bytes(record), bytes(sample))
+    raise UnreadableImageError("HEIC: the file contains no picture")
+
+
+def _still(size: Size, record: bytes, sample: bytes) -> bytes:
+    """Build a file of one image from the configuration of its codec and its data."""
+
+    def box(kind: bytes, *parts: bytes) -> bytes:
+        payload = b"".join(parts)
+        return struct.pack(">I", len(payload) + 8) + kind + payload
+
+    ftyp = box(b"ftyp", b"heic", bytes(4), b"mif1heic")
+    properties = box(b"ipco", box(b"hvcC", record), box(b"ispe", struct.pack(">4xII", *size)))
+    associations = box(b"ipma", struct.pack(">4xIHBBB", 1, 1, 2, 0x81, 2))
+    item = box(b"infe", struct.pack(">B3xHH4sx", 2, 1, 0, b"hvc1"))
+    meta = b""
+    for _ in range(2):  # the offset of the data depends on the length of what is before it
+        place = struct.pack(">4xHHHHHII", 0x4400, 1, 1, 0, 1, len(ftyp) + len(meta) + 8, len(sample))
+        meta = box(
+            b"meta",
+            bytes(4),
+            box(b"hdlr", bytes(8), b"pict", bytes(13)),
+            box(b"pitm", struct.pack(">4xH", 1)),
+            box(b"iloc", place),
+            box(b"iinf", struct.pack(">4xH", 1), item),
+            box(b"iprp", properties, associations),
+        )
+    return ftyp + meta + box(b"mdat", sample)
 
 
 def _declared_size(ispe: memoryview) -> Size:
