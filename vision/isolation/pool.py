@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vision.card import InputSpec
+from vision.decode import ImageFormat, sniff
 from vision.errors import UnreadableImageError
 from vision.heatmap import MAX_SIDE
 from vision.isolation import wire
@@ -29,6 +30,8 @@ from vision.isolation.errors import DecoderCrashedError, DecoderUnavailableError
 
 MAX_DRAWING_BYTES = 4 * MAX_SIDE * MAX_SIDE
 """More than a PNG of a drawing can have, whose pixels take 3 bytes each."""
+SINGLE_USE = frozenset({ImageFormat.HEIC})
+"""Formats after which a process is replaced: damaged files can corrupt its memory without ending it."""
 EXIT_WAIT_S = 1.0
 """How long the exit code of a process is waited for once its socket is closed."""
 ROOT = Path(__file__).parents[2]
@@ -150,6 +153,8 @@ class DecoderPool:
             status, payload = process.run(call, data, max_bytes=max_bytes, deadline_s=deadline_s)
             self.filters_system_calls = process.filters_system_calls
         finally:
+            if process is not None and sniff(data) in SINGLE_USE:
+                process.end()
             self._idle.put(self._successor(process))
         if status == wire.RESULT:
             return payload

@@ -81,6 +81,19 @@ def test_heic_is_decoded_in_a_process(pool):
     assert np.array_equal(pixels, preprocess.load(data, SPEC, max_pixels=MAX_PIXELS))
 
 
+@linux_only
+def test_a_process_that_has_decoded_heic_decodes_nothing_else(pool, pids):
+    load(pool, encoded(PHOTO, ".avif"))
+    first = pids()
+    load(pool, encoded(PHOTO, ".avif"))
+    assert pids() == first
+
+    load(pool, (ROOT / "tests/unit/vision/heic/quadrants.heic").read_bytes())
+
+    until(lambda: len(pids()) == 1, 30)
+    assert pids() != first
+
+
 def overlapping_tiff() -> bytes:
     """Build a TIFF of 2 MB whose 450 tags all refer to the same bytes."""
     data = bytearray(files.tiff(np.zeros((800, 800, 3), np.uint8), {40_000 + number: (1,) for number in range(450)}))
@@ -207,7 +220,7 @@ def test_a_process_that_ended_while_it_was_idle_is_replaced(pool, pids):
     load(pool, encoded(PHOTO, ".png"))
     (pid,) = pids()
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not is_running(pid), 30)
+    until(lambda: not is_running(pid) and len([*Path(f"/proc/{pid}/task").iterdir()]) == 1, 30)  # all its threads
 
     assert load(pool, encoded(PHOTO, ".png")).shape == SPEC.shape
 
