@@ -226,7 +226,7 @@ def decode(
         header: What `inspect` returned for `data`, if it was called before.
 
     Returns:
-        uint8[H, W, 3], RGB, C-contiguous and writeable.
+        uint8[H, W, 3], RGB, C-contiguous; perhaps not writeable.
 
     Raises:
         UnsupportedFormatError: The format is not an accepted one.

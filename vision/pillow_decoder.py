@@ -162,17 +162,25 @@ def _decode_heic(data: bytes | memoryview, header: Header, background: Color) ->
     file = pi_heif.open_heif(io.BytesIO(data))
     image = file[file.primary_index]
     _check_size(image.size, header)
-    return _from_samples(image.data, image.mode, image.size, background)
+    return _from_samples(np.asarray(_HeifSamples(image)), image.mode, image.size, background)
 
 
-def _from_samples(samples: bytes | memoryview, mode: str, size: Size, background: Color) -> MatLike:
+class _HeifSamples:
+    """The samples of an image of pi-heif, whose memory ends with it, for `numpy.asarray`, which keeps this object."""
+
+    def __init__(self, image: "pi_heif.HeifFile | pi_heif.HeifImage") -> None:
+        self._image = image
+        self.__array_interface__ = np.frombuffer(image.data, np.uint8).__array_interface__
+
+
+def _from_samples(samples: bytes | MatLike, mode: str, size: Size, background: Color) -> MatLike:
     """Convert samples to RGB; the usual ones without Pillow, which would hold three copies of them."""
     if mode not in {"L", "RGB", "RGBA"}:
         return _to_rgb(Image.frombytes(mode, size, samples), background)
     pixels = np.frombuffer(samples, np.uint8).reshape(size[1], size[0], len(mode))
     if mode == "L":
         return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-    return composite(pixels[..., :3], pixels[..., 3], background) if mode == "RGBA" else pixels.copy()
+    return composite(pixels[..., :3], pixels[..., 3], background) if mode == "RGBA" else pixels
 
 
 class _Tiff(TiffImagePlugin.TiffImageFile):

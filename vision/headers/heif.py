@@ -24,7 +24,9 @@ _TABLE_BYTES = 8  # version, flags and number of entries
 _VISUAL_ENTRY_BYTES = 78  # before the boxes within a description of samples (14496-12, 12.1.3)
 _TRACK_SIZE_BYTES = 8  # at the end of a track's header: width and height, in 65,536ths of a pixel
 _HIGH_BIT_DEPTH = 0x40  # in the third byte of av1C
+_CHROMA_FORMAT, _CHROMA_BITS, _HALVED = 16, 0x03, 1  # of hvcC: 4:2:0
 _LUMA_DEPTH, _DEPTH_BITS = 17, 0x07  # of hvcC: bits beyond 8
+_ALPHA_TYPES = (b"urn:mpeg:hevc:2015:auxid:1\0", b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0")  # of auxC
 # (irot in quarter turns anticlockwise, imir axis or None) -> EXIF orientation, as libavif maps them.
 _ORIENTATIONS: Mapping[tuple[int, int | None], int] = {
     (0, None): 1, (1, None): 8, (2, None): 3, (3, None): 6,
@@ -66,7 +68,13 @@ def read_heic(data: memoryview) -> Header:
     contents = _read(data)
     width, height = contents.size
     still = None if contents.properties else _first_picture(data, _Walk())
-    peak_bytes = memory.by_libheif(contents.size, file_bytes=len(data), is_deep=contents.is_deep)
+    peak_bytes = memory.by_libheif(
+        contents.size,
+        file_bytes=len(data),
+        is_deep=contents.is_deep,
+        is_subsampled=_is_subsampled(contents.properties),
+        has_alpha=contents.has_alpha,
+    )
     return Header(
         format=ImageFormat.HEIC,
         width=width,
@@ -86,25 +94,28 @@ class _Contents:
         other_sizes: Sizes of tracks beside the primary image.
         properties: Payloads of the primary image's properties, by type.
         is_deep: Whether samples may have more than 8 bits.
+        has_alpha: Whether an image in the file is transparency.
     """
 
     size: Size
     other_sizes: tuple[Size, ...]
     properties: _Boxes
     is_deep: bool
+    has_alpha: bool
 
 
 def _read(data: memoryview) -> _Contents:
     walk = _Walk()
     boxes = walk.boxes(data)
     properties: _Boxes = {}
+    has_alpha = False
     if b"meta" in boxes:
-        properties = _primary_properties(boxes[b"meta"][_FULL_BOX_BYTES:], walk)
+        properties, has_alpha = _primary_properties(boxes[b"meta"][_FULL_BOX_BYTES:], walk)
     tracks = tuple(_track_sizes(boxes[b"moov"], walk)) if b"moov" in boxes else ()
     sizes = (*([_declared_size(properties[b"ispe"])] if b"ispe" in properties else ()), *tracks)
     if not sizes:
         raise UnreadableImageError("the file contains no image with a size")
-    return _Contents(sizes[0], sizes[1:], properties, bool(tracks) or _is_deep(properties))
+    return _Contents(sizes[0], sizes[1:], properties, bool(tracks) or _is_deep(properties), has_alpha)
 
 
 def _is_deep(properties: _Boxes) -> bool:
@@ -114,6 +125,11 @@ def _is_deep(properties: _Boxes) -> bool:
     if b"av1C" in properties:
         return bool(properties[b"av1C"][2] & _HIGH_BIT_DEPTH)
     return b"hvcC" in properties and bool(properties[b"hvcC"][_LUMA_DEPTH] & _DEPTH_BITS)
+
+
+def _is_subsampled(properties: _Boxes) -> bool:
+    """Return whether colours have a quarter of the samples, as in photos; a grid does not tell, its tiles do."""
+    return b"hvcC" not in properties or properties[b"hvcC"][_CHROMA_FORMAT] & _CHROMA_BITS <= _HALVED
 
 
 class _Walk:
@@ -159,11 +175,11 @@ class _Walk:
             raise UnreadableImageError(f"the file has more than {MAX_BOXES} boxes and properties")
 
 
-def _primary_properties(meta: memoryview, walk: _Walk) -> _Boxes:
-    """Return the properties of the primary item, by type."""
+def _primary_properties(meta: memoryview, walk: _Walk) -> tuple[_Boxes, bool]:
+    """Return the properties of the primary item, by type, and whether any item is transparency."""
     boxes = walk.boxes(meta)
     if not boxes.keys() >= {b"pitm", b"iprp"}:
-        return {}
+        return {}, False
     pitm = boxes[b"pitm"]
     (primary,) = struct.unpack_from(">4xH" if pitm[0] == 0 else ">4xI", pitm)
     groups = list(walk.each_box(boxes[b"iprp"]))
@@ -174,7 +190,8 @@ def _primary_properties(meta: memoryview, walk: _Walk) -> _Boxes:
             for index in _associated(ipma, primary, walk):
                 if 0 < index <= len(all_properties):
                     properties.setdefault(*all_properties[index - 1])
-    return properties
+    auxiliary = (bytes(payload[_FULL_BOX_BYTES:]) for kind, payload in all_properties if kind == b"auxC")
+    return properties, any(kind.startswith(_ALPHA_TYPES) for kind in auxiliary)
 
 
 def _associated(ipma: memoryview, primary: int, walk: _Walk) -> list[int]:

@@ -18,12 +18,17 @@ TURN_PIXEL_BYTES = 2 * RGB_CHANNELS
 # Pillow's image, and what converting it to RGB takes.
 PILLOW_PIXEL_BYTES = 4
 CONVERTED_PIXEL_BYTES = 17
-# If samples have 8 bits, and if they have more: what libavif and libheif hold for each pixel, with all copies, and what
-# dav1d and libde265 hold for each pixel of a frame with its border. Then their tables.
+# If samples have 8 bits, and if they have more: what libavif holds for each pixel, with all copies, and what dav1d
+# holds for each pixel of a frame with its border. Then its tables.
 VIDEO_PIXEL_BYTES = {False: 10, True: 14}
 FRAME_PIXEL_BYTES = {False: 3, True: 8}
 FRAME_BORDER = 160
 VIDEO_DECODER_BYTES = 4 << 20
+# What libde265 and libheif hold for each pixel, if colours are subsampled and if not, and for alpha.
+HEVC_BORDER = 64
+HEVC_PIXEL_BYTES = {True: 6, False: 12}
+DEEP_HEVC_PIXEL_BYTES = {True: 10, False: 17}
+HEVC_ALPHA_PIXEL_BYTES = 3
 THREAD_BYTES = 9 << 20  # of address space: the stack of libde265's thread
 
 
@@ -68,6 +73,17 @@ def by_libavif(size: Size, *, file_bytes: int, is_deep: bool) -> int:
     return MARGIN_BYTES + VIDEO_DECODER_BYTES + decoding + 2 * file_bytes
 
 
-def by_libheif(size: Size, *, file_bytes: int, is_deep: bool) -> int:
-    """Return the peak of decoding a HEIC of 8 bits, or of more; see `by_pillow`."""
-    return by_libavif(size, file_bytes=file_bytes, is_deep=is_deep) + THREAD_BYTES
+def by_libheif(size: Size, *, file_bytes: int, is_deep: bool, is_subsampled: bool, has_alpha: bool) -> int:
+    """Return the peak of decoding a HEIC; see `by_pillow`.
+
+    Args:
+        size: Width and height of the result.
+        file_bytes: Size of the file.
+        is_deep: Whether samples have more than 8 bits.
+        is_subsampled: Whether colours have a quarter of the samples.
+        has_alpha: Whether there is transparency.
+    """
+    frame_pixels = (size[0] + 2 * HEVC_BORDER) * (size[1] + 2 * HEVC_BORDER)
+    pixel_bytes = (DEEP_HEVC_PIXEL_BYTES if is_deep else HEVC_PIXEL_BYTES)[is_subsampled]
+    decoding = frame_pixels * (pixel_bytes + HEVC_ALPHA_PIXEL_BYTES * has_alpha)
+    return MARGIN_BYTES + VIDEO_DECODER_BYTES + THREAD_BYTES + decoding + 2 * file_bytes

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from gateway.capacity import MemoryBudget
 from tests.support import image_files as files
 from tests.support.decode_cost import CostMeter
 from vision.decode import ImageError, inspect
@@ -131,6 +132,17 @@ def test_other_files_take_the_memory_that_their_header_declares(make, meter):
     assert cost.outcome == "decoded"
     assert not cost.is_plain
     assert cost.peak_bytes <= cost.declared_bytes
+
+
+def test_a_phones_photo_takes_less_than_a_worker_has_for_it_in_the_compose_files():
+    data = (HEIC / "phone.heic").read_bytes()
+    budget = MemoryBudget((2 << 30) // 2 // 2, places=64, max_wait_s=1)  # half of 2 GB, for two workers
+
+    with closing(CostMeter(max_pixels=25_000_000)) as meter:
+        cost = meter.measure(data)
+
+    assert cost.outcome == "decoded"
+    assert cost.peak_bytes <= cost.declared_bytes <= budget.decoders.size
 
 
 @pytest.mark.parametrize(
