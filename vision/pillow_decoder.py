@@ -189,9 +189,12 @@ class _Tiff(TiffImagePlugin.TiffImageFile):
     def _setup(self) -> None:
         tags = self.tag_v2
         tags.pop(_ORIENTATION, None)
+        compression = tags.get(_COMPRESSION, 1)
+        if compression not in TiffImagePlugin.COMPRESSION_INFO:
+            raise UnreadableImageError(f"TIFF: its compression, number {compression}, is not supported")
         if _PHOTOMETRIC not in tags:  # as libtiff guesses
             is_gray = tags.get(_SAMPLES, 1) < _RGB_SAMPLES
-            tags[_PHOTOMETRIC] = (_WHITE_IS_ZERO if tags.get(_COMPRESSION) in _FAX else 1) if is_gray else 2
+            tags[_PHOTOMETRIC] = (_WHITE_IS_ZERO if compression in _FAX else 1) if is_gray else 2
         super()._setup()
 
     def load_end(self) -> None:

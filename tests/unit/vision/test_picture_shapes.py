@@ -48,5 +48,13 @@ def test_picture_that_cannot_be_shown_is_refused(shape, pool):
         decoded(shape, pool)
 
 
+@pytest.mark.parametrize("code", [0, 34712, 34713, 65000])
+def test_an_unknown_compression_is_named(code, pool):
+    shape = SHAPES[f"tiff compression {code}"]
+
+    with pytest.raises(ImageError, match=rf"its compression, number {code}, is not supported"):
+        decoded(shape, pool)
+
+
 def test_the_shapes_are_many_and_have_names_of_their_own():
     assert len(SHAPES) == len(shapes()) > 300
