@@ -2,8 +2,8 @@
 
 In a URL-encoded form, `+` stands for a blank. Clients that do not escape the `+` of their base64 therefore send blanks.
 Dropping them would shift all later bits, and many decoders show some picture nevertheless. A blank between digits is a
-separator if the text is complete without it or all lines are equally long. Otherwise it is a `+` in such a form, and
-refused elsewhere.
+separator if it cannot have been a `+`, by the length of the text, or if all lines are equally long. Otherwise it is a
+`+` in such a form, and refused elsewhere. A text in which some blanks may be separators and others `+` is refused.
 """
 
 import binascii
@@ -19,7 +19,13 @@ URL_SAFE = bytes.maketrans(b"-_", b"+/")  # RFC 4648 section 5
 WHITESPACE = string.whitespace.encode()
 BLANK, PLUS, PADDING = b" ", b"+", b"="
 LINE_BREAKS = WHITESPACE.replace(BLANK, b"")
-FIRST_LINE = re.compile(rb"(\S{4,1000})(\s{1,64})(?=\S)")
+# Several blanks in a row were `+`, unless a line break or a tab precedes them.
+FIRST_LINE = re.compile(rb"(\S{4,1000})( |[\t\n\r\v\f]\s{0,63})(?=\S)")
+LINE_WIDTHS = (64, 76)
+"""Digits of a line, by RFC 7468 and RFC 2045."""
+MIN_LINE_DIGITS = 60
+"""Shorter lines are not separated by single blanks: an image of small repeated patterns may have a `+` there."""
+MIN_LINES = 3
 GROUP_DIGITS = 4
 STEP_BYTES = 64 * 1024
 
@@ -109,27 +115,35 @@ def _replacement_of_blanks(pieces: Iterable[bytes], *, blank_is_plus: bool) -> b
     text = bytearray()
     for piece in _without_prefix(pieces):
         text += piece
-    _strip_end(text)
+    end = _strip_end(text)
     length = len(text) - sum(map(text.count, WHITESPACE))
     blanks = text.count(BLANK)
     is_padded = text.endswith(PADDING)
-    # Padded base64 is whole groups of four, and one digit more than that is never valid.
-    excludes_plus = length % GROUP_DIGITS == 0 and (
-        blanks % GROUP_DIGITS > 0 if is_padded else blanks % GROUP_DIGITS == 1
-    )
+    # Padded base64 is whole groups of four, and one digit more than that is never valid. More blanks may be of both
+    # kinds.
+    excludes_plus = length % GROUP_DIGITS == 0 and blanks < (GROUP_DIGITS if is_padded else 2)
     if blanks and (excludes_plus or _is_wrapped(text)):
         return b""
-    if blank_is_plus and not (is_padded and (length + blanks) % GROUP_DIGITS):
+    is_complete = not (is_padded and (length + blanks) % GROUP_DIGITS)
+    if blank_is_plus and is_complete and not (_is_indented(text) or _has_columns(text)):
         return PLUS
-    if blanks or (length % GROUP_DIGITS and not is_padded):
+    may_lack_end = end.startswith(BLANK) and end.count(BLANK) >= GROUP_DIGITS
+    if blanks or (not is_padded and (length % GROUP_DIGITS or may_lack_end)):
         raise LostPlusError("blanks between digits")
     return b""
 
 
-def _strip_end(text: bytearray) -> None:
-    """Remove white space at the end in place: a copy of a long text would exceed the memory for its body."""
+def _strip_end(text: bytearray) -> bytearray:
+    """Remove white space at the end in place: a copy of a long text would exceed the memory for its body.
+
+    Returns:
+        The beginning of the white space.
+    """
+    removed = bytearray()
     while (block := text[-STEP_BYTES:]) and (end := len(block.rstrip())) < len(block):
+        removed = block[end:]
         del text[len(text) - len(block) + end :]
+    return removed
 
 
 def _is_wrapped(text: bytearray) -> bool:
@@ -141,10 +155,32 @@ def _is_wrapped(text: bytearray) -> bool:
     if not first or len(first[1]) % GROUP_DIGITS:
         return False
     digits, separator = first.span(1)[1], first[2]
+    if separator == BLANK and digits < MIN_LINE_DIGITS:
+        return False
     period = digits + len(separator)
     end = len(text) - len(text) % period
     lines = np.frombuffer(text, np.uint8, end).reshape(-1, period)
+    if BLANK in separator[1:] and len(lines) < MIN_LINES - 1:
+        return False  # the last line may begin with a lost `+`
     is_regular = all((lines[:, digits + index] == byte).all() for index, byte in enumerate(separator))
     has_others = sum(map(text.count, WHITESPACE)) != len(lines) * len(separator)
     last = len(text) - end
     return is_regular and not has_others and last <= digits and last % GROUP_DIGITS == 0
+
+
+def _is_indented(text: bytearray) -> bool:
+    """Return whether each line but the first begins with blanks, and the first one is shorter."""
+    breaks = text.count(b"\n")
+    if breaks < MIN_LINES - 1 or text.count(b"\n ") != breaks:
+        return False
+    first = text.find(b"\n")
+    return text.find(b"\n", first + 1) - first - 1 > first
+
+
+def _has_columns(text: bytearray) -> bool:
+    """Return whether there is a blank where lines of a usual width would be separated, but not also before each."""
+    for width in LINE_WIDTHS:
+        column, before = text[width :: width + 1], text[width - 1 :: width + 1]
+        if len(column) >= MIN_LINES and not column.strip(BLANK) and before.strip(BLANK):
+            return True
+    return False

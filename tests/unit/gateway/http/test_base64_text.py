@@ -1,6 +1,8 @@
 import base64
+import contextlib
 import os
 import random
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,6 +96,48 @@ def test_a_file_of_nothing_but_pluses_is_restored():
     assert decode_base64(pieces(sent, PIECE_BYTES), blank_is_plus=True) == data
 
 
+def bitmap(pixels: bytes) -> bytes:
+    """Return a BMP of 16 x 16 pixels with zeros behind its end, as some programs write it."""
+    header = struct.pack("<2sIHHIIiiHHIIiiII", b"BM", 54 + 768 + 6, 0, 0, 54, 40, 16, 16, 1, 24, 0, 768, 1, 1, 0, 0)
+    return header + pixels.ljust(768, b"U") + bytes(6)
+
+
+def test_a_run_of_pluses_is_no_line_separator():
+    """Without them the text is complete, and a picture of other pixels."""
+    for data in (bitmap(b"U" * 600 + PLUSES), bitmap(b"U" * 60 + 3 * PLUSES)):
+        sent = base64.b64encode(data).replace(b"+", b" ")
+
+        assert decode_base64(pieces(sent, 1000), blank_is_plus=True) == data
+        with pytest.raises(LostPlusError):
+            decode_base64(pieces(sent, 1000))
+
+
+@pytest.mark.parametrize("prefix", [b"", b"data:image/png;base64, "])
+@pytest.mark.parametrize("width", [0, 45, 60, 64, 76])
+def test_no_blank_makes_another_picture(prefix: bytes, width: int):
+    generator = random.Random(width)
+    for number in range(600):
+        data = bytearray(JPEG + generator.choice([generator.randbytes, bytes])(generator.randint(0, 300)))
+        for _ in range(generator.randint(0, 6)):
+            data[(start := 3 * generator.randint(1, 1 + len(data) // 3)) : start + 3] = PLUSES
+        text = base64.b64encode(data)
+        wrapped = b"\n".join(text[start : start + width] for start in range(0, len(text), width)) if width else text
+        sent = prefix + wrapped.replace(b"+", b" ")
+
+        assert decode_base64(lambda sent=sent: [sent], blank_is_plus=True) == data, number
+        with contextlib.suppress(LostPlusError):
+            assert decode_base64(lambda sent=sent: [sent]) == data, number
+
+
+@pytest.mark.parametrize("separator", [b" ", b"\n    ", b"\r\n "])
+def test_blanks_that_may_separate_lines_or_be_pluses_are_refused(separator: bytes):
+    sent = lines(JPEG + random.Random(5).randbytes(5000), separator).replace(b"+", b" ")
+
+    for blank_is_plus in (False, True):
+        with pytest.raises(LostPlusError):
+            decode_base64(pieces(sent, 1000), blank_is_plus=blank_is_plus)
+
+
 @pytest.mark.skipif(not PHOTOS.exists(), reason="needs the photos beside the repository")
 def test_real_photos_arrive_as_they_were_sent():
     photos = [path for path in sorted(PHOTOS.rglob("*.jp*g")) if path.stat().st_size < 10_000_000]
@@ -128,14 +172,23 @@ def test_blanks_are_dropped_if_the_text_is_complete_without_them():
         (b"QUJD\nQUJD QUJD", b"ABCABCABC"),
         (b"QU JD", b"ABC"),
         (b"QU I=", b"AB"),
-        (b"Q U J D Q Q==", b"ABCA"),
+        (b"QUJD  QUJDQQ==", b"ABCABCA"),
     ):
         for blank_is_plus in (False, True):
             assert decode_base64(lambda text=text: [text], blank_is_plus=blank_is_plus) == data, text
 
 
 def test_other_blanks_are_refused_where_none_may_be():
-    for text in (b"AAAA BBBB CCC", b"AAA BBBB", b"AAAA BBBB CC DD", b"AAAA\nBBBB CC=", b"AAA ", b"A A B C D"):
+    texts = (
+        b"AAAA BBBB CCC",
+        b"AAA BBBB",
+        b"AAAA BBBB CC DD",
+        b"AAAA\nBBBB CC=",
+        b"AAA ",
+        b"A A B C D",
+        b"Q U J D Q Q==",
+    )
+    for text in texts:
         with pytest.raises(LostPlusError):
             decode_base64(lambda text=text: [text])
         with pytest.raises(LostPlusError):
