@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 
 import structlog
 from flask import Flask, Response, g, json, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from gateway import errors
 from gateway.http.route_hints import RouteHints
@@ -299,12 +299,13 @@ def respond_to_http_error(error: HTTPException, hints: RouteHints) -> Response:
 
 def _detail(error: HTTPException, hints: RouteHints) -> str | None:
     """Return what to say about an error of Flask: for a request that has no route, the nearest one."""
-    if error is not request.routing_exception:
-        return error.description
-    if isinstance(error, NotFound):
-        return hints.no_route(request.method, _sent_path())
+    if isinstance(error, ClientDisconnected):
+        return "The body ended before all of it had arrived: it is shorter than its Content-Length. Send all of it."
+    if isinstance(error, NotFound) and error.description == NotFound.description:
+        return hints.no_route(request.method, _sent_path(), request.root_path.rstrip("/"))
     if isinstance(error, MethodNotAllowed):
-        return hints.wrong_method(request.method, request.path, error.valid_methods or ())
+        allowed = error.valid_methods or ()
+        return hints.wrong_method(request.method, request.path, allowed, request.root_path.rstrip("/"))
     return error.description
 
 

@@ -24,6 +24,8 @@ VERB = re.compile(r"[:/](?:predict|predictions|classify|regress|infer|invoke)$")
 """How other servers end the path of a prediction, such as TensorFlow Serving's `/v1/models/cats:predict`."""
 TORCHSERVE = re.compile(r"^/predictions/([^/]+)$")
 MAX_ALIAS_SEGMENTS = 4
+HIDDEN = frozenset({"/metrics"})
+"""Routes that are not suggested: nginx in front serves them to nobody."""
 ALIASES = {
     **dict.fromkeys(("classify", "infer", "inference", "invocations", "upload"), PREDICT),
     **dict.fromkeys(("health", "healthz", "healthcheck", "live", "status", "ping"), "/livez"),
@@ -81,29 +83,38 @@ class RouteHints:
     def __init__(self, url_map: Map) -> None:
         self._url_map = url_map
 
-    def no_route(self, method: str, path: str) -> str:
-        """Return what is wrong with a request whose path has no route, and the nearest route."""
-        near = self._nearest(method, path) if len(path) <= MAX_COMPARED_LENGTH else None
-        advice = f"Did you mean {near}?" if near else "GET /api/v1/openapi.json lists all routes, and /docs shows them."
-        return f"There is no route {method[:MAX_QUOTED_METHOD]} {_shorten(path)}. {advice}"
+    def no_route(self, method: str, path: str, root: str = "") -> str:
+        """Return what is wrong with a request whose path has no route, and the nearest route.
 
-    def wrong_method(self, method: str, path: str, allowed: Iterable[str]) -> str:
+        Args:
+            method: The method of the request.
+            path: Its path below the root.
+            root: The path below which the application is served, such as `/gw`; see `RootPath`.
+        """
+        near = self._nearest(method, path) if len(path) <= MAX_COMPARED_LENGTH else None
+        advice = f"GET {root}/api/v1/openapi.json lists all routes, and {root}/docs shows them."
+        if near:
+            advice = f"Did you mean {near[0]} {root}{near[1]}?"
+        return f"There is no route {method[:MAX_QUOTED_METHOD]} {_shorten(root + path)}. {advice}"
+
+    def wrong_method(self, method: str, path: str, allowed: Iterable[str], root: str = "") -> str:
         """Return what is wrong with a request whose path does not take its method, and what to do.
 
         Args:
             method: The method of the request.
-            path: Its path.
+            path: Its path below the root.
             allowed: The methods that the path takes.
+            root: See `no_route`.
         """
         methods = sorted(set(allowed) - IMPLIED_METHODS)
-        sentence = f"{_shorten(path)} takes {' or '.join(methods)}; this was {method[:MAX_QUOTED_METHOD]}."
+        sentence = f"{_shorten(root + path)} takes {' or '.join(methods)}; this was {method[:MAX_QUOTED_METHOD]}."
         if "POST" in methods:
             return f"{sentence} Send an image, for example with `curl -F image=@photo.jpg URL`."
         prediction = f"{path.rstrip('/')}/{PREDICT_SEGMENT}"
         if method == "POST" and self._url_map.bind("").test(prediction, method):
-            return f"{sentence} Did you mean POST {_shorten(prediction)}?"
+            return f"{sentence} Did you mean POST {_shorten(root + prediction)}?"
         if method == "POST":
-            return f"{sentence} Images are classified by POST {PREDICT}."
+            return f"{sentence} Images are classified by POST {root}{PREDICT}."
         return f"{sentence} Send {' or '.join(methods)}."
 
     @cached_property
@@ -111,10 +122,10 @@ class RouteHints:
         return [
             _Route(tuple(rule.rule.split("/")), tuple(sorted((rule.methods or set()) - IMPLIED_METHODS)))
             for rule in self._url_map.iter_rules()
-            if "<path:" not in rule.rule
+            if "<path:" not in rule.rule and rule.rule not in HIDDEN
         ]
 
-    def _nearest(self, method: str, path: str) -> str | None:
+    def _nearest(self, method: str, path: str) -> tuple[str, str] | None:
         """Return method and path of the nearest route, of one that takes the method if several are near."""
         sent = _normalize(path).split("/")
         candidates = [candidate for route in self._routes if (candidate := route.compare(sent))]
@@ -125,7 +136,7 @@ class RouteHints:
         if not near:
             return None
         best = max(near, key=lambda candidate: (method in candidate.methods, candidate.similarity))
-        return f"{method if method in best.methods else best.methods[0]} {best.path}"
+        return method if method in best.methods else best.methods[0], best.path
 
 
 def _normalize(path: str) -> str:

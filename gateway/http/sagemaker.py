@@ -12,5 +12,5 @@ PATHS = frozenset({"/ping", "/invocations"})
 
 def register(app: Flask) -> None:
     """Serve `GET /ping` like `/readyz`, and `POST /invocations` like `/api/v1/predict`."""
-    app.add_url_rule("/ping", endpoint="health.readyz", methods=["GET"])
+    app.add_url_rule("/ping", endpoint="health.readyz", methods=["GET"], strict_slashes=True)
     app.add_url_rule("/invocations", endpoint="api.predict", methods=["POST"])

@@ -10,10 +10,11 @@ from typing import Any, NotRequired, TypedDict
 from flask import Blueprint, Response, json, render_template, request
 from werkzeug.exceptions import NotFound
 
+from gateway.http.hints import quote
 from gateway.http.pages import finish_page
 from gateway.http.problems import Problem, make_document
 from gateway.openapi.examples import load
-from gateway.openapi.problems import all_problems
+from gateway.openapi.problems import FIELD, FIELD_PROBLEMS, all_problems
 from gateway.openapi.schemas import Schema
 
 CODE = re.compile(r"`([^`]+)`|\b((?:GATEWAY|NGINX)_[A-Z_]+)\b")
@@ -70,8 +71,11 @@ def register(pages: Blueprint) -> None:
     def problem(slug: str) -> Response:
         if slug not in types():
             near = difflib.get_close_matches(slug, types(), n=1) if len(slug) <= MAX_SIMILAR_LENGTH else []
-            advice = f"Did you mean /problems/{near[0]}?" if near else "`GET /problems` lists the problems."
-            raise NotFound(f"There is no problem {slug[:MAX_SIMILAR_LENGTH]!r}. {advice}")
+            root = request.root_path.rstrip("/")
+            advice = (
+                f"Did you mean {root}/problems/{near[0]}?" if near else f"`GET {root}/problems` lists the problems."
+            )
+            raise NotFound(f"There is no problem {quote(slug)}. {advice}")
         return _respond(types()[slug]) if _wants_json() else _respond(page(slug))
 
 
@@ -102,8 +106,13 @@ def _problem_types() -> list[tuple[Problem, ProblemType]]:
             "advice": problem.advice,
             "example": examples.get(problem.type_uri) or _example(problem, members),
         }
-        if members:
-            entry["members"] = {name: member["description"] for name, member in members.items()}
+        described = dict(members) | ({"field": FIELD} if problem in FIELD_PROBLEMS else {})
+        if "field" in described:
+            entry["example"] = {**entry["example"]} | (
+                {} if "field" in entry["example"] else {"field": FIELD["examples"][0]}
+            )
+        if described:
+            entry["members"] = {name: member["description"] for name, member in described.items()}
         entries.append((problem, entry))
     return entries
 

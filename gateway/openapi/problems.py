@@ -129,8 +129,22 @@ FIELD: Schema = {
     "type": "string",
     "description": "What the problem is about, if it is one part of the request: a JSON pointer such as "
     "`/instances/2/url` (RFC 6901), the name of a form part, query parameter or header.",
+    "examples": ["/instances/2/url"],
 }
 """The member that any problem may have: which part of the request to change."""
+FIELD_PROBLEMS = frozenset(
+    PROBLEMS[error]
+    for error in (
+        errors.BadRequestError,
+        errors.BodyTooLargeError,
+        errors.ImageTooLargeError,
+        errors.ImageFormatError,
+        errors.ImageUnreadableError,
+        errors.FetchError,
+        errors.FetchRefusedError,
+    )
+)
+"""The problems that often have it."""
 
 
 def _schema(type_uri: Schema, status: Schema, title: Schema, members: Mapping[str, Schema]) -> Schema:

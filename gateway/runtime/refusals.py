@@ -28,8 +28,8 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
     errors.ConfigurationProblem: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 DETAILS = {
-    HTTPStatus.BAD_REQUEST: "The request is malformed. Send HTTP/1.1, only printable ASCII in headers, and all other "
-    "bytes of the URL as %XX.",
+    HTTPStatus.BAD_REQUEST: "The request line or a header is malformed. Send HTTP/1.1, Host and Content-Length once, "
+    "the latter as a number, only printable ASCII in headers, and all other bytes of the URL as %XX.",
     HTTPStatus.REQUEST_URI_TOO_LONG: "The request line is longer than 8 KiB. Send images in the body, not in the URL.",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "One header is longer than 8 KiB, or all of them together are longer "
     "than 32 KiB, or there are more than 100. Send fewer and shorter ones.",

@@ -1,5 +1,7 @@
 """A request without a route is told the nearest one."""
 
+from collections.abc import Callable
+
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -92,4 +94,53 @@ def test_a_slash_at_the_end_of_a_path_of_the_api_changes_nothing(client: FlaskCl
 
     assert (response.status_code, response.json["class"]) == (200, "dog")
     assert client.get("/api/v1/models/").status_code == 200
-    assert client.get("/livez/").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/version"])
+def test_health_routes_are_only_at_their_own_paths(client: FlaskClient, path: str):
+    """nginx limits and serves these paths separately."""
+    assert client.get(path).status_code == 200
+
+    response = client.get(f"{path}/")
+
+    assert response.status_code == 404
+    assert response.get_json(force=True)["detail"] == f"There is no route GET {path}/. Did you mean GET {path}?"
+
+
+def test_metrics_are_not_suggested(hints: RouteHints):
+    for path in ("/metric", "/metrics/", "/stats/metrics"):
+        assert "/metrics?" not in hints.no_route("GET", path)
+
+
+def test_hints_lead_below_the_path_of_the_gateway(make_app: Callable[..., Flask]):
+    client = make_app(root_path="/gw").test_client()
+    details = {
+        (method, path): client.open(path, method=method).get_json(force=True)["detail"]
+        for method, path in [
+            ("POST", "/gw/predict"),
+            ("GET", "/gw/nothing/here"),
+            ("POST", "/gw/api/v1/models"),
+            ("POST", "/gw/api/v1/models/pets"),
+            ("GET", "/gw/problems/body-to-large"),
+            ("GET", "/predict"),
+        ]
+    }
+
+    assert details == {
+        ("POST", "/gw/predict"): "There is no route POST /gw/predict. Did you mean POST /gw/api/v1/predict?",
+        ("GET", "/gw/nothing/here"): "There is no route GET /gw/nothing/here. GET /gw/api/v1/openapi.json lists all "
+        "routes, and /gw/docs shows them.",
+        ("POST", "/gw/api/v1/models"): "/gw/api/v1/models takes GET; this was POST. Images are classified by POST "
+        "/gw/api/v1/predict.",
+        ("POST", "/gw/api/v1/models/pets"): "/gw/api/v1/models/pets takes GET; this was POST. Did you mean POST "
+        "/gw/api/v1/models/pets/predict?",
+        ("GET", "/gw/problems/body-to-large"): "There is no problem 'body-to-large'. Did you mean "
+        "/gw/problems/body-too-large?",
+        ("GET", "/predict"): "There is no route GET /predict. Did you mean POST /api/v1/predict?",
+    }
+
+
+def test_an_unknown_static_file_has_no_route(client: FlaskClient):
+    detail = client.get("/static/nothing.css").get_json(force=True)["detail"]
+
+    assert detail.startswith("There is no route GET /static/nothing.css.")
