@@ -54,7 +54,7 @@ def _format_pixels(pixels: int) -> str:
 
 def _format_bytes(size: int, *, decimal_below: int) -> str:
     if size < KILOBYTE:
-        return f"{size} bytes"
+        return "1 byte" if size == 1 else f"{size} bytes"
     unit, name = (KILOBYTE, "kB") if size < MEGABYTE else (MEGABYTE, "MB")
     return f"{_cut_off(size, unit, decimal_below)} {name}"
 

@@ -1,5 +1,6 @@
 """Names of files that are not accepted images, by their first bytes, for messages that say what was received."""
 
+import base64
 import codecs
 import re
 
@@ -66,9 +67,13 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\x7fELF", "a program"),
     (b"MZ", "a Windows program"),
     (b"\0\x05\x16\x07", "the AppleDouble file that macOS writes beside the image (its name begins with `._`)"),
-    (b"}\xf7|}\xf7", "hexadecimal text that was read as base64"),  # ffd8ffe0
-    (b"\xf3\xdet\xe1\xee;", "hexadecimal text that was read as base64"),  # 89504e47
     (b"version https://git-lfs", "a Git LFS pointer in place of the file"),
+)
+# Hexadecimal digits are base64 as well.
+_HEX_STARTS = tuple(
+    base64.b64decode((prefix + digits).ljust(16, "A"))[: len(prefix + digits) * 6 // 8]
+    for digits in ("ffd8ff", "89504e47", "47494638", "52494646", "FFD8FF", "89504E47", "ff+d8+ff", "FF+D8+FF")
+    for prefix in ("", "0x", "0X")
 )
 _RIFF_KINDS = {b"AVI ": "an AVI video", b"WAVE": "a WAV file"}
 _BRAND_KINDS = {
@@ -146,6 +151,8 @@ def name_kind(data: bytes | memoryview) -> str | None:
 
 def _binary_kind(start: bytes) -> str | None:
     """Name a file by its signature."""
+    if start.startswith(_HEX_STARTS):
+        return "hexadecimal text that was read as base64"
     if start[:4] == b"RIFF":
         return _RIFF_KINDS.get(start[8:12])
     if start[4:8] == b"ftyp":

@@ -8,7 +8,7 @@ import io
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
@@ -24,9 +24,10 @@ from gateway.errors import BadRequestError, BodyTimeoutError
 from gateway.http.base64_text import decode_base64
 from gateway.http.hints import explain_form
 from gateway.http.long_text import LONG_TEXT_BYTES, LongText, decode_plain
+from gateway.sizes import format_size
 from vision.decode import sniff
+from vision.foreign_kinds import name_kind
 
-FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 
 MAX_BOUNDARY_LENGTH = 200
@@ -50,6 +51,8 @@ PLAIN_DISPOSITION = re.compile(r'form-data; name="([^"\\%]*)"(?:; filename="([^"
 CHARSETS = frozenset({"ascii", "us-ascii", "utf-8", "iso-8859-1"})
 BINARY_TYPES = frozenset({"application/octet-stream", "binary/octet-stream", "application/x-image"})
 """Media types of images beside image/*: what unknown files, those in Amazon S3 and images in SageMaker have."""
+TEXT_KINDS = frozenset({None, "plain text", "JSON", "base64 text", "a data URI"})
+"""What a part without a file name may be and still be a text."""
 START_BYTES = 64
 """What is looked at to tell a file from a text, in a part without a file name."""
 MAX_LOOKALIKES = 1000
@@ -249,16 +252,17 @@ def parse_multipart(body: bytes, boundary: bytes, *, max_parts: int | None = Non
         )
     fields: list[tuple[Name, str | LongText]] = []
     files: list[tuple[Name, FilePart]] = []
-    for head, start, end in _split_parts(body, b"--" + boundary, max_parts):
+    for head, begin, stop in _split_parts(body, b"--" + boundary, max_parts):
         headers = _parse_headers(head)
         name, filename = _parse_disposition(headers.get("content-disposition"))
-        if filename is not None or _is_file(body[start : min(end, start + START_BYTES)], headers.get("content-type")):
-            content = body[start:end]
-            if "content-transfer-encoding" in headers:
-                content = _decode_transfer(content, headers["content-transfer-encoding"], name)
-            files.append((name, FilePart(filename or "", content)))
+        source, start, end = body, begin, stop
+        if "content-transfer-encoding" in headers:
+            source = _decode_transfer(body[begin:stop], headers["content-transfer-encoding"], name)
+            start, end = 0, len(source)
+        if filename is not None or _is_file(source[start : min(end, start + START_BYTES)], headers):
+            files.append((name, FilePart(filename or "", source[start:end])))
         else:
-            fields.append((name, _text(memoryview(body)[start:end], headers.get("content-type"))))
+            fields.append((name, _text(memoryview(source)[start:end], headers.get("content-type"))))
     return MultiDict(fields), MultiDict(files)
 
 
@@ -333,10 +337,13 @@ def _line_break_before(body: bytes, position: int) -> int:
 def _read_headers(body: bytes, start: int) -> tuple[bytes, int]:
     """Return the headers of a part, and where its content starts."""
     blank = END_OF_HEADERS.search(body, start, start + MAX_PART_HEADERS_BYTES)
-    if not blank:
+    if not blank and len(body) - start < MAX_PART_HEADERS_BYTES:
         raise BadRequestError(
-            f"The headers of a part of the form are incomplete or longer than {MAX_PART_HEADERS_BYTES} bytes."
+            f"The form ends within the headers of a part: {format_size(len(body))} arrived. It was cut off, or the "
+            "blank line behind the headers is missing. Send all of it."
         )
+    if not blank:
+        raise BadRequestError(f"The headers of a part of the form are longer than {MAX_PART_HEADERS_BYTES} bytes.")
     second_break = LINE_BREAK.match(body, (blank.start() + blank.end()) // 2)
     return body[start : blank.start()], second_break.end() if second_break else blank.end()
 
@@ -380,14 +387,16 @@ def _parse_disposition(disposition: str | None) -> tuple[str | None, str | None]
     return parameters.get("name"), filename
 
 
-def _is_file(start: bytes, content_type: str | None) -> bool:
-    """Return whether a part without a file name is a file, by its type and its first bytes.
+def _is_file(start: bytes, headers: Mapping[str, str]) -> bool:
+    """Return whether a part without a file name is a file, by its type, its encoding and its first bytes.
 
     Base64 is often sent with the type of the image that it holds.
     """
     if ASCII_TEXT.fullmatch(start):
         return False
-    return sniff(start) is not None or is_image_type(parse_options_header(content_type)[0].lower())
+    media_type = parse_options_header(headers.get("content-type"))[0].lower()
+    is_encoded = headers.get("content-transfer-encoding", "").lower().startswith("base64")
+    return is_encoded or sniff(start) is not None or is_image_type(media_type) or name_kind(start) not in TEXT_KINDS
 
 
 def _decode_transfer(content: bytes, encoding: str, name: Name) -> bytes:
@@ -396,7 +405,7 @@ def _decode_transfer(content: bytes, encoding: str, name: Name) -> bytes:
     Raises:
         BadRequestError: It is not valid, or of an encoding that is not accepted.
     """
-    encoding = encoding.lower()
+    encoding = encoding.partition(";")[0].strip().lower()
     field = str(name) if isinstance(name, str) else ""
     if encoding in {"quoted-printable", "x-uuencode", "uuencode"}:
         raise BadRequestError(

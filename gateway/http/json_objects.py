@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.errors import BadRequestError
+from gateway.http.hints import quote
 from gateway.http.long_text import LONG_TEXT_BYTES, LongText, decode_json_string, decode_plain
-from vision.foreign_kinds import START_BYTES, name_kind
 
 MAX_SHORT_BYTES = 512 * 1024
 """Limit on a body without its long strings, whose values can take ten times as much memory."""
@@ -32,6 +32,8 @@ REASONS = (
     ("Extra data", "something follows the end of the object"),
 )
 """What the parser's messages begin with, and what they mean."""
+SHELL_QUOTES = re.compile(rb"\s*+(?:'\s*+\{|\{\s*+(?:\\|[A-Za-z_]{1,40}\s*+:))")
+SHELL_HINT = " A shell may have kept or removed quotes: with curl, put the JSON in a file and send it by `-d @FILE`."
 NESTING = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
@@ -98,7 +100,9 @@ def _strings(body: bytes, begin: int, limits: JsonLimits) -> Iterator[tuple[int,
         if not end or body.find(b"\\", begin, end) >= 0:
             match = STRING.match(body, begin)
             if not match:
-                raise _invalid(f"the string that starts at byte {begin} does not end. Send all of it")
+                raise _invalid(
+                    f"the string that starts at byte {begin} does not end. Send all of it", _shell_hint(body)
+                )
             end = match.end()
         yield begin, end
         begin = end
@@ -139,20 +143,19 @@ def _parse(short: bytearray, long_texts: dict[object, LongText], removed: list[t
         text = short.decode()
         return json.loads(text, object_hook=restore if long_texts else None) if text.strip() else {}
     except UnicodeDecodeError as error:
-        raise _invalid(f"it is not UTF-8 text, see byte {place(error.start)}", _name_other(short)) from error
+        raise _invalid(f"it is not UTF-8 text, see byte {place(error.start)}") from error
     except json.JSONDecodeError as error:
         position = len(error.doc[: error.pos].encode())
-        found = "it ends too early" if error.pos >= len(error.doc) else f"found {error.doc[error.pos]!r}"
+        found = "it ends too early" if error.pos >= len(error.doc) else f"found {quote(error.doc[error.pos])}"
         reason = next((words for start, words in REASONS if error.msg.startswith(start)), "it cannot be read")
-        raise _invalid(f"at byte {place(position)}, {reason}; {found}", _name_other(short)) from error
+        raise _invalid(f"at byte {place(position)}, {reason}; {found}", _shell_hint(short)) from error
     except ValueError as error:
         raise _invalid("a number has too many digits") from error
 
 
-def _name_other(body: bytearray) -> str:
-    """Return a sentence that says what a body is in place of JSON, if that can be told."""
-    kind = name_kind(bytes(body[:START_BYTES]))
-    return "" if kind in {None, "JSON", "plain text"} else f" It is {kind}."
+def _shell_hint(body: bytes | bytearray) -> str:
+    """Return what to do if a shell has changed the quotes of a body."""
+    return SHELL_HINT if SHELL_QUOTES.match(body) else ""
 
 
 def _invalid(reason: str, more: str = "") -> BadRequestError:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gateway.http.hints import quote
+
 LONG_TEXT_BYTES = 1024
 """Texts of more bytes are read as `LongText`. Of what a request may contain, only images and a few URLs are as long."""
 PIECE_BYTES = 64 * 1024
@@ -37,7 +39,7 @@ class LongText:
 
     def __repr__(self) -> str:
         """Return the beginning of the text, for messages."""
-        return repr(f"{str(self.raw[:MAX_REPR_BYTES], errors='replace')}…")
+        return quote(f"{str(self.raw[:MAX_REPR_BYTES], errors='replace')}…")
 
     def __str__(self) -> str:
         """Return the whole text.

@@ -1,9 +1,10 @@
 """Parse a request (multipart, form, JSON or raw bytes) into a `PredictionRequest`."""
 
 import difflib
+import json
 import re
-import reprlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,14 +17,25 @@ from gateway.fetching.destinations import MAX_URL_LENGTH
 from gateway.fetching.fetch import CODINGS
 from gateway.http import hints
 from gateway.http.base64_text import LostPlusError, decode_base64
-from gateway.http.bodies import FORM, MULTIPART, BodyRequest, Files, Form, Name, is_image_type, parse_multipart
+from gateway.http.bodies import (
+    MULTIPART,
+    BodyRequest,
+    FilePart,
+    Files,
+    Form,
+    Name,
+    is_image_type,
+    parse_multipart,
+)
 from gateway.http.json_objects import JsonLimits, parse_json_object
-from gateway.http.long_text import LongText
+from gateway.http.long_text import LONG_TEXT_BYTES, LongText, decode_plain
 from gateway.http.url_encoded import parse_url_encoded
 from gateway.models.registry import ModelTarget
 from gateway.prediction.image_loader import ImageBytes, ImageSource, ImageUrl
 from gateway.prediction.predictor import Explain, PredictionOptions, PredictionRequest
+from gateway.sizes import format_size
 from vision.decode import sniff
+from vision.foreign_kinds import name_kind
 
 FILE_FIELDS = ("image", "file")
 URL_FIELDS = ("url", "image_url")
@@ -57,6 +69,8 @@ START_BYTES = 512
 ALIASES: Mapping[object, str] = {"b64": "image", "bytes": "image", "content": "image", "data": "image", "uri": "url"}
 """Names of fields elsewhere, for which difflib finds nothing similar."""
 DATA_SCHEME = "data:"
+BOUNDARY = re.compile(r';[ \t]*+boundary[ \t]*+=[ \t]*+(?:"((?:[^"\\]|\\.)*+)"|([^;]*+))', re.IGNORECASE)
+QUOTED_PAIR = re.compile(r"\\(.)")
 VALUE_HINTS: Mapping[type, str] = {
     dict: "Send the text itself, not an object around it.",
     list: "Send one file in base64, not its pixels.",
@@ -166,11 +180,12 @@ class RequestParser:
         media_type = request.mimetype
         match _kind_of_body(body, media_type):
             case "json":
-                fields = parse_json_object(body, self._limits.json)
+                with _named_otherwise(body, is_form=False):
+                    fields = parse_json_object(body, self._limits.json)
                 check_names(fields, JSON_FIELDS, "member", prefix=JSON_OBJECT.prefix)
                 if fields.get(BATCH_FIELD) is not None:
                     return _Content(self._instances(fields, deadline), fields, JSON_OBJECT, is_batch=True)
-                images = _single_image(_field_images(fields, deadline, JSON_OBJECT))
+                images = _single_image(_field_images(fields, deadline, JSON_OBJECT), JSON_OBJECT.prefix)
                 return _Content(images, fields, JSON_OBJECT, is_batch=False)
             case "form":
                 return self._form(body, request, deadline)
@@ -198,8 +213,11 @@ class RequestParser:
         if len({name for name, _ in images}) > 1:
             raise BadRequestError(
                 f"The request carries {len(images)} images in parts of different names or kinds. Send one image, or "
-                "several as parts of the same name, which keeps them in order."
+                "several as parts of the same name, which keeps them in order.",
+                field=images[-1][0].removeprefix("file "),
             )
+        if not images and not any(form.get(name) for name in FORM_BASE64_FIELDS):
+            _check_chosen(files)
         self._check_count(len(images))
         return _Content([image for _, image in images], form, origin, is_batch=len(images) > 1)
 
@@ -237,23 +255,28 @@ def check_names(names: Collection[Name], accepted: Collection[str], kind: str, *
     """
     for name in names:
         if name not in accepted:
-            similar: list[str] = []
-            if isinstance(name, str) and len(name) <= MAX_SIMILAR_LENGTH:
-                similar = difflib.get_close_matches(name, accepted, n=1)
-            if ALIASES.get(name) in accepted:
-                similar = [ALIASES[name]]
-            hint = f"Did you mean {similar[0]!r}? " if similar else ""
-            quoted = repr(name) if isinstance(name, LongText) else reprlib.repr(name)
-            raise BadRequestError(
-                f"There is no {kind} {quoted}. {hint}Accepted: {', '.join(accepted)}.", field=_field(prefix, name)
-            )
+            similar = _suggest(name, accepted)
+            hint = f"Did you mean {similar!r}? " if similar else ""
+            quoted = hints.quote(name) if isinstance(name, str) else repr(name)
+            raise _unknown(f"There is no {kind} {quoted}. {hint}Accepted: {', '.join(accepted)}.", prefix, name)
 
 
-def _field(prefix: str, name: Name) -> str:
-    """Return the member `field` of a problem with a name; if it is too long to be repeated, that of its object."""
+def _suggest(name: Name, accepted: Collection[str]) -> str | None:
+    """Return the accepted name that was probably meant."""
+    if ALIASES.get(name) in accepted:
+        return ALIASES[name]
+    if not isinstance(name, str) or len(name) > MAX_SIMILAR_LENGTH:
+        return None
+    return next(iter(difflib.get_close_matches(name, accepted, n=1)), None)
+
+
+def _unknown(detail: str, prefix: str, name: Name) -> BadRequestError:
+    """Return an error about a name; if that is too long to be repeated, its field is that of its object."""
     if not isinstance(name, str) or len(name) > hints.MAX_QUOTED:
-        return prefix.removesuffix("/")
-    return prefix + (name.replace("~", "~0").replace("/", "~1") if prefix else name)
+        field = prefix.removesuffix("/")
+    else:
+        field = prefix + (name.replace("~", "~0").replace("/", "~1") if prefix else name)
+    return BadRequestError(detail, field=field) if field else BadRequestError(detail)
 
 
 def parse_options(
@@ -311,8 +334,11 @@ def _parse_explain(value: object, field: str) -> Explain | None:
 
 def _quote(value: object) -> str:
     """Return a text or a number as it was sent, shortened, and the kind of any other JSON value."""
-    is_quotable = isinstance(value, str | int | float) and not isinstance(value, bool)
-    return reprlib.repr(value) if is_quotable else JSON_TYPES[type(value)]
+    if isinstance(value, str):
+        return hints.quote(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return hints.quote(json.dumps(value)).strip("'")
+    return JSON_TYPES[type(value)]
 
 
 def _check_coding(request: Request) -> None:
@@ -322,7 +348,7 @@ def _check_coding(request: Request) -> None:
         ContentTypeError: The body has a content coding (RFC 9110 section 8.4).
     """
     header = request.headers.get("Content-Encoding")
-    if header and not CODINGS.isdisjoint(coding.strip() for coding in header.lower().split(",")):
+    if header and not CODINGS.isdisjoint(coding.partition(";")[0].strip() for coding in header.lower().split(",")):
         error = ContentTypeError(
             f"The body has Content-Encoding: {header[: hints.MAX_QUOTED]}. Only identity is accepted: send the body "
             "uncompressed."
@@ -349,7 +375,7 @@ def _kind_of_body(body: bytes, media_type: str) -> Literal["json", "form", "imag
     else:
         # JSON also has the media type that curl and urllib use for any body by default.
         is_json_type = media_type == "application/json" or media_type.endswith("+json")
-        if is_json_type or media_type == FORM:
+        if is_json_type or media_type == hints.FORM:
             kind = "json" if is_json_type or START_OF_OBJECT.match(body) else "form"
         may_be_image = not body.startswith(b"{")
     if may_be_image and (_is_image(body) or hints.is_stripped_image(body)):
@@ -362,26 +388,80 @@ def _is_image(body: bytes) -> bool:
 
 
 def _parse_url_encoded(body: bytes, request: Request) -> tuple[Form, Files]:
-    form = parse_url_encoded(body, max_fields=request.max_form_parts)
-    if form.keys().isdisjoint(FORM_FIELDS) and any(form):
-        raise BadRequestError(hints.describe_unknown_fields(body, list(form), FORM_FIELDS))
+    with _named_otherwise(body, is_form=True):
+        form = parse_url_encoded(body, max_fields=request.max_form_parts)
+        if form.keys().isdisjoint(FORM_FIELDS) and any(form):
+            first = next(name for name in form if name)
+            if _suggest(first, FORM_FIELDS):
+                check_names([first], FORM_FIELDS, "field")
+            if hints.URL.match(body):
+                raise BadRequestError(hints.NAMELESS_URL)
+            raise _unknown(hints.describe_unknown_fields(body, list(form), FORM_FIELDS), "", first)
     return form, MultiDict()
 
 
+@contextmanager
+def _named_otherwise(body: bytes, *, is_form: bool) -> Iterator[None]:
+    """Replace the reason for which a body is refused by what it is, if it is a file or a form of another kind.
+
+    Raises:
+        BadRequestError: The body was refused inside.
+    """
+    try:
+        yield
+    except BadRequestError as error:
+        description = hints.describe_other(body, is_form=is_form)
+        if description:
+            raise BadRequestError(description) from error
+        raise
+
+
 def _parse_multipart(body: bytes, request: Request) -> tuple[Form, Files]:
-    boundary = request.mimetype_params.get("boundary", "")
+    boundary = _boundary(request.content_type or "")
     if not boundary:
         raise BadRequestError(hints.explain_missing_boundary(body))
-    return parse_multipart(body, boundary.encode("latin-1", "replace"), max_parts=request.max_form_parts)
+    form, files = parse_multipart(body, boundary.encode("latin-1", "replace"), max_parts=request.max_form_parts)
+    for name in files.keys() - FILE_FIELDS:
+        if name in FORM_FIELDS:
+            form.setlist(name, [*form.getlist(name), *(_text_of(part, name) for part in files.poplist(name))])
+    return form, files
 
 
-def _single_image(images: Iterator[tuple[str, ImageSource | GatewayError]]) -> list[ImageSource | GatewayError]:
+def _boundary(content_type: str) -> str:
+    """Return the boundary of a form. Many clients send characters without quotes that need them (RFC 2045)."""
+    match = BOUNDARY.search(content_type)
+    if match is None:
+        return ""
+    return match[2].strip() if match[1] is None else QUOTED_PAIR.sub(r"\1", match[1])
+
+
+def _text_of(part: FilePart, name: Name) -> str | LongText:
+    """Return the text of a field that was sent as a file, as JavaScript sends a Blob.
+
+    Raises:
+        BadRequestError: It is not a text.
+    """
+    beginning = hints.decode_beginning([part.content])
+    if hints.UNDECODABLE in beginning or "\0" in beginning:
+        raise BadRequestError(
+            f"The part {name!r} is a file: {'expected a text.' if name in OPTION_NAMES else 'send it as `image`.'}",
+            field=name,
+        )
+    if len(part.content) > LONG_TEXT_BYTES:
+        return LongText(memoryview(part.content), decode_plain)
+    return part.content.decode()
+
+
+def _single_image(
+    images: Iterator[tuple[str, ImageSource | GatewayError]], prefix: str
+) -> list[ImageSource | GatewayError]:
     """Return the one image of a JSON object, or none."""
     named_images = list(images)
     if len(named_images) > 1:
         names = " and ".join(repr(name) for name, _ in named_images)
         raise BadRequestError(
-            f"There are {len(named_images)} images, in {names}; expected one. Send several in `instances`."
+            f"There are {len(named_images)} images, in {names}; expected one. Send several in `instances`.",
+            field=f"{prefix}{named_images[-1][0]}",
         )
     return [image for _, image in named_images]
 
@@ -395,7 +475,7 @@ def _instance(item: object, deadline: Deadline, pointer: str) -> ImageSource | G
     origin = Origin(f"{pointer}/")
     try:
         check_names(item, IMAGE_FIELDS, "member", prefix=origin.prefix)
-        images = _single_image(_field_images(item, deadline, origin))
+        images = _single_image(_field_images(item, deadline, origin), origin.prefix)
     except BadRequestError as error:
         return error
     if images:
@@ -403,14 +483,20 @@ def _instance(item: object, deadline: Deadline, pointer: str) -> ImageSource | G
     return BadRequestError(f"There is no image. Send one of {', '.join(IMAGE_FIELDS)}.", field=pointer)
 
 
+def _check_chosen(files: Files) -> None:
+    """Refuse a form whose file was not chosen, which a browser sends as an empty part without a file name."""
+    name = next((name for name in FILE_FIELDS if name in files), None)
+    if name is not None:
+        raise BadRequestError(f"The part {name!r} is empty: no file was chosen. Choose one and send it.", field=name)
+
+
 def _file_images(files: Files) -> Iterator[tuple[str, ImageSource | GatewayError]]:
     for name in FILE_FIELDS:
         for part in files.getlist(name):
             if part.content:
-                yield f"file {name}", ImageBytes(part.content)
+                yield f"file {name}", ImageBytes(part.content, name)
             elif part.filename:  # a browser sends an empty part without a file name for a field that was left empty
-                filename = part.filename[: hints.MAX_QUOTED]
-                yield f"file {name}", BadRequestError(f"The file {filename!r} is empty.", field=name)
+                yield f"file {name}", BadRequestError(f"The file {hints.quote(part.filename)} is empty.", field=name)
 
 
 def _field_images(
@@ -443,13 +529,15 @@ def _image_url(text: str | LongText, name: str, deadline: Deadline, origin: Orig
     if beginning.lstrip()[: len(DATA_SCHEME)].lower() == DATA_SCHEME:
         return _decode_image(text, name, deadline, origin)
     field = f"{origin.prefix}{name}"
+    if name_kind(beginning.encode(errors="replace")) == "base64 text":
+        return BadRequestError(f"The field {name!r} is base64, not a URL: send it as `image`.", field=field)
     if isinstance(text, LongText) and len(text.raw) > MAX_URL_BYTES:
         return BadRequestError(
-            f"The field {name!r} has {len(text.raw)} bytes; expected a URL of at most {MAX_URL_LENGTH} characters.",
+            f"The field {name!r} is {format_size(len(text.raw))} long, which no URL is. Send an image as `image`.",
             field=field,
         )
     try:
-        return ImageUrl(str(text).strip())
+        return ImageUrl(str(text).strip(), field)
     except ValueError:
         return BadRequestError(f"The field {name!r} is not valid: it has an invalid escape sequence.", field=field)
 
@@ -468,7 +556,7 @@ def _decode_image(text: str | LongText, name: str, deadline: Deadline, origin: O
         return BadRequestError(f"The field {name!r} is not valid base64. {hint}".rstrip(), field=field)
     if not data:
         return BadRequestError(f"The field {name!r} contains no image: it is blank or an empty data URI.", field=field)
-    return ImageBytes(data)
+    return ImageBytes(data, field)
 
 
 def _pieces(text: str | LongText, deadline: Deadline) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """The HTTP API: parse the request, call the predictor, serialise the response."""
 
 import json
+from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
 from flask import Blueprint, Response, g, jsonify, request
@@ -17,7 +18,7 @@ from gateway.model_client.protocol import VersionStatus
 from gateway.models.registry import ModelRegistry, ModelTarget
 from gateway.observability import metrics
 from gateway.prediction import schemas
-from gateway.prediction.predictor import PredictionResult, Predictor
+from gateway.prediction.predictor import PredictionRequest, PredictionResult, Predictor
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def create_api(predictor: Predictor, registry: ModelRegistry, admission: Admissi
         if context.place.body is not None:
             context.place.body.resize(prediction_request.size)
         result = predictor.predict(prediction_request)
+        _name_fields(prediction_request, result)
         context.model_version = (result.model.name, result.model.version)
         _count(result, settings.metrics_max_classes)
         response = _respond_batch(result) if prediction_request.is_batch else _respond_single(result)
@@ -103,6 +105,15 @@ def _register_admission(api: Blueprint, admission: Admission) -> None:
     api.before_request(enter)
     api.after_request(keep)
     api.teardown_request(release)
+
+
+def _name_fields(prediction_request: PredictionRequest, result: PredictionResult) -> None:
+    """Add to the errors that the caller can mend where in the request their images stand."""
+    for image, item in zip(prediction_request.images, result.predictions, strict=True):
+        if isinstance(item, GatewayError) and not isinstance(image, GatewayError):
+            is_mendable = problems.PROBLEMS[type(item)].status < HTTPStatus.INTERNAL_SERVER_ERROR
+            if image.field and is_mendable:
+                item.members.setdefault("field", image.field)
 
 
 def _respond_single(result: PredictionResult) -> Response:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -40,16 +40,28 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class ImageBytes:
-    """An image file that came with the request."""
+    """An image file that came with the request.
+
+    Attributes:
+        data: The file.
+        field: Where in the request it stands, for problems: a JSON pointer, the name of a part, or nothing.
+    """
 
     data: bytes
+    field: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageUrl:
-    """An image to be fetched."""
+    """An image to be fetched.
+
+    Attributes:
+        url: Where it is.
+        field: See `ImageBytes`.
+    """
 
     url: str
+    field: str = field(default="", compare=False)
 
 
 ImageSource: TypeAlias = ImageBytes | ImageUrl

@@ -68,7 +68,7 @@ ACCEPTED = {
     "base64 in JSON, lines separated by blanks": (JSON, fill(b"QUJD" * 19 + b" ", b'{"image":"', b'QUJD"}')),
     "base64 in JSON, blanks at the end": (
         JSON,
-        lambda: b'{"image":"' + b"QUJD" * (SIZE // 8) + b" " * (SIZE // 3) + b'"}',
+        lambda: b'{"image":"' + b"QUJD" * (SIZE // 8) + b"QQ==" + b" " * (SIZE // 3) + b'"}',
     ),
     "base64 of escapes": (FORM, fill(b"%41%41%41%41", b"image=")),
     "base64 in JSON": (JSON, base64_in(b'{"image":"', b'"}')),

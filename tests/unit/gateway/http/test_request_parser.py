@@ -1,5 +1,6 @@
 import base64
 import functools
+import gzip
 import io
 import json
 import os
@@ -15,7 +16,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from gateway.app import FORM_PARTS_BESIDE_IMAGES
 from gateway.deadline import Deadline, Timings
 from gateway.errors import BadRequestError, ContentTypeError, DeadlineExceededError, GatewayError, TooManyImagesError
-from gateway.http.bodies import FORM, MULTIPART
+from gateway.http.bodies import MULTIPART
+from gateway.http.hints import FORM
 from gateway.http.json_objects import JsonLimits
 from gateway.http.request_context import unwrap
 from gateway.http.request_parser import JSON_TYPES, RequestLimits, RequestParser
@@ -242,7 +244,7 @@ def test_endless_headers_of_a_part_are_refused(parse: Parse):
         "other line breaks": b"\r" + b"A: b\r" * 2_000,
     }.items():
         message = refusal(parse, **parts(1, headers))
-        assert "headers of a part of the form are incomplete or longer than 8192 bytes" in message, name
+        assert "headers of a part of the form are longer than 8192 bytes" in message, name
 
 
 def test_a_part_may_have_other_headers(parse: Parse):
@@ -257,6 +259,50 @@ def test_a_file_field_left_empty_in_a_browser_counts_as_absent(source: Source):
     form = b'--x\r\nContent-Disposition: form-data; name="image"; filename=""\r\n\r\n\r\n'
     form += b'--x\r\nContent-Disposition: form-data; name="url"\r\n\r\n' + URL.encode() + b"\r\n--x--\r\n"
     assert source(data=form, content_type="multipart/form-data; boundary=x") == ImageUrl(URL)
+
+
+def test_a_form_without_a_chosen_file_is_refused_with_what_is_missing(parse: Parse):
+    head = '--x\r\nContent-Disposition: form-data; name="file"; filename=""\r\nContent-Type: application/octet-stream'
+    option = '--x\r\nContent-Disposition: form-data; name="top_k"\r\n\r\n3\r\n'
+    for more in ("", option):
+        body = f"{head}\r\n\r\n\r\n{more}--x--\r\n"
+        with pytest.raises(BadRequestError, match=r"The part 'file' is empty: no file was chosen\.") as caught:
+            parse(data=body, content_type="multipart/form-data; boundary=x")
+        assert caught.value.members == {"field": "file"}
+
+
+def test_a_file_that_is_sent_under_the_name_of_a_text_is_refused_with_the_right_name(parse: Parse):
+    for name in ("url", "image_url", "image_base64"):
+        for more in ({}, {"image": part()}):
+            with pytest.raises(BadRequestError, match=f"The part '{name}' is a file: send it as `image`.") as caught:
+                parse(**multipart(**more, **{name: part(PNG)}))
+            assert caught.value.members == {"field": name}
+    with pytest.raises(BadRequestError, match=r"The part 'top_k' is a file: expected a text\."):
+        parse(**multipart(image=part(), top_k=part(PNG)))
+
+
+def test_a_text_may_be_sent_as_a_file_as_javascript_sends_a_blob(source: Source, parse: Parse):
+    long = IMAGE * 10
+    assert source(**multipart(url=part(URL.encode(), "blob"))) == ImageUrl(URL)
+    assert source(**multipart(image_base64=part(TEXT.encode(), "blob"))) == ImageBytes(IMAGE)
+    assert source(**multipart(image_base64=part(base64.b64encode(long), "blob"))) == ImageBytes(long)
+    assert parse(**multipart(image=part(), top_k=part(b"3", "blob"))).options.top_k == 3
+    assert "top_k must be" in refusal(parse, **multipart(image=part(), top_k=part(b'"x"', "blob")))
+
+
+def test_a_text_part_may_be_in_base64_as_its_header_says(parse: Parse):
+    head = 'Content-Disposition: form-data; name="top_k"\r\nContent-Transfer-Encoding: '
+    for encoding, text in (("base64", "Mw=="), ("BASE64 ; x", "Mw=="), ("8bit", "3")):
+        body = f"--x\r\n{head}{encoding}\r\n\r\n{text}\r\n".encode() + FILE_PART + b"\r\n--x--"
+        assert parse(data=body, content_type="multipart/form-data; boundary=x").options.top_k == 3, encoding
+    body = f"--x\r\n{head}quoted-printable\r\n\r\n3\r\n".encode() + FILE_PART + b"\r\n--x--"
+    message = refusal(parse, data=body, content_type="multipart/form-data; boundary=x")
+    assert "The part 'top_k' has Content-Transfer-Encoding: quoted-printable. Accepted: binary" in message
+
+
+def test_a_file_of_another_kind_is_a_file_without_a_file_name(source: Source):
+    for content in (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", gzip.compress(IMAGE), b"PK\x03\x04\x14\0\x88"):
+        assert source(**nameless(content)) == ImageBytes(content)
 
 
 def test_an_empty_file_is_refused_with_its_name(parse: Parse):
@@ -277,7 +323,9 @@ MALFORMED_FORMS = {
     FILE_PART + b"\r\n": "It was cut off, or its last line is missing. Send all of it.",
     FILE_PART + b"\r\n--x": "The form ends before its last boundary",
     FILE_PART + b"\r\n--x\r\n": "The form ends before its last boundary",
-    FILE_PART[:40]: "The headers of a part of the form are incomplete",
+    FILE_PART[:40]: "The form ends within the headers of a part: 40 bytes arrived. It was cut off, or",
+    FILE_PART + b"--x--\r\n": "The line break before the last boundary, --x--, is missing. Write CR LF",
+    b"--x--\r\n": "The form has no parts with a content. Send multipart",
     FILE_PART.replace(b"--x", b"--y") + b"\r\n--y--": "The boundary in the Content-Type is x, but the form uses y.",
     b"\r\n" + FILE_PART.replace(b"--x", b"----x"): "but the form uses --x. Let your HTTP library set",
     b"--x\r\nContent-Type: image/png\r\n\r\n" + IMAGE + b"\r\n--x--": "A part of the form has no Content-Disposition.",
@@ -292,6 +340,26 @@ def test_a_malformed_form_is_refused_with_the_reason(parse: Parse, body: bytes):
 
     assert message.startswith("BadRequestError: ")
     assert MALFORMED_FORMS[body] in message
+
+
+BOUNDARIES = ("----=_Part_0_1234.5678", "===============123==", "a:b", "a?b/c", "(x)", "a,b", "a'b", "[x]", "a@b", "ü")
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_a_boundary_may_have_any_characters_with_and_without_quotes(source: Source, boundary: str):
+    body = FILE_PART.replace(b"--x", b"--" + boundary.encode()) + b"\r\n--" + boundary.encode() + b"--\r\n"
+    sent = boundary.encode().decode("latin-1")  # as a server passes headers on
+    for parameter in (f"boundary={sent}", f'boundary="{sent}"', f"charset=utf-8; Boundary={sent} ; a=b"):
+        form = {"data": body, "content_type": f"multipart/form-data; {parameter}"}
+        assert source(**form) == ImageBytes(IMAGE), parameter
+
+
+def test_quoted_characters_of_a_boundary_stand_for_themselves(source: Source):
+    body = FILE_PART.replace(b"--x", b'--a"b\\;') + b'\r\n--a"b\\;--\r\n'
+
+    form = {"data": body, "content_type": r'multipart/form-data; boundary="a\"b\\;"'}
+
+    assert source(**form) == ImageBytes(IMAGE)
 
 
 NAMES = (
@@ -383,9 +451,46 @@ def test_null_counts_as_absent(parse: Parse):
 
 
 def test_invalid_base64_is_refused_with_the_name_of_its_field(parse: Parse):
-    for text in ("%%%", "a", "AAAAA", "AAA=AAAA", "QUJD=REVG", "grün"):
+    for text, reason in {
+        "%%%": "It has the character '%'; expected A-Z, a-z, 0-9, +, / and = only.",
+        "grün": "It has the character 'ü'; expected",
+        "AAAA\0": "It has the character 'U+0000'; expected",
+        f"\ufeff{TEXT}": "It has the character 'U+FEFF'; expected",
+        f"{TEXT[:40]}\u200b{TEXT[40:]}": "It has the character 'U+200B'; expected",
+        "a": "It begins like base64, but was cut off",
+        TEXT[:1001]: "It begins like base64, but was cut off or has other characters later: send all of it.",
+        f"{TEXT},": "It begins like base64, but was cut off or has other characters later",
+        "AAA=AAAA": "Something follows the `=` at its end",
+        "QUJD=REVG": "Something follows the `=` at its end: send the base64 of one image.",
+        "iVBORw0KGgo...": "It was shortened",
+        f"{TEXT[:30]}…": "It was shortened, as programs do to show long texts: send all of it.",
+    }.items():
         message = refusal(parse, json={"image": text})
-        assert message == "BadRequestError: The field 'image' is not valid base64.", text
+        assert message.startswith(f"BadRequestError: The field 'image' is not valid base64. {reason}"), text
+
+
+def test_a_file_that_was_read_as_text_is_named(parse: Parse):
+    for image in (b"\xff\xd8\xff\xe0\0\x10JFIF", PNG, b"GIF89a\1\0", b"RIFF\0\1\0\0WEBPVP8 "):
+        for text in (image.decode("latin-1"), image.decode(errors="replace")):
+            assert "It is a file that was read as text: send its bytes in base64." in refusal(
+                parse, json={"image": text}
+            ), image
+
+
+def test_a_fault_behind_the_prefix_of_a_data_uri_is_named(parse: Parse):
+    prefix = "data:image/jpeg;base64,"
+    for text, reason in {
+        TEXT.replace("+", " "): "It has blanks between its digits",
+        TEXT[:76] + "\\n" + TEXT[76:]: "It contains a backslash with n or r",
+        TEXT.replace("+", "%2B"): "It is percent-encoded",
+        TEXT[:1001]: "It begins like base64, but was cut off",
+        prefix + TEXT: "It has the prefix of a data URI twice: send it once.",
+    }.items():
+        for field in ("image", "url"):
+            message = refusal(parse, json={field: prefix + text})
+            assert message.startswith(f"BadRequestError: The field '{field}' is not valid base64. {reason}"), text
+    misplaced = refusal(parse, json={"image": f"data:image/jpeg;base64;charset=utf-8,{TEXT}"})
+    assert "must be base64, and say so directly before its comma: data:image/jpeg;base64," in misplaced
 
 
 MISTAKES = {
@@ -407,6 +512,14 @@ MISTAKES = {
     f'"{TEXT}"': "It has quotation marks around it",
     "undefined": "a variable that was not set",
     "<html>": "It is an HTML page or XML.",
+    "<svg xmlns='http://www.w3.org/2000/svg'>": "It is an HTML page or XML.",
+    "<base64>": "It has the character '<'",
+    "<Buffer ff d8 ff e0>": "It is how a program describes an object: send the content",
+    "<_io.BufferedReader name='a.jpg'>": "It is how a program describes an object",
+    "<PIL.JpegImagePlugin.JpegImageFile image mode=RGB>": "It is how a program describes an object",
+    "www.example.com/a.jpg": "It looks like a URL: send it as `url`, with https:// in front.",
+    "//example.com/a.jpg": "It looks like a URL",
+    "ff d8 ff e0 00 10": "It is hexadecimal text",
     "data:text/plain,hello": "The data URI must be base64",
     "data:image/svg+xml;utf8,<svg/>": "The data URI must be base64",
     "data:image/png;base64": "The data URI is empty",
@@ -464,6 +577,14 @@ def test_the_member_field_names_the_part_of_the_request(parse: Parse):
     assert field_of(**multipart(image="%")) == "image"
     assert field_of(**multipart(image=part(b""))) == "image"
     assert field_of(json={"instances": []}) == "/instances"
+    assert field_of(json={"url": URL, "image": TEXT}) == "/image"
+    assert field_of(**multipart(url=URL, image=TEXT)) == "image"
+    (error,) = parse(json={"instances": [{"url": URL, "image": TEXT}]}).images
+    assert isinstance(error, BadRequestError)
+    assert error.members == {"field": "/instances/0/image"}
+    assert field_of(json={"url": URL, "n" * 101: 1}) is None
+    assert field_of(data={"n" * 101: "1"}) is None
+    assert field_of(data={"zzz": "1"}) == "zzz"
     items = [{"url": URL}, {"image": "%"}, 5, {"imag": ""}]
     errors = parse(json={"instances": items}).images[1:]
     assert [error.members["field"] for error in errors if isinstance(error, BadRequestError)] == [
@@ -476,13 +597,14 @@ def test_the_member_field_names_the_part_of_the_request(parse: Parse):
 def test_bytes_that_are_not_utf_8_get_the_hint_in_forms_only(parse: Parse):
     """A character may lie on both sides of the boundary between two pieces of a long text."""
     characters, replaced = "a" + "é" * 40_000, "\ufffd" * 40_000
-    refused = "BadRequestError: The field 'image' is not valid base64."
+    refused = "BadRequestError: The field 'image' is not valid base64. It has the character 'é'; "
+    refused += "expected A-Z, a-z, 0-9, +, / and = only."
 
     assert refusal(parse, **multipart(image=characters)) == refused
     assert refusal(parse, data={"image": characters}, content_type=FORM) == refused
-    for text in (characters, replaced):
-        assert refusal(parse, json={"image": text}) == refused
-    assert refusal(parse, **multipart(image=replaced)).endswith("a part with a `filename`.")
+    assert refusal(parse, json={"image": characters}) == refused
+    assert "a part with a `filename`" not in refusal(parse, json={"image": replaced})
+    assert refusal(parse, **multipart(image=f"a{replaced}")).endswith("a part with a `filename`.")
 
 
 def test_the_longest_url_is_accepted_however_it_is_escaped(source: Source):
@@ -513,7 +635,6 @@ def test_malformed_json_is_refused_with_the_position(parse: Parse):
         "no value": b'{"url": }',
         "single quotes": b"{'url': 'x'}",
         "not UTF-8": b'{"url": "\xff\xfe"}',
-        "zeros": b"\x00\x00",
         "too many digits": b'{"top_k": ' + b"9" * 5000,
     }.items():
         message = refusal(parse, data=body, content_type="application/json")
@@ -640,6 +761,70 @@ def test_a_text_that_begins_like_an_image_is_a_text(parse: Parse, source: Source
     assert "no field 'BM'" in refusal(parse, data=b"BM=1", content_type=FORM)
     assert "The media type 'text/plain' is not accepted" in refusal(parse, data=b"GIF89a", content_type="text/plain")
     assert source(data={"image": TEXT, "top_k": "3"}) == ImageBytes(IMAGE)
+
+
+OTHERS = {
+    b"%PDF-1.7\n" + b"&" * 1000: "The body is a PDF, not {}. Send multipart/form-data with a part `image`",
+    b"\xef\xbb\xbf" + PNG: "The body is a PNG with 3 other bytes before it, not {}. Send multipart",
+    b'\x1f\x8b\x08\0"' + IMAGE: "The body is gzip data, not {}. Send",
+    FILE_PART + b"&" * 1000: "The body is a multipart form, not {}. Send it as multipart/form-data, with the boundary",
+    b"<a/>": "The body is an XML document, not {}. Send",
+    b"<!doctype html><a href='?a=1&b=[[[[[[[['>": "The body is an HTML page, not {}. Send",
+    b"[object Object]": "not {}. Send JSON.stringify(object) as application/json.",
+}
+
+
+@pytest.mark.parametrize("body", OTHERS, ids=range(len(OTHERS)))
+def test_what_is_sent_under_a_wrong_media_type_is_named(parse: Parse, body: bytes):
+    for media_type, expected in (("application/json", "JSON"), (FORM, "a URL-encoded form")):
+        message = refusal(parse, data=body, content_type=media_type)
+        described = OTHERS[body].format(expected)
+        named = described.partition(",")[0]  # bytes that are no text have no field either
+        assert described in message or ("carries no image" in message and named in message), media_type
+
+
+def test_a_list_without_a_field_is_named(parse: Parse):
+    message = refusal(parse, data=b"[1]", content_type=FORM)
+
+    assert message == "BadRequestError: The body is JSON, not a URL-encoded form. Send it as application/json."
+
+
+def test_a_form_of_an_unknown_field_gets_the_nearest_name(parse: Parse):
+    for name in ("img", "image[]", "imgae"):
+        with pytest.raises(BadRequestError, match=r"There is no field '.*'\. Did you mean 'image'\?") as caught:
+            parse(data=f"{name}={TEXT}".encode(), content_type=FORM)
+        assert caught.value.members == {"field": name}
+    assert "did you mean `-F`?" in refusal(parse, data=b"zzz=1", content_type=FORM)
+    for url in (URL, f" {URL}?a=b", "https%3A%2F%2Fphotos.example%2Fcat.jpg"):
+        message = refusal(parse, data=url.encode(), content_type=FORM)
+        assert message.endswith(
+            "The body is a URL without the name of a field. With curl, send it by `--data-urlencode url=…`."
+        ), url
+
+
+def test_base64_in_the_place_of_a_url_is_named(parse: Parse):
+    for field in ("url", "image_url"):
+        for request in ({"json": {field: TEXT}}, {"data": {field: TEXT}}, multipart(**{field: TEXT * 2})):
+            message = refusal(parse, **request)
+            assert message == f"BadRequestError: The field '{field}' is base64, not a URL: send it as `image`."
+
+
+def test_quotes_that_a_shell_has_changed_are_named(parse: Parse):
+    for body in (r"{\"url\": \"x\"}", "'{url:x}'", "{url: x}"):
+        message = refusal(parse, data=body, content_type="application/json")
+        assert "A shell may have kept or removed quotes" in message, body
+
+
+def test_messages_show_characters_and_numbers_as_json_does(parse: Parse):
+    for body, text in {
+        b'{"url": "x", "top_k": "\\u0000a\\\\"}': "not 'U+0000a\\'.",
+        b'{"url": "x", "top_k": NaN}': "not NaN.",
+        b'{"url": "x", "top_k": -1e999}': "not -Infinity.",
+        b'{"url": "x", "\\u00a0": 1}': "There is no member 'U+00A0'. Accepted",
+        b'{"url": \\}': "found '\\'.",
+        b"\xc2\xa0{}": "found 'U+00A0'.",
+    }.items():
+        assert text in refusal(parse, data=body, content_type="application/json"), body
 
 
 def test_an_image_that_has_lost_its_zero_bytes_is_refused_with_the_reason(parse: Parse):
@@ -870,9 +1055,9 @@ def test_an_unknown_name_is_refused_with_the_most_similar_one(parse: Parse):
 
 
 def test_a_text_that_is_long_is_refused_where_none_is_expected(parse: Parse):
-    long = "1" * 1_000_000
+    long = "1." * 500_000
     for name, detail in {
-        "url": "The field 'url' has 1000000 bytes; expected a URL of at most 65536 characters.",
+        "url": "The field 'url' is 1 MB long, which no URL is. Send an image as `image`.",
         "top_k": "top_k must be a whole number of at least 1, not a long text.",
         "threshold": "threshold must be a number from 0 to 1, not a long text.",
         "explain": "explain must be true, false or raw, not a long text.",

@@ -262,13 +262,48 @@ def test_a_batch_has_its_results_and_problems_in_order(
         "type": "/problems/bad-request",
         "title": "The request cannot be understood",
         "status": 400,
-        "detail": "The field 'image' is not valid base64.",
+        "detail": "The field 'image' is not valid base64. It has the character '%'; expected A-Z, a-z, 0-9, +, / and = "
+        "only.",
         "field": "/instances/1/image",
     }
     assert (fourth["type"], fourth["status"]) == ("/problems/fetch-failed", 422)
     assert (fifth["type"], fifth["status"]) == ("/problems/unsupported-image-format", 415)
     assert "png" in fifth["accepted"]
     assert server.request_ids == ["", "", "id-2"]  # the card's, the check's, and one call for the batch
+
+
+def test_the_problem_of_an_image_names_where_it_stands(
+    client: FlaskClient, images_by_url: dict[str, bytes], png: bytes
+):
+    images_by_url[URL] = b"no image"
+    text, other = base64.b64encode(png[:60]).decode(), base64.b64encode(b"no image").decode()
+    requests = {
+        "/url": {"json": {"url": "https://nowhere.example/"}},
+        "/image_url": {"json": {"image_url": URL}},
+        "/image_base64": {"json": {"image_base64": other}},
+        "/image": {"json": {"image": text}},
+        "url": {"data": {"url": URL}},
+        "image": {"data": {"image": (io.BytesIO(png[:60]), "a.png")}},
+        "file": {"data": {"file": text}},
+        None: {"data": png[:60], "content_type": "image/png"},
+    }
+
+    fields = {
+        field: client.post(PREDICT, **request).get_json(force=True).get("field") for field, request in requests.items()
+    }
+
+    assert fields == {field: field for field in requests}
+    items = [{"image": base64.b64encode(png).decode()}, {"url": URL}, {"image": other}]
+    results = client.post(PREDICT, json={"instances": items}).get_json()["results"]
+    assert [result.get("field") for result in results] == [None, "/instances/1/url", "/instances/2/image"]
+
+
+def test_the_failure_of_a_model_is_about_no_field(client: FlaskClient, server: FakeModelServer, png: bytes):
+    server.away = True
+    response = client.post(PREDICT, json={"image": base64.b64encode(png).decode()})
+
+    assert response.status_code == 503
+    assert "field" not in response.get_json(force=True)
 
 
 def test_a_batch_is_sent_as_parts_of_a_form_or_as_instances(client: FlaskClient, png: bytes):
