@@ -6,6 +6,7 @@ Nothing here runs for an image that is sent as a file.
 import codecs
 import contextlib
 import re
+import string
 from collections.abc import Iterable, Mapping, Sequence
 
 from vision.foreign_kinds import name_kind
@@ -77,7 +78,7 @@ BLANKS_HINT = (
 DATA_PREFIX = re.compile(r"data:[^,]{0,1000};[ ]?base64[ ]?,", re.IGNORECASE)
 TWO_PREFIXES_HINT = "It has the prefix of a data URI twice: send it once."
 CUT_HINT = "It begins like base64, but was cut off or has other characters later: send all of it."
-NOT_A_DIGIT = re.compile(r"(?P<shortened>\.\.\.|…)|(?P<padding>=\s{0,4}[A-Za-z0-9+/_-])|[^A-Za-z0-9+/_=\s-]")
+NOT_A_DIGIT = re.compile(r"(?P<shortened>\.\.\.|…)|(?P<padding>=\s{0,4}[A-Za-z0-9+/_-])|[^A-Za-z0-9+/_= \t\n\r\v\f-]")
 # What is left of the beginning of an image without zero bytes and line breaks.
 STRIPPED_IMAGE = re.compile(
     rb"\xff\xd8\xff|\x89PNG|GIF8[79]a|RIFF|(?:II|MM)[*+]|[ -~]?ftyp(?:avif|heic|mif1)", re.DOTALL
@@ -97,7 +98,7 @@ def check_is_set(text: object) -> None:
 
 def explain_base64(text: str, *, has_inner_blanks: bool, in_form: bool) -> str:
     """Say what the beginning of a text, which is not base64, looks like and what to send instead."""
-    beginning = text[:BEGINNING_CHARACTERS].strip()
+    beginning = text[:BEGINNING_CHARACTERS].strip(string.whitespace)
     if in_form and UNDECODABLE in beginning:
         return FILE_HINT
     prefix = DATA_PREFIX.match(beginning)

@@ -16,6 +16,7 @@ from gateway.errors import BadRequestError
 from gateway.fetching.ip_addresses import subscriber_network
 from gateway.http.bodies import BodyRequest
 from gateway.http.headers import REQUEST_ID, REQUEST_TIMEOUT, SERVER_TIMING, WELL_FORMED_ID
+from gateway.http.hints import quote
 from gateway.observability import metrics
 from gateway.settings import Settings
 
@@ -107,7 +108,7 @@ def _parse_timeout_s(value: str) -> float:
     """
     if not SECONDS.fullmatch(value) or not float(value):
         raise BadRequestError(
-            f"{REQUEST_TIMEOUT} must be a number of seconds above 0, such as 2.5, not {value[:40]!r}.",
+            f"{REQUEST_TIMEOUT} must be a number of seconds above 0, such as 2.5, not {quote(value)}.",
             field=REQUEST_TIMEOUT,
         )
     return float(value)

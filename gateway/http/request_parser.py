@@ -449,7 +449,7 @@ def _text_of(part: FilePart, name: Name) -> str | LongText:
         )
     if len(part.content) > LONG_TEXT_BYTES:
         return LongText(memoryview(part.content), decode_plain)
-    return part.content.decode()
+    return part.content.decode(errors="replace")
 
 
 def _single_image(

@@ -239,3 +239,14 @@ def test_the_request_id_is_in_the_response_and_sent_to_the_model_server(client: 
     assert response.status_code == 200
     assert response.headers["X-Request-ID"] == response.json["request_id"] == "trace-7"
     assert server.request_ids[-1] == "trace-7"
+
+
+def test_a_body_that_ends_early_is_shorter_than_its_length(client: FlaskClient):
+    environ = {"wsgi.input": io.BytesIO(b"abc"), "CONTENT_LENGTH": "5000"}
+
+    response = client.post("/api/v1/predict", content_type="image/png", environ_overrides=environ)
+
+    assert (response.status_code, response.get_json(force=True)["type"]) == (400, "/problems/bad-request")
+    assert response.get_json(force=True)["detail"] == (
+        "The body ended before all of it had arrived: it is shorter than its Content-Length. Send all of it."
+    )

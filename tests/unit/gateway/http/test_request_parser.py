@@ -455,6 +455,7 @@ def test_invalid_base64_is_refused_with_the_name_of_its_field(parse: Parse):
         "%%%": "It has the character '%'; expected A-Z, a-z, 0-9, +, / and = only.",
         "grün": "It has the character 'ü'; expected",
         "AAAA\0": "It has the character 'U+0000'; expected",
+        f"\xa0{TEXT}": "It has the character 'U+00A0'; expected",
         f"\ufeff{TEXT}": "It has the character 'U+FEFF'; expected",
         f"{TEXT[:40]}\u200b{TEXT[40:]}": "It has the character 'U+200B'; expected",
         "a": "It begins like base64, but was cut off",
