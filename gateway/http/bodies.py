@@ -256,7 +256,7 @@ def parse_multipart(body: bytes, boundary: bytes, *, max_parts: int | None = Non
         headers = _parse_headers(head)
         name, filename = _parse_disposition(headers.get("content-disposition"))
         source, start, end = body, begin, stop
-        if "content-transfer-encoding" in headers:
+        if "content-transfer-encoding" in headers and name:
             source = _decode_transfer(body[begin:stop], headers["content-transfer-encoding"], name)
             start, end = 0, len(source)
         if filename is not None or _is_file(source[start : min(end, start + START_BYTES)], headers):

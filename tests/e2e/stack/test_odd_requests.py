@@ -75,6 +75,22 @@ def test_every_refusal_is_a_problem(front, logs, content, status, type_uri):
         assert "secret" not in (logs / name).read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("lengths", [b"Content-Length: abc", b"Content-Length: 3\r\nContent-Length: 4"])
+def test_a_length_that_is_no_number_or_doubled_is_named(front, lengths):
+    response = front.send_bytes(with_host(b"POST /api/v1/predict HTTP/1.1", lengths) + b"abc")
+
+    assert response.status == 400
+    assert "Content-Length once, the latter as a number" in response.json["detail"]
+
+
+@pytest.mark.parametrize("path", [b"/livez/", b"/readyz/"])
+def test_health_checks_are_answered_only_where_nginx_limits_them(front, path):
+    response = front.send_bytes(with_host(b"GET " + path + b" HTTP/1.1"))
+
+    assert response.status == 404
+    assert response.json["detail"].endswith(f"Did you mean GET {path.decode().rstrip('/')}?")
+
+
 @pytest.mark.parametrize("size", [4095, 8000, 8170])
 def test_a_url_within_8_kib_reaches_the_gateway(front, size):
     assert front.send_bytes(with_host(b"GET /livez?" + size * b"a" + b" HTTP/1.1")).status == 200
