@@ -127,7 +127,7 @@ def _replacement_of_blanks(pieces: Iterable[bytes], *, blank_is_plus: bool) -> b
     is_complete = not (is_padded and (length + blanks) % GROUP_DIGITS)
     if blank_is_plus and is_complete and not (_is_indented(text) or _has_columns(text)):
         return PLUS
-    may_lack_end = end.startswith(BLANK) and end.count(BLANK) >= GROUP_DIGITS
+    may_lack_end = end.count(BLANK) >= GROUP_DIGITS
     if blanks or (not is_padded and (length % GROUP_DIGITS or may_lack_end)):
         raise LostPlusError("blanks between digits")
     return b""

@@ -22,7 +22,7 @@ from werkzeug.utils import cached_property
 from gateway.capacity import BODY_FACTOR, PLACE_BYTES, Place, Reservation
 from gateway.errors import BadRequestError, BodyTimeoutError
 from gateway.http.base64_text import decode_base64
-from gateway.http.hints import explain_form
+from gateway.http.hints import explain_form, quote
 from gateway.http.long_text import LONG_TEXT_BYTES, LongText, decode_plain
 from gateway.sizes import format_size
 from vision.decode import sniff
@@ -409,7 +409,7 @@ def _decode_transfer(content: bytes, encoding: str, name: Name) -> bytes:
     field = str(name) if isinstance(name, str) else ""
     if encoding in {"quoted-printable", "x-uuencode", "uuencode"}:
         raise BadRequestError(
-            f"The part {field!r} has Content-Transfer-Encoding: {encoding}. Accepted: binary, 8bit, 7bit, base64.",
+            f"The part {quote(field)} has Content-Transfer-Encoding: {encoding}. Accepted: binary, 8bit, 7bit, base64.",
             field=field,
         )
     if encoding != "base64":
@@ -418,7 +418,7 @@ def _decode_transfer(content: bytes, encoding: str, name: Name) -> bytes:
         return decode_base64(lambda: decode_plain(memoryview(content)))
     except ValueError:
         raise BadRequestError(
-            f"The part {field!r} has Content-Transfer-Encoding: base64, but its content is not valid base64.",
+            f"The part {quote(field)} has Content-Transfer-Encoding: base64, but its content is not valid base64.",
             field=field,
         ) from None
 

@@ -9,6 +9,7 @@ MIB = 1024 * 1024
     ("size", "text", "as_limit"),
     [
         (0, "0 bytes", "0 bytes"),
+        (1, "1 byte", "1 byte"),
         (999, "999 bytes", "999 bytes"),
         (1000, "1 kB", "1 kB"),
         (1999, "1.9 kB", "1.9 kB"),

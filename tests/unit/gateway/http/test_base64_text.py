@@ -200,6 +200,14 @@ def test_a_form_is_refused_if_it_is_incomplete_with_and_without_a_plus():
         decode_base64(lambda: [b"AAA AA A="], blank_is_plus=True)
 
 
+def test_blanks_at_the_end_are_refused_if_they_may_be_whole_groups():
+    """Without them the text is complete, and so it would be with a `+` for each."""
+    for end in (b"    ", b"     ", b"\n    "):
+        with pytest.raises(LostPlusError):
+            decode_base64(lambda end=end: [b"QUJD" + end])
+        assert decode_base64(lambda end=end: [b"QUI=" + end]) == b"AB"
+
+
 def test_blanks_at_both_ends_do_not_matter():
     for text in (b"  QUJD  ", b"\n QUI= \n", b"QUI=  "):
         assert decode_base64(lambda text=text: [text]) in (b"ABC", b"AB")
