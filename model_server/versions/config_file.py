@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from model_server.errors import ServingError
+from model_server.errors import InvalidArgumentError, ServingError
 from model_server.versions.repository import ModelConfig, read_config_file
 
 _LOG = logging.getLogger(__name__)
@@ -41,10 +41,13 @@ class ConfigFilePoller:
         self._stopping.set()
 
     def poll(self) -> None:
-        """Read and apply the file once. An invalid file is logged once and changes nothing."""
+        """Read and apply the file once. An invalid file, or one without models, is logged once and changes nothing."""
         problem = ""
         try:
-            self._reload(read_config_file(self._file))
+            configs = read_config_file(self._file)
+            if not configs:  # editors empty a file before they write it
+                raise InvalidArgumentError(f"{self._file} lists no models; those that are served stay")
+            self._reload(configs)
         except ServingError as error:
             problem = f"Failed to reload from ModelServerConfig file: {error.message}"
         if problem and problem != self._last_problem:

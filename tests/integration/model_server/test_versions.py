@@ -205,3 +205,12 @@ def test_a_damaged_file_is_logged_and_changes_nothing(polled, saved_model, wait_
 
     wait_for(lambda: "Failed to reload from ModelServerConfig file: Invalid protobuf file" in server.log.read_text())
     assert server.predict("first", x=np.float32([1]))[0] == 1
+
+
+def test_a_file_that_is_emptied_is_logged_and_changes_nothing(polled, tmp_path, wait_for):
+    server, _ = polled
+
+    (tmp_path / "models.config").write_text("")
+
+    wait_for(lambda: "lists no models; those that are served stay" in server.log.read_text())
+    assert server.predict("first", x=np.float32([1]))[0] == 1

@@ -46,9 +46,22 @@ def test_the_file_is_applied_at_each_poll_until_stop(file, target):
     poller.start()
     target.wait_for(lambda: len(target.received) > 2)
     assert target.received[0] == ["m"]
-    file.write_text("model_config_list { }")
-    target.wait_for(lambda: target.received[-1] == [])
+    file.write_text(ONE_MODEL.replace('"m"', '"n"'))
+    target.wait_for(lambda: target.received[-1] == ["n"])
     poller.stop()
+
+
+@pytest.mark.parametrize("text", ["", "\n# only a comment\n", "model_config_list { }"])
+def test_a_file_without_models_is_logged_once_and_changes_nothing(file, target, caplog, text):
+    poller = ConfigFilePoller(file, target.reload, 1)
+    file.write_text(text)
+
+    poller.poll()
+    poller.poll()
+
+    assert target.received == []
+    (record,) = caplog.records
+    assert record.getMessage().endswith(f"{file} lists no models; those that are served stay")
 
 
 def test_an_invalid_file_is_logged_once_and_changes_nothing(file, target, caplog):
