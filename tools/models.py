@@ -25,6 +25,7 @@ from gateway.models.folders import (
     describe_foreign,
     describe_version_fault,
     find_nested_models,
+    is_saved_model,
     version_number,
 )
 from tools.models_config import add_entry, find_faults, read_entries
@@ -108,7 +109,7 @@ def choose_placement(folder: Path, name: str | None, config: Path) -> Placement:
     Raises:
         AddError: The folder cannot be served, or the name cannot be used.
     """
-    is_version = _is_saved_model(folder)
+    is_version = is_saved_model(folder)
     is_numbered = is_version and version_number(folder.name) is not None
     name = name or (folder.parent.name if is_numbered else folder.name)
     check_name(name)
@@ -211,10 +212,6 @@ def display(path: Path) -> str:
     """Return a path relative to the current folder if it is inside."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
-def _is_saved_model(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in MODEL_FILES)
 
 
 def _is_copy(version: Path, source: Path) -> bool:

@@ -7,7 +7,7 @@ from typing import Self, TypeAlias
 
 from google.protobuf import text_format
 
-from gateway.models.folders import ModelFolder
+from gateway.models.folders import PLATFORM, ModelFolder
 from gateway.reloaded_file import ReloadedFile
 from tfs_api.protos import model_server_config_pb2
 
@@ -79,7 +79,15 @@ def parse_entries(text: str, path: Path) -> ModelEntries:
         raise ModelsConfigError(f"{path} lists no models in model_config_list.")
     models = ModelEntries({entry.name: tuple(sorted(entry.version_labels)) for entry in entries})
     models.folders = {
-        entry.name: ModelFolder.configured(entry.base_path, path, entry.model_version_policy.specific.versions)
+        entry.name: ModelFolder.configured(
+            entry.base_path, path, entry.model_version_policy.specific.versions, _platform(entry)
+        )
         for entry in entries
     }
     return models
+
+
+def _platform(entry: model_server_config_pb2.ModelConfig) -> str:
+    """Return the platform of an entry, which may name it by the field `model_type` of old configurations."""
+    is_tensorflow = entry.model_type == model_server_config_pb2.TENSORFLOW
+    return entry.model_platform or (PLATFORM if is_tensorflow else "")

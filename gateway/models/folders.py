@@ -5,8 +5,10 @@ The model server itself only logs it, and its status of such a model says nothin
 
 import os
 import string
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -20,6 +22,23 @@ MAX_ENTRIES = 1000
 """How many entries of a folder are looked at."""
 MAX_NESTING = 3
 """How deep below a folder a misplaced SavedModel is looked for."""
+PLATFORM = "tensorflow"
+"""The one `model_platform` that the model server has."""
+POINTERS = {b"version https://git-lfs": "git lfs pull", b"/annex/objects/": "git annex get ."}
+"""The command that puts the content into a file that only points to it, by what such a file begins with."""
+COPY_AGAIN = "Copy the SavedModel again."
+LOAD_FAULTS = {
+    "as binary proto": "Its saved_model.pb is damaged, or not the file of a SavedModel. Copy or export it again.",
+    "as text proto": "Its saved_model.pbtxt is damaged, or not the file of a SavedModel. Copy or export it again.",
+    "meta graph def matching supplied tags": "It has no graph with the one tag `serve`, which is the one that is "
+    "served. Export it again with model.export(FOLDER) or tf.saved_model.save.",
+    "bytes than requested": f"Its files in `variables` are cut off. {COPY_AGAIN}",
+    "Checksum does not match": f"Its files in `variables` are damaged. {COPY_AGAIN}",
+    "sstable": f"Its files in `variables` are damaged. {COPY_AGAIN}",
+    "Op type not registered": "It has an operation that the model server does not know. Export it without the "
+    "operations of additional packages.",
+}
+"""What is wrong with a version and what mends it, by what the model server's message about it contains."""
 KERAS_ADVICE = (
     'Write a SavedModel of it, in Python: keras.models.load_model("{file}").export("{version}"); '
     "or with a card: python -m train import-keras {file} --card CARD.json --pictures FOLDER."
@@ -54,14 +73,16 @@ class ModelFolder:
         base_path: The folder as `models.config` names it, or its URI.
         path: The same folder as this process names it.
         versions: The versions that `models.config` requests; empty for the newest.
+        platform: The `model_platform` of its entry.
     """
 
     base_path: str
     path: Path
     versions: frozenset[int] = frozenset()
+    platform: str = PLATFORM
 
     @classmethod
-    def configured(cls, base_path: str, config: Path, versions: Iterable[int] = ()) -> Self:
+    def configured(cls, base_path: str, config: Path, versions: Iterable[int] = (), platform: str = PLATFORM) -> Self:
         """Return the folder that an entry of the file `config` names.
 
         A relative path is relative to the model server's working directory. That is the current folder or, in
@@ -70,7 +91,7 @@ class ModelFolder:
         path = Path(base_path)
         if not path.is_absolute() and not path.parent.is_dir():
             path = config.parent.parent / base_path
-        return cls(base_path, path, frozenset(versions))
+        return cls(base_path, path, frozenset(versions), platform)
 
     @property
     def is_visible(self) -> bool:
@@ -79,6 +100,8 @@ class ModelFolder:
 
     def describe_fault(self) -> str | None:
         """Return in a sentence or two what is wrong and what mends it; None if nothing is, as far as can be seen."""
+        if self.platform != PLATFORM:
+            return f"{describe_platform(self.platform)} Until then the model server refuses the whole file."
         if not self.base_path:
             return "Its entry in models.config has no base_path. Add the folder with its versions."
         if "://" in self.base_path:
@@ -109,15 +132,38 @@ def describe_unavailability(folder: ModelFolder | None, statuses: Sequence[Versi
         folder: Where the model server looks for the model; None if that is not known.
         statuses: Its versions that the model server knows, none of which is available.
     """
-    fault = folder.describe_fault() if folder is not None and folder.is_visible else None
+    fault = _recent_fault(folder, int(time.monotonic())) if folder is not None else None
     if fault:
         return f": {fault}"
     failed = next((status for status in statuses if status.message), None)
     if failed:
-        return f": version {failed.version} could not be loaded. {failed.message}"
+        return f": version {failed.version} could not be loaded. {describe_load_fault(failed.message)}"
     if folder is not None and not statuses:
         return f": it has found none in {folder.base_path} yet. Check base_path in models.config, or try again shortly."
     return ". Try again shortly."
+
+
+@lru_cache(maxsize=MAX_ENTRIES)
+def _recent_fault(folder: ModelFolder, _second: int) -> str | None:
+    """Return the fault of a folder that is visible; every request for its model needs it, so one a second looks."""
+    return folder.describe_fault() if folder.is_visible or folder.platform != PLATFORM else None
+
+
+def describe_load_fault(message: str) -> str:
+    """Return in one line what is wrong with a version and what mends it.
+
+    Args:
+        message: The model server's message about the version.
+    """
+    known = next((fault for part, fault in LOAD_FAULTS.items() if part in message), None)
+    return known or f"The model server says: {' '.join(message.split()).rstrip('.')}. Export the SavedModel again."
+
+
+def describe_platform(platform: str) -> str:
+    """Return what is wrong with the `model_platform` of an entry, and what mends it."""
+    if platform:
+        return f'Its entry in models.config has model_platform: "{platform}". Write "{PLATFORM}" instead.'
+    return f'Its entry in models.config lacks model_platform: "{PLATFORM}". Add it.'
 
 
 def version_number(name: str) -> int | None:
@@ -134,15 +180,52 @@ def describe_version_fault(version: Path) -> str | None:
     """
     if not version.is_dir():
         return _describe_missing(version, "Put a SavedModel there.")
-    if not any((version / name).is_file() for name in MODEL_FILES):
+    if not is_saved_model(version):
         return _describe_no_model(version, version)
+    model_files = [version / name for name in _present_model_files(version)]
+    model_file = next(filter(Path.exists, model_files), model_files[0])
+    variables = sorted((version / "variables").glob("variables.*"))
+    fault = next(filter(None, map(_describe_file_fault, [model_file, *variables])), None)
+    if fault:
+        return fault
     incomplete = _missing_variables(version)
-    return f"{version / incomplete} is missing. Copy the SavedModel again." if incomplete else None
+    return f"{version / incomplete} is missing. {COPY_AGAIN}" if incomplete else None
+
+
+def is_saved_model(folder: Path) -> bool:
+    """Return whether a folder has a SavedModel's file, even if that is a link to nothing or empty."""
+    return bool(_present_model_files(folder))
+
+
+def _present_model_files(folder: Path) -> list[str]:
+    return [name for name in MODEL_FILES if os.path.lexists(folder / name)]
+
+
+def _describe_file_fault(file: Path) -> str | None:
+    """Return why a file of a SavedModel is none, and what mends it; None if it has content of its own.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if not file.exists():
+        return _describe_dangling(file)
+    if not file.is_file():
+        return f"{file} is not a file, but a SavedModel has one of this name. {COPY_AGAIN}"
+    with file.open("rb") as content:
+        start = content.read(max(map(len, POINTERS)))
+    if not start:
+        return f"{file} is empty. {COPY_AGAIN}"
+    command = next((command for mark, command in POINTERS.items() if start.startswith(mark)), None)
+    return f"{file} only points to its content. Fetch that: {command}" if command else None
+
+
+def _describe_dangling(link: Path) -> str:
+    return f"{link} is a link to {link.readlink()}, which does not exist. Correct the link."
 
 
 def _describe_missing(path: Path, advice: str) -> str:
     if path.is_symlink() and not path.exists():
-        return f"{path} is a link to {path.readlink()}, which does not exist. Correct the link."
+        return _describe_dangling(path)
     if not path.exists():
         return f"The folder {path} does not exist. {advice}"
     foreign = describe_foreign(path, path.parent / "1")
@@ -151,10 +234,10 @@ def _describe_missing(path: Path, advice: str) -> str:
 
 def _describe_no_version(folder: Path) -> str:
     """Describe a model's folder in which no entry is named by a version number."""
-    if any((folder / name).is_file() for name in MODEL_FILES):
+    if is_saved_model(folder):
         return f"{folder} is a SavedModel itself, without the folder of a version. Move its files to {folder / '1'}."
     for path in _entries(folder):
-        if path.is_dir() and any((path / name).is_file() for name in MODEL_FILES):
+        if path.is_dir() and is_saved_model(path):
             return (
                 f"{path} is not named like a version, by a whole number. Rename it to {folder / _number_in(path.name)}."
             )
@@ -177,8 +260,10 @@ def _describe_no_model(folder: Path, version: Path) -> str:
     if nested:
         return f"The SavedModel is in {nested}, too deep. Move its files to {version}."
     names = [path.name for path in _entries(folder)]
-    found = f"contains {', '.join(names[:3])}{', …' if len(names) > len(names[:3]) else ''}" if names else "is empty"
-    return f"{folder} {found}, and no {MODEL_FILES[0]}. Put a SavedModel into {version}."
+    if not names:
+        return f"{folder} is empty. Put a SavedModel into {version}."
+    found = f"{', '.join(names[:3])}{', …' if len(names) > len(names[:3]) else ''}"
+    return f"{folder} contains {found}, and no {MODEL_FILES[0]}. Put a SavedModel into {version}."
 
 
 def describe_foreign(path: Path, version: Path) -> str | None:
@@ -204,7 +289,7 @@ def find_nested_models(folder: Path, depth: int = MAX_NESTING) -> Iterator[Path]
     """Yield folders below `folder` that are SavedModels."""
     for path in _entries(folder) if depth else ():
         if path.is_dir() and not path.is_symlink():
-            if any((path / name).is_file() for name in MODEL_FILES):
+            if is_saved_model(path):
                 yield path
             yield from find_nested_models(path, depth - 1)
 

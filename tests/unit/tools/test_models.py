@@ -22,7 +22,7 @@ def config(tmp_path, monkeypatch):
     return tmp_path / "served" / "models.config"
 
 
-def make_saved_model(folder, content=""):
+def make_saved_model(folder, content="content"):
     for name in FILES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
@@ -134,13 +134,13 @@ def test_a_name_that_cannot_be_part_of_a_url_is_refused(config, tmp_path, capsys
         ("nothing", "{}/nothing does not exist."),
         ("notes.txt", "{}/notes.txt is a file. Expected is the folder of a SavedModel, with saved_model.pb in it."),
         ("m.keras", '{}/m.keras is not a SavedModel. Write a SavedModel of it, in Python: keras.models.load_model("'),
-        ("empty", "{}/empty is empty, and no saved_model.pb. Put a SavedModel into {}/empty/1."),
+        ("empty", "{}/empty is empty. Put a SavedModel into {}/empty/1."),
         (
             "nested",
             "{}/nested is not a SavedModel; {}/nested/a/b is one. Add that: python -m tools.models add nested/a/b",
         ),
         ("half", "{}/half/variables/variables.index is missing. Copy the SavedModel again."),
-        ("versions", "{}/versions/1 is empty, and no saved_model.pb."),
+        ("versions", "{}/versions/1 is empty. Put a SavedModel into {}/versions/1."),
     ],
 )
 def test_a_folder_that_cannot_be_served_is_refused_with_what_mends_it(config, tmp_path, capsys, path, message):

@@ -1,6 +1,7 @@
 """A model's folder in every shape that people make, with what the message names."""
 
 import os
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def make(tmp_path: Path) -> Callable[..., ModelFolder]:
             path = tmp_path / "pets" / name
             (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
             if not name.endswith("/"):
-                path.touch()
+                path.write_bytes(b"content")
         return ModelFolder.configured(str(tmp_path / "pets"), tmp_path / "models.config", versions)
 
     return make
@@ -53,7 +54,7 @@ def test_a_folder_that_can_be_served_has_no_fault(make: Callable[..., ModelFolde
     ("files", "fault"),
     [
         ([], "The folder {} does not exist. Correct base_path in models.config."),
-        (["./"], "{} is empty, and no saved_model.pb. Put a SavedModel into {}/1."),
+        (["./"], "{} is empty. Put a SavedModel into {}/1."),
         (["card.json"], "{} contains card.json, and no saved_model.pb. Put a SavedModel into {}/1."),
         (COMPLETE, "{} is a SavedModel itself, without the folder of a version. Move its files to {}/1."),
         (in_version("v1"), "{}/v1 is not named like a version, by a whole number. Rename it to {}/1."),
@@ -64,7 +65,7 @@ def test_a_folder_that_can_be_served_has_no_fault(make: Callable[..., ModelFolde
             in_version("9" * 20),
             "{}/" + "9" * 20 + " is not named like a version, by a whole number. Rename it to {}/1.",
         ),
-        (["1/"], "{}/1 is empty, and no saved_model.pb. Put a SavedModel into {}/1."),
+        (["1/"], "{}/1 is empty. Put a SavedModel into {}/1."),
         (in_version("1", VARIABLES), "{}/1 contains variables, and no saved_model.pb. Put a SavedModel into {}/1."),
         (in_version("1/saved_model"), "The SavedModel is in {}/1/saved_model, too deep. Move its files to {}/1."),
         (in_version("export/pets"), "The SavedModel is in {}/export/pets, too deep. Move its files to {}/1."),
@@ -117,6 +118,60 @@ def test_a_dangling_link_is_named_with_its_target(make: Callable[..., ModelFolde
     link.symlink_to("/nowhere/model")
 
     assert make([]).describe_fault() == f"{link} is a link to /nowhere/model, which does not exist. Correct the link."
+
+
+def replace_by_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("../blobs/4d7a")
+
+
+def replace_by_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 23530\n"
+
+
+@pytest.mark.parametrize("file", COMPLETE)
+@pytest.mark.parametrize(
+    ("replace", "fault"),
+    [
+        (lambda path: path.write_bytes(b""), "{} is empty. Copy the SavedModel again."),
+        (lambda path: path.write_bytes(LFS_POINTER), "{} only points to its content. Fetch that: git lfs pull"),
+        (
+            lambda path: path.write_bytes(b"/annex/objects/SHA256E-s23530--4d7a\n"),
+            "{} only points to its content. Fetch that: git annex get .",
+        ),
+        (replace_by_link, "{} is a link to ../blobs/4d7a, which does not exist. Correct the link."),
+        (replace_by_folder, "{} is not a file, but a SavedModel has one of this name."),
+    ],
+)
+def test_a_file_without_its_content_is_named(
+    make: Callable[..., ModelFolder], tmp_path: Path, file: str, replace: Callable[[Path], object], fault: str
+):
+    folder = make(in_version("1"))
+    path = tmp_path / "pets" / "1" / file
+    replace(path)
+
+    described = folder.describe_fault()
+
+    assert described is not None
+    assert described.startswith(fault.replace("{}", str(path)))
+
+
+def test_a_dangling_link_beside_the_model_in_text_form_does_no_harm(make: Callable[..., ModelFolder], tmp_path: Path):
+    folder = make(in_version("1", ["saved_model.pb", "saved_model.pbtxt"]))
+    replace_by_link(tmp_path / "pets" / "1" / "saved_model.pb")
+
+    assert folder.describe_fault() is None
+
+
+@pytest.mark.parametrize(("platform", "fault"), [("", "lacks model_platform"), ("pytorch", 'has model_platform: "py')])
+def test_an_entry_of_another_platform_is_named_wherever_its_folder_is(tmp_path: Path, platform: str, fault: str):
+    folder = ModelFolder.configured("/on/another/machine", tmp_path / "models.config", platform=platform)
+
+    assert describe_unavailability(folder, []).startswith(f": Its entry in models.config {fault}")
 
 
 def test_a_base_path_that_is_a_model_file_is_named(tmp_path: Path):
@@ -176,15 +231,53 @@ def test_a_relative_path_is_found_beside_the_folder_of_the_configuration(
 def test_what_is_visibly_wrong_comes_first(make: Callable[..., ModelFolder], tmp_path: Path):
     end = describe_unavailability(make(["1/"]), [VersionStatus(1, "END", "no model file")])
 
-    assert end == f": {tmp_path}/pets/1 is empty, and no saved_model.pb. Put a SavedModel into {tmp_path}/pets/1."
+    assert end == f": {tmp_path}/pets/1 is empty. Put a SavedModel into {tmp_path}/pets/1."
 
 
 def test_a_version_that_failed_is_named_with_the_model_servers_reason(make: Callable[..., ModelFolder]):
-    statuses = [VersionStatus(1, "END", "Can't parse saved_model.pb as binary proto")]
+    statuses = [VersionStatus(1, "END", "Graph execution error:\n\nNo such\tthing\n\t [[{{node x}}]]")]
 
     end = describe_unavailability(make(in_version("1")), statuses)
 
-    assert end == ": version 1 could not be loaded. Can't parse saved_model.pb as binary proto"
+    assert end == (
+        ": version 1 could not be loaded. The model server says: Graph execution error: No such thing [[{{node x}}]]. "
+        "Export the SavedModel again."
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "fault"),
+    [
+        ("Can't parse /m/1/saved_model.pb as binary proto", "Its saved_model.pb is damaged, or not the file of"),
+        ("Could not find meta graph def matching supplied tags: { serve }. To", "It has no graph with the one tag"),
+        ("Graph execution error:\n\nRead less bytes than requested\n\t [[", "Its files in `variables` are cut off."),
+        ("TensorBundle at /m: Checksum does not match: stored 1", "Its files in `variables` are damaged."),
+        ("Data loss: not an sstable (bad magic number)", "Its files in `variables` are damaged."),
+        (
+            "Op type not registered 'Own' in binary running on",
+            "It has an operation that the model server does not know",
+        ),
+    ],
+)
+def test_a_broken_version_is_described_with_what_mends_it(make: Callable[..., ModelFolder], message: str, fault: str):
+    end = describe_unavailability(make(in_version("1")), [VersionStatus(1, "END", message)])
+
+    assert end.startswith(f": version 1 could not be loaded. {fault}")
+    assert "\n" not in end
+
+
+def test_the_folder_of_an_unavailable_model_is_not_read_for_every_request(
+    make: Callable[..., ModelFolder], monkeypatch: pytest.MonkeyPatch
+):
+    folder, reads = make(["1/"]), []
+    monkeypatch.setattr(time, "monotonic", lambda: 1.5)
+    monkeypatch.setattr(os, "scandir", lambda path, scandir=os.scandir: reads.append(path) or scandir(path))
+
+    first = describe_unavailability(folder, [])
+    reads_of_first = len(reads)
+
+    assert describe_unavailability(folder, []) == first
+    assert len(reads) == reads_of_first > 0
 
 
 def test_a_folder_that_only_the_model_server_sees_is_named(tmp_path: Path):

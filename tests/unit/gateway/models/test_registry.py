@@ -85,7 +85,8 @@ def test_a_model_without_a_version_is_refused_with_what_is_wrong_in_its_folder(
     (tmp_path / "pets" / "v1").mkdir(parents=True)
     (tmp_path / "pets" / "v1" / "saved_model.pb").touch()
     config = tmp_path / "models.config"
-    config.write_text(f'model_config_list {{ config {{ name: "pets" base_path: "{tmp_path / "pets"}" }} }}')
+    entry = f'name: "pets" base_path: "{tmp_path / "pets"}" model_platform: "tensorflow"'
+    config.write_text(f"model_config_list {{ config {{ {entry} }} }}")
     registry = ModelRegistry(
         server, ConfiguredModels.from_file(config), cards_dir=tmp_path, status_deadline_s=deadline.remaining_s()
     )
