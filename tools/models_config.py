@@ -3,13 +3,14 @@
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf import text_format
 
 from gateway.models.configured import ModelEntries, ModelsConfigError, parse_entries
-from gateway.models.folders import ModelFolder
+from gateway.models.folders import PLATFORM, ModelFolder, describe_platform
 from tfs_api.protos import model_server_config_pb2
 
 EMPTY = "model_config_list {\n}\n"
@@ -22,8 +23,8 @@ def read_entries(config: Path) -> ModelEntries:
     """Return the models of a file, with their folders.
 
     Raises:
-        ModelsConfigError: It cannot be read, is malformed, lists no models, or makes the model server end: an entry
-            without a platform, two with one name.
+        ModelsConfigError: It cannot be read, is malformed or lists no models, or the model server refuses it: an entry
+            without a platform or with another one, two with one name.
     """
     text = read_text(config)
     entries = parse_entries(text, config)
@@ -31,8 +32,8 @@ def read_entries(config: Path) -> ModelEntries:
     for entry in _parse(text, config).model_config_list.config:
         if entry.name in names:
             raise ModelsConfigError(f"{config} has two entries with the name {entry.name}. Rename or remove one.")
-        if not entry.model_platform:
-            raise ModelsConfigError(f'{config}: the entry {entry.name} lacks model_platform: "tensorflow". Add it.')
+        if entry.model_platform != PLATFORM:
+            raise ModelsConfigError(f"{config}, {entry.name}: {describe_platform(entry.model_platform)}")
         names.add(entry.name)
     return entries
 
@@ -56,62 +57,99 @@ def read_text(config: Path) -> str:
 
 def find_faults(entries: ModelEntries) -> Mapping[str, str]:
     """Return what keeps a model from being served, by the model's name, for each whose folder has a fault."""
-    faults = {name: _describe_uri(folder) or folder.describe_fault() for name, folder in entries.folders.items()}
+    faults = {name: _describe_entry(name, folder) for name, folder in entries.folders.items()}
     return {name: fault for name, fault in faults.items() if fault}
 
 
-def _describe_uri(folder: ModelFolder) -> str | None:
+def _describe_entry(name: str, folder: ModelFolder) -> str | None:
+    if not name:
+        return f"Its base_path is {folder.base_path or 'missing, too'}. Name the model in models.config."
     if "://" not in folder.base_path:
-        return None
+        return folder.describe_fault()
     return f"{folder.base_path} is a URI; the model server of this machine reads folders only. Copy the model here."
 
 
+@dataclass(slots=True)
+class Reported:
+    """The fault of one thing.
+
+    Attributes:
+        found: The fault that the last check found; empty for none.
+        reported: The fault that was reported last; empty if it is over.
+    """
+
+    found: str = ""
+    reported: str = ""
+
+    def is_new(self, fault: str) -> bool:
+        """Note the fault that a check has found, and return whether it is to be reported."""
+        is_new = fault == self.found and fault != self.reported
+        self.found = fault
+        self.reported = fault if is_new else self.reported
+        return is_new
+
+    def is_over(self) -> bool:
+        """Note that a check has found no fault, and return whether that is to be reported."""
+        was_reported = bool(self.reported)
+        self.found = self.reported = ""
+        return was_reported
+
+
 class FaultWatch:
-    """Reports when the folder of a model gets a fault and when it loses it.
+    """Reports when a model can no longer be served and when it can again; and the same of the configuration.
 
     A fault counts once two checks in a row find it: a model that is being copied is incomplete for a moment.
 
     Args:
         config: The file that lists the models.
+        find_failed: Returns what else keeps models of these names from being served, by their names. A fault of a
+            model's folder takes precedence.
     """
 
-    def __init__(self, config: Path) -> None:
+    def __init__(
+        self, config: Path, find_failed: Callable[[Iterable[str]], Mapping[str, str]] = lambda _names: {}
+    ) -> None:
         self._config = config
-        self._found: Mapping[str, str] = {}
-        self._reported: dict[str, str] = {}
+        self._find_failed = find_failed
+        self._config_fault = Reported()
+        self._model_faults: dict[str, Reported] = {}
 
     def start(self) -> list[str]:
-        """Check for the first time, and return a line for each model whose folder has a fault.
+        """Check the folders for the first time, and return a line for each model whose folder has a fault.
 
         Raises:
             ModelsConfigError: The configuration cannot be used.
         """
-        self._found = self._reported = dict(find_faults(read_entries(self._config)))
-        return [describe_fault(name, fault) for name, fault in self._reported.items()]
+        faults = find_faults(read_entries(self._config))
+        self._model_faults = {name: Reported(fault, fault) for name, fault in faults.items()}
+        return [describe_fault(name, fault) for name, fault in faults.items()]
+
+    def skip(self, names: Iterable[str]) -> None:
+        """Do not report the faults that these models have now: they have been reported otherwise."""
+        faults = self._find_failed(names)
+        self._model_faults |= {name: Reported(fault, fault) for name, fault in faults.items()}
 
     def check(self) -> list[str]:
         """Check again, and return a line for each change."""
-        before, self._found = self._found, self._find()
-        lines = []
-        for name, fault in self._found.items():
-            if before.get(name) == fault != self._reported.get(name):
-                self._reported[name] = fault
-                lines.append(describe_fault(name, fault))
-        for name in self._reported.keys() - self._found.keys():
-            del self._reported[name]
-            lines.append(f"{name or self._config.name}: in order now")
-        return lines
-
-    def _find(self) -> Mapping[str, str]:
         try:
-            return find_faults(read_entries(self._config))
+            entries = read_entries(self._config)
         except ModelsConfigError as error:
-            return {"": f"{error} The models stay as they were."}
+            is_new = self._config_fault.is_new(str(error))
+            return [f"{error} The models stay as they were."] if is_new else []
+        lines = ["models.config: in order now"] if self._config_fault.is_over() else []
+        faults = {**self._find_failed(entries), **find_faults(entries)}
+        for name in {**self._model_faults, **faults}:
+            reported = self._model_faults.setdefault(name, Reported())
+            if name in faults and name in entries:
+                lines += [describe_fault(name, faults[name])] if reported.is_new(faults[name]) else []
+            elif reported.is_over():
+                lines.append(f"{name}: {'in order now' if name in entries else 'no longer listed'}")
+        return lines
 
 
 def describe_fault(name: str, fault: str) -> str:
-    """Return a line about a model that cannot be served, or about the configuration if there is no name."""
-    return f"{name} cannot be served: {fault}" if name else fault
+    """Return a line about a model that cannot be served."""
+    return f"{name or 'A model without a name'} cannot be served: {fault}"
 
 
 def add_entry(config: Path, name: str, base_path: str) -> None:

@@ -105,7 +105,7 @@ def configure(config, *names):
 def make_version(config, name):
     version = config.parent / name / "1"
     version.mkdir(parents=True)
-    (version / "saved_model.pb").touch()
+    (version / "saved_model.pb").write_bytes(b"graph")
 
 
 def test_only_models_with_a_fault_are_found(config):
@@ -130,16 +130,31 @@ def test_a_uri_is_nothing_that_is_served_here(config):
             ['name: "a" base_path: "/a" model_platform: "tensorflow"'] * 2,
             " has two entries with the name a. Rename or remove one.",
         ),
-        (['name: "a" base_path: "/a"'], ': the entry a lacks model_platform: "tensorflow". Add it.'),
+        (
+            ['name: "a" base_path: "/a"'],
+            ', a: Its entry in models.config lacks model_platform: "tensorflow". Add it.',
+        ),
+        (
+            ['name: "a" base_path: "/a" model_platform: "pytorch"'],
+            ', a: Its entry in models.config has model_platform: "pytorch". Write "tensorflow" instead.',
+        ),
     ],
 )
-def test_what_makes_the_model_server_end_is_an_error(config, fields, message):
+def test_what_the_model_server_refuses_is_an_error(config, fields, message):
     config.write_text(entry(*fields))
 
     with pytest.raises(ModelsConfigError) as failure:
         read_entries(config)
 
     assert str(failure.value) == f"{config}{message}"
+
+
+def test_an_entry_without_a_name_has_a_fault(config):
+    config.write_text(entry('base_path: "/a" model_platform: "tensorflow"'))
+
+    assert FaultWatch(config).start() == [
+        "A model without a name cannot be served: Its base_path is /a. Name the model in models.config."
+    ]
 
 
 def entry(*fields):
@@ -158,7 +173,7 @@ def test_changes_are_reported_once_two_checks_find_them(config):
     assert watch.check() == ["missing: in order now"]
     (config.parent / "digits" / "2").mkdir()  # a version that is being copied
     assert watch.check() == []
-    (config.parent / "digits" / "2" / "saved_model.pb").touch()
+    (config.parent / "digits" / "2" / "saved_model.pb").write_bytes(b"graph")
     assert watch.check() == []
     (config.parent / "digits" / "3").touch()
     assert watch.check() == []
@@ -180,3 +195,45 @@ def test_a_damaged_configuration_is_reported_while_the_models_are_served(config)
     assert line.endswith("The models stay as they were.")
     configure(config, "digits")
     assert watch.check() == ["models.config: in order now"]
+
+
+def test_a_damaged_configuration_says_nothing_about_a_model_with_a_fault(config):
+    configure(config, "digits", "missing")
+    make_version(config, "digits")
+    watch = FaultWatch(config)
+    watch.start()
+
+    config.write_text("model_config_list {")
+
+    lines = [*watch.check(), *watch.check(), *watch.check()]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"{config} is not")
+    configure(config, "digits", "missing")
+    assert [*watch.check(), *watch.check()] == ["models.config: in order now"]
+
+
+def test_an_entry_that_is_removed_is_not_in_order(config):
+    configure(config, "digits", "missing")
+    make_version(config, "digits")
+    watch = FaultWatch(config)
+    watch.start()
+
+    configure(config, "digits")
+
+    assert [*watch.check(), *watch.check()] == ["missing: no longer listed"]
+
+
+def test_what_the_running_programs_report_appears_once_for_each_change(config):
+    configure(config, "digits", "logits")
+    for name in ("digits", "logits"):
+        make_version(config, name)
+    failed = {"logits": "Its scores are not probabilities.", "digits": "It is slow."}
+    watch = FaultWatch(config, lambda names: {name: failed[name] for name in names if name in failed})
+    watch.start()
+    watch.skip(["digits"])
+
+    assert [*watch.check(), *watch.check(), *watch.check()] == [
+        "logits cannot be served: Its scores are not probabilities."
+    ]
+    failed.clear()
+    assert sorted(watch.check()) == ["digits: in order now", "logits: in order now"]

@@ -18,7 +18,7 @@ from tools.models_config import add_entry
 def models_config(tmp_path):
     config = tmp_path / "models" / "models.config"
     (config.parent / "digits" / "1").mkdir(parents=True)
-    (config.parent / "digits" / "1" / "saved_model.pb").touch()
+    (config.parent / "digits" / "1" / "saved_model.pb").write_bytes(b"graph")
     add_entry(config, "digits", str(config.parent / "digits"))
     return config
 
