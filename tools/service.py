@@ -68,7 +68,8 @@ class Service:
             reason = document.get("reason") or document.get("detail") or "it gives no reason"
             is_final = _is_final(document) and reason == last_reason  # once, it may be a version that has just changed
             if is_final or time.monotonic() > deadline_s:
-                raise ServiceError(f"{name} is not served: {reason}")
+                # Some reasons name the model themselves.
+                raise ServiceError(reason if reason.startswith(f"{name} ") else f"{name} is not served: {reason}")
             last_reason = reason
             time.sleep(POLL_S)
 

@@ -135,7 +135,7 @@ class Readiness:
         except ModelOverloadedError as error:
             return self._overloaded(error, "version")
         except (ModelContractError, ModelFailedError) as error:
-            return Fault(error.detail, "card", cause=_cause(error))
+            return Fault(_named(self._registry.default, error.detail), "card", cause=_cause(error))
         except GatewayError as error:
             return Fault(error.detail, "version", cause=_cause(error))
         if served is not self._verified:
@@ -144,7 +144,8 @@ class Readiness:
             except ModelOverloadedError as error:
                 return self._overloaded(error, "golden image")
             except (GatewayError, ValueError) as error:
-                return Fault(f"{served.name} version {served.version}: {error}", "golden image", cause=_cause(error))
+                detail = _named(f"{served.name} version {served.version}", str(error))
+                return Fault(detail, "golden image", cause=_cause(error))
             self._verified = served
         return served
 
@@ -173,6 +174,11 @@ class Readiness:
             raise prediction
         scores = {item["class_id"]: item["score"] for item in prediction["predictions"]}
         _check_recorded(scores, golden.scores, golden.tolerance)
+
+
+def _named(model: str, reason: str) -> str:
+    """Return a reason that begins with the name of the model."""
+    return reason if reason.startswith(model) else f"{model}: {reason}"
 
 
 def _cause(error: Exception) -> str:

@@ -80,7 +80,7 @@ UNRESTORED_VARIABLES = ("Could not find variable", "Error while reading resource
 UNRESTORED_DETAIL = (
     "The model server has no values for the model's variables, so it cannot compute anything. The model was probably "
     "saved by tf.saved_model.save from Keras 3, or its folder `variables` is missing. Export it again with "
-    "model.export(FOLDER), or rewrite it with python -m train describe FOLDER."
+    "model.export(FOLDER), or rewrite it: python -m train describe SAVEDMODEL --card CARD.json --pictures IMAGES"
 )
 # Faults of the address, by what gRPC says about them.
 ADDRESS_FAULTS = {
@@ -197,10 +197,13 @@ class TensorFlowServing:
         """Return how many rows the server accepts in one call, and remember it for this version.
 
         Raises:
-            ModelFailedError: `error`, if the call failed for another reason.
+            ModelFailedError: `error`, if the call failed for another reason. It names the model if the model is that.
         """
         max_rows = batch_splitting.find_max_rows(error, rows)
         if max_rows is None:
+            if error.detail == UNRESTORED_DETAIL:
+                detail = f"{call.model} version {call.version}: {UNRESTORED_DETAIL}"
+                raise ModelFailedError(detail) from error.__cause__
             raise error
         log.warning("batch_too_large", model=call.model, version=call.version, rows=rows, max_rows=max_rows)
         if len(self._max_rows) >= MAX_VERSIONS:

@@ -297,8 +297,14 @@ def test_variables_without_values_are_named_with_what_mends_the_model(
 ):
     servicer.answer = lambda _, context: context.abort(grpc.StatusCode.FAILED_PRECONDITION, message)
 
-    with pytest.raises(ModelFailedError, match=r"saved by tf\.saved_model\.save from Keras 3.* Export it again with"):
+    with pytest.raises(
+        ModelFailedError, match=r"saved by tf\.saved_model\.save from Keras 3.* Export it again"
+    ) as caught:
         predict(client)
+
+    assert caught.value.detail.startswith(f"{CALL.model} version {CALL.version}: ")
+    assert caught.value.detail.endswith(" describe SAVEDMODEL --card CARD.json --pictures IMAGES")
+    assert isinstance(caught.value.__cause__, grpc.RpcError)
 
 
 @pytest.mark.parametrize("broken", ["no output", "another output", "no tensor"])

@@ -129,7 +129,8 @@ def test_the_reason_is_logged_once_per_change_with_the_model_servers_own(client:
 
     with capture_logs() as logs:
         for _ in range(3):
-            assert check(client)[0] == 503
+            status, problem = check(client)
+            assert (status, problem["detail"]) == (503, "pets: It could not be computed.")
         server.failures.clear()
         for _ in range(3):
             assert check(client)[0] == 200
