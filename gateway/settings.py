@@ -45,9 +45,15 @@ ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 GRPC_TARGET = re.compile(
     r"(?:unix|unix-abstract):.+|(?:dns|ipv4|ipv6|vsock|xds):\S+|(?:[^\s:/?#@\[\]]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\]):[0-9]{1,5}"
 )
+TARGET_PORT = re.compile(r"[^:]:([0-9]+)(?=,|$)")
+"""A port, at the end or before the next address. What follows two colons is a part of an IPv6 address."""
 GRPC_PORT, REST_PORT = 8500, 8501
 """Of TensorFlow Serving, by default."""
 HIGHEST_PORT = 65535
+SCHEMES = ("http", "https", "grpc", "grpcs", "dns", "ipv4", "ipv6")
+"""What stands before the colon in a URL or a name of gRPC, in which the host follows."""
+OTHER_NAMES = ("unix:", "unix-abstract:", "vsock:", "xds:")
+"""Names of gRPC without a port of TCP."""
 
 
 EXPECTED = {
@@ -409,7 +415,7 @@ class Settings(BaseModel):
     @field_validator("tfs_target")
     @classmethod
     def _check_tfs_target(cls, value: str) -> str:
-        if not GRPC_TARGET.fullmatch(value):
+        if not _is_target(value):
             raise ValueError(f"expected HOST:PORT without a scheme or path, such as {_suggest_target(value)}")
         return value
 
@@ -535,18 +541,38 @@ class Settings(BaseModel):
             raise SettingsError("; ".join(map(_message, _without_consequences(error.errors())))) from None
 
 
+def _is_target(value: str) -> bool:
+    """Return whether a value is a gRPC name or HOST:PORT, with ports that exist and a host."""
+    if not GRPC_TARGET.fullmatch(value):
+        return False
+    if value.startswith(OTHER_NAMES):
+        return True
+    scheme, _, rest = value.partition(":")
+    has_host = scheme not in SCHEMES or not rest.strip("/").isdecimal()
+    return has_host and all(map(_is_port, TARGET_PORT.findall(value)))
+
+
+def _is_port(text: str) -> bool:
+    return text.isdecimal() and len(text) <= len(str(HIGHEST_PORT)) and 0 < int(text) <= HIGHEST_PORT
+
+
 def _suggest_target(value: str) -> str:
-    """Return the HOST:PORT that was probably meant: that of a URL, with the default port instead of none or REST's."""
+    """Return what was probably meant: the host and port of a URL, with the default port instead of none or REST's."""
+    if value.startswith("unix"):
+        return "unix:/run/tfs.sock"
+    scheme, _, rest = value.rpartition(":")
+    if scheme in {"", *SCHEMES} and _is_port(rest.strip("/")):
+        value = f"127.0.0.1:{rest.strip('/')}"
     try:
         parts = urlsplit(value if "://" in value else f"//{value}")
         host, port = parts.hostname, parts.port
     except ValueError:  # an IPv6 address without brackets, or a port that does not exist
         host, _, last = value.rpartition(":")
-        port = int(last) if last.isdecimal() and int(last) <= HIGHEST_PORT else None
+        host, port = host.strip("[]"), int(last) if _is_port(last) else None
     if not host or not is_host_pattern(host):
         return f"127.0.0.1:{GRPC_PORT}"
     host = f"[{host}]" if ":" in host else host
-    return f"{host}:{GRPC_PORT if port in {None, REST_PORT} else port}"
+    return f"{host}:{GRPC_PORT if port in {None, 0, REST_PORT} else port}"
 
 
 def _variable(field: str) -> str:
