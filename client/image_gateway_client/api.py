@@ -18,11 +18,10 @@ from image_gateway_client.answers import (
 )
 from image_gateway_client.batches import IMAGE_STATUSES, Outcome, classify_batch, classify_in_order, split_into_batches
 from image_gateway_client.errors import NoAnswerError, ProblemError
-from image_gateway_client.images import Image, ImageBytes, ImageUrl, Source, load
+from image_gateway_client.images import MEBIBYTE, Image, ImageBytes, ImageUrl, Source, load
 from image_gateway_client.transport import Limits, Transport
 
 API = "/api/v1"
-MEBIBYTE = 1024 * 1024
 BATCH_BYTES = 7 * MEBIBYTE
 """Below the gateway's default limit of 10 MiB, even as base64, which a batch with URLs uses."""
 

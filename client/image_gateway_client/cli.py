@@ -11,11 +11,12 @@ from typing import Annotated
 
 import typer
 
-from image_gateway_client.api import MEBIBYTE, Client, Options, predict_path
+from image_gateway_client.api import Client, Options, predict_path
 from image_gateway_client.batches import Outcome
 from image_gateway_client.console import counting_progress, print_model, print_models
 from image_gateway_client.errors import ImageGatewayError, Problem
 from image_gateway_client.files import describe_left_out, find_images, resolve_stdin
+from image_gateway_client.images import MEBIBYTE
 from image_gateway_client.keys import KeyNameError, add_key
 from image_gateway_client.outputs import RESUMABLE, SUFFIXES, Format, Writer, open_output
 

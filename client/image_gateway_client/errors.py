@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 ABOUT_BLANK = "about:blank"
+PROBLEM_MEMBERS = frozenset({"type", "title", "status", "detail", "instance"})
+"""Members of a problem document (RFC 9457 section 3.1), each of them optional."""
 BUSY_STATUSES = frozenset({429, 503})
 """Statuses after which the same request may succeed later."""
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias, cast
@@ -20,6 +21,7 @@ An array is any object that exposes uint8[H, W] gray or uint8[H, W, C] by the bu
 C is 1 for gray, 2 for gray and alpha, 3 for RGB, 4 for RGB and alpha.
 """
 
+MEBIBYTE = 1024 * 1024
 URL = re.compile(r"https?://", re.IGNORECASE)
 
 
@@ -56,7 +58,8 @@ def load(image: Image, *, max_bytes: int) -> Source:
         return ImageUrl(image)
     if isinstance(image, str | os.PathLike):
         with open(image, "rb", opener=_open_without_waiting) as file:
-            return _read(file, os.fspath(image), max_bytes)
+            is_pipe = stat.S_ISFIFO(os.fstat(file.fileno()).st_mode)
+            return _read(file, os.fspath(image), max_bytes, is_pipe=is_pipe)
     if hasattr(image, "read"):
         return _read(cast("BinaryIO", image), str(getattr(image, "name", "the file")), max_bytes)
     try:
@@ -75,10 +78,12 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return descriptor
 
 
-def _read(file: BinaryIO, name: str, max_bytes: int) -> ImageBytes:
+def _read(file: BinaryIO, name: str, max_bytes: int, *, is_pipe: bool = False) -> ImageBytes:
     data = file.read(max_bytes + 1)
     if not isinstance(data, bytes):
         raise TypeError(f"{name} is open as text; open it with mode 'rb'")
+    if is_pipe and not data:
+        raise OSError(errno.ENODATA, "This is a pipe, and nothing has been written to it", name)
     return _check_size(data, name, max_bytes)
 
 
@@ -86,8 +91,12 @@ def _check_size(data: bytes, name: str, max_bytes: int) -> ImageBytes:
     if not data:
         raise OSError(errno.ENODATA, "The file is empty", name)
     if len(data) > max_bytes:
-        raise OSError(errno.EFBIG, f"More than {max_bytes} bytes", name)
+        raise OSError(errno.EFBIG, f"More than {_format_size(max_bytes)}", name)
     return ImageBytes(data)
+
+
+def _format_size(size_bytes: int) -> str:
+    return f"{size_bytes / MEBIBYTE:.4g} MiB" if size_bytes >= MEBIBYTE else f"{size_bytes} bytes"
 
 
 def size_bytes(image: Image) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 from image_gateway_client.errors import (
     ABOUT_BLANK,
+    PROBLEM_MEMBERS,
     NoAnswerError,
     Problem,
     ProblemError,
@@ -27,6 +29,10 @@ from image_gateway_client.proxies import DIRECT, describe_proxy, direct_hint, is
 from image_gateway_client.retries import backoff_s, parse_retry_after
 
 EXCERPT_LENGTH = 200
+EXCERPT_BYTES = 10 * EXCERPT_LENGTH
+TAG = re.compile(r"<[^<>]*>")
+API_PATH = re.compile(r"/api/v1(/.*)?$", re.DOTALL)
+NOT_HTTP = "it does not answer with HTTP. Is this the port of an Image Gateway?"
 CHUNK_BYTES = 65536
 
 
@@ -170,8 +176,10 @@ def _find_cause(error: BaseException) -> str:
     """Return the readable root cause of an exception of requests or urllib3."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
+    if isinstance(error, HTTPException) and not isinstance(error, OSError):
+        return NOT_HTTP
     reason = getattr(error, "strerror", None) or str(error)
-    return reason if reason and reason.isprintable() else repr(error)  # such as bytes of another protocol
+    return reason if reason and reason.isprintable() else NOT_HTTP  # such as bytes of another protocol
 
 
 def _parse_response(response: requests.Response, body: bytes, url: str) -> Any:
@@ -196,21 +204,30 @@ def _parse_response(response: requests.Response, body: bytes, url: str) -> Any:
             hint = f"It was asked through {proxy}. {direct_hint(url)}" if proxy else "Is it an Image Gateway?"
             raise UnexpectedAnswerError(f"{url} answered {status} ({content_type}), but not with JSON. {hint}")
         return document
-    if isinstance(document, dict):
+    if isinstance(document, dict) and (document.keys() & PROBLEM_MEMBERS or not document):
         problem = parse_problem(document, status)
     else:
         title = response.reason or "The request failed"
-        detail = body[:EXCERPT_LENGTH].decode(errors="replace").strip()
+        detail = _excerpt(body)
         if proxy := describe_proxy(url):
             detail = f"{detail} (through {proxy}) {direct_hint(url)}".lstrip()
+        elif status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+            detail = f"{detail} Is {url} an Image Gateway?".lstrip()
         problem = Problem(ABOUT_BLANK, title, detail, status)
     wait_s = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
     raise ProblemError(problem, retry_after_s=wait_s)
 
 
+def _excerpt(body: bytes) -> str:
+    """Return the beginning of a text or of a page, without its tags, on one line."""
+    text = TAG.sub(" ", body[:EXCERPT_BYTES].decode(errors="replace"))
+    return " ".join(text.split())[:EXCERPT_LENGTH]
+
+
 def _check_url(url: str) -> str:
+    """Return the URL of a gateway, without the path of a route that was copied with it."""
     if _is_gateway_url(url):
-        return url.rstrip("/")
+        return API_PATH.sub("", url).rstrip("/")
     hint = "Use one such as http://localhost:8080."
     if "://" not in url and _is_gateway_url(f"http://{url}"):
         hint = f"Did you mean http://{url}?"

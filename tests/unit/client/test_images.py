@@ -42,7 +42,7 @@ def test_a_url_is_passed_on_to_the_gateway(url):
 def test_a_pipe_is_read_to_its_end_if_it_is_written_to_and_not_waited_for_otherwise(tmp_path):
     pipe = tmp_path / "pipe.jpg"
     os.mkfifo(pipe)
-    with pytest.raises(OSError, match="The file is empty"):
+    with pytest.raises(OSError, match="This is a pipe, and nothing has been written to it"):
         load(pipe, max_bytes=100)
 
     large = bytes(1_000_000)  # more than a pipe holds
@@ -50,6 +50,15 @@ def test_a_pipe_is_read_to_its_end_if_it_is_written_to_and_not_waited_for_otherw
     with os.fdopen(reader), os.fdopen(writer, "wb", buffering=0) as output, ThreadPoolExecutor() as thread:
         thread.submit(lambda: (output.write(large), output.close()))
         assert load(f"/dev/fd/{reader}", max_bytes=len(large)) == ImageBytes(large)
+
+
+@pytest.mark.parametrize(("max_bytes", "limit"), [(3, "3 bytes"), (2 * 1024 * 1024, "2 MiB"), (1_600_000, "1.526 MiB")])
+def test_a_file_that_is_too_large_is_refused_with_the_limit_in_mib(tmp_path, max_bytes, limit):
+    file = tmp_path / "large.jpg"
+    file.write_bytes(bytes(max_bytes + 1))
+
+    with pytest.raises(OSError, match=f"More than {limit}:"):
+        load(file, max_bytes=max_bytes)
 
 
 def test_a_path_that_looks_like_a_url_is_a_path():

@@ -158,11 +158,11 @@ def test_a_password_in_the_url_is_not_shown(pauses):
     assert pauses == []
 
 
-def test_the_bytes_of_another_protocol_are_escaped(pauses):
+def test_a_program_that_does_not_speak_http_is_named_as_such(pauses):
     noise = RawServer(lambda _, send: send(b"\x00\x1b[31m\x07\xff" * 9))
     with noise as server, pytest.raises(NoAnswerError) as refused:
         transport(server.url(""), retries=0).call("GET", "/readyz")
-    assert str(refused.value).isprintable()
+    assert str(refused.value).endswith("it does not answer with HTTP. Is this the port of an Image Gateway?")
     assert pauses == []
 
 
@@ -240,8 +240,39 @@ def test_an_error_page_of_a_proxy_is_a_problem(gateway):
         transport(gateway.url).call("GET", "/readyz")
     problem = refused.value.problem
     assert (problem.type, problem.title, problem.status) == ("about:blank", "Forbidden", 403)
-    assert problem.detail.startswith("<h1>no entry</h1>")
+    assert problem.detail.startswith("no entry no entry")
     assert len(problem.detail) <= 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html><head>\n<title>404 Not Found</title>\n</head><body>\n<h1>Not Found</h1>\n</body></html>\n",
+        b'{ "error": "Not Found" }',
+        b"",
+    ],
+)
+def test_a_route_that_does_not_exist_may_be_of_another_program(gateway, body):
+    gateway.script.append(Reply(body, 404, {"Content-Type": "text/html"}))
+
+    with pytest.raises(ProblemError) as refused:
+        transport(gateway.url).call("GET", "/api/v1/models")
+
+    problem = refused.value.problem
+    assert (problem.title, problem.status) == ("Not Found", 404)
+    assert problem.detail.endswith(f"Is {gateway.url} an Image Gateway?")
+    assert problem.detail.isprintable()
+    assert "<" not in problem.detail
+
+
+@pytest.mark.parametrize("path", ["/api/v1", "/api/v1/", "/api/v1/predict", "/api/v1/models/pets/predict"])
+@pytest.mark.parametrize("prefix", ["", "/gw"])
+def test_the_path_of_a_route_is_taken_off_the_url(gateway, prefix, path):
+    gateway.script.append(Reply(READY))
+
+    transport(gateway.url + prefix + path).call("GET", "/readyz")
+
+    assert gateway.seen[-1].path == f"{prefix}/readyz"
 
 
 @pytest.mark.parametrize(
