@@ -26,6 +26,7 @@ from gateway import __version__
 from gateway.models.configured import ModelsConfigError
 from gateway.settings import Settings, SettingsError
 from tools import nginx, ports, programs
+from tools.failed_models import FailedModels
 from tools.models_config import FaultWatch, find_faults, read_entries
 from tools.programs import Options
 from tools.service import AccessError, NoServiceError, Service, ServiceError
@@ -81,7 +82,7 @@ def run(options: Options) -> None:
         )
     settings = Settings.from_env(programs.gateway_environment(options))
     ports.check(options.ports)
-    watch = FaultWatch(options.models_config)
+    watch = FaultWatch(options.models_config, FailedModels(options.rest_port, options.logs / "gateway.log").find)
     try:
         faults = watch.start()
     except ModelsConfigError as error:
@@ -122,6 +123,7 @@ def serve(options: Options, settings: Settings, scratch: Path, nginx_executable:
             unusable = find_unusable_models(options.models_config, settings.default_model, gateway_port)
             for line in unusable.values():
                 say(line)
+            watch.skip([*unusable, *default_models(options.models_config, settings.default_model)])
             say(welcome(options, next((name for name in probe.others if name not in unusable), None)))
             while True:
                 stack.wait(MODELS_CHECK_S)
@@ -245,6 +247,14 @@ def find_unusable_models(config: Path, default_model: str | None, gateway_port: 
         except ServiceError as error:
             unusable[name] = str(error)
     return unusable
+
+
+def default_models(config: Path, default_model: str | None) -> Sequence[str]:
+    """Return the name of the default model, in a list; an empty one if the configuration cannot be used now."""
+    try:
+        return [default_model or next(iter(read_entries(config)))]
+    except ModelsConfigError:
+        return []
 
 
 def connect(options: Options) -> http.client.HTTPConnection:

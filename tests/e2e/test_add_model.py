@@ -14,6 +14,7 @@ MODELS = ROOT / "serving_models"
 PHOTO = MODELS / "cifar10" / "1" / "assets.extra" / "golden" / "00.png"
 DIGIT = MODELS / "digits" / "1" / "assets.extra" / "golden" / "00.png"
 HOLLOW = "The model server has no values for the model's variables"
+CUT = "cut cannot be served: Version 1 could not be loaded. Its saved_model.pb is damaged"
 START_S = 60
 
 pytestmark = pytest.mark.timeout(300)
@@ -38,6 +39,12 @@ def save_hollow_model(version):
     scores = tf.function(lambda image: {"scores": tf.nn.softmax(image[:, 0, 0] + module.bias)}, [image])
     tf.saved_model.save(module, str(version), signatures=scores)
     shutil.rmtree(version / "variables")
+
+
+def cut_off(version):
+    """Leave the first bytes of the graph."""
+    graph = version / "saved_model.pb"
+    graph.write_bytes(graph.read_bytes()[:1000])
 
 
 def configure(served, *names):
@@ -68,9 +75,13 @@ def test_a_model_is_added_and_another_mended_while_the_stack_runs(served, tmp_pa
         predicted = [classify(stack, "digits", DIGIT), classify(stack, "animals", PHOTO)]
         (served / "photos" / "v1").rename(served / "photos" / "1")
         until(lambda: classify(stack, "photos", PHOTO)[0] == 200, START_S, "the mended model answers")
+        shutil.copytree(source, served / "cut" / "1")
+        cut_off(served / "cut" / "1")
+        configure(served, "digits", "photos", "animals", "cut")
+        until(lambda: CUT in (tmp_path / "run.out").read_text(), START_S, "the new model's fault is printed")
 
     assert f"photos cannot be served: {served}/photos/v1 is not named like a version" in printed
-    assert f"hollow is loaded, but cannot be used: {HOLLOW}" in printed
+    assert f"hollow version 1: {HOLLOW}" in printed
     assert (added.returncode, added.stderr) == (0, "")
     assert f"curl -F image=@{served}/animals/1/assets.extra/golden/00.png {stack.url}/api/v1/models/animals" in (
         added.stdout

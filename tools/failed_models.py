@@ -1,0 +1,82 @@
+"""Why models that have been loaded, or should have been, cannot be served, from what the running programs say."""
+
+import contextlib
+import http.client
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from gateway.models.folders import describe_load_fault
+
+TIMEOUT_S = 3
+TRANSIENT = "ry again shortly."
+"""The end of a reason that is over soon."""
+REFUSED, ANSWERS = "model_unusable", "model_version_answers"
+"""Events of the gateway's log: it cannot use a version, and a version answers."""
+
+
+class FailedModels:
+    """Finds the models that cannot be served.
+
+    The gateway's log has its reasons once for each change; asking the gateway for them would count as requests, which
+    may be limited and need a key.
+
+    Args:
+        rest_port: REST port of the model server, on this machine.
+        log: The gateway's log.
+    """
+
+    def __init__(self, rest_port: int, log: Path) -> None:
+        self._rest_port = rest_port
+        self._log = log
+        self._position = 0
+        self._refused: dict[str, str] = {}
+        self._answering: dict[str, int] = {}  # the version that a refused model answers with since then
+
+    def find(self, names: Iterable[str]) -> Mapping[str, str]:
+        """Return for each of these models that cannot be served, or whose newest version cannot, why."""
+        self._read_log()
+        return {name: reason for name in names if (reason := self._describe(name))}
+
+    def _describe(self, name: str) -> str | None:
+        try:
+            newest = max(self._statuses(name), key=lambda status: int(status["version"]), default=None)
+            if newest is not None and newest["state"] == "END" and newest["status"]["error_message"]:
+                fault = describe_load_fault(newest["status"]["error_message"])
+                return f"Version {newest['version']} could not be loaded. {fault}"
+            version = int(newest["version"]) if newest is not None else None
+        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
+            version = None
+        is_mended = version is not None and self._answering.get(name) == version
+        return None if is_mended else self._refused.get(name)
+
+    def _read_log(self) -> None:
+        """Read what has been added to the gateway's log; the reason that is logged last counts."""
+        with contextlib.suppress(OSError), self._log.open("rb") as log:
+            log.seek(self._position)
+            for line in log:
+                if not line.endswith(b"\n"):  # still being written
+                    break
+                self._position += len(line)
+                if REFUSED.encode() in line or ANSWERS.encode() in line:
+                    self._read_event(line)
+
+    def _read_event(self, line: bytes) -> None:
+        with contextlib.suppress(ValueError, LookupError, TypeError):
+            event = json.loads(line)
+            model = event["model"]
+            if event["event"] == REFUSED and not event["reason"].endswith(TRANSIENT):
+                self._refused[model] = event["reason"]
+                self._answering.pop(model, None)
+            elif event["event"] == ANSWERS:
+                self._answering[model] = event["version"]
+
+    def _statuses(self, name: str) -> list[dict[str, Any]]:
+        connection = http.client.HTTPConnection("127.0.0.1", self._rest_port, timeout=TIMEOUT_S)
+        with contextlib.closing(connection):
+            connection.request("GET", f"/v1/models/{quote(name, safe='')}")
+            response = connection.getresponse()
+            document: dict[str, list[dict[str, Any]]] = json.loads(response.read())
+            return document["model_version_status"] if response.status == http.HTTPStatus.OK else []
