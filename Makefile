@@ -35,11 +35,14 @@ run: .venv/.run-ready ## Serve http://localhost:$(PORT) from the committed model
 	  --rest-port=$(REST_PORT) --models-config=$(MODELS_CONFIG) --run-dir=$(RUN_DIR) $(if $(TLS_DIR),--tls-dir=$(TLS_DIR)) \
 	  $(if $(BATCHING_CONFIG),--batching-config=$(BATCHING_CONFIG))
 
+# The address of make run for this machine; as in tools/programs.py.
+AT_LOCALHOST := 127.0.0.1 0.0.0.0 :: localhost
+AUTHORITY = $(if $(findstring :,$(HOST)),[$(HOST)],$(HOST))
 .PHONY: add-model
 add-model: .venv/.run-ready ## Serve the SavedModel in FOLDER, also while make run serves others; NAME=its name
 	@test -n "$(FOLDER)" || { echo "FOLDER is not set. Name a SavedModel: make add-model FOLDER=my_saved_model" >&2; exit 1; }
 	@$(BIN)/python -m tools.models add "$(FOLDER)" $(if $(NAME),--name="$(NAME)") --config=$(MODELS_CONFIG) \
-	  --url=http$(if $(TLS_DIR),s)://localhost:$(PORT)
+	  --url='http$(if $(TLS_DIR),s)://$(if $(filter $(AT_LOCALHOST),$(HOST)),localhost,$(AUTHORITY)):$(PORT)'
 
 P99_MS ?= 200
 TUNE_MODEL ?= cifar10

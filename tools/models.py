@@ -26,9 +26,10 @@ from gateway.models.folders import (
     describe_version_fault,
     find_nested_models,
     is_saved_model,
+    strip_ending,
     version_number,
 )
-from tools.models_config import add_entry, find_faults, read_entries
+from tools.models_config import NO_SAMPLE, add_entry, find_faults, find_sample, read_entries
 from tools.programs import ROOT
 from tools.service import API_KEY_VARIABLE, NoServiceError, Service, ServiceError
 
@@ -92,15 +93,39 @@ def add(options: argparse.Namespace) -> int:
         ServiceError: The service cannot use the model.
     """
     placement = choose_placement(options.folder.absolute(), options.name, options.config)
-    configure(placement, options.config)
     service = Service(options.url, options.api_key)
+    check_service(service, options.url, options.config)
+    configure(placement, options.config)
     try:
         version = service.await_model(placement.name, options.timeout)
     except NoServiceError as error:
         print(f"No service answers at {options.url} ({error}). {placement.name} is served from the next `make run` on.")
         return 0
+    except ServiceError as error:
+        stays = f"The entry stays in {display(options.config)}: mend the model and run the command again, or remove it."
+        raise ServiceError(f"{str(error).rstrip('.')}. {stays}") from error
     print(f"{placement.name} version {version} is served. Try it:\n  {curl(options.url, placement, version)}")
     return 0
+
+
+def check_service(service: Service, url: str, config: Path) -> None:
+    """Check that the service that runs, if any does, offers the models of the configuration.
+
+    Raises:
+        ServiceError: It is not a gateway, requires a key, or reads another configuration.
+        ModelsConfigError: The configuration cannot be used.
+    """
+    try:
+        offered = service.list_models()
+    except NoServiceError:
+        return
+    entries = list(read_entries(config)) if config.exists() else []
+    if offered is not None and set(offered) != set(entries):
+        raise ServiceError(
+            f"The service at {url} does not read {display(config)}: it offers {', '.join(offered) or 'no models'}; the "
+            f"file lists {', '.join(entries) or 'none'}. Name the file that it reads (--config), or the service that "
+            "reads this file (--url)."
+        )
 
 
 def choose_placement(folder: Path, name: str | None, config: Path) -> Placement:
@@ -111,7 +136,7 @@ def choose_placement(folder: Path, name: str | None, config: Path) -> Placement:
     """
     is_version = is_saved_model(folder)
     is_numbered = is_version and version_number(folder.name) is not None
-    name = name or (folder.parent.name if is_numbered else folder.name)
+    name = name or (folder.parent.name if is_numbered else strip_ending(folder) if folder.is_file() else folder.name)
     check_name(name)
     home = config.parent.absolute() / name
     if not is_version:
@@ -139,7 +164,9 @@ def describe_fault(folder: Path, version: Path) -> str | None:
     """Return why a folder is neither a SavedModel nor a folder with versions, and what to do; None if it is one."""
     if folder.is_file():
         other = describe_foreign(folder, version)
-        return other or f"{folder} is a file. Expected is the folder of a SavedModel, with {MODEL_FILES[0]} in it."
+        if other:
+            return f"{other} Then add that: python -m tools.models add {_quoted(version.parent)}"
+        return f"{folder} is a file. Expected is the folder of a SavedModel, with {MODEL_FILES[0]} in it."
     if not folder.is_dir():
         return f"{folder} does not exist."
     has_versions = any(version_number(path.name) is not None for path in folder.iterdir())
@@ -202,9 +229,9 @@ def copy(source: Path, version: Path) -> None:
 
 
 def curl(url: str, placement: Placement, version: int) -> str:
-    """Return a command that classifies an image with the model: a golden image of it, if it has one."""
-    golden = sorted((placement.folder / str(version) / "assets.extra" / "golden").glob("*.png"))
-    image = _quoted(golden[0]) if golden else "photo.jpg"
+    """Return a command that classifies an image with the model: a golden image of it or else of another model."""
+    sample = find_sample(placement.folder / str(version), placement.folder.parent)
+    image = _quoted(sample) if sample else NO_SAMPLE
     return f"curl -F image=@{image} {url.rstrip('/')}/api/v1/models/{quote(placement.name, safe='')}/predict"
 
 

@@ -13,9 +13,13 @@ from gateway.models.configured import ModelEntries, ModelsConfigError, parse_ent
 from gateway.models.folders import PLATFORM, ModelFolder, describe_platform
 from tfs_api.protos import model_server_config_pb2
 
+COMMITTED_MODELS = Path(__file__).parents[1] / "serving_models"
 EMPTY = "model_config_list {\n}\n"
 TOKEN = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{}<>]""")
 """Comments, strings and brackets of protobuf's text format."""
+GOLDEN = "assets.extra/golden/*.png"
+NO_SAMPLE = "YOUR_IMAGE.jpg"
+"""What stands for an image if there is none."""
 OPENING, CLOSING = ("{", "<"), ("}", ">")
 
 
@@ -36,6 +40,19 @@ def read_entries(config: Path) -> ModelEntries:
             raise ModelsConfigError(f"{config}, {entry.name}: {describe_platform(entry.model_platform)}")
         names.add(entry.name)
     return entries
+
+
+def find_sample(*folders: Path) -> Path | None:
+    """Return a golden image: of the first folder that has one, or else of a committed model.
+
+    Args:
+        folders: Folders of versions, of models, or of several models.
+    """
+    for folder in (*folders, COMMITTED_MODELS):
+        for pattern in (GOLDEN, f"*/{GOLDEN}", f"*/*/{GOLDEN}"):
+            if sample := min(folder.glob(pattern), default=None):
+                return sample
+    return None
 
 
 def read_text(config: Path) -> str:

@@ -9,7 +9,6 @@ Logs are written to RUN_DIR/logs and kept. Everything else in RUN_DIR is removed
 import argparse
 import contextlib
 import fcntl
-import glob
 import http.client
 import json
 import os
@@ -27,7 +26,7 @@ from gateway.models.configured import ModelsConfigError
 from gateway.settings import Settings, SettingsError
 from tools import nginx, ports, programs
 from tools.failed_models import FailedModels
-from tools.models_config import FaultWatch, find_faults, read_entries
+from tools.models_config import NO_SAMPLE, FaultWatch, find_faults, find_sample, read_entries
 from tools.programs import Options
 from tools.service import AccessError, NoServiceError, Service, ServiceError
 from tools.stack import ProgramEndedError, StopRequestedError, Supervisor
@@ -337,9 +336,9 @@ def scratch_folder(options: Options) -> Iterator[Path]:
 
 def welcome(options: Options, model: str | None = None) -> str:
     """Return the text to print when the stack is ready, with a command for `model`, or else for the default model."""
-    folders = "*" if model is None else glob.escape(model)
-    samples = sorted(options.models_config.parent.glob(f"{folders}/*/assets.extra/golden/*.png"))
-    image = shlex.quote(display_path(samples[0])) if samples else "image.png"
+    models = options.models_config.parent
+    sample = find_sample(*([] if model is None else [models / model]), models)
+    image = shlex.quote(display_path(sample)) if sample else NO_SAMPLE
     path = "predict" if model is None else f"models/{quote(model, safe='')}/predict"
     predict = shlex.quote(f"{options.url}/api/v1/{path}")
     return (

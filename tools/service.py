@@ -1,8 +1,9 @@
 """A client of a running gateway, for setting up models."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -17,11 +18,23 @@ POLL_S = 0.5
 TEST_IMAGE_SIZE = 64
 UNUSABLE = {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.BAD_GATEWAY}
 """Status of a response if the model itself is the reason, and not too many requests or a missed deadline."""
+BUSY = {
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+}
+URL_ADVICE = "Use the URL under which `make run` serves the page, such as http://localhost:8080."
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class ServiceError(Exception):
     """The service cannot use a model, or refuses the request; the message says why."""
+
+
+class WrongServiceError(ServiceError):
+    """What answers at the URL is not a gateway, or the URL is not one; the message says what to use."""
 
 
 class AccessError(ServiceError):
@@ -38,9 +51,13 @@ class Service:
     Args:
         url: Its URL.
         api_key: Its API key; None if it requires none.
+
+    Raises:
+        WrongServiceError: The URL is not one.
     """
 
     def __init__(self, url: str, api_key: str | None) -> None:
+        check_url(url)
         self._url = url.rstrip("/")
         self._session = requests.Session()
         is_local = urlsplit(url).hostname in LOOPBACK
@@ -50,6 +67,25 @@ class Service:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         if api_key:
             self._session.headers["Authorization"] = f"Bearer {api_key}"
+
+    def list_models(self) -> Collection[str] | None:
+        """Return the names of the models that the service offers; None if it cannot say so now.
+
+        Raises:
+            WrongServiceError: What answers is not a gateway.
+            AccessError: It requires an API key.
+            NoServiceError: Nothing answers.
+        """
+        response = self._request("GET", "/api/v1/models")
+        self._check_access(response)
+        if response.status_code in BUSY:
+            return None
+        try:
+            return [model["name"] for model in response.json()["models"]]
+        except (ValueError, LookupError, TypeError):
+            raise WrongServiceError(
+                f"{self._url} answers with status {response.status_code}, but not as an Image Gateway. {URL_ADVICE}"
+            ) from None
 
     def await_model(self, name: str, timeout_s: float) -> int:
         """Wait until a model is available, classify a gray image with it, and return its version.
@@ -97,11 +133,12 @@ class Service:
             NoServiceError: Nothing answers.
         """
         response = self._request("GET", path)
-        if response.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            raise AccessError(
-                f"{self._url} requires an API key. Set {API_KEY_VARIABLE}; the model is configured in any case."
-            )
+        self._check_access(response)
         return _document(response)
+
+    def _check_access(self, response: requests.Response) -> None:
+        if response.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            raise AccessError(f"{self._url} requires an API key. Set {API_KEY_VARIABLE} and run the command again.")
 
     def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:
         try:
@@ -109,9 +146,40 @@ class Service:
         except requests.exceptions.SSLError as error:
             raise ServiceError(f"{self._url} has no certificate that is trusted here: {error}") from error
         except requests.ConnectionError as error:
+            if _has_other_protocol(error):
+                raise WrongServiceError(f"{self._url} answers, but not with HTTP. {URL_ADVICE}") from error
             raise NoServiceError("connection failed") from error
         except requests.RequestException as error:
             raise ServiceError(f"{self._url} did not answer: {error}") from error
+
+
+def check_url(url: str) -> None:
+    """Check that a URL is one of HTTP.
+
+    Raises:
+        WrongServiceError: It is not.
+    """
+    if _is_url(url):
+        return
+    hint = f"Did you mean http://{url}?" if "://" not in url and _is_url(f"http://{url}") else URL_ADVICE
+    raise WrongServiceError(f"{url!r} is not the URL of a service. {hint}")
+
+
+def _is_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _has_other_protocol(error: BaseException | None) -> bool:
+    """Return whether a connection failed because of what arrived; a connection that was merely closed says nothing."""
+    while error is not None:
+        if isinstance(error, HTTPException) and not isinstance(error, OSError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _is_final(document: Mapping[str, Any]) -> bool:

@@ -268,10 +268,19 @@ def _describe_no_model(folder: Path, version: Path) -> str:
 
 def describe_foreign(path: Path, version: Path) -> str | None:
     """Return what to do with a file of another kind than a SavedModel; None for any other entry."""
-    advice = next((advice for end, advice in ADVICE.items() if path.name.lower().endswith(end)), None)
-    if advice is None or not path.is_file():
+    end = _foreign_ending(path)
+    if not end or not path.is_file():
         return None
-    return f"{path} is not a SavedModel. {advice.format(file=path, version=version)}"
+    return f"{path} is not a SavedModel. {ADVICE[end].format(file=path, version=version)}"
+
+
+def strip_ending(path: Path) -> str:
+    """Return the name of a file of another kind than a SavedModel without what names the kind."""
+    return path.name[: len(path.name) - len(_foreign_ending(path))].removesuffix(".tar") or path.name
+
+
+def _foreign_ending(path: Path) -> str:
+    return next((end for end in ADVICE if path.name.lower().endswith(end)), "")
 
 
 def _missing_variables(version: Path) -> str | None:

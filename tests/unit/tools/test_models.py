@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.raw_server import RawServer
 from tools import models, ports, service
-from tools.models_config import add_entry, read_entries
+from tools.models_config import add_entry, find_sample, read_entries
 
 FILES = ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001")
 
@@ -157,6 +158,17 @@ def test_a_folder_that_cannot_be_served_is_refused_with_what_mends_it(config, tm
     assert not config.exists()
 
 
+@pytest.mark.parametrize("name", ["pets.keras", "pets.weights.h5", "pets.tar.gz", "pets.ONNX"])
+def test_a_file_of_another_kind_is_to_be_converted_to_where_it_is_then_added(config, tmp_path, capsys, name):
+    (tmp_path / name).touch()
+
+    assert add(config, tmp_path / name) == 1
+
+    error = capsys.readouterr().err
+    assert str(config.parent / "pets" / "1") in error
+    assert error.endswith(" Then add that: python -m tools.models add served/pets\n")
+
+
 def test_check_prints_a_line_for_each_model(config, capsys):
     make_saved_model(config.parent / "good" / "1")
     add_entry(config, "good", str(config.parent / "good"))
@@ -190,7 +202,7 @@ class Gateway(BaseHTTPRequestHandler):
         status, document = self.answers.pop(0)
         self.send_response(status)
         self.end_headers()
-        self.wfile.write(json.dumps(document).encode())
+        self.wfile.write(document if isinstance(document, bytes) else json.dumps(document).encode())
 
     do_POST = do_GET  # noqa: N815  # the base class looks for this name
 
@@ -199,9 +211,9 @@ class Gateway(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def gateway(*answers):
+def gateway(*answers, first=(200, {"models": []})):
     """Run a gateway that gives these answers; yield its URL and the requests that it receives."""
-    handler = type("Now", (Gateway,), {"answers": list(answers)})
+    handler = type("Now", (Gateway,), {"answers": [first, *answers]})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.paths = []
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -228,10 +240,16 @@ def test_the_command_waits_until_the_model_classifies_and_prints_how_to_try_it(c
         assert add(config, flowers, "--api-key=secret", url=url) == 0
 
     path = "/api/v1/models/my%20flowers"
-    assert requests == [*[("GET", path, "Bearer secret")] * 3, ("POST", f"{path}/predict", "Bearer secret")]
+    sample = find_sample()
+    assert requests == [
+        ("GET", "/api/v1/models", "Bearer secret"),
+        *[("GET", path, "Bearer secret")] * 3,
+        ("POST", f"{path}/predict", "Bearer secret"),
+    ]
     assert capsys.readouterr().out.endswith(
-        f"my flowers version 1 is served. Try it:\n  curl -F image=@photo.jpg {url}{path}/predict\n"
+        f"my flowers version 1 is served. Try it:\n  curl -F image=@{sample} {url}{path}/predict\n"
     )
+    assert sample.is_file()
 
 
 def test_the_printed_command_sends_a_golden_image(config, flowers, capsys):
@@ -253,14 +271,64 @@ def test_the_printed_command_sends_a_golden_image(config, flowers, capsys):
             [SERVED, (502, {"detail": "No values for its variables."})],
             "my flowers is loaded, but cannot be used: No values for its variables.",
         ),
-        ([(401, {"detail": "Send a key."})], "{url} requires an API key. Set IMAGE_GATEWAY_API_KEY"),
     ],
 )
 def test_a_model_that_cannot_be_used_is_reported_with_the_cause(config, flowers, capsys, answers, message):
     with gateway(*answers) as (url, _):
         assert add(config, flowers, url=url) == 1
 
+    error = capsys.readouterr().err
+    assert error.startswith(f"tools.models: {message}")
+    assert error.endswith(
+        " The entry stays in served/models.config: mend the model and run the command again, or remove it.\n"
+    )
+    assert list(read_entries(config)) == ["my flowers"]
+
+
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        ((401, {"detail": "Send a key."}), "{url} requires an API key. Set IMAGE_GATEWAY_API_KEY"),
+        (
+            (200, {"models": [{"name": "digits"}]}),
+            "The service at {url} does not read served/models.config: it offers digits; the file lists none. Name the",
+        ),
+        ((404, {"error": "Malformed request"}), "{url} answers with status 404, but not as an Image Gateway. Use the"),
+        ((200, b"<html>"), "{url} answers with status 200, but not as an Image Gateway. Use the"),
+    ],
+)
+def test_another_service_is_noticed_before_anything_is_written(config, flowers, capsys, first, message):
+    with gateway(first=first) as (url, requests):
+        assert add(config, flowers, url=url) == 1
+
+    assert len(requests) == 1
     assert capsys.readouterr().err.startswith(f"tools.models: {message.format(url=url)}")
+    assert list(config.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("localhost:30080", "Did you mean http://localhost:30080?"),
+        ("localhost", "Did you mean http://localhost?"),
+        ("ftp://localhost", "Use the URL under which `make run` serves the page"),
+        ("http://", "Use the URL under which"),
+        ("http://localhost:99999", "Use the URL under which"),
+    ],
+)
+def test_what_is_not_a_url_is_noticed_before_anything_is_written(config, flowers, capsys, url, hint):
+    assert add(config, flowers, url=url) == 1
+
+    assert capsys.readouterr().err.startswith(f"tools.models: {url!r} is not the URL of a service. {hint}")
+    assert list(config.parent.iterdir()) == []
+
+
+def test_a_port_without_http_is_noticed_before_anything_is_written(config, flowers, capsys):
+    with RawServer(lambda _, send: send(b"\x00\x00\x18\x04\r\n" * 9)) as server:
+        assert add(config, flowers, url=server.url("")) == 1
+
+    assert "answers, but not with HTTP. Use the URL under which" in capsys.readouterr().err
+    assert list(config.parent.iterdir()) == []
 
 
 def test_an_overloaded_service_does_not_mean_that_the_model_is_unusable(config, flowers):

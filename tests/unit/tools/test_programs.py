@@ -1,4 +1,6 @@
+import shutil
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +61,16 @@ def test_an_ipv6_address_to_listen_on_needs_no_brackets(options, tmp_path):
     assert all(f"listen {address} default_server;" in configuration for address in ("[::]:8080", "8080"))
     assert [run.url for run in (here, everywhere)] == ["http://[::1]:8080", "http://localhost:8080"]
     assert replace(options, host="192.0.2.1", tls_dir=tmp_path).url == "https://192.0.2.1:8080"
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "::", "::1", "192.0.2.1"])  # noqa: S104  # not bound
+def test_make_adds_a_model_at_the_url_of_make_run(options, host):
+    values = [f"HOST={host}", "PORT=8080", "TLS_DIR="]
+    command = ["make", "--dry-run", "add-model", "FOLDER=pets", *values]
+    recipe = subprocess.run(command, cwd=programs.ROOT, capture_output=True, text=True, check=True).stdout
+
+    assert f"--url='{replace(options, host=host).url}'" in recipe
 
 
 def test_the_gateway_accepts_its_environment(options, tmp_path, monkeypatch):
