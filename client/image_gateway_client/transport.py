@@ -212,7 +212,7 @@ def _parse_response(response: requests.Response, body: bytes, url: str) -> Any:
         if proxy := describe_proxy(url):
             detail = f"{detail} (through {proxy}) {direct_hint(url)}".lstrip()
         elif status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
-            detail = f"{detail} Is {url} an Image Gateway?".lstrip()
+            detail = f"Is {url} an Image Gateway?"
         problem = Problem(ABOUT_BLANK, title, detail, status)
     wait_s = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
     raise ProblemError(problem, retry_after_s=wait_s)

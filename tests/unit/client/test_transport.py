@@ -260,9 +260,7 @@ def test_a_route_that_does_not_exist_may_be_of_another_program(gateway, body):
 
     problem = refused.value.problem
     assert (problem.title, problem.status) == ("Not Found", 404)
-    assert problem.detail.endswith(f"Is {gateway.url} an Image Gateway?")
-    assert problem.detail.isprintable()
-    assert "<" not in problem.detail
+    assert problem.detail == f"Is {gateway.url} an Image Gateway?"
 
 
 @pytest.mark.parametrize("path", ["/api/v1", "/api/v1/", "/api/v1/predict", "/api/v1/models/pets/predict"])
