@@ -140,7 +140,7 @@ def choose_placement(folder: Path, name: str | None, config: Path) -> Placement:
     check_name(name)
     home = config.parent.absolute() / name
     if not is_version:
-        fault = describe_fault(folder, home / FIRST_VERSION)
+        fault = describe_fault(folder, home / FIRST_VERSION, config)
         if fault:
             raise AddError(fault)
         return Placement(name, folder)
@@ -160,19 +160,21 @@ def choose_placement(folder: Path, name: str | None, config: Path) -> Placement:
     return Placement(name, home, source=folder)
 
 
-def describe_fault(folder: Path, version: Path) -> str | None:
+def describe_fault(folder: Path, version: Path, config: Path) -> str | None:
     """Return why a folder is neither a SavedModel nor a folder with versions, and what to do; None if it is one."""
+    option = "" if config == DEFAULT_CONFIG else f" --config={_quoted(config)}"
     if folder.is_file():
         other = describe_foreign(folder, version)
         if other:
-            return f"{other} Then add that: python -m tools.models add {_quoted(version.parent)}"
+            return f"{other} Then add that: python -m tools.models add {_quoted(version.parent)}{option}"
         return f"{folder} is a file. Expected is the folder of a SavedModel, with {MODEL_FILES[0]} in it."
     if not folder.is_dir():
         return f"{folder} does not exist."
     has_versions = any(version_number(path.name) is not None for path in folder.iterdir())
     nested = next(find_nested_models(folder), None)
     if nested and not has_versions:
-        return f"{folder} is not a SavedModel; {nested} is one. Add that: python -m tools.models add {_quoted(nested)}"
+        command = f"python -m tools.models add {_quoted(nested)}{option}"
+        return f"{folder} is not a SavedModel; {nested} is one. Add that: {command}"
     return ModelFolder(str(folder), folder).describe_fault()
 
 

@@ -166,7 +166,7 @@ def test_a_file_of_another_kind_is_to_be_converted_to_where_it_is_then_added(con
 
     error = capsys.readouterr().err
     assert str(config.parent / "pets" / "1") in error
-    assert error.endswith(" Then add that: python -m tools.models add served/pets\n")
+    assert error.endswith(" Then add that: python -m tools.models add served/pets --config=served/models.config\n")
 
 
 def test_check_prints_a_line_for_each_model(config, capsys):
