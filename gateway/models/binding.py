@@ -9,6 +9,7 @@ import enum
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import structlog
@@ -36,6 +37,10 @@ CARD_DIGEST_DIGITS = 16
 log = structlog.get_logger(__name__)
 
 
+CardStamp: TypeAlias = tuple[int, ...]
+"""Changes with the content of a file, with its permissions, and with the file that a name stands for."""
+
+
 class CardSource(enum.Enum):
     """Where the card of a version comes from."""
 
@@ -59,6 +64,7 @@ class ServedModel:
         explain: The computation that returns a heat map for `image` and `class_id`; None if the version has none.
         card_source: Where the card comes from.
         card_digest: Identifies the card, in keys of what is stored outside of this process.
+        card_stamp: State of `NAME/card.json` when it was looked for; None without one, or if the version has its card.
     """
 
     name: str
@@ -71,6 +77,11 @@ class ServedModel:
     explain: Call | None = None
     card_source: CardSource = CardSource.VERSION
     card_digest: str = ""
+    card_stamp: CardStamp | None = None
+
+    def has_stale_card(self, cards_dir: Path) -> bool:
+        """Return whether `NAME/card.json` has come, gone or changed since the card was read, if it is used at all."""
+        return self.card_source is not CardSource.VERSION and self.card_stamp != _stamp(cards_dir, self.name)
 
 
 def inspect_version(
@@ -90,6 +101,7 @@ def inspect_version(
             f"again with {SERVING_DEFAULT}."
         )
     signature = signatures[SERVING_DEFAULT]
+    stamp = None if DESCRIBE in signatures else _stamp(cards_dir, model)  # before the file is read
     try:
         if DESCRIBE in signatures:
             card = _read_own_card(server, Call(model, version, DESCRIBE, signatures[DESCRIBE], "card"), deadline)
@@ -102,7 +114,8 @@ def inspect_version(
             f"The card of {model} version {version} cannot be used: {error.summary}. The gateway's log has the value."
         ) from error
     served = bind(card, signature, model=model, version=version)
-    return dataclasses.replace(served, explain=_explain_call(served, signatures.get(EXPLAIN)), card_source=source)
+    explain = _explain_call(served, signatures.get(EXPLAIN))
+    return dataclasses.replace(served, explain=explain, card_source=source, card_stamp=stamp)
 
 
 def bind(card: Card, signature: Signature, *, model: str, version: int) -> ServedModel:
@@ -161,10 +174,22 @@ def _read_own_card(server: ModelServer, describe: Call, deadline: Deadline) -> C
 
 
 def _read_card_file(model: str, signature: Signature, cards_dir: Path) -> tuple[Card, CardSource]:
-    path = cards_dir / model / "card.json"
+    path = _card_path(cards_dir, model)
     try:
         return Card.from_json(path.read_bytes()), CardSource.FILE
     except FileNotFoundError:
         return derive_card(model, signature), CardSource.SIGNATURE
     except OSError as error:
         raise ModelContractError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _card_path(cards_dir: Path, model: str) -> Path:
+    return cards_dir / model / "card.json"
+
+
+def _stamp(cards_dir: Path, model: str) -> CardStamp | None:
+    try:
+        status = _card_path(cards_dir, model).stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino

@@ -303,6 +303,7 @@ class ModelRegistry:
         for versions in (self._versions.get(name, {}), self._rejected.get(name, {})):
             for version in versions.keys() - available:
                 versions.pop(version, None)
+        self._drop_stale_cards(name)
         fault: GatewayError | None = None
         for version in available:
             try:
@@ -318,6 +319,18 @@ class ModelRegistry:
             raise fault
         cause = describe_unavailability(self._configured_models.folder(name), statuses)
         raise ModelUnavailableError(f"The model server has no version of {name} ready{cause}")
+
+    def _drop_stale_cards(self, name: str) -> None:
+        """Forget the versions whose `NAME/card.json` has changed, so that every worker uses the card that is there now.
+
+        A version answers with its old card until the new one has been read.
+        """
+        versions = self._versions.get(name, {})
+        stale = [version for version, served in versions.items() if served.has_stale_card(self._cards_dir)]
+        for version in stale:
+            versions.pop(version, None)
+        if stale:
+            log.info("card_changed", model=name)
 
     def _available(self, name: str, deadline: Deadline) -> list[int]:
         statuses = self.version_statuses(name, deadline=deadline)

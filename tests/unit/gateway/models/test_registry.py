@@ -360,6 +360,89 @@ def test_the_log_says_why_a_card_cannot_be_used(
     assert "not a card" in line["reason"]
 
 
+# Cards that change while their model is served
+
+
+def write_card(folder: Path, card: Card) -> None:
+    (folder / "pets").mkdir(exist_ok=True)
+    (folder / "pets" / "card.json").write_text(card.to_json(), encoding="utf-8")
+
+
+def test_a_card_that_comes_changes_or_goes_is_read_at_the_next_refresh(
+    registry: ModelRegistry, server: FakeModelServer, card: Card, tmp_path: Path, deadline: Deadline
+):
+    def labels() -> tuple[str, ...]:
+        registry.refresh("pets", deadline=deadline)
+        return registry.current("pets", deadline=deadline).card.labels
+
+    server.swap("pets", 1, classifier(card, constant(1, 0, 0), has_card=False))
+    assert labels() == ("0", "1", "2")
+    unknown = registry.current("pets", deadline=deadline)
+
+    write_card(tmp_path, card)
+    assert labels() == card.labels
+    assert registry.current("pets", deadline=deadline).card_digest != unknown.card_digest, "cached answers"
+
+    renamed = dataclasses.replace(card, labels=tuple(reversed(card.labels)))
+    write_card(tmp_path, renamed)
+    assert labels() == renamed.labels
+    assert registry.resolve(ModelTarget("pets", version=1), deadline=deadline).card == renamed
+
+    before = server.calls["signatures"]
+    assert labels() == renamed.labels
+    assert server.calls["signatures"] == before, "a card that stays is not read again"
+
+    (tmp_path / "pets" / "card.json").unlink()
+    assert labels() == ("0", "1", "2")
+
+
+def test_a_card_broken_while_its_model_is_served_is_refused_as_after_a_restart(
+    make_registry: MakeRegistry, server: FakeModelServer, card: Card, tmp_path: Path, deadline: Deadline
+):
+    registry = make_registry()
+    server.swap("pets", 1, classifier(card, constant(1, 0, 0), has_card=False))
+    write_card(tmp_path, card)
+    registry.refresh("pets", deadline=deadline)
+
+    (tmp_path / "pets" / "card.json").write_text("{", encoding="utf-8")
+
+    details = set()
+    for each in (registry, make_registry()):
+        with pytest.raises(ModelContractError, match="card of pets version 1 cannot be used") as raised:
+            each.refresh("pets", deadline=deadline)
+        details.add(raised.value.detail)
+    assert len(details) == 1
+
+    write_card(tmp_path, card)
+    assert registry.refresh("pets", deadline=deadline).card == card
+
+
+def test_a_version_with_a_card_of_its_own_ignores_the_file(
+    registry: ModelRegistry, card: Card, tmp_path: Path, deadline: Deadline
+):
+    served = registry.refresh("pets", deadline=deadline)
+
+    write_card(tmp_path, dataclasses.replace(card, labels=("x", "y", "z")))
+
+    assert registry.refresh("pets", deadline=deadline) is served
+
+
+def test_the_old_card_is_used_until_the_new_one_has_been_checked(
+    registry: ModelRegistry, server: FakeModelServer, card: Card, tmp_path: Path, deadline: Deadline
+):
+    server.swap("pets", 1, classifier(card, constant(1, 0, 0), has_card=False))
+    served = registry.refresh("pets", deadline=deadline)
+    write_card(tmp_path, card)
+
+    server.failures["predict"] = ModelOverloadedError("full")
+    with pytest.raises(ModelOverloadedError):
+        registry.refresh("pets", deadline=deadline)
+
+    assert registry.current("pets", deadline=deadline) is served
+    server.failures.clear()
+    assert registry.refresh("pets", deadline=deadline).card == card
+
+
 # The check of scores
 
 
