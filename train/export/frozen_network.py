@@ -101,18 +101,18 @@ def freeze_model(
         activation: The function that turns the model's outputs into probabilities.
         labels: Number of labels; None for one per score.
     """
-    shape = model.input.shape[1:]
+    shape = model.inputs[0].shape[1:]
     row = spec.shape if len(shape) == len(spec.shape) or None in shape else shape
     ending = _find_ending(model)
-    outputs = {PROBABILITIES: model.output} | ({FEATURES: ending.pool.input} if ending else {})
-    inner = keras.Model(model.input, outputs)
+    outputs = {PROBABILITIES: model.outputs[0]} | ({FEATURES: ending.pool.input} if ending else {})
+    inner = keras.Model(model.inputs[0], outputs)
 
     def call(image: Tensor) -> Mapping[str, Tensor]:
         pixels = tf.reshape(tf.cast(normalise(image, spec), tf.float32), [-1, *row])
         results = dict(inner(pixels, training=False))
         if ending and ending.head:
             results[KERNEL] = tf.identity(ending.head.kernel)
-        if labels == BINARY and model.output.shape[-1] == 1:
+        if labels == BINARY and model.outputs[0].shape[-1] == 1:
             results |= {
                 key: _oppose(results[key]) for key in (KERNEL if KERNEL in results else FEATURES,) if key in results
             }
@@ -159,7 +159,7 @@ class _Ending(NamedTuple):
 
 
 def _find_ending(model: keras.Model) -> _Ending | None:
-    layer = _layer_before(model.output, (layers.Activation, layers.Softmax, layers.Dropout))
+    layer = _layer_before(model.outputs[0], (layers.Activation, layers.Softmax, layers.Dropout))
     head = layer if isinstance(layer, layers.Dense) else None
     if head:
         layer = _layer_before(head.input, (layers.Dropout, layers.Flatten))

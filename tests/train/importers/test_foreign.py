@@ -283,6 +283,23 @@ def test_a_keras_model_with_one_sigmoid_unit_is_imported_with_heat_maps(pictures
     assert not (cat * dog).any(), "what speaks for one speaks against the other"
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("ending", [keras.layers.GlobalAveragePooling2D, keras.layers.Flatten])
+def test_a_sequential_model_is_imported(pictures: Path, tmp_path: Path, suffix: str, ending: type[keras.layers.Layer]):
+    keras.utils.set_random_seed(0)
+    shape = keras.Input((16, 16, 3))
+    model = keras.Sequential([shape, keras.layers.Conv2D(4, 3), ending(), keras.layers.Dense(3)])
+    file = tmp_path / f"model{suffix}"
+    model.save(file)
+
+    run_command("import-keras", file, "--card", write_card(tmp_path), "--pictures", pictures, "--models", tmp_path)
+
+    version = load_version(tmp_path / "colours/1")
+    images = load_golden_images(version)
+    np.testing.assert_allclose(version.predict(images), softmax(model(normalise(images)).numpy()), atol=1e-5)
+    assert ("explain" in version.loaded.signatures) == (ending is keras.layers.GlobalAveragePooling2D)
+
+
 @pytest.mark.parametrize(
     ("spec", "scores", "message"),
     [
