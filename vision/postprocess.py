@@ -19,19 +19,14 @@ BINARY = 2
 
 
 class NotProbabilitiesError(ValueError):
-    """Scores without an activation that are not probabilities; the message says what a card must say about them.
+    """Scores without an activation that are not probabilities.
 
     Attributes:
-        reason: The message without advice.
         are_in_range: Whether all are in 0..1, so that labels which do not exclude each other are another explanation.
     """
 
     def __init__(self, reason: str, *, are_in_range: bool) -> None:
-        otherwise = " or, if several labels may be right, task to multilabel" if are_in_range else " or sigmoid"
-        super().__init__(
-            f"{reason}; if they are logits, set output.activation in the model's card to softmax{otherwise}"
-        )
-        self.reason = reason
+        super().__init__(reason)
         self.are_in_range = are_in_range
 
 
@@ -50,7 +45,7 @@ class ClassScore:
     score: float
 
 
-def class_probabilities(raw: npt.ArrayLike, card: Card, *, image: str = "the image") -> npt.NDArray[np.float32]:
+def class_probabilities(raw: npt.ArrayLike, card: Card, *, image: str = "an image") -> npt.NDArray[np.float32]:
     """Return one probability per label of a card.
 
     One score of a multiclass model with two labels is the probability of the second label, as a single sigmoid unit
@@ -67,17 +62,29 @@ def class_probabilities(raw: npt.ArrayLike, card: Card, *, image: str = "the ima
     Raises:
         NotProbabilitiesError: There is no activation, and a score lies outside of 0..1, or the scores of classes that
             exclude each other do not add up to 1.
-        ValueError: `to_probabilities` rejects the scores for another reason.
+        ValueError: Their number is not that of the labels, one score has the activation softmax, or `to_probabilities`
+            rejects the scores for another reason.
     """
-    activation = card.output.activation
-    scores = to_probabilities(np.asarray(raw).reshape(-1), activation)
+    activation, labels = card.output.activation, len(card.labels)
+    raw = np.asarray(raw).reshape(-1)
+    is_binary = raw.size == 1 and labels == BINARY and card.task == "multiclass"
+    if raw.size and not is_binary and raw.size != labels:
+        raise ValueError(f"the model returned {raw.size} scores for {labels} labels")
+    if raw.size == 1 and activation == "softmax":
+        raise ValueError("the model returned one score, of which softmax is always 1")
+    scores = to_probabilities(raw, activation)
     if card.task != "multiclass":
         return scores
-    if scores.size == 1 and len(card.labels) == BINARY:
+    if is_binary:
         return np.concatenate([1 - scores, scores])
     if activation == "none":
         _require_sum(scores, image)
     return scores
+
+
+def activation_of_logits(card: Card, scores: int) -> Activation:
+    """Return the activation that makes probabilities of so many logits for an image."""
+    return "softmax" if card.task == "multiclass" and scores > 1 else "sigmoid"
 
 
 @np.errstate(over="ignore")  # an overflow to infinity is rejected, or becomes exp(-inf) = 0

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.deadline import Deadline
+from gateway.errors import ModelFailedError
 from vision.model_io import to_text
 
 Array = NDArray[np.generic]
@@ -50,6 +51,17 @@ class TensorSpec:
 
 _dtype_name = cache(lambda dtype: dtype.name)
 """NumPy computes the name again at each access."""
+
+
+def require_shape(model: str, output: Array, shape: tuple[int | None, ...]) -> None:
+    """Refuse an output of another shape; None means any length.
+
+    Raises:
+        ModelFailedError: It has another rank, or a dimension of another length.
+    """
+    expected = TensorSpec(output.dtype.name, shape)
+    if not expected.accepts_shape(output.shape):
+        raise ModelFailedError(f"{model} returned {TensorSpec(output.dtype.name, output.shape)}; expected {expected}.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The registry of configured models: which version of each answers, while versions come and go."""
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -249,6 +250,20 @@ class ModelRegistry:
             if served is not None and (served is not previous or swap_deadline.has_passed):
                 return served
             self._stop.wait(deadline.remaining_s(SWAP_POLL_S))
+
+    def reject(self, served: ServedModel, error: ModelContractError) -> None:
+        """Refuse a version because of an answer that contradicts its card, until its card or the model server changes.
+
+        The check before it answered did not notice; otherwise some images would be answered, and wrongly.
+        """
+        self._rejected.setdefault(served.name, {})[served.version] = _Rejection(served, error, math.inf)
+        versions = self._versions.get(served.name, {})
+        if versions.get(served.version) is served:
+            versions.pop(served.version, None)
+        with self._state_lock:
+            if self._current.get(served.name) is served:
+                self._current.pop(served.name)
+        self._log_once(served.name, error)
 
     def watch(self, interval_s: float, *, deadline_s: float) -> None:
         """Refresh every model periodically in a thread of its own, until `close`.

@@ -1,56 +1,91 @@
-"""The check of what a version returns, made once before it answers: are its scores probabilities, as its card says?
+"""The check of what a version returns, made before it answers: are its scores probabilities, as its card says?
 
 A model that returns logits under a card without an activation, or none at all, would otherwise be served with scores
 that look like answers.
 """
 
 import json
-import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from gateway.deadline import Deadline
 from gateway.errors import ModelContractError, ModelFailedError
-from gateway.model_client.protocol import Array, ModelServer
+from gateway.model_client.protocol import Array, ModelServer, require_shape
 from gateway.models.binding import CardSource, ServedModel
 from gateway.models.derived_cards import propose_card, to_line
 from vision.model_io import STRING
-from vision.postprocess import NotProbabilitiesError, class_probabilities
+from vision.postprocess import NotProbabilitiesError, activation_of_logits
 from vision.preprocess import preprocess
+from vision.probes import GRAY, NAMES, NOISE, check_probabilities, probe
 
-GRAY = 128
+MAX_CALL_BYTES = 1 << 24
+"""Bytes of rows that one call takes, unless a single row is larger."""
 
 
 def check_scores(server: ModelServer, served: ServedModel, *, deadline: Deadline) -> None:
-    """Classify a gray image.
+    """Classify the images of `vision.probes`: a gray one first, and then the others or, with a slow model, noise only.
 
     Raises:
         ModelContractError: The scores are not probabilities; the message says what to write in the card.
         ModelFailedError: The model server could not compute them.
         GatewayError: The model server did not answer; see `ModelServer`.
     """
-    size = (served.card.input.height, served.card.input.width)
-    scores = _predict(server, served, np.full(size, GRAY, np.uint8), deadline)
-    if scores.dtype.kind == "f" and not np.isfinite(scores).all():
-        # Models that divide by the contrast of an image cannot classify a flat one.
-        ramp = np.linspace(0, 255, math.prod(size)).reshape(size).astype(np.uint8)
-        scores = _predict(server, served, ramp, deadline)
-    try:
-        class_probabilities(scores, served.card, image="a gray image")
-    except NotProbabilitiesError as error:
-        raise _unusable(served, f"{error.reason[0].upper()}{error.reason[1:]}. {_advice(served, error)}") from error
-    except ValueError as error:
-        raise ModelFailedError(f"{served.name} returned scores that cannot be ranked: {error}.") from error
+    before_s = deadline.remaining_s()
+    scores = _predict(server, served, [GRAY], deadline)
+    _check(served, scores)
+    others = [name for name in NAMES if name != GRAY]
+    remaining_s = deadline.remaining_s()
+    is_slow = (before_s - remaining_s) * len(others) > remaining_s
+    scores |= _predict(server, served, [NOISE] if is_slow else others, deadline)
+    _check(served, scores)
 
 
-def _predict(server: ModelServer, served: ServedModel, gray: Array, deadline: Deadline) -> Array:
-    """Return the scores of an image, uint8[H, W], as float of `ServedModel.score_shape`."""
-    image = np.repeat(np.asarray(gray, np.uint8)[..., np.newaxis], 3, axis=2)
-    row: Array = preprocess(image, served.card.input)
-    if served.encoder is not None:
-        row = served.encoder.encode(row)
+def score_error(served: ServedModel, scores: Array, error: ValueError) -> ModelContractError | ModelFailedError:
+    """Return the error of a version whose scores `vision.postprocess` rejects.
+
+    Args:
+        served: The version.
+        scores: The scores of one image.
+        error: Why they are rejected.
+    """
+    if isinstance(error, NotProbabilitiesError):
+        return _unusable(served, f"{_sentence(error)} {_advice(served, scores.size, error)}")
+    return ModelFailedError(
+        f"{served.name} version {served.version} cannot classify an image. {_sentence(error)} Compare its card (dtype, "
+        "mean, std, labels) with its training, or export it again."
+    )
+
+
+def _check(served: ServedModel, scores: Mapping[str, Array]) -> None:
+    for name, row in scores.items():
+        try:
+            check_probabilities(row, served.card, name)
+        except ValueError as error:
+            raise score_error(served, row, error) from error
+
+
+def _predict(server: ModelServer, served: ServedModel, names: Sequence[str], deadline: Deadline) -> dict[str, Array]:
+    """Return the scores of images by their names, each as float of `ServedModel.score_shape`, in few calls."""
+    spec = served.card.input
+    rows_per_call = max(1, MAX_CALL_BYTES // (spec.height * spec.width * 3 * 4)) if served.call.takes_batches else 1
+    scores: dict[str, Array] = {}
+    for start in range(0, len(names), rows_per_call):
+        part = names[start : start + rows_per_call]
+        rows = np.stack([_row(served, name) for name in part])
+        scores |= zip(part, _call(server, served, rows, deadline), strict=True)
+    return scores
+
+
+def _row(served: ServedModel, name: str) -> Array:
+    spec = served.card.input
+    row: Array = preprocess(probe(name, spec.height, spec.width), spec)
+    return row if served.encoder is None else served.encoder.encode(row)
+
+
+def _call(server: ModelServer, served: ServedModel, rows: Array, deadline: Deadline) -> Array:
     try:
-        output = server.predict(served.call, {served.input_name: row[np.newaxis]}, deadline=deadline)
+        output = server.predict(served.call, {served.input_name: rows}, deadline=deadline)
     except ModelFailedError as error:
         if served.encoder is None or served.encoder.dtype != STRING:
             raise
@@ -59,21 +94,23 @@ def _predict(server: ModelServer, served: ServedModel, gray: Array, deadline: De
             f"Its input {served.input_name} does not take an encoded image (PNG), but perhaps tf.Example messages. No "
             "card helps: export the model again with an image as its input.",
         ) from error
-    if output.shape != (1, *served.score_shape):
-        raise ModelFailedError(f"{served.name} returned the shape {output.shape}; expected {(1, *served.score_shape)}.")
-    scores: Array = output[0]
-    return scores
+    require_shape(served.name, output, (len(rows), *served.score_shape))
+    return output
 
 
 def _unusable(served: ServedModel, reason: str) -> ModelContractError:
     return ModelContractError(f"{served.name} version {served.version} cannot be used. {reason}")
 
 
-def _advice(served: ServedModel, error: NotProbabilitiesError) -> str:
+def _sentence(error: ValueError) -> str:
+    text = str(error)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _advice(served: ServedModel, scores: int, error: NotProbabilitiesError) -> str:
     """Return what to write in which card."""
     card, call = served.card, served.call
-    is_softmax = card.task == "multiclass" and math.prod(served.score_shape) > 1
-    output = {"name": call.output, "activation": "softmax" if is_softmax else "sigmoid"}
+    output = {"name": call.output, "activation": activation_of_logits(card, scores)}
     file, member = f"{served.name}/card.json", f'"output": {json.dumps(output)}'
     otherwise = ' If several labels may be right, write "task": "multilabel" instead.' if error.are_in_range else ""
     if served.card_source is CardSource.VERSION:

@@ -13,14 +13,16 @@ from gateway.capacity import Place
 from gateway.deadline import Deadline, Timings
 from gateway.errors import (
     GatewayError,
+    ModelContractError,
     ModelFailedError,
     ModelUnavailableError,
     NotExplainableError,
     VersionGoneError,
 )
-from gateway.model_client.protocol import Array, Call, ModelServer, TensorSpec
+from gateway.model_client.protocol import Array, Call, ModelServer, require_shape
 from gateway.models.binding import EXPLAIN, ServedModel
 from gateway.models.registry import ModelRegistry, ModelTarget
+from gateway.models.score_check import score_error
 from gateway.observability import metrics
 from gateway.prediction import schemas
 from gateway.prediction.image_loader import ImageBytes, ImageLoader, ImageSource, PreparedImage
@@ -162,6 +164,9 @@ class ModelPredictor:
             _rank(served, next(rows), request.options) if isinstance(image, PreparedImage) else image
             for image in images
         ]
+        for prediction in predictions:
+            if isinstance(prediction, ModelContractError):
+                self._registry.reject(served, prediction)
         if explain_call is not None:
             predictions = self._explain(explain_call, images, predictions, served, request)
         return PredictionResult(served, predictions)
@@ -235,9 +240,7 @@ class ModelPredictor:
             ):
                 batch = {name: _stack(column) for name, column in columns.items()}
                 output = self._server.predict(call, batch, deadline=request.deadline, request_id=request.id)
-            expected = TensorSpec(output.dtype.name, (end - start, *row_shape))
-            if not expected.accepts_shape(output.shape):
-                raise ModelFailedError(f"{call.model} returned the shape {output.shape}; expected {expected.shape}.")
+            require_shape(call.model, output, (end - start, *row_shape))
             rows.extend(output)
         return rows
 
@@ -289,7 +292,7 @@ def _rank(served: ServedModel, scores: Array, options: PredictionOptions) -> sch
         if card.task == "multilabel":
             present = at_or_above(row, card.labels, card.threshold if threshold is None else threshold)
     except ValueError as error:
-        failure = ModelFailedError(f"{served.name} returned scores that cannot be ranked: {error}.")
+        failure = score_error(served, scores, error)
         failure.__cause__ = error
         return failure
     best = ranking[0]

@@ -1,7 +1,8 @@
 """Turn a foreign model and its card into a network that `train.export` can write."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -36,10 +37,11 @@ from vision.model_io import (
     require_one_input,
     to_text,
 )
-from vision.postprocess import class_probabilities
+from vision.postprocess import NotProbabilitiesError, activation_of_logits, class_probabilities
+from vision.preprocess import preprocess
+from vision.probes import NAMES, check_probabilities, probe
 
 SIGNATURE = "serving_default"
-GRAY = 128
 
 
 class ImportModelError(TrainError):
@@ -190,7 +192,7 @@ def check_card(model_input: Tensor, model_output: Tensor, card: Card) -> tuple[i
 
 
 def check_scores(network: FrozenNetwork, card: Card) -> None:
-    """Check the scores of a gray image, as the gateway does before a version answers.
+    """Check the scores of the images in `vision.probes`, as the gateway does before a version answers.
 
     Args:
         network: The imported network.
@@ -199,7 +201,11 @@ def check_scores(network: FrozenNetwork, card: Card) -> None:
     Raises:
         ImportModelError: They are not probabilities.
     """
-    _predict(network, np.full(card.input.shape, GRAY, np.uint8), card, "a gray image")
+    for name in NAMES:
+        image = preprocess(probe(name, card.input.height, card.input.width), card.input)
+        scores = network.predict(np.asarray(image, np.uint8)[None])
+        with _import_errors(card, scores):
+            check_probabilities(scores, card, name)
 
 
 def pseudo_label(paths: Sequence[Path], card: Card, network: FrozenNetwork) -> list[Example]:
@@ -236,7 +242,21 @@ def _activate(scores: Tensor, card: Card) -> npt.NDArray[np.float32]:
 
 
 def _predict(network: FrozenNetwork, image: npt.NDArray[np.uint8], card: Card, name: str) -> npt.NDArray[np.float32]:
+    scores = network.predict(image[None])
+    with _import_errors(card, scores):
+        return class_probabilities(scores, card, image=name)
+
+
+@contextmanager
+def _import_errors(card: Card, scores: npt.NDArray[np.float32]) -> Iterator[None]:
+    """Turn the errors of scores that cannot be used into an `ImportModelError` that says what to do."""
     try:
-        return class_probabilities(network.predict(image[None]), card, image=name)
+        yield
+    except NotProbabilitiesError as error:
+        otherwise = " or, if several labels may be right, task to multilabel" if error.are_in_range else ""
+        raise ImportModelError(
+            f"the model cannot be used: {error}; if they are logits, set output.activation in its card to "
+            f"{activation_of_logits(card, scores.size)}{otherwise}"
+        ) from error
     except ValueError as error:
         raise ImportModelError(f"the model cannot be used: {error}") from error

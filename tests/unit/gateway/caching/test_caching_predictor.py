@@ -16,7 +16,14 @@ from flask.testing import FlaskClient
 from gateway.errors import ModelFailedError
 from gateway.observability import metrics
 from gateway.settings import Settings, SettingsError
-from tests.support.fake_model_server import FakeModelServer, after_check, classifier, constant, explainable
+from tests.support.fake_model_server import (
+    INSPECTION_CALLS,
+    FakeModelServer,
+    after_check,
+    classifier,
+    constant,
+    explainable,
+)
 from tests.support.waiting import until
 from vision.card import Card
 
@@ -55,7 +62,7 @@ def predict_batch(client: FlaskClient, *pngs: bytes) -> tuple[str | None, list[A
 def test_the_cache_is_off_by_default(make_app: Callable[..., Flask], server: FakeModelServer, png: bytes):
     client = make_app().test_client()
     assert [predict(client, png)[0] for _ in range(2)] == [None, None]
-    assert server.calls["predict"] == 2 + 2  # the card, the check of its scores, and both requests
+    assert server.calls["predict"] == INSPECTION_CALLS + 2  # both requests
 
 
 def test_the_same_image_is_computed_once(client: FlaskClient, server: FakeModelServer, png: bytes):
@@ -63,7 +70,7 @@ def test_the_same_image_is_computed_once(client: FlaskClient, server: FakeModelS
 
     assert (first, second) == (STORED, HIT)
     assert computed == cached
-    assert server.calls["predict"] == 2 + 1
+    assert server.calls["predict"] == INSPECTION_CALLS + 1
 
 
 def test_an_image_is_found_in_every_input_form(client: FlaskClient, png: bytes):

@@ -15,7 +15,7 @@ from gateway.errors import DeadlineExceededError, ModelFailedError, ModelOverloa
 from gateway.health import draining
 from gateway.observability import metrics
 from gateway.settings import Settings
-from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant
+from tests.support.fake_model_server import INSPECTION_CALLS, FakeModelServer, FakeVersion, classifier, constant
 from tests.support.waiting import until
 from vision.card import Card
 
@@ -158,7 +158,7 @@ def test_each_version_is_checked_once(client: FlaskClient, server: FakeModelServ
         before = server.calls["predict"]
         for _ in range(3):
             assert check(client)[1]["model"]["version"] == version
-        assert server.calls["predict"] - before == 2  # its card, and the check of its scores
+        assert server.calls["predict"] - before == INSPECTION_CALLS
 
 
 def test_a_version_is_checked_again_after_an_outage(client: FlaskClient, server: FakeModelServer, card: Card):

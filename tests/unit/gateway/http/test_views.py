@@ -17,7 +17,15 @@ from gateway.errors import ModelFailedError, VersionGoneError
 from gateway.model_client.protocol import Array
 from gateway.models.configured import ConfiguredModels
 from gateway.observability import metrics
-from tests.support.fake_model_server import FakeModelServer, FakeVersion, after_check, classifier, constant, explainable
+from tests.support.fake_model_server import (
+    INSPECTION_CALLS,
+    FakeModelServer,
+    FakeVersion,
+    after_check,
+    classifier,
+    constant,
+    explainable,
+)
 from vision.card import Card
 
 PREDICT = "/api/v1/predict"
@@ -269,7 +277,7 @@ def test_a_batch_has_its_results_and_problems_in_order(
     assert (fourth["type"], fourth["status"]) == ("/problems/fetch-failed", 422)
     assert (fifth["type"], fifth["status"]) == ("/problems/unsupported-image-format", 415)
     assert "png" in fifth["accepted"]
-    assert server.request_ids == ["", "", "id-2"]  # the card's, the check's, and one call for the batch
+    assert server.request_ids == [*[""] * INSPECTION_CALLS, "id-2"]  # one call for the batch
 
 
 def test_the_problem_of_an_image_names_where_it_stands(
@@ -349,7 +357,7 @@ def test_a_batch_is_split_by_the_maximum_batch_size(
 ):
     client = make_app(max_batch_size=2).test_client()
     client.post(PREDICT, json={"instances": [{"image": base64.b64encode(png).decode()}] * 5})
-    assert server.calls["predict"] == 2 + 3
+    assert server.calls["predict"] == INSPECTION_CALLS + 3
 
 
 def test_a_batch_is_counted_and_logged_by_its_images(client: FlaskClient, png: bytes):

@@ -22,13 +22,21 @@ from gateway.errors import (
     VersionGoneError,
     VersionNotFoundError,
 )
-from gateway.model_client.protocol import Array
+from gateway.model_client.protocol import Array, Signature, TensorSpec
 from gateway.models.configured import ConfiguredModels
 from gateway.models.registry import SWAP_WAIT_S, ModelRegistry, ModelTarget
 from gateway.observability import metrics
-from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant
+from tests.support.fake_model_server import (
+    CHECK_CALLS,
+    INSPECTION_CALLS,
+    FakeModelServer,
+    FakeVersion,
+    classifier,
+    constant,
+)
 from tests.support.waiting import until
 from vision.card import Card, OutputSpec
+from vision.probes import NAMES
 
 MakeRegistry = Callable[..., ModelRegistry]
 
@@ -496,6 +504,73 @@ def test_the_reason_says_what_to_write_in_which_card(
     assert registry.refresh("pets", deadline=deadline).card.output.activation == "softmax"
 
 
+def by_colour(*, weight: float, bias: float) -> Callable[[Array], Array]:
+    """Return one logit for an image: its mean, scaled to -1..1, times `weight`, plus `bias`."""
+    return lambda images: (weight * (images.mean(axis=(1, 2, 3)) / 127.5 - 1) + bias)[:, None].astype(np.float32)
+
+
+def test_logits_that_look_like_probabilities_for_gray_are_refused(
+    registry: ModelRegistry, server: FakeModelServer, card: Card, deadline: Deadline
+):
+    logit = by_colour(weight=4, bias=0.3)
+    binary = dataclasses.replace(card, labels=("a", "b"))
+    multilabel = dataclasses.replace(card, task="multilabel")
+
+    def one_score(version: FakeVersion) -> FakeVersion:
+        output = Signature(
+            version.signatures["serving_default"].inputs, {"probabilities": TensorSpec("float32", (None, 1))}
+        )
+        return FakeVersion({**version.signatures, "serving_default": output}, version.compute)
+
+    def independent(images: Array) -> Array:
+        second = 1 / (1 + np.exp(-logit(images)))
+        return np.concatenate([np.full_like(second, 0.44), second], axis=1)
+
+    for version, reason in (
+        (one_score(classifier(binary, logit)), '"activation": "sigmoid"'),
+        (classifier(multilabel, lambda images: np.repeat(logit(images), 3, axis=1)), '"activation": "sigmoid"'),
+        (classifier(binary, independent), 'write "task": "multilabel" instead'),
+    ):
+        assert reason in unchecked(registry, server, version, deadline), reason
+
+
+def test_a_slow_model_is_checked_with_few_images(registry: ModelRegistry, server: FakeModelServer, card: Card):
+    sizes: list[int] = []
+
+    def slow(images: Array) -> Array:
+        sizes.append(len(images))
+        object.__setattr__(deadline, "at_s", deadline.at_s - 10 * len(images))  # as if so many seconds passed
+        return constant(1, 0, 0)(images)
+
+    for available_s in (60, 600):
+        deadline = Deadline.after(available_s)
+        server.swap("pets", available_s, classifier(card, slow))
+        registry.refresh("pets", deadline=deadline)
+
+    assert sizes == [1, 1, 1, len(NAMES) - 1]
+
+
+def test_a_version_whose_answer_contradicts_its_card_is_refused_until_the_card_changes(
+    registry: ModelRegistry,
+    server: FakeModelServer,
+    card: Card,
+    tmp_path: Path,
+    deadline: Deadline,
+):
+    server.swap("pets", 1, classifier(card, constant(1, 0, 0), has_card=False))
+    served = registry.refresh("pets", deadline=deadline)
+
+    registry.reject(served, ModelContractError("The scores of an image add up to 2."))
+
+    for _ in range(2):
+        with pytest.raises(ModelContractError, match=r"add up to 2\."):
+            registry.current("pets", deadline=deadline)
+        with pytest.raises(ModelContractError, match=r"add up to 2\."):
+            registry.resolve(ModelTarget("pets", version=1), deadline=deadline)
+    write_card(tmp_path, card)
+    assert registry.refresh("pets", deadline=deadline).card == card
+
+
 def test_an_older_version_answers_while_the_scores_of_the_newest_are_refused(
     registry: ModelRegistry, server: FakeModelServer, card: Card, deadline: Deadline
 ):
@@ -517,7 +592,7 @@ def test_refused_scores_are_computed_once_until_the_card_changes(
     (tmp_path / "pets" / "card.json").write_text(with_softmax.to_json())
 
     assert registry.refresh("pets", deadline=deadline).card == with_softmax
-    assert server.calls["predict"] == 2
+    assert server.calls["predict"] == 1 + CHECK_CALLS
 
 
 def test_a_version_that_fails_its_check_is_checked_again_later(
@@ -659,7 +734,7 @@ def test_sixteen_requests_that_lose_their_version_share_one_refresh(
 
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(replace, range(16))) == [2] * 16
-    assert server.calls == {"version_statuses": 1, "signatures": 1, "predict": 2}
+    assert server.calls == {"version_statuses": 1, "signatures": 1, "predict": INSPECTION_CALLS}
 
 
 def test_a_replacement_that_is_still_loading_is_awaited(

@@ -21,6 +21,7 @@ from gateway.errors import (
     ImageFormatError,
     ImageTooLargeError,
     ImageUnreadableError,
+    ModelContractError,
     ModelFailedError,
     ModelNotFoundError,
     ModelUnavailableError,
@@ -47,6 +48,7 @@ from gateway.prediction.predictor import (
     PredictionResult,
 )
 from tests.support.fake_model_server import (
+    INSPECTION_CALLS,
     FakeModelServer,
     FakeVersion,
     after_check,
@@ -60,12 +62,11 @@ from vision.card import Card, InputSpec, OutputSpec
 from vision.errors import OutOfMemoryError, TooManyPixelsError, UnreadableImageError, UnsupportedFormatError
 from vision.isolation.errors import DecoderCrashedError, DecoderUnavailableError, DecodingTimeoutError
 from vision.isolation.pool import DecoderPool
+from vision.probes import NAMES
 
 Predict = Callable[..., schemas.Prediction]
 PredictAll = Callable[..., PredictionResult]
 MAX_PIXELS = 10_000
-CALLS_OF_INSPECTION = 2
-"""Calls of a new version: for its card, and for the check of its scores."""
 NEWEST = ModelTarget()
 
 
@@ -247,8 +248,11 @@ def test_one_score_of_two_labels_is_the_probability_of_the_second(
     base = classifier(binary, constant(0.25))
     for version, shape in enumerate([(None, 1), (None,), (None, 1, 1, 1)], start=2):
         signature = Signature(image_signature(card).inputs, {"probabilities": TensorSpec("float32", shape)})
-        rows = np.full([size or 1 for size in shape], 0.25, np.float32)
-        compute = {**base.compute, "serving_default": lambda _, rows=rows: {"probabilities": rows}}
+
+        def compute_rows(inputs: dict[str, Array], row: tuple[int, ...] = shape[1:]) -> dict[str, Array]:
+            return {"probabilities": np.full((len(inputs["image"]), *row), 0.25, np.float32)}
+
+        compute = {**base.compute, "serving_default": compute_rows}
         server.swap("pets", version, FakeVersion({**base.signatures, "serving_default": signature}, compute))
 
         assert ranking(predict(png)) == [("cat", 0, 0.75), ("dog", 1, 0.25)], shape
@@ -258,7 +262,7 @@ def test_scores_that_do_not_add_up_are_an_error_of_the_model(
     predict: Predict, server: FakeModelServer, card: Card, png: bytes
 ):
     server.swap("pets", 2, classifier(card, after_check(constant(0.5, 0.5, 0.5))))
-    with pytest.raises(ModelFailedError, match=r"the scores of the image add up to 1\.500, not to 1"):
+    with pytest.raises(ModelContractError, match=r"The scores of an image add up to 1\.500, not to 1\. If they"):
         predict(png)
 
 
@@ -322,6 +326,23 @@ def test_the_request_id_is_sent_to_the_model_server(predict: Predict, server: Fa
 # Faulty models
 
 
+def test_a_version_that_answers_with_logits_answers_no_more(
+    predict_all: PredictAll, server: FakeModelServer, card: Card
+):
+    def logits_for_light(images: Array) -> Array:
+        return by_lightness(images) * np.where(images.max(axis=(1, 2, 3)) == 255, 3, 1)[:, None].astype(np.float32)
+
+    server.models["pets"][2] = classifier(card, after_check(logits_for_light))
+
+    result = predict_all(shade(0), shade(255))
+
+    assert (result.model.version, outcomes(result)) == (2, [None, ModelContractError])
+    assert predict_all(shade(0)).model.version == 1, "an older version replaces it"
+    del server.models["pets"][1]
+    with pytest.raises(ModelContractError, match=r"^pets version 2 cannot be used\..*If they are logits"):
+        predict_all(shade(0))
+
+
 def test_scores_that_are_not_finite_are_an_error_of_the_model(
     predict: Predict, server: FakeModelServer, card: Card, png: bytes
 ):
@@ -329,7 +350,10 @@ def test_scores_that_are_not_finite_are_an_error_of_the_model(
         faulty = dataclasses.replace(card, output=OutputSpec(activation=activation))
         for score in (float("nan"), float("inf"), float("-inf")):
             server.swap("pets", max(server.models["pets"]) + 1, classifier(faulty, constant(0.1, score, 0.2)))
-            with pytest.raises(ModelFailedError, match="pets returned scores that cannot be ranked"):
+            with pytest.raises(
+                ModelFailedError,
+                match=r"^pets version \d+ cannot classify an image\. The model returned .* NaN or infinite\. Comp",
+            ):
                 pytest.fail(f"{activation}, {score}: {predict(png)}")
 
 
@@ -345,7 +369,10 @@ def test_scores_that_are_not_probabilities_are_an_error_of_the_model(
     card = dataclasses.replace(card, task=task)
     for scores in ((0.1, 1e30, 0.2), (0.1, -5, 0.2), (3.5, 1.2, -7)):
         server.swap("pets", max(server.models["pets"]) + 1, explainable(card, after_check(constant(*scores)), by_class))
-        with pytest.raises(ModelFailedError, match=r"expected probabilities from 0 to 1.*output\.activation"):
+        with pytest.raises(
+            ModelContractError,
+            match=r"from 0 to 1\. If they are logits, export it again with .*\"activation\"",
+        ):
             pytest.fail(f"{scores}: {predict(shade(0), explain=explain)}")
 
 
@@ -364,7 +391,7 @@ def test_scores_of_a_wrong_shape_are_an_error_of_the_model(
     for shape in ((3,), (1, 2), (1, 4), (2, 3), (1, 1, 3), (0, 3), ()):
         scores = np.zeros(shape, np.float32)
         server.swap("pets", max(server.models["pets"]) + 1, classifier(card, lambda _, scores=scores: scores))
-        with pytest.raises(ModelFailedError, match=r"returned the shape \(.*\); expected \(1, 3\)"):
+        with pytest.raises(ModelFailedError, match=r"returned .*\[.*\]; expected .*\[1, 3\]"):
             pytest.fail(f"{shape}: {predict(png)}")
 
 
@@ -456,7 +483,8 @@ def test_a_model_without_batches_gets_one_image_in_each_call(
     single = Signature({"image": TensorSpec("uint8", (1, 4, 4, 1))}, batched.signatures["serving_default"].outputs)
     server.swap("pets", 2, FakeVersion({**batched.signatures, "serving_default": single}, batched.compute))
     assert [item["class"] for item in predict_all(shade(0), shade(255)).predictions] == ["cat", "dog"]
-    assert server.calls["predict"] == CALLS_OF_INSPECTION + 2
+    checks = len(NAMES)  # one image in each of them too
+    assert server.calls["predict"] == 1 + checks + 2
 
 
 def test_an_error_of_one_image_does_not_affect_the_others(
@@ -476,7 +504,7 @@ def test_an_error_of_one_image_does_not_affect_the_others(
         ImageUnreadableError,
         None,
     ]
-    assert server.calls["predict"] == CALLS_OF_INSPECTION + 1  # all three images
+    assert server.calls["predict"] == INSPECTION_CALLS + 1  # all three images
 
 
 def test_a_batch_of_only_errors_does_not_call_the_model(predict_all: PredictAll, server: FakeModelServer):
@@ -484,7 +512,7 @@ def test_a_batch_of_only_errors_does_not_call_the_model(predict_all: PredictAll,
 
     assert outcomes(result) == [ImageFormatError] * 2
     assert result.model.version == 1
-    assert server.calls["predict"] == CALLS_OF_INSPECTION
+    assert server.calls["predict"] == INSPECTION_CALLS
 
 
 def test_scores_that_are_not_finite_are_the_error_of_their_image_only(
@@ -530,7 +558,7 @@ def test_a_batch_ends_at_the_deadline_although_fetches_hang(
             predict_all(*["https://x/"] * 5, deadline_s=0.05)
     finally:
         unblock.set()
-    assert server.calls["predict"] == CALLS_OF_INSPECTION + 1  # the first image
+    assert server.calls["predict"] == INSPECTION_CALLS + 1  # the first image
 
 
 def test_an_image_that_is_not_fetched_in_time_does_not_affect_the_others(predict_all: PredictAll, fetcher: StubFetcher):
@@ -569,7 +597,7 @@ def test_the_best_class_of_each_image_is_explained(predict_all: PredictAll, serv
     assert [round(item["heatmap"][0][0], 3) for item in explanations] == [0.1, 0.0, 0.1, 0.0]
     assert [round(item["heatmap"][1][2], 3) for item in explanations] == [1.0, 0.0, 0.8, 0.2]
     assert [(item["height"], item["width"]) for item in explanations] == [(2, 3)] * 4
-    assert server.calls["predict"] == CALLS_OF_INSPECTION + 2 + 2  # three images and one, twice
+    assert server.calls["predict"] == INSPECTION_CALLS + 2 + 2  # three images and one, twice
 
 
 def test_an_explanation_is_drawn_over_the_image(predict: Predict, server: FakeModelServer, card: Card):
@@ -621,7 +649,7 @@ def test_a_heat_map_of_a_wrong_shape_is_an_error_of_the_model(
         heat = np.zeros(shape, np.float32)
         version = explainable(card, by_lightness, lambda *_, heat=heat: heat)
         server.swap("pets", max(server.models["pets"]) + 1, version)
-        with pytest.raises(ModelFailedError, match=r"returned the shape \(.*\); expected \(2, None, None\)"):
+        with pytest.raises(ModelFailedError, match=r"returned .*\[.*\]; expected .*\[2, N, N\]"):
             pytest.fail(f"{shape}: {predict_all(shade(0), shade(1), explain='raw')}")
 
 
@@ -771,7 +799,7 @@ def test_more_pixels_than_the_limit_are_refused_with_their_number(predict: Predi
         predict(encode(np.zeros((100, 101), np.uint8)))
     assert caught.value.members == {"max_pixels": MAX_PIXELS}
     assert predict(encode(np.zeros((100, 100), np.uint8)))
-    assert server.calls["predict"] == CALLS_OF_INSPECTION + 1
+    assert server.calls["predict"] == INSPECTION_CALLS + 1
 
 
 def test_a_truncated_image_cannot_be_decoded(predict: Predict):
@@ -827,4 +855,4 @@ def test_a_request_whose_deadline_has_passed_does_not_call_the_model(
         predict(png, deadline_s=0)
     with pytest.raises(DeadlineExceededError):
         predict("https://x/", deadline_s=0)
-    assert len(server.request_ids) == CALLS_OF_INSPECTION + 1  # the first request
+    assert len(server.request_ids) == INSPECTION_CALLS + 1  # the first request
