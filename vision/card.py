@@ -16,6 +16,7 @@ import difflib
 import json
 import string
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn, Self, TypeAlias, cast, get_args
@@ -24,6 +25,8 @@ SCHEMA = 1
 UINT8_MAX = 255
 MAX_QUOTED = 60  # characters of an invalid value that a message shows
 MAX_FACTOR = 0.02  # a `std` below is the factor of a multiplication: 1/255 or 1/127.5
+MAX_SIDE = 1 << 14  # of a model's input, in pixels
+MAX_STD = UINT8_MAX**2  # of pixels in 0..255
 NOTES = ("_", "$")
 """First characters of keys that are ignored: comments, and `$schema` for editors."""
 
@@ -94,19 +97,22 @@ class InputSpec:
         shape = (channels, self.height, self.width) if is_nchw else (self.height, self.width, channels)
         object.__setattr__(self, "channels", channels)  # frozen
         object.__setattr__(self, "shape", shape)
-        _check(self.height >= 1, "input.height", "an integer of at least 1", self.height)
-        _check(self.width >= 1, "input.width", "an integer of at least 1", self.width)
+        for side, pixels in (("height", self.height), ("width", self.width)):
+            _check(1 <= pixels <= MAX_SIDE, f"input.{side}", f"an integer in 1..{MAX_SIDE}", pixels)
         per_channel = f"one number per channel of {self.color} ({channels}), or none"
         _check(len(self.mean) in {0, channels}, "input.mean", per_channel, self.mean)
         _check(len(self.std) in {0, channels}, "input.std", per_channel, self.std)
-        _check(all(value > 0 for value in self.std), "input.std", "numbers above 0", self.std)
+        means = f"numbers in -{UINT8_MAX}..{UINT8_MAX}, as pixels are in 0..{UINT8_MAX}"
+        _check(all(abs(value) <= UINT8_MAX for value in self.mean), "input.mean", means, self.mean)
+        in_range = all(0 < value <= MAX_STD for value in self.std)
+        _check(in_range, "input.std", f"numbers above 0 and at most {MAX_STD}", self.std)
         _check_units(self.mean, self.std)
         in_range = all(0 <= value <= UINT8_MAX for value in self.background)
         _check(in_range, "input.background", "integers in 0..255", self.background)
         if self.dtype == "uint8" and (self.mean or self.std):
-            raise _error("input.dtype", "'float32' if mean or std is set", self.dtype)
+            raise _error("input.dtype", '"float32" if mean or std is set', self.dtype)
         if self.resize == "fit_ink" and self.color != "GRAY":
-            raise _error("input.color", "'GRAY' if resize is 'fit_ink'", self.color)
+            raise _error("input.color", '"GRAY" if resize is "fit_ink"', self.color)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +178,9 @@ class Card:
         if isinstance(self.threshold, tuple):
             one_each = f"one number, or one per label ({len(self.labels)})"
             _check(len(self.threshold) == len(self.labels), "threshold", one_each, self.threshold)
+        if self.output.activation == "softmax" and (self.task == "multilabel" or len(self.labels) == 1):
+            reason = 'if task is "multilabel"' if self.task == "multilabel" else "for one label"
+            raise _error("output.activation", f'"sigmoid" or "none" {reason}', self.output.activation)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -185,10 +194,7 @@ class Card:
             CardError: The text is not JSON, a field is missing, unknown, of the wrong type or out of range, or the
                 schema number is another one.
         """
-        try:
-            document = json.loads(text, parse_constant=_reject_constant)
-        except (ValueError, RecursionError) as error:
-            raise CardError("card: expected a JSON document", f", found {_quote(text)}: {error}") from error
+        document = _read_json(text)
         _check(isinstance(document, dict), "card", "a JSON object", document)
         schema = document.get("schema", SCHEMA)
         _check(
@@ -237,16 +243,20 @@ def _reject_unknown(document: Mapping[str, object], known: Mapping[str, object],
 
 
 def _suggestion(key: str, prefix: str) -> str:
-    """Return the question whether the key that is nearest in spelling is meant; empty if none is near."""
+    """Return the question whether another key is meant; empty if none is near.
+
+    It is what others call the same, the same key of another level, or the nearest of this level in spelling.
+    """
     levels = {"": _CARD_PARSERS, "input.": _INPUT_PARSERS, "output.": _OUTPUT_PARSERS}
-    paths = [f"{level}{name}" for level, names in levels.items() for name in names]
-    by_name: dict[str, str] = {}
-    for path in sorted(paths, key=lambda path: not path.startswith(prefix)):  # those of the same level first
-        by_name.setdefault(path.rpartition(".")[2], path)
-    by_name |= _SYNONYMS
+    elsewhere = {name: f"{level}{name}" for level, names in levels.items() for name in names}
     name = key.strip().lower().replace("-", "_")
-    near = difflib.get_close_matches(name, by_name, n=1)
-    return f" (did you mean {by_name[near[0]]}?)" if near else f"; a note begins with {NOTES[0]!r}"
+    meant = _SYNONYMS.get(f"{prefix}{name}") or _SYNONYMS.get(name)
+    if meant is None and name not in levels[prefix]:
+        meant = elsewhere.get(name)
+    if meant is None:
+        near = difflib.get_close_matches(name, [*levels[prefix], *_SYNONYMS], n=1)
+        meant = next((_SYNONYMS.get(match, f"{prefix}{match}") for match in near), None)
+    return f" (did you mean {meant}?)" if meant else f"; a note begins with {_quote(NOTES[0])}"
 
 
 def _text(value: object, path: str) -> object:
@@ -277,7 +287,7 @@ def _mapping(value: object, path: str) -> object:
 
 
 def _choice(choices: tuple[str, ...]) -> _Parser:
-    expected = "one of " + ", ".join(map(repr, choices))
+    expected = "one of " + ", ".join(map(json.dumps, choices))
 
     def parse(value: object, path: str) -> object:
         _check(value in choices, path, expected, value)
@@ -364,14 +374,52 @@ _SYNONYMS: Mapping[str, str] = {
     "size": "input.height and input.width",
     "image_size": "input.height and input.width",
     "channels": "input.color",
+    "data_format": "input.layout",
+    "crop": "input.resize",
+    "range": "input.mean and input.std",
+    "rescale": "input.std",
+    "output.type": "output.activation",
+    "type": "task",
     "normalization": "input.mean and input.std",
     "scale": "input.std",
 }
-"""What other tools call the same; paths by such a name."""
+"""What other tools call the same; paths by such a name, or by the path of one that means this only there."""
+
+
+def _read_json(text: str | bytes) -> Any:  # JSON
+    """Read JSON in which no key is repeated.
+
+    Raises:
+        CardError: It is not JSON; the message says where.
+    """
+    try:
+        return json.loads(text, parse_constant=_reject_constant, object_pairs_hook=_reject_repeated)
+    except CardError:
+        raise
+    except json.JSONDecodeError as error:
+        if not error.doc.strip():
+            raise CardError("card: expected JSON, found an empty file") from error
+        line = error.doc.split("\n")[error.lineno - 1]
+        where = f"line {error.lineno}, column {error.colno}"
+        raise CardError(f"card: expected JSON, found a fault in {where}", f": {_quote(line)}") from error
+    except UnicodeDecodeError as error:
+        raise CardError("card: expected JSON in UTF-8, found other bytes") from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in thousands of lists
+        raise CardError("card: expected JSON, found a number that is too long or lists nested too deeply") from error
 
 
 def _reject_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value")
+    raise CardError("card: expected JSON, which has no NaN and no Infinity", f", found {name}")
+
+
+def _reject_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        counts = Counter(key for key, _ in pairs if not key.startswith(NOTES))
+        for key in (key for key, count in counts.items() if count > 1):
+            known = {*_CARD_PARSERS, *_INPUT_PARSERS, *_OUTPUT_PARSERS}
+            raise CardError(f"card: a key occurs twice{f' ({key})' if key in known else ''}", f", found {_quote(key)}")
+    return document
 
 
 def _check(condition: bool, path: str, expected: str, value: object) -> None:  # noqa: FBT001  # reads as an assertion
@@ -393,21 +441,22 @@ def _check_units(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
     is_small_std = any(value < 1 for value in std)
     if not is_small_mean and not is_small_std:
         return
-    lists = []
-    if mean:
-        lists.append(f'"mean": {_times_255(mean) if is_small_mean else _plain(mean)}')
-    if all(value < MAX_FACTOR for value in std) and std:
-        lists.append(f'"std": {_plain([1 / value for value in std])}')
+    if std and all(value < MAX_FACTOR for value in std):
+        right_std = [1 / value for value in std]
     else:
         is_scale = is_small_std or all(value == 1 for value in std)  # of pixels in 0..1
-        lists.append(f'"std": {_times_255(std or (1,) * len(mean)) if is_scale else _plain(std)}')
+        right_std = [UINT8_MAX * value if is_scale else value for value in std or (1,) * len(mean)]
+    lists = [f'"std": {_plain(right_std)}']
+    if mean:
+        is_offset = all(abs(value) == 1 for value in mean)  # of pixels that were scaled before, as in x / 127.5 - 1
+        factors = right_std if is_offset else [UINT8_MAX if is_small_mean else 1] * len(mean)
+        right_mean = [abs(value) if is_offset else value for value in mean]
+        lists.insert(
+            0, f'"mean": {_plain([value * factor for value, factor in zip(right_mean, factors, strict=True)])}'
+        )
     path, values = ("input.std", std) if is_small_std else ("input.mean", mean)
     numbers = " and ".join(lists)
     raise _error(path, f"numbers in units of 0..255; multiply numbers for 0..1 by 255 and write {numbers}", values)
-
-
-def _times_255(values: Sequence[float]) -> str:
-    return _plain([UINT8_MAX * value for value in values])
 
 
 def _plain(values: Sequence[float]) -> str:
@@ -416,5 +465,6 @@ def _plain(values: Sequence[float]) -> str:
 
 
 def _quote(value: object) -> str:
-    text = repr(value)
+    """Format a value as a card has it, shortened."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…"

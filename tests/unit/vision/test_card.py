@@ -68,7 +68,7 @@ def test_json_contains_a_whole_card():
         tuple
     ),
     sides=st.tuples(st.integers(1, 10_000), st.integers(1, 10_000)),
-    mean=st.none() | st.tuples(*[st.floats(1.5, 1e9)] * 3),
+    mean=st.none() | st.tuples(*[st.floats(1.5, 255)] * 3),
     threshold=st.floats(0, 1),
     extra=st.dictionaries(st.text(), st.recursive(st.none() | st.booleans() | st.text(), st.lists)),
 )
@@ -95,23 +95,34 @@ def test_the_input_name_that_early_releases_wrote_is_ignored():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"activation": "softmax"}, "card: unknown key (did you mean output.activation?), found 'activation'"),
-        ({"lables": ["cat"]}, "card: unknown key (did you mean labels?), found 'lables'"),
-        ({"Labels": ["cat"]}, "card: unknown key (did you mean labels?), found 'Labels'"),
-        ({"class_names": ["cat"]}, "card: unknown key (did you mean labels?), found 'class_names'"),
-        ({"std": [1, 1, 1]}, "card: unknown key (did you mean input.std?), found 'std'"),
-        ({"comment": "mine"}, "card: unknown key; a note begins with '_', found 'comment'"),
+        ({"activation": "softmax"}, 'card: unknown key (did you mean output.activation?), found "activation"'),
+        ({"lables": ["cat"]}, 'card: unknown key (did you mean labels?), found "lables"'),
+        ({"Labels": ["cat"]}, 'card: unknown key (did you mean labels?), found "Labels"'),
+        ({"class_names": ["cat"]}, 'card: unknown key (did you mean labels?), found "class_names"'),
+        ({"std": [1, 1, 1]}, 'card: unknown key (did you mean input.std?), found "std"'),
+        ({"type": "x"}, 'card: unknown key (did you mean task?), found "type"'),
+        ({"output": {"type": "x"}}, 'card: unknown key in output (did you mean output.activation?), found "type"'),
+        (
+            {"input": {"data_format": "x"}},
+            'card: unknown key in input (did you mean input.layout?), found "data_format"',
+        ),
+        ({"input": {"crop": "x"}}, 'card: unknown key in input (did you mean input.resize?), found "crop"'),
+        (
+            {"input": {"range": [0, 1]}},
+            'card: unknown key in input (did you mean input.mean and input.std?), found "range"',
+        ),
+        ({"comment": "mine"}, 'card: unknown key; a note begins with "_", found "comment"'),
         (
             {"input": {"shape": [8, 8, 3]}},
-            "card: unknown key in input (did you mean input.height and input.width?), found 'shape'",
+            'card: unknown key in input (did you mean input.height and input.width?), found "shape"',
         ),
         (
             {"input": {"activation": "softmax"}},
-            "card: unknown key in input (did you mean output.activation?), found 'activation'",
+            'card: unknown key in input (did you mean output.activation?), found "activation"',
         ),
         (
             {"output": {"activtion": "x"}},
-            "card: unknown key in output (did you mean output.activation?), found 'activtion'",
+            'card: unknown key in output (did you mean output.activation?), found "activtion"',
         ),
     ],
 )  # fmt: skip
@@ -144,6 +155,10 @@ def test_blanks_and_line_ends_around_labels_are_removed():
         ((0.485, 0.456, 0.406), (58, 57, 57), '"mean": [123.675, 116.28, 103.53] and "std": [58, 57, 57]'),
         ((124, 116, 104), (0.229, 0.224, 0.225), '"mean": [124, 116, 104] and "std": [58.395, 57.12, 57.375]'),
         ((), (1 / 255, 1 / 255, 1 / 255), '"std": [255, 255, 255]'),
+        ((1, 1, 1), (127.5,) * 3, '"mean": [127.5, 127.5, 127.5] and "std": [127.5, 127.5, 127.5]'),
+        ((-1, -1, -1), (127.5,) * 3, '"mean": [127.5, 127.5, 127.5] and "std": [127.5, 127.5, 127.5]'),
+        ((1, 1, 1), (1 / 127.5,) * 3, '"mean": [127.5, 127.5, 127.5] and "std": [127.5, 127.5, 127.5]'),
+        ((1, 1, 1), (), '"mean": [255, 255, 255] and "std": [255, 255, 255]'),
         ((127.5, 127.5, 127.5), (1 / 127.5,) * 3, '"mean": [127.5, 127.5, 127.5] and "std": [127.5, 127.5, 127.5]'),
     ],
 )  # fmt: skip
@@ -188,11 +203,35 @@ def test_another_schema_number_is_rejected(number):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", b"\xff\xfe\x00", "[" * 100_000, '{"threshold": NaN}', '{"threshold": -Infinity}']
+    ("text", "summary", "found"),
+    [
+        ("", "card: expected JSON, found an empty file", ""),
+        (b"\n", "card: expected JSON, found an empty file", ""),
+        ("{", "card: expected JSON, found a fault in line 1, column 2", ': "{"'),
+        (
+            b'{"name": "m",\n  "labels": [hunter2]}',
+            "card: expected JSON, found a fault in line 2, column 14",
+            ': "  \\"labels\\": [hunter2]}"',
+        ),
+        (b'{"name": "\xff"}', "card: expected JSON in UTF-8, found other bytes", ""),
+        ("[" * 100_000, "card: expected JSON, found a number that is too long or lists nested too deeply", ""),
+        ("1" * 5000, "card: expected JSON, found a number that is too long or lists nested too deeply", ""),
+        ('{"threshold": NaN}', "card: expected JSON, which has no NaN and no Infinity", ", found NaN"),
+        ('{"threshold": -Infinity}', "card: expected JSON, which has no NaN and no Infinity", ", found -Infinity"),
+        ('{"labels": ["a"], "labels": ["b"]}', "card: a key occurs twice (labels)", ', found "labels"'),
+        ('{"metrics": {"hunter2": 1, "hunter2": 2}}', "card: a key occurs twice", ', found "hunter2"'),
+    ],
 )
-def test_text_other_than_json_is_rejected(text):
-    with pytest.raises(CardError, match=r"^card: expected a JSON document, found "):
+def test_text_other_than_json_is_rejected_with_the_place_of_the_fault(text: str | bytes, summary: str, found: str):
+    with pytest.raises(CardError) as raised:
         Card.from_json(text)
+
+    assert raised.value.summary == summary
+    assert str(raised.value) == summary + found
+
+
+def test_a_note_may_occur_twice():
+    assert Card.from_json(card_json().replace("{", '{"_a": 1, "_a": 2, ', 1))
 
 
 @pytest.mark.parametrize("text", ["[]", "3", "null", '"card"'])
@@ -210,22 +249,30 @@ def test_json_other_than_an_object_is_rejected(text):
         ({"input": {"width": 3}}, "input.height: is required but missing"),
         ({"input": {"height": 3}}, "input.width: is required but missing"),
         ({"name": 7}, "name: expected a string, found 7"),
-        ({"name": ""}, "name: expected the name of the model, found ''"),
-        ({"labels": "cat"}, "labels: expected a list, found 'cat'"),
-        ({"labels": []}, "labels: expected at least one label, found ()"),
-        ({"labels": ["cat", ""]}, "labels: expected no empty labels, found ('cat', '')"),
+        ({"name": ""}, 'name: expected the name of the model, found ""'),
+        ({"labels": "cat"}, 'labels: expected a list, found "cat"'),
+        ({"labels": []}, "labels: expected at least one label, found []"),
+        ({"labels": ["cat", ""]}, 'labels: expected no empty labels, found ["cat", ""]'),
         ({"labels": ["cat", 3]}, "labels[1]: expected a string, found 3"),
-        ({"task": "regression"}, "task: expected one of 'multiclass', 'multilabel', found 'regression'"),
-        ({"task": ["multiclass"]}, "task: expected one of 'multiclass', 'multilabel', found ['multiclass']"),
-        ({"threshold": "0.5"}, "threshold: expected a number, found '0.5'"),
-        ({"threshold": True}, "threshold: expected a number, found True"),
+        ({"task": "regression"}, 'task: expected one of "multiclass", "multilabel", found "regression"'),
+        ({"task": ["multiclass"]}, 'task: expected one of "multiclass", "multilabel", found ["multiclass"]'),
+        ({"threshold": "0.5"}, 'threshold: expected a number, found "0.5"'),
+        ({"threshold": True}, "threshold: expected a number, found true"),
         ({"threshold": 1.5}, "threshold: expected numbers in 0..1, found 1.5"),
-        ({"threshold": [0.5]}, "threshold: expected one number, or one per label (2), found (0.5,)"),
-        ({"threshold": [0.5, None]}, "threshold[1]: expected a number, found None"),
+        ({"threshold": [0.5]}, "threshold: expected one number, or one per label (2), found [0.5]"),
+        ({"threshold": [0.5, None]}, "threshold[1]: expected a number, found null"),
         ({"input": []}, "input: expected an object, found []"),
-        ({"output": "logits"}, "output: expected an object, found 'logits'"),
-        ({"output": {"activation": 1}}, "output.activation: expected one of 'none', 'softmax', 'sigmoid', found 1"),
-        ({"output": {"name": ""}}, "output.name: expected the name of the output tensor, found ''"),
+        ({"output": "logits"}, 'output: expected an object, found "logits"'),
+        ({"output": {"activation": 1}}, 'output.activation: expected one of "none", "softmax", "sigmoid", found 1'),
+        ({"output": {"name": ""}}, 'output.name: expected the name of the output tensor, found ""'),
+        (
+            {"task": "multilabel", "output": {"activation": "softmax"}},
+            'output.activation: expected "sigmoid" or "none" if task is "multilabel", found "softmax"',
+        ),
+        (
+            {"labels": ["cat"], "output": {"activation": "softmax"}},
+            'output.activation: expected "sigmoid" or "none" for one label, found "softmax"',
+        ),
         ({"metrics": [0.9]}, "metrics: expected an object, found [0.9]"),
     ],
 )  # fmt: skip
@@ -239,28 +286,40 @@ def test_an_invalid_field_is_named_with_its_value(changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"height": "28"}, "input.height: expected an integer, found '28'"),
+        ({"height": "28"}, 'input.height: expected an integer, found "28"'),
         ({"height": 28.0}, "input.height: expected an integer, found 28.0"),
-        ({"height": True}, "input.height: expected an integer, found True"),
-        ({"height": 0}, "input.height: expected an integer of at least 1, found 0"),
-        ({"width": -3}, "input.width: expected an integer of at least 1, found -3"),
-        ({"color": "rgb"}, "input.color: expected one of 'RGB', 'BGR', 'GRAY', found 'rgb'"),
-        ({"layout": "CHW"}, "input.layout: expected one of 'NHWC', 'NCHW', found 'CHW'"),
-        ({"dtype": "float16"}, "input.dtype: expected one of 'uint8', 'float32', found 'float16'"),
+        ({"height": True}, "input.height: expected an integer, found true"),
+        ({"height": 0}, "input.height: expected an integer in 1..16384, found 0"),
+        ({"width": -3}, "input.width: expected an integer in 1..16384, found -3"),
+        ({"color": "rgb"}, 'input.color: expected one of "RGB", "BGR", "GRAY", found "rgb"'),
+        ({"layout": "CHW"}, 'input.layout: expected one of "NHWC", "NCHW", found "CHW"'),
+        ({"dtype": "float16"}, 'input.dtype: expected one of "uint8", "float32", found "float16"'),
         ({"mean": 127.5}, "input.mean: expected a list, found 127.5"),
-        ({"mean": [1, 2]}, "input.mean: expected one number per channel of RGB (3), or none, found (1.0, 2.0)"),
-        ({"std": [1]}, "input.std: expected one number per channel of RGB (3), or none, found (1.0,)"),
+        ({"mean": [1, 2]}, "input.mean: expected one number per channel of RGB (3), or none, found [1.0, 2.0]"),
+        ({"std": [1]}, "input.std: expected one number per channel of RGB (3), or none, found [1.0]"),
         (
             {"color": "GRAY", "std": [1, 2]},
-            "input.std: expected one number per channel of GRAY (1), or none, found (1.0, 2.0)",
+            "input.std: expected one number per channel of GRAY (1), or none, found [1.0, 2.0]",
         ),
-        ({"dtype": "float32", "std": [1, 0, 1]}, "input.std: expected numbers above 0, found (1.0, 0.0, 1.0)"),
-        ({"std": [1, 1, 1]}, "input.dtype: expected 'float32' if mean or std is set, found 'uint8'"),
+        (
+            {"dtype": "float32", "std": [1, 0, 1]},
+            "input.std: expected numbers above 0 and at most 65025, found [1.0, 0.0, 1.0]",
+        ),
+        ({"height": 100_000}, "input.height: expected an integer in 1..16384, found 100000"),
+        (
+            {"dtype": "float32", "mean": [0, 0, 1000]},
+            "input.mean: expected numbers in -255..255, as pixels are in 0..255, found [0.0, 0.0, 1000.0]",
+        ),
+        (
+            {"dtype": "float32", "std": [1e9, 1, 1]},
+            "input.std: expected numbers above 0 and at most 65025, found [1000000000.0, 1.0, 1.0]",
+        ),
+        ({"std": [1, 1, 1]}, 'input.dtype: expected "float32" if mean or std is set, found "uint8"'),
         ({"background": [0, 0]}, "input.background: expected a list of three integers, found [0, 0]"),
-        ({"background": [0, 0, 256]}, "input.background: expected integers in 0..255, found (0, 0, 256)"),
+        ({"background": [0, 0, 256]}, "input.background: expected integers in 0..255, found [0, 0, 256]"),
         ({"background": [0, 0, 1.5]}, "input.background[2]: expected an integer, found 1.5"),
         ({"invert_light_background": 1}, "input.invert_light_background: expected true or false, found 1"),
-        ({"resize": "fit_ink"}, "input.color: expected 'GRAY' if resize is 'fit_ink', found 'RGB'"),
+        ({"resize": "fit_ink"}, 'input.color: expected "GRAY" if resize is "fit_ink", found "RGB"'),
     ],
 )  # fmt: skip
 def test_an_invalid_input_field_is_named_with_its_value(changes, message):
