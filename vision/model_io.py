@@ -129,19 +129,20 @@ def fit_input(card: Card, tensor: Tensor, *, allow_pixels_as_floats: bool = Fals
     return InputEncoder(tensor.dtype, shape)
 
 
-def fit_output(card: Card, tensor: Tensor) -> tuple[int, ...]:
+def fit_output(card: Card, tensor: Tensor) -> tuple[int | None, ...]:
     """Return the shape in which an output holds the scores of one image.
+
+    A length is None if the signature leaves open whether there is one score for two labels or one each.
 
     Raises:
         UnusableModelError: The output does not hold the scores that the card describes.
     """
     require_scores(tensor)
     labels, text = len(card.labels), to_text(tensor)
-    if tensor.shape is None:
-        return (labels,)
-    row = tensor.shape[1:]
+    is_binary = labels == BINARY and card.task == "multiclass"
+    row = (None,) if tensor.shape is None else tensor.shape[1:]
     scores = count_scores(tensor)
-    if scores == 1 and labels == BINARY and card.task == "multiclass":
+    if scores == 1 and is_binary:
         if card.output.activation == "softmax":
             raise UnusableModelError(
                 f'The output {text} is one score for two labels, of which softmax is always 1. Write "output": '
@@ -158,7 +159,8 @@ def fit_output(card: Card, tensor: Tensor) -> tuple[int, ...]:
             f"The card has {labels} labels; the output {text} holds {scores} score{'s' if scores != 1 else ''}. Write "
             f"one label per score.{hint}"
         )
-    return tuple(labels if size is None else size for size in row)
+    open_size = None if is_binary else labels
+    return tuple(open_size if size is None else size for size in row)
 
 
 def choose_output(outputs: Mapping[str, Tensor], card: Card | None) -> str:
@@ -185,13 +187,24 @@ def choose_output(outputs: Mapping[str, Tensor], card: Card | None) -> str:
         if len(names) == 1:
             return names[0]
     if not fitting:
-        raise UnusableModelError(
-            f"None of its outputs ({listed}) holds one score per class. {_export_anew('scores, float32[N, classes]')}"
-        )
+        raise _none_fits(outputs, card, listed)
     raise SeveralOutputsError(
         f"Its outputs are {listed}. Name the one that holds one score per class in the card, such as "
         f'"output": {{"name": {json.dumps(fitting[0])}}}.',
         fitting,
+    )
+
+
+def _none_fits(outputs: Mapping[str, Tensor], card: Card | None, listed: str) -> UnusableModelError:
+    """Return why no output holds the scores: what is wrong in the card or, if no card helps, in all outputs."""
+    for tensor in outputs.values():
+        if card is not None and _holds_scores(tensor, None):
+            try:
+                fit_output(card, tensor)
+            except UnusableModelError as error:
+                return error
+    return UnusableModelError(
+        f"None of its outputs ({listed}) holds one score per class. {_export_anew('scores, float32[N, classes]')}"
     )
 
 

@@ -69,7 +69,8 @@ def class_probabilities(raw: npt.ArrayLike, card: Card, *, image: str = "an imag
     raw = np.asarray(raw).reshape(-1)
     is_binary = raw.size == 1 and labels == BINARY and card.task == "multiclass"
     if raw.size and not is_binary and raw.size != labels:
-        raise ValueError(f"the model returned {raw.size} scores for {labels} labels")
+        count = "one score" if raw.size == 1 else f"{raw.size} scores"
+        raise ValueError(f"the model returned {count}, the card has {labels} labels")
     if raw.size == 1 and activation == "softmax":
         raise ValueError("the model returned one score, of which softmax is always 1")
     scores = to_probabilities(raw, activation)

@@ -59,7 +59,8 @@ class ServedModel:
         card: What it expects and what its output means.
         call: The computation that returns the scores.
         input_name: Name of the tensor that takes the image.
-        score_shape: Shape in which the output holds the scores of one image.
+        score_shape: Shape in which the output holds the scores of one image; None for a length of 1 or 2, see
+            `vision.model_io.fit_output`.
         encoder: Turns a prepared image into a row of the input; None if the image is one already.
         explain: The computation that returns a heat map for `image` and `class_id`; None if the version has none.
         card_source: Where the card comes from.
@@ -72,7 +73,7 @@ class ServedModel:
     card: Card
     call: Call
     input_name: str
-    score_shape: tuple[int, ...]
+    score_shape: tuple[int | None, ...]
     encoder: InputEncoder | None = None
     explain: Call | None = None
     card_source: CardSource = CardSource.VERSION

@@ -147,6 +147,8 @@ def test_a_model_takes_one_input():
         (2, (N,), ()),
         (2, (N, 1, 1, 1), (1, 1, 1)),
         (2, (N, 2), (2,)),
+        (2, (N, N), (None,)),
+        (2, None, (None,)),
     ],
 )
 def test_the_scores_of_an_image_have_the_shape_of_the_signature(labels: int, shape: Shape, row: tuple[int, ...]):
@@ -211,3 +213,13 @@ def test_without_a_card_only_unambiguous_outputs_are_chosen():
     assert refused.value.candidates == ["a", "b"]
     with pytest.raises(UnusableModelError, match=r"None of its outputs .* holds one score per class\. No card helps"):
         choose_output({"classes": NUMBERS, "names": Spec("string", (N,))}, None)
+
+
+def test_outputs_that_another_card_would_fit_are_refused_with_what_is_wrong_in_this_one():
+    outputs = {"classes": NUMBERS, "logits": SCORES, "probabilities_out": SCORES}
+    with pytest.raises(
+        UnusableModelError, match=r"^The card has 2 labels; the output float32\[N, 3\] holds 3 scores\."
+    ):
+        choose_output(outputs, card(labels=2))
+    with pytest.raises(UnusableModelError, match=r"None of its outputs .* No card helps"):
+        choose_output({"classes": NUMBERS, "names": Spec("string", (N,))}, card(labels=2))

@@ -164,6 +164,17 @@ def test_scores_out_of_range_are_logits():
         assert not raised.value.are_in_range
 
 
+def test_scores_that_do_not_fit_the_card_are_rejected():
+    softmax = OutputSpec(activation="softmax")
+    for raw, described, reason in (
+        ([0.2, 0.3, 0.5], card(2), "returned 3 scores, the card has 2"),
+        ([0.5], card(3), "returned one score, the card has 3"),
+        ([0.5], card(2, output=softmax), "one score, of which softmax is always 1"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            class_probabilities(np.float32(raw), described)
+
+
 def test_scores_rounded_to_8_bits_are_probabilities():
     random = np.random.default_rng(0)
     for classes in (2, 10, 1000):
