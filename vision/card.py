@@ -26,7 +26,7 @@ UINT8_MAX = 255
 MAX_QUOTED = 60  # characters of an invalid value that a message shows
 MAX_FACTOR = 0.02  # a `std` below is the factor of a multiplication: 1/255 or 1/127.5
 MAX_SIDE = 1 << 14  # of a model's input, in pixels
-MAX_STD = UINT8_MAX**2  # of pixels in 0..255
+MIN_STD, MAX_STD = 0.001, 10_000  # beyond, a `std` is a slip in any units
 NOTES = ("_", "$")
 """First characters of keys that are ignored: comments, and `$schema` for editors."""
 
@@ -104,8 +104,8 @@ class InputSpec:
         _check(len(self.std) in {0, channels}, "input.std", per_channel, self.std)
         means = f"numbers in -{UINT8_MAX}..{UINT8_MAX}, as pixels are in 0..{UINT8_MAX}"
         _check(all(abs(value) <= UINT8_MAX for value in self.mean), "input.mean", means, self.mean)
-        in_range = all(0 < value <= MAX_STD for value in self.std)
-        _check(in_range, "input.std", f"numbers above 0 and at most {MAX_STD}", self.std)
+        in_range = all(MIN_STD <= value <= MAX_STD for value in self.std)
+        _check(in_range, "input.std", f"numbers in {MIN_STD}..{MAX_STD}", self.std)
         _check_units(self.mean, self.std)
         in_range = all(0 <= value <= UINT8_MAX for value in self.background)
         _check(in_range, "input.background", "integers in 0..255", self.background)
@@ -378,8 +378,9 @@ _SYNONYMS: Mapping[str, str] = {
     "crop": "input.resize",
     "range": "input.mean and input.std",
     "rescale": "input.std",
-    "output.type": "output.activation",
     "type": "task",
+    "input.type": "input.dtype",
+    "output.type": "output.activation",
     "normalization": "input.mean and input.std",
     "scale": "input.std",
 }

@@ -7,7 +7,7 @@ import grpc
 import numpy as np
 
 from gateway.errors import ModelFailedError
-from gateway.model_client.protocol import Array
+from gateway.model_client.protocol import Array, TensorSpec
 from gateway.model_client.retry_policy import MESSAGE_TOO_LARGE, details_of
 
 TOO_LARGE = re.compile(rf"larger than maximum (?:input )?batch size ?([0-9]{{0,9}})|{MESSAGE_TOO_LARGE}")
@@ -56,5 +56,5 @@ def predict_in_parts(
         outputs.append(predict(part))
         expected = min(max_rows, rows - start)
         if outputs[-1].shape[:1] != (expected,):
-            raise ModelFailedError(f"The model returned the shape {outputs[-1].shape} for {expected} images.")
+            raise ModelFailedError(f"The model returned {TensorSpec.of(outputs[-1])} for {expected} images.")
     return np.concatenate(outputs)

@@ -17,7 +17,7 @@ import numpy as np
 
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError, ModelFailedError
-from gateway.model_client.protocol import Array, Call, ModelServer, Signature, VersionStatus
+from gateway.model_client.protocol import Array, Call, ModelServer, Signature, TensorSpec, VersionStatus
 
 MAX_SINGLES = 4
 """Requests of a failed call that are repeated one by one; more are halved, which finds the one at fault sooner."""
@@ -285,7 +285,7 @@ def _split_output(output: Array, batch: Sequence[_Pending]) -> ModelFailedError 
         return None
     ends = np.cumsum([pending.row_count for pending in batch])
     if output.shape[:1] != (ends[-1],):
-        return ModelFailedError(f"The model returned the shape {output.shape} for {ends[-1]} images.")
+        return ModelFailedError(f"The model returned {TensorSpec.of(output)} for {ends[-1]} images.")
     for pending, rows in zip(batch, np.split(output, ends[:-1]), strict=True):
         pending.output = rows
     return None

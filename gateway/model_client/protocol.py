@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,11 @@ class TensorSpec:
 
     dtype: str
     shape: tuple[int | None, ...] | None
+
+    @classmethod
+    def of(cls, array: Array) -> Self:
+        """Return that of an array."""
+        return cls("string" if array.dtype.kind in "OSU" else _dtype_name(array.dtype), array.shape)
 
     def accepts(self, array: Array) -> bool:
         """Return whether an array has the element type, the rank and every fixed dimension."""
@@ -61,7 +66,7 @@ def require_shape(model: str, output: Array, shape: tuple[int | None, ...]) -> N
     """
     expected = TensorSpec(output.dtype.name, shape)
     if not expected.accepts_shape(output.shape):
-        raise ModelFailedError(f"{model} returned {TensorSpec(output.dtype.name, output.shape)}; expected {expected}.")
+        raise ModelFailedError(f"{model} returned {TensorSpec.of(output)}; expected {expected}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,7 @@ class Call:
         signature_name: Name of the signature, usually `serving_default`.
         signature: The signature, which inputs are checked against.
         output: Name of the output to return.
-        takes_batches: Whether the inputs take any number of rows. Models exported by other tools may take only one.
+        takes_batches: Whether the inputs and the output have any number of rows; models of other tools may have one.
     """
 
     model: str
@@ -109,7 +114,9 @@ class Call:
 
     def __post_init__(self) -> None:
         """Compute `takes_batches` once instead of for every request."""
-        shapes = [spec.shape for spec in self.signature.inputs.values()]
+        output = self.signature.outputs.get(self.output)
+        specs = [*self.signature.inputs.values(), *([output] if output else [])]
+        shapes = [spec.shape for spec in specs]
         takes_batches = all(shape is None or shape[:1] == (None,) for shape in shapes)
         object.__setattr__(self, "takes_batches", takes_batches)
 

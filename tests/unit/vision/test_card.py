@@ -101,6 +101,7 @@ def test_the_input_name_that_early_releases_wrote_is_ignored():
         ({"class_names": ["cat"]}, 'card: unknown key (did you mean labels?), found "class_names"'),
         ({"std": [1, 1, 1]}, 'card: unknown key (did you mean input.std?), found "std"'),
         ({"type": "x"}, 'card: unknown key (did you mean task?), found "type"'),
+        ({"input": {"type": "x"}}, 'card: unknown key in input (did you mean input.dtype?), found "type"'),
         ({"output": {"type": "x"}}, 'card: unknown key in output (did you mean output.activation?), found "type"'),
         (
             {"input": {"data_format": "x"}},
@@ -303,7 +304,7 @@ def test_an_invalid_field_is_named_with_its_value(changes, message):
         ),
         (
             {"dtype": "float32", "std": [1, 0, 1]},
-            "input.std: expected numbers above 0 and at most 65025, found [1.0, 0.0, 1.0]",
+            "input.std: expected numbers in 0.001..10000, found [1.0, 0.0, 1.0]",
         ),
         ({"height": 100_000}, "input.height: expected an integer in 1..16384, found 100000"),
         (
@@ -312,7 +313,7 @@ def test_an_invalid_field_is_named_with_its_value(changes, message):
         ),
         (
             {"dtype": "float32", "std": [1e9, 1, 1]},
-            "input.std: expected numbers above 0 and at most 65025, found [1000000000.0, 1.0, 1.0]",
+            "input.std: expected numbers in 0.001..10000, found [1000000000.0, 1.0, 1.0]",
         ),
         ({"std": [1, 1, 1]}, 'input.dtype: expected "float32" if mean or std is set, found "uint8"'),
         ({"background": [0, 0]}, "input.background: expected a list of three integers, found [0, 0]"),

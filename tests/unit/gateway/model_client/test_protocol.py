@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from gateway.model_client.protocol import Call, Signature, TensorSpec
+from gateway.errors import ModelFailedError
+from gateway.model_client.protocol import Call, Signature, TensorSpec, require_shape
 
 IMAGES = TensorSpec("uint8", (None, 28, 28, 1))
 
@@ -70,3 +71,15 @@ def test_a_call_takes_batches_if_every_input_has_an_open_first_dimension(shapes:
     inputs = {str(number): TensorSpec("uint8", shape) for number, shape in enumerate(shapes)}
 
     assert Call("pets", 1, "serving_default", Signature(inputs, {}), "scores").takes_batches is takes_batches
+
+
+def test_a_call_whose_output_has_one_row_takes_no_batches():
+    for rows, takes_batches in ((None, True), (1, False)):
+        signature = Signature({"image": IMAGES}, {"scores": TensorSpec("float32", (rows, 3))})
+        assert Call("pets", 1, "serving_default", signature, "scores").takes_batches is takes_batches
+
+
+def test_an_output_of_another_shape_is_refused_with_both():
+    require_shape("pets", np.zeros((2, 3), np.float32), (2, None))
+    with pytest.raises(ModelFailedError, match=r"^pets returned float32\[2, 3\]; expected float32\[2, N, 3\]\.$"):
+        require_shape("pets", np.zeros((2, 3), np.float32), (2, None, 3))
