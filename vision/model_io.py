@@ -129,18 +129,20 @@ def fit_input(card: Card, tensor: Tensor, *, allow_pixels_as_floats: bool = Fals
     return InputEncoder(tensor.dtype, shape)
 
 
-def fit_output(card: Card, tensor: Tensor) -> tuple[int | None, ...]:
-    """Return the shape in which an output holds the scores of one image.
+def fit_output(card: Card, tensor: Tensor) -> Shape:
+    """Return the shape in which an output holds the scores of one image, as far as the signature tells.
 
-    A length is None if the signature leaves open whether there is one score for two labels or one each.
+    A length is None if there may be one score for two labels or one each, and the shape is None if any may come.
 
     Raises:
         UnusableModelError: The output does not hold the scores that the card describes.
     """
     require_scores(tensor)
     labels, text = len(card.labels), to_text(tensor)
+    if tensor.shape is None:
+        return None
     is_binary = labels == BINARY and card.task == "multiclass"
-    row = (None,) if tensor.shape is None else tensor.shape[1:]
+    row = tensor.shape[1:]
     scores = count_scores(tensor)
     if scores == 1 and is_binary:
         if card.output.activation == "softmax":
@@ -176,7 +178,8 @@ def choose_output(outputs: Mapping[str, Tensor], card: Card | None) -> str:
         return card.output.name
     if len(outputs) == 1:
         return next(iter(outputs))
-    listed = ", ".join(f"{name} {to_text(tensor)}" for name, tensor in outputs.items()) or "none"
+    outputs = dict(sorted(outputs.items()))  # a signature has them in any order, another one in each process
+    listed = _list(outputs)
     if card is not None and outputs and card.output.name != DEFAULT_OUTPUT:
         raise UnusableModelError(
             f"The card names the output {json.dumps(card.output.name)}; its outputs are {listed}. Correct output.name."
@@ -215,9 +218,8 @@ def require_one_input(inputs: Mapping[str, Tensor]) -> str:
         UnusableModelError: There is another number of inputs.
     """
     if len(inputs) != 1:
-        listed = ", ".join(f"{name} {to_text(tensor)}" for name, tensor in inputs.items()) or "none"
         raise UnusableModelError(
-            f"It takes {len(inputs)} inputs ({listed}); an image classifier takes one. "
+            f"It takes {len(inputs)} inputs ({_list(inputs)}); an image classifier takes one. "
             f"{_export_anew('the image as its only input and the others fixed')}"
         )
     return next(iter(inputs))
@@ -373,6 +375,10 @@ def _holds_scores(tensor: Tensor, card: Card | None) -> bool:
     except UnusableModelError:
         return False
     return True
+
+
+def _list(tensors: Mapping[str, Tensor]) -> str:
+    return ", ".join(f"{name} {to_text(tensor)}" for name, tensor in sorted(tensors.items())) or "none"
 
 
 def _export_anew(what: str) -> str:

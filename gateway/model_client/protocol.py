@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gateway.deadline import Deadline
 from gateway.errors import ModelFailedError
-from vision.model_io import to_text
+from vision.model_io import Shape, to_text
 
 Array = NDArray[np.generic]
 
@@ -25,7 +25,7 @@ class TensorSpec:
     """
 
     dtype: str
-    shape: tuple[int | None, ...] | None
+    shape: Shape
 
     @classmethod
     def of(cls, array: Array) -> Self:
@@ -58,13 +58,14 @@ _dtype_name = cache(lambda dtype: dtype.name)
 """NumPy computes the name again at each access."""
 
 
-def require_shape(model: str, output: Array, shape: tuple[int | None, ...]) -> None:
-    """Refuse an output of another shape; None means any length.
+def require_shape(model: str, output: Array, rows: int, row_shape: Shape) -> None:
+    """Refuse an output without so many rows of a shape, in which None means any length; None for any shape.
 
     Raises:
-        ModelFailedError: It has another rank, or a dimension of another length.
+        ModelFailedError: It has another number of rows, or they have another shape.
     """
-    expected = TensorSpec(output.dtype.name, shape)
+    lengths = output.shape[1:] if row_shape is None else row_shape
+    expected = TensorSpec(output.dtype.name, (rows, *lengths))
     if not expected.accepts_shape(output.shape):
         raise ModelFailedError(f"{model} returned {TensorSpec.of(output)}; expected {expected}.")
 

@@ -21,6 +21,7 @@ from gateway.models.derived_cards import derive_card
 from vision.card import Card, CardError
 from vision.model_io import (
     InputEncoder,
+    Shape,
     UnusableModelError,
     choose_output,
     fit_input,
@@ -59,8 +60,7 @@ class ServedModel:
         card: What it expects and what its output means.
         call: The computation that returns the scores.
         input_name: Name of the tensor that takes the image.
-        score_shape: Shape in which the output holds the scores of one image; None for a length of 1 or 2, see
-            `vision.model_io.fit_output`.
+        score_shape: Shape of the scores of one image in the output, as `vision.model_io.fit_output` returns it.
         encoder: Turns a prepared image into a row of the input; None if the image is one already.
         explain: The computation that returns a heat map for `image` and `class_id`; None if the version has none.
         card_source: Where the card comes from.
@@ -73,7 +73,7 @@ class ServedModel:
     card: Card
     call: Call
     input_name: str
-    score_shape: tuple[int | None, ...]
+    score_shape: Shape
     encoder: InputEncoder | None = None
     explain: Call | None = None
     card_source: CardSource = CardSource.VERSION

@@ -108,4 +108,4 @@ def _input_question(tensor: TensorSpec) -> str:
 
 
 def _to_text(signature: Signature) -> str:
-    return ", ".join(map(str, [*signature.inputs.values(), *signature.outputs.values()]))
+    return ", ".join([*map(str, signature.inputs.values()), *sorted(map(str, signature.outputs.values()))])

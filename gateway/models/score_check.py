@@ -94,7 +94,7 @@ def _call(server: ModelServer, served: ServedModel, rows: Array, deadline: Deadl
             f"Its input {served.input_name} does not take an encoded image (PNG), but perhaps tf.Example messages. No "
             "card helps: export the model again with an image as its input.",
         ) from error
-    require_shape(served.name, output, (len(rows), *served.score_shape))
+    require_shape(served.name, output, len(rows), served.score_shape)
     return output
 
 

@@ -26,7 +26,7 @@ from gateway.models.score_check import score_error
 from gateway.observability import metrics
 from gateway.prediction import schemas
 from gateway.prediction.image_loader import ImageBytes, ImageLoader, ImageSource, PreparedImage
-from vision.model_io import InputEncoder
+from vision.model_io import InputEncoder, Shape
 from vision.postprocess import ClassScore, at_or_above, class_probabilities, top_k
 
 MAX_SWAPS = 3
@@ -216,14 +216,14 @@ class ModelPredictor:
         self,
         call: Call,
         inputs: Mapping[str, Sequence[Array]],
-        row_shape: tuple[int | None, ...],
+        row_shape: Shape,
         request: PredictionRequest,
         encoder: InputEncoder | None = None,
     ) -> list[Array]:
         """Compute one row of the output for each row of the inputs, in as few calls as their maximum size permits.
 
         Raises:
-            ModelFailedError: The rows returned do not have `row_shape`, in which None means any length.
+            ModelFailedError: The rows returned do not have `row_shape`; None means any length, or any shape.
             GatewayError: See `ModelServer.predict`.
         """
         rows: list[Array] = []
@@ -240,7 +240,7 @@ class ModelPredictor:
             ):
                 batch = {name: _stack(column) for name, column in columns.items()}
                 output = self._server.predict(call, batch, deadline=request.deadline, request_id=request.id)
-            require_shape(call.model, output, (end - start, *row_shape))
+            require_shape(call.model, output, end - start, row_shape)
             rows.extend(output)
         return rows
 

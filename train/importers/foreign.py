@@ -154,10 +154,13 @@ def import_saved_model(path: Path, card: Card, precision: ExportPrecision = FULL
         raise ImportModelError(f"{path}: {error}") from error
     row = check_card(inputs[name], outputs[output], card)
     dtype = signature.structured_input_signature[1][name].dtype
+    score_shape = fit_output(card, outputs[output])
+    if score_shape is None or None in score_shape:  # only a call tells
+        score_shape = signature(**{name: tf.zeros([1, *row], dtype)})[output].shape[1:]
 
     def call(image: Tensor) -> Mapping[str, Tensor]:
         pixels = tf.reshape(tf.cast(normalise(image, card.input), dtype), [-1, *row])
-        scores = tf.ensure_shape(signature(**{name: pixels})[output], (None, *fit_output(card, outputs[output])))
+        scores = tf.ensure_shape(signature(**{name: pixels})[output], (None, *score_shape))
         return {PROBABILITIES: to_probabilities(scores, card.output.activation, len(card.labels))}
 
     def original(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

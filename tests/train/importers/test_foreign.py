@@ -227,7 +227,7 @@ def test_a_missing_output_is_refused_with_the_existing_ones(channels_first: tf.M
 
     result = CliRunner().invoke(app, ["describe", str(channels_first.path), *options])
 
-    assert "scores float32[N, 3], means float32[N, 3]" in str(result.exception)
+    assert "means float32[N, 3], scores float32[N, 3]" in str(result.exception)
     assert 'The card names the output "other"' in str(result.exception)
 
 
@@ -261,6 +261,20 @@ def test_models_of_one_score_and_other_shapes_are_imported(
     images = np.stack([np.full((28, 28, 1), shade, np.uint8) for shade in (0, 51, 255)])
     expected = [[1, 0], [0.8, 0.2], [0, 1]]
     np.testing.assert_allclose(load_version(tmp_path / "colours/1").predict(images), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(None, None), None])
+def test_one_score_in_an_output_of_open_shape_is_imported(
+    pictures: Path, tmp_path: Path, shape: tuple[int | None, ...] | None
+):
+    spec = tf.TensorSpec((None, 28, 28, 1), name="x")
+    saved = save_foreign(tmp_path, spec, lambda x: tf.raw_ops.PlaceholderWithDefault(input=lightness(x), shape=shape))
+    card = write_card(tmp_path, labels=["dark", "light"], input=GRAY, output={})
+
+    run_command("describe", saved, "--card", card, "--pictures", pictures, "--models", tmp_path)
+
+    images = np.full((1, 28, 28, 1), 51, np.uint8)
+    np.testing.assert_allclose(load_version(tmp_path / "colours/1").predict(images), [[0.8, 0.2]], atol=1e-3)
 
 
 def test_a_keras_model_with_one_sigmoid_unit_is_imported_with_heat_maps(pictures: Path, tmp_path: Path):

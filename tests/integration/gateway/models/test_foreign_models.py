@@ -37,8 +37,12 @@ USABLE = (
     "sigmoid_logit",
     "nested_scores",
     "several_outputs",
+    "open_scores",
+    "scores_of_any_rank",
+    "one_row_of_scores",
 )
 UNUSABLE = {
+    "logit_of_zero_for_gray": '"activation": "sigmoid"} in logit_of_zero_for_gray/card.json',
     "logits": "expected probabilities from 0 to 1. If they are logits, write logits/card.json such as",
     "numbers": "whole numbers, such as class numbers, not scores. No card helps",
     "examples": "does not take an encoded image (PNG), but perhaps tf.Example messages. No card helps",

@@ -80,6 +80,7 @@ def test_a_call_whose_output_has_one_row_takes_no_batches():
 
 
 def test_an_output_of_another_shape_is_refused_with_both():
-    require_shape("pets", np.zeros((2, 3), np.float32), (2, None))
+    require_shape("pets", np.zeros((2, 3), np.float32), 2, (None,))
+    require_shape("pets", np.zeros((2, 3, 1), np.float32), 2, None)
     with pytest.raises(ModelFailedError, match=r"^pets returned float32\[2, 3\]; expected float32\[2, N, 3\]\.$"):
-        require_shape("pets", np.zeros((2, 3), np.float32), (2, None, 3))
+        require_shape("pets", np.zeros((2, 3), np.float32), 2, (None, 3))

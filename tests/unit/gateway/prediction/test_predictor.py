@@ -1,7 +1,7 @@
 import base64
 import dataclasses
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -246,13 +246,19 @@ def test_one_score_of_two_labels_is_the_probability_of_the_second(
 ):
     binary = dataclasses.replace(card, labels=("cat", "dog"))
     base = classifier(binary, constant(0.25))
-    for version, shape in enumerate([(None, 1), (None,), (None, 1, 1, 1), (None, None), None], start=2):
+    shapes = (
+        ((None, 1), (1,)),
+        ((None,), ()),
+        ((None, 1, 1, 1), (1, 1, 1)),
+        ((None, None), (1,)),
+        (None, (1,)),
+        (None, ()),
+    )
+    for version, (shape, row) in enumerate(shapes, start=2):
         signature = Signature(image_signature(card).inputs, {"probabilities": TensorSpec("float32", shape)})
 
-        def compute_rows(
-            inputs: dict[str, Array], row: tuple[int | None, ...] = (shape or (None, 1))[1:]
-        ) -> dict[str, Array]:
-            return {"probabilities": np.full((len(inputs["image"]), *(1 for _ in row)), 0.25, np.float32)}
+        def compute_rows(inputs: Mapping[str, Array], row: tuple[int, ...] = row) -> Mapping[str, Array]:
+            return {"probabilities": np.full((len(inputs["image"]), *row), 0.25, np.float32)}
 
         compute = {**base.compute, "serving_default": compute_rows}
         server.swap("pets", version, FakeVersion({**base.signatures, "serving_default": signature}, compute))
