@@ -79,7 +79,7 @@ _SIGNATURES: Mapping[bytes, ImageFormat] = {
 _FILE_TYPE_BYTES = 512  # the part of an AVIF or HEIC file that is searched for brands
 _BRANDS: Mapping[ImageFormat, frozenset[bytes]] = {  # an AVIF may call itself a HEIF (`mif1`, `msf1`) too
     ImageFormat.AVIF: frozenset({b"avif", b"avis"}),
-    ImageFormat.HEIC: frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}),
+    ImageFormat.HEIC: frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"mif2", b"msf1"}),
 }
 _BY_PILLOW = frozenset({ImageFormat.TIFF, ImageFormat.GIF, ImageFormat.AVIF, ImageFormat.HEIC})
 _HEIC_DECODER = "pi_heif"

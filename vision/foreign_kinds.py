@@ -80,7 +80,7 @@ _BRAND_KINDS = {
     b"crx ": "a raw camera file (CR3)",
     b"qt  ": "a QuickTime video",
     b"M4A ": "an M4A file",
-    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1"), "HEIC"),
 }
 _IMAGE_STARTS: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "a JPEG"),

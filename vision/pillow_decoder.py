@@ -51,12 +51,17 @@ Color: TypeAlias = tuple[int, int, int]  # RGB, 0..255
 
 _STANDARD_ERROR = 2
 _CHUNK_BYTES = 1 << 16
+_OUT_OF_MEMORY, _BEYOND_LIMITS = "Memory allocation error", "Security limit"  # of libheif
 _DAMAGED = "{}: the image is truncated, corrupt, or of an unsupported kind"
 _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _COLOR_MAP = 258, 259, 262, 274, 277, 320
 _PARTS = ((273, 279), (324, 325))  # offsets and lengths of strips, and of tiles
 _DEFLATE, _FAX, _JPEG = frozenset({8, 32946}), frozenset({2, 3, 4}), 7
+_WEBP = 50001
+_UINT16_MAX = 65535
 _MAX_PIXEL_BYTES = 16  # beyond which a part of an image is not read
 _DAMAGE = re.compile(rb"Fax\w+: (?:Bad|Premature|Uncompressed)|JPEGLib: (?:Corrupt|Premature)")
+# Said of values that mean nothing for the pixels, or for which there is a default.
+_REMARK = re.compile(rb'_TIFFVSetField: [^\n]*: Bad value [^\n]* for "(?:Orientation|ResolutionUnit)" tag\.\n')
 _WHITE_IS_ZERO, _RGB_SAMPLES = 0, 3
 # The entry of an item: its version and flags, its number, and its type. No reader knows the type `skip`.
 _METADATA_ITEM = re.compile(rb"(infe[\2\3]\0\0[\0\1].{4,6})(?:Exif|mime)", re.DOTALL)
@@ -116,6 +121,12 @@ def decode(data: bytes | memoryview, header: Header, background: Color) -> MatLi
     except (MemoryError, ImageError):
         raise
     except Exception as error:  # Pillow raises errors of many types
+        if _BEYOND_LIMITS in str(error):
+            raise UnreadableImageError(
+                "HEIC: the image is cropped by too much, or beyond the decoder's limits"
+            ) from error
+        if _OUT_OF_MEMORY in str(error):
+            raise MemoryError from error
         raise UnreadableImageError(_DAMAGED.format(header.format.upper())) from error
 
 
@@ -175,6 +186,9 @@ class _HeifSamples:
 
 def _from_samples(samples: bytes | MatLike, mode: str, size: Size, background: Color) -> MatLike:
     """Convert samples to RGB; the usual ones without Pillow, which would hold three copies of them."""
+    if mode == "I;16":
+        gray = np.frombuffer(samples, np.uint16).reshape(size[1], size[0])
+        return cv2.cvtColor(cv2.convertScaleAbs(gray, alpha=UINT8_MAX / _UINT16_MAX), cv2.COLOR_GRAY2RGB)
     if mode not in {"L", "RGB", "RGBA"}:
         return _to_rgb(Image.frombytes(mode, size, samples), background)
     pixels = np.frombuffer(samples, np.uint8).reshape(size[1], size[0], len(mode))
@@ -190,8 +204,9 @@ class _Tiff(TiffImagePlugin.TiffImageFile):
         tags = self.tag_v2
         tags.pop(_ORIENTATION, None)
         compression = tags.get(_COMPRESSION, 1)
-        if compression not in TiffImagePlugin.COMPRESSION_INFO:
-            raise UnreadableImageError(f"TIFF: its compression, number {compression}, is not supported")
+        if compression not in TiffImagePlugin.COMPRESSION_INFO or compression == _WEBP:  # libtiff is built without it
+            number = f", number {compression}," if isinstance(compression, int) else ""
+            raise UnreadableImageError(f"TIFF: its compression{number} is not supported")
         if _PHOTOMETRIC not in tags:  # as libtiff guesses
             is_gray = tags.get(_SAMPLES, 1) < _RGB_SAMPLES
             tags[_PHOTOMETRIC] = (_WHITE_IS_ZERO if compression in _FAX else 1) if is_gray else 2
@@ -218,7 +233,7 @@ def _decode_tiff(data: bytes | memoryview, header: Header, background: Color) ->
         _check_deflate(tags, data, max_bytes=image.width * image.height * _MAX_PIXEL_BYTES)
     _take_messages()
     image.load()
-    if _take_messages():  # an error that did not stop libtiff
+    if _REMARK.sub(b"", _take_messages()):  # an error that did not stop libtiff
         raise UnreadableImageError(_DAMAGED.format("TIFF"))
     if compression in {*_FAX, _JPEG}:
         _check_warnings(data)

@@ -221,6 +221,7 @@ def tiff_color_shapes() -> Iterator[Shape]:
     lab = quadrants([(123, 69, 52), (164, 198, 58), (72, 54, 162), (221, 247, 79)])  # of D50, a and b signed
     yield Shape("tiff lab", files.tiff(lab, {262: (8,)}), tolerance=8)
     yield from tiff_palette_shapes()
+    yield from tiff_orientation_shapes()
     yield from tiff_ycbcr_shapes()
     planes = {"8": image, "16": deep}
     for bits, pixels in planes.items():
@@ -237,6 +238,11 @@ def tiff_color_shapes() -> Iterator[Shape]:
     two = files.tiff(image)
     yield Shape("tiff of two pages", pillow(image, "TIFF", save_all=True, append_images=[Image.new("RGB", (9, 9))]))
     yield Shape("tiff with a damaged sub-directory", files.tiff(image, {34665: (len(two) * 9,), 34853: (3,)}))
+
+
+def tiff_orientation_shapes() -> Iterator[Shape]:
+    for orientation in (0, 9, 65535):
+        yield Shape(f"tiff orientation {orientation}", files.tiff(quadrants(), {274: (orientation,)}))
 
 
 def tiff_ycbcr_shapes() -> Iterator[Shape]:
@@ -280,6 +286,8 @@ def tiff_compression_shapes() -> Iterator[Shape]:
         yield Shape(
             f"tiff {name} gray 16 bits", pillow(grays().astype(np.uint16) * 257, "TIFF", compression=name), GRAYS
         )
+    for name in ("zstd", "lzma"):  # whose decoders take the same memory for any size
+        yield Shape(f"tiff {name}", pillow(image, "TIFF", compression=name))
     for name in ("group3", "group4", "tiff_ccitt"):
         one = Image.fromarray(grays((0, 255, 255, 0))).convert("1")
         data = pillow(one, "TIFF", compression=name)
@@ -420,6 +428,16 @@ def bmp_mask_shapes() -> Iterator[Shape]:
         ):
             data = bmp(bit_fields(masks, bits, alphas), bits, header_bytes=124, compression=3, masks=masks)
             yield Shape(f"bmp {name}, {kind}", data, colors, tolerance=tolerance)
+
+    masks = (*MASKS["565"][1], 0xFF000000)
+    data = bmp(bit_fields(MASKS["565"][1], 16), 16, header_bytes=124, compression=3, masks=masks)
+    yield Shape("bmp 565, mask of alpha beyond its bits", data, tolerance=5)
+    data = bmp(bit_fields(MASKS["565"][1], 16), 16, header_bytes=124, compression=3, masks=MASKS["bgrx"][1])
+    yield Shape("bmp 16 bits, masks of 24", data, None)
+    for header_bytes in (56, 64):
+        pixels = bit_fields(MASKS["bgra"][1], 32, (0, 0, 0, 0))
+        data = bmp(pixels, 32, header_bytes=header_bytes, masks=MASKS["bgra"][1])
+        yield Shape(f"bmp 32 bits, header of {header_bytes} with a mask of alpha that does not count", data)
 
 
 def bmp_shapes() -> Iterator[Shape]:
@@ -589,6 +607,7 @@ def avif_shapes() -> Iterator[Shape]:
     sequence = pillow(quadrants(), "AVIF", save_all=True, append_images=frames, **options)
     yield Shape("avif sequence", sequence, tolerance=6)
     yield Shape("avif, cut off", data[:-40], None)
+    yield from shapes_with_a_tail("avif", data)
     payload, ispe, av1c = files.av1_payload(data), files.ispe(WIDTH, HEIGHT), avif_property(data, b"av1C")
     half = (WIDTH // 2, HEIGHT // 2)
     for name, right, down, expected in (
@@ -607,6 +626,12 @@ def avif_shapes() -> Iterator[Shape]:
     yield Shape("avif of damaged exif", files.avif(broken, [ispe, av1c], references=refers), tolerance=6)
 
 
+def shapes_with_a_tail(name: str, data: bytes) -> Iterator[Shape]:
+    tails = {"zeros": bytes(5), "text": b"some text", "a jpeg": files.encoded(quadrants(), ".jpg")}
+    for kind, tail in tails.items():
+        yield Shape(f"{name} before {kind}", data + tail, tolerance=5)
+
+
 def avif_property(data: bytes, kind: bytes) -> bytes:
     """Return a box of a file, by its type."""
     start = data.index(kind) - 4
@@ -621,7 +646,9 @@ def heic_shapes() -> Iterator[Shape]:
     yield Shape("heic gray", stored["gray"], GRAYS, tolerance=5)
     yield Shape("heic alpha", stored["alpha"], TRANSPARENT_TOP_LEFT, tolerance=5)
     yield Shape("heic 10 bits", stored["deep"], tolerance=5)
-    for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1"):
+    yield Shape("heic gray of 10 bits", stored["gray_deep"], GRAYS, tolerance=5)
+    yield from shapes_with_a_tail("heic", base)
+    for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2"):
         yield Shape(f"heic of the brand {brand.decode()}", base.replace(b"heix", brand), tolerance=5)
     payload, hvcc = files.av1_payload(base), avif_property(base, b"hvcC")
     colr = avif_property(base, b"colr")
@@ -716,6 +743,10 @@ def jpeg_shapes() -> Iterator[Shape]:
     yield Shape(
         "jpeg damaged exif before exif", data[:2] + garbage + exif_app1(files.exif_block(6)) + data[2:], tolerance=6
     )
+    upright = pillow(quadrants(), "JPEG", quality=95)
+    for name, first in (("upright exif", files.exif_block(1)), ("exif without orientation", exif_entries("<"))):
+        two = upright[:2] + exif_app1(first) + exif_app1(files.exif_block(6)) + upright[2:]
+        yield Shape(f"jpeg {name} before another", two, tolerance=6)
     progressive = pillow(quadrants(), "JPEG", quality=95, progressive=True)
     film = np.random.default_rng(2).integers(0, 256, 400_000, np.uint8).tobytes() + b"\xff\xda\0\x08" * 500
     yield Shape("jpeg progressive before a film", progressive + film, tolerance=6)

@@ -12,7 +12,7 @@ _COMPRESSION = _HEADER + 16
 _CORE_HEADER_BYTES = 12
 _INFO_HEADER_BYTES = 40
 _MASKS = _HEADER + _INFO_HEADER_BYTES  # behind the info header, or within a larger one
-_V3_HEADER_BYTES = 56  # the first with a mask for alpha
+_V3_HEADER_BYTES, _V4_HEADER_BYTES = 56, 108  # the first with a mask for alpha, and the first of Windows with one
 _V5_HEADER_BYTES = 124  # the largest
 _UNCOMPRESSED, _BIT_FIELDS, _ALPHA_BIT_FIELDS = 0, 3, 6
 _BITS_WITHOUT_ALPHA, _HIGHEST_BYTE = 16, 0xFF000000
@@ -45,11 +45,16 @@ def _bit_fields(data: memoryview, header_bytes: int, bits: int, compression: int
     has_alpha_mask = header_bytes >= _V3_HEADER_BYTES or compression == _ALPHA_BIT_FIELDS
     (alpha,) = struct.unpack_from("<I", data, _MASKS + 12) if has_alpha_mask else (0,)
     if compression == _UNCOMPRESSED:  # browsers then take a mask of alpha for the highest byte
-        masks, alpha = _DEFAULT_MASKS[bits], _HIGHEST_BYTE if alpha and bits > _BITS_WITHOUT_ALPHA else 0
+        is_alpha_used = alpha and bits > _BITS_WITHOUT_ALPHA and header_bytes >= _V4_HEADER_BYTES
+        masks, alpha = _DEFAULT_MASKS[bits], _HIGHEST_BYTE if is_alpha_used else 0
     else:
         masks = struct.unpack_from("<III", data, _MASKS)
+    if alpha >> bits:
+        alpha = 0
     is_distinct = sum(masks) + alpha == masks[0] | masks[1] | masks[2] | alpha
-    if not (is_distinct and all(_is_run(mask) for mask in masks) and (alpha == 0 or _is_run(alpha))):
+    if not (
+        is_distinct and all(_is_run(mask) and not mask >> bits for mask in masks) and (alpha == 0 or _is_run(alpha))
+    ):
         raise UnreadableImageError("BMP: the masks of the colours are not supported")
     (offset,) = struct.unpack_from("<I", data, _PIXELS)
     return BitFields(offset, bits, (*masks, alpha), is_top_down)

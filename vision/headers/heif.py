@@ -15,9 +15,12 @@ from vision.headers import memory
 from vision.headers.header import Crop, Header, ImageFormat, Size
 from vision.headers.tiff import UPRIGHT
 
+FILE_BOXES = frozenset({b"ftyp", b"meta", b"moov", b"mdat", b"free", b"skip", b"uuid"})
+"""Boxes of a file. If another one extends beyond the end of the file, it is no box, but data behind the image."""
 MAX_BOXES = 4_096  # and associations of the primary image, which are read; a photo has dozens
 DEEP_BITS = 8
 
+_BOX_HEADER_BYTES = 8  # size and type
 _FULL_BOX_BYTES = 4  # version and flags
 _TO_THE_END, _LARGE_SIZE = 0, 1
 _TABLE_BYTES = 8  # version, flags and number of entries
@@ -44,7 +47,7 @@ def read_avif(data: memoryview) -> Header:
         UnreadableImageError: There is no image, a box extends beyond the file, or there are too many of them.
         struct.error, IndexError: The data ends within a box.
     """
-    contents = _read(data)
+    contents = _read(data, ImageFormat.AVIF)
     width, height = contents.size
     crop = _crop(contents.properties[b"clap"], contents.size) if b"clap" in contents.properties else None
     orientation = _orientation(contents.properties.get(b"irot"), contents.properties.get(b"imir"))
@@ -65,14 +68,14 @@ def read_heic(data: memoryview) -> Header:
 
     Our build of libheif decodes no sequences, so that the first picture of one is made a file of its own.
     """
-    contents = _read(data)
+    contents = _read(data, ImageFormat.HEIC)
     width, height = contents.size
-    still = None if contents.properties else _first_picture(data, _Walk())
+    still = None if contents.properties else _first_picture(data, _Walk(ImageFormat.HEIC))
     peak_bytes = memory.by_libheif(
         contents.size,
         file_bytes=len(data),
         is_deep=contents.is_deep,
-        is_subsampled=_is_subsampled(contents.properties),
+        is_subsampled=contents.is_subsampled,
         has_alpha=contents.has_alpha,
     )
     return Header(
@@ -94,6 +97,7 @@ class _Contents:
         other_sizes: Sizes of tracks beside the primary image.
         properties: Payloads of the primary image's properties, by type.
         is_deep: Whether samples may have more than 8 bits.
+        is_subsampled: Whether colours have a quarter of the samples, as in photos.
         has_alpha: Whether an image in the file is transparency.
     """
 
@@ -101,47 +105,63 @@ class _Contents:
     other_sizes: tuple[Size, ...]
     properties: _Boxes
     is_deep: bool
+    is_subsampled: bool
     has_alpha: bool
 
 
-def _read(data: memoryview) -> _Contents:
-    walk = _Walk()
-    boxes = walk.boxes(data)
+def _read(data: memoryview, image_format: ImageFormat) -> _Contents:
+    walk = _Walk(image_format)
+    boxes = walk.boxes(data, is_file=True)
     properties: _Boxes = {}
-    has_alpha = False
+    all_properties: list[tuple[bytes, memoryview]] = []
     if b"meta" in boxes:
-        properties, has_alpha = _primary_properties(boxes[b"meta"][_FULL_BOX_BYTES:], walk)
+        properties, all_properties = _primary_properties(boxes[b"meta"][_FULL_BOX_BYTES:], walk)
     tracks = tuple(_track_sizes(boxes[b"moov"], walk)) if b"moov" in boxes else ()
     sizes = (*([_declared_size(properties[b"ispe"])] if b"ispe" in properties else ()), *tracks)
     if not sizes:
-        raise UnreadableImageError("the file contains no image with a size")
-    return _Contents(sizes[0], sizes[1:], properties, bool(tracks) or _is_deep(properties), has_alpha)
+        raise walk.error("the file contains no image with a size")
+    # The tiles of a grid tell more than the grid itself.
+    return _Contents(
+        sizes[0],
+        sizes[1:],
+        properties,
+        is_deep=bool(tracks) or any(_is_deep(kind, payload) for kind, payload in all_properties),
+        is_subsampled=all(_is_subsampled(payload) for kind, payload in all_properties if kind == b"hvcC"),
+        has_alpha=any(kind == b"auxC" and _is_alpha(payload) for kind, payload in all_properties),
+    )
 
 
-def _is_deep(properties: _Boxes) -> bool:
-    """Return whether an image declares more than 8 bits: in PixelInformation, or in the record of its codec."""
-    if b"pixi" in properties:
-        return max(properties[b"pixi"][_FULL_BOX_BYTES + 1 :], default=0) > DEEP_BITS
-    if b"av1C" in properties:
-        return bool(properties[b"av1C"][2] & _HIGH_BIT_DEPTH)
-    return b"hvcC" in properties and bool(properties[b"hvcC"][_LUMA_DEPTH] & _DEPTH_BITS)
+def _is_deep(kind: bytes, payload: memoryview) -> bool:
+    """Return whether a property declares more than 8 bits: PixelInformation, or the record of a codec."""
+    if kind == b"pixi":
+        return max(payload[_FULL_BOX_BYTES + 1 :], default=0) > DEEP_BITS
+    if kind == b"av1C":
+        return bool(payload[2] & _HIGH_BIT_DEPTH)
+    return kind == b"hvcC" and bool(payload[_LUMA_DEPTH] & _DEPTH_BITS)
 
 
-def _is_subsampled(properties: _Boxes) -> bool:
-    """Return whether colours have a quarter of the samples, as in photos; a grid does not tell, its tiles do."""
-    return b"hvcC" not in properties or properties[b"hvcC"][_CHROMA_FORMAT] & _CHROMA_BITS <= _HALVED
+def _is_subsampled(hvcc: memoryview) -> bool:
+    return hvcc[_CHROMA_FORMAT] & _CHROMA_BITS <= _HALVED
+
+
+def _is_alpha(auxc: memoryview) -> bool:
+    return bytes(auxc[_FULL_BOX_BYTES:]).startswith(_ALPHA_TYPES)
 
 
 class _Walk:
-    """Reads boxes, up to `MAX_BOXES` of a file."""
+    """Reads boxes, up to `MAX_BOXES` of a file of a format."""
 
-    def __init__(self) -> None:
+    def __init__(self, image_format: ImageFormat) -> None:
+        self._format = image_format
         self._remaining = MAX_BOXES
 
-    def boxes(self, data: memoryview) -> _Boxes:
+    def error(self, reason: str) -> UnreadableImageError:
+        return UnreadableImageError(f"{self._format.upper()}: {reason}")
+
+    def boxes(self, data: memoryview, *, is_file: bool = False) -> _Boxes:
         """Return the payload of the first box of each type."""
         first: _Boxes = {}
-        for kind, payload in self.each_box(data):
+        for kind, payload in self.each_box(data, is_file=is_file):
             first.setdefault(kind, payload)
         return first
 
@@ -152,10 +172,12 @@ class _Walk:
             boxes = self.boxes(boxes.get(kind, memoryview(b"")))
         return boxes
 
-    def each_box(self, data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-        """Yield type and payload of each box in `data`."""
+    def each_box(self, data: memoryview, *, is_file: bool = False) -> Iterator[tuple[bytes, memoryview]]:
+        """Yield type and payload of each box in `data`; in a whole file, other data may follow the boxes."""
         position = 0
         while position < len(data):
+            if is_file and len(data) - position < _BOX_HEADER_BYTES:
+                return
             self.count()
             size, kind = struct.unpack_from(">I4s", data, position)
             start = position + 8
@@ -164,7 +186,9 @@ class _Walk:
                 start += 8
             end = len(data) if size == _TO_THE_END else position + size
             if not start <= end <= len(data):
-                raise UnreadableImageError("a box extends beyond the end of the file")
+                if is_file and kind not in FILE_BOXES:
+                    return
+                raise self.error("a box extends beyond the end of the file")
             yield kind, data[start:end]
             position = end
 
@@ -172,14 +196,14 @@ class _Walk:
         """Count one part of the file."""
         self._remaining -= 1
         if self._remaining < 0:
-            raise UnreadableImageError(f"the file has more than {MAX_BOXES} boxes and properties")
+            raise self.error(f"the file has more than {MAX_BOXES} boxes and properties")
 
 
-def _primary_properties(meta: memoryview, walk: _Walk) -> tuple[_Boxes, bool]:
-    """Return the properties of the primary item, by type, and whether any item is transparency."""
+def _primary_properties(meta: memoryview, walk: _Walk) -> tuple[_Boxes, list[tuple[bytes, memoryview]]]:
+    """Return the properties of the primary item, by type, and those of all items."""
     boxes = walk.boxes(meta)
     if not boxes.keys() >= {b"pitm", b"iprp"}:
-        return {}, False
+        return {}, []
     pitm = boxes[b"pitm"]
     (primary,) = struct.unpack_from(">4xH" if pitm[0] == 0 else ">4xI", pitm)
     groups = list(walk.each_box(boxes[b"iprp"]))
@@ -190,8 +214,7 @@ def _primary_properties(meta: memoryview, walk: _Walk) -> tuple[_Boxes, bool]:
             for index in _associated(ipma, primary, walk):
                 if 0 < index <= len(all_properties):
                     properties.setdefault(*all_properties[index - 1])
-    auxiliary = (bytes(payload[_FULL_BOX_BYTES:]) for kind, payload in all_properties if kind == b"auxC")
-    return properties, any(kind.startswith(_ALPHA_TYPES) for kind in auxiliary)
+    return properties, all_properties
 
 
 def _associated(ipma: memoryview, primary: int, walk: _Walk) -> list[int]:
@@ -223,12 +246,13 @@ def _track_sizes(moov: memoryview, walk: _Walk) -> Iterator[Size]:
 
 def _first_picture(data: memoryview, walk: _Walk) -> bytes:
     """Return the first sample of the first track of pictures as a file of one image."""
-    for kind, trak in walk.each_box(walk.boxes(data)[b"moov"]):
+    for kind, trak in walk.each_box(walk.boxes(data, is_file=True)[b"moov"]):
         table = walk.descend(trak, b"mdia", b"minf", b"stbl") if kind == b"trak" else {}
         offsets, layout = (table.get(b"stco"), ">8xI") if b"stco" in table else (table.get(b"co64"), ">8xQ")
         if offsets is None or not table.keys() >= {b"stsd", b"stsz"}:
             continue
-        entry = walk.boxes(table[b"stsd"][_TABLE_BYTES:]).get(b"hvc1")
+        entries = walk.boxes(table[b"stsd"][_TABLE_BYTES:])
+        entry = entries.get(b"hvc1") or entries.get(b"hev1")
         if entry is None:
             continue
         width, height = struct.unpack_from(">24xHH", entry)
@@ -237,7 +261,7 @@ def _first_picture(data: memoryview, walk: _Walk) -> bytes:
         same_size, first_size = struct.unpack_from(">4xI4xI", bytes(table[b"stsz"]) + bytes(4))
         sample = data[start : start + (same_size or first_size)]
         return _still((width, height), bytes(record), bytes(sample))
-    raise UnreadableImageError("HEIC: the file contains no picture")
+    raise walk.error("the file contains no picture")
 
 
 def _still(size: Size, record: bytes, sample: bytes) -> bytes:

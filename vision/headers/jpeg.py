@@ -8,7 +8,7 @@ from itertools import islice
 from vision.errors import UnreadableImageError
 from vision.headers.header import Header, ImageFormat
 from vision.headers.memory import MARGIN_BYTES, PREPROCESS_PIXEL_BYTES
-from vision.headers.tiff import UPRIGHT, exif_orientation
+from vision.headers.tiff import UPRIGHT, read_orientation
 
 MAX_SEGMENTS = 10_000  # before the first scan; a photo has dozens, and an ICC profile adds at most 255
 MAX_PLAIN_SEGMENTS = 1_000
@@ -89,11 +89,11 @@ def _header(data: memoryview, frame: int, scan: int, *, segments: int, exif_bloc
 
 
 def _orientation(data: memoryview, exif_blocks: list[int]) -> int:
-    """Return the orientation of the first EXIF block that declares another one than upright."""
+    """Return the orientation by the first EXIF block that can be read; another one after it does not count."""
     for payload in exif_blocks:
         (length,) = struct.unpack_from(">H", data, payload - 2)
-        orientation = exif_orientation(data[payload : payload - 2 + length])
-        if orientation != UPRIGHT:
+        orientation = read_orientation(data[payload : payload - 2 + length])
+        if orientation is not None:
             return orientation
     return UPRIGHT
 

@@ -15,16 +15,19 @@ MAX_ENTRIES = 512  # per directory; a camera writes about fifty, and libtiff sor
 MAX_VALUES = 8  # read per entry; more are not needed
 MAX_BITS = 64  # per sample
 MAX_SAMPLES = 64  # per pixel
+WINDOW_BYTES = 16 << 20  # of LZMA and Zstandard, whatever the size of the image
 
 _WIDTH, _HEIGHT, _BITS, _ORIENTATION, _SAMPLES = 256, 257, 258, 274, 277
 _STRIP_HEIGHT, _TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT = 278, 322, 323, 339
 _COMPRESSION, _JPEGS = 259, frozenset({6, 7})
 _TAGS = frozenset(
-    {_WIDTH, _HEIGHT, _BITS, _ORIENTATION, _SAMPLES} | {_STRIP_HEIGHT, _TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT}
+    {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _ORIENTATION, _SAMPLES}
+    | {_STRIP_HEIGHT, _TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT}
 )
 _ALL_ROWS = (1 << 32) - 1  # the default of RowsPerStrip
 _UNSIGNED_INTEGER = 1
 _RGBA_SAMPLES = 4
+_WINDOWS = frozenset({34925, 50000})
 _BYTE_BITS = 8
 _BYTE_ORDERS = {b"II": "<", b"MM": ">"}
 _BIG_TIFF = 43
@@ -75,13 +78,21 @@ def _peak_bytes(tags: _Tags, size: Size, part: Size, file_bytes: int) -> int:
     width, height = part
     parts = samples * -(-size[0] // max(1, width)) * -(-size[1] // max(1, height))
     part_bytes = width * height * -(-samples * bits // _BYTE_BITS)
-    if _first(tags, _COMPRESSION, 1) in _JPEGS:  # as RGBA, and as coefficients
+    compression = _first(tags, _COMPRESSION, 1)
+    if compression in _JPEGS:  # as RGBA, and as coefficients
         part_bytes += width * height * (_RGBA_SAMPLES + 2 * samples)
+    if compression in _WINDOWS:
+        part_bytes += WINDOW_BYTES
     return memory.by_pillow(size, file_bytes=file_bytes, decoder_bytes=part_bytes + parts * _PART_ENTRY_BYTES)
 
 
 def exif_orientation(exif: bytes | memoryview) -> int:
-    """Return the orientation, 1..8, declared by an EXIF block; 1 if it declares none.
+    """Return the orientation, 1..8, declared by an EXIF block; 1 if it declares none, or cannot be read."""
+    return read_orientation(exif) or UPRIGHT
+
+
+def read_orientation(exif: bytes | memoryview) -> int | None:
+    """Return the orientation, 1..8, declared by an EXIF block; 1 if it declares none, None if it cannot be read.
 
     Nothing else in the block is read, so that another entry may be damaged.
     """
@@ -96,7 +107,7 @@ def exif_orientation(exif: bytes | memoryview) -> int:
                 if 1 <= orientation <= 8:  # noqa: PLR2004  # EXIF 2.32, table 6
                     return orientation
     except (UnreadableImageError, struct.error, OverflowError):
-        pass
+        return None
     return UPRIGHT
 
 
