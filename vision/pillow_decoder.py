@@ -122,9 +122,8 @@ def decode(data: bytes | memoryview, header: Header, background: Color) -> MatLi
         raise
     except Exception as error:  # Pillow raises errors of many types
         if _BEYOND_LIMITS in str(error):
-            raise UnreadableImageError(
-                "HEIC: the image is cropped by too much, or beyond the decoder's limits"
-            ) from error
+            reason = "HEIC: the image is cropped by too much, or beyond the limits of the decoder"
+            raise UnreadableImageError(reason) from error
         if _OUT_OF_MEMORY in str(error):
             raise MemoryError from error
         raise UnreadableImageError(_DAMAGED.format(header.format.upper())) from error
