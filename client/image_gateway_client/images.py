@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import stat
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias, cast
@@ -72,9 +73,10 @@ def load(image: Image, *, max_bytes: int) -> Source:
 
 def _open_without_waiting(path: str, flags: int) -> int:
     """Open a file; a pipe is read only if somebody has it open for writing, because opening it would wait for that."""
-    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # Windows has neither such pipes nor the flag
-    if hasattr(os, "O_NONBLOCK"):
-        os.set_blocking(descriptor, True)
+    if sys.platform == "win32":  # which has no such pipes
+        return os.open(path, flags)
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
     return descriptor
 
 
