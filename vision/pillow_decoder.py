@@ -61,7 +61,9 @@ _UINT16_MAX = 65535
 _MAX_PIXEL_BYTES = 16  # beyond which a part of an image is not read
 _DAMAGE = re.compile(rb"Fax\w+: (?:Bad|Premature|Uncompressed)|JPEGLib: (?:Corrupt|Premature)")
 # Said of values that mean nothing for the pixels, or for which there is a default.
-_REMARK = re.compile(rb'_TIFFVSetField: [^\n]*: Bad value [^\n]* for "(?:Orientation|ResolutionUnit)" tag\.\n')
+_REMARK = re.compile(
+    rb'_TIFFVSetField: tempfile\.tif: Bad value [0-9]{1,10} for "(?:Orientation|ResolutionUnit)" tag\.\n'
+)
 _WHITE_IS_ZERO, _RGB_SAMPLES = 0, 3
 # The entry of an item: its version and flags, its number, and its type. No reader knows the type `skip`.
 _METADATA_ITEM = re.compile(rb"(infe[\2\3]\0\0[\0\1].{4,6})(?:Exif|mime)", re.DOTALL)

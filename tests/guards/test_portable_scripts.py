@@ -1,5 +1,6 @@
 """The Makefile and scripts keep to what macOS has: GNU make 3.81, bash 3.2 and BSD's tools."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
+"""Without what `make test` hands on to a make that it starts."""
 SCRIPTS = [ROOT / ".ci" / "run"]
 """Shell scripts that run on a developer's machine; deploy/kubernetes' runs in a container."""
 
@@ -113,7 +116,12 @@ def test_a_set_up_that_fails_leaves_no_stamp(tmp_path: Path):
 
     for _ in range(2):
         made = subprocess.run(
-            ["make", f"PYTHON={python}", ".tools/uv/bin/uv"], cwd=tmp_path, capture_output=True, text=True, check=False
+            ["make", f"PYTHON={python}", ".tools/uv/bin/uv"],
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
         assert made.stdout == f"Setting up with {python} ...\n"
@@ -125,7 +133,7 @@ def test_a_set_up_that_fails_leaves_no_stamp(tmp_path: Path):
 def test_without_a_suitable_python_make_says_what_to_do():
     arguments = ["make", "--always-make", "PYTHONS=python0.1", ".tools/uv/bin/uv"]
 
-    made = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
+    made = subprocess.run(arguments, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
     assert made.returncode == 2
     assert "None of python0.1 is Python 3.11, 3.12 or 3.13 with venv." in made.stderr
