@@ -65,7 +65,7 @@ class _Route:
             name = self.segments[index - 1]
             # Prefixes such as /api are left out more often than ends.
             position = sent.index(name) + 1 if name in sent else len(sent) - len(self.segments) + index
-            value = sent[position] if 0 < position < len(sent) else ""
+            value = sent[position] if 0 < position < len(sent) and _is_like(sent[position - 1], name) else ""
             if not value or (placeholder[1] == "int" and not value.isdecimal()):
                 return None
             filled[index], pattern[index], rest[position] = value, ANY, ANY
@@ -137,6 +137,10 @@ class RouteHints:
             return None
         best = max(near, key=lambda candidate: (method in candidate.methods, candidate.similarity))
         return method if method in best.methods else best.methods[0], best.path
+
+
+def _is_like(word: str, name: str) -> bool:
+    return difflib.SequenceMatcher(None, word.lower(), name).ratio() >= MIN_SIMILARITY
 
 
 def _normalize(path: str) -> str:

@@ -35,6 +35,7 @@ NEAREST = {
     ("GET", "/swagger"): "GET /docs",
     ("GET", "/openapi.json"): "GET /api/v1/openapi.json",
     ("GET", "/problem"): "GET /problems",
+    ("POST", "/api/v1/predict/api/v1/predict"): "POST /api/v1/predict",
 }
 ELSEWHERE = [
     "/favicon.ico",
@@ -56,6 +57,10 @@ def hints(app: Flask) -> RouteHints:
 def test_the_nearest_route_is_named(hints: RouteHints):
     for (method, path), nearest in NEAREST.items():
         assert hints.no_route(method, path) == f"There is no route {method} {path}. Did you mean {nearest}?"
+
+
+def test_an_unknown_word_is_not_taken_for_the_name_of_a_model(hints: RouteHints):
+    assert "/models/nothing" not in hints.no_route("GET", "/api/v1/nothing")
 
 
 @pytest.mark.parametrize("path", ELSEWHERE)
