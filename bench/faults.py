@@ -12,14 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import grpc
 import requests
-from google.protobuf import text_format
 
 from bench import faulty_proxy
 from bench.classification_load import UNANSWERED, ClassificationLoad
 from bench.drill_stack import CONFIG, MODEL, DrillStack
-from tfs_api.protos import model_management_pb2, model_service_pb2_grpc
 from tools.local_stack import START_S, model_server_name
 from tools.waiting import wait_until
 
@@ -204,12 +201,11 @@ def _await_predictions_of_the_second(stack: DrillStack) -> None:
 
 
 def _move_label(stack: DrillStack, version: int) -> None:
-    """Point the label `stable` to a version, as an operator does over gRPC."""
+    """Point the label `stable` to a version in models.config, which the model server polls."""
     config = CONFIG.format(name=MODEL, base=stack.base).replace("value: 1", f"value: {version}")
-    request = model_management_pb2.ReloadConfigRequest()
-    text_format.Parse(config, request.config)
-    with grpc.insecure_channel(f"127.0.0.1:{stack.servers[0].grpc_port}") as channel:
-        model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest(request, timeout=START_S)
+    new = stack.models / "models.config.new"
+    new.write_text(config, encoding="utf-8")
+    new.replace(stack.models / "models.config")
 
 
 def _restart_model_server(stack: DrillStack) -> None:
