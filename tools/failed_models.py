@@ -42,7 +42,7 @@ class FailedModels:
 
     def _describe(self, name: str) -> str | None:
         try:
-            newest = max(self._statuses(name), key=lambda status: int(status["version"]), default=None)
+            newest = max(query_statuses(self._rest_port, name), key=lambda status: int(status["version"]), default=None)
             if newest is not None and newest["state"] == "END" and newest["status"]["error_message"]:
                 fault = describe_load_fault(newest["status"]["error_message"])
                 return f"Version {newest['version']} could not be loaded. {fault}"
@@ -73,10 +73,19 @@ class FailedModels:
             elif event["event"] == ANSWERS:
                 self._answering[model] = event["version"]
 
-    def _statuses(self, name: str) -> list[dict[str, Any]]:
-        connection = http.client.HTTPConnection("127.0.0.1", self._rest_port, timeout=TIMEOUT_S)
-        with contextlib.closing(connection):
-            connection.request("GET", f"/v1/models/{quote(name, safe='')}")
-            response = connection.getresponse()
-            document: dict[str, list[dict[str, Any]]] = json.loads(response.read())
-            return document["model_version_status"] if response.status == http.HTTPStatus.OK else []
+
+def query_statuses(rest_port: int, model: str) -> list[dict[str, Any]]:
+    """Query a model server on this machine for the statuses of a model's versions; none if it does not have the model.
+
+    Raises:
+        OSError, HTTPException: It does not answer.
+        ValueError, LookupError, TypeError: Its answer cannot be parsed.
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", rest_port, timeout=TIMEOUT_S)
+    with contextlib.closing(connection):
+        connection.request("GET", f"/v1/models/{quote(model, safe='')}")
+        response = connection.getresponse()
+        if response.status == http.HTTPStatus.NOT_FOUND:
+            return []
+        statuses: list[dict[str, Any]] = json.loads(response.read())["model_version_status"]
+        return statuses

@@ -29,7 +29,7 @@ from gateway.models.folders import (
     strip_ending,
     version_number,
 )
-from tools.models_config import NO_SAMPLE, add_entry, find_faults, find_sample, read_entries
+from tools.models_config import NO_SAMPLE, add_entry, display_path, find_faults, find_sample, read_entries
 from tools.programs import ROOT
 from tools.service import API_KEY_VARIABLE, NoServiceError, Service, ServiceError
 
@@ -102,7 +102,8 @@ def add(options: argparse.Namespace) -> int:
         print(f"No service answers at {options.url} ({error}). {placement.name} is served from the next `make run` on.")
         return 0
     except ServiceError as error:
-        stays = f"The entry stays in {display(options.config)}: mend the model and run the command again, or remove it."
+        config = display_path(options.config)
+        stays = f"The entry stays in {config}: mend the model and run the command again, or remove it."
         raise ServiceError(f"{str(error).rstrip('.')}. {stays}") from error
     print(f"{placement.name} version {version} is served. Try it:\n  {curl(options.url, placement, version)}")
     return 0
@@ -122,9 +123,9 @@ def check_service(service: Service, url: str, config: Path) -> None:
     entries = list(read_entries(config)) if config.exists() else []
     if offered is not None and set(offered) != set(entries):
         raise ServiceError(
-            f"The service at {url} does not read {display(config)}: it offers {', '.join(offered) or 'no models'}; the "
-            f"file lists {', '.join(entries) or 'none'}. Name the file that it reads (--config), or the service that "
-            "reads this file (--url)."
+            f"The service at {url} does not read {display_path(config)}: it offers "
+            f"{', '.join(offered) or 'no models'}; the file lists {', '.join(entries) or 'none'}. Name the file that "
+            "it reads (--config), or the service that reads this file (--url)."
         )
 
 
@@ -199,19 +200,19 @@ def configure(placement: Placement, config: Path) -> None:
     configured = entries.folders.get(placement.name) if entries else None
     if configured and configured.path.absolute().resolve() != placement.folder.resolve():
         raise AddError(
-            f"{display(config)} names {configured.base_path} for {placement.name}, not {display(placement.folder)}. "
-            "Choose another name (--name), or correct base_path there."
+            f"{display_path(config)} names {configured.base_path} for {placement.name}, not "
+            f"{display_path(placement.folder)}. Choose another name (--name), or correct base_path there."
         )
     if placement.source:
         copy(placement.source, placement.folder / FIRST_VERSION)
-        print(f"{display(placement.source)} copied to {display(placement.folder / FIRST_VERSION)}.")
+        print(f"{display_path(placement.source)} copied to {display_path(placement.folder / FIRST_VERSION)}.")
     if configured:
-        print(f"{placement.name} is in {display(config)} already.")
+        print(f"{placement.name} is in {display_path(config)} already.")
         return
     add_entry(config, placement.name, _base_path(placement.folder))
-    print(f"{placement.name} added to {display(config)}.")
+    print(f"{placement.name} added to {display_path(config)}.")
     if not placement.folder.is_relative_to(config.parent.absolute()):
-        print(f"It stays in {placement.folder}; Compose and Kubernetes serve what is in {display(config.parent)}.")
+        print(f"It stays in {placement.folder}; Compose and Kubernetes serve what is in {display_path(config.parent)}.")
 
 
 def copy(source: Path, version: Path) -> None:
@@ -237,12 +238,6 @@ def curl(url: str, placement: Placement, version: int) -> str:
     return f"curl -F image=@{image} {url.rstrip('/')}/api/v1/models/{quote(placement.name, safe='')}/predict"
 
 
-def display(path: Path) -> str:
-    """Return a path relative to the current folder if it is inside."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
 def _is_copy(version: Path, source: Path) -> bool:
     """Return whether two folders have the same files."""
     names = {path.relative_to(source) for path in source.rglob("*") if path.is_file()}
@@ -257,7 +252,7 @@ def _base_path(folder: Path) -> str:
 
 
 def _quoted(path: Path) -> str:
-    return shlex.quote(display(path))
+    return shlex.quote(display_path(path))
 
 
 def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -42,6 +42,12 @@ def read_entries(config: Path) -> ModelEntries:
     return entries
 
 
+def display_path(path: Path) -> str:
+    """Return a path relative to the current folder if it is inside."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def find_sample(*folders: Path) -> Path | None:
     """Return a golden image: of the first folder that has one, or else of a committed model.
 

@@ -25,8 +25,8 @@ from gateway import __version__
 from gateway.models.configured import ModelsConfigError
 from gateway.settings import Settings, SettingsError
 from tools import nginx, ports, programs
-from tools.failed_models import FailedModels
-from tools.models_config import NO_SAMPLE, FaultWatch, find_faults, find_sample, read_entries
+from tools.failed_models import FailedModels, query_statuses
+from tools.models_config import NO_SAMPLE, FaultWatch, display_path, find_faults, find_sample, read_entries
 from tools.programs import Options
 from tools.service import AccessError, NoServiceError, Service, ServiceError
 from tools.stack import ProgramEndedError, StopRequestedError, Supervisor
@@ -189,19 +189,8 @@ class Probe:
             return ()
 
     def _states(self, model: str) -> set[str]:
-        """Query the model server for the states of a model's versions.
-
-        Raises:
-            OSError, HTTPException: It does not answer.
-            ValueError, LookupError, TypeError: Its answer cannot be parsed.
-        """
-        connection = http.client.HTTPConnection("127.0.0.1", self._options.rest_port, timeout=PROBE_TIMEOUT_S)
-        with contextlib.closing(connection):
-            connection.request("GET", f"/v1/models/{quote(model, safe='')}")
-            response = connection.getresponse()
-            if response.status == http.HTTPStatus.NOT_FOUND:
-                return set()
-            return {version["state"] for version in json.loads(response.read())["model_version_status"]}
+        """Return the states of a model's versions; see `query_statuses`."""
+        return {status["state"] for status in query_statuses(self._options.rest_port, model)}
 
     def _poll(self) -> str:
         connection = connect(self._options)
@@ -345,12 +334,6 @@ def welcome(options: Options, model: str | None = None) -> str:
         f"\nOpen    {options.url}\nor try  curl -F image=@{image} {predict}\n"
         f"Logs    {display_path(options.logs)}\nStop    Ctrl-C"
     )
-
-
-def display_path(path: Path) -> str:
-    """Return a path relative to the current folder if it is inside."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def say(text: str) -> None:

@@ -205,7 +205,7 @@ class UrlFetcher:
             advice = STATUS_ADVICE.get(status, ADVICE)
             raise FetchError(f"The URL answered with status {status}, expected 200. {advice}")
         encoding = response.headers.get("Content-Encoding", "")
-        if not CODINGS.isdisjoint(coding.partition(";")[0].strip() for coding in encoding.lower().split(",")):
+        if has_coding(encoding):
             raise FetchError(
                 f"The URL answered with Content-Encoding {encoding[:40]!r}, expected none. Switch compression off for "
                 "images on that server, or send the image itself."
@@ -222,6 +222,11 @@ class UrlFetcher:
         deadline.remaining_s()  # a connection that was cut at the deadline looks like the end of the body
         _check_kind(body, response.headers.get("Content-Type", ""))
         return body.getvalue()
+
+
+def has_coding(content_encoding: str) -> bool:
+    """Return whether a header Content-Encoding has a registered coding, perhaps with parameters."""
+    return not CODINGS.isdisjoint(coding.partition(";")[0].strip() for coding in content_encoding.lower().split(","))
 
 
 def _too_large(size: int | None, max_bytes: int) -> BodyTooLargeError:

@@ -14,7 +14,7 @@ from werkzeug.datastructures import MultiDict
 from gateway.deadline import Deadline, Timings
 from gateway.errors import BadRequestError, ContentTypeError, GatewayError, TooManyImagesError
 from gateway.fetching.destinations import MAX_URL_LENGTH
-from gateway.fetching.fetch import CODINGS
+from gateway.fetching.fetch import has_coding
 from gateway.http import hints
 from gateway.http.base64_text import LostPlusError, decode_base64
 from gateway.http.bodies import (
@@ -348,7 +348,7 @@ def _check_coding(request: Request) -> None:
         ContentTypeError: The body has a content coding (RFC 9110 section 8.4).
     """
     header = request.headers.get("Content-Encoding")
-    if header and not CODINGS.isdisjoint(coding.partition(";")[0].strip() for coding in header.lower().split(",")):
+    if header and has_coding(header):
         error = ContentTypeError(
             f"The body has Content-Encoding: {header[: hints.MAX_QUOTED]}. Only identity is accepted: send the body "
             "uncompressed."

@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -314,7 +314,7 @@ class ModelRegistry:
 
     def _newest_usable(self, name: str, deadline: Deadline) -> ServedModel:
         statuses = self.version_statuses(name, deadline=deadline)
-        available = [status.version for status in statuses if status.state == AVAILABLE]
+        available = _available_versions(statuses)
         for versions in (self._versions.get(name, {}), self._rejected.get(name, {})):
             for version in versions.keys() - available:
                 versions.pop(version, None)
@@ -348,8 +348,7 @@ class ModelRegistry:
             log.info("card_changed", model=name)
 
     def _available(self, name: str, deadline: Deadline) -> list[int]:
-        statuses = self.version_statuses(name, deadline=deadline)
-        return [status.version for status in statuses if status.state == AVAILABLE]
+        return _available_versions(self.version_statuses(name, deadline=deadline))
 
     def _inspect(self, name: str, version: int, deadline: Deadline) -> ServedModel:
         """Return a version from memory, or inspect it and check its scores; one thread does so, the others wait.
@@ -395,6 +394,10 @@ class ModelRegistry:
         if self._logged_faults.get(name) != reason:
             self._logged_faults[name] = reason
             log.warning("model_unusable", model=name, reason=reason)
+
+
+def _available_versions(statuses: Sequence[VersionStatus]) -> list[int]:
+    return [status.version for status in statuses if status.state == AVAILABLE]
 
 
 @contextmanager
