@@ -38,7 +38,7 @@ from gateway.fetching.destinations import DEFAULT_PORTS, SCHEMES, Destinations, 
 from gateway.fetching.fetcher import UNLIMITED, Allowance
 from gateway.fetching.lookups import SharedLookups
 from gateway.sizes import exceeds, format_size
-from vision.decode import ImageFormat, sniff
+from vision.decode import accepted_formats, sniff
 from vision.foreign_kinds import START_BYTES, name_kind
 
 CHUNK_BYTES = 64 * 1024
@@ -249,7 +249,7 @@ def _check_kind(body: io.BytesIO, content_type: str) -> None:
         raise ImageFormatError(
             f"The URL returned {kind} ({media_type}, {format_size(body.tell())}), not an image in an accepted format. "
             "Send the URL of the image itself, which opens without a login and without a page around it.",
-            accepted=[image_format.value for image_format in ImageFormat],
+            accepted=[image_format.value for image_format in accepted_formats()],
         )
 
 

@@ -15,6 +15,7 @@ ACCEPTED = (
     "multipart/form-data with a part `image`, application/json with `url`, `image` (base64) or `instances` (several), "
     "or the bytes themselves as image/* or application/octet-stream"
 )
+EMPTY_BODY = f"The request carries no image: its body is empty. Send {ACCEPTED}."
 FORM = "application/x-www-form-urlencoded"
 URL = re.compile(rb"\s{0,100}https?(?::|%3A)", re.IGNORECASE)
 CURL_HINT = "With curl, send a file by `-F image=@FILE`."
@@ -139,7 +140,7 @@ def decode_beginning(pieces: Iterable[bytes]) -> str:
 def describe_absence(body: bytes, media_type: str, fields: Mapping[object, object]) -> str:
     """Say what arrived in place of an image, and what is accepted."""
     if not body:
-        return f"The request carries no image: its body is empty. Send {ACCEPTED}."
+        return EMPTY_BODY
     arrived = f"{_bytes(len(body))} of {media_type[:MAX_QUOTED] or 'no Content-Type'} arrived"
     names = [_name(name, value) for name, value in list(fields.items())[:MAX_NAMES]]
     with_names = f" with {', '.join(names)}" if names else ""
@@ -237,7 +238,7 @@ def explain_form(body: bytes, delimiter: bytes) -> str:
             "its last line is missing. Send all of it."
         )
     if not body:
-        return f"The request carries no image: its body is empty. Send {ACCEPTED}."
+        return EMPTY_BODY
     kind = name_kind(body)
     contents = f": it is {kind}" if kind else ""
     return (
@@ -249,7 +250,7 @@ def explain_form(body: bytes, delimiter: bytes) -> str:
 def explain_missing_boundary(body: bytes) -> str:
     """Say that the Content-Type of a form has no boundary, and what to do."""
     if not body:
-        return f"The request carries no image: its body is empty. Send {ACCEPTED}."
+        return EMPTY_BODY
     arrived = "" if FIRST_BOUNDARY.match(body) else " The body does not look like a form either."
     return (
         "The Content-Type has no boundary. Let your HTTP library set it: do not set Content-Type yourself for a form."

@@ -368,12 +368,11 @@ def translated_image_errors(max_pixels: int, content: bytes = b"") -> Iterator[N
         max_pixels: Largest image that is accepted, for messages.
         content: The file, for a message that names what it is.
     """
-    accepted = [image_format.value for image_format in accepted_formats()]
     try:
         yield
     except UnsupportedFormatError as error:
-        has_own_sentence = getattr(error, "kind", None) is not None
-        detail = str(error) if has_own_sentence else describe_format(content, accepted)
+        accepted = [image_format.value for image_format in accepted_formats()]
+        detail = describe_format(content, accepted) if error.kind is None else str(error)
         raise ImageFormatError(detail, accepted=accepted) from error
     except TooManyPixelsError as error:
         raise ImageTooLargeError(
