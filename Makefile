@@ -184,7 +184,7 @@ $(UV): tools/uv.txt
 	exit 1
 
 .venv/.run-ready: $(LOCKED) $(UV)
-	$(INSTALL) --extra gateway --extra heif --extra model-server
+	$(INSTALL) --extra gateway --extra heif --extra tensorflow
 	@touch $@
 
 .venv/.dev-ready: $(LOCKED) $(UV)

@@ -32,7 +32,7 @@ def _register_unexecuted(name: str) -> None:
     spec = find_spec(name)
     if spec is None:
         raise ModuleNotFoundError(
-            f"{name} is not installed; run .tools/uv/bin/python tools/uv.py install .venv --extra model-server",
+            f"{name} is not installed; run .tools/uv/bin/python tools/uv.py install .venv --extra tensorflow",
             name=name,
         )
     package = _UnexecutedPackage(name)

@@ -69,7 +69,7 @@ except ModuleNotFoundError as error:
     print(error)
 """)
     assert " ".join(output) == (
-        "tensorflow is not installed; run .tools/uv/bin/python tools/uv.py install .venv --extra model-server"
+        "tensorflow is not installed; run .tools/uv/bin/python tools/uv.py install .venv --extra tensorflow"
     )
 
 
