@@ -22,6 +22,7 @@ from model_server.monitoring import Metrics, Monitoring, read_page_path
 from model_server.options import FlagError, Options, parse, usage
 from model_server.rest.app import RestApp
 from model_server.rest.http_server import HttpServer
+from model_server.runtime.loading import import_tensorflow_if_needed, load_version
 from model_server.runtime.warmup import warm_up
 from model_server.servable import Servable
 from model_server.versions.config_file import ConfigFilePoller
@@ -119,8 +120,13 @@ def serve(options: Options) -> None:
     shutdown = Shutdown()
     shutdown.watch(models)
     models.start()
-    # The import takes more than a second, during which the models' directories are polled.
-    threading.Thread(target=_import_tensorflow, name="import", daemon=True).start()
+    threading.Thread(
+        target=import_tensorflow_if_needed,
+        args=(configs,),
+        kwargs={"prefer_tflite": options.prefer_tflite_model},
+        name="import",
+        daemon=True,
+    ).start()
     if not models.wait_until_available():
         return
     plane = DataPlane(models, check_method_names=options.enable_signature_method_name_check)
@@ -241,6 +247,7 @@ def manager_config(options: Options) -> ManagerConfig:
         load_threads=options.num_load_threads,
         labels_for_unavailable=options.allow_version_labels_for_unavailable_models,
         wait_for_models=options.wait_for_models,
+        prefer_tflite=options.prefer_tflite_model,
     )
 
 
@@ -266,16 +273,8 @@ def make_loader(options: Options, batching: Batching | None, metrics: Metrics) -
     memory = MemoryBudget(options.max_computation_bytes)
 
     def load(_name: str, _version: int, path: Path) -> Servable:
-        from model_server.runtime.savedmodel import SavedModel, SessionOptions  # noqa: PLC0415  # TensorFlow; flags and ports are checked first
-
-        session = SessionOptions(
-            intra_op_parallelism=options.tensorflow_intra_op_parallelism or options.tensorflow_session_parallelism,
-            inter_op_parallelism=options.tensorflow_inter_op_parallelism or options.tensorflow_session_parallelism,
-            tags=tuple(options.saved_model_tags.split(",")),
-            memory=memory,
-        )
         with metrics.load(path):
-            servable: Servable = SavedModel(path, session)
+            servable = load_version(path, options, memory)
         if batching:
             servable = batching.wrap(servable, path)
         if options.enable_model_warmup:
@@ -283,10 +282,6 @@ def make_loader(options: Options, batching: Batching | None, metrics: Metrics) -
         return servable
 
     return load
-
-
-def _import_tensorflow() -> None:
-    import model_server.runtime.savedmodel  # noqa: F401, PLC0415  # see `serve`
 
 
 def _grpc_addresses(options: Options) -> list[str]:

@@ -18,7 +18,7 @@ class MemoryBudget:
     """A number of bytes that concurrent calls share."""
 
     def __init__(self, total_bytes: int) -> None:
-        self._total_bytes = self._free_bytes = total_bytes
+        self.total_bytes = self._free_bytes = total_bytes
         self._changed = threading.Condition()
 
     @contextmanager
@@ -28,9 +28,9 @@ class MemoryBudget:
         Raises:
             ResourceExhaustedError: The budget is smaller, or other calls held it for too long.
         """
-        if size > self._total_bytes:
+        if size > self.total_bytes:
             raise ResourceExhaustedError(
-                f"Computing this request needs about {size} bytes of memory; at most {self._total_bytes} are accepted. "
+                f"Computing this request needs about {size} bytes of memory; at most {self.total_bytes} are accepted. "
                 "Send fewer rows"
             )
         with self._changed:

@@ -58,6 +58,13 @@ class Options:
     )
     enable_model_warmup: bool = _flag(default=True, text="replay a version's warm-up requests before it serves")
     num_request_iterations_for_warmup: int = _flag(1, "how often to replay each warm-up request")
+    prefer_tflite_model: bool = _flag(
+        default=False, text="serve model.tflite by TensorFlow Lite where a version's directory has it"
+    )
+    num_tflite_pools: int = _flag(
+        available_cpus(), "TensorFlow Lite interpreters of a model, each with one thread; less than 1 counts as 1"
+    )
+    num_tflite_interpreters_per_pool: int = _flag(1, "more than 1 counts as 1 here, with a warning")
     saved_model_tags: str = _flag("serve", "comma-separated tags of the graph to load from a SavedModel")
     allow_version_labels_for_unavailable_models: bool = _flag(
         default=False, text="accept labels of versions that are not loaded yet"
@@ -94,12 +101,9 @@ WITHOUT_EFFECT = frozenset({
     "enforce_session_run_timeout",
     "flush_filesystem_caches",
     "mixed_precision",
-    "num_tflite_interpreters_per_pool",
-    "num_tflite_pools",
     "num_unload_threads",
     "per_process_gpu_memory_fraction",
     "platform_config_file",
-    "prefer_tflite_model",
     "remove_unused_fields_from_bundle_metagraph",
     "skip_initialize_tpu",
     "tensorflow_session_config_file",

@@ -5,11 +5,11 @@ old version is unloaded after its last request, and only then does the status ch
 was observed on tensorflow_model_server. A version that fails to load is retried as often as the flags say. After that
 it has failed for good: it is not retried while its directory exists. A new attempt needs a new version number.
 
-A version that is still being copied is not loaded. It is complete when all files of a SavedModel exist and two polls
-in a row find the same sizes and change times. A copy that pauses for longer than a poll interval between complete
-files can still be loaded half-copied; a directory that is moved into place cannot. (tensorflow_model_server tries to
-load an incomplete version. Here an incomplete version uses up one retry per poll without a load, except for the last,
-whose error is reported. Any change in the directory resets the retries.)
+A version that is still being copied is not loaded. It is complete when all files of the form that is served exist and
+two polls in a row find the same sizes and change times. A copy that pauses for longer than a poll interval between
+complete files can still be loaded half-copied; a directory that is moved into place cannot. (tensorflow_model_server
+tries to load an incomplete version. Here an incomplete version uses up one retry per poll without a load, except for
+the last, whose error is reported. Any change in the directory resets the retries.)
 """
 
 import logging
@@ -25,7 +25,7 @@ from typing import TypeAlias
 from model_server.errors import Code, FailedPreconditionError, NotFoundError, ServingError
 from model_server.servable import Servable
 from model_server.versions import repository
-from model_server.versions.repository import Fingerprint, ModelConfig, Specific
+from model_server.versions.repository import TFLITE_FILE, Fingerprint, ModelConfig, Specific
 
 _LOG = logging.getLogger(__name__)
 
@@ -92,13 +92,16 @@ class Model:
     One thread calls `reconcile` repeatedly; the other methods may be called from any thread.
     """
 
-    def __init__(self, config: ModelConfig, load: Loader, retry_policy: LoadRetryPolicy) -> None:
+    def __init__(
+        self, config: ModelConfig, load: Loader, retry_policy: LoadRetryPolicy, *, prefer_tflite: bool = False
+    ) -> None:
         """Start without any version.
 
         Args:
             config: What to serve.
             load: Makes a Servable from a version's directory.
             retry_policy: For versions that fail to load.
+            prefer_tflite: Whether a version with `model.tflite` needs no SavedModel to be complete.
         """
         self.name = config.name
         self.revision = 0
@@ -106,6 +109,7 @@ class Model:
         self._config: ModelConfig | None = config
         self._load = load
         self._retry_policy = retry_policy
+        self._prefer_tflite = prefer_tflite
         self._versions: dict[int, _Version] = {}
         self._changed = threading.Condition()
         self._settled_revision = -1
@@ -255,9 +259,14 @@ class Model:
             return False
         if time.monotonic() < entry.retry_at_s:
             return False
-        missing = repository.missing_part(path)
+        missing = repository.missing_part(path, prefer_tflite=self._prefer_tflite)
         if missing:
-            self._warn_once(f"Version {version} of model {self.name} is not complete: {path / missing} is missing")
+            hint = (
+                f" ({TFLITE_FILE} is served only with --prefer_tflite_model)" if (path / TFLITE_FILE).is_file() else ""
+            )
+            self._warn_once(
+                f"Version {version} of model {self.name} is not complete: {path / missing} is missing{hint}"
+            )
         return not (missing and self._schedule_retry(entry))
 
     def _entry(self, version: int) -> _Version:

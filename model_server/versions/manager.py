@@ -49,6 +49,8 @@ class ManagerConfig:
     """Whether a new label may be assigned to a version that is not loaded."""
     wait_for_models: bool = True
     """Whether a model that is missing or cannot be loaded holds up the start and later changes."""
+    prefer_tflite: bool = False
+    """Whether a version with `model.tflite` is served from that file."""
 
 
 class ModelManager:
@@ -169,7 +171,7 @@ class ModelManager:
             model.close()
 
     def _add(self, config: ModelConfig) -> Model:
-        model = Model(config, self._load_in_slot, self._config.retry_policy)
+        model = Model(config, self._load_in_slot, self._config.retry_policy, prefer_tflite=self._config.prefer_tflite)
         self._models[config.name] = model
         return model
 

@@ -17,6 +17,8 @@ _MAX_VERSION = 2**63 - 1
 """Versions are int64 in the protos."""
 MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 """Names of the file that holds a SavedModel's graphs; the first that exists is read."""
+TFLITE_FILE = "model.tflite"
+"""Name of the TensorFlow Lite form of a version."""
 _MAX_MODELS = 1000
 """Each model has a thread that watches its directory."""
 
@@ -182,12 +184,24 @@ def fingerprint(path: Path) -> Fingerprint:
     return frozenset(stats)
 
 
-def missing_part(path: Path) -> str:
-    """Return the name of a file that is missing from a version's SavedModel; empty if it is complete.
+def is_served_by_tflite(path: Path, *, prefer_tflite: bool) -> bool:
+    """Return whether a version is served from its `model.tflite`, like tensorflow_model_server with the same flag."""
+    return prefer_tflite and (path / TFLITE_FILE).is_file()
 
-    Required are saved_model.pb or saved_model.pbtxt and, if any file of the variables exists, all of them: their names
-    contain the number of shards. A path that is not a directory counts as complete, as waiting would not change it.
+
+def missing_part(path: Path, *, prefer_tflite: bool = False) -> str:
+    """Return the name of a file that is missing from a version; empty if the form that is served is complete.
+
+    Required of a SavedModel are saved_model.pb or saved_model.pbtxt and, if any file of the variables exists, all of
+    them: their names contain the number of shards. A path that is not a directory counts as complete, as waiting would
+    not change it.
+
+    Args:
+        path: Directory of the version.
+        prefer_tflite: Whether `model.tflite`, if it is there, is served instead of the SavedModel.
     """
+    if is_served_by_tflite(path, prefer_tflite=prefer_tflite):
+        return ""
     if path.is_dir() and not any((path / name).is_file() for name in MODEL_FILES):
         return MODEL_FILES[0]
     parts = {file.name for file in (path / "variables").glob("variables.*")}

@@ -1,0 +1,1 @@
+"""Serve TensorFlow Lite models by LiteRT, without TensorFlow."""
