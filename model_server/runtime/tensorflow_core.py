@@ -32,7 +32,9 @@ def _register_unexecuted(name: str) -> None:
     spec = find_spec(name)
     if spec is None:
         raise ModuleNotFoundError(
-            f"{name} is not installed; run .tools/uv/bin/python tools/uv.py install .venv --extra tensorflow",
+            "A SavedModel needs TensorFlow, which is not installed (it has releases for Python 3.11 to 3.13). Run "
+            ".tools/uv/bin/python tools/uv.py install .venv --extra tensorflow, or serve versions with model.tflite "
+            "and the flag --prefer_tflite_model",
             name=name,
         )
     package = _UnexecutedPackage(name)

@@ -4,6 +4,8 @@ The rules are those of TensorFlow Serving's FileSystemStoragePathSource: each en
 is a number is a version, whether directory, file or link, and a policy chooses among them.
 """
 
+import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,9 @@ from model_server.errors import FailedPreconditionError, InvalidArgumentError, N
 from model_server.text_format import read_message
 from tfs_api.protos import model_server_config_pb2
 
+_LOG = logging.getLogger(__name__)
+
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://[^/]*(/.*)?")
 _MAX_VERSION = 2**63 - 1
 """Versions are int64 in the protos."""
 MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
@@ -85,7 +90,7 @@ def read_config(message: Any) -> tuple[ModelConfig, ...]:  # generated messages 
 
     Raises:
         InvalidArgumentError: It lists too many models, one twice, without a platform, or with a platform other than
-            `tensorflow`.
+            `tensorflow`, or with a base path that is not local.
     """
     if message.WhichOneof("config") == "custom_model_config":
         raise InvalidArgumentError("custom_model_config is not supported; expected a model_config_list")
@@ -106,17 +111,41 @@ def read_reload_request(message: Any) -> tuple[ModelConfig, ...]:  # generated m
     Raises:
         InvalidArgumentError: As in `read_config`; also without a model_config_list, or with a relative base path.
     """
+    try:
+        return _read_reload_request(message)
+    finally:
+        _warn_of_blocked_reloads(message)
+
+
+def _read_reload_request(message: Any) -> tuple[ModelConfig, ...]:  # generated messages have no types
     if message.WhichOneof("config") != "model_config_list":
         raise InvalidArgumentError(
             "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
             "supported"
         )
     for model in message.model_config_list.config:
-        if not Path(model.base_path).is_absolute():
+        if not (Path(model.base_path).is_absolute() or _scheme(model.base_path)):
             raise InvalidArgumentError(
                 f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
             )
     return read_config(message)
+
+
+def _warn_of_blocked_reloads(message: Any) -> None:  # generated messages have no types
+    """Log what stops tensorflow_model_server from ever applying a configuration again; seen on 2.20.0."""
+    for model in message.model_config_list.config:
+        if not model.model_platform:
+            problem = "has no model_platform"
+        elif _scheme(model.base_path) not in ("", "file"):
+            problem = f"has the base path {model.base_path}, which the released server cannot read"
+        else:
+            continue
+        _LOG.warning(
+            "tensorflow_model_server would apply no further configuration after this one, until it is restarted: "
+            "model %s %s",
+            model.name,
+            problem,
+        )
 
 
 def _model_config(model: Any) -> ModelConfig:  # generated messages have no types
@@ -129,10 +158,33 @@ def _model_config(model: Any) -> ModelConfig:  # generated messages have no type
         raise InvalidArgumentError(f"Model {model.name} requests unsupported platform {model.model_platform}")
     return ModelConfig(
         name=model.name,
-        base_path=Path(model.base_path),
+        base_path=read_base_path(model.name, model.base_path),
         policy=_policy(model.model_version_policy),
         labels=dict(model.version_labels),
     )
+
+
+def read_base_path(name: str, text: str) -> Path:
+    """Convert the base path of a model: a local path or, like `file:///models/digits`, its URI.
+
+    Raises:
+        InvalidArgumentError: It is on another file system.
+    """
+    uri = _URI.fullmatch(text)
+    if uri is None:
+        return Path(text)
+    if uri[1] != "file":
+        raise InvalidArgumentError(
+            f"Model {name} has the base path {text}. Only local folders are read: copy the model to one, and give its "
+            "path or a URI such as file:///models/digits"
+        )
+    return Path(uri[2] or "/")
+
+
+def _scheme(text: str) -> str:
+    """Return the scheme of a URI; empty for a path."""
+    uri = _URI.fullmatch(text)
+    return uri[1] if uri else ""
 
 
 def _policy(policy: Any) -> Policy:  # generated messages have no types

@@ -8,6 +8,7 @@ from model_server.versions.repository import (
     Specific,
     fingerprint,
     missing_part,
+    read_base_path,
     read_config_file,
     read_reload_request,
     scan,
@@ -181,9 +182,43 @@ def test_the_first_missing_file_of_a_saved_model_is_named(tmp_path, files, missi
     assert missing_part(tmp_path) == missing
 
 
+def test_a_tflite_model_needs_no_saved_model_if_it_is_preferred(tmp_path):
+    (tmp_path / "model.tflite").write_text("")
+
+    assert missing_part(tmp_path, prefer_tflite=True) == ""
+    assert missing_part(tmp_path, prefer_tflite=False) == "saved_model.pb"
+
+
+def test_an_incomplete_saved_model_is_incomplete_also_where_a_tflite_model_is_preferred(tmp_path):
+    (tmp_path / "variables").mkdir()
+    (tmp_path / "variables" / "variables.index").write_text("")
+
+    assert missing_part(tmp_path, prefer_tflite=True) == "saved_model.pb"
+
+
 def test_a_plain_file_misses_no_part(tmp_path):
     (tmp_path / "7").write_text("")
     assert missing_part(tmp_path / "7") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("/models/m", "/models/m"),
+        ("models/m", "models/m"),
+        ("file:///models/m", "/models/m"),
+        ("file://host/models/m", "/models/m"),
+        ("file://", "/"),
+        ("models/a://b", "models/a:/b"),
+    ],
+)
+def test_a_base_path_is_a_path_or_its_uri(text, path):
+    assert str(read_base_path("m", text)) == path
+
+
+def test_a_base_path_on_another_file_system_is_refused():
+    with pytest.raises(InvalidArgumentError, match=r"Model m has the base path s3://b/m\. Only local folders are read"):
+        read_base_path("m", "s3://b/m")
 
 
 def reload_request(text):
@@ -210,3 +245,22 @@ def test_a_reload_request_is_read():
 def test_invalid_reload_requests_are_refused(text, message):
     with pytest.raises(InvalidArgumentError, match=message):
         reload_request(text)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ['name: "m" base_path: "/models/m"', 'name: "m" base_path: "s3://b/m" model_platform: "tensorflow"'],
+    ids=["no platform", "not local"],
+)
+def test_a_reload_request_that_blocks_the_real_server_is_refused_with_a_warning(entry, caplog):
+    with pytest.raises(InvalidArgumentError):
+        reload_request(f"model_config_list {{ config {{ {entry} }} }}")
+
+    (record,) = caplog.records
+    assert "would apply no further configuration" in record.getMessage()
+
+
+def test_other_reload_requests_give_no_warning(caplog):
+    reload_request('model_config_list { config { name: "m" base_path: "file:///m" model_platform: "tensorflow" } }')
+
+    assert not caplog.records
