@@ -19,7 +19,7 @@ from model_server.grpc.credentials import read_credentials
 from model_server.grpc.services import GrpcOptions, create_server
 from model_server.memory import MemoryBudget
 from model_server.monitoring import Metrics, Monitoring, read_page_path
-from model_server.options import FlagError, Options, parse, usage
+from model_server.options import CommandLine, FlagError, Options, parse, usage
 from model_server.rest.app import RestApp
 from model_server.rest.http_server import HttpServer
 from model_server.runtime.loading import import_tensorflow_if_needed, load_version
@@ -90,18 +90,29 @@ def main(arguments: Sequence[str]) -> int:
     if "--help" in command_line.unknown:  # the real server, too, exits with an error
         print(usage())  # noqa: T201  # command-line output
         return START_FAILED
-    for argument in command_line.unknown:
-        _LOG.warning("unknown argument: %s", argument)
-    if command_line.unknown:
-        print(usage(), file=sys.stderr)  # noqa: T201  # like tensorflow_model_server
-    for argument in command_line.ignored:
-        _LOG.warning("%s has no effect here", argument)
+    _log_warnings(command_line)
     try:
         serve(options)
     except ServingError as error:
         _LOG.critical("Failed to start server. Error: %s", error)
         return START_FAILED
     return 0
+
+
+def _log_warnings(command_line: CommandLine) -> None:
+    for argument in command_line.unknown:
+        _LOG.warning("unknown argument: %s", argument)
+    if command_line.unknown:
+        print(usage(), file=sys.stderr)  # noqa: T201  # like tensorflow_model_server
+    for argument in command_line.ignored:
+        _LOG.warning("%s has no effect here", argument)
+    per_pool = command_line.options.num_tflite_interpreters_per_pool
+    if per_pool > 1:
+        _LOG.warning(
+            "--num_tflite_interpreters_per_pool=%d counts as 1: in tensorflow_model_server more gives wrong answers "
+            "for models with several signatures. Set --num_tflite_pools instead",
+            per_pool,
+        )
 
 
 def serve(options: Options) -> None:

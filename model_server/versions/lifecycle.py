@@ -6,7 +6,8 @@ was observed on tensorflow_model_server. A version that fails to load is retried
 it has failed for good: it is not retried while its directory exists. A new attempt needs a new version number.
 
 A version that is still being copied is not loaded. It is complete when all files of the form that is served exist and
-two polls in a row find the same sizes and change times. A copy that pauses for longer than a poll interval between
+two polls in a row find the same sizes and change times, or the first poll finds only files that are older than
+`repository.SETTLED_AGE_S`. A copy that pauses for longer than a poll interval between
 complete files can still be loaded half-copied; a directory that is moved into place cannot. (tensorflow_model_server
 tries to load an incomplete version. Here an incomplete version uses up one retry per poll without a load, except for
 the last, whose error is reported. Any change in the directory resets the retries.)
@@ -252,22 +253,25 @@ class Model:
         fingerprint = repository.fingerprint(path)
         if has_failed and fingerprint == entry.fingerprint:
             return False
-        if not is_new:
+        is_settled = is_new and repository.has_settled(fingerprint)
+        if not is_new or is_settled:
             self._set_status(version, State.LOADING)
         if fingerprint != entry.fingerprint:
             entry.fingerprint, entry.retries, entry.retry_at_s = fingerprint, 0, 0.0
-            return False
+            if not is_settled:
+                return False
         if time.monotonic() < entry.retry_at_s:
             return False
         missing = repository.missing_part(path, prefer_tflite=self._prefer_tflite)
         if missing:
-            hint = (
-                f" ({TFLITE_FILE} is served only with --prefer_tflite_model)" if (path / TFLITE_FILE).is_file() else ""
-            )
-            self._warn_once(
-                f"Version {version} of model {self.name} is not complete: {path / missing} is missing{hint}"
-            )
+            self._warn_of_missing_part(version, path, missing)
         return not (missing and self._schedule_retry(entry))
+
+    def _warn_of_missing_part(self, version: int, path: Path, missing: str) -> None:
+        problem = f"Version {version} of model {self.name} is not complete: {path / missing} is missing"
+        has_tflite = (path / TFLITE_FILE).is_file()
+        hint = f" ({TFLITE_FILE} is served only with --prefer_tflite_model)" if has_tflite else ""
+        self._warn_once(problem + hint)
 
     def _entry(self, version: int) -> _Version:
         """Return the entry of a version that should be served; one that was removed and came back starts over."""

@@ -6,6 +6,7 @@ is a number is a version, whether directory, file or link, and a policy chooses 
 
 import logging
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -234,6 +235,16 @@ def fingerprint(path: Path) -> Fingerprint:
             continue
         stats.append((str(file.relative_to(path)), stat.st_size, stat.st_ctime_ns))
     return frozenset(stats)
+
+
+SETTLED_AGE_S = 10.0
+"""Age of a version's newest file from which on it is not being copied any more."""
+
+
+def has_settled(files: Fingerprint) -> bool:
+    """Return whether all files of a version were last changed long before now, by this machine's clock."""
+    newest_ns = max((changed_ns for _, _, changed_ns in files), default=None)
+    return newest_ns is not None and time.time_ns() - newest_ns > SETTLED_AGE_S * 1e9
 
 
 def is_served_by_tflite(path: Path, *, prefer_tflite: bool) -> bool:

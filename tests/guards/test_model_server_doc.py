@@ -21,6 +21,8 @@ def default(option):
     value = option.default
     if option.name in {"grpc_max_threads", "rest_api_num_threads"}:
         return "4 per CPU"
+    if option.name == "num_tflite_pools":
+        return "1 per CPU"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

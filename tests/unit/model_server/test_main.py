@@ -118,6 +118,12 @@ def test_a_wrong_value_shows_the_usage(capsys):
     assert "usage: python -m model_server" in error
 
 
+def test_more_interpreters_per_pool_are_warned_of(caplog):
+    main(["--num_tflite_interpreters_per_pool=2"])
+
+    assert caplog.messages[0].startswith("--num_tflite_interpreters_per_pool=2 counts as 1")
+
+
 def test_a_failed_start_is_logged(caplog, capsys):
     assert main(["--no_such_flag", "--enable_profiler"]) == 255
     assert "usage: " in capsys.readouterr().err

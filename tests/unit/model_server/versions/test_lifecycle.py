@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from model_server.errors import Code, DataLossError, NotFoundError
+from model_server.versions import repository
 from model_server.versions.lifecycle import LoadRetryPolicy, Model, State, VersionStatus
 from model_server.versions.repository import All, Latest, ModelConfig, Specific
 
@@ -81,6 +82,16 @@ def test_a_version_is_loaded_when_two_polls_find_the_same_files(model, tmp_path,
     assert states(model) == [(1, LOADING)]
     assert loader.loaded == {}
     model.reconcile()
+    assert states(model) == [(1, AVAILABLE)]
+    assert loader.statuses_while_loading == [[VersionStatus(1, LOADING)]]
+
+
+def test_a_version_of_old_files_is_loaded_at_the_first_poll(model, tmp_path, loader, monkeypatch):
+    monkeypatch.setattr(repository, "SETTLED_AGE_S", 0.0)
+    add(tmp_path, 1)
+
+    model.reconcile()
+
     assert states(model) == [(1, AVAILABLE)]
     assert loader.statuses_while_loading == [[VersionStatus(1, LOADING)]]
 
