@@ -4,6 +4,7 @@ LiteRT verifies the structure of a file, but a damaged value in it can still cra
 an unusual shape. A new file, and every input whose shape is not the model's, is therefore tried here first.
 """
 
+import os
 import pickle
 import resource
 import signal
@@ -22,6 +23,8 @@ from model_server.servable import Array
 
 LOAD_TIMEOUT_S = 60.0
 """How long the first computations of a file may take together."""
+_CPU_LIMIT_S = 600
+"""Ends a process that does not return, even if the server has been killed in the meantime."""
 _INTERPRETER_BYTES = 256 * 2**20
 _BYTES_PER_FILE_BYTE = 4
 """Memory of an interpreter by itself: at least, and with the weights as its kernels arrange them."""
@@ -114,7 +117,7 @@ def _run(job: _Job, timeout_s: float | None) -> list[Array]:
     try:
         process = subprocess.run(  # noqa: S603  # our own program
             [sys.executable, "-m", __package__],
-            cwd=_ROOT,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), *sys.path])},
             input=pickle.dumps(job),
             stdout=subprocess.PIPE,
             timeout=timeout_s,
@@ -160,6 +163,7 @@ def _rehearse(interpreter: TfliteInterpreter) -> None:
 def main() -> None:
     """Read a job from standard input, and write the outcome to standard output."""
     job: _Job = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the server
+    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_LIMIT_S, _CPU_LIMIT_S))
     if sys.platform == "linux":
         used_bytes = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
         limit_bytes = used_bytes + _INTERPRETER_BYTES + _BYTES_PER_FILE_BYTE * len(job.content) + job.max_bytes

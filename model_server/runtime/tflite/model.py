@@ -120,9 +120,8 @@ class TfliteModel:
         return dict(zip(outputs, arrays, strict=True))
 
     def _compute(self, feeds: Mapping[str, Array], fetches: Sequence[str], timeout_s: float | None) -> list[Array]:
-        needed_bytes = math.ceil(
-            self._activation_bytes * max(self._scale(name, array) for name, array in feeds.items())
-        )
+        scale = max((self._scale(name, array) for name, array in feeds.items()), default=1.0)
+        needed_bytes = math.ceil(self._activation_bytes * scale)
         is_usual = all(self._has_usual_shape(name, array) for name, array in feeds.items())
         if is_usual and needed_bytes <= RETAINED_BYTES:
             with self._pool.acquire(timeout_s) as interpreter:

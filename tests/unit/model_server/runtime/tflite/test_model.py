@@ -3,6 +3,7 @@ import time
 
 import numpy as np
 import pytest
+from ml_dtypes import bfloat16
 
 from model_server.errors import (
     DataLossError,
@@ -17,9 +18,11 @@ from model_server.runtime.tflite import model as tflite_model
 from model_server.runtime.tflite.interpreter import TfliteInterpreter
 from model_server.runtime.tflite.model import InterpreterPool, TfliteModel
 from tests.support.tflite_files import (
+    Y,
     doubling_model,
     doubling_table,
     model_without_a_subgraph,
+    predict_signature,
     signature_table,
     string_picking_model,
 )
@@ -70,12 +73,20 @@ def test_many_calls_at_the_same_time_get_their_own_results(model):
     assert not wrong
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.int32, np.uint8, np.bool_, object])
+@pytest.mark.parametrize("dtype", [np.float64, np.int32, np.uint8, np.bool_, bfloat16, object])
 def test_a_wrong_type_is_refused(model, dtype):
     array = np.array([[b"1", b"2"]], object) if dtype is object else X.astype(dtype)
 
     with pytest.raises(InvalidArgumentError, match="input x must be float32, the type of tensor x:0 in the file"):
         model.run("serving_default", {"x": array}, ["y"], None)
+
+
+def test_a_signature_without_inputs_computes_the_inputs_of_earlier_calls(load):
+    table = signature_table({"again": predict_signature({}, Y).SerializeToString()})
+
+    y = load(doubling_model(table=table)).run("again", {}, ["y"], None)["y"]
+
+    assert y.tolist() == [[0, 0]]
 
 
 def test_strings_are_passed_with_all_their_bytes(load):
@@ -87,7 +98,7 @@ def test_strings_are_passed_with_all_their_bytes(load):
     assert outputs["picked"].tolist() == [words[1, 0], words[0, 0]]
 
 
-@pytest.mark.parametrize("shape", [(), (2,), (0, 2), (1, 1, 2)])
+@pytest.mark.parametrize("shape", [(), (0, 2), (1, 1, 2)])
 def test_an_unusual_shape_is_computed_or_refused_and_changes_nothing(model, shape):
     model.run("both", {"x": X, "n": np.int32([7])}, ["y"], None)
 
@@ -147,10 +158,9 @@ def test_a_file_that_needs_too_much_memory_is_refused(load):
     assert failure.value.message.startswith(("TensorFlow Lite crashes on this file", "Cannot build Interpreter"))
 
 
-@pytest.mark.parametrize("size", [0, 20, 300])
-def test_an_incomplete_file_is_refused(load, size):
+def test_an_incomplete_file_is_refused(load):
     with pytest.raises(ServingError, match=r"Cannot build Interpreter from buffer\. The file is damaged") as failure:
-        load(doubling_model()[:size])
+        load(doubling_model()[:300])
 
     assert failure.value.code == 13
 
