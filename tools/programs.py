@@ -104,6 +104,7 @@ def model_server(options: Options, settings: Settings) -> Program:
             # Otherwise a file with labels is rejected at the start, while no version is loaded yet.
             "--allow_version_labels_for_unavailable_models=true",
             f"--model_config_file_poll_wait_seconds={CONFIG_POLL_S}",
+            "--prefer_tflite_model=true",
             # A model that cannot be loaded keeps no other one from being served; a mended one is loaded.
             "--wait_for_models=false",
             "--max_num_load_retries=2",

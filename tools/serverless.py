@@ -65,6 +65,7 @@ def programs(models_config: Path, scratch: Path, environ: Mapping[str, str]) -> 
             f"--grpc_socket_path={socket.removeprefix('unix:')}",
             f"--model_config_file={models_config}",
             "--allow_version_labels_for_unavailable_models=true",
+            "--prefer_tflite_model=true",
             f"--grpc_max_threads={GRPC_MAX_THREADS}",
         ),
         directory=ROOT,

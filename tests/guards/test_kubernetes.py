@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support import server_command
 from tools import compose, deployment
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
@@ -286,20 +287,22 @@ def container_of(kustomization: Kustomization, name: str) -> Resource:
     return result
 
 
-def flags(command: str) -> dict[str, str]:
-    return dict(re.findall(r"--(\w+)=(\S+)", command))
+def flags(arguments: list[str]) -> dict[str, str]:
+    return dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
 
 
 def test_the_model_server_has_the_flags_of_compose(base: Kustomization):
     server = container_of(base, "model-server")
-    kubernetes_flags = flags(server["args"][0])
-    compose_flags = flags(compose.load(compose.BASE)["services"]["model-server"]["command"][0])
+    environment = {variable["name"]: variable["value"] for variable in server["env"]}
+    service = compose.load(compose.BASE)["services"]["model-server"]
+    kubernetes_flags = flags(server_command.arguments(server["args"][0], environment))
+    compose_flags = flags(server_command.arguments(service["command"][0], compose.environment(service)))
 
-    paths = {"batching_parameters_file", "monitoring_config_file"}
+    paths = {"monitoring_config_file"}
     threads = "tensorflow_inter_op_parallelism"  # as many as the CPUs that the container requests
     assert set(kubernetes_flags) == set(compose_flags)
     different = {name for name, value in kubernetes_flags.items() if value != compose_flags[name]}
-    assert different == {threads} | (paths & set(kubernetes_flags))
+    assert different == {threads} | paths
     assert kubernetes_flags[threads] == server["resources"]["requests"]["cpu"]
 
 
