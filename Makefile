@@ -1,11 +1,11 @@
-# Requires only Python 3.11, 3.12 or 3.13 with venv, and make. Stamp files in .venv let a second call start at once.
+# Requires only Python 3.11 to 3.14 with venv, and make. Stamp files in .venv let a second call start at once.
 # macOS has GNU make 3.81, which ignores .SHELLFLAGS: commands of one recipe line are joined by &&, and any sh runs them.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules
 
 # Interpreters for the environments in order of preference; PYTHON=… comes first.
-PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3
-PYTHON_BELOW := (3, 14)
+PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3 python3.14
+PYTHON_BELOW := (3, 15)
 ifeq ($(UV_PYTHON_DOWNLOADS),automatic)
 PYTHON_BELOW := (4, 0)
 endif
@@ -35,6 +35,9 @@ run: .venv/.run-ready ## Serve http://localhost:$(PORT) from the committed model
 	  --rest-port=$(REST_PORT) --models-config=$(MODELS_CONFIG) --run-dir=$(RUN_DIR) $(if $(TLS_DIR),--tls-dir=$(TLS_DIR)) \
 	  $(if $(BATCHING_CONFIG),--batching-config=$(BATCHING_CONFIG))
 
+.PHONY: tensorflow
+tensorflow: .venv/.tensorflow-ready ## Install TensorFlow, for models without model.tflite; make run does so by itself
+
 # The address of make run for this machine; as in tools/programs.py.
 AT_LOCALHOST := 127.0.0.1 0.0.0.0 :: localhost
 AUTHORITY = $(if $(findstring :,$(HOST)),[$(HOST)],$(HOST))
@@ -56,6 +59,12 @@ readable:
 	@test -z "$$(find $(MOUNTED) ! -perm -004 -print)" || { \
 	  echo "The containers' users cannot read the files of this checkout. Run once: chmod -R o+rX $(MOUNTED)" >&2; \
 	  exit 1; }
+
+# TensorFlow Serving has no image for ARM.
+ifneq ($(filter aarch64 arm64,$(shell uname -m)),)
+COMPOSE_FILE ?= docker-compose.yml:docker-compose.arm.yml$(addprefix :,$(wildcard docker-compose.override.yml))
+export COMPOSE_FILE
+endif
 
 .PHONY: up
 up: readable ## Serve with Docker Compose and the official TensorFlow Serving
@@ -179,18 +188,23 @@ $(UV): tools/uv.txt
 	    touch $@; exit; \
 	  fi; \
 	done; \
-	echo "None of $(PYTHONS) is Python 3.11, 3.12 or 3.13 with venv. Install one, name one (make PYTHON=…)," \
+	echo "None of $(PYTHONS) is Python 3.11 to 3.14 with venv. Install one, name one (make PYTHON=…)," \
 	  "or let uv download one: make $(or $(MAKECMDGOALS),run) UV_PYTHON_DOWNLOADS=automatic" >&2; \
 	exit 1
 
+# Once TensorFlow is installed it stays as current as the other packages.
 .venv/.run-ready: $(LOCKED) $(UV)
-	$(INSTALL) --extra gateway --extra heif --extra tensorflow
+	$(INSTALL) --extra gateway --extra heif --extra $(if $(wildcard .venv/.tensorflow-ready),tensorflow,model-server)
 	@touch $@
+
+.venv/.tensorflow-ready: $(LOCKED) $(UV)
+	$(INSTALL) --extra gateway --extra heif --extra tensorflow
+	@touch $@ .venv/.run-ready
 
 .venv/.dev-ready: $(LOCKED) $(UV)
 	$(INSTALL) --all-extras --group dev
-	@touch $@ .venv/.run-ready
+	@touch $@ .venv/.tensorflow-ready .venv/.run-ready
 
 .venv/.bench-ready: $(LOCKED) $(UV)
 	$(INSTALL) --all-extras --group dev --group bench
-	@touch $@ .venv/.dev-ready .venv/.run-ready
+	@touch $@ .venv/.dev-ready .venv/.tensorflow-ready .venv/.run-ready

@@ -17,12 +17,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 UV = Path(sys.executable).with_name("uv")
-PYTHONS = ((3, 11), (3, 14))
+PYTHONS = ((3, 11), (3, 15))
 """The first version of Python that is supported, and the first that is not; as in pyproject.toml."""
+WITHOUT_TENSORFLOW = (3, 14)
+"""The first version of Python for which TensorFlow has no package; as in pyproject.toml."""
+WITH_TENSORFLOW = {"--all-extras", "--extra=tensorflow", "--extra=train", "tensorflow", "train"}
+"""Options of `uv export`, and values of `--extra`, that select TensorFlow."""
 PIP_SECTIONS = ("global", "install", ":env:")
 """Sections of pip's configuration, the last of which counts."""
 VARIABLES = {"cert": ("SSL_CERT_FILE",), "proxy": ("HTTPS_PROXY", "HTTP_PROXY"), "trusted-host": ("UV_INSECURE_HOST",)}
 """Options of pip, and the variables that mean the same to uv."""
+
+
+class PythonUnavailableError(Exception):
+    """No Python that the packages are for can be had; the message says which ones are and how to get one."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,6 +43,9 @@ def main(arguments: Sequence[str]) -> int:
             run(arguments, environment)
         else:
             install(Path(arguments[1]), arguments[2:], environment, [*local_files(options)])
+    except PythonUnavailableError as error:
+        print(error, file=sys.stderr)
+        return 1
     except subprocess.CalledProcessError as error:
         if "UV_DEFAULT_INDEX" not in environment:
             print("Where packages come through a mirror, set PIP_INDEX_URL to its address.", file=sys.stderr)
@@ -86,12 +97,13 @@ def install(folder: Path, selection: Sequence[str], environment: Mapping[str, st
         places: Options of `uv pip install` for the places of the files.
 
     Raises:
+        PythonUnavailableError: No Python that the packages are for can be had.
         CalledProcessError: uv failed and has said why.
     """
     python = folder / "bin" / "python"
-    if not is_usable(python):
-        interpreter = ("--python", sys.executable) if is_supported(sys.version_info[:2]) else ()
-        run(("venv", "--quiet", "--clear", *interpreter, str(folder)), environment)
+    below = WITHOUT_TENSORFLOW if WITH_TENSORFLOW & {*selection} else PYTHONS[1]
+    if not is_usable(python, below):
+        make_environment(folder, below, environment)
     export = ("export", "--frozen", "--quiet", "--no-annotate", "--no-header", *selection)
     lines = run(export, environment, capture=True).splitlines(keepends=True)
     ours = [line.partition(" ;")[0].split()[1] for line in lines if line.startswith("-e ")]
@@ -103,20 +115,50 @@ def install(folder: Path, selection: Sequence[str], environment: Mapping[str, st
         make_paths_relative(packages.absolute())
 
 
-def is_supported(version: tuple[int, int]) -> bool:
-    """Return whether the packages are for this version of Python."""
-    return PYTHONS[0] <= version < PYTHONS[1]
+def is_supported(version: tuple[int, int], below: tuple[int, int] = PYTHONS[1]) -> bool:
+    """Return whether packages are for a version of Python; `below` is the first that they are not for."""
+    return PYTHONS[0] <= version < below
 
 
-def is_usable(python: Path) -> bool:
-    """Return whether an environment's interpreter runs, and is that of this program where that is supported."""
+def is_usable(python: Path, below: tuple[int, int]) -> bool:
+    """Return whether an environment's interpreter runs, is supported, and is that of this program where that suits all.
+
+    Args:
+        python: The interpreter.
+        below: The first version of Python that the packages to install are not for.
+    """
     code = "import sys; print(*sys.version_info[:2], sys.base_prefix)"
     try:
         described = subprocess.run((python, "-Ic", code), capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return False
     own = " ".join((*map(str, sys.version_info[:2]), sys.base_prefix))
-    return described == own or not is_supported(sys.version_info[:2])
+    major, minor = map(int, described.split()[:2])
+    is_own = described == own or not is_supported(sys.version_info[:2], WITHOUT_TENSORFLOW)
+    return is_own and is_supported((major, minor), below)
+
+
+def make_environment(folder: Path, below: tuple[int, int], environment: Mapping[str, str]) -> None:
+    """Make an empty environment with this program's Python or, if that is not supported, with one that uv finds.
+
+    Only for TensorFlow, uv may download a Python without being asked for it.
+
+    Raises:
+        PythonUnavailableError: There is no such Python, and uv may not or cannot download one.
+    """
+    interpreter, variables = sys.executable, dict(environment)
+    if not is_supported(sys.version_info[:2], below):
+        interpreter = ">={}.{},<{}.{}".format(*PYTHONS[0], *below)
+        if below == WITHOUT_TENSORFLOW:
+            print("TensorFlow has no package for Python {}.{}: using an older Python.".format(*sys.version_info))
+            variables["UV_PYTHON_DOWNLOADS"] = os.environ.get("UV_PYTHON_DOWNLOADS") or "automatic"
+    try:
+        run(("venv", "--quiet", "--clear", "--python", interpreter, str(folder)), variables)
+    except subprocess.CalledProcessError as error:
+        raise PythonUnavailableError(
+            f"This needs Python {interpreter}, and there is none. Install one with your system's packages, or let uv "
+            "download it (30 MB) where GitHub can be reached: set UV_PYTHON_DOWNLOADS=automatic"
+        ) from error
 
 
 def make_paths_relative(packages: Path) -> None:

@@ -136,5 +136,5 @@ def test_without_a_suitable_python_make_says_what_to_do():
     made = subprocess.run(arguments, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
     assert made.returncode == 2
-    assert "None of python0.1 is Python 3.11, 3.12 or 3.13 with venv." in made.stderr
+    assert "None of python0.1 is Python 3.11 to 3.14 with venv." in made.stderr
     assert "UV_PYTHON_DOWNLOADS=automatic" in made.stderr
