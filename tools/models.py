@@ -29,9 +29,12 @@ from gateway.models.folders import (
     strip_ending,
     version_number,
 )
+from tools import tensorflow_extra
 from tools.models_config import NO_SAMPLE, add_entry, display_path, find_faults, find_sample, read_entries
 from tools.programs import ROOT
 from tools.service import API_KEY_VARIABLE, NoServiceError, Service, ServiceError
+from tools.tensorflow_extra import TensorFlowError
+from tools.uv import WITHOUT_TENSORFLOW
 
 DEFAULT_CONFIG = ROOT / "serving_models" / "models.config"
 DEFAULT_URL = "http://localhost:8080"
@@ -57,13 +60,18 @@ class Placement:
     folder: Path
     source: Path | None = None
 
+    @property
+    def newest_version(self) -> Path:
+        """The folder of the version that will be served."""
+        return self.source or max(self.folder.iterdir(), key=lambda path: version_number(path.name) or -1)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status, 1 if a model cannot be added or served."""
     options = _parse_arguments(arguments)
     try:
         return check(options.config) if options.command == "check" else add(options)
-    except (AddError, ModelsConfigError, ServiceError) as error:
+    except (AddError, ModelsConfigError, ServiceError, TensorFlowError) as error:
         message = str(error)
     except OSError as error:
         message = f"{error.filename} cannot be read: {error.strerror}."
@@ -91,10 +99,12 @@ def add(options: argparse.Namespace) -> int:
         AddError: The folder cannot be served, or the name is used by another model.
         ModelsConfigError: The configuration cannot be used.
         ServiceError: The service cannot use the model.
+        TensorFlowError: The model needs TensorFlow, which cannot be installed.
     """
     placement = choose_placement(options.folder.absolute(), options.name, options.config)
     service = Service(options.url, options.api_key)
-    check_service(service, options.url, options.config)
+    is_running = check_service(service, options.url, options.config)
+    install_tensorflow(placement, is_running=is_running)
     configure(placement, options.config)
     try:
         version = service.await_model(placement.name, options.timeout)
@@ -109,8 +119,8 @@ def add(options: argparse.Namespace) -> int:
     return 0
 
 
-def check_service(service: Service, url: str, config: Path) -> None:
-    """Check that the service that runs, if any does, offers the models of the configuration.
+def check_service(service: Service, url: str, config: Path) -> bool:
+    """Check that the service that runs, if any does, offers the models of the configuration; return whether one does.
 
     Raises:
         ServiceError: It is not a gateway, requires a key, or reads another configuration.
@@ -119,7 +129,7 @@ def check_service(service: Service, url: str, config: Path) -> None:
     try:
         offered = service.list_models()
     except NoServiceError:
-        return
+        return False
     entries = list(read_entries(config)) if config.exists() else []
     if offered is not None and set(offered) != set(entries):
         raise ServiceError(
@@ -127,6 +137,28 @@ def check_service(service: Service, url: str, config: Path) -> None:
             f"{', '.join(offered) or 'no models'}; the file lists {', '.join(entries) or 'none'}. Name the file that "
             "it reads (--config), or the service that reads this file (--url)."
         )
+    return True
+
+
+def install_tensorflow(placement: Placement, *, is_running: bool) -> None:
+    """Install TensorFlow if the model needs it and this environment lacks it.
+
+    Args:
+        placement: The model.
+        is_running: Whether a service uses this environment, so that it must not be made again.
+
+    Raises:
+        AddError: The service must be stopped before.
+        TensorFlowError: It cannot be installed.
+    """
+    if not tensorflow_extra.needs_tensorflow([placement.newest_version]):
+        return
+    if is_running and sys.version_info[:2] >= WITHOUT_TENSORFLOW and not tensorflow_extra.is_installed():
+        raise AddError(
+            f"{placement.name} needs TensorFlow, which has no package for Python {'{}.{}'.format(*sys.version_info)}. "
+            "Stop `make run`, run this command again, which installs it with another Python, and then `make run`."
+        )
+    tensorflow_extra.ensure([placement.name])
 
 
 def choose_placement(folder: Path, name: str | None, config: Path) -> Placement:

@@ -10,7 +10,7 @@ from pathlib import Path
 from google.protobuf import text_format
 
 from gateway.models.configured import ModelEntries, ModelsConfigError, parse_entries
-from gateway.models.folders import PLATFORM, ModelFolder, describe_platform
+from gateway.models.folders import PLATFORM, ModelFolder, describe_platform, version_number
 from tfs_api.protos import model_server_config_pb2
 
 COMMITTED_MODELS = Path(__file__).parents[1] / "serving_models"
@@ -40,6 +40,35 @@ def read_entries(config: Path) -> ModelEntries:
             raise ModelsConfigError(f"{config}, {entry.name}: {describe_platform(entry.model_platform)}")
         names.add(entry.name)
     return entries
+
+
+def find_served_versions(config: Path) -> Mapping[str, list[Path]]:
+    """Return the folders of the versions that are there and that each model's policy selects, by the model's name.
+
+    Raises:
+        ModelsConfigError: The configuration cannot be used.
+    """
+    folders = read_entries(config).folders
+    return {
+        entry.name: _select_versions(entry, folders[entry.name].path)
+        for entry in _parse(read_text(config), config).model_config_list.config
+    }
+
+
+def _select_versions(entry: model_server_config_pb2.ModelConfig, folder: Path) -> list[Path]:
+    """Return the versions in a model's folder that its policy selects; by default the newest one."""
+    policy = entry.model_version_policy
+    entries = folder.iterdir() if folder.is_dir() else ()
+    versions = {number: path for path in entries if (number := version_number(path.name)) is not None}
+    numbers = sorted(versions, reverse=True)
+    match policy.WhichOneof("policy_choice"):
+        case "all":
+            selected = numbers
+        case "specific":
+            selected = [number for number in numbers if number in policy.specific.versions]
+        case _:
+            selected = numbers[: policy.latest.num_versions or 1]
+    return [versions[number] for number in selected]
 
 
 def display_path(path: Path) -> str:

@@ -24,7 +24,7 @@ from urllib.parse import quote
 from gateway import __version__
 from gateway.models.configured import ModelsConfigError
 from gateway.settings import Settings, SettingsError
-from tools import nginx, ports, programs
+from tools import nginx, ports, programs, tensorflow_extra
 from tools.failed_models import FailedModels, query_statuses
 from tools.models_config import NO_SAMPLE, FaultWatch, display_path, find_faults, find_sample, read_entries
 from tools.programs import Options
@@ -67,7 +67,8 @@ def run(options: Options) -> None:
     """Check the options and the environment, then serve.
 
     Raises:
-        StartError: The models' configuration is missing, the run's folder cannot be used, or nginx is missing for TLS.
+        StartError: The models' configuration is missing, the run's folder cannot be used, or nginx is missing for TLS
+            or TensorFlow for a model.
         TlsError: The folder `tls_dir` has no certificate.
         PortsError: A port is not free.
         SettingsError: A setting of the gateway is invalid.
@@ -84,7 +85,8 @@ def run(options: Options) -> None:
     watch = FaultWatch(options.models_config, FailedModels(options.rest_port, options.logs / "gateway.log").find)
     try:
         faults = watch.start()
-    except ModelsConfigError as error:
+        tensorflow_extra.ensure(tensorflow_extra.find_models(options.models_config))
+    except (ModelsConfigError, tensorflow_extra.TensorFlowError) as error:
         raise StartError(str(error)) from error
     with scratch_folder(options) as scratch:
         say(f"Image Gateway {__version__}")

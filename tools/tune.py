@@ -1,4 +1,4 @@
-"""Find the best batching settings of the model server for this machine, and write batching.config.
+"""Find out whether and how the model server should batch calls on this machine, and write batching.config.
 
     python -m tools.tune --p99-ms=200
     python -m tools.tune --p99-ms=200 --url=http://localhost:8080 --restart='docker compose restart model-server'
@@ -6,7 +6,7 @@
 `make tune` calls this. It measures the service with several settings, each after a restart of the model server: a
 service that it starts itself with the stand-in, or the one running at `--url`, whose model server `--restart` restarts
 with the file just written. Of the settings whose 99th percentile of the latency is within `--p99-ms`, it writes the one
-with the most answers per second.
+with the most answers per second. With its own service it measures no batching, too, and writes nothing if that is best.
 """
 
 import argparse
@@ -20,10 +20,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
+from gateway.models.configured import ModelsConfigError
+from tools import tensorflow_extra
 from tools.load_generator import ImageRequests, LoadGenerator, LoadResult
-from tools.local_stack import START_S, LocalStack, status
+from tools.local_stack import COMMITTED_MODELS, START_S, LocalStack, status
 from tools.programs import ROOT
 from tools.stack import ProgramEndedError, StopRequestedError
+from tools.tensorflow_extra import TensorFlowError
 from tools.waiting import wait_until
 
 READY_POLL_S = 0.2
@@ -35,6 +38,17 @@ MAX_QUEUED_IMAGES = 4096
 
 class TuneError(Exception):
     """No setting can be written; the message says why."""
+
+
+FAILURES = (
+    TuneError,
+    ModelsConfigError,
+    TensorFlowError,
+    ProgramEndedError,
+    StopRequestedError,
+    TimeoutError,
+    subprocess.CalledProcessError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +75,8 @@ class Setting:
         )
 
 
+OFF = Setting(0, 0)
+"""No batching: each call is computed separately."""
 SETTINGS = (Setting(1, 0), Setting(8, 0), Setting(32, 0), Setting(32, 1000), Setting(32, 5000), Setting(128, 10000))
 
 
@@ -75,21 +91,26 @@ def choose(results: Mapping[Setting, LoadResult], p99_ms: float) -> Setting | No
 
 
 @contextlib.contextmanager
-def run_service(options: argparse.Namespace) -> Iterator[str]:
-    """Restart the service at `--url`, or start one while the context lasts; yield its URL.
+def run_service(options: argparse.Namespace, setting: Setting) -> Iterator[str]:
+    """Restart the service at `--url` with a setting, or start one while the context lasts; yield its URL.
+
+    The model server reads the setting from the file of `--output`.
 
     Raises:
         CalledProcessError: The restart command failed.
         ProgramEndedError: A program of the service ended by itself.
         TimeoutError: The service was not ready in time.
     """
+    if setting != OFF:
+        options.output.write_text(setting.to_text("Being measured by `make tune`."), encoding="utf-8")
     if options.url:
         restart(options.url, options.restart)
         yield options.url
         return
+    batching_config = None if setting == OFF else options.output.absolute()
     with (
         tempfile.TemporaryDirectory() as folder,
-        LocalStack(Path(folder), batching_config=options.output.absolute(), supervised=True) as stack,
+        LocalStack(Path(folder), batching_config=batching_config, supervised=True) as stack,
     ):
         yield stack.start().url
 
@@ -110,23 +131,27 @@ def restart(url: str, command: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print a table, write the best setting; return the exit status, 1 if nothing was written."""
+    """Measure, print a table, write the best setting; return the exit status, 1 if none is good enough."""
     options = _parse(arguments)
     before = options.output.read_text(encoding="utf-8") if options.output.exists() else None
     try:
-        tune(options)
-    except (TuneError, ProgramEndedError, StopRequestedError, TimeoutError, subprocess.CalledProcessError) as error:
-        if before is None:
-            options.output.unlink(missing_ok=True)
-        else:
-            options.output.write_text(before, encoding="utf-8")
+        if not options.url:
+            tensorflow_extra.ensure(tensorflow_extra.find_models(COMMITTED_MODELS))
+        best = tune(options)
+    except FAILURES as error:
+        _restore(options.output, before)
         print(f"{options.output} is unchanged: {error}", file=sys.stderr)
         return 1
+    if best == OFF:
+        _restore(options.output, before)
+        print(f"Do not batch: leave BATCHING_CONFIG unset. {options.output} is unchanged.")
+    else:
+        print(f"{options.output}: {_describe(best)}. It takes effect when the model server is restarted with it.")
     return 0
 
 
-def tune(options: argparse.Namespace) -> None:
-    """Measure every setting and write the best one.
+def tune(options: argparse.Namespace) -> Setting:
+    """Measure every setting, write the best one to the file if that batches, and return it.
 
     Raises:
         TuneError: The model has no golden images, or no setting is within the target.
@@ -138,9 +163,8 @@ def tune(options: argparse.Namespace) -> None:
     if not images:
         raise TuneError(f"there are no golden images in {golden}. Choose another model with --model.")
     results = {}
-    for setting in SETTINGS:
-        options.output.write_text(setting.to_text("Being measured by `make tune`."), encoding="utf-8")
-        with run_service(options) as url:
+    for setting in SETTINGS if options.url else (OFF, *SETTINGS):
+        with run_service(options, setting) as url:
             load = LoadGenerator(
                 ImageRequests(f"{url}/api/v1/models/{options.model}/predict", images).connect, users=options.concurrency
             )
@@ -149,18 +173,29 @@ def tune(options: argparse.Namespace) -> None:
     best = choose(results, options.p99_ms)
     if best is None:
         raise TuneError(f"no setting keeps 99 % of the answers within {options.p99_ms:g} ms.")
-    result = results[best]
-    note = (
+    if best != OFF:
+        options.output.write_text(best.to_text(_note(options, results[best])), encoding="utf-8")
+    return best
+
+
+def _note(options: argparse.Namespace, result: LoadResult) -> str:
+    return (
         f"Written by `make tune` for {options.model}, {options.concurrency} requests at a time, and 99 % of the\n"
         f"# answers within {options.p99_ms:g} ms: {result.rate():.0f} answers per second, "
         f"99 % within {result.percentile_ms(99):.0f} ms."
     )
-    options.output.write_text(best.to_text(note), encoding="utf-8")
-    print(f"{options.output}: {_describe(best)}. It takes effect when the model server is restarted.")
+
+
+def _restore(file: Path, text: str | None) -> None:
+    """Give a file the text that it had; None if it did not exist."""
+    if text is None:
+        file.unlink(missing_ok=True)
+    else:
+        file.write_text(text, encoding="utf-8")
 
 
 def _describe(setting: Setting) -> str:
-    return f"batches of up to {setting.images}, wait {setting.wait_us} us"
+    return "no batching" if setting == OFF else f"batches of up to {setting.images}, wait {setting.wait_us} us"
 
 
 def _figures(result: LoadResult) -> str:

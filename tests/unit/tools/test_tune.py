@@ -126,8 +126,17 @@ def test_a_url_needs_a_restart_command(capsys):
 
 
 @pytest.mark.timeout(240)
-def test_without_a_url_a_service_is_started(tmp_path, monkeypatch):
+def test_without_a_url_a_service_is_started_with_and_without_batching(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tune, "SETTINGS", (Setting(8, 1000),))
     output = tmp_path / "batching.config"
-    assert tune.main([f"--output={output}", "--model=digits", "--seconds=1", "--concurrency=2", "--p99-ms=60000"]) == 0
-    assert read_parameters(output).rows_per_batch == 8
+
+    status = tune.main([f"--output={output}", "--model=digits", "--seconds=1", "--concurrency=2", "--p99-ms=60000"])
+
+    off, on, result = capsys.readouterr().out.splitlines()
+    assert status == 0
+    assert off.startswith("no batching: ")
+    assert on.startswith("batches of up to 8, wait 1000 us: ")
+    if result.startswith("Do not batch: leave BATCHING_CONFIG unset."):
+        assert not output.exists()
+    else:
+        assert read_parameters(output).rows_per_batch == 8
