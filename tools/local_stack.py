@@ -12,16 +12,13 @@ import requests
 
 from gateway.settings import Settings
 from tools import nginx, ports, processes, programs
-from tools.programs import ROOT, Options
+from tools.programs import ROOT, STEADY_S, Options
 from tools.stack import Stack, Supervisor
 
 START_S = 120.0
 UNLIMITED_RATE = "1000000"
 """Requests per second: here, one address sends what many clients would."""
 COMMITTED_MODELS = ROOT / "serving_models" / "models.config"
-# Each gateway worker connects to the model server by itself. It retries a refused connection after up to 1.2 s (gRPC's
-# backoff with jitter); once /readyz has answered 200 for longer than that, every worker answers.
-STEADY_S = 1.5
 
 
 @dataclass(frozen=True, slots=True)

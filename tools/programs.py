@@ -32,6 +32,9 @@ MALLOC = {
 # macOS ends a forked process, as gunicorn's workers are, when one of its frameworks was in use at the fork.
 FORKING = {"OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"}
 STOP_SLACK_S = 2.0
+# Each gateway worker connects to the model server by itself and retries a refused connection after up to 0.36 s (gRPC's
+# backoff with jitter). Once /readyz has answered 200 for longer than that, every worker answers.
+STEADY_S = 0.6
 ANSWER_AT_LOCALHOST = frozenset({"127.0.0.1", "0.0.0.0", "::", "localhost"})  # noqa: S104  # nothing binds to it here
 
 

@@ -27,16 +27,12 @@ from gateway.settings import Settings, SettingsError
 from tools import nginx, ports, programs, tensorflow_extra
 from tools.failed_models import FailedModels, query_statuses
 from tools.models_config import NO_SAMPLE, FaultWatch, display_path, find_faults, find_sample, read_entries
-from tools.programs import Options
-from tools.service import AccessError, NoServiceError, Service, ServiceError
+from tools.programs import STEADY_S, Options
 from tools.stack import ProgramEndedError, StopRequestedError, Supervisor
 
 PROBE_TIMEOUT_S = 3
 READY, STARTING, NO_ANSWER = "ready", "gateway: starting", "no answer yet"
 GATEWAY_UNAVAILABLE = "/problems/gateway-unavailable"
-# Each gateway worker connects to the model server by itself and retries a refused connection after up to 1.2 s (gRPC's
-# backoff with jitter); once /readyz has answered 200 for longer than that, every worker answers.
-STEADY_S = 1.5
 # A default model that stays unusable for so long does not keep the others from being used.
 UNUSABLE_S = 10.0
 AVAILABLE = "AVAILABLE"
@@ -220,6 +216,8 @@ def find_unusable_models(config: Path, default_model: str | None, gateway_port: 
 
     Versions that `train` exported were tested then, and models whose folder has a fault have been reported.
     """
+    from tools.service import AccessError, NoServiceError, Service, ServiceError  # noqa: PLC0415  # OpenCV and requests would delay the start
+
     try:
         entries = read_entries(config)
     except ModelsConfigError:

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from gateway.model_client.protocol import VersionStatus
+if TYPE_CHECKING:
+    from gateway.model_client.protocol import VersionStatus
 
 MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 """Either makes a folder a SavedModel."""
@@ -125,7 +126,7 @@ class ModelFolder:
         return next(filter(None, faults), None)
 
 
-def describe_unavailability(folder: ModelFolder | None, statuses: Sequence[VersionStatus]) -> str:
+def describe_unavailability(folder: ModelFolder | None, statuses: Sequence["VersionStatus"]) -> str:
     """Return the end of the sentence "The model server has no version of NAME ready".
 
     Args:
