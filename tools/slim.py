@@ -1,9 +1,10 @@
-"""Remove from an environment what the gateway never runs; gateway/Dockerfile calls this after the installation.
+"""Remove from an environment what gateway and stand-in never run; Dockerfiles call this after the installation.
 
     python tools/slim.py /opt/venv
 
 It needs only Python. The packages must be compiled to bytecode, which replaces their sources. Tracebacks still have
-file, line number and function of a library, but not the text of the line.
+file, line number and function of a library, but not the text of the line. TensorFlow must not be among the packages: it
+uses more of numpy, and its own sources.
 """
 
 import argparse
@@ -26,6 +27,9 @@ NEVER_RUN = {
     "PIL/_webp.*.so": "WebP, which OpenCV decodes",
     "pillow.libs/libwebpdemux-*": "WebP",
     "pillow.libs/libwebpmux-*": "WebP",
+    "ai_edge_litert/libLiteRtWebGpuAccelerator.so": "runs models on GPUs",
+    "ai_edge_litert/tools": "commands that convert and measure models",
+    "ai_edge_litert/vendors": "runs models on accelerators of phones",
     "cv2/LICENSE*.txt": "the same text as in opencv_python_headless-*.dist-info",
     "cv2/data": "cascades for face detection",
     "grpc/_cython/_credentials": "certificate authorities for TLS, which calls to the model server do not use",

@@ -14,7 +14,7 @@ TFLITE_MODEL = "model.tflite"
 """What the model server serves without TensorFlow if a version's folder has it."""
 TARGET = "tensorflow"
 """The target of the Makefile that installs TensorFlow."""
-SIZE = "260 MB to download, 1.1 GB on disk"
+SIZE = "310 MB to download, 1.3 GB on disk"
 
 
 class TensorFlowError(Exception):

@@ -36,6 +36,8 @@ LOAD_FAULTS = {
     "bytes than requested": f"Its files in `variables` are cut off. {COPY_AGAIN}",
     "Checksum does not match": f"Its files in `variables` are damaged. {COPY_AGAIN}",
     "sstable": f"Its files in `variables` are damaged. {COPY_AGAIN}",
+    "needs TensorFlow, which is not installed": "It has no model.tflite, and TensorFlow is not installed. Run `make "
+    "tensorflow`, then start `make run` again.",
     "Op type not registered": "It has an operation that the model server does not know. Export it without the "
     "operations of additional packages.",
 }

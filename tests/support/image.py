@@ -51,6 +51,9 @@ def install(dockerfile: Path, folder: Path) -> Path:
     for keyword, rest in stages(dockerfile.read_text(encoding="utf-8"))[0]:
         text = re.sub("|".join(map(re.escape, local)), lambda match: local[match[0]], rest)
         match keyword:
+            case "ARG":
+                name, _, default = text.partition("=")
+                variables.setdefault(name, default)
             case "ENV":
                 variables |= dict(word.split("=", 1) for word in shlex.split(text))
             case "COPY":

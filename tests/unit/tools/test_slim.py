@@ -67,11 +67,11 @@ def test_every_pattern_matches_something(pattern):
     assert any(Path(sysconfig.get_path("purelib")).glob(pattern))
 
 
-def test_the_gateway_uses_no_removed_part_of_numpy():
+def test_gateway_and_model_server_use_no_removed_part_of_numpy():
     assert {"random", "testing"} <= set(NUMPY_PARTS)
     uses = re.compile(
         rf"\b(?:np|numpy)\.(?:{'|'.join(NUMPY_PARTS)})\b|\bfrom numpy import .*\b(?:{'|'.join(NUMPY_PARTS)})\b"
     )
-    sources = [file for name in ("gateway", "tfs_api", "vision") for file in (ROOT / name).rglob("*.py")]
+    sources = [file for name in ("gateway", "model_server", "tfs_api", "vision") for file in (ROOT / name).rglob("*.py")]
     assert sources
     assert [file for file in sources if uses.search(file.read_text(encoding="utf-8"))] == []
