@@ -43,7 +43,8 @@ class Container:
 
 @pytest.fixture(scope="session")
 def serverless_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    return image.build(DOCKERFILE, tmp_path_factory.mktemp("image"), MODEL="digits")
+    packages = image.install(DOCKERFILE, tmp_path_factory.mktemp("dependencies"))
+    return image.build(DOCKERFILE, tmp_path_factory.mktemp("image"), packages / "bin", MODEL="digits")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 
 import pytest
 import requests
@@ -38,6 +39,16 @@ def test_the_first_request_waits_for_the_model(start_container, golden):
     assert (response.status_code, response.json()["class"]) == (200, label)
     assert response.json()["score"] == pytest.approx(max(probabilities), abs=1e-4)
     assert response.json()["model"] == {"name": "digits", "version": 1}
+
+
+def test_the_image_has_no_tensorflow(serverless_image):
+    code = "import importlib.util, ai_edge_litert; print(importlib.util.find_spec('tensorflow'))"
+
+    found = subprocess.run(
+        ["python", "-c", code], env=serverless_image.environment, capture_output=True, text=True, check=True
+    )
+
+    assert found.stdout == "None\n"
 
 
 def test_only_the_configured_port_is_open(container):
