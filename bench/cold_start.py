@@ -68,7 +68,7 @@ def _rows(model: str, rounds: int, folder: Path) -> Iterator[str]:
     server_socket = folder / f"{model}.sock"
     command = (sys.executable, "-m", "model_server", "--port=0", f"--model_config_file={config}")
     with Stack(folder) as stack:
-        server = (*command, f"--grpc_socket_path={server_socket}")
+        server = (*command, "--prefer_tflite_model", f"--grpc_socket_path={server_socket}")
         stack.start(Program("model-server", server, ROOT, environment, stop_timeout_s=_STOP_S))
         stack.wait_until(server_socket.exists, _START_S)
         gateway_environment = environment | {"GATEWAY_TFS_TARGET": f"unix:{server_socket}"}
