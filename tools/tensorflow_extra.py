@@ -50,7 +50,7 @@ def ensure(names: Sequence[str]) -> None:
     """
     if not names or is_installed():
         return
-    reason = f"Without {TFLITE_MODEL}, {' and '.join(names)} needs TensorFlow"
+    reason = f"TensorFlow is needed for models without {TFLITE_MODEL} ({', '.join(names)})"
     if Path(sys.prefix) != ROOT / ".venv":
         raise TensorFlowError(f"{reason}. Install the extra `{TARGET}` of pyproject.toml into {sys.prefix}.")
     print(f"{reason}: installing it ({SIZE}) ...", flush=True)

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PARTS = {
     "gateway": ["gateway", "redis", "tracing", "serverless"],
-    "model_server": ["model-server"],
+    "model_server": ["model-server", "tensorflow"],
     "tfs_api": ["tfs-api"],
     "train": ["train"],
     "vision": ["vision", "heif"],

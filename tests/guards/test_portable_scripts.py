@@ -130,6 +130,28 @@ def test_a_set_up_that_fails_leaves_no_stamp(tmp_path: Path):
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize(
+    ("machine", "own", "expected"),
+    [
+        ("x86_64", "", ""),
+        ("aarch64", "", "docker-compose.yml:docker-compose.arm.yml"),
+        ("arm64", "", "docker-compose.yml:docker-compose.arm.yml"),
+        ("aarch64", "mine.yml", "mine.yml"),
+    ],
+)
+@pytest.mark.parametrize("target", ["up", "down"])
+def test_compose_runs_the_stand_in_on_arm(tmp_path: Path, target: str, machine: str, own: str, expected: str):
+    for name, script in {"uname": f"echo {machine}", "docker": 'echo "files: $COMPOSE_FILE"'}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {**ENVIRONMENT, "PATH": f"{tmp_path}:{ENVIRONMENT['PATH']}", **({"COMPOSE_FILE": own} if own else {})}
+
+    made = subprocess.run(["make", target], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+
+    assert made.stdout.endswith(f"files: {expected}\n")
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_without_a_suitable_python_make_says_what_to_do():
     arguments = ["make", "--always-make", "PYTHONS=python0.1", ".tools/uv/bin/uv"]
 

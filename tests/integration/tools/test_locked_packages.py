@@ -6,9 +6,10 @@ import io
 import os
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,16 @@ from tools import uv
 
 ROOT = Path(__file__).parents[3]
 PYTHON = ROOT / ".tools" / "uv" / "bin" / "python"
+PROGRAM = (ROOT / "tools" / "uv.py",)
+CODE = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from tools import uv
+uv.WITHOUT_TENSORFLOW = sys.version_info[:2]
+sys.exit(uv.main(sys.argv[1:]))
+"""
+WITHOUT_TENSORFLOW = ("-c", CODE)
+"""The same program where TensorFlow has no package for its Python."""
 UNREACHABLE = "http://127.0.0.1:1"
 NAMES = ("one", "two")
 PROJECT = """
@@ -87,7 +98,9 @@ class Project:
         self.mirror.files[f"/simple/{name}/"] = f'<a href="/files/{file}#sha256={digest}">{file}</a>'.encode()
         self.mirror.files[f"/files/{file}"] = wheel
 
-    def uv(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def uv(
+        self, *arguments: str, program: Sequence[str | Path] = PROGRAM, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run `tools/uv.py` in the project, with these variables and none of this machine's."""
         own = {
             "PATH": os.environ["PATH"],
@@ -96,7 +109,7 @@ class Project:
             "PIP_CONFIG_FILE": os.devnull,
         }
         return subprocess.run(
-            [PYTHON, ROOT / "tools" / "uv.py", *arguments],
+            [PYTHON, *program, *arguments],
             cwd=self.folder,
             env={**own, "UV_CACHE_DIR": str(self.folder / "cache"), **variables},
             capture_output=True,
@@ -195,6 +208,36 @@ def test_an_environment_whose_python_is_gone_is_made_again(project: Project):
     assert project.installed() == {"two"}
 
 
+def test_packages_without_tensorflow_need_no_older_python(project: Project):
+    arguments = ("install", ".venv", "--extra", "one")
+
+    done = project.uv(*arguments, program=WITHOUT_TENSORFLOW, PIP_INDEX_URL=index(project))
+
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert project.installed() == {"one"}
+
+
+@pytest.mark.parametrize("selection", [("--all-extras",), ("--extra=tensorflow",), ("--extra", "train")])
+def test_an_older_python_for_tensorflow_that_is_missing_is_named(project: Project, selection: Sequence[str]):
+    arguments = ("install", ".venv", *selection)
+
+    done = project.uv(*arguments, program=WITHOUT_TENSORFLOW, PIP_INDEX_URL=index(project), UV_PYTHON_DOWNLOADS="never")
+
+    version = "{}.{}".format(*sys.version_info)
+    assert done.returncode == 1
+    assert done.stdout == f"TensorFlow has no package for Python {version}: using an older Python.\n"
+    assert f"This needs Python >=3.11,<{version}, and there is none." in done.stderr
+    assert "set UV_PYTHON_DOWNLOADS=automatic" in done.stderr
+
+
+def test_an_environment_is_used_only_with_a_python_that_its_packages_are_for():
+    python, own = Path(sys.executable), sys.version_info[:2]
+
+    assert uv.is_usable(python, (own[0], own[1] + 1))
+    assert not uv.is_usable(python, own)
+    assert not uv.is_usable(Path("/gone/python"), uv.PYTHONS[1])
+
+
 def test_python_starts_in_every_locale_and_folder(tmp_path: Path):
     folder = tmp_path / "büro (1) & co"
     (folder / "client").mkdir(parents=True)
@@ -230,3 +273,11 @@ def test_versions_of_python_are_those_of_the_project():
     assert line == 'requires-python = ">={}.{},<{}.{}"'.format(*uv.PYTHONS[0], *uv.PYTHONS[1])
     assert uv.is_supported(sys.version_info[:2])
     assert not uv.is_supported(uv.PYTHONS[1])
+
+
+def test_tensorflow_has_the_versions_of_python_that_the_project_says():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+
+    names = [line for line in extras["tensorflow"] if line.startswith("tensorflow")]
+    assert names
+    assert all("python_version < '{}.{}'".format(*uv.WITHOUT_TENSORFLOW) in line for line in names)

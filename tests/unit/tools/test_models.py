@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -341,6 +342,25 @@ def test_waiting_ends_after_the_time_limit(config, flowers, capsys):
         assert add(config, flowers, "--timeout=0.05", url=url) == 1
 
     assert "my flowers is not served: No model named 'my flowers' is served." in capsys.readouterr().err
+
+
+def test_a_running_service_is_stopped_before_another_python_is_installed(config, flowers, capsys, monkeypatch):
+    """TensorFlow has no package for this Python, and the service uses the environment."""
+    monkeypatch.setattr(models, "WITHOUT_TENSORFLOW", sys.version_info[:2])
+    monkeypatch.setattr(sys, "prefix", str(config.parent))
+
+    with gateway() as (url, _):
+        assert add(config, flowers, url=url) == 1
+
+    assert "Stop `make run`, run this command again" in capsys.readouterr().err
+    assert not config.exists()
+
+
+def test_a_model_for_tensorflow_lite_needs_no_tensorflow(config, flowers, monkeypatch):
+    monkeypatch.setattr(sys, "prefix", str(config.parent))
+    (flowers / "model.tflite").touch()
+
+    assert add(config, flowers) == 0
 
 
 def test_a_copy_that_fails_leaves_nothing(config, flowers, capsys, monkeypatch):
