@@ -10,6 +10,8 @@ import pytest
 import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
 
+from tools import uv
+
 ROOT = Path(__file__).parents[2]
 GITHUB = ROOT / ".github"
 SCHEMAS = {
@@ -59,7 +61,9 @@ def test_the_workflow_runs_the_oldest_and_the_newest_python():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     oldest, end = re.fullmatch(r">=3\.(\d+),<3\.(\d+)", project["requires-python"]).groups()
 
-    assert JOBS["test"]["strategy"]["matrix"]["python"] == [f"3.{oldest}", f"3.{int(end) - 1}"]
+    newest_with_tensorflow = uv.WITHOUT_TENSORFLOW[1] - 1
+    assert JOBS["test"]["strategy"]["matrix"]["python"] == [f"3.{oldest}", f"3.{newest_with_tensorflow}"]
+    assert JOBS["without-tensorflow"]["container"]["image"] == f"python:3.{int(end) - 1}-bookworm"
 
 
 def test_the_workflow_runs_on_every_system_that_is_supported():
@@ -73,7 +77,7 @@ def test_the_workflow_runs_every_step_of_ci_run_and_nothing_of_its_own():
     assert (
         {command.removeprefix(".ci/run ") for command in commands}
         == names
-        == {"packages", "lint", "test", "smoke", "client"}
+        == {"packages", "lint", "test", "serve", "smoke", "client"}
     )
 
 
