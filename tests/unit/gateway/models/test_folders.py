@@ -249,6 +249,7 @@ def test_a_version_that_failed_is_named_with_the_model_servers_reason(make: Call
     ("message", "fault"),
     [
         ("Can't parse /m/1/saved_model.pb as binary proto", "Its saved_model.pb is damaged, or not the file of"),
+        ("A SavedModel needs TensorFlow, which is not installed", "It has no model.tflite, and TensorFlow is not"),
         ("Could not find meta graph def matching supplied tags: { serve }. To", "It has no graph with the one tag"),
         ("Graph execution error:\n\nRead less bytes than requested\n\t [[", "Its files in `variables` are cut off."),
         ("TensorBundle at /m: Checksum does not match: stored 1", "Its files in `variables` are damaged."),
