@@ -146,17 +146,20 @@ def make_environment(folder: Path, below: tuple[int, int], environment: Mapping[
     Raises:
         PythonUnavailableError: There is no such Python, and uv may not or cannot download one.
     """
-    interpreter, variables = sys.executable, dict(environment)
-    if not is_supported(sys.version_info[:2], below):
-        interpreter = ">={}.{},<{}.{}".format(*PYTHONS[0], *below)
-        if below == WITHOUT_TENSORFLOW:
-            print("TensorFlow has no package for Python {}.{}: using an older Python.".format(*sys.version_info))
-            variables["UV_PYTHON_DOWNLOADS"] = os.environ.get("UV_PYTHON_DOWNLOADS") or "automatic"
+    command = ("venv", "--quiet", "--clear", str(folder), "--python")
+    if is_supported(sys.version_info[:2], below):
+        run((*command, sys.executable), environment)
+        return
+    variables = dict(environment)
+    if below == WITHOUT_TENSORFLOW:
+        print("TensorFlow has no package for Python {}.{}: using an older Python.".format(*sys.version_info))
+        variables["UV_PYTHON_DOWNLOADS"] = os.environ.get("UV_PYTHON_DOWNLOADS") or "automatic"
+    versions = ">={}.{},<{}.{}".format(*PYTHONS[0], *below)
     try:
-        run(("venv", "--quiet", "--clear", "--python", interpreter, str(folder)), variables)
+        run((*command, versions), variables)
     except subprocess.CalledProcessError as error:
         raise PythonUnavailableError(
-            f"This needs Python {interpreter}, and there is none. Install one with your system's packages, or let uv "
+            f"This needs Python {versions}, and there is none. Install one with your system's packages, or let uv "
             "download it (30 MB) where GitHub can be reached: set UV_PYTHON_DOWNLOADS=automatic"
         ) from error
 
