@@ -26,7 +26,6 @@ from rich.table import Table
 from tfs_api.protos import model_server_config_pb2
 from train.data.download import OnProgress
 from train.data.examples import Example, Splits
-from train.export.golden import TOLERANCE
 from train.verification.verify import Comparison
 
 if TYPE_CHECKING:  # imports TensorFlow, which would delay `python -m train --help`
@@ -146,7 +145,8 @@ def print_comparison(name: str, comparison: Comparison, examples: Sequence[Examp
     console.print(
         f"{name}: {comparison.images} sent, {comparison.accuracy:.2%} right over HTTP,"
         f" {comparison.offline_accuracy:.2%} offline; largest difference of a probability"
-        f" {comparison.largest_difference:.1e} ({TOLERANCE:.0e} allowed); mismatches: {len(comparison.mismatches)}",
+        f" {comparison.largest_difference:.1e} ({comparison.tolerance:g} allowed);"
+        f" mismatches: {len(comparison.mismatches)}",
         soft_wrap=True,
     )
     for mismatch in comparison.mismatches[:MAX_MISMATCHES]:

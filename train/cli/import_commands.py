@@ -3,6 +3,7 @@
 # Modules that import TensorFlow are imported by the commands, since TensorFlow would delay --help by seconds.
 # ruff: noqa: PLC0415
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,7 +11,7 @@ import typer
 
 from train.cli.console import console, print_next_step
 from train.export.golden import MAX_IMAGES
-from train.export.precision import Compute, ExportPrecision, Weights
+from train.export.precision import MAX_LOSS, Compute, ExportPrecision, TfliteMode, TfliteOptions, Weights
 from vision.card import Card
 
 if TYPE_CHECKING:
@@ -22,11 +23,20 @@ app = typer.Typer()
 
 CardFile = Annotated[Path, typer.Option("--card", help="Model card, JSON: inputs and outputs of the model.")]
 ImagesFolder = Annotated[
-    Path, typer.Option("--pictures", help=f"Folder of images; the first {MAX_IMAGES} become the golden images.")
+    Path,
+    typer.Option(
+        "--pictures", help=f"Folder of images that calibrate int8; the first {MAX_IMAGES} become the golden images."
+    ),
 ]
 ModelsFolder = Annotated[Path, typer.Option("--models", help="Folder of the served models.")]
 StoreOption = Annotated[Weights, typer.Option("--store", help="Number type in which weights are stored.")]
 ComputeOption = Annotated[Compute, typer.Option("--compute", help="Number type in which convolutions compute.")]
+TfliteOption = Annotated[
+    TfliteMode, typer.Option("--tflite", help="Type of the TensorFlow Lite form; auto takes int8 if that pays.")
+]
+MaxLossOption = Annotated[
+    float, typer.Option("--max-loss", min=0, help="Points of accuracy that int8 may cost in the TensorFlow Lite form.")
+]
 MODELS = Path("serving_models")
 SUFFIXES = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
 
@@ -40,6 +50,8 @@ def import_keras_model(  # noqa: PLR0913  # each is an option of the command lin
     models: ModelsFolder = MODELS,
     store: StoreOption = "float32",
     compute: ComputeOption = "float32",
+    tflite: TfliteOption = "auto",
+    max_loss: MaxLossOption = MAX_LOSS,
 ) -> None:
     """Import a Keras model as the next version of a served model.
 
@@ -55,7 +67,7 @@ def import_keras_model(  # noqa: PLR0913  # each is an option of the command lin
         imported = import_saved_model(file, model_card, precision)
     else:
         imported = import_keras(load_keras(file), model_card, precision)
-    _export_imported(imported, model_card, pictures, models)
+    _export_imported(imported, model_card, pictures, models, TfliteOptions(tflite, max_loss))
 
 
 @app.command("describe")
@@ -67,6 +79,8 @@ def describe_saved_model(  # noqa: PLR0913  # each is an option of the command l
     models: ModelsFolder = MODELS,
     store: StoreOption = "float32",
     compute: ComputeOption = "float32",
+    tflite: TfliteOption = "auto",
+    max_loss: MaxLossOption = MAX_LOSS,
 ) -> None:
     """Import a SavedModel as the next version of a served model, which describes itself.
 
@@ -77,7 +91,7 @@ def describe_saved_model(  # noqa: PLR0913  # each is an option of the command l
 
     model_card = read_card(card)
     imported = import_saved_model(folder, model_card, ExportPrecision(store, compute))
-    _export_imported(imported, model_card, pictures, models)
+    _export_imported(imported, model_card, pictures, models, TfliteOptions(tflite, max_loss))
 
 
 @app.command("import-torch")
@@ -89,6 +103,8 @@ def import_torch(  # noqa: PLR0913  # each is an option of the command line
     models: ModelsFolder = MODELS,
     store: StoreOption = "float32",
     compute: ComputeOption = "float32",
+    tflite: TfliteOption = "auto",
+    max_loss: MaxLossOption = MAX_LOSS,
 ) -> None:
     """Import a PyTorch ResNet as the next version of a served model; PyTorch is not required.
 
@@ -103,7 +119,7 @@ def import_torch(  # noqa: PLR0913  # each is an option of the command line
     model_card = read_card(card)
     model = resnet_from_torch(read_safetensors(file) if file.suffix == ".safetensors" else read_torch(file))
     imported = import_keras(model, model_card, ExportPrecision(store, compute))
-    _export_imported(imported, model_card, pictures, models, model)
+    _export_imported(imported, model_card, pictures, models, TfliteOptions(tflite, max_loss), model)
 
 
 @app.command()
@@ -119,6 +135,8 @@ def imagenet(  # noqa: PLR0913  # each is an option of the command line
     models: ModelsFolder = MODELS,
     store: StoreOption = "float32",
     compute: ComputeOption = "float32",
+    tflite: TfliteOption = "auto",
+    max_loss: MaxLossOption = MAX_LOSS,
 ) -> None:
     """Import a network of keras.applications for ImageNet's 1000 classes as the next version of `imagenet`."""
     from train.importers.foreign import import_keras
@@ -126,16 +144,18 @@ def imagenet(  # noqa: PLR0913  # each is an option of the command line
 
     model, card = build_application(network, weights)
     imported = import_keras(model, card, ExportPrecision(store, compute))
-    _export_imported(imported, card, pictures, models, model)
+    _export_imported(imported, card, pictures, models, TfliteOptions(tflite, max_loss), model)
 
 
 @app.command()
-def squeezenet(
+def squeezenet(  # noqa: PLR0913, PLR0917  # each is an option of the command line
     weights: Annotated[Path, typer.Argument(metavar="FILE", help="Published .onnx or .caffemodel file.")],
     pictures: ImagesFolder,
     models: ModelsFolder = MODELS,
     store: StoreOption = "float32",
     compute: ComputeOption = "float32",
+    tflite: TfliteOption = "auto",
+    max_loss: MaxLossOption = MAX_LOSS,
 ) -> None:
     """Import SqueezeNet 1.1 with its published weights as the next version of `squeezenet`."""
     from train.importers.foreign import import_keras
@@ -143,24 +163,40 @@ def squeezenet(
 
     model, card = build_squeezenet(weights)
     imported = import_keras(model, card, ExportPrecision(store, compute))
-    _export_imported(imported, card, pictures, models, model)
+    _export_imported(imported, card, pictures, models, TfliteOptions(tflite, max_loss), model)
 
 
-def _export_imported(
-    imported: "ImportedModel", model_card: Card, pictures: Path, models: Path, model: "keras.Model | None" = None
+def _export_imported(  # noqa: PLR0913, PLR0917  # what the options say
+    imported: "ImportedModel",
+    model_card: Card,
+    pictures: Path,
+    models: Path,
+    tflite: TfliteOptions,
+    model: "keras.Model | None" = None,
 ) -> None:
+    from train.data.examples import to_inputs
+    from train.evaluation.cards import round_metrics
+    from train.evaluation.evaluate import card_thresholds
     from train.export.export import export_network
+    from train.export.forms import CALIBRATION_IMAGES, Samples, choose_forms, evaluate_forms, form_metrics
     from train.importers.foreign import check_scores, pseudo_label, served_card
 
     card = served_card(model_card, {"parameters": model.count_params()} if model else {})
     check_scores(imported.network, card)
-    paths = sorted(path for path in pictures.rglob("*") if path.suffix.lower() in SUFFIXES)[:MAX_IMAGES]
-    examples = pseudo_label(paths, card, imported.network)
-    exported = export_network(imported.network, card, examples, models / card.name, imported.original)
+    paths = sorted(path for path in pictures.rglob("*") if path.suffix.lower() in SUFFIXES)
+    examples = pseudo_label(paths[:CALIBRATION_IMAGES], card, imported.network)
+    inputs = to_inputs(examples, card.input, len(card.labels))
+    samples = Samples(inputs, card_thresholds(card), are_labelled=False)
+    forms = choose_forms(imported.network, card.input, samples, tflite)
+    metrics = form_metrics(forms, samples, evaluate_forms(forms, samples))
+    card = dataclasses.replace(card, metrics={**card.metrics, **round_metrics(metrics)})
+    goldens = examples[:MAX_IMAGES]
+    exported = export_network(imported.network, card, goldens, models / card.name, imported.original, forms.tflite)
     console.print(
         f"{exported.path} written: {len(card.labels)} classes; largest difference of a probability from the original's,"
-        f" over {len(examples)} golden images: {exported.largest_difference:.1e};"
+        f" over {len(goldens)} golden images: {exported.largest_difference:.1e};"
         f" heat maps: {'yes' if imported.network.explains else 'no'}",
         soft_wrap=True,
     )
+    console.print(forms.decision, soft_wrap=True)
     print_next_step(exported.path)

@@ -4,7 +4,7 @@
 # ruff: noqa: PLC0415
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -21,17 +21,17 @@ from train.cli.console import (
     print_summary,
     training_progress,
 )
-from train.cli.import_commands import MODELS, ComputeOption, ModelsFolder
+from train.cli.import_commands import MODELS, ComputeOption, MaxLossOption, ModelsFolder, TfliteOption
 from train.cli.predict import predict
 from train.config.training_config import TrainingConfig, load_config
-from train.data.examples import TEST, Example, Splits, to_inputs
+from train.data.examples import TEST, Example, Predict, Splits, to_inputs
 from train.data.load import load_splits
 from train.errors import TrainError
 from train.evaluation.assessment import summarise, write_summary
 from train.evaluation.evaluate import Evaluation, card_thresholds, evaluate
-from train.export.golden import choose_golden, golden_evaluation, read_golden
-from train.export.precision import ExportPrecision, Weights
-from train.verification.verify import ServedModel, compare
+from train.export.golden import TFLITE_TOLERANCES, TOLERANCE, choose_golden, golden_evaluation, read_golden
+from train.export.precision import MAX_LOSS, ExportPrecision, Form, TfliteOptions, Weights
+from train.verification.verify import ServedModel, compare_forms
 
 RUNS = Path("runs")
 
@@ -124,37 +124,49 @@ def evaluate_run(run: RunFolder, data: DataFolder = None) -> None:
 
 
 @app.command()
-def export(
+def export(  # noqa: PLR0913, PLR0917  # each is an option of the command line
     run: RunFolder,
     data: DataFolder = None,
     models: ModelsFolder = MODELS,
     weights: StoreOption = "float32",
     compute: ComputeOption = "float32",
+    tflite: TfliteOption = "auto",
+    max_loss: MaxLossOption = MAX_LOSS,
 ) -> None:
     """Export a run's network as the next version of its served model.
 
-    --store float16 halves the size, and --store int8 quarters it. The metrics on the card are those of the exported
-    version; docs/train.md, "Smaller and faster", compares cost and accuracy.
+    The version holds a SavedModel and, if int8 is measured to cost less time and not too much accuracy, the network
+    in int8 for TensorFlow Lite, which is served on processors; --tflite decides otherwise. Both are compared with
+    the trained network before the version becomes visible; a running model server then loads it.
 
-    The version contains its card with the metrics on the test images, warm-up requests and golden images. Its
-    probabilities are compared with the network's before it becomes visible; a running model server then loads it.
+    The card's metrics are those of the served form on the test images. --store float16 halves the size of the
+    SavedModel, and --store int8 quarters it; docs/train.md, "Smaller and faster", compares cost and accuracy.
     """
     from train.evaluation.cards import make_card
-    from train.export.export import export as export_version
+    from train.export.export import export_network
+    from train.export.forms import Samples, choose_forms
+    from train.export.frozen_network import freeze_model
+    from train.training.loop import predictor
     from train.training.run import load_run
-    from train.verification.assess import assess
+    from train.verification.assess import assess_forms, calibrate_network
 
     config, model = load_run(run)
     splits = _load(config, data)
-    precision = ExportPrecision(weights, compute)
-    assessment = assess(config, model, splits, precision)
-    card = make_card(assessment, model.count_params())
-    exported = export_version(model, card, choose_golden(splits.test, assessment.test), models / config.name, precision)
+    validation = to_inputs(splits.validation, config.input, len(config.labels))
+    calibration = calibrate_network(config, model, validation)
+    network = freeze_model(model, config.input, ExportPrecision(weights, compute))
+    samples = Samples(validation, calibration.thresholds)
+    forms = choose_forms(network, config.input, samples, TfliteOptions(tflite, max_loss))
+    assessment, form_metrics = assess_forms(config, calibration, splits, forms)
+    card = make_card(assessment, model.count_params(), form_metrics)
+    goldens = choose_golden(splits.test, assessment.test)
+    exported = export_network(network, card, goldens, models / config.name, predictor(model), forms.tflite)
     console.print(
         f"{exported.path} written: {assessment.test.accuracy:.2%} of {len(splits.test)} test images right; largest"
         f" difference of a golden image's probability from the trained network's: {exported.largest_difference:.1e}",
         soft_wrap=True,
     )
+    console.print(forms.decision, soft_wrap=True)
     print_next_step(exported.path)
 
 
@@ -177,47 +189,52 @@ def verify(  # noqa: PLR0913  # each is an option of the command line
 ) -> None:
     """Send images through a running gateway, and compare each answer with the model's offline prediction.
 
-    Golden images are compared with the probabilities recorded at export, test images with the newest version on disk.
-    Ends with status 1 if an answer is missing or differs.
+    Golden images are compared with the probabilities recorded at export, which tells in which form the version is
+    served; test images with that form of the newest version on disk. Ends with status 1 if an answer is missing or
+    differs.
     """
     from train.export.savedmodel import load_version, newest_version
+    from train.export.tflite_model import load_tflite
 
     version = load_version(newest_version(models / model))
+    tflite = load_tflite(version.path, version.card)
+    predictors: dict[Form, Predict] = {"saved_model": version.predict}
+    tolerances: dict[Form, float] = {"saved_model": TOLERANCE}
+    if tflite:
+        predictors["tflite"], tolerances["tflite"] = tflite.predict, TFLITE_TOLERANCES[tflite.weights]
     goldens = read_golden(version.path)
     thresholds = card_thresholds(version.card)
-    image_sets: list[tuple[str, Sequence[Example], Evaluation]] = [
-        ("golden images", [golden.example for golden in goldens], golden_evaluation(goldens, thresholds))
-    ]
-    if data or sets:
-        config = load_config(config_path or Path(f"train/configs/{model}.yaml"))
-        for name, examples in _select_sets(_load(config, data), sets or [TEST]).items():
-            inputs = to_inputs(examples, version.card.input, len(version.card.labels))
-            image_sets.append((f"{name} images", examples, evaluate(version.predict, inputs, thresholds)))
+    image_sets = {} if data is None and not sets else _test_sets(model, data, sets or [TEST], config_path)
     with ServedModel(url, model, len(version.card.labels), connections) as served_model:
-        equal = [_verify_set(served_model, batch, version.number, *image_set) for image_set in image_sets]
-    if not all(equal):
+
+        def verify_set(name: str, examples: Sequence[Example], offline: Mapping[Form, Evaluation]) -> tuple[Form, bool]:
+            with counting_progress(name, len(examples)) as on_progress:
+                predictions = served_model.classify_all(examples, on_progress, batch)
+            form, comparison = compare_forms(predictions, offline, version.number, tolerances)
+            print_comparison(f"{name} ({form})", comparison, examples)
+            return form, not comparison.mismatches
+
+        recorded = {form: golden_evaluation(goldens, thresholds, form) for form in predictors}
+        form, is_equal = verify_set("golden images", [golden.example for golden in goldens], recorded)
+        for name, examples in image_sets.items():
+            inputs = to_inputs(examples, version.card.input, len(version.card.labels))
+            offline = {form: evaluate(predictors[form], inputs, thresholds)}
+            is_equal &= verify_set(f"{name} images", examples, offline)[1]
+    if not is_equal:
         raise typer.Exit(1)
 
 
 app.command()(predict)
 
 
-def _select_sets(splits: Splits, names: Sequence[str]) -> dict[str, Sequence[Example]]:
-    sets = splits.tests
+def _test_sets(
+    model: str, data: Path | None, names: Sequence[str], config_path: Path | None
+) -> dict[str, Sequence[Example]]:
+    sets = _load(load_config(config_path or Path(f"train/configs/{model}.yaml")), data).tests
     for name in names:
         if name not in sets:
             raise TrainError(f"--set {name}: the data set has no such test set; it has: {', '.join(sets)}")
     return {name: sets[name] for name in names}
-
-
-def _verify_set(  # noqa: PLR0913, PLR0917  # the server, the images and the expected predictions
-    served_model: ServedModel, batch: int, version: int, name: str, examples: Sequence[Example], offline: Evaluation
-) -> bool:
-    with counting_progress(name, len(examples)) as on_progress:
-        predictions = served_model.classify_all(examples, on_progress, batch)
-    comparison = compare(predictions, offline, version)
-    print_comparison(name, comparison, examples)
-    return not comparison.mismatches
 
 
 def _load(config: TrainingConfig, directory: Path | None) -> Splits:

@@ -1,5 +1,6 @@
 """The model card of a training run."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -26,12 +27,13 @@ FURTHER_TEST_METRICS = HEADLINE_METRICS[:7]
 DECIMALS = 6
 
 
-def make_card(assessment: Assessment, parameters: int) -> Card:
+def make_card(assessment: Assessment, parameters: int, form_metrics: Mapping[str, Any]) -> Card:
     """Return the card of a trained network as it will be served.
 
     Args:
-        assessment: Assessment of the calibrated network.
+        assessment: Assessment of the calibrated network, in the form that is served.
         parameters: Number of weights of the network.
+        form_metrics: What was measured of each form, see `train.export.forms.form_metrics`.
     """
     config, thresholds = assessment.config, assessment.calibration.thresholds
     return Card(
@@ -43,24 +45,26 @@ def make_card(assessment: Assessment, parameters: int) -> Card:
         task=config.task,
         threshold=0.5 if thresholds is None else thresholds,
         output=OutputSpec(name="probabilities", activation="none"),  # the activation is part of the graph
-        metrics=_metrics(assessment),
+        metrics=make_metrics(assessment, form_metrics),
         provenance=_provenance(config, parameters),
     )
 
 
-def _metrics(assessment: Assessment) -> dict[str, Any]:
+def make_metrics(assessment: Assessment, form_metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metrics of a card; see `make_card`."""
     summary = summarise(assessment)
     metrics = {name: summary[name] for name in HEADLINE_METRICS if name in summary}
     metrics["recall"] = {values["class"]: values["recall"] for values in summary["per_class"]}
     for name, further in summary.get("further_tests", {}).items():
         metrics[name] = {key: further[key] for key in FURTHER_TEST_METRICS if key in further}
-    rounded: dict[str, Any] = _round(metrics)
+    rounded: dict[str, Any] = round_metrics({**metrics, **form_metrics})
     return rounded
 
 
-def _round(value: Any) -> Any:
+def round_metrics(value: Any) -> Any:
+    """Return JSON values whose numbers have at most `DECIMALS` decimals."""
     if isinstance(value, dict):
-        return {key: _round(member) for key, member in value.items()}
+        return {key: round_metrics(member) for key, member in value.items()}
     return round(value, DECIMALS) if isinstance(value, float) else value
 
 

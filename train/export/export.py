@@ -8,20 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from train.data.examples import Example, Predict, to_inputs
 from train.errors import TrainError
-from train.export.frozen_network import FrozenNetwork, freeze_model
+from train.export.frozen_network import FrozenNetwork
 from train.export.golden import TOLERANCE, Golden, golden_evaluation, write_golden
 from train.export.precision import FULL_PRECISION, ExportPrecision
 from train.export.savedmodel import list_versions, load_version
 from train.export.signatures import write_graph
+from train.export.tflite_model import MODEL_FILE, TfliteModel, load_tflite
 from train.export.warmup import write_warmup
-from train.training.loop import predictor
 from vision.card import Card
 
 CARD_FILE = Path("assets.extra/card.json")
@@ -50,27 +49,13 @@ class ExportedVersion:
     largest_difference: float
 
 
-def export(
-    model: keras.Model, card: Card, examples: Sequence[Example], base: Path, precision: ExportPrecision = FULL_PRECISION
-) -> ExportedVersion:
-    """Freeze a trained network and write it with `export_network`.
-
-    Args:
-        model: As returned by `train.training.loop.fit`.
-        card: Card of the version.
-        examples: The golden images of the version.
-        base: Directory of the model; created if missing.
-        precision: Precision of the version.
-
-    Raises:
-        ExportError: See `export_network`.
-        OSError: See `export_network`.
-    """
-    return export_network(freeze_model(model, card.input, precision), card, examples, base, predictor(model))
-
-
-def export_network(
-    network: FrozenNetwork, card: Card, examples: Sequence[Example], base: Path, original: Predict
+def export_network(  # noqa: PLR0913, PLR0917  # the parts of a version
+    network: FrozenNetwork,
+    card: Card,
+    examples: Sequence[Example],
+    base: Path,
+    original: Predict,
+    tflite: TfliteModel | None = None,
 ) -> ExportedVersion:
     """Write a network under the next free version number.
 
@@ -84,6 +69,7 @@ def export_network(
         base: Directory of the model; created if missing.
         original: The network before freezing. At full precision its probabilities must match those of `network`
             within `TOLERANCE`.
+        tflite: The TensorFlow Lite form of the network, if the version is to have one; see `train.export.forms`.
 
     Raises:
         ExportError: The version differs from the network, the network differs from `original`, or `N.tmp` already
@@ -91,16 +77,19 @@ def export_network(
         OSError: A file cannot be written.
         In both cases nothing of the version remains.
     """
-    card = _add_precision(card, network.precision)
+    card = _add_precision(card, network.precision, tflite)
     images = to_inputs(examples, card.input, len(card.labels)).images
     probabilities = network.predict(images)
     tolerance = TOLERANCE if network.precision == FULL_PRECISION else MAX_ROUNDING_DIFFERENCE
     difference = _check_difference(probabilities, original(images), tolerance)
-    goldens = [Golden(*pair) for pair in zip(examples, probabilities, strict=True)]
+    tflite_probabilities = tflite.predict(images) if tflite else [None] * len(images)
+    goldens = [Golden(*row) for row in zip(examples, probabilities, tflite_probabilities, strict=True)]
     with _next_version(base) as (temporary, final):
         write_graph(temporary, network, card)
+        if tflite:
+            (temporary / MODEL_FILE).write_bytes(tflite.with_card(card).content)
         write_warmup(temporary, card, explains=network.explains)
-        write_golden(temporary, goldens, card.labels)
+        write_golden(temporary, goldens, card.labels, tflite.weights if tflite else "int8")
         (temporary / CARD_FILE).write_text(f"{card.to_json()}\n", encoding="utf-8")
         _verify_version(temporary, card, goldens)
         temporary.rename(final)
@@ -127,18 +116,22 @@ def _next_version(base: Path) -> Iterator[tuple[Path, Path]]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _add_precision(card: Card, precision: ExportPrecision) -> Card:
+def _add_precision(card: Card, precision: ExportPrecision, tflite: TfliteModel | None) -> Card:
     members = {"weights": precision.weights, "compute": precision.compute} if precision != FULL_PRECISION else {}
+    if tflite:
+        members["tflite"] = tflite.weights
     return dataclasses.replace(card, provenance={**card.provenance, **members})
 
 
 def _verify_version(folder: Path, card: Card, goldens: Sequence[Golden]) -> None:
-    """Compare the written version with its card and the network."""
-    version = load_version(folder)
-    if version.card != Card.from_json(card.to_json()):
+    """Compare the written version with its card and the network, in each of its forms."""
+    version, tflite = load_version(folder), load_tflite(folder, card)
+    if version.card != Card.from_json(card.to_json()) or (tflite and tflite.describe() != card.to_json().encode()):
         raise ExportError("the card in the exported graph differs from the one that was written")
     images = to_inputs([golden.example for golden in goldens], card.input, len(card.labels)).images
     _check_difference(version.predict(images), golden_evaluation(goldens).probabilities, TOLERANCE)
+    if tflite:
+        _check_difference(tflite.predict(images), golden_evaluation(goldens, form="tflite").probabilities, TOLERANCE)
 
 
 def _check_difference(actual: Probabilities, expected: Probabilities, tolerance: float) -> float:

@@ -57,6 +57,11 @@ class FrozenNetwork:
         """Whether class activation maps can be computed."""
         return FEATURES in self.function.structured_outputs
 
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return int(self.function.structured_outputs[PROBABILITIES].shape[-1])
+
     def __call__(self, image: Tensor) -> Mapping[str, Tensor]:
         """Call the function, in a graph or eagerly."""
         outputs: Mapping[str, Tensor] = self.function(image)

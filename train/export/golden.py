@@ -12,6 +12,7 @@ import numpy.typing as npt
 from train.data.examples import Example, to_targets
 from train.errors import TrainError
 from train.evaluation.evaluate import Evaluation
+from train.export.precision import Form, TfliteWeights
 from vision.decode import sniff
 
 SCHEMA = 1
@@ -22,6 +23,9 @@ MAX_IMAGES = 20
 """Limits the size of a version, which stores the images."""
 TOLERANCE = 1e-4
 """The largest accepted difference of a probability between two ways to run a model, which round sums differently."""
+TFLITE_TOLERANCES: Mapping[TfliteWeights, float] = {"float32": TOLERANCE, "int8": 0.05}
+"""The same for TensorFlow Lite, by the type of the weights. Kernels for int8 round each activation, and on other
+processors differently; docs/decisions/0019 has measurements."""
 
 
 class GoldenError(TrainError):
@@ -35,10 +39,20 @@ class Golden:
     Attributes:
         example: The image and its true classes.
         probabilities: float32[K], computed by the trained network.
+        tflite: float32[K], computed by the TensorFlow Lite form; None if the version has none.
     """
 
     example: Example
     probabilities: npt.NDArray[np.float32]
+    tflite: npt.NDArray[np.float32] | None = None
+
+    def probabilities_of(self, form: Form) -> npt.NDArray[np.float32]:
+        """Return the probabilities of one form, which the version must have."""
+        if form == "saved_model":
+            return self.probabilities
+        if self.tflite is None:
+            raise GoldenError("the golden images record no probabilities of the TensorFlow Lite form")
+        return self.tflite
 
 
 def choose_golden(examples: Sequence[Example], evaluation: Evaluation) -> list[Example]:
@@ -58,25 +72,31 @@ def choose_golden(examples: Sequence[Example], evaluation: Evaluation) -> list[E
     return [examples[index] for index in list(indices)[:MAX_IMAGES]]
 
 
-def golden_evaluation(goldens: Sequence[Golden], thresholds: npt.NDArray[np.float32] | None = None) -> Evaluation:
-    """Return the recorded probabilities as an evaluation.
+def golden_evaluation(
+    goldens: Sequence[Golden], thresholds: npt.NDArray[np.float32] | None = None, form: Form = "saved_model"
+) -> Evaluation:
+    """Return the recorded probabilities of a form as an evaluation.
 
     Args:
         goldens: At least one.
         thresholds: Thresholds of the model, as in `Evaluation`.
+        form: The form; ``tflite`` requires that the version has it.
     """
-    probabilities = np.stack([golden.probabilities for golden in goldens])
+    probabilities = np.stack([golden.probabilities_of(form) for golden in goldens])
     targets = to_targets([golden.example for golden in goldens], probabilities.shape[1])
     return Evaluation(probabilities, targets.astype(bool), thresholds)
 
 
-def write_golden(version: Path, goldens: Sequence[Golden], labels: Sequence[str]) -> None:
+def write_golden(
+    version: Path, goldens: Sequence[Golden], labels: Sequence[str], tflite: TfliteWeights = "int8"
+) -> None:
     """Write the images unchanged, and `INDEX` with the labels and probabilities of each.
 
     Args:
         version: Directory of the version.
         goldens: The images, in a format that `vision.decode` accepts.
         labels: The name of each class.
+        tflite: Type of the weights of the TensorFlow Lite form, which decides how far it may differ elsewhere.
 
     Raises:
         OSError: The folder already exists, or a file cannot be written.
@@ -91,10 +111,12 @@ def write_golden(version: Path, goldens: Sequence[Golden], labels: Sequence[str]
             {
                 "file": name,
                 **_true_classes(golden.example, labels),
-                "probabilities": [float(value) for value in golden.probabilities],
+                "probabilities": golden.probabilities.tolist(),
+                **({} if golden.tflite is None else {"tflite_probabilities": golden.tflite.tolist()}),
             }
         )
-    document = {"schema": SCHEMA, "tolerance": TOLERANCE, "images": entries}
+    tolerances = {"tolerance": TOLERANCE, "tflite_tolerance": TFLITE_TOLERANCES[tflite]}
+    document = {"schema": SCHEMA, **tolerances, "images": entries}
     (folder / INDEX).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
@@ -111,6 +133,7 @@ def read_golden(version: Path) -> list[Golden]:
             Golden(
                 Example((folder / entry["file"]).read_bytes(), _class_ids(entry), entry["file"]),
                 np.array(entry["probabilities"], np.float32),
+                np.array(entry["tflite_probabilities"], np.float32) if "tflite_probabilities" in entry else None,
             )
             for entry in document["images"]
         ]

@@ -1,6 +1,6 @@
 """Write the exported graph: the signatures of the model contract over one network, whose weights are stored once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,6 +12,11 @@ from vision.card import Card
 
 Tensor: TypeAlias = Any
 """Any, because TensorFlow publishes no types."""
+
+CLASS_ID = "class_id"
+INDEX = "index"
+CARD = "card"
+HEATMAP = "heatmap"
 
 
 def write_graph(folder: Path, network: FrozenNetwork, card: Card) -> None:
@@ -36,19 +41,31 @@ def write_graph(folder: Path, network: FrozenNetwork, card: Card) -> None:
         tensorflow.errors.OpError: The SavedModel cannot be written.
     """
     image = tf.TensorSpec((None, *card.input.shape), tf.uint8, name=IMAGE)
-    class_id = tf.TensorSpec((None,), tf.int32, name="class_id")
-    index = tf.TensorSpec((None,), tf.int32, name="index")
+    class_id = tf.TensorSpec((None,), tf.int32, name=CLASS_ID)
+    index = tf.TensorSpec((None,), tf.int32, name=INDEX)
     image_bytes = tf.TensorSpec((None,), tf.string, name="image_bytes")
     signatures = {
-        "serving_default": tf.function(_serve(network), [image]),
-        "describe": tf.function(_describe(card), [index]),
-        "classify_bytes": tf.function(_classify_bytes(network, card), [image_bytes]),
+        "serving_default": _signature(_serve(network), image),
+        "describe": _signature(_describe(card), index),
+        "classify_bytes": _signature(_classify_bytes(network, card), image_bytes),
     }
     if network.explains:
-        signatures["explain"] = tf.function(_explain(network), [image, class_id])
+        signatures["explain"] = _signature(_explain(network), image, class_id)
     module = tf.Module()
     module.network = network.function
     tf.saved_model.save(module, str(folder), signatures)
+
+
+def _signature(call: Callable[..., dict[str, Tensor]], *specs: tf.TensorSpec) -> Any:
+    """Return a signature that refuses inputs of another shape.
+
+    TensorFlow Serving checks only their types, and a convolution of an input with too few dimensions ends its process.
+    """
+
+    def checked(*inputs: Tensor) -> dict[str, Tensor]:
+        return call(*(tf.ensure_shape(tensor, spec.shape) for tensor, spec in zip(inputs, specs, strict=True)))
+
+    return tf.function(checked, input_signature=specs)
 
 
 def _serve(network: FrozenNetwork) -> Callable[[Tensor], dict[str, Tensor]]:
@@ -62,9 +79,14 @@ def _describe(card: Card) -> Callable[[Tensor], dict[str, Tensor]]:
     text = card.to_json()
 
     def describe(index: Tensor) -> dict[str, Tensor]:
-        return {"card": tf.fill(tf.shape(index), text)}
+        return {CARD: repeat_card(text, index)}
 
     return describe
+
+
+def repeat_card(text: str, index: Tensor) -> Tensor:
+    """Return a card once per element of `index`, as `describe` does: string[N] for int32[N]."""
+    return tf.fill(tf.shape(index), text)
 
 
 def _classify_bytes(network: FrozenNetwork, card: Card) -> Callable[[Tensor], dict[str, Tensor]]:
@@ -80,20 +102,26 @@ def _classify_bytes(network: FrozenNetwork, card: Card) -> Callable[[Tensor], di
 
 
 def _explain(network: FrozenNetwork) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
-    """Return a function that computes class activation maps, scaled to a maximum of 1.
+    def explain(image: Tensor, class_id: Tensor) -> dict[str, Tensor]:
+        return {HEATMAP: heat_map(network(image), class_id)}
+
+    return explain
+
+
+def heat_map(outputs: Mapping[str, Tensor], class_id: Tensor) -> Tensor:
+    """Return class activation maps, scaled to a maximum of 1, as `explain` does: float32[N, h, w].
 
     A map contains what each position contributes to the score of a class. Negative contributions are 0, so a map
     without positive contributions is all 0. Source: Zhou et al., Learning Deep Features for Discriminative
     Localization, https://arxiv.org/abs/1512.04150.
+
+    Args:
+        outputs: Outputs of a `FrozenNetwork` that can be explained.
+        class_id: int32[N], a class for each image.
     """
-
-    def explain(image: Tensor, class_id: Tensor) -> dict[str, Tensor]:
-        outputs = network(image)
-        contributions = tf.nn.relu(_contributions(outputs[FEATURES], outputs.get(KERNEL), class_id))
-        maximum = tf.reduce_max(contributions, axis=(1, 2), keepdims=True)
-        return {"heatmap": tf.math.divide_no_nan(contributions, maximum)}
-
-    return explain
+    contributions = tf.nn.relu(_contributions(outputs[FEATURES], outputs.get(KERNEL), class_id))
+    maximum = tf.reduce_max(contributions, axis=(1, 2), keepdims=True)
+    return tf.math.divide_no_nan(contributions, maximum)
 
 
 def _contributions(features: Tensor, kernel: Tensor | None, class_id: Tensor) -> Tensor:

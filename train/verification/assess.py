@@ -1,38 +1,69 @@
-"""Assess a finished run: calibrate it on its validation images, then evaluate it on every test set."""
+"""Assess a network: calibrate it on the validation images, then evaluate it on every test set."""
+
+from typing import Any
 
 import keras
 import numpy as np
 
 from train.config.training_config import TrainingConfig
-from train.data.examples import Splits, to_inputs
+from train.data.examples import TEST, Inputs, Splits, to_inputs
 from train.evaluation.assessment import Assessment
-from train.evaluation.calibrate import calibrate
+from train.evaluation.calibrate import Calibration, calibrate
 from train.evaluation.evaluate import evaluate
-from train.export.frozen_network import freeze_model
-from train.export.precision import FULL_PRECISION, ExportPrecision
+from train.export.forms import Forms, Samples, evaluate_forms, form_metrics
 from train.networks.build import HEAD
 from train.training.loop import predictor
 
 
-def assess(
-    config: TrainingConfig, model: keras.Model, splits: Splits, precision: ExportPrecision = FULL_PRECISION
-) -> Assessment:
-    """Calibrate a network and evaluate it on every test set, with images prepared as in the gateway.
+def assess(config: TrainingConfig, model: keras.Model, splits: Splits) -> Assessment:
+    """Calibrate a trained network and evaluate it on every test set, with images prepared as in the gateway.
 
     Args:
         config: Training configuration of the network.
         model: As returned by `train.training.loop.fit`. The temperature is applied to its weights.
         splits: Data of the run.
-        precision: Precision of the network that is evaluated.
     """
+    labels = len(config.labels)
+    calibration = calibrate_network(config, model, to_inputs(splits.validation, config.input, labels))
+    sets = {
+        name: evaluate(predictor(model), to_inputs(examples, config.input, labels), calibration.thresholds)
+        for name, examples in splits.tests.items()
+    }
+    return Assessment(config, calibration, sets)
+
+
+def calibrate_network(config: TrainingConfig, model: keras.Model, validation: Inputs) -> Calibration:
+    """Calibrate a trained network on its validation images, and apply the temperature to its weights."""
     thresholds = 0.5 if config.task == "multilabel" else None
-    raw = evaluate(predictor(model), to_inputs(splits.validation, config.input, len(config.labels)), thresholds)
-    calibration = calibrate(raw, config.task, config.answered_accuracy)
+    calibration = calibrate(evaluate(predictor(model), validation, thresholds), config.task, config.answered_accuracy)
     set_temperature(model, calibration.temperature)
-    inputs = {name: to_inputs(examples, config.input, len(config.labels)) for name, examples in splits.tests.items()}
-    predict = predictor(model) if precision == FULL_PRECISION else freeze_model(model, config.input, precision).predict
-    evaluations = {name: evaluate(predict, images, calibration.thresholds) for name, images in inputs.items()}
-    return Assessment(config, calibration, evaluations)
+    return calibration
+
+
+def assess_forms(
+    config: TrainingConfig, calibration: Calibration, splits: Splits, forms: Forms
+) -> tuple[Assessment, dict[str, Any]]:
+    """Evaluate the served form of a calibrated network on every test set, and compare all forms on the first.
+
+    Args:
+        config: Training configuration of the network.
+        calibration: The calibration of the network.
+        splits: Data of the run.
+        forms: The forms of the network.
+
+    Returns:
+        The assessment of the served form, and what `form_metrics` returns.
+    """
+    samples = {
+        name: Samples(to_inputs(examples, config.input, len(config.labels)), calibration.thresholds)
+        for name, examples in splits.tests.items()
+    }
+    evaluations = evaluate_forms(forms, samples[TEST])
+    sets = {
+        name: evaluations[forms.served] if name == TEST else further.evaluate(forms.predict)
+        for name, further in samples.items()
+    }
+    return Assessment(config, calibration, sets), form_metrics(forms, samples[TEST], evaluations)
 
 
 def set_temperature(model: keras.Model, temperature: float) -> None:

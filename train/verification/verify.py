@@ -1,6 +1,6 @@
 """Compare a running gateway with the model on disk, image by image."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self
@@ -13,6 +13,7 @@ from train.data.examples import Example
 from train.errors import TrainError
 from train.evaluation.evaluate import Evaluation
 from train.export.golden import TOLERANCE
+from train.export.precision import Form
 
 TIMEOUT_S = 30.0
 RETRIES = 3
@@ -61,13 +62,15 @@ class Comparison:
         accuracy: Fraction of images classified correctly over HTTP; an image without a prediction counts as wrong.
         offline_accuracy: Fraction of images classified correctly offline.
         largest_difference: Largest difference between a probability over HTTP and the same one offline.
-        mismatches: Images without a prediction, with other classes, or with a difference above `TOLERANCE`.
+        tolerance: The largest accepted difference.
+        mismatches: Images without a prediction, with other classes, or with a difference above `tolerance`.
     """
 
     images: int
     accuracy: float
     offline_accuracy: float
     largest_difference: float
+    tolerance: float
     mismatches: tuple[Mismatch, ...]
 
 
@@ -144,26 +147,52 @@ def to_prediction(outcome: Answer | Problem, classes: int) -> Prediction | Predi
     return Prediction(frozenset(predicted), probabilities, outcome.model.version)
 
 
-def compare(predictions: Sequence[Prediction | PredictionError], offline: Evaluation, version: int) -> Comparison:
+def compare(
+    predictions: Sequence[Prediction | PredictionError],
+    offline: Evaluation,
+    version: int,
+    tolerance: float = TOLERANCE,
+) -> Comparison:
     """Compare the gateway's predictions with those of the same version offline.
 
     Args:
         predictions: One per image.
         offline: The expected predictions, and the true classes.
         version: The version that `offline` was computed with, and that the gateway should have used.
+        tolerance: The largest accepted difference of a probability.
     """
     mismatches = []
     largest = 0.0
     right = 0
     for index, (prediction, expected) in enumerate(zip(predictions, _expected(offline, version), strict=True)):
-        problem = _problem(prediction, expected)
+        problem = _problem(prediction, expected, tolerance)
         if problem:
             mismatches.append(Mismatch(index, problem))
         if isinstance(prediction, Prediction):
             largest = max(largest, _difference(prediction, expected))
             right += int(prediction.classes == _numbers(offline.targets[index]))
     images = len(offline.targets)
-    return Comparison(images, right / images, offline.accuracy, largest, tuple(mismatches))
+    return Comparison(images, right / images, offline.accuracy, largest, tolerance, tuple(mismatches))
+
+
+def compare_forms(
+    predictions: Sequence[Prediction | PredictionError],
+    offline: Mapping[Form, Evaluation],
+    version: int,
+    tolerances: Mapping[Form, float],
+) -> tuple[Form, Comparison]:
+    """Compare the gateway's predictions with those of each form, and return the form that they are nearest to.
+
+    Args:
+        predictions: One per image.
+        offline: The expected predictions of each form.
+        version: As in `compare`.
+        tolerances: The largest accepted difference of a probability of each form.
+    """
+    comparisons = {
+        form: compare(predictions, evaluation, version, tolerances[form]) for form, evaluation in offline.items()
+    }
+    return min(comparisons.items(), key=lambda item: item[1].largest_difference)
 
 
 def _expected(offline: Evaluation, version: int) -> Iterator[Prediction]:
@@ -179,13 +208,13 @@ def _difference(prediction: Prediction, expected: Prediction) -> float:
     return float(np.abs(prediction.probabilities - expected.probabilities).max())
 
 
-def _problem(prediction: Prediction | PredictionError, expected: Prediction) -> str | None:
+def _problem(prediction: Prediction | PredictionError, expected: Prediction, tolerance: float) -> str | None:
     if isinstance(prediction, PredictionError):
         return str(prediction)
     if prediction.version != expected.version:
         return f"version {prediction.version} answered, compared with version {expected.version}"
     difference = _difference(prediction, expected)
-    if not difference <= TOLERANCE:
+    if not difference <= tolerance:
         return f"a probability differs by {difference:.2g}"
     if prediction.classes != expected.classes:
         return f"classes {sorted(prediction.classes)}, offline {sorted(expected.classes)}"

@@ -13,7 +13,8 @@ import tensorflow as tf
 from tfs_api.protos import prediction_log_pb2
 from tfs_api.tensors import from_tensor_proto
 from train.data.examples import Example, to_inputs
-from train.export.export import CARD_FILE, ExportError, export
+from train.export.export import CARD_FILE, ExportedVersion, ExportError, export_network
+from train.export.frozen_network import freeze_model
 from train.export.golden import FOLDER, Golden, read_golden
 from train.export.savedmodel import Version, VersionError, list_versions, load_version, newest_version
 from train.export.warmup import BATCH_SIZES, WARMUP_FILE
@@ -40,6 +41,10 @@ def goldens(version: Version) -> list[Golden]:
 @pytest.fixture(scope="module")
 def images(version: Version, goldens: list[Golden]) -> np.ndarray:
     return to_inputs([golden.example for golden in goldens], version.card.input, len(version.card.labels)).images
+
+
+def export(model: keras.Model, card: Card, examples: list[Example], base: Path) -> ExportedVersion:
+    return export_network(freeze_model(model, card.input), card, examples, base, predictor(model))
 
 
 def hash_files(folder: Path) -> dict[str, str]:

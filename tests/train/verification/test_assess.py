@@ -58,7 +58,7 @@ def test_every_test_set_is_evaluated_with_the_calibrated_network(
 def test_a_card_contains_the_metrics_of_every_test_set():
     assessment = multiclass_assessment()
 
-    card = make_card(assessment, parameters=123)
+    card = make_card(assessment, 123, {"form": "tflite", "forms": {"tflite": {"cpu_ms": 1 / 3}}})
 
     metrics: Any = card.metrics
     assert metrics["accuracy"] == 0.8
@@ -66,6 +66,7 @@ def test_a_card_contains_the_metrics_of_every_test_set():
     assert metrics["answered"] == pytest.approx(summarise(assessment)["answered"], abs=1e-6)
     assert list(metrics["recall"]) == list(assessment.config.labels)
     assert metrics["jpeg"] == {"accuracy": 1.0, "images": 2, "calibration_error": 0.0}
+    assert (metrics["form"], metrics["forms"]["tflite"]) == ("tflite", {"cpu_ms": 0.333333})
     assert card.task == "multiclass"
     assert card.provenance["parameters"] == 123
     assert Card.from_json(card.to_json()) == card
@@ -74,7 +75,7 @@ def test_a_card_contains_the_metrics_of_every_test_set():
 def test_the_card_of_a_multilabel_model_contains_its_thresholds():
     assessment = multilabel_assessment()
 
-    card = make_card(assessment, parameters=1)
+    card = make_card(assessment, 1, {})
 
     assert (card.task, card.threshold) == ("multilabel", assessment.calibration.thresholds)
     assert card.metrics["micro_f1"] == pytest.approx(summarise(assessment)["micro_f1"], abs=1e-6)

@@ -1,0 +1,179 @@
+"""Convert a network to TensorFlow Lite: one graph with the signatures of the model contract, for TensorFlow Serving.
+
+TensorFlow Serving computes the whole graph for every request. The inputs that a signature does not feed keep the bytes
+and the shape of an earlier request, and are uninitialised before the first. So no part of the graph may fail, whatever
+the inputs of the other parts hold: images are reshaped to the network's input, and class ids are cut or padded to the
+number of images and clipped to the classes. docs/decisions/0019 says what happens otherwise.
+"""
+
+import csv
+import io
+import math
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from train.export.frozen_network import FEATURES, IMAGE, PROBABILITIES, FrozenNetwork, Tensor
+from train.export.signatures import CARD, CLASS_ID, HEATMAP, INDEX, heat_map, repeat_card
+from train.export.tflite_file import Signature, add_signatures, input_names
+from train.export.tflite_model import MERGED, NO_CARD, Images, TfliteModel
+from vision.card import InputSpec
+
+FLOAT_OPERATIONS = ("DIV", "SOFTMAX")
+"""Operations that int8 networks compute in float32. The int8 division fails for a divisor that is stored as 0, the
+middle of its range (tensorflow/lite/kernels/div.cc), and with it every request. The int8 softmax knows 256
+probabilities, so that those of 1,000 classes do not add up to 1."""
+DEBUGGED_IMAGES = 20
+"""Number of images over which the error of each layer is averaged."""
+
+
+class LayerError(NamedTuple):
+    """What a layer loses by int8.
+
+    Attributes:
+        layer: Name of its output.
+        steps: Root mean square error of its output, in steps of its int8 scale; rounding alone makes 0.29.
+    """
+
+    layer: str
+    steps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Conversion:
+    """An int8 network, and what its layers lose.
+
+    Attributes:
+        model: The network.
+        debugger: The `tf.lite.experimental.QuantizationDebugger` that made it.
+    """
+
+    model: TfliteModel
+    debugger: Any
+
+    def layer_errors(self) -> list[LayerError]:
+        """Return the error of each layer, the largest first; this runs the network on some calibration images."""
+        self.debugger.run()
+        table = io.StringIO()
+        self.debugger.layer_statistics_dump(table)
+        table.seek(0)
+        errors = [
+            LayerError(
+                _layer_name(row["tensor_name"]), math.sqrt(float(row["mean_squared_error"])) / float(row["scale"])
+            )
+            for row in csv.DictReader(table)
+        ]
+        return sorted(errors, key=lambda error: -error.steps)
+
+
+def convert_int8(network: FrozenNetwork, spec: InputSpec, calibration: Images) -> Int8Conversion:
+    """Convert a network to int8 weights and arithmetic; images arrive as uint8, probabilities leave as float32.
+
+    Args:
+        network: A network that computes in float32.
+        spec: Input of the network.
+        calibration: uint8[N, H, W, C], images of the kind that will be classified, which determine the range of each
+            activation. A few hundred are enough.
+
+    Raises:
+        TfliteError: The signatures cannot be written.
+    """
+    with tempfile.TemporaryDirectory(prefix="tflite-") as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated")  # the debugger uses it
+        converter = _converter(network, spec, folder)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: _feeds(network, calibration)
+        debugger: Any = tf.lite.experimental.QuantizationDebugger(
+            converter=converter,
+            debug_dataset=lambda: (
+                [feed[name] for name in input_names(debugger.quant_model)]
+                for feed in _feeds(network, calibration[:DEBUGGED_IMAGES])
+            ),
+            debug_options=tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=list(FLOAT_OPERATIONS)),
+        )
+    content = add_signatures(debugger.get_nondebug_quantized_model(), _signatures(network, spec))
+    return Int8Conversion(TfliteModel(content, "int8"), debugger)
+
+
+def convert_float32(network: FrozenNetwork, spec: InputSpec) -> TfliteModel:
+    """Convert a network to TensorFlow Lite without quantization.
+
+    Args:
+        network: The network.
+        spec: Input of the network.
+
+    Raises:
+        TfliteError: The signatures cannot be written.
+    """
+    with tempfile.TemporaryDirectory(prefix="tflite-") as folder:
+        content = _converter(network, spec, folder).convert()
+    return TfliteModel(add_signatures(content, _signatures(network, spec)), "float32")
+
+
+def merge_signatures(network: FrozenNetwork, spec: InputSpec) -> Any:
+    """Return one function with the inputs and outputs of all signatures, none of which fails by the input of another.
+
+    All dimensions of its inputs are unknown, and class ids and indices have one more than they need, because the
+    converter drops a reshape whose result it knows.
+
+    Args:
+        network: The network behind the signatures.
+        spec: Input of the network.
+    """
+    specs = {IMAGE: tf.TensorSpec([None] * 4, tf.uint8, IMAGE), INDEX: tf.TensorSpec([None] * 2, tf.int32, INDEX)}
+    if network.explains:
+        specs[CLASS_ID] = tf.TensorSpec([None] * 2, tf.int32, CLASS_ID)
+
+    def merged(**inputs: Tensor) -> dict[str, Tensor]:
+        images = tf.reshape(inputs[IMAGE], [-1, *spec.shape])
+        outputs = network(images)
+        results = {
+            PROBABILITIES: outputs[PROBABILITIES],
+            CARD: repeat_card(NO_CARD, tf.reshape(inputs[INDEX], [-1])),
+        }
+        if network.explains:
+            count = tf.shape(images)[0]
+            padded = tf.concat([tf.reshape(inputs[CLASS_ID], [-1]), tf.zeros([count], tf.int32)], axis=0)
+            results[HEATMAP] = heat_map(outputs, tf.clip_by_value(padded[:count], 0, network.classes - 1))
+        return results
+
+    return tf.function(merged, autograph=False).get_concrete_function(**specs)
+
+
+def _layer_name(tensor: str) -> str:
+    """Return the name of the first of the operations that a tensor's name lists, without the calls around it."""
+    return tensor.partition(";")[0].rpartition("PartitionedCall/")[2]
+
+
+def _converter(network: FrozenNetwork, spec: InputSpec, folder: str) -> Any:
+    """Return a converter of a SavedModel that is written to `folder`, where it must stay until it is converted."""
+    module = tf.Module()
+    module.function = merge_signatures(network, spec)
+    tf.saved_model.save(module, folder, signatures={MERGED: module.function})
+    return tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[MERGED])
+
+
+def _feeds(network: FrozenNetwork, images: Images) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
+    """Yield inputs of the merged function, each with one image; the class ids take turns."""
+    for number, image in enumerate(images):
+        feed = {IMAGE: image[None], INDEX: np.zeros((1, 1), np.int32)}
+        if network.explains:
+            feed[CLASS_ID] = np.full((1, 1), number % network.classes, np.int32)
+        yield feed
+
+
+def _signatures(network: FrozenNetwork, spec: InputSpec) -> dict[str, Signature]:
+    image = {IMAGE: spec.shape}
+    signatures = {
+        "serving_default": Signature(image, {PROBABILITIES: (network.classes,)}),
+        "describe": Signature({INDEX: ()}, {CARD: ()}),
+    }
+    if network.explains:
+        features = network.function.structured_outputs[FEATURES].shape
+        signatures["explain"] = Signature({**image, CLASS_ID: ()}, {HEATMAP: tuple(features[1:3])})
+    return signatures
