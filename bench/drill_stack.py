@@ -7,8 +7,8 @@ from pathlib import Path
 
 import requests
 
+from tools.committed_models import newest_version
 from tools.local_stack import LOCALHOST, START_S, Host, LocalStack, status
-from tools.programs import ROOT
 
 MODEL = "digits"
 CONFIG = """model_config_list {{ config {{
@@ -42,7 +42,7 @@ class DrillStack(LocalStack):
         self.models = folder / "models"
         self.base = self.models / MODEL
         self.base.mkdir(parents=True)
-        shutil.copytree(ROOT / "serving_models" / MODEL / "1", self.base / "1")
+        shutil.copytree(newest_version(MODEL), self.base / "1")
         config = self.models / "models.config"
         config.write_text(CONFIG.format(name=MODEL, base=self.base), encoding="utf-8")
         self.spare = len(hosts)

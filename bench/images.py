@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from tools.committed_models import golden_images
+
 ROOT = Path(__file__).parents[1]
 BOUNDARY = "----bench-5f2a9c0e7b1d4e63"
 _JPEG_QUALITY = 90
@@ -31,7 +33,7 @@ def photo(width: int, height: int) -> bytes:
 
 def golden(model: str) -> bytes:
     """Return the first golden image of a committed model."""
-    return min((ROOT / "serving_models" / model / "1/assets.extra/golden").glob("*.png")).read_bytes()
+    return min(golden_images(model).glob("*.png")).read_bytes()
 
 
 def multipart(images: Sequence[bytes]) -> tuple[str, bytes]:

@@ -14,9 +14,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tools.committed_models import golden_images
 from tools.load_generator import ImageRequests, LoadGenerator
 from tools.local_stack import LocalStack
-from tools.programs import ROOT
 
 USERS = 8
 SECONDS = 6.0
@@ -29,7 +29,7 @@ MODELS = ("digits", "cifar10")
 
 def encoded_images() -> dict[str, bytes]:
     """Return encoded images by description: a golden image of a model, and photos of several sizes."""
-    golden = (ROOT / "serving_models/cifar10/1/assets.extra/golden/05.png").read_bytes()
+    golden = (golden_images("cifar10") / "05.png").read_bytes()
     photos = {f"JPEG {width} x {height}": draw_photo(width, height) for width, height in SIZES}
     return {"PNG 32 x 32": golden, **photos}
 

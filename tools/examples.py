@@ -25,9 +25,10 @@ from typing import Any
 import requests
 
 from gateway.openapi.examples import FILE, Example, load
+from tools.committed_models import golden_images
 from tools.local_stack import LocalStack
 
-PHOTO = Path(__file__).parents[1] / "serving_models" / "cifar10" / "1" / "assets.extra" / "golden" / "05.png"
+PHOTO = golden_images("cifar10") / "05.png"
 PREDICT = "/api/v1/predict"
 TIMEOUT_S = 30
 SCORE_TOLERANCE = 1e-4

@@ -16,9 +16,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.stack import ROOT, RunningStack, running
+from tools.committed_models import golden_images
 
-GOLDEN = ROOT / "serving_models" / "digits" / "1" / "assets.extra" / "golden"
-PHOTOS = ROOT / "serving_models" / "cifar10" / "1" / "assets.extra" / "golden"
+GOLDEN = golden_images("digits")
+PHOTOS = golden_images("cifar10")
 CLASSES = 10  # of `digits` and of `cifar10`
 WRITE_MODELS_S = 300  # with TensorFlow, on a busy machine
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""

@@ -9,10 +9,11 @@ import requests
 
 from tests.support.stack import ROOT, running
 from tests.support.waiting import until
+from tools.committed_models import golden_images, newest_version
 
 MODELS = ROOT / "serving_models"
-PHOTO = MODELS / "cifar10" / "1" / "assets.extra" / "golden" / "00.png"
-DIGIT = MODELS / "digits" / "1" / "assets.extra" / "golden" / "00.png"
+PHOTO = golden_images("cifar10") / "00.png"
+DIGIT = golden_images("digits") / "00.png"
 HOLLOW = "The model server has no values for the model's variables"
 CUT = "cut cannot be served: Version 1 could not be loaded. Its saved_model.pb is damaged"
 START_S = 60
@@ -25,7 +26,7 @@ def served(tmp_path):
     """A folder with `digits`, with `photos` below `v1` instead of `1`, and with `hollow`, which lacks its variables."""
     folder = tmp_path / "served"
     shutil.copytree(MODELS / "digits", folder / "digits")
-    shutil.copytree(MODELS / "cifar10" / "1", folder / "photos" / "v1")
+    shutil.copytree(newest_version("cifar10"), folder / "photos" / "v1")
     save_hollow_model(folder / "hollow" / "1")
     return folder
 
@@ -66,7 +67,7 @@ def classify(stack, model, image):
 def test_a_model_is_added_and_another_mended_while_the_stack_runs(served, tmp_path):
     config = configure(served, "digits", "photos", "hollow")
     source = tmp_path / "downloads" / "animals"
-    shutil.copytree(MODELS / "cifar10" / "1", source)
+    shutil.copytree(newest_version("cifar10"), source)
 
     with running(tmp_path / "run", models_config=config) as stack:
         printed = (tmp_path / "run.out").read_text()

@@ -11,8 +11,9 @@ import pytest
 import requests
 
 from tests.support.redis_server import RedisServer, make_redis
-from tests.support.stack import ROOT, RunningStack, running
+from tests.support.stack import RunningStack, running
 from tests.support.waiting import until
+from tools.committed_models import newest_version
 
 REQUESTS = 100
 HIT = "image-gateway; hit"
@@ -37,7 +38,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with only version 1 of the model `digits`."""
     folder = tmp_path_factory.mktemp("models")
-    shutil.copytree(ROOT / "serving_models" / "digits" / "1", folder / "digits" / "1")
+    shutil.copytree(newest_version("digits"), folder / "digits" / "1")
     (folder / "models.config").write_text(
         f'model_config_list {{ config {{ name: "digits" base_path: "{folder}/digits" model_platform: "tensorflow" }} }}'
     )

@@ -15,8 +15,10 @@ from image_gateway_client import Client, ModelVersion, NoAnswerError, Problem, P
 from tests.e2e.conftest import GOLDEN
 from tests.support.client_command import runner
 from tests.support.stack import ROOT
+from tools.committed_models import newest_version
 
 DIGITS = [str(digit) for digit in range(10)]
+VERSION = int(newest_version("digits").name)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,7 @@ def test_a_classification_has_every_member(client, golden):
     classification = client.classify(data, model="digits", top_k=10)
 
     assert (classification.label, classification.class_id) == (label, 4)
-    assert classification.model == ModelVersion("digits", 1)
+    assert classification.model == ModelVersion("digits", VERSION)
     scores = {item.class_id: item.score for item in classification.predictions}
     assert [scores[index] for index in range(10)] == pytest.approx(probabilities, abs=1e-5)
     assert classification.score == classification.predictions[0].score
@@ -73,7 +75,7 @@ def test_a_classification_has_every_member(client, golden):
 
 
 def test_a_version_can_be_selected(client, golden):
-    assert client.classify(golden[2][0], model="digits", version=1).label == "2"
+    assert client.classify(golden[2][0], model="digits", version=VERSION).label == "2"
     with pytest.raises(ProblemError) as refused:
         client.classify(golden[2][0], model="digits", version=99)
     assert refused.value.problem.status == 404
@@ -91,7 +93,7 @@ def test_a_batch_of_files_and_urls(client, golden, image_host):
 
     assert summarize(classifications) == DIGITS
     assert summarize(mixed) == ["3", "6", "/problems/unsupported-image-format", "/problems/fetch-failed"]
-    assert mixed[0].model == ModelVersion("digits", 1)
+    assert mixed[0].model == ModelVersion("digits", VERSION)
     assert mixed[2].request_id == mixed[0].request_id != ""
 
 

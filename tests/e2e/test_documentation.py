@@ -24,6 +24,7 @@ from tests.support import documents
 from tests.support.documents import ROOT, SHELL, Block
 from tests.support.openapi import ResponseValidator
 from tests.support.stack import RunningStack
+from tools.committed_models import golden_images
 from vision.card import Card
 
 BLOCKS = documents.blocks()
@@ -65,17 +66,17 @@ UNSUPPORTED = {
 }
 """Why the stack of these tests cannot answer a command, by a part of it."""
 IMAGES = {
-    "dog.jpg": "cifar10/1/assets.extra/golden/05.png",
-    "cat.jpg": "cifar10/1/assets.extra/golden/03.png",
-    "cat.png": "cifar10/1/assets.extra/golden/03.png",
-    "photo.jpg": "cifar10/1/assets.extra/golden/00.png",
-    "image.png": "cifar10/1/assets.extra/golden/01.png",
-    "holiday/1.jpg": "cifar10/1/assets.extra/golden/03.png",
-    "holiday/2.jpg": "cifar10/1/assets.extra/golden/04.png",
-    "one.png": "digits/1/assets.extra/golden/01.png",
-    "two.png": "digits/1/assets.extra/golden/02.png",
-    "three.png": "digits/1/assets.extra/golden/03.png",
-    "seven.png": "digits/1/assets.extra/golden/07.png",
+    "dog.jpg": "cifar10/05.png",
+    "cat.jpg": "cifar10/03.png",
+    "cat.png": "cifar10/03.png",
+    "photo.jpg": "cifar10/00.png",
+    "image.png": "cifar10/01.png",
+    "holiday/1.jpg": "cifar10/03.png",
+    "holiday/2.jpg": "cifar10/04.png",
+    "one.png": "digits/01.png",
+    "two.png": "digits/02.png",
+    "three.png": "digits/03.png",
+    "seven.png": "digits/07.png",
 }
 ELLIPSIS = re.compile(r",\s*…(?=\s*[\]}])")  # for members left out; an ellipsis in a string is text
 
@@ -117,7 +118,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, image_host: tuple[Path, str
     (folder / "serving_models").symlink_to(ROOT / "serving_models")
     for name, source in IMAGES.items():
         (folder / name).parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(folder / name), cv2.imread(str(ROOT / "serving_models" / source)))
+        model, image = source.split("/")
+        cv2.imwrite(str(folder / name), cv2.imread(str(golden_images(model) / image)))
         (image_host[0] / Path(name).name).write_bytes((folder / name).read_bytes())
     return folder
 

@@ -11,6 +11,9 @@ import requests
 
 from tests.support.stack import ROOT
 from tests.support.waiting import until
+from tools.committed_models import golden_images, newest_version
+
+VERSION = int(newest_version("digits").name)
 
 
 def post(stack, model_path="models/digits/predict", **arguments):
@@ -76,7 +79,7 @@ def test_a_response_has_its_members_in_order(stack, golden):
     assert document["predictions"][0] == {"class": label, "class_id": 5, "score": document["score"]}
     scores = [item["score"] for item in document["predictions"]]
     assert scores == sorted(scores, reverse=True)
-    assert document["model"] == {"name": "digits", "version": 1}
+    assert document["model"] == {"name": "digits", "version": VERSION}
     assert document["request_id"] == response.headers["X-Request-ID"] == "my-id.1"
 
 
@@ -92,14 +95,14 @@ def test_the_models_are_listed(stack):
     models = requests.get(f"{stack.url}/api/v1/models", timeout=5).json()["models"]
     (model,) = (model for model in models if model["name"] == "digits")
     assert model["available"]
-    assert model["version"] == 1
+    assert model["version"] == VERSION
     assert model["labels"] == [str(digit) for digit in range(10)]
 
 
 def test_the_details_of_a_model_have_metrics_and_provenance(stack):
     model = requests.get(f"{stack.url}/api/v1/models/digits", timeout=5).json()
 
-    assert model["versions"] == [{"version": 1, "state": "AVAILABLE"}]
+    assert model["versions"] == [{"version": VERSION, "state": "AVAILABLE"}]
     assert model["card"]["metrics"]["accuracy"] >= 0.99
     assert "MNIST" in json.dumps(model["card"]["provenance"])
 
@@ -123,7 +126,7 @@ def test_the_log_is_one_stream_of_json(stack):
 
 
 def test_curl_can_send_an_image(stack):
-    curl = "curl -sS -F image=@serving_models/digits/1/assets.extra/golden/07.png"
+    curl = f"curl -sS -F image=@{golden_images('digits') / '07.png'}"
     curl += f" {stack.url}/api/v1/models/digits/predict"
 
     process = subprocess.run(curl.split(), capture_output=True, text=True, check=True, timeout=20, cwd=ROOT)

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from tests.support.stack import ROOT, running
+from tests.support.stack import running
 from tests.support.waiting import until
+from tools.committed_models import newest_version
 
 CONNECTIONS = 8
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.timeout(600)  # the test waits for a number of response
 
 def test_no_request_fails_while_a_new_version_takes_over(tmp_path, golden):
     digits = tmp_path / "models" / "digits"
-    shutil.copytree(ROOT / "serving_models" / "digits" / "1", digits / "1")
+    shutil.copytree(newest_version("digits"), digits / "1")
     config = tmp_path / "models" / "models.config"
     config.write_text(
         f'model_config_list {{ config {{ name: "digits" base_path: "{digits}" model_platform: "tensorflow" }} }}'

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import requests
 
-from tests.support.stack import ROOT, processes_of, running
+from tests.support.stack import processes_of, running
+from tools.committed_models import golden_images
 from tools.processes import resident_bytes
 
-GOLDEN = ROOT / "serving_models" / "digits" / "1" / "assets.extra" / "golden"
+GOLDEN = golden_images("digits")
 
 
 def gateway_workers(stack):

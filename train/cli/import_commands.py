@@ -178,7 +178,7 @@ def _export_imported(  # noqa: PLR0913, PLR0917  # what the options say
     from train.evaluation.cards import round_metrics
     from train.evaluation.evaluate import card_thresholds
     from train.export.export import export_network
-    from train.export.forms import CALIBRATION_IMAGES, Samples, choose_forms, evaluate_forms, form_metrics
+    from train.export.forms import CALIBRATION_IMAGES, Samples, choose_forms, measure_forms
     from train.importers.foreign import check_scores, pseudo_label, served_card
 
     card = served_card(model_card, {"parameters": model.count_params()} if model else {})
@@ -188,7 +188,7 @@ def _export_imported(  # noqa: PLR0913, PLR0917  # what the options say
     inputs = to_inputs(examples, card.input, len(card.labels))
     samples = Samples(inputs, card_thresholds(card), are_labelled=False)
     forms = choose_forms(imported.network, card.input, samples, tflite)
-    metrics = form_metrics(forms, samples, evaluate_forms(forms, samples))
+    metrics = measure_forms(forms, {"pictures": samples}).metrics
     card = dataclasses.replace(card, metrics={**card.metrics, **round_metrics(metrics)})
     goldens = examples[:MAX_IMAGES]
     exported = export_network(imported.network, card, goldens, models / card.name, imported.original, forms.tflite)

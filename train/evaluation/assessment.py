@@ -14,6 +14,7 @@ from train.errors import TrainError
 from train.evaluation.calibrate import Calibration, apply_temperature
 from train.evaluation.curves import calibration_error
 from train.evaluation.evaluate import Evaluation, compute_metrics
+from vision.card import Card
 
 EVALUATION_FILE = "evaluation.json"
 """File name in the folder of a run."""
@@ -72,6 +73,13 @@ def compute_coverage(assessment: Assessment) -> dict[str, float | None]:
     covered = assessment.test.probabilities.max(axis=1) >= np.float32(threshold)
     accuracy = float(np.mean(assessment.test.correct[covered])) if covered.any() else None
     return {"share": float(np.mean(covered)), "accuracy": accuracy}
+
+
+def card_calibration(card: Card) -> Calibration:
+    """Return the calibration that a card of `train.evaluation.cards` records."""
+    multilabel = card.task == "multilabel"
+    thresholds = tuple(np.broadcast_to(card.threshold, len(card.labels)).tolist()) if multilabel else None
+    return Calibration(card.metrics.get("temperature", 1.0), thresholds, card.metrics.get("abstain_below"))
 
 
 def write_summary(run: Path, assessment: Assessment) -> None:

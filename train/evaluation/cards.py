@@ -33,7 +33,7 @@ def make_card(assessment: Assessment, parameters: int, form_metrics: Mapping[str
     Args:
         assessment: Assessment of the calibrated network, in the form that is served.
         parameters: Number of weights of the network.
-        form_metrics: What was measured of each form, see `train.export.forms.form_metrics`.
+        form_metrics: What was measured of each form, see `train.export.forms.FormMeasurement`.
     """
     config, thresholds = assessment.config, assessment.calibration.thresholds
     return Card(

@@ -4,7 +4,6 @@ TensorFlow Serving serves `model.tflite` of a version if it is started with `--p
 otherwise.
 """
 
-import dataclasses
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from train.data.examples import Inputs, Predict
-from train.errors import TrainError
 from train.evaluation.curves import calibration_error
 from train.evaluation.evaluate import Evaluation, evaluate
 from train.export.frozen_network import FrozenNetwork
 from train.export.precision import Form, TfliteOptions
-from train.export.tflite_conversion import Int8Conversion, convert_float32, convert_int8
+from train.export.tflite_conversion import convert_float32, convert_int8
+from train.export.tflite_file import TfliteError
 from train.export.tflite_model import Images, TfliteModel
 from vision.card import InputSpec
 
@@ -30,7 +29,7 @@ TIMED_IMAGES = 20
 TIMED_ROUNDS = 3
 
 
-class QuantizationLossError(TrainError):
+class QuantizationLossError(TfliteError):
     """Int8 costs more accuracy than is allowed; the message names the layers that lose most."""
 
 
@@ -84,6 +83,20 @@ class Forms:
         return self.predictors[self.served]
 
 
+@dataclass(frozen=True, slots=True)
+class FormMeasurement:
+    """What was measured of the forms of a network.
+
+    Attributes:
+        evaluations: Evaluations of the served form by the name of the set.
+        metrics: The members `form` and `forms` of a card's metrics: the form that is served, and for each form the CPU
+            time per image, what it got right, and how it agrees with the SavedModel.
+    """
+
+    evaluations: Mapping[str, Evaluation]
+    metrics: dict[str, Any]
+
+
 def choose_forms(network: FrozenNetwork, spec: InputSpec, samples: Samples, options: TfliteOptions) -> Forms:
     """Convert a network to TensorFlow Lite if the options ask for it, and judge the result.
 
@@ -95,30 +108,47 @@ def choose_forms(network: FrozenNetwork, spec: InputSpec, samples: Samples, opti
 
     Raises:
         QuantizationLossError: Int8 was asked for and loses more than `options.max_loss`.
-        TfliteError: The network cannot be converted.
+        TfliteError: The network cannot be converted, or not be computed in int8.
     """
     if options.mode == "none":
         return Forms(network)
-    if options.mode == "float32":
-        return Forms(network, convert_float32(network, spec), "TensorFlow Lite in float32, as asked for")
+    try:
+        if options.mode == "float32":
+            return Forms(network, convert_float32(network, spec), "SavedModel and TensorFlow Lite in float32")
+        tflite, loss = _quantize(network, spec, samples, options.max_loss)
+    except TfliteError as error:
+        if options.mode != "auto":
+            raise
+        return Forms(network, None, f"SavedModel only: {error}")
     images = samples.inputs.images
-    step = max(1, len(images) // CALIBRATION_IMAGES)
-    conversion = convert_int8(network, spec, images[::step][:CALIBRATION_IMAGES])
-    forms = Forms(network, conversion.model)
-    reference, int8 = evaluate_forms(forms, samples).values()
-    loss = accuracy_loss(reference, int8, samples)
-    if loss > options.max_loss:
-        problem = f"int8 costs {loss:.2f} points of accuracy; at most {options.max_loss:g} are accepted"
-        if options.mode == "int8":
-            raise QuantizationLossError(f"{problem}.\n{_list_layers(conversion)}")
-        return Forms(network, None, f"SavedModel only: {problem}")
-    before_ms, after_ms = (cpu_ms(predict, images) for predict in forms.predictors.values())
+    before_ms, after_ms = cpu_ms(network.predict, images), cpu_ms(tflite.predict, images)
     cost = f"{after_ms:.2f} ms of CPU time an image instead of {before_ms:.2f}"
     if options.mode == "auto" and after_ms >= before_ms:
         return Forms(network, None, f"SavedModel only: int8 takes {cost}")
-    return dataclasses.replace(
-        forms, decision=f"SavedModel and TensorFlow Lite in int8: {cost}, {loss:.2f} points of accuracy less"
-    )
+    return Forms(network, tflite, f"SavedModel and TensorFlow Lite in int8: {cost}, accuracy {-loss:+.2f} points")
+
+
+def _quantize(network: FrozenNetwork, spec: InputSpec, samples: Samples, max_loss: float) -> tuple[TfliteModel, float]:
+    """Return the network in int8, and the points of accuracy that it loses."""
+    conversion = convert_int8(network, spec, calibration_images(samples))
+    try:
+        int8 = samples.evaluate(conversion.model.predict)
+    except RuntimeError as error:  # XNNPACK refuses ratios of scales that it cannot multiply by
+        raise TfliteError(f"TensorFlow Lite cannot compute the network in int8: {error}") from error
+    loss = accuracy_loss(samples.evaluate(network.predict), int8, samples)
+    if loss > max_loss:
+        raise QuantizationLossError(
+            f"int8 costs {loss:.2f} points of accuracy; at most {max_loss:g} are accepted. The layers that lose most,"
+            " with their error in steps of their int8 scale (rounding alone makes 0.29):\n"
+            + "\n".join(f"  {error.layer}: {error.steps:.1f}" for error in conversion.layer_errors()[:LISTED_LAYERS])
+        )
+    return conversion.model, loss
+
+
+def calibration_images(samples: Samples) -> Images:
+    """Return at most `CALIBRATION_IMAGES` of the images, evenly spread."""
+    images = samples.inputs.images
+    return images[:: -(-len(images) // CALIBRATION_IMAGES)]
 
 
 def evaluate_forms(forms: Forms, samples: Samples) -> dict[Form, Evaluation]:
@@ -147,25 +177,37 @@ def accuracy_loss(reference: Evaluation, other: Evaluation, samples: Samples) ->
     return 100 * float(before - after)
 
 
-def form_metrics(forms: Forms, samples: Samples, evaluations: Mapping[Form, Evaluation]) -> dict[str, Any]:
-    """Return the members `form` and `forms` of a card's metrics.
+def measure_forms(forms: Forms, sets: Mapping[str, Samples]) -> FormMeasurement:
+    """Run every form on every set, and compare each with the SavedModel.
 
     Args:
         forms: The forms.
-        samples: The evaluated images.
-        evaluations: As `evaluate_forms` returns them.
+        sets: Images by the name of the set. The metrics of a form are those of the first set, and its further members
+            those of the other sets.
     """
-    reference = evaluations["saved_model"]
-    members: dict[Form, dict[str, float]] = {}
-    for form, evaluation in evaluations.items():
-        values = {"cpu_ms": cpu_ms(forms.predictors[form], samples.inputs.images)}
-        if samples.are_labelled:
-            values |= {
-                "accuracy": evaluation.accuracy,
-                "calibration_error": calibration_error(evaluation.reliability),
-            }
-        members[form] = values | (_agreement(reference, evaluation) if form != "saved_model" else {})
-    return {"form": forms.served, "forms": members}
+    evaluations = {name: evaluate_forms(forms, samples) for name, samples in sets.items()}
+    first, *further = sets
+    members = {
+        form: {
+            "cpu_ms": cpu_ms(predict, sets[first].inputs.images),
+            **_set_metrics(sets[first], evaluations[first], form),
+            **{name: _set_metrics(sets[name], evaluations[name], form) for name in further},
+        }
+        for form, predict in forms.predictors.items()
+    }
+    served = {name: forms_of_set[forms.served] for name, forms_of_set in evaluations.items()}
+    return FormMeasurement(served, {"form": forms.served, "forms": members})
+
+
+def _set_metrics(samples: Samples, evaluations: Mapping[Form, Evaluation], form: Form) -> dict[str, Any]:
+    evaluation = evaluations[form]
+    metrics: dict[str, Any] = {"images": len(samples.inputs.images)}
+    if samples.are_labelled:
+        metrics |= {
+            "accuracy": evaluation.accuracy,
+            "calibration_error": calibration_error(evaluation.reliability),
+        }
+    return metrics | ({} if form == "saved_model" else _agreement(evaluations["saved_model"], evaluation))
 
 
 def _agreement(reference: Evaluation, other: Evaluation) -> dict[str, float]:
@@ -193,10 +235,3 @@ def cpu_ms(predict: Predict, images: Images) -> float:
             predict(image[None])
         rounds.append((time.process_time() - start_s) / len(timed) * 1000)
     return min(rounds)
-
-
-def _list_layers(conversion: Int8Conversion) -> str:
-    lines = [f"  {error.layer}: {error.steps:.1f}" for error in conversion.layer_errors()[:LISTED_LAYERS]]
-    return "\n".join(
-        ["The layers that lose most (error in steps of their int8 scale; rounding alone makes 0.29):", *lines]
-    )

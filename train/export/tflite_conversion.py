@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from train.export.frozen_network import FEATURES, IMAGE, PROBABILITIES, FrozenNetwork, Tensor
 from train.export.signatures import CARD, CLASS_ID, HEATMAP, INDEX, heat_map, repeat_card
-from train.export.tflite_file import Signature, add_signatures, input_names
+from train.export.tflite_file import Signature, TfliteError, add_signatures, input_names
 from train.export.tflite_model import MERGED, NO_CARD, Images, TfliteModel
 from vision.card import InputSpec
 
@@ -81,7 +81,7 @@ def convert_int8(network: FrozenNetwork, spec: InputSpec, calibration: Images) -
             activation. A few hundred are enough.
 
     Raises:
-        TfliteError: The signatures cannot be written.
+        TfliteError: The network computes in bfloat16, or the signatures cannot be written.
     """
     with tempfile.TemporaryDirectory(prefix="tflite-") as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated")  # the debugger uses it
@@ -108,7 +108,7 @@ def convert_float32(network: FrozenNetwork, spec: InputSpec) -> TfliteModel:
         spec: Input of the network.
 
     Raises:
-        TfliteError: The signatures cannot be written.
+        TfliteError: The network computes in bfloat16, or the signatures cannot be written.
     """
     with tempfile.TemporaryDirectory(prefix="tflite-") as folder:
         content = _converter(network, spec, folder).convert()
@@ -152,6 +152,11 @@ def _layer_name(tensor: str) -> str:
 
 def _converter(network: FrozenNetwork, spec: InputSpec, folder: str) -> Any:
     """Return a converter of a SavedModel that is written to `folder`, where it must stay until it is converted."""
+    if network.precision.compute != "float32":
+        raise TfliteError(
+            f"a network that computes in {network.precision.compute} cannot be converted to TensorFlow Lite; export it"
+            " with --compute float32 or with --tflite none"
+        )
     module = tf.Module()
     module.function = merge_signatures(network, spec)
     tf.saved_model.save(module, folder, signatures={MERGED: module.function})

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 
 from train.config.training_config import TrainingConfig
-from train.data.examples import TEST, Inputs, Splits, to_inputs
+from train.data.examples import Inputs, Splits, to_inputs
 from train.evaluation.assessment import Assessment
 from train.evaluation.calibrate import Calibration, calibrate
 from train.evaluation.evaluate import evaluate
-from train.export.forms import Forms, Samples, evaluate_forms, form_metrics
+from train.export.forms import Forms, Samples, measure_forms
 from train.networks.build import HEAD
 from train.training.loop import predictor
 
@@ -43,7 +43,7 @@ def calibrate_network(config: TrainingConfig, model: keras.Model, validation: In
 def assess_forms(
     config: TrainingConfig, calibration: Calibration, splits: Splits, forms: Forms
 ) -> tuple[Assessment, dict[str, Any]]:
-    """Evaluate the served form of a calibrated network on every test set, and compare all forms on the first.
+    """Evaluate all forms of a calibrated network on every test set.
 
     Args:
         config: Training configuration of the network.
@@ -52,18 +52,14 @@ def assess_forms(
         forms: The forms of the network.
 
     Returns:
-        The assessment of the served form, and what `form_metrics` returns.
+        The assessment of the served form, and the `FormMeasurement.metrics` of all.
     """
-    samples = {
+    sets = {
         name: Samples(to_inputs(examples, config.input, len(config.labels)), calibration.thresholds)
         for name, examples in splits.tests.items()
     }
-    evaluations = evaluate_forms(forms, samples[TEST])
-    sets = {
-        name: evaluations[forms.served] if name == TEST else further.evaluate(forms.predict)
-        for name, further in samples.items()
-    }
-    return Assessment(config, calibration, sets), form_metrics(forms, samples[TEST], evaluations)
+    measurement = measure_forms(forms, sets)
+    return Assessment(config, calibration, measurement.evaluations), measurement.metrics
 
 
 def set_temperature(model: keras.Model, temperature: float) -> None:

@@ -48,7 +48,7 @@ class Measurement:
     batched_ms: float | None
 
 
-def measure(base: Path, images: Images, singles: int) -> Measurement:
+def measure(base: Path, images: Images, singles: int, *, prefer_tflite: bool = False) -> Measurement:
     """Start a separate model server for the newest version of a model, and send it images.
 
     The CPU time includes receiving requests and sending responses, but not loading the version.
@@ -57,11 +57,15 @@ def measure(base: Path, images: Images, singles: int) -> Measurement:
         base: Directory of the model.
         images: uint8[N, H, W, C], all sent in batches.
         singles: Number of images that are first sent one by one.
+        prefer_tflite: Whether the TensorFlow Lite form is served.
 
     Raises:
         ServerError: The server does not start or does not respond.
     """
-    with _server(base) as (process, target), grpc.insecure_channel(target, options=UNLIMITED) as channel:
+    with (
+        _server(base, prefer_tflite=prefer_tflite) as (process, target),
+        grpc.insecure_channel(target, options=UNLIMITED) as channel,
+    ):
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         try:
             grpc.channel_ready_future(channel).result(LOAD_TIMEOUT_S)
@@ -79,10 +83,11 @@ def measure(base: Path, images: Images, singles: int) -> Measurement:
 
 
 @contextlib.contextmanager
-def _server(base: Path) -> Iterator[tuple[int, str]]:
+def _server(base: Path, *, prefer_tflite: bool) -> Iterator[tuple[int, str]]:
     """Run a model server; yield its process id and its address."""
     command = [sys.executable, "-m", "model_server", "--port=0", "--rest_api_port=0"]
     command += [f"--model_name={base.name}", f"--model_base_path={base.resolve()}"]
+    command += [f"--prefer_tflite_model={str(prefer_tflite).lower()}"]
     with (
         tempfile.TemporaryDirectory(prefix="measure-") as folder,
         tempfile.TemporaryFile() as log,

@@ -13,6 +13,7 @@ from tests.support.listeners import listeners
 from tests.support.processes import is_running
 from tests.support.stack import processes_of
 from tests.support.waiting import until
+from tools.committed_models import newest_version
 from tools.processes import descendants
 
 pytestmark = pytest.mark.timeout(240)
@@ -38,7 +39,7 @@ def test_the_first_request_waits_for_the_model(start_container, golden):
 
     assert (response.status_code, response.json()["class"]) == (200, label)
     assert response.json()["score"] == pytest.approx(max(probabilities), abs=1e-4)
-    assert response.json()["model"] == {"name": "digits", "version": 1}
+    assert response.json()["model"] == {"name": "digits", "version": int(newest_version("digits").name)}
 
 
 def test_the_image_has_no_tensorflow(serverless_image):

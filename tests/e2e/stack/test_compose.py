@@ -19,9 +19,10 @@ import requests
 from tests.support.stack import answers, free_ports
 from tests.support.waiting import until
 from tools import compose, nginx
+from tools.committed_models import golden_images
 
 ROOT = compose.ROOT
-GOLDEN = ROOT / "serving_models" / "digits" / "1" / "assets.extra" / "golden"
+GOLDEN = golden_images("digits")
 PATIENCE_S = 90
 pytestmark = [
     pytest.mark.in_order,  # the last test stops the services

@@ -17,10 +17,11 @@ from image_gateway_client.keys import hash_key, make_key
 from tests.support.raw_server import RawServer, Send, answer, redirect
 from tests.support.stack import NGINX, START_S, answers
 from tests.support.waiting import until
+from tools.committed_models import golden_images
 from tools.local_stack import LocalStack
 
 ROOT = Path(__file__).parents[3]
-GOLDEN = next((ROOT / "serving_models" / "digits" / "1" / "assets.extra" / "golden").glob("*.png")).read_bytes()
+GOLDEN = next(golden_images("digits").glob("*.png")).read_bytes()
 PREDICT = "/api/v1/models/digits/predict"
 MAX_BODY_BYTES = 200_000
 FETCH_DEADLINE_S = 1

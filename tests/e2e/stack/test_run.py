@@ -15,9 +15,11 @@ import pytest
 from gateway import __version__
 from tests.support.listeners import listeners
 from tools import nginx
+from tools.committed_models import newest_version
 
 ROOT = Path(__file__).parents[3]
 FIRST_MODEL = re.findall(r'name: "(.+)"', (ROOT / "serving_models/models.config").read_text())[0]
+SERVED = {"name": FIRST_MODEL, "version": int(newest_version(FIRST_MODEL).name)}
 PATIENCE_S = 60
 pytestmark = pytest.mark.timeout(240)
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -62,7 +64,7 @@ def test_two_stacks_run_side_by_side_and_stop_separately(start_run):
         if sys.platform == "linux":  # other systems have no /proc
             assert listeners(one.process.pid) == {("127.0.0.1", port) for port in one.ports.values()}
         processes = one.descendants(), two.descendants()
-        assert predict(one)["model"] == predict(two)["model"] == {"name": FIRST_MODEL, "version": 1}
+        assert predict(one)["model"] == predict(two)["model"] == SERVED
         logs = sorted(path.name for path in (one.folder / "run" / "logs").iterdir())
         assert logs == ["gateway.log", "model-server.log", "nginx.log"]
 
@@ -87,7 +89,7 @@ def test_without_nginx_the_gateway_listens_on_the_port(start_run):
         processes = run.descendants()
         assert run.output().startswith(f"Image Gateway {__version__}\n")
         assert not any("nginx" in command for command in processes.values())
-        assert predict(run)["model"] == {"name": FIRST_MODEL, "version": 1}
+        assert predict(run)["model"] == SERVED
 
         run.process.send_signal(signal.SIGTERM)
         assert run.process.wait(PATIENCE_S) == 0

@@ -18,10 +18,11 @@ from tests.support.otlp import Collector, attributes
 from tests.support.raw_server import RawServer, answer
 from tests.support.stack import START_S, answers
 from tests.support.waiting import until
+from tools.committed_models import golden_images
 from tools.local_stack import LocalStack
 
 ROOT = Path(__file__).parents[3]
-IMAGE = next((ROOT / "serving_models" / "digits" / "1" / "assets.extra" / "golden").glob("*.png")).read_bytes()
+IMAGE = next(golden_images("digits").glob("*.png")).read_bytes()
 PATIENCE_S = 30
 PREDICT = "/api/v1/models/digits/predict"
 TRACE = "0af7651916cd43dd8448eb211c80319c"

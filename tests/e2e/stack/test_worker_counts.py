@@ -4,7 +4,6 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import requests
@@ -12,13 +11,14 @@ import requests
 from tests.support.metrics_page import fetch, total
 from tests.support.stack import START_S, answers
 from tests.support.waiting import until
+from tools.committed_models import golden_images
 from tools.local_stack import LocalStack
 
 WORKERS = 3
 THREADS = 2
 PATIENCE_S = 30
 PREDICT = "/api/v1/models/digits/predict"
-GOLDEN = Path(__file__).parents[3] / "serving_models" / "digits" / "1" / "assets.extra" / "golden"
+GOLDEN = golden_images("digits")
 
 
 class Gateway:

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from model_server.runtime.graphs import is_simple
 from tfs_api.protos import saved_model_pb2
+from tools.committed_models import newest_version
 
 ROOT = Path(__file__).parents[3]
 
@@ -78,7 +79,7 @@ def test_only_nodes_that_the_tensors_need_count():
 
 @pytest.mark.parametrize(("model", "expected"), [("digits", True), ("cifar10", False)])
 def test_committed_models(model, expected):
-    content = (ROOT / "serving_models" / model / "1/saved_model.pb").read_bytes()
+    content = (newest_version(model) / "saved_model.pb").read_bytes()
     meta_graph = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0]
     outputs = meta_graph.signature_def["serving_default"].outputs.values()
     assert is_simple(meta_graph.graph_def, [info.name for info in outputs]) is expected

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from train.cli.main import app
+from train.cli.quantize import VARIANTS
 from train.errors import TrainError
 from train.export.export import export_network
 from train.export.frozen_network import freeze_function, freeze_model
@@ -34,18 +35,29 @@ def large(version: Version, tmp_path_factory: pytest.TempPathFactory) -> Version
 
 
 @pytest.mark.timeout(600)
-def test_a_precision_is_measured_and_becomes_the_next_version(large: Version, config_path: Path, config_document: dict):
+def test_every_variant_is_measured_in_a_server(large: Version, config_path: Path, config_document: dict):
     data = ["--data", config_document["data"]["directory"], "--config", str(config_path)]
-    command = ["quantize", str(large.path), "--store", "int8", "--limit", "10", *data]
-    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    result = CliRunner().invoke(app, ["quantize", str(large.path), "--limit", "10", *data], catch_exceptions=False)
 
     assert result.exit_code == 0, result.output
     assert "10 images" in result.output
+    rows = [line for line in result.output.splitlines() if "SavedMo" in line or "TensorF" in line]
+    assert len(rows) == len(VARIANTS), result.output
+
+
+@pytest.mark.timeout(600)
+def test_a_version_is_written_in_another_form(large: Version, config_path: Path, config_document: dict):
+    data = ["--data", config_document["data"]["directory"], "--config", str(config_path)]
+    command = ["quantize", str(large.path), "--store", "int8", "--tflite", "int8", "--max-loss", "100", *data]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+
+    assert result.exit_code == 0, result.output
 
     small = load_version(large.path.with_name("2"))
 
-    assert small.card.provenance["weights"] == "int8"
-    assert small.card.metrics.keys() == {"accuracy", "images"}
+    assert small.card.provenance["weights"] == small.card.provenance["tflite"] == "int8"
+    assert small.card.metrics["form"] == "tflite"
+    assert small.card.metrics["forms"]["tflite"]["images"] == small.card.metrics["images"] == 20
 
     graph = "saved_model.pb"
 

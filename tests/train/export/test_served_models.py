@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tools.committed_models import newest_version
 from train.config.training_config import load_config
 from train.data.examples import Example, to_inputs
 from train.data.load import load_splits
@@ -18,7 +19,7 @@ from vision.card import Card
 
 ROOT = Path(__file__).parents[3]
 MNIST = ROOT / "../shared/data/mnist"
-DIGITS = ROOT / "serving_models/digits/1"
+DIGITS = newest_version("digits")
 MAX_BYTES = 1_000_000
 TYPEFACES = (
     cv2.FONT_HERSHEY_SIMPLEX,

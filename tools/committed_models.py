@@ -1,0 +1,16 @@
+"""The models that are committed in `serving_models`, for tests and benchmarks."""
+
+from pathlib import Path
+
+from tools.programs import ROOT
+
+
+def newest_version(model: str) -> Path:
+    """Return the folder of the newest version of a committed model; its name is the number."""
+    versions = (path for path in (ROOT / "serving_models" / model).iterdir() if path.name.isdecimal())
+    return max(versions, key=lambda path: int(path.name))
+
+
+def golden_images(model: str) -> Path:
+    """Return the folder of the golden images of a committed model."""
+    return newest_version(model) / "assets.extra" / "golden"
