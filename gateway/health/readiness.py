@@ -6,9 +6,10 @@ That the scores of every model are probabilities is checked by the registry, bef
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import structlog
@@ -34,18 +35,29 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Recording:
+    """The scores of an image in one form of a version.
+
+    Attributes:
+        scores: The correct score of each class.
+        tolerance: Maximum difference of a score.
+    """
+
+    scores: tuple[float, ...]
+    tolerance: float = TOLERANCE
+
+
+@dataclass(frozen=True, slots=True)
 class Golden:
     """An image with known scores.
 
     Attributes:
         content: The image file.
-        scores: The correct score of each class.
-        tolerance: Maximum difference of a score.
+        recordings: Its scores in each form of the version; the model server serves one of them.
     """
 
     content: bytes
-    scores: tuple[float, ...]
-    tolerance: float = TOLERANCE
+    recordings: tuple[Recording, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +185,7 @@ class Readiness:
         if isinstance(prediction, GatewayError):
             raise prediction
         scores = {item["class_id"]: item["score"] for item in prediction["predictions"]}
-        _check_recorded(scores, golden.scores, golden.tolerance)
+        _check_recorded(scores, golden.recordings)
 
 
 def _named(model: str, reason: str) -> str:
@@ -206,16 +218,33 @@ def read_golden(folder: Path) -> Golden | None:
         document = json.loads(path.read_bytes())
         first = document["images"][0]
         content = (path.parent / first["file"]).read_bytes()
-        return Golden(content, tuple(map(float, first["probabilities"])), max(TOLERANCE, float(document["tolerance"])))
+        recordings = [_recording(first, document, "")]
+        if "tflite_probabilities" in first:
+            recordings.append(_recording(first, document, "tflite_"))
+        return Golden(content, tuple(recordings))
     except OSError:
         return None
     except (ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error!r}") from error
 
 
-def _check_recorded(scores: Mapping[int, float], expected: tuple[float, ...], tolerance: float) -> None:
-    if len(scores) != len(expected):
-        raise ValueError(f"the golden image has {len(expected)} scores, the model returned {len(scores)}")
-    difference = max(abs(scores[class_id] - score) for class_id, score in enumerate(expected))
-    if difference > tolerance:
-        raise ValueError(f"a score of the golden image differs by {difference:.4f}; at most {tolerance} is accepted")
+def _recording(image: Mapping[str, Any], document: Mapping[str, Any], prefix: str) -> Recording:
+    scores = tuple(map(float, image[f"{prefix}probabilities"]))
+    return Recording(scores, max(TOLERANCE, float(document[f"{prefix}tolerance"])))
+
+
+def _check_recorded(scores: Mapping[int, float], recordings: Sequence[Recording]) -> None:
+    """Check that scores are those of one of the forms."""
+    faults = [_difference(scores, recording) for recording in recordings]
+    if all(faults):
+        raise ValueError(faults[-1])
+
+
+def _difference(scores: Mapping[int, float], expected: Recording) -> str | None:
+    """Return how scores differ from those of one form; None if they do not."""
+    if len(scores) != len(expected.scores):
+        return f"the golden image has {len(expected.scores)} scores, the model returned {len(scores)}"
+    difference = max(abs(scores[class_id] - score) for class_id, score in enumerate(expected.scores))
+    if difference > expected.tolerance:
+        return f"a score of the golden image differs by {difference:.4f}; at most {expected.tolerance} is accepted"
+    return None

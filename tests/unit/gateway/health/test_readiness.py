@@ -50,6 +50,18 @@ def test_the_recorded_scores_make_the_gateway_ready(client: FlaskClient, write_g
     assert check(client) == (200, {"status": "ready", "model": {"name": "pets", "version": 1}})
 
 
+def test_the_scores_of_either_form_make_the_gateway_ready(
+    client: FlaskClient, server: FakeModelServer, card: Card, write_golden: Callable[..., Path]
+):
+    forms = {"probabilities": [0.3, 0.6, 0.1], "tflite_probabilities": SCORES}
+    images = [{"file": "0.png", **forms}]
+    for version, scores, status in ((1, (0.3, 0.6, 0.1), 200), (2, (0.24, 0.66, 0.1), 200), (3, (0.5, 0.4, 0.1), 503)):
+        write_golden(version, images=images, tflite_tolerance=0.05)
+        server.swap("pets", version, classifier(card, constant(*scores)))
+
+        assert check(client)[0] == status, scores
+
+
 def test_scores_may_differ_by_rounding_only(
     client: FlaskClient, server: FakeModelServer, card: Card, write_golden: Callable[..., Path]
 ):
