@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -148,6 +150,41 @@ def test_a_heat_map_contains_the_contribution_of_each_position(
 def test_a_class_that_does_not_exist_is_an_error(version: Version, images: np.ndarray):
     with pytest.raises(tf.errors.InvalidArgumentError):
         call(version, "explain", image=images[:1], class_id=np.array([2], np.int32))
+
+
+WRONG_RANKS = """
+import sys
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
+
+values = {"image": np.uint8([1]), "class_id": np.int32(0), "index": np.int32(0), "image_bytes": np.array(b"", object)}
+with tf.compat.v1.Session(graph=tf.Graph()) as session:
+    signatures = tf.compat.v1.saved_model.load(session, ["serve"], sys.argv[1]).signature_def
+    for name in ("classify_bytes", "describe", "explain", "serving_default"):
+        inputs, outputs = signatures[name].inputs, signatures[name].outputs
+        feed, fetch = ([info.name for info in infos.values()] for infos in (inputs, outputs))
+        # Like the server, a callable does not compare the shapes of what it is fed.
+        call = session._make_callable_from_options(config_pb2.CallableOptions(feed=feed, fetch=fetch))
+        try:
+            call(*(values[key] for key in inputs))
+        except tf.errors.InvalidArgumentError as error:
+            print(name, "is not compatible with expected shape" in str(error))
+"""
+
+
+def test_every_signature_refuses_an_input_of_another_rank_before_it_computes(version: Version):
+    command = [sys.executable, "-c", WRONG_RANKS, str(version.path)]  # without the check, TensorFlow ends the process
+
+    process = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines() == [
+        "classify_bytes True",
+        "describe True",
+        "explain True",
+        "serving_default True",
+    ]
 
 
 def test_the_warm_up_file_contains_a_valid_request_per_signature_and_batch_size(version: Version):

@@ -1,4 +1,4 @@
-"""The committed digits model keeps the promises of its card: on golden images, the test set and drawings."""
+"""The committed models keep the promises of their cards: on golden images, the test set and drawings."""
 
 from pathlib import Path
 
@@ -13,14 +13,18 @@ from train.data.examples import Example, to_inputs
 from train.data.load import load_splits
 from train.evaluation.evaluate import evaluate
 from train.export.export import CARD_FILE
-from train.export.golden import TOLERANCE, golden_evaluation, read_golden
+from train.export.golden import TFLITE_TOLERANCES, TOLERANCE, golden_evaluation, read_golden
+from train.export.precision import Form
 from train.export.savedmodel import Version, load_version
+from train.export.tflite_model import TfliteModel, load_tflite
 from vision.card import Card
 
 ROOT = Path(__file__).parents[3]
 MNIST = ROOT / "../shared/data/mnist"
-DIGITS = newest_version("digits")
+FORMS: tuple[Form, Form] = ("saved_model", "tflite")
 MAX_BYTES = 1_000_000
+OTHER_PROCESSOR = 0.001
+"""By how much the accuracy of int8 may differ where its kernels round differently."""
 TYPEFACES = (
     cv2.FONT_HERSHEY_SIMPLEX,
     cv2.FONT_HERSHEY_PLAIN,
@@ -34,27 +38,46 @@ TYPEFACES = (
 
 @pytest.fixture(scope="module")
 def digits() -> Version:
-    return load_version(DIGITS)
+    return load_version(newest_version("digits"))
 
 
-def test_the_model_is_smaller_than_a_megabyte():
-    sizes = [path.stat().st_size for path in DIGITS.rglob("*") if path.is_file()]
+def load_tflite_form(version: Version) -> TfliteModel:
+    model = load_tflite(version.path, version.card)
+    assert model is not None, f"{version.path} has no TensorFlow Lite form"
+    return model
+
+
+def test_the_digits_model_is_smaller_than_a_megabyte(digits: Version):
+    sizes = [path.stat().st_size for path in digits.path.rglob("*") if path.is_file()]
 
     assert 0 < sum(sizes) < MAX_BYTES
 
 
-def test_golden_images_have_the_recorded_probabilities(digits: Version):
-    goldens = read_golden(DIGITS)
-    images = to_inputs([golden.example for golden in goldens], digits.card.input, len(digits.card.labels)).images
+@pytest.mark.parametrize("model", ["cifar10", "digits"])
+def test_golden_images_have_the_recorded_probabilities_in_every_form(model: str):
+    version = load_version(newest_version(model))
+    tflite = load_tflite_form(version)
+    goldens = read_golden(version.path)
+    images = to_inputs([golden.example for golden in goldens], version.card.input, len(version.card.labels)).images
     encoded = tf.constant([golden.example.data for golden in goldens])
 
-    from_pixels = digits.predict(images)
-    from_bytes = digits.loaded.signatures["classify_bytes"](image_bytes=encoded)["probabilities"]
+    from_pixels = version.predict(images)
+    from_bytes = version.loaded.signatures["classify_bytes"](image_bytes=encoded)["probabilities"]
+    from_tflite = tflite.predict(images)
 
-    expected = golden_evaluation(goldens).probabilities
-    assert [golden.example.classes for golden in goldens] == [(digit,) for digit in range(10)]
+    expected, expected_of_tflite = (golden_evaluation(goldens, form=form).probabilities for form in FORMS)
+    assert [golden.example.classes for golden in goldens] == [(class_id,) for class_id in range(10)]
     np.testing.assert_allclose(from_pixels, expected, atol=TOLERANCE)
     np.testing.assert_allclose(from_bytes, expected, atol=TOLERANCE)
+    np.testing.assert_allclose(from_tflite, expected_of_tflite, atol=TFLITE_TOLERANCES[tflite.weights])
+
+
+@pytest.mark.parametrize("model", ["cifar10", "digits"])
+def test_both_forms_describe_themselves_by_the_same_card(model: str):
+    version = load_version(newest_version(model))
+
+    assert load_tflite_form(version).describe() == version.card.to_json().encode()
+    assert Card.from_json((version.path / CARD_FILE).read_bytes()) == version.card
 
 
 def test_the_card_matches_the_training_configuration(digits: Version):
@@ -65,19 +88,24 @@ def test_the_card_matches_the_training_configuration(digits: Version):
     assert (card.name, card.title, card.description) == (config.name, config.title, config.description)
     assert (card.labels, card.input) == (config.labels, config.input)
     assert recorded == config.model_dump(mode="json", include=set(recorded))
-    assert Card.from_json((DIGITS / CARD_FILE).read_bytes()) == card
 
 
 @pytest.mark.skipif(not MNIST.is_dir(), reason="MNIST is not in ../shared/data/mnist")
 def test_the_accuracy_on_the_test_set_is_that_of_the_card(digits: Version):
     config = load_config(ROOT / "train/configs/digits.yaml")
-    test = load_splits(config, lambda *_: None, MNIST).test
+    inputs = to_inputs(load_splits(config, lambda *_: None, MNIST).test, digits.card.input, len(digits.card.labels))
+    metrics = digits.card.metrics
 
-    evaluation = evaluate(digits.predict, to_inputs(test, digits.card.input, len(digits.card.labels)))
+    accuracies = {
+        form: evaluate(predict, inputs).accuracy
+        for form, predict in zip(FORMS, (digits.predict, load_tflite_form(digits).predict), strict=True)
+    }
 
-    assert len(evaluation.targets) == digits.card.metrics["images"] == 10_000
-    assert evaluation.accuracy == pytest.approx(digits.card.metrics["accuracy"])
-    assert evaluation.accuracy >= 0.993
+    assert len(inputs.images) == metrics["images"] == 10_000
+    assert metrics["accuracy"] == metrics["forms"][metrics["form"]]["accuracy"]
+    assert accuracies["saved_model"] == pytest.approx(metrics["forms"]["saved_model"]["accuracy"])
+    assert accuracies["tflite"] == pytest.approx(metrics["forms"]["tflite"]["accuracy"], abs=OTHER_PROCESSOR)
+    assert min(accuracies.values()) >= 0.993
 
 
 def draw(digit: int, font: int, size: float, shift: tuple[float, float]) -> Example:
