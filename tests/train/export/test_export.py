@@ -173,6 +173,7 @@ with tf.compat.v1.Session(graph=tf.Graph()) as session:
 """
 
 
+@pytest.mark.timeout(600)  # TensorFlow is imported once more
 def test_every_signature_refuses_an_input_of_another_rank_before_it_computes(version: Version):
     command = [sys.executable, "-c", WRONG_RANKS, str(version.path)]  # without the check, TensorFlow ends the process
 
