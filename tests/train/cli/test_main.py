@@ -106,7 +106,7 @@ def test_verify_ends_with_1_if_the_gateway_is_unreachable(
 
     assert result.exit_code == 1
     assert "mismatches: 2" in " ".join(result.output.split())
-    assert ("test images: 20 sent" in " ".join(result.output.split())) == everything
+    assert ("test images (saved_model): 20 sent" in " ".join(result.output.split())) == everything
 
 
 def test_verify_names_the_available_test_sets(models: Path, config_path: Path):
