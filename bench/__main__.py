@@ -5,21 +5,24 @@ are within a round. wrk and h2load generate the load, and every answer is checke
 `--run-dir`.
 """
 
+# ruff: noqa: T201  # a command's output
+
 import argparse
-import json
-import os
-import platform
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from bench import images, measure, report, scenarios, targets
+from bench import images, report, scenarios, targets
+from bench.cells import list_cells
 from bench.external_load import PACKAGES, find_program
-from bench.targets import Outcome, Round
+from bench.measure import Measurement, measure, measure_bare_loop, measure_rounds
+from bench.stack_load import LARGE, PHOTO
+from bench.targets import Outcome
 from bench.testbed import Testbed, start_testbed
 
 SCENARIO_ROUNDS = 3
+QUICK_ROUNDS, QUICK_S = 2, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,70 +30,53 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3, help="duration of each measurement")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"{QUICK_ROUNDS} rounds of {QUICK_S} s, without the swap, the start, and several model servers",
+    )
     parser.add_argument("--run-dir", type=Path, default=Path(".run/bench"))
     parser.add_argument("--weights", help="file with the weights of MobileNetV2; random ones without it")
+    parser.add_argument("--document", type=Path, help="file to write the tables to, such as docs/benchmarks.md")
     options = parser.parse_args(arguments)
+    if options.quick:
+        options.rounds, options.seconds = QUICK_ROUNDS, QUICK_S
     for name in PACKAGES:
         find_program(name)
     folder = options.run_dir.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     started_s = time.monotonic()
-    _print("Starting, which takes one or two minutes the first time ...")
+    print("Starting, which takes one or two minutes the first time ...", flush=True)
     with start_testbed(folder, options.weights) as testbed:
-        rounds = _measure_rounds(testbed, options.rounds, options.seconds)
-        servers = scenarios.measure_servers(testbed, options.seconds)
-        _print(f"share of the model servers' capacity: {servers}")
-        swaps = [scenarios.measure_swap(testbed) for _ in range(min(SCENARIO_ROUNDS, options.rounds))]
-        starts = [scenarios.measure_start(testbed) for _ in range(min(SCENARIO_ROUNDS, options.rounds))]
-    outcomes = [*targets.evaluate_rounds(rounds), *targets.evaluate_scenarios(servers, swaps, starts)]
-    results = {
-        "machine": _machine(),
-        "options": {"rounds": options.rounds, "seconds": options.seconds, "weights": options.weights},
-        "rounds": [[sample.as_json() for sample in samples.values()] for samples in rounds],
-        "servers": servers,
-        "swaps": swaps,
-        "starts": starts,
-    }
-    _write(folder, results, rounds, outcomes)
-    _print(f"{time.monotonic() - started_s:.0f} s in total; results.md, results.json and plot.svg are in {folder}")
+        rounds = measure_rounds(_list_measurements(testbed), options.rounds, options.seconds)
+        outcomes = targets.evaluate(targets.TARGETS, rounds)
+        if not options.quick:
+            outcomes += _measure_scenarios(testbed, min(SCENARIO_ROUNDS, options.rounds), options.seconds)
+    command = f"python -m bench --rounds {options.rounds} --seconds {options.seconds}"
+    tables = [
+        report.conditions(command),
+        report.systems_table(rounds),
+        report.targets_table(outcomes),
+        report.cells_table(rounds),
+    ]
+    report.write(folder, "bench", tables, rounds, options.document)
+    print(f"{time.monotonic() - started_s:.0f} s in total; results.md, results.json and plot.svg are in {folder}")
 
 
-def _measure_rounds(testbed: Testbed, number: int, seconds: int) -> list[Round]:
-    """Measure everything `number` times, after one round that does not count."""
-    cells = measure.list_cells(testbed)
-    loops = {targets.LOOP: images.photo(*measure.PHOTO), targets.LARGE_LOOP: images.photo(*measure.LARGE)}
-    rounds: list[Round] = []
-    for index in range(number + 1):
-        samples = {
-            name: measure.measure_bare_loop(name, image, testbed.folder, seconds=1) for name, image in loops.items()
-        }
-        for cell in cells:
-            samples[cell.name] = measure.measure(cell, seconds)
-            _print(f"round {index} of {number}: {cell.name:35} {samples[cell.name].cpu_ms():7.2f} CPU ms per image")
-        if index:
-            rounds.append(samples)
-    return rounds
-
-
-def _machine() -> Mapping[str, Any]:
+def _list_measurements(testbed: Testbed) -> Mapping[str, Measurement]:
+    """Return the bare loops and all cells."""
+    loops = {targets.LOOP: images.photo(*PHOTO), targets.LARGE_LOOP: images.photo(*LARGE)}
     return {
-        "processors": len(os.sched_getaffinity(0)),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "load_average": os.getloadavg(),
+        **{name: partial(measure_bare_loop, name, image, testbed.folder) for name, image in loops.items()},
+        **{cell.name: partial(measure, cell) for cell in list_cells(testbed)},
     }
 
 
-def _write(folder: Path, results: Mapping[str, Any], rounds: Sequence[Round], outcomes: Sequence[Outcome]) -> None:
-    (folder / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-    (folder / "plot.svg").write_text(report.plot(rounds), encoding="utf-8")
-    tables = f"{report.targets_table(outcomes)}\n\n{report.cells_table(rounds)}\n"
-    (folder / "results.md").write_text(tables, encoding="utf-8")
-    _print(f"\n{tables}\n{sum(outcome.met for outcome in outcomes)} of {len(outcomes)} targets are met.")
-
-
-def _print(text: str) -> None:
-    print(text, flush=True)  # noqa: T201  # a command's output
+def _measure_scenarios(testbed: Testbed, rounds: int, seconds: float) -> list[Outcome]:
+    servers = scenarios.measure_servers(testbed, seconds)
+    swaps = [scenarios.measure_swap(testbed) for _ in range(rounds)]
+    starts = [scenarios.measure_start(testbed) for _ in range(rounds)]
+    return targets.evaluate_scenarios(servers, swaps, starts)
 
 
 if __name__ == "__main__":

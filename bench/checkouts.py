@@ -1,8 +1,11 @@
 """Compare the gateways of two checkouts: `python -m bench.checkouts BEFORE AFTER`.
 
-Both run in front of the same model server that computes nothing, and get the same images in turn. A round sends each
-image to both, so that a slow moment of the machine slows both down. The table has the CPU time of the gateway's
-processes for each request, as medians over the rounds, and the ratio within a round with its minimum and maximum.
+With `--whole`, see `bench.whole_checkouts`, the whole stacks are compared.
+
+Both gateways run in front of the same model server that computes nothing, and get the same images in turn. A round
+sends each image to both, so that a slow moment of the machine slows both down. The table has the CPU time of the
+gateway's processes for each request, as medians over the rounds, and the ratio within a round with its minimum and
+maximum.
 
 Each checkout needs its own environment (`make .venv/.dev-ready`).
 """
@@ -20,7 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from bench import images, latency_server
+from bench import images, latency_server, whole_checkouts
 from tools import ports, processes
 from tools.programs import ROOT
 from tools.stack import Program, Stack
@@ -47,7 +50,18 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--requests", type=int, default=200, help="requests for one image in a round")
     parser.add_argument("--only", default="", help="measure only images whose name contains this")
+    parser.add_argument("--whole", action="store_true", help="compare nginx, gateway and model server together")
+    parser.add_argument("--seconds", type=int, default=3, help="duration of each measurement, with --whole")
+    parser.add_argument("--run-dir", type=Path, default=Path(".run/checkouts"), help="folder for results, with --whole")
+    parser.add_argument("--document", type=Path, help="file to write the tables to, with --whole")
     options = parser.parse_args(arguments)
+    if options.whole:
+        whole_checkouts.compare(options)
+    else:
+        _compare_gateways(options)
+
+
+def _compare_gateways(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, Stack(Path(folder)) as stack:
         (model_server,) = ports.find(1)
         command = (sys.executable, "-m", "bench.latency_server", str(model_server), "0")

@@ -17,7 +17,7 @@ from bench.drill_stack import DrillStack
 from bench.images import photo
 from bench.memory_group import MIB, MemoryGroup, limit_memory
 from bench.overload import HealthProbes
-from bench.testbed import PYTHON, make_program
+from bench.services import PYTHON, make_program
 from tools import ports
 from tools.load_generator import OK, LoadGenerator, Send
 from tools.local_stack import START_S

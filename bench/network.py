@@ -1,4 +1,4 @@
-"""MobileNetV2 for the measurements, as a Keras file for one process and as a SavedModel for the model server.
+"""MobileNetV2 for the measurements, as a Keras file, and as a SavedModel for the bare model server.
 
     python -m bench.network FOLDER [WEIGHTS]
 
@@ -14,22 +14,25 @@ from typing import Any
 import numpy as np
 
 from bench import images
+from bench.alternatives.engine import KERAS
 
 NAME = "photos"
 SIDE = 224
 CLASSES = 1000
 _CONTRAST = 10.0
+_WIDTHS = range(200, 500, 3)
+"""Widths of the photos on which int8 is calibrated."""
 
 
 def main(folder: Path, weights: str | None) -> None:
-    """Write the Keras file, the card, and images from which golden images are made."""
+    """Write the Keras file, the card, and images for golden images and for the calibration of int8."""
     import keras  # noqa: PLC0415  # this module is also imported where Keras is not needed
 
     keras.utils.set_random_seed(1)
     network = keras.applications.MobileNetV2(weights=weights)
     if weights is None:
         _differentiate_answers(network)
-    network.save(folder / "network.keras")
+    network.save(folder / KERAS)
     card = {
         "name": NAME,
         "labels": [f"c{number}" for number in range(CLASSES)],
@@ -39,7 +42,7 @@ def main(folder: Path, weights: str | None) -> None:
     (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
     examples = folder / "pictures"
     examples.mkdir(exist_ok=True)
-    for width in (300, 400, 500):
+    for width in _WIDTHS:
         (examples / f"{width}.jpg").write_bytes(images.photo(width, width * 3 // 4))
 
 

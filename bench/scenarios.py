@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from bench import images, latency_server
 from bench.external_load import HttpRequest, run_wrk
-from bench.measure import golden_label
-from bench.testbed import PYTHON, Testbed, add_version, make_program
+from bench.served_models import add_version, golden_label
+from bench.services import PYTHON, make_program
+from bench.testbed import Testbed
 from tools import ports
 from tools.processes import descendants, resident_bytes
 
@@ -55,11 +56,11 @@ def measure_swap(testbed: Testbed) -> Mapping[str, float]:
     Raises:
         WrongAnswerError: A request failed.
     """
-    expected = [f'"predictions":[{{"class":"{golden_label(testbed.models, "digits")}"']
-    url = f"{testbed.nginx.address}/api/v1/models/digits/predict"
+    expected = [f'"predictions":[{{"class":"{golden_label(testbed.ours.models, "digits")}"']
+    url = f"{testbed.ours.nginx.address}/api/v1/models/digits/predict"
     request = HttpRequest(url, "image/png", images.golden("digits"), expected)
     steady = run_wrk(request, testbed.folder, connections=8, seconds=SWAP_LOAD_S)
-    timer = threading.Timer(SWAP_AFTER_S, add_version, (testbed.models, "digits"))
+    timer = threading.Timer(SWAP_AFTER_S, add_version, (testbed.ours.models, "digits"))
     timer.start()
     swap = run_wrk(request, testbed.folder, connections=8, seconds=SWAP_LOAD_S)
     timer.join()

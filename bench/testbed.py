@@ -1,48 +1,59 @@
-"""Start everything that `python -m bench` measures side by side: the stack and the alternatives to it."""
+"""Start everything that `python -m bench` measures side by side: the stack in its variants and alternatives to it."""
 
 import contextlib
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 
-from bench import network
-from tools import nginx, ports, processes
-from tools.local_stack import UNLIMITED_RATE, status
+from bench import network, served_models
+from bench.alternatives.engine import KERAS, ONNX, OPENVINO_INT8_FILE
+from bench.served_models import COMMITTED, Form
+from bench.services import (
+    GATEWAY,
+    PATIENCE,
+    PYTHON,
+    Service,
+    WholeStack,
+    make_program,
+    start_service,
+    start_whole_stack,
+)
+from tools import ports
 from tools.programs import ROOT
-from tools.stack import Program, Stack
+from tools.stack import Stack
 
-BATCHING = ROOT / "serving_models" / "batching.config"
-COMMITTED = ("cifar10", "digits")
-DEADLINES = ("GATEWAY_MAX_WAIT_S", "GATEWAY_MODEL_DEADLINE_S", "GATEWAY_REQUEST_DEADLINE_S", "GATEWAY_WORKER_TIMEOUT_S")
-DEADLINE_S = "30"
-START_S = 300.0
-POLL_S = 0.02
-PYTHON = (sys.executable, "-m")
-MAX_BODY_BYTES = 10 * 1024 * 1024
+BATCHING = ROOT / "serving_models" / "batching" / "balanced.config"
+OURS, FLOAT32, SAVED_MODEL = "Image Gateway, int8", "Image Gateway, float32", "Image Gateway, SavedModel"
+BATCHED = ", batching"
+FORMS: Mapping[str, Form] = {OURS: "int8", FLOAT32: "float32", SAVED_MODEL: "none"}
+"""The forms of MobileNetV2 that the stack serves, by its name in the tables."""
+MAX_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """A running program.
+class Engine:
+    """An engine behind FastAPI.
 
     Attributes:
-        name: Its name in the tables.
-        pid: Its first process.
-        address: Its URL; host:port for the model server, which is called by gRPC.
+        module: Name of its module in `bench.alternatives`.
+        file: Name of the network's file.
+        max_batches: The largest numbers of images in a call that are measured; 1 is without batching.
     """
 
-    name: str
-    pid: int
-    address: str
+    module: str
+    file: str
+    max_batches: tuple[int, ...] = (1, MAX_BATCH)
 
-    def cpu_s(self) -> float:
-        """Return the CPU seconds that it and its child processes have used so far."""
-        return processes.cpu_s(self.pid)
+
+OPENVINO, OPENVINO_INT8, ONNXRUNTIME = "FastAPI + OpenVINO", "FastAPI + OpenVINO int8", "FastAPI + ONNX Runtime"
+FASTAPI_KERAS, FLASK_KERAS, TUTORIAL = "FastAPI + Keras", "Flask + Keras", "tutorial's gateway"
+ENGINES = {
+    OPENVINO_INT8: Engine("openvino_engine", OPENVINO_INT8_FILE),
+    OPENVINO: Engine("openvino_engine", ONNX),
+    ONNXRUNTIME: Engine("onnxruntime_engine", ONNX),
+    FASTAPI_KERAS: Engine("keras_engine", KERAS, (1,)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,54 +63,40 @@ class Testbed:
     Attributes:
         stack: Starts and stops them.
         folder: Folder for logs and other files.
-        models: Folder of the models served; the committed ones are copies that may be changed.
-        model_server: The model server, with batching.
-        gateway: A gateway of two workers.
-        nginx: The proxy in front of that gateway.
-        single: A gateway of one worker without a proxy.
+        variants: The stack by form and batching. `OURS` is as deployed and also serves copies of the committed
+            models, which may be changed.
         alternatives: The alternatives to the stack, by name.
     """
 
     stack: Stack
     folder: Path
-    models: Path
-    model_server: Service
-    gateway: Service
-    nginx: Service
-    single: Service
+    variants: Mapping[str, WholeStack]
     alternatives: Mapping[str, Service]
+
+    @property
+    def ours(self) -> WholeStack:
+        """The stack as deployed."""
+        return self.variants[OURS]
 
     @contextlib.contextmanager
     def run_gateway(
         self, *, target: str | None = None, settings: Mapping[str, str] | None = None, workers: int = 1
     ) -> Iterator[Service]:
         """Run one more gateway while the context lasts, in front of this or another model server."""
-        name = f"gateway-{ports.find(1)[0]}"
-        service = _start_gateway(
-            self.stack, target or self.model_server.address, self.models, workers=workers, settings=settings, name=name
-        )
-        yield service
-        self.stack.stop(name)
-
-
-def prepare(folder: Path, weights: str | None) -> Path:
-    """Write the models to serve, unless an earlier run has written them, and return their folder."""
-    models = folder / "models"
-    if not (models / network.NAME / "1").is_dir():
-        log = folder / "prepare.log"
-        _run_module(log, "bench.network", folder, *([weights] if weights else []))
-        keras_file, card, images = folder / "network.keras", folder / "card.json", folder / "pictures"
-        options = ("--card", card, "--pictures", images, "--models", models)
-        _run_module(log, "train", "import-keras", keras_file, *options)
-    for name in COMMITTED:  # copies, since versions are added to one of them
-        shutil.rmtree(models / name, ignore_errors=True)
-        shutil.copytree(ROOT / "serving_models" / name, models / name)
-    configs = "".join(
-        f'  config {{ name: "{name}" base_path: "{models / name}" model_platform: "tensorflow" }}\n'
-        for name in (*COMMITTED, network.NAME)
-    )
-    (models / "models.config").write_text(f"model_config_list {{\n{configs}}}\n", encoding="utf-8")
-    return models
+        address = f"127.0.0.1:{ports.find(1)[0]}"
+        environment = {
+            "GATEWAY_BIND": address,
+            "GATEWAY_WORKERS": str(workers),
+            "GATEWAY_TFS_TARGET": target or self.ours.model_server.address,
+            "GATEWAY_MODELS_CONFIG": str(self.ours.models / "models.config"),
+            "GATEWAY_DEFAULT_MODEL": "digits",
+            **PATIENCE,
+            **(settings or {}),
+        }
+        command = (*PYTHON, "gunicorn", "-c", "gateway/gunicorn_conf.py", "gateway.wsgi:app")
+        program, url = make_program(f"gateway-{address[-5:]}", command, environment), f"http://{address}"
+        yield start_service(self.stack, program, f"{url}/readyz", name=GATEWAY, address=url)
+        self.stack.stop(program.name)
 
 
 @contextlib.contextmanager
@@ -111,135 +108,65 @@ def start_testbed(folder: Path, weights: str | None) -> Iterator[Testbed]:
         weights: File with weights of MobileNetV2; None for random ones.
 
     Raises:
-        FileNotFoundError: nginx is not installed.
         ProgramEndedError: A program ended by itself.
         TimeoutError: A program was not ready in time.
     """
-    models = prepare(folder, weights)
+    served_models.prepare_network(folder, weights)
+    served_models.convert_network(folder)
     with Stack(folder) as stack:
-        server = _start_model_server(stack, models)
-        gateway = _start_gateway(stack, server.address, models, workers=2)
-        single = _start_gateway(stack, server.address, models, workers=1, name="gateway-single")
-        proxy = _start_nginx(stack, folder, gateway.address)
-        alternatives = _start_alternatives(stack, folder, server.address)
-        yield Testbed(stack, folder, models, server, gateway, proxy, single, alternatives)
+        variants: dict[str, WholeStack] = {}
+        for name, form in FORMS.items():
+            models = _prepare_models(folder, form, committed=COMMITTED if name == OURS else ())
+            for suffix, batching in (("", None), (BATCHED, BATCHING)):
+                program = f"stack-{form}{'-batching' if batching else ''}"
+                variants[name + suffix] = start_whole_stack(
+                    stack, program, models, folder=folder, batching_config=batching
+                )
+        saved_model = variants[SAVED_MODEL].model_server
+        alternatives = _start_alternatives(stack, folder, saved_model.address)
+        yield Testbed(stack, folder, variants, alternatives)
 
 
-def start_service(stack: Stack, program: Program, ready_url: str, *, name: str, address: str) -> Service:
-    """Start a program and wait until a URL answers 200.
-
-    Raises:
-        ProgramEndedError: A program of the stack ended by itself.
-        TimeoutError: The URL did not answer 200 in time.
-    """
-    stack.start(program)
-    stack.wait_until(lambda: status(ready_url) == HTTPStatus.OK, START_S, poll_s=POLL_S)
-    return Service(name, stack.pids()[program.name], address)
-
-
-def make_program(name: str, command: tuple[str, ...], environment: Mapping[str, str] | None = None) -> Program:
-    """Return a program that runs in the repository's root, with variables on top of this process's own."""
-    return Program(name, command, ROOT, {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **(environment or {})})
-
-
-def add_version(models: Path, model: str) -> int:
-    """Publish a copy of a model's last version as its next one; the model server loads it by itself."""
-    versions = sorted(int(path.name) for path in (models / model).iterdir() if path.name.isdecimal())
-    number = versions[-1] + 1
-    copy = models / model / f".{number}"
-    shutil.copytree(models / model / str(versions[-1]), copy)
-    copy.rename(models / model / str(number))
-    return number
-
-
-def _start_gateway(  # noqa: PLR0913  # independent properties of a gateway, by keyword
-    stack: Stack,
-    target: str,
-    models: Path,
-    *,
-    workers: int,
-    settings: Mapping[str, str] | None = None,
-    name: str = "gateway",
-) -> Service:
-    address = f"127.0.0.1:{ports.find(1)[0]}"
-    environment = {
-        "GATEWAY_BIND": address,
-        "GATEWAY_WORKERS": str(workers),
-        "GATEWAY_TFS_TARGET": target,
-        "GATEWAY_MODELS_CONFIG": str(models / "models.config"),
-        "GATEWAY_DEFAULT_MODEL": "digits",
-        # The cost of answers is measured, so no request may be rejected, even on a slow machine.
-        **dict.fromkeys(DEADLINES, DEADLINE_S),
-        **(settings or {}),
-    }
-    command = (*PYTHON, "gunicorn", "-c", "gateway/gunicorn_conf.py", "gateway.wsgi:app")
-    url = f"http://{address}"
-    return start_service(stack, make_program(name, command, environment), f"{url}/readyz", name="gateway", address=url)
-
-
-def _start_model_server(stack: Stack, models: Path) -> Service:
-    grpc_port, rest_port = ports.find(2)
-    command = (
-        *(*PYTHON, "model_server", "--host=127.0.0.1", f"--port={grpc_port}", f"--rest_api_port={rest_port}"),
-        f"--model_config_file={models / 'models.config'}",
-        *("--enable_batching", f"--batching_parameters_file={BATCHING}", "--grpc_max_threads=64"),
-        "--tensorflow_intra_op_parallelism=1",
-    )
-    ready_url = f"http://127.0.0.1:{rest_port}/v1/models/{network.NAME}"
-    address = f"127.0.0.1:{grpc_port}"
-    return start_service(stack, make_program("model-server", command), ready_url, name="model server", address=address)
-
-
-def _start_nginx(stack: Stack, folder: Path, upstream: str) -> Service:
-    executable = nginx.find()
-    if executable is None:
-        raise FileNotFoundError("nginx is not installed; install it with: apt-get install nginx-light")
-    address = f"127.0.0.1:{ports.find(1)[0]}"
-    values = {
-        "NGINX_LISTEN": address,
-        "NGINX_UPSTREAM": upstream.removeprefix("http://"),
-        "NGINX_CLIENT_RATE": UNLIMITED_RATE,
-        "GATEWAY_MAX_BODY_BYTES": str(MAX_BODY_BYTES),
-    }
-    configuration = folder / "nginx.conf"
-    configuration.write_text(nginx.render(values), encoding="utf-8")
-    command = nginx.command(executable, configuration)
-    return start_service(
-        stack, make_program("nginx", command), f"http://{address}/readyz", name="nginx", address=f"http://{address}"
-    )
+def _prepare_models(folder: Path, form: Form, committed: tuple[str, ...]) -> Path:
+    """Return the folder with MobileNetV2 in a form, and copies of committed models."""
+    models = folder / f"models-{form}"
+    served_models.export_network(folder, models, form)
+    if committed:
+        served_models.copy_committed(models)
+    served_models.write_config(models, (network.NAME, *committed))
+    return models
 
 
 def _start_alternatives(stack: Stack, folder: Path, target: str) -> Mapping[str, Service]:
-    flask, fastapi, tutorial = ports.find(3)
-    # One process: TensorFlow uses all processors by itself, and a second copy would only compete for them.
-    gthread = ("--worker-class=gthread", "--threads=8", "--no-control-socket", f"--bind=127.0.0.1:{flask}")
-    environment = {"BENCH_NETWORK": str(folder / "network.keras"), "BENCH_TARGET": target}
-    alternatives = {
-        "Flask + Keras": (flask, ("gunicorn", *gthread, "bench.alternatives.flask_keras:app"), {}),
-        "FastAPI + Keras": (
-            fastapi,
-            ("uvicorn", "--no-access-log", f"--port={fastapi}", "bench.alternatives.fastapi_keras:app"),
-            {"TF_NUM_INTRAOP_THREADS": "1"},  # as the stack's model server
-        ),
-        "tutorial's gateway": (tutorial, ("bench.alternatives.tutorial_gateway", str(tutorial)), {}),
-    }
     services = {}
-    for name, (port, arguments, variables) in alternatives.items():
+    for name, arguments, variables in _list_alternatives(folder, target):
+        (port,) = ports.find(1)
         url = f"http://127.0.0.1:{port}"
-        alternative = make_program(name, (*PYTHON, *arguments), environment | variables)
-        services[name] = start_service(stack, alternative, f"{url}/ready", name=name, address=url)
+        command = (*PYTHON, *(argument.format(port=port) for argument in arguments))
+        program = make_program(re.sub(r"[^a-z0-9]+", "-", name.lower()), command, variables)
+        services[name] = start_service(stack, program, f"{url}/ready", name=name, address=url)
     return services
 
 
-def _run_module(log: Path, module: str, *arguments: str | Path) -> None:
-    """Run a module of the project to its end.
+def _list_alternatives(folder: Path, target: str) -> Iterator[tuple[str, Sequence[str], Mapping[str, str]]]:
+    """Yield name, arguments for Python and environment of each alternative.
 
-    Raises:
-        RuntimeError: It failed.
+    Each is one process: its engine uses all processors by itself, and a second copy would only compete for them.
     """
-    command = [*PYTHON, module, *map(str, arguments)]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    with log.open("ab") as output:
-        result = subprocess.run(command, cwd=ROOT, env=environment, stdout=output, stderr=output, check=False)
-    if result.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)} ended with exit status {result.returncode}; see {log}")
+    uvicorn = ("uvicorn", "--no-access-log", "--port={port}", "bench.alternatives.fastapi_app:app")
+    for name, engine in ENGINES.items():
+        for max_batch in engine.max_batches:
+            yield (
+                name + (BATCHED if max_batch > 1 else ""),
+                uvicorn,
+                {
+                    "BENCH_ENGINE": engine.module,
+                    "BENCH_NETWORK": str(folder / engine.file),
+                    "BENCH_MAX_BATCH": str(max_batch),
+                    "TF_NUM_INTRAOP_THREADS": "1",  # as the other engines
+                },
+            )
+    gthread = ("--worker-class=gthread", "--threads=8", "--no-control-socket", "--bind=127.0.0.1:{port}")
+    flask = ("gunicorn", *gthread, "bench.alternatives.flask_keras:app")
+    yield FLASK_KERAS, flask, {"BENCH_NETWORK": str(folder / KERAS)}
+    yield TUTORIAL, ("bench.alternatives.tutorial_gateway", "{port}"), {"BENCH_TARGET": target}

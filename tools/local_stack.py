@@ -1,7 +1,7 @@
 """A whole stack on free ports for tests and measurements; each of its programs can be stopped and started by itself."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
@@ -151,15 +151,7 @@ class LocalStack:
             ProgramEndedError: A program ended by itself.
             TimeoutError: The stack was not ready in time.
         """
-        not_ready_s = time.monotonic()
-
-        def is_steady() -> bool:
-            nonlocal not_ready_s
-            if not self.is_ready():
-                not_ready_s = time.monotonic()
-            return time.monotonic() - not_ready_s >= STEADY_S
-
-        self._stack.wait_until(is_steady, START_S)
+        wait_until_steady(self._stack, self.is_ready, START_S)
 
     def is_ready(self) -> bool:
         """Return whether /readyz, through nginx, answers 200."""
@@ -204,6 +196,24 @@ class LocalStack:
         pairs = zip(self.hosts[: self._used_servers], self.servers, strict=False)
         addresses = ",".join(f"{host.address}:{server.grpc_port}" for host, server in pairs)
         return {"GATEWAY_TFS_TARGET": f"ipv4:{addresses}"}
+
+
+def wait_until_steady(stack: Stack, is_ready: Callable[[], bool], timeout_s: float) -> None:
+    """Wait until a condition has held for `STEADY_S` without interruption.
+
+    Raises:
+        ProgramEndedError: A program of the stack ended by itself.
+        TimeoutError: It did not hold in time.
+    """
+    not_ready_s = time.monotonic()
+
+    def is_steady() -> bool:
+        nonlocal not_ready_s
+        if not is_ready():
+            not_ready_s = time.monotonic()
+        return time.monotonic() - not_ready_s >= STEADY_S
+
+    stack.wait_until(is_steady, timeout_s)
 
 
 def model_server_name(number: int) -> str:

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 from flask import Flask, Response, jsonify, request
 
-from bench.alternatives.keras_network import top_classes
-from bench.alternatives.preparing import by_pillow
+from bench.alternatives.postprocessing import top_classes
+from bench.alternatives.preprocessing import by_pillow
 from tfs_api.protos import predict_pb2, prediction_service_pb2_grpc
 
 app = Flask(__name__)
