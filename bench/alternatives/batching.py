@@ -37,6 +37,11 @@ class Batcher:
         self._waiting.put((image, scores))
         return scores.result()
 
+    @property
+    def waiting(self) -> int:
+        """Number of images that no thread has taken yet."""
+        return self._waiting.qsize()
+
     def _run(self) -> None:
         while True:
             batch = [self._waiting.get(), *self._take(self._max_batch - 1)]
