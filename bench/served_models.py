@@ -18,6 +18,8 @@ Form: TypeAlias = Literal["int8", "float32", "none"]
 """The TensorFlow Lite form of a version; with `none` it has only a SavedModel."""
 COMMITTED = ("cifar10", "digits")
 LOG = "prepare.log"
+_ANY_LOSS = ("--max-loss", "100")
+"""Random weights lose accuracy in int8, but cost what others cost."""
 
 
 def prepare_network(folder: Path, weights: str | None) -> None:
@@ -58,7 +60,7 @@ def export_network(folder: Path, models: Path, form: Form | None, *, checkout: P
     """
     if not (models / network.NAME / "1").is_dir():
         files = (folder / KERAS, "--card", folder / "card.json", "--pictures", folder / "pictures")
-        options = ("--models", models, *(("--tflite", form) if form else ()))
+        options = ("--models", models, *(("--tflite", form, *_ANY_LOSS) if form else ()))
         _run_module(folder / LOG, "train", "import-keras", *files, *options, checkout=checkout)
 
 
