@@ -95,11 +95,12 @@ def newest(models: Path, model: str) -> Path:
 
 
 def golden_label(models: Path, model: str) -> str:
-    """Return the label that a committed model gave its first golden image when it was exported."""
+    """Return the label that the served form of a committed model gave its first golden image when it was exported."""
     extra = newest(models, model) / "assets.extra"
     golden = json.loads((extra / "golden" / "golden.json").read_text(encoding="utf-8"))
     card = json.loads((extra / "card.json").read_text(encoding="utf-8"))
-    return str(card["labels"][int(np.argmax(golden["images"][0]["probabilities"]))])
+    image = golden["images"][0]
+    return str(card["labels"][int(np.argmax(image.get("tflite_probabilities", image["probabilities"])))])
 
 
 def _run_module(log: Path, module: str, *arguments: str | Path, checkout: Path = ROOT) -> None:
