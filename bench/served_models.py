@@ -16,7 +16,7 @@ from tools.programs import ROOT
 
 Form: TypeAlias = Literal["int8", "float32", "none"]
 """The TensorFlow Lite form of a version; with `none` it has only a SavedModel."""
-COMMITTED = ("cifar10", "digits")
+COMMITTED = ("digits", "cifar10")
 LOG = "prepare.log"
 _ANY_LOSS = ("--max-loss", "100")
 """Random weights lose accuracy in int8, but cost what others cost."""
@@ -72,7 +72,7 @@ def copy_committed(models: Path, *, checkout: Path = ROOT) -> None:
 
 
 def write_config(models: Path, names: Collection[str]) -> None:
-    """Write models.config, with the default model first."""
+    """Write models.config; the first model is the default one, whose golden images decide whether a stack is ready."""
     entries = "".join(
         f'  config {{ name: "{name}" base_path: "{models / name}" model_platform: "tensorflow" }}\n' for name in names
     )

@@ -133,7 +133,7 @@ def _prepare_models(folder: Path, form: Form, committed: tuple[str, ...]) -> Pat
     served_models.export_network(folder, models, form)
     if committed:
         served_models.copy_committed(models)
-    served_models.write_config(models, (network.NAME, *committed))
+    served_models.write_config(models, (*committed, network.NAME))
     return models
 
 

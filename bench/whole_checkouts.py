@@ -48,7 +48,7 @@ def _start(stack: Stack, system: str, folder: Path, checkout: Path, form: Form |
     models = folder / f"models-{name}"
     served_models.export_network(folder, models, form, checkout=checkout)
     served_models.copy_committed(models, checkout=checkout)
-    served_models.write_config(models, (network.NAME, *COMMITTED))
+    served_models.write_config(models, (*COMMITTED, network.NAME))
     return StackLoad(system, start_whole_stack(stack, name, models, folder=folder, checkout=checkout), folder)
 
 
