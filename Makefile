@@ -143,7 +143,7 @@ wheel: $(UV) ## Build the client's wheel and sdist into dist/
 	$(RUN_UV) build --package image-gateway-client --out-dir dist
 
 .PHONY: bench
-bench: .venv/.bench-ready ## Benchmark the stack and its alternatives, about 25 min on an idle machine
+bench: .venv/.bench-ready ## Benchmark the stack and its alternatives, about 20 min on an idle machine
 	$(BIN)/python -m bench
 
 .PHONY: bench-model-server

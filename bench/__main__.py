@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = options.run_dir.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     started_s = time.monotonic()
-    print("Starting, which takes one or two minutes the first time ...", flush=True)
+    print("Starting; the first time, the models are made, which takes a few minutes ...", flush=True)
     with start_testbed(folder, options.weights) as testbed:
         rounds = measure_rounds(_list_measurements(testbed), options.rounds, options.seconds)
         outcomes = targets.evaluate(targets.TARGETS, rounds)
