@@ -12,6 +12,7 @@ from typing import TypeAlias
 from bench import network
 from bench.external_load import HttpRequest, NoAnswerError, Throughput, run_wrk
 from bench.services import Service
+from tools import processes
 from tools.programs import ROOT
 
 WARM_UP_S = 1.0
@@ -56,7 +57,7 @@ class Sample:
         images: Number of images, all answered correctly.
         load: The figures of the load.
         cpu_s: CPU seconds by service.
-        memory_bytes: Memory of all services after the load, each shared page counted once; 0 if it was not measured.
+        memory_bytes: Memory of all services after the load, each page that they share counted once; 0 if not measured.
     """
 
     cell: str
@@ -120,7 +121,7 @@ def _measure(cell: Cell, seconds: float) -> Sample:
     finally:
         _wait_until_idle(cell.services)
     cpu_s = {name: after[name] - before[name] for name in after}
-    memory_bytes = sum(service.memory_bytes() for service in cell.services)
+    memory_bytes = processes.group_bytes(service.pid for service in cell.services)
     return Sample(cell.name, load.requests * cell.images, load, cpu_s, memory_bytes)
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.measure import Sample, cell_name
-from bench.targets import LARGE, PHOTO, PHOTO_32, Outcome, Round
+from bench.targets import BYTES_PER_MB, LARGE, PHOTO, PHOTO_32, Outcome, Round
 
-BYTES_PER_MB = 1e6
 _CPUINFO = Path("/proc/cpuinfo")
 _FONT = 'font-family="sans-serif" font-size="12"'
 _WIDTH, _ROW, _LABELS, _FIGURES = 860, 22, 280, 90

@@ -41,10 +41,6 @@ class Service:
         """Return the CPU seconds that it and its child processes have used so far."""
         return processes.cpu_s(self.pid)
 
-    def memory_bytes(self) -> int:
-        """Return the memory of it and its child processes, each shared page counted once (Pss)."""
-        return processes.proportional_bytes(self.pid)
-
 
 @dataclass(frozen=True, slots=True)
 class WholeStack:

@@ -23,6 +23,7 @@ Round: TypeAlias = Mapping[str, Sample]
 Figure: TypeAlias = Callable[[Round], float]
 Services: TypeAlias = tuple[str, ...]
 ALL: Services = ()
+BYTES_PER_MB = 1e6
 LOOP, LARGE_LOOP = "bare loop: photo", "bare loop: 12 MP"
 PHOTO, PHOTO_32, LARGE, BATCH_OF_PHOTOS = "photo, 8", "photo, 32", "12 MP, 8", "batch of 32 photos, 2"
 DIGITS, CIFAR10 = "digits, 8", "cifar10, 8"
@@ -145,6 +146,7 @@ CHECKOUT_TARGETS = (
     Target(f"{DIGITS} connections: CPU", lambda samples: samples[cell_name(AFTER, DIGITS)].cpu_ms(), 1.9, unit=" ms"),
     _since(PHOTO, 0.65, services=(GATEWAY, NGINX), of=", gateway and nginx"),
     _since(DIGITS, 0.65, services=(GATEWAY, NGINX), of=", gateway and nginx"),
+    Target("memory", lambda samples: samples[cell_name(AFTER, PHOTO)].memory_bytes / BYTES_PER_MB, 406, unit=" MB"),
     Target("memory / before", _memory_ratio(cell_name(AFTER, PHOTO), cell_name(BEFORE, PHOTO)), 0.5),
 )
 """The targets of `python -m bench.checkouts --whole`."""

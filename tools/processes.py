@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -53,7 +53,34 @@ def proportional_bytes(pid: int) -> int:
     return sum(_proportional_kib(member) for member in family(pid)) * 1024
 
 
-def _proportional_kib(pid: int) -> int:
+def group_bytes(pids: Iterable[int]) -> int:
+    """Return the memory of processes and their descendants, each page that they share counted once.
+
+    Unlike `proportional_bytes`, it does not depend on what other programs map the same files.
+    """
+    anonymous_kib = 0
+    file_kib: dict[tuple[str, str], int] = {}
+    for member in [member for pid in pids for member in family(pid)]:
+        anonymous_kib += _proportional_kib(member, "Pss_Anon:")
+        for mapping, kib in _file_mappings(member):
+            file_kib[mapping] = max(kib, file_kib.get(mapping, 0))
+    return (anonymous_kib + sum(file_kib.values())) * 1024
+
+
+def _file_mappings(pid: int) -> Iterator[tuple[tuple[str, str], int]]:
+    """Yield inode and offset of each mapping of a file, and how many KiB of the file are resident in it."""
+    mapping, resident_kib = ("0", ""), 0
+    for line in Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8").splitlines():
+        name, *fields = line.split()
+        if not name.endswith(":"):
+            mapping = (fields[3], fields[1])
+        elif name == "Rss:":
+            resident_kib = int(fields[0])
+        elif name == "Anonymous:" and mapping[0] != "0":
+            yield mapping, resident_kib - int(fields[0])
+
+
+def _proportional_kib(pid: int, field: str = "Pss:") -> int:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-    (kib,) = (int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    (kib,) = (int(line.split()[1]) for line in lines if line.startswith(field))
     return kib

@@ -66,3 +66,32 @@ def test_a_process_that_has_exited_uses_nothing():
 
     assert list(processes.family(process.pid)) == [process.pid]
     assert processes.cpu_s(process.pid) == 0
+
+
+READER = """
+import mmap, sys
+with open(sys.argv[1], "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
+    sum(pages[::4096])
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_memory_of_a_group_counts_shared_pages_once_and_in_full(tmp_path):
+    size = 64_000_000
+    file = tmp_path / "file"
+    file.write_bytes(bytes(size))
+    command = [sys.executable, "-c", READER, file]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as second,
+    ):
+        for process in (first, second):
+            assert process.stdout.readline() == b"ready\n"
+
+        alone, together = processes.group_bytes([first.pid]), processes.group_bytes([first.pid, second.pid])
+
+        for process in (first, second):
+            process.stdin.close()
+    assert size < alone < 2 * size
+    assert alone <= together < 2 * size
