@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from bench import images, latency_server
 from bench.external_load import HttpRequest, run_wrk
-from bench.served_models import add_version, golden_label
+from bench.served_models import add_version, first_golden
 from bench.services import PYTHON, make_program
 from bench.testbed import Testbed
 from tools import ports
@@ -56,9 +56,10 @@ def measure_swap(testbed: Testbed) -> Mapping[str, float]:
     Raises:
         WrongAnswerError: A request failed.
     """
-    expected = [f'"predictions":[{{"class":"{golden_label(testbed.ours.models, "digits")}"']
+    image, label = first_golden(testbed.ours.models, "digits")
+    expected = [f'"predictions":[{{"class":"{label}"']
     url = f"{testbed.ours.nginx.address}/api/v1/models/digits/predict"
-    request = HttpRequest(url, "image/png", images.golden("digits"), expected)
+    request = HttpRequest(url, "image/png", image, expected)
     steady = run_wrk(request, testbed.folder, connections=8, seconds=SWAP_LOAD_S)
     timer = threading.Timer(SWAP_AFTER_S, add_version, (testbed.ours.models, "digits"))
     timer.start()

@@ -94,13 +94,13 @@ def newest(models: Path, model: str) -> Path:
     return max((path for path in (models / model).iterdir() if path.name.isdecimal()), key=lambda path: int(path.name))
 
 
-def golden_label(models: Path, model: str) -> str:
-    """Return the label that the served form of a committed model gave its first golden image when it was exported."""
+def first_golden(models: Path, model: str) -> tuple[bytes, str]:
+    """Return a model's first golden image, and the label that its served form gave it when it was exported."""
     extra = newest(models, model) / "assets.extra"
-    golden = json.loads((extra / "golden" / "golden.json").read_text(encoding="utf-8"))
+    golden = json.loads((extra / "golden" / "golden.json").read_text(encoding="utf-8"))["images"][0]
     card = json.loads((extra / "card.json").read_text(encoding="utf-8"))
-    image = golden["images"][0]
-    return str(card["labels"][int(np.argmax(image.get("tflite_probabilities", image["probabilities"])))])
+    best = int(np.argmax(golden.get("tflite_probabilities", golden["probabilities"])))
+    return (extra / "golden" / golden["file"]).read_bytes(), str(card["labels"][best])
 
 
 def _run_module(log: Path, module: str, *arguments: str | Path, checkout: Path = ROOT) -> None:

@@ -11,7 +11,7 @@ from bench import images, network
 from bench.alternatives.preprocessing import by_opencv
 from bench.external_load import GrpcRequest, HttpRequest, run_h2load
 from bench.measure import Cell, http_cell
-from bench.served_models import golden_label
+from bench.served_models import first_golden
 from bench.services import WholeStack
 from tfs_api.protos import predict_pb2
 from tfs_api.tensors import encode_predict_request, from_tensor_proto
@@ -86,8 +86,8 @@ class StackLoad:
 
     def committed(self, model: str) -> Cell:
         """Return the measurement of a committed model with one of its golden images."""
-        body = ("image/png", images.golden(model))
-        return self._cell(f"{model}, 8", self._request(model, body, golden_label(self._stack.models, model)), 8)
+        image, label = first_golden(self._stack.models, model)
+        return self._cell(f"{model}, 8", self._request(model, ("image/png", image), label), 8)
 
     def direct(self, photo: bytes) -> list[Cell]:
         """Return the measurements of direct calls to the model server with a prepared photo."""
