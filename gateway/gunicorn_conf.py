@@ -88,6 +88,9 @@ keepalive = 75
 # longer behind nginx than in front of it.
 limit_request_line = 8190
 limit_request_field_size = 8200
+# Headers of proxies: the application reads the only one that it needs, X-Forwarded-For, by itself.
+secure_scheme_headers: dict[str, str] = {}
+forwarder_headers = ""
 # A worker's heartbeat is the time stamp of a file; in memory, a slow disk cannot delay it.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # the file system, not a file
 control_socket_disable = True

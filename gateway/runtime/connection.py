@@ -7,6 +7,8 @@ from typing import Any
 from gunicorn.http.errors import LimitRequestHeaders  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]
 
+from gateway.runtime.gunicorn_messages import RequestParser
+
 READ_TIMEOUT_S = 10.0
 """For each read of a body, as in nginx; `TimedSocket` has the time for all of it."""
 NOT_ASCII = re.compile(rb"[\x80-\xff]")
@@ -34,6 +36,7 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        self.parser: Any = None
         self.data_ready = True  # the thread need not wait
         self.head = bytearray()
         self.has_head = False
@@ -46,7 +49,8 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         Raises:
             LimitRequestHeaders: The head is too long.
         """
-        super().init()
+        if self.parser is None:
+            self.parser = RequestParser(self.cfg, self.sock, self.client)
         self.sock.settimeout(READ_TIMEOUT_S)
         self.request_head, self.head, self.has_head = bytes(self.head), bytearray(), False
         if len(self.request_head) > MAX_HEAD_BYTES and not END_OF_HEAD.search(self.request_head):

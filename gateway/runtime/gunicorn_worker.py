@@ -15,11 +15,13 @@ from typing import Any
 import structlog
 from gunicorn import util  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
+from gunicorn.http import wsgi  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker  # type: ignore[import-untyped]
 
 from gateway.errors import NO_RESOURCES
 from gateway.observability.log_stream import separate_from_stderr
 from gateway.runtime.connection import Connection
+from gateway.runtime.gunicorn_messages import Response
 from gateway.runtime.listening import unmap
 from gateway.runtime.refusals import make_response, request_id_of, status_of
 from gateway.runtime.timed_socket import TimedSocket
@@ -73,6 +75,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # Otherwise each access, of which a request takes a hundred, looks through all settings of gunicorn.
+        self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         self._current = threading.local()
         self._threads_for_bodies = self.cfg.threads - min(MAX_SPARE_THREADS, self.cfg.threads // 8)
         self._in_threads = 0
@@ -192,6 +196,36 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
             return conn.receive_next_head(self.stay_ms / 1000)
         finally:
             self._staying.discard(conn)
+
+    def handle_request(self, req: Any, conn: Connection) -> bool:
+        """Answer a request, and return whether the connection stays open; see `ThreadWorker.handle_request`.
+
+        gunicorn also calls hooks, measures times and restarts workers after a number of requests; nothing here needs
+        that.
+        """
+        response, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, response_class=Response)
+        environ["wsgi.multithread"] = True
+        if not self.alive or len(self.keepalived_conns) >= self.max_keepalived:
+            response.force_close()
+        pieces = self.wsgi(environ, response.start_response)
+        try:
+            if isinstance(pieces, wsgi.FileWrapper):
+                response.write_file(pieces)
+            else:
+                for piece in pieces:
+                    response.write(piece)
+            response.close()
+        except OSError:
+            raise
+        except Exception:
+            if not response.has_sent:
+                raise
+            self.log.exception("Error handling request")  # too late for another response
+            return False
+        finally:
+            if hasattr(pieces, "close"):
+                pieces.close()
+        return not response.should_close()
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:  # noqa: FBT001  # the signature of gunicorn
         """Discard a body that nobody read, if it has arrived; otherwise the connection is closed.
