@@ -9,7 +9,8 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any, TypeVar
 
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Request, Response, g, request
+from werkzeug.routing import MapAdapter
 
 from gateway.deadline import Deadline
 from gateway.errors import BadRequestError
@@ -30,9 +31,26 @@ log = structlog.get_logger(__name__)
 
 
 class Gateway(Flask):
-    """Flask with `BodyRequest` as its request class, and without support for coroutines."""
+    """Flask with `BodyRequest` as its request class, and without support for coroutines and for several hosts."""
 
     request_class = BodyRequest
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Return what matches the path of a request; see `Flask.create_url_adapter`.
+
+        The host is not looked at: routes are the same for every name of the gateway, and no response contains it.
+        """
+        if request is None:
+            return super().create_url_adapter(request)
+        return MapAdapter(
+            self.url_map,
+            server_name="",
+            script_name=request.root_path,
+            subdomain="",
+            url_scheme=request.scheme,
+            path_info=request.path,
+            default_method=request.method,
+        )
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return a view or hook unchanged: none is a coroutine, and the check takes longer than most of them."""
