@@ -88,7 +88,6 @@ def activation_of_logits(card: Card, scores: int) -> Activation:
     return "softmax" if card.task == "multiclass" and scores > 1 else "sigmoid"
 
 
-@np.errstate(over="ignore")  # an overflow to infinity is rejected, or becomes exp(-inf) = 0
 def to_probabilities(raw: npt.ArrayLike, activation: Activation) -> npt.NDArray[np.float32]:
     """Apply the activation that a model leaves out, in float32 and without overflow.
 
@@ -107,7 +106,13 @@ def to_probabilities(raw: npt.ArrayLike, activation: Activation) -> npt.NDArray[
     scores = np.asarray(raw)
     if scores.dtype.kind != "f":
         raise ValueError(f"the model returned scores of type {scores.dtype.name}, expected floating-point numbers")
-    scores = np.asarray(scores, np.float32)
+    if activation == "none" and scores.dtype == np.float32:  # as most models answer
+        return _clip_rounding(scores)
+    with np.errstate(over="ignore"):  # an overflow to infinity is rejected, or becomes exp(-inf) = 0
+        return _activate(np.asarray(scores, np.float32), activation)
+
+
+def _activate(scores: npt.NDArray[np.float32], activation: Activation) -> npt.NDArray[np.float32]:
     if activation == "none":
         return _clip_rounding(scores)
     _require_finite(scores)
@@ -164,7 +169,8 @@ def at_or_above(
 
 def _rank(scores: npt.NDArray[np.float32], labels: Sequence[str], candidates: npt.NDArray[np.intp]) -> list[ClassScore]:
     order = candidates[np.argsort(-scores[candidates], kind="stable")]
-    return [ClassScore(labels[index], int(index), float(scores[index])) for index in order]
+    pairs = zip(order.tolist(), scores[order].tolist(), strict=True)  # numbers of Python, at a fifth of the cost
+    return [ClassScore(labels[index], index, score) for index, score in pairs]
 
 
 def _require_one_each(scores: npt.NDArray[np.float32], labels: Sequence[str]) -> None:

@@ -65,7 +65,7 @@ def require_shape(model: str, output: Array, rows: int, row_shape: Shape) -> Non
         ModelFailedError: It has another number of rows, or they have another shape.
     """
     lengths = output.shape[1:] if row_shape is None else row_shape
-    expected = TensorSpec(output.dtype.name, (rows, *lengths))
+    expected = TensorSpec(_dtype_name(output.dtype), (rows, *lengths))
     if not expected.accepts_shape(output.shape):
         raise ModelFailedError(f"{model} returned {TensorSpec.of(output)}; expected {expected}.")
 
