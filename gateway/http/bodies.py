@@ -100,14 +100,17 @@ class BodyRequest(Request):
             werkzeug.exceptions.RequestEntityTooLarge: It is larger.
             GatewayError: See `BodyReader`.
         """
-        limited: IO[bytes] = super().stream
+        size, max_size = self.content_length, self.max_content_length
+        if size is not None and max_size is not None and size > max_size:
+            raise RequestEntityTooLarge
         source, connection = self.environ["wsgi.input"], self.environ.get("gunicorn.socket")
         reader = BodyReader(source, self.place, connection)
-        if self.content_length is not None:
-            return io.BytesIO(reader.read(self.content_length))
-        if self.max_content_length is None or not self.environ.get("wsgi.input_terminated"):
+        if size is not None:
+            return io.BytesIO(reader.read(size))
+        if max_size is None or not self.environ.get("wsgi.input_terminated"):
+            limited: IO[bytes] = super().stream
             return limited
-        return io.BytesIO(reader.read_chunked(self.max_content_length))
+        return io.BytesIO(reader.read_chunked(max_size))
 
 
 class BodyReader:
