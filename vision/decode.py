@@ -265,7 +265,7 @@ def _reduction(header: Header, cover: tuple[int, int] | None) -> int:
     if cover is None or header.format is not ImageFormat.JPEG:
         return 1
     shorter, longer = min(header.width, header.height), max(cover)
-    return next((divisor for divisor in _REDUCED if math.ceil(shorter / divisor) >= longer), 1)
+    return next((divisor for divisor in _REDUCED if -(-shorter // divisor) >= longer), 1)  # libjpeg rounds up
 
 
 def _decode_with_opencv(

@@ -1,5 +1,6 @@
 """The context of every request: its id, deadline, timings, log line and metrics."""
 
+import functools
 import re
 import time
 import uuid
@@ -71,7 +72,12 @@ def request_client() -> str:
     context = unwrap(g)
     if "key_name" in context:
         return f"key:{context.key_name}"
-    remote = request.remote_addr or "local"  # the peer of a Unix socket has no address
+    return _network_of(unwrap(request).remote_addr or "local")  # the peer of a Unix socket has no address
+
+
+@functools.lru_cache(maxsize=1024)
+def _network_of(remote: str) -> str:
+    """Return an IPv4 address, the network of an IPv6 address, or any other name as it is."""
     try:
         address = ip_address(remote)
     except ValueError:
