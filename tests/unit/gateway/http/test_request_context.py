@@ -2,6 +2,7 @@ import base64
 import re
 from collections.abc import Callable
 
+import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -57,6 +58,16 @@ def test_a_problem_reports_the_stages_before_it(client: FlaskClient, server: Fak
 def test_other_responses_report_no_stages(client: FlaskClient):
     assert "Server-Timing" not in client.get("/livez").headers
     assert "Server-Timing" not in client.get(PREDICT).headers
+
+
+# Host
+
+
+@pytest.mark.parametrize("host", ["gateway.example", "GATEWAY:8080", "[::1]:8080", "a" * 64 + ".example", "a b", ""])
+def test_a_request_is_answered_whatever_name_the_gateway_was_called_by(client: FlaskClient, host: str):
+    found, missing = client.get("/livez", headers={"Host": host}), client.get("/no/such/path", headers={"Host": host})
+
+    assert (found.status_code, missing.status_code) == (200, 404)
 
 
 # X-Request-Timeout
