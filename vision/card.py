@@ -7,8 +7,9 @@ file beside it, written by hand, in which four fields are enough::
 
 Types are checked when a card is read from JSON, values whenever a card is created. A key that is not in the schema is
 rejected with the nearest one, because a misspelt ``activation`` would otherwise serve wrong scores. A release that adds
-a key therefore raises the ``schema`` number. Anything else belongs into ``metrics`` or ``provenance``, which are open,
-or into a note: keys that begin with ``_`` or ``$`` are ignored.
+a key therefore raises the ``schema`` number, and reads the earlier schemas as well. Schema 2 added ``abstain_below``,
+which ``train`` had written into ``metrics``, and ``output.confidence``. Anything else belongs into ``metrics`` or
+``provenance``, which are open, or into a note: keys that begin with ``_`` or ``$`` are ignored.
 """
 
 import dataclasses
@@ -21,7 +22,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn, Self, TypeAlias, cast, get_args
 
-SCHEMA = 1
+SCHEMA = 2
+SCHEMAS = (1, SCHEMA)
+"""Schemas that are read."""
 UINT8_MAX = 255
 MAX_QUOTED = 60  # characters of an invalid value that a message shows
 MAX_FACTOR = 0.02  # a `std` below is the factor of a multiplication: 1/255 or 1/127.5
@@ -122,18 +125,23 @@ class OutputSpec:
     Attributes:
         name: Key of the tensor in the signature.
         activation: Function that turns the scores into probabilities; ``none`` if they are probabilities already.
+        confidence: Key of a second output, float[N] in 0..1, that is compared with `abstain_below`; None to compare the
+            score of the best class.
     """
 
     name: str = "probabilities"
     activation: Activation = "none"
+    confidence: str | None = None
 
     def __post_init__(self) -> None:
         """Check the values.
 
         Raises:
-            CardError: The name is empty.
+            CardError: A name is empty, or both outputs have the same one.
         """
         _check(self.name != "", "output.name", "the name of the output tensor", self.name)
+        another = "the name of another output tensor"
+        _check(self.confidence not in {"", self.name}, "output.confidence", another, self.confidence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +156,8 @@ class Card:
         description: A sentence or two; may be empty.
         task: ``multiclass``: exactly one label is correct. ``multilabel``: any number of labels.
         threshold: Lowest score, 0..1, at which a label counts as present: one for all, or one per label.
+        abstain_below: For a multiclass model, the confidence, 0..1, below which its answer means "not sure"; None if it
+            always answers.
         output: Model output.
         metrics: Measured quality, as JSON values by name.
         provenance: Architecture, data set, training configuration and licence, as JSON values by name.
@@ -160,6 +170,7 @@ class Card:
     description: str = ""
     task: Task = "multiclass"
     threshold: float | tuple[float, ...] = 0.5
+    abstain_below: float | None = None
     output: OutputSpec = field(default_factory=OutputSpec)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -178,9 +189,19 @@ class Card:
         if isinstance(self.threshold, tuple):
             one_each = f"one number, or one per label ({len(self.labels)})"
             _check(len(self.threshold) == len(self.labels), "threshold", one_each, self.threshold)
+        self._check_abstention()
         if self.output.activation == "softmax" and (self.task == "multilabel" or len(self.labels) == 1):
             reason = 'if task is "multilabel"' if self.task == "multilabel" else "for one label"
             raise _error("output.activation", f'"sigmoid" or "none" {reason}', self.output.activation)
+
+    def _check_abstention(self) -> None:
+        if self.abstain_below is None:
+            if self.output.confidence is not None:
+                raise _error("abstain_below", "a number in 0..1 if output.confidence is set", None)
+            return
+        _check(0 <= self.abstain_below <= 1, "abstain_below", "a number in 0..1", self.abstain_below)
+        if self.task == "multilabel":
+            raise _error("abstain_below", 'none if task is "multilabel", which has threshold', self.abstain_below)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -197,9 +218,9 @@ class Card:
         document = _read_json(text)
         _check(isinstance(document, dict), "card", "a JSON object", document)
         schema = document.get("schema", SCHEMA)
-        _check(
-            schema is not True and schema == SCHEMA, "schema", f"{SCHEMA}, the only one that this version reads", schema
-        )
+        _check(schema is not True and schema in SCHEMAS, "schema", " or ".join(map(str, SCHEMAS)), schema)
+        if schema == 1:
+            document = _abstention_of_metrics(document) | document
         return cls(**_arguments(cls, document, _CARD_PARSERS))
 
     def to_json(self) -> str:
@@ -232,6 +253,14 @@ def _arguments(
         if item.init and required and item.name not in present:
             raise CardError(f"{prefix}{item.name}: is required but missing")
     return {key: parse(present[key], f"{prefix}{key}") for key, parse in parsers.items() if key in present}
+
+
+def _abstention_of_metrics(document: Mapping[str, Any]) -> dict[str, object]:
+    """Return the key that `train` wrote into the metrics of schema 1; nothing if its value is not usable."""
+    metrics = document.get("metrics")
+    value = metrics.get("abstain_below") if isinstance(metrics, dict) else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    return {"abstain_below": value} if is_number and document.get("task") != "multilabel" else {}
 
 
 def _reject_unknown(document: Mapping[str, object], known: Mapping[str, object], prefix: str) -> None:
@@ -345,7 +374,11 @@ _INPUT_PARSERS: Mapping[str, _Parser] = {
     "background": _rgb,
 }
 
-_OUTPUT_PARSERS: Mapping[str, _Parser] = {"name": _text, "activation": _choice(get_args(Activation))}
+_OUTPUT_PARSERS: Mapping[str, _Parser] = {
+    "name": _text,
+    "activation": _choice(get_args(Activation)),
+    "confidence": _text,
+}
 
 _CARD_PARSERS: Mapping[str, _Parser] = {
     "name": _text,
@@ -355,6 +388,7 @@ _CARD_PARSERS: Mapping[str, _Parser] = {
     "description": _text,
     "task": _choice(get_args(Task)),
     "threshold": _number_or_numbers,
+    "abstain_below": _number,
     "output": _output,
     "metrics": _mapping,
     "provenance": _mapping,
@@ -383,6 +417,10 @@ _SYNONYMS: Mapping[str, str] = {
     "output.type": "output.activation",
     "normalization": "input.mean and input.std",
     "scale": "input.std",
+    "abstain_threshold": "abstain_below",
+    "confidence_threshold": "abstain_below",
+    "min_confidence": "abstain_below",
+    "min_score": "abstain_below",
 }
 """What other tools call the same; paths by such a name, or by the path of one that means this only there."""
 

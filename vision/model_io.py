@@ -198,6 +198,29 @@ def choose_output(outputs: Mapping[str, Tensor], card: Card | None) -> str:
     )
 
 
+def require_confidence(card: Card, outputs: Mapping[str, Tensor]) -> None:
+    """Check the output that a card names as `output.confidence`, if it does.
+
+    Raises:
+        UnusableModelError: There is no such output, or it does not hold one floating-point number per image.
+    """
+    name = card.output.confidence
+    if name is None:
+        return
+    if name not in outputs:
+        listed = _list(dict(sorted(outputs.items())))
+        raise UnusableModelError(
+            f"The card names the output {json.dumps(name)}; its outputs are {listed}. Correct output.confidence."
+        )
+    tensor = outputs[name]
+    if tensor.dtype not in FLOATS or (
+        tensor.shape is not None and math.prod(size or 1 for size in tensor.shape[1:]) != 1
+    ):
+        raise UnusableModelError(
+            f"The output {to_text(tensor)} is not one number per image, as output.confidence requires: float32[N]."
+        )
+
+
 def _none_fits(outputs: Mapping[str, Tensor], card: Card | None, listed: str) -> UnusableModelError:
     """Return why no output holds the scores: what is wrong in the card or, if no card helps, in all outputs."""
     for tensor in outputs.values():

@@ -125,6 +125,19 @@ def _activate(scores: npt.NDArray[np.float32], activation: Activation) -> npt.ND
     return scores
 
 
+def is_confident(card: Card, best_score: float, confidence: float | None = None) -> bool | None:
+    """Return whether a model is sure of its best class; None if its card does not say from where on it is.
+
+    Args:
+        card: Card of the model.
+        best_score: Score of the best class.
+        confidence: Value of the output `output.confidence`, if the card names one; it is compared instead of the score.
+    """
+    if card.abstain_below is None:
+        return None
+    return bool(np.float32(best_score if confidence is None else confidence) >= np.float32(card.abstain_below))
+
+
 def top_k(scores: npt.NDArray[np.float32], labels: Sequence[str], k: int) -> list[ClassScore]:
     """Return the `k` highest scores in descending order, ties by lower index; all if there are fewer.
 

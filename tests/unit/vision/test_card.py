@@ -57,7 +57,7 @@ def test_json_contains_a_whole_card():
 
     assert Card.from_json(FULL.to_json()) == FULL
     assert Card.from_json(FULL.to_json().encode()) == FULL
-    assert document["schema"] == 1
+    assert document["schema"] == 2
     assert document["input"]["mean"] == [103.939, 116.779, 123.68]
     assert "Meer" in FULL.to_json(), "text other than ASCII is not escaped"
 
@@ -101,6 +101,13 @@ def test_the_input_name_that_early_releases_wrote_is_ignored():
         ({"class_names": ["cat"]}, 'card: unknown key (did you mean labels?), found "class_names"'),
         ({"std": [1, 1, 1]}, 'card: unknown key (did you mean input.std?), found "std"'),
         ({"type": "x"}, 'card: unknown key (did you mean task?), found "type"'),
+        ({"abstain": 0.5}, 'card: unknown key (did you mean abstain_below?), found "abstain"'),
+        (
+            {"confidence_threshold": 0.5},
+            'card: unknown key (did you mean abstain_below?), found "confidence_threshold"',
+        ),
+        ({"min_score": 0.5}, 'card: unknown key (did you mean abstain_below?), found "min_score"'),
+        ({"confidence": "c"}, 'card: unknown key (did you mean output.confidence?), found "confidence"'),
         ({"input": {"type": "x"}}, 'card: unknown key in input (did you mean input.dtype?), found "type"'),
         ({"output": {"type": "x"}}, 'card: unknown key in output (did you mean output.activation?), found "type"'),
         (
@@ -197,10 +204,47 @@ def test_the_summary_of_an_error_does_not_quote_the_card():
         assert str(raised.value).startswith(raised.value.summary)
 
 
-@pytest.mark.parametrize("number", [0, 2, "1", 1.5, [1], None, True])
+@pytest.mark.parametrize("number", [0, 3, "1", 1.5, [1], None, True])
 def test_another_schema_number_is_rejected(number):
-    with pytest.raises(CardError, match=r"^schema: expected 1, .* found "):
+    with pytest.raises(CardError, match=r"^schema: expected 1 or 2, found "):
         Card.from_json(card_json(schema=number))
+
+
+def test_a_card_may_say_below_which_confidence_it_is_not_sure():
+    output = {"confidence": "certainty"}
+
+    card = Card.from_json(card_json(schema=2, abstain_below=0.25, output=output))
+
+    assert (card.abstain_below, card.output) == (0.25, OutputSpec(confidence="certainty"))
+    assert Card.from_json(card.to_json()) == card
+    assert Card.from_json(card_json(abstain_below=None)).abstain_below is None
+
+
+@pytest.mark.parametrize(
+    ("metrics", "abstain_below"),
+    [
+        ({"abstain_below": 0.9}, 0.9),
+        ({"abstain_below": 0}, 0),
+        ({"abstain_below": None}, None),
+        ({"abstain_below": True}, None),
+        ({"abstain_below": "0.9"}, None),
+        ({"abstain_below": 1.5}, None),
+        ({}, None),
+    ],
+)
+def test_schema_1_has_the_threshold_among_its_metrics(metrics, abstain_below):
+    card = Card.from_json(card_json(schema=1, metrics=metrics))
+
+    assert card.abstain_below == abstain_below
+    assert card.metrics == metrics
+
+
+def test_only_schema_1_has_the_threshold_among_its_metrics():
+    metrics = {"abstain_below": 0.9}
+
+    assert Card.from_json(card_json(schema=2, metrics=metrics)).abstain_below is None
+    assert Card.from_json(card_json(schema=1, metrics=metrics, abstain_below=0.5)).abstain_below == 0.5
+    assert Card.from_json(card_json(schema=1, metrics=metrics, task="multilabel")).abstain_below is None
 
 
 @pytest.mark.parametrize(
@@ -255,6 +299,20 @@ def test_json_other_than_an_object_is_rejected(text):
         ({"labels": []}, "labels: expected at least one label, found []"),
         ({"labels": ["cat", ""]}, 'labels: expected no empty labels, found ["cat", ""]'),
         ({"labels": ["cat", 3]}, "labels[1]: expected a string, found 3"),
+        ({"abstain_below": 1.01}, "abstain_below: expected a number in 0..1, found 1.01"),
+        ({"abstain_below": "0.5"}, 'abstain_below: expected a number, found "0.5"'),
+        (
+            {"abstain_below": 0.5, "task": "multilabel"},
+            'abstain_below: expected none if task is "multilabel", which has threshold, found 0.5',
+        ),
+        (
+            {"output": {"confidence": "c"}},
+            "abstain_below: expected a number in 0..1 if output.confidence is set, found null",
+        ),
+        (
+            {"abstain_below": 0.5, "output": {"confidence": "probabilities"}},
+            'output.confidence: expected the name of another output tensor, found "probabilities"',
+        ),
         ({"task": "regression"}, 'task: expected one of "multiclass", "multilabel", found "regression"'),
         ({"task": ["multiclass"]}, 'task: expected one of "multiclass", "multilabel", found ["multiclass"]'),
         ({"threshold": "0.5"}, 'threshold: expected a number, found "0.5"'),

@@ -10,6 +10,7 @@ from vision.postprocess import (
     NotProbabilitiesError,
     at_or_above,
     class_probabilities,
+    is_confident,
     to_probabilities,
     top_k,
 )
@@ -125,6 +126,20 @@ def test_an_output_without_scores_is_rejected():
 
 
 # The scores that a card describes
+
+
+def test_a_card_without_a_threshold_does_not_say_whether_a_model_is_sure():
+    assert is_confident(card(3), 0.99) is None
+
+
+def test_a_model_is_sure_from_the_threshold_on():
+    careful = card(3, abstain_below=0.7)
+
+    assert is_confident(careful, float(np.float32(0.7))) is True
+    assert is_confident(careful, 0.69) is False
+    assert is_confident(careful, 0.69, confidence=0.8) is True
+    assert is_confident(careful, 0.99, confidence=0.1) is False
+    assert is_confident(careful, 0.99, confidence=float("nan")) is False
 
 
 def card(labels: int, **members: object) -> Card:
