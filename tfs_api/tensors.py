@@ -13,7 +13,7 @@ ml_dtypes package.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -52,9 +52,9 @@ _SENT_AS_IN_MEMORY = frozenset({np.dtype("u1"), np.dtype("<i4"), np.dtype("<f4")
 
 
 def encode_predict_request(
-    model: str, version: int, signature_name: str, output: str, inputs: Mapping[str, npt.NDArray[Any]]
+    model: str, version: int, signature_name: str, outputs: Sequence[str], inputs: Mapping[str, npt.NDArray[Any]]
 ) -> bytes:
-    """Encode a PredictRequest for one output of one signature of a version.
+    """Encode a PredictRequest for some outputs of one signature of a version.
 
     Pixels are copied once, from the array into the message. Through message objects, a batch of 32 images of 224 x 224
     was copied four times, which took more than 9 ms instead of 0.15 ms.
@@ -63,13 +63,13 @@ def encode_predict_request(
         model: Name of the model.
         version: Its version.
         signature_name: Signature to run.
-        output: The only output to return.
+        outputs: Names of the outputs to return.
         inputs: Arrays that `to_tensor_proto` accepts, by input name.
 
     Raises:
         TensorError: The element type of an input is not supported.
     """
-    request = predict_pb2.PredictRequest(output_filter=[output])
+    request = predict_pb2.PredictRequest(output_filter=outputs)
     request.model_spec.name = model
     request.model_spec.version.value = version
     request.model_spec.signature_name = signature_name

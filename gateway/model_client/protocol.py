@@ -70,6 +70,18 @@ def require_shape(model: str, output: Array, rows: int, row_shape: Shape) -> Non
         raise ModelFailedError(f"{model} returned {TensorSpec.of(output)}; expected {expected}.")
 
 
+def append_confidence(model: str, scores: Array, confidence: Array) -> Array:
+    """Append the confidence of each row to its scores: [N, K] and [N] become [N, K + 1].
+
+    Raises:
+        ModelFailedError: There is not one number per row.
+    """
+    if scores.ndim == 0 or confidence.size != len(scores):
+        received = f"{TensorSpec.of(scores)} and {TensorSpec.of(confidence)}"
+        raise ModelFailedError(f"{model} returned {received}; expected one confidence per image.")
+    return np.column_stack([scores.reshape(len(scores), -1), confidence.reshape(-1)])
+
+
 @dataclass(frozen=True, slots=True)
 class Signature:
     """Inputs and outputs, by name, of one way to call a model."""
@@ -103,6 +115,8 @@ class Call:
         signature_name: Name of the signature, usually `serving_default`.
         signature: The signature, which inputs are checked against.
         output: Name of the output to return.
+        confidence: Name of a second output, one number per row, that is appended to each row of `output` as its last
+            column; None for no such output.
         takes_batches: Whether the inputs and the output have any number of rows; models of other tools may have one.
     """
 
@@ -111,6 +125,7 @@ class Call:
     signature_name: str
     signature: Signature
     output: str
+    confidence: str | None = None
     takes_batches: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

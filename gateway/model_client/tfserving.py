@@ -20,7 +20,7 @@ from gateway.errors import (
 )
 from gateway.model_client import batch_splitting
 from gateway.model_client.channel_options import CHANNEL_OPTIONS
-from gateway.model_client.protocol import Array, Call, Signature, TensorSpec, VersionStatus
+from gateway.model_client.protocol import Array, Call, Signature, TensorSpec, VersionStatus, append_confidence
 from gateway.model_client.retry_policy import Failure, RetryBudget, RetryPolicy, is_overload
 from tfs_api.protos import (
     get_model_metadata_pb2,
@@ -179,10 +179,14 @@ class TensorFlowServing:
         rows = len(next(iter(inputs.values()))) if call.takes_batches and inputs else 1
         max_rows = self._max_rows.get((call.model, call.version), rows)
         if rows <= max_rows:
-            request = encode_predict_request(call.model, call.version, call.signature_name, call.output, inputs)
+            outputs = [call.output] if call.confidence is None else [call.output, call.confidence]
+            request = encode_predict_request(call.model, call.version, call.signature_name, outputs, inputs)
             try:
                 reply = self._call(self._predict, request, deadline, request_id, rows)
-                return from_tensor_proto(reply.outputs[call.output])
+                output = from_tensor_proto(reply.outputs[call.output])
+                if call.confidence is None:
+                    return output
+                return append_confidence(call.model, output, from_tensor_proto(reply.outputs[call.confidence]))
             except TensorError as error:
                 raise ModelFailedError(DETAILS[ModelFailedError]) from error
             except ModelFailedError as error:

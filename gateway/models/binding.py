@@ -16,7 +16,7 @@ import structlog
 
 from gateway.deadline import Deadline
 from gateway.errors import ModelContractError
-from gateway.model_client.protocol import Call, ModelServer, Signature, TensorSpec
+from gateway.model_client.protocol import Array, Call, ModelServer, Signature, TensorSpec
 from gateway.models.derived_cards import derive_card
 from vision.card import Card, CardError
 from vision.model_io import (
@@ -26,6 +26,7 @@ from vision.model_io import (
     choose_output,
     fit_input,
     fit_output,
+    require_confidence,
     require_one_input,
 )
 
@@ -60,7 +61,8 @@ class ServedModel:
         card: What it expects and what its output means.
         call: The computation that returns the scores.
         input_name: Name of the tensor that takes the image.
-        score_shape: Shape of the scores of one image in the output, as `vision.model_io.fit_output` returns it.
+        score_shape: Shape of the scores of one image in the output, as `vision.model_io.fit_output` returns it; with
+            `call.confidence`, which is the last number of a row, any number of scores.
         encoder: Turns a prepared image into a row of the input; None if the image is one already.
         explain: The computation that returns a heat map for `image` and `class_id`; None if the version has none.
         card_source: Where the card comes from.
@@ -79,6 +81,10 @@ class ServedModel:
     card_source: CardSource = CardSource.VERSION
     card_digest: str = ""
     card_stamp: CardStamp | None = None
+
+    def split_row(self, row: Array) -> tuple[Array, float | None]:
+        """Split a row of the output into the scores of an image and the model's confidence in them, if it has one."""
+        return (row, None) if self.call.confidence is None else (row[:-1], float(row[-1]))
 
     def has_stale_card(self, cards_dir: Path) -> bool:
         """Return whether `NAME/card.json` has come, gone or changed since the card was read, if it is used at all."""
@@ -130,9 +136,10 @@ def bind(card: Card, signature: Signature, *, model: str, version: int) -> Serve
         encoder = fit_input(card, signature.inputs[input_name])
         output = choose_output(signature.outputs, card)
         score_shape = fit_output(card, signature.outputs[output])
+        require_confidence(card, signature.outputs)
     except UnusableModelError as error:
         raise ModelContractError(f"{model} version {version} cannot be used. {error}") from error
-    call = Call(model, version, SERVING_DEFAULT, signature, output)
+    call = Call(model, version, SERVING_DEFAULT, signature, output, card.output.confidence)
     digest = hashlib.sha256(card.to_json().encode()).hexdigest()[:CARD_DIGEST_DIGITS]
     return ServedModel(
         model,
@@ -140,7 +147,7 @@ def bind(card: Card, signature: Signature, *, model: str, version: int) -> Serve
         card,
         call,
         input_name,
-        score_shape=score_shape,
+        score_shape=score_shape if call.confidence is None else (None,),
         encoder=None if encoder == InputEncoder(card.input.dtype, card.input.shape) else encoder,
         card_digest=digest,
     )

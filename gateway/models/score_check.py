@@ -83,7 +83,8 @@ def _row(served: ServedModel, name: str) -> Array:
     return row if served.encoder is None else served.encoder.encode(row)
 
 
-def _call(server: ModelServer, served: ServedModel, rows: Array, deadline: Deadline) -> Array:
+def _call(server: ModelServer, served: ServedModel, rows: Array, deadline: Deadline) -> Sequence[Array]:
+    """Return the scores of each row."""
     try:
         output = server.predict(served.call, {served.input_name: rows}, deadline=deadline)
     except ModelFailedError as error:
@@ -95,7 +96,7 @@ def _call(server: ModelServer, served: ServedModel, rows: Array, deadline: Deadl
             "card helps: export the model again with an image as its input.",
         ) from error
     require_shape(served.name, output, len(rows), served.score_shape)
-    return output
+    return [served.split_row(row)[0] for row in output]
 
 
 def _unusable(served: ServedModel, reason: str) -> ModelContractError:

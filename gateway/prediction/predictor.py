@@ -27,7 +27,7 @@ from gateway.observability import metrics
 from gateway.prediction import schemas
 from gateway.prediction.image_loader import ImageBytes, ImageLoader, ImageSource, PreparedImage
 from vision.model_io import InputEncoder, Shape
-from vision.postprocess import ClassScore, at_or_above, class_probabilities, top_k
+from vision.postprocess import ClassScore, at_or_above, class_probabilities, is_confident, top_k
 
 MAX_SWAPS = 3
 """Version changes that one request survives before it fails."""
@@ -282,9 +282,10 @@ def _explain_call(served: ServedModel, options: PredictionOptions) -> Call | Non
     return None if options.explain is None else served.explain
 
 
-def _rank(served: ServedModel, scores: Array, options: PredictionOptions) -> schemas.Prediction | GatewayError:
-    """Rank the classes by the scores of one image, float of `ServedModel.score_shape`."""
+def _rank(served: ServedModel, output: Array, options: PredictionOptions) -> schemas.Prediction | GatewayError:
+    """Rank the classes by the output for one image, float of `ServedModel.score_shape`."""
     card, threshold = served.card, options.threshold
+    scores, confidence = served.split_row(output)
     present = None
     try:
         row = class_probabilities(scores, card)
@@ -305,6 +306,9 @@ def _rank(served: ServedModel, scores: Array, options: PredictionOptions) -> sch
         "score": best.score,
         "predictions": _class_scores(ranking),
     }
+    confident = is_confident(card, best.score, confidence)
+    if confident is not None:
+        prediction["confident"] = confident
     if present is not None:
         prediction["classes"] = _class_scores(present)
     return prediction

@@ -2,6 +2,7 @@
 
 import { make, milliseconds, percent, view } from "./dom.js";
 
+const NOT_SURE = "Not sure, perhaps";
 const LONG_NAME = 20; // characters that fit into the headline beside the score
 
 /** `thresholds` has one number per class for a multi-label model, and is null for others. */
@@ -28,17 +29,23 @@ export function showProblem({ title, detail, message, requestId }) {
 /** One line for screen readers and captions, such as `cat 98.1 %`. */
 export function summary({ problem, result }) {
   if (problem) return "error";
-  if (!result.classes) return `${result.class} ${percent(result.score)}`;
+  if (!result.classes) return `${isUnsure(result) ? `${NOT_SURE} ` : ""}${result.class} ${percent(result.score)}`;
   return result.classes.map((item) => item.class).join(", ") || "none of the classes";
 }
 
 function headline(result) {
   if (!result.classes) {
     const size = result.class.length > LONG_NAME ? "top long" : "top";
-    return make("p", size, make("span", "name", result.class), make("span", "sure", percent(result.score)));
+    const best = [make("span", "name", result.class), make("span", "sure", percent(result.score))];
+    return make("p", size, ...(isUnsure(result) ? [make("span", "doubt", NOT_SURE)] : []), ...best);
   }
   if (!result.classes.length) return make("p", "top", "None of the classes");
   return make("p", "top tags", ...result.classes.map((item) => make("span", "tag", item.class)));
+}
+
+/** A model whose card has no `abstain_below` does not say. */
+function isUnsure({ confident }) {
+  return confident === false;
 }
 
 function bars(result, thresholds) {

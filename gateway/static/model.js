@@ -1,6 +1,6 @@
 // The details of a model: the choice of versions, and what its card says.
 
-import { make, view } from "./dom.js";
+import { make, percent, view } from "./dom.js";
 
 const TASKS = { multiclass: "One class per picture", multilabel: "Any number of classes per picture" };
 const COLORS = { RGB: "colour", BGR: "colour", GRAY: "greyscale" };
@@ -46,12 +46,13 @@ export function showModel(details) {
   view.about.replaceChildren(...rows.map(([term, value]) => make("div", "", make("dt", "", term), make("dd", "", value))));
 }
 
-function cardRows({ task, labels, input, metrics, provenance }) {
+function cardRows({ task, labels, input, abstain_below: abstainBelow, metrics, provenance }) {
   const rows = [
     ["Task", TASKS[task]],
     ["Classes", labelList(labels)],
     ["Input", `${input.width} × ${input.height} pixels, ${COLORS[input.color]}, ${FITS[input.resize]}`],
   ];
+  if (typeof abstainBelow === "number") rows.push(["Not sure", `below a confidence of ${percent(abstainBelow)}`]);
   const numbers = Object.entries(metrics).filter(([, value]) => typeof value === "number");
   if (numbers.length) {
     const items = numbers.map(([name, value]) => make("li", "", `${readable(name)} ${formatNumber(value)}`));

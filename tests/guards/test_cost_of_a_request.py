@@ -147,7 +147,7 @@ def test_the_measurement_counts_copies():
 def test_pixels_are_copied_once_into_the_message(number: int):
     batch = np.zeros((number, PHOTO_SIDE, PHOTO_SIDE, 3), np.uint8)
 
-    peak = peak_of(lambda: encode_predict_request("photos", 1, "serving_default", "probabilities", {"image": batch}))
+    peak = peak_of(lambda: encode_predict_request("photos", 1, "serving_default", ["probabilities"], {"image": batch}))
 
     assert batch.nbytes <= peak <= batch.nbytes + OVERHEAD_BYTES
 

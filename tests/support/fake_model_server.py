@@ -9,7 +9,7 @@ import numpy as np
 
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError, ModelContractError, ModelFailedError, ModelUnavailableError, VersionGoneError
-from gateway.model_client.protocol import Array, Call, Signature, TensorSpec, VersionStatus
+from gateway.model_client.protocol import Array, Call, Signature, TensorSpec, VersionStatus, append_confidence
 from vision.card import Card
 
 Compute = Callable[[Mapping[str, Array]], Mapping[str, Array]]
@@ -82,7 +82,9 @@ class FakeModelServer:
         outputs = compute(inputs)
         if call.output not in outputs:
             raise ModelFailedError(f"no output {call.output}")
-        return outputs[call.output]
+        if call.confidence is None:
+            return outputs[call.output]
+        return append_confidence(call.model, outputs[call.output], outputs[call.confidence])
 
     def _begin(self, method: str, deadline: Deadline) -> None:
         with self._lock:
@@ -109,20 +111,39 @@ def _check(expected: Mapping[str, TensorSpec], inputs: Mapping[str, Array]) -> N
 def image_signature(card: Card) -> Signature:
     """Return the signature `serving_default` of a card."""
     image = TensorSpec(card.input.dtype, (None, *card.input.shape))
-    return Signature({"image": image}, {card.output.name: TensorSpec("float32", (None, len(card.labels)))})
+    outputs = {card.output.name: TensorSpec("float32", (None, len(card.labels)))}
+    if card.output.confidence is not None:
+        outputs[card.output.confidence] = TensorSpec("float32", (None,))
+    return Signature({"image": image}, outputs)
 
 
 DESCRIBE = Signature({"index": TensorSpec("int32", (None,))}, {"card": TensorSpec("string", (None,))})
 
 
-def classifier(card: Card, scores: Callable[[Array], Array], *, has_card: bool = True) -> FakeVersion:
-    """Return a version, with or without its card, whose function `scores` maps images[N, …] to float32[N, K]."""
+def classifier(
+    card: Card,
+    scores: Callable[[Array], Array],
+    *,
+    has_card: bool = True,
+    confidence: Callable[[Array], Array] | None = None,
+) -> FakeVersion:
+    """Return a version, with or without its card.
+
+    Args:
+        card: Card of the version.
+        scores: Maps images[N, …] to float32[N, K].
+        has_card: Whether the version contains its card.
+        confidence: Maps images[N, …] to float32[N], if the card names such an output.
+    """
 
     def describe(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         return {"card": np.full(inputs["index"].shape, card.to_json().encode(), object)}
 
     def default(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        return {card.output.name: scores(inputs["image"])}
+        outputs = {card.output.name: scores(inputs["image"])}
+        if card.output.confidence is not None and confidence is not None:
+            outputs[card.output.confidence] = confidence(inputs["image"])
+        return outputs
 
     signatures, compute = {"serving_default": image_signature(card)}, {"serving_default": default}
     if not has_card:

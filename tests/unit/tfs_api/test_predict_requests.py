@@ -22,7 +22,7 @@ def build_with_protobuf(inputs: Mapping[str, np.ndarray]) -> predict_pb2.Predict
 
 
 def encode(inputs: Mapping[str, np.ndarray]) -> predict_pb2.PredictRequest:
-    data = encode_predict_request("pets", 2**40, "serving_default", "probabilities", inputs)
+    data = encode_predict_request("pets", 2**40, "serving_default", ["probabilities"], inputs)
     return predict_pb2.PredictRequest.FromString(data)
 
 
@@ -63,4 +63,6 @@ def test_arrays_are_decoded_as_they_were_encoded():
 
 def test_unsupported_element_types_are_rejected():
     with pytest.raises(TensorError, match="datetime64"):
-        encode_predict_request("pets", 1, "serving_default", "p", {"image": np.array(["2020-01-01"], "datetime64[D]")})
+        encode_predict_request(
+            "pets", 1, "serving_default", ["p"], {"image": np.array(["2020-01-01"], "datetime64[D]")}
+        )

@@ -138,6 +138,31 @@ def test_the_number_of_scores_must_be_that_of_the_labels(card: Card):
         assert f"holds {scores} score" in message, shape
 
 
+def test_the_card_names_the_output_with_the_confidence(card: Card):
+    careful = dataclasses.replace(card, abstain_below=0.5, output=OutputSpec(confidence="certainty"))
+    outputs = {"probabilities": SCORES, "certainty": TensorSpec("float32", (None,))}
+
+    served = bind(careful, signature(image_input(), **outputs), model="pets", version=1)
+
+    assert (served.call.output, served.call.confidence) == ("probabilities", "certainty")
+    scores, confidence = served.split_row(np.array([0.1, 0.7, 0.2, 0.4], np.float32))
+    assert (scores.tolist(), confidence) == (np.array([0.1, 0.7, 0.2], np.float32).tolist(), np.float32(0.4))
+
+
+def test_a_confidence_must_be_one_number_per_image(card: Card):
+    careful = dataclasses.replace(card, abstain_below=0.5, output=OutputSpec(confidence="certainty"))
+
+    assert 'the output "certainty"; its outputs are probabilities' in bind_error(
+        careful, image_input(), probabilities=SCORES
+    )
+    for spec in (TensorSpec("float32", (None, 3)), TensorSpec("int32", (None,))):
+        message = bind_error(careful, image_input(), probabilities=SCORES, certainty=spec)
+        assert "is not one number per image, as output.confidence requires" in message
+    for shape in ((None,), (None, 1), None):
+        spec = TensorSpec("float32", shape)
+        assert bind_error(careful, image_input(), probabilities=SCORES, certainty=spec).startswith("accepted")
+
+
 def test_scores_must_be_floating_point_numbers(card: Card):
     for dtype in ("string", "int64", "uint8", "bool"):
         message = bind_error(card, image_input(), probabilities=TensorSpec(dtype, (None, 3)))

@@ -24,7 +24,7 @@ from gateway.openapi.operations import OPERATIONS
 from gateway.openapi.problems import MEMBERS, NGINX_PROBLEMS, all_problems
 from gateway.openapi.requests import options
 from gateway.settings import Settings
-from tests.support.fake_model_server import FakeModelServer, FakeVersion, constant, explainable
+from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant, explainable
 from tests.support.openapi import ResponseValidator
 from tools import document as documents
 from vision.card import Card
@@ -237,14 +237,16 @@ def test_every_described_member_occurs_in_some_response(
     warm = np.ones((1, 2, 2), np.float32)
     server.swap("weather", 1, explainable(several, constant(0.9, 0.1, 0.2), lambda *_: warm))
     server.labels["pets"] = {"stable": 1}
+    server.swap("careful", 1, classifier(dataclasses.replace(card, abstain_below=0.5), constant(0.9, 0.1, 0.0)))
     server.swap("broken", 1, FakeVersion({}, {}))
     server.states["broken", 2] = ("END", "The file is damaged.")
-    client = make_app(models=("pets", "weather", "broken")).test_client()
+    client = make_app(models=("pets", "weather", "careful", "broken")).test_client()
     responses_by_schema = {
         "PredictionResponse": [
             client.post(f"/api/v1/models/weather/predict?explain={explain}", data=png, content_type="image/png")
             for explain in ("true", "raw")
-        ],
+        ]
+        + [client.post("/api/v1/models/careful/predict", data=png, content_type="image/png")],
         "BatchPredictionResponse": [
             client.post(
                 "/api/v1/models/weather/predict",

@@ -318,6 +318,55 @@ def test_a_threshold_replaces_that_of_a_multilabel_card(
     assert [item["class"] for item in prediction["predictions"]] == ["cat", "fish", "dog"]
 
 
+def test_a_prediction_is_confident_from_the_threshold_of_the_card_on(
+    predict: Predict, server: FakeModelServer, card: Card, png: bytes
+):
+    assert "confident" not in predict(png), "the card has no threshold"
+
+    for version, abstain_below, confident in ((2, 0.0, True), (3, 0.7, True), (4, 0.71, False), (5, 1.0, False)):
+        careful = dataclasses.replace(card, abstain_below=abstain_below)
+        server.swap("pets", version, classifier(careful, constant(0.1, 0.7, 0.2)))
+        prediction = predict(png, top_k=1)
+
+        assert prediction["confident"] is confident, abstain_below
+        assert (prediction["class"], round(prediction["score"], 6)) == ("dog", 0.7)
+
+
+def test_the_confidence_that_a_model_computes_is_compared_instead_of_the_score(
+    predict_all: PredictAll, server: FakeModelServer, card: Card
+):
+    careful = dataclasses.replace(card, abstain_below=0.5, output=OutputSpec(confidence="certainty"))
+    lightness = lambda images: images.reshape(len(images), -1).mean(axis=1) / np.float32(255)  # noqa: E731
+    server.swap("pets", 2, classifier(careful, constant(0.1, 0.7, 0.2), confidence=lightness))
+    dark, light = (encode(np.full((4, 4), level, np.uint8)) for level in (100, 150))
+
+    result = predict_all(dark, light, BadRequestError("damaged"), light, dark)
+
+    predictions = [item for item in result.predictions if not isinstance(item, GatewayError)]
+    assert [item["confident"] for item in predictions] == [False, True, True, False]
+    assert {ranking(item)[0] for item in predictions} == {("dog", 1, 0.7)}
+
+
+def test_a_confidence_that_is_not_a_number_is_not_confident(
+    predict: Predict, server: FakeModelServer, card: Card, png: bytes
+):
+    careful = dataclasses.replace(card, abstain_below=0.0, output=OutputSpec(confidence="certainty"))
+    nothing = constant(np.nan)
+    server.swap("pets", 2, classifier(careful, constant(0.1, 0.7, 0.2), confidence=nothing))
+
+    assert predict(png)["confident"] is False
+
+
+def test_a_model_without_one_confidence_per_image_has_failed(
+    predict: Predict, server: FakeModelServer, card: Card, png: bytes
+):
+    careful = dataclasses.replace(card, abstain_below=0.5, output=OutputSpec(confidence="certainty"))
+    server.swap("pets", 2, classifier(careful, constant(0.1, 0.7, 0.2), confidence=constant(0.1, 0.2)))
+
+    with pytest.raises(ModelFailedError, match=r"pets returned .* expected one confidence per image"):
+        predict(png)
+
+
 def test_the_targeted_model_is_used(predict: Predict, server: FakeModelServer, card: Card, png: bytes):
     server.swap("weather", 4, classifier(dataclasses.replace(card, labels=("sun", "rain", "snow")), constant(0, 0, 1)))
     assert ranking(predict(png, target=ModelTarget("weather")))[0][0] == "snow"
