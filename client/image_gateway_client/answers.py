@@ -64,6 +64,7 @@ class Answer:
         model: The version of the model.
         request_id: The request's identifier in the gateway's log.
         explanation: The explanation of the top class, if one was requested.
+        confident: Whether the model is sure of the top class; None if the model does not say.
     """
 
     label: str
@@ -74,6 +75,7 @@ class Answer:
     model: ModelVersion
     request_id: str
     explanation: Explanation | None = None
+    confident: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,7 @@ def _answer(document: Mapping[str, Any]) -> Answer:
         model=_model_version(document["model"]),
         request_id=str(document["request_id"]),
         explanation=_explanation(document["explanation"]) if "explanation" in document else None,
+        confident=bool(document["confident"]) if "confident" in document else None,
     )
 
 

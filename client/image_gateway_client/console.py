@@ -46,7 +46,8 @@ def _cell(outcome: Outcome) -> Text:
     if isinstance(outcome, Problem):
         return _plain(str(outcome), "red")
     classes = outcome.predictions if outcome.classes is None else outcome.classes
-    return _plain(", ".join(f"{item.label} {item.score:.1%}" for item in classes) or "none above the threshold")
+    text = ", ".join(f"{item.label} {item.score:.1%}" for item in classes) or "none above the threshold"
+    return _plain(f"not sure, perhaps {text}" if outcome.confident is False else text)
 
 
 def print_models(models: Sequence[Model], stream: TextIO) -> None:

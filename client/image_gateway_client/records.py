@@ -1,5 +1,6 @@
 """Convert an image's outcome to a JSON object or a row of CSV, and read back what a later run needs from it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -34,6 +35,7 @@ def to_document(image: str, outcome: Outcome) -> Document:
         "class": outcome.label,
         "class_id": outcome.class_id,
         "score": outcome.score,
+        **({} if outcome.confident is None else {"confident": outcome.confident}),
         "predictions": predictions,
     }
     if outcome.classes is not None:
@@ -69,7 +71,19 @@ def _prediction_documents(predictions: Sequence[Prediction]) -> list[Document]:
 def columns(top_k: int) -> list[str]:
     """Return the names of the CSV columns for `top_k` ranked classes."""
     others = [f"{name}_{rank}" for rank in range(2, top_k + 1) for name in ("class", "score")]
-    return ["image", "class", "class_id", "score", *others, "classes", "model", "version", "problem", "detail"]
+    return [
+        "image",
+        "class",
+        "class_id",
+        "score",
+        *others,
+        "classes",
+        "model",
+        "version",
+        "problem",
+        "detail",
+        "confident",
+    ]
 
 
 def to_row(image: str, outcome: Outcome, top_k: int) -> list[object]:
@@ -84,6 +98,7 @@ def to_row(image: str, outcome: Outcome, top_k: int) -> list[object]:
         "classes": _join_classes(outcome),
         "model": outcome.model.name,
         "version": outcome.model.version,
+        "confident": "" if outcome.confident is None else json.dumps(outcome.confident),
     }
     for rank, item in enumerate(outcome.predictions[1:top_k], 2):
         values |= {f"class_{rank}": item.label, f"score_{rank}": item.score}

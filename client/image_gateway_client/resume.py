@@ -59,7 +59,7 @@ def read_csv(data: bytes, top_k: int) -> PreviousResults:
     if not data.startswith(header):
         if header.startswith(data):
             return PreviousResults(b"", ())
-        raise OutputError("its first line does not name the columns that this command writes with this --top-k")
+        raise OutputError("its first line does not name the columns that this release writes with this --top-k")
     text = data[len(header) : _find_end_of_last_row(data)].decode(ENCODING, CSV_ERRORS)
     results = _parse_results(
         list(csv.reader(io.StringIO(text, newline=""))), lambda row: from_row(row, top_k), csv_line

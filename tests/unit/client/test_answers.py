@@ -34,6 +34,12 @@ def test_every_member_of_an_answer_is_parsed():
     assert hash(answer) == hash(parse_answer(DOCUMENT))
 
 
+def test_an_answer_may_say_whether_it_is_confident():
+    assert parse_answer(DOCUMENT).confident is None
+    assert parse_answer({**DOCUMENT, "confident": True}).confident is True
+    assert parse_answer({**DOCUMENT, "confident": False}).confident is False
+
+
 def test_a_multi_label_answer_has_its_classes_even_if_there_are_none():
     assert parse_answer({**DOCUMENT, "classes": [CAT]}).classes == (Prediction("cat", 3, 0.75),)
     assert parse_answer({**DOCUMENT, "classes": []}).classes == ()

@@ -12,6 +12,9 @@ from image_gateway_client.resume import OutputError
 
 CAT = {"class": "cat", "class_id": 3, "score": 0.75}
 ANSWER = parse_answer({**CAT, "predictions": [CAT], "model": {"name": "pets", "version": 2}, "request_id": "r-1"})
+UNSURE = parse_answer(
+    {**CAT, "confident": False, "predictions": [CAT], "model": {"name": "pets", "version": 2}, "request_id": "r-1"}
+)
 NOTHING_PRESENT = parse_answer(
     {**CAT, "predictions": [CAT], "classes": [], "model": {"name": "pets", "version": 2}, "request_id": "r-1"}
 )
@@ -33,11 +36,13 @@ def write(path, form, rows, *, model=None, top_k=1, stop=False):
 
 
 def test_lines_of_json_on_the_standard_output(capsys):
-    write(None, Format.JSONL, [("a", ANSWER), ("ü", PROBLEM)])
-    first, second = capsys.readouterr().out.splitlines()
+    write(None, Format.JSONL, [("a", ANSWER), ("ü", PROBLEM), ("c", UNSURE)])
+    first, second, third = capsys.readouterr().out.splitlines()
     assert json.loads(first)["class"] == "cat"
+    assert "confident" not in json.loads(first)
     assert json.loads(second)["problem"]["status"] == 422
     assert '"ü"' in second
+    assert json.loads(third)["confident"] is False
 
 
 @pytest.mark.parametrize("rows", [[], [("a", ANSWER)], [("a", ANSWER), ("b", PROBLEM), ("c", ANSWER)]])
@@ -47,21 +52,23 @@ def test_json_is_one_list(capsys, rows):
 
 
 def test_csv_has_its_header_once(capsys):
-    write(None, Format.CSV, [("a", ANSWER), ("b", PROBLEM)])
+    write(None, Format.CSV, [("a", ANSWER), ("b", PROBLEM), ("c", UNSURE)])
     assert capsys.readouterr().out.splitlines() == [
-        "image,class,class_id,score,classes,model,version,problem,detail",
-        "a,cat,3,0.75,,pets,2,,",
-        "b,,,,,,,Damaged,Cut off.",
+        "image,class,class_id,score,classes,model,version,problem,detail,confident",
+        "a,cat,3,0.75,,pets,2,,,",
+        "b,,,,,,,Damaged,Cut off.,",
+        "c,cat,3,0.75,,pets,2,,,false",
     ]
 
 
 def test_a_piped_table_shows_complete_names(capsys):
     long_name = "folder/" * 60 + "a.png"
-    write(None, Format.TABLE, [(long_name, ANSWER), ("b[red].png", PROBLEM), ("c", NOTHING_PRESENT)])
+    write(None, Format.TABLE, [(long_name, ANSWER), ("b[red].png", PROBLEM), ("c", NOTHING_PRESENT), ("d", UNSURE)])
     shown = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [long_name, "cat", "75.0%"] in shown
     assert ["b[red].png", "Damaged:", "Cut", "off."] in shown
     assert ["c", "none", "above", "the", "threshold"] in shown
+    assert ["d", "not", "sure,", "perhaps", "cat", "75.0%"] in shown
 
 
 def test_names_cannot_control_the_terminal(capsys):

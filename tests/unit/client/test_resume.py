@@ -1,6 +1,7 @@
 """A file that an earlier run wrote, or was killed while writing, is continued; no other file is changed."""
 
 import csv
+import dataclasses
 import io
 import json
 
@@ -55,11 +56,13 @@ def test_the_json_of_an_answer_equals_that_of_the_gateway():
 
 
 def test_the_row_of_an_answer_has_a_cell_for_every_column():
-    assert columns(1) == ["image", "class", "class_id", "score", "classes", "model", "version", "problem", "detail"]
+    about = ["classes", "model", "version", "problem", "detail", "confident"]
+    assert columns(1) == ["image", "class", "class_id", "score", *about]
     assert columns(3)[4:8] == ["class_2", "score_2", "class_3", "score_3"]
-    assert to_row("x", ANSWER, 3) == ["x", "cat", 3, 0.75, "dog, hot", 0.25, "", "", "", "pets", 2, "", ""]
-    assert to_row("x", PRESENT, 1) == ["x", "cat", 3, 0.75, "cat; dog, hot", "pets", 2, "", ""]
-    assert to_row("x", PROBLEM, 1) == ["x", "", "", "", "", "", "", "Damaged", PROBLEM.detail]
+    assert to_row("x", ANSWER, 3) == ["x", "cat", 3, 0.75, "dog, hot", 0.25, "", "", "", "pets", 2, "", "", ""]
+    assert to_row("x", PRESENT, 1) == ["x", "cat", 3, 0.75, "cat; dog, hot", "pets", 2, "", "", ""]
+    assert to_row("x", PROBLEM, 1) == ["x", "", "", "", "", "", "", "Damaged", PROBLEM.detail, ""]
+    assert to_row("x", dataclasses.replace(ANSWER, confident=True), 1)[-1] == "true"
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
