@@ -67,8 +67,8 @@ class Prediction(ClassScore):
     """What a model predicts for one image; `class`, `class_id` and `score` are those of the best class.
 
     Attributes:
-        confident: Whether the model is sure of the best class; false means "not sure". Absent if the model's card has no
-            `abstain_below`, as for every multi-label model.
+        confident: Whether the model is sure of the best class; false means "not sure". Absent if the model's card has
+            no `abstain_below`, as for every multi-label model.
         predictions: The best classes, best first; ties are ordered by `class_id`.
         classes: Only for a multi-label model: every class at or above its threshold, best first.
         explanation: Only if requested by `explain`: where the model looked for the best class.

@@ -192,6 +192,18 @@ def test_several_classes_are_shown_with_their_thresholds(lights):
     expect(lights.get_by_role("status")).to_have_text("green, red")
 
 
+def test_the_page_says_if_the_model_is_not_sure(page):
+    choose(page, RED)
+    expect(top(page)).to_have_text("red")
+    expect(page.locator(".doubt")).to_have_count(0)
+    expect(page.locator("#about")).to_contain_text("below a confidence of 50.0 %")
+
+    choose(page, paint(100, 90, 80))
+    expect(top(page)).to_have_text("red")
+    expect(page.locator(".top")).to_contain_text("Not sure, perhaps")
+    expect(page.get_by_role("status")).to_have_text("Not sure, perhaps red 37.0 %")
+
+
 def test_a_picture_may_have_none_of_the_classes(lights):
     choose(lights, paint(10, 10, 10))
     expect(lights.locator(".top")).to_have_text("None of the classes")

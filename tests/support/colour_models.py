@@ -1,7 +1,7 @@
 """Write models that classify by colour and have what the committed ones lack: versions, labels, heat maps.
 
-`colours` returns which of red, green and blue dominates an image, in two versions, with explanations. `lights` returns
-all of them that exceed their thresholds, without explanations.
+`colours` returns which of red, green and blue dominates an image, in two versions, with explanations, and is not sure
+of one without a majority. `lights` returns all of them that exceed their thresholds, without explanations.
 
 python -m tests.support.colour_models DIR
 """
@@ -17,6 +17,7 @@ from vision.card import Card, InputSpec
 SIDE = 8
 LABELS = ("red", "green", "blue")
 THRESHOLDS = (0.2, 0.5, 0.9)
+ABSTAIN_BELOW = 0.5
 CONFIG = """
 model_config_list {{
   config {{
@@ -36,6 +37,8 @@ def card(name: str, version: int) -> Card:
     common = {"name": name, "title": name.title(), "description": description, "labels": LABELS}
     if name == "lights":
         common |= {"task": "multilabel", "threshold": THRESHOLDS}
+    else:
+        common |= {"abstain_below": ABSTAIN_BELOW}
     return Card(**common, input=InputSpec(height=SIDE, width=SIDE))
 
 

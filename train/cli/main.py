@@ -143,6 +143,7 @@ def export(  # noqa: PLR0913, PLR0917  # each is an option of the command line
     SavedModel, and --store int8 quarters it; docs/train.md, "Smaller and faster", compares cost and accuracy.
     """
     from train.evaluation.cards import make_card
+    from train.export.confidence import fit_confidence, measure_answered, with_confidence
     from train.export.export import export_network
     from train.export.forms import Samples, choose_forms
     from train.export.frozen_network import freeze_model
@@ -155,10 +156,16 @@ def export(  # noqa: PLR0913, PLR0917  # each is an option of the command line
     validation = to_inputs(splits.validation, config.input, len(config.labels))
     calibration = calibrate_network(config, model, validation)
     network = freeze_model(model, config.input, ExportPrecision(weights, compute))
+    if config.confident_share is not None:
+        training = to_inputs(splits.train, config.input, len(config.labels))
+        network = fit_confidence(network, training, validation, config.confident_share).attach(network)
     samples = Samples(validation, calibration.thresholds)
     forms = choose_forms(network, config.input, samples, TfliteOptions(tflite, max_loss))
     assessment, form_metrics = assess_forms(config, calibration, splits, forms)
     card = make_card(assessment, model.count_params(), form_metrics)
+    if config.confident_share is not None:
+        test = to_inputs(splits.test, config.input, len(config.labels))
+        card = with_confidence(card, measure_answered(network, test, assessment.test.correct))
     goldens = choose_golden(splits.test, assessment.test)
     exported = export_network(network, card, goldens, models / config.name, predictor(model), forms.tflite)
     console.print(

@@ -19,7 +19,7 @@ from train.evaluation.assessment import read_calibration
 from train.evaluation.calibrate import Calibration
 from vision.card import Card
 from vision.decode import ImageError
-from vision.postprocess import ClassScore, at_or_above, top_k
+from vision.postprocess import ClassScore, at_or_above, is_confident, top_k
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,17 @@ class OfflinePrediction:
     Attributes:
         ranked: The most likely classes, in descending order.
         present: The classes at or above their thresholds, for a multilabel model; otherwise None.
-        unsure: Whether the most likely class is below the abstain threshold.
+        confident: Whether the model is sure of the most likely class; None if its card has no `abstain_below`.
     """
 
     ranked: list[ClassScore]
     present: list[ClassScore] | None
-    unsure: bool
+    confident: bool | None
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the model says that it is not sure."""
+        return self.confident is False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +49,12 @@ class OfflineModel:
     Attributes:
         card: The model card.
         predict: The model.
+        confidence: The output that the card names as `output.confidence`, float32[N]; None without one.
     """
 
     card: Card
     predict: Predict
+    confidence: Predict | None = None
 
     def classify(self, data: bytes, top: int) -> OfflinePrediction:
         """Classify an encoded image, preprocessed as in the gateway.
@@ -56,12 +63,12 @@ class OfflineModel:
             ImageError: The image cannot be decoded.
         """
         image = load(data, self.card.input)
-        scores = self.predict(np.asarray(image, np.uint8)[None])[0]
+        batch = np.asarray(image, np.uint8)[None]
+        scores = self.predict(batch)[0]
         ranked = top_k(scores, self.card.labels, top)
-        if self.card.task == "multilabel":
-            return OfflinePrediction(ranked, at_or_above(scores, self.card.labels, self.card.threshold), unsure=False)
-        limit = self.card.metrics.get("abstain_below") or 0.0
-        return OfflinePrediction(ranked, None, unsure=bool(ranked[0].score < limit))
+        present = at_or_above(scores, self.card.labels, self.card.threshold) if self.card.task == "multilabel" else None
+        confidence = None if self.confidence is None else float(self.confidence(batch)[0])
+        return OfflinePrediction(ranked, present, is_confident(self.card, ranked[0].score, confidence))
 
 
 def predict(
@@ -115,7 +122,8 @@ def open_model(path: Path) -> OfflineModel:
     from train.export.savedmodel import load_version, newest_version
 
     version = load_version(path if (path / "saved_model.pb").exists() else newest_version(path))
-    return OfflineModel(version.card, version.predict)
+    confidence = None if version.card.output.confidence is None else version.predict_confidence
+    return OfflineModel(version.card, version.predict, confidence)
 
 
 def _open_run(path: Path) -> OfflineModel:
@@ -132,7 +140,7 @@ def _open_run(path: Path) -> OfflineModel:
         input=config.input,
         task=config.task,
         threshold=calibration.thresholds or 0.5,
-        metrics={"abstain_below": calibration.abstain_below},
+        abstain_below=calibration.abstain_below,
     )
     return OfflineModel(card, predictor(model))
 
@@ -141,13 +149,14 @@ def _to_text(prediction: OfflinePrediction) -> str:
     scores = ", ".join(f"{each.label} {each.score:.1%}" for each in prediction.ranked)
     if prediction.present is not None:
         return f"{', '.join(each.label for each in prediction.present) or 'none'} ({scores})"
-    return f"{scores}; unsure" if prediction.unsure else scores
+    return f"not sure, perhaps {scores}" if prediction.unsure else scores
 
 
 def _to_members(prediction: OfflinePrediction) -> dict[str, Any]:
     ranked = [_to_member(each) for each in prediction.ranked]
     present = {} if prediction.present is None else {"classes": [_to_member(each) for each in prediction.present]}
-    return {**ranked[0], "predictions": ranked, **present, "unsure": prediction.unsure}
+    confident = {} if prediction.confident is None else {"confident": prediction.confident}
+    return {**ranked[0], **confident, "predictions": ranked, **present, "unsure": prediction.unsure}
 
 
 def _to_member(prediction: ClassScore) -> dict[str, Any]:

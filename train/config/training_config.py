@@ -44,6 +44,8 @@ class TrainingConfig(ConfigBase):
         training: The optimisation.
         answered_accuracy: Target accuracy for multiclass models that may abstain. The lowest threshold that reaches
             it on the validation images goes into the card.
+        confident_share: Fraction of the validation images for which a multiclass model shall be sure, by the score of
+            `train.export.confidence` instead of the highest probability; None for the latter.
     """
 
     name: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]*$")]
@@ -58,6 +60,7 @@ class TrainingConfig(ConfigBase):
     augmentation: Augmentation = Augmentation()
     training: Optimization
     answered_accuracy: Annotated[float, Field(gt=0, le=1)] = 0.99
+    confident_share: Annotated[float, Field(gt=0, lt=1)] | None = None
 
     @model_validator(mode="after")
     def _check_input_layout(self) -> Self:
@@ -65,6 +68,12 @@ class TrainingConfig(ConfigBase):
             raise ValueError(
                 "input: only dtype uint8 and layout NHWC are accepted; normalisation is part of the exported graph"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_confident_share(self) -> Self:
+        if self.confident_share is not None and self.task == "multilabel":
+            raise ValueError('confident_share: only a model with task "multiclass" can be unsure; remove this key')
         return self
 
     @model_validator(mode="after")

@@ -19,7 +19,6 @@ HEADLINE_METRICS = (
     "macro_f1",
     "calibration_error",
     "temperature",
-    "abstain_below",
     "answered",
 )
 """The members of a summary that go into the card, besides the recall of each class."""
@@ -44,6 +43,7 @@ def make_card(assessment: Assessment, parameters: int, form_metrics: Mapping[str
         input=config.input,
         task=config.task,
         threshold=0.5 if thresholds is None else thresholds,
+        abstain_below=assessment.calibration.abstain_below,
         output=OutputSpec(name="probabilities", activation="none"),  # the activation is part of the graph
         metrics=make_metrics(assessment, form_metrics),
         provenance=_provenance(config, parameters),

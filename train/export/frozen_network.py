@@ -35,6 +35,7 @@ IMAGE = "image"
 PROBABILITIES = "probabilities"
 FEATURES = "features"
 KERNEL = "kernel"
+CONFIDENCE = "confidence"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ class FrozenNetwork:
         function: Takes uint8[N, H, W, C] and returns a mapping with `PROBABILITIES`, float32[N, K]. If the network
             averages its last features over the image, the mapping also has what class activation maps are made of:
             `FEATURES`, float32[N, h, w, F], before the average, and `KERNEL`, float32[F, K], of the dense layer after
-            it. `KERNEL` is absent if there is no dense layer because each feature stands for a class.
+            it. `KERNEL` is absent if there is no dense layer because each feature stands for a class. `CONFIDENCE`,
+            float32[N] in 0..1, is there if `train.export.confidence` has attached it.
         precision: Precision of the weights and the arithmetic.
     """
 
@@ -61,6 +63,11 @@ class FrozenNetwork:
     def classes(self) -> int:
         """The number of classes."""
         return int(self.function.structured_outputs[PROBABILITIES].shape[-1])
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Names of the outputs that `serving_default` returns."""
+        return tuple(name for name in (PROBABILITIES, CONFIDENCE) if name in self.function.structured_outputs)
 
     def __call__(self, image: Tensor) -> Mapping[str, Tensor]:
         """Call the function, in a graph or eagerly."""

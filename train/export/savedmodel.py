@@ -49,6 +49,11 @@ class Version:
                 f"{self.path} was written by another program or an old release; export it again"
             ) from None
 
+    def predict_confidence(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Run `serving_default` for the output that the card names as `output.confidence`: float32[N]."""
+        outputs = self.loaded.signatures["serving_default"](image=tf.constant(images))
+        return np.asarray(outputs[self.card.output.confidence].numpy(), np.float32)
+
     def predict(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Run `serving_default`: uint8[N, H, W, C] to float32[N, K] probabilities."""
         outputs = self.loaded.signatures["serving_default"](image=tf.constant(images))

@@ -29,8 +29,9 @@ def write_graph(folder: Path, network: FrozenNetwork, card: Card) -> None:
     explain           image uint8[N, H, W, C], class_id int32[N]  heatmap float32[N, h, w], 0..1
     ================  ==========================================  =====================================
 
-    `explain` is omitted if the network does not return what class activation maps are made of. The SavedModel also
-    contains the network itself, as the function `network`, so that `train` can export it again.
+    `serving_default` also returns `confidence`, float32[N] in 0..1, if the network does. `explain` is omitted if
+    the network does not return what class activation maps are made of. The SavedModel also contains the network
+    itself, as the function `network`, so that `train` can export it again.
 
     Args:
         folder: An existing empty folder.
@@ -70,7 +71,8 @@ def _signature(call: Callable[..., dict[str, Tensor]], *specs: tf.TensorSpec) ->
 
 def _serve(network: FrozenNetwork) -> Callable[[Tensor], dict[str, Tensor]]:
     def serve(image: Tensor) -> dict[str, Tensor]:
-        return {PROBABILITIES: network(image)[PROBABILITIES]}
+        outputs = network(image)
+        return {name: outputs[name] for name in network.answers}
 
     return serve
 

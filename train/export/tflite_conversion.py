@@ -133,7 +133,7 @@ def merge_signatures(network: FrozenNetwork, spec: InputSpec) -> Any:
         images = tf.reshape(inputs[IMAGE], [-1, *spec.shape])
         outputs = network(images)
         results = {
-            PROBABILITIES: outputs[PROBABILITIES],
+            **{name: outputs[name] for name in network.answers},
             CARD: repeat_card(NO_CARD, tf.reshape(inputs[INDEX], [-1])),
         }
         if network.explains:
@@ -175,7 +175,9 @@ def _feeds(network: FrozenNetwork, images: Images) -> Iterator[dict[str, np.ndar
 def _signatures(network: FrozenNetwork, spec: InputSpec) -> dict[str, Signature]:
     image = {IMAGE: spec.shape}
     signatures = {
-        "serving_default": Signature(image, {PROBABILITIES: (network.classes,)}),
+        "serving_default": Signature(
+            image, {name: (network.classes,) if name == PROBABILITIES else () for name in network.answers}
+        ),
         "describe": Signature({INDEX: ()}, {CARD: ()}),
     }
     if network.explains:

@@ -94,9 +94,9 @@ def constant_model(scores: list[float], **card: Any) -> OfflineModel:
 def test_a_prediction_below_the_threshold_is_unsure(photos: list[Path]):
     data = photos[0].read_bytes()
 
-    assert constant_model([0.6, 0.3, 0.1], metrics={"abstain_below": 0.7}).classify(data, 3).unsure
-    assert not constant_model([0.6, 0.3, 0.1], metrics={"abstain_below": 0.5}).classify(data, 3).unsure
-    assert not constant_model([0.6, 0.3, 0.1], metrics={"abstain_below": None}).classify(data, 3).unsure
+    assert constant_model([0.6, 0.3, 0.1], abstain_below=0.7).classify(data, 3).confident is False
+    assert constant_model([0.6, 0.3, 0.1], abstain_below=0.5).classify(data, 3).confident is True
+    assert constant_model([0.6, 0.3, 0.1]).classify(data, 3).confident is None
 
 
 def test_multilabel_classes_at_their_thresholds_are_present(photos: list[Path]):

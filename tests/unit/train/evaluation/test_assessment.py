@@ -90,6 +90,6 @@ def test_a_damaged_evaluation_file_is_refused_with_the_command_that_rewrites_it(
 def test_the_required_accuracy_is_a_fraction_of_at_most_1():
     config = multiclass_assessment().config
 
-    assert config.answered_accuracy == 0.99
+    assert TrainingConfig.model_fields["answered_accuracy"].default == 0.99
     with pytest.raises(ValueError, match="answered_accuracy"):
         TrainingConfig.model_validate(config.model_dump() | {"answered_accuracy": 1.5})
