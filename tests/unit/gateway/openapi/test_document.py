@@ -254,7 +254,10 @@ def test_every_described_member_occurs_in_some_response(
                     "instances": [{"image": "AAAA"}, {"image": base64.b64encode(png).decode()}],
                     "explain": True,
                 },
-            )
+            ),
+            client.post(
+                "/api/v1/models/careful/predict", json={"instances": [{"image": base64.b64encode(png).decode()}]}
+            ),
         ],
         "ModelList": [client.get("/api/v1/models")],
         "ModelDetails": [client.get("/api/v1/models/pets"), client.get("/api/v1/models/broken")],
