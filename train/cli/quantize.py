@@ -206,8 +206,9 @@ def _measure_variant(version: "Version", variant: Variant, images: Images, base:
 
 def _write_version(version: "Version", images: Images, precision: ExportPrecision, options: TfliteOptions) -> None:
     from train.evaluation.cards import make_metrics, round_metrics
+    from train.export.confidence import measure_answered
     from train.export.forms import choose_forms, measure_forms
-    from train.export.frozen_network import freeze_function
+    from train.export.frozen_network import CONFIDENCE, freeze_function
 
     network = freeze_function(version.network, version.card.input, precision)
     forms = choose_forms(network, version.card.input, images.calibration, options)
@@ -216,6 +217,9 @@ def _write_version(version: "Version", images: Images, precision: ExportPrecisio
     if images.config:
         calibration = card_calibration(version.card)
         metrics = make_metrics(Assessment(images.config, calibration, measurement.evaluations), metrics)
+        if CONFIDENCE in network.answers:
+            test = images.tests[TEST].inputs
+            metrics["answered"] = measure_answered(network, test, measurement.evaluations[TEST].correct)
     path = _export(version, forms, version.path.parent, round_metrics(metrics))
     console.print(f"{path} written\n{forms.decision}", soft_wrap=True)
 

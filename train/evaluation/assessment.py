@@ -79,7 +79,8 @@ def card_calibration(card: Card) -> Calibration:
     """Return the calibration that a card of `train.evaluation.cards` records."""
     multilabel = card.task == "multilabel"
     thresholds = tuple(np.broadcast_to(card.threshold, len(card.labels)).tolist()) if multilabel else None
-    return Calibration(card.metrics.get("temperature", 1.0), thresholds, card.metrics.get("abstain_below"))
+    abstain_below = None if card.output.confidence else card.abstain_below  # which is then not of a probability
+    return Calibration(card.metrics.get("temperature", 1.0), thresholds, abstain_below)
 
 
 def write_summary(run: Path, assessment: Assessment) -> None:

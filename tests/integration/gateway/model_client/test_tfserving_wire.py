@@ -1,6 +1,7 @@
 """The client with a gRPC server in this process that responds as each test needs."""
 
 import contextlib
+import dataclasses
 import itertools
 import socket
 import threading
@@ -144,6 +145,22 @@ def test_a_prediction_requests_one_output_of_one_version(client: TensorFlowServi
     assert request.inputs["image"].dtype == types_pb2.DT_UINT8
     assert request.inputs["image"].tensor_content == IMAGE.tobytes()
     assert servicer.metadata[0]["x-request-id"] == "trace-9"
+
+
+def test_the_confidence_is_requested_with_the_scores_and_appended_to_them(
+    client: TensorFlowServing, servicer: Servicer
+):
+    confidence = np.array([0.4], np.float32)
+    reply = predict_pb2.PredictResponse()
+    reply.outputs["scores"].CopyFrom(to_tensor_proto(SCORES))
+    reply.outputs["certainty"].CopyFrom(to_tensor_proto(confidence))
+    servicer.answer = lambda *_: reply
+    call = dataclasses.replace(CALL, confidence="certainty")
+
+    rows = client.predict(call, {"image": IMAGE}, deadline=Deadline.after(5))
+
+    assert list(servicer.requests[0].output_filter) == ["scores", "certainty"]
+    np.testing.assert_array_equal(rows, np.column_stack([SCORES, confidence]))
 
 
 def test_an_empty_request_id_is_not_sent(client: TensorFlowServing, servicer: Servicer):
