@@ -42,7 +42,7 @@ class ModelClient:
 
     def message(self, model: str, image: Image) -> bytes:
         """Return a serialized PredictRequest."""
-        return encode_predict_request(model, 1, "serving_default", "probabilities", {"image": image})
+        return encode_predict_request(model, 1, "serving_default", ["probabilities"], {"image": image})
 
     def predict(self, message: bytes) -> bytes:
         """Call Predict and return the serialized answer."""
