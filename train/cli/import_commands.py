@@ -96,7 +96,7 @@ def describe_saved_model(  # noqa: PLR0913  # each is an option of the command l
 
 @app.command("import-torch")
 def import_torch(  # noqa: PLR0913  # each is an option of the command line
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .pth or .safetensors file of a ResNet.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .pth or .safetensors file.")],
     *,
     card: CardFile,
     pictures: ImagesFolder,
@@ -106,18 +106,18 @@ def import_torch(  # noqa: PLR0913  # each is an option of the command line
     tflite: TfliteOption = "auto",
     max_loss: MaxLossOption = MAX_LOSS,
 ) -> None:
-    """Import a PyTorch ResNet as the next version of a served model; PyTorch is not required.
+    """Import a PyTorch network as the next version of a served model; PyTorch is not required.
 
-    Supported are torchvision's ResNets and those for CIFAR with a 3x3 stem, of any depth and width. Reading a
-    checkpoint executes no code from it. The card's input.mean and input.std are those of the training, times 255.
+    Supported are torchvision's ResNets and those for CIFAR with a 3x3 stem, of any depth and width, and
+    EfficientNet-Lite 0 to 2. Reading a checkpoint executes no code from it. The card's input.mean and input.std are
+    those of the training, for pixels of 0 to 255.
     """
     from train.importers.foreign import import_keras, read_card
-    from train.importers.resnet import resnet_from_torch
-    from train.importers.safetensors import read_safetensors
-    from train.importers.torch_file import read_torch
+    from train.importers.torch_networks import network_from_torch
+    from train.weights.checkpoints import read_checkpoint
 
     model_card = read_card(card)
-    model = resnet_from_torch(read_safetensors(file) if file.suffix == ".safetensors" else read_torch(file))
+    model = network_from_torch(read_checkpoint(file))
     imported = import_keras(model, model_card, ExportPrecision(store, compute))
     _export_imported(imported, model_card, pictures, models, TfliteOptions(tflite, max_loss), model)
 

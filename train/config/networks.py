@@ -7,6 +7,8 @@ from pydantic import Field
 
 from train.config.config_base import ConfigBase, Count, Fraction
 
+EfficientNetLiteName: TypeAlias = Literal["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
+
 
 class SmallCnn(ConfigBase):
     """Blocks of 3x3 convolutions, each block at half the resolution of the block before.
@@ -64,4 +66,24 @@ class Application(ConfigBase):
     dropout: Fraction = 0.0
 
 
-NetworkConfig: TypeAlias = Annotated[SmallCnn | ResNet18 | SqueezeNet | Application, Field(discriminator="kind")]
+class EfficientNetLite(ConfigBase):
+    """EfficientNet-Lite without its last layer, see `train.networks.efficientnet_lite`.
+
+    Attributes:
+        kind: Which of the networks.
+        weights: Initial weights: `imagenet` for those of the Python package that carries them, `none`, or a PyTorch
+            checkpoint, `.pth` or `.safetensors`.
+        dropout: Dropout rate before the last layer.
+    """
+
+    kind: EfficientNetLiteName
+    weights: Literal["imagenet", "none"] | Path = "imagenet"
+    dropout: Fraction = 0.0
+
+
+Pretrained: TypeAlias = Application | EfficientNetLite
+"""Networks whose initial weights may be published ones."""
+
+NetworkConfig: TypeAlias = Annotated[
+    SmallCnn | ResNet18 | SqueezeNet | Application | EfficientNetLite, Field(discriminator="kind")
+]

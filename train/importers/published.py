@@ -9,11 +9,11 @@ import keras
 import numpy as np
 from keras import layers
 
-from train.importers.protobuf_file import read_caffe, read_onnx
-from train.importers.tensors import WeightsFileError
 from train.networks.application import BGR_NETWORKS, NORMALISATION, WeightsError
 from train.networks.build import POOL
 from train.networks.squeezenet import squeezenet_features
+from train.weights.protobuf_file import read_caffe, read_onnx
+from train.weights.tensors import WeightsFileError
 from vision.card import Card, InputSpec
 
 ApplicationName: TypeAlias = Literal["MobileNetV2", "ResNet50", "InceptionV3", "DenseNet121"]

@@ -6,11 +6,11 @@ https://github.com/kuangliu/pytorch-cifar, models/resnet.py.
 """
 
 import keras
-import numpy as np
 from keras import layers
 
-from train.importers.tensors import Array, Tensors, WeightsFileError
 from train.networks.build import HEAD, POOL
+from train.weights.tensors import Tensors, WeightsFileError
+from train.weights.torch_layers import set_torch_weights
 
 EPSILON = 1e-5
 """PyTorch's default for batch normalisation; that of Keras differs."""
@@ -18,7 +18,6 @@ CIFAR_STEM_SIZE = 3
 STAGES = 4
 ALIASES = {"linear": "fc", "shortcut": "downsample"}
 """Names in the CIFAR layout, and torchvision's names for the same parts."""
-UNUSED_SUFFIX = "num_batches_tracked"
 
 
 def resnet_from_torch(tensors: Tensors) -> keras.Model:
@@ -34,14 +33,14 @@ def resnet_from_torch(tensors: Tensors) -> keras.Model:
     Raises:
         WeightsFileError: The tensors belong to another kind of network.
     """
-    weights = {_torchvision_name(name): array for name, array in tensors.items() if not name.endswith(UNUSED_SUFFIX)}
+    weights = {_torchvision_name(name): array for name, array in tensors.items()}
     if missing := [name for name in ("conv1.weight", "layer1.0.conv1.weight", "fc.weight") if name not in weights]:
         raise WeightsFileError(f"expected the weights of a ResNet, but there is no tensor {missing[0]}")
     image = keras.Input((None, None, weights["conv1.weight"].shape[1]), name="image")
     x = layers.GlobalAveragePooling2D(name=POOL)(_Builder(weights).features(image))
     scores = layers.Dense(len(weights["fc.weight"]), name=HEAD)(x)
     model = keras.Model(image, layers.Softmax(name="probabilities")(scores), name="classifier")
-    _set_weights(model, weights)
+    set_torch_weights(model, weights, lambda name: "fc" if name == HEAD else name, "a ResNet")
     return model
 
 
@@ -96,24 +95,3 @@ class _Builder:
             x = layers.ZeroPadding2D(size // 2)(x)
         x = layers.Conv2D(len(kernel), size, strides=strides, use_bias=False, name=name)(x)
         return layers.BatchNormalization(epsilon=EPSILON, name=norm)(x)
-
-
-def _set_weights(model: keras.Model, weights: Tensors) -> None:
-    used: set[str] = set()
-    for layer in model.layers:
-        if layer.weights:
-            name = "fc" if layer.name == HEAD else layer.name
-            parts = ("weight", "bias", "running_mean", "running_var")[: len(layer.weights)]
-            used |= {f"{name}.{part}" for part in parts}
-            try:
-                layer.set_weights([_keras_array(weights[f"{name}.{part}"]) for part in parts])
-            except (KeyError, ValueError) as error:
-                raise WeightsFileError(f"the weights of {name} do not match a ResNet: {error}") from error
-    if extra := sorted(weights.keys() - used):
-        raise WeightsFileError(f"expected only the weights of a ResNet, but there are also {', '.join(extra[:5])}")
-
-
-def _keras_array(array: Array) -> Array:
-    """Transpose [out, in, h, w] to [h, w, in, out], and [out, in] to [in, out]."""
-    axes = {len("OIHW"): (2, 3, 1, 0), len("OI"): (1, 0)}
-    return array.transpose(axes.get(array.ndim)).astype(np.float32)

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import keras
 from keras import layers
 
-from train.config.networks import Application, NetworkConfig, ResNet18, SmallCnn, SqueezeNet
+from train.config.networks import Application, EfficientNetLite, NetworkConfig, ResNet18, SmallCnn, SqueezeNet
 from train.networks.application import application_features
+from train.networks.efficientnet_lite import efficientnet_lite_features, scale_pixels
 from train.networks.squeezenet import squeezenet_features
 from vision.card import Task
 
@@ -53,6 +54,8 @@ def _features(image: keras.KerasTensor, config: NetworkConfig) -> keras.KerasTen
             return squeezenet_features(image)
         case Application():
             return application_features(image, config)
+        case EfficientNetLite():
+            return efficientnet_lite_features(scale_pixels(image), config.kind)
 
 
 def _small_cnn(image: keras.KerasTensor, config: SmallCnn) -> keras.KerasTensor:

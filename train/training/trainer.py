@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from train.config.networks import Application
+from train.config.networks import Application, EfficientNetLite
 from train.config.optimization import Optimization
 from train.config.training_config import TrainingConfig
 from train.errors import TrainError
 from train.networks.application import load_published
 from train.networks.augment import build_augmentation, build_mixing
 from train.networks.build import HEAD, POOL, build_model
+from train.networks.efficientnet_lite_weights import load_efficientnet_lite
 from train.training.optimizer import make_optimizer
 
 Batch: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[np.float32]]
@@ -102,12 +103,16 @@ class Trainer:
 
         Raises:
             WeightsError: The weights are unavailable, or belong to another network.
+            WeightsFileError: A checkpoint cannot be read, or belongs to another network.
             TrainError: The network is of a kind without published weights, but a file was passed.
         """
-        if isinstance(self._config.model, Application):
-            load_published(self._network, HEAD, self._config.model, path)
-        elif path:
-            raise TrainError(f"model.kind: {self._config.model.kind} has no published weights; remove --weights")
+        match self._config.model:
+            case Application() as config:
+                load_published(self._network, HEAD, config, path)
+            case EfficientNetLite() as config:
+                load_efficientnet_lite(self._network, config, path)
+            case config if path:
+                raise TrainError(f"model.kind: {config.kind} has no published weights; remove --weights")
 
     def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Compute the inputs of the last layer for images without augmentation: float32[N, F]."""

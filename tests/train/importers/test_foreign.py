@@ -21,9 +21,9 @@ from train.export.precision import ExportPrecision
 from train.export.savedmodel import Version, load_version
 from train.export.warmup import WARMUP_FILE
 from train.importers.foreign import import_keras, pseudo_label, read_card, served_card
-from train.importers.protobuf_file import read_caffe, read_onnx
 from train.importers.published import build_squeezenet, imagenet_labels
-from train.importers.tensors import WeightsFileError
+from train.weights.protobuf_file import read_caffe, read_onnx
+from train.weights.tensors import WeightsFileError
 from vision.card import Card
 from vision.preprocess import load
 

@@ -14,19 +14,16 @@ import pytest
 
 from train.importers import torch_file
 from train.importers.resnet import resnet_from_torch
-from train.importers.safetensors import read_safetensors
-from train.importers.tensors import Tensors, WeightsFileError
-from train.importers.torch_file import read_torch
 from train.networks.build import HEAD
+from train.weights.checkpoints import read_checkpoint
+from train.weights.safetensors import read_safetensors
+from train.weights.tensors import WeightsFileError
+from train.weights.torch_file import read_torch
 
 RECORDED = Path(__file__).parents[1] / "recorded"
 """Written by `record_torch.py` in the same folder."""
 FILES = ("torchvision_resnet18.pth", "torchvision_resnet50.safetensors", "cifar_resnet18.pth")
 TOUCHED = "touched"
-
-
-def read_weights(path: Path) -> Tensors:
-    return read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -35,7 +32,7 @@ def test_class_scores_match_those_of_pytorch(name: str):
     images = np.random.default_rng(0).normal(size=(2, 3, 45, 64)).astype(np.float32)  # as in record_torch.py
     recorded = np.load(RECORDED / "torch_answers.npz")[path.stem]
 
-    model = resnet_from_torch(read_weights(path))
+    model = resnet_from_torch(read_checkpoint(path))
     scores = keras.Model(model.input, model.get_layer(HEAD).output)(images.transpose(0, 2, 3, 1)).numpy()
 
     np.testing.assert_allclose(scores, recorded, atol=1e-4)
@@ -46,7 +43,7 @@ def test_an_imported_network_can_be_explained():
     from train.export.frozen_network import freeze_model  # noqa: PLC0415  # imports TensorFlow, which the other tests do not need
     from vision.card import InputSpec  # noqa: PLC0415
 
-    model = resnet_from_torch(read_weights(RECORDED / FILES[2]))
+    model = resnet_from_torch(read_checkpoint(RECORDED / FILES[2]))
     spec = InputSpec(height=32, width=32, dtype="float32", mean=(125.3, 123.0, 113.9), std=(63.0, 62.1, 66.7))
     images = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), np.uint8)
     normalised = (images - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
@@ -71,7 +68,7 @@ def test_an_imported_network_can_be_explained():
     ],
 )
 def test_weights_of_another_network_are_refused(change: Callable[[dict], object], message: str):
-    tensors = dict(read_weights(RECORDED / FILES[0]))
+    tensors = dict(read_checkpoint(RECORDED / FILES[0]))
     change(tensors)
 
     with pytest.raises(WeightsFileError, match=message):
@@ -187,7 +184,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, name: str, fraction: float)
     path.write_bytes(content[: int(len(content) * fraction)])
 
     with pytest.raises(WeightsFileError, match=f"{name}: expected"):
-        read_weights(path)
+        read_checkpoint(path)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path):

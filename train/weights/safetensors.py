@@ -5,7 +5,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, deserialize
 
-from train.importers.tensors import Tensors, WeightsFileError, read_file, to_array
+from train.weights.tensors import Tensors, WeightsFileError, read_file, to_array
 
 DTYPES: Mapping[str, str] = {
     "F64": "f8",

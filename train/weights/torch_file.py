@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from train.importers.tensors import Array, Tensors, WeightsFileError, read_file, to_array
+from train.weights.tensors import Array, Tensors, WeightsFileError, read_file, to_array
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001

@@ -11,7 +11,7 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-from train.importers.tensors import Array, Tensors, WeightsFileError, read_file, to_array
+from train.weights.tensors import Array, Tensors, WeightsFileError, read_file, to_array
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _FIELDS: Mapping[str, Mapping[str, tuple[int, int | str]]] = {
