@@ -12,9 +12,9 @@ import keras
 import numpy as np
 import pytest
 
-from train.importers import torch_file
 from train.importers.resnet import resnet_from_torch
 from train.networks.build import HEAD
+from train.weights import torch_file
 from train.weights.checkpoints import read_checkpoint
 from train.weights.safetensors import read_safetensors
 from train.weights.tensors import WeightsFileError
