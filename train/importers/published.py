@@ -1,6 +1,6 @@
 """Build networks with their published weights for the thousand classes of ImageNet."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -22,10 +22,23 @@ SQUEEZENET_SIDE = 224
 DATA = {"title": "ImageNet, ILSVRC 2012", "licence": "non-commercial research and education"}
 
 
+def imagenet_classes() -> dict[str, str]:
+    """Return the name of each class by its WordNet id, in the order of the ids, which most networks use."""
+    names = {wordnet_id: names.split(",")[0] for wordnet_id, names in _read_names("imagenet_classes.txt")}
+    return names | dict(_read_names("imagenet_plain_names.txt"))
+
+
 def imagenet_labels() -> tuple[str, ...]:
-    """Return the first name of each class, in the order of the WordNet ids, which most networks use."""
-    lines = resources.files("train.importers").joinpath("imagenet_classes.txt").read_text("utf-8").splitlines()
-    return tuple(line.split(maxsplit=1)[1].split(",")[0] for line in lines if not line.startswith("#"))
+    """Return the name of each class in the order of the WordNet ids."""
+    return tuple(imagenet_classes().values())
+
+
+def _read_names(file: str) -> Iterator[tuple[str, str]]:
+    """Yield WordNet ids and what stands after them."""
+    for line in resources.files("train.importers").joinpath(file).read_text("utf-8").splitlines():
+        if not line.startswith("#"):
+            wordnet_id, names = line.split(maxsplit=1)
+            yield wordnet_id, names
 
 
 def build_application(name: ApplicationName, weights: Path | None) -> tuple[keras.Model, Card]:

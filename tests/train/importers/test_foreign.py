@@ -21,7 +21,7 @@ from train.export.precision import ExportPrecision
 from train.export.savedmodel import Version, load_version
 from train.export.warmup import WARMUP_FILE
 from train.importers.foreign import import_keras, pseudo_label, read_card, served_card
-from train.importers.published import build_squeezenet, imagenet_labels
+from train.importers.published import build_squeezenet, imagenet_classes, imagenet_labels
 from train.weights.protobuf_file import read_caffe, read_onnx
 from train.weights.tensors import WeightsFileError
 from vision.card import Card
@@ -401,15 +401,14 @@ def test_a_network_that_differs_from_the_original_is_not_written(model: keras.Mo
     assert not (tmp_path / "colours").exists()
 
 
-def test_imagenet_has_a_thousand_labels_in_the_order_of_the_ids():
-    lines = (ROOT / "train/importers/imagenet_classes.txt").read_text(encoding="utf-8").splitlines()[2:]
-    ids = [line.split()[0] for line in lines]
+def test_imagenet_has_a_thousand_classes_with_names_of_their_own():
+    classes = imagenet_classes()
+    ids, labels = tuple(classes), imagenet_labels()
 
-    labels = imagenet_labels()
-
-    assert len(set(ids)) == len(labels) == 1000
-    assert ids == sorted(ids)
-    assert (labels[0], labels[207], labels[999]) == ("tench", "golden retriever", "toilet tissue")
+    assert len(classes) == len({label.lower() for label in labels}) == 1000
+    assert ids == tuple(sorted(ids))
+    assert (labels[0], labels[207], labels[999]) == ("tench", "golden retriever", "toilet paper")
+    assert (classes["n02012849"], classes["n03126707"]) == ("crane (bird)", "crane (machine)")
 
 
 @pytest.mark.skipif(not SQUEEZENET.is_dir(), reason="SqueezeNet's files are not in ../shared/data/weights")
