@@ -9,9 +9,14 @@ import keras
 import numpy as np
 from keras import layers
 
+from train.config.networks import EfficientNetLiteName
+from train.importers.efficientnet_lite import efficientnet_lite_from_torch
 from train.networks.application import BGR_NETWORKS, NORMALISATION, WeightsError
 from train.networks.build import POOL
+from train.networks.efficientnet_lite import MEAN, SCALINGS, STD
+from train.networks.efficientnet_lite_weights import published_checkpoint
 from train.networks.squeezenet import squeezenet_features
+from train.weights.checkpoints import read_checkpoint
 from train.weights.protobuf_file import read_caffe, read_onnx
 from train.weights.tensors import WeightsFileError
 from vision.card import Card, InputSpec
@@ -19,6 +24,7 @@ from vision.card import Card, InputSpec
 ApplicationName: TypeAlias = Literal["MobileNetV2", "ResNet50", "InceptionV3", "DenseNet121"]
 SIDES: Mapping[ApplicationName, int] = {"MobileNetV2": 224, "ResNet50": 224, "InceptionV3": 299, "DenseNet121": 224}
 SQUEEZENET_SIDE = 224
+EFFICIENTNET_LITE_ORIGIN = "https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite"
 DATA = {"title": "ImageNet, ILSVRC 2012", "licence": "non-commercial research and education"}
 
 
@@ -107,6 +113,32 @@ def build_squeezenet(path: Path) -> tuple[keras.Model, Card]:
     return model, _card("squeezenet", "SqueezeNet 1.1", spec, "BSD-2-Clause, https://github.com/forresti/SqueezeNet")
 
 
+def build_efficientnet_lite(name: EfficientNetLiteName, checkpoint: Path | None = None) -> tuple[keras.Model, Card]:
+    """Build an EfficientNet-Lite with all of its classes.
+
+    Args:
+        name: Name of the network.
+        checkpoint: PyTorch checkpoint with its weights; None takes the one of the installed package.
+
+    Raises:
+        WeightsError: The package is not installed.
+        WeightsFileError: The checkpoint cannot be read, or contains the weights of another network.
+    """
+    model = efficientnet_lite_from_torch(read_checkpoint(checkpoint or published_checkpoint(name)))
+    side = SCALINGS[name].side
+    spec = InputSpec(
+        height=side,
+        width=side,
+        dtype="float32",
+        resize="center_crop",
+        interpolation="bilinear",
+        mean=(MEAN,) * 3,
+        std=(STD,) * 3,
+    )
+    architecture = f"EfficientNet-Lite{name[-1]}"
+    return model, _card("imagenet", architecture, spec, f"Apache-2.0, {EFFICIENTNET_LITE_ORIGIN}")
+
+
 def _card(name: str, architecture: str, spec: InputSpec, licence: str) -> Card:
     return Card(
         name=name,
@@ -114,5 +146,10 @@ def _card(name: str, architecture: str, spec: InputSpec, licence: str) -> Card:
         description="Recognises a thousand kinds of animals, plants and things in photos.",
         labels=imagenet_labels(),
         input=spec,
-        provenance={"architecture": architecture, "data": DATA, "licence": licence},
+        provenance={
+            "architecture": architecture,
+            "data": DATA,
+            "licence": licence,
+            "synsets": list(imagenet_classes()),
+        },
     )
