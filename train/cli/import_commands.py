@@ -166,6 +166,11 @@ def squeezenet(  # noqa: PLR0913, PLR0917  # each is an option of the command li
     _export_imported(imported, card, pictures, models, TfliteOptions(tflite, max_loss), model)
 
 
+def find_images(folder: Path) -> list[Path]:
+    """Return the image files of a folder and its subfolders in the order of their names."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+
+
 def _export_imported(  # noqa: PLR0913, PLR0917  # what the options say
     imported: "ImportedModel",
     model_card: Card,
@@ -183,8 +188,7 @@ def _export_imported(  # noqa: PLR0913, PLR0917  # what the options say
 
     card = served_card(model_card, {"parameters": model.count_params()} if model else {})
     check_scores(imported.network, card)
-    paths = sorted(path for path in pictures.rglob("*") if path.suffix.lower() in SUFFIXES)
-    examples = pseudo_label(paths[:CALIBRATION_IMAGES], card, imported.network)
+    examples = pseudo_label(find_images(pictures)[:CALIBRATION_IMAGES], card, imported.network)
     inputs = to_inputs(examples, card.input, len(card.labels))
     samples = Samples(inputs, card_thresholds(card), are_labelled=False)
     forms = choose_forms(imported.network, card.input, samples, tflite)

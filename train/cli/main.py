@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from train.cli import data_commands, import_commands, quantize
+from train.cli import data_commands, import_commands, models, quantize
 from train.cli.console import (
     console,
     counting_progress,
@@ -38,6 +38,7 @@ RUNS = Path("runs")
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data_commands.app)
 app.add_typer(import_commands.app)
+app.add_typer(models.app)
 app.add_typer(quantize.app)
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run, such as runs/digits.")]

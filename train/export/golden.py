@@ -141,6 +141,19 @@ def read_golden(version: Path) -> list[Golden]:
         raise GoldenError(f"{folder}: the golden images cannot be read: {error!r}") from error
 
 
+def largest_difference(version: Path, other: Path, form: Form) -> float:
+    """Return the largest difference between the probabilities that two versions recorded for the same images.
+
+    Raises:
+        GoldenError: Golden images are missing, or the versions have not the same ones.
+    """
+    goldens, others = (read_golden(path) for path in (version, other))
+    if [golden.example for golden in goldens] != [golden.example for golden in others]:
+        raise GoldenError(f"{version} and {other} have different golden images or classes")
+    pairs = (golden_evaluation(images, form=form).probabilities for images in (goldens, others))
+    return float(np.abs(np.subtract(*pairs)).max())
+
+
 def _true_classes(example: Example, labels: Sequence[str]) -> dict[str, Any]:
     if len(example.classes) == 1:
         return {"class_id": example.classes[0], "class": labels[example.classes[0]]}

@@ -113,19 +113,19 @@ def build_squeezenet(path: Path) -> tuple[keras.Model, Card]:
     return model, _card("squeezenet", "SqueezeNet 1.1", spec, "BSD-2-Clause, https://github.com/forresti/SqueezeNet")
 
 
-def build_efficientnet_lite(name: EfficientNetLiteName, checkpoint: Path | None = None) -> tuple[keras.Model, Card]:
-    """Build an EfficientNet-Lite with all of its classes.
+def build_efficientnet_lite(name: EfficientNetLiteName, side: int | None = None) -> tuple[keras.Model, Card]:
+    """Build an EfficientNet-Lite with all of its classes and the weights of the installed package.
 
     Args:
         name: Name of the network.
-        checkpoint: PyTorch checkpoint with its weights; None takes the one of the installed package.
+        side: Height and width of its images; None for those that it was trained with.
 
     Raises:
         WeightsError: The package is not installed.
-        WeightsFileError: The checkpoint cannot be read, or contains the weights of another network.
+        WeightsFileError: Its file cannot be read.
     """
-    model = efficientnet_lite_from_torch(read_checkpoint(checkpoint or published_checkpoint(name)))
-    side = SCALINGS[name].side
+    model = efficientnet_lite_from_torch(read_checkpoint(published_checkpoint(name)))
+    side = side or SCALINGS[name].side
     spec = InputSpec(
         height=side,
         width=side,
