@@ -1,29 +1,32 @@
-// Sample pictures, drawn for this page; each is shown if the model has a class of that name.
+// Sample pictures, drawn for this page or photos; each is shown if the model has a class of that name.
 
 import { make } from "./dom.js";
 
 const SIDE = 320; // pixels
 const SAMPLES = {
-  airplane: "airplane",
-  automobile: "automobile",
-  frog: "frog",
-  horse: "horse",
-  ship: "ship",
-  truck: "truck",
-  3: "three",
-  6: "six",
-  7: "seven",
+  macaw: "macaw.jpg",
+  lighthouse: "lighthouse.jpg",
+  warplane: "warplane.jpg",
+  airplane: "airplane.svg",
+  automobile: "automobile.svg",
+  frog: "frog.svg",
+  horse: "horse.svg",
+  ship: "ship.svg",
+  truck: "truck.svg",
+  3: "three.svg",
+  6: "six.svg",
+  7: "seven.svg",
 };
 
 /** Create the sample buttons; `onChoose` receives the file name and the PNG of the sample. */
 export function sampleButtons(labels, onChoose) {
   const samples = Object.entries(SAMPLES).filter(([label]) => labels.includes(label));
-  return samples.map(([label, name]) => {
+  return samples.map(([label, file]) => {
     const image = make("img");
-    Object.assign(image, { src: `static/samples/${name}.svg`, alt: `Sample: ${label}`, width: 56, height: 56 });
+    Object.assign(image, { src: `static/samples/${file}`, alt: `Sample: ${label}`, width: 56, height: 56 });
     const button = make("button", "thumb", image);
     button.type = "button";
-    button.addEventListener("click", async () => onChoose(`${name}.png`, await pngOf(image)));
+    button.addEventListener("click", async () => onChoose(file.replace(/\.\w+$/, ".png"), await pngOf(image)));
     return button;
   });
 }
