@@ -22,13 +22,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import requests
 
 from gateway.openapi.examples import FILE, Example, load
-from tools.committed_models import golden_images
 from tools.local_stack import LocalStack
+from tools.programs import ROOT
+from vision.decode import decode
 
-PHOTO = golden_images("cifar10") / "05.png"
+PHOTO = ROOT / "examples" / "macaws.jpg"
+PHOTO_SIZE = (120, 80)
+"""Width and height at which the photo is part of the document."""
+MODEL = "cifar10"
+"""The model whose card is an example: its ten labels keep the document short."""
 PREDICT = "/api/v1/predict"
 TIMEOUT_S = 30
 SCORE_TOLERANCE = 1e-4
@@ -57,7 +63,7 @@ class ExampleRequest:
 
 def example_requests() -> Iterator[ExampleRequest]:
     """Yield the requests in the order of the document."""
-    photo = PHOTO.read_bytes()
+    photo = small_photo()
     batch = [{"image": to_base64(photo)}, {"image": to_base64(b"GIF or JPEG?")}]
     yield predict("photo", "A small photo, and the three best classes", {"image": to_base64(photo), "top_k": 3})
     yield predict(
@@ -75,11 +81,11 @@ def example_requests() -> Iterator[ExampleRequest]:
         "api.predict",
         "no-such-version",
         "A version that is not served",
-        "/api/v1/models/cifar10/versions/999/predict",
+        f"/api/v1/models/{MODEL}/versions/999/predict",
         json={"image": to_base64(photo)},
     )
-    yield ExampleRequest("api.models", "models", "The models, limited to the first one", "/api/v1/models")
-    yield ExampleRequest("api.model_details", "model", "A model", "/api/v1/models/cifar10")
+    yield ExampleRequest("api.models", "models", "The models, limited to one", "/api/v1/models")
+    yield ExampleRequest("api.model_details", "model", "A model", f"/api/v1/models/{MODEL}")
     yield ExampleRequest("health.version", "version", "Version of the gateway", "/version")
     yield ExampleRequest("health.livez", "live", "The process is alive", "/livez")
     yield ExampleRequest("health.readyz", "ready", "The service is ready", "/readyz")
@@ -88,6 +94,14 @@ def example_requests() -> Iterator[ExampleRequest]:
 def predict(name: str, summary: str, body: dict[str, Any]) -> ExampleRequest:
     """Return a request to the default model."""
     return ExampleRequest("api.predict", name, summary, PREDICT, body)
+
+
+def small_photo() -> bytes:
+    """Return the photo as a small JPEG."""
+    pixels = decode(PHOTO.read_bytes(), max_pixels=1_000_000)
+    small = cv2.resize(pixels, PHOTO_SIZE, interpolation=cv2.INTER_AREA)
+    bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
 
 
 def to_base64(data: bytes) -> str:
@@ -123,7 +137,8 @@ def _record(url: str, request: ExampleRequest) -> Example:
     )
     document = response.json()
     if "models" in document:
-        document["models"] = document["models"][:1]  # the document does not depend on which other models are served
+        # The document does not depend on which other models are served.
+        document["models"] = [model for model in document["models"] if model["name"] == MODEL]
     return Example(request.endpoint, request.name, request.summary, request.json, response.status_code, document)
 
 

@@ -17,7 +17,8 @@ COMMITTED_MODELS = Path(__file__).parents[1] / "serving_models"
 EMPTY = "model_config_list {\n}\n"
 TOKEN = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{}<>]""")
 """Comments, strings and brackets of protobuf's text format."""
-GOLDEN = "assets.extra/golden/*.png"
+GOLDEN = "assets.extra/golden/*"
+GOLDEN_INDEX = "golden.json"
 NO_SAMPLE = "YOUR_IMAGE.jpg"
 """What stands for an image if there is none."""
 OPENING, CLOSING = ("{", "<"), ("}", ">")
@@ -85,7 +86,8 @@ def find_sample(*folders: Path) -> Path | None:
     """
     for folder in (*folders, COMMITTED_MODELS):
         for pattern in (GOLDEN, f"*/{GOLDEN}", f"*/*/{GOLDEN}"):
-            if sample := min(folder.glob(pattern), default=None):
+            images = (path for path in folder.glob(pattern) if path.name != GOLDEN_INDEX)
+            if sample := min(images, default=None):
                 return sample
     return None
 

@@ -78,7 +78,7 @@ def golden() -> list[tuple[bytes, str, list[float]]]:
 
 @pytest.fixture(scope="session")
 def photos() -> list[tuple[Path, str]]:
-    """A small photo for each class of `cifar10`, the default model, with its class."""
+    """A small photo for each class of `cifar10`, with its class."""
     entries = json.loads((PHOTOS / "golden.json").read_text(encoding="utf-8"))["images"]
     assert len(entries) == CLASSES
     return [(PHOTOS / item["file"], item["class"]) for item in entries]

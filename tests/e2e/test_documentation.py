@@ -53,6 +53,7 @@ NOT_RUN = {
     "make tune": "measures for minutes: tests/unit/tools/test_tune.py",
     "python -m tools.tune": "measures for minutes: tests/unit/tools/test_tune.py",
     "make bench": "measures for minutes",
+    "make models": "takes minutes: tests/train/importers/test_imagenet_model.py",
     "python -m bench": "measures for minutes",
     "gcloud ": "needs an account",
     "aws ": "needs an account",
@@ -115,7 +116,8 @@ def pages(blocks: Iterable[Block]) -> list[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory, image_host: tuple[Path, str]) -> Path:
     """The working directory of a reader: the images that commands name, which the image host serves too."""
     folder = tmp_path_factory.mktemp("reader")
-    (folder / "serving_models").symlink_to(ROOT / "serving_models")
+    for part in ("serving_models", "examples"):
+        (folder / part).symlink_to(ROOT / part)
     for name, source in IMAGES.items():
         (folder / name).parent.mkdir(exist_ok=True)
         model, image = source.split("/")

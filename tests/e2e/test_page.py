@@ -71,6 +71,12 @@ def test_each_sample_is_classified_as_its_name_says(digits):
         expect(top(digits)).to_have_text(digit)
 
 
+def test_the_default_model_has_photos_as_samples(page):
+    for name in ("macaw", "lighthouse", "warplane"):
+        page.get_by_role("button", name=f"Sample: {name}").click()
+        expect(top(page)).to_have_text(name)
+
+
 def test_a_url_is_fetched_and_classified(digits, golden, image_host):
     folder, host = image_host
     (folder / "page.png").write_bytes(golden[4][0])

@@ -87,7 +87,7 @@ def test_the_default_model_is_the_first_configured_one(stack):
     first, *others = requests.get(f"{stack.url}/api/v1/models", timeout=5).json()["models"]
     assert first["default"]
     assert not any(model["default"] for model in others)
-    (golden,) = sorted((ROOT / "serving_models" / first["name"]).glob("*/assets.extra/golden/00.png"))
+    (golden,) = sorted((ROOT / "serving_models" / first["name"]).glob("*/assets.extra/golden/00.*"))
     assert post(stack, "predict", files={"image": golden.read_bytes()}).json()["model"]["name"] == first["name"]
 
 

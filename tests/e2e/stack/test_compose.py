@@ -149,7 +149,7 @@ def test_a_batch_is_answered_through_all_three_services(containers):
 def test_every_configured_model_is_listed(containers):
     models = requests.get(f"{containers.url}/api/v1/models", timeout=30).json()["models"]
 
-    assert {model["name"] for model in models} == {"cifar10", "digits"}
+    assert {model["name"] for model in models} == {"cifar10", "digits", "imagenet"}
 
 
 def test_every_flag_of_the_model_server_is_known_and_has_an_effect(containers):

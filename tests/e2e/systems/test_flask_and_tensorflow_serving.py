@@ -2,11 +2,13 @@
 
 import requests
 
+PREDICT = "/api/v1/models/cifar10/predict"
+
 
 def test_a_file_is_classified(stack, photos):
     for path, label in photos:
         with path.open("rb") as file:
-            response = requests.post(f"{stack.url}/api/v1/predict", files={"image": file}, timeout=20)
+            response = requests.post(f"{stack.url}{PREDICT}", files={"image": file}, timeout=20)
         assert (response.status_code, response.json()["class"]) == (200, label)
 
 
@@ -15,11 +17,11 @@ def test_a_url_is_classified(stack, photos, image_host):
     for path, label in photos:
         (folder / f"photo-{path.name}").write_bytes(path.read_bytes())
         document = {"url": f"http://{host}/photo-{path.name}"}
-        response = requests.post(f"{stack.url}/api/v1/predict", json=document, timeout=20)
+        response = requests.post(f"{stack.url}{PREDICT}", json=document, timeout=20)
         assert (response.status_code, response.json()["class"]) == (200, label)
 
 
-def test_the_default_model_is_a_resnet18_for_cifar10(stack):
+def test_the_model_is_a_resnet18_for_cifar10(stack):
     card = requests.get(f"{stack.url}/api/v1/models/cifar10", timeout=20).json()["card"]
     classes = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
