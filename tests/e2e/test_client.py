@@ -136,9 +136,10 @@ def test_models_are_listed_and_described(client):
     (model,) = [item for item in client.models() if item.name == "digits"]
     details = client.model("digits")
 
-    assert (model.available, model.version, list(model.labels)) == (True, 1, DIGITS)
+    assert (model.available, model.version, list(model.labels)) == (True, VERSION, DIGITS)
     assert details.card["metrics"]["accuracy"] >= 0.99
-    assert (details.versions[0].version, details.versions[0].state) == (1, "AVAILABLE")
+    assert details.card["abstain_below"] > 0.9
+    assert (details.versions[0].version, details.versions[0].state) == (VERSION, "AVAILABLE")
 
 
 def test_the_service_is_ready(client):

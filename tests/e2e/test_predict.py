@@ -73,7 +73,7 @@ def test_a_response_has_its_members_in_order(stack, golden):
     response = post(stack, files={"image": data}, data={"top_k": "3"}, headers={"X-Request-ID": "my-id.1"})
 
     document = response.json()
-    assert list(document) == ["class", "class_id", "score", "predictions", "model", "request_id"]
+    assert list(document) == ["class", "class_id", "score", "predictions", "confident", "model", "request_id"]
     assert document["class"] == label
     assert len(document["predictions"]) == 3
     assert document["predictions"][0] == {"class": label, "class_id": 5, "score": document["score"]}
