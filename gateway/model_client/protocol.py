@@ -136,6 +136,10 @@ class Call:
         takes_batches = all(shape is None or shape[:1] == (None,) for shape in shapes)
         object.__setattr__(self, "takes_batches", takes_batches)
 
+    def split_row(self, row: Array) -> tuple[Array, float | None]:
+        """Split a row of the output into the scores of an image and the model's confidence in them, if it has one."""
+        return (row, None) if self.confidence is None else (row[:-1], float(row[-1]))
+
 
 class ModelServer(Protocol):
     """A server of models, such as TensorFlow Serving.

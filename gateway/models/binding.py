@@ -16,7 +16,7 @@ import structlog
 
 from gateway.deadline import Deadline
 from gateway.errors import ModelContractError
-from gateway.model_client.protocol import Array, Call, ModelServer, Signature, TensorSpec
+from gateway.model_client.protocol import Call, ModelServer, Signature, TensorSpec
 from gateway.models.derived_cards import derive_card
 from vision.card import Card, CardError
 from vision.model_io import (
@@ -81,10 +81,6 @@ class ServedModel:
     card_source: CardSource = CardSource.VERSION
     card_digest: str = ""
     card_stamp: CardStamp | None = None
-
-    def split_row(self, row: Array) -> tuple[Array, float | None]:
-        """Split a row of the output into the scores of an image and the model's confidence in them, if it has one."""
-        return (row, None) if self.call.confidence is None else (row[:-1], float(row[-1]))
 
     def has_stale_card(self, cards_dir: Path) -> bool:
         """Return whether `NAME/card.json` has come, gone or changed since the card was read, if it is used at all."""

@@ -96,7 +96,7 @@ def _call(server: ModelServer, served: ServedModel, rows: Array, deadline: Deadl
             "card helps: export the model again with an image as its input.",
         ) from error
     require_shape(served.name, output, len(rows), served.score_shape)
-    return [served.split_row(row)[0] for row in output]
+    return [served.call.split_row(row)[0] for row in output]
 
 
 def _unusable(served: ServedModel, reason: str) -> ModelContractError:

@@ -285,7 +285,7 @@ def _explain_call(served: ServedModel, options: PredictionOptions) -> Call | Non
 def _rank(served: ServedModel, output: Array, options: PredictionOptions) -> schemas.Prediction | GatewayError:
     """Rank the classes by the output for one image, float of `ServedModel.score_shape`."""
     card, threshold = served.card, options.threshold
-    scores, confidence = served.split_row(output)
+    scores, confidence = served.call.split_row(output)
     present = None
     try:
         row = class_probabilities(scores, card)

@@ -145,7 +145,7 @@ def test_the_card_names_the_output_with_the_confidence(card: Card):
     served = bind(careful, signature(image_input(), **outputs), model="pets", version=1)
 
     assert (served.call.output, served.call.confidence) == ("probabilities", "certainty")
-    scores, confidence = served.split_row(np.array([0.1, 0.7, 0.2, 0.4], np.float32))
+    scores, confidence = served.call.split_row(np.array([0.1, 0.7, 0.2, 0.4], np.float32))
     assert (scores.tolist(), confidence) == (np.array([0.1, 0.7, 0.2], np.float32).tolist(), np.float32(0.4))
 
 
