@@ -21,6 +21,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from tools import ports, processes
+from tools.committed_models import first_golden_image
 from tools.programs import ROOT
 from tools.stack import Program, Stack
 
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str]) -> None:
 def _rows(model: str, rounds: int, folder: Path) -> Iterator[str]:
     config = folder / f"{model}.config"
     config.write_text(_CONFIG.format(name=model, path=_MODELS / model), encoding="utf-8")
-    image = min((_MODELS / model).glob("*/assets.extra/golden/*.png")).read_bytes()
+    image = first_golden_image(model).read_bytes()
     environment = _environment(config, folder)
     container = (sys.executable, "-m", "tools.serverless", f"--models-config={config}")
     yield _row(f"both, {model}", _measure_starts(container, environment, image, folder, rounds))
@@ -123,7 +124,7 @@ def _classify(port: int, image: bytes) -> float:
     started_s = time.monotonic()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_START_S)
     with contextlib.closing(connection):
-        connection.request("POST", "/api/v1/predict", image, {"Content-Type": "image/png"})
+        connection.request("POST", "/api/v1/predict", image, {"Content-Type": "application/octet-stream"})
         response = connection.getresponse()
         body = response.read()
     if response.status != HTTPStatus.OK:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tools.committed_models import golden_images
+from tools.committed_models import first_golden_image
 
 ROOT = Path(__file__).parents[1]
 BOUNDARY = "----bench-5f2a9c0e7b1d4e63"
@@ -33,7 +33,7 @@ def photo(width: int, height: int) -> bytes:
 
 def golden(model: str) -> bytes:
     """Return the first golden image of a committed model."""
-    return min(golden_images(model).glob("*.png")).read_bytes()
+    return first_golden_image(model).read_bytes()
 
 
 def multipart(images: Sequence[bytes]) -> tuple[str, bytes]:

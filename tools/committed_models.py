@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tools.models_config import GOLDEN_INDEX
 from tools.programs import ROOT
 
 
@@ -14,3 +15,8 @@ def newest_version(model: str) -> Path:
 def golden_images(model: str) -> Path:
     """Return the folder of the golden images of a committed model."""
     return newest_version(model) / "assets.extra" / "golden"
+
+
+def first_golden_image(model: str) -> Path:
+    """Return the first golden image of a committed model, a PNG or a JPEG file."""
+    return min(path for path in golden_images(model).iterdir() if path.name != GOLDEN_INDEX)
