@@ -42,10 +42,10 @@ tensorflow: .venv/.tensorflow-ready ## Install TensorFlow, for models without mo
 AT_LOCALHOST := 127.0.0.1 0.0.0.0 :: localhost
 AUTHORITY = $(if $(findstring :,$(HOST)),[$(HOST)],$(HOST))
 .PHONY: add-model
-add-model: .venv/.run-ready ## Serve the SavedModel in FOLDER, also while make run serves others; NAME=its name
-	@test -n "$(FOLDER)" || { echo "FOLDER is not set. Name a SavedModel: make add-model FOLDER=my_saved_model" >&2; exit 1; }
+add-model: .venv/.run-ready ## Serve the model in FOLDER, also while make run serves others; NAME=its name
+	@test -n "$(FOLDER)" || { echo "FOLDER is not set. Name the folder of a model: make add-model FOLDER=my_saved_model" >&2; exit 1; }
 	@$(BIN)/python -m tools.models add "$(FOLDER)" $(if $(NAME),--name="$(NAME)") --config=$(MODELS_CONFIG) \
-	  --url='http$(if $(TLS_DIR),s)://$(if $(filter $(AT_LOCALHOST),$(HOST)),localhost,$(AUTHORITY)):$(PORT)'
+	  --run-dir=$(RUN_DIR) --url='http$(if $(TLS_DIR),s)://$(if $(filter $(AT_LOCALHOST),$(HOST)),localhost,$(AUTHORITY)):$(PORT)'
 
 P99_MS ?= 200
 TUNE_MODEL ?= cifar10

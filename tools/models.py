@@ -29,7 +29,7 @@ from gateway.models.folders import (
     strip_ending,
     version_number,
 )
-from tools import tensorflow_extra
+from tools import run, tensorflow_extra
 from tools.models_config import NO_SAMPLE, add_entry, display_path, find_faults, find_sample, read_entries
 from tools.programs import ROOT
 from tools.service import API_KEY_VARIABLE, NoServiceError, Service, ServiceError
@@ -103,8 +103,8 @@ def add(options: argparse.Namespace) -> int:
     """
     placement = choose_placement(options.folder.absolute(), options.name, options.config)
     service = Service(options.url, options.api_key)
-    is_running = check_service(service, options.url, options.config)
-    install_tensorflow(placement, is_running=is_running)
+    check_service(service, options.url, options.config)
+    install_tensorflow(placement, options.run_dir)
     configure(placement, options.config)
     try:
         version = service.await_model(placement.name, options.timeout)
@@ -119,8 +119,8 @@ def add(options: argparse.Namespace) -> int:
     return 0
 
 
-def check_service(service: Service, url: str, config: Path) -> bool:
-    """Check that the service that runs, if any does, offers the models of the configuration; return whether one does.
+def check_service(service: Service, url: str, config: Path) -> None:
+    """Check that the service that runs, if any does, offers the models of the configuration.
 
     Raises:
         ServiceError: It is not a gateway, requires a key, or reads another configuration.
@@ -129,7 +129,7 @@ def check_service(service: Service, url: str, config: Path) -> bool:
     try:
         offered = service.list_models()
     except NoServiceError:
-        return False
+        return
     entries = list(read_entries(config)) if config.exists() else []
     if offered is not None and set(offered) != set(entries):
         raise ServiceError(
@@ -137,23 +137,24 @@ def check_service(service: Service, url: str, config: Path) -> bool:
             f"{', '.join(offered) or 'no models'}; the file lists {', '.join(entries) or 'none'}. Name the file that "
             "it reads (--config), or the service that reads this file (--url)."
         )
-    return True
 
 
-def install_tensorflow(placement: Placement, *, is_running: bool) -> None:
-    """Install TensorFlow if the model needs it and this environment lacks it.
+def install_tensorflow(placement: Placement, run_dir: Path) -> None:
+    """Install TensorFlow if the model needs it and `make run`, which uses this environment, lacks it.
+
+    Other services do not use this environment, and `make run` itself installs it when it starts.
 
     Args:
         placement: The model.
-        is_running: Whether a service uses this environment, so that it must not be made again.
+        run_dir: RUN_DIR of `make run`.
 
     Raises:
-        AddError: The service must be stopped before.
+        AddError: `make run` must be stopped before.
         TensorFlowError: It cannot be installed.
     """
-    if not tensorflow_extra.needs_tensorflow([placement.newest_version]):
+    if not tensorflow_extra.needs_tensorflow([placement.newest_version]) or not run.is_running(run_dir):
         return
-    if is_running and sys.version_info[:2] >= WITHOUT_TENSORFLOW and not tensorflow_extra.is_installed():
+    if sys.version_info[:2] >= WITHOUT_TENSORFLOW and not tensorflow_extra.is_installed():
         raise AddError(
             f"{placement.name} needs TensorFlow, which has no package for Python {'{}.{}'.format(*sys.version_info)}. "
             "Stop `make run`, run this command again, which installs it with another Python, and then `make run`."
@@ -296,6 +297,7 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     adding.add_argument("--name", help="name of the model; the folder's if not set")
     adding.add_argument("--url", default=DEFAULT_URL, help=f"URL of the running service; default: {DEFAULT_URL}")
     adding.add_argument("--api-key", default=os.environ.get(API_KEY_VARIABLE), help=f"or ${API_KEY_VARIABLE}")
+    adding.add_argument("--run-dir", type=Path, default=ROOT / ".run", metavar="FOLDER", help="RUN_DIR of `make run`")
     adding.add_argument("--timeout", type=float, default=TIMEOUT_S, metavar="SECONDS", help="how long to wait for it")
     for command in (checking, adding):
         command.add_argument("--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="models.config")

@@ -323,6 +323,21 @@ def scratch_folder(options: Options) -> Iterator[Path]:
         yield Path(scratch)
 
 
+def is_running(run_dir: Path) -> bool:
+    """Return whether a `make run` of this machine uses a RUN_DIR."""
+    try:
+        lock = os.open(run_dir, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def welcome(options: Options, model: str | None = None) -> str:
     """Return the text to print when the stack is ready, with a command for `model`, or else for the default model."""
     models = options.models_config.parent

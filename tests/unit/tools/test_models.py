@@ -1,4 +1,6 @@
+import fcntl
 import json
+import os
 import shutil
 import sys
 import threading
@@ -38,7 +40,8 @@ def files(folder):
 def add(config, folder, *options, url=None):
     """Add a model while no service runs, unless there is a URL."""
     url = url or f"http://127.0.0.1:{ports.find(1)[0]}"
-    return models.main(["add", str(folder), f"--config={config}", f"--url={url}", "--timeout=5", *options])
+    options = (f"--run-dir={config.parent / 'run'}", "--timeout=5", *options)
+    return models.main(["add", str(folder), f"--config={config}", f"--url={url}", *options])
 
 
 # Where the model is put
@@ -344,23 +347,48 @@ def test_waiting_ends_after_the_time_limit(config, flowers, capsys):
     assert "my flowers is not served: No model named 'my flowers' is served." in capsys.readouterr().err
 
 
-def test_a_running_service_is_stopped_before_another_python_is_installed(config, flowers, capsys, monkeypatch):
-    """TensorFlow has no package for this Python, and the service uses the environment."""
-    monkeypatch.setattr(models, "WITHOUT_TENSORFLOW", sys.version_info[:2])
-    monkeypatch.setattr(sys, "prefix", str(config.parent))
+# TensorFlow, which this environment seems to lack
 
-    with gateway() as (url, _):
-        assert add(config, flowers, url=url) == 1
+
+@pytest.fixture
+def run_dir(tmp_path, monkeypatch):
+    """RUN_DIR of a `make run` in an environment without TensorFlow."""
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    lock = os.open(folder, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    yield folder
+    os.close(lock)
+
+
+def test_a_model_without_tflite_makes_a_run_need_tensorflow(config, flowers, run_dir, capsys):
+    assert add(config, flowers, f"--run-dir={run_dir}") == 1
+
+    assert "TensorFlow is needed for models without model.tflite (my flowers)." in capsys.readouterr().err
+    assert not config.exists()
+
+
+def test_a_run_is_stopped_before_another_python_is_installed(config, flowers, run_dir, capsys, monkeypatch):
+    """TensorFlow has no package for this Python."""
+    monkeypatch.setattr(models, "WITHOUT_TENSORFLOW", sys.version_info[:2])
+
+    assert add(config, flowers, f"--run-dir={run_dir}") == 1
 
     assert "Stop `make run`, run this command again" in capsys.readouterr().err
     assert not config.exists()
 
 
-def test_a_model_for_tensorflow_lite_needs_no_tensorflow(config, flowers, monkeypatch):
-    monkeypatch.setattr(sys, "prefix", str(config.parent))
-    (flowers / "model.tflite").touch()
+@pytest.mark.usefixtures("run_dir")
+def test_a_service_that_is_not_a_run_needs_nothing_installed(config, flowers, tmp_path):
+    with gateway(SERVED, CLASSIFIED) as (url, _):
+        assert add(config, flowers, f"--run-dir={tmp_path / 'other'}", url=url) == 0
 
-    assert add(config, flowers) == 0
+
+def test_a_model_for_tensorflow_lite_needs_no_tensorflow(config, flowers, run_dir):
+    (flowers / "model.tflite").write_text("content")
+
+    assert add(config, flowers, f"--run-dir={run_dir}") == 0
 
 
 def test_a_copy_that_fails_leaves_nothing(config, flowers, capsys, monkeypatch):

@@ -93,6 +93,15 @@ def test_a_folder_in_use_is_reported(capsys, arguments, tmp_path):
     )
 
 
+def test_a_run_is_seen_while_it_uses_its_folder(arguments):
+    options = run.parse(arguments)
+
+    with run.scratch_folder(options):
+        assert run.is_running(options.run_dir)
+    assert not run.is_running(options.run_dir)
+    assert not run.is_running(options.run_dir / "missing")
+
+
 def test_a_folder_that_cannot_be_created_is_reported(capsys, arguments, tmp_path):
     (tmp_path / "run").touch()
     assert error_of(capsys, arguments).startswith(f"make run: RUN_DIR={tmp_path / 'run'} cannot be used: ")
