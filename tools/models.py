@@ -3,7 +3,7 @@
     python -m tools.models add FOLDER [--name NAME] [--config serving_models/models.config] [--url http://localhost:8080]
     python -m tools.models check [--config serving_models/models.config]
 
-FOLDER is a SavedModel, or a folder with a SavedModel for each version. `make add-model FOLDER=…` calls this.
+FOLDER holds a SavedModel or model.tflite, or a folder for each version. `make add-model FOLDER=…` calls this.
 """
 
 import argparse
@@ -20,12 +20,14 @@ from urllib.parse import quote
 
 from gateway.models.configured import ModelsConfigError
 from gateway.models.folders import (
-    MODEL_FILES,
+    SAVED_MODEL_FILES,
+    TFLITE_FILE,
     ModelFolder,
     describe_foreign,
     describe_version_fault,
     find_nested_models,
-    is_saved_model,
+    has_model,
+    needs_tflite,
     strip_ending,
     version_number,
 )
@@ -53,7 +55,7 @@ class Placement:
     Attributes:
         name: Its name.
         folder: The folder with its versions, absolute.
-        source: The SavedModel to copy there as the first version; None if the versions are there.
+        source: The folder of the model to copy there as the first version; None if the versions are there.
     """
 
     name: str
@@ -168,7 +170,7 @@ def choose_placement(folder: Path, name: str | None, config: Path) -> Placement:
     Raises:
         AddError: The folder cannot be served, or the name cannot be used.
     """
-    is_version = is_saved_model(folder)
+    is_version = has_model(folder)
     is_numbered = is_version and version_number(folder.name) is not None
     name = name or (folder.parent.name if is_numbered else strip_ending(folder) if folder.is_file() else folder.name)
     check_name(name)
@@ -195,20 +197,20 @@ def choose_placement(folder: Path, name: str | None, config: Path) -> Placement:
 
 
 def describe_fault(folder: Path, version: Path, config: Path) -> str | None:
-    """Return why a folder is neither a SavedModel nor a folder with versions, and what to do; None if it is one."""
+    """Return why a folder neither has a model nor versions of one, and what to do; None if it has versions."""
     option = "" if config == DEFAULT_CONFIG else f" --config={_quoted(config)}"
     if folder.is_file():
         other = describe_foreign(folder, version)
         if other:
             return f"{other} Then add that: python -m tools.models add {_quoted(version.parent)}{option}"
-        return f"{folder} is a file. Expected is the folder of a SavedModel, with {MODEL_FILES[0]} in it."
+        return f"{folder} is a file. Expected is a folder with {SAVED_MODEL_FILES[0]} or {TFLITE_FILE} in it."
     if not folder.is_dir():
         return f"{folder} does not exist."
     has_versions = any(version_number(path.name) is not None for path in folder.iterdir())
     nested = next(find_nested_models(folder), None)
     if nested and not has_versions:
         command = f"python -m tools.models add {_quoted(nested)}{option}"
-        return f"{folder} is not a SavedModel; {nested} is one. Add that: {command}"
+        return f"{folder} has no model itself; {nested} has one. Add that: {command}"
     return ModelFolder(str(folder), folder).describe_fault()
 
 
@@ -223,10 +225,10 @@ def check_name(name: str) -> None:
 
 
 def configure(placement: Placement, config: Path) -> None:
-    """Copy the SavedModel if necessary, and name the model in the configuration; what is there already stays.
+    """Copy the model if necessary, and name the model in the configuration; what is there already stays.
 
     Raises:
-        AddError: The configuration names another folder for the model, or the SavedModel cannot be copied.
+        AddError: The configuration names another folder for the model, or the model cannot be copied.
         ModelsConfigError: The configuration cannot be used.
     """
     entries = read_entries(config) if config.exists() else None
@@ -239,6 +241,11 @@ def configure(placement: Placement, config: Path) -> None:
     if placement.source:
         copy(placement.source, placement.folder / FIRST_VERSION)
         print(f"{display_path(placement.source)} copied to {display_path(placement.folder / FIRST_VERSION)}.")
+    if needs_tflite(placement.newest_version):
+        print(
+            f"It has {TFLITE_FILE} and no SavedModel. `make run` and Compose serve it; a GPU (`make up-gpu`) and a "
+            "model server without --prefer_tflite_model do not."
+        )
     if configured:
         print(f"{placement.name} is in {display_path(config)} already.")
         return
@@ -249,7 +256,7 @@ def configure(placement: Placement, config: Path) -> None:
 
 
 def copy(source: Path, version: Path) -> None:
-    """Copy a SavedModel so that it appears in one step.
+    """Copy a model's folder so that it appears in one step.
 
     Raises:
         AddError: It cannot be copied.
@@ -257,7 +264,7 @@ def copy(source: Path, version: Path) -> None:
     try:
         version.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".adding-", dir=version.parent) as staging:
-            # The SavedModel may be the folder around it.
+            # The source may be the folder around it.
             shutil.copytree(source, Path(staging, "1"), ignore=lambda _, names: {Path(staging).name} & set(names))
             Path(staging, "1").rename(version)
     except (OSError, shutil.Error) as error:
@@ -293,7 +300,7 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     checking = commands.add_parser("check", help="check the folders of all models")
     adding = commands.add_parser("add", help="add a model and wait until it is served")
-    adding.add_argument("folder", type=Path, metavar="FOLDER", help="a SavedModel, or a folder with versions")
+    adding.add_argument("folder", type=Path, metavar="FOLDER", help="a model's folder, or one with versions")
     adding.add_argument("--name", help="name of the model; the folder's if not set")
     adding.add_argument("--url", default=DEFAULT_URL, help=f"URL of the running service; default: {DEFAULT_URL}")
     adding.add_argument("--api-key", default=os.environ.get(API_KEY_VARIABLE), help=f"or ${API_KEY_VARIABLE}")

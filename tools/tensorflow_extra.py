@@ -6,12 +6,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from gateway.models.folders import is_saved_model
+from gateway.models.folders import TFLITE_FILE, has_model
 from tools.models_config import find_served_versions
 from tools.programs import ROOT
 
-TFLITE_MODEL = "model.tflite"
-"""What the model server serves without TensorFlow if a version's folder has it."""
 TARGET = "tensorflow"
 """The target of the Makefile that installs TensorFlow."""
 SIZE = "310 MB to download, 1.3 GB on disk"
@@ -28,7 +26,7 @@ def is_installed() -> bool:
 
 def needs_tensorflow(versions: Iterable[Path]) -> bool:
     """Return whether one of these folders of versions can be served by TensorFlow only."""
-    return any(is_saved_model(version) and not (version / TFLITE_MODEL).exists() for version in versions)
+    return any(has_model(version) and not (version / TFLITE_FILE).exists() for version in versions)
 
 
 def find_models(config: Path) -> list[str]:
@@ -50,7 +48,7 @@ def ensure(names: Sequence[str]) -> None:
     """
     if not names or is_installed():
         return
-    reason = f"TensorFlow is needed for models without {TFLITE_MODEL} ({', '.join(names)})"
+    reason = f"TensorFlow is needed for models without {TFLITE_FILE} ({', '.join(names)})"
     if Path(sys.prefix) != ROOT / ".venv":
         raise TensorFlowError(f"{reason}. Install the extra `{TARGET}` of pyproject.toml into {sys.prefix}.")
     print(f"{reason}: installing it ({SIZE}) ...", flush=True)

@@ -15,24 +15,33 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from gateway.model_client.protocol import VersionStatus
 
-MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
+SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 """Either makes a folder a SavedModel."""
+TFLITE_FILE = "model.tflite"
+"""What a model server with `--prefer_tflite_model` serves, alone or beside a SavedModel."""
+MODEL_FILES = (*SAVED_MODEL_FILES, TFLITE_FILE)
+"""Any of them makes a folder a version that can be served."""
 MAX_VERSION = 2**63 - 1
 """Version numbers are int64."""
 MAX_ENTRIES = 1000
 """How many entries of a folder are looked at."""
 MAX_NESTING = 3
-"""How deep below a folder a misplaced SavedModel is looked for."""
+"""How deep below a folder a misplaced version is looked for."""
 PLATFORM = "tensorflow"
 """The one `model_platform` that the model server has."""
 POINTERS = {b"version https://git-lfs": "git lfs pull", b"/annex/objects/": "git annex get ."}
 """The command that puts the content into a file that only points to it, by what such a file begins with."""
-COPY_AGAIN = "Copy the SavedModel again."
+COPY_AGAIN = "Copy the model again."
 LOAD_FAULTS = {
     "as binary proto": "Its saved_model.pb is damaged, or not the file of a SavedModel. Copy or export it again.",
     "as text proto": "Its saved_model.pbtxt is damaged, or not the file of a SavedModel. Copy or export it again.",
     "meta graph def matching supplied tags": "It has no graph with the one tag `serve`, which is the one that is "
     "served. Export it again with model.export(FOLDER) or tf.saved_model.save.",
+    "appear to contain a SavedModel": f"The model server found no SavedModel in it. {TFLITE_FILE} alone is served "
+    "only by a model server with --prefer_tflite_model, and not on a GPU. Start it with that flag, "
+    "or add the SavedModel.",
+    "Cannot build Interpreter": f"Its {TFLITE_FILE} is damaged, or not the file of a TensorFlow Lite model. Copy or "
+    "export it again.",
     "bytes than requested": f"Its files in `variables` are cut off. {COPY_AGAIN}",
     "Checksum does not match": f"Its files in `variables` are damaged. {COPY_AGAIN}",
     "sstable": f"Its files in `variables` are damaged. {COPY_AGAIN}",
@@ -59,7 +68,7 @@ ADVICE = {
     ".pth": TORCH_ADVICE,
     ".safetensors": TORCH_ADVICE,
     ".onnx": "Convert it: onnx2tf -i {file} -o {version}.",
-    ".tflite": 'Export the network that it was made of as a SavedModel: model.export("{version}").',
+    ".tflite": f"To serve it on processors: mkdir -p {{version}} && cp {{file}} {{version}}/{TFLITE_FILE}.",
     ".zip": "Unpack it into {version}.",
     ".tar": "Unpack it into {version}.",
     ".gz": "Unpack it into {version}.",
@@ -176,36 +185,37 @@ def version_number(name: str) -> int | None:
 
 
 def describe_version_fault(version: Path) -> str | None:
-    """Return why a folder cannot be loaded as a SavedModel, and what mends it; None if it looks complete.
+    """Return why a folder cannot be loaded as a version, and what mends it; None if its models look complete.
 
     Raises:
         OSError: It cannot be read.
     """
     if not version.is_dir():
         return _describe_missing(version, "Put a SavedModel there.")
-    if not is_saved_model(version):
+    if not has_model(version):
         return _describe_no_model(version, version)
-    model_files = [version / name for name in _present_model_files(version)]
-    model_file = next(filter(Path.exists, model_files), model_files[0])
+    links_or_files = [version / name for name in MODEL_FILES if os.path.lexists(version / name)]
+    model_files = list(filter(Path.exists, links_or_files)) or links_or_files[:1]
     variables = sorted((version / "variables").glob("variables.*"))
-    fault = next(filter(None, map(_describe_file_fault, [model_file, *variables])), None)
+    fault = next(filter(None, map(_describe_file_fault, [*model_files, *variables])), None)
     if fault:
         return fault
     incomplete = _missing_variables(version)
     return f"{version / incomplete} is missing. {COPY_AGAIN}" if incomplete else None
 
 
-def is_saved_model(folder: Path) -> bool:
-    """Return whether a folder has a SavedModel's file, even if that is a link to nothing or empty."""
-    return bool(_present_model_files(folder))
+def has_model(folder: Path) -> bool:
+    """Return whether a folder has one of `MODEL_FILES`, even if that is a link to nothing or empty."""
+    return any(os.path.lexists(folder / name) for name in MODEL_FILES)
 
 
-def _present_model_files(folder: Path) -> list[str]:
-    return [name for name in MODEL_FILES if os.path.lexists(folder / name)]
+def needs_tflite(version: Path) -> bool:
+    """Return whether only a model server with `--prefer_tflite_model` can serve a version."""
+    return (version / TFLITE_FILE).exists() and not any((version / name).exists() for name in SAVED_MODEL_FILES)
 
 
 def _describe_file_fault(file: Path) -> str | None:
-    """Return why a file of a SavedModel is none, and what mends it; None if it has content of its own.
+    """Return why a file of a model is none, and what mends it; None if it has content of its own.
 
     Raises:
         OSError: It cannot be read.
@@ -213,7 +223,7 @@ def _describe_file_fault(file: Path) -> str | None:
     if not file.exists():
         return _describe_dangling(file)
     if not file.is_file():
-        return f"{file} is not a file, but a SavedModel has one of this name. {COPY_AGAIN}"
+        return f"{file} is not a file, but a model has one of this name. {COPY_AGAIN}"
     with file.open("rb") as content:
         start = content.read(max(map(len, POINTERS)))
     if not start:
@@ -237,10 +247,10 @@ def _describe_missing(path: Path, advice: str) -> str:
 
 def _describe_no_version(folder: Path) -> str:
     """Describe a model's folder in which no entry is named by a version number."""
-    if is_saved_model(folder):
-        return f"{folder} is a SavedModel itself, without the folder of a version. Move its files to {folder / '1'}."
+    if has_model(folder):
+        return f"{folder} has a model itself, without the folder of a version. Move its files to {folder / '1'}."
     for path in _entries(folder):
-        if path.is_dir() and is_saved_model(path):
+        if path.is_dir() and has_model(path):
             return (
                 f"{path} is not named like a version, by a whole number. Rename it to {folder / _number_in(path.name)}."
             )
@@ -254,19 +264,20 @@ def _number_in(name: str) -> str:
 
 
 def _describe_no_model(folder: Path, version: Path) -> str:
-    """Describe a folder without a SavedModel's file; `version` is where the SavedModel belongs."""
+    """Describe a folder without a model's file; `version` is where the model belongs."""
     for path in _entries(folder):
         foreign = describe_foreign(path, version)
         if foreign:
             return foreign
     nested = next(find_nested_models(folder), None)
     if nested:
-        return f"The SavedModel is in {nested}, too deep. Move its files to {version}."
+        return f"The model is in {nested}, too deep. Move its files to {version}."
     names = [path.name for path in _entries(folder)]
     if not names:
         return f"{folder} is empty. Put a SavedModel into {version}."
     found = f"{', '.join(names[:3])}{', …' if len(names) > len(names[:3]) else ''}"
-    return f"{folder} contains {found}, and no {MODEL_FILES[0]}. Put a SavedModel into {version}."
+    missing = f"{SAVED_MODEL_FILES[0]} or {TFLITE_FILE}"
+    return f"{folder} contains {found}, and no {missing}. Put a SavedModel into {version}."
 
 
 def describe_foreign(path: Path, version: Path) -> str | None:
@@ -298,10 +309,10 @@ def _missing_variables(version: Path) -> str | None:
 
 
 def find_nested_models(folder: Path, depth: int = MAX_NESTING) -> Iterator[Path]:
-    """Yield folders below `folder` that are SavedModels."""
+    """Yield folders below `folder` that have a model."""
     for path in _entries(folder) if depth else ():
         if path.is_dir() and not path.is_symlink():
-            if is_saved_model(path):
+            if has_model(path):
                 yield path
             yield from find_nested_models(path, depth - 1)
 

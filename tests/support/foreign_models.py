@@ -1,4 +1,4 @@
-"""Write SavedModels as other programs export them, each of which tells dark images from light ones.
+"""Write models as other programs export them, each of which tells dark images from light ones.
 
 python -m tests.support.foreign_models DIR
 """
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 SIDE = 8
@@ -96,16 +97,64 @@ MODELS: dict[str, Model] = {
 }
 
 
+def network(shades: float = 1) -> tf.keras.Model:
+    """Return a small network for images whose numbers reach from 0 to `shades`."""
+    image = tf.keras.Input((SIDE, SIDE, 3), name="image")
+    means = tf.keras.layers.GlobalAveragePooling2D()(image)
+    dense = tf.keras.layers.Dense(2, activation="softmax")
+    model = tf.keras.Model(image, dense(means))
+    dense.set_weights([np.array([[-1.5, 1.5]] * 3) / shades, np.array([2.25, -2.25])])
+    return model
+
+
+def convert(shades: float = 1, **quantization: Any) -> bytes:
+    """Convert `network` as tutorials do, to full integers if the types of input and output are given."""
+    converter = tf.lite.TFLiteConverter.from_keras_model(network(shades))
+    if quantization:
+        gray = np.ones((1, SIDE, SIDE, 3), np.float32) * shades
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([gray * level] for level in np.linspace(0, 1, 20, dtype=np.float32))
+        for name, value in quantization.items():
+            setattr(converter, name, value)
+    return bytes(converter.convert())
+
+
+TFLITE_CARD = {"labels": LABELS, "input": {"height": SIDE, "width": SIDE}}
+TFLITE_MODELS: dict[str, tuple[Callable[[], bytes], dict[str, Any] | None]] = {
+    "tflite_floats": (convert, None),
+    "tflite_floats_with_a_card": (
+        convert,
+        TFLITE_CARD | {"input": TFLITE_CARD["input"] | {"dtype": "float32", "std": [255] * 3}},
+    ),
+    "tflite_bytes": (lambda: convert(MAX, inference_input_type=tf.uint8), None),
+    "tflite_signed_bytes": (lambda: convert(inference_input_type=tf.int8), None),
+    "tflite_signed_bytes_with_a_card": (
+        lambda: convert(inference_input_type=tf.int8),
+        TFLITE_CARD | {"input": TFLITE_CARD["input"] | {"dtype": "float32", "mean": [128] * 3}},
+    ),
+    "tflite_whole_scores": (lambda: convert(inference_input_type=tf.uint8, inference_output_type=tf.uint8), None),
+}
+
+
 def main() -> None:
     directory = Path(sys.argv[1])
+    for name, (content, card) in TFLITE_MODELS.items():
+        (directory / name / "1").mkdir(parents=True)
+        (directory / name / "1" / "model.tflite").write_bytes(content())
+        write_card(directory, name, card)
     for name, (shape, dtype, compute, card) in MODELS.items():
         module = tf.Module()
         module.serve = tf.function(compute, input_signature=[tf.TensorSpec(shape, dtype, name="x")])
         tf.saved_model.save(module, str(directory / name / "1"), signatures=module.serve)
-        if card is not None:
-            (directory / name / "card.json").write_text(json.dumps({"name": name, **card}), encoding="utf-8")
-    entries = (f'config {{ name: "{name}" base_path: "{directory / name}"{PLATFORM} }}' for name in MODELS)
+        write_card(directory, name, card)
+    names = (*TFLITE_MODELS, *MODELS)
+    entries = (f'config {{ name: "{name}" base_path: "{directory / name}"{PLATFORM} }}' for name in names)
     (directory / "models.config").write_text(f"model_config_list {{ {' '.join(entries)} }}", encoding="utf-8")
+
+
+def write_card(directory: Path, name: str, card: dict[str, Any] | None) -> None:
+    if card is not None:
+        (directory / name / "card.json").write_text(json.dumps({"name": name, **card}), encoding="utf-8")
 
 
 if __name__ == "__main__":

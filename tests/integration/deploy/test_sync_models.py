@@ -78,7 +78,7 @@ def sync(tmp_path):
 
 def test_versions_appear_complete_and_are_removed(sync):
     sync.upload("digits/1")
-    sync.upload("cifar10/7")
+    sync.upload("cifar10/7", files=("model.tflite",))
     with sync.running():
         until(sync.synced.exists, PATIENCE_S, "synced")
         assert sync.versions() == {"digits/1", "cifar10/7"}
@@ -102,7 +102,7 @@ def test_it_is_not_ready_before_every_version_is_fetched(sync):
 
 
 def test_an_archive_without_a_model_at_its_top_level_is_rejected(sync):
-    sync.upload("digits/1", files=("digits/1/saved_model.pb",))
+    sync.upload("digits/1", files=("digits/1/saved_model.pb", "digits/1/model.tflite"))
     with sync.running():
         until(lambda: "not fetched: digits/1 (saved_model.pb" in sync.output(), PATIENCE_S, "rejected")
         assert not (sync.models / "digits/1").exists()

@@ -65,7 +65,7 @@ def test_a_version_that_cannot_be_loaded_is_found(failed: FailedModels, states: 
     found = failed.find(["pets", "digits", "unknown"])
 
     assert found == {
-        "pets": "Version 2 could not be loaded. Its files in `variables` are cut off. Copy the SavedModel again."
+        "pets": "Version 2 could not be loaded. Its files in `variables` are cut off. Copy the model again."
     }
 
 

@@ -137,14 +137,14 @@ def test_a_name_that_cannot_be_part_of_a_url_is_refused(config, tmp_path, capsys
     ("path", "message"),
     [
         ("nothing", "{}/nothing does not exist."),
-        ("notes.txt", "{}/notes.txt is a file. Expected is the folder of a SavedModel, with saved_model.pb in it."),
+        ("notes.txt", "{}/notes.txt is a file. Expected is a folder with saved_model.pb or model.tflite in it."),
         ("m.keras", '{}/m.keras is not a SavedModel. Write a SavedModel of it, in Python: keras.models.load_model("'),
         ("empty", "{}/empty is empty. Put a SavedModel into {}/empty/1."),
         (
             "nested",
-            "{}/nested is not a SavedModel; {}/nested/a/b is one. Add that: python -m tools.models add nested/a/b",
+            "{}/nested has no model itself; {}/nested/a/b has one. Add that: python -m tools.models add nested/a/b",
         ),
-        ("half", "{}/half/variables/variables.index is missing. Copy the SavedModel again."),
+        ("half", "{}/half/variables/variables.index is missing. Copy the model again."),
         ("versions", "{}/versions/1 is empty. Put a SavedModel into {}/versions/1."),
     ],
 )
@@ -389,6 +389,17 @@ def test_a_model_for_tensorflow_lite_needs_no_tensorflow(config, flowers, run_di
     (flowers / "model.tflite").write_text("content")
 
     assert add(config, flowers, f"--run-dir={run_dir}") == 0
+
+
+def test_a_model_with_tflite_alone_is_added_with_a_note_about_where_it_is_served(config, tmp_path, run_dir, capsys):
+    source = tmp_path / "flowers"
+    source.mkdir()
+    (source / "model.tflite").write_text("content")
+
+    assert add(config, source, f"--run-dir={run_dir}") == 0
+
+    assert files(config.parent / "flowers") == ["1/model.tflite"]
+    assert "It has model.tflite and no SavedModel. `make run` and Compose serve it; a GPU" in capsys.readouterr().out
 
 
 def test_a_copy_that_fails_leaves_nothing(config, flowers, capsys, monkeypatch):

@@ -11,8 +11,8 @@ fetch() { # NAME/VERSION
   incoming=$MODELS_TARGET/${1%/*}/incoming
   rm -rf "$incoming" && mkdir -p "$incoming" &&
     rclone cat "$MODELS_SOURCE/$1.tar" | tar -x -f - -C "$incoming" &&
-    [ -e "$incoming/saved_model.pb" ] && mv "$incoming" "$MODELS_TARGET/$1" && echo "fetched $1" && return
-  echo "not fetched: $1 (saved_model.pb must be at the top level of the archive)" >&2
+    { [ -e "$incoming/saved_model.pb" ] || [ -e "$incoming/model.tflite" ]; } && mv "$incoming" "$MODELS_TARGET/$1" && echo "fetched $1" && return
+  echo "not fetched: $1 (saved_model.pb or model.tflite must be at the top level of the archive)" >&2
   return 1
 }
 

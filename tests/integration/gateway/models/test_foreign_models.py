@@ -40,12 +40,18 @@ USABLE = (
     "open_scores",
     "scores_of_any_rank",
     "one_row_of_scores",
+    "tflite_floats",
+    "tflite_floats_with_a_card",
+    "tflite_bytes",
+    "tflite_signed_bytes_with_a_card",
 )
 UNUSABLE = {
     "logit_of_zero_for_gray": '"activation": "sigmoid"} in logit_of_zero_for_gray/card.json',
     "logits": "expected probabilities from 0 to 1. If they are logits, write logits/card.json such as",
     "numbers": "whole numbers, such as class numbers, not scores. No card helps",
     "examples": "does not take an encoded image (PNG), but perhaps tf.Example messages. No card helps",
+    "tflite_signed_bytes": "leaves open which numbers stand for black and white. Write tflite_signed_bytes/card.json",
+    "tflite_whole_scores": "whole numbers, such as class numbers, not scores. No card helps",
     "no_batch": "has no batch dimension. No card helps",
 }
 
@@ -61,7 +67,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     config = directory / "models.config"
-    command = [sys.executable, "-m", "model_server", f"--port={port}", f"--model_config_file={config}"]
+    server_command = (sys.executable, "-m", "model_server", "--prefer_tflite_model")
+    command = [*server_command, f"--port={port}", f"--model_config_file={config}"]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with contextlib.closing(TensorFlowServing(f"127.0.0.1:{port}", call_deadline_s=5, max_retried_rows=40)) as server:
         app = create_app(

@@ -12,6 +12,7 @@ from gateway.models.folders import ModelFolder, describe_unavailability
 
 VARIABLES = ("variables/variables.index", "variables/variables.data-00000-of-00001")
 COMPLETE = ("saved_model.pb", *VARIABLES)
+TFLITE = ("model.tflite",)
 
 
 @pytest.fixture
@@ -39,6 +40,8 @@ def in_version(version: str, files: Iterable[str] = COMPLETE) -> list[str]:
         in_version("1"),
         in_version("1", ["saved_model.pb"]),
         in_version("1", ["saved_model.pbtxt", *VARIABLES]),
+        in_version("1", TFLITE),
+        in_version("1", [*COMPLETE, *TFLITE]),
         in_version("00000123"),
         in_version("1 "),
         in_version("0"),
@@ -55,8 +58,9 @@ def test_a_folder_that_can_be_served_has_no_fault(make: Callable[..., ModelFolde
     [
         ([], "The folder {} does not exist. Correct base_path in models.config."),
         (["./"], "{} is empty. Put a SavedModel into {}/1."),
-        (["card.json"], "{} contains card.json, and no saved_model.pb. Put a SavedModel into {}/1."),
-        (COMPLETE, "{} is a SavedModel itself, without the folder of a version. Move its files to {}/1."),
+        (["card.json"], "{} contains card.json, and no saved_model.pb or model.tflite. Put a SavedModel into {}/1."),
+        (COMPLETE, "{} has a model itself, without the folder of a version. Move its files to {}/1."),
+        (TFLITE, "{} has a model itself, without the folder of a version. Move its files to {}/1."),
         (in_version("v1"), "{}/v1 is not named like a version, by a whole number. Rename it to {}/1."),
         (in_version("1.0"), "{}/1.0 is not named like a version, by a whole number. Rename it to {}/1."),
         (in_version("release-3"), "{}/release-3 is not named like a version, by a whole number. Rename it to {}/3."),
@@ -66,13 +70,16 @@ def test_a_folder_that_can_be_served_has_no_fault(make: Callable[..., ModelFolde
             "{}/" + "9" * 20 + " is not named like a version, by a whole number. Rename it to {}/1.",
         ),
         (["1/"], "{}/1 is empty. Put a SavedModel into {}/1."),
-        (in_version("1", VARIABLES), "{}/1 contains variables, and no saved_model.pb. Put a SavedModel into {}/1."),
-        (in_version("1/saved_model"), "The SavedModel is in {}/1/saved_model, too deep. Move its files to {}/1."),
-        (in_version("export/pets"), "The SavedModel is in {}/export/pets, too deep. Move its files to {}/1."),
+        (
+            in_version("1", VARIABLES),
+            "{}/1 contains variables, and no saved_model.pb or model.tflite. Put a SavedModel into {}/1.",
+        ),
+        (in_version("1/saved_model"), "The model is in {}/1/saved_model, too deep. Move its files to {}/1."),
+        (in_version("export/pets"), "The model is in {}/export/pets, too deep. Move its files to {}/1."),
         ([*in_version("1"), "2"], "{}/2 is a file, not a folder with a SavedModel. Remove it or give it another name."),
         (
             in_version("1", COMPLETE[:2]),
-            "{}/1/variables/variables.data-00000-of-00001 is missing. Copy the SavedModel again.",
+            "{}/1/variables/variables.data-00000-of-00001 is missing. Copy the model again.",
         ),
         (in_version("1", (COMPLETE[0], COMPLETE[2])), "{}/1/variables/variables.index is missing."),
     ],
@@ -95,7 +102,7 @@ def test_a_fault_names_its_cause_and_what_mends_it(
         ("resnet18.pth", "python -m train import-torch {file}"),
         ("weights.safetensors", "python -m train import-torch {file}"),
         ("model.onnx", "onnx2tf -i {file} -o {version}"),
-        ("model.tflite", 'model.export("{version}")'),
+        ("pets.tflite", "mkdir -p {version} && cp {file} {version}/model.tflite"),
         ("model.tar.gz", "Unpack it into {version}."),
     ],
 )
@@ -133,24 +140,24 @@ def replace_by_folder(path: Path) -> None:
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 23530\n"
 
 
-@pytest.mark.parametrize("file", COMPLETE)
+@pytest.mark.parametrize("file", [*COMPLETE, *TFLITE])
 @pytest.mark.parametrize(
     ("replace", "fault"),
     [
-        (lambda path: path.write_bytes(b""), "{} is empty. Copy the SavedModel again."),
+        (lambda path: path.write_bytes(b""), "{} is empty. Copy the model again."),
         (lambda path: path.write_bytes(LFS_POINTER), "{} only points to its content. Fetch that: git lfs pull"),
         (
             lambda path: path.write_bytes(b"/annex/objects/SHA256E-s23530--4d7a\n"),
             "{} only points to its content. Fetch that: git annex get .",
         ),
         (replace_by_link, "{} is a link to ../blobs/4d7a, which does not exist. Correct the link."),
-        (replace_by_folder, "{} is not a file, but a SavedModel has one of this name."),
+        (replace_by_folder, "{} is not a file, but a model has one of this name."),
     ],
 )
 def test_a_file_without_its_content_is_named(
     make: Callable[..., ModelFolder], tmp_path: Path, file: str, replace: Callable[[Path], object], fault: str
 ):
-    folder = make(in_version("1"))
+    folder = make(in_version("1", TFLITE if file in TFLITE else COMPLETE))
     path = tmp_path / "pets" / "1" / file
     replace(path)
 
@@ -160,8 +167,11 @@ def test_a_file_without_its_content_is_named(
     assert described.startswith(fault.replace("{}", str(path)))
 
 
-def test_a_dangling_link_beside_the_model_in_text_form_does_no_harm(make: Callable[..., ModelFolder], tmp_path: Path):
-    folder = make(in_version("1", ["saved_model.pb", "saved_model.pbtxt"]))
+@pytest.mark.parametrize("other", ["saved_model.pbtxt", "model.tflite"])
+def test_a_dangling_link_beside_another_form_of_the_model_does_no_harm(
+    make: Callable[..., ModelFolder], tmp_path: Path, other: str
+):
+    folder = make(in_version("1", ["saved_model.pb", other]))
     replace_by_link(tmp_path / "pets" / "1" / "saved_model.pb")
 
     assert folder.describe_fault() is None
@@ -250,6 +260,11 @@ def test_a_version_that_failed_is_named_with_the_model_servers_reason(make: Call
     [
         ("Can't parse /m/1/saved_model.pb as binary proto", "Its saved_model.pb is damaged, or not the file of"),
         ("A SavedModel needs TensorFlow, which is not installed", "It has no model.tflite, and TensorFlow is not"),
+        (
+            "Specified file path does not appear to contain a SavedModel bundle (should have a file",
+            "The model server found no SavedModel in it. model.tflite alone is served only by a model server with",
+        ),
+        ("Cannot build Interpreter from buffer.", "Its model.tflite is damaged, or not the file of"),
         ("Could not find meta graph def matching supplied tags: { serve }. To", "It has no graph with the one tag"),
         ("Graph execution error:\n\nRead less bytes than requested\n\t [[", "Its files in `variables` are cut off."),
         ("TensorBundle at /m: Checksum does not match: stored 1", "Its files in `variables` are damaged."),
