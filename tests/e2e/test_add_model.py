@@ -42,8 +42,9 @@ def save_hollow_model(version):
     shutil.rmtree(version / "variables")
 
 
-def cut_off(version):
-    """Leave the first bytes of the graph."""
+def copy_cut_off(source, version):
+    """Copy the SavedModel of a version, with the first bytes of the graph only."""
+    shutil.copytree(source, version, ignore=shutil.ignore_patterns("model.tflite"))
     graph = version / "saved_model.pb"
     graph.write_bytes(graph.read_bytes()[:1000])
 
@@ -67,7 +68,7 @@ def classify(stack, model, image):
 def test_a_model_is_added_and_another_mended_while_the_stack_runs(served, tmp_path):
     config = configure(served, "digits", "photos", "hollow")
     source = tmp_path / "downloads" / "animals"
-    shutil.copytree(newest_version("cifar10"), source)
+    shutil.copytree(newest_version("cifar10"), source, ignore=shutil.ignore_patterns("saved_model.pb", "variables"))
 
     with running(tmp_path / "run", models_config=config) as stack:
         printed = (tmp_path / "run.out").read_text()
@@ -76,14 +77,14 @@ def test_a_model_is_added_and_another_mended_while_the_stack_runs(served, tmp_pa
         predicted = [classify(stack, "digits", DIGIT), classify(stack, "animals", PHOTO)]
         (served / "photos" / "v1").rename(served / "photos" / "1")
         until(lambda: classify(stack, "photos", PHOTO)[0] == 200, START_S, "the mended model answers")
-        shutil.copytree(source, served / "cut" / "1")
-        cut_off(served / "cut" / "1")
+        copy_cut_off(newest_version("cifar10"), served / "cut" / "1")
         configure(served, "digits", "photos", "animals", "cut")
         until(lambda: CUT in (tmp_path / "run.out").read_text(), START_S, "the new model's fault is printed")
 
     assert f"photos cannot be served: {served}/photos/v1 is not named like a version" in printed
     assert f"hollow version 1: {HOLLOW}" in printed
     assert (added.returncode, added.stderr) == (0, "")
+    assert "It has model.tflite and no SavedModel." in added.stdout
     assert f"curl -F image=@{served}/animals/1/assets.extra/golden/00.png {stack.url}/api/v1/models/animals" in (
         added.stdout
     )
