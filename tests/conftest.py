@@ -1,7 +1,11 @@
-"""Order of the tests: random, but for modules that replay a sequence, and with those that take minutes first."""
+"""Settings of Hypothesis, and the order of the tests.
+
+It is random, but for modules that replay a sequence, and with those that take minutes first.
+"""
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 MARKERS = (
@@ -11,6 +15,8 @@ MARKERS = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    hypothesis.settings.register_profile("busy machine", deadline=None)
+    hypothesis.settings.load_profile("busy machine")  # no time limit on an example
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
 
