@@ -138,6 +138,7 @@ def test_models_are_listed_and_described(client):
 
     assert (model.available, model.version, list(model.labels)) == (True, VERSION, DIGITS)
     assert details.card["metrics"]["accuracy"] >= 0.99
+    assert details.card["abstain_below"] > 0.9
     assert (details.versions[0].version, details.versions[0].state) == (VERSION, "AVAILABLE")
 
 
