@@ -54,7 +54,7 @@ def make_models(
     check_scores(imported.network, card)
     forms = imagenet_model.make_forms(imported.network, card.input)
     if inputs:
-        recipe = dataclasses.replace(recipe, metrics=imagenet_model.measure(forms, inputs))
+        recipe = dataclasses.replace(recipe, metrics=imagenet_model.measure(forms, inputs, recipe.abstain_below))
         recipe.write()
     examples = pseudo_label(find_images(pictures), card, imported.network)
     with tempfile.TemporaryDirectory(prefix=f".{card.name}-", dir=models) as folder:

@@ -57,21 +57,21 @@ def summarise(assessment: Assessment) -> dict[str, Any]:
     if calibration.thresholds is not None:
         summary["thresholds"] = list(calibration.thresholds)
     if calibration.abstain_below is not None:
-        summary |= {"abstain_below": calibration.abstain_below, "answered": compute_coverage(assessment)}
+        answered = compute_coverage(assessment.test, calibration.abstain_below)
+        summary |= {"abstain_below": calibration.abstain_below, "answered": answered}
     further = {
         name: compute_metrics(evaluation, labels) for name, evaluation in assessment.sets.items() if name != TEST
     }
     return summary | ({"further_tests": further} if further else {})
 
 
-def compute_coverage(assessment: Assessment) -> dict[str, float | None]:
-    """Return the `share` of test images at or above the abstention threshold, and the `accuracy` on those images.
+def compute_coverage(evaluation: Evaluation, threshold: float) -> dict[str, float | None]:
+    """Return the `share` of images whose highest probability reaches a threshold, and the `accuracy` on those images.
 
     The accuracy is None if no image reaches the threshold.
     """
-    threshold = assessment.calibration.abstain_below or 0.0
-    covered = assessment.test.probabilities.max(axis=1) >= np.float32(threshold)
-    accuracy = float(np.mean(assessment.test.correct[covered])) if covered.any() else None
+    covered = evaluation.probabilities.max(axis=1) >= np.float32(threshold)
+    accuracy = float(np.mean(evaluation.correct[covered])) if covered.any() else None
     return {"share": float(np.mean(covered)), "accuracy": accuracy}
 
 

@@ -18,6 +18,7 @@ from train.config.networks import EfficientNetLiteName
 from train.data.examples import TEST, Example, Inputs, Predict, to_inputs
 from train.data.generated_pictures import generate_pictures
 from train.errors import TrainError
+from train.evaluation.assessment import compute_coverage
 from train.evaluation.calibrate import apply_temperature
 from train.evaluation.cards import round_metrics
 from train.evaluation.curves import calibration_error
@@ -29,7 +30,7 @@ from vision.card import Card, InputSpec
 
 RECIPE = Path(__file__).with_suffix(".json")
 TITLE = "A thousand things in photos"
-CALIBRATION_PICTURES = 200
+CALIBRATION_PICTURES = 400
 LABELS = "labels.csv"
 """Table of a folder of labelled photos: `file`, relative to the folder or in a subfolder, and `index`, the class."""
 TEMPERATURES = np.linspace(0.3, 1.5, 121)
@@ -49,14 +50,14 @@ class Recipe:
         network: The network.
         side: Height and width of its images.
         temperature: Its class scores are divided by it.
-        abstain_below: Probability below which the best class is not sure; None for no threshold.
+        abstain_below: Probability below which the best class is not sure.
         metrics: Metrics of the card.
     """
 
     network: EfficientNetLiteName
     side: int
     temperature: float
-    abstain_below: float | None
+    abstain_below: float
     metrics: Mapping[str, Any]
 
     def write(self) -> None:
@@ -65,9 +66,8 @@ class Recipe:
 
     def complete(self, card: Card) -> Card:
         """Return the card of the served version."""
-        abstention = {} if self.abstain_below is None else {"abstain_below": self.abstain_below}
-        metrics = {**self.metrics, "temperature": self.temperature, **abstention}
-        return dataclasses.replace(card, title=TITLE, metrics=metrics)
+        metrics = {**self.metrics, "temperature": self.temperature}
+        return dataclasses.replace(card, title=TITLE, abstain_below=self.abstain_below, metrics=metrics)
 
 
 def read_recipe() -> Recipe:
@@ -117,12 +117,13 @@ def fit_temperature(predict: Predict, inputs: Inputs) -> float:
     return _best_temperature(evaluate(predict, inputs))
 
 
-def measure(forms: Forms, inputs: Inputs) -> dict[str, Any]:
+def measure(forms: Forms, inputs: Inputs, abstain_below: float) -> dict[str, Any]:
     """Return the metrics of a card, of the form that is served and of each form.
 
     Args:
         forms: The forms, at their final temperature.
         inputs: Labelled photos.
+        abstain_below: As in `Recipe`.
     """
     measurement = measure_forms(forms, {TEST: Samples(inputs)})
     served = measurement.evaluations[TEST]
@@ -132,6 +133,7 @@ def measure(forms: Forms, inputs: Inputs) -> dict[str, Any]:
         "top_5_accuracy": served.top_k_accuracy(TOP),
         "calibration_error": calibration_error(served.reliability),
         "cross_validated_calibration_error": cross_validated_calibration_error(served),
+        "answered": compute_coverage(served, abstain_below),
     }
     rounded: dict[str, Any] = round_metrics({**metrics, **measurement.metrics})
     return rounded

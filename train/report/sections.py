@@ -151,8 +151,8 @@ def _coverage(assessment: Assessment) -> str:
     ranking = rank(test.probabilities.max(axis=1), test.correct)
     points = list(zip((ranking.passed / len(test.correct)).tolist(), ranking.precision.tolist(), strict=True))
     caption, marks = "Accuracy if only the most confident predictions are used.", []
-    coverage = compute_coverage(assessment)
-    if threshold is not None and coverage["share"] is not None and coverage["accuracy"] is not None:
+    coverage = None if threshold is None else compute_coverage(test, threshold)
+    if coverage and coverage["share"] is not None and coverage["accuracy"] is not None:
         marks = [(coverage["share"], coverage["accuracy"])]
         caption += (
             f" Dot: a threshold of {threshold:.4g}, the lowest at which"

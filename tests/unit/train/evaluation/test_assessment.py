@@ -16,7 +16,6 @@ from train.evaluation.assessment import (
     summarise,
     write_summary,
 )
-from train.evaluation.calibrate import Calibration
 from train.evaluation.curves import calibration_error
 from train.evaluation.evaluate import Evaluation
 
@@ -55,17 +54,17 @@ def test_a_temperature_above_1_lowers_confidence_and_keeps_the_top_classes():
     np.testing.assert_array_equal(uncalibrated.top_classes, assessment.test.top_classes)
 
 
-@pytest.mark.parametrize(
-    ("threshold", "share", "accuracy"), [(0.0, 1.0, 2 / 3), (0.5, 2 / 3, 1.0), (0.95, 0.0, None), (None, 1.0, 2 / 3)]
-)
+@pytest.mark.parametrize(("threshold", "share", "accuracy"), [(0.0, 1.0, 2 / 3), (0.5, 2 / 3, 1.0), (0.95, 0.0, None)])
 def test_coverage_is_the_share_above_the_threshold_and_its_accuracy(
-    threshold: float | None, share: float, accuracy: float | None
+    threshold: float, share: float, accuracy: float | None
 ):
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.45, 0.4]], np.float32)
-    test = Evaluation(probabilities, np.eye(2, dtype=bool)[[0, 1, 1]])
-    assessment = Assessment(multiclass_assessment().config, Calibration(abstain_below=threshold), {"test": test})
+    evaluation = Evaluation(probabilities, np.eye(2, dtype=bool)[[0, 1, 1]])
 
-    assert compute_coverage(assessment) == {"share": pytest.approx(share), "accuracy": pytest.approx(accuracy)}
+    assert compute_coverage(evaluation, threshold) == {
+        "share": pytest.approx(share),
+        "accuracy": pytest.approx(accuracy),
+    }
 
 
 @pytest.mark.parametrize("assessment", [multiclass_assessment(), multilabel_assessment()], ids=["one", "several"])
