@@ -164,11 +164,15 @@ def _converter(network: FrozenNetwork, spec: InputSpec, folder: str) -> Any:
 
 
 def _feeds(network: FrozenNetwork, images: Images) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
-    """Yield inputs of the merged function, each with one image; the class ids take turns."""
-    for number, image in enumerate(images):
+    """Yield inputs of the merged function, each with one image and its best class.
+
+    To that class an image contributes most. With other ones the range of heat maps would be too small, and they would
+    be cut off.
+    """
+    for image in images:
         feed = {IMAGE: image[None], INDEX: np.zeros((1, 1), np.int32)}
         if network.explains:
-            feed[CLASS_ID] = np.full((1, 1), number % network.classes, np.int32)
+            feed[CLASS_ID] = network.predict(image[None]).argmax(axis=1).astype(np.int32)[:, None]
         yield feed
 
 
