@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
 from typer.testing import CliRunner
 
 from train.cli.main import app
@@ -72,6 +73,18 @@ def test_both_forms_have_the_recorded_probabilities(imagenet: Version):
     np.testing.assert_allclose(imagenet.predict(images), golden_evaluation(goldens).probabilities, atol=TOLERANCE)
     expected = golden_evaluation(goldens, form="tflite").probabilities
     np.testing.assert_allclose(tflite.predict(images), expected, atol=0.05)
+
+
+def test_both_forms_explain_alike(imagenet: Version):
+    example = read_golden(IMAGENET)[1].example
+    images = to_inputs([example], imagenet.card.input, len(imagenet.card.labels)).images
+    class_id = np.array(example.classes, np.int32)
+    explain = tf.saved_model.load(str(IMAGENET)).signatures["explain"]
+
+    expected = explain(image=tf.constant(images), class_id=tf.constant(class_id))["heatmap"].numpy()
+
+    actual = load_tflite(IMAGENET, imagenet.card).run(images, class_id)["heatmap"]
+    assert np.abs(actual - expected).mean() < 0.1
 
 
 def test_the_card_names_classes_and_synsets_and_what_was_measured(imagenet: Version):
