@@ -110,8 +110,8 @@ def _publish_truncated_version(stack: DrillStack, load: ClassificationLoad, _: f
     version = stack.base / "9"
     copy = stack.models / "copy"
     shutil.copytree(stack.base / "1", copy)
-    graph = copy / "saved_model.pb"
-    os.truncate(graph, graph.stat().st_size // 2)
+    for name in ("saved_model.pb", "model.tflite"):
+        os.truncate(copy / name, (copy / name).stat().st_size // 2)
     copy.rename(version)
     wait_until(lambda: _failure_reason(stack, 9), START_S, "the API reports why the version is not served")
     load.await_successes(200)

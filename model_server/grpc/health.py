@@ -1,15 +1,12 @@
 """The health service for load balancers and Kubernetes: Check of grpc.health.v1.
 
-See https://github.com/grpc/grpc/blob/master/doc/health-checking.md. As in tensorflow_model_server, the server as a
-whole, named by an empty string, and its two services have a status. Watch is not offered, because each of its streams
-would occupy a thread.
+See https://github.com/grpc/grpc/blob/master/doc/health-checking.md. As in tensorflow_model_server, only the server as a
+whole, named by an empty string, has a status. Watch is not offered, because each of its streams would occupy a thread.
 """
 
 import grpc
 
 from model_server.protos.health_pb2 import HealthCheckRequest, HealthCheckResponse
-
-_SERVICES = frozenset({"", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"})
 
 
 def health_service() -> grpc.GenericRpcHandler:
@@ -23,6 +20,6 @@ def health_service() -> grpc.GenericRpcHandler:
 
 
 def _check(request: HealthCheckRequest, context: grpc.ServicerContext) -> HealthCheckResponse:
-    if request.service not in _SERVICES:
+    if request.service:
         context.abort(grpc.StatusCode.NOT_FOUND, "service name unknown")
     return HealthCheckResponse(status=HealthCheckResponse.SERVING)

@@ -70,10 +70,10 @@ def colour_stack(tmp_path_factory: pytest.TempPathFactory, image_host: tuple[Pat
 
 @pytest.fixture(scope="session")
 def golden() -> list[tuple[bytes, str, list[float]]]:
-    """The golden images of `digits`, one for each digit from 0 to 9: PNG bytes, class, probabilities."""
+    """The golden images of `digits`, one for each digit from 0 to 9: PNG bytes, class, probabilities in int8."""
     entries = json.loads((GOLDEN / "golden.json").read_text(encoding="utf-8"))["images"]
     assert len(entries) == CLASSES
-    return [((GOLDEN / item["file"]).read_bytes(), item["class"], item["probabilities"]) for item in entries]
+    return [((GOLDEN / item["file"]).read_bytes(), item["class"], item["tflite_probabilities"]) for item in entries]
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from tests.support.raw_server import RawServer
+from tests.support.scores import SCORE_TOLERANCE
 from tests.support.waiting import until
 from tools.committed_models import newest_version
 
@@ -34,7 +35,7 @@ def test_a_batch_of_files_gets_the_predictions_of_separate_requests(stack, golde
     for (_, label, probabilities), result in zip(golden, results, strict=True):
         assert result["class"] == label
         scores = {item["class_id"]: item["score"] for item in result["predictions"]}
-        assert [scores[index] for index in range(10)] == pytest.approx(probabilities, abs=1e-5)
+        assert [scores[index] for index in range(10)] == pytest.approx(probabilities, abs=SCORE_TOLERANCE)
     assert response.json()["model"] == {"name": "digits", "version": int(newest_version("digits").name)}
     assert response.json()["request_id"] == response.headers["X-Request-ID"]
 

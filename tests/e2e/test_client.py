@@ -14,6 +14,7 @@ import pytest
 from image_gateway_client import Client, ModelVersion, NoAnswerError, Problem, ProblemError
 from tests.e2e.conftest import GOLDEN
 from tests.support.client_command import runner
+from tests.support.scores import SCORE_TOLERANCE
 from tests.support.stack import ROOT
 from tools.committed_models import newest_version
 
@@ -69,7 +70,7 @@ def test_a_classification_has_every_member(client, golden):
     assert (classification.label, classification.class_id) == (label, 4)
     assert classification.model == ModelVersion("digits", VERSION)
     scores = {item.class_id: item.score for item in classification.predictions}
-    assert [scores[index] for index in range(10)] == pytest.approx(probabilities, abs=1e-5)
+    assert [scores[index] for index in range(10)] == pytest.approx(probabilities, abs=SCORE_TOLERANCE)
     assert classification.score == classification.predictions[0].score
     assert classification.request_id
 

@@ -159,7 +159,10 @@ def _converter(network: FrozenNetwork, spec: InputSpec, folder: str) -> Any:
         )
     module = tf.Module()
     module.function = merge_signatures(network, spec)
-    tf.saved_model.save(module, folder, signatures={MERGED: module.function})
+    try:
+        tf.saved_model.save(module, folder, signatures={MERGED: module.function})
+    except tf.errors.OpError as error:
+        raise OSError(f"{folder} could not be written: {error.message}") from error
     return tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[MERGED])
 
 

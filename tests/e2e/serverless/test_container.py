@@ -11,6 +11,7 @@ import requests
 from gateway.settings import Settings
 from tests.support.listeners import listeners
 from tests.support.processes import is_running
+from tests.support.scores import SCORE_TOLERANCE
 from tests.support.stack import processes_of
 from tests.support.waiting import until
 from tools.committed_models import newest_version
@@ -38,7 +39,7 @@ def test_the_first_request_waits_for_the_model(start_container, golden):
         response = requests.post(f"{container.url}/api/v1/predict", data=png, headers=PNG, timeout=PATIENCE_S)
 
     assert (response.status_code, response.json()["class"]) == (200, label)
-    assert response.json()["score"] == pytest.approx(max(probabilities), abs=1e-4)
+    assert response.json()["score"] == pytest.approx(max(probabilities), abs=SCORE_TOLERANCE)
     assert response.json()["model"] == {"name": "digits", "version": int(newest_version("digits").name)}
 
 

@@ -4,6 +4,8 @@ import base64
 import json
 import urllib.request
 
+PREDICT = "/api/v1/models/cifar10/predict"
+
 
 def classify(url, image):
     body = json.dumps({"image": base64.b64encode(image).decode()}).encode()
@@ -14,7 +16,7 @@ def classify(url, image):
 
 def test_base64_gets_the_top_five_probabilities_and_an_id(stack, photos):
     for path, label in photos:
-        answer = classify(stack.predict_url, path.read_bytes())
+        answer = classify(f"{stack.url}{PREDICT}", path.read_bytes())
         best = {item["class"]: item["score"] for item in answer["predictions"]}
         assert len(best) == 5
         assert max(best, key=best.__getitem__) == label
@@ -25,4 +27,4 @@ def test_base64_gets_the_top_five_probabilities_and_an_id(stack, photos):
 def test_each_response_has_a_different_id(stack, photos):
     image = photos[0][0].read_bytes()
 
-    assert len({classify(stack.predict_url, image)["request_id"] for _ in range(3)}) == 3
+    assert len({classify(f"{stack.url}{PREDICT}", image)["request_id"] for _ in range(3)}) == 3

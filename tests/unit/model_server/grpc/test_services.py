@@ -253,8 +253,6 @@ def test_a_reload_request_without_models_is_refused(model_service, models):
 def test_health(channel):
     check = channel.unary_unary("/grpc.health.v1.Health/Check")
     assert check(b"") == b"\x08\x01"
-    for name in (b"tensorflow.serving.PredictionService", b"tensorflow.serving.ModelService"):
-        assert check(b"\x0a" + bytes([len(name)]) + name) == b"\x08\x01"
     with pytest.raises(grpc.RpcError) as failure:
         check(b"\x0a\x03abc")
     assert (failure.value.code(), failure.value.details()) == (grpc.StatusCode.NOT_FOUND, "service name unknown")
