@@ -28,6 +28,7 @@ from gateway.fetching.fetcher import DisabledFetcher
 from gateway.model_client.protocol import Signature, TensorSpec, VersionStatus
 from gateway.models.configured import ConfiguredModels
 from gateway.observability import metrics
+from gateway.observability.metric_files import MULTIPROCESS_DIR
 from gateway.settings import Settings
 
 REQUESTS = 200
@@ -96,8 +97,8 @@ def without_metrics() -> Iterator[None]:
 
 def main() -> None:
     """Measure and print the result."""
-    if metrics.MULTIPROCESS_DIR not in os.environ:
-        sys.exit(f"{metrics.MULTIPROCESS_DIR} is not set. Set it to an empty folder, since gunicorn counts in files.")
+    if MULTIPROCESS_DIR not in os.environ:
+        sys.exit(f"{MULTIPROCESS_DIR} is not set. Set it to an empty folder, since gunicorn counts in files.")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     settings = Settings.from_env({"GATEWAY_MODELS": "model"})
     models = ConfiguredModels.from_names(["model"])

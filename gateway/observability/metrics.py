@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess, values
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from gateway import __version__
 from gateway.errors import MetricsUnavailableError
-
-MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
-"""Environment variable of prometheus_client, set by `gunicorn_conf`: the directory for the metrics of all workers."""
+from gateway.observability.metric_files import MULTIPROCESS_DIR, FileValue
 
 FILES = ("gauge_max", "gauge_livemin", "gauge_livesum", "counter", "histogram")
 """prometheus_client's names for the files of a process, by type and mode; each process has the first from its start."""
@@ -29,6 +27,9 @@ UNREAD = "gateway-unread-metrics-"
 IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # the file system, not a file
 
 log = structlog.get_logger(__name__)
+
+if MULTIPROCESS_DIR in os.environ:  # set by `gunicorn_conf`
+    values.ValueClass = FileValue
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)

@@ -232,20 +232,45 @@ print(page.decode())
 """
 
 
-def test_several_processes_count_together(tmp_path: Path):
-    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", COUNT_IN_THREE_PROCESSES],
+COUNT_BEYOND_THE_SIZE_OF_A_FILE = """
+from gateway.observability import metrics
+
+first = metrics.SWAP_RETRIES.labels("first")
+first.inc()
+for number in range(2000):
+    metrics.SWAP_RETRIES.labels(f"model-{number}").inc()
+first.inc()
+page, content_type = metrics.render()
+print(page.decode())
+"""
+
+
+def _page_of(script: str, directory: Path) -> str:
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory), "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", script],
         env=environment,
         check=True,
         capture_output=True,
         text=True,
-    )
-    assert total(done.stdout, "gateway_swap_retries_total", model="pets") == 6
-    assert total(done.stdout, "gateway_request_seconds_count", route="/x") == 3
-    assert total(done.stdout, "gateway_request_threads") == 12
-    assert total(done.stdout, "gateway_model_version", model="pets") == 7
+    ).stdout
+
+
+def test_several_processes_count_together(tmp_path: Path):
+    page = _page_of(COUNT_IN_THREE_PROCESSES, tmp_path)
+
+    assert total(page, "gateway_swap_retries_total", model="pets") == 6
+    assert total(page, "gateway_request_seconds_count", route="/x") == 3
+    assert total(page, "gateway_request_threads") == 12
+    assert total(page, "gateway_model_version", model="pets") == 7
     assert len(list(tmp_path.glob("counter_*.db"))) >= 3
+
+
+def test_a_file_of_metrics_grows(tmp_path: Path):
+    page = _page_of(COUNT_BEYOND_THE_SIZE_OF_A_FILE, tmp_path)
+
+    assert total(page, "gateway_swap_retries_total", model="first") == 2
+    assert total(page, "gateway_swap_retries_total") == 2002
 
 
 def test_the_version_is_a_label(client: FlaskClient):
