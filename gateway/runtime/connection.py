@@ -71,6 +71,10 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
     def receive_next_head(self, wait_s: float) -> bool:
         """Wait for the next request on this connection; return whether its head is complete."""
         self.sock.settimeout(wait_s)
+        try:
+            self.sock.wait_for_data()  # it has rarely arrived yet
+        except TimeoutError:
+            return False
         return self.receive_head() and self.has_head
 
     def take_pipelined(self) -> bool:
