@@ -5,7 +5,6 @@ from typing import Any
 
 import cv2
 from flask import Flask
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from gateway.access import authentication
 from gateway.caching.caching_predictor import CachingPredictor, Store
@@ -19,6 +18,7 @@ from gateway.fetching.pool import FetchPool, PoolLimits
 from gateway.health.readiness import Readiness
 from gateway.health.routes import create_health
 from gateway.http import cors, pages, problems, request_context, sagemaker
+from gateway.http.forwarded import ForwardedFor
 from gateway.http.request_context import Gateway
 from gateway.http.root_path import RootPath
 from gateway.http.views import create_api
@@ -89,7 +89,7 @@ def create_app(
     app.config["MAX_FORM_PARTS"] = settings.max_images + FORM_PARTS_BESIDE_IMAGES
     app.extensions["registry"] = registry
     if settings.trusted_proxies:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
+        app.wsgi_app = ForwardedFor(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     if settings.root_path:
         app.wsgi_app = RootPath(app.wsgi_app, settings.root_path)  # type: ignore[method-assign]
     request_context.register(app, settings)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import structlog
 from flask import Flask, Request, Response, g, request
+from flask.sessions import NullSession, SessionInterface, SessionMixin
 from werkzeug.routing import MapAdapter
 
 from gateway.deadline import Deadline
@@ -31,10 +32,21 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
+class NoSessions(SessionInterface):
+    """Opens the same empty session for every request: the gateway keeps none, and Flask looks for a key each time."""
+
+    _session = NullSession()
+
+    def open_session(self, app: Flask, request: Request) -> SessionMixin:  # noqa: ARG002  # the signature of Flask
+        """Return the empty session, which Flask never saves."""
+        return self._session
+
+
 class Gateway(Flask):
-    """Flask with `BodyRequest` as its request class, and without support for coroutines and for several hosts."""
+    """Flask with `BodyRequest` as its request class, and without sessions, coroutines and several hosts."""
 
     request_class = BodyRequest
+    session_interface = NoSessions()
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Return what matches the path of a request; see `Flask.create_url_adapter`.
@@ -99,7 +111,7 @@ def register(app: Flask, settings: Settings) -> None:
         client_id = http_request.headers.get(REQUEST_ID, "")
         context.request_id = client_id if WELL_FORMED_ID.fullmatch(client_id) else uuid.uuid4().hex
         context.started_s = time.perf_counter()
-        context.max_body_bytes = settings.max_body_bytes
+        context.max_body_bytes = http_request.max_content_length = settings.max_body_bytes
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=context.request_id, client=http_request.remote_addr)
         context.deadline = Deadline.after(settings.request_deadline_s)
@@ -170,5 +182,5 @@ def _finish(response: Response) -> Response:
 
 
 def _end(_: BaseException | None) -> None:
-    if "started_s" in g:  # absent if a hook before `begin` answered the request
+    if "started_s" in unwrap(g):  # absent if a hook before `begin` answered the request
         metrics.REQUESTS_IN_PROGRESS.dec()

@@ -297,7 +297,7 @@ def parse_options(
         name: (value.strip() if isinstance(value, str) else value, f"{source_prefix}{name}")
         for source, source_prefix in ((fields, prefix), (query, ""))
         for name in OPTION_NAMES
-        if (value := source.get(name)) is not None and value != ""
+        if name in source and (value := source[name]) is not None and value != ""  # werkzeug's `get` raises internally
     }
     return PredictionOptions(
         top_k=_parse_top_k(*values["top_k"]) if "top_k" in values else default_top_k,

@@ -90,17 +90,19 @@ def _register_admission(api: Blueprint, admission: Admission) -> None:
             context.place.start(1)
 
     def keep(response: Response) -> Response:
+        place = unwrap(g).get("place")
         # gunicorn sends the response in this thread, as slowly as the client reads, and then closes it.
-        if "place" in g and "gunicorn.socket" in request.environ:
-            g.place.is_released_after_sending = True
-            response.call_on_close(g.place.release)
+        if place is not None and "gunicorn.socket" in unwrap(request).environ:
+            place.is_released_after_sending = True
+            response.call_on_close(place.release)
         return response
 
     def release(error: BaseException | None) -> None:
-        if "place" in g:
-            g.place.free_slots()
-            if error is not None or not g.place.is_released_after_sending:
-                g.place.release()
+        place = unwrap(g).get("place")
+        if place is not None:
+            place.free_slots()
+            if error is not None or not place.is_released_after_sending:
+                place.release()
 
     api.before_request(enter)
     api.after_request(keep)
@@ -120,11 +122,12 @@ def _respond_single(result: PredictionResult) -> Response:
     (prediction,) = result.predictions
     if isinstance(prediction, GatewayError):
         raise prediction
-    g.log_fields = {"class": prediction["class"]}
+    context = unwrap(g)
+    context.log_fields = {"class": prediction["class"]}
     document: schemas.PredictionResponse = {
         **prediction,
         "model": _model_version(result),
-        "request_id": g.request_id,
+        "request_id": context.request_id,
     }
     return jsonify(document)
 

