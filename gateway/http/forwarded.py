@@ -9,8 +9,8 @@ WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 class ForwardedFor:
     """Takes a client's address from `X-Forwarded-For`, to which each proxy adds the address of its own client.
 
-    werkzeug's `ProxyFix` also keeps what it replaces, and parses quoted strings, which addresses are not: 10 instead of
-    1 microseconds.
+    werkzeug's `ProxyFix` also keeps what it replaces, and parses quoted strings, which addresses are not. That takes 3.4
+    instead of 0.4 microseconds.
 
     Args:
         app: The application.
