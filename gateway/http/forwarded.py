@@ -9,7 +9,7 @@ WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 class ForwardedFor:
     """Takes a client's address from `X-Forwarded-For`, to which each proxy adds the address of its own client.
 
-    werkzeug's `ProxyFix` also keeps what it replaces, and parses quoted strings, which addresses are not. That takes 3.4
+    werkzeug's `ProxyFix` also keeps what it replaces, and parses quoted strings, which addresses are not: it takes 3.4
     instead of 0.4 microseconds.
 
     Args:
