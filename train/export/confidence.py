@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from train.data.examples import Inputs
 from train.errors import TrainError
-from train.export.frozen_network import CONFIDENCE, FEATURES, FrozenNetwork, Tensor
+from train.export.frozen_network import CONFIDENCE, CONFIDENCE_SCOPE, FEATURES, FrozenNetwork, Tensor
 from vision.card import Card
 
 NORM_EXPONENT = 0.8
@@ -47,8 +47,9 @@ class ConfidenceHead:
 
         def call(image: Tensor) -> dict[str, Tensor]:
             outputs = dict(network(image))
-            score = score_features(outputs[FEATURES], self.directions)
-            outputs[CONFIDENCE] = tf.sigmoid((score - self.threshold) / self.width)
+            with tf.name_scope(CONFIDENCE_SCOPE):
+                score = score_features(outputs[FEATURES], self.directions)
+                outputs[CONFIDENCE] = tf.sigmoid((score - self.threshold) * (1 / self.width))
             return outputs
 
         (image,) = network.function.structured_input_signature[0]

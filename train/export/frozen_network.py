@@ -36,6 +36,8 @@ PROBABILITIES = "probabilities"
 FEATURES = "features"
 KERNEL = "kernel"
 CONFIDENCE = "confidence"
+CONFIDENCE_SCOPE = "confidence"
+"""Name scope of the operations that compute `CONFIDENCE`, which int8 forms keep in float32."""
 
 
 @dataclass(frozen=True, slots=True)

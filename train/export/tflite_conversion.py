@@ -18,9 +18,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from train.export.frozen_network import FEATURES, IMAGE, PROBABILITIES, FrozenNetwork, Tensor
+from train.export.frozen_network import (
+    CONFIDENCE,
+    CONFIDENCE_SCOPE,
+    FEATURES,
+    IMAGE,
+    PROBABILITIES,
+    FrozenNetwork,
+    Tensor,
+)
 from train.export.signatures import CARD, CLASS_ID, HEATMAP, INDEX, heat_map, repeat_card
-from train.export.tflite_file import Signature, TfliteError, add_signatures, input_names
+from train.export.tflite_file import Signature, TfliteError, add_signatures, input_names, tensor_names
 from train.export.tflite_model import MERGED, NO_CARD, Images, TfliteModel
 from vision.card import InputSpec
 
@@ -86,6 +94,7 @@ def convert_int8(network: FrozenNetwork, spec: InputSpec, calibration: Images) -
     with tempfile.TemporaryDirectory(prefix="tflite-") as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated")  # the debugger uses it
         converter = _converter(network, spec, folder)
+        float_tensors = _confidence_tensors(converter) if CONFIDENCE in network.answers else []
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: _feeds(network, calibration)
         debugger: Any = tf.lite.experimental.QuantizationDebugger(
@@ -94,7 +103,9 @@ def convert_int8(network: FrozenNetwork, spec: InputSpec, calibration: Images) -
                 [feed[name] for name in input_names(debugger.quant_model)]
                 for feed in _feeds(network, calibration[:DEBUGGED_IMAGES])
             ),
-            debug_options=tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=list(FLOAT_OPERATIONS)),
+            debug_options=tf.lite.experimental.QuantizationDebugOptions(
+                denylisted_ops=list(FLOAT_OPERATIONS), denylisted_nodes=float_tensors
+            ),
         )
     content = add_signatures(debugger.get_nondebug_quantized_model(), _signatures(network, spec))
     return Int8Conversion(TfliteModel(content, "int8"), debugger)
@@ -164,6 +175,14 @@ def _converter(network: FrozenNetwork, spec: InputSpec, folder: str) -> Any:
     except tf.errors.OpError as error:
         raise OSError(f"{folder} could not be written: {error.message}") from error
     return tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[MERGED])
+
+
+def _confidence_tensors(converter: Any) -> list[str]:
+    """Return the names of the tensors between the features and the confidence.
+
+    In int8 the confidence would have some 30 different values, too few to choose a threshold among.
+    """
+    return [name for name in tensor_names(converter.convert()) if f"/{CONFIDENCE_SCOPE}/" in f"/{name}"]
 
 
 def _feeds(network: FrozenNetwork, images: Images) -> Iterator[dict[str, np.ndarray[Any, Any]]]:

@@ -109,6 +109,11 @@ def input_names(content: bytes) -> list[str]:
     return [names[index] for index in model.subgraphs[0].inputs]
 
 
+def tensor_names(content: bytes) -> list[str]:
+    """Return the names of all tensors of the graph."""
+    return [tensor.name.decode() for tensor in _parse(content).subgraphs[0].tensors]
+
+
 def replace_text(content: bytes, text: str) -> bytes:
     """Return a file whose only string constant is `text`.
 
