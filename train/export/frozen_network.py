@@ -18,7 +18,7 @@ from keras import layers
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from train.export.graph_input import normalise
-from train.export.graph_rewrites import GraphDef, compute_in_bfloat16, fold_constants, store_weights
+from train.export.graph_rewrites import GraphDef, compute_in_bfloat16, fold_constants, normalise_rows, store_weights
 from train.export.precision import FULL_PRECISION, ExportPrecision
 from vision.card import Activation, InputSpec
 from vision.postprocess import BINARY
@@ -151,7 +151,7 @@ def freeze_function(
     frozen = convert_variables_to_constants_v2(live)
     names = dict(zip(sorted(live.structured_outputs), (tensor.name for tensor in frozen.outputs), strict=True))
     fetches = [name.partition(":")[0] for name in names.values()]
-    graph: GraphDef = fold_constants(frozen.graph.as_graph_def(), fetches)
+    graph: GraphDef = normalise_rows(fold_constants(frozen.graph.as_graph_def(), fetches))
     if precision.compute == "bfloat16":
         graph = compute_in_bfloat16(graph, fetches)
     compressed = store_weights(graph, precision.weights)

@@ -1,9 +1,9 @@
-"""Graph rewrites before export: constant folding, smaller weights, arithmetic in fewer bits.
+"""Graph rewrites before export: constant folding, whole rows of pixels, smaller weights, arithmetic in fewer bits.
 
 None of them adds work per image.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,6 +30,16 @@ pieces and then joined, which takes time when a version is loaded and none per i
 took 60 % longer per image.
 """
 INT8_MAX = 127
+MAX_CHANNELS = 4
+"""Of an image."""
+CHANNEL_OPERATIONS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "Add": tf.add,
+    "AddV2": tf.add,
+    "Mul": tf.multiply,
+    "RealDiv": tf.divide,
+    "Sub": tf.subtract,
+}
+"""Operations with a number for each channel, by which pixels are normalised."""
 
 
 def store_weights(graph: GraphDef, weights: Weights) -> GraphDef:
@@ -64,6 +74,23 @@ def fold_constants(graph: GraphDef, fetches: Sequence[str]) -> GraphDef:
     return _optimize(graph, fetches, "constfold")
 
 
+def normalise_rows(graph: GraphDef) -> GraphDef:
+    """Return a graph that normalises the channels of an image row by row, with the same results.
+
+    One number for each of three channels leaves TensorFlow Lite loops of three pixels: 0.9 ms for an image of 224 x 224
+    in int8, where a network takes 4. Here the numbers are repeated for a whole row, or one number stands for all.
+
+    Args:
+        graph: A graph without functions; it is not modified.
+    """
+    rewritten = graph_pb2.GraphDef(versions=graph.versions)
+    with tf.Graph().as_default() as imported:
+        tf.graph_util.import_graph_def(graph, name="")
+    for node in graph.node:
+        rewritten.node.extend(_row_nodes(imported.get_operation_by_name(node.name)) or [node])
+    return rewritten
+
+
 def compute_in_bfloat16(graph: GraphDef, fetches: Sequence[str]) -> GraphDef:
     """Return a graph that computes convolutions, matrix products and the operations between them in bfloat16.
 
@@ -94,6 +121,30 @@ def _optimize(graph: GraphDef, fetches: Sequence[str], optimizer: str) -> GraphD
     for node in optimized.node:
         node.input[:] = [source for source in node.input if not source.startswith("^")]
     return tf.compat.v1.graph_util.extract_sub_graph(optimized, list(fetches))
+
+
+def _row_nodes(operation: tf.Operation) -> Sequence[Any]:
+    """Return nodes for an operation with a number for each channel of an image; none if it is another one."""
+    constants = [tensor for tensor in operation.inputs if tensor.op.type == "Const"]
+    if operation.type not in CHANNEL_OPERATIONS or len(constants) != 1 or operation.outputs[0].dtype != tf.float32:
+        return []
+    values = tf.make_ndarray(constants[0].op.get_attr("value")).ravel()
+    (source,) = (tensor for tensor in operation.inputs if tensor is not constants[0])
+    shape = source.shape.as_list() if source.shape.rank == len("NHWC") else []
+    if None in shape[1:] or not 1 < values.size <= MAX_CHANNELS or shape[-1:] != [values.size]:
+        return []
+    height, width, channels = shape[1:]
+    is_uniform = bool((values == values[0]).all())
+    numbers = values[0] if is_uniform else np.tile(values, width)
+    with tf.Graph().as_default() as graph:
+        pixels = tf.compat.v1.placeholder(tf.float32, shape, name="pixels")
+        rows = pixels if is_uniform else tf.reshape(pixels, (-1, height, width * channels))
+        operands = [rows if tensor is source else tf.constant(numbers) for tensor in operation.inputs]
+        normalised = CHANNEL_OPERATIONS[operation.type](*operands)
+        result = (normalised if is_uniform else tf.reshape(normalised, (-1, *shape[1:]))).op.name
+    names = {node.name: f"{operation.name}/{node.name}" for node in graph.as_graph_def().node}
+    names |= {"pixels": source.name.removesuffix(":0"), result: operation.name}
+    return [_rename(node, names) for node in graph.as_graph_def().node if node.name != "pixels"]
 
 
 def _large_weights(node: Any) -> Array | None:

@@ -10,7 +10,7 @@ from tensorflow.python.grappler import tf_optimizer
 
 import train.export.graph_rewrites
 from train.export.frozen_network import FrozenNetwork, freeze_function, freeze_model
-from train.export.graph_rewrites import fold_constants, store_weights
+from train.export.graph_rewrites import fold_constants, normalise_rows, store_weights
 from train.export.precision import FULL_PRECISION, ExportPrecision
 from train.networks.build import HEAD, POOL
 from vision.card import InputSpec
@@ -193,6 +193,38 @@ def test_batch_normalisation_is_folded_into_the_convolution():
 
     assert "Mul" not in operations
     assert operations.count("Conv2D") == 1
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "shape"),
+    [
+        ((123.0, 117.0, 104.0), (58.0, 57.0, 57.5), (15,)),
+        ((127.5, 127.5, 127.5), (128.0, 128.0, 128.0), ()),
+    ],
+)
+def test_pixels_are_normalised_by_whole_rows(mean: tuple[float, ...], std: tuple[float, ...], shape: tuple[int, ...]):
+    with tf.Graph().as_default() as graph:
+        fed = tf.compat.v1.placeholder(tf.float32, (None, 4, 5, 3), "fed")
+        tf.identity(tf.constant(255.0) - (fed - tf.constant(mean)) / tf.constant([[[std]]]), name="result")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3)).astype(np.float32)
+
+    rewritten = normalise_rows(graph.as_graph_def())
+
+    with tf.Graph().as_default() as imported, tf.compat.v1.Session(graph=imported) as session:
+        tf.graph_util.import_graph_def(rewritten, name="")
+        normalised = session.run("result:0", {"fed:0": pixels})
+        operations = [operation for operation in imported.get_operations() if operation.type in {"Sub", "RealDiv"}]
+    constants = [tensor for operation in operations for tensor in operation.inputs if tensor.op.type == "Const"]
+    np.testing.assert_array_equal(normalised, np.float32(255) - (pixels - np.float32(mean)) / np.float32(std))
+    assert {tuple(tensor.shape) for tensor in constants} == {shape, ()}
+
+
+def test_numbers_for_the_channels_of_features_stay():
+    with tf.Graph().as_default() as graph:
+        fed = tf.compat.v1.placeholder(tf.float32, (None, 4, 4, 64), "fed")
+        tf.multiply(fed, tf.constant(weights(64)), name="result")
+
+    assert normalise_rows(graph.as_graph_def()) == graph.as_graph_def()
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
