@@ -38,6 +38,7 @@ NOT_RUN = {
     "make add-model": "tests/e2e/test_add_model.py",
     "python -m tools.models": "tests/e2e/test_add_model.py, and tests/train/test_walkthrough.py",
     "make test": "it runs this test",
+    "mkdir flowers": "tests/e2e/test_add_model.py",
     "cp -r my_export": "tests/e2e/test_swap.py",
     "cp .env.example": "an optional step before docker compose",
     "mkdir tls": "needs a certificate that clients trust: tests/e2e/stack/test_tls.py makes its own",
