@@ -121,7 +121,8 @@ def serve(options: Options, settings: Settings, scratch: Path, nginx_executable:
             for line in unusable.values():
                 say(line)
             watch.skip([*unusable, *default_models(options.models_config, settings.default_model)])
-            say(welcome(options, next((name for name in probe.others if name not in unusable), None)))
+            other = next((name for name in probe.others if name not in unusable), None)
+            say(welcome(options, other, settings.default_model))
             while True:
                 stack.wait(MODELS_CHECK_S)
                 for line in watch.check():
@@ -338,10 +339,11 @@ def is_running(run_dir: Path) -> bool:
     return False
 
 
-def welcome(options: Options, model: str | None = None) -> str:
+def welcome(options: Options, model: str | None = None, default_model: str | None = None) -> str:
     """Return the text to print when the stack is ready, with a command for `model`, or else for the default model."""
     models = options.models_config.parent
-    sample = find_sample(*([] if model is None else [models / model]), models)
+    names = default_models(options.models_config, default_model) if model is None else [model]
+    sample = find_sample(*(models / name for name in names), models)
     image = shlex.quote(display_path(sample)) if sample else NO_SAMPLE
     path = "predict" if model is None else f"models/{quote(model, safe='')}/predict"
     predict = shlex.quote(f"{options.url}/api/v1/{path}")
