@@ -12,6 +12,7 @@ import numpy as np
 
 from bench import network
 from bench.alternatives.engine import KERAS, OPENVINO_INT8_FILE
+from tools.committed_models import newest_version
 from tools.programs import ROOT
 
 Form: TypeAlias = Literal["int8", "float32", "none"]
@@ -81,7 +82,7 @@ def write_config(models: Path, names: Collection[str]) -> None:
 
 def add_version(models: Path, model: str) -> int:
     """Publish a copy of a model's last version as its next one; the model server loads it by itself."""
-    last = newest(models, model)
+    last = newest_version(model, models)
     number = int(last.name) + 1
     copy = models / model / f".{number}"
     shutil.copytree(last, copy)
@@ -89,14 +90,9 @@ def add_version(models: Path, model: str) -> int:
     return number
 
 
-def newest(models: Path, model: str) -> Path:
-    """Return the folder of a model's last version."""
-    return max((path for path in (models / model).iterdir() if path.name.isdecimal()), key=lambda path: int(path.name))
-
-
 def first_golden(models: Path, model: str) -> tuple[bytes, str]:
     """Return a model's first golden image, and the label that its served form gave it when it was exported."""
-    extra = newest(models, model) / "assets.extra"
+    extra = newest_version(model, models) / "assets.extra"
     golden = json.loads((extra / "golden" / "golden.json").read_text(encoding="utf-8"))["images"][0]
     card = json.loads((extra / "card.json").read_text(encoding="utf-8"))
     best = int(np.argmax(golden.get("tflite_probabilities", golden["probabilities"])))

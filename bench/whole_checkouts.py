@@ -43,7 +43,7 @@ def compare(options: argparse.Namespace) -> None:
 
 
 def _start(stack: Stack, system: str, folder: Path, checkout: Path, form: Form | None) -> StackLoad:
-    """Start the stack of a checkout with MobileNetV2 in a form, or in what it exports without being asked for one."""
+    """Start the stack of a checkout with MobileNetV2 in a form, or in what it exports by default."""
     name = system.replace(", ", "-")
     models = folder / f"models-{name}"
     served_models.export_network(folder, models, form, checkout=checkout)

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from tools.models_config import GOLDEN_INDEX
-from tools.programs import ROOT
+from tools.models_config import COMMITTED_MODELS, list_golden_images
 
 
-def newest_version(model: str) -> Path:
-    """Return the folder of the newest version of a committed model; its name is the number."""
-    versions = (path for path in (ROOT / "serving_models" / model).iterdir() if path.name.isdecimal())
+def newest_version(model: str, models: Path = COMMITTED_MODELS) -> Path:
+    """Return the folder of the newest version of a model, by default a committed one; its name is the number."""
+    versions = (path for path in (models / model).iterdir() if path.name.isdecimal())
     return max(versions, key=lambda path: int(path.name))
 
 
@@ -19,4 +18,4 @@ def golden_images(model: str) -> Path:
 
 def first_golden_image(model: str) -> Path:
     """Return the first golden image of a committed model, a PNG or a JPEG file."""
-    return min(path for path in golden_images(model).iterdir() if path.name != GOLDEN_INDEX)
+    return list_golden_images(newest_version(model))[0]

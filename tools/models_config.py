@@ -85,11 +85,20 @@ def find_sample(*folders: Path) -> Path | None:
         folders: Folders of versions, of models, or of several models.
     """
     for folder in (*folders, COMMITTED_MODELS):
-        for pattern in (GOLDEN, f"*/{GOLDEN}", f"*/*/{GOLDEN}"):
-            images = (path for path in folder.glob(pattern) if path.name != GOLDEN_INDEX)
-            if sample := min(images, default=None):
-                return sample
+        for parent in ("", "*/", "*/*/"):
+            if images := list_golden_images(folder, parent):
+                return images[0]
     return None
+
+
+def list_golden_images(folder: Path, parent: str = "") -> list[Path]:
+    """Return the golden images below a folder, in order.
+
+    Args:
+        folder: Folder of a version, of a model, or of several models.
+        parent: Pattern of the versions in it, such as `*/` for all versions of a model.
+    """
+    return sorted(path for path in folder.glob(f"{parent}{GOLDEN}") if path.name != GOLDEN_INDEX)
 
 
 def read_text(config: Path) -> str:

@@ -24,7 +24,7 @@ from gateway.models.configured import ModelsConfigError
 from tools import tensorflow_extra
 from tools.load_generator import ImageRequests, LoadGenerator, LoadResult
 from tools.local_stack import COMMITTED_MODELS, START_S, LocalStack, status
-from tools.models_config import GOLDEN, GOLDEN_INDEX
+from tools.models_config import list_golden_images
 from tools.programs import ROOT
 from tools.stack import ProgramEndedError, StopRequestedError
 from tools.tensorflow_extra import TensorFlowError
@@ -160,8 +160,7 @@ def tune(options: argparse.Namespace) -> Setting:
         StopRequestedError: A signal was received.
     """
     golden = ROOT / "serving_models" / options.model
-    files = sorted(path for path in golden.glob(f"*/{GOLDEN}") if path.name != GOLDEN_INDEX)
-    images = [file.read_bytes() for file in files]
+    images = [file.read_bytes() for file in list_golden_images(golden, "*/")]
     if not images:
         raise TuneError(f"there are no golden images in {golden}. Choose another model with --model.")
     results = {}
