@@ -6,7 +6,8 @@
 It needs the interpreter of an environment that contains uv and pip, and nothing else.
 
 `uv sync --frozen` downloads from the addresses that uv.lock names, whatever index is configured, and so fails where
-only a mirror can be reached. `install` takes names, versions and hashes from the lock and the files from the index.
+only a mirror can be reached. There, `install` takes names, versions and hashes from the lock and the files from the
+index, and downloads the pages of the index, too: 25 MB more where they are not compressed.
 """
 
 import ast
@@ -25,6 +26,8 @@ WITH_TENSORFLOW = {"--all-extras", "--extra=tensorflow", "--extra=train", "tenso
 """Options of `uv export`, and values of `--extra`, that select TensorFlow."""
 PIP_SECTIONS = ("global", "install", ":env:")
 """Sections of pip's configuration, the last of which counts."""
+MIRRORS = {"UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_CONFIG_FILE"}
+"""Variables of uv that may send it to another index than the one that was locked."""
 VARIABLES = {"cert": ("SSL_CERT_FILE",), "proxy": ("HTTPS_PROXY", "HTTP_PROXY"), "trusted-host": ("UV_INSECURE_HOST",)}
 """Options of pip, and the variables that mean the same to uv."""
 
@@ -104,6 +107,31 @@ def install(folder: Path, selection: Sequence[str], environment: Mapping[str, st
     below = WITHOUT_TENSORFLOW if WITH_TENSORFLOW & {*selection} else PYTHONS[1]
     if not is_usable(python, below):
         make_environment(folder, below, environment)
+    if MIRRORS & {*environment} or places or not install_from_lock(folder, selection, environment):
+        install_from_index(python, selection, environment, places)
+    for packages in folder.glob("lib/python*/site-packages"):
+        make_paths_relative(packages.absolute())
+
+
+def install_from_lock(folder: Path, selection: Sequence[str], environment: Mapping[str, str]) -> bool:
+    """Install packages from the addresses that the lock names; return whether that succeeded."""
+    selection = [option.replace("--no-emit-", "--no-install-") for option in selection]
+    variables = {**environment, "UV_PROJECT_ENVIRONMENT": str(folder.absolute())}
+    try:
+        run(("sync", "--frozen", "--inexact", *selection), variables, quiet=True)
+    except subprocess.CalledProcessError:
+        return False
+    return True
+
+
+def install_from_index(
+    python: Path, selection: Sequence[str], environment: Mapping[str, str], places: Sequence[str]
+) -> None:
+    """Install packages from the index that uv is sent to, into the environment of an interpreter.
+
+    Raises:
+        CalledProcessError: uv failed and has said why.
+    """
     export = ("export", "--frozen", "--quiet", "--no-annotate", "--no-header", *selection)
     lines = run(export, environment, capture=True).splitlines(keepends=True)
     ours = [line.partition(" ;")[0].split()[1] for line in lines if line.startswith("-e ")]
@@ -111,8 +139,6 @@ def install(folder: Path, selection: Sequence[str], environment: Mapping[str, st
     run((*pip, "--require-hashes", "-r", "-"), environment, text="".join(line for line in lines if line[:3] != "-e "))
     for project in ours:
         run((*pip, "--editable", project), environment)
-    for packages in folder.glob("lib/python*/site-packages"):
-        make_paths_relative(packages.absolute())
 
 
 def is_supported(version: tuple[int, int], below: tuple[int, int] = PYTHONS[1]) -> bool:
@@ -176,15 +202,29 @@ def make_paths_relative(packages: Path) -> None:
 
 
 def run(
-    arguments: Sequence[str], environment: Mapping[str, str], *, capture: bool = False, text: str | None = None
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    capture: bool = False,
+    quiet: bool = False,
+    text: str | None = None,
 ) -> str:
-    """Run uv, with `text` as its input; return its output if that is to be captured.
+    """Run uv, with `text` as its input; return its output if that is to be captured, and drop its messages if `quiet`.
 
     Raises:
         CalledProcessError: uv failed and has said why.
     """
     output = subprocess.PIPE if capture else None
-    done = subprocess.run((UV, *arguments), input=text, stdout=output, env=environment, encoding="utf-8", check=True)
+    messages = subprocess.DEVNULL if quiet else None
+    done = subprocess.run(
+        (UV, *arguments),
+        input=text,
+        stdout=output,
+        stderr=messages,
+        env=environment,
+        encoding="utf-8",
+        check=True,
+    )
     return done.stdout or ""
 
 

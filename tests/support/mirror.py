@@ -9,13 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Mirror:
-    """Behaviour of the server, and the Range header of each request it received."""
+    """Behaviour of the server, and the path and the Range header of each request it received."""
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     ranges_supported: bool = True
     break_after: list[int] = field(default_factory=list)
     """Number of bytes after which the connection is cut, for each of the next requests."""
+    paths: list[str] = field(default_factory=list)
     range_headers: list[str | None] = field(default_factory=list)
 
 
@@ -26,6 +27,7 @@ def serving() -> Iterator[Mirror]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):  # http.server's name
+            state.paths.append(self.path)
             state.range_headers.append(self.headers["Range"])
             body = state.files.get(self.path)
             if body is None:

@@ -98,6 +98,11 @@ class Project:
         self.mirror.files[f"/simple/{name}/"] = f'<a href="/files/{file}#sha256={digest}">{file}</a>'.encode()
         self.mirror.files[f"/files/{file}"] = wheel
 
+    def lock_at(self, address: str) -> None:
+        """Let the lock name addresses at another server."""
+        lock = self.folder / "uv.lock"
+        lock.write_text(lock.read_text("utf-8").replace(UNREACHABLE, address), encoding="utf-8")
+
     def uv(
         self, *arguments: str, program: Sequence[str | Path] = PROGRAM, **variables: str
     ) -> subprocess.CompletedProcess[str]:
@@ -164,6 +169,29 @@ def test_packages_come_from_the_index_of_pips_configuration(project: Project, tm
     assert project.installed() == {"one"}
 
 
+def test_packages_come_from_the_addresses_of_the_lock_where_no_index_is_named(project: Project):
+    project.lock_at(f"{project.mirror.url}/files")
+
+    done = project.install("one")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert project.installed() == {"one"}
+    assert project.mirror.paths == ["/files/one-1-py3-none-any.whl"]
+
+
+def test_where_the_addresses_of_the_lock_cannot_be_reached_the_index_of_uvs_configuration_is_asked(
+    project: Project, tmp_path: Path
+):
+    configuration = tmp_path / "uv" / "uv.toml"
+    configuration.parent.mkdir()
+    configuration.write_text(f'[[index]]\nurl = "{index(project)}"\ndefault = true\n', encoding="utf-8")
+
+    done = project.install("one", XDG_CONFIG_HOME=str(tmp_path))
+
+    assert done.returncode == 0, done.stderr
+    assert project.installed() == {"one"}
+
+
 def test_packages_come_from_a_folder(project: Project, tmp_path: Path):
     (tmp_path / "wheels").mkdir()
     (tmp_path / "wheels" / "one-1-py3-none-any.whl").write_bytes(make_wheel("one"))
@@ -181,10 +209,12 @@ def test_without_a_mirror_the_variable_is_named(project: Project):
     assert done.stderr.endswith("Where packages come through a mirror, set PIP_INDEX_URL to its address.\n")
 
 
-def test_another_file_than_the_locked_one_is_refused(project: Project):
+@pytest.mark.parametrize("variable", ["PIP_INDEX_URL", "UV_INDEX"])
+def test_another_file_than_the_locked_one_is_refused(project: Project, variable: str):
+    project.lock_at(f"{project.mirror.url}/files")
     project.publish("one", make_wheel("one", "print('changed')"))
 
-    done = project.install("one", PIP_INDEX_URL=index(project))
+    done = project.install("one", **{variable: index(project)})
 
     assert done.returncode != 0
     assert project.installed() == set()
