@@ -13,15 +13,8 @@ from typing import Any
 import grpc
 import numpy as np
 
-from tfs_api.protos import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    meta_graph_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-    types_pb2,
-)
+from tfs_api.protos import get_model_metadata_pb2, get_model_status_pb2, meta_graph_pb2, predict_pb2, types_pb2
+from tfs_api.services import model_service_pb2_grpc, prediction_service_pb2_grpc
 from tfs_api.tensors import to_tensor_proto
 
 MODEL = "slow"

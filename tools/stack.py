@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -320,10 +319,10 @@ def _countdown(timeout_s: float) -> Iterator[float]:
 def _end_with_parent() -> Callable[[], None] | None:
     """Return a function for the child process that makes the kernel end it if this process is killed.
 
-    Only Linux offers this (prctl(2), PR_SET_PDEATHSIG). None if this process has several threads: Python code between
-    fork and exec could then wait forever for a lock that another thread held.
+    Only Linux offers this (prctl(2), PR_SET_PDEATHSIG). None if this process has several threads: Code between fork
+    and exec could then wait forever for a lock that another thread held. Threads of C++ count, such as gRPC's.
     """
-    if sys.platform != "linux" or threading.active_count() > 1:
+    if sys.platform != "linux" or len([*Path("/proc/self/task").iterdir()]) > 1:
         return None
     libc = ctypes.CDLL(None)
     parent = os.getpid()

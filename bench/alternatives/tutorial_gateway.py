@@ -14,7 +14,8 @@ from flask import Flask, Response, jsonify, request
 
 from bench.alternatives.postprocessing import top_classes
 from bench.alternatives.preprocessing import by_pillow
-from tfs_api.protos import predict_pb2, prediction_service_pb2_grpc
+from tfs_api.protos import predict_pb2
+from tfs_api.services import prediction_service_pb2_grpc
 
 app = Flask(__name__)
 TIMEOUT_S = 20.0

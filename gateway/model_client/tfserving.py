@@ -22,15 +22,8 @@ from gateway.model_client import batch_splitting
 from gateway.model_client.channel_options import CHANNEL_OPTIONS
 from gateway.model_client.protocol import Array, Call, Signature, TensorSpec, VersionStatus, append_confidence
 from gateway.model_client.retry_policy import Failure, RetryBudget, RetryPolicy, is_overload
-from tfs_api.protos import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-    types_pb2,
-)
+from tfs_api.protos import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2, types_pb2
+from tfs_api.services import model_service_pb2_grpc, prediction_service_pb2_grpc
 from tfs_api.tensors import TensorError, encode_predict_request, from_tensor_proto
 
 log = structlog.get_logger(__name__)

@@ -30,7 +30,8 @@ from model_server.proto_conversion import (
     task_spec,
 )
 from model_server.versions.repository import read_reload_request
-from tfs_api.protos import model_pb2, model_service_pb2_grpc, prediction_service_pb2_grpc
+from tfs_api.protos import model_pb2
+from tfs_api.services import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 Context: TypeAlias = grpc.ServicerContext
 

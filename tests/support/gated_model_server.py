@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from bench.latency_server import Models, Predictions
-from tfs_api.protos import model_service_pb2_grpc, prediction_service_pb2_grpc
+from tfs_api.services import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 TIMEOUT_S = 60
 

@@ -13,7 +13,8 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from tfs_api.protos import model_pb2, predict_pb2, prediction_service_pb2_grpc
+from tfs_api.protos import model_pb2, predict_pb2
+from tfs_api.services import prediction_service_pb2_grpc
 from tfs_api.tensors import from_tensor_proto, to_tensor_proto
 from train.errors import TrainError
 

@@ -14,6 +14,7 @@ import pytest
 
 from gateway import __version__
 from tests.support.listeners import listeners
+from tests.support.waiting import until
 from tools import nginx
 from tools.committed_models import newest_version
 
@@ -94,6 +95,18 @@ def test_without_nginx_the_gateway_listens_on_the_port(start_run):
         run.process.send_signal(signal.SIGTERM)
         assert run.process.wait(PATIENCE_S) == 0
         assert_nothing_is_left(run, processes)
+
+
+@needs_nginx
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can end a child with its parent")
+def test_programs_end_when_make_run_is_killed(start_run):
+    with start_run("killed") as run:
+        run.wait_ready()
+        processes = run.descendants()
+
+        run.process.kill()
+        run.process.wait(PATIENCE_S)
+        until(lambda: states(processes) <= {"Z"}, PATIENCE_S)
 
 
 @needs_nginx

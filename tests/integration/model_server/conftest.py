@@ -15,12 +15,8 @@ import numpy as np
 import pytest
 
 from tests.support.waiting import until
-from tfs_api.protos import (
-    get_model_status_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
+from tfs_api.protos import get_model_status_pb2, predict_pb2
+from tfs_api.services import model_service_pb2_grpc, prediction_service_pb2_grpc
 from tfs_api.tensors import from_tensor_proto, to_tensor_proto
 from tools.ports import find
 

@@ -7,7 +7,8 @@ import grpc
 import numpy as np
 import pytest
 
-from tfs_api.protos import model_management_pb2, model_service_pb2_grpc, predict_pb2, prediction_service_pb2_grpc
+from tfs_api.protos import model_management_pb2, predict_pb2
+from tfs_api.services import model_service_pb2_grpc, prediction_service_pb2_grpc
 from tfs_api.tensors import to_tensor_proto
 
 

@@ -30,14 +30,8 @@ from gateway.model_client.tfserving import DETAILS, ERRORS, TensorFlowServing
 from tests.support.raw_server import RawServer, answer
 from tests.support.waiting import until
 from tfs_api.output_tensors import to_typed_tensor_proto
-from tfs_api.protos import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-    types_pb2,
-)
+from tfs_api.protos import get_model_metadata_pb2, get_model_status_pb2, predict_pb2, types_pb2
+from tfs_api.services import model_service_pb2_grpc, prediction_service_pb2_grpc
 from tfs_api.tensors import from_tensor_proto, to_tensor_proto
 
 IMAGE = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)

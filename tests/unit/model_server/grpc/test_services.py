@@ -18,13 +18,12 @@ from tfs_api.protos import (
     get_model_status_pb2,
     inference_pb2,
     model_management_pb2,
-    model_service_pb2_grpc,
     predict_pb2,
-    prediction_service_pb2_grpc,
     regression_pb2,
     tensor_pb2,
     types_pb2,
 )
+from tfs_api.services import model_service_pb2_grpc, prediction_service_pb2_grpc
 from tfs_api.tensors import from_tensor_proto, to_tensor_proto
 
 THREADS = 4
