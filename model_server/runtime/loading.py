@@ -4,6 +4,7 @@ TensorFlow is imported only when a SavedModel is loaded. It takes seconds and 20
 """
 
 import logging
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _LOG = logging.getLogger(__name__)
+_IMPORTING = threading.Lock()
+"""Of two threads that import one module, the second gets an ImportError without the cause if the first fails."""
 
 
 def load_version(path: Path, options: Options, memory: MemoryBudget) -> Servable:
@@ -81,7 +84,8 @@ def _needs_tensorflow(config: ModelConfig, *, prefer_tflite: bool) -> bool:
 
 def _import_runtime() -> "ModuleType":
     try:
-        from model_server.runtime import savedmodel  # noqa: PLC0415  # TensorFlow
+        with _IMPORTING:
+            from model_server.runtime import savedmodel  # noqa: PLC0415  # TensorFlow
     except ModuleNotFoundError as error:
         raise FailedPreconditionError(str(error)) from error
     return savedmodel

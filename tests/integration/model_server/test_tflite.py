@@ -145,6 +145,7 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules} & {"ten
 def test_a_saved_model_without_tensorflow_names_what_to_install(saved_model):
     code = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import importlib.util
 real = importlib.util.find_spec
@@ -155,16 +156,19 @@ from model_server.options import Options
 from model_server.runtime.loading import import_tensorflow_if_needed, load_version
 from model_server.versions.repository import ModelConfig
 base = Path(sys.argv[1])
-import_tensorflow_if_needed([ModelConfig("half", base)], prefer_tflite=True)
-try:
-    load_version(base / "1", Options(prefer_tflite_model=True), MemoryBudget(2**31))
-except ServingError as error:
-    print(error)
+def load(_number):
+    try:
+        load_version(base / "1", Options(prefer_tflite_model=True), MemoryBudget(2**31))
+    except ServingError as error:
+        print(error)
+with ThreadPoolExecutor(4) as pool:
+    pool.submit(import_tensorflow_if_needed, [ModelConfig("half", base)], prefer_tflite=True)
+    list(pool.map(load, range(4)))
 """
     command = [sys.executable, "-c", code, str(saved_model)]
     output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
-    assert output.startswith("FAILED_PRECONDITION: A SavedModel needs TensorFlow, which is not installed")
+    assert output.count("FAILED_PRECONDITION: A SavedModel needs TensorFlow, which is not installed") == 4
 
 
 def test_one_server_serves_both_forms(start_server, saved_model, base, tmp_path):
