@@ -21,7 +21,7 @@ from model_server.tf_examples import (
 )
 from model_server.versions.lifecycle import VersionStatus
 from model_server.versions.repository import ModelConfig
-from tfs_api.tensors import from_tensor_proto
+from tfs_api.tensors import TensorError, from_tensor_proto
 
 DEFAULT_SIGNATURE = "serving_default"
 PREDICT_METHOD = "tensorflow/serving/predict"
@@ -261,7 +261,10 @@ def _with_defaults(signature: SignatureDef, inputs: Mapping[str, Array]) -> Mapp
             f"Inputs contains invalid name. Used request inputs: {valid}, request input: {','.join(sorted(inputs))}"
         )
     missing = set(expected) - inputs.keys()
-    return {**inputs, **{alias: from_tensor_proto(defaults[alias]) for alias in missing}}
+    try:
+        return {**inputs, **{alias: from_tensor_proto(defaults[alias]) for alias in missing}}
+    except TensorError as error:
+        raise InvalidArgumentError(f"The default value of an input is damaged: {error}") from error
 
 
 def _select_outputs(signature: SignatureDef, output_filter: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from model_server.errors import InvalidArgumentError, UnimplementedError
 from model_server.servable import Array, Servable, SignatureDef
-from tfs_api.protos import types_pb2
+from tfs_api.encodings import data_type_name
 
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 REGRESS_METHOD = "tensorflow/serving/regress"
@@ -211,7 +211,7 @@ class ExampleRunner:
 
 
 def _data_type(signature: SignatureDef, alias: str) -> str:
-    return str(types_pb2.DataType.Name(signature.outputs[alias].dtype))
+    return data_type_name(signature.outputs[alias].dtype)
 
 
 def _format_shape(array: Array) -> str:

@@ -66,6 +66,11 @@ part of the time that Python objects take.
 """
 
 
+def data_type_name(data_type: int) -> str:
+    """Return the name of a number in the enum DataType, such as `DT_FLOAT`; of one that is not in it, the number."""
+    return str(types_pb2.DataType.Name(data_type)) if data_type in types_pb2.DataType.values() else str(data_type)
+
+
 @lru_cache  # numpy builds a dtype's name at each access
 def data_type_of(dtype: np.dtype[Any]) -> int:
     """Return the number in the enum DataType for a numpy dtype.

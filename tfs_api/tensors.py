@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tfs_api.encodings import BFLOAT16, BY_DATA_TYPE, PACKED_TAGS, Encoding, TensorError, data_type_of
+from tfs_api.encodings import BFLOAT16, BY_DATA_TYPE, PACKED_TAGS, Encoding, TensorError, data_type_name, data_type_of
 from tfs_api.protos import predict_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
 
 __all__ = [
@@ -204,15 +204,8 @@ def _shape(proto: TensorProto) -> tuple[int, ...]:
 def _encoding(data_type: int) -> Encoding:
     encoding = BY_DATA_TYPE.get(data_type)
     if encoding is None:
-        raise TensorError(f"tensors of type {_type_name(data_type)} are not supported")
+        raise TensorError(f"tensors of type {data_type_name(data_type)} are not supported")
     return encoding
-
-
-def _type_name(data_type: int) -> str:
-    try:
-        return str(types_pb2.DataType.Name(data_type))
-    except ValueError:
-        return str(data_type)
 
 
 def _size_in_memory(shape: tuple[int, ...], item_bytes: int) -> int:

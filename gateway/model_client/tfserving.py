@@ -22,7 +22,8 @@ from gateway.model_client import batch_splitting
 from gateway.model_client.channel_options import CHANNEL_OPTIONS
 from gateway.model_client.protocol import Array, Call, Signature, TensorSpec, VersionStatus, append_confidence
 from gateway.model_client.retry_policy import Failure, RetryBudget, RetryPolicy, is_overload
-from tfs_api.protos import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2, types_pb2
+from tfs_api.encodings import data_type_name
+from tfs_api.protos import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2
 from tfs_api.services import model_service_pb2_grpc, prediction_service_pb2_grpc
 from tfs_api.tensors import TensorError, encode_predict_request, from_tensor_proto
 
@@ -272,7 +273,7 @@ def _tensor_specs(tensors: Mapping[str, Any]) -> dict[str, TensorSpec]:
 
 
 def _dtype_name(data_type: int) -> str:
-    name = str(types_pb2.DataType.Name(data_type)).removeprefix("DT_").lower()
+    name = data_type_name(data_type).removeprefix("DT_").lower()
     return {"float": "float32", "double": "float64", "half": "float16"}.get(name, name)
 
 

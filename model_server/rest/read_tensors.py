@@ -18,6 +18,7 @@ import numpy as np
 from model_server.errors import InvalidArgumentError, ServingError, UnimplementedError
 from model_server.rest.rapidjson_compat import Json, format_value
 from model_server.servable import Array
+from tfs_api.encodings import data_type_name
 from tfs_api.protos import types_pb2
 
 InputTypes: TypeAlias = Mapping[str, int]
@@ -280,7 +281,7 @@ def _check_element(value: Json, data_type: int) -> None:
 
 
 def _type_name(data_type: int) -> str:
-    return str(types_pb2.DataType.Name(data_type)).removeprefix("DT_").lower()
+    return data_type_name(data_type).removeprefix("DT_").lower()
 
 
 def json_type(value: Json) -> str:

@@ -160,6 +160,15 @@ def test_inputs_that_do_not_match_are_refused(two_inputs, inputs, message):
     assert two_inputs.calls == []
 
 
+def test_a_damaged_default_is_refused(two_inputs):
+    two_inputs.signatures["with_default"].defaults["b"].dtype = 99
+
+    with pytest.raises(
+        InvalidArgumentError, match="The default value of an input is damaged: tensors of type 99 are not"
+    ):
+        run_signature(two_inputs, "with_default", {"a": ONE})
+
+
 def test_missing_inputs_have_their_defaults(two_inputs):
     run_signature(two_inputs, "with_default", {"a": ONE})
     run_signature(two_inputs, "with_default", {"a": ONE, "b": ONE})

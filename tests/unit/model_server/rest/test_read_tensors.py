@@ -37,6 +37,11 @@ def documents(array):
     )
 
 
+def test_a_type_that_tensorflow_does_not_have_is_refused():
+    with pytest.raises(UnimplementedError, match="Conversion of JSON Value: 1 to type: 99"):
+        read_inputs({"inputs": [1]}, {"x": 99})
+
+
 @pytest.mark.parametrize("shape", [(2,), (1, 3), (2, 0), (2, 1, 3)])
 def test_numbers_of_every_type_are_read_in_both_formats(shape):
     for kind, dtype in DTYPES.items():
