@@ -8,7 +8,9 @@ from flatbuffers import flexbuffers
 from tfs_api.protos import meta_graph_pb2, types_pb2
 
 TABLE_NAME = b"signature_defs_metadata"
-TYPES = {"float32": schema.TensorType.FLOAT32, "int32": schema.TensorType.INT32, "string": schema.TensorType.STRING}
+TYPES = {
+    name: getattr(schema.TensorType, name.upper()) for name in ("float32", "int32", "string", "resource", "variant")
+}
 
 
 def doubling_model(
@@ -48,6 +50,28 @@ def string_picking_model():
     gather = _operator([0, 1], [2])
     gather.builtinOptionsType, gather.builtinOptions = schema.BuiltinOptions.GatherOptions, schema.GatherOptionsT()
     graph.operators = [gather]
+    model.subgraphs = [graph]
+    return _with_table(model, None)
+
+
+def filling_model(*, name="unused", dtype="float32"):
+    """Return a file that computes filled = a float32 array of `size` elements, all of them `value`.
+
+    Args:
+        name: Name of an input that is not used.
+        dtype: Its type.
+    """
+    model = _empty_model()
+    model.operatorCodes = [_operator_code(schema.BuiltinOperator.FILL)]
+    graph = schema.SubGraphT()
+    graph.tensors = [
+        _tensor("size", (1,), "int32"),
+        _tensor("value", (), "float32"),
+        _tensor("filled", (1,), "float32"),
+        _tensor(name, (1,), dtype),
+    ]
+    graph.inputs, graph.outputs = [0, 1, 3], [2]
+    graph.operators = [_operator([0, 1], [2])]
     model.subgraphs = [graph]
     return _with_table(model, None)
 
@@ -141,8 +165,8 @@ def _operator_code(operator):
 
 def _tensor(name, shape, dtype):
     tensor = schema.TensorT()
-    tensor.name, tensor.type, tensor.buffer = name.encode(), TYPES[dtype], 0
-    tensor.shape, tensor.shapeSignature = list(shape), [-1, *shape[1:]]
+    tensor.name, tensor.type, tensor.buffer = name.encode(errors="surrogateescape"), TYPES[dtype], 0
+    tensor.shape, tensor.shapeSignature = list(shape), [-1, *shape[1:]] if shape else []
     return tensor
 
 

@@ -6,7 +6,8 @@ tensorflow_model_server they are uninitialised.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,10 +48,13 @@ class TfliteInterpreter:
         """
         self._content = content
         self._interpreter = _build(content)
-        self.inputs = _by_name(self._interpreter.get_input_details(), "Input")
-        self.outputs = _by_name(self._interpreter.get_output_details(), "Output")
+        self.inputs = _by_name(self._interpreter.get_input_details, "Input")
+        self.outputs = _by_name(self._interpreter.get_output_details, "Output")
         self._shapes: dict[str, tuple[int, ...]] = {}
-        self.reset()
+        try:
+            self.reset()
+        except (RuntimeError, ValueError) as error:
+            raise ServingError(f"Cannot write the inputs of the model: {error}", Code.INTERNAL) from error
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
         """Compute the model.
@@ -68,18 +72,30 @@ class TfliteInterpreter:
             self._resize(feeds)
         try:
             self._interpreter.invoke()
-        except RuntimeError as error:
+            return [self._read(self.outputs[name]) for name in fetches]
+        except (RuntimeError, MemoryError) as error:
             _LOG.warning("TensorFlow Lite: %s", error)
             self._restore(self._values())
             raise ServingError("Failed to invoke TfLite interpreter", Code.INTERNAL) from error
-        return [self._interpreter.get_tensor(self.outputs[name].index) for name in fetches]
 
     def reset(self) -> None:
         """Return to the shapes in the file, zeros in all inputs, and the memory that this needs."""
         self._start({name: zeros(details, details.shape) for name, details in self.inputs.items()})
 
     def _values(self) -> dict[str, Array]:
-        return {name: self._interpreter.get_tensor(details.index) for name, details in self.inputs.items()}
+        return {name: self._read(details) for name, details in self.inputs.items()}
+
+    def _read(self, details: TensorDetails) -> Array:
+        """Return a copy of an input or output; LiteRT itself cannot return one that has no elements."""
+        try:
+            array: Array = self._interpreter.get_tensor(details.index)
+        except ValueError as error:
+            tensors = (*self._interpreter.get_input_details(), *self._interpreter.get_output_details())
+            shape = next(tuple(tensor["shape"].tolist()) for tensor in tensors if tensor["index"] == details.index)
+            if math.prod(shape):
+                raise ServingError(f"Failed to read tensor {details.name}", Code.INTERNAL) from error
+            return zeros(details, shape)
+        return array
 
     def _write(self, values: Mapping[str, Array]) -> None:
         for name, array in values.items():
@@ -134,7 +150,13 @@ def _build(content: bytes) -> Interpreter:
     return interpreter
 
 
-def _by_name(details: Sequence[Mapping[str, Any]], kind: str) -> dict[str, TensorDetails]:
+def _by_name(read: Callable[[], Sequence[Mapping[str, Any]]], kind: str) -> dict[str, TensorDetails]:
+    try:
+        details = read()
+    except UnicodeDecodeError as error:
+        raise ServingError(f"{kind} tensor names are not all UTF-8", Code.INTERNAL) from error
+    except ValueError as error:  # bfloat16, for example
+        raise ServingError(f"Unknown TfLite type: that of an {kind.lower()} tensor", Code.INTERNAL) from error
     tensors: dict[str, TensorDetails] = {}
     for tensor in details:
         name = tensor["name"]

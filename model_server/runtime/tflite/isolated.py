@@ -4,6 +4,7 @@ LiteRT verifies the structure of a file, but a damaged value in it can still cra
 an unusual shape. A new file, and every input whose shape is not the model's, is therefore tried here first.
 """
 
+import logging
 import os
 import pickle
 import resource
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from model_server.errors import Code, DataLossError, DeadlineExceededError, InvalidArgumentError, ServingError
+from model_server.logs import LOG_FORMAT
 from model_server.memory import remaining_s
 from model_server.runtime.tflite.interpreter import TfliteInterpreter, zeros
 from model_server.servable import Array
@@ -142,6 +144,8 @@ def _compute(job: _Job) -> _Outcome:
             return interpreter.run(job.feeds, job.fetches)
     except ServingError as error:
         return _Failure(error.code, error.message)
+    except MemoryError:
+        return _Failure(Code.RESOURCE_EXHAUSTED, f"The model does not fit into {job.max_bytes} bytes of memory")
     _rehearse(interpreter)
     return []
 
@@ -156,12 +160,13 @@ def _rehearse(interpreter: TfliteInterpreter) -> None:
         }
         try:
             interpreter.run(feeds, list(interpreter.outputs))
-        except ServingError:
+        except (ServingError, MemoryError):
             continue
 
 
 def main() -> None:
     """Read a job from standard input, and write the outcome to standard output."""
+    logging.basicConfig(format=LOG_FORMAT)
     job: _Job = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the server
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_LIMIT_S, _CPU_LIMIT_S))
     if sys.platform == "linux":

@@ -8,9 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
-
-import numpy as np
+from typing import Self
 
 from model_server.errors import DeadlineExceededError, FailedPreconditionError, InvalidArgumentError
 from model_server.memory import MemoryBudget, remaining_s
@@ -19,8 +17,6 @@ from model_server.runtime.tflite.interpreter import TensorDetails, TfliteInterpr
 from model_server.runtime.tflite.isolated import check_file, run_isolated
 from model_server.runtime.tflite.signatures import TABLE_NAME, read_table, resolve
 from model_server.servable import Array, SignatureDef
-from tfs_api.encodings import data_type_of
-from tfs_api.protos import types_pb2
 
 _LOG = logging.getLogger(__name__)
 
@@ -125,7 +121,10 @@ class TfliteModel:
         is_usual = all(self._has_usual_shape(name, array) for name, array in feeds.items())
         if is_usual and needed_bytes <= RETAINED_BYTES:
             with self._pool.acquire(timeout_s) as interpreter:
-                return interpreter.run(feeds, fetches)
+                arrays = interpreter.run(feeds, fetches)
+                if sum(array.nbytes for array in arrays) > RETAINED_BYTES:  # values in the inputs make them so large
+                    interpreter.reset()
+                return arrays
         end_s = None if timeout_s is None else time.monotonic() + timeout_s
         with self._memory.reserve(needed_bytes, timeout_s):
             if not is_usual:
@@ -162,15 +161,9 @@ def _as_fed(alias: str, array: Array, details: TensorDetails) -> Array:
         InvalidArgumentError: It does not have the type in the file.
     """
     if array.dtype != details.dtype:
-        expected, actual = (data_type_name(dtype) for dtype in (details.dtype, array.dtype))
+        expected, actual = ("string" if dtype.hasobject else dtype.name for dtype in (details.dtype, array.dtype))
         raise InvalidArgumentError(
             f"input {alias} must be {expected}, the type of tensor {details.name} in the file, but is {actual}; "
             "tensorflow_model_server does not check this, and may end or compute nonsense"
         )
     return array.reshape(-1) if array.dtype == object else array
-
-
-def data_type_name(dtype: np.dtype[Any]) -> str:
-    """Return the name of a type as TensorFlow prints it, such as `uint8` or `string`."""
-    name = types_pb2.DataType.Name(data_type_of(dtype)).removeprefix("DT_").lower()
-    return "float32" if name == "float" else name

@@ -3,7 +3,7 @@ import pytest
 
 from model_server.errors import ServingError
 from model_server.runtime.tflite.interpreter import TfliteInterpreter
-from tests.support.tflite_files import doubling_model
+from tests.support.tflite_files import doubling_model, filling_model
 
 X = np.float32([[1, 2], [3, 4], [5, 6]])
 
@@ -74,6 +74,36 @@ def test_a_shape_that_cannot_be_allocated_fails_only_its_call(interpreter):
     assert failure.value.message in ("Failed to allocate tensors", "Failed to invoke TfLite interpreter")
     y, m = interpreter.run({"x:0": X[:2]}, ["y:0", "m:0"])
     assert (y.tolist(), m.tolist()) == ((2 * X[:2]).tolist(), [10, 12])
+
+
+def test_an_output_may_have_no_elements():
+    interpreter = TfliteInterpreter(filling_model())
+
+    for size in (0, 2, 0):
+        (filled,) = interpreter.run({"size": np.int32([size]), "value": np.float32(3)}, ["filled"])
+
+        assert (filled.dtype, filled.tolist()) == (np.float32, [3.0] * size)
+
+
+def test_an_output_too_large_for_memory_fails_only_its_call():
+    interpreter = TfliteInterpreter(filling_model())
+
+    with pytest.raises(ServingError, match="Failed to invoke TfLite interpreter"):
+        interpreter.run({"size": np.int32([-1]), "value": np.float32(3)}, ["filled"])
+
+    (filled,) = interpreter.run({"size": np.int32([1])}, ["filled"])
+    assert filled.tolist() == [3]
+
+
+@pytest.mark.parametrize("dtype", ["resource", "variant"])
+def test_an_input_of_an_unknown_type_is_refused(dtype):
+    with pytest.raises(ServingError, match="Cannot write the inputs of the model"):
+        TfliteInterpreter(filling_model(dtype=dtype))
+
+
+def test_a_name_that_is_not_text_is_refused():
+    with pytest.raises(ServingError, match="Input tensor names are not all UTF-8"):
+        TfliteInterpreter(filling_model(name="\udcff"))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from tests.support.tflite_files import (
     Y,
     doubling_model,
     doubling_table,
+    filling_model,
     model_without_a_subgraph,
     predict_signature,
     signature_table,
@@ -132,6 +133,16 @@ def test_a_call_that_needs_more_than_an_interpreter_keeps_takes_it_from_the_budg
     assert y.shape == (20, 2)
     with pytest.raises(ResourceExhaustedError, match="at most 1000 are accepted"):
         model.run("serving_default", {"x": np.ones((50, 2), np.float32)}, ["y"], None)
+
+
+def test_an_output_that_values_make_large_is_not_kept(load, monkeypatch):
+    monkeypatch.setattr(tflite_model, "RETAINED_BYTES", 100)
+    model = load(filling_model())
+
+    model.run("serving_default", {"size": np.int32([50]), "value": np.float32(2)}, ["filled"], None)
+
+    filled = model.run("serving_default", {"size": np.int32([1])}, ["filled"], None)["filled"]
+    assert filled.tolist() == [0]  # as at first: its memory was given back
 
 
 def test_a_large_call_leaves_no_large_inputs_behind(load, monkeypatch):
