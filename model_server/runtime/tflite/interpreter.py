@@ -144,8 +144,9 @@ def _build(content: bytes) -> Interpreter:
         interpreter = Interpreter(model_content=content, num_threads=1)
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
+        reason = "it has text that is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
         raise ServingError(
-            f"Cannot build Interpreter from buffer. The file is damaged or not complete: {error}", Code.INTERNAL
+            f"Cannot build Interpreter from buffer. The file is damaged or not complete: {reason}", Code.INTERNAL
         ) from error
     return interpreter
 
