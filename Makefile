@@ -205,6 +205,8 @@ $(UV): tools/uv.txt
 	$(INSTALL) --extra gateway --extra heif --extra tensorflow
 	@touch $@ .venv/.run-ready
 
+# Tests start hundreds of programs, some where Python may not store bytecode (PYTHONDONTWRITEBYTECODE).
+.venv/.dev-ready .venv/.bench-ready .venv/.models-ready: export UV_COMPILE_BYTECODE = 1
 .venv/.dev-ready: $(LOCKED) $(UV)
 	$(INSTALL) --all-extras --group dev
 	@touch $@ .venv/.tensorflow-ready .venv/.run-ready
