@@ -210,13 +210,12 @@ def model_configs(options: Options) -> tuple[ModelConfig, ...]:
     """Return the models that the flags configure.
 
     Raises:
-        ServingError: The flags name no model or one that is not local, or the configuration file is invalid.
+        ServingError: The flags name no model, or the configuration file is invalid.
     """
     if options.model_config_file:
         configs = read_config_file(Path(options.model_config_file))
     elif options.model_base_path:
-        base_path = read_base_path(options.model_name, options.model_base_path)
-        configs = (ModelConfig(options.model_name, base_path),)
+        configs = (ModelConfig(options.model_name, read_base_path(options.model_base_path)),)
     else:
         raise InvalidArgumentError(
             "Both server_options.model_base_path and server_options.model_config_file are empty! "

@@ -127,9 +127,9 @@ def find_faults(entries: ModelEntries) -> Mapping[str, str]:
 def _describe_entry(name: str, folder: ModelFolder) -> str | None:
     if not name:
         return f"Its base_path is {folder.base_path or 'missing, too'}. Name the model in models.config."
-    if "://" not in folder.base_path:
+    if folder.is_local:
         return folder.describe_fault()
-    return f"{folder.base_path} is a URI; the model server of this machine reads folders only. Copy the model here."
+    return f"{folder.base_path} is on another file system; only local folders are read here. Copy the model to one."
 
 
 @dataclass(slots=True)

@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from tfs_api.base_paths import local_folder
+
 if TYPE_CHECKING:
     from gateway.model_client.protocol import VersionStatus
 
@@ -83,7 +85,7 @@ class ModelFolder:
 
     Attributes:
         base_path: The folder as `models.config` names it, or its URI.
-        path: The same folder as this process names it.
+        path: The same folder as this process names it; meaningless if it is not local.
         versions: The versions that `models.config` requests; empty for the newest.
         platform: The `model_platform` of its entry.
     """
@@ -100,15 +102,20 @@ class ModelFolder:
         A relative path is relative to the model server's working directory. That is the current folder or, in
         containers, the one around the folder of `config`.
         """
-        path = Path(base_path)
+        path = local_folder(base_path) or Path(base_path)
         if not path.is_absolute() and not path.parent.is_dir():
-            path = config.parent.parent / base_path
+            path = config.parent.parent / path
         return cls(base_path, path, frozenset(versions), platform)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder, and not the URI of another file system such as `s3://models/digits`."""
+        return local_folder(self.base_path) is not None
 
     @property
     def is_visible(self) -> bool:
         """Whether this process sees the folder around it. If not, the model server may run on another machine."""
-        return "://" not in self.base_path and self.path.parent.is_dir()
+        return self.is_local and self.path.parent.is_dir()
 
     def describe_fault(self) -> str | None:
         """Return in a sentence or two what is wrong and what mends it; None if nothing is, as far as can be seen."""
@@ -116,7 +123,7 @@ class ModelFolder:
             return f"{describe_platform(self.platform)} Until then the model server refuses the whole file."
         if not self.base_path:
             return "Its entry in models.config has no base_path. Add the folder with its versions."
-        if "://" in self.base_path:
+        if not self.is_local:
             return None
         try:
             return self._describe_fault(self.path)

@@ -26,7 +26,7 @@ from model_server.versions.lifecycle import (
     VersionStatus,
     servable_not_found,
 )
-from model_server.versions.repository import ModelConfig
+from model_server.versions.repository import ModelConfig, require_local
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,7 +48,8 @@ class ManagerConfig:
     labels_for_unavailable: bool = False
     """Whether a new label may be assigned to a version that is not loaded."""
     wait_for_models: bool = True
-    """Whether a model that is missing or cannot be loaded holds up the start and later changes."""
+    """Whether a model that is missing or cannot be loaded holds up the start and later changes, and one on another file
+    system is refused."""
     prefer_tflite: bool = False
     """Whether a version with `model.tflite` is served from that file."""
 
@@ -66,6 +67,7 @@ class ModelManager:
 
         Raises:
             FailedPreconditionError: There are labels, and `config` does not allow them before versions are loaded.
+            InvalidArgumentError: The base path of a model that `config` waits for is on another file system.
         """
         self._load = load
         self._config = config
@@ -74,6 +76,7 @@ class ModelManager:
         self._changed = threading.Condition()
         self._models: dict[str, Model] = {}
         self._labels: Mapping[str, Mapping[str, int]] = {}
+        self._check_base_paths(configs)
         self._labels = self._assigned_labels(configs)
         self._new_models = [self._add(config) for config in configs]
 
@@ -115,8 +118,10 @@ class ModelManager:
         Raises:
             DeadlineExceededError: The time is up. Loads that have started continue.
             FailedPreconditionError: A label cannot be assigned; nothing has changed.
+            InvalidArgumentError: The base path of a model to wait for is on another file system; nothing has changed.
             ServingError: A new model failed to load.
         """
+        self._check_base_paths(configs)
         end_s = None if timeout_s is None else time.monotonic() + timeout_s
         with self._changed:
             self._wait_until_settled(end_s)
@@ -186,6 +191,11 @@ class ModelManager:
         for name in serving - {config.name for config in configs}:
             self._models[name].configure(None)
         self._new_models = [self._models[config.name] for config in configs if config.name not in serving]
+
+    def _check_base_paths(self, configs: Sequence[ModelConfig]) -> None:
+        if self._config.wait_for_models:
+            for config in configs:
+                require_local(config.base_path)
 
     def _assigned_labels(self, configs: Sequence[ModelConfig]) -> dict[str, Mapping[str, int]]:
         """Return the labels of the configurations, by model.

@@ -5,7 +5,6 @@ is a number is a version, whether directory, file or link, and a policy chooses 
 """
 
 import logging
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,11 +13,11 @@ from typing import Any, TypeAlias
 
 from model_server.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from model_server.text_format import read_message
+from tfs_api.base_paths import local_folder
 from tfs_api.protos import model_server_config_pb2
 
 _LOG = logging.getLogger(__name__)
 
-_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://[^/]*(/.*)?")
 _MAX_VERSION = 2**63 - 1
 """Versions are int64 in the protos."""
 MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
@@ -68,7 +67,8 @@ class ModelConfig:
     """The configuration of one model."""
 
     name: str
-    base_path: Path
+    base_path: Path | str
+    """The folder with the versions; the URI if it is on another file system, which cannot be read."""
     policy: Policy = Latest()
     labels: Mapping[str, int] = field(default_factory=dict)
     """Version by label."""
@@ -91,7 +91,7 @@ def read_config(message: Any) -> tuple[ModelConfig, ...]:  # generated messages 
 
     Raises:
         InvalidArgumentError: It lists too many models, one twice, without a platform, or with a platform other than
-            `tensorflow`, or with a base path that is not local.
+            `tensorflow`.
     """
     if message.WhichOneof("config") == "custom_model_config":
         raise InvalidArgumentError("custom_model_config is not supported; expected a model_config_list")
@@ -125,7 +125,8 @@ def _read_reload_request(message: Any) -> tuple[ModelConfig, ...]:  # generated 
             "supported"
         )
     for model in message.model_config_list.config:
-        if not (Path(model.base_path).is_absolute() or _scheme(model.base_path)):
+        folder = local_folder(model.base_path)
+        if folder is not None and not folder.is_absolute():
             raise InvalidArgumentError(
                 f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
             )
@@ -137,7 +138,7 @@ def _warn_of_blocked_reloads(message: Any) -> None:  # generated messages have n
     for model in message.model_config_list.config:
         if not model.model_platform:
             problem = "has no model_platform"
-        elif _scheme(model.base_path) not in ("", "file"):
+        elif local_folder(model.base_path) is None:
             problem = f"has the base path {model.base_path}, which the released server cannot read"
         else:
             continue
@@ -159,33 +160,30 @@ def _model_config(model: Any) -> ModelConfig:  # generated messages have no type
         raise InvalidArgumentError(f"Model {model.name} requests unsupported platform {model.model_platform}")
     return ModelConfig(
         name=model.name,
-        base_path=read_base_path(model.name, model.base_path),
+        base_path=read_base_path(model.base_path),
         policy=_policy(model.model_version_policy),
         labels=dict(model.version_labels),
     )
 
 
-def read_base_path(name: str, text: str) -> Path:
-    """Convert the base path of a model: a local path or, like `file:///models/digits`, its URI.
+def read_base_path(text: str) -> Path | str:
+    """Convert the base path of a model; see `ModelConfig.base_path`."""
+    folder = local_folder(text)
+    return text if folder is None else folder
+
+
+def require_local(base_path: Path | str) -> Path:
+    """Return a base path if it is local.
 
     Raises:
         InvalidArgumentError: It is on another file system.
     """
-    uri = _URI.fullmatch(text)
-    if uri is None:
-        return Path(text)
-    if uri[1] != "file":
+    if isinstance(base_path, str):
         raise InvalidArgumentError(
-            f"Model {name} has the base path {text}. Only local folders are read: copy the model to one, and give its "
-            "path or a URI such as file:///models/digits"
+            f"Base path {base_path} is on another file system. Only local folders are read: copy the model to one, and "
+            "give its path or a URI such as file:///models/digits"
         )
-    return Path(uri[2] or "/")
-
-
-def _scheme(text: str) -> str:
-    """Return the scheme of a URI; empty for a path."""
-    uri = _URI.fullmatch(text)
-    return uri[1] if uri else ""
+    return base_path
 
 
 def _policy(policy: Any) -> Policy:  # generated messages have no types
@@ -200,7 +198,7 @@ def _policy(policy: Any) -> Policy:  # generated messages have no types
             return Latest()
 
 
-def scan(base_path: Path) -> dict[int, Path]:
+def scan(base_path: Path | str) -> dict[int, Path]:
     """Return the versions below a base path, in ascending order.
 
     If several names mean one number, such as `2` and `002`, the shortest is used.
@@ -208,15 +206,17 @@ def scan(base_path: Path) -> dict[int, Path]:
     Raises:
         NotFoundError: The base path does not exist.
         FailedPreconditionError: The base path cannot be read.
+        InvalidArgumentError: The base path is on another file system.
     """
+    folder = require_local(base_path)
     try:
-        names = [entry.name for entry in base_path.iterdir()]
+        names = [entry.name for entry in folder.iterdir()]
     except FileNotFoundError:
-        raise NotFoundError(f"{base_path} not found") from None
+        raise NotFoundError(f"{folder} not found") from None
     except OSError as error:
-        raise FailedPreconditionError(f"{base_path}; {error.strerror}") from error
+        raise FailedPreconditionError(f"{folder}; {error.strerror}") from error
     numbers = [name for name in names if name.isascii() and name.strip().isdigit()]
-    versions = {int(name): base_path / name for name in sorted(numbers, key=len, reverse=True)}
+    versions = {int(name): folder / name for name in sorted(numbers, key=len, reverse=True)}
     return {version: versions[version] for version in sorted(versions) if version <= _MAX_VERSION}
 
 

@@ -198,6 +198,26 @@ def test_entries_of_a_polled_file_are_added_and_removed(polled, tmp_path, saved_
     wait_for(lambda: server.states("missing") == [(1, "AVAILABLE", *OK)])
 
 
+def test_an_entry_on_another_file_system_keeps_no_other_model_from_being_served(start_server, tmp_path, saved_model):
+    config = tmp_path / "models.config"
+    config.write_text(f"model_config_list {{ {entry('remote', 's3://b/remote')} {entry('first', saved_model)} }}")
+
+    server = start_server(f"--model_config_file={config}", "--wait_for_models=false").wait_until_serving()
+
+    assert server.predict("first", x=np.float32([1]))[0] == 1
+    assert "Base path s3://b/remote is on another file system." in server.log.read_text()
+
+
+def test_the_start_is_refused_that_would_wait_for_an_entry_on_another_file_system(start_server, tmp_path):
+    config = tmp_path / "models.config"
+    config.write_text(f"model_config_list {{ {entry('remote', 's3://b/remote')} }}")
+
+    server = start_server(f"--model_config_file={config}")
+
+    assert server.process.wait(timeout=30) == 255
+    assert "INVALID_ARGUMENT: Base path s3://b/remote is on another file system." in server.log.read_text()
+
+
 def test_a_damaged_file_is_logged_and_changes_nothing(polled, saved_model, wait_for):
     server, configure = polled
 

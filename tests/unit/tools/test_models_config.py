@@ -3,7 +3,7 @@ import stat
 import pytest
 
 from gateway.models.configured import ModelsConfigError
-from tools.models_config import FaultWatch, add_entry, find_faults, read_entries
+from tools.models_config import FaultWatch, add_entry, find_faults, find_served_versions, read_entries
 
 COMMITTED = """# Models that are served: see docs.
 model_config_list {
@@ -115,12 +115,20 @@ def test_only_models_with_a_fault_are_found(config):
     assert list(find_faults(read_entries(config))) == ["missing"]
 
 
-def test_a_uri_is_nothing_that_is_served_here(config):
+def test_a_model_on_another_file_system_is_not_served_here(config):
     config.write_text(entry('name: "remote" base_path: "s3://bucket/remote" model_platform: "tensorflow"'))
 
     faults = find_faults(read_entries(config))
 
-    assert faults["remote"].startswith("s3://bucket/remote is a URI; the model server of this machine reads folders")
+    assert faults["remote"].startswith("s3://bucket/remote is on another file system; only local folders are read here")
+
+
+def test_the_uri_of_a_folder_is_served_like_its_path(config):
+    make_version(config, "digits")
+    config.write_text(entry(f'name: "digits" base_path: "file://{config.parent}/digits" model_platform: "tensorflow"'))
+
+    assert find_faults(read_entries(config)) == {}
+    assert find_served_versions(config) == {"digits": [config.parent / "digits" / "1"]}
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,15 @@ def test_a_folder_that_may_not_be_read_is_named(make: Callable[..., ModelFolder]
         (tmp_path / "pets").chmod(0o700)
 
 
-def test_a_uri_is_the_model_servers_own(tmp_path: Path):
+@pytest.mark.parametrize("host", ["", "localhost"])
+def test_a_uri_of_a_folder_is_that_folder(tmp_path: Path, host: str):
+    folder = ModelFolder.configured(f"file://{host}{tmp_path}/pets", tmp_path / "models.config")
+
+    assert folder.is_visible
+    assert folder.describe_fault() == f"The folder {tmp_path}/pets does not exist. Correct base_path in models.config."
+
+
+def test_a_uri_of_another_file_system_is_the_model_servers_own(tmp_path: Path):
     folder = ModelFolder.configured("s3://bucket/pets", tmp_path / "models.config")
 
     assert not folder.is_visible

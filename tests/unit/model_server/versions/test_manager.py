@@ -121,6 +121,30 @@ def test_without_waiting_a_missing_model_does_not_hold_up_later_changes(make_mod
     assert is_available(models, "a")
 
 
+def test_without_waiting_a_model_on_another_file_system_is_left_out(make_models, tmp_path, caplog):
+    add(tmp_path, "a", 1)
+    remote, local = ModelConfig("remote", "s3://b/remote"), ModelConfig("a", tmp_path / "a")
+    models = make_models(wait_for_models=False)
+    models.start()
+
+    models.reload([remote, local], timeout_s=10)
+
+    assert is_available(models, "a")
+    assert not is_available(models, "remote")
+    assert "servable remote with error INVALID_ARGUMENT: Base path s3://b/remote is on another" in caplog.text
+
+
+def test_a_model_on_another_file_system_is_not_waited_for(make_models, tmp_path):
+    add(tmp_path, "a", 1)
+    models = make_models()
+
+    with pytest.raises(InvalidArgumentError, match="Base path s3://b/remote is on another file system"):
+        models.reload([ModelConfig("a", tmp_path / "a"), ModelConfig("remote", "s3://b/remote")])
+
+    with pytest.raises(NotFoundError):
+        models.statuses("a")
+
+
 def test_stopping_ends_the_wait_for_a_missing_model(make_models):
     models = make_models("missing")
     models.start()
