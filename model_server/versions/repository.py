@@ -253,7 +253,7 @@ def is_served_by_tflite(path: Path, *, prefer_tflite: bool) -> bool:
 
 
 def missing_part(path: Path, *, prefer_tflite: bool = False) -> str:
-    """Return the name of a file that is missing from a version; empty if the form that is served is complete.
+    """Return which file of a version is missing, as text; empty if the form that is served is complete.
 
     Required of a SavedModel are saved_model.pb or saved_model.pbtxt and, if any file of the variables exists, all of
     them: their names contain the number of shards. A path that is not a directory counts as complete, as waiting would
@@ -266,7 +266,7 @@ def missing_part(path: Path, *, prefer_tflite: bool = False) -> str:
     if is_served_by_tflite(path, prefer_tflite=prefer_tflite):
         return ""
     if path.is_dir() and not any((path / name).is_file() for name in MODEL_FILES):
-        return MODEL_FILES[0]
+        return f"{TFLITE_FILE} or {MODEL_FILES[0]}" if prefer_tflite else MODEL_FILES[0]
     parts = {file.name for file in (path / "variables").glob("variables.*")}
     if not parts:
         return ""

@@ -195,7 +195,7 @@ def test_an_incomplete_saved_model_is_incomplete_also_where_a_tflite_model_is_pr
     (tmp_path / "variables").mkdir()
     (tmp_path / "variables" / "variables.index").write_text("")
 
-    assert missing_part(tmp_path, prefer_tflite=True) == "saved_model.pb"
+    assert missing_part(tmp_path, prefer_tflite=True) == "model.tflite or saved_model.pb"
 
 
 def test_a_plain_file_misses_no_part(tmp_path):
