@@ -44,11 +44,16 @@ LOAD_FAULTS = {
     "or add the SavedModel.",
     "Cannot build Interpreter": f"Its {TFLITE_FILE} is damaged, or not the file of a TensorFlow Lite model. Copy or "
     "export it again.",
+    "TensorFlow Lite crashes on this file": f"Its {TFLITE_FILE} is damaged: TensorFlow Lite crashes on it. Copy or "
+    "export it again.",
+    "TensorFlow Lite does not compute this file": f"Its {TFLITE_FILE} may be damaged: computing it takes too long. "
+    "Copy or export it again.",
     "bytes than requested": f"Its files in `variables` are cut off. {COPY_AGAIN}",
     "Checksum does not match": f"Its files in `variables` are damaged. {COPY_AGAIN}",
     "sstable": f"Its files in `variables` are damaged. {COPY_AGAIN}",
-    "needs TensorFlow, which is not installed": "It has no model.tflite, and TensorFlow is not installed. Run `make "
-    "tensorflow`, then start `make run` again.",
+    "needs TensorFlow, which is not installed": f"It has no {TFLITE_FILE}, and TensorFlow is not installed. Run "
+    "`make tensorflow`, then start `make run` again; for a container, build the model server's image with "
+    "EXTRA=tensorflow (in Compose: MODEL_SERVER_EXTRA=tensorflow).",
     "Op type not registered": "It has an operation that the model server does not know. Export it without the "
     "operations of additional packages.",
 }
@@ -175,7 +180,7 @@ def describe_load_fault(message: str) -> str:
         message: The model server's message about the version.
     """
     known = next((fault for part, fault in LOAD_FAULTS.items() if part in message), None)
-    return known or f"The model server says: {' '.join(message.split()).rstrip('.')}. Export the SavedModel again."
+    return known or f"The model server says: {' '.join(message.split()).rstrip('.')}. Export the model again."
 
 
 def describe_platform(platform: str) -> str:

@@ -32,9 +32,9 @@ def _register_unexecuted(name: str) -> None:
     spec = find_spec(name)
     if spec is None:
         raise ModuleNotFoundError(
-            "A SavedModel needs TensorFlow, which is not installed (it has releases for Python 3.11 to 3.13). Run "
-            ".tools/uv/bin/python tools/uv.py install .venv --extra tensorflow, or serve versions with model.tflite "
-            "and the flag --prefer_tflite_model",
+            "A SavedModel needs TensorFlow, which is not installed. Run make tensorflow or, for a container, build the "
+            "image with EXTRA=tensorflow (in Compose: MODEL_SERVER_EXTRA=tensorflow). Or serve versions with "
+            "model.tflite and the flag --prefer_tflite_model",
             name=name,
         )
     package = _UnexecutedPackage(name)

@@ -58,7 +58,7 @@ print(tf.Graph is core.Graph, tf.constant(1).numpy())
     assert output == ["True", "1"]
 
 
-def test_missing_tensorflow_names_the_extra_to_install():
+def test_missing_tensorflow_names_how_to_install_it():
     output = run_python("""
 import importlib.util
 real = importlib.util.find_spec
@@ -70,7 +70,7 @@ except ModuleNotFoundError as error:
 """)
     message = " ".join(output)
     assert message.startswith("A SavedModel needs TensorFlow, which is not installed")
-    assert "tools/uv.py install .venv --extra tensorflow" in message
+    assert "Run make tensorflow or, for a container, build the image with EXTRA=tensorflow" in message
 
 
 def test_an_operation_uses_half_of_the_cpus(saved_model):

@@ -259,7 +259,7 @@ def test_a_version_that_failed_is_named_with_the_model_servers_reason(make: Call
 
     assert end == (
         ": version 1 could not be loaded. The model server says: Graph execution error: No such thing [[{{node x}}]]. "
-        "Export the SavedModel again."
+        "Export the model again."
     )
 
 
@@ -273,6 +273,8 @@ def test_a_version_that_failed_is_named_with_the_model_servers_reason(make: Call
             "The model server found no SavedModel in it. model.tflite alone is served only by a model server with",
         ),
         ("Cannot build Interpreter from buffer.", "Its model.tflite is damaged, or not the file of"),
+        ("TensorFlow Lite crashes on this file (SIGSEGV)", "Its model.tflite is damaged: TensorFlow Lite crashes on"),
+        ("TensorFlow Lite does not compute this file within 60 s", "Its model.tflite may be damaged: computing it"),
         ("Could not find meta graph def matching supplied tags: { serve }. To", "It has no graph with the one tag"),
         ("Graph execution error:\n\nRead less bytes than requested\n\t [[", "Its files in `variables` are cut off."),
         ("TensorBundle at /m: Checksum does not match: stored 1", "Its files in `variables` are damaged."),
