@@ -26,7 +26,15 @@ from gateway.models.configured import ModelsConfigError
 from gateway.settings import Settings, SettingsError
 from tools import nginx, ports, programs, tensorflow_extra
 from tools.failed_models import FailedModels, query_statuses
-from tools.models_config import NO_SAMPLE, FaultWatch, display_path, find_faults, find_sample, read_entries
+from tools.models_config import (
+    NO_SAMPLE,
+    FaultWatch,
+    describe_fault,
+    display_path,
+    find_faults,
+    find_sample,
+    read_entries,
+)
 from tools.programs import STEADY_S, Options
 from tools.stack import ProgramEndedError, StopRequestedError, Supervisor
 
@@ -64,7 +72,7 @@ def run(options: Options) -> None:
 
     Raises:
         StartError: The models' configuration is missing, the run's folder cannot be used, or nginx is missing for TLS
-            or TensorFlow for a model.
+            or TensorFlow for all models.
         TlsError: The folder `tls_dir` has no certificate.
         PortsError: A port is not free.
         SettingsError: A setting of the gateway is invalid.
@@ -80,8 +88,7 @@ def run(options: Options) -> None:
     ports.check(options.ports)
     watch = FaultWatch(options.models_config, FailedModels(options.rest_port, options.logs / "gateway.log").find)
     try:
-        faults = watch.start()
-        tensorflow_extra.ensure(tensorflow_extra.find_models(options.models_config))
+        faults = [*watch.start(), *install_tensorflow(options.models_config)]
     except (ModelsConfigError, tensorflow_extra.TensorFlowError) as error:
         raise StartError(str(error)) from error
     with scratch_folder(options) as scratch:
@@ -92,6 +99,23 @@ def run(options: Options) -> None:
         for line in faults:
             say(line)
         serve(options, settings, scratch, executable, watch)
+
+
+def install_tensorflow(config: Path) -> list[str]:
+    """Install TensorFlow if models need it; return a line for each of them if that fails and others need none.
+
+    Raises:
+        ModelsConfigError: The configuration cannot be used.
+        TensorFlowError: It cannot be installed, and without it no model can be served.
+    """
+    names = tensorflow_extra.find_models(config)
+    try:
+        tensorflow_extra.ensure(names)
+    except tensorflow_extra.TensorFlowError as error:
+        if len(names) == len(read_entries(config)) or not tensorflow_extra.is_environment_intact():
+            raise
+        return [describe_fault(name, str(error)) for name in names]
+    return []
 
 
 def serve(options: Options, settings: Settings, scratch: Path, nginx_executable: str | None, watch: FaultWatch) -> None:

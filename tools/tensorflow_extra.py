@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from gateway.models.folders import TFLITE_FILE, has_model
+from gateway.models.folders import SAVED_MODEL_FILES, TFLITE_FILE
 from tools.models_config import find_served_versions
 from tools.programs import ROOT
 
@@ -26,7 +27,15 @@ def is_installed() -> bool:
 
 def needs_tensorflow(versions: Iterable[Path]) -> bool:
     """Return whether one of these folders of versions can be served by TensorFlow only."""
-    return any(has_model(version) and not (version / TFLITE_FILE).exists() for version in versions)
+    return any(
+        any((version / name).is_file() for name in SAVED_MODEL_FILES) and not (version / TFLITE_FILE).is_file()
+        for version in versions
+    )
+
+
+def is_environment_intact() -> bool:
+    """Return whether the packages of this program are still there; see `ensure`."""
+    return Path(sysconfig.get_path("purelib")).is_dir()
 
 
 def find_models(config: Path) -> list[str]:

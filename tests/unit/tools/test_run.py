@@ -2,6 +2,7 @@ import fcntl
 import json
 import os
 import socket
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -126,6 +127,31 @@ def test_the_gateway_is_served_directly_if_nginx_cannot_be_installed(arguments, 
     output = capsys.readouterr().out
     assert "nginx is not installed; installing it" in output
     assert f"Continuing without nginx, with the gateway on port {options.port}: none of apt-get" in output
+
+
+@pytest.fixture
+def without_tensorflow(tmp_path, monkeypatch):
+    """An environment that has no TensorFlow and is not the one of this checkout, into which it would be installed."""
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "environment"))
+
+
+@pytest.mark.usefixtures("without_tensorflow")
+def test_without_tensorflow_only_the_models_that_need_it_are_left_out(models_config):
+    version = models_config.parent / "flowers" / "1"
+    version.mkdir(parents=True)
+    (version / "model.tflite").write_bytes(b"model")
+    add_entry(models_config, "flowers", str(version.parent))
+
+    (line,) = run.install_tensorflow(models_config)
+
+    assert line.startswith("digits cannot be served: TensorFlow is needed for models without model.tflite (digits).")
+
+
+@pytest.mark.usefixtures("without_tensorflow")
+def test_nothing_starts_if_all_models_need_tensorflow(capsys, arguments):
+    message = error_of(capsys, arguments)
+
+    assert message.startswith("make run: TensorFlow is needed for models without model.tflite (digits). Install the")
 
 
 def test_the_welcome_has_a_working_command_line(arguments, models_config, monkeypatch):

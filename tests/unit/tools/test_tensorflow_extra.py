@@ -1,7 +1,10 @@
 """Which models need TensorFlow, and its installation before they are served."""
 
+import os
 import subprocess
 import sys
+import sysconfig
+import venv
 from pathlib import Path
 
 import pytest
@@ -70,6 +73,39 @@ def test_a_served_version_without_tflite_needs_tensorflow(needing, versions, pol
 )
 def test_other_models_need_no_tensorflow(needing, versions, policy):
     assert needing(versions, policy) == []
+
+
+def test_a_folder_in_place_of_a_model_file_does_not_count(needing, tmp_path):
+    (tmp_path / "flowers/1" / TFLITE).mkdir(parents=True)
+    (tmp_path / "flowers/1" / SAVED).touch()
+    (tmp_path / "flowers/2" / TFLITE).mkdir(parents=True)
+
+    assert needing({}, "specific { versions: 1 }") == ["flowers"]
+    assert needing({}, "specific { versions: 2 }") == []
+
+
+def test_the_uri_of_a_folder_is_looked_into(tmp_path):
+    (tmp_path / "flowers/1").mkdir(parents=True)
+    (tmp_path / "flowers/1" / SAVED).touch()
+    config = tmp_path / "models.config"
+    entry = ENTRY.format(name="flowers", folder=f"file://{tmp_path}/flowers", policy="")
+    config.write_text(f"model_config_list {{ {entry} }}", encoding="utf-8")
+
+    assert tensorflow_extra.find_models(config) == ["flowers"]
+
+
+def test_an_environment_that_was_made_again_is_not_intact(tmp_path):
+    venv.create(tmp_path / "environment", symlinks=True)
+    code = (
+        "import shutil, sysconfig; from tools.tensorflow_extra import is_environment_intact as intact; "
+        "print(intact()); shutil.rmtree(sysconfig.get_path('purelib')); print(intact())"
+    )
+    environment = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}
+
+    command = [tmp_path / "environment/bin/python", "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+
+    assert done.stdout == "True\nFalse\n"
 
 
 def run(root, recipe):
