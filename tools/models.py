@@ -24,6 +24,7 @@ from gateway.models.folders import (
     TFLITE_FILE,
     ModelFolder,
     describe_foreign,
+    describe_load_fault,
     describe_version_fault,
     find_nested_models,
     has_model,
@@ -104,6 +105,7 @@ def add(options: argparse.Namespace) -> int:
         TensorFlowError: The model needs TensorFlow, which cannot be installed.
     """
     placement = choose_placement(options.folder.absolute(), options.name, options.config)
+    check_tflite(placement)
     service = Service(options.url, options.api_key)
     check_service(service, options.url, options.config)
     install_tensorflow(placement, options.run_dir)
@@ -119,6 +121,27 @@ def add(options: argparse.Namespace) -> int:
         raise ServiceError(f"{str(error).rstrip('.')}. {stays}") from error
     print(f"{placement.name} version {version} is served. Try it:\n  {curl(options.url, placement, version)}")
     return 0
+
+
+def check_tflite(placement: Placement) -> None:
+    """Compute the TensorFlow Lite model of the version that will be served, if it has one, in a separate process.
+
+    Loading a damaged file ends the model server of Compose and Kubernetes, and all models with it.
+
+    Raises:
+        AddError: The file is damaged.
+    """
+    file = placement.newest_version / TFLITE_FILE
+    if not file.is_file():
+        return
+    from model_server.errors import ServingError  # noqa: PLC0415  # LiteRT is not needed to check folders
+    from model_server.memory import MAX_COMPUTATION_BYTES  # noqa: PLC0415  # as above
+    from model_server.runtime.tflite.isolated import check_file  # noqa: PLC0415  # as above
+
+    try:
+        check_file(file.read_bytes(), MAX_COMPUTATION_BYTES)
+    except ServingError as error:
+        raise AddError(f"{placement.name} cannot be served. {describe_load_fault(error.message)}") from error
 
 
 def check_service(service: Service, url: str, config: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.raw_server import RawServer
+from tests.support.tflite_files import doubling_model, model_without_a_subgraph
 from tools import models, ports, service
 from tools.models_config import add_entry, find_sample, read_entries
 
@@ -159,6 +160,33 @@ def test_a_folder_that_cannot_be_served_is_refused_with_what_mends_it(config, tm
     assert add(config, tmp_path / path) == 1
 
     assert capsys.readouterr().err.startswith(f"tools.models: {message}".replace("{}", str(tmp_path)))
+    assert not config.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"content", "Its model.tflite is damaged, or not the file of a TensorFlow Lite model."),
+        (model_without_a_subgraph(), "Its model.tflite is damaged: TensorFlow Lite crashes on it."),
+    ],
+    ids=["unreadable", "crashing"],
+)
+def test_a_damaged_tflite_model_is_refused_with_the_cause(config, tmp_path, capsys, content, fault):
+    source = make_saved_model(tmp_path / "flowers")
+    (source / "model.tflite").write_bytes(content)
+
+    assert add(config, source) == 1
+
+    assert capsys.readouterr().err.startswith(f"tools.models: flowers cannot be served. {fault}")
+    assert list(config.parent.iterdir()) == []
+
+
+def test_the_newest_version_may_not_be_damaged(config, tmp_path):
+    make_saved_model(tmp_path / "flowers" / "1")
+    (make_saved_model(tmp_path / "flowers" / "2") / "model.tflite").write_bytes(b"content")
+
+    assert add(config, tmp_path / "flowers") == 1
+
     assert not config.exists()
 
 
@@ -386,7 +414,7 @@ def test_a_service_that_is_not_a_run_needs_nothing_installed(config, flowers, tm
 
 
 def test_a_model_for_tensorflow_lite_needs_no_tensorflow(config, flowers, run_dir):
-    (flowers / "model.tflite").write_text("content")
+    (flowers / "model.tflite").write_bytes(doubling_model())
 
     assert add(config, flowers, f"--run-dir={run_dir}") == 0
 
@@ -394,7 +422,7 @@ def test_a_model_for_tensorflow_lite_needs_no_tensorflow(config, flowers, run_di
 def test_a_model_with_tflite_alone_is_added_with_a_note_about_where_it_is_served(config, tmp_path, run_dir, capsys):
     source = tmp_path / "flowers"
     source.mkdir()
-    (source / "model.tflite").write_text("content")
+    (source / "model.tflite").write_bytes(doubling_model())
 
     assert add(config, source, f"--run-dir={run_dir}") == 0
 
