@@ -60,10 +60,12 @@ readable:
 	  echo "The containers' users cannot read the files of this checkout. Run once: chmod -R o+rX $(MOUNTED)" >&2; \
 	  exit 1; }
 
-# TensorFlow Serving has no image for ARM.
+# TensorFlow Serving has no image for ARM. An exported COMPOSE_FILE would override that of .env.
 ifneq ($(filter aarch64 arm64,$(shell uname -m)),)
+ifeq ($(shell grep -Es '^ *(export +)?COMPOSE_FILE *[=:]' .env),)
 COMPOSE_FILE ?= docker-compose.yml:docker-compose.arm.yml$(addprefix :,$(wildcard docker-compose.override.yml))
 export COMPOSE_FILE
+endif
 endif
 
 .PHONY: up

@@ -141,14 +141,39 @@ def test_a_set_up_that_fails_leaves_no_stamp(tmp_path: Path):
 )
 @pytest.mark.parametrize("target", ["up", "down"])
 def test_compose_runs_the_stand_in_on_arm(tmp_path: Path, target: str, machine: str, own: str, expected: str):
-    for name, script in {"uname": f"echo {machine}", "docker": 'echo "files: $COMPOSE_FILE"'}.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / name).chmod(0o755)
-    environment = {**ENVIRONMENT, "PATH": f"{tmp_path}:{ENVIRONMENT['PATH']}", **({"COMPOSE_FILE": own} if own else {})}
+    environment = {**imitate_machine(tmp_path, machine), **({"COMPOSE_FILE": own} if own else {})}
 
     made = subprocess.run(["make", target], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
 
     assert made.stdout.endswith(f"files: {expected}\n")
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("COMPOSE_FILE=mine.yml", ""),  # Compose reads .env itself
+        ("export COMPOSE_FILE = mine.yml", ""),
+        ("#COMPOSE_FILE=mine.yml", "docker-compose.yml:docker-compose.arm.yml"),
+    ],
+)
+def test_the_compose_files_of_dot_env_are_left_alone_on_arm(tmp_path: Path, line: str, expected: str):
+    (tmp_path / ".env").write_text(f"PORT=8080\n{line}\n")
+    command = ["make", f"--file={ROOT / 'Makefile'}", "down"]
+
+    made = subprocess.run(
+        command, cwd=tmp_path, env=imitate_machine(tmp_path, "arm64"), capture_output=True, text=True, check=True
+    )
+
+    assert made.stdout.endswith(f"files: {expected}\n")
+
+
+def imitate_machine(folder: Path, machine: str) -> dict[str, str]:
+    """Return an environment whose `uname` names a machine, and whose `docker` prints the files for Compose."""
+    for name, script in {"uname": f"echo {machine}", "docker": 'echo "files: $COMPOSE_FILE"'}.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    return {**ENVIRONMENT, "PATH": f"{folder}:{ENVIRONMENT['PATH']}"}
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
