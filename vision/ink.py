@@ -36,10 +36,10 @@ def _background_level(gray: MatLike) -> float:
     """Return the median gray of the border."""
     border_width = max(1, int(min(gray.shape) * BORDER_FRACTION))
     edges = (gray[:border_width], gray[-border_width:], gray[:, :border_width], gray[:, -border_width:])
-    border = np.concatenate([edge.ravel() for edge in edges])
-    # Counting takes a fifth of the time of numpy's median for a large image.
-    cumulative = np.bincount(border).cumsum()
-    below, above = cumulative.searchsorted([(border.size - 1) // 2, border.size // 2], side="right").tolist()
+    # Counting takes a fifth of the time of numpy's median for a large image, and edge by edge the least memory.
+    cumulative = np.sum([np.bincount(edge.ravel(), minlength=UINT8_MAX + 1) for edge in edges], axis=0).cumsum()
+    size = int(cumulative[-1])
+    below, above = cumulative.searchsorted([(size - 1) // 2, size // 2], side="right").tolist()
     return float(below + above) / 2
 
 

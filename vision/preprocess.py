@@ -120,9 +120,11 @@ def preprocess(image: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.
     """
     if image.dtype != np.uint8 or image.ndim != _DIMENSIONS or image.shape[2] != _CHANNELS or image.size == 0:
         raise ValueError(f"expected uint8[H, W, 3] with H, W >= 1, found {image.dtype}{list(image.shape)}")
+    # In this order, at most one copy in colour is held beside the image; `vision.headers.memory` counts on it.
+    is_inverted = spec.invert_light_background and has_light_background(_to_color(image, "GRAY"))
     pixels = _to_color(image, spec.color)
-    if spec.invert_light_background and has_light_background(_to_color(image, "GRAY")):
-        pixels = cv2.bitwise_not(pixels)
+    if is_inverted:
+        pixels = cv2.bitwise_not(pixels, dst=None if pixels is image else pixels)
     if pixels.shape[:2] != (spec.height, spec.width):
         pixels = _FITTERS[spec.resize](pixels, spec)
     return _to_tensor(pixels, spec)

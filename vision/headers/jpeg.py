@@ -7,7 +7,7 @@ from itertools import islice
 
 from vision.errors import UnreadableImageError
 from vision.headers.header import Header, ImageFormat
-from vision.headers.memory import MARGIN_BYTES, PREPROCESS_PIXEL_BYTES
+from vision.headers.memory import MARGIN_BYTES, RGB_CHANNELS, TURN_PIXEL_BYTES
 from vision.headers.tiff import UPRIGHT, read_orientation
 
 MAX_SEGMENTS = 10_000  # before the first scan; a photo has dozens, and an ICC profile adds at most 255
@@ -70,7 +70,7 @@ def _header(data: memoryview, frame: int, scan: int, *, segments: int, exif_bloc
     if marker in _PROGRESSIVE_FRAMES or data[scan] < components:
         scans = _count_scans(data, scan - 4)
         coefficients = _coefficient_bytes(width, height, samplings)
-    scaled_bytes = width * height * PREPROCESS_PIXEL_BYTES  # more than the image and a turned copy of it
+    scaled_bytes = width * height * (RGB_CHANNELS + TURN_PIXEL_BYTES)
     return Header(
         format=ImageFormat.JPEG,
         width=width,

@@ -11,8 +11,8 @@ MARGIN_BYTES = 4 << 20  # tables of the decoders, whatever the size
 BAND_PIXELS = 1 << 15
 BAND_PIXEL_BYTES = 48
 RGB_CHANNELS = 3
-# `vision.preprocess` holds the image, a copy in another colour order, its inverse, and its grays.
-PREPROCESS_PIXEL_BYTES = 3 * RGB_CHANNELS + 1
+# `vision.preprocess` holds the image, and either one copy in colour or three in gray. No decoder takes less.
+PREPROCESS_PIXEL_BYTES = 2 * RGB_CHANNELS
 # Turning by EXIF's orientation makes at most two copies.
 TURN_PIXEL_BYTES = 2 * RGB_CHANNELS
 # Pillow's image, and what converting it to RGB takes.

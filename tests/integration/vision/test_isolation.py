@@ -137,6 +137,30 @@ def test_what_a_header_does_not_tell_is_bounded_by_the_process(pool, make):
     assert memory_bytes < 400 * MIB
 
 
+PREPARATIONS = {
+    "drawing": InputSpec(
+        height=28, width=28, color="GRAY", resize="fit_ink", interpolation="area", invert_light_background=True
+    ),
+    "BGR, inverted": InputSpec(height=28, width=28, color="BGR", resize="letterbox", invert_light_background=True),
+    "RGB, inverted": InputSpec(height=28, width=28, invert_light_background=True),
+}
+LARGE = {
+    "heic": (ROOT / "tests/unit/vision/heic/phone.heic").read_bytes,
+    "avif": lambda: encoded(np.full((3_000, 4_000, 3), 200, np.uint8), ".avif", cv2.IMWRITE_AVIF_SPEED, 10),
+}
+
+
+@pytest.mark.parametrize("spec", PREPARATIONS.values(), ids=PREPARATIONS)
+@pytest.mark.parametrize("make", LARGE.values(), ids=LARGE)
+def test_a_large_photo_is_prepared_for_any_card_in_the_memory_of_its_weight(pool, make, spec):
+    data = make()
+    memory_bytes = preprocess.weigh(inspect(data, max_pixels=MAX_PIXELS), spec)
+
+    pixels = pool.load(data, spec, memory_bytes=memory_bytes, deadline_s=soon())
+
+    assert pixels.shape == spec.shape
+
+
 def test_normalised_inputs_keep_dtype_and_layout(pool):
     spec = InputSpec(height=24, width=32, dtype="float32", layout="NCHW", mean=(1, 2, 3), std=(4, 5, 6))
     data = encoded(PHOTO, ".tiff")
