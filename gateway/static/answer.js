@@ -26,11 +26,20 @@ export function showProblem({ title, detail, message, requestId }) {
   if (requestId) view.answer.append(make("p", "facts", "Request ", make("code", "", requestId)));
 }
 
-/** One line for screen readers and captions, such as `cat 98.1 %`. */
+/** One line for screen readers and tooltips, such as `Not sure, perhaps cat 48.1 %`. */
 export function summary({ problem, result }) {
+  return !problem && isUnsure(result) ? `${NOT_SURE} ${bestClass(result)}` : caption({ problem, result });
+}
+
+/** The same in few characters, such as `cat? 48.1 %`. */
+export function caption({ problem, result }) {
   if (problem) return "error";
-  if (!result.classes) return `${isUnsure(result) ? `${NOT_SURE} ` : ""}${result.class} ${percent(result.score)}`;
+  if (!result.classes) return bestClass(result, isUnsure(result) ? "?" : "");
   return result.classes.map((item) => item.class).join(", ") || "none of the classes";
+}
+
+function bestClass(result, mark = "") {
+  return `${result.class}${mark} ${percent(result.score)}`;
 }
 
 function headline(result) {
@@ -43,9 +52,9 @@ function headline(result) {
   return make("p", "top tags", ...result.classes.map((item) => make("span", "tag", item.class)));
 }
 
-/** A model whose card has no `abstain_below` does not say. */
-function isUnsure({ confident }) {
-  return confident === false;
+/** A model whose card has no `abstain_below` does not say, and a multi-label one names no best class. */
+function isUnsure({ classes, confident }) {
+  return !classes && confident === false;
 }
 
 function bars(result, thresholds) {

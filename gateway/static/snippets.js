@@ -30,14 +30,14 @@ pictures = [${images.join(", ")}]
 ${gateway}
     answers = gateway.classify_many(${["pictures", ...options].join(", ")})
     for picture, answer in zip(pictures, answers):
-        print(picture, answer.label if isinstance(answer, Answer) else answer)`;
+        print(picture, (answer.label, answer.confident) if isinstance(answer, Answer) else answer)`;
   }
   const saveLine = savesHeatMap ? '\nPath("heatmap.png").write_bytes(answer.explanation.png)' : "";
   return `${importLines}from image_gateway_client import Client
 
 ${gateway}
     answer = gateway.classify(${[images[0], ...options].join(", ")})
-print(answer.label, answer.score)${saveLine}`;
+print(answer.label, answer.score, answer.confident)${saveLine}`;
 }
 
 function pythonOptions({ model, version, explain }) {

@@ -1,6 +1,6 @@
 // The row of pictures to choose from, each with a summary of its answer.
 
-import { summary } from "./answer.js";
+import { caption, summary } from "./answer.js";
 import { make, view } from "./dom.js";
 
 const NO_ANSWER_YET = "…";
@@ -15,11 +15,12 @@ export function fillStrip(pictures, onChoose) {
 /** Update the caption of each picture. */
 export function showCaptions(pictures, selected) {
   [...view.strip.children].forEach((item, index) => {
-    const { answer } = pictures[index];
+    const { answer, name } = pictures[index];
     const button = item.firstElementChild;
     button.setAttribute("aria-current", String(index === selected));
     button.classList.toggle("failed", Boolean(answer?.problem));
-    button.lastElementChild.textContent = answer ? summary(answer) : NO_ANSWER_YET;
+    button.title = answer ? `${name}: ${summary(answer)}` : name;
+    button.lastElementChild.textContent = answer ? caption(answer).replace(" %", "\u00a0%") : NO_ANSWER_YET;
   });
 }
 

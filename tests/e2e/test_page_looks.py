@@ -87,6 +87,19 @@ def test_a_phone_does_not_need_to_scroll_sideways(classified):
     assert classified.evaluate(WIDTH) <= 360
 
 
+@pytest.mark.parametrize("page", [{}, PHONE], ids=["wide", "phone"], indirect=True)
+def test_a_caption_below_one_of_several_pictures_is_not_cut_off(classified, golden):
+    pictures = [{"name": "digit.png", "mimeType": "image/png", "buffer": golden[digit][0]} for digit in (1, 7)]
+    classified.get_by_label("Choose pictures").set_input_files(pictures)
+    caption = classified.locator("#strip span").last
+    expect(caption).to_contain_text("%")
+
+    caption.evaluate("(element) => { element.textContent = 'Cardigan Welsh corgi? 35.7 %'; }")
+
+    assert caption.evaluate("(element) => element.scrollWidth <= element.clientWidth")
+    assert caption.evaluate("(element) => element.scrollHeight <= element.clientHeight")
+
+
 @pytest.mark.parametrize("page", [PHONE], indirect=True)
 def test_on_a_phone_the_result_scrolls_into_view(classified):
     expect(classified.locator(".top")).to_be_in_viewport()

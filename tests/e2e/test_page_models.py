@@ -1,6 +1,7 @@
 """The page at / with several model versions, multi-label models, and models with and without heat maps."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -202,6 +203,14 @@ def test_the_page_says_if_the_model_is_not_sure(page):
     expect(top(page)).to_have_text("red")
     expect(page.locator(".top")).to_contain_text("Not sure, perhaps")
     expect(page.get_by_role("status")).to_have_text("Not sure, perhaps red 37.0 %")
+
+
+def test_captions_of_several_pictures_name_class_and_score_and_mark_unsure_ones(page):
+    choose(page, RED, paint(100, 90, 80))
+
+    captions, tooltips = page.locator("#strip span"), page.locator("#strip button")
+    expect(captions).to_have_text([re.compile(r"^red \d+\.\d\s%$"), "red? 37.0 %"])
+    expect(tooltips.last).to_have_attribute("title", re.compile(r"^paint\.png: Not sure, perhaps red 37\.0 %$"))
 
 
 def test_a_picture_may_have_none_of_the_classes(lights):
