@@ -47,7 +47,9 @@ FORM_BASE64_FIELDS = tuple(dict.fromkeys((*FILE_FIELDS, *BASE64_FIELDS)))  # a p
 FORM_FIELDS = tuple(dict.fromkeys((*FILE_FIELDS, *IMAGE_FIELDS, *OPTION_NAMES)))
 JSON_FIELDS = (*IMAGE_FIELDS, BATCH_FIELD, *OPTION_NAMES)
 
-INTEGER = re.compile(r"([0-9]{1,9})(?:\.0{1,20})?")
+MAX_TOP_K = 10**9
+"""More than any model has classes; larger values mean the same."""
+INTEGER = re.compile(r"([0-9]{1,4000})(?:\.0{1,20})?")  # `int` refuses more than 4,300 digits
 DECIMAL = re.compile(r"(?:[0-9]{1,20}(?:\.[0-9]{1,100})?|\.[0-9]{1,100})(?:[eE]-?[0-9]{1,3})?")
 EXPLAIN_VALUES: Mapping[object, Explain | None] = {"true": "image", "raw": "raw", "false": None}
 """Accepted values of `explain`."""
@@ -313,7 +315,7 @@ def _parse_top_k(value: object, field: str) -> int:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise BadRequestError(f"top_k must be a whole number of at least 1, not {_quote(value)}.", field=field)
-    return value
+    return min(value, MAX_TOP_K)
 
 
 def _parse_threshold(value: object, field: str) -> float:
