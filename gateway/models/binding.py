@@ -113,9 +113,9 @@ def inspect_version(
             card, source = _read_card_file(model, signature, cards_dir)
     except CardError as error:
         # The whole reason quotes the card, so it is for the log, and not for callers.
-        raise ModelContractError(
-            f"The card of {model} version {version} cannot be used: {error.summary}. The gateway's log has the value."
-        ) from error
+        fault = f"The card of {model} version {version} cannot be used:"
+        detail = f"{fault} {error.summary}. The gateway's log has the value."
+        raise ModelContractError(detail) from CardError(f"{fault} {error}.")
     served = bind(card, signature, model=model, version=version)
     explain = _explain_call(served, signatures.get(EXPLAIN))
     return dataclasses.replace(served, explain=explain, card_source=source, card_stamp=stamp)

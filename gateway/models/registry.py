@@ -389,8 +389,7 @@ class ModelRegistry:
 
     def _log_once(self, name: str, error: GatewayError) -> None:
         """Log a fault when it begins, not each time it occurs."""
-        is_card_error = isinstance(error.__cause__, CardError)
-        reason = f"{error.detail} {error.__cause__}" if is_card_error else error.detail
+        reason = str(error.__cause__) if isinstance(error.__cause__, CardError) else error.detail
         if self._logged_faults.get(name) != reason:
             self._logged_faults[name] = reason
             log.warning("model_unusable", model=name, reason=reason)

@@ -357,15 +357,19 @@ def test_labels_cannot_be_resolved_while_the_server_is_away(
 def test_the_log_says_why_a_card_cannot_be_used(
     registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
 ):
-    compute = {**working.compute, "describe": lambda _: {"card": np.array([b"not a card"], object)}}
+    compute = {**working.compute, "describe": lambda _: {"card": np.array([b'["not a card"]'], object)}}
     server.swap("pets", 2, FakeVersion(working.signatures, compute))
 
-    with capture_logs() as logs, pytest.raises(ModelContractError):
+    with capture_logs() as logs, pytest.raises(ModelContractError, match="The gateway's log has the value") as raised:
         registry.refresh("pets", deadline=deadline)
 
     (line,) = logs
     assert line["event"] == "model_unusable"
-    assert "not a card" in line["reason"]
+    assert (
+        line["reason"]
+        == 'The card of pets version 2 cannot be used: card: expected a JSON object, found ["not a card"].'
+    )
+    assert "not a card" not in raised.value.detail
 
 
 # Cards that change while their model is served
