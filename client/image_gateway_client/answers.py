@@ -188,6 +188,7 @@ def _result(item: Mapping[str, Any]) -> Answer | Problem:
 
 def _answer(document: Mapping[str, Any]) -> Answer:
     best = _prediction(document)
+    confident = document.get("confident")
     return Answer(
         label=best.label,
         class_id=best.class_id,
@@ -197,7 +198,7 @@ def _answer(document: Mapping[str, Any]) -> Answer:
         model=_model_version(document["model"]),
         request_id=str(document["request_id"]),
         explanation=_explanation(document["explanation"]) if "explanation" in document else None,
-        confident=bool(document["confident"]) if "confident" in document else None,
+        confident=confident if isinstance(confident, bool) else None,
     )
 
 

@@ -75,6 +75,7 @@ def print_model(model: Model, stream: TextIO) -> None:
 def _details(model: Model) -> Mapping[str, str]:
     provenance = model.card.get("provenance") or {}
     metrics = model.card.get("metrics") or {}
+    abstain_below = model.card.get("abstain_below")
     return {
         "name": f"{model.name} (default)" if model.default else model.name,
         "title": model.title,
@@ -83,6 +84,7 @@ def _details(model: Model) -> Mapping[str, str]:
         "versions": ", ".join(_describe_version(item) for item in model.versions),
         "task": model.task,
         "classes": _summarize(model.labels),
+        "not sure": f"below a confidence of {abstain_below:.1%}" if isinstance(abstain_below, int | float) else "",
         "metrics": ", ".join(f"{name} {value}" for name, value in metrics.items() if isinstance(value, int | float)),
         "licence": str(provenance.get("licence") or ""),
     }

@@ -142,7 +142,7 @@ class ContractGateway:
             "task": "multiclass",
             "labels": ["cat", "dog"],
         }
-        card = {"metrics": {"accuracy": 0.9}, "provenance": {"licence": "Apache-2.0"}}
+        card = {"abstain_below": 0.5, "metrics": {"accuracy": 0.9}, "provenance": {"licence": "Apache-2.0"}}
         versions = [{"version": 3, "state": "AVAILABLE", "labels": ["stable"]}]
         away = {"name": "birds", "default": False, "available": False, "reason": "birds is loading."}
         documents = {

@@ -38,6 +38,7 @@ def test_an_answer_may_say_whether_it_is_confident():
     assert parse_answer(DOCUMENT).confident is None
     assert parse_answer({**DOCUMENT, "confident": True}).confident is True
     assert parse_answer({**DOCUMENT, "confident": False}).confident is False
+    assert parse_answer({**DOCUMENT, "confident": None}).confident is None
 
 
 def test_a_multi_label_answer_has_its_classes_even_if_there_are_none():

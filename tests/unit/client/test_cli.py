@@ -245,6 +245,7 @@ def test_the_models(command):
 def test_one_model(command):
     message = rows(command("models", "pets").out)
     assert ["versions", "3", "(stable)", "AVAILABLE"] in message
+    assert ["not", "sure", "below", "a", "confidence", "of", "50.0%"] in message
     assert ["metrics", "accuracy", "0.9"] in message
     assert ["licence", "Apache-2.0"] in message
     assert json.loads(command("models", "pets", "--json").out)["card"]["metrics"] == {"accuracy": 0.9}
