@@ -19,10 +19,20 @@ from gateway import __version__
 from gateway.errors import MetricsUnavailableError
 from gateway.observability.metric_files import MULTIPROCESS_DIR, FileValue
 
-FILES = ("gauge_max", "gauge_livemin", "gauge_livesum", "counter", "histogram")
-"""prometheus_client's names for the files of a process, by type and mode; each process has the first from its start."""
-FILE_BYTES = 128 * 1024
-"""Some 800 series; a file that grows beyond is not reserved in advance."""
+FILE_BYTES = {
+    "gauge_max": 64 * 1024,
+    "gauge_livemin": 64 * 1024,
+    "gauge_livesum": 64 * 1024,
+    "counter": 512 * 1024,
+    "histogram": 512 * 1024,
+}
+"""Space to reserve for each file of a process, by prometheus_client's name for its type and mode.
+
+A series takes some 200 bytes: the counters of two models of a thousand classes and of eight others fit, and the
+histograms of these ten. A file that grows beyond is not reserved in advance.
+"""
+FIRST_FILE = "gauge_max"
+"""The file that each process has from its start."""
 UNREAD = "gateway-unread-metrics-"
 IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # the file system, not a file
 
@@ -106,16 +116,16 @@ def allocate_files() -> None:
     shared = Path(os.environ[MULTIPROCESS_DIR])
     try:
         shared.mkdir(parents=True, exist_ok=True)
-        for kind in FILES:
-            _allocate(shared / f"{kind}_{os.getpid()}.db")
+        for kind, size in FILE_BYTES.items():
+            _allocate(shared / f"{kind}_{os.getpid()}.db", size)
     except OSError as error:
         log.warning("metrics_unavailable", reason=error.strerror)
         os.environ[MULTIPROCESS_DIR] = tempfile.mkdtemp(prefix=UNREAD, dir=IN_MEMORY)
 
 
-def _allocate(path: Path) -> None:
+def _allocate(path: Path, size: int) -> None:
     with path.open("ab") as file:
-        file.write(bytes(max(0, FILE_BYTES - file.tell())))
+        file.write(bytes(max(0, size - file.tell())))
 
 
 def render() -> tuple[bytes, str]:
@@ -127,7 +137,7 @@ def render() -> tuple[bytes, str]:
     if MULTIPROCESS_DIR not in os.environ:
         return generate_latest(), CONTENT_TYPE_LATEST
     directory = Path(os.environ[MULTIPROCESS_DIR])
-    if directory.name.startswith(UNREAD) or not (directory / f"{FILES[0]}_{os.getpid()}.db").exists():
+    if directory.name.startswith(UNREAD) or not (directory / f"{FIRST_FILE}_{os.getpid()}.db").exists():
         raise MetricsUnavailableError("The directory of the metrics was removed, or is full.")
     registry = CollectorRegistry()
     try:

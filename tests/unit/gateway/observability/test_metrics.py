@@ -245,6 +245,20 @@ print(page.decode())
 """
 
 
+COUNT_WITH_DEFAULT_SETTINGS = """
+from gateway.observability import metrics
+
+metrics.allocate_files()
+for model in range(10):
+    for number in range(1000 if model < 2 else 10):
+        metrics.TOP_CLASSES.labels(f"model-{model}", f"class-{number}-with-the-long-name").inc()
+    for stage in ("receive", "fetch", "decode", "preprocess", "predict", "explain", "draw", "total"):
+        metrics.STAGE_SECONDS.labels(stage, f"model-{model}").observe(0.1)
+    metrics.TOP_SCORES.labels(f"model-{model}").observe(0.5)
+    metrics.MODEL_VERSION.labels(f"model-{model}").set(1)
+"""
+
+
 def _page_of(script: str, directory: Path) -> str:
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory), "PYTHONPATH": str(ROOT)}
     return subprocess.run(
@@ -271,6 +285,15 @@ def test_a_file_of_metrics_grows(tmp_path: Path):
 
     assert total(page, "gateway_swap_retries_total", model="first") == 2
     assert total(page, "gateway_swap_retries_total") == 2002
+
+
+def test_the_reserved_space_is_enough_for_two_models_of_a_thousand_classes_and_eight_others(tmp_path: Path):
+    _page_of(COUNT_WITH_DEFAULT_SETTINGS, tmp_path)
+
+    (counter,) = (path for path in tmp_path.glob("counter_*.db") if path.stat().st_size > 64 * 1024)
+    pid = counter.stem.partition("_")[2]
+    sizes = {kind: (tmp_path / f"{kind}_{pid}.db").stat().st_size for kind in metrics.FILE_BYTES}
+    assert sizes == metrics.FILE_BYTES
 
 
 def test_the_version_is_a_label(client: FlaskClient):
