@@ -295,8 +295,8 @@ def copy(source: Path, version: Path) -> None:
 
 
 def curl(url: str, placement: Placement, version: int) -> str:
-    """Return a command that classifies an image with the model: a golden image of it or else of another model."""
-    sample = find_sample(placement.folder / str(version), placement.folder.parent)
+    """Return a command that classifies an image with the model: a golden image of it or else a photo."""
+    sample = find_sample(placement.folder / str(version))
     image = _quoted(sample) if sample else NO_SAMPLE
     return f"curl -F image=@{image} {url.rstrip('/')}/api/v1/models/{quote(placement.name, safe='')}/predict"
 

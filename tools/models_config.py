@@ -13,7 +13,10 @@ from gateway.models.configured import ModelEntries, ModelsConfigError, parse_ent
 from gateway.models.folders import PLATFORM, ModelFolder, describe_platform, version_number
 from tfs_api.protos import model_server_config_pb2
 
-COMMITTED_MODELS = Path(__file__).parents[1] / "serving_models"
+ROOT = Path(__file__).parents[1]
+COMMITTED_MODELS = ROOT / "serving_models"
+EXAMPLES = ROOT / "examples"
+"""Photos to try a model with."""
 EMPTY = "model_config_list {\n}\n"
 TOKEN = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{}<>]""")
 """Comments, strings and brackets of protobuf's text format."""
@@ -79,24 +82,24 @@ def display_path(path: Path) -> str:
 
 
 def find_sample(*folders: Path) -> Path | None:
-    """Return a golden image: of the first folder that has one, or else of a committed model.
+    """Return a golden image of the first folder that has one, or else a photo; None if there is none either.
 
     Args:
-        folders: Folders of versions, of models, or of several models.
+        folders: Folders of versions or of models.
     """
-    for folder in (*folders, COMMITTED_MODELS):
-        for parent in ("", "*/", "*/*/"):
+    for folder in folders:
+        for parent in ("", "*/"):
             if images := list_golden_images(folder, parent):
                 return images[0]
-    return None
+    return next(iter(sorted(EXAMPLES.glob("*.jpg"))), None)
 
 
 def list_golden_images(folder: Path, parent: str = "") -> list[Path]:
     """Return the golden images below a folder, in order.
 
     Args:
-        folder: Folder of a version, of a model, or of several models.
-        parent: Pattern of the versions in it, such as `*/` for all versions of a model.
+        folder: Folder of a version, or of a model.
+        parent: Pattern of the versions in it: `*/` for all versions of a model.
     """
     return sorted(path for path in folder.glob(f"{parent}{GOLDEN}") if path.name != GOLDEN_INDEX)
 

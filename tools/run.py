@@ -367,7 +367,7 @@ def welcome(options: Options, model: str | None = None, default_model: str | Non
     """Return the text to print when the stack is ready, with a command for `model`, or else for the default model."""
     models = options.models_config.parent
     names = default_models(options.models_config, default_model) if model is None else [model]
-    sample = find_sample(*(models / name for name in names), models)
+    sample = find_sample(*(models / name for name in names))
     image = shlex.quote(display_path(sample)) if sample else NO_SAMPLE
     path = "predict" if model is None else f"models/{quote(model, safe='')}/predict"
     predict = shlex.quote(f"{options.url}/api/v1/{path}")

@@ -169,10 +169,10 @@ def test_the_welcome_has_a_working_command_line(arguments, models_config, monkey
     assert lines[3] == "Logs    run/logs"
 
 
-def test_without_golden_images_the_welcome_sends_one_of_a_committed_model(arguments):
+def test_without_golden_images_the_welcome_sends_a_photo(arguments):
     sample = run.welcome(run.parse(arguments)).partition("image=@")[2].split()[0]
 
-    assert sample.startswith("serving_models/")
+    assert sample.startswith("examples/")
     assert Path(sample).is_file()
 
 
