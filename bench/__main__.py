@@ -8,13 +8,14 @@ are within a round. wrk and h2load generate the load, and every answer is checke
 # ruff: noqa: T201  # a command's output
 
 import argparse
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from bench import images, report, scenarios, targets
-from bench.cells import list_cells
 from bench.external_load import PACKAGES, find_program
 from bench.measure import Measurement, measure, measure_bare_loop, measure_rounds
 from bench.stack_load import LARGE, PHOTO
@@ -23,6 +24,8 @@ from bench.testbed import Testbed, start_testbed
 
 SCENARIO_ROUNDS = 3
 QUICK_ROUNDS, QUICK_S = 2, 1
+MODULES = ("fastapi", "nncf", "onnxruntime", "openvino", "tensorflow", "tf2onnx", "uvicorn")
+"""What the alternatives need, and `make run` does not install."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,8 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.quick:
         options.rounds, options.seconds = QUICK_ROUNDS, QUICK_S
-    for name in PACKAGES:
-        find_program(name)
+    _require_programs()
     folder = options.run_dir.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     started_s = time.monotonic()
@@ -63,8 +65,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{time.monotonic() - started_s:.0f} s in total; results.md, results.json and plot.svg are in {folder}")
 
 
+def _require_programs() -> None:
+    """End this program with a message if it lacks packages or programs."""
+    if missing := [name for name in MODULES if find_spec(name) is None]:
+        sys.exit(f"python -m bench needs {', '.join(missing)}. Run: make .venv/.bench-ready")
+    try:
+        for name in PACKAGES:
+            find_program(name)
+    except FileNotFoundError as error:
+        sys.exit(str(error))
+
+
 def _list_measurements(testbed: Testbed) -> Mapping[str, Measurement]:
     """Return the bare loops and all cells."""
+    from bench.cells import list_cells  # noqa: PLC0415  # imports the engines
+
     loops = {targets.LOOP: images.photo(*PHOTO), targets.LARGE_LOOP: images.photo(*LARGE)}
     return {
         **{name: partial(measure_bare_loop, name, image, testbed.folder) for name, image in loops.items()},
