@@ -3,9 +3,16 @@
 import os
 import sys
 
-from train.cli.console import console
-from train.cli.main import app
-from train.errors import TrainError
+try:
+    from train.cli.console import console
+    from train.cli.main import app
+    from train.errors import TrainError
+except ModuleNotFoundError as error:
+    print(  # noqa: T201  # a command's output
+        f"error: {error.name} is not installed, which python -m train needs. Run: make .venv/.dev-ready",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # hides TensorFlow's notes on the processor

@@ -35,6 +35,14 @@ def test_help_lists_the_commands_and_does_not_import_tensorflow():
         assert command in done.stdout
 
 
+def test_missing_packages_end_the_program_with_the_command_that_installs_them():
+    code = "import runpy, sys; sys.modules['typer'] = None; runpy.run_module('train', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr == "error: typer is not installed, which python -m train needs. Run: make .venv/.dev-ready\n"
+
+
 def test_a_typo_in_a_configuration_is_reported_in_one_message(config_path: Path, tmp_path: Path):
     document = yaml.safe_load(config_path.read_text())
     document["training"]["epoch"] = document["training"].pop("epochs")
