@@ -146,7 +146,7 @@ def print_comparison(name: str, comparison: Comparison, examples: Sequence[Examp
         f"{name}: {comparison.images} sent, {comparison.accuracy:.2%} right over HTTP,"
         f" {comparison.offline_accuracy:.2%} offline; largest difference of a probability"
         f" {comparison.largest_difference:.1e} ({comparison.tolerance:g} allowed);"
-        f" mismatches: {len(comparison.mismatches)}",
+        f" other classes: {comparison.other_classes}; mismatches: {len(comparison.mismatches)}",
         soft_wrap=True,
     )
     for mismatch in comparison.mismatches[:MAX_MISMATCHES]:

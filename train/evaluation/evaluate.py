@@ -48,9 +48,7 @@ class Evaluation:
     @property
     def decisions(self) -> npt.NDArray[np.bool_]:
         """The predicted classes of each image: bool[N, K]."""
-        if self.thresholds is not None:
-            return np.asarray(self.probabilities >= self.thresholds)
-        return np.asarray(np.arange(self.probabilities.shape[1]) == self.top_classes[:, None])
+        return decide(self.probabilities, self.thresholds)
 
     @property
     def correct(self) -> npt.NDArray[np.bool_]:
@@ -80,6 +78,13 @@ class Evaluation:
         """Return the fraction of images whose true class is among the `k` classes of highest probability."""
         scores = self.probabilities[np.arange(len(self.true_classes)), self.true_classes]
         return float(np.mean((self.probabilities > scores[:, None]).sum(axis=1) < k))
+
+
+def decide(probabilities: npt.NDArray[np.float32], thresholds: npt.NDArray[np.float32] | None) -> npt.NDArray[np.bool_]:
+    """Return the predicted classes of each image, bool[N, K], by the rules of `Evaluation`."""
+    if thresholds is not None:
+        return np.asarray(probabilities >= thresholds)
+    return np.asarray(np.arange(probabilities.shape[1]) == probabilities.argmax(axis=1)[:, None])
 
 
 def card_thresholds(card: Card) -> npt.NDArray[np.float32] | None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from image_gateway_client import Answer, Client, ImageGatewayError, Problem
 from train.data.examples import Example
 from train.errors import TrainError
-from train.evaluation.evaluate import Evaluation
+from train.evaluation.evaluate import Evaluation, decide
 from train.export.golden import TOLERANCE
 from train.export.precision import Form
 
@@ -63,7 +63,10 @@ class Comparison:
         offline_accuracy: Fraction of images classified correctly offline.
         largest_difference: Largest difference between a probability over HTTP and the same one offline.
         tolerance: The largest accepted difference.
-        mismatches: Images without a prediction, with other classes, or with a difference above `tolerance`.
+        other_classes: The number of images with other classes than offline. They are not mismatches if the difference
+            is accepted: two classes that are nearly as likely may then change places.
+        mismatches: Images without a prediction, with a difference above `tolerance`, or with classes that do not follow
+            from the probabilities.
     """
 
     images: int
@@ -71,6 +74,7 @@ class Comparison:
     offline_accuracy: float
     largest_difference: float
     tolerance: float
+    other_classes: int
     mismatches: tuple[Mismatch, ...]
 
 
@@ -163,16 +167,17 @@ def compare(
     """
     mismatches = []
     largest = 0.0
-    right = 0
+    right = other_classes = 0
     for index, (prediction, expected) in enumerate(zip(predictions, _expected(offline, version), strict=True)):
-        problem = _problem(prediction, expected, tolerance)
+        problem = _problem(prediction, expected, offline.thresholds, tolerance)
         if problem:
             mismatches.append(Mismatch(index, problem))
         if isinstance(prediction, Prediction):
             largest = max(largest, _difference(prediction, expected))
             right += int(prediction.classes == _numbers(offline.targets[index]))
+            other_classes += int(prediction.classes != expected.classes)
     images = len(offline.targets)
-    return Comparison(images, right / images, offline.accuracy, largest, tolerance, tuple(mismatches))
+    return Comparison(images, right / images, offline.accuracy, largest, tolerance, other_classes, tuple(mismatches))
 
 
 def compare_forms(
@@ -181,7 +186,10 @@ def compare_forms(
     version: int,
     tolerances: Mapping[Form, float],
 ) -> tuple[Form, Comparison]:
-    """Compare the gateway's predictions with those of each form, and return the form that they are nearest to.
+    """Compare the gateway's predictions with those of each form, and return the form with the fewest mismatches.
+
+    Of several, the nearest one is returned, and TensorFlow Lite if both are equally near: it is what model servers
+    serve on processors.
 
     Args:
         predictions: One per image.
@@ -192,7 +200,12 @@ def compare_forms(
     comparisons = {
         form: compare(predictions, evaluation, version, tolerances[form]) for form, evaluation in offline.items()
     }
-    return min(comparisons.items(), key=lambda item: item[1].largest_difference)
+
+    def rank(item: tuple[Form, Comparison]) -> tuple[int, float, bool]:
+        form, comparison = item
+        return len(comparison.mismatches), comparison.largest_difference, form != "tflite"
+
+    return min(comparisons.items(), key=rank)
 
 
 def _expected(offline: Evaluation, version: int) -> Iterator[Prediction]:
@@ -208,7 +221,12 @@ def _difference(prediction: Prediction, expected: Prediction) -> float:
     return float(np.abs(prediction.probabilities - expected.probabilities).max())
 
 
-def _problem(prediction: Prediction | PredictionError, expected: Prediction, tolerance: float) -> str | None:
+def _problem(
+    prediction: Prediction | PredictionError,
+    expected: Prediction,
+    thresholds: npt.NDArray[np.float32] | None,
+    tolerance: float,
+) -> str | None:
     if isinstance(prediction, PredictionError):
         return str(prediction)
     if prediction.version != expected.version:
@@ -216,6 +234,7 @@ def _problem(prediction: Prediction | PredictionError, expected: Prediction, tol
     difference = _difference(prediction, expected)
     if not difference <= tolerance:
         return f"a probability differs by {difference:.2g}"
-    if prediction.classes != expected.classes:
-        return f"classes {sorted(prediction.classes)}, offline {sorted(expected.classes)}"
+    classes = _numbers(decide(prediction.probabilities[None], thresholds)[0])
+    if prediction.classes != classes:
+        return f"classes {sorted(prediction.classes)}, but by its probabilities {sorted(classes)}"
     return None

@@ -1,7 +1,7 @@
 """What counts as a mismatch, and which responses are errors."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -14,7 +14,8 @@ from train.data.examples import Example
 from train.errors import TrainError
 from train.evaluation.evaluate import Evaluation
 from train.export.golden import TOLERANCE
-from train.verification.verify import Prediction, PredictionError, ServedModel, compare, to_prediction
+from train.export.precision import Form
+from train.verification.verify import Prediction, PredictionError, ServedModel, compare, compare_forms, to_prediction
 
 FIRST, SECOND = frozenset({0}), frozenset({1})
 OFFLINE = Evaluation(np.array([[0.9, 0.1], [0.2, 0.8]], np.float32), np.eye(2, dtype=bool)[[0, 0]])
@@ -43,7 +44,7 @@ def test_a_rounding_difference_is_reported_but_is_not_a_mismatch():
     [
         (Prediction(FIRST, np.array([0.899, 0.101], np.float32), 1), "a probability differs by 0.001"),
         (Prediction(FIRST, np.array([np.nan, 0.1], np.float32), 1), "a probability differs by nan"),
-        (Prediction(SECOND, np.array([0.9, 0.1], np.float32), 1), "classes [1], offline [0]"),
+        (Prediction(SECOND, np.array([0.9, 0.1], np.float32), 1), "classes [1], but by its probabilities [0]"),
         (Prediction(FIRST, np.array([0.9, 0.1], np.float32), 2), "version 2 answered, compared with version 1"),
         (PredictionError("timed out"), "timed out"),
     ],
@@ -74,7 +75,37 @@ def test_a_missing_class_of_a_multi_label_model_is_a_mismatch():
 
     (mismatch,) = compare(predictions, offline, version=1).mismatches
 
-    assert (mismatch.index, mismatch.problem) == (1, "classes [], offline [0]")
+    assert (mismatch.index, mismatch.problem) == (1, "classes [], but by its probabilities [0]")
+
+
+def test_classes_that_change_places_within_the_tolerance_are_counted_but_are_not_a_mismatch():
+    offline = dataclasses.replace(OFFLINE, probabilities=np.array([[0.55, 0.45], [0.2, 0.8]], np.float32))
+    predictions = [Prediction(SECOND, np.array([0.45, 0.55], np.float32), 1), SAME[1]]
+
+    tolerant, strict = (compare(predictions, offline, version=1, tolerance=tolerance) for tolerance in (0.15, 0.05))
+
+    assert (tolerant.mismatches, tolerant.other_classes) == ((), 1)
+    assert [mismatch.problem for mismatch in strict.mismatches] == ["a probability differs by 0.1"]
+
+
+TOLERANCES: Mapping[Form, float] = {"saved_model": TOLERANCE, "tflite": 0.15}
+
+
+def test_the_form_without_mismatches_is_taken_even_if_the_other_one_is_nearer():
+    """Another processor's int8 kernels may be nearer to the SavedModel than to those of the export."""
+    int8 = dataclasses.replace(OFFLINE, probabilities=np.array([[0.8, 0.2], [0.2, 0.8]], np.float32))
+    served = [Prediction(FIRST, np.array([0.88, 0.12], np.float32), 1), SAME[1]]
+
+    form, comparison = compare_forms(served, {"saved_model": OFFLINE, "tflite": int8}, 1, TOLERANCES)
+
+    assert (form, comparison.mismatches) == ("tflite", ())
+
+
+def test_of_two_forms_without_mismatches_the_nearest_is_taken():
+    int8 = dataclasses.replace(OFFLINE, probabilities=np.array([[0.8, 0.2], [0.2, 0.8]], np.float32))
+
+    assert compare_forms(SAME, {"saved_model": OFFLINE, "tflite": int8}, 1, TOLERANCES)[0] == "saved_model"
+    assert compare_forms(SAME, {"saved_model": OFFLINE, "tflite": OFFLINE}, 1, TOLERANCES)[0] == "tflite"
 
 
 def make_answer(*ranked: tuple[int, float], classes: Sequence[int] | None = None) -> Answer:
