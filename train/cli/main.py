@@ -165,8 +165,8 @@ def export(  # noqa: PLR0913, PLR0917  # each is an option of the command line
     assessment, form_metrics = assess_forms(config, calibration, splits, forms)
     card = make_card(assessment, model.count_params(), form_metrics)
     if config.confident_share is not None:
-        test = to_inputs(splits.test, config.input, len(config.labels))
-        card = with_confidence(card, measure_answered(network, test, assessment.test.correct))
+        test = to_inputs(splits.test, config.input, len(config.labels)).images
+        card = with_confidence(card, measure_answered(forms.predict_confidence, test, assessment.test.correct))
     goldens = choose_golden(splits.test, assessment.test)
     exported = export_network(network, card, goldens, models / config.name, predictor(model), forms.tflite)
     console.print(

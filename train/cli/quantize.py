@@ -34,6 +34,7 @@ from train.export.precision import (
     Weights,
 )
 from train.verification.measure import Measurement, measure
+from vision.card import Card
 
 if TYPE_CHECKING:
     from train.export.forms import Forms, Samples
@@ -213,15 +214,23 @@ def _write_version(version: "Version", images: Images, precision: ExportPrecisio
     network = freeze_function(version.network, version.card.input, precision)
     forms = choose_forms(network, version.card.input, images.calibration, options)
     measurement = measure_forms(forms, images.tests)
-    metrics = measurement.metrics
+    metrics = {**_temperature(version.card), **measurement.metrics}
     if images.config:
         calibration = card_calibration(version.card)
-        metrics = make_metrics(Assessment(images.config, calibration, measurement.evaluations), metrics)
+        metrics = make_metrics(Assessment(images.config, calibration, measurement.evaluations), measurement.metrics)
         if CONFIDENCE in network.answers:
-            test = images.tests[TEST].inputs
-            metrics["answered"] = measure_answered(network, test, measurement.evaluations[TEST].correct)
+            test = images.tests[TEST].inputs.images
+            correct = measurement.evaluations[TEST].correct
+            metrics["answered"] = measure_answered(forms.predict_confidence, test, correct)
     path = _export(version, forms, version.path.parent, round_metrics(metrics))
     console.print(f"{path} written\n{forms.decision}", soft_wrap=True)
+    if not images.config:
+        console.print("Its card states no accuracy, which takes labelled images: --data measures it.", soft_wrap=True)
+
+
+def _temperature(card: Card) -> dict[str, Any]:
+    """Return the one metric that stays true in every form, because it is part of the weights."""
+    return {key: value for key, value in card.metrics.items() if key == "temperature"}
 
 
 def _export(version: "Version", forms: "Forms", base: Path, metrics: dict[str, Any]) -> Path:

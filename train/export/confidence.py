@@ -10,15 +10,19 @@ highest probability rejects two fifths; docs/decisions/0021 compares it with oth
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from train.data.examples import Inputs
+from train.data.examples import Inputs, Predict
 from train.errors import TrainError
+from train.evaluation.cards import round_metrics
 from train.export.frozen_network import CONFIDENCE, CONFIDENCE_SCOPE, FEATURES, FrozenNetwork, Tensor
 from vision.card import Card
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 NORM_EXPONENT = 0.8
 """With 1, only the direction of the features counts, with 0 mostly their strength; 0.5 to 0.9 differ by a point."""
@@ -78,23 +82,24 @@ def fit_confidence(network: FrozenNetwork, training: Inputs, validation: Inputs,
     return ConfidenceHead(directions, float(np.quantile(scores, 1 - share)), float(scores.std()))
 
 
-def measure_answered(network: FrozenNetwork, test: Inputs, correct: npt.NDArray[np.bool_]) -> dict[str, float | None]:
-    """Return the `share` of images of which a network is sure, and the `accuracy` on those; None if it is of none.
+def measure_answered(
+    predict_confidence: Predict, images: npt.NDArray[np.uint8], correct: npt.NDArray[np.bool_]
+) -> dict[str, float | None]:
+    """Return the `share` of images of which a form is sure, and the `accuracy` on those; None if it is of none.
 
     Args:
-        network: A network with an attached head.
-        test: The images.
-        correct: Whether the network classifies each correctly.
+        predict_confidence: From uint8[N, H, W, C] to the float32[N] confidence, in a form of a network with a head.
+        images: uint8[N, H, W, C].
+        correct: Whether the same form classifies each correctly.
     """
-    confidence = np.concatenate([network(tf.constant(part))[CONFIDENCE] for part in _batches(test.images)])
-    answered = confidence >= CONFIDENT
+    answered = np.concatenate([predict_confidence(part) for part in _batches(images)]) >= CONFIDENT
     return {"share": float(answered.mean()), "accuracy": float(correct[answered].mean()) if answered.any() else None}
 
 
 def with_confidence(card: Card, answered: Mapping[str, float | None]) -> Card:
     """Return the card of the network with an attached head, and with what `measure_answered` measured of it."""
     output = dataclasses.replace(card.output, confidence=CONFIDENCE)
-    metrics = {**card.metrics, "answered": dict(answered)}
+    metrics = {**card.metrics, "answered": round_metrics(dict(answered))}
     return dataclasses.replace(card, output=output, abstain_below=CONFIDENT, metrics=metrics)
 
 
@@ -122,5 +127,5 @@ def _features(network: FrozenNetwork, images: npt.NDArray[np.uint8]) -> Iterator
     return (network(tf.constant(part))[FEATURES] for part in _batches(images))
 
 
-def _batches(rows: npt.NDArray[np.generic]) -> Iterator[npt.NDArray[np.generic]]:
+def _batches(rows: npt.NDArray[Scalar]) -> Iterator[npt.NDArray[Scalar]]:
     return (rows[start : start + BATCH_SIZE] for start in range(0, len(rows), BATCH_SIZE))

@@ -82,6 +82,11 @@ class Forms:
         """The function of the form that is served."""
         return self.predictors[self.served]
 
+    @property
+    def predict_confidence(self) -> Predict:
+        """The function from images to the confidence in the form that is served, if the network has this output."""
+        return (self.tflite or self.network).predict_confidence
+
 
 @dataclass(frozen=True, slots=True)
 class FormMeasurement:

@@ -80,6 +80,10 @@ class FrozenNetwork:
         """Return float32[N, K] probabilities for uint8[N, H, W, C]."""
         return np.asarray(self(tf.constant(images))[PROBABILITIES].numpy(), np.float32)
 
+    def predict_confidence(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return float32[N] for uint8[N, H, W, C], if `CONFIDENCE` is among the outputs."""
+        return np.asarray(self(tf.constant(images))[CONFIDENCE].numpy(), np.float32)
+
 
 def to_probabilities(scores: Tensor, activation: Activation, labels: int | None = None) -> Tensor:
     """Turn the scores of a model into float32[N, K] probabilities, as `vision.postprocess.class_probabilities` does.

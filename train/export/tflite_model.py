@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
 
-from train.export.frozen_network import IMAGE, PROBABILITIES
+from train.export.frozen_network import CONFIDENCE, IMAGE, PROBABILITIES
 from train.export.precision import TfliteWeights
 from train.export.signatures import CARD, CLASS_ID, INDEX
 from train.export.tflite_file import replace_text
@@ -45,6 +45,10 @@ class TfliteModel:
     def predict(self, images: Images) -> npt.NDArray[np.float32]:
         """Return float32[N, K] probabilities for uint8[N, H, W, C], computed image by image."""
         return np.concatenate([self.run(image[None])[PROBABILITIES] for image in images])
+
+    def predict_confidence(self, images: Images) -> npt.NDArray[np.float32]:
+        """Return the float32[N] confidence for uint8[N, H, W, C], if the network has this output."""
+        return np.concatenate([self.run(image[None])[CONFIDENCE] for image in images])
 
     def describe(self) -> bytes:
         """Return the output of `describe` for one row."""

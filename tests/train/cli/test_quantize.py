@@ -71,6 +71,18 @@ def test_a_version_is_written_in_another_form(large: Version, config_path: Path,
 
 
 @pytest.mark.timeout(600)
+def test_a_version_that_is_written_without_data_keeps_its_temperature(large: Version):
+    command = ["quantize", str(large.path), "--tflite", "float32"]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+
+    written = load_version(Path(result.output.split(" written")[0]))
+
+    assert written.card.metrics.keys() == {"temperature", "form", "forms"}
+    assert written.card.metrics["temperature"] == large.card.metrics["temperature"] != 1
+    assert "Its card states no accuracy" in result.output
+
+
+@pytest.mark.timeout(600)
 def test_the_server_predicts_as_the_version_does_offline(large: Version):
     images = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), np.uint8)
     measured = measure(large.path.parent, images, 5)

@@ -11,6 +11,7 @@ from train.data.examples import Inputs
 from train.errors import TrainError
 from train.evaluation.cards import make_card
 from train.export.confidence import CONFIDENT, fit_confidence, measure_answered, with_confidence
+from train.export.forms import Forms
 from train.export.frozen_network import CONFIDENCE, FEATURES, PROBABILITIES, FrozenNetwork, freeze_function
 from train.export.savedmodel import load_version
 from train.export.signatures import write_graph
@@ -98,12 +99,27 @@ def test_the_card_says_what_was_answered(confident: FrozenNetwork):
     test = reds_and_greens(50)
     correct = np.ones(100, bool)
 
-    answered = measure_answered(confident, test, correct)
-    card = with_confidence(make_card(multiclass_assessment(), 1, {}), answered)
+    answered = measure_answered(confident.predict_confidence, test.images, correct)
+    card = with_confidence(make_card(multiclass_assessment(), 1, {}), {**answered, "share": 1 / 3})
 
     assert answered["accuracy"] == 1
-    assert card.metrics["answered"] == answered
+    assert card.metrics["answered"] == {"share": 0.333333, "accuracy": 1}
     assert Card.from_json(card.to_json()) == card
+
+
+def test_what_is_answered_is_measured_in_the_form_that_is_served(confident: FrozenNetwork):
+    images = reds_and_greens(200).images
+    tflite = convert_int8(confident, SPEC, images).model
+    correct = np.ones(len(images), bool)
+    in_int8 = np.concatenate([tflite.run(image[None])[CONFIDENCE] for image in images])
+
+    shares = [
+        measure_answered(forms.predict_confidence, images, correct)["share"]
+        for forms in (Forms(confident), Forms(confident, tflite))
+    ]
+
+    assert shares == [(values >= CONFIDENT).mean() for values in (confidence(confident, images), in_int8)]
+    assert shares[0] != shares[1], "the two forms would have to be distinguishable"
 
 
 def test_a_network_without_features_is_refused():
