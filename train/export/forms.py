@@ -5,7 +5,7 @@ otherwise.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from train.evaluation.curves import calibration_error
 from train.evaluation.evaluate import Evaluation, evaluate
 from train.export.frozen_network import FrozenNetwork
 from train.export.precision import Form, TfliteOptions
-from train.export.tflite_conversion import convert_float32, convert_int8
+from train.export.tflite_conversion import LayerError, convert_float32, convert_int8
 from train.export.tflite_file import TfliteError
 from train.export.tflite_model import Images, TfliteModel
 from vision.card import InputSpec
@@ -130,7 +130,8 @@ def choose_forms(network: FrozenNetwork, spec: InputSpec, samples: Samples, opti
     cost = f"{after_ms:.2f} ms of CPU time an image instead of {before_ms:.2f}"
     if options.mode == "auto" and after_ms >= before_ms:
         return Forms(network, None, f"SavedModel only: int8 takes {cost}")
-    return Forms(network, tflite, f"SavedModel and TensorFlow Lite in int8: {cost}, accuracy {-loss:+.2f} points")
+    change = round(-loss, 2) + 0.0  # not -0.0
+    return Forms(network, tflite, f"SavedModel and TensorFlow Lite in int8: {cost}, accuracy {change:+.2f} points")
 
 
 def _quantize(network: FrozenNetwork, spec: InputSpec, samples: Samples, max_loss: float) -> tuple[TfliteModel, float]:
@@ -142,12 +143,24 @@ def _quantize(network: FrozenNetwork, spec: InputSpec, samples: Samples, max_los
         raise TfliteError(f"TensorFlow Lite cannot compute the network in int8: {error}") from error
     loss = accuracy_loss(samples.evaluate(network.predict), int8, samples)
     if loss > max_loss:
-        raise QuantizationLossError(
-            f"int8 costs {loss:.2f} points of accuracy; at most {max_loss:g} are accepted. The layers that lose most,"
-            " with their error in steps of their int8 scale (rounding alone makes 0.29):\n"
-            + "\n".join(f"  {error.layer}: {error.steps:.1f}" for error in conversion.layer_errors()[:LISTED_LAYERS])
-        )
+        raise QuantizationLossError(_describe_loss(loss, max_loss, samples, conversion.layer_errors()[:LISTED_LAYERS]))
     return conversion.model, loss
+
+
+def _describe_loss(loss: float, max_loss: float, samples: Samples, layers: Sequence[LayerError]) -> str:
+    images = len(samples.inputs.images)
+    basis = f"measured on {images} images" if samples.are_labelled else f"estimated from {images} images without labels"
+    message = (
+        f"int8 costs {loss:.2f} points of accuracy, {basis}; at most {max_loss:g} are accepted. Accept it with a larger"
+        " --max-loss, do without int8 by --tflite float32 or none, or give more validation images (--pictures, for an"
+        " import), which calibrate and measure it better."
+    )
+    if not layers:
+        return message
+    return (
+        f"{message} The layers that lose most, with their error in steps of their int8 scale (rounding alone makes"
+        " 0.29):\n" + "\n".join(f"  {error.layer}: {error.steps:.1f}" for error in layers)
+    )
 
 
 def calibration_images(samples: Samples) -> Images:

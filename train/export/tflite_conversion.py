@@ -44,7 +44,7 @@ class LayerError(NamedTuple):
     """What a layer loses by int8.
 
     Attributes:
-        layer: Name of its output.
+        layer: Its name in the network.
         steps: Root mean square error of its output, in steps of its int8 scale; rounding alone makes 0.29.
     """
 
@@ -65,18 +65,20 @@ class Int8Conversion:
     debugger: Any
 
     def layer_errors(self) -> list[LayerError]:
-        """Return the error of each layer, the largest first; this runs the network on some calibration images."""
+        """Return the error of each layer, the largest first; this runs the network on some calibration images.
+
+        Operations outside layers, such as those of the heat maps, are left out.
+        """
         self.debugger.run()
         table = io.StringIO()
         self.debugger.layer_statistics_dump(table)
         table.seek(0)
-        errors = [
-            LayerError(
-                _layer_name(row["tensor_name"]), math.sqrt(float(row["mean_squared_error"])) / float(row["scale"])
-            )
-            for row in csv.DictReader(table)
-        ]
-        return sorted(errors, key=lambda error: -error.steps)
+        steps: dict[str, float] = {}
+        for row in csv.DictReader(table):
+            if layer := layer_name(row["tensor_name"]):
+                error = math.sqrt(float(row["mean_squared_error"])) / float(row["scale"])
+                steps[layer] = max(error, steps.get(layer, 0.0))
+        return sorted((LayerError(*item) for item in steps.items()), key=lambda error: -error.steps)
 
 
 def convert_int8(network: FrozenNetwork, spec: InputSpec, calibration: Images) -> Int8Conversion:
@@ -156,9 +158,16 @@ def merge_signatures(network: FrozenNetwork, spec: InputSpec) -> Any:
     return tf.function(merged, autograph=False).get_concrete_function(**specs)
 
 
-def _layer_name(tensor: str) -> str:
-    """Return the name of the first of the operations that a tensor's name lists, without the calls around it."""
-    return tensor.partition(";")[0].rpartition("PartitionedCall/")[2]
+def layer_name(tensor: str) -> str | None:
+    """Return the name of the layer that ends with a tensor; None if no layer does.
+
+    Args:
+        tensor: Its name in the `.tflite` file, such as ``PartitionedCall/functional_1/stem_relu_1/Relu6;…``: calls, the
+            network, the layer with the suffix that Keras adds if it is called again, its operation, and the earlier
+            operations that were joined with it.
+    """
+    path = tensor.partition(";")[0].rpartition("PartitionedCall/")[2].split("/")
+    return path[1].removesuffix("_1") if len(path) > 2 else None  # noqa: PLR2004  # network, layer, operation
 
 
 def _converter(network: FrozenNetwork, spec: InputSpec, folder: str) -> Any:

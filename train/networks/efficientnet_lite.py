@@ -78,10 +78,10 @@ def scale_pixels(image: keras.KerasTensor) -> keras.KerasTensor:
 
 def efficientnet_lite_features(image: keras.KerasTensor, name: EfficientNetLiteName) -> keras.KerasTensor:
     """Map the output of `scale_pixels` to the last features float32[N, h, w, 1280], where h = H / 32, rounded up."""
-    x = _relu6(_convolve(image, "stem", STEM_FILTERS, size=3, strides=2))
+    x = _relu6(_convolve(image, "stem", STEM_FILTERS, size=3, strides=2), "stem")
     for index, block in enumerate(scaled_blocks(name)):
         x = _inverted_residual(x, f"block{index}", block)
-    return _relu6(_convolve(x, "last", LAST_FILTERS))
+    return _relu6(_convolve(x, "last", LAST_FILTERS), "last")
 
 
 def scaled_blocks(name: EfficientNetLiteName) -> Iterator[Block]:
@@ -106,10 +106,10 @@ def _inverted_residual(image: keras.KerasTensor, name: str, block: Block) -> ker
     filters = image.shape[-1]
     x = image
     if block.expansion > 1:
-        x = _relu6(_convolve(x, f"{name}_expand", filters * block.expansion))
-    x = _relu6(_convolve_depthwise(x, f"{name}_depthwise", block.kernel_size, block.strides))
+        x = _relu6(_convolve(x, f"{name}_expand", filters * block.expansion), f"{name}_expand")
+    x = _relu6(_convolve_depthwise(x, f"{name}_depthwise", block.kernel_size, block.strides), f"{name}_depthwise")
     x = _convolve(x, f"{name}_project", block.filters)
-    return layers.Add()([x, image]) if (block.strides, block.filters) == (1, filters) else x
+    return layers.Add(name=f"{name}_add")([x, image]) if (block.strides, block.filters) == (1, filters) else x
 
 
 def _convolve(x: keras.KerasTensor, name: str, filters: int, size: int = 1, strides: int = 1) -> keras.KerasTensor:
@@ -126,5 +126,5 @@ def _convolve_depthwise(x: keras.KerasTensor, name: str, size: int, strides: int
     return layers.BatchNormalization(epsilon=EPSILON, name=f"{name}_norm")(x)
 
 
-def _relu6(x: keras.KerasTensor) -> keras.KerasTensor:
-    return layers.ReLU(6.0)(x)
+def _relu6(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    return layers.ReLU(6.0, name=f"{name}_relu")(x)

@@ -1,5 +1,7 @@
 """The TensorFlow Lite form holds the model contract, and survives whatever TensorFlow Serving can hand it."""
 
+import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from train.export.frozen_network import FrozenNetwork, freeze_function, freeze_m
 from train.export.golden import golden_evaluation, read_golden
 from train.export.precision import ExportPrecision, TfliteOptions
 from train.export.savedmodel import Version, load_version
-from train.export.tflite_conversion import convert_float32, convert_int8
+from train.export.tflite_conversion import convert_float32, convert_int8, layer_name
 from train.export.tflite_file import TABLE, TfliteError, build_table
 from train.export.tflite_model import MODEL_FILE, TfliteModel, load_tflite
 from vision.card import InputSpec
@@ -225,27 +227,60 @@ def predicted(network: FrozenNetwork, images: np.ndarray) -> Samples:
 @pytest.fixture(scope="module")
 def fragile() -> FrozenNetwork:
     """A network that int8 destroys: the outputs that decide are tiny beside others of the same layer."""
-    widen = tf.constant(np.hstack([np.eye(3), 300 * np.eye(3)]), tf.float32)
-    decide = tf.constant(np.vstack([100 * np.eye(3), np.zeros((3, 3))]), tf.float32)
-
-    def call(image: Any) -> dict[str, Any]:
-        colour = tf.reduce_mean(tf.cast(image, tf.float32) / 255, axis=(1, 2))
-        return {"probabilities": tf.nn.softmax(tf.nn.relu(colour @ widen) @ decide)}
-
-    return freeze_function(call, SPEC)
+    image = keras.Input((16, 16, 3))
+    colour = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(image))
+    widen = keras.layers.Dense(6, activation="relu", name="widen")
+    decide = keras.layers.Dense(3, activation="softmax", name="decide")
+    model = keras.Model(image, decide(widen(colour)))
+    widen.set_weights([np.hstack([np.eye(3), 300 * np.eye(3)]), np.zeros(6)])
+    decide.set_weights([np.vstack([100 * np.eye(3), np.zeros((3, 3))]), np.zeros(3)])
+    return freeze_model(model, SPEC)
 
 
 def test_int8_that_loses_too_much_is_refused_with_the_layers_that_lose_most(fragile: FrozenNetwork, images: np.ndarray):
     samples = predicted(fragile, images)
 
-    with pytest.raises(QuantizationLossError, match=r"points of accuracy; at most 1 are accepted.*\n  \S+: \d"):
+    with pytest.raises(QuantizationLossError) as refusal:
         choose_forms(fragile, SPEC, samples, TfliteOptions("int8"))
+
+    message, *layers = str(refusal.value).splitlines()
+    assert re.match(r"int8 costs \S+ points of accuracy, measured on 30 images; at most 1 are accepted", message)
+    assert "--max-loss" in message
+    assert re.fullmatch(r"  decide: \d+\.\d", layers[0]), layers
 
     forms = choose_forms(fragile, SPEC, samples, TfliteOptions("auto"))
 
     assert forms.tflite is None
     assert "SavedModel only: int8 costs" in forms.decision
     assert choose_forms(fragile, SPEC, samples, TfliteOptions("int8", max_loss=100)).served == "tflite"
+
+
+def test_without_labels_the_loss_is_called_an_estimate(fragile: FrozenNetwork, images: np.ndarray):
+    samples = dataclasses.replace(predicted(fragile, images), are_labelled=False)
+
+    with pytest.raises(QuantizationLossError, match="estimated from 30 images without labels"):
+        choose_forms(fragile, SPEC, samples, TfliteOptions("int8"))
+
+
+def test_equal_accuracy_has_no_minus_sign(network: FrozenNetwork, images: np.ndarray):
+    samples = predicted(network, images[:1])
+
+    assert choose_forms(network, SPEC, samples, TfliteOptions("int8")).decision.endswith("accuracy +0.00 points")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "layer"),
+    [
+        ("PartitionedCall/PartitionedCall/functional_1/stem_relu_1/Relu6;PartitionedCall/x/y/z", "stem_relu"),
+        ("PartitionedCall/functional_1_1/bn_1/batchnorm/add_1;", "bn"),
+        ("StatefulPartitionedCall/model/conv2d/BiasAdd", "conv2d"),
+        ("PartitionedCall:1", None),
+        ("einsum/Einsum", None),
+        ("sub", None),
+    ],
+)
+def test_a_layer_is_named_as_in_the_network(tensor: str, layer: str | None):
+    assert layer_name(tensor) == layer
 
 
 def test_int8_is_taken_where_it_is_cheaper(network: FrozenNetwork, images: np.ndarray):
