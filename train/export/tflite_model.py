@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from train.export.frozen_network import CONFIDENCE, IMAGE, PROBABILITIES
 from train.export.precision import TfliteWeights
+from train.export.savedmodel import VersionError
 from train.export.signatures import CARD, CLASS_ID, INDEX
 from train.export.tflite_file import replace_text
 from vision.card import Card
@@ -96,7 +97,21 @@ def load_tflite(folder: Path, card: Card) -> TfliteModel | None:
         card: Card of the version.
 
     Raises:
+        VersionError: The file is damaged, or the card does not tell the type of its weights.
         OSError: The file cannot be read.
     """
     path = folder / MODEL_FILE
-    return TfliteModel(path.read_bytes(), card.provenance["tflite"]) if path.exists() else None
+    if not path.exists():
+        return None
+    weights: Any = card.provenance.get("tflite")
+    if weights not in get_args(TfliteWeights):
+        raise VersionError(
+            f"{path}: expected provenance.tflite in the card to be one of {', '.join(get_args(TfliteWeights))},"
+            f" received {weights!r}; export the version again, or delete this file"
+        )
+    model = TfliteModel(path.read_bytes(), weights)
+    try:
+        model.describe()
+    except (ValueError, RuntimeError, KeyError) as error:
+        raise VersionError(f"{path} is damaged; export the version again ({error})") from error
+    return model

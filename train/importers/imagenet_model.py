@@ -102,6 +102,12 @@ def read_samples(folder: Path, card: Card) -> Inputs:
         raise SamplesError(
             f"{folder}: expected photos and a table {LABELS} with the columns file and index ({error!r})"
         ) from error
+    for example in examples:
+        if example.classes[0] not in range(len(card.labels)):
+            raise SamplesError(
+                f"{folder / LABELS}: expected an index of 0 to {len(card.labels) - 1}, received {example.classes[0]}"
+                f" for {example.name}"
+            )
     return to_inputs(examples, card.input, len(card.labels))
 
 

