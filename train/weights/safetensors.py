@@ -30,4 +30,4 @@ def read_safetensors(path: Path) -> Tensors:
         entries = deserialize(read_file(path))  # type: ignore[no-untyped-call]  # its stub has no types here
         return {name: to_array(spec["data"], DTYPES[spec["dtype"]]).reshape(spec["shape"]) for name, spec in entries}
     except (SafetensorError, KeyError) as error:
-        raise WeightsFileError(f"{path}: expected the safetensors format: {error!r}") from error
+        raise WeightsFileError(f"{path}: expected the safetensors format ({error})") from error

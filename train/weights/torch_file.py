@@ -18,6 +18,7 @@ import numpy as np
 
 from train.weights.tensors import Array, Tensors, WeightsFileError, read_file, to_array
 
+ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 COUNT_BYTES = 8
@@ -33,6 +34,12 @@ STORAGES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
+OTHER_IMPORTS: Mapping[str, str] = {
+    ".onnx": "; of ONNX files, only those of SqueezeNet 1.1 are imported, by python -m train squeezenet",
+    ".keras": "; import it with python -m train import-keras",
+    ".h5": "; import it with python -m train import-keras",
+}
+"""What to do with files of other formats, by the end of their name."""
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 """Keys under which training programs store the state dictionary."""
 
@@ -41,6 +48,10 @@ ReadStorage = Callable[["_Storage"], bytes]
 
 class _ForbiddenError(pickle.UnpicklingError):
     """The pickle contains something that is not allowed."""
+
+
+class _TruncatedError(Exception):
+    """The file ends before its numbers do."""
 
 
 class _Storage(NamedTuple):
@@ -122,7 +133,7 @@ def read_torch(path: Path) -> Tensors:
     """
     content = read_file(path)
     try:
-        saved, read = _read_zip(content) if zipfile.is_zipfile(io.BytesIO(content)) else _read_legacy(content)
+        saved, read = _read_zip(content) if content.startswith(ZIP_MAGIC) else _read_legacy(content)
         return {
             name.removeprefix("module."): _array(tensor, read)
             for name, tensor in _state_dict(saved).items()
@@ -132,16 +143,25 @@ def read_torch(path: Path) -> Tensors:
         raise WeightsFileError(
             f"{path}: expected a dictionary of tensors, as torch.save(model.state_dict(), ...) writes it, but {error}"
         ) from error
+    except (_TruncatedError, EOFError) as error:
+        raise WeightsFileError(
+            f"{path}: expected a PyTorch checkpoint, but the file is truncated; copy or download it again"
+        ) from error
     except Exception as error:  # a damaged pickle can raise almost any exception
-        raise WeightsFileError(f"{path}: expected a PyTorch checkpoint: {error!r}") from error
+        hint = OTHER_IMPORTS.get(path.suffix.lower(), "")
+        raise WeightsFileError(
+            f"{path}: expected a PyTorch checkpoint, but the file has another format or is damaged{hint}"
+        ) from error
 
 
 def _read_zip(content: bytes) -> tuple[object, ReadStorage]:
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        raise _TruncatedError  # the list of a zip file's entries is at its end
     archive = zipfile.ZipFile(io.BytesIO(content))
     (pickled,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
     folder = pickled.removesuffix("data.pkl")
     if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
-        raise ValueError("big-endian numbers")
+        raise _ForbiddenError("its numbers are big-endian")
     saved = _RestrictedUnpickler(io.BytesIO(archive.read(pickled))).load()
     return saved, lambda storage: archive.read(f"{folder}data/{storage.key}")
 
@@ -150,7 +170,7 @@ def _read_legacy(content: bytes) -> tuple[object, ReadStorage]:
     file = io.BytesIO(content)
     magic, protocol, system = (_RestrictedUnpickler(file).load() for _ in range(3))
     if (magic, protocol, system["little_endian"]) != (LEGACY_MAGIC, LEGACY_PROTOCOL, True):
-        raise ValueError("unknown format")
+        raise _ForbiddenError("it was written by an unknown version of torch.save")
     reader = _RestrictedUnpickler(file)
     saved = reader.load()
     numbers = {key: _read_numbers(file, reader.storages[key].dtype) for key in _RestrictedUnpickler(file).load()}
@@ -159,7 +179,11 @@ def _read_legacy(content: bytes) -> tuple[object, ReadStorage]:
 
 def _read_numbers(file: BinaryIO, dtype: str) -> bytes:
     count = int.from_bytes(file.read(COUNT_BYTES), "little")
-    return file.read(count * (2 if dtype == "bfloat16" else np.dtype(dtype).itemsize))
+    size = count * (2 if dtype == "bfloat16" else np.dtype(dtype).itemsize)
+    numbers = file.read(size)
+    if len(numbers) < size:
+        raise _TruncatedError
+    return numbers
 
 
 def _state_dict(saved: object) -> Mapping[Any, object]:
@@ -179,7 +203,7 @@ def _array(tensor: _Tensor, read: ReadStorage) -> Array:
     if 0 in tensor.shape:
         return np.empty(tensor.shape, values.dtype)
     if last >= len(values) or math.prod(tensor.shape) > len(values):
-        raise ValueError(
+        raise _ForbiddenError(
             f"a tensor of shape {tensor.shape} extends to number {last} of a storage with {len(values)} numbers"
         )
     steps = [stride * values.itemsize for stride in tensor.strides]

@@ -183,7 +183,21 @@ def test_a_truncated_file_is_refused(tmp_path: Path, name: str, fraction: float)
     path = tmp_path / name
     path.write_bytes(content[: int(len(content) * fraction)])
 
-    with pytest.raises(WeightsFileError, match=f"{name}: expected"):
+    with pytest.raises(WeightsFileError, match=f"{name}: expected") as refusal:
+        read_checkpoint(path)
+
+    assert "truncated" in str(refusal.value) or path.suffix == ".safetensors"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("a.onnx", "python -m train squeezenet"), ("a.h5", "python -m train import-keras"), ("a.pth", "is damaged")],
+)
+def test_a_file_of_another_format_is_refused_with_the_command_that_takes_it(tmp_path: Path, name: str, hint: str):
+    path = tmp_path / name
+    path.write_bytes(b"not a pickle")
+
+    with pytest.raises(WeightsFileError, match=f"has another format or .*{hint}$"):
         read_checkpoint(path)
 
 
