@@ -60,7 +60,7 @@ def export_network(  # noqa: PLR0913, PLR0917  # the parts of a version
     """Write a network under the next free version number.
 
     The version is first written to `N.tmp`, which model servers ignore. It is then loaded, compared with the network
-    and renamed to `N`.
+    and renamed to `N`. Exports at the same time get different numbers.
 
     Args:
         network: The network of the version.
@@ -72,8 +72,7 @@ def export_network(  # noqa: PLR0913, PLR0917  # the parts of a version
         tflite: The TensorFlow Lite form of the network, if the version is to have one; see `train.export.forms`.
 
     Raises:
-        ExportError: The version differs from the network, the network differs from `original`, or `N.tmp` already
-            exists.
+        ExportError: The version differs from the network, or the network differs from `original`.
         OSError: A file cannot be written.
         In both cases nothing of the version remains.
     """
@@ -100,20 +99,27 @@ def export_network(  # noqa: PLR0913, PLR0917  # the parts of a version
 def _next_version(base: Path) -> Iterator[tuple[Path, Path]]:
     """Create a temporary folder and yield it with its final path; remove the folder if it was not renamed."""
     base.mkdir(parents=True, exist_ok=True)
-    final = base / str(max(list_versions(base), default=0) + 1)
-    temporary = final.with_name(f"{final.name}.tmp")
-    try:
-        temporary.mkdir()
-    except FileExistsError as error:
-        raise ExportError(
-            f"{temporary} already exists: another export is running, or one was killed; in that case delete it"
-        ) from error
+    temporary = _reserve_number(base)
+    final = temporary.with_suffix("")
     try:
         yield temporary, final
     except tf.errors.OpError as error:
         raise OSError(f"{temporary} could not be written: {error.message}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _reserve_number(base: Path) -> Path:
+    """Create the folder `N.tmp` of the next number N that neither a version nor another export has."""
+    number = max(list_versions(base), default=0)
+    while True:
+        number += 1
+        temporary = base / f"{number}.tmp"
+        with contextlib.suppress(FileExistsError):
+            temporary.mkdir()
+            if not (base / str(number)).exists():  # another export may have finished meanwhile
+                return temporary
+            temporary.rmdir()
 
 
 def _add_precision(card: Card, precision: ExportPrecision, tflite: TfliteModel | None) -> Card:
