@@ -4,12 +4,14 @@
 # ruff: noqa: PLC0415
 
 import dataclasses
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from train.cli.console import console, print_next_step
+from train.errors import TrainError
 from train.export.golden import MAX_IMAGES
 from train.export.precision import MAX_LOSS, Compute, ExportPrecision, TfliteMode, TfliteOptions, Weights
 from vision.card import Card
@@ -19,13 +21,53 @@ if TYPE_CHECKING:
 
     from train.importers.foreign import ImportedModel
 
+MODELS = Path("serving_models")
+SUFFIXES = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
+
 app = typer.Typer()
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Return the image files of a folder and its subfolders in the order of their names.
+
+    Raises:
+        TrainError: There is none.
+    """
+    images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not images:
+        state = "contains no images" if folder.is_dir() else "is not a folder"
+        raise TrainError(f"--pictures {folder} {state}; expected a folder with files that end in {', '.join(SUFFIXES)}")
+    return images
+
+
+def check_folders(pictures: Path, models: Path) -> None:
+    """Check the folders of the options before the work begins, as `find_images` and `check_models` do."""
+    find_images(pictures)
+    check_models(models)
+
+
+def check_models(folder: Path) -> None:
+    """Create the folder of the served models if it is missing.
+
+    Raises:
+        TrainError: It cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=folder):
+            pass
+    except OSError as error:
+        raise TrainError(
+            f"--models {folder} cannot be written ({error.strerror}); give a folder in which you may create files"
+        ) from error
+
 
 CardFile = Annotated[Path, typer.Option("--card", help="Model card, JSON: inputs and outputs of the model.")]
 ImagesFolder = Annotated[
     Path,
     typer.Option(
-        "--pictures", help=f"Folder of images that calibrate int8; the first {MAX_IMAGES} become the golden images."
+        "--pictures",
+        help=f"Folder of images that calibrate int8; the first {MAX_IMAGES} become the golden images.",
     ),
 ]
 ModelsFolder = Annotated[Path, typer.Option("--models", help="Folder of the served models.")]
@@ -37,8 +79,6 @@ TfliteOption = Annotated[
 MaxLossOption = Annotated[
     float, typer.Option("--max-loss", min=0, help="Points of accuracy that int8 may cost in the TensorFlow Lite form.")
 ]
-MODELS = Path("serving_models")
-SUFFIXES = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
 
 
 @app.command("import-keras")
@@ -59,6 +99,8 @@ def import_keras_model(  # noqa: PLR0913  # each is an option of the command lin
     network itself does not apply; docs/bring_your_own_model.md has examples. Heat maps are available if the network
     ends in an average and at most one dense layer.
     """
+    check_folders(pictures, models)
+
     from train.importers.foreign import import_keras, import_saved_model, read_card
     from train.importers.keras_file import load_keras
 
@@ -87,6 +129,8 @@ def describe_saved_model(  # noqa: PLR0913  # each is an option of the command l
     Normalisation, layout and activation from the card become part of the version, and it also accepts encoded images.
     The original model is not changed.
     """
+    check_folders(pictures, models)
+
     from train.importers.foreign import import_saved_model, read_card
 
     model_card = read_card(card)
@@ -112,6 +156,8 @@ def import_torch(  # noqa: PLR0913  # each is an option of the command line
     EfficientNet-Lite 0 to 2. Reading a checkpoint executes no code from it. The card's input.mean and input.std are
     those of the training, for pixels of 0 to 255.
     """
+    check_folders(pictures, models)
+
     from train.importers.foreign import import_keras, read_card
     from train.importers.torch_networks import network_from_torch
     from train.weights.checkpoints import read_checkpoint
@@ -139,6 +185,8 @@ def imagenet(  # noqa: PLR0913  # each is an option of the command line
     max_loss: MaxLossOption = MAX_LOSS,
 ) -> None:
     """Import a network of keras.applications for ImageNet's 1000 classes as the next version of `imagenet`."""
+    check_folders(pictures, models)
+
     from train.importers.foreign import import_keras
     from train.importers.published import build_application
 
@@ -158,17 +206,14 @@ def squeezenet(  # noqa: PLR0913, PLR0917  # each is an option of the command li
     max_loss: MaxLossOption = MAX_LOSS,
 ) -> None:
     """Import SqueezeNet 1.1 with its published weights as the next version of `squeezenet`."""
+    check_folders(pictures, models)
+
     from train.importers.foreign import import_keras
     from train.importers.published import build_squeezenet
 
     model, card = build_squeezenet(weights)
     imported = import_keras(model, card, ExportPrecision(store, compute))
     _export_imported(imported, card, pictures, models, TfliteOptions(tflite, max_loss), model)
-
-
-def find_images(folder: Path) -> list[Path]:
-    """Return the image files of a folder and its subfolders in the order of their names."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
 def _export_imported(  # noqa: PLR0913, PLR0917  # what the options say

@@ -21,9 +21,17 @@ from train.cli.console import (
     print_summary,
     training_progress,
 )
-from train.cli.import_commands import MODELS, ComputeOption, MaxLossOption, ModelsFolder, TfliteOption
+from train.cli.import_commands import (
+    MODELS,
+    ComputeOption,
+    MaxLossOption,
+    ModelsFolder,
+    TfliteOption,
+    check_models,
+)
 from train.cli.predict import predict
-from train.config.training_config import TrainingConfig, load_config
+from train.config.networks import Pretrained
+from train.config.training_config import TrainingConfig, load_config, load_model_config
 from train.data.examples import TEST, Example, Predict, Splits, to_inputs
 from train.data.load import load_splits
 from train.errors import TrainError
@@ -86,6 +94,7 @@ def fit(
     Continue an interrupted run with --resume; the result equals that of an uninterrupted run.
     """
     config = load_config(config_path)
+    _check_weights(config_path, config, weights)
     splits = _load(config, data)
     print_splits(splits, config.labels)
 
@@ -143,6 +152,8 @@ def export(  # noqa: PLR0913, PLR0917  # each is an option of the command line
     The card's metrics are those of the served form on the test images. --store float16 halves the size of the
     SavedModel, and --store int8 quarters it; docs/train.md, "Smaller and faster", compares cost and accuracy.
     """
+    check_models(models)
+
     from train.evaluation.cards import make_card
     from train.export.confidence import fit_confidence, measure_answered, with_confidence
     from train.export.export import export_network
@@ -238,11 +249,19 @@ app.command()(predict)
 def _test_sets(
     model: str, data: Path | None, names: Sequence[str], config_path: Path | None
 ) -> dict[str, Sequence[Example]]:
-    sets = _load(load_config(config_path or Path(f"train/configs/{model}.yaml")), data).tests
+    sets = _load(load_model_config(model, config_path), data).tests
     for name in names:
         if name not in sets:
             raise TrainError(f"--set {name}: the data set has no such test set; it has: {', '.join(sets)}")
     return {name: sets[name] for name in names}
+
+
+def _check_weights(config_path: Path, config: TrainingConfig, weights: Path | None) -> None:
+    """Check that the file of the initial weights is there, before the data is loaded."""
+    configured = config.model.weights if isinstance(config.model, Pretrained) else None
+    file, source = (weights, "--weights") if weights else (configured, f"{config_path}: model.weights")
+    if isinstance(file, Path) and not file.is_file():
+        raise TrainError(f"{source}: expected {'' if weights else 'imagenet, none or '}a file, received {file}")
 
 
 def _load(config: TrainingConfig, directory: Path | None) -> Splits:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from train.cli.console import console
-from train.cli.import_commands import MODELS, ModelsFolder, find_images
+from train.cli.import_commands import MODELS, ModelsFolder, check_folders, find_images
 from train.errors import TrainError
 from train.export.precision import ExportPrecision, Form
 
@@ -36,6 +36,8 @@ def make_models(
     Without --samples the temperature and the metrics are those that were measured before. A version that is already
     there is replaced if the new one gives the same answers to its golden images.
     """
+    check_folders(pictures, models)
+
     from train.export.export import export_network
     from train.importers import imagenet_model
     from train.importers.foreign import check_scores, import_keras, pseudo_label, served_card

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from train.cli.console import console, counting_progress, download_progress
 from train.cli.import_commands import MaxLossOption
-from train.config.training_config import TrainingConfig, load_config
+from train.config.training_config import TrainingConfig, load_model_config
 from train.data.examples import TEST, Example, to_inputs
 from train.data.load import load_splits
 from train.errors import TrainError
@@ -165,7 +165,7 @@ def _load_images(version: "Version", data: Path | None, config_path: Path | None
     if data is None:
         goldens = to_samples([golden.example for golden in read_golden(version.path)], are_labelled=False)
         return Images(goldens, {TEST: goldens})
-    config = load_config(config_path or Path(f"train/configs/{card.name}.yaml"))
+    config = load_model_config(card.name, config_path)
     with download_progress() as on_progress:
         splits = load_splits(config, on_progress, data)
     tests = {name: to_samples(examples[:limit]) for name, examples in splits.tests.items()}

@@ -13,6 +13,9 @@ from train.config.optimization import Augmentation, Optimization
 from train.errors import TrainError
 from vision.card import InputSpec, Task
 
+CONFIGS = Path("train/configs")
+"""The configurations of the served models, by name."""
+
 AnyConfig = TypeVar("AnyConfig", bound=ConfigBase)
 
 SECTIONS_WITH_KIND = ("data", "model")
@@ -96,6 +99,22 @@ def load_config(path: Path) -> TrainingConfig:
         ConfigError: As for `load_yaml`.
     """
     return load_yaml(path, TrainingConfig)
+
+
+def load_model_config(model: str, path: Path | None) -> TrainingConfig:
+    """Load the training configuration of a model's data set.
+
+    Args:
+        model: Name of the model.
+        path: The configuration, if it is not the one of this name in `CONFIGS`.
+
+    Raises:
+        ConfigError: As for `load_yaml`.
+    """
+    default = CONFIGS / f"{model}.yaml"
+    if path is None and not default.exists():
+        raise ConfigError(f"{default} does not exist; name the configuration of the data set of {model} with --config")
+    return load_config(path or default)
 
 
 def load_yaml(path: Path, config_type: type[AnyConfig]) -> AnyConfig:

@@ -34,6 +34,8 @@ def load_run(run: Path) -> tuple[TrainingConfig, keras.Model]:
     Raises:
         TrainError: The folder is not that of a finished run.
     """
+    if not (run / CONFIG_FILE).exists():
+        raise TrainError(f"{run} is not the folder of a run; {_list_finished(run)}")
     config = load_config(run / CONFIG_FILE)
     path = run / MODEL_FILE
     if not path.exists():
@@ -41,3 +43,12 @@ def load_run(run: Path) -> tuple[TrainingConfig, keras.Model]:
             f"{path} does not exist: the run is not finished; continue it with `python -m train fit CONFIG --resume`"
         )
     return config, keras.models.load_model(path)
+
+
+def _list_finished(folder: Path) -> str:
+    """Name the finished runs in a folder or, if there is none, beside it."""
+    models = [*folder.glob(f"*/{MODEL_FILE}")] or [*folder.parent.glob(f"*/{MODEL_FILE}")]
+    finished = sorted(path.parent for path in models)
+    if not finished:
+        return "train one with `python -m train fit CONFIG`"
+    return f"finished runs are {', '.join(map(str, finished))}"

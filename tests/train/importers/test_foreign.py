@@ -373,20 +373,24 @@ def test_a_model_with_custom_code_is_refused(pictures: Path, tmp_path: Path):
     assert "without custom layers" in str(result.exception)
 
 
+@pytest.mark.parametrize(("name", "state"), [("missing", "is not a folder"), ("empty", "contains no images")])
+def test_a_folder_without_pictures_is_refused_before_the_import(tmp_path: Path, name: str, state: str):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").touch()
+    options = ["--card", "none.json", "--pictures", str(tmp_path / name), "--models", str(tmp_path)]
+
+    result = CliRunner().invoke(app, ["import-keras", "none.keras", *options])
+
+    assert str(result.exception).startswith(f"--pictures {tmp_path / name} {state}; expected a folder with files")
+    assert ".jpg, " in str(result.exception)
+
+
 def test_a_golden_image_that_cannot_be_decoded_is_refused(model: keras.Model, pictures: Path):
     card = Card.from_json(json.dumps(CARD))
     network = import_keras(model, card).network
 
     with pytest.raises(TrainError, match=r"notes\.txt: the image is in none of the accepted formats"):
         pseudo_label([pictures / "notes.txt"], served_card(card, {}), network)
-
-
-def test_at_least_one_golden_image_is_required(model: keras.Model):
-    card = Card.from_json(json.dumps(CARD))
-    network = import_keras(model, card).network
-
-    with pytest.raises(TrainError, match="at least one image"):
-        pseudo_label([], served_card(card, {}), network)
 
 
 def test_a_network_that_differs_from_the_original_is_not_written(model: keras.Model, pictures: Path, tmp_path: Path):
@@ -447,7 +451,7 @@ def test_a_file_without_squeezenet_is_refused(tmp_path: Path, name: str, content
         build_squeezenet(tmp_path / name)
 
 
-def test_a_missing_file_of_weights_is_refused(tmp_path: Path):
-    result = CliRunner().invoke(app, ["imagenet", "--weights", str(tmp_path / "none.h5"), "--pictures", str(tmp_path)])
+def test_a_missing_file_of_weights_is_refused(pictures: Path, tmp_path: Path):
+    result = CliRunner().invoke(app, ["imagenet", "--weights", str(tmp_path / "none.h5"), "--pictures", str(pictures)])
 
     assert "none.h5 does not exist" in str(result.exception)
