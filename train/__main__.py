@@ -1,5 +1,6 @@
 """Entry point of `python -m train`: a problem that the user can fix ends with one message and status 2."""
 
+import logging
 import os
 import sys
 
@@ -15,7 +16,10 @@ except ModuleNotFoundError as error:
     sys.exit(2)
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # hides TensorFlow's notes on the processor
+    os.environ.setdefault(
+        "TF_CPP_MIN_LOG_LEVEL", "2"
+    )  # hides TensorFlow's notes and warnings, which are for developers
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         app(prog_name="python -m train")
     except (TrainError, OSError) as error:
