@@ -33,7 +33,7 @@ from train.export.precision import (
     TfliteWeights,
     Weights,
 )
-from train.verification.measure import Measurement, measure
+from train.verification.measure import BATCH, Measurement, measure
 from vision.card import Card
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Variant:
     def names(self) -> tuple[str, str, str]:
         """The form that is served, the type of its weights and that of its arithmetic."""
         if self.tflite:
-            return "TensorFlow Lite", self.tflite, self.tflite
+            return "TFLite", self.tflite, self.tflite
         return "SavedModel", self.precision.weights, self.precision.compute
 
 
@@ -243,7 +243,9 @@ def _export(version: "Version", forms: "Forms", base: Path, metrics: dict[str, A
 
 
 def _print_rows(rows: Sequence[Row], images: int) -> None:
-    table = Table("served", "weights", "computed in", "MB", "right", "largest change", "CPU ms, one", "CPU ms, batch")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("served", "weights", "compute", "MB", "right", "change", "ms, one", "ms, batch"):
+        table.add_column(name, no_wrap=True)
     for row in rows:
         change = float(np.abs(row.measured.probabilities - rows[0].measured.probabilities).max())
         times = (row.measured.single_ms, row.measured.batched_ms)
@@ -258,4 +260,8 @@ def _print_rows(rows: Sequence[Row], images: int) -> None:
             *("-" if time is None else f"{time:.2f}" for time in times),
         )
     console.print(table)
-    console.print(f"{images} images; one: one image per request, batch: 32 images per request")
+    console.print(
+        f"{images} images; change: the largest change of a probability; ms: CPU time per image in requests of one image"
+        f" or of {BATCH}, - if the images are too few to measure it",
+        soft_wrap=True,
+    )

@@ -23,6 +23,8 @@ REQUEST_TIMEOUT_S = 120.0
 BATCH = 32
 UNLIMITED = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
 PROC = Path("/proc")
+MIN_TICKS = 10
+"""The shortest CPU time that is reported, in the clock ticks by which the system counts it."""
 CPU_FIELDS = slice(11, 13)
 """User and system time in /proc/PID/stat, as indices after the program name; see proc(5)."""
 
@@ -40,7 +42,8 @@ class Measurement:
 
     Attributes:
         probabilities: float32[N, K].
-        single_ms: CPU time of the server per image, for requests of one image; None if the system does not report it.
+        single_ms: CPU time of the server per image, for requests of one image; None if the system does not report it,
+            or it is less than `MIN_TICKS`.
         batched_ms: The same for requests of `BATCH` images.
     """
 
@@ -70,17 +73,17 @@ def measure(base: Path, images: Images, singles: int, *, prefer_tflite: bool = F
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         try:
             grpc.channel_ready_future(channel).result(LOAD_TIMEOUT_S)
-            start_s = _cpu_s(process)
+            start = _cpu_ticks(process)
             for image in images[:singles]:
                 _predict(stub, base.name, image[None])
-            middle_s = _cpu_s(process)
+            middle = _cpu_ticks(process)
             starts = range(0, len(images), BATCH)
-            batches = [_predict(stub, base.name, images[start : start + BATCH]) for start in starts]
-            end_s = _cpu_s(process)
+            batches = [_predict(stub, base.name, images[first : first + BATCH]) for first in starts]
+            end = _cpu_ticks(process)
         except (grpc.RpcError, grpc.FutureTimeoutError) as error:
             raise ServerError(f"the model server did not serve {base}: {error!r}") from error
-    single_ms = _ms_per_image(start_s, middle_s, len(images[:singles]))
-    return Measurement(np.concatenate(batches), single_ms, _ms_per_image(middle_s, end_s, len(images)))
+    single_ms = ms_per_image(start, middle, len(images[:singles]))
+    return Measurement(np.concatenate(batches), single_ms, ms_per_image(middle, end, len(images)))
 
 
 @contextlib.contextmanager
@@ -112,13 +115,16 @@ def _predict(stub: prediction_service_pb2_grpc.PredictionServiceStub, model: str
     return from_tensor_proto(response.outputs["probabilities"]).astype(np.float32)
 
 
-def _cpu_s(process: int) -> float | None:
+def _cpu_ticks(process: int) -> int | None:
     try:
         fields = (PROC / str(process) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return sum(map(int, fields[CPU_FIELDS])) / os.sysconf("SC_CLK_TCK")
+    return sum(map(int, fields[CPU_FIELDS]))
 
 
-def _ms_per_image(start_s: float | None, end_s: float | None, images: int) -> float | None:
-    return None if start_s is None or end_s is None or not images else (end_s - start_s) / images * 1000
+def ms_per_image(start: int | None, end: int | None, images: int) -> float | None:
+    """Return the CPU time per image between two readings in clock ticks; None if it is shorter than `MIN_TICKS`."""
+    if start is None or end is None or end - start < MIN_TICKS:
+        return None
+    return (end - start) / os.sysconf("SC_CLK_TCK") / images * 1000

@@ -1,5 +1,7 @@
 """Precisions of a version, each measured in its own model server, and one of them as the next version."""
 
+import os
+import shutil
 from pathlib import Path
 
 import keras
@@ -16,7 +18,7 @@ from train.export.golden import read_golden
 from train.export.precision import ExportPrecision
 from train.export.savedmodel import Version, VersionError, load_version
 from train.networks.build import HEAD, POOL
-from train.verification.measure import ServerError, measure
+from train.verification.measure import MIN_TICKS, ServerError, measure, ms_per_image
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +43,8 @@ def test_every_variant_is_measured_in_a_server(large: Version, config_path: Path
 
     assert result.exit_code == 0, result.output
     assert "10 images" in result.output
-    rows = [line for line in result.output.splitlines() if "SavedMo" in line or "TensorF" in line]
-    assert len(rows) == len(VARIANTS), result.output
+    rows = [line.split() for line in result.output.splitlines() if "SavedModel" in line or "TFLite" in line]
+    assert [tuple(row[:3]) for row in rows] == [variant.names for variant in VARIANTS], result.output
 
 
 @pytest.mark.timeout(600)
@@ -71,11 +73,11 @@ def test_a_version_is_written_in_another_form(large: Version, config_path: Path,
 
 
 @pytest.mark.timeout(600)
-def test_a_version_that_is_written_without_data_keeps_its_temperature(large: Version):
-    command = ["quantize", str(large.path), "--tflite", "float32"]
-    result = CliRunner().invoke(app, command, catch_exceptions=False)
+def test_a_version_that_is_written_without_data_keeps_its_temperature(large: Version, tmp_path: Path):
+    version = shutil.copytree(large.path, tmp_path / "shapes" / "1")
+    result = CliRunner().invoke(app, ["quantize", str(version), "--tflite", "float32"], catch_exceptions=False)
 
-    written = load_version(Path(result.output.split(" written")[0]))
+    written = load_version(tmp_path / "shapes" / "2")
 
     assert written.card.metrics.keys() == {"temperature", "form", "forms"}
     assert written.card.metrics["temperature"] == large.card.metrics["temperature"] != 1
@@ -89,6 +91,12 @@ def test_the_server_predicts_as_the_version_does_offline(large: Version):
 
     np.testing.assert_allclose(measured.probabilities, load_version(large.path).predict(images), atol=1e-4)
     assert measured.single_ms is None or measured.single_ms >= 0
+
+
+def test_a_time_of_few_clock_ticks_is_not_reported():
+    assert ms_per_image(100, 100 + MIN_TICKS - 1, 3) is None
+    assert ms_per_image(100, 100 + MIN_TICKS, 4) == pytest.approx(1000 * MIN_TICKS / os.sysconf("SC_CLK_TCK") / 4)
+    assert ms_per_image(None, None, 4) is None
 
 
 def test_a_foreign_version_is_refused(large: Version, tmp_path: Path):
