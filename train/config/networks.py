@@ -8,6 +8,9 @@ from pydantic import Field
 from train.config.config_base import ConfigBase, Count, Fraction
 
 EfficientNetLiteName: TypeAlias = Literal["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
+MIN_WIDTH = 16
+"""For the gradient of a 1x1 convolution with stride 2 from 8 or fewer channels, TensorFlow 2.20 with oneDNN on AVX-512
+writes beyond its memory, which ends the process, if the images are larger than 40 x 40."""
 
 
 class SmallCnn(ConfigBase):
@@ -30,12 +33,13 @@ class ResNet18(ConfigBase):
     stem of its section 4.2 for CIFAR-10.
 
     Attributes:
-        width: Number of filters of the first stage; each later stage has twice as many as the stage before.
+        width: Number of filters of the first stage, at least `MIN_WIDTH`; each later stage has twice as many as the
+            stage before.
         dropout: Dropout rate before the last layer.
     """
 
     kind: Literal["resnet18"]
-    width: Count = 64
+    width: Annotated[int, Field(ge=MIN_WIDTH)] = 64
     dropout: Fraction = 0.0
 
 

@@ -34,7 +34,7 @@ def features(model: keras.Model, images: np.ndarray) -> np.ndarray:
     ("config", "side", "shape"),
     [
         (SMALL, 28, (14, 14, 8)),
-        (ResNet18(kind="resnet18", width=4, dropout=0.1), 32, (4, 4, 32)),
+        (ResNet18(kind="resnet18", width=16, dropout=0.1), 32, (4, 4, 128)),
         (SqueezeNet(kind="squeezenet", dropout=0.5), 224, (13, 13, 512)),
         (Application(kind="application", name="MobileNetV2", weights="none"), 64, (2, 2, 1280)),
     ],

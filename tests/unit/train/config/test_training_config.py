@@ -183,3 +183,8 @@ def test_images_are_small_for_the_configured_epochs():
     optimization = Optimization(epochs=4, batch_size=4, learning_rate=0.1, small_images=((1, 16), (2, 24)))
 
     assert [optimization.image_side(epoch) for epoch in range(4)] == [16, 24, 24, None]
+
+
+def test_a_width_at_which_tensorflow_ends_the_process_is_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"model\.width: Input should be greater than or equal to 16"):
+        load_edited(tmp_path, lambda document: document.update(model={"kind": "resnet18", "width": 8}))
