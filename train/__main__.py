@@ -16,9 +16,8 @@ except ModuleNotFoundError as error:
     sys.exit(2)
 
 if __name__ == "__main__":
-    os.environ.setdefault(
-        "TF_CPP_MIN_LOG_LEVEL", "2"
-    )  # hides TensorFlow's notes and warnings, which are for developers
+    # Hide TensorFlow's notes and warnings, which are for developers.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         app(prog_name="python -m train")

@@ -66,8 +66,7 @@ CardFile = Annotated[Path, typer.Option("--card", help="Model card, JSON: inputs
 ImagesFolder = Annotated[
     Path,
     typer.Option(
-        "--pictures",
-        help=f"Folder of images that calibrate int8; the first {MAX_IMAGES} become the golden images.",
+        "--pictures", help=f"Folder of images that calibrate int8; the first {MAX_IMAGES} become the golden images."
     ),
 ]
 ModelsFolder = Annotated[Path, typer.Option("--models", help="Folder of the served models.")]
