@@ -107,18 +107,21 @@ def install(folder: Path, selection: Sequence[str], environment: Mapping[str, st
     below = WITHOUT_TENSORFLOW if WITH_TENSORFLOW & {*selection} else PYTHONS[1]
     if not is_usable(python, below):
         make_environment(folder, below, environment)
-    if MIRRORS & {*environment} or places or not install_from_lock(folder, selection, environment):
+    if MIRRORS & {*environment} or places or not install_from_lock(folder, python, selection, environment):
         install_from_index(python, selection, environment, places)
     for packages in folder.glob("lib/python*/site-packages"):
         make_paths_relative(packages.absolute())
 
 
-def install_from_lock(folder: Path, selection: Sequence[str], environment: Mapping[str, str]) -> bool:
-    """Install packages from the addresses that the lock names; return whether that succeeded."""
+def install_from_lock(folder: Path, python: Path, selection: Sequence[str], environment: Mapping[str, str]) -> bool:
+    """Install packages from the addresses that the lock names; return whether that succeeded.
+
+    The environment's Python is named, or uv would replace it by that of `UV_PYTHON` or of a file `.python-version`.
+    """
     selection = [option.replace("--no-emit-", "--no-install-") for option in selection]
     variables = {**environment, "UV_PROJECT_ENVIRONMENT": str(folder.absolute())}
     try:
-        run(("sync", "--frozen", "--inexact", *selection), variables, quiet=True)
+        run(("sync", "--frozen", "--inexact", "--python", str(python), *selection), variables, quiet=True)
     except subprocess.CalledProcessError:
         return False
     return True

@@ -179,6 +179,18 @@ def test_packages_come_from_the_addresses_of_the_lock_where_no_index_is_named(pr
     assert project.mirror.paths == ["/files/one-1-py3-none-any.whl"]
 
 
+def test_the_environment_keeps_its_python(project: Project):
+    project.lock_at(f"{project.mirror.url}/files")
+    project.install("one")
+    (project.folder / ".python-version").write_text("3.99", encoding="utf-8")
+
+    done = project.install("two", UV_PYTHON="3.98")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert project.installed() == {"one", "two"}
+    assert "/simple/two/" not in project.mirror.paths
+
+
 def test_where_the_addresses_of_the_lock_cannot_be_reached_the_index_of_uvs_configuration_is_asked(
     project: Project, tmp_path: Path
 ):
