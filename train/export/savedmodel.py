@@ -66,6 +66,8 @@ def load_version(path: Path) -> Version:
     Raises:
         VersionError: The version cannot be loaded, or has no card.
     """
+    if versions := list_versions(path):
+        raise VersionError(f"{path} is the folder of a model; expected that of a version: {versions[max(versions)]}")
     try:
         loaded = tf.saved_model.load(str(path))
         outputs = loaded.signatures["describe"](index=tf.constant([0]))

@@ -44,7 +44,7 @@ class LayerError(NamedTuple):
     """What a layer loses by int8.
 
     Attributes:
-        layer: Its name in the network.
+        layer: Its name in the graph.
         steps: Root mean square error of its output, in steps of its int8 scale; rounding alone makes 0.29.
     """
 
@@ -159,15 +159,17 @@ def merge_signatures(network: FrozenNetwork, spec: InputSpec) -> Any:
 
 
 def layer_name(tensor: str) -> str | None:
-    """Return the name of the layer that ends with a tensor; None if no layer does.
+    """Return the layer that ends with a tensor, as the graph names it; None if no layer does.
+
+    The graph adds a number to a name that it has had before: ``stem_relu_1`` is the layer ``stem_relu``.
 
     Args:
         tensor: Its name in the `.tflite` file, such as ``PartitionedCall/functional_1/stem_relu_1/Relu6;…``: calls, the
-            network, the layer with the suffix that Keras adds if it is called again, its operation, and the earlier
-            operations that were joined with it.
+            network, the layer, also within another one, its operation, and the earlier operations that were joined
+            with it.
     """
     path = tensor.partition(";")[0].rpartition("PartitionedCall/")[2].split("/")
-    return path[1].removesuffix("_1") if len(path) > 2 else None  # noqa: PLR2004  # network, layer, operation
+    return "/".join(path[1:-1]) or None
 
 
 def _converter(network: FrozenNetwork, spec: InputSpec, folder: str) -> Any:

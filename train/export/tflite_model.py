@@ -97,7 +97,7 @@ def load_tflite(folder: Path, card: Card) -> TfliteModel | None:
         card: Card of the version.
 
     Raises:
-        VersionError: The file is damaged, or the card does not tell the type of its weights.
+        VersionError: The file is damaged or of another version, or the card does not tell the type of its weights.
         OSError: The file cannot be read.
     """
     path = folder / MODEL_FILE
@@ -111,7 +111,9 @@ def load_tflite(folder: Path, card: Card) -> TfliteModel | None:
         )
     model = TfliteModel(path.read_bytes(), weights)
     try:
-        model.describe()
+        described = Card.from_json(model.describe())
     except (ValueError, RuntimeError, KeyError) as error:
         raise VersionError(f"{path} is damaged; export the version again ({error})") from error
+    if described != card:
+        raise VersionError(f"{path} has another card than the SavedModel beside it; export the version again")
     return model

@@ -281,6 +281,14 @@ def test_an_empty_folder_is_not_a_version(tmp_path: Path):
         load_version(tmp_path / "1")
 
 
+def test_the_folder_of_a_model_is_not_a_version(tmp_path: Path):
+    for number in (9, 10):
+        (tmp_path / str(number)).mkdir()
+
+    with pytest.raises(VersionError, match=rf"is the folder of a model; .* a version: {tmp_path}/10"):
+        load_version(tmp_path)
+
+
 def test_a_saved_model_without_a_card_is_not_a_version(tmp_path: Path):
     tf.saved_model.save(tf.Module(), str(tmp_path / "1"))
 

@@ -348,18 +348,28 @@ def test_a_model_that_the_gateway_would_refuse_is_not_imported(
     [
         ("only.weights.h5", "a complete Keras model"),
         ("empty", "a SavedModel"),
-        ("none.keras", "a complete Keras model"),
+        ("a.pt", "a complete Keras model"),
     ],
 )
 def test_a_file_without_a_model_is_refused(model: keras.Model, pictures: Path, tmp_path: Path, name: str, message: str):
     model.save_weights(tmp_path / "only.weights.h5")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "a.pt").touch()
     options = ["--card", str(write_card(tmp_path)), "--pictures", str(pictures), "--models", str(tmp_path)]
 
     result = CliRunner().invoke(app, ["import-keras", str(tmp_path / name), *options])
 
     assert f"{name}: expected {message}" in str(result.exception)
     assert not (tmp_path / "colours").exists()
+
+
+def test_a_missing_keras_file_is_named(pictures: Path, tmp_path: Path):
+    options = ["--card", str(write_card(tmp_path)), "--pictures", str(pictures), "--models", str(tmp_path)]
+
+    result = CliRunner().invoke(app, ["import-keras", str(tmp_path / "none.keras"), *options])
+
+    assert isinstance(result.exception, FileNotFoundError)
+    assert result.exception.filename == str(tmp_path / "none.keras")
 
 
 def test_a_model_with_custom_code_is_refused(pictures: Path, tmp_path: Path):
