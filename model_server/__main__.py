@@ -17,7 +17,6 @@ from model_server.dataplane import DataPlane
 from model_server.errors import FailedPreconditionError, InvalidArgumentError, ServingError
 from model_server.grpc.credentials import read_credentials
 from model_server.grpc.services import GrpcOptions, create_server
-from model_server.logs import LOG_FORMAT
 from model_server.memory import MemoryBudget
 from model_server.monitoring import Metrics, Monitoring, read_page_path
 from model_server.options import CommandLine, FlagError, Options, parse, usage
@@ -78,7 +77,7 @@ class Shutdown:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the server until a signal stops it; return the exit status."""
-    logging.basicConfig(format=LOG_FORMAT, level=logging.INFO)
+    logging.basicConfig(format="%(asctime)s %(levelname).1s %(name)s: %(message)s", level=logging.INFO)
     try:
         command_line = parse(arguments)
     except FlagError as error:

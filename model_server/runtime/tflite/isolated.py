@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 from model_server.errors import Code, DataLossError, DeadlineExceededError, InvalidArgumentError, ServingError
-from model_server.logs import LOG_FORMAT
 from model_server.memory import remaining_s
 from model_server.runtime.tflite.interpreter import TfliteInterpreter, zeros
 from model_server.servable import Array
@@ -30,7 +29,10 @@ _CPU_LIMIT_S = 600
 _INTERPRETER_BYTES = 256 * 2**20
 _BYTES_PER_FILE_BYTE = 4
 """Memory of an interpreter by itself: at least, and with the weights as its kernels arrange them."""
+_LOGGED_LINES = 20
+"""The last lines of a process's messages that are logged."""
 _ROOT = Path(__file__).parents[3]
+_LOG = logging.getLogger(__name__)
 _ONE_AT_A_TIME = threading.Lock()
 """Requests with unusual shapes wait for each other: each takes a processor and the memory of an interpreter."""
 
@@ -121,12 +123,15 @@ def _run(job: _Job, timeout_s: float | None) -> list[Array]:
             [sys.executable, "-m", __package__],
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), *sys.path])},
             input=pickle.dumps(job),
-            stdout=subprocess.PIPE,
+            capture_output=True,
             timeout=timeout_s,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise DeadlineExceededError("Deadline Exceeded") from error
+    for line in process.stderr.decode(errors="replace").splitlines()[-_LOGGED_LINES:]:
+        if not line.startswith("INFO: "):  # of XNNPACK, for each interpreter
+            _LOG.warning("%s", line)
     if process.returncode < 0:
         raise _CrashError(signal.Signals(-process.returncode).name)
     if process.returncode:
@@ -166,7 +171,6 @@ def _rehearse(interpreter: TfliteInterpreter) -> None:
 
 def main() -> None:
     """Read a job from standard input, and write the outcome to standard output."""
-    logging.basicConfig(format=LOG_FORMAT)
     job: _Job = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the server
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_LIMIT_S, _CPU_LIMIT_S))
     if sys.platform == "linux":

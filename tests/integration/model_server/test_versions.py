@@ -208,7 +208,7 @@ def test_an_entry_on_another_file_system_keeps_no_other_model_from_being_served(
     assert "Base path s3://b/remote is on another file system." in server.log.read_text()
 
 
-def test_the_start_is_refused_that_would_wait_for_an_entry_on_another_file_system(start_server, tmp_path):
+def test_a_server_that_waits_for_its_models_refuses_one_on_another_file_system(start_server, tmp_path):
     config = tmp_path / "models.config"
     config.write_text(f"model_config_list {{ {entry('remote', 's3://b/remote')} }}")
 
