@@ -319,7 +319,7 @@ def _countdown(timeout_s: float) -> Iterator[float]:
 def _end_with_parent() -> Callable[[], None] | None:
     """Return a function for the child process that makes the kernel end it if this process is killed.
 
-    Only Linux offers this (prctl(2), PR_SET_PDEATHSIG). None if this process has several threads: Code between fork
+    Only Linux offers this (prctl(2), PR_SET_PDEATHSIG). None if this process has several threads: code between fork
     and exec could then wait forever for a lock that another thread held. Threads of C++ count, such as gRPC's.
     """
     if sys.platform != "linux" or len([*Path("/proc/self/task").iterdir()]) > 1:

@@ -4,6 +4,7 @@ The model server itself only logs it, and its status of such a model says nothin
 """
 
 import os
+import re
 import string
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,6 +35,8 @@ PLATFORM = "tensorflow"
 POINTERS = {b"version https://git-lfs": "git lfs pull", b"/annex/objects/": "git annex get ."}
 """The command that puts the content into a file that only points to it, by what such a file begins with."""
 COPY_AGAIN = "Copy the model again."
+_REMOTE_URI = re.compile(r"file://(?!/|localhost/)")
+"""The beginning of a folder's URI that has two slashes in place of three: its first folder is taken for a host."""
 LOAD_FAULTS = {
     "as binary proto": "Its saved_model.pb is damaged, or not the file of a SavedModel. Copy or export it again.",
     "as text proto": "Its saved_model.pbtxt is damaged, or not the file of a SavedModel. Copy or export it again.",
@@ -48,6 +51,9 @@ LOAD_FAULTS = {
     "export it again.",
     "TensorFlow Lite does not compute this file": f"Its {TFLITE_FILE} may be damaged: computing it takes too long. "
     "Copy or export it again.",
+    "Unknown TfLite type": f"Its {TFLITE_FILE} has an input or output of a type that TensorFlow Serving does not know. "
+    "Export it with uint8, integers or float32.",
+    "does not fit into": f"Its {TFLITE_FILE} takes more memory than --max_computation_bytes of the model server.",
     "bytes than requested": f"Its files in `variables` are cut off. {COPY_AGAIN}",
     "Checksum does not match": f"Its files in `variables` are damaged. {COPY_AGAIN}",
     "sstable": f"Its files in `variables` are damaged. {COPY_AGAIN}",
@@ -137,7 +143,8 @@ class ModelFolder:
 
     def _describe_fault(self, folder: Path) -> str | None:
         if not folder.is_dir():
-            return _describe_missing(folder, "Correct base_path in models.config.")
+            hint = " The URI of a folder has three slashes." if _REMOTE_URI.match(self.base_path) else ""
+            return _describe_missing(folder, f"Correct base_path in models.config.{hint}")
         versions = {number: path for path in _entries(folder) if (number := version_number(path.name)) is not None}
         if not versions:
             return _describe_no_version(folder)
@@ -203,7 +210,7 @@ def describe_version_fault(version: Path) -> str | None:
         OSError: It cannot be read.
     """
     if not version.is_dir():
-        return _describe_missing(version, "Put a SavedModel there.")
+        return _describe_missing(version, f"Put a SavedModel or {TFLITE_FILE} there.")
     if not has_model(version):
         return _describe_no_model(version, version)
     links_or_files = [version / name for name in MODEL_FILES if os.path.lexists(version / name)]
@@ -286,10 +293,10 @@ def _describe_no_model(folder: Path, version: Path) -> str:
         return f"The model is in {nested}, too deep. Move its files to {version}."
     names = [path.name for path in _entries(folder)]
     if not names:
-        return f"{folder} is empty. Put a SavedModel into {version}."
+        return f"{folder} is empty. Put a SavedModel or {TFLITE_FILE} into {version}."
     found = f"{', '.join(names[:3])}{', …' if len(names) > len(names[:3]) else ''}"
     missing = f"{SAVED_MODEL_FILES[0]} or {TFLITE_FILE}"
-    return f"{folder} contains {found}, and no {missing}. Put a SavedModel into {version}."
+    return f"{folder} contains {found}, and no {missing}. Put one into {version}."
 
 
 def describe_foreign(path: Path, version: Path) -> str | None:

@@ -140,13 +140,13 @@ def test_a_name_that_cannot_be_part_of_a_url_is_refused(config, tmp_path, capsys
         ("nothing", "{}/nothing does not exist."),
         ("notes.txt", "{}/notes.txt is a file. Expected is a folder with saved_model.pb or model.tflite in it."),
         ("m.keras", '{}/m.keras is not a SavedModel. Write a SavedModel of it, in Python: keras.models.load_model("'),
-        ("empty", "{}/empty is empty. Put a SavedModel into {}/empty/1."),
+        ("empty", "{}/empty is empty. Put a SavedModel or model.tflite into {}/empty/1."),
         (
             "nested",
             "{}/nested has no model itself; {}/nested/a/b has one. Add that: python -m tools.models add nested/a/b",
         ),
         ("half", "{}/half/variables/variables.index is missing. Copy the model again."),
-        ("versions", "{}/versions/1 is empty. Put a SavedModel into {}/versions/1."),
+        ("versions", "{}/versions/1 is empty. Put a SavedModel or model.tflite into {}/versions/1."),
     ],
 )
 def test_a_folder_that_cannot_be_served_is_refused_with_what_mends_it(config, tmp_path, capsys, path, message):

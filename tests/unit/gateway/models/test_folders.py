@@ -57,8 +57,8 @@ def test_a_folder_that_can_be_served_has_no_fault(make: Callable[..., ModelFolde
     ("files", "fault"),
     [
         ([], "The folder {} does not exist. Correct base_path in models.config."),
-        (["./"], "{} is empty. Put a SavedModel into {}/1."),
-        (["card.json"], "{} contains card.json, and no saved_model.pb or model.tflite. Put a SavedModel into {}/1."),
+        (["./"], "{} is empty. Put a SavedModel or model.tflite into {}/1."),
+        (["card.json"], "{} contains card.json, and no saved_model.pb or model.tflite. Put one into {}/1."),
         (COMPLETE, "{} has a model itself, without the folder of a version. Move its files to {}/1."),
         (TFLITE, "{} has a model itself, without the folder of a version. Move its files to {}/1."),
         (in_version("v1"), "{}/v1 is not named like a version, by a whole number. Rename it to {}/1."),
@@ -69,10 +69,10 @@ def test_a_folder_that_can_be_served_has_no_fault(make: Callable[..., ModelFolde
             in_version("9" * 20),
             "{}/" + "9" * 20 + " is not named like a version, by a whole number. Rename it to {}/1.",
         ),
-        (["1/"], "{}/1 is empty. Put a SavedModel into {}/1."),
+        (["1/"], "{}/1 is empty. Put a SavedModel or model.tflite into {}/1."),
         (
             in_version("1", VARIABLES),
-            "{}/1 contains variables, and no saved_model.pb or model.tflite. Put a SavedModel into {}/1.",
+            "{}/1 contains variables, and no saved_model.pb or model.tflite. Put one into {}/1.",
         ),
         (in_version("1/saved_model"), "The model is in {}/1/saved_model, too deep. Move its files to {}/1."),
         (in_version("export/pets"), "The model is in {}/export/pets, too deep. Move its files to {}/1."),
@@ -218,6 +218,14 @@ def test_a_uri_of_a_folder_is_that_folder(tmp_path: Path, host: str):
     assert folder.describe_fault() == f"The folder {tmp_path}/pets does not exist. Correct base_path in models.config."
 
 
+def test_a_uri_with_two_slashes_is_named(tmp_path: Path):
+    folder = ModelFolder.configured("file://models/pets", tmp_path / "models.config")
+
+    assert folder.describe_fault() == (
+        "The folder /pets does not exist. Correct base_path in models.config. The URI of a folder has three slashes."
+    )
+
+
 def test_a_uri_of_another_file_system_is_the_model_servers_own(tmp_path: Path):
     folder = ModelFolder.configured("s3://bucket/pets", tmp_path / "models.config")
 
@@ -249,7 +257,7 @@ def test_a_relative_path_is_found_beside_the_folder_of_the_configuration(
 def test_what_is_visibly_wrong_comes_first(make: Callable[..., ModelFolder], tmp_path: Path):
     end = describe_unavailability(make(["1/"]), [VersionStatus(1, "END", "no model file")])
 
-    assert end == f": {tmp_path}/pets/1 is empty. Put a SavedModel into {tmp_path}/pets/1."
+    assert end == f": {tmp_path}/pets/1 is empty. Put a SavedModel or model.tflite into {tmp_path}/pets/1."
 
 
 def test_a_version_that_failed_is_named_with_the_model_servers_reason(make: Callable[..., ModelFolder]):
