@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     """Measure and print a table in Markdown."""
     parser = argparse.ArgumentParser(prog="python -m bench.cold_start", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--models", nargs="+", default=["digits", "cifar10"])
+    parser.add_argument("--models", nargs="+", default=["digits", "cifar10", "imagenet"])
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         rows = [row for name in options.models for row in _rows(name, options.rounds, Path(folder))]

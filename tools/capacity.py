@@ -24,7 +24,7 @@ WARM_UP_SHARE = 0.2
 # Width and height in pixels of the JPEG photos drawn here, 4:3 like those of cameras.
 SIZES = ((500, 375), (1600, 1200), (4000, 3000))
 JPEG_QUALITY = 85
-MODELS = ("digits", "cifar10")
+MODELS = ("imagenet", "cifar10", "digits")
 
 
 def encoded_images() -> dict[str, bytes]:
