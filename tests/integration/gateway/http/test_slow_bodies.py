@@ -79,7 +79,7 @@ def test_a_slow_body_is_answered_once_it_is_there(gateway: LightGateway):
     with request(gateway, f"Content-Length: {MAX_BYTES}") as connection:
         connection.sendall(b"x" * (MAX_BYTES - 40))
         for _ in range(40):
-            assert not select.select([connection], [], [], 0.01)[0]
+            assert not select.select([connection], [], [], 0.01)[0], read_problem(connection)
             connection.sendall(b"x")
 
         assert read_problem(connection) == (415, "/problems/unsupported-media-type")
