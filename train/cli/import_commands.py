@@ -40,10 +40,15 @@ def find_images(folder: Path) -> list[Path]:
     return images
 
 
-def check_folders(pictures: Path, models: Path) -> None:
-    """Check the folders of the options before the work begins, as `find_images` and `check_models` do."""
-    find_images(pictures)
+def check_folders(pictures: Path, models: Path) -> list[Path]:
+    """Check the folders of the options before the work begins, and return the images in `pictures`.
+
+    Raises:
+        TrainError: There is no image, or `models` cannot be written.
+    """
+    images = find_images(pictures)
     check_models(models)
+    return images
 
 
 def check_models(folder: Path) -> None:
@@ -98,7 +103,7 @@ def import_keras_model(  # noqa: PLR0913  # each is an option of the command lin
     network itself does not apply; docs/bring_your_own_model.md has examples. Heat maps are available if the network
     ends in an average and at most one dense layer.
     """
-    check_folders(pictures, models)
+    images = check_folders(pictures, models)
 
     from train.importers.foreign import import_keras, import_saved_model, read_card
     from train.importers.keras_file import load_keras
@@ -108,7 +113,7 @@ def import_keras_model(  # noqa: PLR0913  # each is an option of the command lin
         imported = import_saved_model(file, model_card, precision)
     else:
         imported = import_keras(load_keras(file), model_card, precision)
-    _export_imported(imported, model_card, pictures, models, TfliteOptions(tflite, max_loss))
+    _export_imported(imported, model_card, images, models, TfliteOptions(tflite, max_loss))
 
 
 @app.command("describe")
@@ -128,13 +133,13 @@ def describe_saved_model(  # noqa: PLR0913  # each is an option of the command l
     Normalisation, layout and activation from the card become part of the version, and it also accepts encoded images.
     The original model is not changed.
     """
-    check_folders(pictures, models)
+    images = check_folders(pictures, models)
 
     from train.importers.foreign import import_saved_model, read_card
 
     model_card = read_card(card)
     imported = import_saved_model(folder, model_card, ExportPrecision(store, compute))
-    _export_imported(imported, model_card, pictures, models, TfliteOptions(tflite, max_loss))
+    _export_imported(imported, model_card, images, models, TfliteOptions(tflite, max_loss))
 
 
 @app.command("import-torch")
@@ -155,7 +160,7 @@ def import_torch(  # noqa: PLR0913  # each is an option of the command line
     EfficientNet-Lite 0 to 2. Reading a checkpoint executes no code from it. The card's input.mean and input.std are
     those of the training, for pixels of 0 to 255.
     """
-    check_folders(pictures, models)
+    images = check_folders(pictures, models)
 
     from train.importers.foreign import import_keras, read_card
     from train.importers.torch_networks import network_from_torch
@@ -164,7 +169,7 @@ def import_torch(  # noqa: PLR0913  # each is an option of the command line
     model_card = read_card(card)
     model = network_from_torch(read_checkpoint(file))
     imported = import_keras(model, model_card, ExportPrecision(store, compute))
-    _export_imported(imported, model_card, pictures, models, TfliteOptions(tflite, max_loss), model)
+    _export_imported(imported, model_card, images, models, TfliteOptions(tflite, max_loss), model)
 
 
 @app.command()
@@ -184,14 +189,14 @@ def imagenet(  # noqa: PLR0913  # each is an option of the command line
     max_loss: MaxLossOption = MAX_LOSS,
 ) -> None:
     """Import a network of keras.applications for ImageNet's 1000 classes as the next version of `imagenet`."""
-    check_folders(pictures, models)
+    images = check_folders(pictures, models)
 
     from train.importers.foreign import import_keras
     from train.importers.published import build_application
 
     model, card = build_application(network, weights)
     imported = import_keras(model, card, ExportPrecision(store, compute))
-    _export_imported(imported, card, pictures, models, TfliteOptions(tflite, max_loss), model)
+    _export_imported(imported, card, images, models, TfliteOptions(tflite, max_loss), model)
 
 
 @app.command()
@@ -205,20 +210,20 @@ def squeezenet(  # noqa: PLR0913, PLR0917  # each is an option of the command li
     max_loss: MaxLossOption = MAX_LOSS,
 ) -> None:
     """Import SqueezeNet 1.1 with its published weights as the next version of `squeezenet`."""
-    check_folders(pictures, models)
+    images = check_folders(pictures, models)
 
     from train.importers.foreign import import_keras
     from train.importers.published import build_squeezenet
 
     model, card = build_squeezenet(weights)
     imported = import_keras(model, card, ExportPrecision(store, compute))
-    _export_imported(imported, card, pictures, models, TfliteOptions(tflite, max_loss), model)
+    _export_imported(imported, card, images, models, TfliteOptions(tflite, max_loss), model)
 
 
 def _export_imported(  # noqa: PLR0913, PLR0917  # what the options say
     imported: "ImportedModel",
     model_card: Card,
-    pictures: Path,
+    images: list[Path],
     models: Path,
     tflite: TfliteOptions,
     model: "keras.Model | None" = None,
@@ -232,7 +237,7 @@ def _export_imported(  # noqa: PLR0913, PLR0917  # what the options say
 
     card = served_card(model_card, {"parameters": model.count_params()} if model else {})
     check_scores(imported.network, card)
-    examples = pseudo_label(find_images(pictures)[:CALIBRATION_IMAGES], card, imported.network)
+    examples = pseudo_label(images[:CALIBRATION_IMAGES], card, imported.network)
     inputs = to_inputs(examples, card.input, len(card.labels))
     samples = Samples(inputs, card_thresholds(card), are_labelled=False)
     forms = choose_forms(imported.network, card.input, samples, tflite)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from train.cli.console import console
-from train.cli.import_commands import MODELS, ModelsFolder, check_folders, find_images
+from train.cli.import_commands import MODELS, ModelsFolder, check_folders
 from train.errors import TrainError
 from train.export.precision import ExportPrecision, Form
 
@@ -36,7 +36,7 @@ def make_models(
     Without --samples the temperature and the metrics are those that were measured before. A version that is already
     there is replaced if the new one gives the same answers to its golden images.
     """
-    check_folders(pictures, models)
+    images = check_folders(pictures, models)
 
     from train.export.export import export_network
     from train.importers import imagenet_model
@@ -58,7 +58,7 @@ def make_models(
     if inputs:
         recipe = dataclasses.replace(recipe, metrics=imagenet_model.measure(forms, inputs, recipe.abstain_below))
         recipe.write()
-    examples = pseudo_label(find_images(pictures), card, imported.network)
+    examples = pseudo_label(images, card, imported.network)
     with tempfile.TemporaryDirectory(prefix=f".{card.name}-", dir=models) as folder:
         exported = export_network(
             imported.network, recipe.complete(card), examples, Path(folder), imported.original, forms.tflite

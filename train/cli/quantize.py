@@ -214,7 +214,6 @@ def _write_version(version: "Version", images: Images, precision: ExportPrecisio
     network = freeze_function(version.network, version.card.input, precision)
     forms = choose_forms(network, version.card.input, images.calibration, options)
     measurement = measure_forms(forms, images.tests)
-    metrics = {**_temperature(version.card), **measurement.metrics}
     if images.config:
         calibration = card_calibration(version.card)
         metrics = make_metrics(Assessment(images.config, calibration, measurement.evaluations), measurement.metrics)
@@ -222,6 +221,8 @@ def _write_version(version: "Version", images: Images, precision: ExportPrecisio
             test = images.tests[TEST].inputs.images
             correct = measurement.evaluations[TEST].correct
             metrics["answered"] = measure_answered(forms.predict_confidence, test, correct)
+    else:
+        metrics = {**_temperature(version.card), **measurement.metrics}
     path = _export(version, forms, version.path.parent, round_metrics(metrics))
     console.print(f"{path} written\n{forms.decision}", soft_wrap=True)
     if not images.config:
