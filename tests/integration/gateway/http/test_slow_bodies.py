@@ -7,6 +7,7 @@ import select
 import socket
 from collections.abc import Iterator
 from itertools import repeat
+from pathlib import Path
 
 import pytest
 
@@ -19,17 +20,16 @@ PLACES = 16
 TIMEOUT_S = 30
 
 
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LightGateway]:
-    """Start a gateway with memory for one body of the largest size."""
-    folder = tmp_path_factory.mktemp("gateway")
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[LightGateway]:
+    """Start a gateway with memory for one body of the largest size; each test takes up what the next one would need."""
     variables = {
         "GATEWAY_MAX_BODY_BYTES": str(MAX_BYTES),
         "GATEWAY_MEMORY_BUDGET_BYTES": str(smallest_budget(MAX_BYTES, PLACES)),
         "GATEWAY_THREADS": "4",
         "GATEWAY_MAX_WAITING": str(PLACES - 4),
     }
-    with (folder / "log").open("wb") as log, light_gateway(folder, log, variables) as gateway:
+    with (tmp_path / "log").open("wb") as log, light_gateway(tmp_path, log, variables) as gateway:
         yield gateway
 
 
