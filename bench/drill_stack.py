@@ -57,8 +57,8 @@ class DrillStack(LocalStack):
         """Return whether a model server serves the model, according to its REST API."""
         return status(f"{self.rest_url(number)}/v1/models/{MODEL}") == HTTPStatus.OK
 
-    def predictions(self, number: int) -> float:
-        """Return the number of predictions that a model server has computed, from its metrics."""
+    def calls(self, number: int) -> float:
+        """Return the number of calls to a model server, from its metrics; under load, a call carries several images."""
         url = f"{self.rest_url(number)}/monitoring/prometheus/metrics"
         lines = requests.get(url, timeout=START_S).text.splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith(":tensorflow:serving:request_count{"))

@@ -196,8 +196,8 @@ def _freeze_one_of_three(stack: DrillStack, load: ClassificationLoad, seconds: f
 
 
 def _await_predictions_of_the_second(stack: DrillStack) -> None:
-    before = stack.predictions(1)
-    wait_until(lambda: stack.predictions(1) > before + 20, START_S, "the gateway uses the second model server again")
+    before = stack.calls(1)
+    wait_until(lambda: stack.calls(1) > before + 20, START_S, "the gateway uses the second model server again")
 
 
 def _move_label(stack: DrillStack, version: int) -> None:
