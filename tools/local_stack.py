@@ -1,5 +1,6 @@
 """A whole stack on free ports for tests and measurements; each of its programs can be stopped and started by itself."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -205,13 +206,13 @@ def wait_until_steady(stack: Stack, is_ready: Callable[[], bool], timeout_s: flo
         ProgramEndedError: A program of the stack ended by itself.
         TimeoutError: It did not hold in time.
     """
-    not_ready_s = time.monotonic()
+    ready_since_s = math.inf
 
     def is_steady() -> bool:
-        nonlocal not_ready_s
-        if not is_ready():
-            not_ready_s = time.monotonic()
-        return time.monotonic() - not_ready_s >= STEADY_S
+        nonlocal ready_since_s
+        is_ready_now, now_s = is_ready(), time.monotonic()  # a gateway that starts may take a second to answer
+        ready_since_s = min(ready_since_s, now_s) if is_ready_now else math.inf
+        return now_s - ready_since_s >= STEADY_S
 
     stack.wait_until(is_steady, timeout_s)
 
