@@ -91,7 +91,7 @@ def find_sample(*folders: Path) -> Path | None:
         for parent in ("", "*/"):
             if images := list_golden_images(folder, parent):
                 return images[0]
-    return next(iter(sorted(EXAMPLES.glob("*.jpg"))), None)
+    return min(EXAMPLES.glob("*.jpg"), default=None)
 
 
 def list_golden_images(folder: Path, parent: str = "") -> list[Path]:

@@ -7,7 +7,7 @@ import sysconfig
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from gateway.models.folders import SAVED_MODEL_FILES, TFLITE_FILE
+from gateway.models.folders import TFLITE_FILE, has_saved_model
 from tools.models_config import find_served_versions
 from tools.programs import ROOT
 
@@ -27,10 +27,7 @@ def is_installed() -> bool:
 
 def needs_tensorflow(versions: Iterable[Path]) -> bool:
     """Return whether one of these folders of versions can be served by TensorFlow only."""
-    return any(
-        any((version / name).is_file() for name in SAVED_MODEL_FILES) and not (version / TFLITE_FILE).is_file()
-        for version in versions
-    )
+    return any(has_saved_model(version) and not (version / TFLITE_FILE).is_file() for version in versions)
 
 
 def is_environment_intact() -> bool:

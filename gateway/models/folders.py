@@ -228,9 +228,14 @@ def has_model(folder: Path) -> bool:
     return any(os.path.lexists(folder / name) for name in MODEL_FILES)
 
 
+def has_saved_model(version: Path) -> bool:
+    """Return whether a version has the graph of a SavedModel."""
+    return any((version / name).is_file() for name in SAVED_MODEL_FILES)
+
+
 def needs_tflite(version: Path) -> bool:
     """Return whether only a model server with `--prefer_tflite_model` can serve a version."""
-    return (version / TFLITE_FILE).exists() and not any((version / name).exists() for name in SAVED_MODEL_FILES)
+    return (version / TFLITE_FILE).is_file() and not has_saved_model(version)
 
 
 def _describe_file_fault(file: Path) -> str | None:

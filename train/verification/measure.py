@@ -124,7 +124,7 @@ def _cpu_ticks(process: int) -> int | None:
 
 
 def ms_per_image(start: int | None, end: int | None, images: int) -> float | None:
-    """Return the CPU time per image between two readings in clock ticks; None if it is shorter than `MIN_TICKS`."""
+    """Return the CPU time per image between two readings; None if one is missing, or they are not `MIN_TICKS` apart."""
     if start is None or end is None or end - start < MIN_TICKS:
         return None
     return (end - start) / os.sysconf("SC_CLK_TCK") / images * 1000
