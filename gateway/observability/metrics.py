@@ -124,8 +124,14 @@ def allocate_files() -> None:
 
 
 def _allocate(path: Path, size: int) -> None:
-    with path.open("ab") as file:
-        file.write(bytes(max(0, size - file.tell())))
+    """Let a file have at least this many bytes; a new one appears with all of them, for it may be read at any time."""
+    if path.exists():  # of an earlier process with this id
+        with path.open("ab") as file:
+            file.write(bytes(max(0, size - file.tell())))
+    else:
+        unnamed = path.with_suffix(".new")
+        unnamed.write_bytes(bytes(size))
+        unnamed.rename(path)
 
 
 def render() -> tuple[bytes, str]:

@@ -259,6 +259,29 @@ for model in range(10):
 """
 
 
+RENDER_WHILE_PROCESSES_START = """
+import os
+import threading
+
+from gateway.observability import metrics
+
+metrics.allocate_files()
+ended = threading.Event()
+
+def start_processes():
+    for _ in range(50):
+        if os.fork() == 0:
+            metrics.allocate_files()
+            os._exit(0)
+        os.wait()
+    ended.set()
+
+threading.Thread(target=start_processes).start()
+while not ended.is_set():
+    metrics.render()
+"""
+
+
 def _page_of(script: str, directory: Path) -> str:
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory), "PYTHONPATH": str(ROOT)}
     return subprocess.run(
@@ -278,6 +301,12 @@ def test_several_processes_count_together(tmp_path: Path):
     assert total(page, "gateway_request_threads") == 12
     assert total(page, "gateway_model_version", model="pets") == 7
     assert len(list(tmp_path.glob("counter_*.db"))) >= 3
+
+
+def test_the_page_is_whole_while_processes_start(tmp_path: Path):
+    _page_of(RENDER_WHILE_PROCESSES_START, tmp_path)
+
+    assert len(list(tmp_path.glob("counter_*.db"))) > 50
 
 
 def test_a_file_of_metrics_grows(tmp_path: Path):
