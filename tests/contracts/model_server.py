@@ -24,13 +24,12 @@ from gateway.errors import (
     VersionGoneError,
 )
 from gateway.model_client.protocol import Array, Call, ModelServer, Signature, TensorSpec
-from tests.support.waiting import until
+from tests.support.waiting import LONG_S, SOON_S, until
 from vision.card import Card, InputSpec
 
 MODEL = "toy"
 LABEL = "first"
 """Always points to version 1, whichever version is published."""
-FAST_S = 2.0
 START_S = 60.0
 
 
@@ -76,7 +75,7 @@ FAIL = Signature({"text": TensorSpec("string", (None,))}, {"number": TensorSpec(
 
 
 def new_deadline() -> Deadline:
-    return Deadline.after(10)
+    return Deadline.after(LONG_S)
 
 
 def predict(server: ModelServer, version: int, images: Array = IMAGES, *, deadline: Deadline | None = None) -> Array:
@@ -237,4 +236,4 @@ def assert_fails_fast(method: Callable[[], object], error: type[GatewayError]) -
     started = time.monotonic()
     with pytest.raises(error):
         method()
-    assert time.monotonic() - started < FAST_S
+    assert time.monotonic() - started < SOON_S

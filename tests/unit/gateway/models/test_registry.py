@@ -24,7 +24,7 @@ from gateway.errors import (
 )
 from gateway.model_client.protocol import Array, Signature, TensorSpec
 from gateway.models.configured import ConfiguredModels
-from gateway.models.registry import SWAP_WAIT_S, ModelRegistry, ModelTarget
+from gateway.models.registry import ModelRegistry, ModelTarget
 from gateway.observability import metrics
 from tests.support.fake_model_server import (
     CHECK_CALLS,
@@ -34,7 +34,7 @@ from tests.support.fake_model_server import (
     classifier,
     constant,
 )
-from tests.support.waiting import until
+from tests.support.waiting import LONG_S, SOON_S, until
 from vision.card import Card, OutputSpec
 from vision.probes import NAMES
 
@@ -774,9 +774,14 @@ def test_a_status_that_still_lists_the_old_version_is_queried_again(
 
 
 def test_a_version_that_is_loaded_again_replaces_itself(
-    registry: ModelRegistry, server: FakeModelServer, working: FakeVersion, deadline: Deadline
+    registry: ModelRegistry,
+    server: FakeModelServer,
+    working: FakeVersion,
+    deadline: Deadline,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     """The model server restarts: the version is missing for a moment, then served again under the same number."""
+    monkeypatch.setattr("gateway.models.registry.SWAP_WAIT_S", LONG_S)
     gone = registry.current("pets", deadline=deadline)
     server.models.clear()
     first_calls = server.calls.copy()
@@ -792,7 +797,7 @@ def test_a_version_that_is_loaded_again_replaces_itself(
 
     assert replacement.version == 1
     assert replacement is not gone
-    assert time.monotonic() - started < SWAP_WAIT_S / 2
+    assert time.monotonic() - started < SOON_S
 
 
 def test_the_wait_for_a_replacement_is_limited(
@@ -804,24 +809,25 @@ def test_the_wait_for_a_replacement_is_limited(
     started = time.monotonic()
     replacement = registry.await_replacement(gone, ModelTarget(), deadline=deadline)
     assert replacement is gone  # the server still reports it as AVAILABLE
-    assert 0.1 <= time.monotonic() - started < 1
+    assert 0.1 <= time.monotonic() - started < SOON_S
 
     server.models.clear()
     started = time.monotonic()
     with pytest.raises(ModelUnavailableError, match="no version of pets ready"):
         registry.await_replacement(gone, ModelTarget(), deadline=deadline)
-    assert 0.1 <= time.monotonic() - started < 1
+    assert 0.1 <= time.monotonic() - started < SOON_S
 
 
 def test_the_deadline_of_the_request_ends_the_wait(
-    registry: ModelRegistry, server: FakeModelServer, deadline: Deadline
+    registry: ModelRegistry, server: FakeModelServer, deadline: Deadline, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr("gateway.models.registry.SWAP_WAIT_S", LONG_S)
     gone = registry.current("pets", deadline=deadline)
     server.models.clear()
     started = time.monotonic()
     with pytest.raises(DeadlineExceededError):
         registry.await_replacement(gone, ModelTarget(), deadline=Deadline.after(0.1))
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < SOON_S
 
 
 def test_the_wait_for_another_requests_refresh_ends_at_the_deadline(
