@@ -48,6 +48,14 @@ def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def anonymous_bytes(pid: int) -> int:
+    """Return the resident memory of one process without the pages of files.
+
+    Of libraries, the kernel maps more or fewer pages around each that is used, as it finds them in its cache.
+    """
+    return _kib(Path(f"/proc/{pid}/status"), "RssAnon:") * 1024
+
+
 def proportional_bytes(pid: int) -> int:
     """Return the memory of a process and its descendants, each shared page counted once (Pss)."""
     return sum(_proportional_kib(member) for member in family(pid)) * 1024
@@ -81,6 +89,9 @@ def _file_mappings(pid: int) -> Iterator[tuple[tuple[str, str], int]]:
 
 
 def _proportional_kib(pid: int, field: str = "Pss:") -> int:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-    (kib,) = (int(line.split()[1]) for line in lines if line.startswith(field))
+    return _kib(Path(f"/proc/{pid}/smaps_rollup"), field)
+
+
+def _kib(file: Path, field: str) -> int:
+    (kib,) = (int(line.split()[1]) for line in file.read_text(encoding="utf-8").splitlines() if line.startswith(field))
     return kib

@@ -60,6 +60,12 @@ def test_memory_of_the_family_counts_shared_pages_once(parent):
     assert 0 < processes.proportional_bytes(pid) < resident
 
 
+def test_anonymous_memory_is_a_part_of_the_resident(parent):
+    pid, _ = parent
+
+    assert 0 < processes.anonymous_bytes(pid) < processes.resident_bytes(pid)
+
+
 def test_a_process_that_has_exited_uses_nothing():
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
