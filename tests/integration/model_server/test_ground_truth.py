@@ -7,11 +7,15 @@ shrink. The summary of the test run counts both.
 import http.client
 import importlib.util
 import json
+import socket
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
+
+from tests.support.waiting import LONG_S
 
 SHARED = Path(__file__).parents[3] / "../shared/tfs_groundtruth"
 
@@ -36,14 +40,16 @@ UNANSWERED = {
 """Requests that the real server does not answer, by the key in the recording."""
 
 
-def load_module(name):
-    spec = importlib.util.spec_from_file_location(name, SHARED / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def load_replay():
+    """Import `replay` with more patience than its 15 s: twelve megabytes of numbers take 3 s, and longer when busy."""
+    spec = importlib.util.spec_from_file_location("replay", SHARED / "replay.py")
+    replay = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(replay)
+    replay.socket = types.SimpleNamespace(create_connection=lambda to, **_: socket.create_connection(to, LONG_S))
+    return replay
 
 
-REPLAY = load_module("replay")
+REPLAY = load_replay()
 
 
 def marks(kind, case):
