@@ -13,7 +13,7 @@ import requests
 from gateway.settings import Settings
 from tests.support.processes import command_line
 from tests.support.stack import NGINX, START_S, answers
-from tests.support.waiting import LONG_S, SOON_S, until
+from tests.support.waiting import SOON_S, until
 from tools.local_stack import LocalStack
 
 SLOW_S = 0.8 * Settings.from_env({}).model_deadline_s
@@ -31,7 +31,7 @@ def stack(tmp_path_factory):
 def post(url, data, outcomes=None):
     """Post one image; count the outcome by status, Retry-After, and whether it took most of a call's deadline."""
     started = time.monotonic()
-    response = requests.post(f"{url}/api/v1/models/digits/predict", files={"image": data}, timeout=LONG_S)
+    response = requests.post(f"{url}/api/v1/models/digits/predict", files={"image": data}, timeout=15)
     if outcomes is not None:
         outcomes[response.status_code, response.headers.get("Retry-After"), time.monotonic() - started > SLOW_S] += 1
     return response
@@ -54,18 +54,18 @@ def test_a_killed_model_server_causes_fast_503_until_it_is_back(stack, golden):
     with ThreadPoolExecutor(8) as pool:
         try:
             senders = [pool.submit(send_until_done) for _ in range(8)]
-            until(lambda: outcomes[200, None, False] > 50, what="50 successes")
+            until(lambda: outcomes[200, None, False] > 50, within_s=20, what="50 successes")
 
             stack.end("model-server", signal.SIGKILL)
-            until(lambda: outcomes[503, "1", False] > 50, what="50 refusals")
+            until(lambda: outcomes[503, "1", False] > 50, within_s=20, what="50 refusals")
             assert post(stack.url, data).json()["type"] == "/problems/model-unavailable"
-            assert requests.get(f"{stack.url}/livez", timeout=LONG_S).status_code == 200
-            assert requests.get(f"{stack.url}/readyz", timeout=LONG_S).status_code == 503
+            assert requests.get(f"{stack.url}/livez", timeout=SOON_S).status_code == 200
+            assert requests.get(f"{stack.url}/readyz", timeout=SOON_S).status_code == 503
 
             stack.start_model_server()
             status_url = f"{stack.rest_url()}/v1/models/digits"
             until(lambda: answers(status_url), within_s=START_S, what="model server back")
-            until(lambda: post(stack.url, data).ok, what="success")
+            until(lambda: post(stack.url, data).ok, within_s=SOON_S, what="success")
         finally:
             done.set()
         for future in senders:
@@ -76,7 +76,7 @@ def test_a_killed_model_server_causes_fast_503_until_it_is_back(stack, golden):
 
 
 def test_a_suspended_model_server_is_a_timeout(stack, golden):
-    until(lambda: all_workers_answer(stack, golden[0][0]), what="every worker connected")
+    until(lambda: all_workers_answer(stack, golden[0][0]), within_s=20, what="every worker connected")
     pid = stack.pid("model-server")
 
     os.kill(pid, signal.SIGSTOP)
@@ -89,7 +89,7 @@ def test_a_suspended_model_server_is_a_timeout(stack, golden):
     finally:
         os.kill(pid, signal.SIGCONT)
 
-    until(lambda: post(stack.url, golden[0][0]).ok, what="success after the resumption")
+    until(lambda: post(stack.url, golden[0][0]).ok, within_s=SOON_S, what="success after the resumption")
 
 
 def test_nginx_answers_for_a_stopped_gateway(stack, golden):
@@ -101,7 +101,7 @@ def test_nginx_answers_for_a_stopped_gateway(stack, golden):
     assert response.json()["type"] == "/problems/gateway-unavailable"
     assert response.headers["Retry-After"]
     stack.start_gateway()
-    until(lambda: post(stack.url, golden[0][0]).ok, what="success with the new gateway")
+    until(lambda: post(stack.url, golden[0][0]).ok, within_s=20, what="success with the new gateway")
 
 
 def test_killed_workers_are_replaced(stack, golden):
@@ -112,6 +112,6 @@ def test_killed_workers_are_replaced(stack, golden):
         assert "gunicorn" in command_line(worker)
         os.kill(worker, signal.SIGKILL)
 
-    until(lambda: post(stack.url, golden[0][0]).ok, what="success with new workers")
-    until(lambda: workers.isdisjoint(stack.workers()), what="the killed workers removed")
-    until(lambda: all_workers_answer(stack, golden[0][0]), what="every new worker answers")
+    until(lambda: post(stack.url, golden[0][0]).ok, within_s=20, what="success with new workers")
+    until(lambda: workers.isdisjoint(stack.workers()), within_s=20, what="the killed workers removed")
+    until(lambda: all_workers_answer(stack, golden[0][0]), within_s=20, what="every new worker answers")

@@ -5,7 +5,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from gateway.fetching.destinations import Destinations
 from gateway.fetching.fetch import UrlFetcher
 from tests.support.fetching import fetch_limits
 from tests.support.raw_server import RawServer, Script, Send, answer
-from tests.support.waiting import SOON_S
+from tests.support.waiting import ends_soon
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
 
@@ -135,17 +134,13 @@ def test_a_slow_body_is_cut_at_the_deadline(serve_tls: Callable[[Script], RawSer
         server.trickle(send, (b"x" for _ in range(900)))
 
     server = serve_tls(script)
-    started = time.monotonic()
-    with pytest.raises(DeadlineExceededError):
+    with ends_soon(), pytest.raises(DeadlineExceededError):
         fetch(f"https://localhost:{server.port}/", "localhost", deadline_s=0.5)
-    assert time.monotonic() - started < SOON_S
 
 
 def test_a_tls_handshake_without_an_answer_is_abandoned(listener: socket.socket):
-    started = time.monotonic()
-    with pytest.raises(DeadlineExceededError) as raised:
+    with ends_soon(), pytest.raises(DeadlineExceededError) as raised:
         fetch(f"https://127.0.0.1:{listener.getsockname()[1]}/", "127.0.0.1", deadline_s=0.4)
-    assert time.monotonic() - started < SOON_S
     assert raised.value.__cause__ is None  # it would be logged, and may contain the URL
 
 
@@ -162,10 +157,8 @@ def test_a_slow_handshake_is_cut_at_the_deadline(listener: socket.socket):
 
     speaker = threading.Thread(target=trickle)
     speaker.start()
-    started = time.monotonic()
-    with pytest.raises(DeadlineExceededError):
+    with ends_soon(), pytest.raises(DeadlineExceededError):
         fetch(f"https://127.0.0.1:{listener.getsockname()[1]}/", "127.0.0.1", deadline_s=0.4)
-    assert time.monotonic() - started < SOON_S
     done.set()
     speaker.join()
 
