@@ -81,9 +81,8 @@ def _reset_peaks(pid: int) -> Iterator[tuple[int, int]]:
 def _peaks(pid: int) -> Iterator[tuple[int, int]]:
     """Yield the most memory that each process has used since `_reset_peaks`, or since its start."""
     for member in processes.family(pid):
-        with contextlib.suppress(OSError, StopIteration):
-            lines = Path(f"/proc/{member}/status").read_text(encoding="utf-8").splitlines()
-            yield member, next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
+        with contextlib.suppress(OSError, ValueError):
+            yield member, processes.status_field(member, "VmHWM") * 1024
 
 
 if __name__ == "__main__":

@@ -43,6 +43,16 @@ def cpu_s(pid: int) -> float:
     return total / _TICKS_PER_S
 
 
+def status_field(pid: int, name: str) -> int:
+    """Return a numeric field of /proc/PID/status: a count, or KiB of memory.
+
+    Raises:
+        OSError: There is no such process.
+        ValueError: It has no such field, as one that has exited has no memory.
+    """
+    return _number(Path(f"/proc/{pid}/status"), f"{name}:")
+
+
 def resident_bytes(pid: int) -> int:
     """Return the resident memory of one process, shared pages included."""
     return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -53,7 +63,7 @@ def anonymous_bytes(pid: int) -> int:
 
     Of libraries, the kernel maps more or fewer pages around each that is used, as it finds them in its cache.
     """
-    return _kib(Path(f"/proc/{pid}/status"), "RssAnon:") * 1024
+    return status_field(pid, "RssAnon") * 1024
 
 
 def proportional_bytes(pid: int) -> int:
@@ -89,9 +99,10 @@ def _file_mappings(pid: int) -> Iterator[tuple[tuple[str, str], int]]:
 
 
 def _proportional_kib(pid: int, field: str = "Pss:") -> int:
-    return _kib(Path(f"/proc/{pid}/smaps_rollup"), field)
+    return _number(Path(f"/proc/{pid}/smaps_rollup"), field)
 
 
-def _kib(file: Path, field: str) -> int:
-    (kib,) = (int(line.split()[1]) for line in file.read_text(encoding="utf-8").splitlines() if line.startswith(field))
-    return kib
+def _number(file: Path, field: str) -> int:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    (number,) = (int(line.split()[1]) for line in lines if line.startswith(field))
+    return number

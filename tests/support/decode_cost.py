@@ -17,6 +17,7 @@ from pathlib import Path
 
 import cv2
 
+from tools.processes import status_field
 from vision import pillow_decoder  # noqa: F401  # loaded before measuring, as in a decoder process
 from vision.decode import ImageError, decode, inspect
 
@@ -130,10 +131,9 @@ def cost_of(data: bytes, max_pixels: int) -> dict[str, object]:
     return cost | {"cpu_s": time.process_time() - start_s, "peak_bytes": address_space("VmPeak") - start_bytes}
 
 
-def address_space(member: str) -> int:
-    """Return a member of /proc/self/status in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(member))
+def address_space(name: str) -> int:
+    """Return a size of the address space of this process, in bytes."""
+    return status_field(os.getpid(), name) * 1024
 
 
 if __name__ == "__main__":

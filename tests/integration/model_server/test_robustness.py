@@ -11,6 +11,8 @@ import grpc
 import numpy as np
 import pytest
 
+from tools.processes import status_field
+
 MEBIBYTE = 2**20
 CONNECTIONS = 10_000
 AT_ONCE = 400
@@ -22,12 +24,6 @@ STATUS_REQUEST = b"GET /v1/models/half HTTP/1.1\r\nHost: x\r\n\r\n"
 @pytest.fixture(scope="module")
 def server(start_server, saved_model):
     return start_server("--model_name=half", f"--model_base_path={saved_model}").wait_until_serving()
-
-
-def status_field(server, name):
-    """Return a field of proc_pid_status(5): a number of threads, or of kB."""
-    lines = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def open_files(server):
@@ -98,11 +94,11 @@ def test_memory_does_not_grow_with_large_bodies(start_server, saved_model):
 
     for _ in range(2):
         send_each_kind()
-    before_kb = status_field(server, "VmRSS")
+    before_kb = status_field(server.process.pid, "VmRSS")
     for _ in range(6):
         send_each_kind()
     # A kind that leaked would take six times the size. Threads of gRPC retain memory, each a part of one body.
-    assert status_field(server, "VmRSS") - before_kb < 4 * size // 1024
+    assert status_field(server.process.pid, "VmRSS") - before_kb < 4 * size // 1024
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -174,7 +170,7 @@ def test_a_request_that_arrives_byte_by_byte_is_answered(server):
 
 
 def test_clients_that_stall_or_never_read_do_not_block_others(server, wait_for):
-    threads, files = status_field(server, "Threads"), open_files(server)
+    threads, files = status_field(server.process.pid, "Threads"), open_files(server)
     body = b'{"instances": [' + b"1.0," * 500_000 + b"1.0]}"
     with contextlib.ExitStack() as stack:
         for sent in (b"", b"G", STATUS_REQUEST[:-1], HEAD + b"Content-Length: 9\r\n\r\n{", b"\x00" * 9):
@@ -185,23 +181,23 @@ def test_clients_that_stall_or_never_read_do_not_block_others(server, wait_for):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         assert_answers(server)
-    wait_for(lambda: status_field(server, "Threads") <= threads + 3, 10)
+    wait_for(lambda: status_field(server.process.pid, "Threads") <= threads + 3, 10)
     wait_for(lambda: open_files(server) <= files + 3, 10)
 
 
 def test_10_000_connections_leak_nothing(server, wait_for):
     at_once = min(AT_ONCE, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
     assert_answers(server)
-    threads, files = status_field(server, "Threads"), open_files(server)
-    before_kb = status_field(server, "VmRSS")
+    threads, files = status_field(server.process.pid, "Threads"), open_files(server)
+    before_kb = status_field(server.process.pid, "VmRSS")
     half = CONNECTIONS // 2
     for port, start in itertools.product((server.rest_port, server.grpc_port), range(0, half, at_once)):
         with contextlib.ExitStack() as stack:
             for _ in range(min(at_once, half - start)):
                 stack.enter_context(connect(server, port))
-    wait_for(lambda: status_field(server, "Threads") <= threads + 3, 30)
+    wait_for(lambda: status_field(server.process.pid, "Threads") <= threads + 3, 30)
     wait_for(lambda: open_files(server) <= files + 3, 30)
-    assert status_field(server, "VmRSS") < before_kb + 50 * 1024
+    assert status_field(server.process.pid, "VmRSS") < before_kb + 50 * 1024
     assert_answers(server)
 
 

@@ -66,6 +66,14 @@ def test_anonymous_memory_is_a_part_of_the_resident(parent):
     assert 0 < processes.anonymous_bytes(pid) < processes.resident_bytes(pid)
 
 
+def test_a_status_without_the_field_is_an_error(parent):
+    pid, _ = parent
+
+    assert processes.status_field(pid, "Threads") == 1
+    with pytest.raises(ValueError, match="unpack"):
+        processes.status_field(pid, "Nothing")
+
+
 def test_a_process_that_has_exited_uses_nothing():
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
