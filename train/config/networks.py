@@ -75,12 +75,15 @@ class EfficientNetLite(ConfigBase):
 
     Attributes:
         kind: Which of the networks.
+        upsample: Factor by which images are enlarged before the first layer. The network halves its images five times,
+            so that of 32 x 32 pixels one position would be left.
         weights: Initial weights: `imagenet` for those of the Python package that carries them, `none`, or a PyTorch
             checkpoint, `.pth` or `.safetensors`.
         dropout: Dropout rate before the last layer.
     """
 
     kind: EfficientNetLiteName
+    upsample: Count = 1
     weights: Literal["imagenet", "none"] | Path = "imagenet"
     dropout: Fraction = 0.0
 

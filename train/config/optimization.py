@@ -28,6 +28,8 @@ class Augmentation(ConfigBase):
         flip_vertical: Mirror half of the images upside down.
         shift_pixels: Largest shift in whole pixels; the image is reflected at its edges.
         blur: Fraction of the images that are blurred by a Gaussian of at most one pixel.
+        erase: Fraction of the images of which a rectangle, of up to a third of the area, is replaced by noise
+            (https://arxiv.org/abs/1708.04896).
         noise: Standard deviation of the noise added to each value, as a fraction of white.
         jpeg: Fraction of the images that are re-encoded as JPEG.
         jpeg_quality: Lowest and highest JPEG quality.
@@ -50,6 +52,7 @@ class Augmentation(ConfigBase):
     flip_vertical: bool = False
     shift_pixels: Annotated[int, Field(ge=0)] = 0
     blur: Share = 0.0
+    erase: Share = 0.0
     noise: Fraction = 0.0
     jpeg: Share = 0.0
     jpeg_quality: tuple[Percent, Percent] = (60, 95)
@@ -98,6 +101,8 @@ class Optimization(ConfigBase):
         warmup_epochs: Length of the warm-up.
         momentum: Momentum of `sgd` and `muon`.
         weight_decay: Weight decay per step, multiplied by the learning rate.
+        ema_momentum: Share of the old value in each step of an exponential moving average of the weights, which is what
+            is evaluated and exported; 0 for the weights themselves.
         label_smoothing: Probability mass taken from the true class (https://arxiv.org/abs/1512.00567).
         small_images: Pairs (epochs, pixels): for that many epochs at the start, images are reduced to that side,
             which takes less time (https://arxiv.org/abs/1806.01427).
@@ -115,6 +120,7 @@ class Optimization(ConfigBase):
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
     momentum: Fraction = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    ema_momentum: Fraction = 0.0
     label_smoothing: Fraction = 0.0
     small_images: tuple[tuple[Count, Count], ...] = ()
     mixed_precision: bool = False

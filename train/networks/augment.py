@@ -31,6 +31,7 @@ def build_augmentation(config: Augmentation, spec: InputSpec, seed: int) -> kera
         (config.flip_vertical, lambda: layers.RandomFlip("vertical", seed=seed + 8)),
         (config.shift_pixels, lambda: RandomShift(config, seed + 5)),
         (config.blur, lambda: layers.RandomGaussianBlur(blur_factor, sigma=(0.5, 1.0), seed=seed + 9, **value_range)),
+        (config.erase, lambda: layers.RandomErasing((config.erase, config.erase), seed=seed + 13, **value_range)),
         (config.noise, lambda: RandomNoise(config, seed + 10)),
         (config.jpeg, lambda: RandomJpeg(config, seed + 6)),
     ]

@@ -55,6 +55,8 @@ def _features(image: keras.KerasTensor, config: NetworkConfig) -> keras.KerasTen
         case Application():
             return application_features(image, config)
         case EfficientNetLite():
+            if config.upsample > 1:
+                image = layers.UpSampling2D(config.upsample, interpolation="bilinear")(image)
             return efficientnet_lite_features(scale_pixels(image), config.kind)
 
 

@@ -97,12 +97,14 @@ def fit(  # noqa: PLR0913  # the last two are command line options
             break
         train_part, validation_part = feature_parts if epoch < trainer.frozen_epochs else image_parts
         metrics = _run_epoch(config, trainer, epoch, train_part, on_step)
-        metrics = {**metrics, **trainer.validate(_batches(validation_part, config.training.batch_size), epoch)}
-        log.write(epoch, metrics)
-        if epoch >= trainer.frozen_epochs:
-            stopping.record(metrics["val_loss"], trainer.weights)
+        with trainer.averaged_weights(epoch):
+            metrics = {**metrics, **trainer.validate(_batches(validation_part, config.training.batch_size), epoch)}
+            log.write(epoch, metrics)
+            if epoch >= trainer.frozen_epochs:
+                stopping.record(metrics["val_loss"], trainer.weights)
         save_checkpoint(run, epoch + 1, trainer.state)
         on_step(Step((epoch + 1) * steps, steps * trainer.epochs, epoch + 1, metrics))
+    trainer.use_averages()
     stopping.restore(trainer.weights)
     classifier = trainer.classifier()
     classifier.save(run / MODEL_FILE)

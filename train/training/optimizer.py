@@ -40,6 +40,7 @@ class ConvolutionMuon(keras.optimizers.Muon):  # type: ignore[misc]  # Keras pub
 def make_optimizer(optimization: Optimization, steps: int) -> keras.optimizers.Optimizer:
     """Create the optimiser for a run of `steps` steps an epoch."""
     schedule = _schedule(optimization, steps)
+    average = {"use_ema": optimization.ema_momentum > 0, "ema_momentum": optimization.ema_momentum}
     if optimization.optimizer == "muon":
         return ConvolutionMuon(
             schedule,
@@ -48,12 +49,13 @@ def make_optimizer(optimization: Optimization, steps: int) -> keras.optimizers.O
             weight_decay=0.0,  # the norm is constant
             adam_weight_decay=optimization.weight_decay,
             adam_lr_ratio=MUON_ADAM_RATIO,
+            **average,
         )
     if optimization.optimizer == "sgd":
         return keras.optimizers.SGD(
-            schedule, momentum=optimization.momentum, nesterov=True, weight_decay=optimization.weight_decay
+            schedule, momentum=optimization.momentum, nesterov=True, weight_decay=optimization.weight_decay, **average
         )
-    return keras.optimizers.AdamW(schedule, weight_decay=optimization.weight_decay)
+    return keras.optimizers.AdamW(schedule, weight_decay=optimization.weight_decay, **average)
 
 
 def _schedule(optimization: Optimization, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:

@@ -154,6 +154,26 @@ class Trainer:
         self._reset_metrics()
         return metrics
 
+    @contextmanager
+    def averaged_weights(self, epoch: int) -> Iterator[None]:
+        """Have the network use the moving average of its weights, if the configuration asks for one, within a block."""
+        stage = self._stage(epoch)
+        if not stage.optimizer.use_ema:
+            yield
+            return
+        averages = keras.callbacks.SwapEMAWeights()
+        averages.set_model(stage.scores)
+        averages.on_test_begin()
+        try:
+            yield
+        finally:
+            averages.on_test_end()
+
+    def use_averages(self) -> None:
+        """Replace the weights by their moving average, if the configuration asks for one."""
+        stage = self._stages[-1]
+        stage.optimizer.finalize_variable_values(stage.scores.trainable_variables)
+
     def classifier(self) -> keras.Model:
         """Return the network with its current weights: in float32, for images of the configuration's size."""
         config = self._config
@@ -206,6 +226,7 @@ class Trainer:
 def _make_stage(scores: keras.Model, optimization: Optimization, steps: int, *, on_images: bool = False) -> _Stage:
     optimizer = make_optimizer(optimization, steps)
     optimizer.build(scores.trainable_variables)
+    scores.compile(optimizer)
     return _Stage(scores, optimizer, on_images)
 
 
