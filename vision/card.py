@@ -8,8 +8,10 @@ file beside it, written by hand, in which four fields are enough::
 Types are checked when a card is read from JSON, values whenever a card is created. A key that is not in the schema is
 rejected with the nearest one, because a misspelt ``activation`` would otherwise serve wrong scores. A release that adds
 a key therefore raises the ``schema`` number, and reads the earlier schemas as well. Schema 2 added ``abstain_below``,
-which ``train`` had written into ``metrics``, and ``output.confidence``. Anything else belongs into ``metrics`` or
-``provenance``, which are open, or into a note: keys that begin with ``_`` or ``$`` are ignored.
+which ``train`` had written into ``metrics``, and ``output.confidence``; schema 3 added ``input.decoding``,
+``input.resize_size`` and ``input.antialias``, and more values of ``input.resize`` and ``input.interpolation``. Anything
+else belongs into ``metrics`` or ``provenance``, which are open, or into a note: keys that begin with ``_`` or ``$`` are
+ignored.
 """
 
 import dataclasses
@@ -22,8 +24,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn, Self, TypeAlias, cast, get_args
 
-SCHEMA = 2
-SCHEMAS = (1, SCHEMA)
+SCHEMA = 3
+SCHEMAS = (1, 2, SCHEMA)
 """Schemas that are read."""
 UINT8_MAX = 255
 MAX_QUOTED = 60  # characters of an invalid value that a message shows
@@ -37,9 +39,13 @@ Task: TypeAlias = Literal["multiclass", "multilabel"]
 Color: TypeAlias = Literal["RGB", "BGR", "GRAY"]
 Dtype: TypeAlias = Literal["uint8", "float32"]
 Layout: TypeAlias = Literal["NHWC", "NCHW"]
-Resize: TypeAlias = Literal["stretch", "center_crop", "letterbox", "fit_ink"]
-Interpolation: TypeAlias = Literal["nearest", "bilinear", "bicubic", "area"]
+Decoding: TypeAlias = Literal["scaled", "full"]
+Resize: TypeAlias = Literal["stretch", "center_crop", "crop_to_aspect_ratio", "letterbox", "fit_ink"]
+Interpolation: TypeAlias = Literal["nearest", "nearest_exact", "bilinear", "bicubic", "area"]
 Activation: TypeAlias = Literal["none", "softmax", "sigmoid"]
+
+ANTIALIASED: tuple[Interpolation, ...] = ("bilinear", "bicubic")
+"""Interpolations that can smooth before they shrink."""
 
 
 class CardError(ValueError):
@@ -64,8 +70,13 @@ class InputSpec:
         color: Channels and their order.
         dtype: ``uint8`` holds 0..255; ``float32`` holds ``(x - mean) / std`` of x in 0..255.
         layout: Channels last or channels first.
+        decoding: ``scaled`` decodes a JPEG that is much larger than the input at a half, a quarter or an eighth of its
+            size; ``full`` decodes every file at its full size.
         resize: How an image of another size is fitted.
+        resize_size: For ``center_crop``, the length of the shorter side before the crop, in pixels, as torchvision's
+            ``Resize`` has it; None to scale until the crop just fits.
         interpolation: How its pixels are sampled.
+        antialias: Smooth before shrinking, as Pillow does; for ``bilinear`` and ``bicubic``.
         mean: One per channel in the order of `color`, in units of 0..255; empty means zeros.
         std: The same, above zero; empty means ones.
         invert_light_background: Turn dark ink on a light background into light ink on a dark one.
@@ -79,8 +90,11 @@ class InputSpec:
     color: Color = "RGB"
     dtype: Dtype = "uint8"
     layout: Layout = "NHWC"
+    decoding: Decoding = "scaled"
     resize: Resize = "stretch"
+    resize_size: int | None = None
     interpolation: Interpolation = "bilinear"
+    antialias: bool = False
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     invert_light_background: bool = False
@@ -116,6 +130,21 @@ class InputSpec:
             raise _error("input.dtype", '"float32" if mean or std is set', self.dtype)
         if self.resize == "fit_ink" and self.color != "GRAY":
             raise _error("input.color", '"GRAY" if resize is "fit_ink"', self.color)
+        self._check_fitting()
+
+    def _check_fitting(self) -> None:
+        if self.resize_size is not None:
+            if self.resize != "center_crop":
+                raise _error("input.resize", '"center_crop" if resize_size is set', self.resize)
+            longer = max(self.height, self.width)
+            expected = f"an integer in {longer}..{MAX_SIDE}, of which height and width are cropped"
+            _check(longer <= self.resize_size <= MAX_SIDE, "input.resize_size", expected, self.resize_size)
+        if self.antialias:
+            if self.resize == "fit_ink":
+                raise _error("input.antialias", 'false if resize is "fit_ink"', self.antialias)
+            if self.interpolation not in ANTIALIASED:
+                expected = f"{' or '.join(map(json.dumps, ANTIALIASED))} if antialias is true"
+                raise _error("input.interpolation", expected, self.interpolation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +247,7 @@ class Card:
         document = _read_json(text)
         _check(isinstance(document, dict), "card", "a JSON object", document)
         schema = document.get("schema", SCHEMA)
-        _check(schema is not True and schema in SCHEMAS, "schema", " or ".join(map(str, SCHEMAS)), schema)
+        _check(schema is not True and schema in SCHEMAS, "schema", f"an integer in 1..{SCHEMA}", schema)
         if schema == 1:
             document = _abstention_of_metrics(document) | document
         return cls(**_arguments(cls, document, _CARD_PARSERS))
@@ -366,8 +395,11 @@ _INPUT_PARSERS: Mapping[str, _Parser] = {
     "color": _choice(get_args(Color)),
     "dtype": _choice(get_args(Dtype)),
     "layout": _choice(get_args(Layout)),
+    "decoding": _choice(get_args(Decoding)),
     "resize": _choice(get_args(Resize)),
+    "resize_size": _integer,
     "interpolation": _choice(get_args(Interpolation)),
+    "antialias": _boolean,
     "mean": _tuple_of(_number),
     "std": _tuple_of(_number),
     "invert_light_background": _boolean,
@@ -410,6 +442,9 @@ _SYNONYMS: Mapping[str, str] = {
     "channels": "input.color",
     "data_format": "input.layout",
     "crop": "input.resize",
+    "crop_size": "input.height and input.width",
+    "crop_pct": "input.resize_size",
+    "shortest_edge": "input.resize_size",
     "range": "input.mean and input.std",
     "rescale": "input.std",
     "type": "task",

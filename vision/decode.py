@@ -47,6 +47,7 @@ __all__ = [
     "UnsupportedFormatError",
     "accepted_formats",
     "decode",
+    "decoded_size",
     "inspect",
     "peak_bytes",
     "read_header",
@@ -258,6 +259,12 @@ def decode(
 def peak_bytes(header: Header, *, cover: tuple[int, int] | None) -> int:
     """Return an upper bound of the memory that decoding at a size that covers `cover` takes; see `decode`."""
     return header.peak_bytes - header.scaled_bytes + math.ceil(header.scaled_bytes / _reduction(header, cover) ** 2)
+
+
+def decoded_size(header: Header, cover: tuple[int, int] | None) -> tuple[int, int]:
+    """Return width and height, as stored, at which a file is decoded; see `decode`."""
+    reduction = _reduction(header, cover)
+    return -(-header.width // reduction), -(-header.height // reduction)  # libjpeg rounds up
 
 
 def _reduction(header: Header, cover: tuple[int, int] | None) -> int:

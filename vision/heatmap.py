@@ -2,7 +2,8 @@
 
 A heat map, as from class activation mapping (Zhou et al., 2016, https://arxiv.org/abs/1512.04150), has a number in 0..1
 for each cell of a grid over the model's input. The image is shown as `vision.preprocess` fits it: the whole image in
-its own proportions for ``stretch``, the middle for ``center_crop``, with bars for ``letterbox``.
+its own proportions for ``stretch``, the middle for ``center_crop`` and ``crop_to_aspect_ratio``, with bars for
+``letterbox``.
 """
 
 import dataclasses
@@ -14,7 +15,7 @@ from cv2.typing import MatLike
 
 from vision.card import InputSpec
 from vision.decode import Header, decode, peak_bytes
-from vision.preprocess import preprocess
+from vision.preprocess import center_crop_scale, preprocess
 
 MIN_SIDE = 256
 MAX_SIDE = 512
@@ -84,8 +85,8 @@ def render_view(image: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np
         scale = min(spec.height / height, spec.width / width)
         rows, columns = _display_size(spec.height / scale, spec.width / scale)
         return _letterbox(image, spec, rows, columns)
-    if spec.resize == "center_crop":
-        scale = max(spec.height / height, spec.width / width)
+    if spec.resize in {"center_crop", "crop_to_aspect_ratio"}:
+        scale = center_crop_scale(height, width, spec)
         rows, columns = (max(1, round(side / scale)) for side in (spec.height, spec.width))
         top, left = (height - rows) // 2, (width - columns) // 2
         image = image[top : top + rows, left : left + columns]

@@ -5,13 +5,19 @@ The steps, in order:
 1. **Colour**: RGB, BGR, or GRAY by OpenCV's weights: 0.299 R + 0.587 G + 0.114 B, rounded.
 2. **Inversion** (`invert_light_background`): ``255 - x`` if the median of the image's border is above 127.5, so that
    ink is always light on a dark background.
-3. **Size**. An image that already has the right size is not changed. ``cv2.resize`` does all sampling; except with
-   ``area``, it does not smooth before it shrinks:
+3. **Size**. An image that already has the right size is not changed, unless there is a `resize_size`. ``cv2.resize``
+   does all sampling, and except with ``area``, it does not smooth before it shrinks. With `antialias`, Pillow does
+   (`vision.antialias`). ``nearest`` takes the pixel at the corner, ``nearest_exact`` the one at the centre, as Pillow:
 
    - ``stretch`` scales both sides independently.
    - ``center_crop`` scales until the shorter side fits, sides rounded half up, and crops the middle; if the
      remainder is odd, the extra row or column is cut off at the bottom or right. If less than 1/16 of an image would be
      left, it is first cropped to roughly its middle, so that memory is only needed for the visible part.
+   - ``center_crop`` with a `resize_size` does what torchvision's ``Resize(resize_size)`` and ``CenterCrop`` do: the
+     shorter side gets this length, the longer one is rounded down, and an odd remainder is halved to the even number.
+     An image longer than 16 times its shorter side is first cropped to roughly its middle.
+   - ``crop_to_aspect_ratio`` crops the middle to the proportions of the input, and then scales it, as Keras'
+     ``image_dataset_from_directory`` does. Lengths and offsets are rounded down.
    - ``letterbox`` scales until the longer side fits, rounded in the same way, and adds bars of the background colour,
      the wider one at the bottom or right. With `invert_light_background`, the bars have the darker of the background
      colour and its inverse, since the image's background is dark at this step.
@@ -28,8 +34,9 @@ import numpy as np
 import numpy.typing as npt
 from cv2.typing import MatLike
 
+from vision import antialias
 from vision.card import Color, InputSpec, Interpolation, Resize
-from vision.decode import Header, decode, peak_bytes
+from vision.decode import Header, decode, decoded_size, peak_bytes
 from vision.ink import fit_ink, has_light_background, ink_cover
 
 _DIMENSIONS = 3
@@ -42,6 +49,7 @@ _SAMPLING_MARGIN = 3  # pixels around the crop: bicubic sampling reads two, roun
 
 _INTERPOLATIONS: Mapping[Interpolation, int] = {
     "nearest": cv2.INTER_NEAREST,
+    "nearest_exact": cv2.INTER_NEAREST_EXACT,
     "bilinear": cv2.INTER_LINEAR,
     "bicubic": cv2.INTER_CUBIC,
     "area": cv2.INTER_AREA,
@@ -73,10 +81,10 @@ def read(
 ) -> npt.NDArray[np.uint8]:
     """Decode an image file at a size sufficient for a model input.
 
-    A JPEG much larger than the input is decoded at a half, a quarter or an eighth of its size, which is faster and
-    smoother. The pixels differ slightly from `vision.decode.decode` at full size, so this function must be used
-    everywhere. ``nearest`` always reads the full size, since it samples single pixels; ``fit_ink`` reads enough for a
-    drawing that covers a small part of the image.
+    Unless `decoding` is ``full``, a JPEG much larger than the input is decoded at a half, a quarter or an eighth of its
+    size, which is faster and smoother. The pixels differ slightly from `vision.decode.decode` at full size, so this
+    function must be used everywhere. ``nearest`` and ``nearest_exact`` always read the full size, since they sample
+    single pixels; ``fit_ink`` reads enough for a drawing that covers a small part of the image.
 
     Args:
         data: The whole file.
@@ -95,14 +103,34 @@ def read(
 
 def weigh(header: Header, spec: InputSpec) -> int:
     """Return an upper bound of the bytes of memory that `load` takes for a file with this header, beside the file."""
-    return peak_bytes(header, cover=_cover(spec))
+    cover = _cover(spec)
+    decoding = peak_bytes(header, cover=cover)
+    if not spec.antialias:
+        return decoding
+    size = decoded_size(header, cover)
+    return decoding + antialias.peak_bytes(size, _scaled_size(size, spec))
+
+
+def is_decoded_smaller(header: Header, spec: InputSpec) -> bool:
+    """Return whether `read` decodes a file with this header at less than its full size."""
+    return decoded_size(header, _cover(spec)) != (header.width, header.height)
 
 
 def _cover(spec: InputSpec) -> tuple[int, int] | None:
     """Return the size that a decoded image must cover; None if it must not be reduced."""
-    if spec.interpolation == "nearest":
+    if spec.decoding == "full" or spec.interpolation in {"nearest", "nearest_exact"}:
         return None
-    return ink_cover(spec.height, spec.width) if spec.resize == "fit_ink" else (spec.height, spec.width)
+    if spec.resize == "fit_ink":
+        return ink_cover(spec.height, spec.width)
+    return (spec.resize_size or spec.height, spec.resize_size or spec.width)
+
+
+def _scaled_size(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
+    """Return an upper bound of the size to which an image of `size` is scaled before it is cropped."""
+    if spec.resize != "center_crop":
+        return spec.height, spec.width
+    shorter = spec.resize_size or max(spec.height, spec.width)
+    return shorter, math.ceil(shorter * min(max(size) / min(size), _MAX_ASPECT_SCALED_WHOLE))
 
 
 def preprocess(image: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
@@ -125,7 +153,7 @@ def preprocess(image: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.
     pixels = _to_color(image, spec.color)
     if is_inverted:
         pixels = cv2.bitwise_not(pixels, dst=None if pixels is image else pixels)
-    if pixels.shape[:2] != (spec.height, spec.width):
+    if pixels.shape[:2] != (spec.height, spec.width) or spec.resize_size is not None:
         pixels = _FITTERS[spec.resize](pixels, spec)
     return _to_tensor(pixels, spec)
 
@@ -137,18 +165,55 @@ def _to_color(image: MatLike, color: Color) -> MatLike:
     return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY if color == "GRAY" else cv2.COLOR_RGB2BGR)
 
 
+def center_crop_scale(height: int, width: int, spec: InputSpec) -> float:
+    """Return the factor by which ``center_crop`` scales an image of `height` x `width` pixels before it crops."""
+    if spec.resize_size is not None:
+        return spec.resize_size / min(height, width)
+    return max(spec.height / height, spec.width / width)
+
+
+def _resize(pixels: MatLike, height: int, width: int, spec: InputSpec) -> MatLike:
+    if spec.antialias:
+        return antialias.resize(pixels, height, width, spec.interpolation)
+    return cv2.resize(pixels, (width, height), interpolation=_INTERPOLATIONS[spec.interpolation])
+
+
 def _stretch(pixels: MatLike, spec: InputSpec) -> MatLike:
-    return cv2.resize(pixels, (spec.width, spec.height), interpolation=_INTERPOLATIONS[spec.interpolation])
+    return _resize(pixels, spec.height, spec.width, spec)
 
 
 def _center_crop(pixels: MatLike, spec: InputSpec) -> MatLike:
+    if spec.resize_size is not None:
+        return _resize_and_crop(pixels, spec, spec.resize_size)
     height, width = pixels.shape[:2]
-    scale = max(spec.height / height, spec.width / width)
+    scale = center_crop_scale(height, width, spec)
     rows, columns = spec.height / scale, spec.width / scale
     if max(height / rows, width / columns) > _MAX_ASPECT_SCALED_WHOLE:
-        pixels = _crop_middle(pixels, math.ceil(rows) + 2 * _SAMPLING_MARGIN, math.ceil(columns) + 2 * _SAMPLING_MARGIN)
+        margin = math.ceil(_SAMPLING_MARGIN * max(1, 1 / scale)) if spec.antialias else _SAMPLING_MARGIN
+        pixels = _crop_middle(pixels, math.ceil(rows) + 2 * margin, math.ceil(columns) + 2 * margin)
     scaled = _scale(pixels, scale, spec)
     return _crop_middle(scaled, spec.height, spec.width)[: spec.height, : spec.width]
+
+
+def _resize_and_crop(pixels: MatLike, spec: InputSpec, resize_size: int) -> MatLike:
+    """Do what torchvision's transforms ``Resize`` and ``CenterCrop`` do, in their arithmetic."""
+    shorter = min(pixels.shape[:2])
+    if max(pixels.shape[:2]) > _MAX_ASPECT_SCALED_WHOLE * shorter:
+        # What is read lies within the length of the shorter side, and half of that on both sides.
+        length = 2 * (shorter + _SAMPLING_MARGIN)
+        pixels = _crop_middle(pixels, length, length)
+    height, width = (resize_size * side // shorter for side in pixels.shape[:2])
+    scaled = _resize(pixels, height, width, spec)
+    top, left = round((height - spec.height) / 2), round((width - spec.width) / 2)
+    return scaled[top : top + spec.height, left : left + spec.width]
+
+
+def _crop_to_aspect_ratio(pixels: MatLike, spec: InputSpec) -> MatLike:
+    height, width = pixels.shape[:2]
+    rows = max(1, min(height, width * spec.height // spec.width))
+    columns = max(1, min(width, height * spec.width // spec.height))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return _stretch(pixels[top : top + rows, left : left + columns], spec)
 
 
 def _crop_middle(pixels: MatLike, rows: int, columns: int) -> MatLike:
@@ -169,7 +234,7 @@ def _letterbox(pixels: MatLike, spec: InputSpec) -> MatLike:
 
 def _scale(pixels: MatLike, scale: float, spec: InputSpec) -> MatLike:
     height, width = (max(1, int(side * scale + 0.5)) for side in pixels.shape[:2])
-    return cv2.resize(pixels, (width, height), interpolation=_INTERPOLATIONS[spec.interpolation])
+    return _resize(pixels, height, width, spec)
 
 
 def _bar_color(spec: InputSpec) -> Sequence[float]:
@@ -186,6 +251,7 @@ def _fit_ink(pixels: MatLike, spec: InputSpec) -> MatLike:
 _FITTERS: Mapping[Resize, Callable[[MatLike, InputSpec], MatLike]] = {
     "stretch": _stretch,
     "center_crop": _center_crop,
+    "crop_to_aspect_ratio": _crop_to_aspect_ratio,
     "letterbox": _letterbox,
     "fit_ink": _fit_ink,
 }

@@ -22,7 +22,11 @@ MAX_PIXELS = 1_000_000
 SPECS = [
     InputSpec(height=24, width=32, resize=resize, interpolation=interpolation)
     for resize, interpolation in product(("stretch", "center_crop", "letterbox"), ("nearest", "bilinear", "area"))
-] + [InputSpec(height=28, width=28, color="GRAY", resize="fit_ink", invert_light_background=True)]
+] + [
+    InputSpec(height=28, width=28, color="GRAY", resize="fit_ink", invert_light_background=True),
+    InputSpec(height=24, width=32, resize="center_crop", resize_size=40, interpolation="bicubic", antialias=True),
+    InputSpec(height=24, width=32, resize="crop_to_aspect_ratio", interpolation="nearest_exact", decoding="full"),
+]
 # Generous, since a busy machine takes longer for the same work.
 MAX_HEADER_CPU_S = 1.0
 MAX_CPU_S = 5.0

@@ -5,9 +5,10 @@ the gateway, because this implementation is close to `vision` but not equal to i
 
 - It accepts TensorFlow's formats: JPEG, PNG, BMP and GIF (the first frame). It ignores the EXIF orientation, shows
   the hidden colours of transparent pixels, truncates 16 bits to 8, and converts CMYK JPEGs as libjpeg does.
-- It decodes large JPEGs at full size, and does not limit the number of pixels.
-- When enlarging, ``area`` repeats pixels, whereas OpenCV blends them. ``nearest`` takes the pixel at the centre,
-  OpenCV the one at the corner. ``bilinear`` and ``bicubic`` differ only in rounding.
+- It decodes large JPEGs at full size, whatever `decoding` says, and does not limit the number of pixels.
+- When enlarging, ``area`` repeats pixels, whereas OpenCV blends them. ``nearest`` takes the pixel at the centre, as
+  ``nearest_exact`` does, and OpenCV the one at the corner. ``bilinear`` and ``bicubic``, with and without `antialias`,
+  differ only in rounding.
 - ``fit_ink`` does not widen thin strokes, and scales in one step.
 
 Both leave an image of the model's size unchanged, up to one level of gray.
@@ -29,6 +30,7 @@ _WHITE = 255.0
 
 _INTERPOLATIONS: Mapping[Interpolation, str] = {
     "nearest": tf.image.ResizeMethod.NEAREST_NEIGHBOR,
+    "nearest_exact": tf.image.ResizeMethod.NEAREST_NEIGHBOR,
     "bilinear": tf.image.ResizeMethod.BILINEAR,
     "bicubic": tf.image.ResizeMethod.BICUBIC,
     "area": tf.image.ResizeMethod.AREA,
@@ -42,10 +44,13 @@ def input_from_bytes(data: Tensor, spec: InputSpec) -> Tensor:
     pixels = {"GRAY": gray, "RGB": image, "BGR": image[..., ::-1]}[spec.color]
     if spec.invert_light_background:
         pixels = tf.where(_background(gray) > MID_GRAY, _WHITE - pixels, pixels)
-    size = tf.constant((spec.height, spec.width))
-    fitted = tf.cond(
-        tf.reduce_all(tf.shape(pixels)[:2] == size), lambda: pixels, lambda: _FITTERS[spec.resize](pixels, spec)
-    )
+    if spec.resize_size is not None:
+        fitted = _resize_and_crop(pixels, spec, spec.resize_size)
+    else:
+        size = tf.constant((spec.height, spec.width))
+        fitted = tf.cond(
+            tf.reduce_all(tf.shape(pixels)[:2] == size), lambda: pixels, lambda: _FITTERS[spec.resize](pixels, spec)
+        )
     return tf.ensure_shape(tf.cast(tf.clip_by_value(tf.round(fitted), 0.0, _WHITE), tf.uint8), spec.shape)
 
 
@@ -79,8 +84,13 @@ def _background(gray: Tensor) -> Tensor:
     return (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
 
 
+def _resize(pixels: Tensor, size: Tensor, spec: InputSpec) -> Tensor:
+    method = _INTERPOLATIONS[spec.interpolation]
+    return tf.cast(tf.image.resize(pixels, size, method, antialias=spec.antialias), tf.float32)
+
+
 def _stretch(pixels: Tensor, spec: InputSpec) -> Tensor:
-    return tf.image.resize(pixels, (spec.height, spec.width), _INTERPOLATIONS[spec.interpolation])
+    return _resize(pixels, (spec.height, spec.width), spec)
 
 
 def _center_crop(pixels: Tensor, spec: InputSpec) -> Tensor:
@@ -88,6 +98,22 @@ def _center_crop(pixels: Tensor, spec: InputSpec) -> Tensor:
     margin = tf.shape(scaled)[:2] - (spec.height, spec.width)
     top, left = margin[0] // 2, margin[1] // 2
     return scaled[top : top + spec.height, left : left + spec.width]
+
+
+def _resize_and_crop(pixels: Tensor, spec: InputSpec, resize_size: int) -> Tensor:
+    sides = tf.shape(pixels)[:2]
+    scaled = _resize(pixels, resize_size * sides // tf.reduce_min(sides), spec)
+    corner = tf.round((tf.shape(scaled)[:2] - (spec.height, spec.width)) / 2)  # to the even number, as in Python
+    top, left = tf.unstack(tf.cast(corner, tf.int32))
+    return scaled[top : top + spec.height, left : left + spec.width]
+
+
+def _crop_to_aspect_ratio(pixels: Tensor, spec: InputSpec) -> Tensor:
+    sides = tf.shape(pixels)[:2]
+    size = tf.constant((spec.height, spec.width))
+    cropped = tf.maximum(1, tf.minimum(sides, sides[::-1] * size // size[::-1]))
+    top, left = tf.unstack((sides - cropped) // 2)
+    return _stretch(pixels[top : top + cropped[0], left : left + cropped[1]], spec)
 
 
 def _letterbox(pixels: Tensor, spec: InputSpec) -> Tensor:
@@ -139,7 +165,7 @@ def _scale_factors(pixels: Tensor, size: tuple[float, float]) -> Tensor:
 def _scale(pixels: Tensor, factor: Tensor, spec: InputSpec) -> Tensor:
     sides = tf.floor(tf.cast(tf.shape(pixels)[:2], tf.float32) * factor + 0.5)
     sides = tf.maximum(1, tf.cast(sides, tf.int32))
-    return tf.cast(tf.image.resize(pixels, sides, _INTERPOLATIONS[spec.interpolation]), tf.float32)
+    return _resize(pixels, sides, spec)
 
 
 def _place(pixels: Tensor, corner: Tensor, spec: InputSpec) -> Tensor:
@@ -151,6 +177,7 @@ def _place(pixels: Tensor, corner: Tensor, spec: InputSpec) -> Tensor:
 _FITTERS: Mapping[Resize, Callable[[Tensor, InputSpec], Tensor]] = {
     "stretch": _stretch,
     "center_crop": _center_crop,
+    "crop_to_aspect_ratio": _crop_to_aspect_ratio,
     "letterbox": _letterbox,
     "fit_ink": _fit_ink,
 }

@@ -51,7 +51,8 @@ def _encode(message: str) -> bytes:
 def _warm_up() -> None:
     """Load what the first decoding and the first error load, while files can still be opened."""
     _, png = cv2.imencode(".png", np.zeros((2, 2, 4), np.uint16))
-    preprocess.load(png.tobytes(), InputSpec(height=1, width=1), max_pixels=png.size)
+    for antialias in (False, True):
+        preprocess.load(png.tobytes(), InputSpec(height=1, width=1, antialias=antialias), max_pixels=png.size)
     traceback.format_exception(ImageError())
 
 

@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -150,8 +151,25 @@ LARGE = {
 }
 
 
-@pytest.mark.parametrize("spec", PREPARATIONS.values(), ids=PREPARATIONS)
-@pytest.mark.parametrize("make", LARGE.values(), ids=LARGE)
+SMOOTHING = {
+    "stretch": InputSpec(height=224, width=224, color="BGR", interpolation="bicubic", antialias=True, decoding="full"),
+    "center crop": InputSpec(height=224, width=224, resize="center_crop", resize_size=256, antialias=True),
+}
+SHAPES = {
+    "photo": lambda: encoded(np.zeros((3_000, 4_000, 3), np.uint8), ".jpg"),
+    "tall": lambda: encoded(np.zeros((1_000_000, 12, 3), np.uint8), ".png"),
+    "long": lambda: encoded(np.zeros((900, 14_000, 3), np.uint8), ".png"),
+}
+
+
+@pytest.mark.parametrize(
+    ("make", "spec"),
+    [
+        *((make, spec) for make in LARGE.values() for spec in PREPARATIONS.values()),
+        *((make, spec) for make in SHAPES.values() for spec in SMOOTHING.values()),
+    ],
+    ids=[*map(" for ".join, product(LARGE, PREPARATIONS)), *map(" for ".join, product(SHAPES, SMOOTHING))],
+)
 def test_a_large_photo_is_prepared_for_any_card_in_the_memory_of_its_weight(pool, make, spec):
     data = make()
     memory_bytes = preprocess.weigh(inspect(data, max_pixels=MAX_PIXELS), spec)

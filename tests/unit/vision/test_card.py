@@ -57,7 +57,7 @@ def test_json_contains_a_whole_card():
 
     assert Card.from_json(FULL.to_json()) == FULL
     assert Card.from_json(FULL.to_json().encode()) == FULL
-    assert document["schema"] == 2
+    assert document["schema"] == 3
     assert document["input"]["mean"] == [103.939, 116.779, 123.68]
     assert "Meer" in FULL.to_json(), "text other than ASCII is not escaped"
 
@@ -204,9 +204,9 @@ def test_the_summary_of_an_error_does_not_quote_the_card():
         assert str(raised.value).startswith(raised.value.summary)
 
 
-@pytest.mark.parametrize("number", [0, 3, "1", 1.5, [1], None, True])
+@pytest.mark.parametrize("number", [0, 4, "1", 1.5, [1], None, True])
 def test_another_schema_number_is_rejected(number):
-    with pytest.raises(CardError, match=r"^schema: expected 1 or 2, found "):
+    with pytest.raises(CardError, match=r"^schema: expected an integer in 1\.\.3, found "):
         Card.from_json(card_json(schema=number))
 
 
@@ -218,6 +218,22 @@ def test_a_card_may_say_below_which_confidence_it_is_not_sure():
     assert (card.abstain_below, card.output) == (0.25, OutputSpec(confidence="certainty"))
     assert Card.from_json(card.to_json()) == card
     assert Card.from_json(card_json(abstain_below=None)).abstain_below is None
+
+
+@pytest.mark.parametrize("schema", [1, 2, 3])
+def test_preprocessing_of_earlier_schemas_is_that_of_a_card_that_leaves_it_open(schema):
+    card = Card.from_json(card_json(schema=schema))
+
+    assert (card.input.decoding, card.input.resize_size, card.input.antialias) == ("scaled", None, False)
+
+
+def test_a_card_may_have_the_preprocessing_of_torchvision():
+    recipe = {"resize": "center_crop", "resize_size": 256, "antialias": True, "decoding": "full"}
+
+    card = Card.from_json(input_json(**recipe))
+
+    assert card.input == InputSpec(height=224, width=160, **recipe)
+    assert Card.from_json(card.to_json()) == card
 
 
 @pytest.mark.parametrize(
@@ -379,6 +395,30 @@ def test_an_invalid_field_is_named_with_its_value(changes, message):
         ({"background": [0, 0, 1.5]}, "input.background[2]: expected an integer, found 1.5"),
         ({"invert_light_background": 1}, "input.invert_light_background: expected true or false, found 1"),
         ({"resize": "fit_ink"}, 'input.color: expected "GRAY" if resize is "fit_ink", found "RGB"'),
+        ({"decoding": "half"}, 'input.decoding: expected one of "scaled", "full", found "half"'),
+        ({"resize_size": 256}, 'input.resize: expected "center_crop" if resize_size is set, found "stretch"'),
+        ({"resize": "center_crop", "resize_size": "256"}, 'input.resize_size: expected an integer, found "256"'),
+        (
+            {"resize": "center_crop", "resize_size": 223},
+            "input.resize_size: expected an integer in 224..16384, of which height and width are cropped, found 223",
+        ),
+        (
+            {"resize": "center_crop", "resize_size": 16_385},
+            "input.resize_size: expected an integer in 224..16384, of which height and width are cropped, found 16385",
+        ),
+        ({"antialias": 1}, "input.antialias: expected true or false, found 1"),
+        (
+            {"antialias": True, "interpolation": "nearest"},
+            'input.interpolation: expected "bilinear" or "bicubic" if antialias is true, found "nearest"',
+        ),
+        (
+            {"antialias": True, "interpolation": "area"},
+            'input.interpolation: expected "bilinear" or "bicubic" if antialias is true, found "area"',
+        ),
+        (
+            {"antialias": True, "resize": "fit_ink", "color": "GRAY"},
+            'input.antialias: expected false if resize is "fit_ink", found true',
+        ),
     ],
 )  # fmt: skip
 def test_an_invalid_input_field_is_named_with_its_value(changes, message):

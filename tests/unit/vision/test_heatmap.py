@@ -126,12 +126,21 @@ def test_the_view_of_a_gray_model_is_rendered_in_colour():
     assert corners(result) == QUARTERS
 
 
-@pytest.mark.parametrize("resize", ["stretch", "center_crop", "letterbox"])
-def test_the_map_is_aligned_with_the_view(resize: str):
+RESIZES: dict[str, dict[str, int]] = {
+    "stretch": {},
+    "center_crop": {},
+    "crop_to_aspect_ratio": {},
+    "letterbox": {},
+    "center_crop, resize_size": {"resize_size": 100},
+}
+
+
+@pytest.mark.parametrize(("resize", "options"), RESIZES.items(), ids=RESIZES)
+def test_the_map_is_aligned_with_the_view(resize: str, options: dict[str, int]):
     """A map that is hot on white areas of the model's input colours the white areas of the view."""
     image = np.zeros((300, 500, 3), np.uint8)
     image[100:200, 200:300] = 255
-    model = spec(resize, 50, 50)
+    model = spec(resize.partition(",")[0], 50, 50, **options)
     hot = cv2.resize(preprocess(image, model)[..., 0], (10, 10), interpolation=cv2.INTER_AREA)
 
     view = render_view(image, model)

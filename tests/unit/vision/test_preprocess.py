@@ -14,11 +14,12 @@ from vision.preprocess import load, preprocess, read
 
 INTERPOLATIONS = {
     "nearest": cv2.INTER_NEAREST,
+    "nearest_exact": cv2.INTER_NEAREST_EXACT,
     "bilinear": cv2.INTER_LINEAR,
     "bicubic": cv2.INTER_CUBIC,
     "area": cv2.INTER_AREA,
 }
-RESIZES = ["stretch", "center_crop", "letterbox"]
+RESIZES = ["stretch", "center_crop", "crop_to_aspect_ratio", "letterbox"]
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -126,6 +127,43 @@ def test_no_image_of_any_proportions_is_scaled_far_beyond_the_input(resize, monk
         assert result.shape == (224, 224, 1)
         assert resized_bytes, f"{size}, {interpolation}: nothing was resized"
         assert max(resized_bytes) <= 40 * result.size, f"{size}, {interpolation}"
+
+
+@pytest.mark.parametrize(
+    ("size", "scaled", "offset"),
+    [
+        ((100, 200), (60, 120), (5, 35)),
+        ((200, 100), (120, 60), (35, 5)),
+        ((100, 159), (60, 95), (5, 22)),  # 95.4 is rounded down; 22.5 to the even number
+        ((100, 155), (60, 93), (5, 22)),  # so is 21.5
+        ((50, 50), (60, 60), (5, 5)),
+    ],
+)
+def test_center_crop_with_a_resize_size_crops_less_than_the_shorter_side(size, scaled, offset):
+    image = noise(*size)
+
+    result = preprocess(image, InputSpec(height=50, width=50, resize="center_crop", resize_size=60))
+
+    whole = cv2.resize(image, scaled[::-1], interpolation=cv2.INTER_LINEAR)
+    assert np.array_equal(result, whole[offset[0] : offset[0] + 50, offset[1] : offset[1] + 50])
+
+
+@pytest.mark.parametrize(
+    ("size", "rows", "columns"),
+    [
+        ((100, 200), (0, 100), (25, 175)),
+        ((300, 200), (83, 216), (0, 200)),  # 133.3 rows and an offset of 83.5 are rounded down
+        ((1, 10), (0, 1), (4, 5)),
+        ((10, 1), (4, 5), (0, 1)),
+    ],
+)
+def test_crop_to_aspect_ratio_crops_the_middle_and_scales_it(size, rows, columns):
+    image = noise(*size)
+
+    result = preprocess(image, InputSpec(height=40, width=60, resize="crop_to_aspect_ratio"))
+
+    middle = image[slice(*rows), slice(*columns)]
+    assert np.array_equal(result, cv2.resize(middle, (60, 40), interpolation=cv2.INTER_LINEAR))
 
 
 @pytest.mark.parametrize(
@@ -345,7 +383,9 @@ def test_load_decodes_large_jpegs_at_the_smallest_scale_that_covers_the_input(re
 @pytest.mark.parametrize(
     "spec",
     [
+        InputSpec(height=8, width=8, decoding="full"),
         InputSpec(height=8, width=8, interpolation="nearest"),
+        InputSpec(height=8, width=8, interpolation="nearest_exact"),
         InputSpec(height=8, width=8, resize="fit_ink", color="GRAY", interpolation="area"),
     ],
 )
