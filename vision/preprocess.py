@@ -37,6 +37,7 @@ from cv2.typing import MatLike
 from vision import antialias
 from vision.card import Color, InputSpec, Interpolation, Resize
 from vision.decode import Header, decode, decoded_size, peak_bytes
+from vision.headers.memory import PREPROCESS_PIXEL_BYTES
 from vision.ink import fit_ink, has_light_background, ink_cover
 
 _DIMENSIONS = 3
@@ -108,7 +109,8 @@ def weigh(header: Header, spec: InputSpec) -> int:
     if not spec.antialias:
         return decoding
     size = decoded_size(header, cover)
-    return decoding + antialias.peak_bytes(size, _scaled_size(size, spec))
+    smoothing = PREPROCESS_PIXEL_BYTES * math.prod(size) + antialias.peak_bytes(size, _scaled_size(size, spec))
+    return max(decoding, smoothing)
 
 
 def is_decoded_smaller(header: Header, spec: InputSpec) -> bool:
@@ -175,7 +177,21 @@ def center_crop_scale(height: int, width: int, spec: InputSpec) -> float:
 def _resize(pixels: MatLike, height: int, width: int, spec: InputSpec) -> MatLike:
     if spec.antialias:
         return antialias.resize(pixels, height, width, spec.interpolation)
+    if spec.interpolation == "nearest_exact":
+        rows, columns = _nearest_indices(pixels.shape[0], height), _nearest_indices(pixels.shape[1], width)
+        return pixels[rows[:, np.newaxis], columns]
     return cv2.resize(pixels, (width, height), interpolation=_INTERPOLATIONS[spec.interpolation])
+
+
+def _nearest_indices(length: int, result_length: int) -> npt.NDArray[np.intp]:
+    """Return the index of the pixel at the centre of each of the result's.
+
+    Steps are added up as in Pillow: if a centre lies on the border of two pixels, rounding decides, and OpenCV takes
+    the other one at times.
+    """
+    steps = np.full(result_length, length / result_length)
+    steps[0] /= 2
+    return steps.cumsum().astype(np.intp)
 
 
 def _stretch(pixels: MatLike, spec: InputSpec) -> MatLike:

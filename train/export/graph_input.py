@@ -7,8 +7,8 @@ the gateway, because this implementation is close to `vision` but not equal to i
   the hidden colours of transparent pixels, truncates 16 bits to 8, and converts CMYK JPEGs as libjpeg does.
 - It decodes large JPEGs at full size, whatever `decoding` says, and does not limit the number of pixels.
 - When enlarging, ``area`` repeats pixels, whereas OpenCV blends them. ``nearest`` takes the pixel at the centre, as
-  ``nearest_exact`` does, and OpenCV the one at the corner. ``bilinear`` and ``bicubic``, with and without `antialias`,
-  differ only in rounding.
+  ``nearest_exact`` does (rounding may take its neighbour), and OpenCV the one at the corner. ``bilinear`` and
+  ``bicubic`` differ in rounding, and with `antialias`, in what ``bicubic`` overshoots, which Pillow cuts off twice.
 - ``fit_ink`` does not widen thin strokes, and scales in one step.
 
 Both leave an image of the model's size unchanged, up to one level of gray.

@@ -153,10 +153,10 @@ LARGE = {
 
 SMOOTHING = {
     "stretch": InputSpec(height=224, width=224, color="BGR", interpolation="bicubic", antialias=True, decoding="full"),
-    "center crop": InputSpec(height=224, width=224, resize="center_crop", resize_size=256, antialias=True),
+    "center crop": InputSpec(height=224, width=224, color="BGR", resize="center_crop", resize_size=256, antialias=True),
 }
 SHAPES = {
-    "photo": lambda: encoded(np.zeros((3_000, 4_000, 3), np.uint8), ".jpg"),
+    "photo": lambda: encoded(np.zeros((3_000, 4_000, 3), np.uint8), ".png"),
     "tall": lambda: encoded(np.zeros((1_000_000, 12, 3), np.uint8), ".png"),
     "long": lambda: encoded(np.zeros((900, 14_000, 3), np.uint8), ".png"),
 }

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support.striped_pictures import draw_stripes
 from train.export.graph_input import input_from_bytes
 from vision.card import InputSpec
 from vision.preprocess import load
@@ -63,6 +64,39 @@ def test_other_interpolations_are_as_close_when_shrinking(interpolation: Any, to
     difference = np.abs(prepare_in_graph(data, spec) - load_with_vision(data, spec))
 
     assert difference.max() <= tolerance
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "torchvision": {"resize": "center_crop", "resize_size": 56, "antialias": True},
+    "torchvision, oblong": {"resize": "center_crop", "resize_size": 60, "height": 59, "width": 41, "antialias": True},
+    "torchvision, of tensors": {"resize": "center_crop", "resize_size": 56},
+    "Keras, crop_to_aspect_ratio": {"resize": "crop_to_aspect_ratio", "height": 30},
+    "Keras, load_img": {"interpolation": "nearest_exact"},
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_the_inputs_of_other_frameworks_differ_only_in_rounding(recipe: dict[str, Any]):
+    spec = InputSpec(**{"height": 48, "width": 48} | recipe)
+    largest_differences = {}
+    for size in ((100, 150), (151, 100), (48, 48), (57, 56), (20, 31), (60, 500)):
+        data = png(draw_stripes(*size))
+
+        difference = np.abs(prepare_in_graph(data, spec) - load_with_vision(data, spec))
+
+        largest_differences[size] = difference.max()
+
+    assert max(largest_differences.values()) <= 1, largest_differences
+
+
+def test_smoothed_bicubic_differs_where_pillow_cuts_off_what_overshoots():
+    spec = InputSpec(height=48, width=48, resize="center_crop", resize_size=56, interpolation="bicubic", antialias=True)
+    data = png(draw_stripes(100, 150))
+
+    difference = np.abs(prepare_in_graph(data, spec) - load_with_vision(data, spec))
+
+    assert difference.mean() < 0.3
+    assert difference.max() <= 4
 
 
 @pytest.mark.parametrize("resize", ["letterbox", "fit_ink"])

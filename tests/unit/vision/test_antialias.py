@@ -1,4 +1,4 @@
-"""Smoothing as by Pillow, and cropping as by torchvision."""
+"""Images are resized as by Pillow, and cropped as by torchvision."""
 
 import hashlib
 import io
@@ -19,6 +19,7 @@ from vision.preprocess import load, preprocess
 
 RECORDED = Path(__file__).parent / "recorded/torchvision.json"
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+NEAREST = Image.Resampling.NEAREST
 SIZES = [(60, 90), (301, 223), (1, 9), (20, 1), (32, 24)]
 
 
@@ -38,14 +39,19 @@ def torchvision_spec(recorded: dict) -> InputSpec:
     )
 
 
+def digest(pixels: np.ndarray) -> str:
+    return hashlib.sha256(pixels.tobytes()).hexdigest()
+
+
 def test_inputs_equal_those_of_torchvision_to_the_bit():
     records = json.loads(RECORDED.read_text(encoding="utf-8"))
+    sizes = {recorded["picture"]: recorded["size"] for recorded in records}
+    pictures = {name: draw_stripes(*size) for name, size in sizes.items()}
 
     different = [
         recorded
         for recorded in records
-        if hashlib.sha256(preprocess(draw_stripes(*recorded["size"]), torchvision_spec(recorded)).tobytes()).hexdigest()
-        != recorded["sha256"]
+        if digest(preprocess(pictures[recorded["picture"]], torchvision_spec(recorded))) != recorded["sha256"]
     ]
 
     assert len(records) == 54
@@ -53,7 +59,7 @@ def test_inputs_equal_those_of_torchvision_to_the_bit():
 
 
 @pytest.mark.parametrize("interpolation", FILTERS)
-def test_stretch_equals_pillows_resize(interpolation):
+def test_smoothed_images_equal_those_of_pillow(interpolation):
     for size, color in product(SIZES, ("RGB", "BGR", "GRAY")):
         image = draw_stripes(*size)
         spec = InputSpec(height=32, width=24, color=color, interpolation=interpolation, antialias=True)
@@ -63,6 +69,18 @@ def test_stretch_equals_pillows_resize(interpolation):
         pixels = {"RGB": image, "BGR": image[..., ::-1].copy(), "GRAY": cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)}[color]
         expected = resize_with_pillow(pixels, 32, 24, interpolation)
         assert np.array_equal(result, expected.reshape(spec.shape)), (size, color)
+
+
+def test_pixels_at_the_centre_are_those_of_pillow():
+    for (rows, columns), (height, width), color in product(SIZES, [(32, 24), (40, 64), (7, 640)], ("RGB", "GRAY")):
+        image = draw_stripes(rows, columns)
+        spec = InputSpec(height=height, width=width, color=color, interpolation="nearest_exact")
+
+        result = preprocess(image, spec)
+
+        pixels = image if color == "RGB" else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        expected = np.asarray(Image.fromarray(pixels).resize((width, height), NEAREST)).reshape(spec.shape)
+        assert np.array_equal(result, expected), (rows, columns, height, width)
 
 
 @pytest.mark.parametrize("resize", ["center_crop", "crop_to_aspect_ratio", "letterbox"])

@@ -14,7 +14,6 @@ from vision.preprocess import load, preprocess, read
 
 INTERPOLATIONS = {
     "nearest": cv2.INTER_NEAREST,
-    "nearest_exact": cv2.INTER_NEAREST_EXACT,
     "bilinear": cv2.INTER_LINEAR,
     "bicubic": cv2.INTER_CUBIC,
     "area": cv2.INTER_AREA,

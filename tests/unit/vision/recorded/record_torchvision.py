@@ -27,7 +27,7 @@ SIZES = {
     "of the crop": (224, 224),
     "odd remainder": (256, 257),
     "panorama": (97, 1_201),
-    "large": (1_333, 999),
+    "large": (801, 603),
 }
 """Height and width of each picture."""
 RECIPES = {"ResNet": (256, (224, 224)), "timm, crop_pct 0.95": (235, (224, 224)), "oblong": (96, (80, 61))}
