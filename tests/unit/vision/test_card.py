@@ -1,5 +1,7 @@
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from vision.card import Card, CardError, InputSpec, OutputSpec
 
+BRING_YOUR_OWN = Path(__file__).parents[3] / "docs/bring_your_own_model.md"
 MINIMAL = {"name": "cats", "labels": ["cat", "other"], "input": {"height": 224, "width": 160}}
 
 FULL = Card(
@@ -234,6 +237,17 @@ def test_a_card_may_have_the_preprocessing_of_torchvision():
 
     assert card.input == InputSpec(height=224, width=160, **recipe)
     assert Card.from_json(card.to_json()) == card
+
+
+def test_the_recipes_of_the_documentation_are_inputs():
+    recipes = re.findall(
+        r"^\| .* \| `(\"decoding\": .*)` \|$", BRING_YOUR_OWN.read_text(encoding="utf-8"), re.MULTILINE
+    )
+
+    specs = [Card.from_json(input_json(**json.loads(f"{{{recipe}}}"))).input for recipe in recipes]
+
+    assert len(specs) == 8
+    assert specs[0].resize_size == 256
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,10 @@ def test_all_wrong_values_are_reported_at_once(tmp_path: Path):
     ("edit", "message"),
     [
         (lambda document: document["input"].update(height=0), "input.height: expected an integer in 1..16384"),
+        (
+            lambda document: document["input"].update(antialias=True),
+            'input.antialias: expected false if resize is "fit_ink"',
+        ),
         (lambda document: document["input"].update(dtype="float32"), "only dtype uint8 and layout NHWC are accepted"),
         (lambda document: document["augmentation"].update(scale=[1.2, 0.8]), "the smallest scale comes first"),
         (lambda document: document["augmentation"].update(mix_up=0.2, cut_mix=1.0), "only one of them can be set"),

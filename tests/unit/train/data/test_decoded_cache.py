@@ -16,6 +16,7 @@ from vision.card import InputSpec
 from vision.preprocess import load
 
 SPEC = InputSpec(height=6, width=8, resize="center_crop", interpolation="area")
+AS_TORCHVISION = InputSpec(height=6, width=8, resize="center_crop", resize_size=9, antialias=True, decoding="full")
 
 
 class Progress:
@@ -41,12 +42,13 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "cache/photos/train"
 
 
-def test_pixels_equal_those_of_the_gateway(file: Path):
-    decoded, _ = decode_cached(FOUR, SPEC, file, Progress())
+@pytest.mark.parametrize("spec", [SPEC, AS_TORCHVISION], ids=["default", "as torchvision"])
+def test_pixels_equal_those_of_the_gateway(file: Path, spec: InputSpec):
+    decoded, _ = decode_cached(FOUR, spec, file, Progress())
 
     assert [example.name for example in decoded] == ["image 0", "image 1", "image 4"]
     for pixels, example in zip(decoded.images, decoded, strict=True):
-        np.testing.assert_array_equal(pixels, load(example.data, SPEC, max_pixels=MAX_PIXELS))
+        np.testing.assert_array_equal(pixels, load(example.data, spec, max_pixels=MAX_PIXELS))
 
 
 def test_undecodable_images_are_reported_on_every_call(file: Path):
