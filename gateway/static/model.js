@@ -7,6 +7,7 @@ const COLORS = { RGB: "colour", BGR: "colour", GRAY: "greyscale" };
 const FITS = {
   stretch: "stretched to fit",
   center_crop: "cropped around the middle",
+  crop_to_aspect_ratio: "cropped around the middle",
   letterbox: "padded to fit",
   fit_ink: "the drawing centred and scaled",
 };

@@ -1,8 +1,10 @@
 import re
+from typing import get_args
 
 from flask.testing import FlaskClient
 
 from gateway.http.pages import STATIC
+from vision.card import Resize
 
 FILES = sorted(path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*") if path.is_file())
 PAGES = ["/", "/docs", *(f"/static/{name}" for name in FILES)]
@@ -101,3 +103,8 @@ def test_every_imported_module_exists():
 def test_every_sample_exists():
     names = set(re.findall(r': "([\w.]+)",$', (STATIC / "samples.js").read_text(encoding="utf-8"), re.MULTILINE))
     assert names == {path.name for path in (STATIC / "samples").iterdir()}
+
+
+def test_every_way_to_fit_an_image_has_words():
+    words = re.findall(r'^  (\w+): "', (STATIC / "model.js").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(get_args(Resize)) <= set(words)
