@@ -13,6 +13,8 @@ from vision.decode import (
     UnreadableImageError,
     UnsupportedFormatError,
     decode,
+    decoded_size,
+    read_header,
 )
 
 PLENTY = 1_000_000
@@ -533,10 +535,13 @@ def test_cover_holds_after_rotation(orientation):
 @settings(max_examples=60, deadline=None)
 @given(size=st.tuples(*[st.integers(1, 200)] * 2), cover=st.tuples(*[st.integers(1, 100)] * 2))
 def test_cover_is_covered_if_the_image_is_large_enough(size, cover):
-    image = decode(files.encoded(np.zeros((*size, 3), np.uint8), ".jpg"), max_pixels=PLENTY, cover=cover)
+    data = files.encoded(np.zeros((*size, 3), np.uint8), ".jpg")
+
+    image = decode(data, max_pixels=PLENTY, cover=cover)
 
     assert image.shape[0] >= min(size[0], cover[0])
     assert image.shape[1] >= min(size[1], cover[1])
+    assert decoded_size(read_header(data), cover) == (image.shape[1], image.shape[0])
 
 
 @pytest.mark.parametrize("extension", [".png", ".webp", ".gif", ".bmp", ".avif", ".tiff"])
