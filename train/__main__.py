@@ -5,7 +5,7 @@ import os
 import sys
 
 try:
-    from train.cli.console import console
+    from train.cli.console import console, describe_error
     from train.cli.main import app
     from train.errors import TrainError
 except ModuleNotFoundError as error:
@@ -22,5 +22,5 @@ if __name__ == "__main__":
     try:
         app(prog_name="python -m train")
     except (TrainError, OSError) as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"error: {describe_error(error)}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)

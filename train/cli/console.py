@@ -1,5 +1,6 @@
 """Output of the commands: progress bars and tables."""
 
+import errno
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,9 @@ from rich.table import Table
 from tfs_api.protos import model_server_config_pb2
 from train.data.download import OnProgress
 from train.data.examples import Example, Splits
+from train.errors import TrainError
+from train.training.data_record import Reuse
+from train.training.run_folder import RunFolder
 from train.verification.verify import Comparison
 
 if TYPE_CHECKING:  # imports TensorFlow, which would delay `python -m train --help`
@@ -65,7 +69,8 @@ def training_progress() -> Iterator["OnStep"]:
 
         def on_step(step: "Step") -> None:
             nonlocal epoch
-            progress.update(task, completed=step.done, total=step.total, description=f"epoch {step.epoch + 1}")
+            description = f"epoch {min(step.epoch + 1, step.epochs)} of {step.epochs}"
+            progress.update(task, completed=step.done, total=step.total, description=description)
             if step.epoch > epoch:
                 epoch = step.epoch
                 values = "  ".join(f"{name} {value:.4f}" for name, value in step.metrics.items())
@@ -90,6 +95,22 @@ def counting_progress(description: str, total: int) -> Iterator[OnDone]:
         yield lambda count=1: progress.advance(task, count)
 
 
+def print_run(run: RunFolder) -> None:
+    """Print which folder a training writes to, unless it is the first of its name."""
+    if run.is_resumed:
+        line = f"continuing {run.path}"
+    elif run.replaces_earlier:
+        line = f"training in {run.path}, which replaces {run.earlier} when it has finished"
+    elif run.earlier:
+        line = (
+            f"{run.earlier} is kept; this run is {run.path} (--overwrite replaces an earlier run, --resume continues an"
+            " unfinished one)"
+        )
+    else:
+        return
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def print_splits(splits: Splits, labels: Sequence[str]) -> None:
     """Print the number of images of each class in each part, and the skipped images."""
     parts = {"train": splits.train, "validation": splits.validation} | splits.tests
@@ -106,6 +127,26 @@ def print_splits(splits: Splits, labels: Sequence[str]) -> None:
         console.print(f"  {name} {reason}", markup=False, soft_wrap=True)
     if len(splits.skipped) > MAX_SKIPPED:
         console.print(f"  and {len(splits.skipped) - MAX_SKIPPED} more")
+
+
+def print_reuse(run: Path, reuses: Sequence[Reuse]) -> None:
+    """Warn of validation and test images that a run has learnt from."""
+    for reuse in reuses:
+        console.print(
+            f"warning: the data set has changed: {reuse.reused} of {reuse.images} {reuse.part} images were used to train"
+            f" {run}, so its figures are too good; train again, or pass the former data set with --data",
+            style="yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def describe_error(error: TrainError | OSError) -> str:
+    """Describe an error that ends a command, with advice if the disk is full."""
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return f"{error}; free some space there and run the command again, `fit` with --resume"
+    return str(error)
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:

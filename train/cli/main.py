@@ -17,6 +17,8 @@ from train.cli.console import (
     download_progress,
     print_comparison,
     print_next_step,
+    print_reuse,
+    print_run,
     print_splits,
     print_summary,
     training_progress,
@@ -39,6 +41,8 @@ from train.evaluation.assessment import summarise, write_summary
 from train.evaluation.evaluate import Evaluation, card_thresholds, evaluate
 from train.export.golden import TFLITE_TOLERANCES, TOLERANCE, choose_golden, golden_evaluation, read_golden
 from train.export.precision import MAX_LOSS, ExportPrecision, Form, TfliteOptions, Weights
+from train.training.data_record import find_reuse, record_data
+from train.training.run_folder import find_config, open_run
 from train.verification.verify import ServedModel, compare_forms
 
 RUNS = Path("runs")
@@ -77,9 +81,12 @@ def describe(
 
 
 @app.command()
-def fit(
+def fit(  # noqa: PLR0913  # each is an option of the command line
     config_path: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="Training configuration, such as train/configs/digits.yaml.")
+        Path,
+        typer.Argument(
+            metavar="CONFIG", help="Training configuration, such as train/configs/digits.yaml, or the folder of a run."
+        ),
     ],
     data: DataFolder = None,
     runs: Annotated[Path, typer.Option(help="Folder in which the run's folder is created.")] = RUNS,
@@ -87,28 +94,38 @@ def fit(
         Path | None, typer.Option(help="File of the initial weights, instead of the configuration's.")
     ] = None,
     *,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue after the last finished epoch.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an unfinished run after its last finished epoch.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace RUNS/NAME, once the new network is trained.")
+    ] = False,
 ) -> None:
     """Train a network in RUNS/NAME; missing data is downloaded first.
 
-    Continue an interrupted run with --resume; the result equals that of an uninterrupted run.
+    If RUNS/NAME exists, it is kept, and the new run is RUNS/NAME-2, then RUNS/NAME-3 and so on. With --resume the
+    newest unfinished run is continued, or that of the folder; the result equals that of an uninterrupted run.
     """
+    if resume and overwrite:
+        raise TrainError("--resume and --overwrite: only one of them can be given")
+    config_path = find_config(config_path)
     config = load_config(config_path)
     _check_weights(config_path, config, weights)
-    splits = _load(config, data)
-    print_splits(splits, config.labels)
+    with open_run(config_path, config.name, runs, "resume" if resume else "overwrite" if overwrite else "new") as run:
+        print_run(run)
+        splits = _load(config, data)
+        print_splits(splits, config.labels)
+        record_data(run.path, splits)
 
-    from train.training.loop import fit as fit_network
-    from train.training.run import start_run
+        from train.training.loop import fit as fit_network
 
-    run = runs / config.name
-    start_run(config_path, run, resume=resume)
-    train, validation = (
-        to_inputs(part, config.input, len(config.labels)) for part in (splits.train, splits.validation)
-    )
-    with training_progress() as on_step:
-        fit_network(config, train, validation, run, on_step, resume=resume, weights=weights)
-    console.print(f"The trained network is in {run}; next: python -m train evaluate {run}", soft_wrap=True)
+        train, validation = (
+            to_inputs(part, config.input, len(config.labels)) for part in (splits.train, splits.validation)
+        )
+        with training_progress() as on_step:
+            fit_network(config, train, validation, run.path, on_step, resume=run.is_resumed, weights=weights)
+    trained = run.final_path
+    console.print(f"The trained network is in {trained}; next: python -m train evaluate {trained}", soft_wrap=True)
 
 
 @app.command("evaluate")
@@ -118,12 +135,13 @@ def evaluate_run(run: RunFolder, data: DataFolder = None) -> None:
     Prints the metrics, and writes them to RUN/evaluation.json and, with plots, to RUN/report/index.html.
     """
     from train.report.write import PAGE, write_report
-    from train.training.loop import LOG_FILE
+    from train.training.log import LOG_FILE
     from train.training.run import load_run
     from train.verification.assess import assess
 
     config, model = load_run(run)
     splits = _load(config, data)
+    print_reuse(run, find_reuse(run, splits))
     assessment = assess(config, model, splits)
     write_summary(run, assessment)
     write_report(run / "report", assessment, splits.test, run / LOG_FILE)
@@ -165,6 +183,7 @@ def export(  # noqa: PLR0913, PLR0917  # each is an option of the command line
 
     config, model = load_run(run)
     splits = _load(config, data)
+    print_reuse(run, find_reuse(run, splits))
     validation = to_inputs(splits.validation, config.input, len(config.labels))
     calibration = calibrate_network(config, model, validation)
     network = freeze_model(model, config.input, ExportPrecision(weights, compute))

@@ -17,6 +17,7 @@ from train.data.image_loading import load
 from train.errors import TrainError
 from train.evaluation.assessment import read_calibration
 from train.evaluation.calibrate import Calibration
+from train.training.run_folder import CONFIG_FILE, complete_replacement
 from vision.card import Card
 from vision.decode import ImageError
 from vision.postprocess import ClassScore, at_or_above, is_confident, top_k
@@ -111,12 +112,11 @@ def open_model(path: Path) -> OfflineModel:
     Raises:
         TrainError: The folder is none of these, or cannot be read.
     """
+    complete_replacement(path)
     if not path.is_dir():
         raise TrainError(
             f"{path} is not a folder; expected a finished run, such as runs/digits, or an exported version"
         )
-    from train.training.run import CONFIG_FILE
-
     if (path / CONFIG_FILE).exists():
         return _open_run(path)
     from train.export.savedmodel import load_version, newest_version

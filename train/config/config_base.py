@@ -1,7 +1,7 @@
 """Base class and number types of the configuration models."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -11,6 +11,11 @@ Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 Sha256: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+def find_nearest(word: str, words: Sequence[str]) -> str:
+    """Return the word that is spelt most like another one."""
+    return difflib.get_close_matches(word, words, n=1, cutoff=0)[0]
 
 
 def reject_unknown_keys(section: object, allowed: Iterable[str]) -> object:
@@ -24,8 +29,7 @@ def reject_unknown_keys(section: object, allowed: Iterable[str]) -> object:
     allowed = list(allowed)
     for key in section:
         if key not in allowed:
-            nearest = difflib.get_close_matches(str(key), allowed, n=1, cutoff=0)
-            raise ValueError(f"unknown key '{key}'; the nearest known key is '{nearest[0]}'")
+            raise ValueError(f"unknown key '{key}'; the nearest known key is '{find_nearest(str(key), allowed)}'")
     return section
 
 

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from train.config.config_base import ConfigBase, Count, Fraction, Positive, Share
 
 Percent: TypeAlias = Annotated[int, Field(ge=1, le=100)]
+Monitor: TypeAlias = Literal["val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1", "val_micro_f1"]
+"""Metrics of the validation images after each epoch; of `val_loss`, lower values are better."""
 
 
 class Augmentation(ConfigBase):
@@ -107,8 +109,11 @@ class Optimization(ConfigBase):
         small_images: Pairs (epochs, pixels): for that many epochs at the start, images are reduced to that side,
             which takes less time (https://arxiv.org/abs/1806.01427).
         mixed_precision: Compute in bfloat16, keep weights in float32.
-        patience: Stop after this many epochs without a lower validation loss, not counting those of `transfer`, and
-            use the weights of the lowest loss. By default the last weights are used.
+        patience: Stop after this many epochs in which `monitor` does not improve, not counting those of `transfer`, and
+            use the weights of the best epoch. By default the last weights are used.
+        monitor: The metric of the validation images that says which epoch is the best one, if `patience` is set:
+            `val_loss`, `val_accuracy`, `val_macro_f1`, which weights classes equally, or, by the task,
+            `val_balanced_accuracy` (multiclass) or `val_micro_f1` (multilabel).
         transfer: Training of the new last layer of a pretrained network.
     """
 
@@ -125,12 +130,19 @@ class Optimization(ConfigBase):
     small_images: tuple[tuple[Count, Count], ...] = ()
     mixed_precision: bool = False
     patience: Count | None = None
+    monitor: Monitor = "val_loss"
     transfer: Transfer | None = None
 
     @model_validator(mode="after")
     def _check_epochs(self) -> Self:
         if not self.epochs and not self.transfer:
             raise ValueError("epochs: expected at least 1 without transfer")
+        return self
+
+    @model_validator(mode="after")
+    def _check_monitor(self) -> Self:
+        if "monitor" in self.model_fields_set and self.patience is None:
+            raise ValueError("monitor: expected patience beside it, which is the number of epochs to wait")
         return self
 
     @property

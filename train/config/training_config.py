@@ -1,15 +1,17 @@
 """The configuration of a training run: a YAML file such as `train/configs/digits.yaml`, checked before the run."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from train.config.config_base import ConfigBase, reject_unknown_keys
+from train.config.config_base import ConfigBase, find_nearest, reject_unknown_keys
 from train.config.datasets import Cifar10Data, FolderData, MnistData, TableData
 from train.config.networks import Application, EfficientNetLite, NetworkConfig, Pretrained, SqueezeNet
-from train.config.optimization import Augmentation, Optimization
+from train.config.optimization import Augmentation, Monitor, Optimization
 from train.errors import TrainError
 from vision.card import InputSpec, Task
 
@@ -20,6 +22,8 @@ AnyConfig = TypeVar("AnyConfig", bound=ConfigBase)
 
 SECTIONS_WITH_KIND = ("data", "model")
 """Sections whose keys depend on their `kind`."""
+
+MONITOR_OF_OTHER_TASK: Mapping[Task, Monitor] = {"multiclass": "val_micro_f1", "multilabel": "val_balanced_accuracy"}
 
 
 class ConfigError(TrainError):
@@ -77,6 +81,16 @@ class TrainingConfig(ConfigBase):
     def _check_confident_share(self) -> Self:
         if self.confident_share is not None and self.task == "multilabel":
             raise ValueError('confident_share: only a model with task "multiclass" can be unsure; remove this key')
+        return self
+
+    @model_validator(mode="after")
+    def _check_monitor(self) -> Self:
+        monitors = [name for name in get_args(Monitor) if name != MONITOR_OF_OTHER_TASK[self.task]]
+        if self.training.monitor not in monitors:
+            raise ValueError(
+                f"training.monitor: {self.training.monitor} is not measured for a model with task {self.task!r}; choose"
+                f" one of {', '.join(monitors)}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -141,6 +155,17 @@ def _describe_problems(error: ValidationError) -> str:
     for problem in error.errors(include_url=False):
         section, *rest = problem["loc"] or ("the document",)
         keys = rest[1:] if section in SECTIONS_WITH_KIND else rest  # pydantic inserts the kind between them
-        location = ".".join(map(str, (section, *keys)))
-        lines.append(f"  {location}: {problem['msg'].removeprefix('Value error, ')}")
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] in {"union_tag_invalid", "union_tag_not_found"}:
+            keys, message = ["kind"], _describe_kind(problem.get("ctx", {}))
+        lines.append(f"  {'.'.join(map(str, (section, *keys)))}: {message}")
     return "\n".join(lines)
+
+
+def _describe_kind(context: Mapping[str, Any]) -> str:
+    """Describe an unknown or missing kind; for the latter, pydantic does not tell the known ones."""
+    if "tag" not in context:
+        return "Field required"
+    kinds = re.findall("'([^']*)'", context["expected_tags"])
+    nearest = find_nearest(context["tag"], kinds)
+    return f"unknown kind '{context['tag']}'; the nearest is '{nearest}'; the kinds are {', '.join(kinds)}"

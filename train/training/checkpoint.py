@@ -1,6 +1,5 @@
 """Checkpoints: the complete state of a run in one file, written atomically."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,8 +7,8 @@ import keras
 import numpy as np
 
 from train.errors import TrainError
-
-CHECKPOINT_FILE = "checkpoint.npz"
+from train.training.files import replace_file
+from train.training.run_folder import CHECKPOINT_FILE
 
 
 class CheckpointError(TrainError):
@@ -22,12 +21,8 @@ def save_checkpoint(run: Path, epoch: int, variables: Sequence[keras.Variable], 
     Raises:
         OSError: The file cannot be written; the earlier checkpoint is unchanged.
     """
-    temporary = run / f"{name}.tmp"
-    with temporary.open("wb") as file:
-        np.savez(file, epoch, *(variable.numpy() for variable in variables))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(run / name)
+    with replace_file(run / name) as temporary:
+        np.savez(temporary, epoch, *(variable.numpy() for variable in variables))
 
 
 def load_checkpoint(run: Path, variables: Sequence[keras.Variable], name: str = CHECKPOINT_FILE) -> int:

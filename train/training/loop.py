@@ -1,6 +1,5 @@
 """The training loop: batches, epochs, and the files of a run."""
 
-import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,11 @@ from train.config.training_config import TrainingConfig
 from train.data.examples import Inputs, Predict
 from train.errors import TrainError
 from train.training.checkpoint import load_checkpoint, save_checkpoint
+from train.training.files import replace_file
+from train.training.log import Log
+from train.training.run_folder import MODEL_FILE
 from train.training.stopping import EarlyStopping
 from train.training.trainer import Batch, Metrics, Trainer
-
-MODEL_FILE = "model.keras"
-LOG_FILE = "log.csv"
-TENSORBOARD_FOLDER = "tensorboard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +29,14 @@ class Step:
         done: Number of completed steps.
         total: Number of all steps.
         epoch: Number of completed epochs.
-        metrics: Loss and accuracy of the epoch so far; after its last step also those of the validation images.
+        epochs: Number of all epochs.
+        metrics: Loss and accuracy of the epoch so far; after its last step also the metrics of the validation images.
     """
 
     done: int
     total: int
     epoch: int
+    epochs: int
     metrics: Metrics
 
 
@@ -55,8 +55,8 @@ def fit(  # noqa: PLR0913  # the last two are command line options
 ) -> keras.Model:
     """Train a new classifier.
 
-    After each epoch, a checkpoint is saved in `run`, and the metrics are appended to `LOG_FILE` and for TensorBoard.
-    At the end, the classifier is saved as `MODEL_FILE`.
+    After each epoch, its metrics are logged in `run` and a checkpoint is saved. At the end, the classifier is saved as
+    `MODEL_FILE`. Nothing is written before the network, its initial weights and the checkpoint are loaded.
 
     Args:
         config: Configuration of the run.
@@ -86,8 +86,10 @@ def fit(  # noqa: PLR0913  # the last two are command line options
     if not first:
         trainer.load_published(weights)
     run.mkdir(parents=True, exist_ok=True)
-    log = _Log(run, first)
-    stopping = EarlyStopping(run, config.training.patience, log.losses[trainer.frozen_epochs :])
+    log = Log(run, config, first)
+    monitor = config.training.monitor
+    values = [float(row[monitor]) for row in log.rows[trainer.frozen_epochs :]]
+    stopping = EarlyStopping(run, config.training.patience, values, "min" if monitor == "val_loss" else "max")
     image_parts = [(part.images, part.targets) for part in (train, validation)]
     feature_parts = [
         (trainer.features(images), targets) for images, targets in image_parts if first < trainer.frozen_epochs
@@ -99,15 +101,16 @@ def fit(  # noqa: PLR0913  # the last two are command line options
         metrics = _run_epoch(config, trainer, epoch, train_part, on_step)
         with trainer.averaged_weights(epoch):
             metrics = {**metrics, **trainer.validate(_batches(validation_part, config.training.batch_size), epoch)}
-            log.write(epoch, metrics)
+            log.write(epoch, {"learning_rate": trainer.learning_rate(epoch), **metrics})
             if epoch >= trainer.frozen_epochs:
-                stopping.record(metrics["val_loss"], trainer.weights)
+                stopping.record(metrics[monitor], trainer.weights)
         save_checkpoint(run, epoch + 1, trainer.state)
-        on_step(Step((epoch + 1) * steps, steps * trainer.epochs, epoch + 1, metrics))
+        on_step(Step((epoch + 1) * steps, steps * trainer.epochs, epoch + 1, trainer.epochs, metrics))
     trainer.use_averages()
     stopping.restore(trainer.weights)
     classifier = trainer.classifier()
-    classifier.save(run / MODEL_FILE)
+    with replace_file(run / MODEL_FILE) as temporary:
+        classifier.save(temporary)
     return classifier
 
 
@@ -127,7 +130,7 @@ def _run_epoch(config: TrainingConfig, trainer: Trainer, epoch: int, train: Batc
     metrics: Metrics = {}
     for done, batch in enumerate(batches, epoch * steps + 1):
         metrics = trainer.step(batch, epoch)
-        on_step(Step(done, steps * trainer.epochs, epoch, metrics))
+        on_step(Step(done, steps * trainer.epochs, epoch, trainer.epochs, metrics))
     return metrics
 
 
@@ -138,29 +141,3 @@ def _batches(values: Batch, size: int, order: npt.NDArray[np.int64] | None = Non
     for start in range(0, len(order), size):
         indices = order[start : start + size]
         yield inputs[indices], targets[indices]
-
-
-class _Log:
-    """Metrics of each epoch, as CSV and for TensorBoard; lines of epochs that are trained again are dropped.
-
-    Attributes:
-        losses: Validation losses of the remaining lines.
-    """
-
-    def __init__(self, run: Path, first: int) -> None:
-        self._path = run / LOG_FILE
-        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)[: first + 1] if first else []
-        self._path.write_text("".join(lines), encoding="utf-8")
-        self.losses = [float(row["val_loss"]) for row in csv.DictReader(lines)]
-        self._writer = tf.summary.create_file_writer(str(run / TENSORBOARD_FOLDER))
-
-    def write(self, epoch: int, metrics: Metrics) -> None:
-        with self._path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ["epoch", *metrics])
-            if not epoch:
-                writer.writeheader()
-            writer.writerow({"epoch": epoch, **metrics})
-        with self._writer.as_default(step=epoch + 1):
-            for name, value in metrics.items():
-                tf.summary.scalar(name, value)
-        self._writer.flush()

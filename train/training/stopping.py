@@ -1,7 +1,8 @@
-"""Early stopping: ends a run when the validation loss stops falling, and restores its best weights."""
+"""Early stopping: ends a run when the monitored metric stops improving, and restores its best weights."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import keras
 
@@ -11,33 +12,39 @@ BEST_FILE = "best.npz"
 
 
 class EarlyStopping:
-    """Monitors the validation loss; without patience it never stops a run.
+    """Monitors a metric of the validation images; without patience it never stops a run.
 
     Args:
         run: Folder in which the best weights are saved.
-        patience: Number of epochs without a lower loss after which the run stops; None never stops it.
-        losses: Validation losses of the epochs before the run was resumed.
+        patience: Number of epochs without an improvement after which the run stops; None never stops it.
+        values: Values of the metric in the epochs before the run was resumed.
+        mode: Whether lower (`min`) or higher (`max`) values are better.
     """
 
-    def __init__(self, run: Path, patience: int | None, losses: Sequence[float]) -> None:
-        self._run, self._patience, self._losses = run, patience, list(losses)
+    def __init__(
+        self, run: Path, patience: int | None, values: Sequence[float], mode: Literal["min", "max"] = "min"
+    ) -> None:
+        self._run, self._patience = run, patience
+        self._sign = 1 if mode == "min" else -1
+        self._costs = [self._sign * value for value in values]
 
     @property
     def should_stop(self) -> bool:
-        """Whether the loss has not fallen for `patience` epochs."""
-        if self._patience is None or not self._losses:
+        """Whether the metric has not improved for `patience` epochs."""
+        if self._patience is None or not self._costs:
             return False
-        return len(self._losses) - 1 - self._losses.index(min(self._losses)) >= self._patience
+        return len(self._costs) - 1 - self._costs.index(min(self._costs)) >= self._patience
 
-    def record(self, loss: float, weights: Sequence[keras.Variable]) -> None:
-        """Record the loss of an epoch, and save its weights if they are the best so far.
+    def record(self, value: float, weights: Sequence[keras.Variable]) -> None:
+        """Record the metric of an epoch, and save the weights if they are the best so far.
 
         Raises:
             OSError: The weights cannot be written.
         """
-        if self._patience is not None and loss < min(self._losses, default=float("inf")):
-            save_checkpoint(self._run, len(self._losses) + 1, weights, BEST_FILE)
-        self._losses.append(loss)
+        cost = self._sign * value
+        if self._patience is not None and cost < min(self._costs, default=float("inf")):
+            save_checkpoint(self._run, len(self._costs) + 1, weights, BEST_FILE)
+        self._costs.append(cost)
 
     def restore(self, weights: Sequence[keras.Variable]) -> None:
         """Restore the best weights.
@@ -46,5 +53,5 @@ class EarlyStopping:
             CheckpointError: The saved weights belong to another network.
             OSError: The weights cannot be read.
         """
-        if self._patience is not None and self._losses:
+        if self._patience is not None and self._costs:
             load_checkpoint(self._run, weights, BEST_FILE)

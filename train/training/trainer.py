@@ -20,6 +20,7 @@ from train.networks.application import load_published
 from train.networks.augment import build_augmentation, build_mixing
 from train.networks.build import HEAD, POOL, build_model
 from train.networks.efficientnet_lite_weights import load_efficientnet_lite
+from train.training.decision_counts import DecisionCounts
 from train.training.optimizer import make_optimizer
 
 Batch: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[np.float32]]
@@ -74,7 +75,7 @@ class Trainer:
             self._stages.insert(0, _make_stage(keras.Model(features, scores), config.training.frozen, steps))
         self._loss = _make_loss(config)
         self._means = keras.metrics.Mean(name="accuracy"), keras.metrics.Mean(name="loss")
-        self._compiled: dict[Hashable, Callable[..., None]] = {}
+        self._compiled: dict[Hashable, Callable[..., Any]] = {}
 
     @property
     def frozen_epochs(self) -> int:
@@ -148,11 +149,17 @@ class Trainer:
         key = (self._stages.index(stage), "evaluate")
         if key not in self._compiled:
             self._compiled[key] = tf.function(lambda values, targets: self._evaluate(stage, values, targets))
-        for batch in batches:
-            self._compiled[key](*map(tf.constant, batch))
-        metrics = {f"val_{name}": value for name, value in self._read_metrics().items()}
+        counts = DecisionCounts(self._config.task, len(self._config.labels))
+        for values, targets in batches:
+            scores = self._compiled[key](tf.constant(values), tf.constant(targets))
+            counts.add(scores.numpy(), targets)
+        metrics = {f"val_{name}": value for name, value in {**self._read_metrics(), **counts.metrics()}.items()}
         self._reset_metrics()
         return metrics
+
+    def learning_rate(self, epoch: int) -> float:
+        """Return the learning rate that the steps of an epoch have reached."""
+        return float(self._stage(epoch).optimizer.learning_rate)
 
     @contextmanager
     def averaged_weights(self, epoch: int) -> Iterator[None]:
@@ -203,9 +210,10 @@ class Trainer:
             images = tf.image.resize(images, (side, side), tf.image.ResizeMethod.AREA)
         return images, targets
 
-    def _evaluate(self, stage: _Stage, values: Any, targets: Any) -> None:
-        scores = stage.scores(tf.cast(values, tf.float32), training=False)
+    def _evaluate(self, stage: _Stage, values: Any, targets: Any) -> Any:
+        scores = tf.cast(stage.scores(tf.cast(values, tf.float32), training=False), tf.float32)
         self._update_metrics(scores, targets, self._loss(targets, scores))
+        return scores
 
     def _update_metrics(self, scores: Any, targets: Any, loss: Any) -> None:
         accuracy, mean_loss = self._means

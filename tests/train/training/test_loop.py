@@ -12,9 +12,12 @@ import tensorflow as tf
 from train.config.training_config import TrainingConfig
 from train.data.examples import Inputs
 from train.errors import TrainError
-from train.training.checkpoint import CHECKPOINT_FILE, load_checkpoint
-from train.training.loop import LOG_FILE, MODEL_FILE, TENSORBOARD_FOLDER, Step, fit, predictor
+from train.training.checkpoint import load_checkpoint
+from train.training.decision_counts import DecisionCounts
+from train.training.log import LOG_FILE, TENSORBOARD_FOLDER
+from train.training.loop import Step, fit, predictor
 from train.training.run import load_run
+from train.training.run_folder import CHECKPOINT_FILE, MODEL_FILE
 from train.training.stopping import BEST_FILE
 from train.training.trainer import Trainer
 
@@ -50,24 +53,49 @@ def test_a_run_writes_configuration_checkpoint_log_and_network(run: Path, config
     for name in (CHECKPOINT_FILE, MODEL_FILE):
         assert (run / name).stat().st_size > 0
     assert [line["epoch"] for line in read_log(run)] == ["0", "1"]
-    assert read_log(run)[0].keys() == {"epoch", "accuracy", "loss", "val_accuracy", "val_loss"}
-
-
-def test_tensorboard_shows_the_values_of_the_log(run: Path):
-    (file,) = (run / TENSORBOARD_FOLDER).iterdir()
-    events = {}
-    for record in tf.data.TFRecordDataset([str(file)]):
-        event = tf.compat.v1.Event.FromString(record.numpy())
-        for value in event.summary.value:
-            events[event.step, value.tag] = float(tf.make_ndarray(value.tensor))
-    logged = {
-        (number, name): pytest.approx(float(value), rel=1e-6)
-        for number, line in enumerate(read_log(run), 1)
-        for name, value in line.items()
-        if name != "epoch"
+    assert read_log(run)[0].keys() == {
+        "epoch",
+        "learning_rate",
+        "accuracy",
+        "loss",
+        *(f"val_{name}" for name in ("accuracy", "balanced_accuracy", "loss", "macro_f1")),
     }
 
-    assert events == logged
+
+def read_events(folder: Path) -> dict[tuple[int, str], np.ndarray]:
+    """Return the values of TensorBoard's files by step and name."""
+    return {
+        (event.step, value.tag): tf.make_ndarray(value.tensor)
+        for file in folder.iterdir()
+        for record in tf.data.TFRecordDataset([str(file)])
+        for event in [tf.compat.v1.Event.FromString(record.numpy())]
+        for value in event.summary.value
+    }
+
+
+def test_tensorboard_shows_the_values_of_the_log_for_both_parts_by_the_same_names(run: Path):
+    train, validation = (read_events(run / TENSORBOARD_FOLDER / part) for part in ("train", "validation"))
+    configuration = train.pop((0, "configuration")).item().decode()
+
+    for part, names in (
+        (train, {"learning_rate", "accuracy", "loss"}),
+        (validation, {"accuracy", "balanced_accuracy", "loss", "macro_f1"}),
+    ):
+        prefix = "val_" if part is validation else ""
+        assert part == {
+            (number, name): pytest.approx(float(line[prefix + name]), rel=1e-6)
+            for number, line in enumerate(read_log(run), 1)
+            for name in names
+        }
+    assert "name: shapes\n" in configuration
+
+
+def test_the_log_has_the_learning_rate_that_each_epoch_reaches(config_document: dict[str, Any], tmp_path: Path):
+    config = edit_training(config_document, epochs=3, warmup_epochs=1, schedule="linear", learning_rate=0.02)
+
+    fit(config, make_inputs(32), make_inputs(6), tmp_path, lambda _: None)
+
+    assert [float(line["learning_rate"]) for line in read_log(tmp_path)] == pytest.approx([0.02, 0.01, 0.0])
 
 
 def test_the_checkpoint_of_the_last_epoch_is_the_network(run: Path):
@@ -86,7 +114,9 @@ def test_steps_are_reported_and_count_up(config_document: dict[str, Any], tmp_pa
     assert [step.done for step in steps] == [1, 2, 2, 3, 4, 4]
     assert {step.total for step in steps} == {4}
     assert [step.epoch for step in steps] == [0, 0, 1, 1, 1, 2]
-    assert set(steps[-1].metrics) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert {step.epochs for step in steps} == {2}
+    assert set(steps[0].metrics) == {"loss", "accuracy"}
+    assert {"loss", "accuracy", "val_loss", "val_accuracy"} < set(steps[-1].metrics)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +144,7 @@ def test_a_run_resumed_within_an_epoch_ends_with_the_same_weights(
 
     for actual, expected in zip(resumed.get_weights(), uninterrupted.get_weights(), strict=True):
         np.testing.assert_array_equal(actual, expected)
-    assert read_log(tmp_path / "resumed") == read_log(tmp_path / "uninterrupted")
+    assert (tmp_path / "resumed" / LOG_FILE).read_bytes() == (tmp_path / "uninterrupted" / LOG_FILE).read_bytes()
 
 
 def test_a_run_stops_without_progress_and_returns_its_best_weights(config_document: dict[str, Any], tmp_path: Path):
@@ -130,6 +160,29 @@ def test_a_run_stops_without_progress_and_returns_its_best_weights(config_docume
 
     assert -np.log(true_probabilities).mean() == pytest.approx(min(losses), rel=1e-4)
     assert (tmp_path / BEST_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("monitor", "task"),
+    [("val_accuracy", "multiclass"), ("val_macro_f1", "multiclass"), ("val_micro_f1", "multilabel")],
+)
+def test_early_stopping_keeps_the_weights_of_the_highest_monitored_metric(
+    config_document: dict[str, Any], tmp_path: Path, monitor: str, task: str
+):
+    config = edit_training(config_document | {"task": task}, epochs=30, patience=3, learning_rate=0.02, monitor=monitor)
+    train, validation = make_inputs(48), make_inputs(12)
+    inverted = replace(validation, targets=1 - validation.targets)  # so that training makes the metric worse
+    model = fit(config, train, inverted, tmp_path, lambda _: None)
+    values = [float(line[monitor]) for line in read_log(tmp_path)]
+
+    assert len(values) == values.index(max(values)) + 4 < 30
+
+    counts = DecisionCounts(config.task, 2)
+    probabilities = predictor(model)(inverted.images)
+    counts.add(probabilities - (0.5 if task == "multilabel" else 0), inverted.targets)
+    best = counts.metrics() | {"accuracy": np.mean(probabilities.argmax(axis=1) == inverted.targets.argmax(axis=1))}
+
+    assert best[monitor.removeprefix("val_")] == pytest.approx(max(values))
 
 
 def test_a_stopped_run_is_not_continued(config_document: dict[str, Any], tmp_path: Path):

@@ -11,9 +11,8 @@ import pytest
 import yaml
 
 from tests.support.waiting import until
-from train.training.checkpoint import CHECKPOINT_FILE
-from train.training.loop import MODEL_FILE
 from train.training.run import load_run
+from train.training.run_folder import CHECKPOINT_FILE, MODEL_FILE
 
 ROOT = Path(__file__).parents[3]
 LIMIT_S = 300
@@ -61,7 +60,7 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights(config_path: Path, 
     for actual, expected in zip(*weights, strict=True):
         np.testing.assert_array_equal(actual, expected)
 
-    logs = [(runs / "shapes/log.csv").read_text() for runs in (resumed, uninterrupted)]
+    logs = [(runs / "shapes/log.csv").read_bytes() for runs in (resumed, uninterrupted)]
 
     assert logs[0] == logs[1]
     assert len(logs[0].splitlines()) == 11

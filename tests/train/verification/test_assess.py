@@ -15,7 +15,8 @@ from train.evaluation.assessment import Assessment, summarise
 from train.evaluation.calibrate import apply_temperature
 from train.evaluation.cards import make_card
 from train.training.loop import predictor
-from train.training.run import CONFIG_FILE, load_run
+from train.training.run import load_run
+from train.training.run_folder import CONFIG_FILE
 from train.verification.assess import assess, set_temperature
 from vision.card import Card
 

@@ -119,6 +119,24 @@ def test_all_wrong_values_are_reported_at_once(tmp_path: Path):
             "training.transfer: unknown key 'fine_tune_form'; the nearest known key is 'fine_tune_from'",
         ),
         (
+            lambda document: document["training"].update(monitor="val_accuracy"),
+            "training: monitor: expected patience beside it",
+        ),
+        (
+            lambda document: document["training"].update(patience=2, monitor="val_micro_f1"),
+            "training.monitor: val_micro_f1 is not measured for a model with task 'multiclass'; choose one of val_loss,"
+            " val_accuracy, val_balanced_accuracy, val_macro_f1",
+        ),
+        (
+            lambda document: document.update(model={"kind": "resnet81"}),
+            "model.kind: unknown kind 'resnet81'; the nearest is 'resnet18'; the kinds are small_cnn, resnet18, ",
+        ),
+        (
+            lambda document: document["data"].update(kind="folder"),
+            "data.kind: unknown kind 'folder'; the nearest is 'folders'",
+        ),
+        (lambda document: document["data"].pop("kind"), "data.kind: Field required"),
+        (
             lambda document: document["training"].update(transfer={"frozen_epochs": 1, "frozen_learning_rate": 0.1}),
             "training.transfer: a model of kind small_cnn has no pretrained weights",
         ),
