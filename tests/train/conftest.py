@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,12 @@ def run(config_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = CliRunner().invoke(app, ["fit", str(config_path), "--runs", str(runs)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return runs / "shapes"
+
+
+@pytest.fixture
+def own_run(run: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run that a test may change, in a folder of runs of its own."""
+    return Path(shutil.copytree(run, tmp_path / "runs" / run.name))
 
 
 @pytest.fixture(scope="session")

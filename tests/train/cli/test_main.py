@@ -1,5 +1,6 @@
 """The command line: its output, its files and its exit status."""
 
+import io
 import json
 import re
 import subprocess
@@ -8,11 +9,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 from typer.testing import CliRunner
 
-from train.cli.console import print_next_step
+from train.cli.console import print_next_step, training_progress
 from train.cli.main import app
 from train.errors import TrainError
+from train.training.data_record import DATA_FILE
+from train.training.loop import Step
 
 ROOT = Path(__file__).parents[3]
 UNREACHABLE = "http://127.0.0.1:1"
@@ -57,11 +61,97 @@ def test_a_typo_in_a_configuration_is_reported_in_one_message(config_path: Path,
     assert not (tmp_path / "runs").exists()
 
 
+def edit_config(document: dict, folder: Path, **sections: object) -> Path:
+    path = folder / "edited.yaml"
+    path.write_text(yaml.safe_dump(document | sections))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "sections", "message"),
+    [
+        ([], {"training": {"epoch": 1}}, "unknown key 'epoch'"),
+        (["--weights", "absent.h5"], {}, "--weights: expected a file, received absent.h5"),
+        (["--weights", __file__], {}, "small_cnn has no published weights; remove --weights"),
+        (["--data", "absent"], {}, "train-images-idx3-ubyte.gz could not be downloaded"),
+        ([], {"training": {"epochs": 1, "batch_size": 65, "learning_rate": 0.1}}, "65 is more than the 64 training im"),
+    ],
+    ids=["typo", "missing weights", "other weights", "missing data", "batch size"],
+)
+@pytest.mark.parametrize("start", [[], ["--overwrite"]], ids=["further run", "overwrite"])
+def test_a_training_that_fails_at_its_start_leaves_the_earlier_run(  # noqa: PLR0913, PLR0917  # parameters and fixtures
+    config_document: dict,
+    own_run: Path,
+    tmp_path: Path,
+    start: list[str],
+    options: list[str],
+    sections: dict,
+    message: str,
+):
+    earlier = {path: path.read_bytes() for path in own_run.rglob("*") if path.is_file()}
+    config = edit_config(config_document, tmp_path, **sections)
+
+    result = CliRunner().invoke(app, ["fit", str(config), "--runs", str(own_run.parent), *start, *options])
+
+    assert message in str(result.exception)
+    assert {path: path.read_bytes() for path in own_run.rglob("*") if path.is_file()} == earlier
+    assert list(own_run.parent.iterdir()) == [own_run]
+
+
+def test_a_further_run_has_a_folder_of_its_own_and_can_be_started_from_the_copy_of_the_configuration(
+    config_document: dict, tmp_path: Path
+):
+    training = config_document["training"] | {"epochs": 1}
+    config = edit_config(config_document, tmp_path, training=training)
+    runs = tmp_path / "runs"
+
+    first, second, replacing = (
+        CliRunner().invoke(app, ["fit", *map(str, arguments), "--runs", str(runs)], catch_exceptions=False).output
+        for arguments in ([config], [runs / "shapes" / "config.yaml"], [runs / "shapes-2", "--overwrite"])
+    )
+
+    assert "is kept" not in first
+    assert f"{runs / 'shapes'} is kept; this run is {runs / 'shapes-2'}" in second
+    assert f"next: python -m train evaluate {runs / 'shapes-2'}" in second
+    assert f"which replaces {runs / 'shapes-2'} when it has finished" in replacing
+    assert f"The trained network is in {runs / 'shapes-2'}" in replacing
+    assert sorted(path.name for path in runs.iterdir()) == ["shapes", "shapes-2"]
+
+
+def test_resume_and_overwrite_exclude_each_other(config_path: Path):
+    result = CliRunner().invoke(app, ["fit", str(config_path), "--resume", "--overwrite"])
+
+    assert str(result.exception) == "--resume and --overwrite: only one of them can be given"
+
+
+def test_the_last_epoch_is_not_shown_as_a_further_one(monkeypatch: pytest.MonkeyPatch):
+    output = io.StringIO()
+    monkeypatch.setattr("train.cli.console.console", Console(file=output, force_terminal=True, width=200))
+
+    with training_progress() as on_step:
+        on_step(Step(4, 4, 2, 2, {"loss": 0.5}))
+
+    assert "epoch 2 of 2" in output.getvalue()
+    assert "epoch 3" not in output.getvalue()
+
+
+def test_evaluate_warns_of_test_images_that_the_run_was_trained_with(own_run: Path):
+    record = json.loads((own_run / DATA_FILE).read_text())
+    record["train"] += record["test"][:5]
+    record["test"] = record["test"][5:]
+    (own_run / DATA_FILE).write_text(json.dumps(record))
+
+    result = CliRunner().invoke(app, ["evaluate", str(own_run)], catch_exceptions=False)
+
+    assert f"{own_run} was trained with 5 of the 20 test images" in result.output
+
+
 def test_evaluate_prints_and_writes_metrics(run: Path):
     result = CliRunner().invoke(app, ["evaluate", str(run)], catch_exceptions=False)
 
     assert result.exit_code == 0
     assert "of 20 images right" in result.output
+    assert "warning" not in result.output
 
     metrics = json.loads((run / "evaluation.json").read_text())
 

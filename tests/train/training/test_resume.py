@@ -1,5 +1,6 @@
 """A run killed within an epoch can be resumed, and ends with the weights of an uninterrupted run."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from tests.support.waiting import until
+from train.cli.main import app
 from train.training.run import load_run
 from train.training.run_folder import CHECKPOINT_FILE, MODEL_FILE
 
@@ -32,6 +35,17 @@ def start(config_path: Path, runs: Path, *options: str) -> subprocess.Popen[byte
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
+def kill_after_an_epoch(process: subprocess.Popen[bytes], run: Path) -> None:
+    with process:
+        try:
+            until((run / CHECKPOINT_FILE).exists, LIMIT_S, "the checkpoint of the first epoch")
+        finally:
+            process.kill()
+
+    assert process.returncode == -signal.SIGKILL
+    assert not (run / MODEL_FILE).exists()
+
+
 def finish(process: subprocess.Popen[bytes]) -> int:
     with process:
         try:
@@ -43,15 +57,8 @@ def finish(process: subprocess.Popen[bytes]) -> int:
 @pytest.mark.timeout(3 * LIMIT_S)
 def test_a_killed_and_resumed_run_ends_with_the_same_weights(config_path: Path, tmp_path: Path):
     resumed, uninterrupted = tmp_path / "resumed", tmp_path / "uninterrupted"
-    process = start(config_path, resumed)
-    with process:
-        try:
-            until((resumed / "shapes" / CHECKPOINT_FILE).exists, LIMIT_S, "the checkpoint of the first epoch")
-        finally:
-            process.kill()
+    kill_after_an_epoch(start(config_path, resumed), resumed / "shapes")
 
-    assert process.returncode == -signal.SIGKILL
-    assert not (resumed / "shapes" / MODEL_FILE).exists()
     assert finish(start(config_path, resumed, "--resume")) == 0
     assert finish(start(config_path, uninterrupted)) == 0
 
@@ -64,3 +71,16 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights(config_path: Path, 
 
     assert logs[0] == logs[1]
     assert len(logs[0].splitlines()) == 11
+
+
+@pytest.mark.timeout(3 * LIMIT_S)
+def test_a_replacement_that_is_killed_leaves_the_earlier_run_which_still_evaluates(config_path: Path, own_run: Path):
+    earlier = {path: path.read_bytes() for path in own_run.rglob("*") if path.is_file()}
+
+    kill_after_an_epoch(start(config_path, own_run.parent, "--overwrite"), own_run.with_name("shapes.replacement"))
+
+    assert {path: path.read_bytes() for path in own_run.rglob("*") if path.is_file()} == earlier
+
+    CliRunner().invoke(app, ["evaluate", str(own_run)], catch_exceptions=False)
+
+    assert json.loads((own_run / "evaluation.json").read_text())["images"] == 20

@@ -25,8 +25,9 @@ def test_a_full_disk_leaves_the_earlier_file_and_is_reported_with_its_name(tmp_p
     file = tmp_path / "log.csv"
     file.write_text("earlier")
 
+    (tmp_path / "log.tmp.csv").symlink_to("/dev/full")
+
     with pytest.raises(OSError, match=r"No space left on device: '.*/log\.csv'") as raised, replace_file(file) as path:
-        path.symlink_to("/dev/full")
         path.write_text("later")
 
     assert raised.value.errno == errno.ENOSPC

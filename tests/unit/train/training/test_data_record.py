@@ -1,0 +1,61 @@
+"""A run knows the images that it was trained on."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from train.data.examples import Example, Splits
+from train.errors import TrainError
+from train.training.data_record import DATA_FILE, Reuse, find_reuse, record_data
+
+
+def examples(*contents: str) -> list[Example]:
+    return [Example(content.encode(), (0,)) for content in contents]
+
+
+SPLITS = Splits(examples("a", "b", "c"), examples("d", "e"), examples("f", "g", "h"))
+
+
+def test_images_that_have_become_test_or_validation_images_are_counted(tmp_path: Path):
+    record_data(tmp_path, SPLITS)
+
+    assert find_reuse(tmp_path, SPLITS) == []
+
+    changed = Splits(examples("c", "new"), examples("a", "d", "f"), examples("b", "e", "g", "h"))
+
+    assert find_reuse(tmp_path, changed) == [Reuse("validation", 1, 3), Reuse("test", 2, 4)]
+
+
+def test_copies_that_a_published_data_set_has_in_both_parts_are_not_counted(tmp_path: Path):
+    splits = replace(SPLITS, test=examples("a", "f"))
+    record_data(tmp_path, splits)
+
+    assert find_reuse(tmp_path, splits) == []
+
+
+def test_a_run_without_a_record_is_not_judged(tmp_path: Path):
+    assert find_reuse(tmp_path, SPLITS) == []
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_a_run_is_not_resumed_with_other_images(tmp_path: Path, part: str):
+    record_data(tmp_path, SPLITS)
+    record = (tmp_path / DATA_FILE).read_bytes()
+    changed = {part: [*getattr(SPLITS, part)[1:], *examples("x", "y")]}
+
+    with pytest.raises(TrainError, match=f"other {part} images: 2 are new and 1 are missing; restore the data set"):
+        record_data(tmp_path, replace(SPLITS, **changed))
+
+    record_data(tmp_path, replace(SPLITS, test=examples("z")))
+
+    assert (tmp_path / DATA_FILE).read_bytes() == record
+
+
+@pytest.mark.parametrize("content", ["", "[]", json.dumps({"train": []})])
+def test_a_damaged_record_is_reported(tmp_path: Path, content: str):
+    (tmp_path / DATA_FILE).write_text(content)
+
+    with pytest.raises(TrainError, match=r"data\.json is damaged; delete it"):
+        find_reuse(tmp_path, SPLITS)
