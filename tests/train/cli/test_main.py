@@ -12,11 +12,12 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
-from train.cli.console import print_next_step, training_progress
+from train.cli.console import print_next_step, print_run, training_progress
 from train.cli.main import app
 from train.errors import TrainError
 from train.training.data_record import DATA_FILE
 from train.training.loop import Step
+from train.training.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[3]
 UNREACHABLE = "http://127.0.0.1:1"
@@ -79,7 +80,7 @@ def edit_config(document: dict, folder: Path, **sections: object) -> Path:
     ids=["typo", "missing weights", "other weights", "missing data", "batch size"],
 )
 @pytest.mark.parametrize("start", [[], ["--overwrite"]], ids=["further run", "overwrite"])
-def test_a_training_that_fails_at_its_start_leaves_the_earlier_run(  # noqa: PLR0913, PLR0917  # parameters and fixtures
+def test_a_training_that_fails_at_its_start_leaves_the_earlier_run(  # noqa: PLR0917  # parameters and fixtures
     config_document: dict,
     own_run: Path,
     tmp_path: Path,
@@ -98,24 +99,32 @@ def test_a_training_that_fails_at_its_start_leaves_the_earlier_run(  # noqa: PLR
     assert list(own_run.parent.iterdir()) == [own_run]
 
 
-def test_a_further_run_has_a_folder_of_its_own_and_can_be_started_from_the_copy_of_the_configuration(
-    config_document: dict, tmp_path: Path
-):
-    training = config_document["training"] | {"epochs": 1}
-    config = edit_config(config_document, tmp_path, training=training)
-    runs = tmp_path / "runs"
+def test_a_further_run_has_a_folder_of_its_own_also_if_started_from_the_configuration_of_the_first(own_run: Path):
+    arguments = ["fit", str(own_run / "config.yaml"), "--runs", str(own_run.parent)]
+    further = own_run.with_name("shapes-2")
 
-    first, second, replacing = (
-        CliRunner().invoke(app, ["fit", *map(str, arguments), "--runs", str(runs)], catch_exceptions=False).output
-        for arguments in ([config], [runs / "shapes" / "config.yaml"], [runs / "shapes-2", "--overwrite"])
-    )
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
 
-    assert "is kept" not in first
-    assert f"{runs / 'shapes'} is kept; this run is {runs / 'shapes-2'}" in second
-    assert f"next: python -m train evaluate {runs / 'shapes-2'}" in second
-    assert f"which replaces {runs / 'shapes-2'} when it has finished" in replacing
-    assert f"The trained network is in {runs / 'shapes-2'}" in replacing
-    assert sorted(path.name for path in runs.iterdir()) == ["shapes", "shapes-2"]
+    assert f"{own_run} is kept; this run is {further}" in result.output
+    assert f"next: python -m train evaluate {further}" in result.output
+    assert (further / "config.yaml").read_bytes() == (own_run / "config.yaml").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("run", "line"),
+    [
+        (RunFolder(Path("fruit")), ""),
+        (RunFolder(Path("fruit"), is_resumed=True), "continuing fruit\n"),
+        (
+            RunFolder(Path("new"), earlier=Path("fruit"), replaces_earlier=True),
+            "training in new, which replaces fruit when it has finished\n",
+        ),
+    ],
+)
+def test_a_run_is_announced_unless_it_is_the_first(capsys: pytest.CaptureFixture[str], run: RunFolder, line: str):
+    print_run(run)
+
+    assert capsys.readouterr().out == line
 
 
 def test_resume_and_overwrite_exclude_each_other(config_path: Path):
