@@ -83,19 +83,21 @@ down: ## Stop the services of up or up-gpu
 ##@ Train
 CONFIG ?= train/configs/digits.yaml
 MODEL ?= $(basename $(notdir $(CONFIG)))
+RUN ?= runs/$(MODEL)
+FIT_OPTIONS ?= --overwrite
 DATA_OPTION = $(if $(DATA),--data $(DATA))
 
 .PHONY: train
-train: .venv/.dev-ready ## Train CONFIG (train/configs/digits.yaml); DATA=folder with its data, if downloaded
-	$(BIN)/python -m train fit $(CONFIG) $(DATA_OPTION)
+train: .venv/.dev-ready ## Train CONFIG (train/configs/digits.yaml), replacing its run; DATA=folder with its data, if downloaded
+	$(BIN)/python -m train fit $(CONFIG) $(FIT_OPTIONS) $(DATA_OPTION)
 
 .PHONY: evaluate
-evaluate: .venv/.dev-ready ## Evaluate the trained model on its test set
-	$(BIN)/python -m train evaluate runs/$(MODEL) $(DATA_OPTION)
+evaluate: .venv/.dev-ready ## Evaluate the trained model, or RUN=runs/NAME-2, on its test set
+	$(BIN)/python -m train evaluate $(RUN) $(DATA_OPTION)
 
 .PHONY: export
-export: .venv/.dev-ready ## Export the trained model as the next version in serving_models
-	$(BIN)/python -m train export runs/$(MODEL) $(DATA_OPTION)
+export: .venv/.dev-ready ## Export the trained model, or RUN=runs/NAME-2, as the next version in serving_models
+	$(BIN)/python -m train export $(RUN) $(DATA_OPTION)
 
 .PHONY: verify
 verify: .venv/.dev-ready ## Compare the service on PORT with the offline evaluation

@@ -226,7 +226,7 @@ def _find_unfinished(folders: list[Path]) -> Path | None:
     if runs and not unfinished:
         raise TrainError(
             f"{' and '.join(map(str, runs))}: nothing is left to resume; start another run without --resume, or replace"
-            " it with --overwrite"
+            " one with --overwrite"
         )
     return max(unfinished, key=_last_written, default=None)
 
