@@ -65,16 +65,13 @@ def training_progress() -> Iterator["OnStep"]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task("training", total=None)
-        epoch = 0
 
         def on_step(step: "Step") -> None:
-            nonlocal epoch
             description = f"epoch {min(step.epoch + 1, step.epochs)} of {step.epochs}"
             progress.update(task, completed=step.done, total=step.total, description=description)
-            if step.epoch > epoch:
-                epoch = step.epoch
+            if step.completes_epoch:
                 values = "  ".join(f"{name} {value:.4f}" for name, value in step.metrics.items())
-                console.print(f"epoch {epoch}: {values}", soft_wrap=True)
+                console.print(f"epoch {step.epoch}: {values}", soft_wrap=True)
 
         yield on_step
 

@@ -39,6 +39,11 @@ class Step:
     epochs: int
     metrics: Metrics
 
+    @property
+    def completes_epoch(self) -> bool:
+        """Whether the last completed epoch has just ended."""
+        return self.done * self.epochs == self.epoch * self.total
+
 
 OnStep: TypeAlias = Callable[[Step], None]
 

@@ -171,24 +171,24 @@ def _resume(run: Path, config_path: Path, locks: ExitStack) -> RunFolder:
 
 
 def _overwrite(run: Path, name: str, locks: ExitStack) -> RunFolder:
-    if run.suffix == NEW:
-        run = run.with_suffix("")
-    if run.is_symlink():
-        run = run.resolve()
+    run = run.with_suffix("") if run.suffix == NEW else run
+    run = run.resolve() if run.is_symlink() else run
     if not has_checkpoint(run) and not is_finished(run):
         if not _claim(run, locks):
             raise TrainError(_describe_use(run))
         return RunFolder(run)
     if (owner := _read_name(run)) != name:
         raise TrainError(f"{run} is a run of the model {owner}, not of {name}; start without --overwrite")
+    if not _lock(run, locks):  # its own training holds the lock, or that of its replacement
+        raise TrainError(_describe_use(run))
     successor = _append(run, NEW)
     if has_checkpoint(successor):
         raise TrainError(
             f"{successor} is the unfinished replacement of {run}; continue it with `python -m train fit {successor}"
             " --resume`, or delete that folder"
         )
-    if not _lock(run, locks) or not _claim(successor, locks):
-        raise TrainError(_describe_use(run))
+    if not _claim(successor, locks):
+        raise TrainError(_describe_use(successor))
     return RunFolder(successor, earlier=run, replaces_earlier=True)
 
 

@@ -133,13 +133,15 @@ def test_resume_and_overwrite_exclude_each_other(config_path: Path):
     assert str(result.exception) == "--resume and --overwrite: only one of them can be given"
 
 
-def test_the_last_epoch_is_not_shown_as_a_further_one(monkeypatch: pytest.MonkeyPatch):
+def test_epochs_are_shown_when_they_end_and_counted_up_to_the_last(monkeypatch: pytest.MonkeyPatch):
     output = io.StringIO()
-    monkeypatch.setattr("train.cli.console.console", Console(file=output, force_terminal=True, width=200))
+    monkeypatch.setattr("train.cli.console.console", Console(file=output, color_system=None, width=200))
 
-    with training_progress() as on_step:
-        on_step(Step(4, 4, 2, 2, {"loss": 0.5}))
+    with training_progress() as on_step:  # of a run that was resumed after its first epoch
+        for done, epoch, loss in ((3, 1, 0.8), (4, 1, 0.7), (4, 2, 0.6)):
+            on_step(Step(done, 4, epoch, 2, {"loss": loss}))
 
+    assert re.findall(r"epoch \d+: loss \S+", output.getvalue()) == ["epoch 2: loss 0.6000"]
     assert "epoch 2 of 2" in output.getvalue()
     assert "epoch 3" not in output.getvalue()
 

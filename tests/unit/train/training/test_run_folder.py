@@ -235,6 +235,21 @@ def test_a_run_that_is_being_trained_is_left_alone(config: Path, runs: Path):
             train(config, "overwrite")
         assert not (runs / "fruit.replacement").exists()
 
+    with open_run(config, "fruit", runs, "overwrite") as run:
+        (run.path / CHECKPOINT_FILE).touch()
+        with pytest.raises(TrainError, match="fruit is being trained by another process"):
+            train(config, "overwrite")
+
+
+def test_the_folder_that_a_link_names_is_replaced(tmp_path: Path, config: Path, runs: Path):
+    make_run(tmp_path / "disk" / "fruit", MODEL_FILE)
+    (runs / "fruit").symlink_to(tmp_path / "disk" / "fruit")
+
+    train(config, "overwrite")
+
+    assert (runs / "fruit").is_symlink()
+    assert (tmp_path / "disk" / "fruit" / MODEL_FILE).read_text() == "new network"
+
 
 def test_a_replacement_that_is_about_to_take_its_place_is_left_to_its_training(config: Path, runs: Path):
     earlier = make_run(runs / "fruit", MODEL_FILE)
