@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from train.cli.console import describe_error
 from train.cli.main import app
 from train.config.training_config import load_config
-from train.training.log import LOG_FILE, Log
+from train.training.log import LOG_FILE, TENSORBOARD_FOLDER, Log
 from train.training.run_folder import CHECKPOINT_FILE, MODEL_FILE
 
 ROOT = Path(__file__).parents[3]
@@ -65,3 +65,10 @@ def test_a_log_that_does_not_fit_is_named(config_path: Path, tmp_path: Path):
 
     with pytest.raises(OSError, match=r"No space left on device: '.*/log\.csv'"):
         log.write(0, {"loss": 1.0})
+
+
+def test_a_folder_that_tensorflow_cannot_write_is_named(config_path: Path, tmp_path: Path):
+    (tmp_path / TENSORBOARD_FOLDER).touch()
+
+    with pytest.raises(OSError, match=r"not a directory.*/tensorboard'"):
+        Log(tmp_path, load_config(config_path), 0)

@@ -14,7 +14,7 @@ from train.data.examples import Inputs
 from train.errors import TrainError
 from train.training.checkpoint import load_checkpoint
 from train.training.decision_counts import DecisionCounts
-from train.training.log import LOG_FILE, TENSORBOARD_FOLDER
+from train.training.log import LOG_FILE, TENSORBOARD_FOLDER, Log
 from train.training.loop import Step, fit, predictor
 from train.training.run import load_run
 from train.training.run_folder import CHECKPOINT_FILE, MODEL_FILE
@@ -98,6 +98,16 @@ def test_the_log_has_the_learning_rate_that_each_epoch_reaches(config_document: 
     assert [float(line["learning_rate"]) for line in read_log(tmp_path)] == pytest.approx([0.02, 0.01, 0.0])
 
 
+def test_a_log_of_an_earlier_version_is_continued_with_its_columns(config_document: dict[str, Any], tmp_path: Path):
+    (tmp_path / LOG_FILE).write_bytes(b"epoch,loss,val_loss\r\n0,1.0,2.0\r\n1,0.9,1.9\r\n")
+
+    log = Log(tmp_path, TrainingConfig.model_validate(config_document), first=1)
+    log.write(1, {"learning_rate": 0.1, "loss": 0.5, "val_loss": 1.5, "val_macro_f1": 0.8})
+
+    assert log.rows == [{"epoch": "0", "loss": "1.0", "val_loss": "2.0"}]
+    assert (tmp_path / LOG_FILE).read_bytes() == b"epoch,loss,val_loss\n0,1.0,2.0\n1,0.5,1.5\n"
+
+
 def test_the_checkpoint_of_the_last_epoch_is_the_network(run: Path):
     config, model = load_run(run)
     trainer = Trainer(config, steps=4)
@@ -162,10 +172,7 @@ def test_a_run_stops_without_progress_and_returns_its_best_weights(config_docume
     assert (tmp_path / BEST_FILE).exists()
 
 
-@pytest.mark.parametrize(
-    ("monitor", "task"),
-    [("val_accuracy", "multiclass"), ("val_macro_f1", "multiclass"), ("val_micro_f1", "multilabel")],
-)
+@pytest.mark.parametrize(("monitor", "task"), [("val_macro_f1", "multiclass"), ("val_micro_f1", "multilabel")])
 def test_early_stopping_keeps_the_weights_of_the_highest_monitored_metric(
     config_document: dict[str, Any], tmp_path: Path, monitor: str, task: str
 ):
@@ -178,11 +185,9 @@ def test_early_stopping_keeps_the_weights_of_the_highest_monitored_metric(
     assert len(values) == values.index(max(values)) + 4 < 30
 
     counts = DecisionCounts(config.task, 2)
-    probabilities = predictor(model)(inverted.images)
-    counts.add(probabilities - (0.5 if task == "multilabel" else 0), inverted.targets)
-    best = counts.metrics() | {"accuracy": np.mean(probabilities.argmax(axis=1) == inverted.targets.argmax(axis=1))}
+    counts.add(predictor(model)(inverted.images) - 0.5, inverted.targets)
 
-    assert best[monitor.removeprefix("val_")] == pytest.approx(max(values))
+    assert counts.metrics()[monitor.removeprefix("val_")] == pytest.approx(max(values))
 
 
 def test_a_stopped_run_is_not_continued(config_document: dict[str, Any], tmp_path: Path):
