@@ -14,6 +14,8 @@ import typer
 from train.cli.console import console
 from train.cli.import_commands import MODELS, ModelsFolder, check_folders
 from train.errors import TrainError
+from train.evaluation.calibrate import fit_temperature
+from train.evaluation.evaluate import evaluate
 from train.export.precision import ExportPrecision, Form
 
 app = typer.Typer()
@@ -49,14 +51,15 @@ def make_models(
     card = served_card(foreign_card, {"parameters": model.count_params()})
     inputs = imagenet_model.read_samples(samples, card) if samples else None
     if inputs:
-        temperature = imagenet_model.fit_temperature(import_keras(model, foreign_card).original, inputs)
-        recipe = dataclasses.replace(recipe, temperature=temperature)
+        uncalibrated = evaluate(import_keras(model, foreign_card).original, inputs)
+        fit = fit_temperature(uncalibrated.probabilities, uncalibrated.targets, card.task)
+        recipe = dataclasses.replace(recipe, temperature=round(fit.temperature, 4))
     set_temperature(model, recipe.temperature)
     imported = import_keras(model, foreign_card, ExportPrecision("float16"))
     check_scores(imported.network, card)
     forms = imagenet_model.make_forms(imported.network, card.input)
     if inputs:
-        recipe = dataclasses.replace(recipe, metrics=imagenet_model.measure(forms, inputs, recipe.abstain_below))
+        recipe = dataclasses.replace(recipe, metrics=imagenet_model.measure(forms, inputs, recipe))
         recipe.write()
     examples = pseudo_label(images, card, imported.network)
     with tempfile.TemporaryDirectory(prefix=f".{card.name}-", dir=models) as folder:

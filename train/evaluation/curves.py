@@ -57,6 +57,28 @@ def calibration_error(bins: Sequence[Bin]) -> float:
     return sum(item.count * abs(item.confidence - item.accuracy) for item in bins) / predictions
 
 
+def log_losses(
+    probabilities: npt.NDArray[np.float32], targets: Booleans, *, multilabel: bool
+) -> npt.NDArray[np.float64]:
+    """Return the cross-entropy of each decision, in nats: float64[N, 1] or, for multi-label models, float64[N, K].
+
+    Args:
+        probabilities: float32[N, K].
+        targets: bool[N, K], the true classes of each image.
+        multilabel: Whether each class is a decision of its own.
+    """
+    clipped = clip_probabilities(probabilities)
+    if multilabel:
+        return np.asarray(-np.log(np.where(targets, clipped, 1 - clipped)), np.float64)
+    return np.asarray(-np.log(clipped[targets])[:, None], np.float64)
+
+
+def clip_probabilities(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Return probabilities of which neither the logarithm nor that of the opposite is infinite."""
+    limits = np.finfo(np.float32)
+    return np.clip(probabilities.astype(np.float64), limits.tiny, 1 - limits.epsneg)
+
+
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """What passes each distinct threshold, from the highest threshold to the lowest.

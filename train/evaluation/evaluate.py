@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from train.data.examples import Inputs, Predict
-from train.evaluation.curves import Bin, average_precision, calibration_error, reliability_bins
+from train.evaluation.curves import Bin, average_precision, calibration_error, log_losses, reliability_bins
 from vision.card import Card
 
 MAX_BATCH = 256
@@ -73,6 +73,12 @@ class Evaluation:
         if self.thresholds is not None:
             return reliability_bins(self.probabilities.ravel(), self.targets.ravel())
         return reliability_bins(self.probabilities.max(axis=1), self.correct)
+
+    @property
+    def log_loss(self) -> float:
+        """The mean cross-entropy in nats: per image for multiclass models, per decision for multi-label models."""
+        losses = log_losses(self.probabilities, self.targets, multilabel=self.thresholds is not None)
+        return float(losses.mean())
 
     def top_k_accuracy(self, k: int) -> float:
         """Return the fraction of images whose true class is among the `k` classes of highest probability."""

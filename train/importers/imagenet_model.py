@@ -11,18 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from train.config.networks import EfficientNetLiteName
-from train.data.examples import TEST, Example, Inputs, Predict, to_inputs
+from train.data.examples import TEST, Example, Inputs, to_inputs
 from train.data.generated_pictures import generate_pictures
 from train.errors import TrainError
 from train.evaluation.assessment import compute_coverage
-from train.evaluation.calibrate import apply_temperature
+from train.evaluation.calibrate import apply_temperature, fit_temperature
 from train.evaluation.cards import round_metrics
 from train.evaluation.curves import calibration_error
-from train.evaluation.evaluate import Evaluation, evaluate
 from train.export.forms import Forms, Samples, measure_forms
 from train.export.frozen_network import FrozenNetwork
 from train.export.tflite_conversion import convert_int8
@@ -33,8 +29,6 @@ TITLE = "A thousand things in photos"
 CALIBRATION_PICTURES = 400
 LABELS = "labels.csv"
 """Table of a folder of labelled photos: `file`, relative to the folder or in a subfolder, and `index`, the class."""
-TEMPERATURES = np.linspace(0.3, 1.5, 121)
-FOLDS = 10
 TOP = 5
 
 
@@ -111,61 +105,25 @@ def read_samples(folder: Path, card: Card) -> Inputs:
     return to_inputs(examples, card.input, len(card.labels))
 
 
-def fit_temperature(predict: Predict, inputs: Inputs) -> float:
-    """Return the temperature of `TEMPERATURES` with the least cross-entropy.
-
-    `train.evaluation.calibrate.fit_temperature` is for more images than classes.
-
-    Args:
-        predict: The network at temperature 1.
-        inputs: Labelled photos.
-    """
-    return _best_temperature(evaluate(predict, inputs))
-
-
-def measure(forms: Forms, inputs: Inputs, abstain_below: float) -> dict[str, Any]:
+def measure(forms: Forms, inputs: Inputs, recipe: Recipe) -> dict[str, Any]:
     """Return the metrics of a card, of the form that is served and of each form.
 
     Args:
         forms: The forms, at their final temperature.
         inputs: Labelled photos.
-        abstain_below: As in `Recipe`.
+        recipe: Its temperature, fitted on the same photos, and its threshold are those of the forms.
     """
     measurement = measure_forms(forms, {TEST: Samples(inputs)})
     served = measurement.evaluations[TEST]
+    uncalibrated = apply_temperature(served.probabilities, 1 / recipe.temperature, "multiclass")
+    fit = fit_temperature(uncalibrated, served.targets, "multiclass")
     metrics = {
         "accuracy": served.accuracy,
         "images": len(inputs.images),
         "top_5_accuracy": served.top_k_accuracy(TOP),
         "calibration_error": calibration_error(served.reliability),
-        "cross_validated_calibration_error": cross_validated_calibration_error(served),
-        "answered": compute_coverage(served, abstain_below),
+        "cross_validated_calibration_error": fit.calibration_error_after,
+        "answered": compute_coverage(served, recipe.abstain_below),
     }
     rounded: dict[str, Any] = round_metrics({**metrics, **measurement.metrics})
     return rounded
-
-
-def cross_validated_calibration_error(evaluation: Evaluation) -> float:
-    """Return the calibration error if the temperature of each fold of the images is fitted on the other folds."""
-    folds = np.random.default_rng(0).permutation(len(evaluation.targets)) % FOLDS
-    probabilities = np.empty_like(evaluation.probabilities)
-    for fold in range(FOLDS):
-        temperature = _best_temperature(_select(evaluation, folds != fold))
-        probabilities[folds == fold] = apply_temperature(
-            evaluation.probabilities[folds == fold], temperature, "multiclass"
-        )
-    return calibration_error(dataclasses.replace(evaluation, probabilities=probabilities).reliability)
-
-
-def _best_temperature(evaluation: Evaluation) -> float:
-    def cross_entropy(temperature: float) -> float:
-        probabilities = apply_temperature(evaluation.probabilities, temperature, "multiclass")
-        return float(-np.log(probabilities[evaluation.targets]).mean())
-
-    return round(float(min(TEMPERATURES, key=cross_entropy)), 2)
-
-
-def _select(evaluation: Evaluation, chosen: npt.NDArray[np.bool_]) -> Evaluation:
-    return dataclasses.replace(
-        evaluation, probabilities=evaluation.probabilities[chosen], targets=evaluation.targets[chosen]
-    )

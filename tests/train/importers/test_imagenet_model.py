@@ -9,9 +9,7 @@ import tensorflow as tf
 from typer.testing import CliRunner
 
 from train.cli.main import app
-from train.data.examples import Inputs, Predict, to_inputs
-from train.evaluation.calibrate import apply_temperature
-from train.evaluation.curves import calibration_error
+from train.data.examples import Inputs, to_inputs
 from train.evaluation.evaluate import evaluate
 from train.export.export import CARD_FILE
 from train.export.golden import TOLERANCE, golden_evaluation, largest_difference, read_golden
@@ -19,8 +17,6 @@ from train.export.savedmodel import Version, load_version
 from train.export.tflite_model import load_tflite
 from train.importers.imagenet_model import (
     SamplesError,
-    cross_validated_calibration_error,
-    fit_temperature,
     read_recipe,
     read_samples,
 )
@@ -36,23 +32,6 @@ MAX_FILE_BYTES = 25_000_000
 @pytest.fixture(scope="module")
 def imagenet() -> Version:
     return load_version(IMAGENET)
-
-
-def underconfident_network(count: int, temperature: float) -> tuple[Predict, Inputs]:
-    """Return a network for ten classes whose scores are `temperature` times too small, and images with true classes."""
-    random = np.random.default_rng(0)
-    scores = random.normal(size=(count, 10)) * 2
-    right = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-    classes = [random.choice(10, p=row) for row in right]
-    probabilities = apply_temperature(right.astype(np.float32), temperature, "multiclass")
-    numbers = np.arange(count)
-    images = np.stack([numbers >> 8, numbers & 255, numbers * 0], axis=1).astype(np.uint8).reshape(-1, 1, 1, 3)
-
-    def predict(images: np.ndarray) -> np.ndarray:
-        high, low = images[:, 0, 0, 0].astype(int), images[:, 0, 0, 1]
-        return probabilities[256 * high + low]
-
-    return predict, Inputs(images, np.eye(10, dtype=np.float32)[classes])
 
 
 def test_no_file_is_too_large_for_a_repository():
@@ -115,22 +94,6 @@ def test_int8_recognises_photos_as_often_as_the_card_says(imagenet: Version):
 
     assert len(inputs.images) == imagenet.card.metrics["images"]
     assert evaluation.accuracy == pytest.approx(imagenet.card.metrics["accuracy"], abs=0.1)
-
-
-def test_the_temperature_that_was_applied_is_found():
-    predict, inputs = underconfident_network(4000, 1.4)
-
-    assert fit_temperature(predict, inputs) == pytest.approx(1 / 1.4, abs=0.03)
-
-
-def test_a_cross_validated_calibration_error_is_that_of_a_calibrated_network():
-    predict, inputs = underconfident_network(4000, 1.4)
-    evaluation = evaluate(predict, inputs)
-
-    error = cross_validated_calibration_error(evaluation)
-
-    assert error < 0.03
-    assert calibration_error(evaluation.reliability) > 2 * error
 
 
 @pytest.mark.parametrize(

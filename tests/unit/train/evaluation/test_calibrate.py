@@ -1,10 +1,20 @@
 """Calibration recovers a known temperature, and chooses the best thresholds."""
 
+import math
+
 import numpy as np
 import pytest
 
-from train.evaluation.calibrate import abstain_threshold, apply_temperature, best_threshold, calibrate, fit_temperature
-from train.evaluation.curves import calibration_error
+from tests.support.calibration_splits import measure_calibration, train_on_splits
+from train.evaluation.calibrate import (
+    abstain_threshold,
+    apply_temperature,
+    best_threshold,
+    calibrate,
+    fit_temperature,
+    min_answered,
+)
+from train.evaluation.curves import calibration_error, log_losses
 from train.evaluation.evaluate import Evaluation
 from vision.card import Task
 
@@ -29,11 +39,56 @@ def test_fitting_recovers_the_temperature_of_distorted_probabilities(task: Task,
     evaluation = calibrated(task)
     distorted = apply_temperature(evaluation.probabilities, 1 / distortion, task)
 
-    temperature = fit_temperature(distorted, evaluation.targets, task)
+    fit = fit_temperature(distorted, evaluation.targets, task)
 
-    assert temperature == pytest.approx(distortion, rel=0.06)
-    restored = Evaluation(apply_temperature(distorted, temperature, task), evaluation.targets, evaluation.thresholds)
+    assert fit.temperature == pytest.approx(distortion, rel=0.06)
+    restored = Evaluation(
+        apply_temperature(distorted, fit.temperature, task), evaluation.targets, evaluation.thresholds
+    )
     assert calibration_error(restored.reliability) < 0.03
+    assert fit.images == IMAGES
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_a_fit_states_what_it_achieves_for_images_that_it_has_not_seen(task: Task):
+    evaluation = calibrated(task)
+    distorted = apply_temperature(evaluation.probabilities, 0.5, task)
+
+    fit = fit_temperature(distorted, evaluation.targets, task)
+
+    unseen = apply_temperature(distorted, 2, task)
+    expected = log_losses(unseen, evaluation.targets, multilabel=task == "multilabel").mean()
+    assert fit.log_loss_before > fit.log_loss_after == pytest.approx(expected, rel=0.01)
+    assert fit.calibration_error_before > 0.05
+    assert fit.calibration_error_after < 0.03
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_a_temperature_that_cross_validation_does_not_confirm_is_not_applied(task: Task):
+    # One image of ten is classified wrongly with certainty: to the other nine, a fold without it promises certainty.
+    targets = np.eye(2, dtype=bool)[np.zeros(10, int)]
+    probabilities = np.where(targets, 0.9, 0.1).astype(np.float32)
+    probabilities[0] = [1e-6, 1 - 1e-6]
+
+    fit = fit_temperature(probabilities, targets, task)
+
+    assert fit.temperature == 1
+    assert fit.log_loss_after == fit.log_loss_before
+    assert fit.calibration_error_after == fit.calibration_error_before
+
+
+@pytest.mark.parametrize(("learning_rate", "dropout"), [(0.1, 0.3), (1.0, 0.0)], ids=["as usual", "overtrained"])
+def test_calibrating_small_classifiers_does_no_harm(learning_rate: float, dropout: float):
+    rng = np.random.default_rng(1)
+    classes = np.arange(640) % 4
+    features = rng.normal(size=(640, 64)) + 0.42 * rng.normal(size=(4, 64))[classes]
+
+    splits = train_on_splits(features.astype(np.float32), classes, 30, learning_rate, dropout)
+    effect = measure_calibration(splits)
+
+    assert effect.worse <= 15
+    assert effect.log_loss < 0
+    assert effect.calibration_error <= 0
 
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])
@@ -52,9 +107,9 @@ def test_a_few_correct_images_do_not_make_a_network_certain(task: Task):
     targets = np.eye(4, dtype=bool)[np.arange(8) % 4]
     probabilities = np.where(targets, 0.97, 0.01).astype(np.float32)
 
-    scaled = apply_temperature(probabilities, fit_temperature(probabilities, targets, task), task)
+    scaled = apply_temperature(probabilities, fit_temperature(probabilities, targets, task).temperature, task)
 
-    assert 0.6 < scaled[targets].min() < 0.95
+    assert 0.97 <= scaled[targets].min() < 0.985
 
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])
@@ -62,7 +117,7 @@ def test_probabilities_of_0_and_1_stay_finite(task: Task):
     targets = np.eye(2, dtype=bool)[[0, 1, 0, 1]]
     extreme = np.array([[1, 0], [0, 1], [1, 0], [1, 0]], np.float32)
 
-    scaled = apply_temperature(extreme, fit_temperature(extreme, targets, task), task)
+    scaled = apply_temperature(extreme, fit_temperature(extreme, targets, task).temperature, task)
 
     assert np.isfinite(scaled).all()
 
@@ -116,6 +171,21 @@ def test_the_abstention_threshold_applies_to_calibrated_probabilities():
     covered = restored.probabilities.max(axis=1) >= calibration.abstain_below
     assert restored.correct[covered].mean() >= 0.9
     assert restored.correct.mean() < 0.9
+
+
+@pytest.mark.parametrize(("images", "accuracy", "expected"), [(99, 0.99, False), (100, 0.99, True), (20, 0.95, True)])
+def test_a_threshold_to_abstain_needs_enough_images_to_support_its_accuracy(
+    images: int, accuracy: float, *, expected: bool
+):
+    all_correct = two_classes([0.9] * images, [True] * images)
+
+    calibration = calibrate(all_correct, "multiclass", accuracy)
+
+    assert (calibration.abstain_below is not None) == expected
+
+
+def test_no_number_of_images_proves_that_all_answers_are_correct():
+    assert min_answered(1) == math.inf
 
 
 def test_every_class_of_a_multilabel_model_gets_a_threshold():
