@@ -7,14 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from train.data.batching import predict_in_batches
 from train.data.examples import Inputs, Predict
 from train.evaluation.curves import Bin, average_precision, calibration_error, log_losses, reliability_bins
 from vision.card import Card
 
-MAX_BATCH = 256
-"""Number of images that are evaluated at a time."""
-MAX_BATCH_VALUES = 4 << 20
-"""Pixels times channels of these images: 27 images of 224 x 224, with whose features memory stays below 1 GB."""
 TOP = 5
 
 
@@ -108,12 +105,9 @@ def evaluate(predict: Predict, inputs: Inputs, thresholds: npt.ArrayLike | None 
         inputs: At least one image.
         thresholds: As in `Evaluation`; a single number applies to all classes.
     """
-    size = min(MAX_BATCH, max(1, MAX_BATCH_VALUES // inputs.images[0].size))
-    starts = range(0, len(inputs.images), size)
-    batches = [predict(inputs.images[start : start + size]) for start in starts]
     targets = inputs.targets.astype(bool)
     limits = None if thresholds is None else np.array(np.broadcast_to(thresholds, targets.shape[1]), np.float32)
-    return Evaluation(np.concatenate(batches), targets, limits)
+    return Evaluation(predict_in_batches(predict, inputs.images), targets, limits)
 
 
 def compute_metrics(evaluation: Evaluation, labels: Sequence[str]) -> dict[str, Any]:

@@ -8,28 +8,25 @@ highest probability rejects two fifths; docs/decisions/0021 compares it with oth
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from train.data.batching import iterate_batches, predict_in_batches
 from train.data.examples import Inputs, Predict
 from train.errors import TrainError
 from train.evaluation.cards import round_metrics
 from train.export.frozen_network import CONFIDENCE, CONFIDENCE_SCOPE, FEATURES, FrozenNetwork, Tensor
 from vision.card import Card
 
-Scalar = TypeVar("Scalar", bound=np.generic)
-
 NORM_EXPONENT = 0.8
 """With 1, only the direction of the features counts, with 0 mostly their strength; 0.5 to 0.9 differ by a point."""
 CONFIDENT = 0.5
 """The confidence at the threshold, which is the `abstain_below` of a card whose network has this score."""
 MIN_STRENGTH = 1e-6
-BATCH_SIZE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,9 @@ def fit_confidence(network: FrozenNetwork, training: Inputs, validation: Inputs,
             "the confidence needs a network that averages its last features over the image; this one does not"
         )
     directions = _directions(network, training)
-    scores = np.concatenate([score_features(part, directions) for part in _features(network, validation.images)])
+    scores = predict_in_batches(
+        lambda images: score_features(_features(network, images), directions).numpy(), validation.images
+    )
     return ConfidenceHead(directions, float(np.quantile(scores, 1 - share)), float(scores.std()))
 
 
@@ -92,7 +91,7 @@ def measure_answered(
         images: uint8[N, H, W, C].
         correct: Whether the same form classifies each correctly.
     """
-    answered = np.concatenate([predict_confidence(part) for part in _batches(images)]) >= CONFIDENT
+    answered = predict_in_batches(predict_confidence, images) >= CONFIDENT
     return {"share": float(answered.mean()), "accuracy": float(correct[answered].mean()) if answered.any() else None}
 
 
@@ -117,15 +116,11 @@ def _roots(features: Tensor) -> tuple[Tensor, Tensor]:
 
 def _directions(network: FrozenNetwork, training: Inputs) -> npt.NDArray[np.float32]:
     sums = 0
-    for features, targets in zip(_features(network, training.images), _batches(training.targets), strict=True):
-        roots, strength = _roots(features)
-        sums += np.asarray(targets, np.float32).T @ np.asarray(roots / tf.sqrt(strength)[:, None])
+    for batch in iterate_batches(training.images):
+        roots, strength = _roots(_features(network, training.images[batch]))
+        sums += training.targets[batch].T @ np.asarray(roots / tf.sqrt(strength)[:, None])
     return np.asarray(sums / np.linalg.norm(sums, axis=1, keepdims=True), np.float32).T
 
 
-def _features(network: FrozenNetwork, images: npt.NDArray[np.uint8]) -> Iterator[Tensor]:
-    return (network(tf.constant(part))[FEATURES] for part in _batches(images))
-
-
-def _batches(rows: npt.NDArray[Scalar]) -> Iterator[npt.NDArray[Scalar]]:
-    return (rows[start : start + BATCH_SIZE] for start in range(0, len(rows), BATCH_SIZE))
+def _features(network: FrozenNetwork, images: npt.NDArray[np.uint8]) -> Tensor:
+    return network(tf.constant(images))[FEATURES]

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from train.data.batching import predict_in_batches
 from train.data.examples import Example, Predict, to_inputs
 from train.errors import TrainError
 from train.export.frozen_network import FrozenNetwork
@@ -78,9 +79,9 @@ def export_network(  # noqa: PLR0913, PLR0917  # the parts of a version
     """
     card = _add_precision(card, network.precision, tflite)
     images = to_inputs(examples, card.input, len(card.labels)).images
-    probabilities = network.predict(images)
+    probabilities = predict_in_batches(network.predict, images)
     tolerance = TOLERANCE if network.precision == FULL_PRECISION else MAX_ROUNDING_DIFFERENCE
-    difference = _check_difference(probabilities, original(images), tolerance)
+    difference = _check_difference(probabilities, predict_in_batches(original, images), tolerance)
     tflite_probabilities = tflite.predict(images) if tflite else [None] * len(images)
     goldens = [Golden(*row) for row in zip(examples, probabilities, tflite_probabilities, strict=True)]
     with _next_version(base) as (temporary, final):
@@ -135,7 +136,7 @@ def _verify_version(folder: Path, card: Card, goldens: Sequence[Golden]) -> None
     if version.card != Card.from_json(card.to_json()) or (tflite and tflite.describe() != card.to_json().encode()):
         raise ExportError("the card in the exported graph differs from the one that was written")
     images = to_inputs([golden.example for golden in goldens], card.input, len(card.labels)).images
-    _check_difference(version.predict(images), golden_evaluation(goldens).probabilities, TOLERANCE)
+    _check_difference(predict_in_batches(version.predict, images), golden_evaluation(goldens).probabilities, TOLERANCE)
     if tflite:
         _check_difference(tflite.predict(images), golden_evaluation(goldens, form="tflite").probabilities, TOLERANCE)
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 from train.config.networks import Application, EfficientNetLite
 from train.config.optimization import Optimization
 from train.config.training_config import TrainingConfig
+from train.data.batching import predict_in_batches
 from train.errors import TrainError
 from train.networks.application import load_published
 from train.networks.augment import build_augmentation, build_mixing
@@ -27,8 +28,6 @@ Batch: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[np.float32]]
 """uint8[N, H, W, C] images, or float32[N, F] averaged features, and float32[N, K] targets."""
 Metrics: TypeAlias = Mapping[str, float]
 """Values by name, such as `loss` and `val_accuracy`."""
-
-FEATURES_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +117,11 @@ class Trainer:
     def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Compute the inputs of the last layer for images without augmentation: float32[N, F]."""
 
+        @tf.function(reduce_retracing=True)
         def average(images: Any) -> Any:
             return tf.cast(self._features(tf.cast(images, tf.float32), training=False), tf.float32)
 
-        forward = tf.function(average)
-        starts = range(0, len(images), FEATURES_BATCH)
-        parts = [forward(tf.constant(images[start : start + FEATURES_BATCH])).numpy() for start in starts]
-        return np.concatenate(parts)
+        return predict_in_batches(lambda batch: average(tf.constant(batch)).numpy(), images)
 
     def step(self, batch: Batch, epoch: int) -> Metrics:
         """Train on a batch of images, or of features in the frozen epochs; return the metrics of the epoch so far.

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from train.data.batching import MAX_IMAGES
 from train.data.examples import Inputs
-from train.evaluation.evaluate import MAX_BATCH, Evaluation, card_thresholds, compute_metrics, evaluate
+from train.evaluation.evaluate import Evaluation, card_thresholds, compute_metrics, evaluate
 from vision.card import Card, InputSpec
 
 # True classes: 0, 0, 1, 1; predicted: 0, 1, 1, 1. Class 2 never occurs and is never predicted.
@@ -98,7 +99,7 @@ def test_reliability_covers_the_top_class_or_every_multilabel_decision():
 
 
 def test_images_are_evaluated_once_in_order_and_in_batches():
-    count = 2 * MAX_BATCH + 3
+    count = 2 * MAX_IMAGES + 3
     images = np.arange(count * 4, dtype=np.uint32).astype(np.uint8).reshape(count, 2, 2, 1)
     targets = np.eye(4, dtype=np.float32)[np.arange(count) % 4]
     sizes = []
@@ -109,7 +110,7 @@ def test_images_are_evaluated_once_in_order_and_in_batches():
 
     evaluation = evaluate(predict, Inputs(images, targets), thresholds=0.5)
 
-    assert sizes == [MAX_BATCH, MAX_BATCH, 3]
+    assert sizes == [MAX_IMAGES, MAX_IMAGES, 3]
     np.testing.assert_array_equal(evaluation.probabilities, images.reshape(count, 4))
     np.testing.assert_array_equal(evaluation.true_classes, np.arange(count) % 4)
     np.testing.assert_array_equal(evaluation.thresholds, np.full(4, 0.5))
