@@ -5,11 +5,12 @@ import numpy as np
 from tests.support.stack import ROOT
 from train.config.training_config import load_config
 from train.evaluation.assessment import Assessment
-from train.evaluation.calibrate import Calibration
+from train.evaluation.calibrate import Calibration, TemperatureFit
 from train.evaluation.evaluate import Evaluation
 
 LABELS = ("cat", "dog & co", "<b>bird</b>")
 WRONG_EVERY = 5
+FIT = TemperatureFit(1.5, 0.9, 0.7, 0.2, 0.1, images=300)
 
 
 def multiclass_assessment(images: int = 60) -> Assessment:
@@ -21,7 +22,7 @@ def multiclass_assessment(images: int = 60) -> Assessment:
     probabilities = (eye[predictions] * confidence + (1 - eye[predictions]) * (1 - confidence) / 2).astype(np.float32)
     test = Evaluation(probabilities, eye[labels].astype(bool))
     all_correct = Evaluation(eye[:2].astype(np.float32), eye[:2].astype(bool))
-    return _assessment("multiclass", Calibration(1.5, abstain_below=0.8), {"test": test, "jpeg": all_correct})
+    return _assessment("multiclass", Calibration(1.5, abstain_below=0.8, fit=FIT), {"test": test, "jpeg": all_correct})
 
 
 def multilabel_assessment(images: int = 40) -> Assessment:

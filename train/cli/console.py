@@ -147,7 +147,7 @@ def describe_error(error: TrainError | OSError) -> str:
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
-    """Print what `train.evaluation.assessment.summary` returns, with the metrics of each class as a table."""
+    """Print what `train.evaluation.assessment.summarise` returns, with the metrics of each class as a table."""
     ratios = {"precision": "precision", "recall": "recall", "f1": "F1", "average_precision": "avg. precision"}
     table = Table("class", "images", *ratios.values())
     for metrics in summary["per_class"]:
@@ -157,6 +157,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     console.print(table)
     for name, metrics in ({"test": summary} | summary.get("further_tests", {})).items():
         console.print(f"{name}: {_format_headline(metrics)}", soft_wrap=True)
+    console.print(_format_calibration(summary), soft_wrap=True)
     if "answered" in summary:
         share, accuracy = summary["answered"]["share"], summary["answered"]["accuracy"]
         console.print(
@@ -164,13 +165,32 @@ def print_summary(summary: Mapping[str, Any]) -> None:
             f" accuracy of these answers: {_format_ratio(accuracy)}",
             soft_wrap=True,
         )
+    for warning in summary.get("warnings", ()):
+        console.print(f"[yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
+
+
+def _format_calibration(summary: Mapping[str, Any]) -> str:
+    sets = {"test": summary}
+    if "validation" in summary:
+        validation = summary["validation"]
+        errors = {name: validation[f"{name}_after"] for name in ("calibration_error", "log_loss")}
+        sets[f"{validation['images']} validation images, cross-validated"] = {**validation, **errors}
+    effects = (
+        f"{name}: calibration error {values['calibration_error_before']:.4f} -> {values['calibration_error']:.4f},"
+        f" log loss {values['log_loss_before']:.4f} -> {values['log_loss']:.4f}"
+        for name, values in sets.items()
+    )
+    return f"dividing the scores by {summary['temperature']:.4g}, {'; '.join(effects)}"
 
 
 def _format_headline(metrics: Mapping[str, Any]) -> str:
     headline = f"{metrics['accuracy']:.2%} of {metrics['images']} images right"
     if "binary_accuracy" in metrics:
         headline += f", {metrics['binary_accuracy']:.2%} of all decisions"
-        headline += f"; micro F1 {_format_ratio(metrics['micro_f1'])}, macro F1 {_format_ratio(metrics['macro_f1'])}"
+        headline += f"; micro F1 {_format_ratio(metrics['micro_f1'])}"
+    else:
+        headline += f"; balanced accuracy {_format_ratio(metrics['balanced_accuracy'])}"
+    headline += f", macro F1 {_format_ratio(metrics['macro_f1'])}"
     return f"{headline}; calibration error {metrics['calibration_error']:.4f}"
 
 

@@ -1,5 +1,6 @@
 """The evaluation of a calibrated network on every test set, its summary as JSON, and the file that stores it."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ import numpy as np
 from train.config.training_config import TrainingConfig
 from train.data.examples import TEST
 from train.errors import TrainError
-from train.evaluation.calibrate import Calibration, apply_temperature
+from train.evaluation.calibrate import Calibration, TemperatureFit, apply_temperature
+from train.evaluation.cautions import list_warnings
 from train.evaluation.curves import calibration_error
 from train.evaluation.evaluate import Evaluation, compute_metrics
 from vision.card import Card
@@ -48,12 +50,20 @@ class Assessment:
 
 
 def summarise(assessment: Assessment) -> dict[str, Any]:
-    """Return the metrics of the test images, the calibration and the metrics of further test sets as JSON values."""
+    """Return the metrics of the test images, the calibration, the metrics of further test sets and warnings, as JSON.
+
+    `validation` is the `TemperatureFit` of the validation images, if it is recorded.
+    """
     labels, calibration = assessment.config.labels, assessment.calibration
     summary = compute_metrics(assessment.test, labels) | {
         "calibration_error_before": calibration_error(assessment.uncalibrated.reliability),
+        "log_loss_before": assessment.uncalibrated.log_loss,
         "temperature": calibration.temperature,
     }
+    if calibration.fit is not None:
+        validation = dataclasses.asdict(calibration.fit)
+        del validation["temperature"]
+        summary["validation"] = validation
     if calibration.thresholds is not None:
         summary["thresholds"] = list(calibration.thresholds)
     if calibration.abstain_below is not None:
@@ -62,7 +72,9 @@ def summarise(assessment: Assessment) -> dict[str, Any]:
     further = {
         name: compute_metrics(evaluation, labels) for name, evaluation in assessment.sets.items() if name != TEST
     }
-    return summary | ({"further_tests": further} if further else {})
+    summary |= {"further_tests": further} if further else {}
+    warnings = list_warnings(summary, assessment.config.answered_accuracy)
+    return summary | ({"warnings": warnings} if warnings else {})
 
 
 def compute_coverage(evaluation: Evaluation, threshold: float) -> dict[str, float | None]:
@@ -106,7 +118,9 @@ def read_calibration(run: Path) -> Calibration | None:
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
         thresholds = tuple(map(float, summary["thresholds"])) if "thresholds" in summary else None
-        return Calibration(float(summary["temperature"]), thresholds, summary.get("abstain_below"))
+        temperature, validation = float(summary["temperature"]), summary.get("validation")
+        fit = None if validation is None else TemperatureFit(temperature, **validation)
+        return Calibration(temperature, thresholds, summary.get("abstain_below"), fit)
     except (ValueError, KeyError, TypeError) as error:
         raise TrainError(
             f"{path} cannot be used: {error!r}; run this to write it again: python -m train evaluate {run}"

@@ -10,19 +10,27 @@ from train.config.training_config import TrainingConfig
 from train.evaluation.assessment import Assessment, summarise
 from vision.card import Card, OutputSpec
 
-HEADLINE_METRICS = (
+SET_METRICS = (
     "accuracy",
     "images",
     "top_5_accuracy",
+    "balanced_accuracy",
     "binary_accuracy",
     "micro_f1",
     "macro_f1",
     "calibration_error",
+    "log_loss",
+)
+"""The metrics of each test set that go into the card."""
+HEADLINE_METRICS = (
+    *SET_METRICS,
+    "calibration_error_before",
+    "log_loss_before",
     "temperature",
+    "validation",
     "answered",
 )
 """The members of a summary that go into the card, besides the recall of each class."""
-FURTHER_TEST_METRICS = HEADLINE_METRICS[:7]
 DECIMALS = 6
 
 
@@ -56,7 +64,7 @@ def make_metrics(assessment: Assessment, form_metrics: Mapping[str, Any]) -> dic
     metrics = {name: summary[name] for name in HEADLINE_METRICS if name in summary}
     metrics["recall"] = {values["class"]: values["recall"] for values in summary["per_class"]}
     for name, further in summary.get("further_tests", {}).items():
-        metrics[name] = {key: further[key] for key in FURTHER_TEST_METRICS if key in further}
+        metrics[name] = {key: further[key] for key in SET_METRICS if key in further}
     rounded: dict[str, Any] = round_metrics({**metrics, **form_metrics})
     return rounded
 

@@ -1,6 +1,6 @@
 """Metrics of a model on labelled images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,19 +113,23 @@ def evaluate(predict: Predict, inputs: Inputs, thresholds: npt.ArrayLike | None 
 def compute_metrics(evaluation: Evaluation, labels: Sequence[str]) -> dict[str, Any]:
     """Return the metrics of an evaluation as JSON values.
 
-    Always present: `images`, `accuracy` (all classes of an image correct), `calibration_error` and `per_class`.
-    Multiclass models add `confusion` and, with more than five classes, `top_5_accuracy`. Multi-label models add
-    `binary_accuracy` (over all decisions, one per image and class), `micro_f1` (over all decisions) and `macro_f1`
-    (mean over the classes). A ratio is None if its denominator is 0, as for a class that is never predicted.
+    Always present: `images`, `accuracy` (all classes of an image correct), `macro_f1` (mean over the classes),
+    `calibration_error`, `log_loss` and `per_class`. Multiclass models add `balanced_accuracy` (mean recall of the
+    classes), `confusion` and, with more than five classes, `top_5_accuracy`. Multi-label models add `binary_accuracy`
+    (over all decisions, one per image and class) and `micro_f1` (over all decisions). A ratio is None if its
+    denominator is 0, as for a class that is never predicted, and is left out of means.
     """
     per_class = _per_class_metrics(evaluation, labels)
-    metrics = {
+    metrics: dict[str, Any] = {
         "images": len(evaluation.targets),
         "accuracy": evaluation.accuracy,
+        "macro_f1": _mean(per_class, "f1"),
         "calibration_error": calibration_error(evaluation.reliability),
+        "log_loss": evaluation.log_loss,
     }
     if evaluation.thresholds is not None:
-        return metrics | _multilabel_metrics(evaluation, per_class) | {"per_class": per_class}
+        return metrics | _multilabel_metrics(evaluation) | {"per_class": per_class}
+    metrics["balanced_accuracy"] = _mean(per_class, "recall")
     if len(labels) > TOP:
         metrics[f"top_{TOP}_accuracy"] = evaluation.top_k_accuracy(TOP)
     return metrics | {"per_class": per_class, "confusion": evaluation.confusion.tolist()}
@@ -147,14 +151,17 @@ def _per_class_metrics(evaluation: Evaluation, labels: Sequence[str]) -> list[di
     ]
 
 
-def _multilabel_metrics(evaluation: Evaluation, per_class: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+def _multilabel_metrics(evaluation: Evaluation) -> dict[str, float | None]:
     decisions, targets = evaluation.decisions, evaluation.targets
-    scores = [metrics["f1"] for metrics in per_class if metrics["f1"] is not None]
     return {
         "binary_accuracy": float(np.mean(decisions == targets)),
         "micro_f1": _ratio(2 * (decisions & targets).sum(), decisions.sum() + targets.sum()),
-        "macro_f1": float(np.mean(scores)) if scores else None,
     }
+
+
+def _mean(per_class: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    values = [metrics[name] for metrics in per_class if metrics[name] is not None]
+    return float(np.mean(values)) if values else None
 
 
 def _ratio(numerator: np.int64, denominator: np.int64) -> float | None:

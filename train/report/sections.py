@@ -29,6 +29,8 @@ def headline(assessment: Assessment, summary: Summary) -> str:
     sample = f"of {summary['images']:,} images; {percent(low)} to {percent(high)} with 95 % confidence"
     if assessment.test.thresholds is None:
         tiles = [tile(percent(summary["accuracy"]), "correct", sample)]
+        balance = f"mean recall of the classes; macro F1 {number(summary['macro_f1'])}"
+        tiles.append(tile(percent(summary["balanced_accuracy"]), "balanced accuracy", balance))
         if "top_5_accuracy" in summary:
             tiles.append(tile(percent(summary["top_5_accuracy"]), "true class among the top five"))
     else:
@@ -52,12 +54,20 @@ def headline(assessment: Assessment, summary: Summary) -> str:
     return "".join(tiles)
 
 
+def warnings(summary: Summary) -> str:
+    """Show what to keep in mind about the metrics."""
+    items = "".join(f"<li>{html.escape(warning)}</li>" for warning in summary.get("warnings", ()))
+    return section("Warnings", f'<ul class="panel warnings">{items}</ul>') if items else ""
+
+
 def further_sets(summary: Summary) -> str:
     """Compare the data set's own test images with its further test sets."""
     further = summary.get("further_tests")
     if not further:
         return ""
-    names = [name for name in ("accuracy", "top_5_accuracy", "micro_f1", "calibration_error") if name in summary]
+    names = [
+        name for name in ("accuracy", "top_5_accuracy", "micro_f1", "macro_f1", "calibration_error") if name in summary
+    ]
     rows = [
         [cell(html.escape(name)), cell(f"{values['images']:,}"), *(cell(percent(values[key])) for key in names)]
         for name, values in ((TEST, summary), *further.items())
@@ -127,7 +137,7 @@ def confusions(assessment: Assessment) -> str:
     return section("Confusions", plots(parts))
 
 
-def calibration(assessment: Assessment) -> str:
+def calibration(assessment: Assessment, summary: Summary) -> str:
     """Show how well probabilities match accuracy and, for multiclass models, the effect of abstaining."""
     label = f"at temperature {assessment.calibration.temperature:.3g}"
     lines = [
@@ -139,7 +149,27 @@ def calibration(assessment: Assessment) -> str:
     parts = [figure(chart("Reliability", Axis("probability"), Axis("fraction correct"), lines), caption)]
     if assessment.test.thresholds is None:
         parts.append(_coverage(assessment))
-    return section("Calibration", plots(parts))
+    return section("Calibration", _calibration_effect(summary) + plots(parts))
+
+
+def _calibration_effect(summary: Summary) -> str:
+    headings = ["images", "number", "calibration error", "as trained", "log loss", "as trained"]
+    sets = [(TEST, summary, "")]
+    if "validation" in summary:
+        sets.insert(0, ("validation, cross-validated", summary["validation"], "_after"))
+    rows = [
+        [
+            cell(name),
+            cell(f"{values['images']:,}"),
+            *(
+                cell(number(values[f"{metric}{suffix}"]))
+                for metric in ("calibration_error", "log_loss")
+                for suffix in (after, "_before")
+            ),
+        ]
+        for name, values, after in sets
+    ]
+    return table(headings, rows)
 
 
 def _points(bins: Sequence[Bin]) -> list[tuple[float, float]]:

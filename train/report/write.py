@@ -38,11 +38,12 @@ def write_report(folder: Path, assessment: Assessment, examples: Sequence[Exampl
     if sheet:
         (folder / SHEET).write_bytes(sheet)
     parts = [
+        sections.warnings(summary),
         sections.further_sets(summary),
         sections.classes(assessment, summary),
         sections.confusions(assessment),
         sections.thresholds(assessment),
-        sections.calibration(assessment),
+        sections.calibration(assessment, summary),
         sections.training(log),
         sections.mistakes(assessment, examples, worst),
     ]

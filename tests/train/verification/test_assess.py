@@ -66,7 +66,16 @@ def test_a_card_contains_the_metrics_of_every_test_set():
     assert metrics["temperature"] == 1.5
     assert metrics["answered"] == pytest.approx(summarise(assessment)["answered"], abs=1e-6)
     assert list(metrics["recall"]) == list(assessment.config.labels)
-    assert metrics["jpeg"] == {"accuracy": 1.0, "images": 2, "calibration_error": 0.0}
+    assert metrics["jpeg"] == {
+        "accuracy": 1.0,
+        "images": 2,
+        "balanced_accuracy": 1.0,
+        "macro_f1": 1.0,
+        "calibration_error": 0.0,
+        "log_loss": 0.0,
+    }
+    assert metrics["validation"]["images"] == 300
+    assert metrics["log_loss_before"] == pytest.approx(assessment.uncalibrated.log_loss, abs=1e-6)
     assert (metrics["form"], metrics["forms"]["tflite"]) == ("tflite", {"cpu_ms": 0.333333})
     assert card.task == "multiclass"
     assert card.provenance["parameters"] == 123

@@ -30,7 +30,16 @@ def test_the_summary_contains_the_calibration_and_its_effect():
     assert summary["calibration_error"] == calibration_error(assessment.test.reliability)
     assert summary["calibration_error_before"] == calibration_error(assessment.uncalibrated.reliability)
     assert summary["calibration_error_before"] != summary["calibration_error"]
+    assert summary["log_loss_before"] == assessment.uncalibrated.log_loss != summary["log_loss"]
+    assert summary["validation"] == {
+        "images": 300,
+        "log_loss_before": 0.9,
+        "log_loss_after": 0.7,
+        "calibration_error_before": 0.2,
+        "calibration_error_after": 0.1,
+    }
     assert summary["further_tests"]["jpeg"]["images"] == 2
+    assert "warnings" not in summary
     assert "thresholds" not in summary
 
 

@@ -60,6 +60,8 @@ def test_multiclass_metrics_include_the_confusion_matrix():
 
     assert metrics["images"] == 4
     assert metrics["confusion"] == [[1, 1, 0], [0, 2, 0], [0, 0, 0]]
+    assert metrics["balanced_accuracy"] == (0.5 + 1) / 2  # the third class has no images
+    assert metrics["macro_f1"] == pytest.approx((2 / 3 + 0.8) / 2)
     assert "top_5_accuracy" not in metrics
     assert "binary_accuracy" not in metrics
 

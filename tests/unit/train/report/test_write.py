@@ -1,5 +1,6 @@
 """The report contains the results of an evaluation and loads nothing; tests/e2e opens it in a browser."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -58,6 +59,24 @@ def test_the_report_of_a_multilabel_model_has_a_curve_for_each_class(tmp_path: P
     assert headings(page) == ["Classes", "Precision and recall at every threshold", "Calibration", "Worst mistakes"]
     assert page.count("Dot: its threshold") == 3
     assert '<th scope="col">threshold</th>' in page
+
+
+def test_the_report_shows_the_calibration_before_and_after(tmp_path: Path):
+    page = write_page(tmp_path, multiclass_assessment())
+
+    row = re.search(r"<tr><td>validation, cross-validated</td>(.*?)</tr>", page).group(1)
+    assert re.findall("<td>(.*?)</td>", row) == ["300", "0.100", "0.200", "0.700", "0.900"]
+
+
+def test_the_report_warns_of_few_validation_images(tmp_path: Path):
+    assessment = multiclass_assessment()
+    fit = dataclasses.replace(assessment.calibration.fit, images=38)
+    calibration = dataclasses.replace(assessment.calibration, fit=fit)
+
+    page = write_page(tmp_path, dataclasses.replace(assessment, calibration=calibration))
+
+    assert headings(page)[0] == "Warnings"
+    assert "only 38 validation images" in page
 
 
 def test_the_log_of_the_run_is_plotted(tmp_path: Path):

@@ -1,0 +1,41 @@
+"""Warnings of an evaluation: what its figures rest on, and which classes a model does not know."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from train.evaluation.calibrate import min_answered
+
+FEW_IMAGES = 100
+"""With fewer validation images a temperature is uncertain by a tenth and more."""
+
+
+def list_warnings(summary: Mapping[str, Any], answered_accuracy: float) -> list[str]:
+    """Return one sentence for each warning.
+
+    Args:
+        summary: The result of `train.evaluation.assessment.summarise`.
+        answered_accuracy: As in the configuration.
+    """
+    warnings = [
+        f"{values['class']}: none of {values['images']} test image{'s' if values['images'] > 1 else ''} recognised;"
+        " collect more images of this class, or give its images more weight"
+        for values in summary["per_class"]
+        if values["recall"] == 0
+    ]
+    if "validation" not in summary:
+        return warnings
+    images = summary["validation"]["images"]
+    if images < FEW_IMAGES:
+        warnings.append(
+            f"only {images} validation image{'s' if images > 1 else ''}: the temperature and the thresholds are"
+            f" uncertain; give {FEW_IMAGES} or more (data.validation)"
+        )
+    if "thresholds" not in summary and "abstain_below" not in summary:
+        needed = min_answered(answered_accuracy)
+        count = "any number of" if math.isinf(needed) else f"at least {needed}"
+        warnings.append(
+            f"no threshold for abstaining: an answered_accuracy of {answered_accuracy:g} is not supported by {count}"
+            " answered validation images; a lower one takes fewer (0.95 takes 20)"
+        )
+    return warnings
