@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from train.cli import data_commands, import_commands, models, quantize
+from train.cli import compare, data_commands, import_commands, models, quantize
 from train.cli.console import (
     console,
     counting_progress,
@@ -39,6 +39,7 @@ from train.data.load import load_splits
 from train.errors import TrainError
 from train.evaluation.assessment import summarise, write_summary
 from train.evaluation.evaluate import Evaluation, card_thresholds, evaluate
+from train.evaluation.predictions import write_predictions
 from train.export.golden import TFLITE_TOLERANCES, TOLERANCE, choose_golden, golden_evaluation, read_golden
 from train.export.precision import MAX_LOSS, ExportPrecision, Form, TfliteOptions, Weights
 from train.training.data_record import find_reuse, record_data
@@ -52,6 +53,7 @@ app.add_typer(data_commands.app)
 app.add_typer(import_commands.app)
 app.add_typer(models.app)
 app.add_typer(quantize.app)
+app.add_typer(compare.app)
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run, such as runs/digits.")]
 DataFolder = Annotated[
@@ -132,7 +134,8 @@ def fit(  # noqa: PLR0913  # each is an option of the command line
 def evaluate_run(run: RunFolder, data: DataFolder = None) -> None:
     """Evaluate a run on the test set, after calibrating its probabilities on the validation set.
 
-    Prints the metrics, and writes them to RUN/evaluation.json and, with plots, to RUN/report/index.html.
+    Prints the metrics, and writes them to RUN/evaluation.json and, with plots, to RUN/report/index.html. The result of
+    each test image is in RUN/predictions.csv.
     """
     from train.report.write import PAGE, write_report
     from train.training.log import LOG_FILE
@@ -144,6 +147,7 @@ def evaluate_run(run: RunFolder, data: DataFolder = None) -> None:
     print_reuse(run, find_reuse(run, splits))
     assessment = assess(config, model, splits)
     write_summary(run, assessment)
+    write_predictions(run, assessment.test, splits.test, config.labels)
     write_report(run / "report", assessment, splits.test, run / LOG_FILE)
     print_summary(summarise(assessment))
     console.print(
@@ -167,7 +171,8 @@ def export(  # noqa: PLR0913, PLR0917  # each is an option of the command line
     in int8 for TensorFlow Lite, which is served on processors; --tflite decides otherwise. Both are compared with
     the trained network before the version becomes visible; a running model server then loads it.
 
-    The card's metrics are those of the served form on the test images. --store float16 halves the size of the
+    The card's metrics are those of the served form on the test images; so is RUN/report/index.html, which then compares
+    both forms. --store float16 halves the size of the
     SavedModel, and --store int8 quarters it; docs/train.md, "Smaller and faster", compares cost and accuracy.
     """
     check_models(models)
@@ -177,7 +182,9 @@ def export(  # noqa: PLR0913, PLR0917  # each is an option of the command line
     from train.export.export import export_network
     from train.export.forms import Samples, choose_forms
     from train.export.frozen_network import freeze_model
-    from train.training.loop import predictor
+    from train.report.sections import ExportedForms
+    from train.report.write import write_report
+    from train.training.loop import LOG_FILE, predictor
     from train.training.run import load_run
     from train.verification.assess import assess_forms, calibrate_network
 
@@ -199,6 +206,8 @@ def export(  # noqa: PLR0913, PLR0917  # each is an option of the command line
         card = with_confidence(card, measure_answered(forms.predict_confidence, test, assessment.test.correct))
     goldens = choose_golden(splits.test, assessment.test)
     exported = export_network(network, card, goldens, models / config.name, predictor(model), forms.tflite)
+    report = ExportedForms(exported.path, form_metrics, exported.sizes)
+    write_report(run / "report", assessment, splits.test, run / LOG_FILE, report)
     console.print(
         f"{exported.path} written: {assessment.test.accuracy:.2%} of {len(splits.test)} test images right; largest"
         f" difference of a golden image's probability from the trained network's: {exported.largest_difference:.1e}",

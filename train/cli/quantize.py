@@ -88,13 +88,13 @@ class Row:
         variant: The variant.
         size: Size of what is served, in bytes.
         measured: Probabilities and times of a model server.
-        accuracy: Fraction of correctly classified images.
+        evaluation: The server's predictions, and the classes of the images.
     """
 
     variant: Variant
     size: int
     measured: Measurement
-    accuracy: float
+    evaluation: Evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ def _compare_variants(version: "Version", images: Images) -> None:
         for number, variant in enumerate(VARIANTS):
             rows.append(_measure_variant(version, variant, images, Path(folder) / str(number) / version.card.name))
             on_done()
-    _print_rows(rows, len(images.tests[TEST].inputs.images))
+    _print_rows(rows, images.tests[TEST])
 
 
 def _measure_variant(version: "Version", variant: Variant, images: Images, base: Path) -> Row:
@@ -201,8 +201,8 @@ def _measure_variant(version: "Version", variant: Variant, images: Images, base:
     files = [path / MODEL_FILE] if tflite else [file for file in path.rglob("*") if file.is_file()]
     measured = measure(base, test.inputs.images, SINGLE_IMAGES, prefer_tflite=tflite is not None)
     targets = test.inputs.targets.astype(bool)
-    accuracy = Evaluation(measured.probabilities, targets, card_thresholds(version.card)).accuracy
-    return Row(variant, sum(file.stat().st_size for file in files), measured, accuracy)
+    evaluation = Evaluation(measured.probabilities, targets, card_thresholds(version.card))
+    return Row(variant, sum(file.stat().st_size for file in files), measured, evaluation)
 
 
 def _write_version(version: "Version", images: Images, precision: ExportPrecision, options: TfliteOptions) -> None:
@@ -243,9 +243,10 @@ def _export(version: "Version", forms: "Forms", base: Path, metrics: dict[str, A
     return export_network(forms.network, card, goldens, base, version.predict, forms.tflite).path
 
 
-def _print_rows(rows: Sequence[Row], images: int) -> None:
+def _print_rows(rows: Sequence[Row], samples: "Samples") -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("served", "weights", "compute", "MB", "right", "change", "ms, one", "ms, batch"):
+    judgement = "right" if samples.are_labelled else "same class"
+    for name in ("served", "weights", "compute", "MB", judgement, "change", "ms, one", "ms, batch"):
         table.add_column(name, no_wrap=True)
     for row in rows:
         change = float(np.abs(row.measured.probabilities - rows[0].measured.probabilities).max())
@@ -256,13 +257,19 @@ def _print_rows(rows: Sequence[Row], images: int) -> None:
             weights,
             compute,
             f"{row.size / 1e6:.1f}",
-            f"{row.accuracy:.2%}",
+            f"{row.evaluation.accuracy if samples.are_labelled else _agreement(rows[0], row):.2%}",
             f"{change:.1e}",
             *("-" if time is None else f"{time:.2f}" for time in times),
         )
     console.print(table)
+    if not samples.are_labelled:
+        console.print("same class: as the first row; accuracy takes labelled images, --data", soft_wrap=True)
     console.print(
-        f"{images} images; change: the largest change of a probability; ms: CPU time per image in requests of one image"
-        f" or of {BATCH}, - if the images are too few to measure it",
+        f"{len(samples.inputs.images)} images; change: the largest change of a probability; ms: CPU time per image in"
+        f" requests of one image or of {BATCH}, - if the images are too few to measure it",
         soft_wrap=True,
     )
+
+
+def _agreement(reference: Row, other: Row) -> float:
+    return float((reference.evaluation.decisions == other.evaluation.decisions).all(axis=1).mean())

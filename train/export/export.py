@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -17,7 +17,7 @@ from train.data.examples import Example, Predict, to_inputs
 from train.errors import TrainError
 from train.export.frozen_network import FrozenNetwork
 from train.export.golden import TOLERANCE, Golden, golden_evaluation, write_golden
-from train.export.precision import FULL_PRECISION, ExportPrecision
+from train.export.precision import FULL_PRECISION, ExportPrecision, Form
 from train.export.savedmodel import list_versions, load_version
 from train.export.signatures import write_graph
 from train.export.tflite_model import MODEL_FILE, TfliteModel, load_tflite
@@ -48,6 +48,16 @@ class ExportedVersion:
 
     path: Path
     largest_difference: float
+
+    @property
+    def sizes(self) -> dict[Form, int]:
+        """The size of each form that the version has, in bytes."""
+        files: dict[Form, Iterable[Path]] = {
+            "saved_model": [self.path / "saved_model.pb", *self.path.glob("variables/*")],
+            "tflite": self.path.glob(str(MODEL_FILE)),
+        }
+        sizes = {form: sum(file.stat().st_size for file in members) for form, members in files.items()}
+        return {form: size for form, size in sizes.items() if size}
 
 
 def export_network(  # noqa: PLR0913, PLR0917  # the parts of a version

@@ -1,8 +1,8 @@
 """Build the sections of a report; each function returns HTML, or an empty string if it has nothing to show."""
 
-import csv
 import html
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,15 @@ import numpy as np
 from train.data.examples import TEST, Example
 from train.evaluation.assessment import Assessment, compute_coverage
 from train.evaluation.curves import BINS, Bin, rank, wilson_interval
+from train.export.precision import Form
 from train.report.contact_sheet import Mistake, tile_corner
 from train.report.html import bar, cell, figure, note, number, percent, plots, section, table, tile
+from train.report.learning_curves import Rows, epoch_line, learning_curve, read_log
 from train.report.plots import MAX_CONFUSION_CLASSES, Axis, Line, chart, confusion_matrix
 
 MAX_CONFUSIONS = 10
 MAX_CURVES = 12
+FORM_NAMES: Mapping[Form, str] = {"saved_model": "SavedModel", "tflite": "TensorFlow Lite"}
 DIAGONAL = Line("", [(0, 0), (1, 1)], "faint")
 
 Summary = Mapping[str, Any]
@@ -54,6 +57,50 @@ def headline(assessment: Assessment, summary: Summary) -> str:
     return "".join(tiles)
 
 
+@dataclass(frozen=True, slots=True)
+class ExportedForms:
+    """The forms of an exported version.
+
+    Attributes:
+        version: Folder of the version.
+        metrics: The members `form` and `forms` of its card's metrics.
+        sizes: Size of each form, in bytes.
+    """
+
+    version: Path
+    metrics: Mapping[str, Any]
+    sizes: Mapping[Form, int]
+
+    @property
+    def served(self) -> str:
+        """Name of the form that is served on processors."""
+        return FORM_NAMES[self.metrics["form"]]
+
+
+def forms(exported: ExportedForms | None) -> str:
+    """Compare the forms of the exported version, on the test images."""
+    if exported is None:
+        return ""
+    rows = [
+        [
+            cell(FORM_NAMES[form]),
+            cell(f"{exported.sizes[form] / 1e6:.1f} MB"),
+            cell(f"{values['cpu_ms']:.2f} ms"),
+            cell(percent(values["accuracy"])),
+            cell(number(values["calibration_error"])),
+            cell(percent(values.get("same_class"))),
+            cell(number(values.get("largest_difference"))),
+        ]
+        for form, values in exported.metrics["forms"].items()
+    ]
+    headings = ["form", "size", "CPU time", "accuracy", "calibration error", "same class", "largest change"]
+    explanation = note(
+        "CPU time per image, one image a call. Same class: the share of the images that get the same classes as from"
+        " the SavedModel. Largest change: of a probability from the SavedModel's."
+    )
+    return section("Exported forms", explanation + table(headings, rows))
+
+
 def warnings(summary: Summary) -> str:
     """Show what to keep in mind about the metrics."""
     items = "".join(f"<li>{html.escape(warning)}</li>" for warning in summary.get("warnings", ()))
@@ -77,24 +124,15 @@ def further_sets(summary: Summary) -> str:
 
 def training(log: Path) -> str:
     """Show the metrics of each epoch from the run's CSV log, if it exists."""
-    if not log.exists():
-        return ""
-    with log.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_log(log)
     names = [name for name in ("loss", "accuracy") if rows and {name, f"val_{name}"} <= rows[0].keys()]
     return section("Training", plots(_learning_curve(rows, name) for name in names)) if names else ""
 
 
-def _learning_curve(rows: Sequence[Mapping[str, str]], name: str) -> str:
-    lines = [
-        Line(label, [(epoch, float(row[key])) for epoch, row in enumerate(rows, start=1)], style, dots=True)
-        for label, key, style in (("training", name, "two"), ("validation", f"val_{name}", "one"))
-    ]
-    values = [value for line in lines for _, value in line.points]
-    low, high = (0.0, max(values)) if name == "loss" else (min(values), 1.0)
-    y = Axis(name, low, high if high > low else low + 1.0, percent=name != "loss")
-    plot = chart(name, Axis("epoch", 0, len(rows), percent=False), y, lines)
-    return figure(plot, f"{name.capitalize()}. Training images may be augmented, validation images are not.")
+def _learning_curve(rows: Rows, name: str) -> str:
+    lines = [epoch_line(rows, name, "training", "two"), epoch_line(rows, f"val_{name}", "validation", "one")]
+    caption = f"{name.capitalize()}. Training images may be augmented, validation images are not."
+    return figure(learning_curve(name, lines), caption)
 
 
 def classes(assessment: Assessment, summary: Summary) -> str:

@@ -1,8 +1,5 @@
 """Write the report of an evaluation: one HTML page that loads nothing from elsewhere, and a contact sheet."""
 
-import base64
-import html
-import string
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,14 +8,17 @@ import cv2
 from train.data.examples import Example
 from train.evaluation.assessment import Assessment, summarise
 from train.report import sections
-from train.report.contact_sheet import TILE, contact_sheet, worst_mistakes
+from train.report.contact_sheet import contact_sheet, worst_mistakes
+from train.report.page import render_page
+from train.report.sections import ExportedForms
 
 PAGE = "index.html"
 SHEET = "mistakes.png"
-TEMPLATE = Path(__file__).with_name("report.html")
 
 
-def write_report(folder: Path, assessment: Assessment, examples: Sequence[Example], log: Path) -> None:
+def write_report(
+    folder: Path, assessment: Assessment, examples: Sequence[Example], log: Path, exported: ExportedForms | None = None
+) -> None:
     """Write `PAGE`, and `SHEET` with the worst mistakes, which the page also contains; no `SHEET` if all is correct.
 
     Args:
@@ -26,6 +26,8 @@ def write_report(folder: Path, assessment: Assessment, examples: Sequence[Exampl
         assessment: Assessment to report.
         examples: The test images.
         log: CSV log of the run, one line per epoch; it may be missing.
+        exported: The version that the assessed network was exported as, if it was; the assessment is then that of the
+            served form.
 
     Raises:
         OSError: A file cannot be written.
@@ -40,6 +42,7 @@ def write_report(folder: Path, assessment: Assessment, examples: Sequence[Exampl
     parts = [
         sections.warnings(summary),
         sections.further_sets(summary),
+        sections.forms(exported),
         sections.classes(assessment, summary),
         sections.confusions(assessment),
         sections.thresholds(assessment),
@@ -48,15 +51,11 @@ def write_report(folder: Path, assessment: Assessment, examples: Sequence[Exampl
         sections.mistakes(assessment, examples, worst),
     ]
     data = f"{config.data.title} (licence: {config.data.licence})"
-    page = string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=html.escape(config.title),
-        description=html.escape(config.description),
-        made=html.escape(f"Model {config.name}, {config.model.kind}, trained on {data}."),
-        tiles=sections.headline(assessment, summary),
-        sections="\n".join(filter(None, parts)),
-        sheet=f"data:image/png;base64,{base64.b64encode(sheet).decode()}",
-        tile=TILE,
-    )
+    made = f"Model {config.name}, {config.model.kind}, trained on {data}."
+    if exported:
+        made += f" Measured as {exported.version} is served on processors: in {exported.served}."
+    tiles = sections.headline(assessment, summary)
+    page = render_page(config.title, "evaluation", config.description, made, sections=parts, tiles=tiles, sheet=sheet)
     (folder / PAGE).write_text(page, encoding="utf-8")
 
 

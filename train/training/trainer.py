@@ -117,11 +117,11 @@ class Trainer:
     def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Compute the inputs of the last layer for images without augmentation: float32[N, F]."""
 
-        @tf.function(reduce_retracing=True)
         def average(images: Any) -> Any:
             return tf.cast(self._features(tf.cast(images, tf.float32), training=False), tf.float32)
 
-        return predict_in_batches(lambda batch: average(tf.constant(batch)).numpy(), images)
+        forward = tf.function(average, reduce_retracing=True)
+        return predict_in_batches(lambda batch: forward(tf.constant(batch)).numpy(), images)
 
     def step(self, batch: Batch, epoch: int) -> Metrics:
         """Train on a batch of images, or of features in the frozen epochs; return the metrics of the epoch so far.
