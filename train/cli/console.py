@@ -175,12 +175,14 @@ def _format_calibration(summary: Mapping[str, Any]) -> str:
         validation = summary["validation"]
         errors = {name: validation[f"{name}_after"] for name in ("calibration_error", "log_loss")}
         sets[f"{validation['images']} validation images, cross-validated"] = {**validation, **errors}
+    metrics = {"calibration_error": "calibration error", "log_loss": "log loss"}
     effects = (
-        f"{name}: calibration error {values['calibration_error_before']:.4f} -> {values['calibration_error']:.4f},"
-        f" log loss {values['log_loss_before']:.4f} -> {values['log_loss']:.4f}"
+        f"{name}: "
+        + ", ".join(f"{text} {values[key]:.4f} ({values[f'{key}_before']:.4f} before)" for key, text in metrics.items())
         for name, values in sets.items()
     )
-    return f"dividing the scores by {summary['temperature']:.4g}, {'; '.join(effects)}"
+    reason = ", as no other one gains in cross-validation" if summary["temperature"] == 1 else ""
+    return f"temperature {summary['temperature']:.4g}{reason}; {'; '.join(effects)}"
 
 
 def _format_headline(metrics: Mapping[str, Any]) -> str:

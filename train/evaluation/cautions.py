@@ -33,9 +33,12 @@ def list_warnings(summary: Mapping[str, Any], answered_accuracy: float) -> list[
         )
     if "thresholds" not in summary and "abstain_below" not in summary:
         needed = min_answered(answered_accuracy)
-        count = "any number of" if math.isinf(needed) else f"at least {needed}"
+        count = (
+            "more answered validation images than there can be"
+            if math.isinf(needed)
+            else (f"{needed} answered validation images or more, nearly all of them right")
+        )
         warnings.append(
-            f"no threshold for abstaining: an answered_accuracy of {answered_accuracy:g} is not supported by {count}"
-            " answered validation images; a lower one takes fewer (0.95 takes 20)"
+            f"no threshold for abstaining: an answered_accuracy of {answered_accuracy:g} takes {count}; 0.95 takes 20"
         )
     return warnings

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -168,6 +169,33 @@ def test_evaluate_prints_and_writes_metrics(run: Path):
 
     assert metrics["images"] == 20
     assert [values["class"] for values in metrics["per_class"]] == ["square", "bar"]
+    assert metrics["validation"]["images"] == 16
+    assert "warning: only 16 validation images" in " ".join(result.output.split())
+    assert len((run / "predictions.csv").read_text().splitlines()) == 1 + 20
+
+
+def test_two_evaluated_runs_are_compared(run: Path, tmp_path: Path):
+    invoke = CliRunner().invoke
+    assert invoke(app, ["evaluate", str(run)], catch_exceptions=False).exit_code == 0
+    other = shutil.copytree(run, tmp_path / "other")
+    config = yaml.safe_load((other / "config.yaml").read_text())
+    (other / "config.yaml").write_text(yaml.safe_dump(config | {"seed": 77}))
+
+    page = tmp_path / "comparison.html"
+    result = invoke(app, ["compare", str(run), str(other), "--out", str(page)], catch_exceptions=False)
+
+    text = " ".join(result.output.split())
+    assert "no difference can be told" in text
+    assert "seed" in text
+    assert "77" in text
+    assert page.read_text(encoding="utf-8").count("<svg") == 4
+
+
+def test_a_run_that_was_not_evaluated_cannot_be_compared(tmp_path: Path):
+    result = CliRunner().invoke(app, ["compare", str(tmp_path / "a"), str(tmp_path / "b")])
+
+    assert isinstance(result.exception, TrainError)
+    assert f"python -m train evaluate {tmp_path / 'a'}" in str(result.exception)
 
 
 def test_another_data_folder_can_be_used(run: Path, tmp_path: Path):
@@ -183,6 +211,8 @@ def test_export_prints_its_accuracy_and_writes_the_version(models: Path, run: Pa
     assert "of 20 test images right" in " ".join(result.output.split())
     assert sorted(path.name for path in (tmp_path / "shapes").iterdir()) == ["1"]
     assert (models / "shapes/1").is_dir()
+    page = (run / "report/index.html").read_text(encoding="utf-8")
+    assert re.search(r"<h2>Exported forms</h2>.*<td>SavedModel</td><td>0\.\d MB</td>", page)
     last_line = result.output.rstrip().splitlines()[-1]
     assert last_line == (
         f"Have it served: python -m tools.models add {tmp_path}/shapes --config {tmp_path}/models.config"

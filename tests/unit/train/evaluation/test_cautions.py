@@ -33,14 +33,14 @@ def test_few_validation_images_are_counted(images: int, beginning: str):
     assert warning.startswith(beginning)
 
 
-@pytest.mark.parametrize(("accuracy", "count"), [(0.99, "at least 100"), (0.9, "at least 10"), (1.0, "any number of")])
+@pytest.mark.parametrize(("accuracy", "count"), [(0.99, "100 answered"), (0.9, "10 answered"), (1.0, "more answered")])
 def test_a_missing_threshold_for_abstaining_is_explained(accuracy: float, count: str):
     values = summary()
     del values["abstain_below"]
 
     (warning,) = list_warnings(values, accuracy)
 
-    assert f"{accuracy:g} is not supported by {count} answered validation images" in warning
+    assert f"{accuracy:g} takes {count} validation images" in warning
 
 
 def test_a_multilabel_model_does_not_abstain():
