@@ -181,7 +181,7 @@ def _compare_variants(version: "Version", images: Images) -> None:
         for number, variant in enumerate(VARIANTS):
             rows.append(_measure_variant(version, variant, images, Path(folder) / str(number) / version.card.name))
             on_done()
-    _print_rows(rows, images.tests[TEST])
+    print_rows(rows, images.tests[TEST])
 
 
 def _measure_variant(version: "Version", variant: Variant, images: Images, base: Path) -> Row:
@@ -243,7 +243,8 @@ def _export(version: "Version", forms: "Forms", base: Path, metrics: dict[str, A
     return export_network(forms.network, card, goldens, base, version.predict, forms.tflite).path
 
 
-def _print_rows(rows: Sequence[Row], samples: "Samples") -> None:
+def print_rows(rows: Sequence[Row], samples: "Samples") -> None:
+    """Print a table of the variants: their accuracy or, without labels, their agreement with the first one."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     judgement = "right" if samples.are_labelled else "same class"
     for name in ("served", "weights", "compute", "MB", judgement, "change", "ms, one", "ms, batch"):

@@ -10,15 +10,18 @@ import pytest
 from typer.testing import CliRunner
 
 from train.cli.main import app
-from train.cli.quantize import VARIANTS
+from train.cli.quantize import VARIANTS, Row, print_rows
+from train.data.examples import Inputs
 from train.errors import TrainError
+from train.evaluation.evaluate import Evaluation
 from train.export.export import export_network
+from train.export.forms import Samples
 from train.export.frozen_network import freeze_function, freeze_model
 from train.export.golden import read_golden
 from train.export.precision import ExportPrecision
 from train.export.savedmodel import Version, VersionError, load_version
 from train.networks.build import HEAD, POOL
-from train.verification.measure import MIN_TICKS, ServerError, measure, ms_per_image
+from train.verification.measure import MIN_TICKS, Measurement, ServerError, measure, ms_per_image
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,27 @@ def test_every_variant_is_measured_in_a_server(large: Version, config_path: Path
     assert "10 images" in result.output
     rows = [line.split() for line in result.output.splitlines() if "SavedModel" in line or "TFLite" in line]
     assert [tuple(row[:3]) for row in rows] == [variant.names for variant in VARIANTS], result.output
+
+
+@pytest.mark.parametrize(("are_labelled", "column", "shares"), [(True, "right", 1), (False, "same class", 2)])
+def test_images_without_labels_tell_agreement_instead_of_accuracy(
+    capsys: pytest.CaptureFixture[str], *, are_labelled: bool, column: str, shares: int
+):
+    targets = np.eye(2, dtype=bool)[[0, 1]]
+    agreeing, other = (np.array(values, np.float32) for values in ([[0.4, 0.6], [0.4, 0.6]], [[0.9, 0.1], [0.4, 0.6]]))
+    rows = [
+        Row(VARIANTS[0], 10, Measurement(probabilities, None, None), Evaluation(probabilities, targets))
+        for probabilities in (agreeing, agreeing, other)
+    ]
+    inputs = Inputs(np.zeros((2, 8, 8, 1), np.uint8), targets.astype(np.float32))
+
+    print_rows(rows, Samples(inputs, are_labelled=are_labelled))
+
+    output = capsys.readouterr().out
+    assert column in output
+    assert output.count("100.00%") == shares  # right: the third; same class: the first two
+    assert output.count("50.00%") == 3 - shares
+    assert ("--data" in output) != are_labelled
 
 
 @pytest.mark.timeout(600)
