@@ -34,7 +34,9 @@ def compare(
 
     Runs are compared on the test images that both were evaluated on. The page also has their learning curves.
     """
-    runs = _read_run(first), _read_run(second)
+    are_named_alike = first.resolve().name == second.resolve().name
+    name, other = map(str, (first, second)) if are_named_alike else (first.resolve().name, second.resolve().name)
+    runs = _read_run(first, name), _read_run(second, other)
     comparison = compare_results(read_results(first), read_results(second))
     _print_rows("metric", metric_rows(*runs, comparison), runs)
     _print_rows("configuration", configuration_rows(*runs), runs)
@@ -42,7 +44,7 @@ def compare(
     console.print(f"See {out} for the learning curves", soft_wrap=True)
 
 
-def _read_run(run: Path) -> EvaluatedRun:
+def _read_run(run: Path, name: str) -> EvaluatedRun:
     from train.training.loop import LOG_FILE
     from train.training.run import CONFIG_FILE
 
@@ -53,11 +55,16 @@ def _read_run(run: Path) -> EvaluatedRun:
         raise TrainError(
             f"{path} cannot be used: {error!r}; run this to write it: python -m train evaluate {run}"
         ) from error
-    return EvaluatedRun(str(run), load_config(run / CONFIG_FILE), summary, read_log(run / LOG_FILE))
+    return EvaluatedRun(name, load_config(run / CONFIG_FILE), summary, read_log(run / LOG_FILE))
 
 
 def _print_rows(name: str, rows: Sequence[Row], runs: Sequence[EvaluatedRun]) -> None:
-    table = Table(name, *(escape(run.name) for run in runs), "", box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in (name, *(escape(run.name) for run in runs)):
+        table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(escape, (row.name, row.first, row.second)))
     console.print(table)
+    for row in rows:
+        if row.verdict:
+            console.print(f"{row.name}: {row.verdict}", markup=False, soft_wrap=True)

@@ -45,6 +45,8 @@ class Assessment:
     def uncalibrated(self) -> Evaluation:
         """The evaluation on the same test images before the temperature was applied, for comparison."""
         test, task = self.test, self.config.task
+        if self.calibration.temperature == 1:
+            return test
         probabilities = apply_temperature(test.probabilities, 1 / self.calibration.temperature, task)
         return Evaluation(probabilities, test.targets, test.thresholds)
 

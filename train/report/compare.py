@@ -2,6 +2,7 @@
 
 import html
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,7 +13,17 @@ from train.report.html import cell, figure, note, plots, section, table
 from train.report.learning_curves import Rows, epoch_line, learning_curve
 from train.report.page import render_page
 
-METRICS = ("accuracy", "balanced_accuracy", "micro_f1", "macro_f1", "log_loss", "calibration_error", "temperature")
+METRICS = {
+    "images": "images",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "micro_f1": "micro F1",
+    "macro_f1": "macro F1",
+    "log_loss": "log loss",
+    "calibration_error": "calibration error",
+    "temperature": "temperature",
+}
+"""Members of a summary, with their names in the table."""
 CURVES = (("loss", "val_loss"), ("accuracy", "val_accuracy"), ("loss", "loss"), ("accuracy", "accuracy"))
 """The metric of each plot, and its column in the log."""
 
@@ -53,9 +64,9 @@ class Row(NamedTuple):
 def metric_rows(first: EvaluatedRun, second: EvaluatedRun, comparison: Comparison | None) -> list[Row]:
     """Return the metrics of both runs on their own test images, then those on the images that both have."""
     rows = [
-        Row(name.replace("_", " "), _format(first.summary.get(name)), _format(second.summary.get(name)))
-        for name in ("images", *METRICS)
-        if any(name in run.summary for run in (first, second))
+        Row(name, _format_metric(first.summary, key), _format_metric(second.summary, key))
+        for key, name in METRICS.items()
+        if any(key in run.summary for run in (first, second))
     ]
     if comparison is None:
         return [*rows, Row("images in both", "0", "0", "no test image is in both, so they cannot be compared")]
@@ -117,6 +128,12 @@ def _difference_row(name: str, difference: Difference, runs: tuple[str, str]) ->
     change = f"{difference.second - difference.first:+.4f} ± {difference.standard_error:.4f}"
     judgement = f"{change}: {verdict} (p = {difference.p_value:.2g})"
     return Row(name, _format(difference.first), _format(difference.second), judgement)
+
+
+def _format_metric(summary: Mapping[str, Any], key: str) -> str:
+    """Format a metric, an accuracy with its standard error."""
+    text, value = _format(summary.get(key)), summary.get(key)
+    return f"{text} ± {math.sqrt(value * (1 - value) / summary['images']):.4f}" if key == "accuracy" and value else text
 
 
 def _flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

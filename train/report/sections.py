@@ -43,8 +43,11 @@ def headline(assessment: Assessment, summary: Summary) -> str:
             tile(number(summary["macro_f1"]), "macro F1", "mean over the classes"),
             tile(percent(summary["accuracy"]), "of images with all classes correct", sample),
         ]
+    before, temperature = percent(summary["calibration_error_before"]), summary["temperature"]
     before = (
-        f"{percent(summary['calibration_error_before'])} before dividing the scores by {summary['temperature']:.3g}"
+        "as trained; no temperature gains in cross-validation"
+        if temperature == 1
+        else f"{before} before dividing the scores by {temperature:.3g}"
     )
     tiles.append(tile(percent(summary["calibration_error"]), "calibration error", before))
     if "answered" in summary:
@@ -177,12 +180,11 @@ def confusions(assessment: Assessment) -> str:
 
 def calibration(assessment: Assessment, summary: Summary) -> str:
     """Show how well probabilities match accuracy and, for multiclass models, the effect of abstaining."""
-    label = f"at temperature {assessment.calibration.temperature:.3g}"
-    lines = [
-        DIAGONAL,
-        Line("as trained", _points(assessment.uncalibrated.reliability), "two", dots=True),
-        Line(label, _points(assessment.test.reliability), "one", dots=True),
-    ]
+    temperature = assessment.calibration.temperature
+    label = "as trained" if temperature == 1 else f"at temperature {temperature:.3g}"
+    lines = [DIAGONAL, Line(label, _points(assessment.test.reliability), "one", dots=True)]
+    if temperature != 1:
+        lines.insert(1, Line("as trained", _points(assessment.uncalibrated.reliability), "two", dots=True))
     caption = f"Dashed: of predictions at 80 % probability, 80 % are correct. Test images, in {BINS} bins."
     parts = [figure(chart("Reliability", Axis("probability"), Axis("fraction correct"), lines), caption)]
     if assessment.test.thresholds is None:

@@ -53,7 +53,7 @@ def write_report(
     data = f"{config.data.title} (licence: {config.data.licence})"
     made = f"Model {config.name}, {config.model.kind}, trained on {data}."
     if exported:
-        made += f" Measured as {exported.version} is served on processors: in {exported.served}."
+        made += f" Measured as {exported.version} is served on processors, as {exported.served}."
     tiles = sections.headline(assessment, summary)
     page = render_page(config.title, "evaluation", config.description, made, sections=parts, tiles=tiles, sheet=sheet)
     (folder / PAGE).write_text(page, encoding="utf-8")

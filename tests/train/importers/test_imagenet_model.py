@@ -1,6 +1,8 @@
 """The committed model `imagenet` keeps the promises of its card, and can be made again from its package."""
 
+import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -10,6 +12,7 @@ from typer.testing import CliRunner
 
 from train.cli.main import app
 from train.data.examples import Inputs, to_inputs
+from train.evaluation.calibrate import apply_temperature, fit_temperature
 from train.evaluation.evaluate import evaluate
 from train.export.export import CARD_FILE
 from train.export.golden import TOLERANCE, golden_evaluation, largest_difference, read_golden
@@ -17,6 +20,7 @@ from train.export.savedmodel import Version, load_version
 from train.export.tflite_model import load_tflite
 from train.importers.imagenet_model import (
     SamplesError,
+    measure,
     read_recipe,
     read_samples,
 )
@@ -94,6 +98,26 @@ def test_int8_recognises_photos_as_often_as_the_card_says(imagenet: Version):
 
     assert len(inputs.images) == imagenet.card.metrics["images"]
     assert evaluation.accuracy == pytest.approx(imagenet.card.metrics["accuracy"], abs=0.1)
+
+
+def test_the_calibration_error_of_the_card_is_cross_validated():
+    random = np.random.default_rng(0)
+    targets = np.eye(10, dtype=np.float32)[random.integers(0, 10, 300)]
+    probabilities = np.exp(random.normal(0, 1, (300, 10)) + 2.5 * targets).astype(np.float32)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    numbers = np.arange(300, dtype=np.uint16).view(np.uint8).reshape(300, 1, 2, 1)
+    recipe = dataclasses.replace(read_recipe(), temperature=0.5)
+    forms = SimpleNamespace(
+        served="saved_model",
+        predictors={"saved_model": lambda images: probabilities[images.reshape(-1, 2).copy().view(np.uint16)[:, 0]]},
+    )
+
+    metrics = measure(forms, Inputs(numbers, targets), recipe)
+
+    uncalibrated = apply_temperature(probabilities, 2, "multiclass")
+    fit = fit_temperature(uncalibrated, targets.astype(bool), "multiclass")
+    assert metrics["cross_validated_calibration_error"] == pytest.approx(fit.calibration_error_after, abs=1e-6)
+    assert metrics["cross_validated_calibration_error"] != metrics["calibration_error"]
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_only_settings_that_differ_are_listed():
 def test_equal_results_are_said_to_be_no_difference():
     rows = {row.name: row for row in metric_rows(*two_runs(), compare_results(RESULTS, RESULTS))}
 
-    assert rows["accuracy"].first == rows["accuracy"].second == "0.8000"
+    assert rows["accuracy"].first == rows["accuracy"].second == "0.8000 ± 0.0516"
     assert rows["accuracy of 2 images in both"].verdict == "+0.0000 ± 0.0000: no difference can be told (p = 1)"
 
 

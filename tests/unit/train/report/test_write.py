@@ -68,6 +68,18 @@ def test_the_report_shows_the_calibration_before_and_after(tmp_path: Path):
     assert re.findall("<td>(.*?)</td>", row) == ["300", "0.100", "0.200", "0.700", "0.900"]
 
 
+def test_a_network_that_is_not_changed_by_calibration_has_one_line_of_reliability(tmp_path: Path):
+    assessment = multiclass_assessment()
+    unchanged = dataclasses.replace(
+        assessment, calibration=dataclasses.replace(assessment.calibration, temperature=1.0)
+    )
+
+    page = write_page(tmp_path, unchanged)
+
+    assert "no temperature gains in cross-validation" in page
+    assert "at temperature" not in page
+
+
 def test_the_report_warns_of_few_validation_images(tmp_path: Path):
     assessment = multiclass_assessment()
     fit = dataclasses.replace(assessment.calibration.fit, images=38)
