@@ -45,8 +45,8 @@ def compare(
 
 
 def _read_run(run: Path, name: str) -> EvaluatedRun:
-    from train.training.loop import LOG_FILE
-    from train.training.run import CONFIG_FILE
+    from train.training.log import LOG_FILE
+    from train.training.run_folder import CONFIG_FILE
 
     path = run / EVALUATION_FILE
     try:

@@ -184,7 +184,8 @@ def export(  # noqa: PLR0913, PLR0917  # each is an option of the command line
     from train.export.frozen_network import freeze_model
     from train.report.sections import ExportedForms
     from train.report.write import write_report
-    from train.training.loop import LOG_FILE, predictor
+    from train.training.log import LOG_FILE
+    from train.training.loop import predictor
     from train.training.run import load_run
     from train.verification.assess import assess_forms, calibrate_network
 
