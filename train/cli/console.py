@@ -118,6 +118,8 @@ def print_splits(splits: Splits, labels: Sequence[str]) -> None:
     table.add_section()
     table.add_row("images", *(str(len(part)) for part in parts.values()))
     console.print(table)
+    for note in splits.notes:
+        console.print(note, markup=False, soft_wrap=True)
     if splits.skipped:
         console.print(f"skipped: {len(splits.skipped)}")
     for name, reason in splits.skipped[:MAX_SKIPPED]:

@@ -66,6 +66,8 @@ class OwnData(ConfigBase):
         validation: Share of the images held back for validation and calibration.
         test: Share of the images held back for evaluation.
         cache: Folder of decoded images, so that each image is decoded once; see `train.data.decoded_cache`.
+        near_duplicates: Whether images that look alike are kept in one part (`group`) or split like others (`ignore`).
+        near_duplicate_distance: Largest number of bits, of the 64 of a perceptual hash, in which such images differ.
         title: Name of the data set on the model card.
         licence: Licence of the data set on the model card.
     """
@@ -74,6 +76,8 @@ class OwnData(ConfigBase):
     validation: MinorityShare = 0.15
     test: MinorityShare = 0.15
     cache: Path = Path("data/cache")
+    near_duplicates: Literal["group", "ignore"] = "group"
+    near_duplicate_distance: Annotated[int, Field(ge=0, le=32)] = 10
     title: str
     licence: str = Field(min_length=1)
 

@@ -21,6 +21,7 @@ import vision
 from train.data.download import OnProgress
 from train.data.examples import DecodedExamples, Example, Skipped
 from train.data.image_loading import MAX_PIXELS, load
+from train.data.whole_file import write_whole
 from vision.card import InputSpec
 from vision.decode import ImageError
 
@@ -84,14 +85,10 @@ def _map_file(pixels: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
 
 
 def _write(part: Mapping[str, Example], spec: InputSpec, pixels: Path, on_bytes: OnBytes) -> None:
-    unfinished = pixels.with_suffix(".part")
-    try:
-        with unfinished.open("wb") as file:
-            undecodable = _append_all(part, spec, file, on_bytes)
-        _undecodable_file(pixels).write_text(json.dumps(undecodable), encoding="utf-8")
-        unfinished.rename(pixels)  # last, so that an existing cache is always complete
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with write_whole(pixels) as file:  # it ends last, so that an existing cache is always complete
+        undecodable = _append_all(part, spec, file, on_bytes)
+        with write_whole(_undecodable_file(pixels)) as reasons:
+            reasons.write(json.dumps(undecodable).encode())
 
 
 def _append_all(part: Mapping[str, Example], spec: InputSpec, file: BinaryIO, on_bytes: OnBytes) -> dict[str, str]:

@@ -102,6 +102,8 @@ class Splits:
         test: Images to evaluate with.
         further_tests: Further test sets by name, such as the test images in another encoding.
         skipped: Images that could not be used.
+        near_duplicates: Groups of images that look alike, each of them within one part.
+        notes: What else is worth knowing about the files, in sentences.
     """
 
     train: Sequence[Example]
@@ -109,6 +111,8 @@ class Splits:
     test: Sequence[Example]
     further_tests: Mapping[str, Sequence[Example]] = field(default_factory=dict)
     skipped: Sequence[Skipped] = ()
+    near_duplicates: Sequence[Sequence[Example]] = ()
+    notes: Sequence[str] = ()
 
     @property
     def tests(self) -> dict[str, Sequence[Example]]:

@@ -3,9 +3,21 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from image_gateway_client.files import SUFFIXES
 from train.config.datasets import FolderData
 from train.data.examples import DataError, Example
+from vision.decode import sniff
+
+SNIFFED_BYTES = 512
+
+
+class Listing(NamedTuple):
+    """Files of a data set: images with their classes, and the names of the others."""
+
+    examples: list[Example]
+    other_files: list[str]
 
 
 def class_folders(directory: Path) -> list[Path]:
@@ -19,11 +31,11 @@ def class_folders(directory: Path) -> list[Path]:
     return sorted(path for path in directory.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def list_images(data: FolderData, labels: Sequence[str]) -> list[Example]:
+def list_images(data: FolderData, labels: Sequence[str]) -> Listing:
     """Return the images of all classes, sorted by class and path.
 
     Raises:
-        DataError: The folders differ from the labels, or a folder is empty.
+        DataError: The folders differ from the labels, or hold no image.
         OSError: A folder cannot be read.
     """
     folders = {folder.name: folder for folder in class_folders(data.directory)}
@@ -31,18 +43,29 @@ def list_images(data: FolderData, labels: Sequence[str]) -> list[Example]:
         if name not in labels:
             nearest = difflib.get_close_matches(name, labels, n=1, cutoff=0)[0]
             raise DataError(f"{folder}: '{name}' is not one of the configuration's labels; the nearest is '{nearest}'")
-    examples = []
+    listing = Listing([], [])
     for class_id, label in enumerate(labels):
-        paths = _list_files(folders[label]) if label in folders else []
-        if not paths:
+        files = list_files(folders[label]) if label in folders else []
+        images = [path for path in files if is_image(path)]
+        if not images:
             raise DataError(f"{data.directory / label}: expected images of the class '{label}', found none")
-        examples += [Example(path, (class_id,), str(path.relative_to(data.directory))) for path in paths]
-    return examples
+        listing.examples.extend(Example(path, (class_id,), str(path.relative_to(data.directory))) for path in images)
+        listing.other_files.extend(sorted(str(path.relative_to(data.directory)) for path in {*files} - {*images}))
+    return listing
 
 
-def _list_files(folder: Path) -> list[Path]:
+def list_files(folder: Path) -> list[Path]:
+    """Return the files in and below a folder, sorted; none that is hidden or in a hidden folder."""
     return sorted(
         path
         for path in folder.rglob("*")
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
+
+
+def is_image(path: Path) -> bool:
+    """Return whether a file has the suffix of an image, or begins like one; a damaged image may lack one of them."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    with path.open("rb") as file:
+        return sniff(file.read(SNIFFED_BYTES)) is not None

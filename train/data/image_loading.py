@@ -12,8 +12,8 @@ from vision.card import InputSpec
 from vision.decode import inspect
 from vision.isolation.pool import DecoderPool
 
-MAX_PIXELS = 50_000_000
-"""Largest image of a data set."""
+MAX_PIXELS = 200_000_000
+"""Largest image of a data set: that of a phone's largest sensors."""
 DECODE_S = 60.0
 """Time for one image that is decoded in a process, including the time that it waits for one."""
 MAX_MEMORY_BYTES = 4 << 30

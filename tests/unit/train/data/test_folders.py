@@ -16,7 +16,7 @@ def folder_data(directory: Path) -> FolderData:
 
 def test_images_have_the_class_of_their_folder(tmp_path: Path):
     write_folders(tmp_path, {"dog": 1, "cat": 2})
-    examples = list_images(folder_data(tmp_path), ("cat", "dog"))
+    examples, _ = list_images(folder_data(tmp_path), ("cat", "dog"))
 
     assert [(example.name, example.classes) for example in examples] == [
         ("cat/0.png", (0,)),
@@ -30,9 +30,20 @@ def test_nested_folders_count_and_hidden_or_stray_files_do_not(tmp_path: Path):
     write_folders(tmp_path, {"cat/at home": 1, "cat/.thumbnails": 1, "dog": 1, ".git": 1})
     (tmp_path / "README.txt").write_text("mine")
     (tmp_path / "dog/.DS_Store").write_bytes(b"x")
-    examples = list_images(folder_data(tmp_path), ("cat", "dog"))
+    examples, _ = list_images(folder_data(tmp_path), ("cat", "dog"))
 
     assert [example.name for example in examples] == ["cat/at home/0.png", "dog/0.png"]
+
+
+def test_files_that_are_not_images_are_listed_apart(tmp_path: Path):
+    write_folders(tmp_path, {"cat": 1, "dog": 1})
+    (tmp_path / "dog/Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    (tmp_path / "dog/broken.jpg").write_bytes(b"not an image")
+    (tmp_path / "dog/0.png").rename(tmp_path / "dog/photo")
+    examples, other_files = list_images(folder_data(tmp_path), ("cat", "dog"))
+
+    assert [example.name for example in examples] == ["cat/0.png", "dog/broken.jpg", "dog/photo"]
+    assert other_files == ["dog/Thumbs.db"]
 
 
 @pytest.mark.parametrize("empty", [True, False])

@@ -1,9 +1,12 @@
 """Your own images, from a configuration to splits: each is used, reported as skipped, or refused."""
 
+import hashlib
 import re
+import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -12,7 +15,9 @@ from rich.console import Console
 from tests.support.photo_sets import noise_image, write_folders
 from train.cli import console
 from train.config.training_config import TrainingConfig
+from train.data.contents import SETTLED_NS, read_contents
 from train.data.examples import DataError, DecodedExamples, Example, Skipped, Splits, to_inputs
+from train.data.folders import list_images
 from train.data.load import load_splits
 
 ROOT = Path(__file__).parents[4]
@@ -79,7 +84,6 @@ def test_unusable_files_are_skipped_and_reported(tmp_path: Path):
     splits = load_splits(folders(tmp_path), ignore)
 
     assert {name: reason.partition(":")[0] for name, reason in splits.skipped} == {
-        "cat/notes.txt": "cannot be decoded",
         "cat/cut.jpg": "cannot be decoded",
         "cat/copy.png": "is a copy of cat/0.png",
         "cat/both.png": "is the same image as dog/0.png, but has other classes",
@@ -88,7 +92,58 @@ def test_unusable_files_are_skipped_and_reported(tmp_path: Path):
 
     names = {example.name for part in (splits.train, splits.validation, splits.test) for example in part}
 
-    assert len(names) == 13 - len(splits.skipped) - 1  # the first of two copies is used
+    assert len(names) == 12 - len(splits.skipped) - 1  # the first of two copies is used
+    assert splits.notes == ["Ignored, since they are not images: cat/notes.txt"]
+
+
+def test_near_duplicates_are_kept_in_one_part_and_counted(tmp_path: Path):
+    write_folders(tmp_path / "photos", {"cat": 20, "dog": 20})
+    for name in ("cat", "dog"):
+        for number in range(10):
+            path = tmp_path / f"photos/{name}/{number}.png"
+            cv2.imwrite(str(path.with_suffix(".bmp")), cv2.resize(cv2.imread(str(path)), (64, 48)))
+    splits = load_splits(folders(tmp_path), ignore)
+    parts = [{example.name for example in part} for part in (splits.train, splits.validation, splits.test)]
+
+    assert len(splits.near_duplicates) == 20
+    for group in splits.near_duplicates:
+        assert any({example.name for example in group} <= part for part in parts)
+    assert "40 images are near-duplicates: 20 groups, each kept in one part" in splits.notes[0]
+    assert [len(part) for part in parts] == [36, 12, 12]
+
+    ignoring = config_for(tmp_path, {"kind": "folders", "near_duplicates": "ignore"})
+
+    assert load_splits(ignoring, ignore).near_duplicates == []
+
+
+def test_images_that_all_look_alike_are_split_one_by_one_and_counted(tmp_path: Path):
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(10):
+            pixels = np.full((8, 8, 3), 100 * (name == "cat") + number, np.uint8)
+            cv2.imwrite(str(tmp_path / f"photos/{name}/{number}.png"), pixels)
+    splits = load_splits(folders(tmp_path), ignore)
+
+    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [12, 4, 4]
+    assert splits.near_duplicates == []
+    assert "20 images look alike but are too large a share of their classes" in splits.notes[0]
+
+
+def test_a_later_load_reads_no_unchanged_file(tmp_path: Path):
+    write_folders(tmp_path / "photos", {"cat": 4, "dog": 4})
+    later_ns = time.time_ns() + 2 * SETTLED_NS
+    examples, _ = list_images(folders(tmp_path).data, ("cat", "dog"))
+    memory = tmp_path / "cache/pets/contents.json"
+    contents = read_contents(examples, memory, ignore, lambda: later_ns)
+    steps = []
+    splits = load_splits(folders(tmp_path), lambda name, *_: steps.append(name))
+
+    assert {content.sha256 for content in contents} == {
+        hashlib.sha256(example.data).hexdigest()
+        for part in (splits.train, *splits.tests.values(), splits.validation)
+        for example in part
+    }
+    assert "reading images" not in steps
 
 
 def test_a_class_without_decodable_images_is_refused_with_the_reasons(tmp_path: Path):
