@@ -1,16 +1,19 @@
 """Commands that prepare data for `fit`: they fetch images, convert labels and write configurations."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from train.cli.console import console, counting_progress
+from train.cli.console import console, counting_progress, download_progress
+from train.config.datasets import OwnData
+from train.config.training_config import load_config
+from train.data.examples import DataError
 from train.data.fast_image_classification import convert
 from train.data.fetch_list import fetch_images, read_list
 from train.data.labelme import read_labelme, write_table
-from train.data.propose import propose_for_folders, propose_for_table, write_config
+from train.data.own_data import list_distinct
+from train.data.propose import Proposal, propose_for_folders, propose_for_table, write_config
 
 app = typer.Typer()
 
@@ -64,25 +67,60 @@ def propose(
 
     Paths in a CSV are relative to its folder.
     """
-    document = propose_for_folders(source) if source.is_dir() else propose_for_table(source, image_column, label_column)
-    write_config(document, out)
-    _print_next_step(document, out)
+    proposal = propose_for_folders(source) if source.is_dir() else propose_for_table(source, image_column, label_column)
+    write_config(proposal, out)
+    _print_proposal(proposal, out)
 
 
 @app.command("convert")
 def convert_files(
-    csv_path: Annotated[Path, typer.Option(help="CSV of the labels, such as data.csv.")],
-    data_config_path: Annotated[Path, typer.Option(help="Such as data_config.yaml.")],
-    training_config_path: Annotated[Path, typer.Option(help="Such as training_config.yaml.")],
+    csv_path: Annotated[Path, typer.Option("--csv-path", "--csv_path", help="CSV of the labels, such as data.csv.")],
+    data_config_path: Annotated[
+        Path, typer.Option("--data-config-path", "--data_config_path", help="Such as data_config.yaml.")
+    ],
+    training_config_path: Annotated[
+        Path, typer.Option("--training-config-path", "--training_config_path", help="Such as training_config.yaml.")
+    ],
     out: Out,
 ) -> None:
-    """Convert the three files of FastImageClassification to a configuration."""
-    document = convert(csv_path, data_config_path, training_config_path)
-    write_config(document, out)
-    _print_next_step(document, out)
+    """Convert the three files of FastImageClassification to a configuration; the options may be spelled as there."""
+    proposal = convert(csv_path, data_config_path, training_config_path)
+    write_config(proposal, out)
+    _print_proposal(proposal, out)
 
 
-def _print_next_step(document: Mapping[str, Any], out: Path) -> None:
+@app.command()
+def duplicates(
+    config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration of your own images.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of the data set, instead of the configuration's.")
+    ] = None,
+) -> None:
+    """List images that look alike, one group a line, each image with its classes.
+
+    The data's near_duplicate_distance decides how similar they are. Copies, whose files are equal, are listed by fit.
+    """
+    config = load_config(config_path)
+    section = config.data
+    if not isinstance(section, OwnData):
+        raise DataError(f"data.kind: {section.kind} is a published data set; only your own images are searched")
+    changes = {"near_duplicates": "group", **({"directory": data} if data else {})}
+    with download_progress() as on_progress:
+        images, groups, *_ = list_distinct(config, section.model_copy(update=changes), on_progress)
+    for group in groups:
+        examples = [images[digest] for digest in group]
+        names = [
+            f"{example.name} ({', '.join(config.labels[number] for number in example.classes)})" for example in examples
+        ]
+        differ = "; classes differ" if len({example.classes for example in examples}) > 1 else ""
+        console.print(f"{', '.join(names)}{differ}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{sum(map(len, groups))} of {len(images)} images are near-duplicates, in {len(groups)} groups")
+
+
+def _print_proposal(proposal: Proposal, out: Path) -> None:
+    document = proposal.document
+    for remark in proposal.remarks:
+        console.print(remark, markup=False, highlight=False, soft_wrap=True)
     labels = ", ".join(document["labels"])
     console.print(
         f"{out} written, {document['task']}: {labels}; next: python -m train fit {out}", markup=False, soft_wrap=True

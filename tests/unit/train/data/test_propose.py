@@ -12,15 +12,15 @@ from train.config.training_config import ConfigError, TrainingConfig, load_confi
 from train.data.examples import DataError
 from train.data.fast_image_classification import convert
 from train.data.load import load_splits
-from train.data.propose import propose_for_folders, propose_for_table, write_config
+from train.data.propose import Proposal, propose_for_folders, propose_for_table, write_config
 
 
 def ignore(_name: str, _done: int, _total: int | None):
     pass
 
 
-def write_and_load(document: dict[str, Any], folder: Path, name: str = "Pets 2.yaml") -> TrainingConfig:
-    write_config(document, folder / name)
+def write_and_load(proposal: Proposal, folder: Path, name: str = "Pets 2.yaml") -> TrainingConfig:
+    write_config(proposal, folder / name)
     return load_config(folder / name)
 
 
@@ -53,6 +53,70 @@ def test_a_table_becomes_a_configuration(
 
     assert (config.labels, config.task) == (labels, task)
     assert config.data.path == tmp_path / "data.csv"
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "batch_size"),
+    [(3, 0.2, 1), (8, 0.2, 2), (20, 0.2, 4), (40, 0.2, 8), (140, 0.2, 32), (400, 0.15, 32)],
+)
+def test_batches_and_shares_suit_the_number_of_images(tmp_path: Path, count: int, share: float, batch_size: int):
+    rows = [f"{number}.png,{'cat' if number % 2 else 'dog'}" for number in range(2 * count)]
+    (tmp_path / "data.csv").write_text("\n".join(["file,label", *rows]))
+    config = write_and_load(propose_for_table(tmp_path / "data.csv", "file", "label"), tmp_path)
+
+    assert (config.data.validation, config.data.test) == (share, share)
+    assert config.training.batch_size == batch_size
+
+
+def test_a_class_of_eight_is_in_every_part(tmp_path: Path):
+    write_folders(tmp_path / "photos", {"cat": 8, "dog": 8})
+    config = write_and_load(propose_for_folders(tmp_path / "photos"), tmp_path)
+    splits = load_splits(config.model_copy(update={"data": config.data.model_copy(update={"cache": tmp_path})}), ignore)
+
+    for part in (splits.train, splits.validation, splits.test):
+        assert {example.classes for example in part} == {(0,), (1,)}
+    assert len(splits.train) >= 4 * config.training.batch_size
+
+
+@pytest.mark.parametrize(
+    ("counts", "remarks"),
+    [
+        ({"cat": 500, "dog": 500}, []),
+        (
+            {"cat": 190, "dog": 6},
+            ["The classes are unbalanced: 'cat' has 190 images, 'dog' 6.", "About 39 images will"],
+        ),
+        (
+            {"cat": 5, "dog": 1},
+            ["'dog' has 1 image; each class needs at least 3", "About 1 image will be for validation"],
+        ),
+    ],
+)
+def test_what_to_know_is_in_the_file_and_on_the_screen(tmp_path: Path, counts: dict[str, int], remarks: list[str]):
+    rows = [f"{label}{number}.png,{label}" for label, count in counts.items() for number in range(count)]
+    (tmp_path / "data.csv").write_text("\n".join(["file,label", *rows]))
+    command = ["propose", str(tmp_path / "data.csv"), "--label-column", "label", "--out", str(tmp_path / "a.yaml")]
+    output = CliRunner().invoke(app, command, catch_exceptions=False).output
+    comments = " ".join(line.removeprefix("# ") for line in (tmp_path / "a.yaml").read_text().splitlines())
+
+    for remark in remarks:
+        assert remark in output.replace("\n", " ")
+        assert remark in comments
+    assert ("unbalanced" in output) == ("unbalanced" in "".join(remarks))
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_the_network_is_one_whose_weights_are_installed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_installed: bool,  # noqa: FBT001  # a parameter
+):
+    write_folders(tmp_path / "photos", {"cat": 1, "dog": 1})
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: object() if is_installed else None)
+    proposal = propose_for_folders(tmp_path / "photos")
+
+    assert proposal.document["model"]["kind"] == ("efficientnet_lite0" if is_installed else "application")
+    assert ("`make .venv/.models-ready`" in "".join(proposal.remarks)) != is_installed
 
 
 def test_fewer_than_two_labels_are_refused(tmp_path: Path):
@@ -94,8 +158,11 @@ def test_three_files_become_a_configuration(tmp_path: Path):
 
 
 def test_augmentation_that_is_off_stays_off(tmp_path: Path):
-    config = write_and_load(convert(*write_three_files(tmp_path, use_augmentation=False)), tmp_path)
+    proposal = convert(*write_three_files(tmp_path, use_augmentation=False))
+    config = write_and_load(proposal, tmp_path)
+
     assert config.augmentation == type(config.augmentation)()
+    assert not proposal.remarks
 
 
 @pytest.mark.parametrize(
@@ -127,9 +194,12 @@ def test_a_missing_table_is_named(tmp_path: Path):
         convert(tmp_path / "none.csv", *configs)
 
 
-def test_the_commands_write_what_fit_reads_next(tmp_path: Path):
+@pytest.mark.parametrize("separator", ["-", "_"])
+def test_the_commands_write_what_fit_reads_next(tmp_path: Path, separator: str):
     csv_path, data_config, training_config = write_three_files(tmp_path)
-    options = ["--csv-path", csv_path, "--data-config-path", data_config, "--training-config-path", training_config]
+    names = [["csv", "path"], ["data", "config", "path"], ["training", "config", "path"]]
+    paths = csv_path, data_config, training_config
+    options = [f"--{separator.join(name)}={path}" for name, path in zip(names, paths, strict=True)]
     outs = [tmp_path / "converted.yaml", tmp_path / "proposed.yaml"]
     commands = (
         ["convert", *options, "--out", outs[0]],
@@ -140,3 +210,4 @@ def test_the_commands_write_what_fit_reads_next(tmp_path: Path):
         assert result.exit_code == 0
         assert f"next: python -m train fit {out}" in result.output
         assert load_config(out).labels == tuple(TARGETS)
+        assert ("0.022 for all" in result.output) == ("# FastImage" in out.read_text()) == (command[0] == "convert")
