@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from train.cli.console import console, counting_progress, download_progress
+from train.cli.options import DataFolder
 from train.config.datasets import OwnData
 from train.config.training_config import load_config
 from train.data.examples import DataError
@@ -92,9 +93,7 @@ def convert_files(
 @app.command()
 def duplicates(
     config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration of your own images.")],
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Folder of the data set, instead of the configuration's.")
-    ] = None,
+    data: DataFolder = None,
 ) -> None:
     """List images that look alike, one group a line, each image with its classes.
 

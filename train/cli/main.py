@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from train.cli import compare, data_commands, import_commands, models, quantize
+from train.cli import compare, data_commands, import_commands, label_commands, models, quantize
 from train.cli.console import (
     console,
     counting_progress,
@@ -31,6 +31,7 @@ from train.cli.import_commands import (
     TfliteOption,
     check_models,
 )
+from train.cli.options import DataFolder, RunFolder
 from train.cli.predict import predict
 from train.config.networks import Pretrained
 from train.config.training_config import TrainingConfig, load_config, load_model_config
@@ -51,14 +52,11 @@ RUNS = Path("runs")
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data_commands.app)
 app.add_typer(import_commands.app)
+app.add_typer(label_commands.app)
 app.add_typer(models.app)
 app.add_typer(quantize.app)
 app.add_typer(compare.app)
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run, such as runs/digits.")]
-DataFolder = Annotated[
-    Path | None, typer.Option("--data", help="Folder of the data set, instead of the configuration's.")
-]
 StoreOption = Annotated[Weights, typer.Option("--store", "--weights", help="Number type in which weights are stored.")]
 
 

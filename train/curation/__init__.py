@@ -1,0 +1,1 @@
+"""Finds likely label errors, and unlabelled images whose labels would teach most."""
