@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from cleanlab.filter import find_label_issues
+from cleanlab.multilabel_classification.filter import find_label_issues as find_multilabel_issues
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, cross_val_predict
 from sklearn.multiclass import OneVsRestClassifier
@@ -14,6 +15,8 @@ from train.data.examples import Example
 from train.errors import TrainError
 
 FOLDS = 5
+RANKING = "self_confidence"
+"""Order of the errors: by the probability of the given classes."""
 MIN_PROBABILITY = 0.5
 """Of each suggested class of an image that may have any number of them."""
 
@@ -61,25 +64,24 @@ def find_label_errors(
         raise TrainError("label errors: expected at least two different images of each class, found one")
     classifier = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
     if multilabel:
-        labels = targets.astype(np.int64)
+        decisions = targets.astype(np.int64)
         probabilities = cross_val_predict(
             OneVsRestClassifier(classifier),
             features,
-            labels,
+            decisions,
             groups=groups,
             cv=GroupKFold(folds, shuffle=True, random_state=seed),
             method="predict_proba",
         )
-        given = [np.flatnonzero(row).tolist() for row in labels]
+        given = [np.flatnonzero(row).tolist() for row in decisions]
+        indices = find_multilabel_issues(given, probabilities, return_indices_ranked_by=RANKING, n_jobs=1)
     else:
-        given = targets.argmax(axis=1)
+        classes = targets.argmax(axis=1)
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
         probabilities = cross_val_predict(
-            classifier, features, given, groups=groups, cv=splitter, method="predict_proba"
+            classifier, features, classes, groups=groups, cv=splitter, method="predict_proba"
         )
-    indices = find_label_issues(
-        given, probabilities, return_indices_ranked_by="self_confidence", multi_label=multilabel, n_jobs=1
-    )
+        indices = find_label_issues(classes, probabilities, return_indices_ranked_by=RANKING, n_jobs=1)
     return [
         LabelError(int(index), _suggest(probabilities[index], multilabel=multilabel), probabilities[index])
         for index in indices
