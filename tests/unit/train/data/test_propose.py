@@ -68,13 +68,14 @@ def test_batches_and_shares_suit_the_number_of_images(tmp_path: Path, count: int
     assert config.training.batch_size == batch_size
 
 
-def test_a_class_of_eight_is_in_every_part(tmp_path: Path):
-    write_folders(tmp_path / "photos", {"cat": 8, "dog": 8})
+@pytest.mark.parametrize("class_count", [2, 5, 8])
+def test_a_class_of_eight_is_in_every_part(tmp_path: Path, class_count: int):
+    write_folders(tmp_path / "photos", {f"class {number}": 8 for number in range(class_count)})
     config = write_and_load(propose_for_folders(tmp_path / "photos"), tmp_path)
     splits = load_splits(config.model_copy(update={"data": config.data.model_copy(update={"cache": tmp_path})}), ignore)
 
     for part in (splits.train, splits.validation, splits.test):
-        assert {example.classes for example in part} == {(0,), (1,)}
+        assert {example.classes for example in part} == {(number,) for number in range(class_count)}
     assert len(splits.train) >= 4 * config.training.batch_size
 
 
