@@ -165,13 +165,13 @@ def _batch_size(training_images: int) -> int:
 
 def _remarks_on_counts(counts: Mapping[str, int], validation_images: int) -> list[str]:
     remarks = []
-    rarest, commonest = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    rarest, commonest = _extremes(counts)
     if counts[rarest] < MIN_GROUP:
         remarks.append(
             f"'{rarest}' has {_count(counts[rarest])}; each class needs at least {MIN_GROUP}: one for training, one for"
             " validation and one for the test."
         )
-    if counts[commonest] > MAX_RATIO * counts[rarest]:
+    if _is_unbalanced(counts):
         remarks.append(
             f"The classes are unbalanced: '{commonest}' has {_count(counts[commonest])}, '{rarest}' {counts[rarest]}."
             " A network learns to neglect rare classes. Look at the recall of each class in the report, and add images."
@@ -182,6 +182,16 @@ def _remarks_on_counts(counts: Mapping[str, int], validation_images: int) -> lis
             f" thresholds and accuracy are rough estimates below {MIN_VALIDATION} of each."
         )
     return remarks
+
+
+def _is_unbalanced(counts: Mapping[str, int]) -> bool:
+    rarest, commonest = _extremes(counts)
+    return counts[commonest] > MAX_RATIO * counts[rarest]
+
+
+def _extremes(counts: Mapping[str, int]) -> tuple[str, str]:
+    """Return the labels with the fewest and with the most images."""
+    return min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
 
 
 def _count(images: int) -> str:
