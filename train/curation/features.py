@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from train.data.batching import iterate_batches
 from train.networks.build import POOL
-
-BATCH = 32
 
 
 class Features(NamedTuple):
@@ -33,6 +32,5 @@ def compute_features(model: keras.Model, images: npt.NDArray[np.uint8]) -> Featu
     """
     network = keras.Model(model.input, [model.get_layer(POOL).output, model.output])
     forward = tf.function(lambda batch: network(tf.cast(batch, tf.float32), training=False))
-    starts = range(0, len(images), BATCH)
-    outputs = [forward(tf.constant(images[start : start + BATCH])) for start in starts]
+    outputs = [forward(tf.constant(images[batch])) for batch in iterate_batches(images)]
     return Features(*(np.concatenate(parts) for parts in zip(*outputs, strict=True)))

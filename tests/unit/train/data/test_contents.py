@@ -11,8 +11,6 @@ from tests.support.photo_sets import noise_image
 from train.data.contents import SETTLED_NS, Content, read_contents
 from train.data.examples import Example
 
-NOW_NS = time.time_ns()
-
 
 def at(seconds: float):
     """Return a clock that is this much ahead of the files of a test."""
