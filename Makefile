@@ -91,6 +91,10 @@ DATA_OPTION = $(if $(DATA),--data $(DATA))
 train: .venv/.dev-ready ## Train CONFIG (train/configs/digits.yaml), replacing its run; DATA=folder with its data, if downloaded
 	$(BIN)/python -m train fit $(CONFIG) $(FIT_OPTIONS) $(DATA_OPTION)
 
+.PHONY: train-gpu
+train-gpu: .venv-gpu/.ready ## Like train, on an NVIDIA GPU (Linux on x86-64)
+	.venv-gpu/bin/python -m train fit $(CONFIG) $(DATA_OPTION)
+
 .PHONY: evaluate
 evaluate: .venv/.dev-ready ## Evaluate the trained model, or RUN=runs/NAME-2, on its test set
 	$(BIN)/python -m train evaluate $(RUN) $(DATA_OPTION)
@@ -177,7 +181,7 @@ documents: .venv/.dev-ready ## Regenerate all generated files: documents, OpenAP
 
 .PHONY: clean
 clean: ## Remove environments, caches, build results and the run directory
-	rm -rf .venv .tools .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .fuzz dist
+	rm -rf .venv .venv-gpu .tools .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .fuzz dist
 
 ##@ Help
 .PHONY: help
@@ -222,3 +226,8 @@ $(UV): tools/uv.txt
 .venv/.models-ready: $(LOCKED) $(UV)
 	$(INSTALL) --all-extras --group dev --group models
 	@touch $@ .venv/.dev-ready .venv/.tensorflow-ready .venv/.run-ready
+
+# An environment of its own, because tensorflow and tensorflow-cpu install the same files.
+.venv-gpu/.ready: $(LOCKED) $(UV)
+	$(RUN_UV) install .venv-gpu --extra train-core --group gpu --group models
+	@touch $@

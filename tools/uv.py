@@ -22,8 +22,8 @@ PYTHONS = ((3, 11), (3, 15))
 """The first version of Python that is supported, and the first that is not; as in pyproject.toml."""
 WITHOUT_TENSORFLOW = (3, 14)
 """The first version of Python for which TensorFlow has no package; as in pyproject.toml."""
-WITH_TENSORFLOW = {"--all-extras", "--extra=tensorflow", "--extra=train", "tensorflow", "train"}
-"""Options of `uv export`, and values of `--extra`, that select TensorFlow."""
+WITH_TENSORFLOW = {"--all-extras", "--extra=tensorflow", "--extra=train", "tensorflow", "train", "--group=gpu", "gpu"}
+"""Options of `uv export`, and values of `--extra` and `--group`, that select TensorFlow."""
 PIP_SECTIONS = ("global", "install", ":env:")
 """Sections of pip's configuration, the last of which counts."""
 MIRRORS = {"UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_CONFIG_FILE"}

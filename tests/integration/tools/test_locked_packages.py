@@ -259,7 +259,9 @@ def test_packages_without_tensorflow_need_no_older_python(project: Project):
     assert project.installed() == {"one"}
 
 
-@pytest.mark.parametrize("selection", [("--all-extras",), ("--extra=tensorflow",), ("--extra", "train")])
+@pytest.mark.parametrize(
+    "selection", [("--all-extras",), ("--extra=tensorflow",), ("--extra", "train"), ("--group", "gpu")]
+)
 def test_an_older_python_for_tensorflow_that_is_missing_is_named(project: Project, selection: Sequence[str]):
     arguments = ("install", ".venv", *selection)
 
