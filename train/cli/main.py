@@ -33,7 +33,7 @@ from train.cli.import_commands import (
 )
 from train.cli.options import DataFolder, RunFolder
 from train.cli.predict import predict
-from train.config.networks import Pretrained
+from train.config.networks import PretrainedNetwork
 from train.config.training_config import TrainingConfig, load_config, load_model_config
 from train.data.examples import TEST, Example, Predict, Splits, to_inputs
 from train.data.load import load_splits
@@ -285,7 +285,7 @@ def _test_sets(
 
 def _check_weights(config_path: Path, config: TrainingConfig, weights: Path | None) -> None:
     """Check that the file of the initial weights is there, before the data is loaded."""
-    configured = config.model.weights if isinstance(config.model, Pretrained) else None
+    configured = config.model.weights if isinstance(config.model, PretrainedNetwork) else None
     file, source = (weights, "--weights") if weights else (configured, f"{config_path}: model.weights")
     if isinstance(file, Path) and not file.is_file():
         raise TrainError(f"{source}: expected {'' if weights else 'imagenet, none or '}a file, received {file}")

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from train.config.config_base import ConfigBase, find_nearest, reject_unknown_keys
 from train.config.datasets import Cifar10Data, FolderData, MnistData, TableData
-from train.config.networks import Application, EfficientNetLite, NetworkConfig, Pretrained, SqueezeNet
+from train.config.networks import NetworkConfig, PretrainedNetwork, SqueezeNet
 from train.config.optimization import Augmentation, Monitor, Optimization
 from train.errors import TrainError
 from vision.card import InputSpec, Task
@@ -95,11 +95,11 @@ class TrainingConfig(ConfigBase):
 
     @model_validator(mode="after")
     def _check_sections_against_each_other(self) -> Self:
-        if isinstance(self.model, Application | EfficientNetLite | SqueezeNet) and self.input.color != "RGB":
+        if isinstance(self.model, PretrainedNetwork | SqueezeNet) and self.input.color != "RGB":
             raise ValueError(f"input.color: a model of kind {self.model.kind} accepts only RGB")
         if self.augmentation.rand_augment and self.input.color == "GRAY":
             raise ValueError("augmentation.rand_augment: some of its operations need colour images; remove this key")
-        if self.training.transfer and not isinstance(self.model, Pretrained):
+        if self.training.transfer and not isinstance(self.model, PretrainedNetwork):
             raise ValueError(
                 f"training.transfer: a model of kind {self.model.kind} has no pretrained weights; remove this section"
             )

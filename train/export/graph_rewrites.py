@@ -120,6 +120,8 @@ def _optimize(graph: GraphDef, fetches: Sequence[str], optimizer: str) -> GraphD
     # No operation has side effects, so control dependencies only keep the nodes that folded weights were computed from.
     for node in optimized.node:
         node.input[:] = [source for source in node.input if not source.startswith("^")]
+        # TensorFlow refuses to save operations with a gradient of their own, such as swish.
+        node.attr.pop("_gradient_op_type", None)
     return tf.compat.v1.graph_util.extract_sub_graph(optimized, list(fetches))
 
 

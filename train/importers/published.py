@@ -11,11 +11,12 @@ from keras import layers
 
 from train.config.networks import EfficientNetLiteName
 from train.importers.efficientnet_lite import efficientnet_lite_from_torch
-from train.networks.application import BGR_NETWORKS, NORMALISATION, WeightsError
+from train.networks.application import BGR_NETWORKS, NORMALISATION
 from train.networks.build import POOL
 from train.networks.efficientnet_lite import MEAN, SCALINGS, STD
 from train.networks.efficientnet_lite_weights import published_checkpoint
 from train.networks.squeezenet import squeezenet_features
+from train.networks.weights_file import WeightsError
 from train.weights.checkpoints import read_checkpoint
 from train.weights.protobuf_file import read_caffe, read_onnx
 from train.weights.tensors import WeightsFileError

@@ -58,6 +58,8 @@ SCALINGS: Mapping[EfficientNetLiteName, Scaling] = {
     "efficientnet_lite0": Scaling(1.0, 1.0, 224),
     "efficientnet_lite1": Scaling(1.0, 1.1, 240),
     "efficientnet_lite2": Scaling(1.1, 1.2, 260),
+    "efficientnet_lite3": Scaling(1.2, 1.4, 280),
+    "efficientnet_lite4": Scaling(1.4, 1.8, 300),
 }
 STAGES = (
     (1, Block(16, 3, 1, 1)),

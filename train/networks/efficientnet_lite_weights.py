@@ -9,9 +9,9 @@ from pathlib import Path
 import keras
 
 from train.config.networks import EfficientNetLite, EfficientNetLiteName
-from train.networks.application import WeightsError
 from train.networks.build import HEAD, POOL
 from train.networks.efficientnet_lite import SCALINGS, scaled_blocks
+from train.networks.weights_file import WeightsError, check_file
 from train.weights.checkpoints import read_checkpoint
 from train.weights.tensors import Array, Tensors, WeightsFileError
 from train.weights.torch_layers import set_torch_weights
@@ -42,12 +42,14 @@ def load_efficientnet_lite(network: keras.Model, config: EfficientNetLite, path:
         path: Checkpoint to load instead of the configuration's weights.
 
     Raises:
-        WeightsError: The package with the weights is not installed.
+        WeightsError: The package with the weights is not installed, or the checkpoint is missing or another one.
         WeightsFileError: The checkpoint cannot be read, or belongs to another network.
     """
     source = path or config.weights
     if source == "none":
         return
+    if isinstance(source, Path):
+        check_file(source, config.kind, config.weights_sha256)
     tensors = read_checkpoint(source if isinstance(source, Path) else published_checkpoint(config.kind))
     backbone = keras.Model(network.input, network.get_layer(POOL).input)
     set_torch_weights(backbone, _without_last_layer(tensors), torch_name, NETWORK)

@@ -249,3 +249,14 @@ def test_a_network_without_global_pooling_has_no_heat_maps(images: np.ndarray):
 
     assert not network.explains
     np.testing.assert_allclose(network.predict(images), predict_with_keras(model, images), atol=1e-5)
+
+
+def test_a_network_with_swish_has_no_gradients_that_cannot_be_saved():
+    image = keras.Input(SPEC.shape)
+    x = keras.layers.Conv2D(4, 3, activation="silu")(image)
+    model = keras.Model(image, keras.layers.Dense(2, activation="softmax")(keras.layers.GlobalAveragePooling2D()(x)))
+
+    nodes = freeze_model(model, SPEC).function.graph.as_graph_def(add_shapes=False)
+
+    functions = [node for function in nodes.library.function for node in function.node_def]
+    assert not [node.name for node in (*nodes.node, *functions) if "_gradient_op_type" in node.attr]

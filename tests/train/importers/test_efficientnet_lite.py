@@ -12,10 +12,10 @@ from safetensors.numpy import save_file
 from tests.support.torch_weights import to_torch
 from train.config.networks import EfficientNetLite, EfficientNetLiteName
 from train.importers.torch_networks import network_from_torch
-from train.networks.application import WeightsError
 from train.networks.build import HEAD, POOL, build_model
 from train.networks.efficientnet_lite import MEAN, SCALINGS, STD
 from train.networks.efficientnet_lite_weights import load_efficientnet_lite, published_checkpoint, torch_name
+from train.networks.weights_file import WeightsError
 from train.weights.checkpoints import read_checkpoint
 from train.weights.tensors import Tensors, WeightsFileError
 from vision.card import InputSpec
@@ -61,7 +61,13 @@ def features(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("kind", "million_weights"),
-    [("efficientnet_lite0", 4.65), ("efficientnet_lite1", 5.42), ("efficientnet_lite2", 6.09)],
+    [
+        ("efficientnet_lite0", 4.65),
+        ("efficientnet_lite1", 5.42),
+        ("efficientnet_lite2", 6.09),
+        ("efficientnet_lite3", 8.20),
+        ("efficientnet_lite4", 13.01),
+    ],
 )
 def test_the_networks_have_as_many_weights_as_published(kind: EfficientNetLiteName, million_weights: float):
     model = build_model(EfficientNetLite(kind=kind), (SIDE, SIDE, 3), 1000)
