@@ -117,11 +117,13 @@ def fit(  # noqa: PLR0913  # each is an option of the command line
         print_splits(splits, config.labels)
         record_data(run.path, splits)
 
+        from train.training.device import describe_device
         from train.training.loop import fit as fit_network
 
         train, validation = (
             to_inputs(part, config.input, len(config.labels)) for part in (splits.train, splits.validation)
         )
+        console.print(f"Training on: {describe_device(config.training.mixed_precision)}", soft_wrap=True)
         with training_progress() as on_step:
             fit_network(config, train, validation, run.path, on_step, resume=run.is_resumed, weights=weights)
     trained = run.final_path

@@ -1,5 +1,6 @@
 """The sections `augmentation` and `training` of a configuration."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
@@ -9,6 +10,7 @@ from train.config.config_base import ConfigBase, Count, Fraction, Positive, Shar
 Percent: TypeAlias = Annotated[int, Field(ge=1, le=100)]
 Monitor: TypeAlias = Literal["val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1", "val_micro_f1"]
 """Metrics of the validation images after each epoch; of `val_loss`, lower values are better."""
+Area: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 
 
 class Augmentation(ConfigBase):
@@ -20,12 +22,16 @@ class Augmentation(ConfigBase):
             strokes on a dark background.
         contrast: The distance from the image's mean is multiplied by 1 - contrast to 1 + contrast.
         brightness: At most this fraction of white is added.
-        rotation_degrees: Largest rotation either way; this and all keys down to `share` belong to
+        saturation: Saturation is multiplied by (1 - saturation) / (1 + saturation) to the inverse of that.
+        hue: Largest shift of the hue either way, as a fraction of half a turn of the colour wheel.
+        crop: Smallest and largest area, as a fraction, of a random part that is enlarged to the whole image; its sides
+            are in a ratio of 3/4 to 4/3 of those of the image. This and all keys down to `share` belong to
             `train.networks.augment.RandomAffine`.
+        rotation_degrees: Largest rotation either way.
         scale: Smallest and largest scale.
         shear: Largest shear.
         shift: Largest shift, as a fraction of the side.
-        share: Fraction of the images that are rotated, scaled, sheared and shifted.
+        share: Fraction of the images that are cropped, rotated, scaled, sheared and shifted.
         flip: Mirror half of the images left to right.
         flip_vertical: Mirror half of the images upside down.
         shift_pixels: Largest shift in whole pixels; the image is reflected at its edges.
@@ -39,12 +45,16 @@ class Augmentation(ConfigBase):
             distribution of their shares.
         cut_mix: Replace a part of an image by that of another, and the targets in proportion
             (https://arxiv.org/abs/1905.04899): the parameter of the Beta distribution of their shares.
+        mix_share: Fraction of the images that `mix_up` or `cut_mix` mixes.
     """
 
     rand_augment: Share = 0.0
     stroke: Share = 0.0
     contrast: Fraction = 0.0
     brightness: Fraction = 0.0
+    saturation: Fraction = 0.0
+    hue: Share = 0.0
+    crop: tuple[Area, Area] | None = None
     rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
     scale: tuple[Positive, Positive] = (1.0, 1.0)
     shear: Fraction = 0.0
@@ -60,11 +70,14 @@ class Augmentation(ConfigBase):
     jpeg_quality: tuple[Percent, Percent] = (60, 95)
     mix_up: Share = 0.0
     cut_mix: Share = 0.0
+    mix_share: Share = 1.0
 
     @model_validator(mode="after")
     def _check_ranges(self) -> Self:
         if self.scale[0] > self.scale[1]:
             raise ValueError("scale: the smallest scale comes first, then the largest")
+        if self.crop and self.crop[0] > self.crop[1]:
+            raise ValueError("crop: the smallest area comes first, then the largest")
         if self.jpeg_quality[0] > self.jpeg_quality[1]:
             raise ValueError("jpeg_quality: the lowest quality comes first, then the highest")
         if self.mix_up and self.cut_mix:
@@ -72,22 +85,41 @@ class Augmentation(ConfigBase):
         return self
 
 
+class Stage(ConfigBase):
+    """A stage of fine-tuning, with a learning rate that rises and falls like that of `Optimization`.
+
+    Attributes:
+        epochs: Number of its epochs.
+        learning_rate: Its peak learning rate.
+        fine_tune_from: Name of the first layer that it trains; by default the first of the network.
+    """
+
+    epochs: Count
+    learning_rate: Positive
+    fine_tune_from: str | None = None
+
+
 class Transfer(ConfigBase):
     """Transfer learning: a new last layer for a pretrained network.
 
-    Before the epochs of `training`, only the new last layer is trained. Images are not augmented meanwhile, so the
-    features before that layer are computed only once.
+    Before the epochs of `stages` and `training`, only the new last layer is trained. Images are not augmented
+    meanwhile, so the features before that layer are computed only once.
 
     Attributes:
         frozen_epochs: Number of these epochs, without warm-up, by AdamW.
         frozen_learning_rate: Peak learning rate of these epochs.
-        fine_tune_from: Name of the first layer trained afterwards; by default the first of the network. Batch
-            normalisation is never trained: statistics of few images are worse than those of many.
+        stages: Stages of fine-tuning before the epochs of `training`, such as one for each further block of layers.
+        fine_tune_from: Name of the first layer trained in the epochs of `training`; by default the first of the
+            network. Batch normalisation is never trained: statistics of few images are worse than those of many.
+        backbone_learning_rate_factor: Factor of the learning rate of all layers but the new last one, when they are
+            trained.
     """
 
     frozen_epochs: Count
     frozen_learning_rate: Positive
+    stages: tuple[Stage, ...] = ()
     fine_tune_from: str | None = None
+    backbone_learning_rate_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class Optimization(ConfigBase):
@@ -105,10 +137,17 @@ class Optimization(ConfigBase):
         weight_decay: Weight decay per step, multiplied by the learning rate.
         ema_momentum: Share of the old value in each step of an exponential moving average of the weights, which is what
             is evaluated and exported; 0 for the weights themselves.
+        loss: `cross_entropy`, or `focal`, which gives images that are classified well less weight
+            (https://arxiv.org/abs/1708.02002, with gamma 2).
+        class_weights: Weight of the loss of each label's images, or of its positive decisions if the task is
+            multilabel; 1 for labels that are left out. `balanced` gives every label the same sum of weights, or its
+            positive decisions that of its negative ones.
+        sampling: `shuffle` takes each image once an epoch; `balanced` draws the same number of images of each class,
+            those of rare classes repeatedly.
         label_smoothing: Probability mass taken from the true class (https://arxiv.org/abs/1512.00567).
         small_images: Pairs (epochs, pixels): for that many epochs at the start, images are reduced to that side,
             which takes less time (https://arxiv.org/abs/1806.01427).
-        mixed_precision: Compute in bfloat16, keep weights in float32.
+        mixed_precision: Compute in bfloat16, keep weights in float32. `auto` does so on GPUs that compute in bfloat16.
         patience: Stop after this many epochs in which `monitor` does not improve, not counting those of `transfer`, and
             use the weights of the best epoch. By default the last weights are used.
         monitor: The metric of the validation images that says which epoch is the best one, if `patience` is set:
@@ -126,9 +165,12 @@ class Optimization(ConfigBase):
     momentum: Fraction = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     ema_momentum: Fraction = 0.0
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    class_weights: Literal["balanced"] | Mapping[str, Positive] | None = None
+    sampling: Literal["shuffle", "balanced"] = "shuffle"
     label_smoothing: Fraction = 0.0
     small_images: tuple[tuple[Count, Count], ...] = ()
-    mixed_precision: bool = False
+    mixed_precision: bool | Literal["auto"] = "auto"
     patience: Count | None = None
     monitor: Monitor = "val_loss"
     transfer: Transfer | None = None
@@ -157,6 +199,17 @@ class Optimization(ConfigBase):
             "warmup_epochs": 0.0,
         }
         return self.model_copy(update=changes)
+
+    @property
+    def fine_tuning(self) -> "tuple[Optimization, ...]":
+        """Optimisation of each stage after the frozen epochs; the last is this one itself, unless it has no epochs."""
+        stages = []
+        if self.transfer:
+            for stage in self.transfer.stages:
+                transfer = self.transfer.model_copy(update={"fine_tune_from": stage.fine_tune_from})
+                changes = {"epochs": stage.epochs, "learning_rate": stage.learning_rate, "transfer": transfer}
+                stages.append(self.model_copy(update=changes))
+        return (*stages, self) if self.epochs else tuple(stages)
 
     def image_side(self, epoch: int) -> int | None:
         """Return the side to which images are reduced in an epoch, counted from 0; None for full size."""

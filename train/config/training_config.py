@@ -94,11 +94,27 @@ class TrainingConfig(ConfigBase):
         return self
 
     @model_validator(mode="after")
+    def _check_balance(self) -> Self:
+        if self.task == "multilabel" and self.training.sampling == "balanced":
+            raise ValueError(
+                "training.sampling: images of several classes cannot be drawn so that each class is as frequent; remove"
+                " this key, or replace it by class_weights: balanced"
+            )
+        if isinstance(self.training.class_weights, Mapping):
+            try:
+                reject_unknown_keys(dict(self.training.class_weights), self.labels)
+            except ValueError as error:
+                raise ValueError(f"training.class_weights: {error}, expected labels") from error
+        return self
+
+    @model_validator(mode="after")
     def _check_sections_against_each_other(self) -> Self:
         if isinstance(self.model, PretrainedNetwork | SqueezeNet) and self.input.color != "RGB":
             raise ValueError(f"input.color: a model of kind {self.model.kind} accepts only RGB")
         if self.augmentation.rand_augment and self.input.color == "GRAY":
             raise ValueError("augmentation.rand_augment: some of its operations need colour images; remove this key")
+        if (self.augmentation.hue or self.augmentation.saturation) and self.input.color == "GRAY":
+            raise ValueError("augmentation: hue and saturation need colour images; remove these keys")
         if self.training.transfer and not isinstance(self.model, PretrainedNetwork):
             raise ValueError(
                 f"training.transfer: a model of kind {self.model.kind} has no pretrained weights; remove this section"

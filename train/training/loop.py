@@ -17,6 +17,7 @@ from train.training.checkpoint import load_checkpoint, save_checkpoint
 from train.training.files import replace_file
 from train.training.log import Log
 from train.training.run_folder import MODEL_FILE
+from train.training.sampling import epoch_order, set_class_weights
 from train.training.stopping import EarlyStopping
 from train.training.trainer import Batch, Metrics, Trainer
 
@@ -86,6 +87,7 @@ def fit(  # noqa: PLR0913  # the last two are command line options
         raise TrainError(
             f"training.batch_size: {config.training.batch_size} is more than the {len(train.images)} training images"
         )
+    config = set_class_weights(config, train.targets)
     trainer = Trainer(config, steps)
     first = load_checkpoint(run, trainer.state) if resume else 0
     if not first:
@@ -111,7 +113,6 @@ def fit(  # noqa: PLR0913  # the last two are command line options
                 stopping.record(metrics[monitor], trainer.weights)
         save_checkpoint(run, epoch + 1, trainer.state)
         on_step(Step((epoch + 1) * steps, steps * trainer.epochs, epoch + 1, trainer.epochs, metrics))
-    trainer.use_averages()
     stopping.restore(trainer.weights)
     classifier = trainer.classifier()
     with replace_file(run / MODEL_FILE) as temporary:
@@ -133,7 +134,7 @@ def predictor(model: keras.Model) -> Predict:
 
 
 def _run_epoch(config: TrainingConfig, trainer: Trainer, epoch: int, train: Batch, on_step: OnStep) -> Metrics:
-    order = np.random.default_rng((config.seed, epoch)).permutation(len(train[0]))
+    order = epoch_order(train[1], config, epoch)
     steps = len(order) // config.training.batch_size
     batches = _batches(train, config.training.batch_size, order[: steps * config.training.batch_size])
     metrics: Metrics = {}

@@ -1,7 +1,8 @@
 """Trains a network step by step, and exposes the state that a checkpoint saves."""
 
 import difflib
-from collections.abc import Callable, Hashable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from train.networks.augment import build_augmentation, build_mixing
 from train.networks.build import HEAD, POOL, build_model
 from train.networks.efficientnet_lite_weights import load_efficientnet_lite
 from train.training.decision_counts import DecisionCounts
+from train.training.device import choose_policy
+from train.training.losses import ClassificationLoss
 from train.training.optimizer import make_optimizer
 
 Batch: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[np.float32]]
@@ -31,18 +34,49 @@ Metrics: TypeAlias = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
+class _Group:
+    """Variables that one optimiser updates."""
+
+    variables: list[keras.Variable]
+    optimizer: keras.optimizers.Optimizer
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # hashed and compared by identity
 class _Stage:
-    """A stage of the training: the new last layer alone, or the whole network.
+    """A stage of the training: the new last layer alone, or some or all layers of the network.
 
     Attributes:
         scores: Model from images or features to class scores.
-        optimizer: Optimiser of its trainable variables.
+        groups: Its trained variables.
         on_images: Whether its inputs are images rather than features.
+        epochs: Number of its epochs.
     """
 
     scores: keras.Model
-    optimizer: keras.optimizers.Optimizer
+    groups: tuple[_Group, ...]
     on_images: bool
+    epochs: int
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The trained variables of all groups."""
+        return [variable for group in self.groups for variable in group.variables]
+
+    @property
+    def has_averages(self) -> bool:
+        """Whether moving averages of the variables are kept."""
+        return any(group.optimizer.use_ema for group in self.groups)
+
+    def apply(self, gradients: Sequence[Any]) -> None:
+        """Update the variables by their gradients."""
+        remaining = iter(gradients)
+        for group in self.groups:
+            group.optimizer.apply([next(remaining) for _ in group.variables], group.variables)
+
+    def use_averages(self) -> None:
+        """Replace the variables by their moving averages."""
+        for group in self.groups:
+            group.optimizer.finalize_variable_values(group.variables)
 
 
 class Trainer:
@@ -60,19 +94,24 @@ class Trainer:
         self._config = config
         keras.utils.set_random_seed(config.seed)
         sides = (None, None) if config.training.small_images else config.input.shape[:2]
-        with _mixed_precision(enabled=config.training.mixed_precision):
+        with _dtype_policy(choose_policy(config.training.mixed_precision)):
             self._network = build_model(config.model, (*sides, config.input.shape[2]), len(config.labels), config.task)
         if config.training.transfer:
-            _freeze(self._network, config.training.transfer.fine_tune_from)
+            _freeze_statistics(self._network)
         self._augmentation = build_augmentation(config.augmentation, config.input, config.seed)
         self._mixing = build_mixing(config.augmentation, config.seed)
-        image = self._network.input
         features, scores = (self._network.get_layer(name).output for name in (POOL, HEAD))
-        self._features = keras.Model(image, features)
-        self._stages = [_make_stage(keras.Model(image, scores), config.training, steps, on_images=True)]
+        self._features = keras.Model(self._network.input, features)
+        self._stages = []
         if config.training.frozen:
-            self._stages.insert(0, _make_stage(keras.Model(features, scores), config.training.frozen, steps))
-        self._loss = _make_loss(config)
+            model = keras.Model(features, scores)
+            group = _make_group(model.trainable_variables, config.training.frozen, steps)
+            self._stages.append(_Stage(model, (group,), on_images=False, epochs=config.training.frozen.epochs))
+        model = keras.Model(self._network.input, scores)
+        for stage in config.training.fine_tuning:
+            groups = tuple(_make_groups(self._network, stage, steps))
+            self._stages.append(_Stage(model, groups, on_images=True, epochs=stage.epochs))
+        self._loss = ClassificationLoss(config)
         self._means = keras.metrics.Mean(name="accuracy"), keras.metrics.Mean(name="loss")
         self._compiled: dict[Hashable, Callable[..., Any]] = {}
 
@@ -85,7 +124,7 @@ class Trainer:
     @property
     def epochs(self) -> int:
         """Number of all epochs."""
-        return self.frozen_epochs + self._config.training.epochs
+        return sum(stage.epochs for stage in self._stages)
 
     @property
     def weights(self) -> list[keras.Variable]:
@@ -95,7 +134,8 @@ class Trainer:
     @property
     def state(self) -> list[keras.Variable]:
         """All variables that a step changes and the next one reads, including those of the random generators."""
-        optimizers = [variable for stage in self._stages for variable in stage.optimizer.variables]
+        groups = [group for stage in self._stages for group in stage.groups]
+        optimizers = [variable for group in groups for variable in group.optimizer.variables]
         return [*self._network.variables, *self._augmentation.variables, *self._mixing.variables, *optimizers]
 
     def load_published(self, path: Path | None) -> None:
@@ -130,7 +170,7 @@ class Trainer:
             TrainError: The loss is no longer finite.
         """
         stage, side = self._stage(epoch), self._config.training.image_side(epoch - self.frozen_epochs)
-        key = (self._stages.index(stage), side)  # one graph for each image size
+        key = (stage, side)  # one graph for each image size
         if key not in self._compiled:
             self._compiled[key] = tf.function(lambda values, targets: self._train(stage, side, values, targets))
         self._compiled[key](*map(tf.constant, batch))
@@ -143,9 +183,9 @@ class Trainer:
         """Evaluate batches, return their metrics, and reset all metrics."""
         self._reset_metrics()
         stage = self._stage(epoch)
-        key = (self._stages.index(stage), "evaluate")
+        key = (stage.scores, "evaluate")
         if key not in self._compiled:
-            self._compiled[key] = tf.function(lambda values, targets: self._evaluate(stage, values, targets))
+            self._compiled[key] = tf.function(lambda values, targets: self._evaluate(stage.scores, values, targets))
         counts = DecisionCounts(self._config.task, len(self._config.labels))
         for values, targets in batches:
             scores = self._compiled[key](tf.constant(values), tf.constant(targets))
@@ -160,23 +200,20 @@ class Trainer:
 
     @contextmanager
     def averaged_weights(self, epoch: int) -> Iterator[None]:
-        """Have the network use the moving average of its weights, if the configuration asks for one, within a block."""
+        """Have the network use the moving averages of its weights within a block, if the configuration asks for them.
+
+        After the last epoch of a stage it keeps them: the next stage starts from them, or they are the result.
+        """
         stage = self._stage(epoch)
-        if not stage.optimizer.use_ema:
+        if not stage.has_averages:
             yield
             return
-        averages = keras.callbacks.SwapEMAWeights()
-        averages.set_model(stage.scores)
-        averages.on_test_begin()
-        try:
-            yield
-        finally:
-            averages.on_test_end()
-
-    def use_averages(self) -> None:
-        """Replace the weights by their moving average, if the configuration asks for one."""
-        stage = self._stages[-1]
-        stage.optimizer.finalize_variable_values(stage.scores.trainable_variables)
+        weights = [variable.numpy() for variable in stage.variables]
+        stage.use_averages()
+        yield
+        if epoch + 1 < self.epochs and self._stage(epoch + 1) is stage:
+            for variable, values in zip(stage.variables, weights, strict=True):
+                variable.assign(values)
 
     def classifier(self) -> keras.Model:
         """Return the network with its current weights: in float32, for images of the configuration's size."""
@@ -186,17 +223,17 @@ class Trainer:
         return classifier
 
     def _stage(self, epoch: int) -> _Stage:
-        return self._stages[0 if epoch < self.frozen_epochs else -1]
+        ends = itertools.accumulate(stage.epochs for stage in self._stages)
+        return next(stage for stage, end in zip(self._stages, ends, strict=True) if epoch < end)
 
     def _train(self, stage: _Stage, side: int | None, values: Any, targets: Any) -> None:
         values = tf.cast(values, tf.float32)
         if stage.on_images:
             values, targets = self._augment(values, targets, side)
-        variables = stage.scores.trainable_variables
         with tf.GradientTape() as tape:
             scores = stage.scores(values, training=True)
             loss = self._loss(targets, scores)
-        stage.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        stage.apply(tape.gradient(loss, stage.variables))
         self._update_metrics(scores, targets, loss)
 
     def _augment(self, images: Any, targets: Any, side: int | None) -> tuple[Any, Any]:
@@ -207,8 +244,8 @@ class Trainer:
             images = tf.image.resize(images, (side, side), tf.image.ResizeMethod.AREA)
         return images, targets
 
-    def _evaluate(self, stage: _Stage, values: Any, targets: Any) -> Any:
-        scores = tf.cast(stage.scores(tf.cast(values, tf.float32), training=False), tf.float32)
+    def _evaluate(self, model: keras.Model, values: Any, targets: Any) -> Any:
+        scores = tf.cast(model(tf.cast(values, tf.float32), training=False), tf.float32)
         self._update_metrics(scores, targets, self._loss(targets, scores))
         return scores
 
@@ -228,35 +265,54 @@ class Trainer:
             mean.reset_state()
 
 
-def _make_stage(scores: keras.Model, optimization: Optimization, steps: int, *, on_images: bool = False) -> _Stage:
+def _make_groups(network: keras.Model, optimization: Optimization, steps: int) -> Iterator[_Group]:
+    """Yield the variables that a stage of fine-tuning trains, with their optimisers."""
+    transfer = optimization.transfer
+    start = _find_layer(network, transfer.fine_tune_from) if transfer and transfer.fine_tune_from else 0
+    factor = transfer.backbone_learning_rate_factor if transfer else 1.0
+    if factor == 1:
+        yield _make_group(_trainable_variables(network.layers[start:]), optimization, steps)
+        return
+    slower = optimization.model_copy(update={"learning_rate": factor * optimization.learning_rate})
+    head = network.get_layer(HEAD)
+    yield _make_group(
+        _trainable_variables(layer for layer in network.layers[start:] if layer is not head), slower, steps
+    )
+    yield _make_group(head.trainable_variables, optimization, steps)
+
+
+def _make_group(variables: list[keras.Variable], optimization: Optimization, steps: int) -> _Group:
     optimizer = make_optimizer(optimization, steps)
-    optimizer.build(scores.trainable_variables)
-    scores.compile(optimizer)
-    return _Stage(scores, optimizer, on_images)
+    optimizer.build(variables)
+    return _Group(variables, optimizer)
 
 
-def _make_loss(config: TrainingConfig) -> keras.losses.Loss:
-    losses = {"multiclass": keras.losses.CategoricalCrossentropy, "multilabel": keras.losses.BinaryCrossentropy}
-    return losses[config.task](from_logits=True, label_smoothing=config.training.label_smoothing)
+def _trainable_variables(layers: Iterable[keras.layers.Layer]) -> list[keras.Variable]:
+    return [variable for layer in layers for variable in layer.trainable_variables]
 
 
-def _freeze(network: keras.Model, first: str | None) -> None:
-    """Freeze all layers before `first` and all batch normalisation, which then keeps its statistics."""
+def _find_layer(network: keras.Model, name: str) -> int:
+    """Return the index of a layer that the configuration names."""
     names = [layer.name for layer in network.layers]
-    if first is not None and first not in names:
-        nearest = difflib.get_close_matches(first, names, n=1, cutoff=0)
+    if name not in names:
+        nearest = difflib.get_close_matches(name, names, n=1, cutoff=0)
         raise TrainError(
-            f"training.transfer.fine_tune_from: the network has no layer '{first}'; the nearest name is '{nearest[0]}'"
+            f"training.transfer.fine_tune_from: the network has no layer '{name}'; the nearest name is '{nearest[0]}'"
         )
-    start = names.index(first) if first else 0
-    for index, layer in enumerate(network.layers):
-        layer.trainable = index >= start and not isinstance(layer, keras.layers.BatchNormalization)
+    return names.index(name)
+
+
+def _freeze_statistics(network: keras.Model) -> None:
+    """Freeze all batch normalisation, which then keeps its statistics."""
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
 
 
 @contextmanager
-def _mixed_precision(*, enabled: bool) -> Iterator[None]:
+def _dtype_policy(policy: str) -> Iterator[None]:
     original = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16" if enabled else "float32")
+    keras.config.set_dtype_policy(policy)
     try:
         yield
     finally:
