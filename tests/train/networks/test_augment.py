@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,10 +12,13 @@ from vision.card import InputSpec
 
 SPEC = InputSpec(height=28, width=28, color="GRAY")
 COLOUR = InputSpec(height=28, width=28)
+PHOTOS = np.random.default_rng(0).integers(0, 256, (100, 28, 28, 3)).astype(np.float32)
 STRONG: dict[str, Any] = {
     "stroke": 0.5,
     "contrast": 0.5,
     "brightness": 0.2,
+    "crop": (0.5, 1.0),
+    "erase": 0.5,
     "rotation_degrees": 20,
     "scale": (0.5, 1.5),
     "shear": 0.2,
@@ -107,6 +111,36 @@ def test_rotation_keeps_the_area_and_turns_a_bar():
     assert (spreads[:, 1] < spreads[:, 0]).any()
 
 
+def gradient(count: int) -> np.ndarray:
+    """Return float32[N, 28, 28, 2] whose channels are the column and the row of each pixel."""
+    rows, columns = np.mgrid[:28, :28].astype(np.float32)
+    return np.repeat(np.stack([columns, rows], axis=-1)[None], count, axis=0)
+
+
+def test_a_crop_is_enlarged_to_the_whole_image():
+    changed = np.asarray(RandomAffine(Augmentation(crop=(0.25, 0.5)), seed=1)(gradient(300), training=True))
+    first, last = changed[:, 0, 0], changed[:, -1, -1]  # corners: column and row in the original
+    width, height = ((last - first) / 27).T
+
+    assert (width * height).min() > 0.249
+    assert (width * height).max() < 0.501
+    assert np.ptp(width * height) > 0.2
+    assert (width / height).min() == pytest.approx(3 / 4, abs=0.02)
+    assert (width / height).max() == pytest.approx(4 / 3, abs=0.03)
+    assert first.min() < 1
+    assert last.max() > 26
+    assert first.min() >= -1e-3
+    assert last.max() <= 27 + 1e-3
+    np.testing.assert_allclose(np.diff(changed[0, 0, :, 0]), width[0], atol=1e-3)
+
+
+def test_a_crop_of_the_whole_area_stays_within_the_image():
+    changed = np.asarray(RandomAffine(Augmentation(crop=(1.0, 1.0)), seed=1)(gradient(50), training=True))
+
+    assert changed.min() >= -1e-3
+    assert changed.max() <= 27 + 1e-3
+
+
 def test_only_the_configured_share_is_transformed():
     images = squares(400)
     changed = np.asarray(RandomAffine(Augmentation(shift=0.3, share=0.25), seed=1)(images, training=True))
@@ -162,6 +196,51 @@ def test_blur_softens_a_share_of_the_images():
     assert edges[blurred].max() < 200 == edges[~blurred].min()
 
 
+def test_saturation_changes_by_a_factor_and_brightness_stays():
+    layer = build_augmentation(Augmentation(saturation=0.5), COLOUR, seed=1)
+    changed = np.asarray(layer(PHOTOS[:1], training=True))
+    before, after = (cv2.cvtColor(image / 255, cv2.COLOR_RGB2HSV) for image in (PHOTOS[0], changed[0]))
+    unclipped = (after[..., 1] < 0.999) & (before[..., 1] > 0.01)
+    factors = after[unclipped][:, 1] / before[unclipped][:, 1]
+
+    assert np.ptp(factors) < 0.01
+    assert 1 / 3 < factors.mean() < 3
+    np.testing.assert_allclose(after[..., 2], before[..., 2], atol=1e-3)
+
+
+def test_saturation_grows_and_shrinks_within_the_range_of_pixels():
+    changed = np.asarray(build_augmentation(Augmentation(saturation=0.5), COLOUR, seed=1)(PHOTOS, training=True))
+    spread_before, spread_after = (np.ptp(images, axis=-1).mean(axis=(1, 2)) for images in (PHOTOS, changed))
+
+    assert changed.min() > -1e-3
+    assert changed.max() < 255.001
+    assert (spread_after < spread_before - 1).any()
+    assert (spread_after > spread_before + 1).any()
+
+
+def test_hue_turns_both_ways_up_to_the_limit():
+    red = np.full((200, 28, 28, 3), (200, 0, 0), np.float32)
+    changed = np.asarray(build_augmentation(Augmentation(hue=0.5), COLOUR, seed=1)(red, training=True))
+    hues = np.array([cv2.cvtColor(image[:1, :1] / 255, cv2.COLOR_RGB2HSV)[0, 0, 0] for image in changed])
+    degrees = (hues + 180) % 360 - 180
+
+    assert np.abs(degrees).max() <= 90.1
+    assert degrees.min() < -80
+    assert degrees.max() > 80
+
+
+def test_a_rectangle_of_a_share_of_the_images_is_erased():
+    grey = np.full((200, 28, 28, 3), 100, np.float32)
+    changed = np.asarray(build_augmentation(Augmentation(erase=0.5), COLOUR, seed=1)(grey, training=True))
+    erased = (changed != 100).any(axis=-1)
+    areas = erased.mean(axis=(1, 2))
+
+    assert 0.35 < (areas > 0).mean() < 0.65
+    assert areas.max() < 0.4
+    rectangle = erased[areas.argmax()]
+    assert rectangle.sum() == rectangle.any(axis=0).sum() * rectangle.any(axis=1).sum()
+
+
 def test_noise_has_the_configured_deviation():
     grey = np.full((20, 28, 28, 1), 128, np.float32)
     changed = np.asarray(RandomNoise(Augmentation(noise=0.05), seed=1)(grey, training=True)) - 128
@@ -200,6 +279,19 @@ def test_targets_are_mixed_like_images(config: Augmentation):
     np.testing.assert_allclose(np.asarray(mixed["labels"]).sum(axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(mixed["labels"], shares, atol=0.06)  # cut_mix cuts at whole pixels
     assert ((shares > 0.1) & (shares < 0.9)).any()
+
+
+def test_only_the_configured_share_is_mixed():
+    targets = np.eye(2, dtype=np.float32)[np.arange(200) % 2]
+    images = np.zeros((200, 8, 8, 2), np.float32) + 100 * targets[:, None, None, :]
+    layer = build_mixing(Augmentation(mix_up=1.0, mix_share=0.5), seed=1)
+    mixed = layer({"images": images, "labels": targets}, training=True)
+    changed = np.abs(np.asarray(mixed["labels"]) - targets).max(axis=1) > 0
+
+    assert 0.1 < changed.mean() < 0.4  # half of the images meet another of their own class
+    np.testing.assert_allclose(
+        np.asarray(mixed["images"]).mean(axis=(1, 2)), 100 * np.asarray(mixed["labels"]), atol=0.1
+    )
 
 
 def test_without_mixing_batches_stay_unchanged():

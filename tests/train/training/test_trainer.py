@@ -89,6 +89,49 @@ def test_the_last_layer_is_trained_first_then_those_from_the_configured_one(docu
     }  # but not the batch normalisation between them
 
 
+def with_transfer(document: dict[str, Any], transfer: dict[str, Any], **training: Any) -> TrainingConfig:
+    """Return the configuration with changes of `training` and of `training.transfer`."""
+    transfer = document["training"]["transfer"] | transfer
+    return TrainingConfig.model_validate(
+        document | {"training": document["training"] | training | {"transfer": transfer}}
+    )
+
+
+def test_each_stage_trains_the_layers_from_its_own_on(document: dict[str, Any]):
+    stages = [{"epochs": 1, "learning_rate": 0.01, "fine_tune_from": HEAD}]
+    trainer = Trainer(with_transfer(document, {"stages": stages}), steps=2)
+
+    assert (trainer.frozen_epochs, trainer.epochs) == (2, 5)
+
+    initial = read_weights(trainer)
+    for _ in range(3):
+        trainer.step((INPUTS.images, INPUTS.targets), epoch=2)
+    first = read_weights(trainer)
+    for _ in range(3):
+        trainer.step((INPUTS.images, INPUTS.targets), epoch=3)
+
+    assert changed_layers(initial, first) == {HEAD}
+    assert changed_layers(first, read_weights(trainer)) == {FIRST, HEAD}
+
+
+def test_the_pretrained_layers_learn_more_slowly_by_a_factor(document: dict[str, Any], published: Path):
+    def change(factor: float) -> dict[str, float]:
+        transfer = {"backbone_learning_rate_factor": factor}
+        config = with_transfer(document, transfer, optimizer="sgd", learning_rate=0.1, warmup_epochs=0)
+        trainer = Trainer(config, steps=2)
+        trainer.load_published(published)
+        before = read_weights(trainer)
+        trainer.step((INPUTS.images, INPUTS.targets), epoch=2)
+        after = read_weights(trainer)
+        kernels = {path.split("/")[-2]: path for path in before if path.endswith("kernel")}
+        return {name: float(np.abs(after[kernels[name]] - before[kernels[name]]).max()) for name in (FIRST, HEAD)}
+
+    alike, slower = change(1.0), change(0.1)
+
+    assert slower[HEAD] == pytest.approx(alike[HEAD], rel=1e-3)
+    assert slower[FIRST] == pytest.approx(0.1 * alike[FIRST], rel=1e-2)
+
+
 def test_metrics_of_features_equal_those_of_their_images(document: dict[str, Any]):
     trainer = Trainer(TrainingConfig.model_validate(document), steps=2)
     feature_metrics = trainer.validate(iter([(trainer.features(INPUTS.images), INPUTS.targets)]), epoch=0)
@@ -98,8 +141,7 @@ def test_metrics_of_features_equal_those_of_their_images(document: dict[str, Any
 
 
 def test_an_unknown_layer_is_refused_with_the_nearest_name(document: dict[str, Any]):
-    transfer = document["training"]["transfer"] | {"fine_tune_from": "Conv1_"}
-    config = TrainingConfig.model_validate(document | {"training": document["training"] | {"transfer": transfer}})
+    config = with_transfer(document, {"fine_tune_from": "Conv1_"})
 
     with pytest.raises(TrainError, match="no layer 'Conv1_'; the nearest name is 'Conv1'"):
         Trainer(config, steps=2)
@@ -107,7 +149,9 @@ def test_an_unknown_layer_is_refused_with_the_nearest_name(document: dict[str, A
 
 @pytest.mark.timeout(600)  # it builds eight networks
 def test_a_transfer_resumed_twice_ends_with_the_same_weights(document: dict[str, Any], published: Path, tmp_path: Path):
-    config = TrainingConfig.model_validate(document)
+    stages = [{"epochs": 1, "learning_rate": 0.01, "fine_tune_from": HEAD}]
+    transfer = {"stages": stages, "backbone_learning_rate_factor": 0.5}
+    config = with_transfer(document, transfer, epochs=1, ema_momentum=0.5)
     uninterrupted = fit(config, INPUTS, INPUTS, tmp_path / "uninterrupted", lambda _: None, weights=published)
 
     for step in (3, 7):  # within the frozen epochs, and after them
