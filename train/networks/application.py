@@ -44,7 +44,9 @@ def application_features(image: keras.KerasTensor, config: Application) -> keras
     """
     normalised = normalisation(config.name)(image)
     network = _build_application(config.name, weights=None, include_top=False, input_tensor=normalised)
-    return keras.models.clone_model(network, input_tensors=image, clone_function=_clone_layer).output
+    if any(map(_is_grouped, network.layers)):
+        network = keras.models.clone_model(network, input_tensors=image, clone_function=_clone_layer)
+    return network.output
 
 
 def normalisation(name: ApplicationName) -> keras.layers.Layer:
@@ -111,6 +113,10 @@ def _clone_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
 
     On processors TensorFlow computes groups by XLA, which TensorFlow Lite cannot convert.
     """
-    if isinstance(layer, layers.Conv2D) and layer.groups > 1:
+    if _is_grouped(layer):
         return layers.DepthwiseConv2D(layer.kernel_size, padding=layer.padding, name=layer.name)
     return type(layer).from_config(layer.get_config())
+
+
+def _is_grouped(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, layers.Conv2D) and layer.groups > 1

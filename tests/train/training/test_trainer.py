@@ -40,6 +40,7 @@ def document() -> dict[str, Any]:
     """MobileNetV2 on 32 x 32 pixels: two epochs of two steps for the last layer, two more for those from FIRST on."""
     document = yaml.safe_load(WEATHER.read_text())
     document["input"] |= {"height": 32, "width": 32}
+    document["model"] = {"kind": "application", "name": "MobileNetV2", "dropout": 0.3}
     document["augmentation"] = {"flip": True}
     document["training"] |= {"epochs": 2, "batch_size": 8, "patience": 2}
     document["training"]["transfer"] = {"frozen_epochs": 2, "frozen_learning_rate": 0.01, "fine_tune_from": FIRST}
