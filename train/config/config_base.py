@@ -14,8 +14,9 @@ Sha256: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 def find_nearest(word: str, words: Sequence[str]) -> str:
-    """Return the word that is spelt most like another one."""
-    return difflib.get_close_matches(word, words, n=1, cutoff=0)[0]
+    """Return the first of `words` that begins as `word` does or, if none does, the one that is spelt most like it."""
+    longer = [name for name in words if name.startswith(word)]
+    return longer[0] if longer else difflib.get_close_matches(word, words, n=1, cutoff=0)[0]
 
 
 def reject_unknown_keys(section: object, allowed: Iterable[str]) -> object:

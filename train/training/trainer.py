@@ -196,7 +196,7 @@ class Trainer:
 
     def learning_rate(self, epoch: int) -> float:
         """Return the learning rate that the steps of an epoch have reached."""
-        return float(self._stage(epoch).optimizer.learning_rate)
+        return float(self._stage(epoch).groups[-1].optimizer.learning_rate)
 
     @contextmanager
     def averaged_weights(self, epoch: int) -> Iterator[None]:

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
-from train.config.training_config import ConfigError, TrainingConfig, load_config
+from train.config.training_config import TrainingConfig
 from train.training.sampling import epoch_order, set_class_weights
 
 
@@ -48,11 +47,6 @@ def test_balanced_sampling_reaches_every_image_of_a_frequent_class(config_docume
     assert set(orders) == set(range(22))
 
 
-def test_balanced_sampling_of_a_multilabel_set_is_refused(config_document: dict[str, Any]):
-    with pytest.raises(ValueError, match=r"training\.sampling: .* replace it by class_weights: balanced"):
-        configure(config_document, "multilabel", sampling="balanced")
-
-
 def test_balanced_weights_give_each_label_the_same_sum(config_document: dict[str, Any]):
     config = configure(config_document, class_weights="balanced")
     weights = set_class_weights(config, targets_of(5, 25)).training.class_weights
@@ -71,15 +65,3 @@ def test_given_weights_stay_as_they_are(config_document: dict[str, Any]):
     config = configure(config_document, class_weights={"bar": 2.0})
 
     assert set_class_weights(config, targets_of(5, 25)) is config
-
-
-def test_a_weight_of_an_unknown_label_is_refused(config_document: dict[str, Any], tmp_path: Any):
-    path = tmp_path / "config.yaml"
-    path.write_text(
-        yaml.safe_dump(config_document | {"training": config_document["training"] | {"class_weights": {"sqare": 2}}})
-    )
-
-    with pytest.raises(
-        ConfigError, match=r"training\.class_weights: unknown key 'sqare'; the nearest known key is 'square'"
-    ):
-        load_config(path)

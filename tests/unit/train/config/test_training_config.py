@@ -107,9 +107,23 @@ def test_all_wrong_values_are_reported_at_once(tmp_path: Path):
         (lambda document: document["input"].update(dtype="float32"), "only dtype uint8 and layout NHWC are accepted"),
         (lambda document: document["augmentation"].update(scale=[1.2, 0.8]), "the smallest scale comes first"),
         (lambda document: document["augmentation"].update(mix_up=0.2, cut_mix=1.0), "only one of them can be set"),
+        (lambda document: document["augmentation"].update(crop=[1, 0.5]), "crop: the smallest area comes first"),
+        (lambda document: document["augmentation"].update(hue=0.1), "hue and saturation need colour images"),
         (
             lambda document: document["augmentation"].update(rand_augment=0.3),
             "rand_augment: some of its operations need colour",
+        ),
+        (
+            lambda document: document["training"].update(class_weights={"00": 2}),
+            "training.class_weights: unknown key '00'; the nearest known key is '0'",
+        ),
+        (
+            lambda document: document["training"].update(class_weights="even"),
+            "training.class_weights",
+        ),
+        (
+            lambda document: (document.update(task="multilabel"), document["training"].update(sampling="balanced")),
+            "training.sampling: images of several classes cannot be drawn so that each class is as frequent",
         ),
         (lambda document: document["training"].update(epochs=0), "epochs: expected at least 1 without transfer"),
         (
@@ -146,6 +160,14 @@ def test_all_wrong_values_are_reported_at_once(tmp_path: Path):
         (
             lambda document: document.update(model={"kind": "application", "name": "MobileNet"}),
             "model.name: Input should be 'MobileNetV2'",
+        ),
+        (
+            lambda document: document.update(model={"kind": "efficientnet_lite0", "weights_sha256": "0" * 64}),
+            "weights_sha256: weights: imagenet names no file to check",
+        ),
+        (
+            lambda document: document.update(model={"kind": "efficientnet_lite4"}),
+            "no Python package carries the ImageNet weights of efficientnet_lite4",
         ),
         (lambda document: document["data"]["sha256"].popitem(), "data.sha256"),
         (lambda document: document["data"]["sha256"].update({"t10k-labels-idx1-ubyte": "123"}), "data.sha256"),
@@ -198,6 +220,28 @@ def test_the_frozen_epochs_have_their_own_schedule_and_share_the_rest():
         4,
     )
     assert Optimization(epochs=1, batch_size=4, learning_rate=0.1).frozen is None
+
+
+def test_fine_tuning_ends_with_the_epochs_of_the_training():
+    stages = [{"epochs": 3, "learning_rate": 0.2, "fine_tune_from": "last"}]
+    transfer = {"frozen_epochs": 7, "frozen_learning_rate": 0.5, "fine_tune_from": "stem", "stages": stages}
+    optimization = Optimization(epochs=2, batch_size=4, learning_rate=0.1, weight_decay=0.3, transfer=transfer)
+
+    first, last = optimization.fine_tuning
+
+    assert first.transfer is not None
+    assert (first.epochs, first.learning_rate, first.transfer.fine_tune_from) == (3, 0.2, "last")
+    assert first.weight_decay == 0.3
+    assert last == optimization
+
+
+def test_without_epochs_only_the_stages_are_left():
+    transfer = {"frozen_epochs": 7, "frozen_learning_rate": 0.5, "stages": [{"epochs": 3, "learning_rate": 0.2}]}
+    with_stage = Optimization(epochs=0, batch_size=4, learning_rate=0.1, transfer=transfer)
+    without = Optimization(epochs=0, batch_size=4, learning_rate=0.1, transfer=transfer | {"stages": []})
+
+    assert [stage.epochs for stage in with_stage.fine_tuning] == [3]
+    assert without.fine_tuning == ()
 
 
 def test_images_are_small_for_the_configured_epochs():
