@@ -73,15 +73,15 @@ def test_pixels_are_scaled_as_the_networks_do_that_keras_has_scale_them(name: Ap
 
 
 @pytest.mark.parametrize(
-    ("name", "module"),
+    ("name", "module", "include_top"),
     [
-        ("MobileNetV2", MOBILENET_V2),
-        ("MobileNetV3Small", NO_PREPROCESSING),
-        ("EfficientNetV2B0", NO_PREPROCESSING),
-        ("ConvNeXtTiny", NO_PREPROCESSING),
+        ("MobileNetV2", MOBILENET_V2, True),
+        ("MobileNetV2", MOBILENET_V2, False),
+        ("MobileNetV3Small", NO_PREPROCESSING, True),
+        ("EfficientNetV2B0", NO_PREPROCESSING, False),
+        ("ConvNeXtTiny", NO_PREPROCESSING, True),
     ],
 )
-@pytest.mark.parametrize("include_top", [True, False], ids=["with its last layers", "without them"])
 def test_published_weights_are_loaded_into_their_layers(
     name: ApplicationName, module: ModuleType, tmp_path: Path, *, include_top: bool
 ):

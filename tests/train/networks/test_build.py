@@ -31,7 +31,6 @@ def features(model: keras.Model, images: np.ndarray) -> np.ndarray:
         (ResNet18(kind="resnet18", width=16, dropout=0.1), 32, (4, 4, 128)),
         (SqueezeNet(kind="squeezenet", dropout=0.5), 224, (13, 13, 512)),
         (Application(kind="application", name="MobileNetV2", weights="none"), 64, (2, 2, 1280)),
-        (Application(kind="application", name="MobileNetV3Large", weights="none"), 64, (2, 2, 960)),
         (Application(kind="application", name="EfficientNetV2B0", weights="none", dropout=0.2), 64, (2, 2, 1280)),
         (Application(kind="application", name="ConvNeXtTiny", weights="none"), 64, (2, 2, 768)),
         (EfficientNetLite(kind="efficientnet_lite0", weights="none", upsample=2), 32, (2, 2, 1280)),
