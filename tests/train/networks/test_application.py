@@ -14,10 +14,12 @@ from train.export.frozen_network import freeze_model
 from train.export.tflite_conversion import convert_int8
 from train.networks.application import load_published, normalisation
 from train.networks.build import HEAD, POOL, build_model
-from train.networks.weights_file import WeightsError
+from train.networks.weights_file import WeightsError, check_file
 from vision.card import InputSpec
 
 SIDE = 64
+UNUSED = keras.Sequential([keras.Input((1,))])
+"""A network for weights that are refused before they are put into it."""
 MOBILENET_V2 = keras.applications.mobilenet_v2
 NO_PREPROCESSING = keras.applications.efficientnet_v2
 """Its `preprocess_input` changes nothing, since the network normalises pixels itself."""
@@ -97,7 +99,7 @@ def test_published_weights_are_loaded_into_their_layers(
     reference.set_weights(published.get_weights()[: len(reference.weights)])
     images = photos(1)
     expected = np.asarray(reference(module.preprocess_input(images.astype(np.float32)), training=False))
-    np.testing.assert_allclose(features(model, images), expected, atol=1e-4 * max(1, np.abs(expected).max()))
+    np.testing.assert_allclose(features(model, images), expected, atol=1e-3 * np.abs(expected).max())
     for actual, initial in zip(model.get_layer(HEAD).get_weights(), head, strict=True):
         np.testing.assert_array_equal(actual, initial)
 
@@ -116,35 +118,31 @@ def test_a_network_published_for_bgr_takes_rgb(tmp_path: Path):
 def test_a_missing_or_foreign_file_of_weights_is_refused(tmp_path: Path):
     absent, text = tmp_path / "absent.h5", tmp_path / "text.h5"
     text.write_text("not weights")
-    model = build_model(application("MobileNetV2"), (32, 32, 3), 3)
 
     with pytest.raises(WeightsError, match=r"absent\.h5 does not exist"):
-        load_published(model, HEAD, application("MobileNetV2", absent))
+        load_published(UNUSED, HEAD, application("MobileNetV2", absent))
 
     with pytest.raises(WeightsError, match=r"text\.h5: expected weights of MobileNetV2"):
-        load_published(model, HEAD, application("MobileNetV2", text))
+        load_published(UNUSED, HEAD, application("MobileNetV2", text))
 
 
 def test_a_file_of_weights_with_another_checksum_is_refused(tmp_path: Path):
-    published = keras.applications.MobileNetV3Small(weights=None, include_top=False)
-    path = save_as_published(published, tmp_path / "published.h5")
-    digest, other = hashlib.sha256(path.read_bytes()).hexdigest(), "0" * 64
-    model = build_model(application("MobileNetV3Small"), (32, 32, 3), 3)
+    path = tmp_path / "published.h5"
+    path.write_bytes(b"weights")
+    digest, other = hashlib.sha256(b"weights").hexdigest(), "0" * 64
 
-    load_published(model, HEAD, application("MobileNetV3Small", path, weights_sha256=digest))
+    check_file(path, "MobileNetV2", digest)
 
     with pytest.raises(WeightsError, match=rf"published\.h5: expected the SHA-256 {other}, found {digest}"):
-        load_published(model, HEAD, application("MobileNetV3Small", path, weights_sha256=other))
+        load_published(UNUSED, HEAD, application("MobileNetV2", path, weights_sha256=other))
 
 
 def test_a_failed_download_of_weights_is_reported_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # where keras.utils.get_file looks first
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
-    config = application("MobileNetV2", "imagenet")
-    model = build_model(config, (32, 32, 3), 3)
 
     with pytest.raises(WeightsError, match=r"MobileNetV2 could not be downloaded; pass a file with --weights"):
-        load_published(model, HEAD, config)
+        load_published(UNUSED, HEAD, application("MobileNetV2", "imagenet"))
 
 
 def test_a_saved_network_with_layers_of_its_own_can_be_loaded(tmp_path: Path):
