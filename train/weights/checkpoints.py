@@ -3,14 +3,16 @@
 from pathlib import Path
 
 from train.weights.safetensors import read_safetensors
-from train.weights.tensors import Tensors
+from train.weights.state_dict import Checkpoint, strip_prefixes
 from train.weights.torch_file import read_torch
 
 
-def read_checkpoint(path: Path) -> Tensors:
+def read_checkpoint(path: Path) -> Checkpoint:
     """Read a PyTorch checkpoint, `.safetensors` or any other name for PyTorch's own format.
 
     Raises:
         WeightsFileError: The file cannot be read, or has another format.
     """
-    return read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
+    if path.suffix == ".safetensors":
+        return Checkpoint(strip_prefixes(read_safetensors(path)), path)
+    return read_torch(path)

@@ -15,7 +15,7 @@ MAX_QUOTED = 5  # names of tensors that a message shows
 AXES: Mapping[type[keras.layers.Layer], tuple[int, ...]] = {
     layers.Conv2D: (2, 3, 1, 0),  # [out, in, h, w] to [h, w, in, out]
     layers.DepthwiseConv2D: (2, 3, 0, 1),  # [out, 1, h, w] to [h, w, out, 1]
-    layers.Dense: (1, 0),  # [out, in] to [in, out]
+    layers.Dense: (1, 0),  # [out, in], or [out, in, 1, 1] of a 1x1 convolution, to [in, out]
 }
 """Order of the axes of a kernel."""
 
@@ -54,4 +54,8 @@ def _set_layer(layer: keras.layers.Layer, tensors: Tensors, torch_name: str, net
 
 
 def _keras_array(array: Array, layer: keras.layers.Layer) -> Array:
-    return (array.transpose(AXES[type(layer)]) if array.ndim > 1 else array).astype(np.float32)
+    if array.ndim > 1:
+        axes = next(axes for kind, axes in AXES.items() if isinstance(layer, kind))
+        array = array.reshape(array.shape[: len(axes)] if set(array.shape[len(axes) :]) == {1} else array.shape)
+        array = array.transpose(axes)
+    return array.astype(np.float32)

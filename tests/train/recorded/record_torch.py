@@ -1,19 +1,23 @@
-"""Record the class scores that PyTorch computes with small residual networks of random weights.
+"""Record files that PyTorch writes: small residual networks with their class scores, and what programs save.
 
     python tests/train/recorded/record_torch.py tests/train/recorded
 
-needs torch 2.13, which is not a dependency of the project, and safetensors. `--full` writes networks of full width
-instead, which are too large to commit. Names, strides, padding and order are those of torchvision/models/resnet.py and
-https://github.com/kuangliu/pytorch-cifar, models/resnet.py.
+needs torch 2.14, which is not a dependency of the project, numpy and safetensors. `--full` writes networks of full
+width instead, which are too large to commit. Names, strides, padding and order are those of
+torchvision/models/resnet.py and https://github.com/kuangliu/pytorch-cifar, models/resnet.py.
 """
 
 import argparse
+import datetime as dt
+import types
+from collections import OrderedDict, defaultdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 
 class Block(nn.Module):
@@ -80,12 +84,91 @@ def randomise(network: ResNet) -> ResNet:
     return network.eval()
 
 
+class Tiny(nn.Module):
+    """The smallest network with names of a ResNet. Its weights are `value`."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 2, 1, bias=False)
+        self.fc = nn.Linear(2, 3)
+        for parameter in self.parameters():
+            nn.init.constant_(parameter, value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.conv1(x).mean(dim=(2, 3)))
+
+
+class Task(nn.Module):
+    """What trains a network: keeps the weights of its loss function beside it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.model = network
+        self.criterion = nn.CrossEntropyLoss(torch.ones(3))
+
+
+def save_checkpoints(folder: Path) -> None:
+    """Save what training programs save. Weights that are to be read are 1, others 2."""
+    network, other = Tiny(1), Tiny(2)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0)
+    network(torch.ones(1, 1, 2, 2)).sum().backward()
+    optimizer.step()
+    weights = network.state_dict()
+    options = argparse.Namespace(lr=0.1, output=Path("runs"), device=torch.device("cpu"), dtype=torch.float16)
+    optimizer_state = optimizer.state_dict()
+    checkpoints = {
+        "loop.pth.tar": {
+            "epoch": 3,
+            "arch": "resnet18",
+            "best_acc1": torch.tensor(93.0),
+            "optimizer": optimizer_state,
+            "state_dict": nn.DataParallel(network).state_dict(),
+        },
+        "references.pth": {
+            "model": weights,
+            "optimizer": optimizer_state,
+            "args": options,
+            "model_ema": other.state_dict(),
+        },
+        "options.pt": {
+            "net": weights,
+            "options": options,
+            "best": np.float64(0.93),
+            "dtype": np.dtype("float32"),
+            "saved": dt.datetime(2024, 1, 1, tzinfo=dt.UTC),
+            "shape": torch.Size([3, 224, 224]),
+            "seen": {1, 2},
+            "history": defaultdict(list, loss=[0.1]),
+            "space": types.SimpleNamespace(width=2),
+            "complex": torch.zeros(2, dtype=torch.complex64),
+        },
+        "lightning.ckpt": {
+            "state_dict": Task(network).state_dict(),
+            "hyper_parameters": options,
+            "callbacks": {"ModelCheckpoint": {"best_model_score": torch.tensor(0.9)}},
+        },
+        "compiled.pt": OrderedDict((f"_orig_mod.{name}", tensor) for name, tensor in weights.items()),
+        "averaged.pt": {"ema": AveragedModel(network).state_dict()},
+        "average_beside.pt": {"ema_state_dict": other.state_dict(), "weights": weights},
+        "nested.bin": {
+            "checkpoint": {"trainer": {"module": {f"module.model.{name}": weights[name] for name in weights}}}
+        },
+        "parameters.pt": dict(network.named_parameters()),
+        "network.pt": network,
+        "network_beside.pt": {"model": network, "epoch": 3},
+    }
+    for name, saved in checkpoints.items():
+        torch.save(saved, folder / name)
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("folder", type=Path)
     arguments.add_argument("--full", action="store_true")
     options = arguments.parse_args()
     full, folder = options.full, options.folder
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    save_checkpoints(folder / "checkpoints")
     torch.manual_seed(0)
     kinds = {
         "torchvision_resnet18": ResNet([2, 2, 2, 2], 64 if full else 4, 1000 if full else 7, deep=False, small=False),
