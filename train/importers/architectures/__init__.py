@@ -1,0 +1,1 @@
+"""Networks that PyTorch checkpoints contain the weights of, built for Keras."""
