@@ -150,7 +150,11 @@ def _propose(counts: Mapping[str, int], images: int, task: Task, data: Mapping[s
         "input": dict(INPUT),
         "data": {**data, "title": title, "licence": "not stated", "validation": share, "test": share},
         "model": dict(LITE if is_lite else MOBILENET),
-        "training": {**TRAINING, "batch_size": _batch_size(round(images * (1 - 2 * share)))},
+        "training": {
+            **TRAINING,
+            "batch_size": _batch_size(round(images * (1 - 2 * share))),
+            **({"class_weights": "balanced"} if _is_unbalanced(counts) else {}),
+        },
     }
     return Proposal(document, [*_remarks_on_counts(counts, round(images * share)), *([] if is_lite else [NO_LITE])])
 
@@ -174,7 +178,8 @@ def _remarks_on_counts(counts: Mapping[str, int], validation_images: int) -> lis
     if _is_unbalanced(counts):
         remarks.append(
             f"The classes are unbalanced: '{commonest}' has {_count(counts[commonest])}, '{rarest}' {counts[rarest]}."
-            " A network learns to neglect rare classes. Look at the recall of each class in the report, and add images."
+            " training.class_weights has the network not neglect rare ones. Look at the recall of each class in the"
+            " report, and add images."
         )
     if validation_images < MIN_VALIDATION:
         remarks.append(

@@ -163,7 +163,7 @@ def test_evaluate_prints_and_writes_metrics(run: Path):
 
     assert result.exit_code == 0
     assert "of 20 images right" in result.output
-    assert "warning" not in result.output
+    assert "was trained with" not in result.output
 
     metrics = json.loads((run / "evaluation.json").read_text())
 

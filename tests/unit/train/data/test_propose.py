@@ -103,7 +103,10 @@ def test_what_to_know_is_in_the_file_and_on_the_screen(tmp_path: Path, counts: d
     for remark in remarks:
         assert remark in output.replace("\n", " ")
         assert remark in comments
-    assert ("unbalanced" in output) == ("unbalanced" in "".join(remarks))
+    is_unbalanced = "unbalanced" in "".join(remarks)
+
+    assert ("unbalanced" in output) == is_unbalanced
+    assert load_config(tmp_path / "a.yaml").training.class_weights == ("balanced" if is_unbalanced else None)
 
 
 @pytest.mark.parametrize("is_installed", [True, False])
