@@ -18,7 +18,8 @@ from train.networks.efficientnet_lite_weights import published_checkpoint
 from train.networks.squeezenet import squeezenet_features
 from train.networks.weights_file import WeightsError
 from train.weights.checkpoints import read_checkpoint
-from train.weights.protobuf_file import read_caffe, read_onnx
+from train.weights.onnx_file import read_onnx
+from train.weights.protobuf_file import read_caffe
 from train.weights.tensors import WeightsFileError
 from vision.card import Card, InputSpec
 
