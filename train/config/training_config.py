@@ -41,6 +41,7 @@ class TrainingConfig(ConfigBase):
         name: Name of the run's folder and of the served model.
         title: Name of the model for people.
         description: One sentence for people.
+        licence: Licence of the trained model on its card.
         labels: Name of each class, in the order of the data's class numbers.
         task: `multiclass` if each image has exactly one class, `multilabel` for any number.
         seed: Seed of the weights, the split, the order of the images and their augmentation.
@@ -58,6 +59,7 @@ class TrainingConfig(ConfigBase):
     name: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]*$")]
     title: str
     description: str
+    licence: Annotated[str, Field(min_length=1)] = "not stated"
     labels: Annotated[tuple[str, ...], Field(min_length=2)]
     task: Task = "multiclass"
     seed: Annotated[int, Field(ge=0)]

@@ -83,6 +83,6 @@ def _provenance(config: TrainingConfig, parameters: int) -> dict[str, Any]:
         "parameters": parameters,
         "data": {"title": config.data.title, "licence": config.data.licence, "validation": config.data.validation},
         "configuration": training,
-        "licence": "Apache-2.0",
+        "licence": config.licence,
         "made_with": {"keras": keras.__version__, "tensorflow": tf.__version__},
     }
