@@ -5,6 +5,7 @@
 
 import dataclasses
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,11 +18,16 @@ from train.export.precision import MAX_LOSS, Compute, ExportPrecision, TfliteMod
 from vision.card import Card
 
 if TYPE_CHECKING:
-    import keras
+    import numpy as np
+    import numpy.typing as npt
 
-    from train.importers.foreign import ImportedModel
+    from train.importers.comparison import Comparison
+    from train.importers.foreign import ForeignClassifier, ForeignModel
+    from train.importers.labelled import LabelledCalibration
 
 MODELS = Path("serving_models")
+ONNX_HINT = "install onnxruntime, or record what it returns, and name the file by --recorded"
+TORCH_HINT = "record what PyTorch returns with python -m train record-torch, and name the file by --recorded"
 SUFFIXES = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
 
 app = typer.Typer()
@@ -83,6 +89,43 @@ TfliteOption = Annotated[
 MaxLossOption = Annotated[
     float, typer.Option("--max-loss", min=0, help="Points of accuracy that int8 may cost in the TensorFlow Lite form.")
 ]
+LabelledOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--labelled", help="Labelled images, as a folder for each class or a CSV file: calibrates and measures."
+    ),
+]
+RecordedOption = Annotated[
+    Path | None,
+    typer.Option("--recorded", help="File with what the model's own framework returned (.npz); compared."),
+]
+SignatureOption = Annotated[
+    str | None,
+    typer.Option("--signature", help="Signature of the SavedModel.", show_default="serving_default or the only one"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """What the options of every import say.
+
+    Attributes:
+        images: Images that calibrate int8, the first of which become the golden images.
+        models: Folder of the served models.
+        precision: Precision of the imported network.
+        tflite: The TensorFlow Lite form.
+        labelled: Labelled images, or None.
+        recorded: File with what the model's framework returned, or None.
+        hint: How to have the model compared, if its framework is not installed here.
+    """
+
+    images: list[Path]
+    models: Path
+    precision: ExportPrecision
+    tflite: TfliteOptions
+    labelled: Path | None = None
+    recorded: Path | None = None
+    hint: str = "record what the model's own framework returns, and name the file by --recorded"
 
 
 @app.command("import-keras")
@@ -95,7 +138,10 @@ def import_keras_model(  # noqa: PLR0913  # each is an option of the command lin
     store: StoreOption = "float32",
     compute: ComputeOption = "float32",
     tflite: TfliteOption = "auto",
+    signature: SignatureOption = None,
     max_loss: MaxLossOption = MAX_LOSS,
+    labelled: LabelledOption = None,
+    recorded: RecordedOption = None,
 ) -> None:
     """Import a Keras model as the next version of a served model.
 
@@ -104,16 +150,22 @@ def import_keras_model(  # noqa: PLR0913  # each is an option of the command lin
     ends in an average and at most one dense layer.
     """
     images = check_folders(pictures, models)
+    options = ImportOptions(
+        images, models, ExportPrecision(store, compute), TfliteOptions(tflite, max_loss), labelled, recorded
+    )
 
-    from train.importers.foreign import import_keras, import_saved_model, read_card
+    import keras
+
+    from train.importers.cards import read_card
+    from train.importers.foreign import from_keras, from_saved_model
     from train.importers.keras_file import load_keras
 
-    model_card, precision = read_card(card), ExportPrecision(store, compute)
+    model_card = read_card(card)
     if file.is_dir():
-        imported = import_saved_model(file, model_card, precision)
+        model = from_saved_model(file, model_card, signature)
     else:
-        imported = import_keras(load_keras(file), model_card, precision)
-    _export_imported(imported, model_card, images, models, TfliteOptions(tflite, max_loss))
+        model = from_keras(load_keras(file, model_card.input), model_card, f"Keras {keras.__version__}")
+    _import(model, model_card, options)
 
 
 @app.command("describe")
@@ -126,7 +178,10 @@ def describe_saved_model(  # noqa: PLR0913  # each is an option of the command l
     store: StoreOption = "float32",
     compute: ComputeOption = "float32",
     tflite: TfliteOption = "auto",
+    signature: SignatureOption = None,
     max_loss: MaxLossOption = MAX_LOSS,
+    labelled: LabelledOption = None,
+    recorded: RecordedOption = None,
 ) -> None:
     """Import a SavedModel as the next version of a served model, which describes itself.
 
@@ -134,12 +189,15 @@ def describe_saved_model(  # noqa: PLR0913  # each is an option of the command l
     The original model is not changed.
     """
     images = check_folders(pictures, models)
+    options = ImportOptions(
+        images, models, ExportPrecision(store, compute), TfliteOptions(tflite, max_loss), labelled, recorded
+    )
 
-    from train.importers.foreign import import_saved_model, read_card
+    from train.importers.cards import read_card
+    from train.importers.foreign import from_saved_model
 
     model_card = read_card(card)
-    imported = import_saved_model(folder, model_card, ExportPrecision(store, compute))
-    _export_imported(imported, model_card, images, models, TfliteOptions(tflite, max_loss))
+    _import(from_saved_model(folder, model_card, signature), model_card, options)
 
 
 @app.command("import-torch")
@@ -153,6 +211,8 @@ def import_torch(  # noqa: PLR0913  # each is an option of the command line
     compute: ComputeOption = "float32",
     tflite: TfliteOption = "auto",
     max_loss: MaxLossOption = MAX_LOSS,
+    labelled: LabelledOption = None,
+    recorded: RecordedOption = None,
 ) -> None:
     """Import a PyTorch network as the next version of a served model; PyTorch is not required.
 
@@ -161,15 +221,49 @@ def import_torch(  # noqa: PLR0913  # each is an option of the command line
     those of the training, for pixels of 0 to 255.
     """
     images = check_folders(pictures, models)
+    options = ImportOptions(
+        images, models, ExportPrecision(store, compute), TfliteOptions(tflite, max_loss), labelled, recorded, TORCH_HINT
+    )
 
-    from train.importers.foreign import import_keras, read_card
+    from train.importers.cards import read_card
+    from train.importers.foreign import from_keras
     from train.importers.torch_networks import network_from_torch
     from train.weights.checkpoints import read_checkpoint
 
     model_card = read_card(card)
-    model = network_from_torch(read_checkpoint(file))
-    imported = import_keras(model, model_card, ExportPrecision(store, compute))
-    _export_imported(imported, model_card, images, models, TfliteOptions(tflite, max_loss), model)
+    _import(from_keras(network_from_torch(read_checkpoint(file)), model_card), model_card, options)
+
+
+@app.command("import-onnx")
+def import_onnx(  # noqa: PLR0913  # each is an option of the command line
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An .onnx file.")],
+    *,
+    card: CardFile,
+    pictures: ImagesFolder,
+    models: ModelsFolder = MODELS,
+    store: StoreOption = "float32",
+    compute: ComputeOption = "float32",
+    tflite: TfliteOption = "auto",
+    max_loss: MaxLossOption = MAX_LOSS,
+    labelled: LabelledOption = None,
+    recorded: RecordedOption = None,
+) -> None:
+    """Import an ONNX classifier as the next version of a served model.
+
+    Operators that image classifiers consist of are supported, of versions 7 to 21; others are named. The result is
+    compared with ONNX Runtime if that is installed. Heat maps are available if the network ends in an average and at
+    most one dense layer.
+    """
+    images = check_folders(pictures, models)
+    options = ImportOptions(
+        images, models, ExportPrecision(store, compute), TfliteOptions(tflite, max_loss), labelled, recorded, ONNX_HINT
+    )
+
+    from train.importers.cards import read_card
+    from train.importers.onnx_model import from_onnx
+
+    model_card = read_card(card)
+    _import(from_onnx(file, model_card), model_card, options)
 
 
 @app.command()
@@ -187,16 +281,22 @@ def imagenet(  # noqa: PLR0913  # each is an option of the command line
     compute: ComputeOption = "float32",
     tflite: TfliteOption = "auto",
     max_loss: MaxLossOption = MAX_LOSS,
+    labelled: LabelledOption = None,
+    recorded: RecordedOption = None,
 ) -> None:
     """Import a network of keras.applications for ImageNet's 1000 classes as the next version of `imagenet`."""
     images = check_folders(pictures, models)
+    options = ImportOptions(
+        images, models, ExportPrecision(store, compute), TfliteOptions(tflite, max_loss), labelled, recorded
+    )
 
-    from train.importers.foreign import import_keras
+    import keras
+
+    from train.importers.foreign import from_keras
     from train.importers.published import build_application
 
     model, card = build_application(network, weights)
-    imported = import_keras(model, card, ExportPrecision(store, compute))
-    _export_imported(imported, card, images, models, TfliteOptions(tflite, max_loss), model)
+    _import(from_keras(model, card, f"Keras {keras.__version__}"), card, options)
 
 
 @app.command()
@@ -208,48 +308,98 @@ def squeezenet(  # noqa: PLR0913, PLR0917  # each is an option of the command li
     compute: ComputeOption = "float32",
     tflite: TfliteOption = "auto",
     max_loss: MaxLossOption = MAX_LOSS,
+    labelled: LabelledOption = None,
+    recorded: RecordedOption = None,
 ) -> None:
     """Import SqueezeNet 1.1 with its published weights as the next version of `squeezenet`."""
     images = check_folders(pictures, models)
+    options = ImportOptions(
+        images, models, ExportPrecision(store, compute), TfliteOptions(tflite, max_loss), labelled, recorded
+    )
 
-    from train.importers.foreign import import_keras
+    from train.importers.foreign import from_keras
     from train.importers.published import build_squeezenet
 
     model, card = build_squeezenet(weights)
-    imported = import_keras(model, card, ExportPrecision(store, compute))
-    _export_imported(imported, card, images, models, TfliteOptions(tflite, max_loss), model)
+    _import(from_keras(model, card), card, options)
 
 
-def _export_imported(  # noqa: PLR0913, PLR0917  # what the options say
-    imported: "ImportedModel",
-    model_card: Card,
-    images: list[Path],
-    models: Path,
-    tflite: TfliteOptions,
-    model: "keras.Model | None" = None,
-) -> None:
+def _import(model: "ForeignModel", card: Card, options: ImportOptions) -> None:
+    """Turn a foreign model into the next version of a served model, and print what was found, added and compared."""
     from train.data.examples import to_inputs
     from train.evaluation.cards import round_metrics
     from train.evaluation.evaluate import card_thresholds
     from train.export.export import export_network
     from train.export.forms import CALIBRATION_IMAGES, Samples, choose_forms, measure_forms
-    from train.importers.foreign import check_scores, pseudo_label, served_card
+    from train.importers.cards import served_card
+    from train.importers.checks import check_scores, pseudo_label
+    from train.importers.foreign import classify
+    from train.importers.labelled import calibrate_on
 
-    card = served_card(model_card, {"parameters": model.count_params()} if model else {})
+    classifier = classify(model, card)
+    console.print(classifier.choice.note, markup=False, soft_wrap=True)
+    calibrated = calibrate_on(options.labelled, classifier) if options.labelled else None
+    imported = classifier.complete(options.precision, calibrated.calibration.temperature if calibrated else 1.0)
+    parameters = {} if model.parameters is None else {"parameters": model.parameters}
+    card = served_card(card, parameters)
+    if calibrated:
+        card = calibrated.complete(card)
+        _print_calibration(calibrated, card)
     check_scores(imported.network, card)
-    examples = pseudo_label(images[:CALIBRATION_IMAGES], card, imported.network)
+    examples = pseudo_label(options.images[:CALIBRATION_IMAGES], card, imported.network)
     inputs = to_inputs(examples, card.input, len(card.labels))
-    samples = Samples(inputs, card_thresholds(card), are_labelled=False)
-    forms = choose_forms(imported.network, card.input, samples, tflite)
-    metrics = measure_forms(forms, {"pictures": samples}).metrics
-    card = dataclasses.replace(card, metrics={**card.metrics, **round_metrics(metrics)})
+    comparison = _compare(classifier, inputs.images[:MAX_IMAGES], options)
+    name, samples = (
+        ("labelled", calibrated.samples)
+        if calibrated
+        else ("pictures", Samples(inputs, card_thresholds(card), are_labelled=False))
+    )
+    forms = choose_forms(imported.network, card.input, samples, options.tflite)
+    metrics = round_metrics({**card.metrics, **measure_forms(forms, {name: samples}).metrics})
+    compared_with = comparison.provenance() if comparison else None
+    card = dataclasses.replace(card, metrics=metrics, provenance={**card.provenance, "compared_with": compared_with})
     goldens = examples[:MAX_IMAGES]
-    exported = export_network(imported.network, card, goldens, models / card.name, imported.original, forms.tflite)
+    base = options.models / card.name
+    exported = export_network(imported.network, card, goldens, base, imported.original, forms.tflite)
     console.print(
         f"{exported.path} written: {len(card.labels)} classes; largest difference of a probability from the original's,"
         f" over {len(goldens)} golden images: {exported.largest_difference:.1e};"
-        f" heat maps: {'yes' if imported.network.explains else 'no'}",
+        f" heat maps: {'yes' if imported.network.explains else 'no'}; licence: {card.provenance['licence']}",
+        markup=False,
         soft_wrap=True,
     )
     console.print(forms.decision, soft_wrap=True)
     print_next_step(exported.path)
+
+
+def _compare(
+    classifier: "ForeignClassifier", images: "npt.NDArray[np.uint8]", options: ImportOptions
+) -> "Comparison | None":
+    """Compare a model with its framework by a record or in this process, and print the result."""
+    from train.importers.comparison import compare_framework, compare_record
+
+    comparison = (
+        compare_record(classifier, options.recorded) if options.recorded else compare_framework(classifier, images)
+    )
+    if comparison is None:
+        console.print(f"Not compared with the model's own framework: {options.hint}.", markup=False, soft_wrap=True)
+    else:
+        outputs = f", which returned {comparison.outputs}" if comparison.outputs else ""
+        console.print(
+            f"Compared with {comparison.framework}{outputs}: largest difference of a probability, over"
+            f" {comparison.images} images: {comparison.largest_difference:.1e}",
+            markup=False,
+            soft_wrap=True,
+        )
+    return comparison
+
+
+def _print_calibration(calibrated: "LabelledCalibration", card: Card) -> None:
+    metrics = calibrated.metrics
+    abstaining = "" if card.abstain_below is None else f"; abstains below {card.abstain_below:.4f}"
+    console.print(
+        f"{metrics['accuracy']:.2%} of {metrics['images']} labelled images right; temperature"
+        f" {metrics['temperature']:.3f} changes the calibration error from {metrics['calibration_error_before']:.4f} to"
+        f" {metrics['calibration_error']:.4f}{abstaining}",
+        soft_wrap=True,
+    )

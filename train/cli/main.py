@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from train.cli import compare, data_commands, import_commands, label_commands, models, quantize
+from train.cli import compare, data_commands, import_commands, label_commands, models, quantize, record_commands
 from train.cli.console import (
     console,
     counting_progress,
@@ -53,6 +53,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(data_commands.app)
 app.add_typer(import_commands.app)
 app.add_typer(label_commands.app)
+app.add_typer(record_commands.app)
 app.add_typer(models.app)
 app.add_typer(quantize.app)
 app.add_typer(compare.app)

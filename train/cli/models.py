@@ -42,7 +42,9 @@ def make_models(
 
     from train.export.export import export_network
     from train.importers import imagenet_model
-    from train.importers.foreign import check_scores, import_keras, pseudo_label, served_card
+    from train.importers.cards import served_card
+    from train.importers.checks import check_scores, pseudo_label
+    from train.importers.foreign import import_keras
     from train.importers.published import build_efficientnet_lite
     from train.verification.assess import set_temperature
 

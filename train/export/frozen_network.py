@@ -100,14 +100,27 @@ def to_probabilities(scores: Tensor, activation: Activation, labels: int | None 
     return probabilities
 
 
-def freeze_model(
-    model: keras.Model,
-    spec: InputSpec,
-    precision: ExportPrecision = FULL_PRECISION,
-    activation: Activation = "none",
-    labels: int | None = None,
-) -> FrozenNetwork:
-    """Freeze a Keras classifier.
+def complete_outputs(
+    outputs: Mapping[str, Tensor], activation: Activation = "none", labels: int | None = None
+) -> dict[str, Tensor]:
+    """Turn a model's own outputs into those of `FrozenNetwork.function`.
+
+    Args:
+        outputs: As those of `FrozenNetwork.function`, but `PROBABILITIES` are what `to_probabilities` takes.
+        activation: The function that turns them into probabilities.
+        labels: Number of labels; None for one per score.
+    """
+    results = dict(outputs)
+    if labels == BINARY and math.prod(outputs[PROBABILITIES].shape[1:]) == 1:
+        results |= {
+            key: _oppose(results[key]) for key in (KERNEL if KERNEL in results else FEATURES,) if key in results
+        }
+    results[PROBABILITIES] = to_probabilities(outputs[PROBABILITIES], activation, labels)
+    return results
+
+
+def trace_model(model: keras.Model, spec: InputSpec) -> Callable[[Tensor], dict[str, Tensor]]:
+    """Return the function from uint8[N, H, W, C] to a Keras classifier's outputs, as `complete_outputs` takes them.
 
     It can be explained if it ends in an average over the image, followed by at most one dense layer and an activation,
     with or without dropout between them.
@@ -115,29 +128,28 @@ def freeze_model(
     Args:
         model: Takes float32[N, H, W, C] or its pixels in another shape, and returns what `to_probabilities` takes.
         spec: The input of the model.
-        precision: Precision of the frozen network.
-        activation: The function that turns the model's outputs into probabilities.
-        labels: Number of labels; None for one per score.
     """
     shape = model.inputs[0].shape[1:]
     row = spec.shape if len(shape) == len(spec.shape) or None in shape else shape
     ending = _find_ending(model)
-    outputs = {PROBABILITIES: model.outputs[0]} | ({FEATURES: ending.pool.input} if ending else {})
-    inner = keras.Model(model.inputs[0], outputs)
+    inner = keras.Model(
+        model.inputs[0], {PROBABILITIES: model.outputs[0]} | ({FEATURES: ending.features} if ending else {})
+    )
 
-    def call(image: Tensor) -> Mapping[str, Tensor]:
+    def call(image: Tensor) -> dict[str, Tensor]:
         pixels = tf.reshape(tf.cast(normalise(image, spec), tf.float32), [-1, *row])
         results = dict(inner(pixels, training=False))
         if ending and ending.head:
             results[KERNEL] = tf.identity(ending.head.kernel)
-        if labels == BINARY and model.outputs[0].shape[-1] == 1:
-            results |= {
-                key: _oppose(results[key]) for key in (KERNEL if KERNEL in results else FEATURES,) if key in results
-            }
-        results[PROBABILITIES] = to_probabilities(results[PROBABILITIES], activation, labels)
         return results
 
-    return freeze_function(call, spec, precision)
+    return call
+
+
+def freeze_model(model: keras.Model, spec: InputSpec, precision: ExportPrecision = FULL_PRECISION) -> FrozenNetwork:
+    """Freeze a Keras classifier that returns probabilities; see `trace_model` for those that can be explained."""
+    call = trace_model(model, spec)
+    return freeze_function(lambda image: complete_outputs(call(image)), spec, precision)
 
 
 def freeze_function(
@@ -170,21 +182,26 @@ def _oppose(contributions: Tensor) -> Tensor:
 
 
 class _Ending(NamedTuple):
-    """The layer that averages over the image, and the dense layer after it, if there is one."""
+    """The features that a network averages over the image, and the dense layer after it, if there is one."""
 
-    pool: keras.layers.Layer
+    features: keras.KerasTensor
     head: keras.layers.Layer | None
 
 
 def _find_ending(model: keras.Model) -> _Ending | None:
-    layer = _layer_before(model.outputs[0], (layers.Activation, layers.Softmax, layers.Dropout))
+    layer, source = _layer_before(model.outputs[0], (layers.Activation, layers.Softmax, layers.Dropout))
     head = layer if isinstance(layer, layers.Dense) else None
     if head:
-        layer = _layer_before(head.input, (layers.Dropout, layers.Flatten))
-    return _Ending(layer, head) if isinstance(layer, layers.GlobalAveragePooling2D) and not layer.keepdims else None
+        layer, source = _layer_before(source, (layers.Dropout, layers.Flatten))
+    return _Ending(source, head) if isinstance(layer, layers.GlobalAveragePooling2D) and not layer.keepdims else None
 
 
-def _layer_before(tensor: keras.KerasTensor, skip: tuple[type[keras.layers.Layer], ...]) -> keras.layers.Layer:
-    """Return the layer that produced a tensor, or the nearest earlier one that is not of a type in `skip`."""
-    layer = tensor._keras_history.operation  # noqa: SLF001  # Keras has no public way from a tensor to its layer
-    return _layer_before(layer.input, skip) if isinstance(layer, skip) else layer
+def _layer_before(
+    tensor: keras.KerasTensor, skip: tuple[type[keras.layers.Layer], ...]
+) -> tuple[keras.layers.Layer, keras.KerasTensor]:
+    """Return the layer that produced a tensor, or the nearest earlier one not of a type in `skip`, and its input."""
+    # Keras has no public way from a tensor to the call that made it; a layer of several models has several calls.
+    history = tensor._keras_history  # noqa: SLF001
+    node = history.operation._inbound_nodes[history.node_index]  # noqa: SLF001
+    source = node.input_tensors[0] if node.input_tensors else tensor
+    return _layer_before(source, skip) if isinstance(history.operation, skip) else (history.operation, source)

@@ -1,63 +1,74 @@
-"""Turn a foreign model and its card into a network that `train.export` can write."""
+"""Foreign models, and the networks that `train.export` can write of them.
+
+A model is read (`from_keras`, `from_saved_model`, `train.importers.onnx_model`), what it ends in is found (`classify`),
+and the result is frozen at a temperature (`ForeignClassifier.complete`).
+"""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from train.data.examples import Example, Predict
-from train.data.image_loading import load
-from train.errors import TrainError
+from train.data.examples import Predict
 from train.export.frozen_network import (
+    IMAGE,
     PROBABILITIES,
     FrozenNetwork,
     Tensor,
+    complete_outputs,
     freeze_function,
-    freeze_model,
     to_probabilities,
+    trace_model,
 )
+from train.export.golden import TOLERANCE
 from train.export.graph_input import normalise
 from train.export.precision import FULL_PRECISION, ExportPrecision
-from vision.card import Card, CardError, InputSpec, OutputSpec
-from vision.decode import ImageError
+from train.importers.activation import Choice, choose_activation, find_ending
+from train.importers.cards import ImportModelError, ModelTensor, check_card
+from train.importers.checks import check_probes
+from vision.card import Activation, Card, InputSpec, OutputSpec
 from vision.model_io import (
-    STRING,
-    Shape,
     UnusableModelError,
     choose_output,
-    fit_input,
     fit_output,
     require_one_input,
-    to_text,
 )
-from vision.postprocess import NotProbabilitiesError, activation_of_logits, class_probabilities
-from vision.preprocess import preprocess
-from vision.probes import NAMES, check_probabilities, probe
+from vision.postprocess import activation_of_logits
 
-SIGNATURE = "serving_default"
+DEFAULT_SIGNATURE = "serving_default"
+INITIALISER = "__saved_model_init_op"
+"""A signature that TensorFlow adds to SavedModels; it takes no image."""
 
-
-class ImportModelError(TrainError):
-    """A model, card or image cannot be used; the message says which one and why."""
+Array = npt.NDArray[Any]
 
 
-class _Tensor(NamedTuple):
-    """A `vision.model_io.Tensor`."""
+@dataclass(frozen=True, slots=True)
+class ForeignModel:
+    """A model as another program left it.
 
-    dtype: str
-    shape: Shape
+    Attributes:
+        outputs: The function from images to the outputs that `train.export.frozen_network.complete_outputs` takes, in a
+            graph: its `PROBABILITIES` are what the model returns, scores or probabilities.
+        run: The function from inputs as the model takes them, float[N, ...], to what it returns, outside of a graph.
+        row: Shape of the input for one image.
+        framework: Name and version of the framework that computes `run`; empty if it is not the model's own.
+        parameters: Number of weights, if known.
+        tolerance: How far a probability of `run` may be from the graph's by rounding.
+    """
 
-    @classmethod
-    def of(cls, spec: Tensor) -> Self:
-        shape = spec.shape
-        return cls(spec.dtype.name, None if shape.rank is None else tuple(shape.as_list()))
+    outputs: Callable[[Tensor], Mapping[str, Tensor]]
+    run: Callable[[Array], Array]
+    row: tuple[int, ...]
+    framework: str = ""
+    parameters: int | None = None
+    tolerance: float = TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,43 +85,79 @@ class ImportedModel:
     original: Predict
 
 
-def read_card(path: Path) -> Card:
-    """Read a hand-written card of a foreign model.
+@dataclass(frozen=True, slots=True)
+class ForeignClassifier:
+    """A foreign model of which is known how probabilities are made.
 
-    Raises:
-        ImportModelError: The card cannot be read, or a value in it is invalid.
+    Attributes:
+        model: The model.
+        card: Its card.
+        scores: Function in a graph like `model.outputs`, whose `PROBABILITIES` are the scores that
+            `choice.activation` makes probabilities of.
+        choice: How probabilities are made.
     """
-    try:
-        return Card.from_json(path.read_bytes())
-    except OSError as error:
-        raise ImportModelError(f"{path}: {error.strerror}") from error
-    except CardError as error:
-        raise ImportModelError(f"{path}: {error}") from error
+
+    model: ForeignModel
+    card: Card
+    scores: Callable[[Tensor], Mapping[str, Tensor]]
+    choice: Choice
+
+    def predict(self, images: npt.NDArray[np.uint8], temperature: float = 1.0) -> npt.NDArray[np.float32]:
+        """Return the probabilities of the graph, before any rounding: uint8[N, H, W, C] to float32[N, K]."""
+        scores, activation = self.scores(tf.constant(images))[PROBABILITIES], self.choice.activation
+        if temperature != 1:
+            scores, activation = _to_logits(scores, activation, self.card)
+        return self._activate(scores / temperature, activation)
+
+    def answer(self, inputs: Array) -> npt.NDArray[np.float32]:
+        """Return the probabilities that the original model gives to inputs as it takes them: float32[N, K]."""
+        return self._activate(self.model.run(inputs), self.choice.added)
+
+    def original(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return the probabilities of the original model: uint8[N, H, W, C] to float32[N, K]."""
+        return self.answer(_normalise(images, self.card.input).reshape(-1, *self.model.row))
+
+    def complete(self, precision: ExportPrecision = FULL_PRECISION, temperature: float = 1.0) -> ImportedModel:
+        """Freeze the model with its activation.
+
+        Args:
+            precision: Precision of the imported network.
+            temperature: Number that all class scores are divided by.
+        """
+        labels, activation = len(self.card.labels), self.choice.activation
+
+        def call(image: Tensor) -> Mapping[str, Tensor]:
+            outputs = self.scores(image)
+            if temperature == 1:
+                return complete_outputs(outputs, activation, labels)
+            scores, needed = _to_logits(outputs[PROBABILITIES], activation, self.card)
+            return complete_outputs({**outputs, PROBABILITIES: scores / temperature}, needed, labels)
+
+        def original(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+            # A temperature needs scores: probabilities near 0 and 1 are rounded, and the model may return only these.
+            is_exact = temperature == 1 and self.model.tolerance <= TOLERANCE
+            return self.original(images) if is_exact else self.predict(images, temperature)
+
+        return ImportedModel(freeze_function(call, self.card.input, precision), original)
+
+    def _activate(self, scores: Tensor, activation: Activation) -> npt.NDArray[np.float32]:
+        return np.asarray(to_probabilities(tf.convert_to_tensor(scores), activation, len(self.card.labels)))
 
 
-def served_card(card: Card, provenance: Mapping[str, Any]) -> Card:
-    """Return the card of the exported network, which contains the normalisation and the activation.
-
-    Args:
-        card: Card of the foreign model.
-        provenance: Further members for the provenance.
-    """
-    plain = dataclasses.replace(card.input, dtype="uint8", layout="NHWC", mean=(), std=())
-    return dataclasses.replace(
-        card,
-        input=plain,
-        output=OutputSpec(name=PROBABILITIES),
-        provenance={**card.provenance, **provenance},
-    )
+def import_keras(
+    model: keras.Model, card: Card, precision: ExportPrecision = FULL_PRECISION, temperature: float = 1.0
+) -> ImportedModel:
+    """Import a Keras classifier; see `from_keras` and `ForeignClassifier.complete`."""
+    return classify(from_keras(model, card), card).complete(precision, temperature)
 
 
-def import_keras(model: keras.Model, card: Card, precision: ExportPrecision = FULL_PRECISION) -> ImportedModel:
-    """Import a Keras classifier.
+def from_keras(model: keras.Model, card: Card, framework: str = "") -> ForeignModel:
+    """Return a Keras classifier as a foreign model.
 
     Args:
         model: A model with one input and one output.
         card: Card of the model.
-        precision: Precision of the imported network.
+        framework: As in `ForeignModel`.
 
     Raises:
         ImportModelError: The card does not match the model.
@@ -119,115 +166,116 @@ def import_keras(model: keras.Model, card: Card, precision: ExportPrecision = FU
         raise ImportModelError(
             f"the model has the inputs {model.inputs} and the outputs {model.outputs}; expected one of each"
         )
-    spec, activation = card.input, card.output.activation
-    row = check_card(_Tensor("float32", model.inputs[0].shape), _Tensor("float32", model.outputs[0].shape), card)
+    row = check_card(
+        ModelTensor("float32", model.inputs[0].shape), ModelTensor("float32", model.outputs[0].shape), card
+    )
 
-    def original(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        pixels = _normalise(images, spec).astype(np.float32).reshape(-1, *row)
-        return _activate(model(pixels, training=False), card)
+    def run(inputs: Array) -> Array:
+        return np.asarray(model(inputs.astype(np.float32), training=False))
 
-    return ImportedModel(freeze_model(model, spec, precision, activation, len(card.labels)), original)
+    return ForeignModel(trace_model(model, card.input), run, row, framework, model.count_params())
 
 
-def import_saved_model(path: Path, card: Card, precision: ExportPrecision = FULL_PRECISION) -> ImportedModel:
-    """Import a SavedModel by its signature `serving_default`.
+def from_saved_model(path: Path, card: Card, signature: str | None = None) -> ForeignModel:
+    """Return a SavedModel as a foreign model.
 
     Args:
         path: Directory of the SavedModel.
         card: Card of the model; `output.name` selects one of several outputs if their shapes and names do not tell.
-        precision: Precision of the imported network.
+        signature: Name of the signature that classifies; None for `serving_default` or the only one.
 
     Raises:
-        ImportModelError: The SavedModel cannot be loaded, or the card does not match it.
+        ImportModelError: The SavedModel cannot be loaded, has no such signature, or does not match the card.
     """
     try:
         loaded = tf.saved_model.load(str(path))
-        signature = loaded.signatures[SIGNATURE]
     except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
-        raise ImportModelError(f"{path}: expected a SavedModel with the signature {SIGNATURE}: {error}") from error
-    inputs = {name: _Tensor.of(spec) for name, spec in signature.structured_input_signature[1].items()}
-    outputs = {name: _Tensor.of(spec) for name, spec in signature.structured_outputs.items()}
+        raise ImportModelError(f"{path}: expected a SavedModel: {error}") from error
+    chosen = _choose_signature(path, loaded.signatures, signature)
+    function = loaded.signatures[chosen]
+    inputs = {name: ModelTensor.of(spec) for name, spec in function.structured_input_signature[1].items()}
+    outputs = {name: ModelTensor.of(spec) for name, spec in function.structured_outputs.items()}
     try:
         name = require_one_input(inputs)
         output = choose_output(outputs, card)
     except UnusableModelError as error:
         raise ImportModelError(f"{path}: {error}") from error
     row = check_card(inputs[name], outputs[output], card)
-    dtype = signature.structured_input_signature[1][name].dtype
+    dtype = function.structured_input_signature[1][name].dtype
     score_shape = fit_output(card, outputs[output])
     if score_shape is None or None in score_shape:  # only a call tells
-        score_shape = signature(**{name: tf.zeros([1, *row], dtype)})[output].shape[1:]
+        score_shape = function(**{name: tf.zeros([1, *row], dtype)})[output].shape[1:]
+
+    def serve(pixels: Tensor) -> Tensor:
+        return loaded.signatures[chosen](**{name: pixels})[output]  # a function alone does not keep its variables
 
     def call(image: Tensor) -> Mapping[str, Tensor]:
         pixels = tf.reshape(tf.cast(normalise(image, card.input), dtype), [-1, *row])
-        scores = tf.ensure_shape(signature(**{name: pixels})[output], (None, *score_shape))
-        return {PROBABILITIES: to_probabilities(scores, card.output.activation, len(card.labels))}
+        return {PROBABILITIES: tf.ensure_shape(serve(pixels), (None, *score_shape))}
 
-    def original(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        pixels = tf.cast(tf.constant(_normalise(images, card.input).reshape(-1, *row)), dtype)
-        return _activate(signature(**{name: pixels})[output], card)
+    def run(pixels: Array) -> Array:
+        return np.asarray(serve(tf.cast(tf.constant(pixels), dtype)))
 
-    return ImportedModel(freeze_function(call, card.input, precision), original)
+    return ForeignModel(call, run, row, f"TensorFlow {tf.__version__}")
 
 
-def check_card(model_input: Tensor, model_output: Tensor, card: Card) -> tuple[int, ...]:
-    """Compare the tensors of a model with its card, and return the shape in which it takes the pixels of one image.
-
-    Args:
-        model_input: The model's input, a `vision.model_io.Tensor`.
-        model_output: The model's output.
-        card: Card of the model.
-
-    Raises:
-        ImportModelError: They do not match.
-    """
-    try:
-        encoder = fit_input(card, model_input, allow_pixels_as_floats=True)
-        fit_output(card, model_output)
-    except UnusableModelError as error:
-        raise ImportModelError(f"the model cannot be used: {error}") from error
-    if encoder.dtype == STRING or (model_input.shape or (None,))[0] is not None:
-        raise ImportModelError(
-            f"the model takes {to_text(model_input)}; a version that describes itself takes pixels in batches of any "
-            "size. Serve this model as it is, with its card in NAME/card.json, or export it again."
-        )
-    return encoder.shape
+def _choose_signature(path: Path, signatures: Mapping[str, Any], name: str | None) -> str:
+    names = sorted(set(signatures) - {INITIALISER})
+    chosen = name or (names[0] if len(names) == 1 else DEFAULT_SIGNATURE)
+    if chosen in names:
+        return chosen
+    listed = ", ".join(names)
+    if not names:
+        raise ImportModelError(f"{path}: the SavedModel has no signature; save it again with one, such as {chosen}")
+    raise ImportModelError(f"{path} has no signature {chosen}; name one that it has by --signature: {listed}")
 
 
-def check_scores(network: FrozenNetwork, card: Card) -> None:
-    """Check the scores of the images in `vision.probes`, as the gateway does before a version answers.
+def classify(model: ForeignModel, card: Card) -> ForeignClassifier:
+    """Find out what a model ends in, and which activation makes probabilities of its outputs.
 
     Args:
-        network: The imported network.
-        card: The card of its version, as `served_card` returns it.
+        model: The model.
+        card: Its card.
 
     Raises:
-        ImportModelError: They are not probabilities.
+        train.importers.activation.ActivationError: The card contradicts what was found.
     """
-    for name in NAMES:
-        image = preprocess(probe(name, card.input.height, card.input.width), card.input)
-        scores = network.predict(np.asarray(image, np.uint8)[None])
-        with _import_errors(card, scores):
-            check_probabilities(scores, card, name)
+    spec = card.input
+    image = tf.TensorSpec((None, spec.height, spec.width, spec.channels), tf.uint8, name=IMAGE)
+    live = tf.function(model.outputs, input_signature=[image], autograph=False).get_concrete_function()
+    frozen = convert_variables_to_constants_v2(live)
+    tensors = dict(zip(sorted(live.structured_outputs), frozen.outputs, strict=True))
+    ending = find_ending(tensors[PROBABILITIES])
 
-
-def pseudo_label(paths: Sequence[Path], card: Card, network: FrozenNetwork) -> list[Example]:
-    """Label images with the predictions of a network, for golden images whose true classes are unknown.
-
-    Raises:
-        ImportModelError: An image cannot be decoded, or its scores are not probabilities.
-    """
-    examples = []
-    for path in paths:
+    def are_probabilities() -> bool:
+        plain = dataclasses.replace(card, output=OutputSpec(name=card.output.name))
         try:
-            image = load(path.read_bytes(), card.input)
-        except (OSError, ImageError) as error:
-            raise ImportModelError(f"{path}: {error}") from error
-        scores = _predict(network, np.asarray(image, np.uint8), card, path.name)
-        thresholds = np.array(card.threshold, np.float32)
-        classes = np.flatnonzero(scores >= thresholds) if card.task == "multilabel" else [scores.argmax()]
-        examples.append(Example(path, tuple(map(int, classes)), path.name))
-    return examples
+            check_probes(lambda images: frozen(tf.constant(images))[output_index].numpy(), plain)
+        except ValueError:
+            return False
+        return True
+
+    output_index = sorted(live.structured_outputs).index(PROBABILITIES)
+    count = int(np.prod(tensors[PROBABILITIES].shape[1:]))
+    choice = choose_activation(ending, card, count, are_probabilities)
+    if choice.activation != choice.added:  # the network ends in it: probabilities are made of what comes before
+        shape = ending.scores.shape
+        if shape.rank is None or None in shape[1:]:
+            choice = dataclasses.replace(choice, activation="none")
+        else:
+            tensors[PROBABILITIES] = ending.scores
+    fetches = {name: tensor.name for name, tensor in tensors.items()}
+    return ForeignClassifier(model, card, frozen.prune(frozen.inputs[0].name, fetches), choice)
+
+
+def _to_logits(scores: Tensor, activation: Activation, card: Card) -> tuple[Tensor, Activation]:
+    """Return class scores, and the activation that makes probabilities of them, also if they are probabilities."""
+    if activation != "none":
+        return scores, activation
+    limits = np.finfo(np.float32)
+    probabilities = tf.clip_by_value(tf.cast(scores, tf.float32), limits.tiny, 1 - limits.epsneg)
+    logarithms, needed = tf.math.log(probabilities), activation_of_logits(card, int(np.prod(scores.shape[1:])))
+    return (logarithms if needed == "softmax" else logarithms - tf.math.log1p(-probabilities)), needed
 
 
 def _normalise(images: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[Any]:
@@ -235,29 +283,5 @@ def _normalise(images: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[An
     pixels: npt.NDArray[Any] = images
     if spec.dtype == "float32":
         pixels = (images - np.array(spec.mean or 0.0, np.float32)) / np.array(spec.std or 1.0, np.float32)
+        pixels = pixels.astype(np.float32)
     return pixels.transpose(0, 3, 1, 2) if spec.layout == "NCHW" else pixels
-
-
-def _activate(scores: Tensor, card: Card) -> npt.NDArray[np.float32]:
-    return np.asarray(to_probabilities(tf.convert_to_tensor(scores), card.output.activation, len(card.labels)))
-
-
-def _predict(network: FrozenNetwork, image: npt.NDArray[np.uint8], card: Card, name: str) -> npt.NDArray[np.float32]:
-    scores = network.predict(image[None])
-    with _import_errors(card, scores):
-        return class_probabilities(scores, card, image=name)
-
-
-@contextmanager
-def _import_errors(card: Card, scores: npt.NDArray[np.float32]) -> Iterator[None]:
-    """Turn the errors of scores that cannot be used into an `ImportModelError` that says what to do."""
-    try:
-        yield
-    except NotProbabilitiesError as error:
-        otherwise = " or, if several labels may be right, task to multilabel" if error.are_in_range else ""
-        raise ImportModelError(
-            f"the model cannot be used: {error}; if they are logits, set output.activation in its card to "
-            f"{activation_of_logits(card, scores.size)}{otherwise}"
-        ) from error
-    except ValueError as error:
-        raise ImportModelError(f"the model cannot be used: {error}") from error

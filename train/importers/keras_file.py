@@ -1,16 +1,32 @@
 """Load complete models from Keras files."""
 
+import json
+import shutil
+import tempfile
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import h5py
 import keras
 
-from train.importers.foreign import ImportModelError
+from train.importers.cards import ImportModelError
+from train.importers.keras2_config import convert_config
+from vision.card import InputSpec
+
+Tensor = Any
 
 
-def load_keras(path: Path) -> keras.Model:
+def load_keras(path: Path, spec: InputSpec) -> keras.Model:
     """Load a model from a `.keras` file, or from an `.h5` file of Keras 2 or 3.
 
-    Models with Lambda layers or custom layers are refused, because loading them would run code from the file.
+    Models within the model are replaced by their layers, if possible, so that what they end in can be seen. Models with
+    Lambda layers or custom layers are refused, because loading them would run code from the file.
+
+    Args:
+        path: The file.
+        spec: The input of the model, for one that was saved without the shape of its input.
 
     Raises:
         OSError: The file is missing or cannot be read.
@@ -18,7 +34,7 @@ def load_keras(path: Path) -> keras.Model:
     """
     path.open("rb").close()
     try:
-        model = keras.models.load_model(path, compile=False)
+        model = _load_keras2(path) if _is_of_keras2(path) else keras.models.load_model(path, compile=False)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ImportModelError(
             f"{path}: expected a complete Keras model without custom layers: {error}\n"
@@ -29,4 +45,52 @@ def load_keras(path: Path) -> keras.Model:
         raise ImportModelError(
             f"{path}: the file contains a {type(model).__name__}; expected a functional or sequential model"
         )
+    if isinstance(model, keras.Sequential) and not model.inputs:
+        model.build((None, *spec.shape))
+    if not getattr(model, "inputs", None):
+        raise ImportModelError(
+            f"{path}: the model is of a class of its own; export it with model.export and import that"
+        )
+    return flatten(model)
+
+
+def _is_of_keras2(path: Path) -> bool:
+    """Return whether a file is in HDF5 and contains a model that Keras 2, or tf_keras, saved."""
+    if path.suffix == ".keras" or not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path) as file:
+        return "model_config" in file.attrs and str(file.attrs.get("keras_version", "2")).startswith("2.")
+
+
+def _load_keras2(path: Path) -> keras.Model:
+    """Load a copy of a file whose configuration is that of Keras 3."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "model.h5")
+        shutil.copyfile(path, copy)
+        with h5py.File(copy, "r+") as file:
+            config = convert_config(json.loads(file.attrs["model_config"]))
+            file.attrs["model_config"] = json.dumps(config)
+        return keras.models.load_model(copy, compile=False)
+
+
+def flatten(model: keras.Model) -> keras.Model:
+    """Return a model with the same weights, in which models within models are replaced by their layers."""
+    if not any(isinstance(layer, keras.Model) for layer in model.layers):
+        return model
+    image = keras.Input(batch_shape=model.inputs[0].shape, dtype=model.inputs[0].dtype)
+    with suppress(ValueError):  # layers of the same name, or calls that cannot be repeated one by one
+        return keras.Model(image, _apply(model, image))
     return model
+
+
+def _apply(layer: keras.layers.Layer, *arguments: Tensor, **options: Any) -> Tensor:
+    """Call a layer or, if it is a model, its layers."""
+    if isinstance(layer, keras.Sequential):
+        (x,) = arguments
+        for inner in layer.layers:
+            x = _apply(inner, x)
+        return x
+    if not isinstance(layer, keras.Model):
+        return layer(*arguments, **options)
+    results = layer._run_through_graph(list(arguments), lambda inner: partial(_apply, inner))  # noqa: SLF001  # no public way to repeat the calls of a model
+    return keras.tree.flatten(results)[0]

@@ -20,9 +20,12 @@ from train.export.golden import read_golden
 from train.export.precision import ExportPrecision
 from train.export.savedmodel import Version, load_version
 from train.export.warmup import WARMUP_FILE
-from train.importers.foreign import import_keras, pseudo_label, read_card, served_card
+from train.importers.cards import read_card, served_card
+from train.importers.checks import pseudo_label
+from train.importers.foreign import import_keras
 from train.importers.published import build_squeezenet, imagenet_classes, imagenet_labels
-from train.weights.protobuf_file import read_caffe, read_onnx
+from train.weights.onnx_file import read_onnx
+from train.weights.protobuf_file import read_caffe
 from train.weights.tensors import WeightsFileError
 from vision.card import Card
 from vision.preprocess import load
@@ -465,3 +468,58 @@ def test_a_missing_file_of_weights_is_refused(pictures: Path, tmp_path: Path):
     result = CliRunner().invoke(app, ["imagenet", "--weights", str(tmp_path / "none.h5"), "--pictures", str(pictures)])
 
     assert "none.h5 does not exist" in str(result.exception)
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SavedModel with the signatures `predict_images`, of probabilities, and `features`."""
+    module = tf.Module()
+    spec = tf.TensorSpec((None, 16, 16, 3), tf.float32, name="images")
+    module.predict = tf.function(lambda x: {"scores": tf.nn.softmax(tf.reduce_mean(x, axis=(1, 2)))}, [spec])
+    module.features = tf.function(lambda x: {"features": tf.reduce_mean(x, axis=(1, 2))}, [spec])
+    folder = tmp_path_factory.mktemp("signed") / "saved"
+    tf.saved_model.save(module, str(folder), {"predict_images": module.predict, "features": module.features})
+    return folder
+
+
+@pytest.mark.parametrize("command", ["describe", "import-keras"])
+def test_a_signature_can_be_named(signed: Path, pictures: Path, tmp_path: Path, command: str):
+    options = ("--card", write_card(tmp_path), "--pictures", pictures, "--models", tmp_path, "--tflite", "none")
+
+    output = run_command(command, signed, *options, "--signature", "predict_images")
+
+    assert "The network ends in softmax; none was added." in output
+    version = load_version(tmp_path / "colours/1")
+    images = load_golden_images(version)
+    np.testing.assert_allclose(version.predict(images), softmax(normalise(images).mean(axis=(1, 2))), atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [[], ["--signature", "classify"]])
+def test_the_signatures_that_exist_are_named(signed: Path, pictures: Path, tmp_path: Path, options: list[str]):
+    arguments = ["--card", str(write_card(tmp_path)), "--pictures", str(pictures), "--models", str(tmp_path), *options]
+
+    result = CliRunner().invoke(app, ["describe", str(signed), *arguments])
+
+    assert "name one that it has by --signature: features, predict_images" in str(result.exception)
+
+
+def test_a_model_of_tensorflow_1_is_imported_by_its_only_signature(pictures: Path, tmp_path: Path):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        image = tf.compat.v1.placeholder(tf.float32, (None, 16, 16, 3))
+        kernel = tf.compat.v1.get_variable("kernel", initializer=tf.eye(3))
+        scores = tf.nn.softmax(tf.matmul(tf.reduce_mean(image, axis=(1, 2)), kernel))
+        session.run(tf.compat.v1.global_variables_initializer())
+        build = tf.compat.v1.saved_model.signature_def_utils.predict_signature_def
+        writer = tf.compat.v1.saved_model.Builder(str(tmp_path / "saved"))
+        writer.add_meta_graph_and_variables(
+            session, ["serve"], signature_def_map={"predict": build({"image": image}, {"scores": scores})}
+        )
+        writer.save()
+    options = ("--card", write_card(tmp_path), "--pictures", pictures, "--models", tmp_path, "--tflite", "none")
+
+    output = run_command("describe", tmp_path / "saved", *options)
+
+    assert "The network ends in softmax; none was added." in output
+    images = load_golden_images(load_version(tmp_path / "colours/1"))
+    expected = softmax(normalise(images).mean(axis=(1, 2)))
+    np.testing.assert_allclose(load_version(tmp_path / "colours/1").predict(images), expected, atol=1e-5)

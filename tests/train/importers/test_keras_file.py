@@ -1,0 +1,152 @@
+"""Files of Keras 2 are read as those of Keras 3, without running code from them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from train.importers.cards import ImportModelError
+from train.importers.comparison import compare_record
+from train.importers.foreign import classify, from_keras
+from train.importers.keras2_config import convert_config
+from train.importers.keras_file import load_keras
+from vision.card import Card, InputSpec
+
+RECORDED = Path(__file__).parents[1] / "recorded"
+
+
+def layer(kind: str, name: str, calls: Any = None, **config: Any) -> dict[str, Any]:
+    return {"class_name": kind, "config": {"name": name, **config}, "name": name, "inbound_nodes": calls or []}
+
+
+def model(*layers: dict[str, Any], kind: str = "Functional", **ends: Any) -> dict[str, Any]:
+    return {"class_name": kind, "config": {"name": "model", "layers": list(layers), **ends}}
+
+
+def operator(function: str, first: Any, **options: Any) -> dict[str, Any]:
+    return layer("TFOpLambda", f"tf.{function}", [[*first, {"name": None, **options}]], function=function)
+
+
+def test_a_model_of_keras_2_answers_as_there():
+    card = Card.from_json(
+        json.dumps(
+            {
+                "name": "photos",
+                "labels": ["beach", "city", "sunset", "trees"],
+                "task": "multilabel",
+                "input": {"height": 16, "width": 16, "dtype": "float32"},
+            }
+        )
+    )
+
+    classifier = classify(from_keras(load_keras(RECORDED / "keras2_multilabel.h5", card.input), card), card)
+
+    comparison = compare_record(classifier, RECORDED / "keras2_answers.npz")
+    assert comparison.framework == "Keras 2.20.1"
+    assert comparison.largest_difference < 1e-5
+    assert classifier.choice.note == "The network ends in sigmoid; none was added."
+    assert classifier.complete().network.explains
+
+
+@pytest.mark.parametrize(
+    ("function", "config"),
+    [
+        ("__operators__.add", {"scale": 1.0, "offset": 4}),
+        ("math.subtract", {"scale": 1.0, "offset": -4}),
+        ("math.multiply", {"scale": 4, "offset": 0.0}),
+        ("math.truediv", {"scale": 0.25, "offset": 0.0}),
+    ],
+)
+def test_an_operator_with_a_number_becomes_a_rescaling(function: str, config: dict[str, Any]):
+    converted = convert_config(model(operator(function, ["image", 0, 0], y=4)))
+
+    (rescaling,) = converted["config"]["layers"]
+    assert rescaling["class_name"] == "Rescaling"
+    assert rescaling["config"] == {"name": f"tf.{function}", **config}
+    assert rescaling["inbound_nodes"] == [[["image", 0, 0, {}]]]
+
+
+def test_an_operator_between_tensors_becomes_a_merging_layer():
+    converted = convert_config(model(operator("math.multiply", ["a", 0, 0], y=["b", 0, 0])))
+
+    (merging,) = converted["config"]["layers"]
+    assert merging["class_name"] == "Multiply"
+    assert merging["inbound_nodes"] == [[["a", 0, 0, {}], ["b", 0, 0, {}]]]
+
+
+@pytest.mark.parametrize("function", ["io.read_file", "math.truediv"])
+def test_a_function_without_a_layer_is_refused(function: str):
+    with pytest.raises(ValueError, match=f"{function}|divide"):
+        convert_config(model(operator(function, ["a", 0, 0], y=["b", 0, 0])))
+
+
+def test_slashes_leave_the_names_and_the_references_to_them():
+    converted = convert_config(model(layer("Conv2D", "a/b"), layer("ReLU", "c", [[["a/b", 0, 0, {}]]])))
+
+    first, second = converted["config"]["layers"]
+    assert first["config"]["name"] == "a_b"
+    assert second["inbound_nodes"] == [[["a_b", 0, 0, {}]]]
+
+
+def test_calls_of_an_inner_model_are_counted_from_zero():
+    inner = model(layer("ReLU", "relu"))
+    inner["config"]["name"] = "inner"
+
+    converted = convert_config(model(inner, layer("ReLU", "next", [[["inner", 1, 0, {}]]])))
+
+    assert converted["config"]["layers"][1]["inbound_nodes"] == [[["inner", 0, 0, {}]]]
+
+
+def test_surplus_members_of_a_depthwise_convolution_are_left_out():
+    original = model(layer("DepthwiseConv2D", "depthwise", groups=1, kernel_size=[3, 3]))
+
+    converted = convert_config(original)
+
+    assert converted["config"]["layers"][0]["config"] == {"name": "depthwise", "kernel_size": [3, 3]}
+    assert original["config"]["layers"][0]["config"]["groups"] == 1
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_base_model_and_its_head_become_one_model_with_the_same_weights(tmp_path: Path, suffix: str):
+    keras.utils.set_random_seed(0)
+    base = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3), keras.layers.GlobalMaxPooling2D()])
+    image = keras.Input((8, 8, 3))
+    outer = keras.Model(image, keras.layers.Dense(3)(base(keras.layers.Rescaling(1 / 2)(image), training=False)))
+    outer.save(tmp_path / f"model{suffix}")
+
+    loaded = load_keras(tmp_path / f"model{suffix}", InputSpec(height=8, width=8))
+
+    assert [type(layer).__name__ for layer in loaded.layers[1:]] == [
+        "Rescaling",
+        "Conv2D",
+        "GlobalMaxPooling2D",
+        "Dense",
+    ]
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3))
+    np.testing.assert_allclose(loaded(pixels), outer(pixels), rtol=1e-6)
+
+
+def test_a_sequential_model_without_an_input_shape_is_built_for_the_card(tmp_path: Path):
+    sequential = keras.Sequential([keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D()])
+    sequential(np.zeros((1, 8, 8, 3)))
+    sequential.save(tmp_path / "model.keras")
+
+    loaded = load_keras(tmp_path / "model.keras", InputSpec(height=8, width=8))
+
+    assert loaded.inputs[0].shape[1:] == (8, 8, 3)
+
+
+def test_a_class_of_its_own_is_refused(tmp_path: Path):
+    class Own(keras.Model):
+        def call(self, x: Any) -> Any:
+            return x
+
+    own = Own()
+    own(np.zeros((1, 4)))
+    own.save(tmp_path / "model.keras")
+
+    with pytest.raises(ImportModelError, match="without custom layers"):
+        load_keras(tmp_path / "model.keras", InputSpec(height=8, width=8))

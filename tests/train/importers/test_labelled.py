@@ -1,0 +1,124 @@
+"""Labelled images calibrate an imported network."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from train.cli.main import app
+from train.data.examples import DataError
+from train.importers.foreign import classify, from_keras
+from train.importers.labelled import calibrate_on, read_labelled
+from vision.card import Card
+
+LABELS = ["dark", "light"]
+SIDE = 4
+
+
+def make_card(**changes: Any) -> Card:
+    spec = {"height": SIDE, "width": SIDE, "color": "GRAY", "dtype": "float32"}
+    return Card.from_json(json.dumps({"name": "shades", "labels": LABELS, "input": spec} | changes))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for each class, of gray squares; one of ten is in the wrong folder."""
+    folder = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(0)
+    for index in range(120):
+        shade = int(random.integers(0, 256))
+        is_light = (shade >= 128) ^ (index % 10 == 0)
+        (folder / LABELS[is_light]).mkdir(exist_ok=True)
+        cv2.imwrite(str(folder / LABELS[is_light] / f"{index}.png"), np.full((SIDE, SIDE), shade, np.uint8))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model() -> keras.Model:
+    """A network that is right about nine of ten squares, and far too sure."""
+    image = keras.Input((SIDE, SIDE, 1))
+    dense = keras.layers.Dense(2)
+    scores = keras.Model(image, dense(keras.layers.GlobalAveragePooling2D()(image)))
+    dense.set_weights([np.array([[-0.1, 0.1]]), np.array([12.75, -12.75])])
+    return scores
+
+
+def test_a_network_that_is_too_sure_is_calibrated(photos: Path, model: keras.Model):
+    card = make_card()
+
+    calibrated = calibrate_on(photos, classify(from_keras(model, card), card))
+
+    metrics = calibrated.metrics
+    assert metrics["images"] == 120
+    assert metrics["accuracy"] == pytest.approx(0.9)
+    assert metrics["temperature"] > 2
+    assert metrics["calibration_error"] < metrics["calibration_error_before"]
+
+
+def test_the_command_measures_and_writes_what_it_found(photos: Path, model: keras.Model, tmp_path: Path):
+    model.save(tmp_path / "model.keras")
+    (tmp_path / "card.json").write_text(make_card().to_json())
+    options = ["--card", tmp_path / "card.json", "--pictures", photos, "--models", tmp_path, "--tflite", "none"]
+
+    result = CliRunner().invoke(
+        app, [*map(str, ["import-keras", tmp_path / "model.keras", *options, "--labelled", photos])]
+    )
+
+    assert result.exit_code == 0, result.exception
+    assert "90.00% of 120 labelled images right; temperature" in " ".join(result.output.split())
+    metrics = json.loads((tmp_path / "shades/1/assets.extra/card.json").read_text())["metrics"]
+    assert metrics["calibration_error"] < metrics["calibration_error_before"]
+    assert metrics["forms"]["saved_model"]["accuracy"] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("table", "task", "expected"),
+    [
+        ("file,label\na.png,light\n", "multiclass", [(1,)]),
+        ("file,index,label\na.png,0,light\n", "multiclass", [(0,)]),
+        ("file,label\na.png,dark;light\nb.png,\n", "multilabel", [(0, 1), ()]),
+        ("file,dark,light\na.png,1,0\nb.png,True,1.0\n", "multilabel", [(0,), (0, 1)]),
+    ],
+)
+def test_a_table_names_the_classes(tmp_path: Path, table: str, task: str, expected: list[tuple[int, ...]]):
+    (tmp_path / "inner").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "inner" / name).touch()
+    (tmp_path / "labels.csv").write_text(table)
+
+    examples = read_labelled(tmp_path / "labels.csv", make_card(task=task))
+
+    assert [example.classes for example in examples] == expected
+    assert [example.name for example in examples] == ["a.png", "b.png"][: len(expected)]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("file,label\nnone.png,dark\n", "line 2: none.png is not a file"),
+        ("file,label\na.png,lihgt\n", "'lihgt' is not one of the card's labels; the nearest is 'light'"),
+        ("file,index\na.png,2\n", "expected an index of 0 to 1, received 2"),
+        ("file,colour\na.png,dark\n", "expected a column label, index or one for each label"),
+        ("picture\na.png\n", "has no column 'file'"),
+        ("file,label\n", "expected labelled images, found none"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, table: str, message: str):
+    (tmp_path / "a.png").touch()
+    (tmp_path / "labels.csv").write_text(table)
+
+    with pytest.raises(DataError, match=message):
+        read_labelled(tmp_path / "labels.csv", make_card())
+
+
+def test_a_folder_of_another_class_is_refused(tmp_path: Path):
+    (tmp_path / "lights").mkdir()
+    (tmp_path / "lights/a.png").touch()
+
+    with pytest.raises(DataError, match="'lights' is not one of the card's labels; the nearest is 'light'"):
+        read_labelled(tmp_path, make_card())

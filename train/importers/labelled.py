@@ -1,0 +1,151 @@
+"""Calibrate an imported network on labelled images, as `train.verification.assess` does for one that was trained."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from train.config.datasets import SEPARATOR
+from train.data.csv_table import read_rows
+from train.data.examples import DataError, Example, format_problems, to_inputs
+from train.data.folders import class_folders
+from train.evaluation.assessment import compute_coverage
+from train.evaluation.calibrate import Calibration, calibrate
+from train.evaluation.curves import calibration_error
+from train.evaluation.evaluate import card_thresholds, evaluate
+from train.export.forms import Samples
+from train.importers.foreign import ForeignClassifier
+from vision.card import Card
+from vision.decode import ImageError
+
+ANSWERED_ACCURACY = 0.99
+"""Accuracy of the answers at or above `abstain_below`; the default of a training configuration."""
+FILE, LABEL, INDEX = "file", "label", "index"
+"""Columns of a table of labelled images."""
+TRUE = frozenset({"1", "1.0", "true"})
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledCalibration:
+    """What labelled images tell of an imported network.
+
+    Attributes:
+        samples: The images with their classes.
+        calibration: What was chosen on them.
+        metrics: Members of the card's metrics: accuracy and calibration error, the latter also before.
+    """
+
+    samples: Samples
+    calibration: Calibration
+    metrics: Mapping[str, Any]
+
+    def complete(self, card: Card) -> Card:
+        """Return the card with the thresholds, unless it states its own, and the metrics."""
+        chosen = self.calibration
+        if chosen.thresholds is not None:
+            card = dataclasses.replace(card, threshold=chosen.thresholds)
+        elif card.abstain_below is None:
+            card = dataclasses.replace(card, abstain_below=chosen.abstain_below)
+        return dataclasses.replace(card, metrics={**card.metrics, **self.metrics})
+
+
+def calibrate_on(path: Path, classifier: ForeignClassifier) -> LabelledCalibration:
+    """Choose temperature and thresholds of a foreign model on labelled images.
+
+    Args:
+        path: The images, see `read_labelled`.
+        classifier: The model.
+
+    Raises:
+        DataError: The images or their labels cannot be used.
+    """
+    card = classifier.card
+    try:
+        inputs = to_inputs(read_labelled(path, card), card.input, len(card.labels))
+    except ImageError as error:
+        raise DataError(f"{path}: an image cannot be used: {error}") from error
+    before = evaluate(classifier.predict, inputs, card_thresholds(card))
+    calibration = calibrate(before, card.task, ANSWERED_ACCURACY)
+    after = evaluate(partial(classifier.predict, temperature=calibration.temperature), inputs, calibration.thresholds)
+    metrics: dict[str, Any] = {
+        "accuracy": after.accuracy,
+        "images": len(inputs.images),
+        "calibration_error": calibration_error(after.reliability),
+        "calibration_error_before": calibration_error(before.reliability),
+        "temperature": calibration.temperature,
+    }
+    if calibration.abstain_below is not None:
+        metrics["answered"] = compute_coverage(after, calibration.abstain_below)
+    return LabelledCalibration(Samples(inputs, calibration.thresholds), calibration, metrics)
+
+
+def read_labelled(path: Path, card: Card) -> list[Example]:
+    """Read labelled images: a folder with a folder for each class, or a CSV file.
+
+    A CSV file has the column `file`, relative to its folder or to one below, and `label`, `index` or, for a multi-label
+    card, one column for each label; several labels in one column are separated by `;`.
+
+    Raises:
+        DataError: A label is not one of the card's, a file is missing, or there are no images.
+        OSError: The table cannot be read.
+    """
+    examples = _read_table(path, card) if path.is_file() else _read_folders(path, card)
+    if not examples:
+        raise DataError(f"{path}: expected labelled images, found none")
+    return examples
+
+
+def _read_folders(directory: Path, card: Card) -> list[Example]:
+    if card.task == "multilabel":
+        raise DataError(
+            f"{directory}: the card's task is multilabel; name a CSV file, as a folder gives one label each"
+        )
+    return [
+        Example(file, (_class_of(folder.name, card, str(folder)),), str(file.relative_to(directory)))
+        for folder in class_folders(directory)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not file.name.startswith(".")
+    ]
+
+
+def _read_table(path: Path, card: Card) -> list[Example]:
+    files = {file.name: file for file in path.parent.rglob("*") if file.is_file()}
+    examples, problems = [], []
+    for line, row in read_rows(path, [FILE]):
+        file = path.parent / row[FILE]
+        try:
+            file = file if file.is_file() else files[Path(row[FILE]).name]
+            examples.append(Example(file, _classes_of(row, card), row[FILE]))
+        except KeyError:
+            problems.append(f"line {line}: {row[FILE]} is not a file in {path.parent}")
+        except (DataError, ValueError) as error:
+            problems.append(f"line {line}: {error}")
+    if problems:
+        raise DataError(f"{path}: {len(problems)} rows cannot be used:\n{format_problems(problems)}")
+    return examples
+
+
+def _classes_of(row: Mapping[str, str], card: Card) -> tuple[int, ...]:
+    separator = SEPARATOR if card.task == "multilabel" else None
+    cells = row.get(INDEX, row.get(LABEL))
+    if cells is None:
+        if set(card.labels) - row.keys():
+            raise DataError(f"expected a column {LABEL}, {INDEX} or one for each label of the card")
+        return tuple(number for number, label in enumerate(card.labels) if row[label].casefold() in TRUE)
+    values = [cells] if separator is None else [value.strip() for value in cells.split(separator) if value.strip()]
+    if INDEX not in row:
+        return tuple(sorted({_class_of(value, card, LABEL) for value in values}))
+    classes = tuple(sorted({int(value) for value in values}))
+    if not set(classes) <= set(range(len(card.labels))):
+        raise DataError(f"expected an {INDEX} of 0 to {len(card.labels) - 1}, received {cells}")
+    return classes
+
+
+def _class_of(name: str, card: Card, where: str) -> int:
+    if name in card.labels:
+        return card.labels.index(name)
+    nearest = difflib.get_close_matches(name, card.labels, n=1, cutoff=0)[0]
+    raise DataError(f"{where}: {name!r} is not one of the card's labels; the nearest is {nearest!r}")
