@@ -123,7 +123,7 @@ def test_the_card_contains_metrics_and_provenance(version: Version, run: Path):
     assert card.provenance["architecture"] == "small_cnn"
     assert card.provenance["configuration"]["training"]["epochs"] == 2
     assert card.provenance["data"]["licence"] == "CC BY-SA 3.0"
-    assert card.provenance["licence"] == "not stated", "that of the data is another one"
+    assert card.provenance["licence"] == load_run(run)[0].licence
 
 
 def test_classify_bytes_returns_the_same_probabilities(version: Version, goldens: list[Golden]):
