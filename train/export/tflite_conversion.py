@@ -152,7 +152,9 @@ def merge_signatures(network: FrozenNetwork, spec: InputSpec) -> Any:
         if network.explains:
             count = tf.shape(images)[0]
             padded = tf.concat([tf.reshape(inputs[CLASS_ID], [-1]), tf.zeros([count], tf.int32)], axis=0)
-            results[HEATMAP] = heat_map(outputs, tf.clip_by_value(padded[:count], 0, network.classes - 1))
+            # The converter makes a ReLU6, which TensorFlow Lite has for floats only, of a clip to 0..6.
+            class_ids = tf.minimum(tf.maximum(padded[:count], 0), network.classes - 1)
+            results[HEATMAP] = heat_map(outputs, class_ids)
         return results
 
     return tf.function(merged, autograph=False).get_concrete_function(**specs)

@@ -37,12 +37,16 @@ def images() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def network() -> FrozenNetwork:
+    return build_network(CLASSES)
+
+
+def build_network(classes: int) -> FrozenNetwork:
     """A network whose weights are variables until it is frozen, and that can be explained."""
     keras.utils.set_random_seed(0)
     image = keras.Input((16, 16, 3))
     x = keras.layers.Rescaling(1 / 64)(image)
     x = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(x)
-    x = keras.layers.Dense(CLASSES)(keras.layers.GlobalAveragePooling2D()(x))
+    x = keras.layers.Dense(classes)(keras.layers.GlobalAveragePooling2D()(x))
     return freeze_model(keras.Model(image, keras.layers.Softmax()(x)), SPEC)
 
 
@@ -173,6 +177,17 @@ def test_missing_class_ids_are_filled_and_unknown_ones_clipped(int8: TfliteModel
     maps = int8.run(images[:3], ids(99, 1))["heatmap"]
 
     np.testing.assert_array_equal(maps, int8.run(images[:3], ids(CLASSES - 1, 1, 0))["heatmap"])
+
+
+@pytest.mark.parametrize("classes", [2, 7])
+def test_unknown_class_ids_are_clipped_for_numbers_of_classes_that_resemble_an_activation(classes: int):
+    model = convert_float32(build_network(classes), SPEC)
+    interpreter = RawInterpreter(model.content)
+    image = np.full((1, 16, 16, 3), 200, np.uint8)
+
+    maps = [interpreter.request("explain", image=image, class_id=ids(number)) for number in (classes - 1, classes + 5)]
+
+    np.testing.assert_array_equal(maps[0]["heatmap"], maps[1]["heatmap"])
 
 
 @pytest.mark.parametrize("shape", [(), (10,), (15, 16, 3), (1, 1, 1, 1), (2, 15, 16, 3)])
