@@ -7,7 +7,7 @@ import dataclasses
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,11 +18,14 @@ from train.export.precision import MAX_LOSS, Compute, ExportPrecision, TfliteMod
 from vision.card import Card
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import numpy.typing as npt
 
+    from train.data.examples import Example
     from train.importers.comparison import Comparison
-    from train.importers.foreign import ForeignClassifier, ForeignModel
+    from train.importers.foreign import ForeignClassifier, ForeignModel, ImportedModel
     from train.importers.labelled import LabelledCalibration
 
 MODELS = Path("serving_models")
@@ -88,6 +91,13 @@ TfliteOption = Annotated[
 ]
 MaxLossOption = Annotated[
     float, typer.Option("--max-loss", min=0, help="Points of accuracy that int8 may cost in the TensorFlow Lite form.")
+]
+VariantOption = Annotated[
+    Literal["plain", "tf"] | None,
+    typer.Option(
+        help="Which network of timm, where `efficientnet_b0` and `tf_efficientnet_b0` have the same tensors.",
+        show_default="what the checkpoint or its file name says, else plain",
+    ),
 ]
 LabelledOption = Annotated[
     Path | None,
@@ -202,11 +212,12 @@ def describe_saved_model(  # noqa: PLR0913  # each is an option of the command l
 
 @app.command("import-torch")
 def import_torch(  # noqa: PLR0913  # each is an option of the command line
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .pth or .safetensors file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint: .pth, .pt, .ckpt or .safetensors.")],
     *,
     card: CardFile,
     pictures: ImagesFolder,
     models: ModelsFolder = MODELS,
+    variant: VariantOption = None,
     store: StoreOption = "float32",
     compute: ComputeOption = "float32",
     tflite: TfliteOption = "auto",
@@ -216,9 +227,9 @@ def import_torch(  # noqa: PLR0913  # each is an option of the command line
 ) -> None:
     """Import a PyTorch network as the next version of a served model; PyTorch is not required.
 
-    Supported are torchvision's ResNets and those for CIFAR with a 3x3 stem, of any depth and width, and
-    EfficientNet-Lite 0 to 2. Reading a checkpoint executes no code from it. The card's input.mean and input.std are
-    those of the training, for pixels of 0 to 255.
+    Supported are ResNet, ResNeXt, MobileNetV2 and V3, EfficientNet, EfficientNet-Lite and ConvNeXt, as torchvision
+    and timm name their weights; docs/bring_your_own_model.md lists them. Reading a checkpoint executes no code from
+    it. The card's input.mean and input.std are those of the training, for pixels of 0 to 255.
     """
     images = check_folders(pictures, models)
     options = ImportOptions(
@@ -231,7 +242,7 @@ def import_torch(  # noqa: PLR0913  # each is an option of the command line
     from train.weights.checkpoints import read_checkpoint
 
     model_card = read_card(card)
-    _import(from_keras(network_from_torch(read_checkpoint(file)), model_card), model_card, options)
+    _import(from_keras(network_from_torch(read_checkpoint(file), variant), model_card), model_card, options)
 
 
 @app.command("import-onnx")
@@ -355,7 +366,8 @@ def _import(model: "ForeignModel", card: Card, options: ImportOptions) -> None:
         else ("pictures", Samples(inputs, card_thresholds(card), are_labelled=False))
     )
     forms = choose_forms(imported.network, card.input, samples, options.tflite)
-    metrics = round_metrics({**card.metrics, **measure_forms(forms, {name: samples}).metrics})
+    measured = measure_forms(forms, {name: samples}).metrics | _compare_decoding(imported, card, examples, calibrated)
+    metrics = round_metrics({**card.metrics, **measured})
     compared_with = comparison.provenance() if comparison else None
     card = dataclasses.replace(card, metrics=metrics, provenance={**card.provenance, "compared_with": compared_with})
     goldens = examples[:MAX_IMAGES]
@@ -392,6 +404,22 @@ def _compare(
             soft_wrap=True,
         )
     return comparison
+
+
+def _compare_decoding(
+    imported: "ImportedModel", card: Card, pictures: "Sequence[Example]", calibrated: "LabelledCalibration | None"
+) -> dict[str, Any]:
+    """Measure what decoding large photos at reduced size changes, print it, and return the metrics of the card."""
+    from train.importers.decoding import compare_decoding
+
+    examples = calibrated.examples if calibrated else pictures
+    paths = [example.source for example in examples if isinstance(example.source, Path)]
+    targets = [example.classes[0] for example in examples] if calibrated and card.task == "multiclass" else None
+    comparison = compare_decoding(paths, card.input, imported.network.predict, targets)
+    if not comparison.photo_count:
+        return {}
+    console.print(str(comparison), markup=False, soft_wrap=True)
+    return {"decoding": comparison.metrics}
 
 
 def _print_calibration(calibrated: "LabelledCalibration", card: Card) -> None:

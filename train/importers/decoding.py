@@ -58,6 +58,17 @@ class DecodingComparison:
             return "full" if self.accuracy_full > self.accuracy_scaled else "scaled"
         return "full" if 1 - self.same_class > MAX_DIFFERING else "scaled"
 
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The member `decoding` of a card's metrics."""
+        accuracies = {"accuracy_scaled": self.accuracy_scaled, "accuracy_full": self.accuracy_full}
+        return {
+            "photos": self.photo_count,
+            "same_class": self.same_class,
+            "mean_difference_of_largest": self.score_difference,
+            **{name: value for name, value in accuracies.items() if value is not None},
+        }
+
     def __str__(self) -> str:
         """Return one line for people: what was found, and what to write in the card."""
         if not self.photo_count:

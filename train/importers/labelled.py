@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,6 @@ from train.data.examples import DataError, Example, format_problems, to_inputs
 from train.data.folders import class_folders
 from train.evaluation.assessment import compute_coverage
 from train.evaluation.calibrate import Calibration, calibrate
-from train.evaluation.curves import calibration_error
 from train.evaluation.evaluate import card_thresholds, evaluate
 from train.export.forms import Samples
 from train.importers.foreign import ForeignClassifier
@@ -33,11 +32,14 @@ class LabelledCalibration:
     """What labelled images tell of an imported network.
 
     Attributes:
-        samples: The images with their classes.
+        examples: The images with their classes.
+        samples: The same, decoded.
         calibration: What was chosen on them.
-        metrics: Members of the card's metrics: accuracy and calibration error, the latter also before.
+        metrics: Members of the card's metrics: accuracy, calibration error and log loss. The last two are
+            cross-validated, since the temperature was chosen on the same images, and also given before calibration.
     """
 
+    examples: Sequence[Example]
     samples: Samples
     calibration: Calibration
     metrics: Mapping[str, Any]
@@ -63,8 +65,9 @@ def calibrate_on(path: Path, classifier: ForeignClassifier) -> LabelledCalibrati
         DataError: The images or their labels cannot be used.
     """
     card = classifier.card
+    examples = read_labelled(path, card)
     try:
-        inputs = to_inputs(read_labelled(path, card), card.input, len(card.labels))
+        inputs = to_inputs(examples, card.input, len(card.labels))
     except ImageError as error:
         raise DataError(f"{path}: an image cannot be used: {error}") from error
     before = evaluate(classifier.predict, inputs, card_thresholds(card))
@@ -73,13 +76,18 @@ def calibrate_on(path: Path, classifier: ForeignClassifier) -> LabelledCalibrati
     metrics: dict[str, Any] = {
         "accuracy": after.accuracy,
         "images": len(inputs.images),
-        "calibration_error": calibration_error(after.reliability),
-        "calibration_error_before": calibration_error(before.reliability),
         "temperature": calibration.temperature,
     }
+    if calibration.fit is not None:
+        metrics |= {
+            "calibration_error": calibration.fit.calibration_error_after,
+            "calibration_error_before": calibration.fit.calibration_error_before,
+            "log_loss": calibration.fit.log_loss_after,
+            "log_loss_before": calibration.fit.log_loss_before,
+        }
     if calibration.abstain_below is not None:
         metrics["answered"] = compute_coverage(after, calibration.abstain_below)
-    return LabelledCalibration(Samples(inputs, calibration.thresholds), calibration, metrics)
+    return LabelledCalibration(examples, Samples(inputs, calibration.thresholds), calibration, metrics)
 
 
 def read_labelled(path: Path, card: Card) -> list[Example]:

@@ -76,6 +76,25 @@ def test_the_command_measures_and_writes_what_it_found(photos: Path, model: kera
     assert metrics["forms"]["saved_model"]["accuracy"] == pytest.approx(0.9)
 
 
+def test_large_photos_are_measured_decoded_in_both_ways(model: keras.Model, tmp_path: Path):
+    model.save(tmp_path / "model.keras")
+    (tmp_path / "card.json").write_text(make_card().to_json())
+    for label, shade in zip(LABELS, (40, 210), strict=True):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "photos" / label / "1.jpg"), np.full((60, 80), shade, np.uint8))
+    photos = tmp_path / "photos"
+    options = ["--card", tmp_path / "card.json", "--pictures", photos, "--models", tmp_path, "--tflite", "none"]
+
+    result = CliRunner().invoke(
+        app, [*map(str, ["import-keras", tmp_path / "model.keras", *options, "--labelled", photos])]
+    )
+
+    assert result.exit_code == 0, result.exception
+    assert "2 large photos: 100.0% the same class decoded at reduced size as in full" in " ".join(result.output.split())
+    metrics = json.loads((tmp_path / "shades/1/assets.extra/card.json").read_text())["metrics"]
+    assert metrics["decoding"]["accuracy_scaled"] == metrics["decoding"]["accuracy_full"] == 1
+
+
 @pytest.mark.parametrize(
     ("table", "task", "expected"),
     [
