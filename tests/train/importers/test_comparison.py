@@ -111,11 +111,19 @@ def test_a_file_that_is_not_a_record_is_refused(classifier: ForeignClassifier, t
         compare_record(classifier, tmp_path / "record.npz")
 
 
-@pytest.mark.parametrize("stated", [{}, {"activation": "softmax"}])
+@pytest.mark.parametrize(
+    ("changes", "added"),
+    [
+        ({}, "softmax"),
+        ({"output": {"activation": "softmax"}}, "softmax"),
+        ({"task": "multilabel"}, "sigmoid"),
+        ({"task": "multilabel", "output": {"activation": "sigmoid"}}, "sigmoid"),
+    ],
+)
 def test_a_checkpoint_is_imported_with_the_probabilities_of_pytorch(
-    recorded: dict[str, np.ndarray], tmp_path: Path, stated: dict[str, str]
+    recorded: dict[str, np.ndarray], tmp_path: Path, changes: dict[str, Any], added: str
 ):
-    (tmp_path / "card.json").write_text(json.dumps(CARD | {"output": stated}))
+    (tmp_path / "card.json").write_text(json.dumps(CARD | changes))
     record = write(tmp_path, **recorded, framework="PyTorch 2.13")
     options = ["--card", tmp_path / "card.json", "--pictures", "examples", "--models", tmp_path, "--tflite", "none"]
     file = RECORDED / "torchvision_resnet18.pth"
@@ -123,6 +131,7 @@ def test_a_checkpoint_is_imported_with_the_probabilities_of_pytorch(
     result = CliRunner().invoke(app, [*map(str, ["import-torch", file, *options, "--recorded", record])])
 
     assert result.exit_code == 0, result.exception
+    assert f"{added} was added" in " ".join(result.output.split())
     assert "Compared with PyTorch 2.13, which returned scores" in " ".join(result.output.split())
     card = json.loads((tmp_path / "letters/1/assets.extra/card.json").read_text())
     assert card["provenance"]["compared_with"]["largest_difference"] < 1e-6
