@@ -9,9 +9,9 @@ Types are checked when a card is read from JSON, values whenever a card is creat
 rejected with the nearest one, because a misspelt ``activation`` would otherwise serve wrong scores. A release that adds
 a key therefore raises the ``schema`` number, and reads the earlier schemas as well. Schema 2 added ``abstain_below``,
 which ``train`` had written into ``metrics``, and ``output.confidence``; schema 3 added ``input.decoding``,
-``input.resize_size`` and ``input.antialias``, and more values of ``input.resize`` and ``input.interpolation``. Anything
-else belongs into ``metrics`` or ``provenance``, which are open, or into a note: keys that begin with ``_`` or ``$`` are
-ignored.
+``input.resize_size`` and ``input.antialias``, and more values of ``input.resize`` and ``input.interpolation``. Cards
+that use none of these are written in schema 2, which earlier gateways read. Anything else belongs into ``metrics`` or
+``provenance``, which are open, or into a note: keys that begin with ``_`` or ``$`` are ignored.
 """
 
 import dataclasses
@@ -27,6 +27,8 @@ from typing import Any, Literal, NoReturn, Self, TypeAlias, cast, get_args
 SCHEMA = 3
 SCHEMAS = (1, 2, SCHEMA)
 """Schemas that are read."""
+_ADDED_BY_SCHEMA_3: Mapping[str, object] = {"decoding": "scaled", "resize_size": None, "antialias": False}
+"""Members of the input, and the values that stand for their absence."""
 UINT8_MAX = 255
 MAX_QUOTED = 60  # characters of an invalid value that a message shows
 MAX_FACTOR = 0.02  # a `std` below is the factor of a multiplication: 1/255 or 1/127.5
@@ -146,6 +148,12 @@ class InputSpec:
                 expected = f"{' or '.join(map(json.dumps, ANTIALIASED))} if antialias is true"
                 raise _error("input.interpolation", expected, self.interpolation)
 
+    @property
+    def needs_schema_3(self) -> bool:
+        """Whether earlier schemas cannot state this input."""
+        added = any(getattr(self, name) != default for name, default in _ADDED_BY_SCHEMA_3.items())
+        return added or self.resize == "crop_to_aspect_ratio" or self.interpolation == "nearest_exact"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputSpec:
@@ -252,15 +260,24 @@ class Card:
             document = _abstention_of_metrics(document) | document
         return cls(**_arguments(cls, document, _CARD_PARSERS))
 
+    def to_document(self) -> dict[str, Any]:
+        """Return all members, with those of the input that are stated, by the names of the newest schema."""
+        document = {"schema": SCHEMA} | dataclasses.asdict(self)
+        document["input"] = {name: document["input"][name] for name in _INPUT_PARSERS}  # without computed fields
+        return document
+
     def to_json(self) -> str:
-        """Return the card as JSON from which `from_json` creates an equal card.
+        """Return the card as JSON from which `from_json` creates an equal card, in schema 2 if that has all of it.
 
         Raises:
             ValueError: `metrics` or `provenance` contain NaN or infinity, which JSON does not have.
             TypeError: They contain another value that JSON does not have.
         """
-        document = {"schema": SCHEMA} | dataclasses.asdict(self)
-        document["input"] = {name: document["input"][name] for name in _INPUT_PARSERS}  # without computed fields
+        document = self.to_document()
+        if not self.input.needs_schema_3:
+            document["schema"] = 2
+            for name in _ADDED_BY_SCHEMA_3:
+                del document["input"][name]
         return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2)
 
 

@@ -1,6 +1,5 @@
 """The HTTP API: parse the request, call the predictor, serialise the response."""
 
-import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
@@ -23,6 +22,7 @@ from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from gateway.http.bodies import BodyRequest
+    from vision.card import Card
 
 
 def create_api(predictor: Predictor, registry: ModelRegistry, admission: Admission, settings: Settings) -> Blueprint:
@@ -74,7 +74,7 @@ def create_api(predictor: Predictor, registry: ModelRegistry, admission: Admissi
         document = cast("schemas.ModelDetails", {**_summarise(registry, model), "versions": versions})
         if document["available"]:
             served = registry.current(model, deadline=g.deadline)
-            document["card"] = json.loads(served.card.to_json())
+            document["card"] = cast("Card", served.card.to_document())
         return jsonify(document)
 
     return api

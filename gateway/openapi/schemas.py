@@ -49,7 +49,7 @@ def component_schemas(types: Iterable[type]) -> dict[str, Schema]:
     adapters: list[Any] = [(type_, "serialization", TypeAdapter(type_)) for type_ in types]
     _, definitions = TypeAdapter.json_schemas(adapters, ref_template=COMPONENT, schema_generator=_FromDocstrings)
     schemas: dict[str, Schema] = definitions["$defs"]
-    card = schemas["Card"]  # `Card.to_json` writes the schema version before the fields
+    card = schemas["Card"]  # `Card.to_document` puts the schema version before the fields
     card["properties"] = {"schema": {"const": SCHEMA, "description": "Version of this schema."}, **card["properties"]}
     card["required"].append("schema")
     return schemas

@@ -83,7 +83,8 @@ def grouped_network() -> tuple[FrozenNetwork, np.ndarray, np.ndarray]:
     model = network_from_torch(small_resnext())
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
     probabilities = keras.ops.softmax(model((images - 127.0) / 64)).numpy()
-    return freeze_model(model, SPEC, activation="softmax"), images, probabilities
+    classifier = keras.Model(model.input, keras.layers.Softmax()(model.output))
+    return freeze_model(classifier, SPEC), images, probabilities
 
 
 def test_grouped_convolutions_are_served_from_a_saved_model(grouped_network: tuple, tmp_path: Path):

@@ -60,9 +60,30 @@ def test_json_contains_a_whole_card():
 
     assert Card.from_json(FULL.to_json()) == FULL
     assert Card.from_json(FULL.to_json().encode()) == FULL
-    assert document["schema"] == 3
+    assert document["schema"] == 2
     assert document["input"]["mean"] == [103.939, 116.779, 123.68]
     assert "Meer" in FULL.to_json(), "text other than ASCII is not escaped"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"decoding": "full"},
+        {"resize": "center_crop", "resize_size": 256},
+        {"antialias": True},
+        {"resize": "crop_to_aspect_ratio"},
+        {"interpolation": "nearest_exact"},
+    ],
+)
+def test_only_a_card_that_needs_it_is_written_in_the_newest_schema(changes: dict):
+    card = Card.from_json(json.dumps(MINIMAL))
+    changed = replace(card, input=replace(card.input, **changes))
+
+    assert json.loads(changed.to_json())["schema"] == 3
+    assert Card.from_json(changed.to_json()) == changed
+    document = json.loads(card.to_json())
+    assert document["schema"] == 2
+    assert not {"decoding", "resize_size", "antialias"} & document["input"].keys()
 
 
 @settings(max_examples=40, deadline=None)

@@ -487,7 +487,7 @@ def test_a_models_details_have_its_versions_and_card(client: FlaskClient, server
     document = client.get("/api/v1/models/pets").get_json()
     assert (document["version"], document["versions"]) == (2, [{"version": 2, "state": "AVAILABLE"}])
     assert document["default"]
-    assert document["card"] == json.loads(card.to_json())
+    assert document["card"] == json.loads(json.dumps(card.to_document()))
 
 
 def test_a_version_is_listed_with_its_labels(client: FlaskClient, server: FakeModelServer):
