@@ -13,15 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from train.config.networks import Application, EfficientNetLite
 from train.config.optimization import Optimization
 from train.config.training_config import TrainingConfig
 from train.data.batching import predict_in_batches
 from train.errors import TrainError
-from train.networks.application import load_published
 from train.networks.augment import build_augmentation, build_mixing
 from train.networks.build import HEAD, POOL, build_model
-from train.networks.efficientnet_lite_weights import load_efficientnet_lite
+from train.networks.initial_weights import load_initial_weights
 from train.training.decision_counts import DecisionCounts
 from train.training.device import choose_policy
 from train.training.losses import ClassificationLoss
@@ -142,17 +140,9 @@ class Trainer:
         """Load the initial weights that the configuration names, or those of a file.
 
         Raises:
-            WeightsError: The weights are unavailable, or belong to another network.
-            WeightsFileError: A checkpoint cannot be read, or belongs to another network.
-            TrainError: The network is of a kind without published weights, but a file was passed.
+            TrainError: See `train.networks.initial_weights.load_initial_weights`.
         """
-        match self._config.model:
-            case Application() as config:
-                load_published(self._network, HEAD, config, path)
-            case EfficientNetLite() as config:
-                load_efficientnet_lite(self._network, config, path)
-            case config if path:
-                raise TrainError(f"model.kind: {config.kind} has no published weights; remove --weights")
+        load_initial_weights(self._network, self._config.model, path)
 
     def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Compute the inputs of the last layer for images without augmentation: float32[N, F]."""
