@@ -37,7 +37,7 @@ from cv2.typing import MatLike
 from vision import antialias
 from vision.card import Color, InputSpec, Interpolation, Resize
 from vision.decode import Header, decode, decoded_size, peak_bytes
-from vision.headers.memory import PREPROCESS_PIXEL_BYTES
+from vision.headers.memory import PREPROCESS_PIXEL_BYTES, RGB_CHANNELS
 from vision.ink import fit_ink, has_light_background, ink_cover
 
 _DIMENSIONS = 3
@@ -46,6 +46,7 @@ _CHANNELS = 3
 # A line of 1 x 10,000 pixels, scaled as a whole for an input of 224 x 224, would take 1.5 GB. Photos and panoramas stay
 # below this ratio: cropping before scaling can shift positions by a rounding error.
 _MAX_ASPECT_SCALED_WHOLE = 16
+_RESULT_COPIES = 2  # with bars or as bytes
 _SAMPLING_MARGIN = 3  # pixels around the crop: bicubic sampling reads two, rounding of the sides shifts by one
 
 _INTERPOLATIONS: Mapping[Interpolation, int] = {
@@ -105,12 +106,14 @@ def read(
 def weigh(header: Header, spec: InputSpec) -> int:
     """Return an upper bound of the bytes of memory that `load` takes for a file with this header, beside the file."""
     cover = _cover(spec)
-    decoding = peak_bytes(header, cover=cover)
-    if not spec.antialias:
-        return decoding
     size = decoded_size(header, cover)
-    smoothing = PREPROCESS_PIXEL_BYTES * math.prod(size) + antialias.peak_bytes(size, _scaled_size(size, spec))
-    return max(decoding, smoothing)
+    scaled_size = _scaled_size(size, spec)
+    peak = peak_bytes(header, cover=cover)
+    if spec.antialias:
+        smoothing = antialias.peak_bytes(size, scaled_size)
+        peak = max(peak, PREPROCESS_PIXEL_BYTES * math.prod(size) + smoothing)
+    scaled = _RESULT_COPIES * RGB_CHANNELS * math.prod(scaled_size)
+    return peak + scaled + _RESULT_COPIES * math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
 
 
 def is_decoded_smaller(header: Header, spec: InputSpec) -> bool:

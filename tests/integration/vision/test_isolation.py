@@ -162,15 +162,33 @@ SHAPES = {
 }
 
 
+LARGE_INPUTS = {
+    "float32": InputSpec(height=1_024, width=1_024, dtype="float32", mean=(1, 2, 3)),
+    "letterbox": InputSpec(height=1_024, width=1_024, resize="letterbox", layout="NCHW"),
+    "smooth float32": InputSpec(height=1_024, width=1_024, antialias=True, dtype="float32", mean=(1, 2, 3)),
+    "center crop": InputSpec(height=512, width=512, resize="center_crop", resize_size=585),
+    "pixel at the centre": InputSpec(height=1_024, width=1_024, interpolation="nearest_exact", dtype="float32"),
+}
+SMALL = {
+    "photo": lambda: encoded(np.zeros((300, 400, 3), np.uint8), ".jpg"),
+    "line": lambda: encoded(np.zeros((1, 16, 3), np.uint8), ".png"),
+}
+
+
 @pytest.mark.parametrize(
     ("make", "spec"),
     [
         *((make, spec) for make in LARGE.values() for spec in PREPARATIONS.values()),
         *((make, spec) for make in SHAPES.values() for spec in SMOOTHING.values()),
+        *((make, spec) for make in SMALL.values() for spec in LARGE_INPUTS.values()),
     ],
-    ids=[*map(" for ".join, product(LARGE, PREPARATIONS)), *map(" for ".join, product(SHAPES, SMOOTHING))],
+    ids=[
+        " for ".join(names)
+        for files_and_cards in ((LARGE, PREPARATIONS), (SHAPES, SMOOTHING), (SMALL, LARGE_INPUTS))
+        for names in product(*files_and_cards)
+    ],
 )
-def test_a_large_photo_is_prepared_for_any_card_in_the_memory_of_its_weight(pool, make, spec):
+def test_an_image_is_prepared_for_any_card_in_the_memory_of_its_weight(pool, make, spec):
     data = make()
     memory_bytes = preprocess.weigh(inspect(data, max_pixels=MAX_PIXELS), spec)
 
