@@ -423,11 +423,20 @@ def _compare_decoding(
 
 
 def _print_calibration(calibrated: "LabelledCalibration", card: Card) -> None:
+    from train.evaluation.cautions import few_images_warning
+
     metrics = calibrated.metrics
     abstaining = "" if card.abstain_below is None else f"; abstains below {card.abstain_below:.4f}"
+    reason = ", as no other one gains in cross-validation" if metrics["temperature"] == 1 else ""
+    effects = ", ".join(
+        f"{name.replace('_', ' ')} {metrics[name]:.4f} ({metrics[f'{name}_before']:.4f} before)"
+        for name in ("calibration_error", "log_loss")
+    )
     console.print(
         f"{metrics['accuracy']:.2%} of {metrics['images']} labelled images right; temperature"
-        f" {metrics['temperature']:.3f} changes the calibration error from {metrics['calibration_error_before']:.4f} to"
-        f" {metrics['calibration_error']:.4f}{abstaining}",
+        f" {metrics['temperature']:.4g}{reason}; cross-validated {effects}{abstaining}",
         soft_wrap=True,
     )
+    warning = few_images_warning(metrics["images"], "labelled", "--labelled")
+    if warning:
+        console.print(f"[yellow]warning:[/yellow] {warning}", soft_wrap=True)

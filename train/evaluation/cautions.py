@@ -25,12 +25,8 @@ def list_warnings(summary: Mapping[str, Any], answered_accuracy: float) -> list[
     ]
     if "validation" not in summary:
         return warnings
-    images = summary["validation"]["images"]
-    if images < FEW_IMAGES:
-        warnings.append(
-            f"only {images} validation image{'s' if images > 1 else ''}: the temperature and the thresholds are"
-            f" uncertain; give {FEW_IMAGES} or more (data.validation)"
-        )
+    few_images = few_images_warning(summary["validation"]["images"], "validation", "data.validation")
+    warnings += [few_images] if few_images else []
     if "thresholds" not in summary and "abstain_below" not in summary:
         needed = min_answered(answered_accuracy)
         count = (
@@ -42,3 +38,19 @@ def list_warnings(summary: Mapping[str, Any], answered_accuracy: float) -> list[
             f"no threshold for abstaining: an answered_accuracy of {answered_accuracy:g} takes {count}; 0.95 takes 20"
         )
     return warnings
+
+
+def few_images_warning(images: int, kind: str, source: str) -> str | None:
+    """Return the warning that a calibration rests on few images; None from `FEW_IMAGES` on.
+
+    Args:
+        images: Number of images that a network was calibrated on.
+        kind: What they are called.
+        source: The setting or option by which there are more.
+    """
+    if images >= FEW_IMAGES:
+        return None
+    return (
+        f"only {images} {kind} image{'s' if images > 1 else ''}: the temperature and the thresholds are uncertain; give"
+        f" {FEW_IMAGES} or more ({source})"
+    )

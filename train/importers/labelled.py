@@ -45,7 +45,7 @@ class LabelledCalibration:
     metrics: Mapping[str, Any]
 
     def complete(self, card: Card) -> Card:
-        """Return the card with the thresholds, unless it states its own, and the metrics."""
+        """Return the card with the thresholds and the metrics; an `abstain_below` that it states is kept."""
         chosen = self.calibration
         if chosen.thresholds is not None:
             card = dataclasses.replace(card, threshold=chosen.thresholds)
@@ -85,8 +85,9 @@ def calibrate_on(path: Path, classifier: ForeignClassifier) -> LabelledCalibrati
             "log_loss": calibration.fit.log_loss_after,
             "log_loss_before": calibration.fit.log_loss_before,
         }
-    if calibration.abstain_below is not None:
-        metrics["answered"] = compute_coverage(after, calibration.abstain_below)
+    abstain_below = calibration.abstain_below if card.abstain_below is None else card.abstain_below
+    if abstain_below is not None:
+        metrics["answered"] = compute_coverage(after, abstain_below)
     return LabelledCalibration(examples, Samples(inputs, calibration.thresholds), calibration, metrics)
 
 

@@ -60,6 +60,15 @@ def test_a_network_that_is_too_sure_is_calibrated(photos: Path, model: keras.Mod
     assert metrics["calibration_error"] < metrics["calibration_error_before"]
 
 
+def test_what_is_answered_is_measured_at_the_threshold_that_the_card_states(photos: Path, model: keras.Model):
+    card = make_card(abstain_below=0.0)
+
+    calibrated = calibrate_on(photos, classify(from_keras(model, card), card))
+
+    assert calibrated.complete(card).abstain_below == 0
+    assert calibrated.metrics["answered"] == {"share": 1, "accuracy": pytest.approx(0.9)}
+
+
 def test_the_command_measures_and_writes_what_it_found(photos: Path, model: keras.Model, tmp_path: Path):
     model.save(tmp_path / "model.keras")
     (tmp_path / "card.json").write_text(make_card().to_json())
@@ -70,7 +79,9 @@ def test_the_command_measures_and_writes_what_it_found(photos: Path, model: kera
     )
 
     assert result.exit_code == 0, result.exception
-    assert "90.00% of 120 labelled images right; temperature" in " ".join(result.output.split())
+    output = " ".join(result.output.split())
+    assert "90.00% of 120 labelled images right; temperature" in output
+    assert "warning" not in output
     metrics = json.loads((tmp_path / "shades/1/assets.extra/card.json").read_text())["metrics"]
     assert metrics["calibration_error"] < metrics["calibration_error_before"]
     assert metrics["forms"]["saved_model"]["accuracy"] == pytest.approx(0.9)
@@ -90,7 +101,9 @@ def test_large_photos_are_measured_decoded_in_both_ways(model: keras.Model, tmp_
     )
 
     assert result.exit_code == 0, result.exception
-    assert "2 large photos: 100.0% the same class decoded at reduced size as in full" in " ".join(result.output.split())
+    output = " ".join(result.output.split())
+    assert "2 large photos: 100.0% the same class decoded at reduced size as in full" in output
+    assert "only 2 labelled images: the temperature and the thresholds are uncertain" in output
     metrics = json.loads((tmp_path / "shades/1/assets.extra/card.json").read_text())["metrics"]
     assert metrics["decoding"]["accuracy_scaled"] == metrics["decoding"]["accuracy_full"] == 1
 
