@@ -226,7 +226,7 @@ def print_next_step(version: Path) -> None:
     """
     folder, config = version.parent, version.parents[1] / CONFIG_NAME
     if folder.name in _configured_models(config):
-        (image, *_) = [*sorted((version / GOLDEN_FOLDER).glob("*.png")), Path("photo.jpg")]
+        (image, *_) = [*sorted((version / GOLDEN_FOLDER).glob("[0-9]*")), Path("photo.jpg")]
         route = f"{DEFAULT_URL}/api/v1/models/{quote(folder.name, safe='')}/predict"
         step = f"Try it while make run serves it: curl -F image=@{shlex.quote(str(image))} {route}"
     else:

@@ -260,10 +260,14 @@ def test_a_model_without_a_configuration_needs_the_option(models: Path):
     assert str(result.exception).startswith("train/configs/shapes.yaml does not exist; name the configuration")
 
 
-def test_the_next_step_of_a_configured_model_is_to_try_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    golden = tmp_path / "my shapes" / "2" / "assets.extra" / "golden" / "00.png"
+@pytest.mark.parametrize("name", ["00.png", "00.jpeg"])
+def test_the_next_step_of_a_configured_model_is_to_try_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+):
+    golden = tmp_path / "my shapes" / "2" / "assets.extra" / "golden" / name
     golden.parent.mkdir(parents=True)
     golden.touch()
+    golden.with_name("golden.json").touch()
     (tmp_path / "models.config").write_text('model_config_list { config { name: "my shapes" } }')
 
     print_next_step(tmp_path / "my shapes" / "2")
