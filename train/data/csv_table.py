@@ -68,7 +68,7 @@ def _parse_row(data: TableData, row: Mapping[str, str], labels: Sequence[str], t
     if not name or not path.is_file():
         raise ValueError(f"{data.image_column}: '{name}' is not a file in {data.directory}")
     if data.label_column is None:
-        classes = tuple(number for number, label in enumerate(labels) if _parse_boolean(label, row[label]))
+        classes = tuple(number for number, label in enumerate(labels) if parse_boolean(label, row[label]))
     else:
         classes = _parse_labels(row[data.label_column], labels, data.separator if task == "multilabel" else None)
     if task == "multiclass" and len(classes) != 1:
@@ -76,7 +76,8 @@ def _parse_row(data: TableData, row: Mapping[str, str], labels: Sequence[str], t
     return Example(path, classes, name)
 
 
-def _parse_boolean(label: str, value: str) -> bool:
+def parse_boolean(label: str, value: str) -> bool:
+    """Return whether the column of a label says that an image shows it, or raise ValueError."""
     if value.casefold() not in BOOLEANS:
         raise ValueError(f"{label}: expected 0 or 1, found '{value}'")
     return BOOLEANS[value.casefold()]

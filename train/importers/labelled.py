@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from train.config.datasets import SEPARATOR
-from train.data.csv_table import read_rows
+from train.data.csv_table import parse_boolean, read_rows
 from train.data.examples import DataError, Example, format_problems, to_inputs
-from train.data.folders import class_folders
+from train.data.folders import class_folders, is_image, list_files
 from train.evaluation.assessment import compute_coverage
 from train.evaluation.calibrate import Calibration, calibrate
 from train.evaluation.evaluate import card_thresholds, evaluate
@@ -24,7 +24,6 @@ ANSWERED_ACCURACY = 0.99
 """Accuracy of the answers at or above `abstain_below`; the default of a training configuration."""
 FILE, LABEL, INDEX = "file", "label", "index"
 """Columns of a table of labelled images."""
-TRUE = frozenset({"1", "1.0", "true"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,21 +114,21 @@ def _read_folders(directory: Path, card: Card) -> list[Example]:
     return [
         Example(file, (_class_of(folder.name, card, str(folder)),), str(file.relative_to(directory)))
         for folder in class_folders(directory)
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and not file.name.startswith(".")
+        for file in list_files(folder)
+        if is_image(file)
     ]
 
 
 def _read_table(path: Path, card: Card) -> list[Example]:
-    files = {file.name: file for file in path.parent.rglob("*") if file.is_file()}
+    files: dict[str, list[Path]] = {}
+    for file in list_files(path.parent):
+        files.setdefault(file.name, []).append(file)
     examples, problems = [], []
     for line, row in read_rows(path, [FILE]):
         file = path.parent / row[FILE]
         try:
-            file = file if file.is_file() else files[Path(row[FILE]).name]
+            file = file if file.is_file() else _find_file(files.get(file.name, []), row[FILE], path.parent)
             examples.append(Example(file, _classes_of(row, card), row[FILE]))
-        except KeyError:
-            problems.append(f"line {line}: {row[FILE]} is not a file in {path.parent}")
         except (DataError, ValueError) as error:
             problems.append(f"line {line}: {error}")
     if problems:
@@ -143,14 +142,27 @@ def _classes_of(row: Mapping[str, str], card: Card) -> tuple[int, ...]:
     if cells is None:
         if set(card.labels) - row.keys():
             raise DataError(f"expected a column {LABEL}, {INDEX} or one for each label of the card")
-        return tuple(number for number, label in enumerate(card.labels) if row[label].casefold() in TRUE)
+        return tuple(number for number, label in enumerate(card.labels) if parse_boolean(label, row[label]))
     values = [cells] if separator is None else [value.strip() for value in cells.split(separator) if value.strip()]
     if INDEX not in row:
         return tuple(sorted({_class_of(value, card, LABEL) for value in values}))
-    classes = tuple(sorted({int(value) for value in values}))
-    if not set(classes) <= set(range(len(card.labels))):
-        raise DataError(f"expected an {INDEX} of 0 to {len(card.labels) - 1}, received {cells}")
-    return classes
+    return tuple(sorted({_class_of_index(value, len(card.labels)) for value in values}))
+
+
+def _find_file(files: Sequence[Path], name: str, directory: Path) -> Path:
+    """Return the one file of a name."""
+    if not files:
+        raise DataError(f"{name} is not a file in {directory}")
+    if len(files) > 1:
+        found = ", ".join(str(file.relative_to(directory)) for file in files[:2])
+        raise DataError(f"{name} is the name of {len(files)} files, such as {found}; give the path")
+    return files[0]
+
+
+def _class_of_index(value: str, labels: int) -> int:
+    if not value.isdecimal() or int(value) >= labels:
+        raise DataError(f"expected an {INDEX} of 0 to {labels - 1}, received {value!r}")
+    return int(value)
 
 
 def _class_of(name: str, card: Card, where: str) -> int:

@@ -134,18 +134,31 @@ def test_a_table_names_the_classes(tmp_path: Path, table: str, task: str, expect
     [
         ("file,label\nnone.png,dark\n", "line 2: none.png is not a file"),
         ("file,label\na.png,lihgt\n", "'lihgt' is not one of the card's labels; the nearest is 'light'"),
-        ("file,index\na.png,2\n", "expected an index of 0 to 1, received 2"),
+        ("file,index\na.png,2\n", "expected an index of 0 to 1, received '2'"),
+        ("file,index\na.png,x\n", "expected an index of 0 to 1, received 'x'"),
+        ("file,dark,light\na.png,yes,no\n", "dark: expected 0 or 1, found 'yes'"),
+        ("file,label\nb.png,dark\n", "b.png is the name of 2 files, such as inner/b.png, other/b.png; give the path"),
         ("file,colour\na.png,dark\n", "expected a column label, index or one for each label"),
         ("picture\na.png\n", "has no column 'file'"),
         ("file,label\n", "expected labelled images, found none"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, table: str, message: str):
-    (tmp_path / "a.png").touch()
+    for name in ("a.png", "inner/b.png", "other/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
     (tmp_path / "labels.csv").write_text(table)
 
     with pytest.raises(DataError, match=message):
         read_labelled(tmp_path / "labels.csv", make_card())
+
+
+def test_files_that_are_not_images_are_ignored(tmp_path: Path):
+    for name in ("a.png", "Thumbs.db", ".hidden.png"):
+        (tmp_path / "dark").mkdir(exist_ok=True)
+        (tmp_path / "dark" / name).touch()
+
+    assert [example.name for example in read_labelled(tmp_path, make_card())] == ["dark/a.png"]
 
 
 def test_a_folder_of_another_class_is_refused(tmp_path: Path):
