@@ -116,7 +116,7 @@ def fit(  # noqa: PLR0913  # each is an option of the command line
         print_run(run)
         splits = _load(config, data)
         print_splits(splits, config.labels)
-        record_data(run.path, splits)
+        record_data(run.path, splits, is_resumed=run.is_resumed)
 
         from train.training.device import describe_device
         from train.training.loop import fit as fit_network

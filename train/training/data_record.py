@@ -31,15 +31,17 @@ class Reuse:
     images: int
 
 
-def record_data(run: Path, splits: Splits) -> None:
+def record_data(run: Path, splits: Splits, *, is_resumed: bool) -> None:
     """Write a digest of the content of each image, part by part, or compare it with the record of a resumed run.
+
+    A new run replaces the record of one that was killed at its start in the same folder.
 
     Raises:
         TrainError: The run to resume was started with other training or validation images.
         OSError: An image cannot be read, or the record cannot be written.
     """
     digests = {part: _digest_all(getattr(splits, part)) for part in PARTS}
-    recorded = _read_record(run)
+    recorded = _read_record(run) if is_resumed else None
     if recorded is None:
         with replace_file(run / DATA_FILE) as temporary:
             temporary.write_text(json.dumps(digests), encoding="utf-8")

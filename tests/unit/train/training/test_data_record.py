@@ -19,7 +19,7 @@ SPLITS = Splits(examples("a", "b", "c"), examples("d", "e"), examples("f", "g", 
 
 
 def test_images_that_have_become_test_or_validation_images_are_counted(tmp_path: Path):
-    record_data(tmp_path, SPLITS)
+    record_data(tmp_path, SPLITS, is_resumed=False)
 
     assert find_reuse(tmp_path, SPLITS) == []
 
@@ -30,7 +30,7 @@ def test_images_that_have_become_test_or_validation_images_are_counted(tmp_path:
 
 def test_copies_that_a_published_data_set_has_in_both_parts_are_not_counted(tmp_path: Path):
     splits = replace(SPLITS, test=examples("a", "f"))
-    record_data(tmp_path, splits)
+    record_data(tmp_path, splits, is_resumed=False)
 
     assert find_reuse(tmp_path, splits) == []
 
@@ -41,16 +41,24 @@ def test_a_run_without_a_record_is_not_judged(tmp_path: Path):
 
 @pytest.mark.parametrize("part", ["train", "validation"])
 def test_a_run_is_not_resumed_with_other_images(tmp_path: Path, part: str):
-    record_data(tmp_path, SPLITS)
+    record_data(tmp_path, SPLITS, is_resumed=False)
     record = (tmp_path / DATA_FILE).read_bytes()
     changed = {part: [*getattr(SPLITS, part)[1:], *examples("x", "y")]}
 
     with pytest.raises(TrainError, match=f"other {part} images: 2 are new and 1 are missing; restore the data set"):
-        record_data(tmp_path, replace(SPLITS, **changed))
+        record_data(tmp_path, replace(SPLITS, **changed), is_resumed=True)
 
-    record_data(tmp_path, replace(SPLITS, test=examples("z")))
+    record_data(tmp_path, replace(SPLITS, test=examples("z")), is_resumed=True)
 
     assert (tmp_path / DATA_FILE).read_bytes() == record
+
+
+def test_a_new_run_replaces_the_record_of_one_that_was_killed_at_its_start(tmp_path: Path):
+    record_data(tmp_path, replace(SPLITS, train=examples("x")), is_resumed=False)
+
+    record_data(tmp_path, SPLITS, is_resumed=False)
+
+    assert find_reuse(tmp_path, replace(SPLITS, test=examples("a", "x"))) == [Reuse("test", 1, 2)]
 
 
 @pytest.mark.parametrize("content", ["", "[]", json.dumps({"train": []})])
