@@ -13,7 +13,7 @@ def load_run(run: Path) -> tuple[TrainingConfig, keras.Model]:
     """Load the configuration and the network of a finished run.
 
     Raises:
-        TrainError: The folder is not that of a finished run.
+        TrainError: The folder is not that of a finished run, or its network is damaged.
     """
     complete_replacement(run)
     if not (run / CONFIG_FILE).exists():
@@ -24,7 +24,13 @@ def load_run(run: Path) -> tuple[TrainingConfig, keras.Model]:
         raise TrainError(
             f"{path} does not exist: the run is not finished; continue it with `python -m train fit CONFIG --resume`"
         )
-    return config, keras.models.load_model(path)
+    try:
+        return config, keras.models.load_model(path)
+    except (ValueError, KeyError, OSError) as error:
+        raise TrainError(
+            f"{path} is damaged or cannot be read; train again, or delete it and write it anew with"
+            f" `python -m train fit {run} --resume`"
+        ) from error
 
 
 def _list_finished(folder: Path) -> str:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from train.config.training_config import TrainingConfig
 from train.data.examples import Inputs
 from train.errors import TrainError
-from train.training.checkpoint import load_checkpoint
+from train.training.checkpoint import CheckpointError, load_checkpoint
 from train.training.decision_counts import DecisionCounts
 from train.training.log import LOG_FILE, TENSORBOARD_FOLDER, Log
 from train.training.loop import Step, fit, predictor
@@ -242,3 +242,14 @@ def test_an_unfinished_run_is_reported_with_advice(config_path: Path, tmp_path: 
 
     with pytest.raises(TrainError, match=r"model\.keras does not exist.*python -m train fit CONFIG --resume"):
         load_run(tmp_path)
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_damaged_files_of_a_run_are_named(own_run: Path, size: int):
+    for name in (CHECKPOINT_FILE, MODEL_FILE):
+        (own_run / name).write_bytes((own_run / name).read_bytes()[:size])
+
+    with pytest.raises(CheckpointError, match=r"checkpoint\.npz is damaged; delete it"):
+        load_checkpoint(own_run, [])
+    with pytest.raises(TrainError, match=r"model\.keras is damaged or cannot be read; .*shapes --resume"):
+        load_run(own_run)
