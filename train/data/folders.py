@@ -1,6 +1,7 @@
 """Images in a folder for each class, such as `cat/photo.jpg`."""
 
 import difflib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -55,12 +56,21 @@ def list_images(data: FolderData, labels: Sequence[str]) -> Listing:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """Return the files in and below a folder, sorted; none that is hidden or in a hidden folder."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    """Return the files in and below a folder, sorted; none that is hidden or in a hidden folder.
+
+    Raises:
+        OSError: A folder cannot be read, whose images would be missing otherwise.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    files: list[Path] = []
+    for parent, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = (Path(parent, name) for name in names if not name.startswith("."))
+        files += (path for path in paths if path.is_file())
+    return sorted(files)
 
 
 def is_image(path: Path) -> bool:

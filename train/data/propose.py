@@ -77,7 +77,7 @@ def propose_for_folders(directory: Path) -> Proposal:
 
     Raises:
         DataError: There are fewer than two class folders.
-        OSError: The folder cannot be read.
+        OSError: A folder cannot be read.
     """
     counts = {folder.name: sum(map(is_image, list_files(folder))) for folder in class_folders(directory)}
     data = {"kind": "folders", "directory": str(directory)}

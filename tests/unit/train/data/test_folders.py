@@ -1,5 +1,7 @@
 """A folder for each class is listed or refused."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,21 @@ def test_a_folder_that_is_not_a_class_is_named_with_the_nearest_label(tmp_path: 
     write_folders(tmp_path, {"cat": 1, "dog": 1, "dogs": 1})
 
     with pytest.raises(DataError, match="'dogs' is not one of the configuration's labels; the nearest is 'dog'"):
+        list_images(folder_data(tmp_path), ("cat", "dog"))
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_folders(tmp_path, {"cat": 1, "dog/at home": 1})
+    scan = os.scandir
+
+    def deny(path: str):
+        if str(path).endswith("at home"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", deny)  # no permission is denied to root, which may run the tests
+
+    with pytest.raises(PermissionError, match="dog/at home"):
         list_images(folder_data(tmp_path), ("cat", "dog"))
 
 
