@@ -1,12 +1,13 @@
 """The configuration of a training run: a YAML file such as `train/configs/digits.yaml`, checked before the run."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, get_args
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from train.config.config_base import ConfigBase, find_nearest, reject_unknown_keys
 from train.config.datasets import Cifar10Data, FolderData, MnistData, TableData
@@ -70,6 +71,14 @@ class TrainingConfig(ConfigBase):
     training: Optimization
     answered_accuracy: Annotated[float, Field(gt=0, le=1)] = 0.99
     confident_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+    @field_validator("labels")
+    @classmethod
+    def _check_labels(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        repeated = [label for label, count in Counter(labels).items() if count > 1]
+        if repeated:
+            raise ValueError(f"expected each label once, received {', '.join(repeated)} more than once")
+        return labels
 
     @model_validator(mode="after")
     def _check_input_layout(self) -> Self:

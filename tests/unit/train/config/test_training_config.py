@@ -99,6 +99,7 @@ def test_all_wrong_values_are_reported_at_once(tmp_path: Path):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
+        (lambda document: document["labels"].append("7"), "labels: expected each label once, received 7"),
         (lambda document: document["input"].update(height=0), "input.height: expected an integer in 1..16384"),
         (
             lambda document: document["input"].update(antialias=True),
