@@ -14,7 +14,7 @@ from PIL import Image
 from train.data.download import OnProgress
 from train.data.examples import Example
 from train.data.image_loading import load
-from train.data.whole_file import write_whole
+from train.data.whole_file import lock_folder, write_whole
 from vision.card import InputSpec
 from vision.decode import ImageError
 
@@ -75,8 +75,7 @@ def read_contents(
                 bytes_read += reading.size
                 on_progress("reading images", bytes_read, None)
     if known != remembered:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        with write_whole(memory) as file:
+        with lock_folder(memory.parent), write_whole(memory) as file:
             file.write(json.dumps({"version": VERSION, "files": known}).encode())
     return contents
 

@@ -21,7 +21,7 @@ import vision
 from train.data.download import OnProgress
 from train.data.examples import DecodedExamples, Example, Skipped
 from train.data.image_loading import MAX_PIXELS, load
-from train.data.whole_file import write_whole
+from train.data.whole_file import lock_folder, write_whole
 from vision.card import InputSpec
 from vision.decode import ImageError
 
@@ -50,15 +50,16 @@ def decode_cached(
         OSError: The cache cannot be written, or an image file does not exist any more.
     """
     pixels = file.with_name(f"{file.name}-{_cache_key(part, spec)}.pixels")
-    if not pixels.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        for outdated in file.parent.glob(f"{file.name}-*"):
-            outdated.unlink()
-        _write(part, spec, pixels, functools.partial(on_progress, f"decoding for {file.name}"))
-    undecodable: dict[str, str] = json.loads(_undecodable_file(pixels).read_text(encoding="utf-8"))
-    examples = [example for digest, example in part.items() if digest not in undecodable]
+    with lock_folder(file.parent):  # another run of the same model may write the same cache, or another one
+        if not pixels.exists():
+            for outdated in file.parent.glob(f"{file.name}-*"):
+                outdated.unlink()
+            _write(part, spec, pixels, functools.partial(on_progress, f"decoding for {file.name}"))
+        undecodable: dict[str, str] = json.loads(_undecodable_file(pixels).read_text(encoding="utf-8"))
+        examples = [example for digest, example in part.items() if digest not in undecodable]
+        images = _map_file(pixels, (len(examples), *spec.shape))
     skipped = [Skipped(part[digest].name, reason) for digest, reason in undecodable.items()]
-    return DecodedExamples(examples, _map_file(pixels, (len(examples), *spec.shape)), spec), skipped
+    return DecodedExamples(examples, images, spec), skipped
 
 
 def _cache_key(part: Mapping[str, Example], spec: InputSpec) -> str:

@@ -1,7 +1,9 @@
 """Images are decoded once, as in the gateway, and undecodable ones are reported."""
 
 import dataclasses
+import fcntl
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -128,3 +130,23 @@ def test_inputs_of_another_specification_are_decoded_again(file: Path):
     np.testing.assert_array_equal(
         to_inputs(decoded, small, 1).images[0], load(noise_image(0), small, max_pixels=100_000)
     )
+
+
+def test_a_process_that_decodes_into_the_same_folder_at_the_same_time_waits(file: Path):
+    attempts = []
+
+    def try_to_lock(*_: object) -> None:
+        descriptor = os.open(file.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            attempts.append(error)
+        finally:
+            os.close(descriptor)
+
+    decode_cached(FOUR, SPEC, file, try_to_lock)
+    assert len(attempts) == len(FOUR)
+
+    attempts.clear()
+    try_to_lock()
+    assert not attempts
