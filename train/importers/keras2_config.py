@@ -4,6 +4,9 @@ Only data is rewritten: no class and no function is looked up by a name from the
 https://github.com/keras-team/keras/issues/19151 and by files that Keras 2.15 to 2.20 wrote:
 
 - depthwise and separable convolutions have the members of their base class, such as `groups`;
+- layers of augmentation have the member `rng_type`, and SpatialDropout2D the member `noise_shape`;
+- layers of mixed precision have a policy; they are read as float32, as other networks are;
+- the activation `hard_sigmoid` has another slope, which Keras 3 has no name for;
 - names of layers may contain a slash;
 - operators between tensors and numbers are layers of the class TFOpLambda;
 - the calls of a model within a model are counted from 1, since building it counted as a call.
@@ -18,6 +21,7 @@ Config = dict[str, Any]
 SURPLUS: Mapping[str, Sequence[str]] = {
     "DepthwiseConv2D": ("groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint"),
     "SeparableConv2D": ("groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint"),
+    "SpatialDropout2D": ("noise_shape",),
 }
 """Members of a layer's configuration that Keras 3 does not accept, by the class of the layer."""
 NEW_FORMAT = ("module", "registered_name", "build_config")
@@ -53,7 +57,7 @@ def convert_config(config: Config) -> Config:
         config: The attribute `model_config` of an HDF5 file; it is not modified.
 
     Raises:
-        ValueError: The model uses a function that no layer of Keras stands for.
+        ValueError: The model uses a function that no layer of Keras stands for, or that Keras 3 computes otherwise.
     """
     converted = copy.deepcopy(config)
     for description in _descriptions(converted):
@@ -85,6 +89,14 @@ def _convert_layer(description: Config) -> None:
         config.pop(member, None)
     if kind == "BatchNormalization" and isinstance(config.get("axis"), list) and len(config["axis"]) == 1:
         (config["axis"],) = config["axis"]
+    config.pop("rng_type", None)
+    if isinstance(config.get("dtype"), dict):
+        config["dtype"] = "float32"
+    if config.get("activation") == "hard_sigmoid":
+        raise ValueError(
+            f"the activation hard_sigmoid in the layer {config['name']} is another function in Keras 3; save the model"
+            " as a SavedModel with the Keras that trained it, and import that"
+        )
     if kind == "TFOpLambda":
         _replace_operator(description)
 

@@ -109,6 +109,27 @@ def test_surplus_members_of_a_depthwise_convolution_are_left_out():
     assert original["config"]["layers"][0]["config"]["groups"] == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        ("RandomFlip", {"mode": "horizontal", "rng_type": "stateful"}),
+        ("SpatialDropout2D", {"rate": 0.1, "noise_shape": None}),
+        ("Dense", {"units": 3, "dtype": {"class_name": "Policy", "config": {"name": "mixed_float16"}}}),
+    ],
+)
+def test_layers_of_augmentation_and_of_mixed_precision_are_read(kind: str, config: dict[str, Any]):
+    converted = convert_config(model(layer(kind, "a", **config)))
+
+    (description,) = converted["config"]["layers"]
+    built = getattr(keras.layers, kind).from_config(description["config"])
+    assert built.compute_dtype == "float32"
+
+
+def test_an_activation_that_keras_3_computes_otherwise_is_refused():
+    with pytest.raises(ValueError, match="hard_sigmoid in the layer gate"):
+        convert_config(model(layer("Dense", "gate", activation="hard_sigmoid", units=3)))
+
+
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_a_base_model_and_its_head_become_one_model_with_the_same_weights(tmp_path: Path, suffix: str):
     keras.utils.set_random_seed(0)
