@@ -6,6 +6,7 @@ which takes everything and does nothing.
 """
 
 import pickle
+import reprlib
 from collections.abc import Mapping
 from typing import Any, BinaryIO, NamedTuple, Self
 
@@ -192,4 +193,4 @@ class SafeUnpickler(pickle.Unpickler):
                 return Placeholder()  # numbers of a type that no classifier is made of, such as complex ones
             case ("module", type() as network, *_):
                 return network
-        raise ForbiddenError(f"it refers to {str(pid)[:MAX_QUOTED_CHARACTERS]}")
+        raise ForbiddenError(f"it refers to {reprlib.repr(pid)[:MAX_QUOTED_CHARACTERS]}")  # str could fill the memory

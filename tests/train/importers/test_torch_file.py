@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import tracemalloc
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -149,6 +150,20 @@ def test_a_checkpoint_that_names_too_many_globals_is_refused(tmp_path: Path):
 
     with pytest.raises(WeightsFileError, match="names more than 1000 functions and classes"):
         read_torch(path)
+
+
+def test_an_unknown_reference_is_quoted_without_being_written_out(tmp_path: Path):
+    path = tmp_path / "weights.pth"
+    pairs = b"K\x00q\x00" + b"0h\x00h\x00\x86q\x00" * 20  # a pair of the pair before: a million numbers as text
+    path.write_bytes(zip_checkpoint(b"\x80\x02" + pairs + b"Q."))
+    tracemalloc.start()
+
+    with pytest.raises(WeightsFileError, match="it refers to"):
+        read_torch(path)
+
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 1_000_000
 
 
 def test_tensors_that_are_larger_than_the_file_are_refused(tmp_path: Path):
