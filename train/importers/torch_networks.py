@@ -11,6 +11,7 @@ from train.weights.state_dict import Checkpoint
 from train.weights.tensors import Tensors, WeightsFileError
 from train.weights.torch_layers import MAX_QUOTED
 
+ONNX_HINT = "Export the network to ONNX (torch.onnx.export), and import that file with: python -m train import-onnx"
 SUPPORTED = "ResNet, Wide ResNet, ResNeXt, MobileNetV2, MobileNetV3, EfficientNet, EfficientNet-Lite and ConvNeXt"
 
 
@@ -41,12 +42,11 @@ def network_from_torch(tensors: Tensors, variant: Variant | None = None) -> kera
                 return convnext.convnext_from_torch(tensors)
     except WeightsFileError as error:
         raise WeightsFileError(
-            f"{_describe(tensors)} are most like those of {family}, but do not fit it: {error}"
+            f"{_describe(tensors)} are most like those of {family}, but do not fit it: {error}. {ONNX_HINT}"
         ) from error
     like = f"are those of {family}" if family else "are of an unknown network"
     raise WeightsFileError(
-        f"{_describe(tensors)} {like}, which cannot be built here; expected {SUPPORTED}. Export the network to ONNX "
-        "(torch.onnx.export), and import that file with: python -m train import-onnx"
+        f"{_describe(tensors)} {like}, which cannot be built here; expected {SUPPORTED}. {ONNX_HINT}"
     )
 
 
