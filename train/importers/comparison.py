@@ -76,16 +76,28 @@ def read_record(path: Path) -> Record:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays: dict[str, Array] = dict(file.items())
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
-        raise ComparisonError(f"{path}: expected a file that numpy.savez wrote: {error}") from error
+    except OSError as error:
+        raise ComparisonError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, AttributeError, TypeError, EOFError, zipfile.BadZipFile) as error:  # TypeError: of numpy.save
+        raise ComparisonError(
+            f"{path}: expected a file that numpy.savez wrote, with arrays of numbers; it is damaged or not one"
+        ) from error
     if "outputs" not in arrays or not {"images", "inputs"} & arrays.keys():
         listed = ", ".join(sorted(arrays)) or "none"
         raise ComparisonError(f"{path}: expected the arrays outputs and images or inputs, received {listed}")
-    outputs = arrays["outputs"].reshape(len(arrays["outputs"]), -1).astype(np.float32)
+    outputs = arrays["outputs"]
+    if outputs.dtype.kind not in "fiu" or not outputs.ndim or not outputs.size or not np.isfinite(outputs).all():
+        raise ComparisonError(
+            f"{path}: expected outputs of float32[images, labels], all finite, received {outputs.dtype}"
+            f" {[*outputs.shape]}"
+        )
+    outputs = outputs.reshape(len(outputs), -1).astype(np.float32)
     images, inputs = arrays.get("images"), arrays.get("inputs")
     for name, array in {"images": images, "inputs": inputs}.items():
-        if array is not None and len(array) != len(outputs):
-            raise ComparisonError(f"{path}: there are {len(array)} {name}, but {len(outputs)} outputs")
+        if array is not None and array.shape[:1] != (len(outputs),):
+            raise ComparisonError(
+                f"{path}: expected {name} for each of {len(outputs)} outputs, received {[*array.shape]}"
+            )
     if images is not None and images.dtype != np.uint8:
         raise ComparisonError(
             f"{path}: expected images of uint8, received {images.dtype}; use inputs for normalised ones"
@@ -112,7 +124,7 @@ def compare_record(classifier: ForeignClassifier, path: Path) -> Comparison:
             raise ComparisonError(f"{path}: expected images of {[*shape]}, received {[*record.images.shape[1:]]}")
         parts.append(classifier.predict(record.images))
     if record.inputs is not None:
-        parts.append(classifier.answer(_to_layout(record.inputs, classifier)))
+        parts.append(classifier.answer(_to_layout(record.inputs, classifier, path)))
     expected, outputs = _recorded_probabilities(record.outputs, classifier, path)
     return _require_agreement(Comparison(record.framework, len(expected), outputs, 0.0), parts, expected, classifier)
 
@@ -172,12 +184,14 @@ def _are_probabilities(outputs: npt.NDArray[np.float32], activation: Activation)
     return in_range and (activation == "sigmoid" or bool((np.abs(outputs.sum(axis=1) - 1) < SUM_TOLERANCE).all()))
 
 
-def _to_layout(inputs: Array, classifier: ForeignClassifier) -> Array:
+def _to_layout(inputs: Array, classifier: ForeignClassifier, path: Path) -> Array:
     """Return recorded inputs in the layout that the model takes, which their shape tells."""
     row, spec = classifier.model.row, classifier.card.input
-    if inputs.shape[1:] == row or inputs.ndim != IMAGE_RANK:
-        return inputs.reshape(-1, *row)
-    is_nchw, wants_nchw = inputs.shape[1] == spec.channels, spec.layout == "NCHW"
-    if is_nchw == wants_nchw:
-        return inputs
-    return inputs.transpose(0, 2, 3, 1) if is_nchw else inputs.transpose(0, 3, 1, 2)
+    arranged, is_image = inputs, inputs.ndim == IMAGE_RANK == len(row) + 1
+    if is_image and inputs.shape[1:] != row:
+        is_nchw, wants_nchw = inputs.shape[1] == spec.channels, spec.layout == "NCHW"
+        if is_nchw != wants_nchw:
+            arranged = inputs.transpose(0, 2, 3, 1) if is_nchw else inputs.transpose(0, 3, 1, 2)
+    if arranged.shape[1:] != row if is_image else arranged[0].size != np.prod(row):
+        raise ComparisonError(f"{path}: expected inputs of {[*row]} an image, received {[*inputs.shape[1:]]}")
+    return arranged.reshape(-1, *row)

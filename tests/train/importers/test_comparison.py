@@ -18,6 +18,8 @@ from vision.card import Card
 RECORDED = Path(__file__).parents[1] / "recorded"
 LABELS = [*"abcdefg"]
 CARD: dict[str, Any] = {"name": "letters", "labels": LABELS, "input": {"height": 45, "width": 64, "dtype": "float32"}}
+NPY = b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }".ljust(79) + b"\n\0\0\0\0"
+"""What numpy.save writes, instead of numpy.savez."""
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +94,16 @@ def test_recorded_images_check_the_normalisation_too(classifier: ForeignClassifi
         ({"images": np.ones((1, 4, 4, 3), np.uint8), "outputs": np.ones((1, 7))}, r"expected images of \[45, 64, 3\]"),
         (
             {"images": np.ones((2, 45, 64, 3), np.uint8), "outputs": np.ones((1, 7))},
-            "there are 2 images, but 1 outputs",
+            r"expected images for each of 1 outputs, received \[2, 45, 64, 3\]",
         ),
+        ({"images": np.ones((0, 45, 64, 3), np.uint8), "outputs": np.ones((0, 7))}, r"received float64 \[0, 7\]"),
+        ({"images": np.ones((1, 45, 64, 3), np.uint8), "outputs": np.full((1, 7), np.nan)}, "all finite"),
+        ({"images": np.ones((1, 45, 64, 3), np.uint8), "outputs": np.array(["rose"])}, "all finite, received <U4"),
+        (
+            {"inputs": np.ones((1, 3, 32, 32), np.float32), "outputs": np.ones((1, 7))},
+            r"expected inputs of \[45, 64, 3\] an image, received \[3, 32, 32\]",
+        ),
+        ({"inputs": np.ones((1, 10), np.float32), "outputs": np.ones((1, 7))}, r"an image, received \[10\]"),
         ({"inputs": np.ones((1, 3, 45, 64), np.float32), "outputs": np.ones((1, 9))}, "for 7 labels, received 9 an im"),
     ],
 )
@@ -104,8 +114,9 @@ def test_a_record_of_another_model_is_refused(
         compare_record(classifier, write(tmp_path, **arrays))
 
 
-def test_a_file_that_is_not_a_record_is_refused(classifier: ForeignClassifier, tmp_path: Path):
-    (tmp_path / "record.npz").write_bytes(b"no zip archive")
+@pytest.mark.parametrize("content", [b"no zip archive", b"", NPY])
+def test_a_file_that_is_not_a_record_is_refused(classifier: ForeignClassifier, tmp_path: Path, content: bytes):
+    (tmp_path / "record.npz").write_bytes(content)
 
     with pytest.raises(ComparisonError, match=r"expected a file that numpy\.savez wrote"):
         compare_record(classifier, tmp_path / "record.npz")
