@@ -55,6 +55,8 @@ NOT_RUN = {
     "python -m tools.tune": "measures for minutes: tests/unit/tools/test_tune.py",
     "make bench": "measures for minutes",
     "make models": "takes minutes: tests/train/importers/test_imagenet_model.py",
+    "make train-gpu": "needs a GPU",
+    "make .venv/.models-ready": "a download",
     "python -m bench": "measures for minutes",
     "gcloud ": "needs an account",
     "aws ": "needs an account",
