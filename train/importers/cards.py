@@ -57,7 +57,7 @@ def served_card(card: Card, provenance: Mapping[str, Any]) -> Card:
         card,
         input=plain,
         output=OutputSpec(name=PROBABILITIES),
-        provenance={"licence": NOT_STATED, **card.provenance, **provenance},
+        provenance={**card.provenance, "licence": card.provenance.get("licence", NOT_STATED), **provenance},
     )
 
 
