@@ -1,4 +1,4 @@
-"""Files that are written as a whole or not at all, by one process at a time."""
+"""Files that are written as a whole or not at all, by one process at a time, and named in errors."""
 
 import fcntl
 import os
@@ -6,6 +6,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Name a file in the errors of writing it, which the operating system reports without a name.
+
+    Raises:
+        OSError: As within the block, with the file's name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """Yield the path of a temporary file to write; when the block ends, it replaces `path`.
+
+    After a failure, the earlier file is unchanged and the temporary file is removed.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")
+    try:
+        with named_errors(path):
+            yield temporary
+            _sync(temporary)
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -17,13 +51,10 @@ def write_whole(path: Path) -> Iterator[BinaryIO]:
     """
     unfinished = path.with_name(f"{path.name}.part")
     try:
-        with unfinished.open("wb") as file:
-            yield file
-        unfinished.replace(path)
-    except OSError as error:
-        if error.filename is None:  # of writing to an open file
-            raise OSError(error.errno, os.strerror(error.errno or 0), str(unfinished)) from error
-        raise
+        with named_errors(unfinished):
+            with unfinished.open("wb") as file:
+                yield file
+            unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -43,3 +74,8 @@ def lock_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

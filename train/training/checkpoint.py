@@ -7,8 +7,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from train.data.whole_file import replace_file
 from train.errors import TrainError
-from train.training.files import replace_file
 from train.training.run_folder import CHECKPOINT_FILE
 
 

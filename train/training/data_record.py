@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from train.data.examples import Example, Splits
+from train.data.whole_file import replace_file
 from train.errors import TrainError
-from train.training.files import replace_file
 
 DATA_FILE = "data.json"
 PARTS = ("train", "validation", "test")

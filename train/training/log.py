@@ -11,7 +11,7 @@ import tensorflow as tf
 import yaml
 
 from train.config.training_config import TrainingConfig
-from train.training.files import named_errors, replace_file
+from train.data.whole_file import named_errors, replace_file
 from train.training.trainer import Metrics
 
 LOG_FILE = "log.csv"

@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from train.config.training_config import TrainingConfig
 from train.data.examples import Inputs, Predict
+from train.data.whole_file import replace_file
 from train.errors import TrainError
 from train.training.checkpoint import load_checkpoint, save_checkpoint
-from train.training.files import replace_file
 from train.training.log import Log
 from train.training.run_folder import MODEL_FILE
 from train.training.sampling import epoch_order, set_class_weights

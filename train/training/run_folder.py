@@ -19,8 +19,8 @@ from typing import Literal, TypeAlias
 import yaml
 
 from train.config.training_config import load_config
+from train.data.whole_file import replace_file
 from train.errors import TrainError
-from train.training.files import replace_file
 
 CONFIG_FILE = "config.yaml"
 CHECKPOINT_FILE = "checkpoint.npz"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from train.training.files import named_errors, replace_file
+from train.data.whole_file import named_errors, replace_file
 
 
 def test_a_file_is_replaced_when_the_block_ends(tmp_path: Path):
