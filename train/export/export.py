@@ -17,6 +17,7 @@ from train.data.examples import Example, Predict, to_inputs
 from train.errors import TrainError
 from train.export.frozen_network import FrozenNetwork
 from train.export.golden import TOLERANCE, Golden, golden_evaluation, write_golden
+from train.export.memory import release_memory
 from train.export.precision import FULL_PRECISION, ExportPrecision, Form
 from train.export.savedmodel import list_versions, load_version
 from train.export.signatures import write_graph
@@ -96,6 +97,7 @@ def export_network(  # noqa: PLR0913, PLR0917  # the parts of a version
     goldens = [Golden(*row) for row in zip(examples, probabilities, tflite_probabilities, strict=True)]
     with _next_version(base) as (temporary, final):
         write_graph(temporary, network, card)
+        release_memory()
         if tflite:
             (temporary / MODEL_FILE).write_bytes(tflite.with_card(card).content)
         write_warmup(temporary, card, explains=network.explains)

@@ -16,6 +16,7 @@ from train.data.examples import Inputs, Predict
 from train.evaluation.curves import calibration_error
 from train.evaluation.evaluate import Evaluation, evaluate
 from train.export.frozen_network import FrozenNetwork
+from train.export.memory import release_memory
 from train.export.precision import Form, TfliteOptions
 from train.export.tflite_conversion import LayerError, convert_float32, convert_int8
 from train.export.tflite_file import TfliteError
@@ -144,7 +145,10 @@ def _quantize(network: FrozenNetwork, spec: InputSpec, samples: Samples, max_los
     loss = accuracy_loss(samples.evaluate(network.predict), int8, samples)
     if loss > max_loss:
         raise QuantizationLossError(_describe_loss(loss, max_loss, samples, conversion.layer_errors()[:LISTED_LAYERS]))
-    return conversion.model, loss
+    model = conversion.model
+    del conversion
+    release_memory()
+    return model, loss
 
 
 def _describe_loss(loss: float, max_loss: float, samples: Samples, layers: Sequence[LayerError]) -> str:

@@ -6,8 +6,9 @@ nothing for one image. Folding before export saves no more time, but it lets wei
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
@@ -19,6 +20,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from train.export.graph_input import normalise
 from train.export.graph_rewrites import GraphDef, compute_in_bfloat16, fold_constants, normalise_rows, store_weights
+from train.export.memory import release_memory
 from train.export.precision import FULL_PRECISION, ExportPrecision
 from vision.card import Activation, InputSpec
 from vision.postprocess import BINARY
@@ -167,13 +169,25 @@ def freeze_function(
     frozen = convert_variables_to_constants_v2(live)
     names = dict(zip(sorted(live.structured_outputs), (tensor.name for tensor in frozen.outputs), strict=True))
     fetches = [name.partition(":")[0] for name in names.values()]
-    graph: GraphDef = normalise_rows(fold_constants(frozen.graph.as_graph_def(), fetches))
-    if precision.compute == "bfloat16":
-        graph = compute_in_bfloat16(graph, fetches)
-    compressed = store_weights(graph, precision.weights)
-    imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(compressed, name=""), [])
-    function = tf.function(imported.prune(frozen.inputs[0].name, names), input_signature=[image], autograph=False)
+    source: str = frozen.inputs[0].name
+    graph: GraphDef = frozen.graph.as_graph_def()
+    del live, frozen
+    for rewrite in _rewrites(fetches, precision):
+        release_memory()
+        graph = rewrite(graph)
+    release_memory()
+    imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
+    function = tf.function(imported.prune(source, names), input_signature=[image], autograph=False)
     return FrozenNetwork(function.get_concrete_function(), precision)
+
+
+def _rewrites(fetches: Sequence[str], precision: ExportPrecision) -> Iterator[Callable[[GraphDef], GraphDef]]:
+    """Yield the rewrites of a graph whose results are `fetches`, in their order."""
+    yield partial(fold_constants, fetches=fetches)
+    yield normalise_rows
+    if precision.compute == "bfloat16":
+        yield partial(compute_in_bfloat16, fetches=fetches)
+    yield partial(store_weights, weights=precision.weights)
 
 
 def _oppose(contributions: Tensor) -> Tensor:

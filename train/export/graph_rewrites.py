@@ -13,6 +13,7 @@ from tensorflow.core.framework import graph_pb2, node_def_pb2
 from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 from tensorflow.python.grappler import tf_optimizer
 
+from train.export.memory import release_memory
 from train.export.precision import Weights
 
 GraphDef: TypeAlias = Any
@@ -116,7 +117,10 @@ def _optimize(graph: GraphDef, fetches: Sequence[str], optimizer: str) -> GraphD
     rewrites.optimizers.append(optimizer)
     rewrites.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
     rewrites.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.ONE
+    del imported
+    release_memory()
     optimized = tf_optimizer.OptimizeGraph(config, meta)
+    del meta
     # No operation has side effects, so control dependencies only keep the nodes that folded weights were computed from.
     for node in optimized.node:
         node.input[:] = [source for source in node.input if not source.startswith("^")]

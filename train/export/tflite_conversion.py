@@ -27,6 +27,7 @@ from train.export.frozen_network import (
     FrozenNetwork,
     Tensor,
 )
+from train.export.memory import release_memory
 from train.export.signatures import CARD, CLASS_ID, HEATMAP, INDEX, heat_map, repeat_card
 from train.export.tflite_file import Signature, TfliteError, add_signatures, input_names, tensor_names
 from train.export.tflite_model import MERGED, NO_CARD, Images, TfliteModel
@@ -109,6 +110,7 @@ def convert_int8(network: FrozenNetwork, spec: InputSpec, calibration: Images) -
                 denylisted_ops=list(FLOAT_OPERATIONS), denylisted_nodes=float_tensors
             ),
         )
+    release_memory()
     content = add_signatures(debugger.get_nondebug_quantized_model(), _signatures(network, spec))
     return Int8Conversion(TfliteModel(content, "int8"), debugger)
 
@@ -181,13 +183,18 @@ def _converter(network: FrozenNetwork, spec: InputSpec, folder: str) -> Any:
             f"a network that computes in {network.precision.compute} cannot be converted to TensorFlow Lite; export it"
             " with --compute float32 or with --tflite none"
         )
+    release_memory()
     module = tf.Module()
     module.function = merge_signatures(network, spec)
     try:
         tf.saved_model.save(module, folder, signatures={MERGED: module.function})
     except tf.errors.OpError as error:
         raise OSError(f"{folder} could not be written: {error.message}") from error
-    return tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[MERGED])
+    del module
+    release_memory()
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[MERGED])
+    release_memory()
+    return converter
 
 
 def _confidence_tensors(converter: Any) -> list[str]:
