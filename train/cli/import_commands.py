@@ -164,8 +164,6 @@ def import_keras_model(  # noqa: PLR0913  # each is an option of the command lin
         images, models, ExportPrecision(store, compute), TfliteOptions(tflite, max_loss), labelled, recorded
     )
 
-    import keras
-
     from train.importers.cards import read_card
     from train.importers.foreign import from_keras, from_saved_model
     from train.importers.keras_file import load_keras
@@ -174,7 +172,8 @@ def import_keras_model(  # noqa: PLR0913  # each is an option of the command lin
     if file.is_dir():
         model = from_saved_model(file, model_card, signature)
     else:
-        model = from_keras(load_keras(file, model_card.input), model_card, f"Keras {keras.__version__}")
+        loaded = load_keras(file, model_card.input)
+        model = from_keras(loaded.network, model_card, loaded.framework, loaded.original)
     _import(model, model_card, options)
 
 

@@ -151,13 +151,16 @@ def import_keras(
     return classify(from_keras(model, card), card).complete(precision, temperature)
 
 
-def from_keras(model: keras.Model, card: Card, framework: str = "") -> ForeignModel:
+def from_keras(
+    model: keras.Model, card: Card, framework: str = "", original: keras.Model | None = None
+) -> ForeignModel:
     """Return a Keras classifier as a foreign model.
 
     Args:
         model: A model with one input and one output.
         card: Card of the model.
         framework: As in `ForeignModel`.
+        original: The model that `ForeignModel.run` computes, on the same input; None for `model` itself.
 
     Raises:
         ImportModelError: The card does not match the model.
@@ -170,8 +173,10 @@ def from_keras(model: keras.Model, card: Card, framework: str = "") -> ForeignMo
         ModelTensor("float32", model.inputs[0].shape), ModelTensor("float32", model.outputs[0].shape), card
     )
 
+    reference = original or model
+
     def run(inputs: Array) -> Array:
-        return np.asarray(model(inputs.astype(np.float32), training=False))
+        return np.asarray(reference(inputs.astype(np.float32), training=False))
 
     return ForeignModel(trace_model(model, card.input), run, row, framework, model.count_params())
 

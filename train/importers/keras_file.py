@@ -4,6 +4,7 @@ import json
 import shutil
 import tempfile
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,27 @@ from vision.card import InputSpec
 Tensor = Any
 
 
-def load_keras(path: Path, spec: InputSpec) -> keras.Model:
+@dataclass(frozen=True, slots=True)
+class KerasFile:
+    """A model from a file of Keras.
+
+    Attributes:
+        network: The model, in which models within it are replaced by their layers, if possible, so that what they end
+            in can be seen.
+        original: The model as Keras reads it, which `network` is compared with.
+        framework: Name and version of the Keras that computes `original`; empty for a file of Keras 2, which is
+            converted here, so that only Keras 2 can tell what it returns.
+    """
+
+    network: keras.Model
+    original: keras.Model
+    framework: str
+
+
+def load_keras(path: Path, spec: InputSpec) -> KerasFile:
     """Load a model from a `.keras` file, or from an `.h5` file of Keras 2 or 3.
 
-    Models within the model are replaced by their layers, if possible, so that what they end in can be seen. Models with
-    Lambda layers or custom layers are refused, because loading them would run code from the file.
+    Models with Lambda layers or custom layers are refused, because loading them would run code from the file.
 
     Args:
         path: The file.
@@ -33,8 +50,10 @@ def load_keras(path: Path, spec: InputSpec) -> keras.Model:
         ImportModelError: It is damaged, or contains only weights.
     """
     path.open("rb").close()
+    is_of_keras2 = False
     try:
-        model = _load_keras2(path) if _is_of_keras2(path) else keras.models.load_model(path, compile=False)
+        is_of_keras2 = _is_of_keras2(path)
+        model = _load_keras2(path) if is_of_keras2 else keras.models.load_model(path, compile=False)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ImportModelError(
             f"{path}: expected a complete Keras model without custom layers: {error}\n"
@@ -51,7 +70,7 @@ def load_keras(path: Path, spec: InputSpec) -> keras.Model:
         raise ImportModelError(
             f"{path}: the model is of a class of its own; export it with model.export and import that"
         )
-    return flatten(model)
+    return KerasFile(flatten(model), model, "" if is_of_keras2 else f"Keras {keras.__version__}")
 
 
 def _is_of_keras2(path: Path) -> bool:

@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
+from keras import layers
 from typer.testing import CliRunner
 
 from train.cli.main import app
-from train.importers.comparison import ComparisonError, compare_record
+from train.importers.comparison import ComparisonError, compare_framework, compare_record
 from train.importers.foreign import ForeignClassifier, classify, from_keras
 from train.importers.torch_networks import network_from_torch
 from train.weights.checkpoints import read_checkpoint
@@ -74,6 +76,25 @@ def test_a_softmax_too_many_is_found(classifier: ForeignClassifier, recorded: di
 
     with pytest.raises(ComparisonError, match=r"by up to 0\.\d+ of a probability; at most 0\.0001 is accepted"):
         compare_record(classifier, write(tmp_path, inputs=recorded["inputs"], outputs=flattened))
+
+
+def test_a_model_is_compared_with_the_one_of_its_file():
+    card = Card.from_json(json.dumps(CARD))
+    network, original = (
+        keras.Sequential(
+            [
+                keras.Input((45, 64, 3)),
+                layers.GlobalAveragePooling2D(),
+                layers.Dense(7, "softmax", kernel_initializer=kind),
+            ]
+        )
+        for kind in ("zeros", keras.initializers.RandomNormal(seed=0))
+    )
+
+    changed = classify(from_keras(network, card, "Keras", original), card)
+
+    with pytest.raises(ComparisonError, match="differs from Keras by up to"):
+        compare_framework(changed, np.full((1, 45, 64, 3), 200, np.uint8))
 
 
 def test_recorded_images_check_the_normalisation_too(classifier: ForeignClassifier, tmp_path: Path):
