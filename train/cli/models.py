@@ -13,6 +13,7 @@ import typer
 
 from train.cli.console import console
 from train.cli.import_commands import MODELS, ModelsFolder, check_folders
+from train.data.examples import to_inputs
 from train.errors import TrainError
 from train.evaluation.calibrate import fit_temperature
 from train.evaluation.evaluate import evaluate
@@ -45,13 +46,17 @@ def make_models(
     from train.importers.cards import served_card
     from train.importers.checks import check_scores, pseudo_label
     from train.importers.foreign import import_keras
+    from train.importers.labelled import read_labelled
     from train.importers.published import build_efficientnet_lite
     from train.verification.assess import set_temperature
 
     recipe = imagenet_model.read_recipe()
     model, foreign_card = build_efficientnet_lite(recipe.network, recipe.side)
     card = served_card(foreign_card, {"parameters": model.count_params()})
-    inputs = imagenet_model.read_samples(samples, card) if samples else None
+    inputs = None
+    if samples:
+        labelled = read_labelled(samples / imagenet_model.LABELS, card)
+        inputs = to_inputs(labelled, card.input, len(card.labels))
     if inputs:
         uncalibrated = evaluate(import_keras(model, foreign_card).original, inputs)
         fit = fit_temperature(uncalibrated.probabilities, uncalibrated.targets, card.task)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from train.data.image_loading import load
 from train.errors import TrainError
 from vision.card import InputSpec
+from vision.decode import ImageError
 
 CHUNK = 64
 """Number of images that a thread decodes at a time."""
@@ -157,7 +158,7 @@ def to_inputs(examples: Sequence[Example], spec: InputSpec, class_count: int) ->
     """Decode and preprocess all examples that are not decoded for this specification already.
 
     Raises:
-        vision.decode.ImageError: An image cannot be decoded.
+        DataError: An image cannot be decoded.
         OSError: A file cannot be read.
     """
     if isinstance(examples, DecodedExamples) and examples.spec == spec:
@@ -166,7 +167,10 @@ def to_inputs(examples: Sequence[Example], spec: InputSpec, class_count: int) ->
 
     def fill(start: int) -> None:
         for index, example in enumerate(examples[start : start + CHUNK], start):
-            images[index] = load(example.data, spec)
+            try:
+                images[index] = load(example.data, spec)
+            except ImageError as error:
+                raise DataError(f"{example.name}: {error}") from error
 
     with ThreadPoolExecutor() as pool:
         for _ in pool.map(fill, range(0, len(examples), CHUNK)):

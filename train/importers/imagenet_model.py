@@ -4,7 +4,6 @@ Temperature and metrics come from labelled photos that are not part of the repos
 that the model can be made again without the photos. Int8 is calibrated on generated pictures for the same reason.
 """
 
-import csv
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -12,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from train.config.networks import EfficientNetLiteName
-from train.data.examples import TEST, Example, Inputs, to_inputs
+from train.data.examples import TEST, Inputs
 from train.data.generated_pictures import generate_pictures
-from train.errors import TrainError
 from train.evaluation.assessment import compute_coverage
 from train.evaluation.calibrate import apply_temperature, fit_temperature
 from train.evaluation.cards import round_metrics
@@ -28,12 +26,8 @@ RECIPE = Path(__file__).with_suffix(".json")
 TITLE = "A thousand things in photos"
 CALIBRATION_PICTURES = 400
 LABELS = "labels.csv"
-"""Table of a folder of labelled photos: `file`, relative to the folder or in a subfolder, and `index`, the class."""
+"""The table in a folder of labelled photos; see `train.importers.labelled.read_labelled`."""
 TOP = 5
-
-
-class SamplesError(TrainError):
-    """A folder of labelled photos cannot be used."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,32 +71,6 @@ def make_forms(network: FrozenNetwork, spec: InputSpec) -> Forms:
     """
     pictures = generate_pictures(CALIBRATION_PICTURES, spec.height, spec.width)
     return Forms(network, convert_int8(network, spec, pictures).model)
-
-
-def read_samples(folder: Path, card: Card) -> Inputs:
-    """Read a folder of labelled photos.
-
-    Raises:
-        SamplesError: The folder or its table cannot be read.
-        DataError: A photo cannot be decoded.
-    """
-    try:
-        with (folder / LABELS).open(encoding="utf-8", newline="") as file:
-            examples = [
-                Example(next(folder.rglob(row["file"])), (int(row["index"]),), row["file"])
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, KeyError, ValueError, StopIteration) as error:
-        raise SamplesError(
-            f"{folder}: expected photos and a table {LABELS} with the columns file and index ({error!r})"
-        ) from error
-    for example in examples:
-        if example.classes[0] not in range(len(card.labels)):
-            raise SamplesError(
-                f"{folder / LABELS}: expected an index of 0 to {len(card.labels) - 1}, received {example.classes[0]}"
-                f" for {example.name}"
-            )
-    return to_inputs(examples, card.input, len(card.labels))
 
 
 def measure(forms: Forms, inputs: Inputs, recipe: Recipe) -> dict[str, Any]:

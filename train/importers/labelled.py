@@ -18,7 +18,6 @@ from train.evaluation.evaluate import card_thresholds, evaluate
 from train.export.forms import Samples
 from train.importers.foreign import ForeignClassifier
 from vision.card import Card
-from vision.decode import ImageError
 
 ANSWERED_ACCURACY = 0.99
 """Accuracy of the answers at or above `abstain_below`; the default of a training configuration."""
@@ -65,10 +64,7 @@ def calibrate_on(path: Path, classifier: ForeignClassifier) -> LabelledCalibrati
     """
     card = classifier.card
     examples = read_labelled(path, card)
-    try:
-        inputs = to_inputs(examples, card.input, len(card.labels))
-    except ImageError as error:
-        raise DataError(f"{path}: an image cannot be used: {error}") from error
+    inputs = to_inputs(examples, card.input, len(card.labels))
     before = evaluate(classifier.predict, inputs, card_thresholds(card))
     calibration = calibrate(before, card.task, ANSWERED_ACCURACY)
     after = evaluate(partial(classifier.predict, temperature=calibration.temperature), inputs, calibration.thresholds)

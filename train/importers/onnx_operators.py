@@ -195,7 +195,9 @@ def _where(call: Call) -> Value:
 
 
 def _gather(call: Call) -> Value:
-    return Value(tf.gather(call.x.plain(), call.required(1).plain(), axis=call.attribute("axis", 0)))
+    x, indices, axis = call.x.plain(), call.required(1).plain(), call.attribute("axis", 0)
+    length = tf.cast(tf.shape(x)[axis], indices.dtype)
+    return Value(tf.gather(x, tf.where(indices < 0, indices + length, indices), axis=axis))
 
 
 def _concat(call: Call) -> Value:

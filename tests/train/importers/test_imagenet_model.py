@@ -4,7 +4,6 @@ import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,18 +17,13 @@ from train.export.export import CARD_FILE
 from train.export.golden import TOLERANCE, golden_evaluation, largest_difference, read_golden
 from train.export.savedmodel import Version, load_version
 from train.export.tflite_model import load_tflite
-from train.importers.imagenet_model import (
-    SamplesError,
-    measure,
-    read_recipe,
-    read_samples,
-)
+from train.importers.imagenet_model import LABELS, measure, read_recipe
+from train.importers.labelled import read_labelled
 from train.importers.published import imagenet_classes
 
 ROOT = Path(__file__).parents[3]
 SAMPLES = ROOT / "../shared/data/imagenet_samples"
 IMAGENET = ROOT / "serving_models/imagenet/1"
-TABLES = (None, "image,class\na.png,0\n", "file,index\nmissing.png,0\n", "file,index\na.png,x\n")
 MAX_FILE_BYTES = 25_000_000
 
 
@@ -91,7 +85,8 @@ def test_int8_was_measured_to_be_as_right_as_float32(imagenet: Version):
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="../shared/data/imagenet_samples is not here")
 def test_int8_recognises_photos_as_often_as_the_card_says(imagenet: Version):
-    inputs = read_samples(SAMPLES, imagenet.card)
+    examples = read_labelled(SAMPLES / LABELS, imagenet.card)
+    inputs = to_inputs(examples, imagenet.card.input, len(imagenet.card.labels))
     some = Inputs(inputs.images[::4], inputs.targets[::4])
 
     evaluation = evaluate(load_tflite(IMAGENET, imagenet.card).predict, some)
@@ -118,27 +113,6 @@ def test_the_calibration_error_of_the_card_is_cross_validated():
     fit = fit_temperature(uncalibrated, targets.astype(bool), "multiclass")
     assert metrics["cross_validated_calibration_error"] == pytest.approx(fit.calibration_error_after, abs=1e-6)
     assert metrics["cross_validated_calibration_error"] != metrics["calibration_error"]
-
-
-@pytest.mark.parametrize(
-    "table", [None, "image,class\na.png,0\n", "file,index\nmissing.png,0\n", "file,index\na.png,x\n"]
-)
-def test_a_folder_that_lacks_something_is_refused(imagenet: Version, tmp_path: Path, table: str | None):
-    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
-    if table is not None:
-        (tmp_path / "labels.csv").write_text(table)
-
-    with pytest.raises(SamplesError, match=r"a table labels\.csv with the columns file and index"):
-        read_samples(tmp_path, imagenet.card)
-
-
-@pytest.mark.parametrize("index", [-1, 1000])
-def test_a_class_that_the_network_does_not_have_is_refused(imagenet: Version, tmp_path: Path, index: int):
-    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
-    (tmp_path / "labels.csv").write_text(f"file,index\na.png,{index}\n")
-
-    with pytest.raises(SamplesError, match=rf"expected an index of 0 to 999, received {index} for a\.png"):
-        read_samples(tmp_path, imagenet.card)
 
 
 @pytest.mark.timeout(600)  # quantizing a network of this size takes a minute, and longer on a busy machine

@@ -48,6 +48,16 @@ def model() -> keras.Model:
     return scores
 
 
+def test_a_damaged_image_is_named(model: keras.Model, tmp_path: Path):
+    card = make_card()
+    for label in LABELS:
+        (tmp_path / label).mkdir()
+        (tmp_path / label / f"{label}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+
+    with pytest.raises(DataError, match=r"dark/dark\.png: "):
+        calibrate_on(tmp_path, classify(from_keras(model, card), card))
+
+
 def test_a_network_that_is_too_sure_is_calibrated(photos: Path, model: keras.Model):
     card = make_card()
 

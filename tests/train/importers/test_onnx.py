@@ -64,7 +64,7 @@ def inception(builder: OnnxBuilder) -> str:
 
 def with_shapes(builder: OnnxBuilder) -> str:
     x = builder.call("Conv", "image", builder.weights(4, 3, 5, 5), strides=[3, 3])
-    batch = builder.call("Gather", builder.call("Shape", x), builder.constant(np.int64(0)), axis=0)
+    batch = builder.call("Gather", builder.call("Shape", x), builder.constant(np.int64(-4)), axis=0)
     rows = builder.call("Unsqueeze", batch, builder.constant([0]))
     x = builder.call("Reshape", x, builder.call("Concat", rows, builder.constant([-1]), axis=0))
     return str(builder.call("MatMul", x, builder.weights(64, len(LABELS))))
