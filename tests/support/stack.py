@@ -101,6 +101,7 @@ def running(
         until(lambda: process.poll() is not None or READY_TEXT in printed.read_text(), START_S, "stack ready")
         assert process.poll() is None, printed.read_text()
         yield RunningStack(process, ports, run_dir)
+        assert process.poll() is None, f"it ended by itself:\n{printed.read_text()}"
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)

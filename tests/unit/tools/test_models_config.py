@@ -3,7 +3,7 @@ import stat
 import pytest
 
 from gateway.models.configured import ModelsConfigError
-from tools.models_config import FaultWatch, add_entry, find_faults, find_served_versions, read_entries
+from tools.models_config import COMMITTED_MODELS, FaultWatch, add_entry, find_faults, find_served_versions, read_entries
 
 COMMITTED = """# Models that are served: see docs.
 model_config_list {
@@ -21,6 +21,10 @@ ADDED = """  config {
     model_platform: "tensorflow"
   }
 """
+
+
+def test_the_committed_models_are_complete():
+    assert not find_faults(read_entries(COMMITTED_MODELS / "models.config"))
 
 
 @pytest.fixture
