@@ -60,10 +60,10 @@ class Choice:
 
 def find_ending(output: Tensor) -> Ending:
     """Find the operation that made the output of a graph without function calls."""
-    made = _skip_reshaping(output)
-    if made.op.type in ACTIVATIONS:
-        return Ending(ACTIVATIONS[made.op.type], made.op.type, made.op.inputs[0])
-    return Ending("none" if _are_scores(made) else None, made.op.type, output)
+    last = _skip_reshaping(output)
+    if last.op.type in ACTIVATIONS:
+        return Ending(ACTIVATIONS[last.op.type], last.op.type, last.op.inputs[0])
+    return Ending("none" if _are_scores(last) else None, last.op.type, output)
 
 
 def choose_activation(ending: Ending, card: Card, scores: int, are_probabilities: Callable[[], bool]) -> Choice:
@@ -78,35 +78,35 @@ def choose_activation(ending: Ending, card: Card, scores: int, are_probabilities
     Raises:
         ActivationError: They contradict each other.
     """
-    stated, fitting = card.output.activation, activation_of_logits(card, scores)
-    found = ending.activation
-    if found in {"softmax", "sigmoid"}:
-        _require_agreement(found, stated, fitting, card)
-        return Choice(found, "none", f"The network ends in {found}; none was added.")
-    is_exclusive = fitting == "softmax"
-    if (is_exclusive or (found is None and stated == "none")) and are_probabilities():
+    in_card, usual = card.output.activation, activation_of_logits(card, scores)
+    own = ending.activation
+    if own in {"softmax", "sigmoid"}:
+        _require_agreement(own, in_card, usual, card)
+        return Choice(own, "none", f"The network ends in {own}; none was added.")
+    is_exclusive = usual == "softmax"
+    if (is_exclusive or (own is None and in_card == "none")) and are_probabilities():
         return Choice("none", "none", f"The network's outputs ({ending.operation}) are probabilities; none was added.")
-    if found == "none":
-        added = fitting if stated == "none" else stated
+    if own == "none":
+        added = usual if in_card == "none" else in_card
         return Choice(added, added, f"The network ends in scores ({ending.operation}); {added} was added.")
-    note = f"{stated} was added, as the card says" if stated != "none" else "none was added"
-    return Choice(stated, stated, f"The network ends in {ending.operation}, which is not a known activation; {note}.")
+    note = f"{in_card} was added, as the card says" if in_card != "none" else "none was added"
+    return Choice(in_card, in_card, f"The network ends in {ending.operation}, which is not a known activation; {note}.")
 
 
-def _require_agreement(found: Activation, stated: Activation, fitting: Activation, card: Card) -> None:
-    if found != fitting:
+def _require_agreement(own: Activation, in_card: Activation, usual: Activation, card: Card) -> None:
+    if own != usual:
         remedy = (
             'set "task" to "multiclass" in the card, if exactly one label is right'
-            if found == "softmax"
+            if own == "softmax"
             else 'set "task" to "multilabel" in the card, if several labels may be right'
         )
         raise ActivationError(
-            f'the network ends in {found}, but the task "{card.task}" with {len(card.labels)} labels needs {fitting};'
-            f" {remedy}, or export the network again without {found}"
+            f'the network ends in {own}, but the task "{card.task}" with {len(card.labels)} labels needs {usual};'
+            f" {remedy}, or export the network again without {own}"
         )
-    if stated not in {"none", found}:
+    if in_card not in {"none", own}:
         raise ActivationError(
-            f'the network ends in {found}, but the card says "activation": "{stated}"; remove output.activation from'
+            f'the network ends in {own}, but the card says "activation": "{in_card}"; remove output.activation from'
             " the card, or export the network again without its activation"
         )
 

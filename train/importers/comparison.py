@@ -138,8 +138,8 @@ def compare_framework(classifier: ForeignClassifier, images: npt.NDArray[np.uint
     framework = classifier.model.framework
     if not framework:
         return None
-    found = Comparison(framework, len(images), "", 0.0)
-    return _require_agreement(found, [classifier.predict(images)], classifier.original(images), classifier)
+    comparison = Comparison(framework, len(images), "", 0.0)
+    return _require_agreement(comparison, [classifier.predict(images)], classifier.original(images), classifier)
 
 
 def _require_agreement(

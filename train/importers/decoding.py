@@ -76,15 +76,15 @@ class DecodingComparison:
                 f"input.decoding makes no difference: none of {self.image_count} images is a JPEG of much larger size"
             )
         plural = "s" if self.photo_count > 1 else ""
-        found = (
+        figures = (
             f"{self.photo_count} large photo{plural}: {self.same_class:.1%} the same class decoded at reduced size as "
             "in full"
         )
         if self.accuracy_scaled is not None and self.accuracy_full is not None:
-            found += f" ({self.accuracy_scaled:.1%} right, {self.accuracy_full:.1%} in full)"
+            figures += f" ({self.accuracy_scaled:.1%} right, {self.accuracy_full:.1%} in full)"
         if self.recommended == "full":
-            return f'{found}; set input.decoding to "full" in the card to decode them as in training'
-        return f'{found}; input.decoding can be "scaled", which takes less time'
+            return f'{figures}; set input.decoding to "full" in the card to decode them as in training'
+        return f'{figures}; input.decoding can be "scaled", which takes less time'
 
 
 def compare_decoding(

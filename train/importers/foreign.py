@@ -196,8 +196,8 @@ def from_saved_model(path: Path, card: Card, signature: str | None = None) -> Fo
         loaded = tf.saved_model.load(str(path))
     except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
         raise ImportModelError(f"{path}: expected a SavedModel: {error}") from error
-    chosen = _choose_signature(path, loaded.signatures, signature)
-    function = loaded.signatures[chosen]
+    signature_name = _choose_signature(path, loaded.signatures, signature)
+    function = loaded.signatures[signature_name]
     inputs = {name: ModelTensor.of(spec) for name, spec in function.structured_input_signature[1].items()}
     outputs = {name: ModelTensor.of(spec) for name, spec in function.structured_outputs.items()}
     try:
@@ -212,7 +212,9 @@ def from_saved_model(path: Path, card: Card, signature: str | None = None) -> Fo
         score_shape = function(**{name: tf.zeros([1, *row], dtype)})[output].shape[1:]
 
     def serve(pixels: Tensor) -> Tensor:
-        return loaded.signatures[chosen](**{name: pixels})[output]  # a function alone does not keep its variables
+        return loaded.signatures[signature_name](**{name: pixels})[
+            output
+        ]  # a function alone does not keep its variables
 
     def call(image: Tensor) -> Mapping[str, Tensor]:
         pixels = tf.reshape(tf.cast(normalise(image, card.input), dtype), [-1, *row])
@@ -226,13 +228,13 @@ def from_saved_model(path: Path, card: Card, signature: str | None = None) -> Fo
 
 def _choose_signature(path: Path, signatures: Mapping[str, Any], name: str | None) -> str:
     names = sorted(set(signatures) - {INITIALISER})
-    chosen = name or (names[0] if len(names) == 1 else DEFAULT_SIGNATURE)
-    if chosen in names:
-        return chosen
+    signature = name or (names[0] if len(names) == 1 else DEFAULT_SIGNATURE)
+    if signature in names:
+        return signature
     listed = ", ".join(names)
     if not names:
-        raise ImportModelError(f"{path}: the SavedModel has no signature; save it again with one, such as {chosen}")
-    raise ImportModelError(f"{path} has no signature {chosen}; name one that it has by --signature: {listed}")
+        raise ImportModelError(f"{path}: the SavedModel has no signature; save it again with one, such as {signature}")
+    raise ImportModelError(f"{path} has no signature {signature}; name one that it has by --signature: {listed}")
 
 
 def classify(model: ForeignModel, card: Card) -> ForeignClassifier:

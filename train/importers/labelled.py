@@ -150,8 +150,8 @@ def _find_file(files: Sequence[Path], name: str, directory: Path) -> Path:
     if not files:
         raise DataError(f"{name} is not a file in {directory}")
     if len(files) > 1:
-        found = ", ".join(str(file.relative_to(directory)) for file in files[:2])
-        raise DataError(f"{name} is the name of {len(files)} files, such as {found}; give the path")
+        paths = ", ".join(str(file.relative_to(directory)) for file in files[:2])
+        raise DataError(f"{name} is the name of {len(files)} files, such as {paths}; give the path")
     return files[0]
 
 

@@ -120,11 +120,11 @@ def translate(model: OnnxModel, inputs: Mapping[str, Value], batch: Tensor) -> d
 
 
 def _is_constant(call: Call) -> bool:
-    known = [value for value in call.inputs if value is not None]
-    if not all(value.is_constant for value in known):
+    inputs = [value for value in call.inputs if value is not None]
+    if not all(value.is_constant for value in inputs):
         return False
     return call.node.operator not in SHAPED_BY_BATCH or not any(
-        value.tensor.dtype.kind == "i" and (value.tensor >= BATCH).any() for value in known
+        value.tensor.dtype.kind == "i" and (value.tensor >= BATCH).any() for value in inputs
     )
 
 

@@ -66,8 +66,8 @@ class Call:
         value = self.optional(index)
         if value is not None:
             return value.numbers()
-        found = self.attribute(name)
-        return None if found is None else [int(number) for number in np.ravel(found)]
+        attribute = self.attribute(name)
+        return None if attribute is None else [int(number) for number in np.ravel(attribute)]
 
     def number(self, name: str, index: int) -> float | None:
         """Return a number that is an attribute or a constant input; None if it is neither."""

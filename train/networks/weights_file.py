@@ -27,9 +27,9 @@ def check_file(path: Path, network: str, sha256: str | None) -> None:
     if sha256 is None:
         return
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != sha256:
         raise WeightsError(
-            f"{path}: expected the SHA-256 {sha256}, found {found}; the file is damaged or another one. Download it"
+            f"{path}: expected the SHA-256 {sha256}, found {digest}; the file is damaged or another one. Download it"
             " again, or correct model.weights_sha256."
         )
