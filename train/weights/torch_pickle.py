@@ -6,6 +6,7 @@ which takes everything and does nothing.
 """
 
 import pickle
+import pickletools
 import reprlib
 from collections.abc import Mapping
 from typing import Any, BinaryIO, NamedTuple, Self
@@ -13,6 +14,8 @@ from typing import Any, BinaryIO, NamedTuple, Self
 MAX_GLOBALS = 1000
 """A file that names more functions and classes is refused, since each costs memory."""
 MAX_QUOTED_CHARACTERS = 100
+MEMO_OPCODES = {"PUT", "BINPUT", "LONG_BINPUT"}
+"""Opcodes that keep an object under a number, for which the unpickler allocates a table of twice that size."""
 MODULE_STATE = {"_parameters", "_buffers", "_modules"}
 """Attributes that every `torch.nn.Module` has."""
 STORAGES: Mapping[str, str] = {
@@ -157,6 +160,36 @@ STAND_INS: Mapping[tuple[str, str], object] = {
 } | {("torch", name): dtype for name, dtype in STORAGES.items()}
 
 
+def check_opcodes(file: BinaryIO) -> None:
+    """Check that no opcode of a pickle has the unpickler allocate more memory than the pickle is long.
+
+    The unpickler trusts numbers of the memo and lengths of byte strings, so that a few bytes could fill the memory.
+    Pickles of Python and of PyTorch number the memo from 0 or 1 on.
+
+    Args:
+        file: Read from its current position, which does not change.
+
+    Raises:
+        ForbiddenError: The pickle could fill the memory, or has frames in which the unpickler sees other opcodes.
+        EOFError: The file ends before the pickle does.
+        ValueError: It is not a pickle.
+    """
+    start = frame_end = file.tell()
+    try:
+        for opcode, argument, position in pickletools.genops(file):
+            if opcode.name in MEMO_OPCODES and argument > position - start:
+                raise ForbiddenError(f"it numbers an object {argument}, more than it is long: it would fill the memory")
+            if position < frame_end < file.tell() or (opcode.name == "FRAME" and position < frame_end):
+                raise ForbiddenError("the frames of its pickle overlap or divide an opcode")
+            if opcode.name == "FRAME":
+                frame_end = file.tell() + argument
+    except ValueError as error:
+        if not file.read(1):
+            raise EOFError from error
+        raise
+    file.seek(start)
+
+
 class SafeUnpickler(pickle.Unpickler):
     """An unpickler that gives the pickle the globals of `STAND_INS`, and placeholders instead of all others.
 
@@ -169,8 +202,18 @@ class SafeUnpickler(pickle.Unpickler):
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file, encoding="latin1")  # of strings that Python 2 wrote
+        self._file = file
         self.storages: dict[str, Storage] = {}
         self._placeholders: dict[tuple[str, str], type[Placeholder]] = {}
+
+    def load(self) -> object:
+        """Return the next object of the file.
+
+        Raises:
+            ForbiddenError: The pickle contains something that is not allowed.
+        """
+        check_opcodes(self._file)
+        return super().load()
 
     def find_class(self, module_name: str, global_name: str) -> object:
         """Return what stands in for a global."""

@@ -166,6 +166,46 @@ def test_an_unknown_reference_is_quoted_without_being_written_out(tmp_path: Path
     assert peak_bytes < 1_000_000
 
 
+MEMO_INDEX = 59_000_000
+
+
+@pytest.mark.parametrize(
+    ("opcodes", "message"),
+    [
+        (b"}r" + MEMO_INDEX.to_bytes(4, "little"), "it numbers an object 59000000, more than it is long"),
+        (b"}p%d\n" % MEMO_INDEX, "it numbers an object 59000000, more than it is long"),
+        (b"\x8e" + (10**9).to_bytes(8, "little") + b"abc", "is truncated"),
+        (b"\x96" + (10**9).to_bytes(8, "little") + b"abc", "is truncated"),
+        (b"\x95" + (3).to_bytes(8, "little") + b"}r\0\0\0\0", "frames of its pickle overlap or divide an opcode"),
+        (b"\x95" + (20).to_bytes(8, "little") + b"\x95" + bytes(8), "frames of its pickle overlap or divide an opcode"),
+    ],
+    ids=["binary memo", "text memo", "bytes", "bytearray", "divided opcode", "nested frames"],
+)
+@pytest.mark.parametrize("pack", [zip_checkpoint, legacy_checkpoint])
+def test_a_pickle_that_would_fill_the_memory_is_refused(
+    tmp_path: Path, pack: Callable[[bytes], bytes], opcodes: bytes, message: str
+):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(pack(b"\x80\x04" + opcodes + b"."))
+    tracemalloc.start()
+
+    with pytest.raises(WeightsFileError, match=message):
+        read_torch(path)
+
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 1_000_000
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_pickles_of_every_protocol_are_read(tmp_path: Path, protocol: int):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(zip_checkpoint(pickle.dumps({"state": [{"name": bytes(100_000)}] * 300}, protocol)))
+
+    with pytest.raises(WeightsFileError, match="it contains no tensors"):
+        read_torch(path)
+
+
 def test_tensors_that_are_larger_than_the_file_are_refused(tmp_path: Path):
     path = tmp_path / "weights.pth"
     numbers = np.ones(8192, "<f4").tobytes()
