@@ -35,7 +35,7 @@ OTHER_IMPORTS: Mapping[str, str] = {
 }
 """What to do with files of other formats, by the end of their name."""
 
-ReadStorage = Callable[[Storage], bytes]
+ReadStorage = Callable[[Storage], bytes | memoryview]
 
 
 class _TruncatedError(Exception):
@@ -93,37 +93,46 @@ def _read_legacy(content: bytes) -> tuple[object, ReadStorage]:
         raise ForbiddenError("it was written by an unknown version of torch.save")
     reader = SafeUnpickler(file)
     saved = reader.load()
-    numbers = {key: _read_numbers(file, reader.storages[key].dtype) for key in SafeUnpickler(file).load()}
+    keys = SafeUnpickler(file).load()
+    numbers = {key: _next_numbers(file, memoryview(content), reader.storages[key].dtype) for key in keys}
     return saved, lambda storage: numbers[storage.key]
 
 
-def _read_numbers(file: BinaryIO, dtype: str) -> bytes:
+def _next_numbers(file: BinaryIO, content: memoryview, dtype: str) -> memoryview:
+    """Return the numbers of the next storage in a file's content without copying them, and go on behind them."""
     count = int.from_bytes(file.read(COUNT_BYTES), "little")
-    size = count * (2 if dtype == "bfloat16" else np.dtype(dtype).itemsize)
-    numbers = file.read(size)
-    if len(numbers) < size:
+    start = file.tell()
+    end = start + count * (2 if dtype == "bfloat16" else np.dtype(dtype).itemsize)
+    if end > len(content):
         raise _TruncatedError
-    return numbers
+    file.seek(end)
+    return content[start:end]
 
 
 def _arrays(views: Mapping[str, TensorView], read: ReadStorage, max_bytes: int) -> Tensors:
-    arrays: dict[str, Array] = {}
+    """Return the arrays that are views of storages; each storage is read once, and only one is held at a time."""
+    names_by_storage: dict[Storage, list[str]] = {}
     for name, view in views.items():
-        arrays[name] = _array(view, read)
-        max_bytes -= arrays[name].nbytes
-        if max_bytes < 0:
-            raise ForbiddenError("its tensors are larger than the file: many share the same numbers")
-    return arrays
+        names_by_storage.setdefault(view.storage, []).append(name)
+    arrays: dict[str, Array] = {}
+    for storage, names in names_by_storage.items():
+        numbers = to_array(read(storage), storage.dtype)
+        for name in names:
+            arrays[name] = _array(views[name], numbers)
+            max_bytes -= arrays[name].nbytes
+            if max_bytes < 0:
+                raise ForbiddenError("its tensors are larger than the file: many share the same numbers")
+    return {name: arrays[name] for name in views}
 
 
-def _array(tensor: TensorView, read: ReadStorage) -> Array:
-    values = to_array(read(tensor.storage), tensor.storage.dtype)
+def _array(tensor: TensorView, numbers: Array) -> Array:
+    """Return a copy of the part of a storage's numbers that a tensor is a view of."""
     last = tensor.offset + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True))
     if 0 in tensor.shape:
-        return np.empty(tensor.shape, values.dtype)
-    if last >= len(values) or math.prod(tensor.shape) > len(values):
+        return np.empty(tensor.shape, numbers.dtype)
+    if last >= len(numbers) or math.prod(tensor.shape) > len(numbers):
         raise ForbiddenError(
-            f"a tensor of shape {tensor.shape} extends to number {last} of a storage with {len(values)} numbers"
+            f"a tensor of shape {tensor.shape} extends to number {last} of a storage with {len(numbers)} numbers"
         )
-    steps = [stride * values.itemsize for stride in tensor.strides]
-    return np.lib.stride_tricks.as_strided(values[tensor.offset :], tensor.shape, steps).copy()
+    steps = [stride * numbers.itemsize for stride in tensor.strides]
+    return np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, steps).copy()

@@ -206,7 +206,7 @@ class SafeUnpickler(pickle.Unpickler):
         self.storages: dict[str, Storage] = {}
         self._placeholders: dict[tuple[str, str], type[Placeholder]] = {}
 
-    def load(self) -> object:
+    def load(self) -> Any:
         """Return the next object of the file.
 
         Raises:

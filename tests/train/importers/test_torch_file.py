@@ -206,13 +206,32 @@ def test_pickles_of_every_protocol_are_read(tmp_path: Path, protocol: int):
         read_torch(path)
 
 
+def pickled_tensors(count: int, size: int) -> bytes:
+    """A pickle of a dictionary of tensors that all are views of the first numbers of the storage `0`."""
+    one = pickled_tensor(0, (size,), (1,))[3:-2]  # the items of the dictionary, without the dictionary
+    items = (one.replace(b"weight", b"w%05d" % index) + b"s" for index in range(count))
+    return b"\x80\x02}" + b"".join(items) + b"."
+
+
+def test_a_storage_of_many_tensors_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "weights.pth"
+    numbers = np.arange(8192, dtype="<f4")
+    path.write_bytes(zip_checkpoint(pickled_tensors(100, size=3), **{"0": numbers.tobytes()}))
+    entries: list[str] = []
+    read = zipfile.ZipFile.read
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda archive, name: entries.append(name) or read(archive, name))
+
+    tensors = read_torch(path)
+
+    assert entries.count("archive/data/0") == 1
+    assert list(tensors) == [f"w{index:05d}" for index in range(100)]
+    assert all((array == numbers[:3]).all() for array in tensors.values())
+
+
 def test_tensors_that_are_larger_than_the_file_are_refused(tmp_path: Path):
     path = tmp_path / "weights.pth"
     numbers = np.ones(8192, "<f4").tobytes()
-    one = pickled_tensor(0, (8192,), (1,))[3:-2]  # the items of the dictionary, without the dictionary
-    names = (one.replace(b"weight", b"weigh%d" % index) for index in range(torch_file.MAX_EXPANSION + 1))
-    many = b"\x80\x02}" + b"".join(item + b"s" for item in names) + b"."
-    path.write_bytes(zip_checkpoint(many, **{"0": numbers}))
+    path.write_bytes(zip_checkpoint(pickled_tensors(torch_file.MAX_EXPANSION + 1, size=8192), **{"0": numbers}))
 
     with pytest.raises(WeightsFileError, match="its tensors are larger than the file"):
         read_torch(path)
