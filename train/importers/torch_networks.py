@@ -8,8 +8,7 @@ from train.importers.architectures import convnext, inverted_residual, resnet
 from train.importers.architectures.families import find_family
 from train.importers.architectures.inverted_residual import TF_PREFIX, Variant
 from train.weights.state_dict import Checkpoint
-from train.weights.tensors import Tensors, WeightsFileError
-from train.weights.torch_layers import MAX_QUOTED
+from train.weights.tensors import MAX_QUOTED, Tensors, WeightsFileError
 
 ONNX_HINT = "Export the network to ONNX (torch.onnx.export), and import that file with: python -m train import-onnx"
 SUPPORTED = "ResNet, Wide ResNet, ResNeXt, MobileNetV2, MobileNetV3, EfficientNet, EfficientNet-Lite and ConvNeXt"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from train.weights.safetensors import read_safetensors
-from train.weights.state_dict import Checkpoint, strip_prefixes
+from train.weights.state_dict import Checkpoint, to_checkpoint
 from train.weights.torch_file import read_torch
 
 
@@ -14,5 +14,5 @@ def read_checkpoint(path: Path) -> Checkpoint:
         WeightsFileError: The file cannot be read, or has another format.
     """
     if path.suffix == ".safetensors":
-        return Checkpoint(strip_prefixes(read_safetensors(path)), path)
+        return to_checkpoint(read_safetensors(path), path)
     return read_torch(path)

@@ -1,14 +1,13 @@
 """Find the weights of a network in what a training program saved, and the names that they have in the network."""
 
-import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from train.weights.tensors import Array, Tensors
+from train.weights.tensors import MAX_QUOTED, Array, Tensors
 from train.weights.torch_pickle import ForbiddenError, Placeholder, TensorView
 
 MAX_DEPTH = 8
@@ -24,7 +23,38 @@ NOT_OF_THE_NETWORK = re.compile(
 )
 """Losses and metrics that a training program keeps beside its network, and counts of averages and operations."""
 
-logger = logging.getLogger(__name__)
+Keys: TypeAlias = tuple[str | int, ...]
+"""Keys of dictionaries and positions in lists and tuples that lead to an object."""
+
+
+class Source(NamedTuple):
+    """Where the tensors of a network are in a file.
+
+    Attributes:
+        keys: What leads to the state dictionary.
+        names: Names of the tensors in it, by those that they have in the network.
+        others: What leads to further state dictionaries, which are not used.
+        unused_names: Names of the tensors in it that are not of the network.
+    """
+
+    keys: Keys = ()
+    names: Mapping[str, str] = {}
+    others: tuple[Keys, ...] = ()
+    unused_names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Say which of several state dictionaries is used and what is removed from it; empty if it is used as it is."""
+        notes = []
+        if self.others:
+            others = ", ".join(map(_show_keys, self.others))
+            notes.append(f"the tensors of {_show_keys(self.keys)} are used, not those of {others}")
+        if prefixes := {stored.removesuffix(name) for name, stored in self.names.items()} - {""}:
+            listed = ", ".join(f'"{prefix}"' for prefix in sorted(prefixes))
+            notes.append(f"{listed} is removed from the start of their names")
+        if self.unused_names:
+            more = ", …" if len(self.unused_names) > MAX_QUOTED else ""
+            notes.append(f"left out: {', '.join(self.unused_names[:MAX_QUOTED])}{more}")
+        return "; ".join(notes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,11 +65,13 @@ class Checkpoint(Mapping[str, Array]):
         tensors: The tensors, without the prefixes that all or most of their names shared.
         path: The file.
         architecture: Name of the network, if the training program saved it: `tf_efficientnet_b0`.
+        source: Where the tensors are in the file.
     """
 
     tensors: Tensors
     path: Path
     architecture: str = ""
+    source: Source = field(default_factory=Source)
 
     def __getitem__(self, name: str) -> Array:
         """Return a tensor."""
@@ -54,40 +86,48 @@ class Checkpoint(Mapping[str, Array]):
         return len(self.tensors)
 
 
-class _StateDict(NamedTuple):
-    """Tensors of a dictionary, and the keys that lead to it."""
+class StateDict(NamedTuple):
+    """Tensors of a dictionary, and what leads to it.
 
-    keys: tuple[str, ...]
+    Attributes:
+        keys: What leads to it.
+        tensors: Its tensors by name.
+        others: What leads to further state dictionaries of the file.
+    """
+
+    keys: Keys
     tensors: Mapping[str, TensorView]
-
-    def __str__(self) -> str:
-        return ".".join(self.keys) or "the top level"
+    others: tuple[Keys, ...] = ()
 
     @property
     def rank(self) -> tuple[bool, int, int]:
         """Its place among all state dictionaries of a file; the first one is used."""
         wrappers = [WRAPPERS.index(key) for key in self.keys if key in WRAPPERS]
-        is_average = any(AVERAGE.search(key) for key in self.keys)
+        is_average = any(AVERAGE.search(key) for key in self.keys if isinstance(key, str))
         return is_average, min(wrappers, default=len(WRAPPERS)), -len(self.tensors)
 
+    @property
+    def has_kernels(self) -> bool:
+        """Whether it can be of a network, rather than single numbers such as the best accuracy."""
+        return any(len(tensor.shape) > 1 for tensor in self.tensors.values())
 
-def find_state_dict(saved: object) -> Mapping[str, TensorView]:
-    """Return the state dictionary in an unpickled object: itself, or below any keys of nested dictionaries.
+
+def find_state_dict(saved: object) -> StateDict:
+    """Return the state dictionary in an unpickled object: itself, or anywhere in dictionaries, lists and tuples.
 
     Raises:
         ForbiddenError: There is none.
     """
-    found = sorted(_state_dicts(saved, (), set()), key=lambda state: state.rank)
-    if len(found) > 1:
-        logger.info("the tensors of %s are used, not those of %s", found[0], ", ".join(map(str, found[1:])))
-    if found:
-        return found[0].tensors
+    states = sorted(_state_dicts(saved, (), set()), key=lambda state: state.rank)
+    if states:
+        others = tuple(state.keys for state in states[1:] if state.has_kernels)
+        return states[0]._replace(others=others)
     if networks := sorted({network.origin for network in _pickled_networks(saved)}):
         raise ForbiddenError(
             f"it contains a whole pickled network, {networks[0]}, which cannot be read without the program that it "
             "belongs to; load it there and save model.state_dict()"
         )
-    raise ForbiddenError("it contains no tensors")
+    raise ForbiddenError("it contains no tensors with names")
 
 
 def find_architecture(saved: object) -> str:
@@ -96,19 +136,29 @@ def find_architecture(saved: object) -> str:
     return next((name for name in names if isinstance(name, str)), "")
 
 
-def strip_prefixes(tensors: Tensors) -> Tensors:
-    """Return tensors by the names that they have in the network.
+def to_checkpoint(
+    tensors: Tensors, path: Path, architecture: str = "", keys: Keys = (), others: tuple[Keys, ...] = ()
+) -> Checkpoint:
+    """Return the tensors of a state dictionary as a checkpoint; the arguments are as in `Checkpoint` and `Source`."""
+    names = strip_prefixes(tensors)
+    unused_names = tuple(sorted(tensors.keys() - names.values()))
+    network = {name: tensors[stored] for name, stored in names.items()}
+    return Checkpoint(network, path, architecture, Source(keys, names, others, unused_names))
+
+
+def strip_prefixes(stored_names: Iterable[str]) -> dict[str, str]:
+    """Return the names of tensors in a file, by those that they have in the network.
 
     A first part that all names share is removed, however it is called; one in `PREFIXES` if more than half of the names
     have it, since a last layer may stand beside the network. `NOT_OF_THE_NETWORK` is left out.
     """
-    names = {name: name for name in tensors if not NOT_OF_THE_NETWORK.match(name)}
+    names = {stored: stored for stored in stored_names if not NOT_OF_THE_NETWORK.match(stored)}
     while prefix := _shared_prefix(list(names.values())):
-        stripped = {name: short.removeprefix(prefix) for name, short in names.items()}
-        if len(set(stripped.values())) < len(names):
+        shorter_names = {stored: name.removeprefix(prefix) for stored, name in names.items()}
+        if len(set(shorter_names.values())) < len(names):
             break
-        names = stripped
-    return {short: tensors[name] for name, short in names.items()}
+        names = shorter_names
+    return {name: stored for stored, name in names.items()}
 
 
 def _shared_prefix(names: Sequence[str]) -> str:
@@ -121,20 +171,32 @@ def _shared_prefix(names: Sequence[str]) -> str:
     return ""
 
 
-def _state_dicts(saved: object, keys: tuple[str, ...], visited: set[int]) -> Iterator[_StateDict]:
+def _state_dicts(saved: object, keys: Keys, visited: set[int]) -> Iterator[StateDict]:
     """Yield every dictionary with tensors under names, each once."""
-    if not isinstance(saved, dict) or id(saved) in visited or len(keys) > MAX_DEPTH:
+    if id(saved) in visited or len(keys) > MAX_DEPTH:
+        return
+    items = _items(saved)
+    if not items:
         return
     visited.add(id(saved))
-    items = {key: value for key, value in saved.items() if isinstance(key, str)}
-    if tensors := {key: value for key, value in items.items() if isinstance(value, TensorView)}:
-        yield _StateDict(keys, tensors)
-    for key, value in items.items():
+    if tensors := {key: value for key, value in items if isinstance(key, str) and isinstance(value, TensorView)}:
+        yield StateDict(keys, tensors)
+    for key, value in items:
         yield from _state_dicts(value, (*keys, key), visited)
 
 
+def _items(saved: Any) -> list[tuple[str | int, object]]:
+    """Return what a dictionary contains under names, or a list or tuple under numbers."""
+    if isinstance(saved, dict):
+        return [(key, value) for key, value in saved.items() if isinstance(key, str)]
+    return list(enumerate(saved)) if type(saved) in {list, tuple} else []  # a TensorView is a tuple of another type
+
+
+def _show_keys(keys: Keys) -> str:
+    return ".".join(f"item {key}" if isinstance(key, int) else key for key in keys) or "the top level"
+
+
 def _pickled_networks(saved: object) -> Iterator[Placeholder]:
-    values: list[Any] = list(saved.values()) if isinstance(saved, dict) else []
-    for value in (saved, *values):
+    for value in (saved, *(value for _, value in _items(saved))):
         if isinstance(value, Placeholder) and (value.is_module or value is saved):
             yield value

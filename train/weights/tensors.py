@@ -11,6 +11,8 @@ from train.errors import TrainError
 
 Array: TypeAlias = npt.NDArray[Any]
 Tensors: TypeAlias = Mapping[str, Array]
+MAX_QUOTED = 5
+"""Names of tensors that a message shows."""
 
 
 class WeightsFileError(TrainError):

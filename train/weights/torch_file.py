@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from train.weights.state_dict import Checkpoint, find_architecture, find_state_dict, strip_prefixes
+from train.weights.state_dict import Checkpoint, find_architecture, find_state_dict, to_checkpoint
 from train.weights.tensors import Array, Tensors, WeightsFileError, read_file, to_array
 from train.weights.torch_pickle import ForbiddenError, SafeUnpickler, Storage, TensorView
 
@@ -51,7 +51,8 @@ def read_torch(path: Path) -> Checkpoint:
     content = read_file(path)
     try:
         saved, read = _read_zip(content) if content.startswith(ZIP_MAGIC) else _read_legacy(content)
-        tensors = _arrays(find_state_dict(saved), read, MAX_EXPANSION * len(content))
+        state = find_state_dict(saved)
+        tensors = _arrays(state.tensors, read, MAX_EXPANSION * len(content))
     except ForbiddenError as error:
         raise WeightsFileError(
             f"{path}: expected a dictionary of tensors, as torch.save(model.state_dict(), ...) writes it, but {error}"
@@ -65,7 +66,7 @@ def read_torch(path: Path) -> Checkpoint:
         raise WeightsFileError(
             f"{path}: expected a PyTorch checkpoint, but the file has another format or is damaged{hint}"
         ) from error
-    return Checkpoint(strip_prefixes(tensors), path, find_architecture(saved))
+    return to_checkpoint(tensors, path, find_architecture(saved), state.keys, state.others)
 
 
 def _read_zip(content: bytes) -> tuple[object, ReadStorage]:

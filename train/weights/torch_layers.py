@@ -6,12 +6,11 @@ import keras
 import numpy as np
 from keras import layers
 
-from train.weights.tensors import Array, Tensors, WeightsFileError
+from train.weights.tensors import MAX_QUOTED, Array, Tensors, WeightsFileError
 
 PARTS = ("weight", "bias", "running_mean", "running_var")
 """PyTorch's names of a layer's weights, in the order of Keras'."""
 UNUSED_SUFFIX = "num_batches_tracked"
-MAX_QUOTED = 5  # names of tensors that a message shows
 AXES: Mapping[type[keras.layers.Layer], tuple[int, ...]] = {
     layers.Conv2D: (2, 3, 1, 0),  # [out, in, h, w] to [h, w, in, out]
     layers.DepthwiseConv2D: (2, 3, 0, 1),  # [out, 1, h, w] to [h, w, out, 1]

@@ -174,15 +174,17 @@ def check_opcodes(file: BinaryIO) -> None:
         EOFError: The file ends before the pickle does.
         ValueError: It is not a pickle.
     """
-    start = frame_end = file.tell()
+    start = begin = frame_end = file.tell()
     try:
-        for opcode, argument, position in pickletools.genops(file):
-            if opcode.name in MEMO_OPCODES and argument > position - start:
-                raise ForbiddenError(f"it numbers an object {argument}, more than it is long: it would fill the memory")
-            if position < frame_end < file.tell() or (opcode.name == "FRAME" and position < frame_end):
+        for opcode, argument, _ in pickletools.genops(file):
+            number, end = argument if isinstance(argument, int) else 0, file.tell()
+            if opcode.name in MEMO_OPCODES and number > begin - start:
+                raise ForbiddenError(f"it numbers an object {number}, more than it is long: it would fill the memory")
+            if begin < frame_end and (end > frame_end or opcode.name == "FRAME"):
                 raise ForbiddenError("the frames of its pickle overlap or divide an opcode")
             if opcode.name == "FRAME":
-                frame_end = file.tell() + argument
+                frame_end = end + number
+            begin = end
     except ValueError as error:
         if not file.read(1):
             raise EOFError from error

@@ -1,14 +1,14 @@
 """The weights are found in what training programs save, under the names that they have in the network."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from train.weights.checkpoints import read_checkpoint
-from train.weights.state_dict import strip_prefixes
+from train.weights.state_dict import find_state_dict, strip_prefixes, to_checkpoint
 from train.weights.tensors import WeightsFileError
+from train.weights.torch_pickle import ForbiddenError, Storage, TensorView
 
 CHECKPOINTS = Path(__file__).parents[1] / "recorded/checkpoints"
 """Written by `record_torch.py` in the folder above; weights that are to be read are 1, others 2."""
@@ -34,12 +34,54 @@ def test_a_whole_pickled_network_is_refused_with_what_to_save(name: str):
         read_checkpoint(CHECKPOINTS / name)
 
 
-def test_the_choice_among_several_state_dictionaries_is_logged(caplog: pytest.LogCaptureFixture):
-    caplog.set_level(logging.INFO)
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        ("average_beside.pt", "the tensors of weights are used, not those of ema_state_dict"),
+        ("references.pth", "the tensors of model are used, not those of model_ema"),
+        ("loop.pth.tar", '"module." is removed from the start of their names'),
+        ("lightning.ckpt", '"model." is removed from the start of their names; left out: criterion.weight'),
+        ("averaged.pt", '"module." is removed from the start of their names; left out: n_averaged'),
+        ("options.pt", ""),
+        ("parameters.pt", ""),
+    ],
+)
+def test_what_is_read_is_said_where_there_was_a_choice(name: str, note: str):
+    assert str(read_checkpoint(CHECKPOINTS / name).source) == note
 
-    read_checkpoint(CHECKPOINTS / "average_beside.pt")
 
-    assert "the tensors of weights are used, not those of ema_state_dict" in caplog.text
+WEIGHTS = {"fc.weight": TensorView(Storage("0", "f4"), 0, (2, 3), (3, 1))}
+AVERAGES = {"fc.weight": TensorView(Storage("1", "f4"), 0, (2, 3), (3, 1))}
+
+
+@pytest.mark.parametrize(
+    ("saved", "keys"),
+    [
+        ((WEIGHTS, 3), (0,)),
+        ([3, "resnet", WEIGHTS], (2,)),
+        (({"ema": AVERAGES}, {"networks": [WEIGHTS]}), (1, "networks", 0)),
+        ({"state_dict": WEIGHTS, "history": [{"fc.weight": 0.1}] * 2}, ("state_dict",)),
+    ],
+)
+def test_a_state_dictionary_in_tuples_and_lists_is_found(saved: object, keys: tuple[str | int, ...]):
+    state = find_state_dict(saved)
+
+    assert state.tensors == WEIGHTS
+    assert state.keys == keys
+
+
+def test_other_state_dictionaries_are_named_by_their_keys():
+    tensors = {"fc.weight": np.zeros((2, 3))}
+
+    state = find_state_dict(({"weights": WEIGHTS}, {"ema": AVERAGES}))
+    checkpoint = to_checkpoint(tensors, Path("a.pth"), keys=state.keys, others=state.others)
+
+    assert str(checkpoint.source) == "the tensors of item 0.weights are used, not those of item 1.ema"
+
+
+def test_tensors_without_names_are_refused():
+    with pytest.raises(ForbiddenError, match="it contains no tensors with names"):
+        find_state_dict(list(WEIGHTS.values()))
 
 
 @pytest.mark.parametrize(
@@ -59,11 +101,7 @@ def test_the_choice_among_several_state_dictionaries_is_logged(caplog: pytest.Lo
     ],
 )
 def test_prefixes_that_names_share_are_removed(names: list[str], stripped: list[str] | None):
-    tensors = {name: np.array(index) for index, name in enumerate(names)}
+    stored_names = strip_prefixes(names)
 
-    result = strip_prefixes(tensors)
-
-    assert list(result) == (names if stripped is None else stripped)
-    assert all(
-        any(name.endswith(short) and tensors[name] is array for name in names) for short, array in result.items()
-    )
+    assert list(stored_names) == (names if stripped is None else stripped)
+    assert all(stored.endswith(name) and stored in names for name, stored in stored_names.items())
