@@ -241,7 +241,10 @@ def import_torch(  # noqa: PLR0913  # each is an option of the command line
     from train.weights.checkpoints import read_checkpoint
 
     model_card = read_card(card)
-    _import(from_keras(network_from_torch(read_checkpoint(file), variant), model_card), model_card, options)
+    checkpoint = read_checkpoint(file)
+    if note := str(checkpoint.source):
+        console.print(f"{file.name}: {note}.", markup=False, soft_wrap=True)
+    _import(from_keras(network_from_torch(checkpoint, variant), model_card), model_card, options)
 
 
 @app.command("import-onnx")

@@ -35,7 +35,9 @@ def record_torch(  # noqa: PLR0913  # each is an option of the command line
     environment needs what the network is from, such as torchvision, and safetensors for such files.
     """
     from train.importers.cards import read_card  # noqa: PLC0415  # imports TensorFlow
+    from train.weights.checkpoints import read_checkpoint  # noqa: PLC0415  # imports numpy
 
+    source = read_checkpoint(file).source
     described = read_card(card)
     spec = {name: getattr(described.input, name) for name in ("height", "width", "channels", "mean", "std")}
     command = [str(python), str(SCRIPT), str(file), str(out), "--network", network]
@@ -45,7 +47,13 @@ def record_torch(  # noqa: PLR0913  # each is an option of the command line
         *(f"--arg={item}" for item in arg or []),
     ]
     try:
-        result = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603  # as the user names it
+        result = subprocess.run(  # noqa: S603  # as the user names it
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            input=json.dumps({"keys": source.keys, "names": source.names}),
+        )
     except OSError as error:
         raise TrainError(f"--python {python} cannot be run: {error.strerror}") from error
     if result.returncode:

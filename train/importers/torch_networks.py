@@ -11,6 +11,8 @@ from train.weights.state_dict import Checkpoint
 from train.weights.tensors import MAX_QUOTED, Tensors, WeightsFileError
 
 ONNX_HINT = "Export the network to ONNX (torch.onnx.export), and import that file with: python -m train import-onnx"
+TIMM_NAME = re.compile(rf"(hf-hub:)?(timm/)?(?P<tf>{TF_PREFIX})?(efficientnet|mobilenet)")
+"""Start of timm's names of networks of which there are two with the same tensors."""
 SUPPORTED = "ResNet, Wide ResNet, ResNeXt, MobileNetV2, MobileNetV3, EfficientNet, EfficientNet-Lite and ConvNeXt"
 
 
@@ -56,9 +58,9 @@ def _describe(tensors: Tensors) -> str:
 
 
 def _find_variant(tensors: Tensors) -> Variant | None:
-    """Return what the training program or the name of the file says."""
+    """Return what the training program or the name of the file says, or None."""
     if not isinstance(tensors, Checkpoint):
         return None
-    if tensors.architecture:
-        return "tf" if tensors.architecture.startswith(TF_PREFIX) else "plain"
+    if architecture := TIMM_NAME.match(tensors.architecture):
+        return "tf" if architecture["tf"] else "plain"
     return "tf" if re.match(rf"(timm[-_.])?{TF_PREFIX}", tensors.path.name) else None

@@ -143,6 +143,9 @@ def test_timms_two_paddings_have_other_scores():
         ("best.pth", "tf_mobilenetv3_small_100", "tf_mobilenet_v3_small"),
         ("tf_mobilenetv3_small_100-37f49e2b.pth", "", "tf_mobilenet_v3_small"),
         ("tf_best.pth", "mobilenetv3_small_100", "mobilenet_v3_small"),
+        ("best.pth", "hf-hub:timm/tf_mobilenetv3_small_100", "tf_mobilenet_v3_small"),
+        ("best.pth", "flowers", "mobilenet_v3_small"),
+        ("tf_mobilenetv3_small_100.pth", "flowers", "tf_mobilenet_v3_small"),
     ],
 )
 def test_the_checkpoint_says_which_padding_is_meant(
@@ -152,7 +155,7 @@ def test_the_checkpoint_says_which_padding_is_meant(
 
     model = network_from_torch(checkpoint)
 
-    is_certain = architecture or file.startswith("tf_mobile")
+    is_certain = "mobilenet" in architecture or file.startswith("tf_mobile")
     assert model.name == name
     assert ("choose the variant tf" in caplog.text) == (not is_certain)
 
@@ -177,6 +180,7 @@ def move_block(tensors: dict) -> None:
         (SMALL, move_block, "has 12 blocks; mobilenet_v3_small has 11"),
         (SMALL, lambda tensors: tensors.pop("classifier.weight"), "with the layer classifier.weight"),
         (SMALL, lambda tensors: tensors.pop("conv_stem.weight"), "there is no tensor"),
+        (SMALL, lambda tensors: tensors.pop("conv_head.bias"), "no tensor conv_head.bias, .*timm's mobilenetv3_rw"),
         (
             SMALL,
             lambda tensors: tensors.update({"blocks.2.0.conv_dw.weight": np.zeros((96, 1, 3, 3))}),

@@ -1,10 +1,13 @@
 """The weights are found in what training programs save, under the names that they have in the network."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from train.cli.main import app
 from train.weights.checkpoints import read_checkpoint
 from train.weights.state_dict import find_state_dict, strip_prefixes, to_checkpoint
 from train.weights.tensors import WeightsFileError
@@ -48,6 +51,18 @@ def test_a_whole_pickled_network_is_refused_with_what_to_save(name: str):
 )
 def test_what_is_read_is_said_where_there_was_a_choice(name: str, note: str):
     assert str(read_checkpoint(CHECKPOINTS / name).source) == note
+
+
+def test_the_import_says_what_is_read(tmp_path: Path):
+    (tmp_path / "a.png").touch()
+    card = {"name": "x", "labels": ["a", "b", "c"], "input": {"height": 8, "width": 8}}
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    options = ["--card", tmp_path / "card.json", "--pictures", tmp_path, "--models", tmp_path]
+
+    result = CliRunner().invoke(app, [*map(str, ["import-torch", CHECKPOINTS / "references.pth", *options])])
+
+    assert "references.pth: the tensors of model are used, not those of model_ema." in result.output
+    assert isinstance(result.exception, WeightsFileError), "the checkpoint is of no network that can be built"
 
 
 WEIGHTS = {"fc.weight": TensorView(Storage("0", "f4"), 0, (2, 3), (3, 1))}

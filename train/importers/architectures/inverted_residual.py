@@ -216,6 +216,11 @@ def inverted_residual_from_torch(tensors: Tensors, variant: Variant | None = Non
         raise WeightsFileError(f"expected the weights of {NETWORK}, but there is no tensor {expected}")
     blocks = list(_read_blocks(tensors, layout))
     architecture = _find_architecture(tensors, blocks)
+    if layout is TIMM and architecture.name.startswith("mobilenet_v3") and "conv_head.bias" not in tensors:
+        raise WeightsFileError(
+            f"there is no tensor conv_head.bias, which {architecture.name} has; in timm's mobilenetv3_rw, which lacks it,"
+            " the first block and the epsilon of normalisation differ"
+        )
     if layout is TIMM:
         architecture = _choose_variant(architecture, variant)
     return _build(tensors, layout, blocks, architecture)
