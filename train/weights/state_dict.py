@@ -15,7 +15,10 @@ WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "ne
 """Keys under which training programs store state dictionaries, the most telling first."""
 AVERAGE = re.compile(r"(^|_)(ema|swa)(_|$)|averag", re.IGNORECASE)
 """Keys of averages over the training, which are used if the file has no weights beside them."""
-PREFIXES = ("module", "model", "backbone", "_orig_mod", "net", "network", "encoder")
+PREFIXES = (
+    *("module", "model", "backbone", "_orig_mod", "net", "network", "encoder", "feature_extractor", "base_model"),
+    *("resnet", "mobilenet", "efficientnet", "convnext"),
+)
 """Names of attributes in which training programs keep the network, besides a loss function or a last layer."""
 ARCHITECTURE_KEYS = ("arch", "architecture", "model_name")
 NOT_OF_THE_NETWORK = re.compile(

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import keras
 from keras import layers
 
+from train.importers.architectures.heads import fit_head
 from train.importers.architectures.torch_builder import TorchBuilder
 from train.networks.build import POOL
 from train.weights.tensors import Tensors, WeightsFileError
@@ -88,6 +89,8 @@ def convnext_from_torch(tensors: Tensors) -> keras.Model:
         WeightsFileError: The tensors belong to another kind of network.
     """
     layout = next((layout for layout in LAYOUTS if f"{layout.stem[0]}.weight" in tensors), LAYOUTS[0])
+    head_norm, head = layout.head
+    tensors = fit_head(tensors, head, body=(head_norm,))
     stages = [_blocks(tensors, layout, stage) for stage in range(STAGES)]
     builder = TorchBuilder(_merge_scales(tensors, stages), NETWORK, EPSILON)
     stem, stem_norm = layout.stem
@@ -102,7 +105,6 @@ def convnext_from_torch(tensors: Tensors) -> keras.Model:
             x = builder.conv(builder.layernorm(x, norm), conv, strides=2)
         for block in blocks:
             x = _build_block(builder, x, block)
-    head_norm, head = layout.head
     average = builder.layernorm(layers.GlobalAveragePooling2D(name=POOL)(x), head_norm)
     name = NAMES.get((tuple(map(len, stages)), filters), "convnext")
     return builder.classifier(image, average, head, name)

@@ -19,7 +19,7 @@ FAMILIES: Mapping[str, re.Pattern[str]] = {
         "a MNASNet": r"^layers\.\d+\.\d+\.layers\.",
         convnext.NETWORK: r"^features\.\d+\.\d+\.layer_scale$|^stages\.\d+\.blocks\.\d+\.conv_dw\.",
         inverted_residual.NETWORK: r"^_?blocks\.\d+\.|^features\.\d+\.(\d+\.)?(conv|block)\.\d+\.",
-        resnet.NETWORK: r"^layer\d\.\d+\.conv\d\.",
+        resnet.NETWORK: r"^(layer\d|(0\.)?4)\.\d+\.conv\d\.",
         "a VGG or an AlexNet": r"^features\.\d+\.weight$",
     }.items()
 }

@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import keras
 from keras import layers
 
+from train.importers.architectures.heads import fit_head
 from train.importers.architectures.torch_builder import Padding, TorchBuilder
 from train.networks.build import POOL
 from train.networks.efficientnet_lite import STAGES as EFFICIENTNET_STAGES
@@ -32,6 +33,8 @@ MIN_CONVOLUTIONS = 2
 Variant: TypeAlias = Literal["plain", "tf"]
 """`tf` for timm's networks with weights from TensorFlow, such as tf_efficientnet_b0; their tensors look the same."""
 
+MAX_ROUNDING = 16
+"""Narrow and wide networks round numbers of filters to multiples of 8."""
 DEPTHS = (1.0, 1.1, 1.2, 1.4, 1.8)
 """Factors of the numbers of blocks of EfficientNet-B0 to B4 and of EfficientNet-Lite0 to 4."""
 LAST_FILTERS = (320, 320, 352, 384, 448)
@@ -66,6 +69,7 @@ class Architecture(NamedTuple):
         squeeze_activations: The two of squeeze-and-excitation.
         torchvision_epsilon: Of normalisation in torchvision.
         last_filters: Filters at the end of the last block; None for any.
+        hidden_ratio: Units of the layer before the last one, for each of its inputs; 0 if there is no such layer.
     """
 
     name: str
@@ -74,6 +78,7 @@ class Architecture(NamedTuple):
     squeeze_activations: tuple[str, str] = ("relu", "hard_sigmoid")
     torchvision_epsilon: float = 1e-5
     last_filters: int | None = None
+    hidden_ratio: float = 0
 
     @property
     def family(self) -> str:
@@ -89,7 +94,9 @@ def _mobilenet_v2() -> Architecture:
     return Architecture("mobilenet_v2", tuple(_repeat(firsts, repeats)), "relu6")
 
 
-def _mobilenet_v3(name: str, kernels: str, strides: str, squeezes: str, relu_blocks: int) -> Architecture:
+def _mobilenet_v3(  # noqa: PLR0913, PLR0917  # each is a column or a property of the paper's table
+    name: str, kernels: str, strides: str, squeezes: str, relu_blocks: int, hidden_ratio: float
+) -> Architecture:
     """Build the table of a network from a digit for each block."""
     columns = zip(map(int, kernels), map(int, strides), map(int, squeezes), strict=True)
     blocks = tuple(
@@ -97,7 +104,7 @@ def _mobilenet_v3(name: str, kernels: str, strides: str, squeezes: str, relu_blo
         Block(size, stride, index > 0, bool(squeeze), "relu" if index < relu_blocks else "hard_silu")
         for index, (size, stride, squeeze) in enumerate(columns)
     )
-    return Architecture(name, blocks, "hard_silu", torchvision_epsilon=1e-3)
+    return Architecture(name, blocks, "hard_silu", torchvision_epsilon=1e-3, hidden_ratio=hidden_ratio)
 
 
 def _efficientnet(number: int, *, lite: bool) -> Architecture:
@@ -122,8 +129,8 @@ def _repeat(firsts: Sequence[Block], repeats: Sequence[int]) -> Iterator[Block]:
 MOBILENET_V2 = _mobilenet_v2()
 ARCHITECTURES = (
     MOBILENET_V2,
-    _mobilenet_v3("mobilenet_v3_large", "333555333333555", "121211211111211", "000111000011111", relu_blocks=6),
-    _mobilenet_v3("mobilenet_v3_small", "33355555555", "22121111211", "10011111111", relu_blocks=3),
+    _mobilenet_v3("mobilenet_v3_large", "333555333333555", "121211211111211", "000111000011111", 6, 1280 / 960),
+    _mobilenet_v3("mobilenet_v3_small", "33355555555", "22121111211", "10011111111", 3, 1024 / 576),
     *(_efficientnet(number, lite=lite) for lite in (False, True) for number in range(len(DEPTHS))),
 )
 
@@ -218,12 +225,20 @@ def inverted_residual_from_torch(tensors: Tensors, variant: Variant | None = Non
     architecture = _find_architecture(tensors, blocks)
     if layout is TIMM and architecture.name.startswith("mobilenet_v3") and "conv_head.bias" not in tensors:
         raise WeightsFileError(
-            f"there is no tensor conv_head.bias, which {architecture.name} has; in timm's mobilenetv3_rw, which lacks it,"
-            " the first block and the epsilon of normalisation differ"
+            f"there is no tensor conv_head.bias, which {architecture.name} has; timm's mobilenetv3_rw lacks it, and "
+            "differs in its first block and in the epsilon of normalisation"
         )
     if layout is TIMM:
         architecture = _choose_variant(architecture, variant)
-    return _build(tensors, layout, blocks, architecture)
+    return _build(_fit_head(tensors, layout, architecture), layout, blocks, architecture)
+
+
+def _fit_head(tensors: Tensors, layout: Layout, architecture: Architecture) -> Tensors:
+    """Return tensors with the last layer under the layout's name; see `train.importers.architectures.heads`."""
+    hidden, ratio = tensors.get(f"{layout.hidden}.weight"), architecture.hidden_ratio
+    if ratio and hidden is not None and abs(len(hidden) - ratio * hidden.shape[1]) < MAX_ROUNDING:
+        return fit_head(tensors, layout.heads[0], body=(layout.hidden,))  # no program's own layer has this width
+    return fit_head(tensors, layout.heads[-1])
 
 
 def _build(tensors: Tensors, layout: Layout, blocks: Sequence[Names], architecture: Architecture) -> keras.Model:

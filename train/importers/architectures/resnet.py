@@ -3,12 +3,16 @@
 Layout, depth, width and groups follow from the names and shapes of the tensors, so that ResNet, Wide ResNet, ResNeXt
 and timm's ResNet-D are one network. Sources: https://github.com/pytorch/vision, torchvision/models/resnet.py;
 https://github.com/huggingface/pytorch-image-models, timm/models/resnet.py; for CIFAR, with a 3x3 stem and no pooling,
-https://github.com/kuangliu/pytorch-cifar, models/resnet.py.
+https://github.com/kuangliu/pytorch-cifar, models/resnet.py. fastai puts layers of its own after the last stage:
+https://github.com/fastai/fastai, fastai/vision/learner.py.
 """
+
+import re
 
 import keras
 from keras import layers
 
+from train.importers.architectures.heads import fit_head, fold_norm
 from train.importers.architectures.torch_builder import TorchBuilder
 from train.networks.build import POOL
 from train.weights.tensors import Tensors, WeightsFileError
@@ -20,6 +24,12 @@ CIFAR_STEM_SIZE = 3
 STAGES = 4
 DEEP_STEM = (("conv1.0", "conv1.1"), ("conv1.3", "conv1.4"), ("conv1.6", "bn1"))
 """Convolutions of the stem of a ResNet-D, and what normalises after them."""
+CHILDREN = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
+"""Numbers of the parts of a ResNet in a `torch.nn.Sequential` of its children; what comes later is a program's own."""
+HIDDEN = "fc.4"
+"""First linear layer of fastai's last layers: two pools of which it takes both, and two linear layers each after a
+normalisation, with a ReLU between them."""
+FASTAI_LAYERS = ("fc.2.running_mean", f"{HIDDEN}.weight", "fc.6.running_mean", "fc.8.weight")
 ALIASES = {"linear": "fc", "shortcut": "downsample"}
 """Names in the CIFAR layout, and torchvision's names for the same parts."""
 WIDTH = 64
@@ -34,12 +44,12 @@ def resnet_from_torch(tensors: Tensors) -> keras.Model:
 
     Returns:
         A model from float32[N, H, W, C], normalised as in training, to float32[N, K] class scores. It ends in the
-        layers `POOL` and `HEAD`.
+        layers `POOL` and `HEAD`, with fastai's further layers between them if the tensors have these.
 
     Raises:
         WeightsFileError: The tensors belong to another kind of network.
     """
-    weights = {_torchvision_name(name): array for name, array in tensors.items()}
+    weights = _fit_head({_torchvision_name(name): array for name, array in _name_children(tensors).items()})
     stem = DEEP_STEM[0][0] if f"{DEEP_STEM[0][0]}.weight" in weights else "conv1"
     for name in (f"{stem}.weight", "layer1.0.conv1.weight", "fc.weight"):
         if name not in weights:
@@ -47,8 +57,35 @@ def resnet_from_torch(tensors: Tensors) -> keras.Model:
     return _ResNet(weights, stem).build()
 
 
+def _name_children(tensors: Tensors) -> Tensors:
+    """Return tensors by the names of a ResNet's parts if they have those of its children in a sequence.
+
+    A second sequence may follow, as fastai writes them: `0.4.0.conv1.weight` and `1.8.weight`.
+    """
+    if any(name.startswith("0.4.0.conv1.") for name in tensors):
+        tensors = {re.sub(r"^0\.|^1(?=\.)", _name_sequence, name): array for name, array in tensors.items()}
+    if not any(name.startswith("4.0.conv1.") for name in tensors):
+        return tensors
+    return {re.sub(r"^\d+", _name_child, name): array for name, array in tensors.items()}
+
+
+def _name_sequence(start: re.Match[str]) -> str:
+    return "" if start[0] == "0." else "fc"
+
+
+def _name_child(number: re.Match[str]) -> str:
+    return CHILDREN.get(number[0], f"fc.{number[0]}")
+
+
 def _torchvision_name(name: str) -> str:
     return ".".join(ALIASES.get(part, part) for part in name.split("."))
+
+
+def _fit_head(weights: Tensors) -> Tensors:
+    features = weights.get("layer4.0.bn3.weight", weights.get("layer4.0.bn2.weight", ()))
+    if not all(name in weights for name in FASTAI_LAYERS) or len(weights[FASTAI_LAYERS[0]]) != 2 * len(features):
+        return fit_head(weights, "fc")
+    return fit_head(fold_norm(weights, "fc.2", HIDDEN), "fc", body=(HIDDEN,))
 
 
 class _ResNet:
@@ -65,6 +102,9 @@ class _ResNet:
             for block in range(self._count_blocks(stage)):
                 x = self._build_block(x, f"layer{stage}.{block}", strides=2 if stage > 1 and block == 0 else 1)
         average = layers.GlobalAveragePooling2D(name=POOL)(x)
+        if f"{HIDDEN}.weight" in self._weights:
+            pools = layers.Concatenate()([layers.GlobalMaxPooling2D()(x), average])
+            average = layers.ReLU()(self._layers.dense(pools, HIDDEN))
         return self._layers.classifier(image, average, "fc", self._name())
 
     def _build_stem(self, x: keras.KerasTensor) -> keras.KerasTensor:

@@ -1,0 +1,69 @@
+"""Last layers as programs put them in the place of a network's own, as the one layer that its library has there."""
+
+from collections.abc import Collection
+
+import numpy as np
+
+from train.weights.tensors import Tensors, WeightsFileError
+
+HEADS = {"fc", "_fc", "head", "classifier", "linear", "last_linear"}
+"""Names of attributes in which programs and libraries keep the last layers."""
+EPSILON = 1e-5
+"""Of normalisation, PyTorch's default."""
+
+
+def fit_head(tensors: Tensors, name: str, body: Collection[str] = ()) -> Tensors:
+    """Return tensors whose last layer has the name that it has in the network's library.
+
+    Programs replace it by one of another name beside the network (`head`), or by a sequence in which dropout or
+    normalisation comes before it (`fc.1`). Normalisation becomes part of it.
+
+    Args:
+        tensors: Weights by PyTorch's names, without prefixes.
+        name: The name in the library: `fc`.
+        body: Names of layers that come before the last one, though programs call last layers so: `head.norm`.
+
+    Raises:
+        WeightsFileError: There are several linear layers. An activation between them has no weights.
+    """
+    layers = {tensor.rpartition(".")[0] for tensor in tensors if tensor.partition(".")[0] in HEADS} - {*body}
+    linear = sorted(layer for layer in layers if _is_linear(tensors, layer))
+    if len(linear) > 1:
+        raise WeightsFileError(
+            f"it ends in the layers {', '.join(linear)}, and what is computed between them is not in the weights"
+        )
+    for layer in linear:
+        for norm in layers:
+            if f"{norm}.running_mean" in tensors and _is_before(norm, layer):
+                tensors = fold_norm(tensors, norm, layer)
+        parts = {f"{layer}.{part}": f"{name}.{part}" for part in ("weight", "bias")}
+        tensors = {parts.get(tensor, tensor): array for tensor, array in tensors.items()}
+    return tensors
+
+
+def fold_norm(tensors: Tensors, norm: str, linear: str) -> Tensors:
+    """Return tensors in which a linear layer includes the batch normalisation of what it takes.
+
+    Raises:
+        WeightsFileError: The two have different numbers of features.
+    """
+    mean, variance = (tensors[f"{norm}.{part}"].astype(np.float64) for part in ("running_mean", "running_var"))
+    kernel = tensors[f"{linear}.weight"].astype(np.float64)
+    if kernel.shape[1:] != mean.shape:
+        raise WeightsFileError(f"{linear}.weight, {kernel.shape}, does not take the {len(mean)} features of {norm}")
+    scale = tensors.get(f"{norm}.weight", np.float64(1)) / np.sqrt(variance + EPSILON)
+    shift = tensors.get(f"{norm}.bias", np.float64(0)) - mean * scale
+    bias = tensors.get(f"{linear}.bias", np.float64(0)) + kernel @ shift
+    others = {name: array for name, array in tensors.items() if not name.startswith(f"{norm}.")}
+    return others | {f"{linear}.weight": (kernel * scale).astype("f4"), f"{linear}.bias": bias.astype("f4")}
+
+
+def _is_linear(tensors: Tensors, layer: str) -> bool:
+    return f"{layer}.weight" in tensors and tensors[f"{layer}.weight"].ndim > 1
+
+
+def _is_before(layer: str, other: str) -> bool:
+    """Return whether a layer comes before another one in the same sequence."""
+    (sequence, _, number), (other_sequence, _, other_number) = layer.rpartition("."), other.rpartition(".")
+    are_numbered = sequence == other_sequence and number.isdecimal() and other_number.isdecimal()
+    return are_numbered and int(number) < int(other_number)
