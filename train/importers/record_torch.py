@@ -140,7 +140,7 @@ def fit_names(state: Mapping[str, Any], expected: Mapping[str, Any], names: Mapp
         SystemExit: There are no tensors of these names.
     """
     first = next(iter(expected))
-    for tensors in (state, {name: state[stored] for name, stored in names.items()}):
+    for tensors in (state, {name: state[stored_name] for name, stored_name in names.items()}):
         for prefix in (name.removesuffix(first) for name in tensors if name.endswith(first)):
             if all(prefix + name in tensors for name in expected):
                 return {name: tensors[prefix + name] for name in expected}

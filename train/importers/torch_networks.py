@@ -53,8 +53,8 @@ def network_from_torch(tensors: Tensors, variant: Variant | None = None) -> kera
 
 def _describe(tensors: Tensors) -> str:
     file = f"{tensors.path}: " if isinstance(tensors, Checkpoint) else ""
-    quoted = ", ".join(list(tensors)[:MAX_QUOTED])
-    return f"{file}the {len(tensors)} tensors ({quoted}{', …' if len(tensors) > MAX_QUOTED else ''})"
+    names = ", ".join(list(tensors)[:MAX_QUOTED])
+    return f"{file}the {len(tensors)} tensors ({names}{', …' if len(tensors) > MAX_QUOTED else ''})"
 
 
 def _find_variant(tensors: Tensors) -> Variant | None:

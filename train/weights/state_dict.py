@@ -51,9 +51,9 @@ class Source(NamedTuple):
         if self.others:
             others = ", ".join(map(_show_keys, self.others))
             notes.append(f"the tensors of {_show_keys(self.keys)} are used, not those of {others}")
-        if prefixes := {stored.removesuffix(name) for name, stored in self.names.items()} - {""}:
-            listed = ", ".join(f'"{prefix}"' for prefix in sorted(prefixes))
-            notes.append(f"{listed} is removed from the start of their names")
+        if prefixes := {stored_name.removesuffix(name) for name, stored_name in self.names.items()} - {""}:
+            quotes = ", ".join(f'"{prefix}"' for prefix in sorted(prefixes))
+            notes.append(f"removed from the start of their names: {quotes}")
         if self.unused_names:
             more = ", …" if len(self.unused_names) > MAX_QUOTED else ""
             notes.append(f"left out: {', '.join(self.unused_names[:MAX_QUOTED])}{more}")
@@ -115,17 +115,17 @@ class StateDict(NamedTuple):
         return any(len(tensor.shape) > 1 for tensor in self.tensors.values())
 
 
-def find_state_dict(saved: object) -> StateDict:
+def find_state_dict(root: object) -> StateDict:
     """Return the state dictionary in an unpickled object: itself, or anywhere in dictionaries, lists and tuples.
 
     Raises:
         ForbiddenError: There is none.
     """
-    states = sorted(_state_dicts(saved, (), set()), key=lambda state: state.rank)
+    states = sorted(_state_dicts(root, (), set()), key=lambda state: state.rank)
     if states:
         others = tuple(state.keys for state in states[1:] if state.has_kernels)
         return states[0]._replace(others=others)
-    if networks := sorted({network.origin for network in _pickled_networks(saved)}):
+    if networks := sorted({network.origin for network in _pickled_networks(root)}):
         raise ForbiddenError(
             f"it contains a whole pickled network, {networks[0]}, which cannot be read without the program that it "
             "belongs to; load it there and save model.state_dict()"
@@ -133,9 +133,9 @@ def find_state_dict(saved: object) -> StateDict:
     raise ForbiddenError("it contains no tensors with names")
 
 
-def find_architecture(saved: object) -> str:
+def find_architecture(root: object) -> str:
     """Return the name of the network that a training program saved beside its weights, or nothing."""
-    names = [saved.get(key) for key in ARCHITECTURE_KEYS] if isinstance(saved, dict) else []
+    names = [root.get(key) for key in ARCHITECTURE_KEYS] if isinstance(root, dict) else []
     return next((name for name in names if isinstance(name, str)), "")
 
 
@@ -145,7 +145,7 @@ def to_checkpoint(
     """Return the tensors of a state dictionary as a checkpoint; the arguments are as in `Checkpoint` and `Source`."""
     names = strip_prefixes(tensors)
     unused_names = tuple(sorted(tensors.keys() - names.values()))
-    network = {name: tensors[stored] for name, stored in names.items()}
+    network = {name: tensors[stored_name] for name, stored_name in names.items()}
     return Checkpoint(network, path, architecture, Source(keys, names, others, unused_names))
 
 
@@ -155,13 +155,13 @@ def strip_prefixes(stored_names: Iterable[str]) -> dict[str, str]:
     A first part that all names share is removed, however it is called; one in `PREFIXES` if more than half of the names
     have it, since a last layer may stand beside the network. `NOT_OF_THE_NETWORK` is left out.
     """
-    names = {stored: stored for stored in stored_names if not NOT_OF_THE_NETWORK.match(stored)}
+    names = {stored_name: stored_name for stored_name in stored_names if not NOT_OF_THE_NETWORK.match(stored_name)}
     while prefix := _shared_prefix(list(names.values())):
-        shorter_names = {stored: name.removeprefix(prefix) for stored, name in names.items()}
+        shorter_names = {stored_name: name.removeprefix(prefix) for stored_name, name in names.items()}
         if len(set(shorter_names.values())) < len(names):
             break
         names = shorter_names
-    return {name: stored for stored, name in names.items()}
+    return {name: stored_name for stored_name, name in names.items()}
 
 
 def _shared_prefix(names: Sequence[str]) -> str:
@@ -174,32 +174,32 @@ def _shared_prefix(names: Sequence[str]) -> str:
     return ""
 
 
-def _state_dicts(saved: object, keys: Keys, visited: set[int]) -> Iterator[StateDict]:
+def _state_dicts(root: object, keys: Keys, visited_ids: set[int]) -> Iterator[StateDict]:
     """Yield every dictionary with tensors under names, each once."""
-    if id(saved) in visited or len(keys) > MAX_DEPTH:
+    if id(root) in visited_ids or len(keys) > MAX_DEPTH:
         return
-    items = _items(saved)
+    items = _items(root)
     if not items:
         return
-    visited.add(id(saved))
+    visited_ids.add(id(root))
     if tensors := {key: value for key, value in items if isinstance(key, str) and isinstance(value, TensorView)}:
         yield StateDict(keys, tensors)
     for key, value in items:
-        yield from _state_dicts(value, (*keys, key), visited)
+        yield from _state_dicts(value, (*keys, key), visited_ids)
 
 
-def _items(saved: Any) -> list[tuple[str | int, object]]:
+def _items(root: Any) -> list[tuple[str | int, object]]:
     """Return what a dictionary contains under names, or a list or tuple under numbers."""
-    if isinstance(saved, dict):
-        return [(key, value) for key, value in saved.items() if isinstance(key, str)]
-    return list(enumerate(saved)) if type(saved) in {list, tuple} else []  # a TensorView is a tuple of another type
+    if isinstance(root, dict):
+        return [(key, value) for key, value in root.items() if isinstance(key, str)]
+    return list(enumerate(root)) if type(root) in {list, tuple} else []  # a TensorView is a tuple of another type
 
 
 def _show_keys(keys: Keys) -> str:
     return ".".join(f"item {key}" if isinstance(key, int) else key for key in keys) or "the top level"
 
 
-def _pickled_networks(saved: object) -> Iterator[Placeholder]:
-    for value in (saved, *(value for _, value in _items(saved))):
-        if isinstance(value, Placeholder) and (value.is_module or value is saved):
+def _pickled_networks(root: object) -> Iterator[Placeholder]:
+    for value in (root, *(value for _, value in _items(root))):
+        if isinstance(value, Placeholder) and (value.is_module or value is root):
             yield value

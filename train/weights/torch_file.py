@@ -50,9 +50,9 @@ def read_torch(path: Path) -> Checkpoint:
     """
     content = read_file(path)
     try:
-        saved, read = _read_zip(content) if content.startswith(ZIP_MAGIC) else _read_legacy(content)
-        state = find_state_dict(saved)
-        tensors = _arrays(state.tensors, read, MAX_EXPANSION * len(content))
+        root, read_storage = _read_zip(content) if content.startswith(ZIP_MAGIC) else _read_legacy(content)
+        state = find_state_dict(root)
+        tensors = _arrays(state.tensors, read_storage, MAX_EXPANSION * len(content))
     except ForbiddenError as error:
         raise WeightsFileError(
             f"{path}: expected a dictionary of tensors, as torch.save(model.state_dict(), ...) writes it, but {error}"
@@ -66,7 +66,7 @@ def read_torch(path: Path) -> Checkpoint:
         raise WeightsFileError(
             f"{path}: expected a PyTorch checkpoint, but the file has another format or is damaged{hint}"
         ) from error
-    return to_checkpoint(tensors, path, find_architecture(saved), state.keys, state.others)
+    return to_checkpoint(tensors, path, find_architecture(root), state.keys, state.others)
 
 
 def _read_zip(content: bytes) -> tuple[object, ReadStorage]:
@@ -79,12 +79,12 @@ def _read_zip(content: bytes) -> tuple[object, ReadStorage]:
             raise ForbiddenError(f"it is {program}")
     if any(entry.file_size > len(content) for entry in entries):
         raise ForbiddenError("it is compressed, which torch.save never does")
-    (pickled,) = (entry.filename for entry in entries if entry.filename.endswith("/data.pkl"))
-    folder = pickled.removesuffix("data.pkl")
+    (pickle_name,) = (entry.filename for entry in entries if entry.filename.endswith("/data.pkl"))
+    folder = pickle_name.removesuffix("data.pkl")
     if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
         raise ForbiddenError("its numbers are big-endian")
-    saved = SafeUnpickler(io.BytesIO(archive.read(pickled))).load()
-    return saved, lambda storage: archive.read(f"{folder}data/{storage.key}")
+    root = SafeUnpickler(io.BytesIO(archive.read(pickle_name))).load()
+    return root, lambda storage: archive.read(f"{folder}data/{storage.key}")
 
 
 def _read_legacy(content: bytes) -> tuple[object, ReadStorage]:
@@ -93,10 +93,10 @@ def _read_legacy(content: bytes) -> tuple[object, ReadStorage]:
     if (magic, protocol, system["little_endian"]) != (LEGACY_MAGIC, LEGACY_PROTOCOL, True):
         raise ForbiddenError("it was written by an unknown version of torch.save")
     reader = SafeUnpickler(file)
-    saved = reader.load()
+    root = reader.load()
     keys = SafeUnpickler(file).load()
     numbers = {key: _next_numbers(file, memoryview(content), reader.storages[key].dtype) for key in keys}
-    return saved, lambda storage: numbers[storage.key]
+    return root, lambda storage: numbers[storage.key]
 
 
 def _next_numbers(file: BinaryIO, content: memoryview, dtype: str) -> memoryview:
@@ -110,14 +110,14 @@ def _next_numbers(file: BinaryIO, content: memoryview, dtype: str) -> memoryview
     return content[start:end]
 
 
-def _arrays(views: Mapping[str, TensorView], read: ReadStorage, max_bytes: int) -> Tensors:
+def _arrays(views: Mapping[str, TensorView], read_storage: ReadStorage, max_bytes: int) -> Tensors:
     """Return the arrays that are views of storages; each storage is read once, and only one is held at a time."""
     names_by_storage: dict[Storage, list[str]] = {}
     for name, view in views.items():
         names_by_storage.setdefault(view.storage, []).append(name)
     arrays: dict[str, Array] = {}
     for storage, names in names_by_storage.items():
-        numbers = to_array(read(storage), storage.dtype)
+        numbers = to_array(read_storage(storage), storage.dtype)
         for name in names:
             arrays[name] = _array(views[name], numbers)
             max_bytes -= arrays[name].nbytes

@@ -31,14 +31,14 @@ def set_torch_weights(model: keras.Model, tensors: Tensors, torch_name: Callable
     Raises:
         WeightsFileError: A tensor is missing, is left over, or has another shape.
     """
-    used: set[str] = set()
+    used_names: set[str] = set()
     for layer in model.layers:
         if layer.weights:
-            used |= _set_layer(layer, tensors, torch_name(layer.name), network)
-    extra = sorted(name for name in tensors.keys() - used if not name.endswith(UNUSED_SUFFIX))
-    if extra:
+            used_names |= _set_layer(layer, tensors, torch_name(layer.name), network)
+    extra_names = sorted(name for name in tensors.keys() - used_names if not name.endswith(UNUSED_SUFFIX))
+    if extra_names:
         raise WeightsFileError(
-            f"expected only the weights of {network}, but there are also {', '.join(extra[:MAX_QUOTED])}"
+            f"expected only the weights of {network}, but there are also {', '.join(extra_names[:MAX_QUOTED])}"
         )
 
 

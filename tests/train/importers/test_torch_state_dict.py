@@ -42,9 +42,9 @@ def test_a_whole_pickled_network_is_refused_with_what_to_save(name: str):
     [
         ("average_beside.pt", "the tensors of weights are used, not those of ema_state_dict"),
         ("references.pth", "the tensors of model are used, not those of model_ema"),
-        ("loop.pth.tar", '"module." is removed from the start of their names'),
-        ("lightning.ckpt", '"model." is removed from the start of their names; left out: criterion.weight'),
-        ("averaged.pt", '"module." is removed from the start of their names; left out: n_averaged'),
+        ("loop.pth.tar", 'removed from the start of their names: "module."'),
+        ("lightning.ckpt", 'removed from the start of their names: "model."; left out: criterion.weight'),
+        ("averaged.pt", 'removed from the start of their names: "module."; left out: n_averaged'),
         ("options.pt", ""),
         ("parameters.pt", ""),
     ],

@@ -128,13 +128,13 @@ def _build_block(builder: TorchBuilder, x: keras.KerasTensor, block: _Block) -> 
 
 def _merge_scales(tensors: Tensors, stages: list[list[_Block]]) -> Tensors:
     """Return tensors in which the last layer of each block includes the factors of its channels."""
-    merged = dict(tensors)
+    weights = dict(tensors)
     for block in (block for blocks in stages for block in blocks):
         if block.scale in tensors:
-            scale = merged.pop(block.scale).reshape(-1)
+            scale = weights.pop(block.scale).reshape(-1)
             for part in ("weight", "bias"):
                 name = f"{block.project}.{part}"
-                if name not in merged or len(merged[name]) != len(scale):
+                if name not in weights or len(weights[name]) != len(scale):
                     raise WeightsFileError(f"expected {name} with a row for each of {len(scale)} channels")
-                merged[name] = (merged[name].T * scale).T
-    return merged
+                weights[name] = (weights[name].T * scale).T
+    return weights

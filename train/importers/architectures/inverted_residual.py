@@ -219,8 +219,8 @@ def inverted_residual_from_torch(tensors: Tensors, variant: Variant | None = Non
     """
     layout = next((layout for layout in LAYOUTS if f"{layout.stem[0]}.weight" in tensors), None)
     if layout is None:
-        expected = " or ".join(f"{layout.stem[0]}.weight" for layout in LAYOUTS)
-        raise WeightsFileError(f"expected the weights of {NETWORK}, but there is no tensor {expected}")
+        stems = " or ".join(f"{layout.stem[0]}.weight" for layout in LAYOUTS)
+        raise WeightsFileError(f"expected the weights of {NETWORK}, but there is no tensor {stems}")
     blocks = list(_read_blocks(tensors, layout))
     architecture = _find_architecture(tensors, blocks)
     if layout is TIMM and architecture.name.startswith("mobilenet_v3") and "conv_head.bias" not in tensors:
@@ -324,10 +324,10 @@ def _order_convolutions(tensors: Tensors, start: str, convolutions: AbstractSet[
         return sorted(convolutions, key=_numbers)
     if unknown := convolutions - set(layout.order):
         raise WeightsFileError(f"{start}{min(unknown)}.weight is not part of {NETWORK}")
-    ordered = sorted(convolutions, key=layout.order.index)
+    order = sorted(convolutions, key=layout.order.index)
     # Without expansion, timm calls the projection conv_pw, as it otherwise calls the expansion.
-    is_last = [tensors[f"{start}{part}.weight"].shape[1] > 1 for part in ordered]
-    return ordered[::-1] if is_last == [True, False] else ordered
+    is_last = [tensors[f"{start}{part}.weight"].shape[1] > 1 for part in order]
+    return order[::-1] if is_last == [True, False] else order
 
 
 def _numbers(name: str) -> list[int]:
@@ -336,10 +336,12 @@ def _numbers(name: str) -> list[int]:
 
 def _find_architecture(tensors: Tensors, blocks: Sequence[Names]) -> Architecture:
     """Return the architecture whose blocks the tensors are of; its name has no size if the filters are others."""
-    found = [_describe(tensors, names) for names in blocks]
-    candidates = [architecture for architecture in ARCHITECTURES if list(map(_expect, architecture.blocks)) == found]
+    properties = [_describe(tensors, names) for names in blocks]
+    candidates = [
+        architecture for architecture in ARCHITECTURES if list(map(_expect, architecture.blocks)) == properties
+    ]
     if not candidates:
-        raise WeightsFileError(_explain_difference(blocks, found))
+        raise WeightsFileError(_explain_difference(blocks, properties))
     filters = len(tensors[f"{blocks[-1].convolutions[-1][0]}.weight"])
     for architecture in candidates:
         if architecture.last_filters in {None, filters}:
@@ -362,21 +364,20 @@ def _expect(block: Block) -> tuple[int, bool, bool]:
     return block.kernel_size, block.expands, block.squeezes
 
 
-def _explain_difference(blocks: Sequence[Names], found: Sequence[tuple[int, bool, bool]]) -> str:
+def _explain_difference(blocks: Sequence[Names], properties: Sequence[tuple[int, bool, bool]]) -> str:
     """Return in which block the tensors first differ from the most similar architecture."""
 
     def similarity(architecture: Architecture) -> int:
-        expected = [_expect(block) for block in architecture.blocks]
-        equal = [index for index, pair in enumerate(zip(expected, found, strict=False)) if pair[0] == pair[1]]
-        return len(equal) - abs(len(expected) - len(found))
+        pairs = zip(map(_expect, architecture.blocks), properties, strict=False)
+        return sum(a == b for a, b in pairs) - abs(len(architecture.blocks) - len(properties))
 
     nearest = max(ARCHITECTURES, key=similarity)
-    if len(nearest.blocks) != len(found):
-        return f"the checkpoint has {len(found)} blocks; {nearest.name} has {len(nearest.blocks)}"
-    different = next(index for index, block in enumerate(nearest.blocks) if _expect(block) != found[index])
+    if len(nearest.blocks) != len(properties):
+        return f"the checkpoint has {len(properties)} blocks; {nearest.name} has {len(nearest.blocks)}"
+    index = next(index for index, block in enumerate(nearest.blocks) if _expect(block) != properties[index])
     parts = ("the side {} of its depthwise kernel", "an expansion: {}", "squeeze-and-excitation: {}")
     texts = [
         ", ".join(text.format(value) for text, value in zip(parts, values, strict=True))
-        for values in (found[different], _expect(nearest.blocks[different]))
+        for values in (properties[index], _expect(nearest.blocks[index]))
     ]
-    return f"{blocks[different].start} has {texts[0]}; in {nearest.name} it has {texts[1]}"
+    return f"{blocks[index].start} has {texts[0]}; in {nearest.name} it has {texts[1]}"

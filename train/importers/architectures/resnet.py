@@ -120,11 +120,11 @@ class _ResNet:
 
     def _build_block(self, x: keras.KerasTensor, name: str, strides: int) -> keras.KerasTensor:
         count = 3 if self._has_bottlenecks else 2
-        strided = 2 if self._has_bottlenecks else 1  # the 3x3 convolution of a bottleneck, the first of a basic block
+        strided_index = 2 if self._has_bottlenecks else 1  # the 3x3 convolution of a bottleneck, the first of two
         residual = x
         for index in range(1, count + 1):
             residual = self._layers.conv_batchnorm(
-                residual, f"{name}.conv{index}", f"{name}.bn{index}", strides if index == strided else 1
+                residual, f"{name}.conv{index}", f"{name}.bn{index}", strides if index == strided_index else 1
             )
             if index < count:
                 residual = layers.ReLU()(residual)

@@ -113,9 +113,9 @@ class TorchBuilder:
     ) -> keras.KerasTensor:
         """Scale each channel by what two 1x1 convolutions make of the averages of all channels."""
         reduce, expand = names
-        squeezed = layers.GlobalAveragePooling2D(keepdims=True)(x)
-        squeezed = layers.Activation(activation)(self.conv(squeezed, reduce))
-        return layers.Multiply()([x, layers.Activation(gate)(self.conv(squeezed, expand))])
+        averages = layers.GlobalAveragePooling2D(keepdims=True)(x)
+        averages = layers.Activation(activation)(self.conv(averages, reduce))
+        return layers.Multiply()([x, layers.Activation(gate)(self.conv(averages, expand))])
 
     def classifier(self, image: keras.KerasTensor, average: keras.KerasTensor, head: str, name: str) -> keras.Model:
         """Return the whole network, with all weights set.
