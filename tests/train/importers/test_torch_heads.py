@@ -48,7 +48,7 @@ def number_children(tensors: Tensors, prefix: str, head: str) -> dict[str, np.nd
 
 def norm(name: str, features: int) -> dict[str, np.ndarray]:
     """Return the tensors of a batch normalisation."""
-    random = np.random.default_rng(features)
+    random = np.random.default_rng(list(name.encode()))
     parts = ("weight", "bias", "running_mean")
     tensors = {f"{name}.{part}": random.normal(size=features).astype("f4") for part in parts}
     variance = random.uniform(0.5, 2, features).astype("f4")
@@ -97,13 +97,13 @@ def test_scores_of_networks_whose_last_layer_is_beside_them(network: str, head: 
 def test_normalisation_before_the_last_layer_becomes_part_of_it():
     random = np.random.default_rng(0)
     kernel, bias = random.normal(size=(3, 5)).astype("f4"), random.normal(size=3).astype("f4")
-    tensors = {**norm("fc.0", 5), "fc.2.weight": kernel, "fc.2.bias": bias}
+    tensors = {**norm("fc.0", 5), **norm("fc.9", 5), "fc.10.weight": kernel, "fc.10.bias": bias}
     features = random.normal(size=(4, 5))
 
     head = fit_head(tensors, "fc")
 
     assert head.keys() == {"fc.weight", "fc.bias"}
-    expected = normalise(features, tensors, "fc.0") @ kernel.T + bias
+    expected = normalise(normalise(features, tensors, "fc.0"), tensors, "fc.9") @ kernel.T + bias
     np.testing.assert_allclose(features @ head["fc.weight"].T + head["fc.bias"], expected, atol=1e-5)
 
 

@@ -33,9 +33,9 @@ def fit_head(tensors: Tensors, name: str, body: Collection[str] = ()) -> Tensors
             f"it ends in the layers {', '.join(linear)}, and what is computed between them is not in the weights"
         )
     for layer in linear:
-        for norm in layers:
-            if f"{norm}.running_mean" in tensors and _is_before(norm, layer):
-                tensors = fold_norm(tensors, norm, layer)
+        norms = [norm for norm in layers if f"{norm}.running_mean" in tensors and _is_before(norm, layer)]
+        for norm in sorted(norms, key=_number, reverse=True):
+            tensors = fold_norm(tensors, norm, layer)
         parts = {f"{layer}.{part}": f"{name}.{part}" for part in ("weight", "bias")}
         tensors = {parts.get(tensor, tensor): array for tensor, array in tensors.items()}
     return tensors
@@ -64,6 +64,10 @@ def _is_linear(tensors: Tensors, layer: str) -> bool:
 
 def _is_before(layer: str, other: str) -> bool:
     """Return whether a layer comes before another one in the same sequence."""
-    (sequence, _, number), (other_sequence, _, other_number) = layer.rpartition("."), other.rpartition(".")
-    are_numbered = sequence == other_sequence and number.isdecimal() and other_number.isdecimal()
-    return are_numbered and int(number) < int(other_number)
+    return layer.rpartition(".")[0] == other.rpartition(".")[0] and -1 < _number(layer) < _number(other)
+
+
+def _number(layer: str) -> int:
+    """Return the place of a layer in a sequence, or -1 if it has a name there."""
+    number = layer.rpartition(".")[2]
+    return int(number) if number.isdecimal() else -1
