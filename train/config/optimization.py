@@ -148,8 +148,9 @@ class Optimization(ConfigBase):
         small_images: Pairs (epochs, pixels): for that many epochs at the start, images are reduced to that side,
             which takes less time (https://arxiv.org/abs/1806.01427).
         mixed_precision: Compute in bfloat16, keep weights in float32. `auto` does so on GPUs that compute in bfloat16.
-        patience: Stop after this many epochs in which `monitor` does not improve, not counting those of `transfer`, and
-            use the weights of the best epoch. By default the last weights are used.
+        patience: End a stage after this many of its epochs in which `monitor` does not improve, and use the weights of
+            the best epoch so far: for the next stage, or as the result. The frozen epochs of `transfer` are no such
+            stage. By default no stage ends early, and the last weights are used.
         monitor: The metric of the validation images that says which epoch is the best one, if `patience` is set:
             `val_loss`, `val_accuracy`, `val_macro_f1`, which weights classes equally, or, by the task,
             `val_balanced_accuracy` (multiclass) or `val_micro_f1` (multilabel).

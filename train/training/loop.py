@@ -3,19 +3,20 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from train.config.optimization import Monitor
 from train.config.training_config import TrainingConfig
 from train.data.examples import Inputs, Predict
 from train.data.whole_file import replace_file
 from train.errors import TrainError
 from train.training.checkpoint import load_checkpoint, save_checkpoint
-from train.training.log import Log
+from train.training.log import LOG_FILE, Log
 from train.training.run_folder import MODEL_FILE
 from train.training.sampling import epoch_order, set_class_weights
 from train.training.stopping import EarlyStopping
@@ -61,7 +62,8 @@ def fit(  # noqa: PLR0913  # the last two are command line options
 ) -> keras.Model:
     """Train a new classifier.
 
-    After each epoch, its metrics are logged in `run` and a checkpoint is saved. At the end, the classifier is saved as
+    After each epoch, its metrics are logged in `run` and a checkpoint is saved. A stage that ends early leaves out its
+    remaining epochs, and the next one keeps its numbers. At the end, the classifier is saved as
     `MODEL_FILE`. Nothing is written before the network, its initial weights and the checkpoint are loaded.
 
     Args:
@@ -94,26 +96,27 @@ def fit(  # noqa: PLR0913  # the last two are command line options
         trainer.load_published(weights)
     run.mkdir(parents=True, exist_ok=True)
     log = Log(run, config, first)
-    monitor = config.training.monitor
-    values = [float(row[monitor]) for row in log.rows[trainer.frozen_epochs :]]
-    stopping = EarlyStopping(run, config.training.patience, values, "min" if monitor == "val_loss" else "max")
+    stopping = _make_stopping(run, config, trainer, log, first)
     image_parts = [(part.images, part.targets) for part in (train, validation)]
     feature_parts = [
         (trainer.features(images), targets) for images, targets in image_parts if first < trainer.frozen_epochs
     ]
-    for epoch in range(first, trainer.epochs):
-        if stopping.should_stop:
-            break
+    epoch = first
+    while epoch < trainer.epochs:
         train_part, validation_part = feature_parts if epoch < trainer.frozen_epochs else image_parts
         metrics = _run_epoch(config, trainer, epoch, train_part, on_step)
         with trainer.averaged_weights(epoch):
             metrics = {**metrics, **trainer.validate(_batches(validation_part, config.training.batch_size), epoch)}
             log.write(epoch, {"learning_rate": trainer.learning_rate(epoch), **metrics})
             if epoch >= trainer.frozen_epochs:
-                stopping.record(metrics[monitor], trainer.weights)
-        save_checkpoint(run, epoch + 1, trainer.state)
+                stopping.record(metrics[config.training.monitor], trainer.weights)
+        next_epoch, stage = epoch + 1, trainer.stage_epochs(epoch)
+        if stopping.should_stop or next_epoch == stage.stop:
+            next_epoch = stage.stop
+            stopping.end_stage(trainer.weights)
+        save_checkpoint(run, next_epoch, trainer.state)
         on_step(Step((epoch + 1) * steps, steps * trainer.epochs, epoch + 1, trainer.epochs, metrics))
-    stopping.restore(trainer.weights)
+        epoch = next_epoch
     classifier = trainer.classifier()
     with replace_file(run / MODEL_FILE) as temporary:
         classifier.save(temporary)
@@ -131,6 +134,26 @@ def predictor(model: keras.Model) -> Predict:
         return np.asarray(forward(tf.constant(images)).numpy(), np.float32)
 
     return predict
+
+
+def _make_stopping(run: Path, config: TrainingConfig, trainer: Trainer, log: Log, first: int) -> EarlyStopping:
+    """Create the early stopping of a run that starts or is resumed with the epoch `first`."""
+    monitor, patience = config.training.monitor, config.training.patience
+    if patience is None or not first:
+        return EarlyStopping(run, patience, [], _mode(monitor))
+    values, stage = log.values(monitor), trainer.stage_epochs(first)
+    if not {0, *range(stage.start, first)} <= values.keys():
+        raise TrainError(
+            f"{run / LOG_FILE} lacks lines of finished epochs, by which training.patience decides; restore it, or start"
+            " another run without --resume"
+        )
+    monitored = [value for epoch, value in values.items() if epoch >= trainer.frozen_epochs]
+    current = sum(epoch >= max(stage.start, trainer.frozen_epochs) for epoch in values)
+    return EarlyStopping(run, patience, monitored, _mode(monitor), len(monitored) - current)
+
+
+def _mode(monitor: Monitor) -> Literal["min", "max"]:
+    return "min" if monitor == "val_loss" else "max"
 
 
 def _run_epoch(config: TrainingConfig, trainer: Trainer, epoch: int, train: Batch, on_step: OnStep) -> Metrics:

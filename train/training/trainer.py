@@ -124,6 +124,11 @@ class Trainer:
         """Number of all epochs."""
         return sum(stage.epochs for stage in self._stages)
 
+    def stage_epochs(self, epoch: int) -> range:
+        """Return the epochs of the stage that an epoch belongs to; none after the last epoch."""
+        stages = itertools.pairwise(itertools.accumulate((stage.epochs for stage in self._stages), initial=0))
+        return next((range(*bounds) for bounds in stages if epoch < bounds[1]), range(self.epochs, self.epochs))
+
     @property
     def weights(self) -> list[keras.Variable]:
         """Weights of the classifier."""
@@ -192,7 +197,8 @@ class Trainer:
     def averaged_weights(self, epoch: int) -> Iterator[None]:
         """Have the network use the moving averages of its weights within a block, if the configuration asks for them.
 
-        After the last epoch of a stage it keeps them: the next stage starts from them, or they are the result.
+        After the last epoch of a stage it keeps them: the next stage starts from them, or they are the result. A stage
+        that ends early takes those of its best epoch instead, see `train.training.stopping`.
         """
         stage = self._stage(epoch)
         if not stage.has_averages:

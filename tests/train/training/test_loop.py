@@ -1,6 +1,7 @@
 """Files of a run, early stopping, and resuming, which ends with the weights of an uninterrupted run."""
 
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from train.config.optimization import Stage, Transfer
 from train.config.training_config import TrainingConfig
 from train.data.examples import Inputs
 from train.errors import TrainError
+from train.networks.build import HEAD
 from train.training.checkpoint import CheckpointError, load_checkpoint
 from train.training.decision_counts import DecisionCounts
 from train.training.log import LOG_FILE, TENSORBOARD_FOLDER, Log
@@ -172,6 +175,28 @@ def test_a_run_stops_without_progress_and_returns_its_best_weights(config_docume
     assert (tmp_path / BEST_FILE).exists()
 
 
+def test_a_stage_without_progress_is_followed_by_the_next_one_with_the_best_weights(
+    config_document: dict[str, Any], tmp_path: Path
+):
+    stages = (Stage(epochs=5, learning_rate=0.01, fine_tune_from=HEAD),)
+    transfer = Transfer(frozen_epochs=1, frozen_learning_rate=0.01, stages=stages, fine_tune_from=HEAD)
+    config = edit_training(config_document, epochs=5, patience=1, learning_rate=0.01, label_smoothing=0.0)
+    config = config.model_copy(update={"training": config.training.model_copy(update={"transfer": transfer})})
+    targets = make_inputs(48).targets
+    brightness = np.where(targets[:, 0] == 1, 220, 20).astype(np.uint8)
+    train = Inputs(np.broadcast_to(brightness[:, None, None, None], (48, 28, 28, 1)), targets)
+    inverted = replace(train, targets=1 - targets)  # so that training makes the loss worse
+
+    with pytest.raises(InterruptedRunError):
+        fit(config, train, inverted, tmp_path, interrupt_at(6 * 3 + 1))  # in the first epoch of the last stage
+    model = fit(config, train, inverted, tmp_path, lambda _: None, resume=True)
+
+    losses = {int(line["epoch"]): float(line["val_loss"]) for line in read_log(tmp_path)}
+    assert list(losses) == [0, 1, 2, 6, 7]
+    true_probabilities = (predictor(model)(inverted.images) * inverted.targets).sum(axis=1)
+    assert -np.log(true_probabilities).mean() == pytest.approx(losses[1], rel=1e-4)
+
+
 @pytest.mark.parametrize(("monitor", "task"), [("val_macro_f1", "multiclass"), ("val_micro_f1", "multilabel")])
 def test_early_stopping_keeps_the_weights_of_the_highest_monitored_metric(
     config_document: dict[str, Any], tmp_path: Path, monitor: str, task: str
@@ -200,6 +225,46 @@ def test_a_stopped_run_is_not_continued(config_document: dict[str, Any], tmp_pat
     assert not steps
     for actual, expected in zip(again, first, strict=True):
         np.testing.assert_array_equal(actual, expected)
+
+
+def interrupt_and_damage_log(config: TrainingConfig, run: Path, content: str | None) -> None:
+    """Train one epoch and a part of the next one, then replace the log, or delete it."""
+    with pytest.raises(InterruptedRunError):
+        fit(config, make_inputs(48), make_inputs(6), run, interrupt_at(4))
+    (run / LOG_FILE).unlink()
+    if content is not None:
+        (run / LOG_FILE).write_text(content)
+
+
+def test_a_run_whose_log_was_deleted_is_continued_and_logs_what_follows(
+    config_document: dict[str, Any], tmp_path: Path
+):
+    config = TrainingConfig.model_validate(config_document)
+    interrupt_and_damage_log(config, tmp_path, None)
+
+    fit(config, make_inputs(48), make_inputs(6), tmp_path, lambda _: None, resume=True)
+
+    assert [row["epoch"] for row in read_log(tmp_path)] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "lacks lines of finished epochs, by which training.patience decides"),
+        ("epoch,val_loss\n", "lacks lines of finished epochs"),
+        ("epoch,val_loss\n0,low\n", "is damaged; restore it"),
+        ("epoch,val_loss\n0\n", "is damaged"),
+        ("0,0.5\n1,0.4\n", "is damaged"),
+    ],
+)
+def test_early_stopping_is_not_continued_without_its_log(
+    config_document: dict[str, Any], tmp_path: Path, content: str | None, message: str
+):
+    config = edit_training(config_document, patience=1)
+    interrupt_and_damage_log(config, tmp_path, content)
+
+    with pytest.raises(TrainError, match=re.escape(message)):
+        fit(config, make_inputs(48), make_inputs(6), tmp_path, lambda _: None, resume=True)
 
 
 def test_mixed_precision_applies_only_to_training(config_document: dict[str, Any], tmp_path: Path):
