@@ -2,9 +2,10 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, model_validator
+from pydantic_core.core_schema import ValidatorFunctionWrapHandler
 
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
@@ -17,6 +18,21 @@ def find_nearest(word: str, words: Sequence[str]) -> str:
     """Return the first of `words` that begins as `word` does or, if none does, the one that is spelt most like it."""
     longer = [name for name in words if name.startswith(word)]
     return longer[0] if longer else difflib.get_close_matches(word, words, n=1, cutoff=0)[0]
+
+
+def expecting(description: str) -> WrapValidator:
+    """Return a validator for values of several types, whose one message says what is accepted.
+
+    Pydantic has a message for each type, and names it as Python does.
+    """
+
+    def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            raise ValueError(f"expected {description}, received {value}") from error
+
+    return WrapValidator(validate)
 
 
 def reject_unknown_keys(section: object, allowed: Iterable[str]) -> object:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from train.config.config_base import ConfigBase, Count, Fraction, Sha256
+from train.config.config_base import ConfigBase, Count, Fraction, Sha256, expecting
 
 ApplicationName: TypeAlias = Literal[
     "MobileNetV2",
@@ -81,7 +81,9 @@ class PretrainedNetwork(ConfigBase):
         dropout: Dropout rate before the last layer.
     """
 
-    weights: Literal["imagenet", "none"] | Path = "imagenet"
+    weights: Annotated[Literal["imagenet", "none"] | Path, expecting("imagenet, none or the path of a file")] = (
+        "imagenet"
+    )
     weights_sha256: Sha256 | None = None
     dropout: Fraction = 0.0
 

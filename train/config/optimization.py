@@ -5,11 +5,17 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from train.config.config_base import ConfigBase, Count, Fraction, Positive, Share
+from train.config.config_base import ConfigBase, Count, Fraction, Positive, Share, expecting
 
+AFFINE_KEYS = ("crop", "rotation_degrees", "scale", "shear", "shift")
+"""The keys of `Augmentation` that `train.networks.augment.RandomAffine` applies."""
 Percent: TypeAlias = Annotated[int, Field(ge=1, le=100)]
 Monitor: TypeAlias = Literal["val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1", "val_micro_f1"]
 """Metrics of the validation images after each epoch; of `val_loss`, lower values are better."""
+ClassWeights: TypeAlias = Annotated[
+    Literal["balanced"] | Mapping[str, Positive],
+    expecting("balanced or a weight above 0 for each label, such as {cat: 2}"),
+]
 Area: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -83,6 +89,20 @@ class Augmentation(ConfigBase):
         if self.mix_up and self.cut_mix:
             raise ValueError("mix_up and cut_mix: only one of them can be set")
         return self
+
+    @model_validator(mode="after")
+    def _check_effect(self) -> Self:
+        for key, owners in (("share", AFFINE_KEYS), ("jpeg_quality", ("jpeg",)), ("mix_share", ("mix_up", "cut_mix"))):
+            if self.is_set(key) and not self.is_set(*owners):
+                raise ValueError(
+                    f"{key}: has no effect without {' or '.join(owners)}; set one of these, or remove {key}"
+                )
+        return self
+
+    def is_set(self, *keys: str) -> bool:
+        """Return whether one of these keys has another value than by default; without keys, whether any has."""
+        fields = type(self).model_fields
+        return any(getattr(self, key) != fields[key].default for key in keys or fields)
 
 
 class Stage(ConfigBase):
@@ -167,11 +187,11 @@ class Optimization(ConfigBase):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     ema_momentum: Fraction = 0.0
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
-    class_weights: Literal["balanced"] | Mapping[str, Positive] | None = None
+    class_weights: ClassWeights | None = None
     sampling: Literal["shuffle", "balanced"] = "shuffle"
     label_smoothing: Fraction = 0.0
     small_images: tuple[tuple[Count, Count], ...] = ()
-    mixed_precision: bool | Literal["auto"] = "auto"
+    mixed_precision: Annotated[bool | Literal["auto"], expecting("true, false or auto")] = "auto"
     patience: Count | None = None
     monitor: Monitor = "val_loss"
     transfer: Transfer | None = None
@@ -180,6 +200,35 @@ class Optimization(ConfigBase):
     def _check_epochs(self) -> Self:
         if not self.epochs and not self.transfer:
             raise ValueError("epochs: expected at least 1 without transfer")
+        return self
+
+    @model_validator(mode="after")
+    def _check_effect(self) -> Self:
+        unused: dict[str, object] = {}
+        if self.transfer and not self.epochs:
+            unused["transfer.fine_tune_from"] = self.transfer.fine_tune_from
+        if self.transfer and not self.fine_tuning:
+            unused["transfer.backbone_learning_rate_factor"] = self.transfer.backbone_learning_rate_factor != 1
+            unused |= {"patience": self.patience, "small_images": self.small_images}
+        for key, value in unused.items():
+            if value:
+                raise ValueError(f"{key}: has no effect if epochs is 0; set epochs to 1 or more, or remove {key}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        stages = [stage.epochs for stage in self.fine_tuning]
+        if stages and self.warmup_epochs > min(stages):
+            raise ValueError(
+                f"warmup_epochs: {self.warmup_epochs:g} is more than the {min(stages)} epochs of the training or of a"
+                " stage, so learning_rate would never be reached; set a lower number"
+            )
+        small = sum(epochs for epochs, _ in self.small_images)
+        if stages and small > sum(stages):
+            raise ValueError(
+                f"small_images: {small} epochs are more than the {sum(stages)} in which the network learns from images;"
+                " remove some"
+            )
         return self
 
     @model_validator(mode="after")

@@ -24,6 +24,14 @@ AnyConfig = TypeVar("AnyConfig", bound=ConfigBase)
 SECTIONS_WITH_KIND = ("data", "model")
 """Sections whose keys depend on their `kind`."""
 
+PLAIN_MESSAGES: Mapping[str, str] = {
+    "tuple_type": "Input should be a list",
+    "path_type": "Input should be a path",
+    **dict.fromkeys(
+        ("dict_type", "model_type", "model_attributes_type", "dataclass_type"), "Input should be a section of keys"
+    ),
+}
+"""Messages for kinds of problems that pydantic describes by types of Python."""
 MONITOR_OF_OTHER_TASK: Mapping[Task, Monitor] = {"multiclass": "val_micro_f1", "multilabel": "val_balanced_accuracy"}
 
 
@@ -130,6 +138,16 @@ class TrainingConfig(ConfigBase):
             raise ValueError(
                 f"training.transfer: a model of kind {self.model.kind} has no pretrained weights; remove this section"
             )
+        if self.training.transfer and isinstance(self.model, PretrainedNetwork) and self.model.weights == "none":
+            raise ValueError(
+                "training.transfer: model.weights is none, so the network knows nothing that its last layer could use;"
+                " set model.weights to imagenet or the path of a file, or remove this section"
+            )
+        if self.augmentation.is_set() and not self.training.fine_tuning:
+            raise ValueError(
+                "augmentation: has no effect if training.epochs is 0, since the last layer alone learns from images as"
+                " they are; set training.epochs to 1 or more, or remove this section"
+            )
         return self
 
 
@@ -182,7 +200,7 @@ def _describe_problems(error: ValidationError) -> str:
     for problem in error.errors(include_url=False):
         section, *rest = problem["loc"] or ("the document",)
         keys = rest[1:] if section in SECTIONS_WITH_KIND else rest  # pydantic inserts the kind between them
-        message = problem["msg"].removeprefix("Value error, ")
+        message = PLAIN_MESSAGES.get(problem["type"], problem["msg"].removeprefix("Value error, "))
         if problem["type"] in {"union_tag_invalid", "union_tag_not_found"}:
             keys, message = ["kind"], _describe_kind(problem.get("ctx", {}))
         lines.append(f"  {'.'.join(map(str, (section, *keys)))}: {message}")

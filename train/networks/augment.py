@@ -8,10 +8,9 @@ import keras
 import tensorflow as tf
 from keras import layers, ops
 
-from train.config.optimization import Augmentation
+from train.config.optimization import AFFINE_KEYS, Augmentation
 from vision.card import InputSpec
 
-AFFINE_KEYS = ("crop", "rotation_degrees", "scale", "shear", "shift")
 MAX_LOG_ASPECT = math.log(4 / 3)
 """Of crops, as in section 3 of https://arxiv.org/abs/1409.4842."""
 
@@ -22,11 +21,9 @@ def build_augmentation(config: Augmentation, spec: InputSpec, seed: int) -> kera
     Brightness changes precede geometric ones, so that a lighter background ends at an edge, as in a letterboxed image.
     Blur and noise of a camera follow, and JPEG encoding is last, as for an image that is sent to the service.
     """
-    default = Augmentation()
     value_range = {"value_range": (0, 255)}
     blur_factor = (config.blur, config.blur)
     saturation_factor = ((1 - config.saturation) / 2, (1 + config.saturation) / 2)
-    affine = any(getattr(config, key) != getattr(default, key) for key in AFFINE_KEYS)
     steps: list[tuple[object, Any]] = [  # condition and factory
         (config.rand_augment, lambda: layers.RandAugment(factor=config.rand_augment, seed=seed + 7, **value_range)),
         (config.stroke, lambda: RandomStroke(config, seed)),
@@ -35,7 +32,7 @@ def build_augmentation(config: Augmentation, spec: InputSpec, seed: int) -> kera
         # Saturation is 0..1 whatever the range of the pixels, and the layer clips it to `value_range`.
         (config.saturation, lambda: layers.RandomSaturation(saturation_factor, value_range=(0, 1), seed=seed + 14)),
         (config.hue, lambda: layers.RandomHue((0.0, config.hue), seed=seed + 15, **value_range)),
-        (affine, lambda: RandomAffine(config, seed + 3)),
+        (config.is_set(*AFFINE_KEYS), lambda: RandomAffine(config, seed + 3)),
         (config.flip, lambda: layers.RandomFlip("horizontal", seed=seed + 4)),
         (config.flip_vertical, lambda: layers.RandomFlip("vertical", seed=seed + 8)),
         (config.shift_pixels, lambda: RandomShift(config, seed + 5)),

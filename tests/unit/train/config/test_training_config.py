@@ -120,8 +120,22 @@ def test_all_wrong_values_are_reported_at_once(tmp_path: Path):
         ),
         (
             lambda document: document["training"].update(class_weights="even"),
-            "training.class_weights",
+            "class_weights: expected balanced or a weight above 0 for each label, such as {cat: 2}, received even",
         ),
+        (
+            lambda document: document["training"].update(class_weights={"0": -1}),
+            "training.class_weights: expected balanced or a weight above 0",
+        ),
+        (
+            lambda document: document["training"].update(mixed_precision="half"),
+            "training.mixed_precision: expected true, false or auto, received half",
+        ),
+        (
+            lambda document: document.update(model={"kind": "efficientnet_lite0", "weights": 3}),
+            "model.weights: expected",
+        ),
+        (lambda document: document.update(labels="abc"), "labels: Input should be a list"),
+        (lambda document: document.update(training=3), "training: Input should be a section of keys"),
         (
             lambda document: (document.update(task="multilabel"), document["training"].update(sampling="balanced")),
             "training.sampling: images of several classes cannot be drawn so that each class is as frequent",
@@ -180,6 +194,77 @@ def test_unusable_values_are_refused(tmp_path: Path, edit: Edit, message: str):
         load_edited(tmp_path, edit)
 
     assert message in str(raised.value)
+
+
+TRANSFER = {"frozen_epochs": 1, "frozen_learning_rate": 0.1}
+STAGE = {"epochs": 2, "learning_rate": 0.1}
+
+
+def fine_tune(document: dict[str, Any], **training: Any) -> None:
+    """Change the configuration to that of a pretrained network, of which only the last layer is trained."""
+    document["input"] |= {"color": "RGB", "resize": "stretch"}
+    document["model"] = {"kind": "efficientnet_lite0"}
+    document["augmentation"] = {}
+    document["training"] |= {"epochs": 0, "transfer": TRANSFER, **training}
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda document: document["augmentation"].update(mix_share=0.5), "mix_share: has no effect without mix_up or"),
+        (
+            lambda document: document["augmentation"].update(jpeg_quality=[50, 60]),
+            "jpeg_quality: has no effect without",
+        ),
+        (
+            lambda document: document.update(augmentation={"share": 0.5}),
+            "share: has no effect without crop or rotation",
+        ),
+        (
+            lambda document: document["training"].update(warmup_epochs=17),
+            "warmup_epochs: 17 is more than the 16 epochs",
+        ),
+        (
+            lambda document: document["training"].update(small_images=[[9, 14], [8, 20]]),
+            "small_images: 17 epochs are more than the 16 in which the network learns",
+        ),
+        (lambda document: fine_tune(document, patience=2), "patience: has no effect if epochs is 0"),
+        (lambda document: fine_tune(document, small_images=[[1, 16]]), "small_images: has no effect if epochs is 0"),
+        (
+            lambda document: fine_tune(document, transfer=TRANSFER | {"fine_tune_from": "last"}),
+            "transfer.fine_tune_from: has no effect if epochs is 0",
+        ),
+        (
+            lambda document: fine_tune(document, transfer=TRANSFER | {"backbone_learning_rate_factor": 0.1}),
+            "transfer.backbone_learning_rate_factor: has no effect if epochs is 0",
+        ),
+        (
+            lambda document: fine_tune(document, transfer=TRANSFER | {"stages": [STAGE]}, warmup_epochs=3),
+            "warmup_epochs: 3 is more than the 2 epochs",
+        ),
+        (
+            lambda document: (fine_tune(document), document.update(augmentation={"flip": True})),
+            "augmentation: has no effect if training.epochs is 0",
+        ),
+        (
+            lambda document: (fine_tune(document), document["model"].update(weights="none")),
+            "training.transfer: model.weights is none",
+        ),
+    ],
+)
+def test_a_key_without_effect_is_refused(tmp_path: Path, edit: Edit, message: str):
+    with pytest.raises(ConfigError) as raised:
+        load_edited(tmp_path, edit)
+
+    assert message in str(raised.value)
+
+
+def test_patience_and_augmentation_act_on_stages_without_further_epochs(tmp_path: Path):
+    def edit(document: dict[str, Any]):
+        fine_tune(document, patience=2, transfer=TRANSFER | {"stages": [STAGE]})
+        document["augmentation"] = {"flip": True}
+
+    assert load_edited(tmp_path, edit).training.patience == 2
 
 
 def test_a_missing_file_is_named(tmp_path: Path):
