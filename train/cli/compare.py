@@ -14,10 +14,10 @@ from rich.table import Table
 
 from train.cli.console import console
 from train.config.training_config import load_config
-from train.errors import TrainError
 from train.evaluation.assessment import EVALUATION_FILE
 from train.evaluation.comparison import compare_results
 from train.evaluation.predictions import read_results
+from train.evaluation.run_files import unusable_file
 from train.report.compare import EvaluatedRun, Row, configuration_rows, metric_rows, render_comparison
 from train.report.learning_curves import read_log
 
@@ -52,9 +52,7 @@ def _read_run(run: Path, name: str) -> EvaluatedRun:
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise TrainError(
-            f"{path} cannot be used: {error!r}; run this to write it: python -m train evaluate {run}"
-        ) from error
+        raise unusable_file(path, error) from error
     return EvaluatedRun(name, load_config(run / CONFIG_FILE), summary, read_log(run / LOG_FILE))
 
 

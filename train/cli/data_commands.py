@@ -1,5 +1,7 @@
 """Commands that prepare data for `fit`: they fetch images, convert labels and write configurations."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +9,7 @@ import typer
 
 from train.cli.console import console, counting_progress, download_progress
 from train.cli.options import DataFolder
+from train.commands import train_command
 from train.config.datasets import OwnData
 from train.config.training_config import load_config
 from train.data.examples import DataError
@@ -28,7 +31,8 @@ def labelme(
 ) -> None:
     """Convert Labelme's flags to a CSV with the column `file`, relative to FOLDER, and a 0/1 column for each flag."""
     images = read_labelme(folder)
-    flags = write_table(images, out)
+    with _new_file(out):
+        flags = write_table(images, out)
     console.print(f"{out} written: {len(images)} images; labels: {', '.join(flags)}", markup=False, soft_wrap=True)
 
 
@@ -69,7 +73,8 @@ def propose(
     Paths in a CSV are relative to its folder.
     """
     proposal = propose_for_folders(source) if source.is_dir() else propose_for_table(source, image_column, label_column)
-    write_config(proposal, out)
+    with _new_file(out):
+        write_config(proposal, out)
     _print_proposal(proposal, out)
 
 
@@ -86,7 +91,8 @@ def convert_files(
 ) -> None:
     """Convert the three files of FastImageClassification to a configuration; the options may be spelled as there."""
     proposal = convert(csv_path, data_config_path, training_config_path)
-    write_config(proposal, out)
+    with _new_file(out):
+        write_config(proposal, out)
     _print_proposal(proposal, out)
 
 
@@ -116,11 +122,20 @@ def duplicates(
     console.print(f"{sum(map(len, groups))} of {len(images)} images are near-duplicates, in {len(groups)} groups")
 
 
+@contextmanager
+def _new_file(path: Path) -> Iterator[None]:
+    """Say what to do if a file that is to be written exists already."""
+    try:
+        yield
+    except FileExistsError as error:
+        raise DataError(f"{path} exists already and is kept; delete it, or write another file with --out") from error
+
+
 def _print_proposal(proposal: Proposal, out: Path) -> None:
     document = proposal.document
     for remark in proposal.remarks:
         console.print(remark, markup=False, highlight=False, soft_wrap=True)
     labels = ", ".join(document["labels"])
     console.print(
-        f"{out} written, {document['task']}: {labels}; next: python -m train fit {out}", markup=False, soft_wrap=True
+        f"{out} written, {document['task']}: {labels}; next: {train_command('fit', out)}", markup=False, soft_wrap=True
     )

@@ -33,6 +33,7 @@ from train.cli.import_commands import (
 )
 from train.cli.options import DataFolder, RunFolder
 from train.cli.predict import predict
+from train.commands import train_command
 from train.config.networks import PretrainedNetwork
 from train.config.training_config import TrainingConfig, load_config, load_model_config
 from train.data.examples import TEST, Example, Predict, Splits, to_inputs
@@ -128,7 +129,7 @@ def fit(  # noqa: PLR0913  # each is an option of the command line
         with training_progress() as on_step:
             fit_network(config, train, validation, run.path, on_step, resume=run.is_resumed, weights=weights)
     trained = run.final_path
-    console.print(f"The trained network is in {trained}; next: python -m train evaluate {trained}", soft_wrap=True)
+    _print_line(f"The trained network is in {trained}; next: {train_command('evaluate', trained)}")
 
 
 @app.command("evaluate")
@@ -151,9 +152,7 @@ def evaluate_run(run: RunFolder, data: DataFolder = None) -> None:
     write_predictions(run, assessment.test, splits.test, config.labels)
     write_report(run / "report", assessment, splits.test, run / LOG_FILE)
     print_summary(summarise(assessment))
-    console.print(
-        f"See {run / 'report' / PAGE} for plots and mistakes; next: python -m train export {run}", soft_wrap=True
-    )
+    _print_line(f"See {run / 'report' / PAGE} for plots and mistakes; next: {train_command('export', run)}")
 
 
 @app.command()
@@ -274,6 +273,10 @@ def verify(  # noqa: PLR0913  # each is an option of the command line
 
 
 app.command()(predict)
+
+
+def _print_line(line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _test_sets(

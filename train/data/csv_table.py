@@ -13,6 +13,18 @@ BOOLEANS: Mapping[str, bool] = {"1": True, "1.0": True, "true": True, "0": False
 """As pandas writes integers, floats and booleans, in lower case."""
 
 
+class MissingColumnError(DataError):
+    """A CSV file without a column that is needed.
+
+    Attributes:
+        column: Name of the column.
+    """
+
+    def __init__(self, message: str, column: str) -> None:
+        super().__init__(message)
+        self.column = column
+
+
 def read_table(data: TableData, labels: Sequence[str], task: Task) -> list[Example]:
     """Return the images in the order of the rows.
 
@@ -40,7 +52,8 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Mapping
     """Yield each row of a CSV file with header, preceded by the number of its last line.
 
     Raises:
-        DataError: The file is not CSV in UTF-8, or lacks one of the columns.
+        MissingColumnError: The file lacks one of the columns.
+        DataError: The file is not CSV in UTF-8.
         OSError: The file cannot be read.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -59,7 +72,9 @@ def _check_columns(path: Path, header: Sequence[str], columns: Sequence[str]) ->
         if name not in header:
             nearest = difflib.get_close_matches(name, header, n=1)
             hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
-            raise DataError(f"{path} has no column '{name}', only {', '.join(header) or 'nothing'}{hint}")
+            raise MissingColumnError(
+                f"{path} has no column '{name}', only {', '.join(header) or 'nothing'}{hint}", name
+            )
 
 
 def _parse_row(data: TableData, row: Mapping[str, str], labels: Sequence[str], task: Task) -> Example:

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from train.commands import train_command
 from train.config.datasets import SEPARATOR
-from train.data.csv_table import BOOLEANS, read_rows
+from train.data.csv_table import BOOLEANS, MissingColumnError, read_rows
 from train.data.examples import DataError
 from train.data.folders import class_folders, is_image, list_files
 from train.data.splits import MIN_GROUP
@@ -39,7 +40,7 @@ TRAINING: Mapping[str, Any] = {
     "batch_size": 32,
     "learning_rate": 0.0001,
     "weight_decay": 0.01,
-    "transfer": {"frozen_epochs": 60, "frozen_learning_rate": 0.001},
+    "transfer": {"frozen_epochs": 60, "frozen_learning_rate": 0.003},
 }
 NO_LITE = (
     "Keras downloads the weights of MobileNetV2 (14 MB) when training starts. EfficientNet-Lite0 is made for int8 and"
@@ -49,7 +50,7 @@ HEADER = """\
 # Trains `{name}`, starting from a network pretrained on ImageNet. After training, describe here what it was trained on,
 # how long it took, and which accuracy to expect.
 #
-#   python -m train fit {out}
+#   {fit}
 #   python -m train evaluate runs/{name}
 #   python -m train export runs/{name}
 """
@@ -97,7 +98,11 @@ def propose_for_table(path: Path, image_column: str, label_column: str | None) -
         DataError: The CSV lacks a column, or there are fewer than two labels.
         OSError: The CSV cannot be read.
     """
-    rows = [row for _, row in read_rows(path, [image_column, *([label_column] if label_column else [])])]
+    try:
+        rows = [row for _, row in read_rows(path, [image_column, *([label_column] if label_column else [])])]
+    except MissingColumnError as error:
+        option = "--image-column" if error.column == image_column else "--label-column"
+        raise DataError(f"{error}; name it with {option}") from error
     data = {"kind": "csv", "directory": str(path.parent), "file": path.name, "image_column": image_column}
     if label_column:
         values = [row[label_column] for row in rows]
@@ -107,6 +112,12 @@ def propose_for_table(path: Path, image_column: str, label_column: str | None) -
         return _propose(dict(sorted(counts.items())), len(rows), task, data, path.stem)
     names = [name for name in rows[0] if all(row[name].casefold() in BOOLEANS for row in rows)] if rows else []
     per_label = {name: sum(BOOLEANS[row[name].casefold()] for row in rows) for name in names}
+    if len(names) < MIN_LABELS:
+        columns = [name for name in (rows[0] if rows else []) if name != image_column]
+        raise DataError(
+            f"{path.stem}: expected at least two labels, found {', '.join(names) or 'none'}, since only columns of 0"
+            f" and 1 are taken for labels; if a column names them, give it with --label-column: {', '.join(columns)}"
+        )
     return _propose(per_label, len(rows), "multilabel", data, path.stem)
 
 
@@ -118,7 +129,7 @@ def write_config(proposal: Proposal, out: Path) -> None:
         OSError: The file cannot be written.
     """
     name = re.sub("[^a-z0-9_-]+", "-", out.stem.lower()).strip("-_") or "model"
-    header = HEADER.format(name=name, out=out)
+    header = HEADER.format(name=name, fit=train_command("fit", out))
     if proposal.remarks:
         header += "#\n" + "".join(f"# {line}\n" for remark in proposal.remarks for line in textwrap.wrap(remark, WIDTH))
     text = yaml.safe_dump(
@@ -178,8 +189,8 @@ def _remarks_on_counts(counts: Mapping[str, int], validation_images: int) -> lis
     if _is_unbalanced(counts):
         remarks.append(
             f"The classes are unbalanced: '{commonest}' has {_count(counts[commonest])}, '{rarest}' {counts[rarest]}."
-            " training.class_weights has the network not neglect rare ones. Look at the recall of each class in the"
-            " report, and add images."
+            " training.class_weights gives the images of rare classes more weight. Look at the recall of each class in"
+            " the report, and add images."
         )
     if validation_images < MIN_VALIDATION:
         remarks.append(

@@ -11,11 +11,11 @@ import numpy as np
 
 from train.config.training_config import TrainingConfig
 from train.data.examples import TEST
-from train.errors import TrainError
 from train.evaluation.calibrate import Calibration, TemperatureFit, apply_temperature
 from train.evaluation.cautions import list_warnings
 from train.evaluation.curves import calibration_error
 from train.evaluation.evaluate import Evaluation, compute_metrics
+from train.evaluation.run_files import unusable_file
 from vision.card import Card
 
 EVALUATION_FILE = "evaluation.json"
@@ -124,6 +124,4 @@ def read_calibration(run: Path) -> Calibration | None:
         fit = None if validation is None else TemperatureFit(temperature, **validation)
         return Calibration(temperature, thresholds, summary.get("abstain_below"), fit)
     except (ValueError, KeyError, TypeError) as error:
-        raise TrainError(
-            f"{path} cannot be used: {error!r}; run this to write it again: python -m train evaluate {run}"
-        ) from error
+        raise unusable_file(path, error) from error

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from train.data.examples import Example
-from train.errors import TrainError
 from train.evaluation.curves import log_losses
 from train.evaluation.evaluate import Evaluation
+from train.evaluation.run_files import unusable_file
 
 PREDICTIONS_FILE = "predictions.csv"
 """File name in the folder of a run."""
@@ -73,6 +73,4 @@ def read_results(run: Path) -> dict[str, ImageResult]:
                 for row in csv.DictReader(file)
             }
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainError(
-            f"{path} cannot be used: {error!r}; run this to write it: python -m train evaluate {run}"
-        ) from error
+        raise unusable_file(path, error) from error

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import keras
 
+from train.commands import train_command
 from train.config.training_config import TrainingConfig, load_config
 from train.errors import TrainError
 from train.training.run_folder import CONFIG_FILE, MODEL_FILE, NEW, OLD, complete_replacement
@@ -29,7 +30,7 @@ def load_run(run: Path) -> tuple[TrainingConfig, keras.Model]:
     except (ValueError, KeyError, OSError) as error:
         raise TrainError(
             f"{path} is damaged or cannot be read; train again, or delete it and write it anew with"
-            f" `python -m train fit {run} --resume`"
+            f" `{train_command('fit', run, '--resume')}`"
         ) from error
 
 

@@ -18,6 +18,7 @@ from typing import Literal, TypeAlias
 
 import yaml
 
+from train.commands import train_command
 from train.config.training_config import load_config
 from train.data.whole_file import replace_file
 from train.errors import TrainError
@@ -161,7 +162,7 @@ def _resume(run: Path, config_path: Path, locks: ExitStack) -> RunFolder:
     if load_config(run / CONFIG_FILE) != load_config(config_path):
         raise TrainError(
             f"{run} was started with another configuration than {config_path}; continue it with its own one by"
-            f" `python -m train fit {run} --resume`, or start another run without --resume"
+            f" `{train_command('fit', run, '--resume')}`, or start another run without --resume"
         )
     if not _lock(run, locks):
         raise TrainError(_describe_use(run))
@@ -184,8 +185,8 @@ def _overwrite(run: Path, name: str, locks: ExitStack) -> RunFolder:
     successor = _append(run, NEW)
     if has_checkpoint(successor):
         raise TrainError(
-            f"{successor} is the unfinished replacement of {run}; continue it with `python -m train fit {successor}"
-            " --resume`, or delete that folder"
+            f"{successor} is the unfinished replacement of {run}; continue it with"
+            f" `{train_command('fit', successor, '--resume')}`, or delete that folder"
         )
     if not _claim(successor, locks):
         raise TrainError(_describe_use(successor))

@@ -33,7 +33,7 @@ def test_class_folders_become_a_configuration(tmp_path: Path):
 
     text = (tmp_path / "Pets 2.yaml").read_text()
 
-    assert f"python -m train fit {tmp_path}/Pets 2.yaml" in text
+    assert f"python -m train fit '{tmp_path}/Pets 2.yaml'" in text
     assert "multilabel: any number.\ntask: multiclass\n" in text
 
 
@@ -132,6 +132,38 @@ def test_fewer_than_two_labels_are_refused(tmp_path: Path):
 
     with pytest.raises(DataError, match="data: expected at least two labels, found none"):
         propose_for_table(tmp_path / "data.csv", "file", None)
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "message"),
+    [
+        ("path,dog,cat\na.png,1,0\n", [], "has no column 'file', only path, dog, cat; name it with --image-column"),
+        (
+            "file,kind\na.png,dog\n",
+            ["--label-column", "label"],
+            "no column 'label', only file, kind; name it with --label",
+        ),
+        ("file,kind,width\na.png,dog,640\n", [], "if a column names them, give it with --label-column: kind, width"),
+    ],
+)
+def test_a_table_with_other_columns_is_refused_with_the_option_that_names_them(
+    tmp_path: Path, table: str, options: list[str], message: str
+):
+    (tmp_path / "data.csv").write_text(table)
+    command = ["propose", str(tmp_path / "data.csv"), "--out", str(tmp_path / "a.yaml"), *options]
+
+    assert message in str(CliRunner().invoke(app, command).exception)
+
+
+def test_an_existing_file_is_named_with_what_to_do(tmp_path: Path):
+    write_folders(tmp_path / "photos", {"dog": 1, "cat": 1})
+    out = tmp_path / "my pets.yaml"
+    command = ["propose", str(tmp_path / "photos"), "--out", str(out)]
+
+    first, second = (CliRunner().invoke(app, command) for _ in range(2))
+
+    assert f"next: python -m train fit '{out}'" in first.output
+    assert str(second.exception) == f"{out} exists already and is kept; delete it, or write another file with --out"
 
 
 def test_an_existing_configuration_is_kept(tmp_path: Path):

@@ -49,10 +49,21 @@ def test_results_are_read_by_the_content_of_the_image(tmp_path: Path):
     assert not results[hashlib.sha256(b"b").hexdigest()].correct
 
 
-@pytest.mark.parametrize("content", [None, "image\na.jpg\n", "sha256,correct,log_loss\nx,1,low\n"])
-def test_a_missing_or_damaged_table_is_refused_with_the_command_that_writes_it(tmp_path: Path, content: str | None):
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "it does not exist"),
+        ("image\na.jpg\n", "it is damaged"),
+        ("sha256,correct,log_loss\nx,1,low\n", "it is damaged"),
+    ],
+)
+def test_a_missing_or_damaged_table_is_refused_with_the_command_that_writes_it(
+    tmp_path: Path, content: str | None, problem: str
+):
+    run = tmp_path / "my run"
+    run.mkdir()
     if content is not None:
-        (tmp_path / PREDICTIONS_FILE).write_text(content)
+        (run / PREDICTIONS_FILE).write_text(content)
 
-    with pytest.raises(TrainError, match=r"cannot be used.*python -m train evaluate"):
-        read_results(tmp_path)
+    with pytest.raises(TrainError, match=rf"cannot be used: {problem}.*python -m train evaluate '.*my run'"):
+        read_results(run)
