@@ -25,11 +25,12 @@ from rich.progress import (
 from rich.table import Table
 
 from tfs_api.protos import model_server_config_pb2
+from train.commands import train_command
 from train.data.download import OnProgress
 from train.data.examples import Example, Splits
 from train.errors import TrainError
 from train.training.data_record import Reuse
-from train.training.run_folder import RunFolder
+from train.training.run_folder import RunFolder, has_checkpoint
 from train.verification.verify import Comparison
 
 if TYPE_CHECKING:  # imports TensorFlow, which would delay `python -m train --help`
@@ -142,10 +143,35 @@ def print_reuse(run: Path, reuses: Sequence[Reuse]) -> None:
 
 
 def describe_error(error: TrainError | OSError) -> str:
-    """Describe an error that ends a command, with advice if the disk is full."""
+    """Describe an error that ends a command, with advice if the disk is full.
+
+    A note of the error is the command that continues what was interrupted, see `add_resume_command`.
+    """
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return f"{error}; free some space there and run the command again, `fit` with --resume"
+        commands: Sequence[str] = getattr(error, "__notes__", ())
+        advice = f"continue with: {commands[0]}" if commands else "run the command again"
+        return f"{error}; free some space there and {advice}"
     return str(error)
+
+
+@contextmanager
+def add_resume_command(run: RunFolder, data: Path | None) -> Iterator[None]:
+    """Add the command that resumes a run to an error of the system within the block, if an epoch has finished.
+
+    Args:
+        run: The run.
+        data: Folder of the data set, if it is not the configuration's.
+
+    Raises:
+        OSError: As within the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        if has_checkpoint(run.path):
+            options = ["--data", data] if data else []
+            error.add_note(train_command("fit", run.path, "--resume", *options))
+        raise
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from train.cli import compare, data_commands, import_commands, label_commands, models, quantize, record_commands
 from train.cli.console import (
+    add_resume_command,
     console,
     counting_progress,
     download_progress,
@@ -45,7 +46,7 @@ from train.evaluation.predictions import write_predictions
 from train.export.golden import TFLITE_TOLERANCES, TOLERANCE, choose_golden, golden_evaluation, read_golden
 from train.export.precision import MAX_LOSS, ExportPrecision, Form, TfliteOptions, Weights
 from train.training.data_record import find_reuse, record_data
-from train.training.run_folder import find_config, open_run
+from train.training.run_folder import Start, find_config, open_run
 from train.verification.verify import ServedModel, compare_forms
 
 RUNS = Path("runs")
@@ -113,7 +114,8 @@ def fit(  # noqa: PLR0913  # each is an option of the command line
     config_path = find_config(config_path)
     config = load_config(config_path)
     _check_weights(config_path, config, weights)
-    with open_run(config_path, config.name, runs, "resume" if resume else "overwrite" if overwrite else "new") as run:
+    start: Start = "resume" if resume else "overwrite" if overwrite else "new"
+    with open_run(config_path, config.name, runs, start) as run, add_resume_command(run, data):
         print_run(run)
         splits = _load(config, data)
         print_splits(splits, config.labels)

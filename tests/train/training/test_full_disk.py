@@ -49,9 +49,10 @@ def test_a_training_that_does_not_fit_is_reported_and_leaves_the_earlier_run(
     result = CliRunner().invoke(app, ["fit", str(config_path), "--runs", str(own_run.parent), "--overwrite"])
 
     assert isinstance(result.exception, OSError)
+    command = f"continue with: python -m train fit {replacement} --resume"  # after at least one epoch
     assert describe_error(result.exception) == (
-        f"[Errno 28] No space left on device: '{replacement / file}'; free some space there and run the command again,"
-        " `fit` with --resume"
+        f"[Errno 28] No space left on device: '{replacement / file}'; free some space there and "
+        f"{'run the command again' if file == CHECKPOINT_FILE else command}"
     )
     assert not temporary.is_symlink()
     assert {path: path.read_bytes() for path in own_run.rglob("*") if path.is_file()} == earlier
