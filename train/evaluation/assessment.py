@@ -75,7 +75,8 @@ def summarise(assessment: Assessment) -> dict[str, Any]:
         name: compute_metrics(evaluation, labels) for name, evaluation in assessment.sets.items() if name != TEST
     }
     summary |= {"further_tests": further} if further else {}
-    warnings = list_warnings(summary, assessment.config.answered_accuracy)
+    config = assessment.config
+    warnings = list_warnings(summary, None if config.confident_share is not None else config.answered_accuracy)
     return summary | ({"warnings": warnings} if warnings else {})
 
 
@@ -94,7 +95,7 @@ def card_calibration(card: Card) -> Calibration:
     multilabel = card.task == "multilabel"
     thresholds = tuple(np.broadcast_to(card.threshold, len(card.labels)).tolist()) if multilabel else None
     abstain_below = None if card.output.confidence else card.abstain_below  # which is then not of a probability
-    return Calibration(card.metrics.get("temperature", 1.0), thresholds, abstain_below)
+    return Calibration(card.metrics.get("temperature", 1.0), thresholds, abstain_below, _recorded_fit(card.metrics))
 
 
 def write_summary(run: Path, assessment: Assessment) -> None:
@@ -120,8 +121,13 @@ def read_calibration(run: Path) -> Calibration | None:
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
         thresholds = tuple(map(float, summary["thresholds"])) if "thresholds" in summary else None
-        temperature, validation = float(summary["temperature"]), summary.get("validation")
-        fit = None if validation is None else TemperatureFit(temperature, **validation)
-        return Calibration(temperature, thresholds, summary.get("abstain_below"), fit)
+        temperature = float(summary["temperature"])
+        return Calibration(temperature, thresholds, summary.get("abstain_below"), _recorded_fit(summary))
     except (ValueError, KeyError, TypeError) as error:
         raise unusable_file(path, error) from error
+
+
+def _recorded_fit(metrics: Mapping[str, Any]) -> TemperatureFit | None:
+    """Return how the temperature was chosen, from metrics as `summarise` returns them; None if they do not say."""
+    validation = metrics.get("validation")
+    return None if validation is None else TemperatureFit(float(metrics["temperature"]), **validation)

@@ -10,14 +10,21 @@ FEW_IMAGES = 100
 """With fewer validation images a temperature is uncertain by a tenth and more."""
 
 
-def list_warnings(summary: Mapping[str, Any], answered_accuracy: float) -> list[str]:
+def list_warnings(summary: Mapping[str, Any], answered_accuracy: float | None) -> list[str]:
     """Return one sentence for each warning.
 
     Args:
         summary: The result of `train.evaluation.assessment.summarise`.
-        answered_accuracy: As in the configuration.
+        answered_accuracy: As in the configuration; None if the model abstains by another score than the highest
+            probability (`confident_share`), which needs no threshold of that.
     """
     warnings = [
+        f"{values['class']}: no test image, so nothing is known of how well it is recognised; collect more images of"
+        " this class"
+        for values in summary["per_class"]
+        if values["images"] == 0
+    ]
+    warnings += [
         f"{values['class']}: none of {values['images']} test image{'s' if values['images'] > 1 else ''} recognised;"
         " collect more images of this class, or give its images more weight"
         for values in summary["per_class"]
@@ -27,7 +34,7 @@ def list_warnings(summary: Mapping[str, Any], answered_accuracy: float) -> list[
         return warnings
     few_images = few_images_warning(summary["validation"]["images"], "validation", "data.validation")
     warnings += [few_images] if few_images else []
-    if "thresholds" not in summary and "abstain_below" not in summary:
+    if answered_accuracy is not None and "thresholds" not in summary and "abstain_below" not in summary:
         needed = min_answered(answered_accuracy)
         count = (
             "more answered validation images than there can be"

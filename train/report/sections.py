@@ -178,7 +178,7 @@ def confusions(assessment: Assessment) -> str:
     return section("Confusions", plots(parts))
 
 
-def calibration(assessment: Assessment, summary: Summary) -> str:
+def calibration(assessment: Assessment, summary: Summary, exported: ExportedForms | None) -> str:
     """Show how well probabilities match accuracy and, for multiclass models, the effect of abstaining."""
     temperature = assessment.calibration.temperature
     label = "as trained" if temperature == 1 else f"at temperature {temperature:.3g}"
@@ -189,14 +189,15 @@ def calibration(assessment: Assessment, summary: Summary) -> str:
     parts = [figure(chart("Reliability", Axis("probability"), Axis("fraction correct"), lines), caption)]
     if assessment.test.thresholds is None:
         parts.append(_coverage(assessment))
-    return section("Calibration", _calibration_effect(summary) + plots(parts))
+    return section("Calibration", _calibration_effect(summary, exported) + plots(parts))
 
 
-def _calibration_effect(summary: Summary) -> str:
+def _calibration_effect(summary: Summary, exported: ExportedForms | None) -> str:
     headings = ["images", "number", "calibration error", "as trained", "log loss", "as trained"]
-    sets = [(TEST, summary, "")]
+    forms = ("", "") if exported is None else (" by the trained network", f" by {exported.served}")
+    sets = [(f"{TEST}{forms[1]}", summary, "")]
     if "validation" in summary:
-        sets.insert(0, ("validation, cross-validated", summary["validation"], "_after"))
+        sets.insert(0, (f"validation, cross-validated{forms[0]}", summary["validation"], "_after"))
     rows = [
         [
             cell(name),

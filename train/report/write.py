@@ -46,7 +46,7 @@ def write_report(
         sections.classes(assessment, summary),
         sections.confusions(assessment),
         sections.thresholds(assessment),
-        sections.calibration(assessment, summary),
+        sections.calibration(assessment, summary, exported),
         sections.training(log),
         sections.mistakes(assessment, examples, worst),
     ]

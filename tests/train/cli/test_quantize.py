@@ -83,6 +83,7 @@ def test_a_version_is_written_in_another_form(large: Version, config_path: Path,
 
     assert small.card.provenance["weights"] == small.card.provenance["tflite"] == "int8"
     assert small.card.metrics["form"] == "tflite"
+    assert small.card.metrics["validation"] == large.card.metrics["validation"]
     assert small.card.metrics["forms"]["tflite"]["images"] == small.card.metrics["images"] == 20
 
     graph = "saved_model.pb"

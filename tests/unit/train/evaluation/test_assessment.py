@@ -11,6 +11,7 @@ from train.errors import TrainError
 from train.evaluation.assessment import (
     EVALUATION_FILE,
     Assessment,
+    card_calibration,
     compute_coverage,
     read_calibration,
     summarise,
@@ -18,6 +19,7 @@ from train.evaluation.assessment import (
 )
 from train.evaluation.curves import calibration_error
 from train.evaluation.evaluate import Evaluation
+from vision.card import Card
 
 
 def test_the_summary_contains_the_calibration_and_its_effect():
@@ -81,6 +83,23 @@ def test_a_written_calibration_is_read_back(tmp_path: Path, assessment: Assessme
     write_summary(tmp_path, assessment)
 
     assert read_calibration(tmp_path) == assessment.calibration
+
+
+@pytest.mark.parametrize("assessment", [multiclass_assessment(), multilabel_assessment()], ids=["one", "several"])
+def test_the_calibration_of_a_card_is_read_back(assessment: Assessment):
+    summary = summarise(assessment)
+    thresholds = {} if assessment.calibration.thresholds is None else {"threshold": assessment.calibration.thresholds}
+    card = Card(
+        name="pets",
+        labels=assessment.config.labels,
+        input=assessment.config.input,
+        task=assessment.config.task,
+        abstain_below=assessment.calibration.abstain_below,
+        metrics={name: summary[name] for name in ("temperature", "validation") if name in summary},
+        **thresholds,
+    )
+
+    assert card_calibration(card) == assessment.calibration
 
 
 def test_a_run_that_was_not_evaluated_has_no_calibration(tmp_path: Path):

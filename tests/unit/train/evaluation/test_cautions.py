@@ -26,6 +26,15 @@ def test_a_class_without_test_images_is_not_called_unrecognised():
     assert list_warnings(summary(recall=None), 0.99) == []
 
 
+def test_a_class_without_test_images_is_named():
+    values = summary()
+    values["per_class"].append({"class": "fig", "images": 0, "recall": None})
+
+    (warning,) = list_warnings(values, 0.99)
+
+    assert warning.startswith("fig: no test image")
+
+
 @pytest.mark.parametrize(("images", "beginning"), [(99, "only 99 validation images"), (1, "only 1 validation image:")])
 def test_few_validation_images_are_counted(images: int, beginning: str):
     (warning,) = list_warnings(summary(images), 0.99)
@@ -41,6 +50,13 @@ def test_a_missing_threshold_for_abstaining_is_explained(accuracy: float, count:
     (warning,) = list_warnings(values, accuracy)
 
     assert f"{accuracy:g} takes {count} validation images" in warning
+
+
+def test_a_model_that_abstains_by_another_score_needs_no_threshold():
+    values = summary()
+    del values["abstain_below"]
+
+    assert list_warnings(values, None) == []
 
 
 def test_a_multilabel_model_does_not_abstain():

@@ -10,8 +10,10 @@ import pytest
 
 from tests.support.assessments import WRONG_EVERY, multiclass_assessment, multilabel_assessment
 from train.data.examples import Example
-from train.evaluation.assessment import Assessment
+from train.evaluation.assessment import Assessment, summarise
 from train.evaluation.evaluate import Evaluation
+from train.report import sections
+from train.report.sections import ExportedForms
 from train.report.write import PAGE, SHEET, write_report
 
 LOG = "epoch,accuracy,loss,val_accuracy,val_loss\n0,0.5,2.0,0.4,2.1\n1,0.8,1.0,0.9,1.2\n"
@@ -66,6 +68,15 @@ def test_the_report_shows_the_calibration_before_and_after(tmp_path: Path):
 
     row = re.search(r"<tr><td>validation, cross-validated</td>(.*?)</tr>", page).group(1)
     assert re.findall("<td>(.*?)</td>", row) == ["300", "0.100", "0.200", "0.700", "0.900"]
+
+
+def test_the_report_of_a_version_says_which_network_was_measured_on_which_images():
+    exported = ExportedForms(Path("pets/1"), {"form": "tflite", "forms": {}}, {})
+
+    page = sections.calibration(multiclass_assessment(), summarise(multiclass_assessment()), exported)
+
+    assert "<td>validation, cross-validated by the trained network</td>" in page
+    assert "<td>test by TensorFlow Lite</td>" in page
 
 
 def test_a_network_that_is_not_changed_by_calibration_has_one_line_of_reliability(tmp_path: Path):
