@@ -1,5 +1,6 @@
 """Labelled images, and their conversion to model inputs by `vision`, as in the gateway."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -34,11 +35,13 @@ class Example:
         source: The encoded image, or the path of its file.
         classes: Class numbers, ascending: exactly one, or any number if the task is multilabel.
         name: Where the image comes from, for messages.
+        known_sha256: SHA-256 of the encoded image, if it has been computed already.
     """
 
     source: bytes | Path
     classes: tuple[int, ...]
     name: str = ""
+    known_sha256: str | None = field(default=None, compare=False)
 
     @property
     def data(self) -> bytes:
@@ -48,6 +51,15 @@ class Example:
             OSError: The file cannot be read.
         """
         return self.source.read_bytes() if isinstance(self.source, Path) else self.source
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the encoded image, hexadecimal.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        return self.known_sha256 or hashlib.sha256(self.data).hexdigest()
 
     @property
     def size(self) -> int:

@@ -8,6 +8,7 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from train.data.contents import Content
@@ -46,7 +47,7 @@ def deduplicate(
             names = [example.name for example in (first, *further)]
             skipped += [Skipped(name, _describe_contradiction(name, names)) for name in names]
         else:
-            distinct[digest] = first
+            distinct[digest] = replace(first, known_sha256=digest)
             skipped += [Skipped(example.name, f"is a copy of {first.name}") for example in further]
     return distinct, skipped
 

@@ -1,7 +1,6 @@
 """The predictions of a run for each test image, as a table for people and for comparing runs image by image."""
 
 import csv
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -49,7 +48,7 @@ def write_predictions(run: Path, evaluation: Evaluation, examples: Sequence[Exam
             writer.writerow(
                 (
                     example.name,
-                    hashlib.sha256(example.data).hexdigest(),
+                    example.sha256,
                     ";".join(labels[number] for number in example.classes),
                     ";".join(label for label, is_predicted in decisions if is_predicted),
                     f"{evaluation.probabilities[index].max():.6f}",

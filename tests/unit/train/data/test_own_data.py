@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,16 @@ def test_a_later_load_reads_no_unchanged_file(tmp_path: Path):
         for example in part
     }
     assert "reading images" not in steps
+
+
+def test_the_checksums_of_images_are_known_without_reading_them_again(tmp_path: Path):
+    write_folders(tmp_path / "photos", {"cat": 4, "dog": 4})
+    splits = load_splits(folders(tmp_path), ignore)
+    checksums = {hashlib.sha256(path.read_bytes()).hexdigest() for path in (tmp_path / "photos").rglob("*.png")}
+
+    shutil.rmtree(tmp_path / "photos")
+
+    assert {image.sha256 for part in (splits.train, splits.validation, splits.test) for image in part} == checksums
 
 
 def test_a_class_without_decodable_images_is_refused_with_the_reasons(tmp_path: Path):
