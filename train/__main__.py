@@ -7,6 +7,7 @@ import sys
 try:
     from train.cli.console import console, describe_error
     from train.cli.main import app
+    from train.cli.native_notes import hide_native_notes
     from train.errors import TrainError
 except ModuleNotFoundError as error:
     print(  # noqa: T201  # a command's output
@@ -17,6 +18,7 @@ except ModuleNotFoundError as error:
 
 if __name__ == "__main__":
     # Hide TensorFlow's notes and warnings, which are for developers.
+    hide_native_notes()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
