@@ -7,7 +7,7 @@ otherwise.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,11 @@ from vision.card import InputSpec
 CALIBRATION_IMAGES = 300
 """Number of images from which the ranges of activations are taken; more change nothing and take longer."""
 LISTED_LAYERS = 5
+FLOAT_LAYERS_LOSS = 0.2
+"""Points of accuracy above which the layers that lose most in int8 are tried in float32."""
+MAX_FLOAT_LAYERS = 5
+MIN_FLOAT_LAYER_STEPS = 0.5
+"""Error of such a layer in steps of its scale; see `train.export.tflite_conversion.LayerError`."""
 TIMED_IMAGES = 20
 TIMED_ROUNDS = 3
 
@@ -121,34 +126,58 @@ def choose_forms(network: FrozenNetwork, spec: InputSpec, samples: Samples, opti
     try:
         if options.mode == "float32":
             return Forms(network, convert_float32(network, spec), "SavedModel and TensorFlow Lite in float32")
-        tflite, loss = _quantize(network, spec, samples, options.max_loss)
+        quantization = _quantize(network, spec, samples, options.max_loss)
     except TfliteError as error:
         if options.mode != "auto":
             raise
         return Forms(network, None, f"SavedModel only: {error}")
-    images = samples.inputs.images
+    tflite, images = quantization.model, samples.inputs.images
     before_ms, after_ms = cpu_ms(network.predict, images), cpu_ms(tflite.predict, images)
     cost = f"{after_ms:.2f} ms of CPU time an image instead of {before_ms:.2f}"
     if options.mode == "auto" and after_ms >= before_ms:
         return Forms(network, None, f"SavedModel only: int8 takes {cost}")
-    change = round(-loss, 2) + 0.0  # not -0.0
-    return Forms(network, tflite, f"SavedModel and TensorFlow Lite in int8: {cost}, accuracy {change:+.2f} points")
+    change = round(-quantization.loss, 2) + 0.0  # not -0.0
+    in_float = f", with {', '.join(quantization.float_layers)} in float32" if quantization.float_layers else ""
+    decision = f"SavedModel and TensorFlow Lite in int8: {cost}, accuracy {change:+.2f} points{in_float}"
+    return Forms(network, tflite, decision)
 
 
-def _quantize(network: FrozenNetwork, spec: InputSpec, samples: Samples, max_loss: float) -> tuple[TfliteModel, float]:
-    """Return the network in int8, and the points of accuracy that it loses."""
+class _Quantization(NamedTuple):
+    """A network in int8, the points of accuracy that it loses, and the layers that compute in float32."""
+
+    model: TfliteModel
+    loss: float
+    float_layers: tuple[str, ...] = ()
+
+
+def _quantize(network: FrozenNetwork, spec: InputSpec, samples: Samples, max_loss: float) -> _Quantization:
+    """Return the network in int8; if that costs accuracy, with the worst layers in float32, if these are to blame."""
+    reference = samples.evaluate(network.predict)
     conversion = convert_int8(network, spec, calibration_images(samples))
-    try:
-        int8 = samples.evaluate(conversion.model.predict)
-    except RuntimeError as error:  # XNNPACK refuses ratios of scales that it cannot multiply by
-        raise TfliteError(f"TensorFlow Lite cannot compute the network in int8: {error}") from error
-    loss = accuracy_loss(samples.evaluate(network.predict), int8, samples)
-    if loss > max_loss:
-        raise QuantizationLossError(_describe_loss(loss, max_loss, samples, conversion.layer_errors()[:LISTED_LAYERS]))
-    model = conversion.model
+    quantization = _measure_loss(conversion.model, reference, samples)
+    errors = conversion.layer_errors() if quantization.loss > min(FLOAT_LAYERS_LOSS, max_loss) else []
     del conversion
     release_memory()
-    return model, loss
+    worst = [error for error in errors[:MAX_FLOAT_LAYERS] if error.steps > MIN_FLOAT_LAYER_STEPS]
+    if worst:
+        tensors = [error.tensor for error in worst]
+        model = convert_int8(network, spec, calibration_images(samples), tensors).model
+        mixed = _measure_loss(model, reference, samples, tuple(error.layer for error in worst))
+        quantization = min(quantization, mixed, key=lambda candidate: candidate.loss)
+        release_memory()
+    if quantization.loss > max_loss:
+        raise QuantizationLossError(_describe_loss(quantization.loss, max_loss, samples, errors[:LISTED_LAYERS]))
+    return quantization
+
+
+def _measure_loss(
+    model: TfliteModel, reference: Evaluation, samples: Samples, float_layers: tuple[str, ...] = ()
+) -> _Quantization:
+    try:
+        int8 = samples.evaluate(model.predict)
+    except RuntimeError as error:  # XNNPACK refuses ratios of scales that it cannot multiply by
+        raise TfliteError(f"TensorFlow Lite cannot compute the network in int8: {error}") from error
+    return _Quantization(model, accuracy_loss(reference, int8, samples), float_layers)
 
 
 def _describe_loss(loss: float, max_loss: float, samples: Samples, layers: Sequence[LayerError]) -> str:

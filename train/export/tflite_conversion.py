@@ -11,7 +11,7 @@ import io
 import math
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -47,10 +47,12 @@ class LayerError(NamedTuple):
     Attributes:
         layer: Its name in the graph.
         steps: Root mean square error of its output, in steps of its int8 scale; rounding alone makes 0.29.
+        tensor: Name of its output in the file.
     """
 
     layer: str
     steps: float
+    tensor: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +76,18 @@ class Int8Conversion:
         table = io.StringIO()
         self.debugger.layer_statistics_dump(table)
         table.seek(0)
-        steps: dict[str, float] = {}
+        errors: dict[str, LayerError] = {}
         for row in csv.DictReader(table):
             if layer := layer_name(row["tensor_name"]):
-                error = math.sqrt(float(row["mean_squared_error"])) / float(row["scale"])
-                steps[layer] = max(error, steps.get(layer, 0.0))
-        return sorted((LayerError(*item) for item in steps.items()), key=lambda error: -error.steps)
+                steps = math.sqrt(float(row["mean_squared_error"])) / float(row["scale"])
+                if layer not in errors or steps > errors[layer].steps:
+                    errors[layer] = LayerError(layer, steps, row["tensor_name"])
+        return sorted(errors.values(), key=lambda error: -error.steps)
 
 
-def convert_int8(network: FrozenNetwork, spec: InputSpec, calibration: Images) -> Int8Conversion:
+def convert_int8(
+    network: FrozenNetwork, spec: InputSpec, calibration: Images, float_tensors: Sequence[str] = ()
+) -> Int8Conversion:
     """Convert a network to int8 weights and arithmetic; images arrive as uint8, probabilities leave as float32.
 
     Args:
@@ -90,6 +95,7 @@ def convert_int8(network: FrozenNetwork, spec: InputSpec, calibration: Images) -
         spec: Input of the network.
         calibration: uint8[N, H, W, C], images of the kind that will be classified, which determine the range of each
             activation. A few hundred are enough.
+        float_tensors: Outputs of the operations that stay in float32; see `LayerError`.
 
     Raises:
         TfliteError: The network computes in bfloat16, or the signatures cannot be written.
@@ -97,7 +103,7 @@ def convert_int8(network: FrozenNetwork, spec: InputSpec, calibration: Images) -
     with tempfile.TemporaryDirectory(prefix="tflite-") as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated")  # the debugger uses it
         converter = _converter(network, spec, folder)
-        float_tensors = _confidence_tensors(converter) if CONFIDENCE in network.answers else []
+        confidence_tensors = _confidence_tensors(converter) if CONFIDENCE in network.answers else []
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: _feeds(network, calibration)
         debugger: Any = tf.lite.experimental.QuantizationDebugger(
@@ -107,7 +113,7 @@ def convert_int8(network: FrozenNetwork, spec: InputSpec, calibration: Images) -
                 for feed in _feeds(network, calibration[:DEBUGGED_IMAGES])
             ),
             debug_options=tf.lite.experimental.QuantizationDebugOptions(
-                denylisted_ops=list(FLOAT_OPERATIONS), denylisted_nodes=float_tensors
+                denylisted_ops=list(FLOAT_OPERATIONS), denylisted_nodes=[*float_tensors, *confidence_tensors]
             ),
         )
     release_memory()

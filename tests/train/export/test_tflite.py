@@ -270,6 +270,31 @@ def test_int8_that_loses_too_much_is_refused_with_the_layers_that_lose_most(frag
     assert choose_forms(fragile, SPEC, samples, TfliteOptions("int8", max_loss=100)).served == "tflite"
 
 
+def test_layers_that_lose_accuracy_stay_in_float32():
+    random = np.random.default_rng(0)
+    grays = np.tile(random.integers(0, 256, (60, 1, 1, 1), np.uint8), (1, 16, 16, 3))
+    image = keras.Input((16, 16, 3))
+    weigh = keras.layers.Conv2D(16, 1, activation="relu6", name="weigh")
+    decide = keras.layers.Dense(CLASSES, activation="softmax", name="decide")
+    features = keras.layers.GlobalAveragePooling2D()(weigh(keras.layers.Rescaling(1 / 255)(image)))
+    model = keras.Model(image, decide(features))
+    kernel = random.normal(0, 300, (1, 1, 3, 16))  # of a gray pixel only their sum counts, which rounding changes
+    kernel += random.uniform(-2, 2, 16) - kernel.mean(axis=2, keepdims=True)
+    weigh.set_weights([kernel, np.full(16, 3.0)])
+    contributions = random.normal(0, 1, (16, CLASSES))
+    mean = np.asarray(keras.Model(image, features)(grays.astype(np.float32))).mean(axis=0)
+    decide.set_weights([contributions, -mean @ contributions])
+    network = freeze_model(model, SPEC)
+    samples = predicted(network, grays)
+    plain = samples.evaluate(convert_int8(network, SPEC, grays).model.predict)
+
+    forms = choose_forms(network, SPEC, samples, TfliteOptions("int8", max_loss=100))
+
+    assert forms.tflite is not None
+    assert re.search(r", with weigh_\d+(, decide_\d+)? in float32$", forms.decision), forms.decision
+    assert samples.evaluate(forms.tflite.predict).accuracy > plain.accuracy + 0.1
+
+
 def test_without_labels_the_loss_is_called_an_estimate(fragile: FrozenNetwork, images: np.ndarray):
     samples = dataclasses.replace(predicted(fragile, images), are_labelled=False)
 
