@@ -76,7 +76,8 @@ class PretrainedNetwork(ConfigBase):
     """A network whose initial weights may be published ones.
 
     Attributes:
-        weights: Initial weights: `imagenet` for those that are published, `none`, or a file of them.
+        weights: Initial weights: `imagenet` for those that are published, `none`, a file of them, or the `model.keras`
+            of an earlier run.
         weights_sha256: SHA-256 of that file, or of the one that replaces it on the command line; None checks nothing.
         dropout: Dropout rate before the last layer.
     """

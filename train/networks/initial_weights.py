@@ -9,10 +9,16 @@ from train.errors import TrainError
 from train.networks.application import load_published
 from train.networks.build import HEAD
 from train.networks.efficientnet_lite_weights import load_efficientnet_lite
+from train.networks.weights_file import WeightsError, check_file
+
+RUN_SUFFIX = ".keras"
+"""Of the trained network of a run, as in `train.training.run_folder.MODEL_FILE`."""
 
 
 def load_initial_weights(network: keras.Model, config: NetworkConfig, path: Path | None = None) -> None:
-    """Load the initial weights that a configuration names, or those of a file, into all layers but the last.
+    """Load the initial weights that a configuration names, or those of a file.
+
+    The last layer keeps its own, unless the file is the trained network of an earlier run with as many classes.
 
     Args:
         network: A network as `train.networks.build.build_model` builds it.
@@ -22,12 +28,43 @@ def load_initial_weights(network: keras.Model, config: NetworkConfig, path: Path
     Raises:
         WeightsError: The weights are unavailable, or belong to another network.
         WeightsFileError: A checkpoint cannot be read, or belongs to another network.
-        TrainError: The network is of a kind without published weights, but a file was passed.
+        TrainError: The network is of a kind without published weights, but another file was passed.
     """
+    source = path or getattr(config, "weights", None)
+    if isinstance(source, Path) and source.suffix == RUN_SUFFIX:
+        check_file(source, config.kind, getattr(config, "weights_sha256", None))
+        _load_run(network, source, config.kind)
+        return
     match config:
         case Application():
             load_published(network, HEAD, config, path)
         case EfficientNetLite():
             load_efficientnet_lite(network, config, path)
         case _ if path:
-            raise TrainError(f"model.kind: {config.kind} has no published weights; remove --weights")
+            raise TrainError(
+                f"model.kind: {config.kind} has no published weights; remove --weights, or name the model{RUN_SUFFIX}"
+                " of an earlier run"
+            )
+
+
+def _load_run(network: keras.Model, path: Path, kind: str) -> None:
+    """Load the weights of a network that a run has trained."""
+    try:
+        trained = keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise WeightsError(f"{path} is damaged, or is not the trained network of a run: {error}") from error
+    targets, origins = ([layer for layer in model.layers if layer.weights] for model in (network, trained))
+    if len(targets) != len(origins):
+        raise WeightsError(
+            f"{path}: expected the trained network of a run with model.kind {kind}; it has {len(origins)} layers with"
+            f" weights instead of {len(targets)}"
+        )
+    for target, origin in zip(targets, origins, strict=True):
+        values, shapes = origin.get_weights(), [tuple(weight.shape) for weight in target.weights]
+        if [array.shape for array in values] == shapes:
+            target.set_weights(values)
+        elif target.name != HEAD:
+            raise WeightsError(
+                f"{path}: expected the trained network of a run with model.kind {kind}; its layer {origin.name} has"
+                f" weights of {[array.shape for array in values]} instead of {shapes}"
+            )
