@@ -20,12 +20,17 @@ def hide_native_notes() -> None:
     A process is used because errors that end this one must still be shown. It ends when this one does. What Python
     writes is shown directly.
     """
-    screen = os.dup(STDERR)
+    try:
+        screen = os.dup(STDERR)
+    except OSError:  # standard error is closed, so nothing is shown anyway
+        return
     source, target = os.pipe()
     if os.fork() == 0:
-        os.close(target)
-        _forward(source, screen)
-        os._exit(0)
+        try:
+            os.close(target)
+            _forward(source, screen)
+        finally:  # also if the screen is closed: this process must never go on with the command
+            os._exit(0)
     os.close(source)
     os.dup2(target, STDERR)
     os.close(target)

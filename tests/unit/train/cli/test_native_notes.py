@@ -1,5 +1,6 @@
 """Notes of native code are dropped; its errors, also those that end the process, and Python's messages are shown."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -34,3 +35,33 @@ os.write(2, {native.encode()})
         "F0000 00:00:1796034450.1 7 x.cc:1] Check failed",
         "a message of Python",
     ]
+
+
+def test_a_closed_standard_error_is_no_problem():
+    code = "import os; from train.cli.native_notes import hide_native_notes; hide_native_notes(); print('done')"
+
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -c "$1" 2>&-', sys.executable, code], cwd=ROOT, stdout=subprocess.PIPE, check=False
+    )
+
+    assert done.stdout == b"done\n"
+
+
+def test_the_process_goes_on_alone_after_the_screen_was_closed():
+    code = """
+import os, sys
+from train.cli.native_notes import hide_native_notes
+hide_native_notes()
+os.write(2, b"an error\\n")
+os.close(2)
+os.close(sys.stderr.fileno())
+os.wait()
+print("done")
+"""
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=writer, check=False)
+    os.close(writer)
+
+    assert done.stdout == b"done\n"
