@@ -3,6 +3,7 @@
 import json
 import shutil
 import tempfile
+import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -54,7 +55,7 @@ def load_keras(path: Path, spec: InputSpec) -> KerasFile:
     try:
         is_of_keras2 = _is_of_keras2(path)
         model = _load_keras2(path) if is_of_keras2 else keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         raise ImportModelError(
             f"{path}: expected a complete Keras model without custom layers: {error}\n"
             "For a file with only the weights of a keras.applications network use: python -m train imagenet --weights"

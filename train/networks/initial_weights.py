@@ -1,5 +1,6 @@
 """The weights that a network starts from."""
 
+import zipfile
 from pathlib import Path
 
 import keras
@@ -51,7 +52,7 @@ def _load_run(network: keras.Model, path: Path, kind: str) -> None:
     """Load the weights of a network that a run has trained."""
     try:
         trained = keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:  # TypeError: of a custom layer
         raise WeightsError(f"{path} is damaged, or is not the trained network of a run: {error}") from error
     targets, origins = ([layer for layer in model.layers if layer.weights] for model in (network, trained))
     if len(targets) != len(origins):

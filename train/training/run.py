@@ -1,5 +1,6 @@
 """The configuration and the trained network of a run."""
 
+import zipfile
 from pathlib import Path
 
 import keras
@@ -27,7 +28,7 @@ def load_run(run: Path) -> tuple[TrainingConfig, keras.Model]:
         )
     try:
         return config, keras.models.load_model(path)
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise TrainError(
             f"{path} is damaged or cannot be read; train again, or delete it and write it anew with"
             f" `{train_command('fit', run, '--resume')}`"

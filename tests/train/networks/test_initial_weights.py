@@ -68,3 +68,25 @@ def test_a_damaged_file_is_named(tmp_path: Path):
 
     with pytest.raises(WeightsError, match=r"model\.keras is damaged, or is not the trained network of a run"):
         load_initial_weights(build_model(CONFIG, SHAPE, 3), CONFIG, tmp_path / "model.keras")
+
+
+def test_a_file_with_a_wrong_checksum_is_named(path: Path, tmp_path: Path):
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 50] = bytes(value ^ 0xFF for value in content[middle : middle + 50])
+    (tmp_path / "model.keras").write_bytes(content)
+
+    with pytest.raises(WeightsError, match=r"model\.keras is damaged, or is not the trained network of a run"):
+        load_initial_weights(build_model(CONFIG, SHAPE, 3), CONFIG, tmp_path / "model.keras")
+
+
+def test_a_model_with_a_layer_of_its_own_is_refused(tmp_path: Path):
+    class Own(keras.layers.Layer):
+        def call(self, x: object) -> object:
+            return x
+
+    image = keras.Input(SHAPE)
+    keras.Model(image, Own()(image)).save(tmp_path / "model.keras")
+
+    with pytest.raises(WeightsError, match=r"is not the trained network of a run"):
+        load_initial_weights(build_model(CONFIG, SHAPE, 3), CONFIG, tmp_path / "model.keras")
