@@ -8,6 +8,8 @@ https://github.com/keras-team/keras/issues/19151 and by files that Keras 2.15 to
 - layers of mixed precision have a policy; they are read as float32, as other networks are;
 - the activation `hard_sigmoid` has another slope, which Keras 3 has no name for;
 - names of layers may contain a slash;
+- before TensorFlow 2.2, a Sequential had no input layer, but its first layer the shape of the input, and before that
+  it was a list of layers;
 - operators between tensors and numbers are layers of the class TFOpLambda;
 - the calls of a model within a model are counted from 1, since building it counted as a call.
 """
@@ -60,7 +62,11 @@ def convert_config(config: Config) -> Config:
         ValueError: The model uses a function that no layer of Keras stands for, or that Keras 3 computes otherwise.
     """
     converted = copy.deepcopy(config)
-    for description in _descriptions(converted):
+    if isinstance(converted["config"], list):
+        converted["config"] = {"name": "sequential", "layers": converted["config"]}
+    for description in list(_descriptions(converted)):
+        if description["class_name"] == "Sequential":
+            _add_input(description["config"])
         _convert_layer(description)
     slashed = {description["config"]["name"] for description in _descriptions(converted)}
     names = {name: name.replace("/", "_") for name in slashed if "/" in name}
@@ -81,6 +87,16 @@ def _descriptions(value: Any) -> Iterator[Config]:
     elif isinstance(value, list):
         for member in value:
             yield from _descriptions(member)
+
+
+def _add_input(sequential: Config) -> None:
+    """Give a sequential model an input layer of the shape that its first layer states, and take it from the layers."""
+    layers: list[Config] = sequential["layers"]
+    others = [layer["config"] for layer in layers if layer["class_name"] != "InputLayer"]
+    shapes = [config.pop("batch_input_shape", None) for config in others]
+    if len(others) == len(layers) and shapes and shapes[0]:
+        member = {"name": f"{others[0]['name']}_input", "batch_input_shape": shapes[0]}
+        layers.insert(0, {"class_name": "InputLayer", "config": member})
 
 
 def _convert_layer(description: Config) -> None:

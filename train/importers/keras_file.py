@@ -67,6 +67,11 @@ def load_keras(path: Path, spec: InputSpec) -> KerasFile:
         )
     if isinstance(model, keras.Sequential) and not model.inputs:
         model.build((None, *spec.shape))
+    if (
+        isinstance(model, keras.Sequential) and model.inputs[0].shape[0] is not None
+    ):  # a call with so many images built it
+        image = keras.Input(model.inputs[0].shape[1:], dtype=model.inputs[0].dtype)
+        model = keras.Sequential([image, *model.layers])
     if not getattr(model, "inputs", None):
         raise ImportModelError(
             f"{path}: the model is of a class of its own; export it with model.export and import that"
@@ -79,7 +84,9 @@ def _is_of_keras2(path: Path) -> bool:
     if path.suffix == ".keras" or not h5py.is_hdf5(path):
         return False
     with h5py.File(path) as file:
-        return "model_config" in file.attrs and str(file.attrs.get("keras_version", "2")).startswith("2.")
+        version = file.attrs.get("keras_version", "2.")  # bytes if Keras wrote it that was not yet part of TensorFlow
+        text = version.decode() if isinstance(version, bytes) else str(version)
+        return "model_config" in file.attrs and text.startswith("2.")
 
 
 def _load_keras2(path: Path) -> keras.Model:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -161,7 +162,37 @@ def test_a_sequential_model_without_an_input_shape_is_built_for_the_card(tmp_pat
 
     loaded = load_keras(tmp_path / "model.keras", InputSpec(height=8, width=8))
 
-    assert loaded.network.inputs[0].shape[1:] == (8, 8, 3)
+    assert loaded.network.inputs[0].shape == (None, 8, 8, 3)
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3))
+    np.testing.assert_array_equal(loaded.original(pixels), sequential(pixels))
+
+
+@pytest.mark.parametrize("is_list", [False, True])
+@pytest.mark.parametrize("version", [{"keras_version": np.bytes_(b"2.2.4")}, {"keras_version": "2.2.4-tf"}, {}])
+def test_a_sequential_model_of_the_first_versions_of_keras_2_is_read(
+    tmp_path: Path, version: dict[str, Any], *, is_list: bool
+):
+    layers = [
+        layer("Conv2D", "conv", filters=4, kernel_size=[3, 3], activation="relu", batch_input_shape=[None, 8, 8, 3]),
+        layer("Flatten", "flat"),
+    ]
+    config = {"class_name": "Sequential", "config": layers if is_list else {"name": "model", "layers": layers}}
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 4))
+    with h5py.File(tmp_path / "model.h5", "w") as file:
+        file.attrs.update(version)
+        file.attrs["model_config"] = np.bytes_(json.dumps(config).encode())
+        weights = file.create_group("model_weights")
+        weights.attrs["layer_names"] = [np.bytes_(b"conv"), np.bytes_(b"flat")]
+        weights.create_group("flat").attrs["weight_names"] = np.empty(0, "S1")
+        conv = weights.create_group("conv")
+        conv.attrs["weight_names"] = [np.bytes_(b"conv/kernel:0"), np.bytes_(b"conv/bias:0")]
+        conv["conv/kernel:0"], conv["conv/bias:0"] = kernel, np.zeros(4)
+
+    loaded = load_keras(tmp_path / "model.h5", InputSpec(height=8, width=8))
+
+    assert not loaded.framework
+    assert loaded.network.inputs[0].shape == (None, 8, 8, 3)
+    np.testing.assert_allclose(loaded.network.get_weights()[0], kernel, rtol=1e-6)
 
 
 def test_a_class_of_its_own_is_refused(tmp_path: Path):
