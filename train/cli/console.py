@@ -133,8 +133,9 @@ def print_reuse(run: Path, reuses: Sequence[Reuse]) -> None:
     """Warn of validation and test images that a run has learnt from."""
     for reuse in reuses:
         console.print(
-            f"warning: the data set has changed, and {run} was trained with {reuse.reused} of the {reuse.images}"
-            f" {reuse.part} images, so its figures are too good; train again, or pass the former data set with --data",
+            f"warning: {run} has learnt from {reuse.reused} of the {reuse.images} {reuse.part} images, so its figures"
+            " are too good: the data set or its split has changed, or it started from the network of a run with another"
+            " split; train again, or pass the former data set with --data",
             style="yellow",
             markup=False,
             highlight=False,

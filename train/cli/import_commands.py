@@ -172,6 +172,8 @@ def import_keras_model(  # noqa: PLR0913  # each is an option of the command lin
     if file.is_dir():
         model = from_saved_model(file, model_card, signature)
     else:
+        if signature:
+            raise TrainError(f"--signature {signature}: only a SavedModel has signatures, and {file} is none")
         loaded = load_keras(file, model_card.input)
         model = from_keras(loaded.network, model_card, loaded.framework, loaded.original)
     _import(model, model_card, options)

@@ -119,7 +119,7 @@ def fit(  # noqa: PLR0913  # each is an option of the command line
         print_run(run)
         splits = _load(config, data)
         print_splits(splits, config.labels)
-        record_data(run.path, splits, is_resumed=run.is_resumed)
+        record_data(run.path, splits, is_resumed=run.is_resumed, weights=weights or _weights_file(config))
 
         from train.training.device import describe_device
         from train.training.loop import fit as fit_network
@@ -293,10 +293,15 @@ def _test_sets(
 
 def _check_weights(config_path: Path, config: TrainingConfig, weights: Path | None) -> None:
     """Check that the file of the initial weights is there, before the data is loaded."""
-    configured = config.model.weights if isinstance(config.model, PretrainedNetwork) else None
-    file, source = (weights, "--weights") if weights else (configured, f"{config_path}: model.weights")
-    if isinstance(file, Path) and not file.is_file():
+    file, source = (weights, "--weights") if weights else (_weights_file(config), f"{config_path}: model.weights")
+    if file and not file.is_file():
         raise TrainError(f"{source}: expected {'' if weights else 'imagenet, none or '}a file, received {file}")
+
+
+def _weights_file(config: TrainingConfig) -> Path | None:
+    """Return the file of initial weights that a configuration names."""
+    weights = config.model.weights if isinstance(config.model, PretrainedNetwork) else None
+    return weights if isinstance(weights, Path) else None
 
 
 def _load(config: TrainingConfig, directory: Path | None) -> Splits:

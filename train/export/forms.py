@@ -4,6 +4,7 @@ TensorFlow Serving serves `model.tflite` of a version if it is started with `--p
 otherwise.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -160,10 +161,11 @@ def _quantize(network: FrozenNetwork, spec: InputSpec, samples: Samples, max_los
     release_memory()
     worst = [error for error in errors[:MAX_FLOAT_LAYERS] if error.steps > MIN_FLOAT_LAYER_STEPS]
     if worst:
-        tensors = [error.tensor for error in worst]
-        model = convert_int8(network, spec, calibration_images(samples), tensors).model
-        mixed = _measure_loss(model, reference, samples, tuple(error.layer for error in worst))
-        quantization = min(quantization, mixed, key=lambda candidate: candidate.loss)
+        with contextlib.suppress(TfliteError):  # what int8 alone gives is then the best
+            tensors = [error.tensor for error in worst]
+            model = convert_int8(network, spec, calibration_images(samples), tensors).model
+            mixed = _measure_loss(model, reference, samples, tuple(error.layer for error in worst))
+            quantization = min(quantization, mixed, key=lambda candidate: candidate.loss)
         release_memory()
     if quantization.loss > max_loss:
         raise QuantizationLossError(_describe_loss(quantization.loss, max_loss, samples, errors[:LISTED_LAYERS]))

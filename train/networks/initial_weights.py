@@ -1,11 +1,13 @@
 """The weights that a network starts from."""
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 
 from train.config.networks import Application, EfficientNetLite, NetworkConfig
+from train.config.training_config import load_config
 from train.errors import TrainError
 from train.networks.application import load_published
 from train.networks.build import HEAD
@@ -14,17 +16,22 @@ from train.networks.weights_file import WeightsError, check_file
 
 RUN_SUFFIX = ".keras"
 """Of the trained network of a run, as in `train.training.run_folder.MODEL_FILE`."""
+RUN_CONFIG = "config.yaml"
+"""Its configuration beside it, as in `train.training.run_folder.CONFIG_FILE`."""
 
 
-def load_initial_weights(network: keras.Model, config: NetworkConfig, path: Path | None = None) -> None:
+def load_initial_weights(
+    network: keras.Model, config: NetworkConfig, path: Path | None = None, labels: Sequence[str] = ()
+) -> None:
     """Load the initial weights that a configuration names, or those of a file.
 
-    The last layer keeps its own, unless the file is the trained network of an earlier run with as many classes.
+    The last layer keeps its own, unless the file is the trained network of an earlier run with the same labels.
 
     Args:
         network: A network as `train.networks.build.build_model` builds it.
         config: Configuration of the network.
         path: File to load instead of the configuration's weights.
+        labels: Labels of the network's outputs.
 
     Raises:
         WeightsError: The weights are unavailable, or belong to another network.
@@ -34,7 +41,7 @@ def load_initial_weights(network: keras.Model, config: NetworkConfig, path: Path
     source = path or getattr(config, "weights", None)
     if isinstance(source, Path) and source.suffix == RUN_SUFFIX:
         check_file(source, config.kind, getattr(config, "weights_sha256", None))
-        _load_run(network, source, config.kind)
+        _load_run(network, source, config.kind, labels)
         return
     match config:
         case Application():
@@ -48,7 +55,7 @@ def load_initial_weights(network: keras.Model, config: NetworkConfig, path: Path
             )
 
 
-def _load_run(network: keras.Model, path: Path, kind: str) -> None:
+def _load_run(network: keras.Model, path: Path, kind: str, labels: Sequence[str]) -> None:
     """Load the weights of a network that a run has trained."""
     try:
         trained = keras.models.load_model(path, compile=False)
@@ -60,11 +67,15 @@ def _load_run(network: keras.Model, path: Path, kind: str) -> None:
             f"{path}: expected the trained network of a run with model.kind {kind}; it has {len(origins)} layers with"
             f" weights instead of {len(targets)}"
         )
+    config = path.with_name(RUN_CONFIG)
+    is_of_labels = config.is_file() and load_config(config).labels == tuple(labels)
     for target, origin in zip(targets, origins, strict=True):
+        if target.name == HEAD and not is_of_labels:
+            continue
         values, shapes = origin.get_weights(), [tuple(weight.shape) for weight in target.weights]
         if [array.shape for array in values] == shapes:
             target.set_weights(values)
-        elif target.name != HEAD:
+        else:
             raise WeightsError(
                 f"{path}: expected the trained network of a run with model.kind {kind}; its layer {origin.name} has"
                 f" weights of {[array.shape for array in values]} instead of {shapes}"

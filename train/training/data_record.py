@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from train.data.examples import Example, Splits
 from train.data.whole_file import replace_file
@@ -12,6 +13,10 @@ from train.errors import TrainError
 
 DATA_FILE = "data.json"
 PARTS = ("train", "validation", "test")
+LEARNT = ("train", "validation")
+"""Parts that a run learns from: by its weights, or by its choice of an epoch, thresholds and temperature."""
+EARLIER = "earlier"
+"""Member of the record with these parts of the runs whose network a run started from."""
 DIGEST_BYTES = 8
 
 
@@ -30,10 +35,17 @@ class Reuse:
     images: int
 
 
-def record_data(run: Path, splits: Splits, *, is_resumed: bool) -> None:
+def record_data(run: Path, splits: Splits, *, is_resumed: bool, weights: Path | None = None) -> None:
     """Write a digest of the content of each image, part by part, or compare it with the record of a resumed run.
 
     A new run replaces the record of one that was killed at its start in the same folder.
+
+    Args:
+        run: Folder of the run.
+        splits: Its images.
+        is_resumed: Whether the run is continued.
+        weights: File of the initial weights. If it lies in the folder of an earlier run, the record also has the images
+            which that one has learnt from.
 
     Raises:
         TrainError: The run to resume was started with other training or validation images.
@@ -42,10 +54,12 @@ def record_data(run: Path, splits: Splits, *, is_resumed: bool) -> None:
     digests = {part: _digest_all(getattr(splits, part)) for part in PARTS}
     recorded = _read_record(run) if is_resumed else None
     if recorded is None:
+        earlier = _read_record(weights.parent) if weights else None
+        learnt = {part: sorted({*earlier[part], *earlier[EARLIER][part]}) for part in LEARNT} if earlier else {}
         with replace_file(run / DATA_FILE) as temporary:
-            temporary.write_text(json.dumps(digests), encoding="utf-8")
+            temporary.write_text(json.dumps({**digests, **({EARLIER: learnt} if learnt else {})}), encoding="utf-8")
         return
-    for part in ("train", "validation"):
+    for part in LEARNT:
         before, now = set(recorded[part]), set(digests[part])
         if before != now:
             raise TrainError(
@@ -57,7 +71,8 @@ def record_data(run: Path, splits: Splits, *, is_resumed: bool) -> None:
 def find_reuse(run: Path, splits: Splits) -> list[Reuse]:
     """Return how many validation and test images a run has trained on; none of a run without a record.
 
-    A test image counts also if it was a validation image of the run, which is part of what the run has learnt from.
+    A test image counts also if it was a validation image of the run, which is part of what the run has learnt from, and
+    an image of either part if the run started from the network of an earlier one that has learnt from it.
 
     Raises:
         TrainError: The record is damaged.
@@ -66,25 +81,26 @@ def find_reuse(run: Path, splits: Splits) -> list[Reuse]:
     recorded = _read_record(run)
     if recorded is None:
         return []
-    sources = {"validation": set(recorded["train"]), "test": {*recorded["train"], *recorded["validation"]}}
     reuses = []
-    for part, source in sources.items():
+    for part, parts in {"validation": LEARNT[:1], "test": LEARNT}.items():
         now = _digest_all(getattr(splits, part))
-        source -= set(recorded[part])
+        source = {digest for name in parts for digest in recorded[name]} - set(recorded[part])
+        source.update(digest for name in parts for digest in recorded[EARLIER][name])
         reused = sum(digest in source for digest in now)
         if reused:
             reuses.append(Reuse(part, reused, len(now)))
     return reuses
 
 
-def _read_record(run: Path) -> dict[str, list[str]] | None:
+def _read_record(run: Path) -> dict[str, Any] | None:
     path = run / DATA_FILE
     if not path.exists():
         return None
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        return {part: list(record[part]) for part in PARTS}
-    except (ValueError, KeyError, TypeError) as error:
+        earlier = record.get(EARLIER, {part: [] for part in LEARNT})
+        return {part: list(record[part]) for part in PARTS} | {EARLIER: {part: list(earlier[part]) for part in LEARNT}}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainError(f"{path} is damaged; delete it, which leaves changes of the data set unnoticed") from error
 
 

@@ -147,7 +147,7 @@ class Trainer:
         Raises:
             TrainError: See `train.networks.initial_weights.load_initial_weights`.
         """
-        load_initial_weights(self._network, self._config.model, path)
+        load_initial_weights(self._network, self._config.model, path, self._config.labels)
 
     def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Compute the inputs of the last layer for images without augmentation: float32[N, F]."""

@@ -97,14 +97,21 @@ def test_scores_of_networks_whose_last_layer_is_beside_them(network: str, head: 
 def test_normalisation_before_the_last_layer_becomes_part_of_it():
     random = np.random.default_rng(0)
     kernel, bias = random.normal(size=(3, 5)).astype("f4"), random.normal(size=3).astype("f4")
-    tensors = {**norm("fc.0", 5), **norm("fc.9", 5), "fc.10.weight": kernel, "fc.10.bias": bias}
+    tensors = {**norm("fc.8", 5), **norm("fc.9", 5), "fc.10.weight": kernel, "fc.10.bias": bias}
     features = random.normal(size=(4, 5))
 
     head = fit_head(tensors, "fc")
 
     assert head.keys() == {"fc.weight", "fc.bias"}
-    expected = normalise(normalise(features, tensors, "fc.0"), tensors, "fc.9") @ kernel.T + bias
+    expected = normalise(normalise(features, tensors, "fc.8"), tensors, "fc.9") @ kernel.T + bias
     np.testing.assert_allclose(features @ head["fc.weight"].T + head["fc.bias"], expected, atol=1e-5)
+
+
+def test_an_unknown_layer_after_normalisation_is_refused():
+    tensors = {**norm("fc.0", 5), "fc.2.weight": np.zeros((3, 5))}
+
+    with pytest.raises(WeightsFileError, match=r"layers without weights after fc\.0, and .* dropout or an activation"):
+        fit_head(tensors, "fc")
 
 
 def test_scores_of_fastais_last_layers(resnet: Tensors, images: np.ndarray):

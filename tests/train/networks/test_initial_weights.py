@@ -1,10 +1,12 @@
 """A network starts from the weights of an earlier run."""
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
+import yaml
 
 from train.config.networks import SmallCnn
 from train.networks.build import HEAD, build_model
@@ -13,6 +15,7 @@ from train.networks.weights_file import WeightsError
 
 CONFIG = SmallCnn(kind="small_cnn", blocks=((4,), (8,)))
 SHAPE = (16, 16, 3)
+LABELS = ["red", "green", "blue"]
 
 
 @pytest.fixture(scope="module")
@@ -24,26 +27,28 @@ def earlier() -> keras.Model:
 
 
 @pytest.fixture(scope="module")
-def path(earlier: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def path(earlier: keras.Model, config_document: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("run") / "model.keras"
     earlier.save(path)
+    path.with_name("config.yaml").write_text(yaml.safe_dump(config_document | {"labels": LABELS}))
     return path
 
 
-def test_all_weights_are_those_of_the_earlier_run(earlier: keras.Model, path: Path):
+def test_all_weights_are_those_of_an_earlier_run_with_the_same_labels(earlier: keras.Model, path: Path):
     network = build_model(CONFIG, SHAPE, 3)
 
-    load_initial_weights(network, CONFIG, path)
+    load_initial_weights(network, CONFIG, path, LABELS)
 
     for actual, expected in zip(network.get_weights(), earlier.get_weights(), strict=True):
         np.testing.assert_array_equal(actual, expected)
 
 
-def test_the_last_layer_is_new_for_another_number_of_classes(earlier: keras.Model, path: Path):
-    network = build_model(CONFIG, SHAPE, 5)
+@pytest.mark.parametrize("labels", [[*LABELS, "yellow"], LABELS[::-1]])
+def test_the_last_layer_is_new_for_other_labels(earlier: keras.Model, path: Path, labels: list[str]):
+    network = build_model(CONFIG, SHAPE, len(labels))
     head = network.get_layer(HEAD).get_weights()
 
-    load_initial_weights(network, CONFIG, path)
+    load_initial_weights(network, CONFIG, path, labels)
 
     np.testing.assert_array_equal(network.get_layer(HEAD).get_weights()[0], head[0])
     np.testing.assert_array_equal(network.get_weights()[0], earlier.get_weights()[0])

@@ -12,7 +12,7 @@ EPSILON = 1e-5
 """Of normalisation, PyTorch's default."""
 
 
-def fit_head(tensors: Tensors, name: str, body: Collection[str] = ()) -> Tensors:
+def fit_head(tensors: Tensors, name: str, body: Collection[str] = (), *, may_have_gaps: bool = False) -> Tensors:
     """Return tensors whose last layer has the name that it has in the network's library.
 
     Programs replace it by one of another name beside the network (`head`), or by a sequence in which dropout or
@@ -22,9 +22,11 @@ def fit_head(tensors: Tensors, name: str, body: Collection[str] = ()) -> Tensors
         tensors: Weights by PyTorch's names, without prefixes.
         name: The name in the library: `fc`.
         body: Names of layers that come before the last one, though programs call last layers so: `head.norm`.
+        may_have_gaps: Whether layers without weights after a normalisation are known to be dropout alone.
 
     Raises:
-        WeightsFileError: There are several linear layers. An activation between them has no weights.
+        WeightsFileError: There are several linear layers, or layers without weights after a normalisation, of which one
+            may be an activation.
     """
     layers = {tensor.rpartition(".")[0] for tensor in tensors if tensor.partition(".")[0] in HEADS} - {*body}
     linear = sorted(layer for layer in layers if _is_linear(tensors, layer))
@@ -34,7 +36,14 @@ def fit_head(tensors: Tensors, name: str, body: Collection[str] = ()) -> Tensors
         )
     for layer in linear:
         norms = [norm for norm in layers if f"{norm}.running_mean" in tensors and _is_before(norm, layer)]
+        last = _number(layer)
         for norm in sorted(norms, key=_number, reverse=True):
+            if _number(norm) != last - 1 and not may_have_gaps:
+                raise WeightsFileError(
+                    f"it has layers without weights after {norm}, and what is computed there, dropout or an activation,"
+                    " is not in the weights"
+                )
+            last = _number(norm)
             tensors = fold_norm(tensors, norm, layer)
         parts = {f"{layer}.{part}": f"{name}.{part}" for part in ("weight", "bias")}
         tensors = {parts.get(tensor, tensor): array for tensor, array in tensors.items()}

@@ -85,7 +85,7 @@ def _fit_head(weights: Tensors) -> Tensors:
     features = weights.get("layer4.0.bn3.weight", weights.get("layer4.0.bn2.weight", ()))
     if not all(name in weights for name in FASTAI_LAYERS) or len(weights[FASTAI_LAYERS[0]]) != 2 * len(features):
         return fit_head(weights, "fc")
-    return fit_head(fold_norm(weights, "fc.2", HIDDEN), "fc", body=(HIDDEN,))
+    return fit_head(fold_norm(weights, "fc.2", HIDDEN), "fc", body=(HIDDEN,), may_have_gaps=True)
 
 
 class _ResNet:

@@ -35,6 +35,28 @@ def test_copies_that_a_published_data_set_has_in_both_parts_are_not_counted(tmp_
     assert find_reuse(tmp_path, splits) == []
 
 
+def test_images_that_an_earlier_network_has_learnt_from_are_counted(tmp_path: Path):
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    for run in (first, second, third):
+        run.mkdir()
+    record_data(first, SPLITS, is_resumed=False)
+    other_split = Splits(examples("d", "f"), examples("a", "e"), examples("b", "c", "g"))
+
+    record_data(second, other_split, is_resumed=False, weights=first / "model.keras")
+    record_data(
+        third, Splits(examples("g"), examples("h"), examples("f")), is_resumed=False, weights=second / "model.keras"
+    )
+
+    assert find_reuse(second, other_split) == [Reuse("validation", 1, 2), Reuse("test", 2, 3)]
+    assert find_reuse(third, replace(SPLITS, validation=[], test=examples("f", "z"))) == [Reuse("test", 1, 2)]
+
+
+def test_the_published_weights_beside_no_record_add_nothing(tmp_path: Path):
+    record_data(tmp_path, SPLITS, is_resumed=False, weights=Path("weights/published.pth"))
+
+    assert find_reuse(tmp_path, SPLITS) == []
+
+
 def test_a_run_without_a_record_is_not_judged(tmp_path: Path):
     assert find_reuse(tmp_path, SPLITS) == []
 
