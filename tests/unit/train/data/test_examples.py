@@ -4,9 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from train.data.examples import Example, hold_back, to_inputs
+from train.data.examples import DataError, Example, hold_back, to_inputs
 from vision.card import InputSpec
-from vision.decode import UnsupportedFormatError
 
 HUNDRED = [Example(bytes([number]), (number,)) for number in range(100)]
 
@@ -47,5 +46,5 @@ def test_a_drawing_of_another_size_is_inverted_and_letterboxed():
 
 
 def test_data_that_is_not_an_image_is_refused():
-    with pytest.raises(UnsupportedFormatError):
-        to_inputs([Example(b"text", (0,))], InputSpec(height=2, width=2), 1)
+    with pytest.raises(DataError, match=r"^cat/a\.png: the image is in none of the accepted formats"):
+        to_inputs([Example(b"text", (0,), "cat/a.png")], InputSpec(height=2, width=2), 1)
