@@ -155,7 +155,7 @@ def test_evaluate_warns_of_test_images_that_the_run_was_trained_with(own_run: Pa
 
     result = CliRunner().invoke(app, ["evaluate", str(own_run)], catch_exceptions=False)
 
-    assert f"{own_run} was trained with 5 of the 20 test images" in result.output
+    assert f"{own_run} has learnt from 5 of the 20 test images" in result.output
 
 
 def test_evaluate_prints_and_writes_metrics(run: Path):

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfs_api.protos import prediction_log_pb2
 from tfs_api.tensors import from_tensor_proto
-from train.data.examples import Example, to_inputs
+from train.data.examples import DataError, Example, to_inputs
 from train.export.export import CARD_FILE, ExportedVersion, ExportError, export_network
 from train.export.frozen_network import freeze_model
 from train.export.golden import FOLDER, Golden, read_golden
@@ -264,8 +264,8 @@ def test_another_running_export_is_left_alone(
 def test_an_unreadable_golden_image_is_refused_before_anything_is_written(
     network: keras.Model, version: Version, tmp_path: Path
 ):
-    with pytest.raises(ValueError, match="image"):
-        export(network, version.card, [Example(b"text", (0,))], tmp_path / "shapes")
+    with pytest.raises(DataError, match=r"^a\.png: the image is in none of the accepted formats"):
+        export(network, version.card, [Example(b"text", (0,), "a.png")], tmp_path / "shapes")
 
     assert not (tmp_path / "shapes").exists()
 
