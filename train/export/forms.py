@@ -153,8 +153,9 @@ class _Quantization(NamedTuple):
 
 def _quantize(network: FrozenNetwork, spec: InputSpec, samples: Samples, max_loss: float) -> _Quantization:
     """Return the network in int8; if that costs accuracy, with the worst layers in float32, if these are to blame."""
+    calibration = calibration_images(samples)
+    conversion = convert_int8(network, spec, calibration)
     reference = samples.evaluate(network.predict)
-    conversion = convert_int8(network, spec, calibration_images(samples))
     quantization = _measure_loss(conversion.model, reference, samples)
     errors = conversion.layer_errors() if quantization.loss > min(FLOAT_LAYERS_LOSS, max_loss) else []
     del conversion
@@ -163,7 +164,7 @@ def _quantize(network: FrozenNetwork, spec: InputSpec, samples: Samples, max_los
     if worst:
         with contextlib.suppress(TfliteError):  # what int8 alone gives is then the best
             tensors = [error.tensor for error in worst]
-            model = convert_int8(network, spec, calibration_images(samples), tensors).model
+            model = convert_int8(network, spec, calibration, tensors).model
             mixed = _measure_loss(model, reference, samples, tuple(error.layer for error in worst))
             quantization = min(quantization, mixed, key=lambda candidate: candidate.loss)
         release_memory()

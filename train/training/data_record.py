@@ -55,9 +55,11 @@ def record_data(run: Path, splits: Splits, *, is_resumed: bool, weights: Path | 
     recorded = _read_record(run) if is_resumed else None
     if recorded is None:
         earlier = _read_record(weights.parent) if weights else None
-        learnt = {part: sorted({*earlier[part], *earlier[EARLIER][part]}) for part in LEARNT} if earlier else {}
+        record: dict[str, Any] = dict(digests)
+        if earlier:
+            record[EARLIER] = {part: sorted({*earlier[part], *earlier[EARLIER][part]}) for part in LEARNT}
         with replace_file(run / DATA_FILE) as temporary:
-            temporary.write_text(json.dumps({**digests, **({EARLIER: learnt} if learnt else {})}), encoding="utf-8")
+            temporary.write_text(json.dumps(record), encoding="utf-8")
         return
     for part in LEARNT:
         before, now = set(recorded[part]), set(digests[part])
