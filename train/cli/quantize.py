@@ -115,7 +115,7 @@ class Images:
 @app.command()
 def quantize(  # noqa: PLR0913  # each is an option of the command line
     version: Annotated[
-        Path, typer.Argument(metavar="VERSION", help="Exported version, such as serving_models/cifar10/2.")
+        Path, typer.Argument(metavar="VERSION", help="Exported version, such as serving_models/cifar10/3.")
     ],
     *,
     data: Annotated[

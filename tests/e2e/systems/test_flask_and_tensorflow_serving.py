@@ -1,4 +1,4 @@
-"""Flask in front of TensorFlow Serving, ResNet-18 on CIFAR-10: a file `image` or JSON with `url` returns the class."""
+"""Flask in front of TensorFlow Serving, a network for CIFAR-10: a file `image` or JSON with `url` returns the class."""
 
 import requests
 
@@ -21,10 +21,9 @@ def test_a_url_is_classified(stack, photos, image_host):
         assert (response.status_code, response.json()["class"]) == (200, label)
 
 
-def test_the_model_is_a_resnet18_for_cifar10(stack):
+def test_the_model_has_the_classes_of_cifar10(stack):
     card = requests.get(f"{stack.url}/api/v1/models/cifar10", timeout=20).json()["card"]
     classes = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
     assert card["labels"] == classes
-    assert card["provenance"]["architecture"] == "resnet18"
-    assert card["metrics"]["accuracy"] >= 0.92
+    assert card["metrics"]["accuracy"] >= 0.95

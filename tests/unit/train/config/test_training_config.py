@@ -32,7 +32,7 @@ def test_a_committed_configuration_loads_and_states_command_time_and_result(path
     config = load_config(path)
     comment = path.read_text().partition("\nname:")[0]
 
-    assert config.name == path.stem
+    assert config.name == path.stem.removesuffix("_further")
     assert all(line.startswith("#") for line in comment.splitlines())
     assert f"python -m train fit train/configs/{path.name}" in comment
     assert "epochs" in comment
