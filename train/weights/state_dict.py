@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from train.weights.pickle_opcodes import ForbiddenError
 from train.weights.tensors import MAX_QUOTED, Array, Tensors
-from train.weights.torch_pickle import ForbiddenError, Placeholder, TensorView
+from train.weights.torch_pickle import Placeholder, TensorView
 
 MAX_DEPTH = 8
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params")

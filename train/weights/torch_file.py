@@ -13,9 +13,10 @@ from typing import BinaryIO
 
 import numpy as np
 
+from train.weights.pickle_opcodes import ForbiddenError
 from train.weights.state_dict import Checkpoint, find_architecture, find_state_dict, to_checkpoint
 from train.weights.tensors import Array, Tensors, WeightsFileError, read_file, to_array
-from train.weights.torch_pickle import ForbiddenError, SafeUnpickler, Storage, TensorView
+from train.weights.torch_pickle import SafeUnpickler, Storage, TensorView
 
 ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C

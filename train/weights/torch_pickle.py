@@ -6,16 +6,15 @@ which takes everything and does nothing.
 """
 
 import pickle
-import pickletools
 import reprlib
 from collections.abc import Mapping
 from typing import Any, BinaryIO, NamedTuple, Self
 
+from train.weights.pickle_opcodes import ForbiddenError, check_opcodes
+
 MAX_GLOBALS = 1000
 """A file that names more functions and classes is refused, since each costs memory."""
 MAX_QUOTED_CHARACTERS = 100
-MEMO_OPCODES = {"PUT", "BINPUT", "LONG_BINPUT"}
-"""Opcodes that keep an object under a number, for which the unpickler allocates a table of twice that size."""
 MODULE_STATE = {"_parameters", "_buffers", "_modules"}
 """Attributes that every `torch.nn.Module` has."""
 STORAGES: Mapping[str, str] = {
@@ -31,10 +30,6 @@ STORAGES: Mapping[str, str] = {
     "BoolStorage": "?",
 }
 """PyTorch's names of storages, and the dtypes of `train.weights.tensors.to_array`."""
-
-
-class ForbiddenError(pickle.UnpicklingError):
-    """The pickle contains something that is not allowed."""
 
 
 class Storage(NamedTuple):
@@ -57,13 +52,18 @@ class Dictionary(dict[Any, Any]):
     """Stands in for the dictionaries of `collections`; has no attributes.
 
     Args:
-        items: A list of pairs, as Python 2 wrote them. Anything else, such as the factory of a defaultdict, is ignored.
+        items: A list of pairs, as Python 2 wrote them, of which those whose key is a string are taken out of the list;
+            many dictionaries of one list could fill the memory. Anything else, such as the factory of a defaultdict, is
+            ignored.
     """
 
     __slots__ = ()
 
     def __init__(self, items: object = (), *_: object) -> None:
-        super().__init__(items if isinstance(items, list) else ())
+        super().__init__()
+        if isinstance(items, list):
+            self.update({key: value for key, value in items if isinstance(key, str)})
+            items.clear()
 
     def __setstate__(self, _: object) -> None:
         """Ignore attributes, such as the `_metadata` of state dictionaries."""
@@ -158,38 +158,6 @@ STAND_INS: Mapping[tuple[str, str], object] = {
     ("torch._utils", "_rebuild_parameter_with_state"): _RebuildParameter(),
     ("torch._tensor", "_rebuild_from_type_v2"): _RebuildSubclass(),
 } | {("torch", name): dtype for name, dtype in STORAGES.items()}
-
-
-def check_opcodes(file: BinaryIO) -> None:
-    """Check that no opcode of a pickle has the unpickler allocate more memory than the pickle is long.
-
-    The unpickler trusts numbers of the memo and lengths of byte strings, so that a few bytes could fill the memory.
-    Pickles of Python and of PyTorch number the memo from 0 or 1 on.
-
-    Args:
-        file: Read from its current position, which does not change.
-
-    Raises:
-        ForbiddenError: The pickle could fill the memory, or has frames in which the unpickler sees other opcodes.
-        EOFError: The file ends before the pickle does.
-        ValueError: It is not a pickle.
-    """
-    start = begin = frame_end = file.tell()
-    try:
-        for opcode, argument, _ in pickletools.genops(file):
-            number, end = argument if isinstance(argument, int) else 0, file.tell()
-            if opcode.name in MEMO_OPCODES and number > begin - start:
-                raise ForbiddenError(f"it numbers an object {number}, more than it is long: it would fill the memory")
-            if begin < frame_end and (end > frame_end or opcode.name == "FRAME"):
-                raise ForbiddenError("the frames of its pickle overlap or divide an opcode")
-            if opcode.name == "FRAME":
-                frame_end = end + number
-            begin = end
-    except ValueError as error:
-        if not file.read(1):
-            raise EOFError from error
-        raise
-    file.seek(start)
 
 
 class SafeUnpickler(pickle.Unpickler):

@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 
 from train.cli.main import app
 from train.weights.checkpoints import read_checkpoint
+from train.weights.pickle_opcodes import ForbiddenError
 from train.weights.state_dict import find_state_dict, strip_prefixes, to_checkpoint
 from train.weights.tensors import WeightsFileError
-from train.weights.torch_pickle import ForbiddenError, Storage, TensorView
+from train.weights.torch_pickle import Storage, TensorView
 
 CHECKPOINTS = Path(__file__).parents[1] / "recorded/checkpoints"
 """Written by `record_torch.py` in the folder above; weights that are to be read are 1, others 2."""
