@@ -30,7 +30,7 @@ def replace_file(path: Path) -> Iterator[Path]:
     After a failure, the earlier file is unchanged and the temporary file is removed.
 
     Raises:
-        OSError: The file cannot be written.
+        OSError: The file cannot be written; `filename` is set also when the disk is full.
     """
     temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")
     try:
@@ -44,19 +44,13 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def write_whole(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of `path` at the end of the block, or is removed if the block fails.
+    """Open a file that replaces `path` when the block ends, see `replace_file`.
 
     Raises:
-        OSError: The file cannot be written; `filename` is set also when the disk is full.
+        OSError: The file cannot be written.
     """
-    unfinished = path.with_name(f"{path.name}.part")
-    try:
-        with named_errors(unfinished):
-            with unfinished.open("wb") as file:
-                yield file
-            unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replace_file(path) as temporary, temporary.open("wb") as file:
+        yield file
 
 
 @contextmanager
