@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from train.cli.console import console
+from train.config.run_names import CONFIG_FILE
 from train.config.training_config import load_config
 from train.evaluation.assessment import EVALUATION_FILE
 from train.evaluation.comparison import compare_results
@@ -46,7 +47,6 @@ def compare(
 
 def _read_run(run: Path, name: str) -> EvaluatedRun:
     from train.training.log import LOG_FILE
-    from train.training.run_folder import CONFIG_FILE
 
     path = run / EVALUATION_FILE
     try:

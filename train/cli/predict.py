@@ -12,12 +12,13 @@ import numpy as np
 import typer
 
 from train.cli.console import console
+from train.config.run_names import CONFIG_FILE
 from train.data.examples import Predict
 from train.data.image_loading import load
 from train.errors import TrainError
 from train.evaluation.assessment import read_calibration
 from train.evaluation.calibrate import Calibration
-from train.training.run_folder import CONFIG_FILE, complete_replacement
+from train.training.run_folder import complete_replacement
 from vision.card import Card
 from vision.decode import ImageError
 from vision.postprocess import ClassScore, at_or_above, is_confident, top_k

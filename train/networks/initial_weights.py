@@ -7,17 +7,13 @@ from pathlib import Path
 import keras
 
 from train.config.networks import Application, EfficientNetLite, NetworkConfig
+from train.config.run_names import CONFIG_FILE, MODEL_FILE
 from train.config.training_config import load_config
 from train.errors import TrainError
 from train.networks.application import load_published
 from train.networks.build import HEAD
 from train.networks.efficientnet_lite_weights import load_efficientnet_lite
 from train.networks.weights_file import WeightsError, check_file
-
-RUN_SUFFIX = ".keras"
-"""Of the trained network of a run, as in `train.training.run_folder.MODEL_FILE`."""
-RUN_CONFIG = "config.yaml"
-"""Its configuration beside it, as in `train.training.run_folder.CONFIG_FILE`."""
 
 
 def load_initial_weights(
@@ -39,7 +35,7 @@ def load_initial_weights(
         TrainError: The network is of a kind without published weights, but another file was passed.
     """
     source = path or getattr(config, "weights", None)
-    if isinstance(source, Path) and source.suffix == RUN_SUFFIX:
+    if isinstance(source, Path) and source.suffix == Path(MODEL_FILE).suffix:
         check_file(source, config.kind, getattr(config, "weights_sha256", None))
         _load_run(network, source, config.kind, labels)
         return
@@ -50,7 +46,7 @@ def load_initial_weights(
             load_efficientnet_lite(network, config, path)
         case _ if path:
             raise TrainError(
-                f"model.kind: {config.kind} has no published weights; remove --weights, or name the model{RUN_SUFFIX}"
+                f"model.kind: {config.kind} has no published weights; remove --weights, or name the {MODEL_FILE}"
                 " of an earlier run"
             )
 
@@ -67,7 +63,7 @@ def _load_run(network: keras.Model, path: Path, kind: str, labels: Sequence[str]
             f"{path}: expected the trained network of a run with model.kind {kind}; it has {len(origins)} layers with"
             f" weights instead of {len(targets)}"
         )
-    config = path.with_name(RUN_CONFIG)
+    config = path.with_name(CONFIG_FILE)
     is_of_labels = config.is_file() and load_config(config).labels == tuple(labels)
     for target, origin in zip(targets, origins, strict=True):
         if target.name == HEAD and not is_of_labels:

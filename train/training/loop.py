@@ -11,13 +11,13 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from train.config.optimization import Monitor
+from train.config.run_names import MODEL_FILE
 from train.config.training_config import TrainingConfig
 from train.data.examples import Inputs, Predict
 from train.data.whole_file import replace_file
 from train.errors import TrainError
 from train.training.checkpoint import load_checkpoint, save_checkpoint
 from train.training.log import LOG_FILE, Log
-from train.training.run_folder import MODEL_FILE
 from train.training.sampling import epoch_order, set_class_weights
 from train.training.stopping import EarlyStopping
 from train.training.trainer import Batch, Metrics, Trainer

@@ -6,9 +6,10 @@ from pathlib import Path
 import keras
 
 from train.commands import train_command
+from train.config.run_names import CONFIG_FILE, MODEL_FILE
 from train.config.training_config import TrainingConfig, load_config
 from train.errors import TrainError
-from train.training.run_folder import CONFIG_FILE, MODEL_FILE, NEW, OLD, complete_replacement
+from train.training.run_folder import NEW, OLD, complete_replacement
 
 
 def load_run(run: Path) -> tuple[TrainingConfig, keras.Model]:

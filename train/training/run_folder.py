@@ -19,13 +19,12 @@ from typing import Literal, TypeAlias
 import yaml
 
 from train.commands import train_command
+from train.config.run_names import CONFIG_FILE, MODEL_FILE
 from train.config.training_config import load_config
 from train.data.whole_file import replace_file
 from train.errors import TrainError
 
-CONFIG_FILE = "config.yaml"
 CHECKPOINT_FILE = "checkpoint.npz"
-MODEL_FILE = "model.keras"
 NEW, OLD = ".replacement", ".replaced"
 """Appended to the folder's name of a run that replaces another one, and of the replaced one until it is deleted."""
 

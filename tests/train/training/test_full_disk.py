@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 
 from train.cli.console import describe_error
 from train.cli.main import app
+from train.config.run_names import MODEL_FILE
 from train.config.training_config import load_config
 from train.training.log import LOG_FILE, TENSORBOARD_FOLDER, Log
-from train.training.run_folder import CHECKPOINT_FILE, MODEL_FILE
+from train.training.run_folder import CHECKPOINT_FILE
 
 ROOT = Path(__file__).parents[3]
 FULL = Path("/dev/full")

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from train.config.optimization import Stage, Transfer
+from train.config.run_names import MODEL_FILE
 from train.config.training_config import TrainingConfig
 from train.data.examples import Inputs
 from train.errors import TrainError
@@ -20,7 +21,7 @@ from train.training.decision_counts import DecisionCounts
 from train.training.log import LOG_FILE, TENSORBOARD_FOLDER, Log
 from train.training.loop import Step, fit, predictor
 from train.training.run import load_run
-from train.training.run_folder import CHECKPOINT_FILE, MODEL_FILE
+from train.training.run_folder import CHECKPOINT_FILE
 from train.training.stopping import BEST_FILE
 from train.training.trainer import Trainer
 

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from tests.support.waiting import until
 from train.cli.main import app
+from train.config.run_names import MODEL_FILE
 from train.training.run import load_run
-from train.training.run_folder import CHECKPOINT_FILE, MODEL_FILE
+from train.training.run_folder import CHECKPOINT_FILE
 
 ROOT = Path(__file__).parents[3]
 LIMIT_S = 300

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support.assessments import multiclass_assessment, multilabel_assessment
+from train.config.run_names import CONFIG_FILE
 from train.config.training_config import load_config
 from train.data.examples import Splits, to_inputs
 from train.data.load import load_splits
@@ -16,7 +17,6 @@ from train.evaluation.calibrate import apply_temperature
 from train.evaluation.cards import make_card
 from train.training.loop import predictor
 from train.training.run import load_run
-from train.training.run_folder import CONFIG_FILE
 from train.verification.assess import assess, set_temperature
 from vision.card import Card
 

@@ -7,16 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from train.config.run_names import CONFIG_FILE, MODEL_FILE
 from train.errors import TrainError
-from train.training.run_folder import (
-    CHECKPOINT_FILE,
-    CONFIG_FILE,
-    MODEL_FILE,
-    Start,
-    complete_replacement,
-    find_config,
-    open_run,
-)
+from train.training.run_folder import CHECKPOINT_FILE, Start, complete_replacement, find_config, open_run
 
 DIGITS = Path(__file__).parents[4] / "train/configs/digits.yaml"
 
