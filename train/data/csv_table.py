@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from train.config.datasets import TableData
+from train.data.class_labels import find_class
 from train.data.examples import DataError, Example, format_problems
 from vision.card import Task
 
@@ -38,7 +39,7 @@ def read_table(data: TableData, labels: Sequence[str], task: Task) -> list[Examp
     for line, row in read_rows(data.path, columns):
         try:
             examples.append(_parse_row(data, row, labels, task))
-        except ValueError as error:
+        except (DataError, ValueError) as error:
             problems.append(f"line {line}: {error}")
     if problems:
         count = len(problems) + len(examples)
@@ -100,8 +101,4 @@ def parse_boolean(label: str, value: str) -> bool:
 
 def _parse_labels(value: str, labels: Sequence[str], separator: str | None) -> tuple[int, ...]:
     names = [value] if separator is None else [name.strip() for name in value.split(separator) if name.strip()]
-    for name in names:
-        if name not in labels:
-            nearest = difflib.get_close_matches(name, labels, n=1, cutoff=0)[0]
-            raise ValueError(f"'{name}' is not one of the configuration's labels; the nearest is '{nearest}'")
-    return tuple(sorted({labels.index(name) for name in names}))
+    return tuple(sorted({find_class(name, labels, "configuration") for name in names}))

@@ -1,6 +1,5 @@
 """Images in a folder for each class, such as `cat/photo.jpg`."""
 
-import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import NamedTuple
 
 from image_gateway_client.files import SUFFIXES
 from train.config.datasets import FolderData
+from train.data.class_labels import find_folder_class
 from train.data.examples import DataError, Example
 from vision.decode import sniff
 
@@ -40,10 +40,8 @@ def list_images(data: FolderData, labels: Sequence[str]) -> Listing:
         OSError: A folder cannot be read.
     """
     folders = {folder.name: folder for folder in class_folders(data.directory)}
-    for name, folder in folders.items():
-        if name not in labels:
-            nearest = difflib.get_close_matches(name, labels, n=1, cutoff=0)[0]
-            raise DataError(f"{folder}: '{name}' is not one of the configuration's labels; the nearest is '{nearest}'")
+    for folder in folders.values():
+        find_folder_class(folder, labels, "configuration")
     listing = Listing([], [])
     for class_id, label in enumerate(labels):
         files = list_files(folders[label]) if label in folders else []

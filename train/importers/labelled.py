@@ -1,7 +1,6 @@
 """Calibrate an imported network on labelled images, as `train.verification.assess` does for one that was trained."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from train.config.datasets import SEPARATOR
+from train.data.class_labels import find_class, find_folder_class
 from train.data.csv_table import parse_boolean, read_rows
 from train.data.examples import DataError, Example, format_problems, to_inputs
 from train.data.folders import class_folders, is_image, list_files
@@ -108,7 +108,7 @@ def _read_folders(directory: Path, card: Card) -> list[Example]:
             f"{directory}: the card's task is multilabel; name a CSV file, as a folder gives one label each"
         )
     return [
-        Example(file, (_class_of(folder.name, card, str(folder)),), str(file.relative_to(directory)))
+        Example(file, (find_folder_class(folder, card.labels, "card"),), str(file.relative_to(directory)))
         for folder in class_folders(directory)
         for file in list_files(folder)
         if is_image(file)
@@ -141,7 +141,7 @@ def _classes_of(row: Mapping[str, str], card: Card) -> tuple[int, ...]:
         return tuple(number for number, label in enumerate(card.labels) if parse_boolean(label, row[label]))
     values = [cells] if separator is None else [value.strip() for value in cells.split(separator) if value.strip()]
     if INDEX not in row:
-        return tuple(sorted({_class_of(value, card, LABEL) for value in values}))
+        return tuple(sorted({find_class(value, card.labels, "card") for value in values}))
     return tuple(sorted({_class_of_index(value, len(card.labels)) for value in values}))
 
 
@@ -159,10 +159,3 @@ def _class_of_index(value: str, labels: int) -> int:
     if not value.isdecimal() or int(value) >= labels:
         raise DataError(f"expected an {INDEX} of 0 to {labels - 1}, received {value!r}")
     return int(value)
-
-
-def _class_of(name: str, card: Card, where: str) -> int:
-    if name in card.labels:
-        return card.labels.index(name)
-    nearest = difflib.get_close_matches(name, card.labels, n=1, cutoff=0)[0]
-    raise DataError(f"{where}: {name!r} is not one of the card's labels; the nearest is {nearest!r}")
