@@ -24,15 +24,16 @@ from train.cli.console import (
     print_summary,
     training_progress,
 )
-from train.cli.import_commands import (
+from train.cli.folders import check_models
+from train.cli.options import (
     MODELS,
     ComputeOption,
+    DataFolder,
     MaxLossOption,
     ModelsFolder,
+    RunFolder,
     TfliteOption,
-    check_models,
 )
-from train.cli.options import DataFolder, RunFolder
 from train.cli.predict import predict
 from train.commands import train_command
 from train.config.networks import PretrainedNetwork

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from train.cli.console import console
-from train.cli.import_commands import MODELS, ModelsFolder, check_folders
+from train.cli.folders import check_folders
+from train.cli.options import MODELS, ModelsFolder
 from train.data.examples import to_inputs
 from train.errors import TrainError
 from train.evaluation.calibrate import fit_temperature

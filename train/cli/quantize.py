@@ -15,7 +15,7 @@ import typer
 from rich.table import Table
 
 from train.cli.console import console, counting_progress, download_progress
-from train.cli.import_commands import MaxLossOption
+from train.cli.options import MaxLossOption
 from train.config.training_config import TrainingConfig, load_model_config
 from train.data.examples import TEST, Example, to_inputs
 from train.data.load import load_splits

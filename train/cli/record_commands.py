@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from train.cli.import_commands import CardFile
+from train.cli.options import CardFile
 from train.errors import TrainError
 
 SCRIPT = Path(__file__).parents[1] / "importers" / "record_torch.py"
