@@ -159,19 +159,16 @@ def _choose(config_path: Path, name: str, runs: Path, start: Start, locks: ExitS
 
 def _resume(run: Path, config_path: Path, locks: ExitStack) -> RunFolder:
     if load_config(run / CONFIG_FILE) != load_config(config_path):
-        raise TrainError(
-            f"{run} was started with another configuration than {config_path}; continue it with its own one by"
-            f" `{train_command('fit', run, '--resume')}`, or start another run without --resume"
-        )
+        raise TrainError(_describe_other_config(run, config_path))
     if not _lock(run, locks):
         raise TrainError(_describe_use(run))
-    if run.suffix == NEW:
-        return RunFolder(run, is_resumed=True, earlier=run.with_suffix(""), replaces_earlier=True)
+    if earlier := _replaced_run(run):
+        return RunFolder(run, is_resumed=True, earlier=earlier, replaces_earlier=True)
     return RunFolder(run, is_resumed=True)
 
 
 def _overwrite(run: Path, name: str, locks: ExitStack) -> RunFolder:
-    run = run.with_suffix("") if run.suffix == NEW else run
+    run = _replaced_run(run) or run
     run = run.resolve() if run.is_symlink() else run
     if not has_checkpoint(run) and not is_finished(run):
         if not _claim(run, locks):
@@ -185,7 +182,8 @@ def _overwrite(run: Path, name: str, locks: ExitStack) -> RunFolder:
     if has_checkpoint(successor):
         raise TrainError(
             f"{successor} is the unfinished replacement of {run}; continue it with"
-            f" `{train_command('fit', successor, '--resume')}`, or delete that folder"
+            f" `{train_command('fit', successor, '--resume')}`, or delete that folder and start again; {run} is kept"
+            " until a replacement has finished"
         )
     if not _claim(successor, locks):
         raise TrainError(_describe_use(successor))
@@ -209,6 +207,23 @@ def _lock(folder: Path, locks: ExitStack) -> bool:
     except OSError:  # a file system without locks
         return True
     return True
+
+
+def _describe_other_config(run: Path, config_path: Path) -> str:
+    """Describe an unfinished run that cannot be resumed with a configuration, and what to do."""
+    earlier = _replaced_run(run)
+    role = f"is the unfinished replacement of {earlier}, and" if earlier else "is unfinished, and"
+    anew = f"delete {run} and start again with --overwrite" if earlier else "start another run without --resume"
+    kept = f"; {earlier} is kept until a replacement has finished" if earlier else ""
+    return (
+        f"{run} {role} was started with another configuration than {config_path}; continue it with its own one by"
+        f" `{train_command('fit', run, '--resume')}`, or {anew}{kept}"
+    )
+
+
+def _replaced_run(run: Path) -> Path | None:
+    """Return the run that another one replaces once it has finished; None if it replaces none."""
+    return run.with_suffix("") if run.suffix == NEW else None
 
 
 def _describe_use(run: Path) -> str:
@@ -238,7 +253,8 @@ def _last_written(run: Path) -> float:
 def _named_run(config_path: Path) -> Path | None:
     """Return the folder of the run whose copy a configuration is; None if it is not in the folder of a run."""
     run = config_path.parent if config_path.parent.name not in {"", ".."} else config_path.resolve().parent
-    return run if config_path.name == CONFIG_FILE and (has_checkpoint(run) or is_finished(run)) else None
+    is_run = has_checkpoint(run) or is_finished(run) or _replaced_run(run)
+    return run if config_path.name == CONFIG_FILE and is_run else None
 
 
 def _list_runs(runs: Path, name: str) -> list[Path]:

@@ -184,6 +184,37 @@ def test_a_run_is_not_resumed_with_another_configuration(config: Path, runs: Pat
     assert contents(runs / "fruit") == earlier
 
 
+@pytest.mark.parametrize("epochs", [0, 1])
+@pytest.mark.parametrize("is_named_by_its_folder", [True, False])
+def test_a_replacement_with_another_configuration_is_refused_with_ways_out(
+    config: Path, runs: Path, epochs: int, *, is_named_by_its_folder: bool
+):
+    make_run(runs / "fruit", MODEL_FILE)
+    replacement = make_run(runs / "fruit.replacement")
+    if not epochs:  # killed before the first checkpoint
+        (runs / "fruit.replacement" / CHECKPOINT_FILE).unlink()
+    edited = write_config(runs / "fruit" / CONFIG_FILE if is_named_by_its_folder else config, seed=99)
+    earlier = contents(runs / "fruit")
+
+    with pytest.raises(TrainError) as raised, open_run(edited, "fruit", runs, "resume"):
+        pass
+
+    assert (
+        f"continue it with its own one by `python -m train fit {runs}/fruit.replacement --resume`, or delete"
+        f" {runs}/fruit.replacement and start again with --overwrite; {runs}/fruit is kept"
+    ) in str(raised.value)
+    assert contents(runs / "fruit") == earlier
+    assert contents(runs / "fruit.replacement").keys() <= replacement.keys()
+
+    elsewhere = config.parent / "elsewhere"
+    with open_run(find_config(runs / "fruit.replacement"), "fruit", elsewhere, "resume") as run:
+        assert (run.path, run.final_path) == (runs / "fruit.replacement", runs / "fruit")
+        (run.path / MODEL_FILE).write_text("new network")
+
+    assert (runs / "fruit" / MODEL_FILE).read_text() == "new network"
+    assert list(runs.iterdir()) == [runs / "fruit"]
+
+
 def test_the_configuration_of_a_run_can_be_trained_from(tmp_path: Path, runs: Path):
     earlier = make_run(runs / "fruit", MODEL_FILE)
     config = find_config(runs / "fruit")
