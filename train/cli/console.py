@@ -41,6 +41,14 @@ DEFAULT_CONFIG = Path("serving_models", CONFIG_NAME)
 DEFAULT_URL = "http://localhost:8080"
 GOLDEN_FOLDER = Path("assets.extra", "golden")
 MAX_MISMATCHES = 20
+PATH_PROBLEMS: Mapping[int, str] = {
+    errno.ENOENT: "{path}: No such file or folder; check the path",
+    errno.EISDIR: "{path} is a folder; expected a file",
+    errno.ENOTDIR: "{path}: expected a folder, but it or a folder above it is a file",
+    errno.EEXIST: "{path} exists already, and is a file if a folder was expected; name another path",
+    errno.EACCES: "{path} may not be used; change its permissions, or name another path",
+}
+"""What to say instead of the operating system's words, by the number of its error."""
 MAX_SKIPPED = 20
 
 console = Console()
@@ -144,7 +152,7 @@ def print_reuse(run: Path, reuses: Sequence[Reuse]) -> None:
 
 
 def describe_error(error: TrainError | OSError) -> str:
-    """Describe an error that ends a command, with advice if the disk is full.
+    """Describe an error that ends a command: what to do if the disk is full, and what was expected of a path.
 
     A note of the error is the command that continues what was interrupted, see `add_resume_command`.
     """
@@ -152,6 +160,8 @@ def describe_error(error: TrainError | OSError) -> str:
         commands: Sequence[str] = getattr(error, "__notes__", ())
         advice = f"continue with: {commands[0]}" if commands else "run the command again"
         return f"{error}; free some space there and {advice}"
+    if isinstance(error, OSError) and error.filename is not None and error.errno in PATH_PROBLEMS:
+        return PATH_PROBLEMS[error.errno].format(path=error.filename)
     return str(error)
 
 

@@ -72,19 +72,25 @@ def suggest_labels(
 ) -> None:
     """List the unlabelled images whose labels would teach the network most, in RUN/suggestions.
 
-    They are images that the network is unsure about, and that differ from each other.
+    They are images that the network is unsure about, and that differ from each other. Images that the run was trained
+    or evaluated with are left out.
     """
     from train.curation.features import compute_features
     from train.curation.suggestions import choose_to_label, measure_uncertainty
     from train.report.label_pages import PAGE, write_suggestions
+    from train.training.data_record import recognise_images
     from train.training.run import load_run
 
     config, model = load_run(run)
     target = run / SUGGESTIONS_FOLDER
     with download_progress() as on_progress:
-        examples, skipped = load_unlabelled(folder, config.input, target / "cache", on_progress)
+        examples, skipped, labelled = load_unlabelled(
+            folder, config.input, target / "cache", on_progress, recognise_images(run)
+        )
     for name, reason in skipped:
         console.print(f"{name} {reason}", markup=False, soft_wrap=True)
+    if labelled:
+        console.print(f"left out: {labelled} images with which the run was trained or evaluated", soft_wrap=True)
     features = compute_features(model, examples.images)
     uncertainty = measure_uncertainty(features.probabilities, multilabel=config.task == "multilabel")
     chosen = choose_to_label(features.values, uncertainty, count, config.seed)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from train.cli.console import console
+from train.cli.console import console, describe_error
 from train.config.run_names import CONFIG_FILE
 from train.data.examples import Predict
 from train.data.image_loading import load
@@ -97,8 +97,9 @@ def predict(
             prediction = offline_model.classify(photo.read_bytes(), top)
         except (ImageError, OSError) as error:
             failed = True
-            members = {"file": str(photo), "error": str(error)}
-            line = json.dumps(members, ensure_ascii=False) if as_json else f"{photo}: {error}"
+            problem = describe_error(error) if isinstance(error, OSError) else str(error)
+            members = {"file": str(photo), "error": problem}
+            line = json.dumps(members, ensure_ascii=False) if as_json else f"{photo}: {problem}"
         else:
             members = {"file": str(photo)} | _to_members(prediction)
             line = json.dumps(members, ensure_ascii=False) if as_json else f"{photo}: {_to_text(prediction)}"

@@ -21,6 +21,21 @@ class Listing(NamedTuple):
     other_files: list[str]
 
 
+def check_folder(path: Path, content: str) -> None:
+    """Check that a folder exists.
+
+    Args:
+        path: The folder.
+        content: What it is expected to hold, for messages: `images`.
+
+    Raises:
+        DataError: There is no folder, or a file of this name.
+    """
+    if not path.is_dir():
+        problem = f"{path} is a file" if path.exists() else f"there is no folder {path}"
+        raise DataError(f"{problem}; expected a folder of {content}")
+
+
 def class_folders(directory: Path) -> list[Path]:
     """Return the visible folders in a folder, sorted by name.
 

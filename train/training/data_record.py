@@ -1,7 +1,7 @@
 """The images that a run was started with, so that a later change of the data set is noticed."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +92,17 @@ def find_reuse(run: Path, splits: Splits) -> list[Reuse]:
         if reused:
             reuses.append(Reuse(part, reused, len(now)))
     return reuses
+
+
+def recognise_images(run: Path) -> Callable[[Example], bool]:
+    """Return a function that tells whether a run was trained or evaluated with an image; with none, without a record.
+
+    Raises:
+        TrainError: The record is damaged.
+    """
+    recorded = _read_record(run) or {}
+    digests = {digest for part in PARTS for digest in recorded.get(part, ())}
+    return lambda example: _digest(example) in digests
 
 
 def _read_record(run: Path) -> dict[str, Any] | None:

@@ -3,12 +3,15 @@
 import csv
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from tests.support.photo_sets import noise_image
 from train.cli.main import app
+from train.config.training_config import TrainingConfig
+from train.data.load import load_splits
 from train.errors import TrainError
 
 
@@ -53,6 +56,46 @@ def test_images_to_label_are_suggested(own_run: Path, tmp_path: Path):
     assert "notes.txt" not in output
     assert len({row["file"] for row in rows} - {"more/0.png"}) == 3
     assert "images to label" in (own_run / "suggestions/index.html").read_text(encoding="utf-8")
+
+
+def own_photos(config_document: dict[str, Any], folder: Path) -> Path:
+    """Write three of the images that the run was trained with as files."""
+    config = TrainingConfig.model_validate(config_document)
+    folder.mkdir()
+    for number, example in enumerate(load_splits(config, lambda *_: None).train[:3]):
+        (folder / f"own{number}.png").write_bytes(example.data)
+    return folder
+
+
+def test_images_that_the_run_was_trained_with_are_left_out(
+    own_run: Path, tmp_path: Path, config_document: dict[str, Any]
+):
+    photos = own_photos(config_document, tmp_path / "photos")
+    (photos / "new.png").write_bytes(noise_image(0))
+
+    output = train("suggest-labels", own_run, photos)
+
+    assert "left out: 3 images with which the run was trained or evaluated" in output
+    assert "1 of 1 images are suggested" in output
+    assert [row["file"] for row in read_table(own_run / "suggestions/images.csv")] == ["new.png"]
+
+
+def test_a_folder_of_nothing_but_the_images_of_the_run_is_refused(
+    own_run: Path, tmp_path: Path, config_document: dict[str, Any]
+):
+    photos = own_photos(config_document, tmp_path / "photos")
+
+    with pytest.raises(TrainError, match=r"each of the 3 images has a label already, .* expected a folder with other"):
+        train("suggest-labels", own_run, photos)
+
+
+def test_what_is_not_a_folder_is_refused(own_run: Path, tmp_path: Path):
+    (tmp_path / "a.png").write_bytes(noise_image(0))
+
+    with pytest.raises(TrainError, match=r"there is no folder .*absent; expected a folder of images, at any depth"):
+        train("suggest-labels", own_run, tmp_path / "absent")
+    with pytest.raises(TrainError, match=r"a\.png is a file; expected a folder of images, at any depth"):
+        train("suggest-labels", own_run, tmp_path / "a.png")
 
 
 def test_a_folder_without_images_is_refused(own_run: Path, tmp_path: Path):

@@ -8,7 +8,7 @@ import pytest
 
 from train.data.examples import Example, Splits
 from train.errors import TrainError
-from train.training.data_record import DATA_FILE, Reuse, find_reuse, record_data
+from train.training.data_record import DATA_FILE, Reuse, find_reuse, recognise_images, record_data
 
 
 def examples(*contents: str) -> list[Example]:
@@ -26,6 +26,14 @@ def test_images_that_have_become_test_or_validation_images_are_counted(tmp_path:
     changed = Splits(examples("c", "new"), examples("a", "d", "f"), examples("b", "e", "g", "h"))
 
     assert find_reuse(tmp_path, changed) == [Reuse("validation", 1, 3), Reuse("test", 2, 4)]
+
+
+def test_the_images_of_a_run_are_recognised_by_their_content(tmp_path: Path):
+    record_data(tmp_path, SPLITS, is_resumed=False)
+    (tmp_path / "earlier").mkdir()
+
+    assert [*map(recognise_images(tmp_path), examples("a", "d", "f", "new"))] == [True, True, True, False]
+    assert [*map(recognise_images(tmp_path / "earlier"), examples("a"))] == [False], "a run without a record"
 
 
 def test_copies_that_a_published_data_set_has_in_both_parts_are_not_counted(tmp_path: Path):
