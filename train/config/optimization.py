@@ -150,7 +150,7 @@ class Optimization(ConfigBase):
         batch_size: Images per step; an incomplete last batch of an epoch is dropped.
         optimizer: `adamw` (https://arxiv.org/abs/1711.05101), `sgd` with Nesterov momentum, or `muon`
             (https://kellerjordan.github.io/posts/muon/, see `train.training.optimizer.ConvolutionMuon`).
-        learning_rate: Peak learning rate.
+        learning_rate: Peak learning rate of `epochs`; stated also if these are 0, for the day that they are not.
         schedule: How the learning rate falls: as a `cosine`, or `linear`.
         warmup_epochs: Length of the warm-up.
         momentum: Momentum of `sgd` and `muon`.
@@ -204,12 +204,16 @@ class Optimization(ConfigBase):
 
     @model_validator(mode="after")
     def _check_effect(self) -> Self:
+        stated = self.model_fields_set
+        if "momentum" in stated and self.optimizer == "adamw":
+            raise ValueError("momentum: has no effect with adamw; set optimizer to sgd or muon, or remove momentum")
         unused: dict[str, object] = {}
         if self.transfer and not self.epochs:
             unused["transfer.fine_tune_from"] = self.transfer.fine_tune_from
         if self.transfer and not self.fine_tuning:
             unused["transfer.backbone_learning_rate_factor"] = self.transfer.backbone_learning_rate_factor != 1
             unused |= {"patience": self.patience, "small_images": self.small_images}
+            unused |= {key: key in stated for key in ("optimizer", "momentum", "warmup_epochs")}
         for key, value in unused.items():
             if value:
                 raise ValueError(f"{key}: has no effect if epochs is 0; set epochs to 1 or more, or remove {key}")

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from train.config.config_base import ConfigBase, find_nearest, reject_unknown_keys
 from train.config.datasets import Cifar10Data, FolderData, MnistData, TableData
@@ -27,6 +28,7 @@ SECTIONS_WITH_KIND = ("data", "model")
 PLAIN_MESSAGES: Mapping[str, str] = {
     "tuple_type": "Input should be a list",
     "path_type": "Input should be a path",
+    "string_type": "Input should be text; write a number or a truth value in quotes, such as '1'",
     **dict.fromkeys(
         ("dict_type", "model_type", "model_attributes_type", "dataclass_type"), "Input should be a section of keys"
     ),
@@ -127,6 +129,17 @@ class TrainingConfig(ConfigBase):
         return self
 
     @model_validator(mode="after")
+    def _check_small_images(self) -> Self:
+        height, width, _ = self.input.shape
+        for _, pixels in self.training.small_images:
+            if pixels > min(height, width) or pixels == height == width:
+                raise ValueError(
+                    f"training.small_images: {pixels} pixels do not reduce images of {height} x {width}; set a smaller"
+                    " side, or remove the pair"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _check_sections_against_each_other(self) -> Self:
         if isinstance(self.model, PretrainedNetwork | SqueezeNet) and self.input.color != "RGB":
             raise ValueError(f"input.color: a model of kind {self.model.kind} accepts only RGB")
@@ -197,20 +210,36 @@ def load_yaml(path: Path, config_type: type[AnyConfig]) -> AnyConfig:
 
 def _describe_problems(error: ValidationError) -> str:
     lines = []
-    for problem in error.errors(include_url=False):
+    problems = error.errors(include_url=False)
+    paths = {problem["loc"][:-1] for problem in problems}
+    for problem in problems:
+        if problem["type"] == "too_short" and problem["loc"] in paths:
+            continue  # pydantic counts only valid items, and each of the others has a line of its own
         section, *rest = problem["loc"] or ("the document",)
         keys = rest[1:] if section in SECTIONS_WITH_KIND else rest  # pydantic inserts the kind between them
-        message = PLAIN_MESSAGES.get(problem["type"], problem["msg"].removeprefix("Value error, "))
         if problem["type"] in {"union_tag_invalid", "union_tag_not_found"}:
-            keys, message = ["kind"], _describe_kind(problem.get("ctx", {}))
-        lines.append(f"  {'.'.join(map(str, (section, *keys)))}: {message}")
+            keys = ["kind"]
+        lines.append(f"  {'.'.join(map(str, (section, *keys)))}: {_describe_problem(problem)}")
     return "\n".join(lines)
 
 
-def _describe_kind(context: Mapping[str, Any]) -> str:
-    """Describe an unknown or missing kind; for the latter, pydantic does not tell the known ones."""
-    if "tag" not in context:
-        return "Field required"
+def _describe_problem(problem: ErrorDetails) -> str:
+    """Describe a problem without names of Python's types."""
+    context = problem.get("ctx", {})
+    match problem["type"]:
+        case "union_tag_invalid":
+            return _describe_kind(problem["input"]["kind"], context)
+        case "union_tag_not_found":  # pydantic does not tell the known ones
+            return "Field required"
+        case "too_short":
+            return f"expected at least {context['min_length']} items, received {context['actual_length']}"
+        case "too_long":
+            return f"expected at most {context['max_length']} items, received {context['actual_length']}"
+    return PLAIN_MESSAGES.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+
+
+def _describe_kind(kind: object, context: Mapping[str, Any]) -> str:
     kinds = re.findall("'([^']*)'", context["expected_tags"])
-    nearest = find_nearest(context["tag"], kinds)
-    return f"unknown kind '{context['tag']}'; the nearest is '{nearest}'; the kinds are {', '.join(kinds)}"
+    if kind is None:
+        return f"expected one of {', '.join(kinds)}, received no value"
+    return f"unknown kind '{kind}'; the nearest is '{find_nearest(str(kind), kinds)}'; the kinds are {', '.join(kinds)}"

@@ -135,6 +135,15 @@ def test_all_wrong_values_are_reported_at_once(tmp_path: Path):
             "model.weights: expected",
         ),
         (lambda document: document.update(labels="abc"), "labels: Input should be a list"),
+        (lambda document: document.update(labels=["abc"]), "labels: expected at least 2 items, received 1"),
+        (
+            lambda document: document["training"].update(small_images=[[1, 2, 3]]),
+            "training.small_images.0: expected at most 2 items, received 3",
+        ),
+        (
+            lambda document: document.update(model={"kind": None}),
+            "model.kind: expected one of small_cnn, resnet18, squeezenet, application, efficientnet_lite0, ",
+        ),
         (lambda document: document.update(training=3), "training: Input should be a section of keys"),
         (
             lambda document: (document.update(task="multilabel"), document["training"].update(sampling="balanced")),
@@ -196,6 +205,14 @@ def test_unusable_values_are_refused(tmp_path: Path, edit: Edit, message: str):
     assert message in str(raised.value)
 
 
+def test_labels_that_are_numbers_are_reported_one_by_one_with_what_to_write(tmp_path: Path):
+    with pytest.raises(ConfigError) as raised:
+        load_edited(tmp_path, lambda document: document.update(labels=[1, True, "c"]))
+
+    message = "Input should be text; write a number or a truth value in quotes, such as '1'"
+    assert str(raised.value).splitlines()[1:] == [f"  labels.0: {message}", f"  labels.1: {message}"]
+
+
 TRANSFER = {"frozen_epochs": 1, "frozen_learning_rate": 0.1}
 STAGE = {"epochs": 2, "learning_rate": 0.1}
 
@@ -228,6 +245,27 @@ def fine_tune(document: dict[str, Any], **training: Any) -> None:
             lambda document: document["training"].update(small_images=[[9, 14], [8, 20]]),
             "small_images: 17 epochs are more than the 16 in which the network learns",
         ),
+        (
+            lambda document: document["training"].update(small_images=[[9, 28]]),
+            "training.small_images: 28 pixels do not reduce images of 28 x 28; set a smaller side",
+        ),
+        (
+            lambda document: (document["training"].update(small_images=[[9, 24]]), document["input"].update(width=20)),
+            "training.small_images: 24 pixels do not reduce images of 28 x 20",
+        ),
+        (
+            lambda document: document["training"].update(momentum=0.9),
+            "momentum: has no effect with adamw; set optimizer to sgd or muon, or remove momentum",
+        ),
+        (
+            lambda document: fine_tune(document, optimizer="adamw"),
+            "optimizer: has no effect if epochs is 0; set epochs",
+        ),
+        (
+            lambda document: fine_tune(document, optimizer="sgd", momentum=0.8),
+            "optimizer: has no effect if epochs is 0; set epochs",
+        ),
+        (lambda document: fine_tune(document, warmup_epochs=0), "warmup_epochs: has no effect if epochs is 0"),
         (lambda document: fine_tune(document, patience=2), "patience: has no effect if epochs is 0"),
         (lambda document: fine_tune(document, small_images=[[1, 16]]), "small_images: has no effect if epochs is 0"),
         (
@@ -259,9 +297,33 @@ def test_a_key_without_effect_is_refused(tmp_path: Path, edit: Edit, message: st
     assert message in str(raised.value)
 
 
+def test_the_last_layer_alone_is_trained_by_what_remains(tmp_path: Path):
+    remaining = {"schedule": "linear", "weight_decay": 0.1, "ema_momentum": 0.9, "loss": "focal", "batch_size": 4}
+
+    training = load_edited(tmp_path, lambda document: fine_tune(document, **remaining)).training
+
+    assert training.frozen is not None
+    assert training.frozen.model_dump(include=set(remaining)) == remaining
+
+
+def test_small_images_may_be_square_where_others_are_not(tmp_path: Path):
+    def edit(document: dict[str, Any]):
+        document["input"]["width"] = 20
+        document["training"]["small_images"] = [[9, 20]]
+
+    assert load_edited(tmp_path, edit).training.image_side(0) == 20
+
+
 def test_patience_and_augmentation_act_on_stages_without_further_epochs(tmp_path: Path):
     def edit(document: dict[str, Any]):
-        fine_tune(document, patience=2, transfer=TRANSFER | {"stages": [STAGE]})
+        fine_tune(
+            document,
+            patience=2,
+            transfer=TRANSFER | {"stages": [STAGE]},
+            optimizer="sgd",
+            momentum=0.8,
+            warmup_epochs=0,
+        )
         document["augmentation"] = {"flip": True}
 
     assert load_edited(tmp_path, edit).training.patience == 2
@@ -291,7 +353,7 @@ def test_weights_are_a_name_or_a_path():
 def test_the_frozen_epochs_have_their_own_schedule_and_share_the_rest():
     transfer = {"frozen_epochs": 7, "frozen_learning_rate": 0.5}
     optimization = Optimization(
-        epochs=0, batch_size=4, learning_rate=0.1, optimizer="muon", weight_decay=0.3, transfer=transfer
+        epochs=1, batch_size=4, learning_rate=0.1, optimizer="muon", weight_decay=0.3, transfer=transfer
     )
 
     assert optimization.frozen is not None
