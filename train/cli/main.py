@@ -37,6 +37,7 @@ from train.cli.options import (
 from train.cli.predict import predict
 from train.commands import train_command
 from train.config.networks import PretrainedNetwork
+from train.config.run_names import MODEL_FILE
 from train.config.training_config import TrainingConfig, load_config, load_model_config
 from train.data.examples import TEST, Example, Predict, Splits, to_inputs
 from train.data.load import load_splits
@@ -296,7 +297,9 @@ def _check_weights(config_path: Path, config: TrainingConfig, weights: Path | No
     """Check that the file of the initial weights is there, before the data is loaded."""
     file, source = (weights, "--weights") if weights else (_weights_file(config), f"{config_path}: model.weights")
     if file and not file.is_file():
-        raise TrainError(f"{source}: expected {'' if weights else 'imagenet, none or '}a file, received {file}")
+        network = file / MODEL_FILE
+        hint = f"; the network of this run is {network}" if network.is_file() else ""
+        raise TrainError(f"{source}: expected {'' if weights else 'imagenet, none or '}a file, received {file}{hint}")
 
 
 def _weights_file(config: TrainingConfig) -> Path | None:

@@ -31,6 +31,10 @@ Metrics: TypeAlias = Mapping[str, float]
 """Values by name, such as `loss` and `val_accuracy`."""
 
 
+MAX_NAMED_LAYERS = 10
+"""Number of layers that a message names."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Group:
     """Variables that one optimiser updates."""
@@ -291,9 +295,10 @@ def _find_layer(network: keras.Model, name: str) -> int:
     """Return the index of a layer that the configuration names."""
     names = [layer.name for layer in network.layers]
     if name not in names:
-        nearest = difflib.get_close_matches(name, names, n=1, cutoff=0)
+        nearest, *others = difflib.get_close_matches(name, names, n=MAX_NAMED_LAYERS, cutoff=0)
         raise TrainError(
-            f"training.transfer.fine_tune_from: the network has no layer '{name}'; the nearest name is '{nearest[0]}'"
+            f"training.transfer.fine_tune_from: the network has no layer '{name}'; the nearest name is '{nearest}',"
+            f" then {', '.join(others)}"
         )
     return names.index(name)
 

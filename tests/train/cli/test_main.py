@@ -253,6 +253,14 @@ def test_a_file_of_initial_weights_that_does_not_exist_is_reported_before_the_tr
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_run_that_is_named_instead_of_its_network_is_told_the_file(config_path: Path, run: Path, tmp_path: Path):
+    result = CliRunner().invoke(app, ["fit", str(config_path), "--runs", str(tmp_path), "--weights", str(run)])
+
+    assert str(result.exception) == (
+        f"--weights: expected a file, received {run}; the network of this run is {run}/model.keras"
+    )
+
+
 def test_a_model_without_a_configuration_needs_the_option(models: Path):
     arguments = ["verify", "--model", "shapes", "--models", str(models), "--set", "test"]
     result = CliRunner().invoke(app, arguments)

@@ -144,8 +144,12 @@ def test_metrics_of_features_equal_those_of_their_images(document: dict[str, Any
 def test_an_unknown_layer_is_refused_with_the_nearest_name(document: dict[str, Any]):
     config = with_transfer(document, {"fine_tune_from": "Conv1_"})
 
-    with pytest.raises(TrainError, match="no layer 'Conv1_'; the nearest name is 'Conv1'"):
+    with pytest.raises(TrainError, match="no layer 'Conv1_'; the nearest name is 'Conv1'") as raised:
         Trainer(config, steps=2)
+
+    names = str(raised.value).partition("', then ")[2].split(", ")
+    assert len(names) == 9
+    assert "Conv1_relu" in names
 
 
 @pytest.mark.timeout(600)  # it builds eight networks
