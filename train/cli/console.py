@@ -160,8 +160,9 @@ def describe_error(error: TrainError | OSError) -> str:
         commands: Sequence[str] = getattr(error, "__notes__", ())
         advice = f"continue with: {commands[0]}" if commands else "run the command again"
         return f"{error}; free some space there and {advice}"
-    if isinstance(error, OSError) and error.filename is not None and error.errno in PATH_PROBLEMS:
-        return PATH_PROBLEMS[error.errno].format(path=error.filename)
+    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+        problem = PATH_PROBLEMS.get(error.errno)
+        return problem.format(path=error.filename) if problem else str(error)
     return str(error)
 
 

@@ -191,6 +191,7 @@ def export(  # noqa: PLR0913, PLR0917  # each is an option of the command line
     from train.training.log import LOG_FILE
     from train.training.loop import predictor
     from train.training.run import load_run
+    from train.training.weights_record import read_weights_record
     from train.verification.assess import assess_forms, calibrate_network
 
     config, model = load_run(run)
@@ -205,7 +206,7 @@ def export(  # noqa: PLR0913, PLR0917  # each is an option of the command line
     samples = Samples(validation, calibration.thresholds)
     forms = choose_forms(network, config.input, samples, TfliteOptions(tflite, max_loss))
     assessment, form_metrics = assess_forms(config, calibration, splits, forms)
-    card = make_card(assessment, model.count_params(), form_metrics)
+    card = make_card(assessment, model.count_params(), form_metrics, read_weights_record(run))
     if config.confident_share is not None:
         test = to_inputs(splits.test, config.input, len(config.labels)).images
         card = with_confidence(card, measure_answered(forms.predict_confidence, test, assessment.test.correct))

@@ -34,13 +34,19 @@ HEADLINE_METRICS = (
 DECIMALS = 6
 
 
-def make_card(assessment: Assessment, parameters: int, form_metrics: Mapping[str, Any]) -> Card:
+def make_card(
+    assessment: Assessment,
+    parameters: int,
+    form_metrics: Mapping[str, Any],
+    initial_weights: Mapping[str, str] | None = None,
+) -> Card:
     """Return the card of a trained network as it will be served.
 
     Args:
         assessment: Assessment of the calibrated network, in the form that is served.
         parameters: Number of weights of the network.
         form_metrics: What was measured of each form, see `train.export.forms.FormMeasurement`.
+        initial_weights: File and SHA-256 of the weights that the training started from; None for random ones.
     """
     config, thresholds = assessment.config, assessment.calibration.thresholds
     return Card(
@@ -54,7 +60,7 @@ def make_card(assessment: Assessment, parameters: int, form_metrics: Mapping[str
         abstain_below=assessment.calibration.abstain_below,
         output=OutputSpec(name="probabilities", activation="none"),  # the activation is part of the graph
         metrics=make_metrics(assessment, form_metrics),
-        provenance=_provenance(config, parameters),
+        provenance=_provenance(config, parameters, initial_weights),
     )
 
 
@@ -76,13 +82,14 @@ def round_metrics(value: Any) -> Any:
     return round(value, DECIMALS) if isinstance(value, float) else value
 
 
-def _provenance(config: TrainingConfig, parameters: int) -> dict[str, Any]:
+def _provenance(config: TrainingConfig, parameters: int, initial_weights: Mapping[str, str] | None) -> dict[str, Any]:
     training = config.model_dump(mode="json", include={"seed", "model", "augmentation", "training"})
     return {
         "architecture": getattr(config.model, "name", config.model.kind),
         "parameters": parameters,
         "data": {"title": config.data.title, "licence": config.data.licence, "validation": config.data.validation},
         "configuration": training,
+        **({"initial_weights": dict(initial_weights)} if initial_weights else {}),
         "licence": config.licence,
         "made_with": {"keras": keras.__version__, "tensorflow": tf.__version__},
     }

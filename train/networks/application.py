@@ -32,6 +32,21 @@ NORMALISATION: Mapping[ApplicationName, tuple[tuple[float, ...], tuple[float, ..
 """Mean and standard deviation of red, green and blue for each network, from keras.applications."""
 NORMALISING_NETWORKS = ("MobileNetV3", "EfficientNetV2", "ConvNeXt")
 """Beginnings of the names of networks that normalise pixels themselves unless Keras is told not to."""
+PUBLISHED_FILES: Mapping[ApplicationName, str] = {
+    "MobileNetV2": "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+    "MobileNetV3Small": "weights_mobilenet_v3_small_224_1.0_float_no_top_v2.h5",
+    "MobileNetV3Large": "weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5",
+    "EfficientNetV2B0": "efficientnetv2-b0_notop.h5",
+    "EfficientNetV2B1": "efficientnetv2-b1_notop.h5",
+    "EfficientNetV2B2": "efficientnetv2-b2_notop.h5",
+    "EfficientNetV2B3": "efficientnetv2-b3_notop.h5",
+    "EfficientNetV2S": "efficientnetv2-s_notop.h5",
+    "ConvNeXtTiny": "convnext_tiny_notop.h5",
+    "ResNet50": "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "InceptionV3": "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "DenseNet121": "densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",
+}
+"""Files in which keras.applications keeps what it downloads."""
 BGR_NETWORKS = ("ResNet50",)
 """Published for BGR; reversing the channels of their first kernel once replaces reversing every image."""
 
@@ -79,6 +94,15 @@ def load_published(network: keras.Model, head: str, config: Application, path: P
     if config.name in BGR_NETWORKS:
         kernel, *rest = origins[0].get_weights()
         targets[0].set_weights([kernel[:, :, ::-1], *rest])
+
+
+def published_file(name: ApplicationName) -> Path | None:
+    """Return the file of the published weights that Keras has downloaded; None if it has not, or to another name."""
+    file = PUBLISHED_FILES[name]
+    try:
+        return Path(keras.utils.get_file(file, origin=file, cache_subdir="models"))
+    except ValueError:  # from the attempt to download it from this origin, which is not a URL
+        return None
 
 
 def _load_network(config: Application, source: Path | str) -> keras.Model:

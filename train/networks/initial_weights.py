@@ -10,9 +10,9 @@ from train.config.networks import Application, EfficientNetLite, NetworkConfig
 from train.config.run_names import CONFIG_FILE, MODEL_FILE
 from train.config.training_config import load_config
 from train.errors import TrainError
-from train.networks.application import load_published
+from train.networks.application import load_published, published_file
 from train.networks.build import HEAD
-from train.networks.efficientnet_lite_weights import load_efficientnet_lite
+from train.networks.efficientnet_lite_weights import load_efficientnet_lite, published_checkpoint
 from train.networks.weights_file import WeightsError, check_file
 
 
@@ -49,6 +49,27 @@ def load_initial_weights(
                 f"model.kind: {config.kind} has no published weights; remove --weights, or name the {MODEL_FILE}"
                 " of an earlier run"
             )
+
+
+def find_weights_file(config: NetworkConfig, path: Path | None = None) -> Path | None:
+    """Return the file of the initial weights, once they are loaded; None if the network starts from random ones.
+
+    Args:
+        config: Configuration of the network.
+        path: File that replaces the configuration's weights.
+
+    Raises:
+        WeightsError: The package with the weights is not installed.
+    """
+    source = path or getattr(config, "weights", None)
+    if source != "imagenet":
+        return source if isinstance(source, Path) else None
+    match config:
+        case Application():
+            return published_file(config.name)
+        case EfficientNetLite():
+            return published_checkpoint(config.kind)
+    return None
 
 
 def _load_run(network: keras.Model, path: Path, kind: str, labels: Sequence[str]) -> None:

@@ -26,10 +26,19 @@ def check_file(path: Path, network: str, sha256: str | None) -> None:
         raise WeightsError(f"{path} does not exist; expected a file with weights of {network}")
     if sha256 is None:
         return
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hash_file(path)
     if digest != sha256:
         raise WeightsError(
             f"{path}: expected the SHA-256 {sha256}, found {digest}; the file is damaged or another one. Download it"
             " again, or correct model.weights_sha256."
         )
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,6 +21,7 @@ from train.training.log import LOG_FILE, Log
 from train.training.sampling import epoch_order, set_class_weights
 from train.training.stopping import EarlyStopping
 from train.training.trainer import Batch, Metrics, Trainer
+from train.training.weights_record import record_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,8 @@ def fit(  # noqa: PLR0913  # the last two are command line options
     if not first:
         trainer.load_published(weights)
     run.mkdir(parents=True, exist_ok=True)
+    if not first:
+        record_weights(run, config.model, weights)
     log = Log(run, config, first)
     stopping = _make_stopping(run, config, trainer, log, first)
     image_parts = [(part.images, part.targets) for part in (train, validation)]
