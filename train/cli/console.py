@@ -45,7 +45,7 @@ PATH_PROBLEMS: Mapping[int, str] = {
     errno.ENOENT: "{path}: No such file or folder; check the path",
     errno.EISDIR: "{path} is a folder; expected a file",
     errno.ENOTDIR: "{path}: expected a folder, but it or a folder above it is a file",
-    errno.EEXIST: "{path} exists already, and is a file if a folder was expected; name another path",
+    errno.EEXIST: "{path} is a file; expected a folder",
     errno.EACCES: "{path} may not be used; change its permissions, or name another path",
 }
 """What to say instead of the operating system's words, by the number of its error."""

@@ -16,7 +16,7 @@ from train.cli.console import describe_error
         (lambda folder: folder.read_bytes(), "{folder} is a folder; expected a file"),
         (lambda folder: (folder / "file/below").read_bytes(), "{folder}/file/below: expected a folder, but it or a f"),
         (lambda folder: list((folder / "file").iterdir()), "{folder}/file: expected a folder, but it or a folder ab"),
-        (lambda folder: (folder / "file").mkdir(exist_ok=True), "{folder}/file exists already, and is a file if a fo"),
+        (lambda folder: (folder / "file").mkdir(exist_ok=True), "{folder}/file is a file; expected a folder"),
     ],
     ids=["missing", "a folder", "below a file", "a file", "in the way"],
 )
