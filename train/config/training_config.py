@@ -8,7 +8,6 @@ from typing import Annotated, Any, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
 
 from train.config.config_base import ConfigBase, find_nearest, reject_unknown_keys
 from train.config.datasets import Cifar10Data, FolderData, MnistData, TableData
@@ -223,7 +222,7 @@ def _describe_problems(error: ValidationError) -> str:
     return "\n".join(lines)
 
 
-def _describe_problem(problem: ErrorDetails) -> str:
+def _describe_problem(problem: Mapping[str, Any]) -> str:
     """Describe a problem without names of Python's types."""
     context = problem.get("ctx", {})
     match problem["type"]:
