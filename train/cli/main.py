@@ -202,7 +202,8 @@ def export(  # noqa: PLR0913, PLR0917  # each is an option of the command line
     network = freeze_model(model, config.input, ExportPrecision(weights, compute))
     if config.confident_share is not None:
         training = to_inputs(splits.train, config.input, len(config.labels))
-        network = fit_confidence(network, training, validation, config.confident_share).attach(network)
+        head = fit_confidence(network, training.images, validation.images, config.confident_share)
+        network = head.attach(network)
     samples = Samples(validation, calibration.thresholds)
     forms = choose_forms(network, config.input, samples, TfliteOptions(tflite, max_loss))
     assessment, form_metrics = assess_forms(config, calibration, splits, forms)

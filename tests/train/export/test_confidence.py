@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 
 from tests.support.assessments import multiclass_assessment
-from train.data.examples import Inputs
 from train.errors import TrainError
 from train.evaluation.cards import make_card
 from train.export.confidence import CONFIDENT, fit_confidence, measure_answered, with_confidence
@@ -18,30 +17,42 @@ from train.export.signatures import write_graph
 from train.export.tflite_conversion import convert_int8
 from vision.card import Card, InputSpec
 
-SPEC = InputSpec(height=8, width=8)
+SPEC = InputSpec(height=12, width=12)
+
+
+CROSS = np.pad(np.eye(8) + np.eye(8)[::-1], 2).clip(0, 1)
+RING = np.pad(np.pad(np.zeros((6, 6)), 1, constant_values=1), 2)
 
 
 def network() -> FrozenNetwork:
-    """Return a network whose two features are red and green, and whose classes they are."""
+    """Return a network whose features are how much of a cross, of a ring, of edges and of light an image shows."""
+    templates = np.stack([CROSS, RING], axis=-1)[:, :, None]
+    templates = (templates - templates.mean(axis=(0, 1))) / 16
+    edges = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]])[:, :, None, None] / 8
 
     def call(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        features = tf.nn.relu(tf.cast(image, tf.float32)[..., :2] / 255)
-        averages = tf.reduce_mean(features, axis=(1, 2))
-        return {FEATURES: features, PROBABILITIES: tf.nn.softmax(20 * averages)}
+        gray = tf.reduce_mean(tf.cast(image, tf.float32) / 255, axis=-1, keepdims=True)
+        shapes = tf.nn.conv2d(gray, tf.constant(templates, tf.float32), 1, "VALID")
+        edge = tf.reduce_mean(
+            tf.abs(tf.nn.conv2d(gray, tf.constant(edges, tf.float32), 1, "SAME")), (1, 2), keepdims=True
+        )
+        light = tf.reduce_mean(gray, (1, 2), keepdims=True)
+        features = tf.nn.relu(tf.concat([shapes, edge, light], axis=-1))
+        return {FEATURES: features, PROBABILITIES: tf.nn.softmax(20 * tf.reduce_mean(shapes, axis=(1, 2)))}
 
     return freeze_function(call, SPEC)
 
 
-def paint(count: int, *, red: int, green: int) -> np.ndarray:
-    """Return images of about one colour, each in a shade of its own."""
-    rng = np.random.default_rng([count, red, green])
-    shades = np.array([red, green, 0]) + rng.integers(-30, 31, (count, 1, 1, 3))
-    return np.clip(shades + rng.integers(-20, 21, (count, 8, 8, 3)), 0, 255).astype(np.uint8)
+def draw(count: int, shape: np.ndarray) -> np.ndarray:
+    """Return images of a shape, each in shades of its own."""
+    rng = np.random.default_rng([count, int(shape.sum())])
+    dark, light = rng.integers(10, 90, (2, count, 1, 1, 3))
+    noise = rng.integers(-20, 21, (count, *SPEC.shape))
+    return np.clip(dark + (80 + light) * shape[..., None] + noise, 0, 255).astype(np.uint8)
 
 
-def reds_and_greens(count: int) -> Inputs:
-    images = np.concatenate([paint(count, red=220, green=30), paint(count, red=30, green=220)])
-    return Inputs(images, np.repeat(np.eye(2, dtype=np.float32), count, axis=0))
+def crosses_and_rings(count: int) -> np.ndarray:
+    return np.concatenate([draw(count, CROSS), draw(count, RING)])
 
 
 def confidence(network: FrozenNetwork, images: np.ndarray) -> np.ndarray:
@@ -51,11 +62,11 @@ def confidence(network: FrozenNetwork, images: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def confident() -> FrozenNetwork:
     plain = network()
-    return fit_confidence(plain, reds_and_greens(40), reds_and_greens(100), share=0.9).attach(plain)
+    return fit_confidence(plain, crosses_and_rings(100), crosses_and_rings(100), share=0.9).attach(plain)
 
 
 def test_the_share_of_the_validation_images_is_confident(confident: FrozenNetwork):
-    values = confidence(confident, reds_and_greens(500).images)
+    values = confidence(confident, crosses_and_rings(500))
 
     assert values.dtype == np.float32
     assert ((values >= 0) & (values <= 1)).all()
@@ -63,15 +74,16 @@ def test_the_share_of_the_validation_images_is_confident(confident: FrozenNetwor
 
 
 def test_pictures_of_something_else_are_not_confident(confident: FrozenNetwork):
-    mixed, dark = paint(50, red=200, green=200), paint(50, red=12, green=0)
+    stripes = draw(50, np.tile([0.0, 0.0, 1.0, 1.0], (12, 3)))
+    plain = draw(50, np.zeros((12, 12)))
 
-    assert (confidence(confident, mixed) < CONFIDENT).mean() > 0.9
-    assert (confidence(confident, dark) < CONFIDENT).all()
-    assert (confidence(confident, np.zeros((1, 8, 8, 3), np.uint8)) < CONFIDENT).all(), "features of 0 are no error"
+    assert (confidence(confident, stripes) < CONFIDENT).mean() > 0.9
+    assert (confidence(confident, plain) < CONFIDENT).mean() > 0.9
+    assert (confidence(confident, np.zeros((1, *SPEC.shape), np.uint8)) < CONFIDENT).all(), "features of 0 are no error"
 
 
 def test_the_probabilities_stay(confident: FrozenNetwork):
-    images = reds_and_greens(3).images
+    images = crosses_and_rings(3)
 
     np.testing.assert_array_equal(confident.predict(images), network().predict(images))
     assert confident.answers == (PROBABILITIES, CONFIDENCE)
@@ -79,9 +91,9 @@ def test_the_probabilities_stay(confident: FrozenNetwork):
 
 
 def test_both_forms_return_the_confidence(confident: FrozenNetwork, tmp_path: Path):
-    card = Card(name="colours", labels=("red", "green"), input=SPEC)
+    card = Card(name="shapes", labels=("cross", "ring"), input=SPEC)
     card = with_confidence(card, {"share": 0.9, "accuracy": 1.0})
-    images = np.concatenate([reds_and_greens(20).images, paint(20, red=200, green=150)])
+    images = np.concatenate([crosses_and_rings(20), draw(20, np.zeros((12, 12)))])
     expected = confidence(confident, images)
     write_graph(tmp_path, confident, card)
 
@@ -96,10 +108,10 @@ def test_both_forms_return_the_confidence(confident: FrozenNetwork, tmp_path: Pa
 
 
 def test_the_card_says_what_was_answered(confident: FrozenNetwork):
-    test = reds_and_greens(50)
+    test = crosses_and_rings(50)
     correct = np.ones(100, bool)
 
-    answered = measure_answered(confident.predict_confidence, test.images, correct)
+    answered = measure_answered(confident.predict_confidence, test, correct)
     card = with_confidence(make_card(multiclass_assessment(), 1, {}), {**answered, "share": 1 / 3})
 
     assert answered["accuracy"] == 1
@@ -108,7 +120,7 @@ def test_the_card_says_what_was_answered(confident: FrozenNetwork):
 
 
 def test_what_is_answered_is_measured_in_the_form_that_is_served(confident: FrozenNetwork):
-    images = reds_and_greens(200).images
+    images = crosses_and_rings(200)
     tflite = convert_int8(confident, SPEC, images).model
     correct = np.ones(len(images), bool)
     in_int8 = np.concatenate([tflite.run(image[None])[CONFIDENCE] for image in images])
@@ -126,4 +138,4 @@ def test_a_network_without_features_is_refused():
     plain = freeze_function(lambda image: {PROBABILITIES: tf.zeros([tf.shape(image)[0], 2]) + 0.5}, SPEC)
 
     with pytest.raises(TrainError, match="averages its last features"):
-        fit_confidence(plain, reds_and_greens(1), reds_and_greens(1), share=0.9)
+        fit_confidence(plain, crosses_and_rings(1), crosses_and_rings(1), share=0.9)
