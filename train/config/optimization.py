@@ -126,8 +126,9 @@ class Transfer(ConfigBase):
     meanwhile, so the features before that layer are computed only once.
 
     Attributes:
-        frozen_epochs: Number of these epochs, without warm-up, by AdamW.
+        frozen_epochs: Number of these epochs, without warm-up.
         frozen_learning_rate: Peak learning rate of these epochs.
+        frozen_optimizer: Optimiser of these epochs, `adamw` or `sgd`.
         stages: Stages of fine-tuning before the epochs of `training`, such as one for each further block of layers.
         fine_tune_from: Name of the first layer trained in the epochs of `training`; by default the first of the
             network. Batch normalisation is never trained: statistics of few images are worse than those of many.
@@ -137,6 +138,7 @@ class Transfer(ConfigBase):
 
     frozen_epochs: Count
     frozen_learning_rate: Positive
+    frozen_optimizer: Literal["adamw", "sgd"] = "adamw"
     stages: tuple[Stage, ...] = ()
     fine_tune_from: str | None = None
     backbone_learning_rate_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -249,7 +251,7 @@ class Optimization(ConfigBase):
         changes = {
             "epochs": self.transfer.frozen_epochs,
             "learning_rate": self.transfer.frozen_learning_rate,
-            "optimizer": "adamw",
+            "optimizer": self.transfer.frozen_optimizer,
             "warmup_epochs": 0.0,
         }
         return self.model_copy(update=changes)

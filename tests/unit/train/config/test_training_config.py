@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from train.config.networks import Application
-from train.config.optimization import Optimization
+from train.config.optimization import Optimization, Transfer
 from train.config.training_config import ConfigError, load_config
 
 ROOT = Path(__file__).parents[4]
@@ -367,6 +367,9 @@ def test_the_frozen_epochs_have_their_own_schedule_and_share_the_rest():
         0.3,
         4,
     )
+    by_sgd = optimization.model_copy(update={"transfer": Transfer(**transfer, frozen_optimizer="sgd")})
+    assert by_sgd.frozen is not None
+    assert (by_sgd.frozen.optimizer, by_sgd.optimizer) == ("sgd", "muon")
     assert Optimization(epochs=1, batch_size=4, learning_rate=0.1).frozen is None
 
 
