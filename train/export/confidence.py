@@ -19,7 +19,15 @@ from train.data.batching import predict_in_batches
 from train.data.examples import Predict
 from train.errors import TrainError
 from train.evaluation.cards import round_metrics
-from train.export.frozen_network import CONFIDENCE, CONFIDENCE_SCOPE, FEATURES, FrozenNetwork, Tensor
+from train.export.detached_weights import attach_weights, detach_weights
+from train.export.frozen_network import (
+    CONFIDENCE,
+    CONFIDENCE_SCOPE,
+    FEATURES,
+    FrozenNetwork,
+    Tensor,
+    flatten_function,
+)
 from train.export.surrogate_outliers import make_surrogate_outliers
 from vision.card import Card
 
@@ -50,15 +58,18 @@ class ConfidenceHead:
         """Return the network with `CONFIDENCE` among its outputs."""
 
         def call(image: Tensor) -> dict[str, Tensor]:
-            outputs = dict(network(image))
+            outputs = dict(network.outline(image))
             with tf.name_scope(CONFIDENCE_SCOPE):
                 score = score_features(outputs[FEATURES], self.coefficients)
                 outputs[CONFIDENCE] = tf.sigmoid((score - self.threshold) * (1 / self.width))
             return outputs
 
-        (image,) = network.function.structured_input_signature[0]
-        function = tf.function(call, input_signature=[image], autograph=False).get_concrete_function()
-        return FrozenNetwork(function, network.precision)
+        (image,) = network.outline.structured_input_signature[0]
+        graph, source, fetches = flatten_function(
+            tf.function(call, input_signature=[image], autograph=False).get_concrete_function()
+        )
+        outline, weights = detach_weights(attach_weights(graph, network.weights))
+        return FrozenNetwork(outline, weights, source, fetches, network.precision)
 
 
 def fit_confidence(
@@ -130,4 +141,4 @@ def _fit_coefficients(network: FrozenNetwork, training: npt.NDArray[np.uint8]) -
 
 
 def _roots(network: FrozenNetwork, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    return np.asarray(_average_roots(network(tf.constant(images))[FEATURES]))
+    return np.asarray(_average_roots(network.run(images, FEATURES)))

@@ -8,7 +8,7 @@ nothing for one image. Folding before export saves no more time, but it lets wei
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
@@ -18,9 +18,11 @@ import tensorflow as tf
 from keras import layers
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from train.export.detached_weights import attach_weights, detach_weights
 from train.export.graph_input import normalise
 from train.export.graph_rewrites import GraphDef, compute_in_bfloat16, fold_constants, normalise_rows, store_weights
-from train.export.memory import release_memory
+from train.export.graph_session import GraphSession
+from train.export.memory import release_memory, returning_large_blocks
 from train.export.precision import FULL_PRECISION, ExportPrecision
 from vision.card import Activation, InputSpec
 from vision.postprocess import BINARY
@@ -42,49 +44,89 @@ CONFIDENCE_SCOPE = "confidence"
 """Name scope of the operations that compute `CONFIDENCE`, which int8 forms keep in float32."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FrozenNetwork:
-    """A frozen classifier.
+    """A frozen classifier: a function from uint8[N, H, W, C] to named outputs.
+
+    There is always `PROBABILITIES`, float32[N, K]. If the network averages its last features over the image, there is
+    also what class activation maps are made of: `FEATURES`, float32[N, h, w, F], before the average, and `KERNEL`,
+    float32[F, K], of the dense layer after it. `KERNEL` is absent if there is no dense layer because each feature
+    stands for a class. `CONFIDENCE`, float32[N] in 0..1, is there if `train.export.confidence` has attached it.
 
     Attributes:
-        function: Takes uint8[N, H, W, C] and returns a mapping with `PROBABILITIES`, float32[N, K]. If the network
-            averages its last features over the image, the mapping also has what class activation maps are made of:
-            `FEATURES`, float32[N, h, w, F], before the average, and `KERNEL`, float32[F, K], of the dense layer after
-            it. `KERNEL` is absent if there is no dense layer because each feature stands for a class. `CONFIDENCE`,
-            float32[N] in 0..1, is there if `train.export.confidence` has attached it.
+        graph: The graph without its weights; see `train.export.detached_weights`.
+        weights: The weights.
+        source: Name of the tensor that is the input.
+        fetches: Names of the tensors that are the outputs, by the names of the outputs.
         precision: Precision of the weights and the arithmetic.
     """
 
-    function: Any
+    graph: GraphDef
+    weights: Sequence[bytes]
+    source: str
+    fetches: Mapping[str, str]
     precision: ExportPrecision = FULL_PRECISION
+
+    @cached_property
+    def outline(self) -> Any:
+        """The function in a graph, with zeros in the place of large weights."""
+        return self._import(self.graph)
+
+    @property
+    def function(self) -> Any:
+        """The function in a graph or outside of one, built by each access, since it has many copies of the weights."""
+        return self._import(attach_weights(self.graph, self.weights))
 
     @property
     def explains(self) -> bool:
         """Whether class activation maps can be computed."""
-        return FEATURES in self.function.structured_outputs
+        return FEATURES in self.fetches
 
     @property
     def classes(self) -> int:
         """The number of classes."""
-        return int(self.function.structured_outputs[PROBABILITIES].shape[-1])
+        return int(self.outline.structured_outputs[PROBABILITIES].shape[-1])
 
     @property
     def answers(self) -> tuple[str, ...]:
         """Names of the outputs that `serving_default` returns."""
-        return tuple(name for name in (PROBABILITIES, CONFIDENCE) if name in self.function.structured_outputs)
+        return tuple(name for name in (PROBABILITIES, CONFIDENCE) if name in self.fetches)
 
     def __call__(self, image: Tensor) -> Mapping[str, Tensor]:
         """Call the function, in a graph or eagerly."""
         outputs: Mapping[str, Tensor] = self.function(image)
         return outputs
 
+    def run(self, images: npt.NDArray[np.uint8], output: str) -> npt.NDArray[np.float32]:
+        """Return one output for uint8[N, H, W, C]; the weights then stay in memory until `release`."""
+        return np.asarray(self._session.run(self.source, images, self.fetches[output]), np.float32)
+
     def predict(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return float32[N, K] probabilities for uint8[N, H, W, C]."""
-        return np.asarray(self(tf.constant(images))[PROBABILITIES].numpy(), np.float32)
+        """Return float32[N, K] probabilities for uint8[N, H, W, C]; see `run`."""
+        return self.run(images, PROBABILITIES)
 
     def predict_confidence(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return float32[N] for uint8[N, H, W, C], if `CONFIDENCE` is among the outputs."""
-        return np.asarray(self(tf.constant(images))[CONFIDENCE].numpy(), np.float32)
+        """Return float32[N] for uint8[N, H, W, C], if `CONFIDENCE` is among the outputs; see `run`."""
+        return self.run(images, CONFIDENCE)
+
+    def release(self) -> None:
+        """Free the memory that `run` takes, until it is called again."""
+        session = self.__dict__.pop("_session", None)
+        if session is not None:
+            session.close()
+            del session
+            release_memory()
+
+    @cached_property
+    def _session(self) -> GraphSession:
+        widens = self.precision.weights != "float32"
+        return GraphSession(attach_weights(self.graph, self.weights), widens=widens)
+
+    def _import(self, graph: GraphDef) -> Any:
+        imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
+        pruned = imported.prune(self.source, dict(self.fetches))
+        image = tf.TensorSpec(pruned.inputs[0].shape, tf.uint8, name=IMAGE)
+        return tf.function(pruned, input_signature=[image], autograph=False).get_concrete_function()
 
 
 def to_probabilities(scores: Tensor, activation: Activation, labels: int | None = None) -> Tensor:
@@ -105,10 +147,10 @@ def to_probabilities(scores: Tensor, activation: Activation, labels: int | None 
 def complete_outputs(
     outputs: Mapping[str, Tensor], activation: Activation = "none", labels: int | None = None
 ) -> dict[str, Tensor]:
-    """Turn a model's own outputs into those of `FrozenNetwork.function`.
+    """Turn a model's own outputs into those of a `FrozenNetwork`.
 
     Args:
-        outputs: As those of `FrozenNetwork.function`, but `PROBABILITIES` are what `to_probabilities` takes.
+        outputs: As those of a `FrozenNetwork`, but `PROBABILITIES` are what `to_probabilities` takes.
         activation: The function that turns them into probabilities.
         labels: Number of labels; None for one per score.
     """
@@ -160,25 +202,33 @@ def freeze_function(
     """Freeze a function over tensors that may use variables.
 
     Args:
-        call: As `FrozenNetwork.function`.
+        call: As `FrozenNetwork`.
         spec: Defines height, width and channels of the function's input.
         precision: Precision of the frozen network.
     """
     image = tf.TensorSpec((None, spec.height, spec.width, spec.channels), tf.uint8, name=IMAGE)
-    live = tf.function(call, input_signature=[image], autograph=False).get_concrete_function()
+    with returning_large_blocks():
+        graph, source, fetches = flatten_function(
+            tf.function(call, input_signature=[image], autograph=False).get_concrete_function()
+        )
+        operations = [name.partition(":")[0] for name in fetches.values()]
+        for rewrite in _rewrites(operations, precision):
+            release_memory()
+            graph = rewrite(graph)
+        outline, weights = detach_weights(graph)
+        del graph
+    return FrozenNetwork(outline, weights, source, fetches, precision)
+
+
+def flatten_function(live: Any) -> tuple[GraphDef, str, dict[str, str]]:
+    """Return the graph of a concrete function with one input, without calls of others and with constants for variables.
+
+    Returns:
+        The graph, the name of the input tensor, and the names of the output tensors by the names of the outputs.
+    """
     frozen = convert_variables_to_constants_v2(live)
-    names = dict(zip(sorted(live.structured_outputs), (tensor.name for tensor in frozen.outputs), strict=True))
-    fetches = [name.partition(":")[0] for name in names.values()]
-    source: str = frozen.inputs[0].name
-    graph: GraphDef = frozen.graph.as_graph_def()
-    del live, frozen
-    for rewrite in _rewrites(fetches, precision):
-        release_memory()
-        graph = rewrite(graph)
-    release_memory()
-    imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
-    function = tf.function(imported.prune(source, names), input_signature=[image], autograph=False)
-    return FrozenNetwork(function.get_concrete_function(), precision)
+    fetches = dict(zip(sorted(live.structured_outputs), (tensor.name for tensor in frozen.outputs), strict=True))
+    return frozen.graph.as_graph_def(), frozen.inputs[0].name, fetches
 
 
 def _rewrites(fetches: Sequence[str], precision: ExportPrecision) -> Iterator[Callable[[GraphDef], GraphDef]]:

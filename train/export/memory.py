@@ -1,7 +1,15 @@
-"""Return memory between the steps of an export, each of which copies all weights several times."""
+"""Return memory during an export, each step of which copies all weights several times."""
 
+import contextlib
 import ctypes
 import gc
+from collections.abc import Iterator
+
+M_MMAP_THRESHOLD = -3
+"""Option of glibc's `mallopt`: blocks of this many bytes or more have memory of their own."""
+LARGE_BYTES = 1 << 20
+MAX_THRESHOLD_BYTES = 1 << 25
+"""What glibc's own threshold grows to as large blocks are freed."""
 
 
 def release_memory() -> None:
@@ -11,6 +19,26 @@ def release_memory() -> None:
     blocks of up to 32 MiB. Other C libraries return them by themselves, or not at all.
     """
     gc.collect()
-    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if malloc_trim is not None:
-        malloc_trim(0)
+    _call_glibc("malloc_trim", 0)
+
+
+@contextlib.contextmanager
+def returning_large_blocks() -> Iterator[None]:
+    """Have glibc return blocks of `LARGE_BYTES` or more as soon as they are freed.
+
+    The conversion of 94 MB of weights then takes 0.7 GB instead of 1.1. Networks run slower meanwhile, since their
+    features get new memory for each image.
+    """
+    _call_glibc("mallopt", M_MMAP_THRESHOLD, LARGE_BYTES)
+    try:
+        yield
+    finally:
+        _call_glibc("mallopt", M_MMAP_THRESHOLD, MAX_THRESHOLD_BYTES)
+        release_memory()
+
+
+def _call_glibc(function: str, *arguments: int) -> None:
+    """Call a function that other C libraries may lack."""
+    call = getattr(ctypes.CDLL(None), function, None)
+    if call is not None:
+        call(*arguments)

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import tensorflow as tf
 
+from train.export.detached_weights import attach_to_saved_model
 from train.export.frozen_network import FEATURES, IMAGE, KERNEL, PROBABILITIES, FrozenNetwork
 from train.export.graph_input import input_from_bytes
 from vision.card import Card
@@ -39,7 +40,7 @@ def write_graph(folder: Path, network: FrozenNetwork, card: Card) -> None:
         card: The output of `describe`.
 
     Raises:
-        tensorflow.errors.OpError: The SavedModel cannot be written.
+        OSError, tensorflow.errors.OpError: The SavedModel cannot be written.
     """
     image = tf.TensorSpec((None, *card.input.shape), tf.uint8, name=IMAGE)
     class_id = tf.TensorSpec((None,), tf.int32, name=CLASS_ID)
@@ -53,8 +54,9 @@ def write_graph(folder: Path, network: FrozenNetwork, card: Card) -> None:
     if network.explains:
         signatures["explain"] = _signature(_explain(network), image, class_id)
     module = tf.Module()
-    module.network = network.function
+    module.network = network.outline
     tf.saved_model.save(module, str(folder), signatures)
+    attach_to_saved_model(folder, network.weights)
 
 
 def _signature(call: Callable[..., dict[str, Tensor]], *specs: tf.TensorSpec) -> Any:
@@ -71,7 +73,7 @@ def _signature(call: Callable[..., dict[str, Tensor]], *specs: tf.TensorSpec) ->
 
 def _serve(network: FrozenNetwork) -> Callable[[Tensor], dict[str, Tensor]]:
     def serve(image: Tensor) -> dict[str, Tensor]:
-        outputs = network(image)
+        outputs = network.outline(image)
         return {name: outputs[name] for name in network.answers}
 
     return serve
@@ -98,14 +100,14 @@ def _classify_bytes(network: FrozenNetwork, card: Card) -> Callable[[Tensor], di
             image_bytes,
             fn_output_signature=tf.TensorSpec(card.input.shape, tf.uint8),
         )
-        return {PROBABILITIES: network(images)[PROBABILITIES]}
+        return {PROBABILITIES: network.outline(images)[PROBABILITIES]}
 
     return classify_bytes
 
 
 def _explain(network: FrozenNetwork) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
     def explain(image: Tensor, class_id: Tensor) -> dict[str, Tensor]:
-        return {HEATMAP: heat_map(network(image), class_id)}
+        return {HEATMAP: heat_map(network.outline(image), class_id)}
 
     return explain
 

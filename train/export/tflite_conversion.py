@@ -11,13 +11,16 @@ import io
 import math
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from train.data.batching import predict_in_batches
+from train.export.detached_weights import attach_to_saved_model
 from train.export.frozen_network import (
     CONFIDENCE,
     CONFIDENCE_SCOPE,
@@ -27,7 +30,7 @@ from train.export.frozen_network import (
     FrozenNetwork,
     Tensor,
 )
-from train.export.memory import release_memory
+from train.export.memory import release_memory, returning_large_blocks
 from train.export.signatures import CARD, CLASS_ID, HEATMAP, INDEX, heat_map, repeat_card
 from train.export.tflite_file import Signature, TfliteError, add_signatures, input_names, tensor_names
 from train.export.tflite_model import MERGED, NO_CARD, Images, TfliteModel
@@ -100,23 +103,27 @@ def convert_int8(
     Raises:
         TfliteError: The network computes in bfloat16, or the signatures cannot be written.
     """
-    with tempfile.TemporaryDirectory(prefix="tflite-") as folder, warnings.catch_warnings():
+    feeds = _feeds(network, calibration)
+    network.release()
+    with (
+        tempfile.TemporaryDirectory(prefix="tflite-") as folder,
+        warnings.catch_warnings(),
+        returning_large_blocks(),
+    ):
         warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated")  # the debugger uses it
         converter = _converter(network, spec, folder)
         confidence_tensors = _confidence_tensors(converter) if CONFIDENCE in network.answers else []
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: _feeds(network, calibration)
+        converter.representative_dataset = lambda: iter(feeds)
         debugger: Any = tf.lite.experimental.QuantizationDebugger(
             converter=converter,
             debug_dataset=lambda: (
-                [feed[name] for name in input_names(debugger.quant_model)]
-                for feed in _feeds(network, calibration[:DEBUGGED_IMAGES])
+                [feed[name] for name in input_names(debugger.quant_model)] for feed in feeds[:DEBUGGED_IMAGES]
             ),
             debug_options=tf.lite.experimental.QuantizationDebugOptions(
                 denylisted_ops=list(FLOAT_OPERATIONS), denylisted_nodes=[*float_tensors, *confidence_tensors]
             ),
         )
-    release_memory()
     content = add_signatures(debugger.get_nondebug_quantized_model(), _signatures(network, spec))
     return Int8Conversion(TfliteModel(content, "int8"), debugger)
 
@@ -131,13 +138,16 @@ def convert_float32(network: FrozenNetwork, spec: InputSpec) -> TfliteModel:
     Raises:
         TfliteError: The network computes in bfloat16, or the signatures cannot be written.
     """
-    with tempfile.TemporaryDirectory(prefix="tflite-") as folder:
+    network.release()
+    with tempfile.TemporaryDirectory(prefix="tflite-") as folder, returning_large_blocks():
         content = _converter(network, spec, folder).convert()
     return TfliteModel(add_signatures(content, _signatures(network, spec)), "float32")
 
 
 def merge_signatures(network: FrozenNetwork, spec: InputSpec) -> Any:
     """Return one function with the inputs and outputs of all signatures, none of which fails by the input of another.
+
+    It has the network's `outline`, without the weights.
 
     All dimensions of its inputs are unknown, and class ids and indices have one more than they need, because the
     converter drops a reshape whose result it knows.
@@ -152,7 +162,7 @@ def merge_signatures(network: FrozenNetwork, spec: InputSpec) -> Any:
 
     def merged(**inputs: Tensor) -> dict[str, Tensor]:
         images = tf.reshape(inputs[IMAGE], [-1, *spec.shape])
-        outputs = network(images)
+        outputs = network.outline(images)
         results = {
             **{name: outputs[name] for name in network.answers},
             CARD: repeat_card(NO_CARD, tf.reshape(inputs[INDEX], [-1])),
@@ -189,16 +199,14 @@ def _converter(network: FrozenNetwork, spec: InputSpec, folder: str) -> Any:
             f"a network that computes in {network.precision.compute} cannot be converted to TensorFlow Lite; export it"
             " with --compute float32 or with --tflite none"
         )
-    release_memory()
     module = tf.Module()
     module.function = merge_signatures(network, spec)
     try:
         tf.saved_model.save(module, folder, signatures={MERGED: module.function})
     except tf.errors.OpError as error:
         raise OSError(f"{folder} could not be written: {error.message}") from error
-    del module
-    release_memory()
-    converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[MERGED])
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[MERGED])  # reads only the signature
+    attach_to_saved_model(Path(folder), network.weights)
     release_memory()
     return converter
 
@@ -211,17 +219,18 @@ def _confidence_tensors(converter: Any) -> list[str]:
     return [name for name in tensor_names(converter.convert()) if f"/{CONFIDENCE_SCOPE}/" in f"/{name}"]
 
 
-def _feeds(network: FrozenNetwork, images: Images) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
-    """Yield inputs of the merged function, each with one image and its best class.
+def _feeds(network: FrozenNetwork, images: Images) -> list[dict[str, np.ndarray[Any, Any]]]:
+    """Return inputs of the merged function, each with one image and its best class.
 
     To that class an image contributes most. With other ones the range of heat maps would be too small, and they would
     be cut off.
     """
-    for image in images:
-        feed = {IMAGE: image[None], INDEX: np.zeros((1, 1), np.int32)}
-        if network.explains:
-            feed[CLASS_ID] = network.predict(image[None]).argmax(axis=1).astype(np.int32)[:, None]
-        yield feed
+    feeds = [{IMAGE: image[None], INDEX: np.zeros((1, 1), np.int32)} for image in images]
+    if network.explains:
+        classes = predict_in_batches(network.predict, images).argmax(axis=1).astype(np.int32)
+        for feed, number in zip(feeds, classes, strict=True):
+            feed[CLASS_ID] = number.reshape(1, 1)
+    return feeds
 
 
 def _signatures(network: FrozenNetwork, spec: InputSpec) -> dict[str, Signature]:
@@ -233,6 +242,6 @@ def _signatures(network: FrozenNetwork, spec: InputSpec) -> dict[str, Signature]
         "describe": Signature({INDEX: ()}, {CARD: ()}),
     }
     if network.explains:
-        features = network.function.structured_outputs[FEATURES].shape
+        features = network.outline.structured_outputs[FEATURES].shape
         signatures["explain"] = Signature({**image, CLASS_ID: ()}, {HEATMAP: tuple(features[1:3])})
     return signatures
