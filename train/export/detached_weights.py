@@ -15,6 +15,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.saved_model import fingerprinting_utils
 
+from train.export.memory import release_memory
+
 GraphDef: TypeAlias = Any
 """Any, because TensorFlow publishes no types; likewise `NodeDef` and `SavedModel` below."""
 
@@ -53,7 +55,9 @@ def attach_to_saved_model(folder: Path, weights: Sequence[bytes]) -> None:
     saved_model = _read(folder)
     _attach(_nodes(saved_model), weights)
     (folder / FILE).write_bytes(saved_model.SerializeToString(deterministic=True))
+    del saved_model
     fingerprinting_utils.write_fingerprint(str(folder))
+    release_memory()
 
 
 def load_without_weights(folder: Path) -> tuple[Any, list[bytes]]:
@@ -63,6 +67,7 @@ def load_without_weights(folder: Path) -> tuple[Any, list[bytes]]:
     with tempfile.TemporaryDirectory(prefix="saved-model-") as copy:
         Path(copy, FILE).write_bytes(saved_model.SerializeToString())
         del saved_model
+        release_memory()
         shutil.copytree(folder / VARIABLES, copy / VARIABLES)
         return tf.saved_model.load(copy), weights
 

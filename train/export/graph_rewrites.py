@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2, node_def_pb2
-from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, rewriter_config_pb2
 from tensorflow.python.grappler import tf_optimizer
 
-from train.export.memory import release_memory
 from train.export.precision import Weights
 
 GraphDef: TypeAlias = Any
@@ -106,19 +105,14 @@ def compute_in_bfloat16(graph: GraphDef, fetches: Sequence[str]) -> GraphDef:
 
 
 def _optimize(graph: GraphDef, fetches: Sequence[str], optimizer: str) -> GraphDef:
-    with tf.Graph().as_default() as imported:
-        tf.graph_util.import_graph_def(graph, name="")
-        meta = tf.compat.v1.train.export_meta_graph(graph_def=imported.as_graph_def(), graph=imported)
-    meta.collection_def["train_op"].node_list.value.extend(
-        fetches
-    )  # the collection from which grappler takes the fetches
+    meta = meta_graph_pb2.MetaGraphDef(graph_def=graph)
+    # The collection from which grappler takes the fetches.
+    meta.collection_def["train_op"].node_list.value.extend(fetches)
     config = config_pb2.ConfigProto()
     rewrites = config.graph_options.rewrite_options
     rewrites.optimizers.append(optimizer)
     rewrites.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
     rewrites.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.ONE
-    del imported
-    release_memory()
     optimized = tf_optimizer.OptimizeGraph(config, meta)
     del meta
     # No operation has side effects, so control dependencies only keep the nodes that folded weights were computed from.

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
-from train.export.memory import release_memory
+from train.export.memory import returning_large_blocks
 
 OPTIMIZERS = ("constfold", "remap")
 """Widen weights that are stored in fewer bits, and join convolutions with what follows. All of grappler's optimizers
@@ -25,8 +25,8 @@ class GraphSession:
     def __init__(self, graph: Any, *, widens: bool) -> None:
         with tf.Graph().as_default() as imported:
             tf.graph_util.import_graph_def(graph, name="")
-        del graph
         config = config_pb2.ConfigProto()
+        config.graph_options.place_pruned_graph = True  # one copy less
         config.graph_options.rewrite_options.optimizers.extend(OPTIMIZERS[0 if widens else 1 :])
         self._session = tf.compat.v1.Session(graph=imported, config=config)
         self._calls: dict[tuple[str, str], Any] = {}
@@ -36,7 +36,8 @@ class GraphSession:
         key = source, fetch
         if key not in self._calls:
             self._calls[key] = self._session.make_callable(fetch, [source])
-            release_memory()
+            with returning_large_blocks():  # the first call arranges the weights
+                self._calls[key](images[:1])
         value: npt.NDArray[Any] = self._calls[key](images)
         return value
 

@@ -30,7 +30,7 @@ from train.export.frozen_network import (
     FrozenNetwork,
     Tensor,
 )
-from train.export.memory import release_memory, returning_large_blocks
+from train.export.memory import returning_large_blocks
 from train.export.signatures import CARD, CLASS_ID, HEATMAP, INDEX, heat_map, repeat_card
 from train.export.tflite_file import Signature, TfliteError, add_signatures, input_names, tensor_names
 from train.export.tflite_model import MERGED, NO_CARD, Images, TfliteModel
@@ -207,7 +207,6 @@ def _converter(network: FrozenNetwork, spec: InputSpec, folder: str) -> Any:
         raise OSError(f"{folder} could not be written: {error.message}") from error
     converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[MERGED])  # reads only the signature
     attach_to_saved_model(Path(folder), network.weights)
-    release_memory()
     return converter
 
 
