@@ -99,7 +99,7 @@ class FrozenNetwork:
 
     def run(self, images: npt.NDArray[np.uint8], output: str) -> npt.NDArray[np.float32]:
         """Return one output for uint8[N, H, W, C]; the weights then stay in memory until `release`."""
-        return np.asarray(self._session.run(self.source, images, self.fetches[output]), np.float32)
+        return np.asarray(self._session.run(images, self.fetches[output]), np.float32)
 
     def predict(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return float32[N, K] probabilities for uint8[N, H, W, C]; see `run`."""
@@ -120,7 +120,7 @@ class FrozenNetwork:
     @cached_property
     def _session(self) -> GraphSession:
         widens = self.precision.weights != "float32"
-        return GraphSession(attach_weights(self.graph, self.weights), widens=widens)
+        return GraphSession(attach_weights(self.graph, self.weights), self.source, widens=widens)
 
     def _import(self, graph: GraphDef) -> Any:
         imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])

@@ -19,26 +19,27 @@ class GraphSession:
 
     Args:
         graph: A frozen graph.
+        source: Name of its input, uint8[N, H, W, C].
         widens: Whether weights have to be widened first.
     """
 
-    def __init__(self, graph: Any, *, widens: bool) -> None:
+    def __init__(self, graph: Any, source: str, *, widens: bool) -> None:
         with tf.Graph().as_default() as imported:
             tf.graph_util.import_graph_def(graph, name="")
         config = config_pb2.ConfigProto()
         config.graph_options.place_pruned_graph = True  # one copy less
         config.graph_options.rewrite_options.optimizers.extend(OPTIMIZERS[0 if widens else 1 :])
         self._session = tf.compat.v1.Session(graph=imported, config=config)
-        self._calls: dict[tuple[str, str], Any] = {}
+        self._source = source
+        self._calls: dict[str, Any] = {}
 
-    def run(self, source: str, images: npt.NDArray[np.uint8], fetch: str) -> npt.NDArray[Any]:
-        """Return the value of the tensor `fetch` if that of `source` is uint8[N, H, W, C]."""
-        key = source, fetch
-        if key not in self._calls:
-            self._calls[key] = self._session.make_callable(fetch, [source])
+    def run(self, images: npt.NDArray[np.uint8], fetch: str) -> npt.NDArray[Any]:
+        """Return the value of the tensor `fetch` for uint8[N, H, W, C]."""
+        if fetch not in self._calls:
+            self._calls[fetch] = self._session.make_callable(fetch, [self._source])
             with returning_large_blocks():  # the first call arranges the weights
-                self._calls[key](images[:1])
-        value: npt.NDArray[Any] = self._calls[key](images)
+                self._calls[fetch](images[:1])
+        value: npt.NDArray[Any] = self._calls[fetch](images)
         return value
 
     def close(self) -> None:

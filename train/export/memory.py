@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 M_MMAP_THRESHOLD = -3
 """Option of glibc's `mallopt`: blocks of this many bytes or more have memory of their own."""
+M_TRIM_THRESHOLD = -1
+"""Option of glibc's `mallopt`: so many free bytes at the end of the heap are returned."""
 LARGE_BYTES = 1 << 20
-MAX_THRESHOLD_BYTES = 1 << 25
-"""What glibc's own threshold grows to as large blocks are freed."""
+USUAL_BYTES = 1 << 25
+"""What glibc's threshold grows to as large blocks are freed, unless it is set; that of the heap's end is twice this."""
 
 
 def release_memory() -> None:
@@ -33,7 +35,8 @@ def returning_large_blocks() -> Iterator[None]:
     try:
         yield
     finally:
-        _call_glibc("mallopt", M_MMAP_THRESHOLD, MAX_THRESHOLD_BYTES)
+        _call_glibc("mallopt", M_MMAP_THRESHOLD, USUAL_BYTES)
+        _call_glibc("mallopt", M_TRIM_THRESHOLD, 2 * USUAL_BYTES)
         release_memory()
 
 
