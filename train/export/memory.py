@@ -9,7 +9,7 @@ M_MMAP_THRESHOLD = -3
 """Option of glibc's `mallopt`: blocks of this many bytes or more have memory of their own."""
 M_TRIM_THRESHOLD = -1
 """Option of glibc's `mallopt`: so many free bytes at the end of the heap are returned."""
-LARGE_BYTES = 1 << 20
+LARGE_BYTES = 1 << 17
 USUAL_BYTES = 1 << 25
 """What glibc's threshold grows to as large blocks are freed, unless it is set; that of the heap's end is twice this."""
 
