@@ -206,8 +206,7 @@ class Optimization(ConfigBase):
 
     @model_validator(mode="after")
     def _check_effect(self) -> Self:
-        stated = self.model_fields_set
-        if "momentum" in stated and self.optimizer == "adamw":
+        if self._is_changed("momentum") and self.optimizer == "adamw":
             raise ValueError("momentum: has no effect with adamw; set optimizer to sgd or muon, or remove momentum")
         unused: dict[str, object] = {}
         if self.transfer and not self.epochs:
@@ -215,7 +214,7 @@ class Optimization(ConfigBase):
         if self.transfer and not self.fine_tuning:
             unused["transfer.backbone_learning_rate_factor"] = self.transfer.backbone_learning_rate_factor != 1
             unused |= {"patience": self.patience, "small_images": self.small_images}
-            unused |= {key: key in stated for key in ("optimizer", "momentum", "warmup_epochs")}
+            unused |= {key: self._is_changed(key) for key in ("optimizer", "momentum", "warmup_epochs")}
         for key, value in unused.items():
             if value:
                 raise ValueError(f"{key}: has no effect if epochs is 0; set epochs to 1 or more, or remove {key}")
@@ -239,7 +238,7 @@ class Optimization(ConfigBase):
 
     @model_validator(mode="after")
     def _check_monitor(self) -> Self:
-        if "monitor" in self.model_fields_set and self.patience is None:
+        if self._is_changed("monitor") and self.patience is None:
             raise ValueError("monitor: expected patience beside it, which is the number of epochs to wait")
         return self
 
@@ -266,6 +265,10 @@ class Optimization(ConfigBase):
                 changes = {"epochs": stage.epochs, "learning_rate": stage.learning_rate, "transfer": transfer}
                 stages.append(self.model_copy(update=changes))
         return (*stages, self) if self.epochs else tuple(stages)
+
+    def _is_changed(self, key: str) -> bool:
+        """Whether a key differs from its default, which a recorded configuration states even if it has no effect."""
+        return bool(getattr(self, key) != type(self).model_fields[key].default)
 
     def image_side(self, epoch: int) -> int | None:
         """Return the side to which images are reduced in an epoch, counted from 0; None for full size."""

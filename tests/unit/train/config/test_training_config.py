@@ -10,7 +10,7 @@ import yaml
 
 from train.config.networks import Application
 from train.config.optimization import Optimization, Transfer
-from train.config.training_config import ConfigError, load_config
+from train.config.training_config import ConfigError, TrainingConfig, load_config
 
 ROOT = Path(__file__).parents[4]
 DIGITS = ROOT / "train/configs/digits.yaml"
@@ -38,6 +38,13 @@ def test_a_committed_configuration_loads_and_states_command_time_and_result(path
     assert "epochs" in comment
     assert re.search("minute|hour", comment)
     assert "Expect" in comment
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_recorded_configuration_states_defaults_and_loads(path: Path):
+    config = load_config(path)
+
+    assert TrainingConfig.model_validate(config.model_dump(mode="json")) == config
 
 
 def test_all_committed_configurations_are_checked():
@@ -254,11 +261,11 @@ def fine_tune(document: dict[str, Any], **training: Any) -> None:
             "training.small_images: 24 pixels do not reduce images of 28 x 20",
         ),
         (
-            lambda document: document["training"].update(momentum=0.9),
+            lambda document: document["training"].update(momentum=0.8),
             "momentum: has no effect with adamw; set optimizer to sgd or muon, or remove momentum",
         ),
         (
-            lambda document: fine_tune(document, optimizer="adamw"),
+            lambda document: fine_tune(document, optimizer="sgd"),
             "optimizer: has no effect if epochs is 0; set epochs",
         ),
         (
