@@ -111,6 +111,7 @@ def export_network(  # noqa: PLR0913, PLR0917  # the parts of a version
 @contextlib.contextmanager
 def _next_version(base: Path) -> Iterator[tuple[Path, Path]]:
     """Create a temporary folder and yield it with its final path; remove the folder if it was not renamed."""
+    is_new = not base.exists()
     base.mkdir(parents=True, exist_ok=True)
     temporary = _reserve_number(base)
     final = temporary.with_suffix("")
@@ -118,8 +119,14 @@ def _next_version(base: Path) -> Iterator[tuple[Path, Path]]:
         yield temporary, final
     except tf.errors.OpError as error:
         raise OSError(f"{temporary} could not be written: {error.message}") from error
+    except OSError as error:
+        error.filename = error.filename or str(temporary)  # a write that fails, unlike an open, names no file
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if is_new:
+            with contextlib.suppress(OSError):  # it holds a version
+                base.rmdir()
 
 
 def _reserve_number(base: Path) -> Path:

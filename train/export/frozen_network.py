@@ -6,6 +6,7 @@ nothing for one image. Folding before export saves no more time, but it lets wei
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -18,6 +19,7 @@ import tensorflow as tf
 from keras import layers
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from train.errors import TrainError
 from train.export.detached_weights import attach_weights, detach_weights
 from train.export.graph_input import normalise
 from train.export.graph_rewrites import GraphDef, compute_in_bfloat16, fold_constants, normalise_rows, store_weights
@@ -40,6 +42,9 @@ PROBABILITIES = "probabilities"
 FEATURES = "features"
 KERNEL = "kernel"
 CONFIDENCE = "confidence"
+LOOP_OPERATIONS = {"Enter", "StatelessWhile", "While"}
+TABLE_OPERATION = re.compile("LookupTable|.*HashTable")
+AS_IT_IS = "export it without, or serve its SavedModel as it is: python -m tools.models add FOLDER"
 CONFIDENCE_SCOPE = "confidence"
 """Name scope of the operations that compute `CONFIDENCE`, which int8 forms keep in float32."""
 
@@ -154,7 +159,7 @@ def complete_outputs(
         activation: The function that turns them into probabilities.
         labels: Number of labels; None for one per score.
     """
-    results = dict(outputs)
+    results = {name: tf.cast(tensor, tf.float32) for name, tensor in outputs.items()}
     if labels == BINARY and math.prod(outputs[PROBABILITIES].shape[1:]) == 1:
         results |= {
             key: _oppose(results[key]) for key in (KERNEL if KERNEL in results else FEATURES,) if key in results
@@ -226,9 +231,24 @@ def flatten_function(live: Any) -> tuple[GraphDef, str, dict[str, str]]:
     Returns:
         The graph, the name of the input tensor, and the names of the output tensors by the names of the outputs.
     """
-    frozen = convert_variables_to_constants_v2(live)
+    frozen = freeze(live)
     fetches = dict(zip(sorted(live.structured_outputs), (tensor.name for tensor in frozen.outputs), strict=True))
     return frozen.graph.as_graph_def(), frozen.inputs[0].name, fetches
+
+
+def freeze(live: Any) -> Any:
+    """Return a concrete function with constants for its variables.
+
+    Raises:
+        TrainError: It has a loop or a lookup table.
+    """
+    frozen = convert_variables_to_constants_v2(live)
+    operations = {node.op for node in frozen.graph.as_graph_def().node}
+    if operations & LOOP_OPERATIONS:
+        raise TrainError(f"the network has a loop, as recurrent layers and tf.map_fn make; {AS_IT_IS}")
+    if any(map(TABLE_OPERATION.match, operations)):
+        raise TrainError(f"the network has a lookup table, whose values are no constants; {AS_IT_IS}")
+    return frozen
 
 
 def _rewrites(fetches: Sequence[str], precision: ExportPrecision) -> Iterator[Callable[[GraphDef], GraphDef]]:

@@ -6,18 +6,21 @@ the inputs of the other parts hold: images are reshaped to the network's input, 
 number of images and clipped to the classes. docs/decisions/0019 says what happens otherwise.
 """
 
+import contextlib
 import csv
 import io
 import math
+import re
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python.convert_phase import ConverterError
 
 from train.data.batching import predict_in_batches
 from train.export.detached_weights import attach_to_saved_model
@@ -101,7 +104,8 @@ def convert_int8(
         float_tensors: Outputs of the operations that stay in float32; see `LayerError`.
 
     Raises:
-        TfliteError: The network computes in bfloat16, or the signatures cannot be written.
+        TfliteError: The network computes in bfloat16 or has operations that TensorFlow Lite lacks, or the signatures
+            cannot be written.
     """
     feeds = _feeds(network, calibration)
     network.release()
@@ -109,6 +113,7 @@ def convert_int8(
         tempfile.TemporaryDirectory(prefix="tflite-") as folder,
         warnings.catch_warnings(),
         returning_large_blocks(),
+        _naming_operations(),
     ):
         warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated")  # the debugger uses it
         converter = _converter(network, spec, folder)
@@ -136,12 +141,24 @@ def convert_float32(network: FrozenNetwork, spec: InputSpec) -> TfliteModel:
         spec: Input of the network.
 
     Raises:
-        TfliteError: The network computes in bfloat16, or the signatures cannot be written.
+        TfliteError: The network computes in bfloat16 or has operations that TensorFlow Lite lacks, or the signatures
+            cannot be written.
     """
     network.release()
-    with tempfile.TemporaryDirectory(prefix="tflite-") as folder, returning_large_blocks():
+    with tempfile.TemporaryDirectory(prefix="tflite-") as folder, returning_large_blocks(), _naming_operations():
         content = _converter(network, spec, folder).convert()
     return TfliteModel(add_signatures(content, _signatures(network, spec)), "float32")
+
+
+@contextlib.contextmanager
+def _naming_operations() -> Iterator[None]:
+    """Turn errors of the converter into `TfliteError`, with the operations that it cannot convert."""
+    try:
+        yield
+    except (ConverterError, RuntimeError, ValueError) as error:
+        names = sorted(set(re.findall(r"\btf\.([A-Z]\w+)", str(error))))
+        reason = f"it lacks {', '.join(names)} for the types of its tensors" if names else "its converter fails"
+        raise TfliteError(f"TensorFlow Lite cannot compute this network: {reason}; use --tflite none") from error
 
 
 def merge_signatures(network: FrozenNetwork, spec: InputSpec) -> Any:

@@ -1,6 +1,7 @@
 """Cards of foreign models, and those of the versions that are made of them."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -10,6 +11,7 @@ from train.export.frozen_network import PROBABILITIES, Tensor
 from vision.card import Card, CardError, OutputSpec
 from vision.model_io import STRING, Shape, UnusableModelError, fit_input, fit_output, to_text
 
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 NOT_STATED = "not stated"
 """The licence of a model whose card does not say one."""
 
@@ -38,11 +40,16 @@ def read_card(path: Path) -> Card:
         ImportModelError: The card cannot be read, or a value in it is invalid.
     """
     try:
-        return Card.from_json(path.read_bytes())
+        card = Card.from_json(path.read_bytes())
     except OSError as error:
         raise ImportModelError(f"{path}: {error.strerror}") from error
     except CardError as error:
         raise ImportModelError(f"{path}: {error}") from error
+    if not NAME.fullmatch(card.name):
+        raise ImportModelError(
+            f"{path}: the name '{card.name}' becomes a folder and part of URLs; use letters, digits, `_`, `-` and `.`"
+        )
+    return card
 
 
 def served_card(card: Card, provenance: Mapping[str, Any]) -> Card:

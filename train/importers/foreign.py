@@ -14,7 +14,6 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from train.data.examples import Predict
 from train.export.frozen_network import (
@@ -23,6 +22,7 @@ from train.export.frozen_network import (
     FrozenNetwork,
     Tensor,
     complete_outputs,
+    freeze,
     freeze_function,
     to_probabilities,
     trace_model,
@@ -250,7 +250,7 @@ def classify(model: ForeignModel, card: Card) -> ForeignClassifier:
     spec = card.input
     image = tf.TensorSpec((None, spec.height, spec.width, spec.channels), tf.uint8, name=IMAGE)
     live = tf.function(model.outputs, input_signature=[image], autograph=False).get_concrete_function()
-    frozen = convert_variables_to_constants_v2(live)
+    frozen = freeze(live)
     tensors = dict(zip(sorted(live.structured_outputs), frozen.outputs, strict=True))
     ending = find_ending(tensors[PROBABILITIES])
 

@@ -19,6 +19,8 @@ from vision.card import InputSpec
 
 Tensor = Any
 
+FILE_KINDS = {".h5", ".hdf5", ".keras"}
+
 
 @dataclass(frozen=True, slots=True)
 class KerasFile:
@@ -51,6 +53,7 @@ def load_keras(path: Path, spec: InputSpec) -> KerasFile:
         ImportModelError: It is damaged, or contains only weights.
     """
     path.open("rb").close()
+    _check_kind(path)
     is_of_keras2 = False
     try:
         is_of_keras2 = _is_of_keras2(path)
@@ -65,7 +68,7 @@ def load_keras(path: Path, spec: InputSpec) -> KerasFile:
         raise ImportModelError(
             f"{path}: the file contains a {type(model).__name__}; expected a functional or sequential model"
         )
-    if isinstance(model, keras.Sequential) and not model.inputs:
+    if isinstance(model, keras.Sequential) and not getattr(model, "inputs", None):
         model.build((None, *spec.shape))
     if (
         isinstance(model, keras.Sequential) and model.inputs[0].shape[0] is not None
@@ -77,6 +80,19 @@ def load_keras(path: Path, spec: InputSpec) -> KerasFile:
             f"{path}: the model is of a class of its own; export it with model.export and import that"
         )
     return KerasFile(flatten(model), model, "" if is_of_keras2 else f"Keras {keras.__version__}")
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse files whose name promises another format, or whose content does not keep the promise."""
+    if path.suffix not in FILE_KINDS:
+        raise ImportModelError(
+            f"{path}: expected a .keras or .h5 file; for PyTorch use: python -m train import-torch, for ONNX"
+            " import-onnx"
+        )
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+        raise ImportModelError(
+            f"{path}: expected a ZIP archive, as Keras writes; the file is truncated, damaged or another"
+        )
 
 
 def _is_of_keras2(path: Path) -> bool:

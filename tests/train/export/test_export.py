@@ -1,8 +1,10 @@
 """A version keeps the model contract, agrees with the network, and appears complete or not at all."""
 
 import dataclasses
+import errno
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -204,6 +206,21 @@ def test_the_warm_up_file_contains_a_valid_request_per_signature_and_batch_size(
     assert outputs == {(name, size) for name in ("serving_default", "describe", "explain") for size in BATCH_SIZES}
 
 
+def test_a_write_that_fails_names_the_version_and_leaves_no_folder(
+    network: keras.Model, version: Version, goldens: list[Golden], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fill_disk(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("train.export.export.write_graph", fill_disk)
+    base = tmp_path / "shapes"
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*/shapes/1\.tmp'"):
+        export(network, version.card, [golden.example for golden in goldens], base)
+
+    assert not base.exists()
+
+
 def test_an_export_gets_the_next_number_and_overwrites_nothing(
     models: Path, network: keras.Model, version: Version, goldens: list[Golden], tmp_path: Path
 ):
@@ -245,7 +262,7 @@ def test_a_failure_during_the_export_leaves_nothing(
     with pytest.raises(ValueError, match="JSON"):
         export(network, invalid_card, [golden.example for golden in goldens], tmp_path / "shapes")
 
-    assert list((tmp_path / "shapes").iterdir()) == []
+    assert not (tmp_path / "shapes").exists()
 
 
 def test_another_running_export_is_left_alone(

@@ -17,7 +17,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from train.data.examples import Inputs, to_inputs
 from train.export.export import export_network
 from train.export.forms import QuantizationLossError, Samples, accuracy_loss, choose_forms, measure_forms
-from train.export.frozen_network import FrozenNetwork, freeze_function, freeze_model
+from train.export.frozen_network import PROBABILITIES, FrozenNetwork, freeze_function, freeze_model
 from train.export.golden import golden_evaluation, read_golden
 from train.export.precision import ExportPrecision, TfliteOptions
 from train.export.savedmodel import Version, VersionError, load_version
@@ -341,6 +341,25 @@ def test_a_network_that_computes_in_bfloat16_is_not_converted(network: FrozenNet
     assert choose_forms(half, SPEC, samples, TfliteOptions("auto")).tflite is None
     with pytest.raises(TfliteError, match="computes in bfloat16 cannot be converted"):
         choose_forms(half, SPEC, samples, TfliteOptions("int8"))
+
+
+def test_a_network_with_an_operation_that_tensorflow_lite_lacks_has_no_second_form(
+    network: FrozenNetwork, images: np.ndarray
+):
+    def call(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        size, half = tf.constant([*SPEC.shape[:2]]), tf.constant([0.5, 0.5])
+        scaled = tf.raw_ops.ScaleAndTranslate(
+            images=tf.cast(image, tf.float32), size=size, scale=half, translation=half, kernel_type="triangle"
+        )
+        scores = tf.reduce_mean(scaled, axis=(1, 2))[:, :1]
+        return {PROBABILITIES: tf.nn.softmax(tf.concat([scores, -scores], axis=1))}
+
+    scaling, samples = freeze_function(call, SPEC), predicted(network, images)
+
+    forms = choose_forms(scaling, SPEC, samples, TfliteOptions("auto"))
+    assert (forms.tflite, "it lacks ScaleAndTranslate" in forms.decision) == (None, True)
+    with pytest.raises(TfliteError, match="it lacks ScaleAndTranslate for the types of its tensors; use --tflite none"):
+        choose_forms(scaling, SPEC, samples, TfliteOptions("float32"))
 
 
 def test_without_true_classes_the_loss_is_the_one_to_expect(images: np.ndarray):

@@ -217,6 +217,8 @@ def test_the_weights_of_an_imported_model_can_be_compressed(model: keras.Model, 
         ({"input": {"color": "GRAY", "mean": (), "std": ()}}, r"The card describes .*\[16, 16, 1\] for one image"),
         ({"input": {"layout": "NCHW"}}, r"The card describes .*\[3, 16, 16\] for one image"),
         ({"labels": []}, "card.json: labels: expected at least one label"),
+        ({"name": "../colours"}, "card.json: the name '../colours' becomes a folder"),
+        ({"name": "my colours"}, "card.json: the name 'my colours' becomes a folder"),
     ],
 )
 def test_a_card_of_another_model_is_refused(model: keras.Model, tmp_path: Path, changes: dict[str, Any], message: str):
@@ -351,13 +353,15 @@ def test_a_model_that_the_gateway_would_refuse_is_not_imported(
     [
         ("only.weights.h5", "a complete Keras model"),
         ("empty", "a SavedModel"),
-        ("a.pt", "a complete Keras model"),
+        ("a.pt", "a .keras or .h5 file; for PyTorch use: python -m train import-torch"),
+        ("cut.keras", "a ZIP archive, as Keras writes; the file is truncated"),
     ],
 )
 def test_a_file_without_a_model_is_refused(model: keras.Model, pictures: Path, tmp_path: Path, name: str, message: str):
     model.save_weights(tmp_path / "only.weights.h5")
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.pt").touch()
+    (tmp_path / "cut.keras").write_bytes(b"PK")
     options = ["--card", str(write_card(tmp_path)), "--pictures", str(pictures), "--models", str(tmp_path)]
 
     result = CliRunner().invoke(app, ["import-keras", str(tmp_path / name), *options])
