@@ -90,8 +90,12 @@ def _read_zip(content: bytes) -> tuple[object, ReadStorage]:
 
 def _read_legacy(content: bytes) -> tuple[object, ReadStorage]:
     file = io.BytesIO(content)
-    magic, protocol, system = (SafeUnpickler(file).load() for _ in range(3))
-    if (magic, protocol, system["little_endian"]) != (LEGACY_MAGIC, LEGACY_PROTOCOL, True):
+    if SafeUnpickler(file).load() != LEGACY_MAGIC:
+        raise ForbiddenError(
+            "it is a pickle of another program; accepted are .pth and .pt files of torch.save, and .safetensors"
+        )
+    protocol, system = (SafeUnpickler(file).load() for _ in range(2))
+    if (protocol, system["little_endian"]) != (LEGACY_PROTOCOL, True):
         raise ForbiddenError("it was written by an unknown version of torch.save")
     reader = SafeUnpickler(file)
     root = reader.load()

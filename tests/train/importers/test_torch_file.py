@@ -348,6 +348,16 @@ def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path: Path, content: byt
         read_torch(path)
 
 
+@pytest.mark.parametrize("saved", [{"a": 1}, {"fc.weight": np.zeros((2, 3))}, [0.5]], ids=["number", "numpy", "list"])
+@pytest.mark.parametrize("protocol", [2, pickle.HIGHEST_PROTOCOL])
+def test_a_pickle_of_another_program_is_not_called_truncated(tmp_path: Path, saved: object, protocol: int):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(pickle.dumps(saved, protocol))
+
+    with pytest.raises(WeightsFileError, match=r"a pickle of another program; accepted are .* \.safetensors$"):
+        read_torch(path)
+
+
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("fraction", [0.3, 0.9])
 def test_a_truncated_file_is_refused(tmp_path: Path, name: str, fraction: float):
