@@ -126,6 +126,11 @@ def find_state_dict(root: object) -> StateDict:
     if states:
         others = tuple(state.keys for state in states[1:] if state.has_kernels)
         return states[0]._replace(others=others)
+    if isinstance(root, Placeholder) and root.is_module is False:
+        raise ForbiddenError(
+            f"it contains an object of the class {root.origin}, which is not read; save the dictionary of tensors in "
+            "it, such as its state_dict, alone"
+        )
     if networks := sorted({network.origin for network in _pickled_networks(root)}):
         raise ForbiddenError(
             f"it contains a whole pickled network, {networks[0]}, which cannot be read without the program that it "

@@ -74,16 +74,19 @@ class Placeholder:
 
     Attributes:
         origin: The full name of the class or function. Each has a subclass of its own.
-        is_module: Whether the object is a `torch.nn.Module`, judged by its attributes.
+        is_module: Whether the object is a `torch.nn.Module`, judged by its arguments and attributes; None if it has
+            neither.
     """
 
     __slots__ = ("is_module",)
     origin = ""
 
-    def __new__(cls, *_: object, **__: object) -> Self:
+    is_module: bool | None
+
+    def __new__(cls, *arguments: object, **_: object) -> Self:
         """Return an object that has not been given attributes."""
         placeholder = super().__new__(cls)
-        placeholder.is_module = False
+        placeholder.is_module = False if arguments else None  # modules are made without arguments
         return placeholder
 
     def __init__(self, *_: object, **__: object) -> None: ...

@@ -3,11 +3,15 @@
 import io
 import json
 import pickle
+import re
 import tracemalloc
 import zipfile
+from argparse import Namespace
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -293,6 +297,20 @@ def test_a_complete_pickled_network_is_refused(tmp_path: Path):
     path.write_bytes(zip_checkpoint(b"\x80\x02ctorchvision.models.resnet\nResNet\n)\x81."))
 
     with pytest.raises(WeightsFileError, match=r"state_dict.*whole pickled network, torchvision.models.resnet.ResNet"):
+        read_torch(path)
+
+
+class Epoch(NamedTuple):
+    state_dict: dict[str, int]
+
+
+@pytest.mark.parametrize("saved", [Namespace(state_dict={"a": 1}), SimpleNamespace(a=1), Epoch({"a": 1})])
+def test_an_object_around_the_weights_is_not_called_a_network(tmp_path: Path, saved: object):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(zip_checkpoint(pickle.dumps(saved, protocol=2)))
+    name = f"{type(saved).__module__}.{type(saved).__qualname__}"
+
+    with pytest.raises(WeightsFileError, match=f"an object of the class {re.escape(name)}, .* its state_dict, alone$"):
         read_torch(path)
 
 
