@@ -272,11 +272,18 @@ def require_image_input(tensor: Tensor) -> None:
             f"{text} does not take images of height, width and channels. "
             f"{_export_anew('an input [N, height, width, channels]')}"
         )
-    elif len(row) == IMAGE_RANK and not {None, *CHANNELS} & {row[0], row[-1]}:
+    elif len(row) == IMAGE_RANK and not {None, *CHANNELS} & {*(channels := _find_channels(row))}:
+        count = min(size for size in channels if size is not None)
         raise UnusableModelError(
-            f"{text} has {row[-1]} channels; images are sent with 1 (gray) or 3 (RGB). "
+            f"{text} has {count} channels; images are sent with 1 (gray) or 3 (RGB). "
             f"{_export_anew('an input of 1 or 3 channels')}"
         )
+
+
+def _find_channels(row: Sequence[int | None]) -> Sequence[int | None]:
+    """Return the first and the last length of an image; if only one of all is not open, it is that of the channels."""
+    ends = (row[0], row[-1])
+    return [size for size in ends if size is not None] if row[1] is None and ends.count(None) == 1 else ends
 
 
 def require_scores(tensor: Tensor) -> None:
