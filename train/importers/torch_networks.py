@@ -30,8 +30,10 @@ def network_from_torch(tensors: Tensors, variant: Variant | None = None) -> kera
         `POOL` and `HEAD`, with further layers between them in MobileNetV3 and ConvNeXt.
 
     Raises:
-        WeightsFileError: The tensors belong to a network of an unknown kind, or do not match one of a known kind.
+        WeightsFileError: The tensors belong to a network of an unknown kind, or do not match one of a known kind, or
+            one of them is empty.
     """
+    _require_values(tensors)
     family = find_family(tensors)
     try:
         match family:
@@ -51,10 +53,22 @@ def network_from_torch(tensors: Tensors, variant: Variant | None = None) -> kera
     )
 
 
+def _require_values(tensors: Tensors) -> None:
+    for name, array in tensors.items():
+        if not array.size:
+            raise WeightsFileError(
+                f"{_quote_file(tensors)}the tensor {name} of shape {array.shape} is empty; a last layer has a row for "
+                "each class. Save the weights of a trained network with its last layer"
+            )
+
+
+def _quote_file(tensors: Tensors) -> str:
+    return f"{tensors.path}: " if isinstance(tensors, Checkpoint) else ""
+
+
 def _describe(tensors: Tensors) -> str:
-    file = f"{tensors.path}: " if isinstance(tensors, Checkpoint) else ""
     names = ", ".join(list(tensors)[:MAX_QUOTED])
-    return f"{file}the {len(tensors)} tensors ({names}{', …' if len(tensors) > MAX_QUOTED else ''})"
+    return f"{_quote_file(tensors)}the {len(tensors)} tensors ({names}{', …' if len(tensors) > MAX_QUOTED else ''})"
 
 
 def _find_variant(tensors: Tensors) -> Variant | None:

@@ -63,6 +63,7 @@ def test_an_imported_network_can_be_explained():
         (lambda tensors: tensors.pop("conv1.weight"), "there is no tensor conv1.weight"),
         (lambda tensors: tensors.pop("layer3.1.bn2.weight"), "layer3.1.bn2"),
         (lambda tensors: tensors.update({"aux.weight": np.zeros(3)}), "there are also aux.weight"),
+        (lambda tensors: tensors.update({"fc.weight": np.zeros((0, 8))}), r"fc.weight of shape \(0, 8\) is empty"),
         (lambda tensors: tensors.update({"fc.bias": np.zeros(3)}), "the weights of fc do not match"),
         (
             lambda tensors: tensors.update({"layer1.0.conv2.weight": np.zeros((4, 3, 3, 3))}),
