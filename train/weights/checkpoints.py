@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-from train.weights.safetensors import read_safetensors
+from train.weights.safetensors import is_safetensors, read_safetensors
 from train.weights.state_dict import Checkpoint, to_checkpoint
 from train.weights.torch_file import read_torch
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a PyTorch checkpoint, `.safetensors` or any other name for PyTorch's own format.
+    """Read a PyTorch checkpoint, in the safetensors format by its name or content, else in PyTorch's own.
 
     Raises:
         WeightsFileError: The file cannot be read, or has another format.
     """
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" or is_safetensors(path):
         return to_checkpoint(read_safetensors(path), path)
     return read_torch(path)

@@ -19,14 +19,15 @@ class WeightsFileError(TrainError):
     """A file of weights cannot be used; the message says what was expected and what was found."""
 
 
-def read_file(path: Path) -> bytes:
-    """Read a file.
+def read_file(path: Path, max_bytes: int = -1) -> bytes:
+    """Read a file, or its start if a number of bytes is given.
 
     Raises:
         WeightsFileError: The file cannot be read.
     """
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(max_bytes)
     except OSError as error:
         raise WeightsFileError(f"{path}: {error.strerror}") from error
 
