@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,11 @@ from train.weights.onnx_file import OnnxModel, OnnxNode, OnnxValue, read_onnx_mo
 from vision.card import Card
 from vision.model_io import UnusableModelError, choose_output, require_one_input
 
+logger = logging.getLogger(__name__)
+
 ALL_OPERATORS = {**OPERATORS, **IMAGE_OPERATORS}
+OPSETS = range(7, 22)
+"""Versions of ONNX' operators that these were written for."""
 SHAPED_BY_BATCH = frozenset({"ConstantOfShape", "Expand", "Tile"})
 """Operators that make a tensor of an image from a constant shape with the length of the batch in it."""
 AFTER_SCORES = frozenset(
@@ -62,6 +67,14 @@ def from_onnx(path: Path, card: Card) -> ForeignModel:
     """
     model = read_onnx_model(path)
     _require_operators(model)
+    if model.opset not in OPSETS:
+        logger.warning(
+            "%s has operators of version %d; %d to %d are known, and others are computed alike. Compare the answers.",
+            path.name,
+            model.opset,
+            OPSETS[0],
+            OPSETS[-1],
+        )
     try:
         name = require_one_input({value.name: _tensor(value) for value in model.inputs})
         output = choose_output({value.name: _tensor(value) for value in model.outputs}, card)

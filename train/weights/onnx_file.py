@@ -140,14 +140,18 @@ def read_onnx_model(path: Path) -> OnnxModel:
     """
     try:
         model = MESSAGES.parse("Model", read_file(path))
-        (graph,) = model.graph
+        graph = _only(model.graph, "graph")
         arrays = {_first(tensor.name, ""): _array(tensor, path.parent) for tensor in graph.initializer}
         versions = [_first(opset.version, 0) for opset in model.opset_import if not _first(opset.domain, "").strip()]
         nodes = tuple(_node(node, path.parent) for node in graph.node)
         inputs = tuple(_value(value) for value in graph.input)
         outputs = tuple(_value(value) for value in graph.output)
-    except (ValueError, IndexError, KeyError, OSError) as error:
-        raise WeightsFileError(f"{path}: expected an ONNX model: {error!r}") from error
+    except ValueError as error:
+        raise WeightsFileError(f"{path}: expected an ONNX model: {error}") from error
+    except LookupError as error:
+        raise WeightsFileError(
+            f"{path}: expected an ONNX model: a field that it needs is missing or of an unknown type"
+        ) from error
     free = tuple(value for value in inputs if value.name not in arrays)  # before IR version 4, weights are inputs, too
     return OnnxModel(path, max(versions, default=1), free, outputs, nodes, arrays)
 
@@ -190,8 +194,7 @@ def _attribute(attribute: Any, folder: Path) -> Any:
 
 
 def _value(value: Any) -> OnnxValue:
-    (kind,) = value.type
-    (tensor,) = kind.tensor_type
+    tensor = _only(_only(value.type, "type of an input or output").tensor_type, "tensor as an input or output")
     dtype = DTYPES.get(_first(tensor.elem_type, 0), "another type")
     if not tensor.shape:
         return OnnxValue(value.name[0], dtype, None)
@@ -219,10 +222,23 @@ def _external_bytes(tensor: Any, folder: Path) -> bytes:
     path = (folder / entries["location"]).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise ValueError(f"the weights are in {entries['location']}, outside of the model's folder")
-    with path.open("rb") as file:
-        file.seek(int(entries.get("offset", 0)))
-        content: bytes = file.read(int(entries.get("length", -1)))
+    try:
+        with path.open("rb") as file:
+            file.seek(int(entries.get("offset", 0)))
+            content: bytes = file.read(int(entries.get("length", -1)))
+    except OSError as error:
+        raise ValueError(
+            f"its weights are in {entries['location']}, which must be beside it as its exporter wrote it: "
+            f"{error.strerror}"
+        ) from error
     return content
+
+
+def _only(values: Sequence[Any], what: str) -> Any:
+    """Return the value of a field that a model must have once."""
+    if len(values) != 1:
+        raise ValueError(f"it has no {what}" if not len(values) else f"it has more than one {what}")
+    return values[0]
 
 
 def _first(values: Sequence[Any], default: Any) -> Any:

@@ -69,7 +69,7 @@ class MessageTypes:
         try:
             return self._messages[name].FromString(content)
         except DecodeError as error:
-            raise ValueError("not a protobuf message") from error
+            raise ValueError("it has another format or is truncated") from error
 
 
 _CAFFE_MESSAGES = MessageTypes("caffe_file", _CAFFE_FIELDS)
@@ -87,5 +87,9 @@ def read_caffe(path: Path) -> Tensors:
             for layer in _CAFFE_MESSAGES.parse("Net", read_file(path)).layer
             for part, blob in zip(_PARTS, layer.blobs, strict=False)
         }
-    except (ValueError, IndexError) as error:
-        raise WeightsFileError(f"{path}: expected a Caffe file with weights: {error!r}") from error
+    except ValueError as error:
+        raise WeightsFileError(f"{path}: expected a Caffe file with weights: {error}") from error
+    except IndexError as error:
+        raise WeightsFileError(
+            f"{path}: expected a Caffe file with weights: a layer lacks its name or shape"
+        ) from error

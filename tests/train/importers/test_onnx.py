@@ -19,7 +19,7 @@ from train.importers.cards import ImportModelError
 from train.importers.foreign import classify
 from train.importers.onnx_model import OnnxError, from_onnx, translate
 from train.importers.onnx_value import Value
-from train.weights.onnx_file import read_onnx_model
+from train.weights.onnx_file import EXTERNAL, MESSAGES, read_onnx_model
 from train.weights.tensors import WeightsFileError
 from vision.card import Card
 
@@ -264,12 +264,38 @@ def test_a_card_of_another_size_is_refused(tmp_path: Path):
         from_onnx(path, card)
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff" * 40])
-def test_a_file_without_a_model_is_refused(tmp_path: Path, content: bytes):
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "it has no graph"), (b"\xff" * 40, "it has another format or is truncated")]
+)
+def test_a_file_without_a_model_is_refused(tmp_path: Path, content: bytes, reason: str):
     (tmp_path / "model.onnx").write_bytes(content)
 
-    with pytest.raises(WeightsFileError, match=r"model\.onnx: expected an ONNX model"):
+    with pytest.raises(WeightsFileError, match=rf"model\.onnx: expected an ONNX model: {reason}$"):
         read_onnx_model(tmp_path / "model.onnx")
+
+
+def test_a_missing_file_of_weights_is_named(tmp_path: Path):
+    model = MESSAGES.create("Model")
+    tensor = model.graph.add().initializer.add()
+    tensor.name.append("kernel")
+    tensor.data_type.append(1)
+    tensor.data_location.append(EXTERNAL)
+    location = tensor.external_data.add()
+    location.key.append("location")
+    location.value.append("weights.data")
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+
+    with pytest.raises(WeightsFileError, match=r"model\.onnx: .*its weights are in weights\.data, .*: No such file"):
+        read_onnx_model(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(("opset", "warnings"), [(7, 0), (21, 0), (22, 1)])
+def test_operators_of_other_versions_are_read_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, opset: int, warnings: int
+):
+    from_onnx(save(residual, tmp_path, opset), make_card())
+
+    assert caplog.text.count(f"model.onnx has operators of version {opset}; 7 to 21 are known") == warnings
 
 
 def test_the_command_writes_a_version(tmp_path: Path):
