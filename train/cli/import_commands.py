@@ -108,9 +108,9 @@ def import_onnx(
 ) -> None:
     """Import an ONNX classifier as the next version of a served model.
 
-    Operators that image classifiers consist of are supported, of versions 7 to 21; others are named. The result is
-    compared with ONNX Runtime if that is installed. Heat maps are available if the network ends in an average and at
-    most one dense layer.
+    Operators that image classifiers consist of are supported, and others are named. They are read as opsets 7 to 21
+    define them; of another opset the command warns. The result is compared with ONNX Runtime if that is installed.
+    Heat maps are available if the network ends in an average and at most one dense layer.
     """
     from train.importers.cards import read_card
     from train.importers.onnx_model import from_onnx
