@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from train.data.batching import predict_in_batches
 from train.data.examples import Example, Predict, to_inputs
+from train.data.whole_file import named_errors
 from train.errors import TrainError
 from train.export.detached_weights import load_without_weights
 from train.export.frozen_network import FrozenNetwork, flatten_function
@@ -116,12 +117,10 @@ def _next_version(base: Path) -> Iterator[tuple[Path, Path]]:
     temporary = _reserve_number(base)
     final = temporary.with_suffix("")
     try:
-        yield temporary, final
+        with named_errors(temporary):
+            yield temporary, final
     except tf.errors.OpError as error:
         raise OSError(f"{temporary} could not be written: {error.message}") from error
-    except OSError as error:
-        error.filename = error.filename or str(temporary)  # a write that fails, unlike an open, names no file
-        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if is_new:
