@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from train.weights.protobuf_file import Fields, MessageTypes, Scalar
-from train.weights.tensors import Array, Tensors, WeightsFileError, read_file, to_array
+from train.weights.protobuf_file import Fields, MessageTypes, Scalar, naming_file
+from train.weights.tensors import Array, Tensors, read_file, to_array
 
 _FIELDS: Fields = {
     "Model": {"producer_name": (2, Scalar.STRING), "graph": (7, "Graph"), "opset_import": (8, "Opset")},
@@ -138,7 +138,7 @@ def read_onnx_model(path: Path) -> OnnxModel:
     Raises:
         WeightsFileError: The file cannot be read, or is not an ONNX model with a graph.
     """
-    try:
+    with naming_file(path, "an ONNX model", "a field that it needs is missing or of an unknown type"):
         model = MESSAGES.parse("Model", read_file(path))
         graph = _only(model.graph, "graph")
         arrays = {_first(tensor.name, ""): _array(tensor, path.parent) for tensor in graph.initializer}
@@ -146,12 +146,6 @@ def read_onnx_model(path: Path) -> OnnxModel:
         nodes = tuple(_node(node, path.parent) for node in graph.node)
         inputs = tuple(_value(value) for value in graph.input)
         outputs = tuple(_value(value) for value in graph.output)
-    except ValueError as error:
-        raise WeightsFileError(f"{path}: expected an ONNX model: {error}") from error
-    except LookupError as error:
-        raise WeightsFileError(
-            f"{path}: expected an ONNX model: a field that it needs is missing or of an unknown type"
-        ) from error
     free = tuple(value for value in inputs if value.name not in arrays)  # before IR version 4, weights are inputs, too
     return OnnxModel(path, max(versions, default=1), free, outputs, nodes, arrays)
 

@@ -3,7 +3,8 @@
 Source: https://github.com/BVLC/caffe, src/caffe/proto/caffe.proto.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -72,6 +73,26 @@ class MessageTypes:
             raise ValueError("it has another format or is truncated") from error
 
 
+@contextmanager
+def naming_file(path: Path, expected: str, missing: str) -> Iterator[None]:
+    """Name a file in the errors of reading its messages.
+
+    Args:
+        path: The file.
+        expected: What it should be.
+        missing: What a field that is not there means.
+
+    Raises:
+        WeightsFileError: As `ValueError` or `LookupError` within the block.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise WeightsFileError(f"{path}: expected {expected}: {error}") from error
+    except LookupError as error:
+        raise WeightsFileError(f"{path}: expected {expected}: {missing}") from error
+
+
 _CAFFE_MESSAGES = MessageTypes("caffe_file", _CAFFE_FIELDS)
 
 
@@ -81,15 +102,9 @@ def read_caffe(path: Path) -> Tensors:
     Raises:
         WeightsFileError: The file cannot be read, or is not a Caffe network with weights.
     """
-    try:
+    with naming_file(path, "a Caffe file with weights", "a layer lacks its name or shape"):
         return {
             f"{layer.name[0]}.{part}": np.array(blob.data, np.float32).reshape(blob.shape[0].dim)
             for layer in _CAFFE_MESSAGES.parse("Net", read_file(path)).layer
             for part, blob in zip(_PARTS, layer.blobs, strict=False)
         }
-    except ValueError as error:
-        raise WeightsFileError(f"{path}: expected a Caffe file with weights: {error}") from error
-    except IndexError as error:
-        raise WeightsFileError(
-            f"{path}: expected a Caffe file with weights: a layer lacks its name or shape"
-        ) from error
