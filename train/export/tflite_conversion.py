@@ -113,22 +113,22 @@ def convert_int8(
         tempfile.TemporaryDirectory(prefix="tflite-") as folder,
         warnings.catch_warnings(),
         returning_large_blocks(),
-        _naming_operations(),
     ):
         warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated")  # the debugger uses it
         converter = _converter(network, spec, folder)
-        confidence_tensors = _confidence_tensors(converter) if CONFIDENCE in network.answers else []
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: iter(feeds)
-        debugger: Any = tf.lite.experimental.QuantizationDebugger(
-            converter=converter,
-            debug_dataset=lambda: (
-                [feed[name] for name in input_names(debugger.quant_model)] for feed in feeds[:DEBUGGED_IMAGES]
-            ),
-            debug_options=tf.lite.experimental.QuantizationDebugOptions(
-                denylisted_ops=list(FLOAT_OPERATIONS), denylisted_nodes=[*float_tensors, *confidence_tensors]
-            ),
-        )
+        with _naming_operations():
+            confidence_tensors = _confidence_tensors(converter) if CONFIDENCE in network.answers else []
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: iter(feeds)
+            debugger: Any = tf.lite.experimental.QuantizationDebugger(
+                converter=converter,
+                debug_dataset=lambda: (
+                    [feed[name] for name in input_names(debugger.quant_model)] for feed in feeds[:DEBUGGED_IMAGES]
+                ),
+                debug_options=tf.lite.experimental.QuantizationDebugOptions(
+                    denylisted_ops=list(FLOAT_OPERATIONS), denylisted_nodes=[*float_tensors, *confidence_tensors]
+                ),
+            )
     content = add_signatures(debugger.get_nondebug_quantized_model(), _signatures(network, spec))
     return Int8Conversion(TfliteModel(content, "int8"), debugger)
 
@@ -145,8 +145,10 @@ def convert_float32(network: FrozenNetwork, spec: InputSpec) -> TfliteModel:
             cannot be written.
     """
     network.release()
-    with tempfile.TemporaryDirectory(prefix="tflite-") as folder, returning_large_blocks(), _naming_operations():
-        content = _converter(network, spec, folder).convert()
+    with tempfile.TemporaryDirectory(prefix="tflite-") as folder, returning_large_blocks():
+        converter = _converter(network, spec, folder)
+        with _naming_operations():
+            content = converter.convert()
     return TfliteModel(add_signatures(content, _signatures(network, spec)), "float32")
 
 
