@@ -37,7 +37,7 @@ class ClassScore:
     Attributes:
         label: Label of the class in the model card.
         class_id: Index of the label in the card.
-        score: Probability, 0..1.
+        score: Probability, 0..1: the shortest decimal that stands for the same float32.
     """
 
     label: str
@@ -182,8 +182,8 @@ def at_or_above(
 
 def _rank(scores: npt.NDArray[np.float32], labels: Sequence[str], candidates: npt.NDArray[np.intp]) -> list[ClassScore]:
     order = candidates[np.argsort(-scores[candidates], kind="stable")]
-    pairs = zip(order.tolist(), scores[order].tolist(), strict=True)  # numbers of Python, at a fifth of the cost
-    return [ClassScore(labels[index], index, score) for index, score in pairs]
+    pairs = zip(order.tolist(), scores[order], strict=True)
+    return [ClassScore(labels[index], index, float(str(score))) for index, score in pairs]
 
 
 def _require_one_each(scores: npt.NDArray[np.float32], labels: Sequence[str]) -> None:

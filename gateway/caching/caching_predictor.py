@@ -28,6 +28,8 @@ from gateway.prediction.predictor import (
 
 CACHE_NAME = "image-gateway"
 """Name of this cache in Cache-Status."""
+FORM = 2
+"""Number of the form of a stored prediction; raised when its members change, for gateways that share a Redis."""
 CLAIMED = b""
 """Value of a key that another request is computing; a stored prediction is never empty."""
 
@@ -125,7 +127,8 @@ class CachingPredictor:
 
 def _key(served: ServedModel, content: bytes, options: PredictionOptions) -> str:
     options_key = f"{options.top_k}:{options.threshold}:{options.explain}"
-    return f"{served.name}:{served.version}:{served.card_digest}:{options_key}:{hashlib.sha256(content).hexdigest()}"
+    model_key = f"{FORM}:{served.name}:{served.version}:{served.card_digest}"
+    return f"{model_key}:{options_key}:{hashlib.sha256(content).hexdigest()}"
 
 
 def _cache_status(stored: Mapping[str, bytes | None]) -> str:

@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -42,10 +42,14 @@ URL_FIELDS = ("url", "image_url")
 BASE64_FIELDS = ("image", "image_base64")
 BATCH_FIELD = "instances"
 OPTION_NAMES = ("top_k", "threshold", "explain")
+SHAPE_OPTION = "as"
+"""Option that asks for the shape of the response."""
+LIST_SHAPE = "list"
+ALL_OPTION_NAMES = (*OPTION_NAMES, SHAPE_OPTION)
 IMAGE_FIELDS = tuple(dict.fromkeys((*URL_FIELDS, *BASE64_FIELDS)))
 FORM_BASE64_FIELDS = tuple(dict.fromkeys((*FILE_FIELDS, *BASE64_FIELDS)))  # a part without a file name is text
-FORM_FIELDS = tuple(dict.fromkeys((*FILE_FIELDS, *IMAGE_FIELDS, *OPTION_NAMES)))
-JSON_FIELDS = (*IMAGE_FIELDS, BATCH_FIELD, *OPTION_NAMES)
+FORM_FIELDS = tuple(dict.fromkeys((*FILE_FIELDS, *IMAGE_FIELDS, *ALL_OPTION_NAMES)))
+JSON_FIELDS = (*IMAGE_FIELDS, BATCH_FIELD, *ALL_OPTION_NAMES)
 
 MAX_TOP_K = 10**9
 """More than any model has classes; larger values mean the same."""
@@ -147,7 +151,7 @@ class RequestParser:
         """Parse the images of a request and its options.
 
         Options are in the query, the form or the JSON object; the query takes precedence. Several parts of a form
-        under the same name are a batch; `instances` of a JSON object always are.
+        under the same name are a batch; `instances` of a JSON object always are, and so is any image with `as=list`.
 
         Args:
             request: The request.
@@ -165,17 +169,18 @@ class RequestParser:
         """
         _check_coding(request)
         query = _query(request)
-        check_names(query, OPTION_NAMES, "query parameter")
+        check_names(query, ALL_OPTION_NAMES, "query parameter")
         body = request.get_data(cache=False)
         request.stream.close()  # it would keep the body until the request is answered
         content = self._content(body, request, deadline)
         if not content.images:
             raise BadRequestError(hints.describe_absence(body, request.mimetype, content.fields))
-        if not content.is_batch and isinstance(content.images[0], GatewayError):
+        is_batch = content.is_batch or _asks_for_list(query, content.fields, content.origin.prefix)
+        if not is_batch and isinstance(content.images[0], GatewayError):
             raise content.images[0]
         options = parse_options(query, content.fields, default_top_k=self._default_top_k, prefix=content.origin.prefix)
         return PredictionRequest(
-            content.images, target, options, deadline, request_id, content.is_batch, timings, request.place
+            content.images, target, options, deadline, request_id, is_batch, timings, request.place
         )
 
     def _content(self, body: bytes, request: Request, deadline: Deadline) -> _Content:
@@ -295,17 +300,36 @@ def parse_options(
     Raises:
         BadRequestError: A value is not accepted.
     """
-    values = {
-        name: (value.strip() if isinstance(value, str) else value, f"{source_prefix}{name}")
-        for source, source_prefix in ((fields, prefix), (query, ""))
-        for name in OPTION_NAMES
-        if name in source and (value := source[name]) is not None and value != ""  # werkzeug's `get` raises internally
-    }
+    values = _option_values(OPTION_NAMES, query, fields, prefix)
     return PredictionOptions(
         top_k=_parse_top_k(*values["top_k"]) if "top_k" in values else default_top_k,
         threshold=_parse_threshold(*values["threshold"]) if "threshold" in values else None,
         explain=_parse_explain(*values["explain"]) if "explain" in values else None,
     )
+
+
+def _option_values(
+    names: Iterable[str], query: Mapping[str, Any], fields: Mapping[str, Any], prefix: str
+) -> dict[str, tuple[object, str]]:
+    """Return the value of each option that is not empty, and what the member `field` of a problem says about it."""
+    return {
+        name: (value.strip() if isinstance(value, str) else value, f"{source_prefix}{name}")
+        for source, source_prefix in ((fields, prefix), (query, ""))
+        for name in names
+        if name in source and (value := source[name]) is not None and value != ""  # werkzeug's `get` raises internally
+    }
+
+
+def _asks_for_list(query: Mapping[str, Any], fields: Mapping[str, Any], prefix: str) -> bool:
+    values = _option_values([SHAPE_OPTION], query, fields, prefix)
+    if not values:
+        return False
+    ((value, field),) = values.values()
+    if value != LIST_SHAPE:
+        raise BadRequestError(
+            f"as must be {LIST_SHAPE}, not {_quote(value)}. Omit it for the usual response.", field=field
+        )
+    return True
 
 
 def _parse_top_k(value: object, field: str) -> int:
@@ -446,7 +470,7 @@ def _text_of(part: FilePart, name: Name) -> str | LongText:
     beginning = hints.decode_beginning([part.content])
     if hints.UNDECODABLE in beginning or "\0" in beginning:
         raise BadRequestError(
-            f"The part {name!r} is a file: {'expected a text.' if name in OPTION_NAMES else 'send it as `image`.'}",
+            f"The part {name!r} is a file: {'expected a text.' if name in ALL_OPTION_NAMES else 'send it as `image`.'}",
             field=name,
         )
     if len(part.content) > LONG_TEXT_BYTES:

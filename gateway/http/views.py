@@ -140,6 +140,8 @@ def _respond_batch(result: PredictionResult) -> Response:
     g.log_fields = {"images": len(items), "failed": failed}
     document: schemas.BatchPredictionResponse = {
         "results": items,
+        "answered": len(items) - failed,
+        "failed": failed,
         "model": _model_version(result),
         "request_id": g.request_id,
     }

@@ -52,6 +52,11 @@ def options(settings: Settings) -> dict[str, Schema]:
             "description": "Adds a heat map of where the model looked for the best class: `true` as an image, `raw` as "
             "numbers.",
         },
+        "as": {
+            "type": "string",
+            "enum": ["list"],
+            "description": "`list` returns the response of a batch, also for one image.",
+        },
     }
 
 

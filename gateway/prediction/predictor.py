@@ -65,7 +65,7 @@ class PredictionRequest:
         options: What is computed for each image.
         deadline: Time limit on fetching, decoding and prediction together.
         id: Request id, passed on to the model server.
-        is_batch: Whether the response is that of a batch.
+        is_batch: Whether the response is that of a batch, also for one image.
         timings: Collects how long each stage takes.
         place: What it occupies of the worker; None for a request of the gateway itself.
     """
@@ -302,6 +302,7 @@ def _rank(served: ServedModel, output: Array, options: PredictionOptions) -> sch
         ranking = [item for item in ranking if item.score >= lowest]
     prediction: schemas.Prediction = {
         "class": best.label,
+        "label": best.label,
         "class_id": best.class_id,
         "score": best.score,
         "predictions": _class_scores(ranking),
@@ -315,16 +316,19 @@ def _rank(served: ServedModel, output: Array, options: PredictionOptions) -> sch
 
 
 def _class_scores(ranking: Sequence[ClassScore]) -> list[schemas.ClassScore]:
-    return [{"class": item.label, "class_id": item.class_id, "score": item.score} for item in ranking]
+    return [
+        {"class": item.label, "label": item.label, "class_id": item.class_id, "score": item.score} for item in ranking
+    ]
 
 
 def _explanation(
     prediction: schemas.Prediction, heatmap: NDArray[np.float32], drawing: bytes | None
 ) -> schemas.DrawnHeatMap | schemas.HeatMap:
     """Build the explanation of the best class from its heat map, float32[h, w] in 0..1, and the drawing of it."""
-    label, class_id = prediction["class"], prediction["class_id"]
+    label, class_id = prediction["label"], prediction["class_id"]
     if drawing is not None:
-        return {"class": label, "class_id": class_id, "heatmap": PNG_DATA_URI + base64.b64encode(drawing).decode()}
+        data_uri = PNG_DATA_URI + base64.b64encode(drawing).decode()
+        return {"class": label, "label": label, "class_id": class_id, "heatmap": data_uri}
     height, width = heatmap.shape
     rows = [[round(value, HEAT_DIGITS) for value in row] for row in heatmap.tolist()]
-    return {"class": label, "class_id": class_id, "height": height, "width": width, "heatmap": rows}
+    return {"class": label, "label": label, "class_id": class_id, "height": height, "width": width, "heatmap": rows}

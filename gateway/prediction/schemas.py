@@ -19,7 +19,8 @@ Heat = Annotated[float, Field(ge=0, le=1)]
 ClassScore = TypedDict(
     "ClassScore",
     {
-        "class": Annotated[str, Field(description="Label of the class.")],
+        "class": Annotated[str, Field(description="The same as `label`.")],
+        "label": Annotated[str, Field(description="Label of the class.")],
         "class_id": Annotated[int, Field(ge=0, description="Index of the class among the model's labels, from 0.")],
         "score": Score,
     },
@@ -42,7 +43,8 @@ class ModelVersion(TypedDict):
 DrawnHeatMap = TypedDict(
     "DrawnHeatMap",
     {
-        "class": Annotated[str, Field(description="Label of the best class, which is the one explained.")],
+        "class": Annotated[str, Field(description="The same as `label`.")],
+        "label": Annotated[str, Field(description="Label of the best class, which is the one explained.")],
         "class_id": Annotated[int, Field(ge=0, description="Index of the class among the model's labels, from 0.")],
         "heatmap": Annotated[
             str, Field(description="Where the model looked, over the part of the image that it saw: a PNG as data URI.")
@@ -52,7 +54,8 @@ DrawnHeatMap = TypedDict(
 HeatMap = TypedDict(
     "HeatMap",
     {
-        "class": Annotated[str, Field(description="Label of the best class, which is the one explained.")],
+        "class": Annotated[str, Field(description="The same as `label`.")],
+        "label": Annotated[str, Field(description="Label of the best class, which is the one explained.")],
         "class_id": Annotated[int, Field(ge=0, description="Index of the class among the model's labels, from 0.")],
         "height": Annotated[int, Field(ge=1, description="Rows of the map.")],
         "width": Annotated[int, Field(ge=1, description="Columns of the map.")],
@@ -64,7 +67,7 @@ HeatMap = TypedDict(
 
 
 class Prediction(ClassScore):
-    """What a model predicts for one image; `class`, `class_id` and `score` are those of the best class.
+    """What a model predicts for one image; `class`, `label`, `class_id` and `score` are those of the best class.
 
     Attributes:
         confident: Whether the model is sure of the best class; false means "not sure". Absent if the model's card has
@@ -117,11 +120,15 @@ class BatchPredictionResponse(TypedDict):
 
     Attributes:
         results: For each image, in order, the model's prediction or the problem that prevented it.
+        answered: Number of results that are predictions.
+        failed: Number of results that are problems.
         model: The model version that answered, the same for all.
         request_id: Identifies the request in the log; also in the header X-Request-ID.
     """
 
     results: list[Prediction | ItemProblem]
+    answered: int
+    failed: int
     model: ModelVersion
     request_id: str
 

@@ -74,10 +74,11 @@ def test_a_response_has_its_members_in_order(stack, golden):
     response = post(stack, files={"image": data}, data={"top_k": "3"}, headers={"X-Request-ID": "my-id.1"})
 
     document = response.json()
-    assert list(document) == ["class", "class_id", "score", "predictions", "confident", "model", "request_id"]
+    members = ["class", "label", "class_id", "score", "predictions", "confident", "model", "request_id"]
+    assert list(document) == members
     assert document["class"] == label
     assert len(document["predictions"]) == 3
-    assert document["predictions"][0] == {"class": label, "class_id": 5, "score": document["score"]}
+    assert document["predictions"][0] == {"class": label, "label": label, "class_id": 5, "score": document["score"]}
     scores = [item["score"] for item in document["predictions"]]
     assert scores == sorted(scores, reverse=True)
     assert document["model"] == {"name": "digits", "version": VERSION}

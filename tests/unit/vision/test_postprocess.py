@@ -207,10 +207,7 @@ def test_top_k_are_labels_with_scores_in_descending_order():
 
     result = top_k(scores, ["cat", "dog", "owl"], 2)
 
-    assert result == [
-        ClassScore("dog", 1, float(np.float32(0.6))),
-        ClassScore("owl", 2, float(np.float32(0.3))),
-    ]
+    assert result == [ClassScore("dog", 1, 0.6), ClassScore("owl", 2, 0.3)]
     assert type(result[0].score) is float
     assert type(result[0].class_id) is int
 
@@ -222,6 +219,15 @@ def test_top_k_is_the_head_of_a_stable_sort(scores, k):
     assert [item.class_id for item in result] == rank(scores)[:k]
     assert all(item.label == f"label {item.class_id}" for item in result)
     assert all(item.score == scores[item.class_id] for item in result)
+
+
+@given(score=st.floats(0, 1, width=32))
+def test_a_score_has_the_fewest_digits_that_give_the_same_float32(score):
+    (result,) = top_k(np.array([score], np.float32), ["cat"], 1)
+
+    assert np.float32(result.score) == np.float32(score)
+    shortest = next(digits for digits in range(9) if np.float32(f"{score:.{digits}e}") == np.float32(score))
+    assert result.score == float(f"{result.score:.{shortest}e}")
 
 
 def test_negative_zero_ties_with_zero():

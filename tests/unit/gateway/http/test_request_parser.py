@@ -981,6 +981,34 @@ def test_a_single_instance_is_a_batch(parse: Parse):
     assert parse(json={"instances": [{"url": URL}], "url": "", "image": None}).is_batch
 
 
+def test_one_image_is_a_batch_if_the_response_is_to_be_a_list(parse: Parse):
+    descriptions: list[dict[str, Any]] = [
+        {"json": {"url": URL, "as": "list"}},
+        {"json": {"url": URL}, "query_string": {"as": "list"}},
+        {"data": {"url": URL, "as": " list "}},
+        {"data": {"url": URL, "as": "list"}, "content_type": MULTIPART},
+        {"data": IMAGE, "content_type": "image/png", "query_string": {"as": "list"}},
+    ]
+    for description in descriptions:
+        parsed = parse(**description)
+        assert (len(parsed.images), parsed.is_batch) == (1, True), description
+
+    for empty in ("", None):
+        assert not parse(json={"url": URL, "as": empty}).is_batch
+
+
+def test_an_invalid_image_is_an_item_of_a_list(parse: Parse):
+    (image,) = parse(json={"image": "%%%", "as": "list"}).images
+    assert isinstance(image, BadRequestError)
+
+
+@pytest.mark.parametrize("value", ["List", "object", "array", True, 1, ["list"]], ids=str)
+def test_no_other_shape_is_accepted(parse: Parse, value: object):
+    with pytest.raises(BadRequestError, match=r"as must be list, not .*\. Omit it for the usual response\.") as caught:
+        parse(json={"url": URL, "as": value})
+    assert caught.value.members["field"] == "/as"
+
+
 INVALID_INSTANCES = [
     (5, "must be an object"),
     (TEXT, "must be an object"),

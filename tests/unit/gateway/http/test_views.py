@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from structlog.testing import capture_logs
@@ -40,17 +39,18 @@ def test_a_prediction_has_all_members_in_order(client: FlaskClient, png: bytes):
     assert response.status_code == 200
     assert response.content_type == "application/json"
     document = response.get_json()
-    assert list(document) == ["class", "class_id", "score", "predictions", "model", "request_id"]
+    assert list(document) == ["class", "label", "class_id", "score", "predictions", "model", "request_id"]
     scores = [item.pop("score") for item in document["predictions"]]
-    assert scores == pytest.approx([0.7, 0.2, 0.1])
+    assert scores == [0.7, 0.2, 0.1]
     assert document.pop("score") == scores[0]
     assert document == {
         "class": "dog",
+        "label": "dog",
         "class_id": 1,
         "predictions": [
-            {"class": "dog", "class_id": 1},
-            {"class": "cat", "class_id": 0},
-            {"class": "fish", "class_id": 2},
+            {"class": "dog", "label": "dog", "class_id": 1},
+            {"class": "cat", "label": "cat", "class_id": 0},
+            {"class": "fish", "label": "fish", "class_id": 2},
         ],
         "model": {"name": "pets", "version": 1},
         "request_id": "id-1",
@@ -199,7 +199,7 @@ def test_an_explanation_is_drawn_as_a_png(client: FlaskClient, server: FakeModel
     server.swap("pets", 2, explainable(card, constant(0, 1, 0), heat))
     response = client.post(f"{PREDICT}?explain=true", data=png, content_type="image/png")
     explanation = response.get_json()["explanation"]
-    assert (explanation["class"], explanation["class_id"]) == ("dog", 1)
+    assert (explanation["class"], explanation["label"], explanation["class_id"]) == ("dog", "dog", 1)
     prefix, _, text = explanation["heatmap"].partition(",")
     assert prefix == "data:image/png;base64"
     drawn = cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR)
@@ -217,6 +217,7 @@ def test_a_raw_explanation_is_rows_of_numbers(client: FlaskClient, server: FakeM
     document = client.post(PREDICT, json={"image": base64.b64encode(png).decode(), "explain": "raw"}).get_json()
     assert document["explanation"] == {
         "class": "dog",
+        "label": "dog",
         "class_id": 1,
         "height": 1,
         "width": 2,
@@ -253,17 +254,19 @@ def test_a_batch_has_its_results_and_problems_in_order(
 
     assert response.status_code == 200
     document = response.get_json()
-    assert list(document) == ["results", "model", "request_id"]
+    assert list(document) == ["results", "answered", "failed", "model", "request_id"]
     assert (document["model"], document["request_id"]) == ({"name": "pets", "version": 1}, "id-2")
+    assert (document["answered"], document["failed"]) == (2, 3)
     first, second, third, fourth, fifth = document["results"]
     assert (
         first
         == third
         == {
             "class": "dog",
+            "label": "dog",
             "class_id": 1,
-            "score": pytest.approx(0.7),
-            "predictions": [{"class": "dog", "class_id": 1, "score": pytest.approx(0.7)}],
+            "score": 0.7,
+            "predictions": [{"class": "dog", "label": "dog", "class_id": 1, "score": 0.7}],
         }
     )
     assert second == {
@@ -278,6 +281,22 @@ def test_a_batch_has_its_results_and_problems_in_order(
     assert (fifth["type"], fifth["status"]) == ("/problems/unsupported-image-format", 415)
     assert "png" in fifth["accepted"]
     assert server.request_ids == [*[""] * INSPECTION_CALLS, "id-2"]  # one call for the batch
+
+
+def test_the_response_to_one_image_is_a_list_on_request(client: FlaskClient, png: bytes):
+    document = client.post(f"{PREDICT}?as=list", data=png, content_type="image/png").get_json()
+
+    (result,) = document["results"]
+    assert (result["label"], document["answered"], document["failed"]) == ("dog", 1, 0)
+
+
+def test_an_image_that_fails_is_an_item_of_a_list_on_request(client: FlaskClient):
+    response = client.post(f"{PREDICT}?as=list", data=b"no image", content_type="image/png")
+
+    assert response.status_code == 200
+    document = response.get_json()
+    assert [item["status"] for item in document["results"]] == [415]
+    assert (document["answered"], document["failed"]) == (0, 1)
 
 
 def test_the_problem_of_an_image_names_where_it_stands(
@@ -389,8 +408,8 @@ def test_a_multilabel_prediction_lists_the_classes_at_or_above_the_threshold(
     server.swap("pets", 2, classifier(multilabel, constant(0.5, 0.1, 0.75)))
     document = client.post(f"{PREDICT}?top_k=1", data=png, content_type="image/png").get_json()
     assert document["classes"] == [
-        {"class": "fish", "class_id": 2, "score": 0.75},
-        {"class": "cat", "class_id": 0, "score": 0.5},
+        {"class": "fish", "label": "fish", "class_id": 2, "score": 0.75},
+        {"class": "cat", "label": "cat", "class_id": 0, "score": 0.5},
     ]
     server.swap("pets", 3, classifier(multilabel, constant(0.1, 0.2, 0.3)))
     assert client.post(PREDICT, data=png, content_type="image/png").get_json()["classes"] == []

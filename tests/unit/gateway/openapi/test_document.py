@@ -331,9 +331,10 @@ def test_every_operation_with_a_json_response_has_an_example(document: dict[str,
 
 RESPONSE = {
     "class": "cat",
+    "label": "cat",
     "class_id": 0,
     "score": 0.5,
-    "predictions": [{"class": "cat", "class_id": 0, "score": 0.5}],
+    "predictions": [{"class": "cat", "label": "cat", "class_id": 0, "score": 0.5}],
     "model": {"name": "pets", "version": 1},
     "request_id": "id",
 }
