@@ -3,8 +3,10 @@
 import re
 
 API_KEY = "X-API-Key"
+CACHE_CONTROL = "Cache-Control"
 CACHE_STATUS = "Cache-Status"
 """RFC 9211."""
+ETAG = "ETag"
 RATE_LIMIT = "RateLimit"
 RATE_LIMIT_POLICY = "RateLimit-Policy"
 """Both by draft-ietf-httpapi-ratelimit-headers-09."""

@@ -1,9 +1,10 @@
 """Static pages: `/` to try the service, and `/docs` to read about its API."""
 
-from http import HTTPStatus
 from pathlib import Path
 
-from flask import Blueprint, Response, request, send_from_directory
+from flask import Blueprint, Response, send_from_directory
+
+from gateway.http.revalidation import shorten
 
 STATIC = Path(__file__).parents[1] / "static"
 # The pages connect only to this service, and show images that the visitor chose (blob:).
@@ -40,8 +41,4 @@ def _file(name: str) -> Response:
 def finish_page(response: Response) -> Response:
     """Add the policy to a response with an ETag, and take its body away if the browser has it."""
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-    etag, _ = response.get_etag()
-    if etag is not None and request.if_none_match.contains_weak(etag):
-        response.close()
-        response.response, response.status_code = (), HTTPStatus.NOT_MODIFIED
-    return response
+    return shorten(response)

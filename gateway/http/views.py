@@ -11,9 +11,10 @@ from gateway.errors import GatewayError
 from gateway.http import problems
 from gateway.http.headers import CACHE_STATUS
 from gateway.http.json_objects import JsonLimits
+from gateway.http.model_documents import describe_model, list_models
 from gateway.http.request_context import request_client, unwrap
 from gateway.http.request_parser import RequestLimits, RequestParser
-from gateway.model_client.protocol import VersionStatus
+from gateway.http.revalidation import let_revalidate
 from gateway.models.registry import ModelRegistry, ModelTarget
 from gateway.observability import metrics
 from gateway.prediction import schemas
@@ -22,7 +23,6 @@ from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from gateway.http.bodies import BodyRequest
-    from vision.card import Card
 
 
 def create_api(predictor: Predictor, registry: ModelRegistry, admission: Admission, settings: Settings) -> Blueprint:
@@ -63,19 +63,13 @@ def create_api(predictor: Predictor, registry: ModelRegistry, admission: Admissi
 
     @api.get("/models")
     def models() -> Response:
-        document: schemas.ModelList = {"models": [_summarise(registry, name) for name in registry.names]}
-        return jsonify(document)
+        return let_revalidate(jsonify(list_models(registry, deadline=g.deadline)), is_private=settings.requires_keys)
 
     @api.get("/models/<model>")
     def model_details(model: str) -> Response:
-        statuses = registry.version_statuses(model, deadline=g.deadline)
-        labels = registry.labels(model, deadline=g.deadline)
-        versions = [_version_state(status, labels) for status in statuses]
-        document = cast("schemas.ModelDetails", {**_summarise(registry, model), "versions": versions})
-        if document["available"]:
-            served = registry.current(model, deadline=g.deadline)
-            document["card"] = cast("Card", served.card.to_document())
-        return jsonify(document)
+        return let_revalidate(
+            jsonify(describe_model(registry, model, deadline=g.deadline)), is_private=settings.requires_keys
+        )
 
     return api
 
@@ -162,34 +156,3 @@ def _count(result: PredictionResult, max_classes: int) -> None:
 
 def _model_version(result: PredictionResult) -> schemas.ModelVersion:
     return {"name": result.model.name, "version": result.model.version}
-
-
-def _version_state(status: VersionStatus, labels: dict[str, int]) -> schemas.VersionState:
-    document: schemas.VersionState = {
-        "version": status.version,
-        "state": status.state,
-    }
-    version_labels = [label for label, version in labels.items() if version == status.version]
-    if version_labels:
-        document["labels"] = version_labels
-    if status.message:
-        document["reason"] = status.message
-    return document
-
-
-def _summarise(registry: ModelRegistry, name: str) -> schemas.ModelSummary:
-    document: schemas.ModelSummary = {"name": name, "default": name == registry.default, "available": False}
-    try:
-        served = registry.current(name, deadline=g.deadline)
-    except GatewayError as error:
-        document["reason"] = error.detail
-        return document
-    card = served.card
-    document["available"] = True
-    document["version"] = served.version
-    document["title"] = card.title
-    document["description"] = card.description
-    document["task"] = card.task
-    document["labels"] = list(card.labels)
-    document["explainable"] = served.explain is not None
-    return document

@@ -12,6 +12,8 @@ from gateway.errors import BodyTooLargeError
 from gateway.http import sagemaker
 from gateway.http.headers import (
     API_KEY,
+    CACHE_CONTROL,
+    ETAG,
     RATE_LIMIT,
     RATE_LIMIT_POLICY,
     REQUEST_ID,
@@ -140,6 +142,12 @@ def _responses(endpoint: str, examples: list[Example]) -> Schema:
     statuses = {problem.status for problem in own_problems} | ALWAYS_LISTED
     problems = dict.fromkeys([*own_problems, *(problem for problem in COMMON_PROBLEMS if problem.status in statuses)])
     responses = {"200": _success(operation, [example for example in examples if example.status == HTTPStatus.OK])}
+    if operation.revalidates:
+        responses["200"]["headers"] |= _header_references(ETAG, CACHE_CONTROL)
+        responses["304"] = {
+            "description": "The body that the client has, by `If-None-Match`, is the current one.",
+            "headers": _header_references(REQUEST_ID, ETAG, CACHE_CONTROL),
+        }
     for status in sorted(statuses):
         names = [example.name for example in examples if example.status == status]
         responses[str(status)] = _failure([problem for problem in problems if problem.status == status], names)
@@ -187,6 +195,16 @@ def _headers() -> dict[str, Schema]:
             "required": True,
             "schema": {"type": "string"},
             "description": "Identifies the request in the log.",
+        },
+        ETAG: {
+            "required": True,
+            "schema": {"type": "string"},
+            "description": "Identifies the body; send it in `If-None-Match` to receive 304 while it is the same.",
+        },
+        CACHE_CONTROL: {
+            "required": True,
+            "schema": {"type": "string"},
+            "description": "`no-cache`: keep the response, and ask each time whether it is current.",
         },
         SERVER_TIMING: {
             "schema": {"type": "string"},

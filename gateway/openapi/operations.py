@@ -30,6 +30,7 @@ class Operation:
         description: More detail, in Markdown.
         response_types: Types of its JSON responses; none if it responds with text.
         takes_images: Whether it takes images and options.
+        revalidates: Whether it responds with 304 to a client that has the body already.
         errors: The errors that it may raise.
     """
 
@@ -38,6 +39,7 @@ class Operation:
     description: str
     response_types: tuple[type, ...]
     takes_images: bool = False
+    revalidates: bool = False
     errors: tuple[type[GatewayError], ...] = ()
 
 
@@ -56,6 +58,7 @@ OPERATIONS: Mapping[str, Operation] = {
         "List the models",
         "Lists every configured model with a summary of it.",
         (schemas.ModelList,),
+        revalidates=True,
         errors=(errors.OverloadedError,),
     ),
     "api.model_details": Operation(
@@ -63,10 +66,15 @@ OPERATIONS: Mapping[str, Operation] = {
         "Describe a model",
         "Returns the versions of a model with their states, and its card: labels, input, metrics and provenance.",
         (schemas.ModelDetails,),
+        revalidates=True,
         errors=(*MODEL_ERRORS, errors.OverloadedError),
     ),
     "openapi.document": Operation(
-        "About", "This document", "Returns the OpenAPI 3.1 document that /docs displays.", (schemas.Description,)
+        "About",
+        "This document",
+        "Returns the OpenAPI 3.1 document that /docs displays.",
+        (schemas.Description,),
+        revalidates=True,
     ),
     "health.version": Operation(
         "About",

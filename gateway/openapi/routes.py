@@ -4,6 +4,7 @@ from functools import cache
 
 from flask import Blueprint, Response, current_app, json
 
+from gateway.http.revalidation import let_revalidate
 from gateway.openapi.document import build
 from gateway.settings import Settings
 
@@ -18,6 +19,7 @@ def create_openapi(settings: Settings) -> Blueprint:
 
     @openapi.get("/api/v1/openapi.json")
     def document() -> Response:
-        return Response(document_json(), mimetype="application/json")
+        response = Response(document_json(), mimetype="application/json")
+        return let_revalidate(response, is_private=settings.requires_keys)
 
     return openapi

@@ -76,6 +76,9 @@ class ResponseValidator:
                 assert name in response["headers"], f"{method} {path}: {status} is not described with {name}"
             elif header.get("required"):
                 assert name not in response["headers"], f"{method} {path}: {status} without {name}"
+        if "content" not in response:
+            assert "Content-Type" not in headers, f"{method} {path}: {status} is described without a body"
+            return
         media_type = headers["Content-Type"].partition(";")[0]
         assert media_type in response["content"], f"{method} {path}: {status} is not described as {media_type}"
         if body is not None:

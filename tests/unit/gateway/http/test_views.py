@@ -509,6 +509,21 @@ def test_a_models_details_have_its_versions_and_card(client: FlaskClient, server
     assert document["card"] == json.loads(json.dumps(card.to_document()))
 
 
+def test_a_licence_is_spelt_both_ways(client: FlaskClient, server: FakeModelServer, card: Card):
+    provenance = {"licence": "MIT", "data": {"license": "CC0-1.0"}, "both": {"licence": "a", "license": "b"}, "n": 1}
+    server.swap("pets", 2, classifier(dataclasses.replace(card, provenance=provenance), constant(1, 0, 0)))
+
+    document = client.get("/api/v1/models/pets").get_json()
+
+    assert document["card"]["provenance"] == {
+        "licence": "MIT",
+        "license": "MIT",
+        "data": {"license": "CC0-1.0", "licence": "CC0-1.0"},
+        "both": {"licence": "a", "license": "b"},
+        "n": 1,
+    }
+
+
 def test_a_version_is_listed_with_its_labels(client: FlaskClient, server: FakeModelServer):
     server.models["pets"][2] = server.models["pets"][1]
     server.labels["pets"] = {"stable": 1, "proven": 1}
