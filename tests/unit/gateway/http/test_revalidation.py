@@ -38,7 +38,7 @@ def test_a_new_version_is_another_body(client: FlaskClient, server: FakeModelSer
     etag = client.get("/api/v1/models").headers["ETag"]
 
     server.swap("pets", 2, classifier(card, constant(1, 0, 0)))
-    client.application.extensions["registry"].refresh("pets", deadline=Deadline(5))
+    client.application.extensions["registry"].refresh("pets", deadline=Deadline.after(5))
 
     response = client.get("/api/v1/models", headers={"If-None-Match": etag})
     assert (response.status_code, response.get_json()["models"][0]["version"]) == (200, 2)
