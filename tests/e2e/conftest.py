@@ -47,8 +47,8 @@ def image_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path,
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, image_host: tuple[Path, str]) -> Iterator[RunningStack]:
-    """A stack with the committed models, which may fetch from the image host."""
-    environment = {"GATEWAY_FETCH_ALLOWED_HOSTS": image_host[1]}
+    """A stack with the committed models, which may fetch from the image host and be called by its pages."""
+    environment = {"GATEWAY_FETCH_ALLOWED_HOSTS": image_host[1], "GATEWAY_CORS_ORIGINS": f"http://{image_host[1]}"}
     with running(tmp_path_factory.mktemp("run"), environment=environment) as stack:
         yield stack
 

@@ -1,7 +1,8 @@
 """Every command and code block of README.md and docs/ works, except for the commands listed with a reason.
 
-`sh` blocks and indented blocks are commands; `python` blocks are run, and `json` blocks are checked against the OpenAPI
-document. Blocks of other languages (`text`, `yaml`, …) are not tested. A command that is neither run nor listed fails.
+`sh` blocks and indented blocks are commands; `python` and `powershell` blocks are run, and `json` blocks are checked
+against the OpenAPI document. A block that begins with a comment that names a file is that file, which commands use.
+Other blocks (`text`, `yaml`, …) are not tested. A command that is neither run nor listed fails.
 """
 
 import json
@@ -18,6 +19,7 @@ from typing import Any
 import cv2
 import pytest
 import requests
+from playwright.sync_api import Browser, expect
 
 from image_gateway_client import ImageGatewayError
 from tests.support import documents
@@ -29,7 +31,16 @@ from vision.card import Card
 
 BLOCKS = documents.blocks()
 COMMAND_S = 60
-PROGRAMS = ("curl", "image-gateway")
+OPTIONAL_PROGRAMS = {
+    "node": "Debian's nodejs",
+    "java": "Debian's default-jdk-headless and libjackson2-databind-java",
+    "go": "Debian's golang-go",
+    "dotnet": "the .NET SDK, which Debian does not have",
+    "jq": "Debian's jq",
+    "pwsh": "PowerShell 7, which Debian does not have",
+}
+"""Programs that only some pages use, and what has them."""
+PROGRAMS = ("curl", "image-gateway", "printf", *OPTIONAL_PROGRAMS)
 """The programs whose commands are run here."""
 NOT_RUN = {
     "make run": "it starts the service that the other commands use: tests/support/stack.py",
@@ -90,6 +101,11 @@ def shell_commands() -> list[tuple[Block, str]]:
     return [(block, command) for block in BLOCKS if block.kind == SHELL for command in block.commands()]
 
 
+def program(command: str) -> str:
+    """Return the name of the program that a command runs."""
+    return shlex.split(without_variables(command), comments=True)[0]
+
+
 def without_variables(command: str) -> str:
     """Return a command without the variables set in front of it."""
     return re.sub(r"^(\w+=\S*\s+)+", "", command)
@@ -100,6 +116,13 @@ def reason_not_to_run(command: str) -> str | None:
     reasons = [reason for beginning, reason in NOT_RUN.items() if without_variables(command).startswith(beginning)]
     reasons += [reason for part, reason in UNSUPPORTED.items() if part in command]
     return reasons[0] if reasons else None
+
+
+def skip_without(words: set[str]) -> None:
+    """Skip the test if one of the words is a program that is not installed."""
+    for name in words & OPTIONAL_PROGRAMS.keys():
+        if shutil.which(name) is None:
+            pytest.skip(f"{name} is not installed; it comes with {OPTIONAL_PROGRAMS[name]}")
 
 
 COMMANDS = shell_commands()
@@ -124,6 +147,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, image_host: tuple[Path, str
         (image_host[0] / Path(name).name).write_bytes((folder / name).read_bytes())
     for photo in (ROOT / "examples").iterdir():
         shutil.copy(photo, image_host[0])
+    for block in BLOCKS:
+        if block.file_name:
+            (folder / block.file_name).write_text(block.text, encoding="utf-8")
     return folder
 
 
@@ -206,13 +232,10 @@ def test_the_documentation_has_blocks_of_every_kind():
 
 
 def test_every_command_is_run_or_listed():
-    programs = [
-        (block.place, command, shlex.split(without_variables(command), comments=True)[0]) for block, command in COMMANDS
-    ]
     unlisted = [
-        f"{place}: {command}"
-        for place, command, program in programs
-        if program not in PROGRAMS and reason_not_to_run(command) is None
+        f"{block.place}: {command}"
+        for block, command in COMMANDS
+        if program(command) not in PROGRAMS and reason_not_to_run(command) is None
     ]
 
     assert len(COMMANDS) >= MIN_COMMANDS
@@ -240,12 +263,37 @@ def test_enough_commands_are_run():
 def test_the_commands_of_a_page_succeed(
     page: str, shell: Callable[[str], subprocess.CompletedProcess[str]], validator: ResponseValidator
 ):
-    for block, command in COMMANDS_TO_RUN:
-        if block.page == page:
-            process = shell(command)
-            assert process.returncode == 0, f"{block.place}: {command}\n{process.stdout}\n{process.stderr}"
-            if command.startswith("curl") and "|" not in command:
-                check(validator, json.loads(process.stdout))
+    commands = [(block, command) for block, command in COMMANDS_TO_RUN if block.page == page]
+    skip_without({word for _, command in commands for word in command.split()})
+    for block, command in commands:
+        process = shell(command)
+        assert process.returncode == 0, f"{block.place}: {command}\n{process.stdout}\n{process.stderr}"
+        if program(command) == "curl" and "|" not in command:
+            check(validator, json.loads(process.stdout))
+        if program(command) in OPTIONAL_PROGRAMS:
+            assert re.search(r"\bmacaw 0\.9", process.stdout), f"{block.place}: {process.stdout}"
+
+
+@pytest.mark.parametrize("page", pages(block for block in BLOCKS if block.kind == "powershell"))
+def test_the_powershell_blocks_of_a_page_succeed(page: str, shell: Callable[[str], subprocess.CompletedProcess[str]]):
+    skip_without({"pwsh"})
+    for block in BLOCKS:
+        if (block.page, block.kind) == (page, "powershell"):
+            process = shell(f"pwsh -NoProfile -Command - <<'END'\n{block.text}\nEND")
+            assert process.returncode == 0, f"{block.place}: {process.stderr}"
+
+
+def test_the_html_page_shows_what_a_photo_is(browser: Browser, stack: RunningStack, image_host: tuple[Path, str]):
+    (block,) = [block for block in BLOCKS if block.file_name == "classify.html"]
+    html = block.text.replace("http://localhost:8080", stack.url)
+    (image_host[0] / "classify.html").write_text(html, encoding="utf-8")
+    page = browser.new_page()
+    page.goto(f"http://{image_host[1]}/classify.html")
+
+    page.get_by_label("Photo").set_input_files(ROOT / "examples" / "macaws.jpg")
+
+    expect(page.get_by_role("status")).to_contain_text("macaw 0.9")
+    page.close()
 
 
 def test_json_blocks_fit_the_openapi_document(validator: ResponseValidator):

@@ -7,9 +7,10 @@ from pathlib import Path
 from textwrap import dedent
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
+PAGES = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("docs/languages/*.md")))
 SHELL = "sh"
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE_NAME = re.compile(r"(?://|<!--) (\w+\.\w+)\b")
 INDENTED = re.compile(r"(?<=\n\n)(?: {4}.*\n)+")
 
 
@@ -32,6 +33,12 @@ class Block:
     @property
     def place(self) -> str:
         return f"{self.page}:{self.line}"
+
+    @property
+    def file_name(self) -> str | None:
+        """The name of the file that the block is the whole content of, from the comment in its first line."""
+        match = FILE_NAME.match(self.text)
+        return match and match[1]
 
     def commands(self) -> list[str]:
         """Return the commands of a shell block; a command may span lines that end in a backslash."""
