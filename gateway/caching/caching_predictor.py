@@ -13,11 +13,12 @@ from typing import Protocol
 
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
+from gateway.model_client.protocol import TensorSpec
 from gateway.models.binding import ServedModel
 from gateway.models.registry import ModelRegistry
 from gateway.observability import metrics
 from gateway.prediction import schemas
-from gateway.prediction.image_loader import ImageBytes, ImageLoader
+from gateway.prediction.image_loader import ImageBytes, ImageLoader, ImagePixels
 from gateway.prediction.predictor import (
     PredictionOptions,
     PredictionRequest,
@@ -81,9 +82,9 @@ class CachingPredictor:
         contents = self.image_loader.load(
             request.images, deadline=request.deadline, timings=request.timings, place=request.place
         )
-        images = [item if isinstance(item, GatewayError) else ImageBytes(item) for item in contents]
+        images = [ImageBytes(item) if isinstance(item, bytes) else item for item in contents]
         request = dataclasses.replace(request, images=images)
-        keys = [_key(served, item.data, request.options) if isinstance(item, ImageBytes) else item for item in images]
+        keys = [item if isinstance(item, GatewayError) else _key(served, item, request.options) for item in images]
         images_by_key = {key: image for key, image in zip(keys, images, strict=True) if isinstance(key, str)}
         values = self.store.find([*images_by_key], claim_s=request.deadline.remaining_s())
         stored = dict(zip(images_by_key, values, strict=True))
@@ -108,7 +109,10 @@ class CachingPredictor:
         }
 
     def _compute(
-        self, served: ServedModel, missing: Mapping[str, ImageBytes | GatewayError], request: PredictionRequest
+        self,
+        served: ServedModel,
+        missing: Mapping[str, ImageBytes | ImagePixels | GatewayError],
+        request: PredictionRequest,
     ) -> dict[str, schemas.Prediction | GatewayError]:
         """Compute and store missing predictions; return none if another version answered."""
         predictions: dict[str, schemas.Prediction | GatewayError] = {}
@@ -125,10 +129,17 @@ class CachingPredictor:
         return predictions
 
 
-def _key(served: ServedModel, content: bytes, options: PredictionOptions) -> str:
+def _key(served: ServedModel, image: ImageBytes | ImagePixels, options: PredictionOptions) -> str:
     options_key = f"{options.top_k}:{options.threshold}:{options.explain}"
     model_key = f"{FORM}:{served.name}:{served.version}:{served.card_digest}"
-    return f"{model_key}:{options_key}:{hashlib.sha256(content).hexdigest()}"
+    return f"{model_key}:{options_key}:{_digest(image)}"
+
+
+def _digest(image: ImageBytes | ImagePixels) -> str:
+    """Return what identifies an image: a file never has the digest of pixels, even if it has the same bytes."""
+    if isinstance(image, ImageBytes):
+        return hashlib.sha256(image.data).hexdigest()
+    return f"{TensorSpec.of(image.pixels)}:{hashlib.sha256(image.pixels.tobytes()).hexdigest()}"
 
 
 def _cache_status(stored: Mapping[str, bytes | None]) -> str:

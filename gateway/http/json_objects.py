@@ -9,7 +9,7 @@ import json
 import re
 import secrets
 from codecs import BOM_UTF8
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from gateway.http.long_text import LONG_TEXT_BYTES, LongText, decode_json_string
 
 MAX_SHORT_BYTES = 512 * 1024
 """Limit on a body without its long strings, whose values can take ten times as much memory."""
+# Looking behind, it tries a run of such bytes only once, from its beginning.
+NUMBERS = re.compile(rb"(?<![-+.0-9eE,\s\[\]])[-+.0-9eE,\s\[\]]{%d,}+" % LONG_TEXT_BYTES)
 STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 REASONS = (
     ("Expecting value", "a value is expected"),
@@ -50,10 +52,18 @@ class JsonLimits:
     max_values: int
 
 
-def parse_json_object(body: bytes, limits: JsonLimits) -> dict[str, Any]:
+def parse_json_object(
+    body: bytes, limits: JsonLimits, *, make_numbers: Callable[[memoryview], object] | None = None
+) -> dict[str, Any]:
     """Parse a JSON object in UTF-8 (RFC 8259); an empty body counts as an empty object.
 
     Strings of more than `LONG_TEXT_BYTES` are returned as `LongText`.
+
+    Args:
+        body: The object.
+        limits: Limits on it.
+        make_numbers: Makes what lists of numbers of more than `LONG_TEXT_BYTES`, nested or not, are returned as. None
+            for lists, to which the limits apply.
 
     Raises:
         BadRequestError: It is not valid JSON, not an object, or exceeds the limits.
@@ -63,6 +73,8 @@ def parse_json_object(body: bytes, limits: JsonLimits) -> dict[str, Any]:
         raise _invalid("it is not UTF-8 text. Send it in UTF-8 (RFC 8259)")
     start = len(BOM_UTF8) if encoding == "utf-8-sig" else 0
     spans = [(begin, end) for begin, end in _strings(body, start, limits) if end - begin > LONG_TEXT_BYTES]
+    if make_numbers is not None:
+        spans = sorted([*spans, *_number_lists(body, start, limits)])
     if len(body) - sum(end - begin for begin, end in spans) > MAX_SHORT_BYTES:
         _check_structure(body[start : start + MAX_SHORT_BYTES], limits)  # a more helpful reason, if that is the cause
         raise BadRequestError(
@@ -71,19 +83,22 @@ def parse_json_object(body: bytes, limits: JsonLimits) -> dict[str, Any]:
         )
     # If the client could guess a placeholder, it could send an image once and refer to it many times.
     secret = secrets.token_hex() if spans else ""
-    long_texts: dict[object, LongText] = {}
+    long_values: dict[object, object] = {}
     short = bytearray()
     removed = [(0, start)]
     for begin, end in spans:
         placeholder = f"{secret}{begin}"
-        decode = decode_json_string if body.find(b"\\", begin, end) >= 0 else decode_plain
-        long_texts[placeholder] = LongText(memoryview(body)[begin + 1 : end - 1], decode)
+        if make_numbers is not None and body.startswith(b"[", begin):
+            long_values[placeholder] = make_numbers(memoryview(body)[begin:end])
+        else:
+            decode = decode_json_string if body.find(b"\\", begin, end) >= 0 else decode_plain
+            long_values[placeholder] = LongText(memoryview(body)[begin + 1 : end - 1], decode)
         short += b'%b"%b"' % (body[start:begin], placeholder.encode())
         start = end
         removed.append((len(short), end))
     short += body[start:]
     _check_structure(short, limits)
-    document = _parse(short, long_texts, removed)
+    document = _parse(short, long_values, removed)
     if not isinstance(document, dict):
         raise BadRequestError('The JSON body must be an object, such as {"url": "https://…"}.')
     return document
@@ -108,6 +123,19 @@ def _strings(body: bytes, begin: int, limits: JsonLimits) -> Iterator[tuple[int,
         begin = end
 
 
+def _number_lists(body: bytes, begin: int, limits: JsonLimits) -> Iterator[tuple[int, int]]:
+    """Yield where each long list of numbers begins and ends, brackets included.
+
+    Whether it is valid is not looked at, except that it has as many brackets that open as that close.
+    """
+    for string_begin, string_end in itertools.chain(_strings(body, begin, limits), [(len(body), len(body))]):
+        for run in NUMBERS.finditer(body, begin, string_begin):
+            start, end = body.find(b"[", *run.span()), body.rfind(b"]", *run.span()) + 1
+            if 0 <= start < end and body.count(b"[", start, end) == body.count(b"]", start, end):
+                yield start, end
+        begin = string_end
+
+
 def _check_structure(body: bytes | bytearray, limits: JsonLimits) -> None:
     """Check the text outside of strings."""
     outside = b"".join(body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
@@ -120,20 +148,22 @@ def _check_structure(body: bytes | bytearray, limits: JsonLimits) -> None:
         )
 
 
-def _parse(short: bytearray, long_texts: dict[object, LongText], removed: list[tuple[int, int]]) -> object:
-    """Parse a body whose long strings were replaced, and put them back.
+def _parse(short: bytearray, long_values: dict[object, object], removed: list[tuple[int, int]]) -> object:
+    """Parse a body whose long values were replaced, and put them back.
 
     Args:
         short: The body.
-        long_texts: The strings, by what replaces them.
+        long_values: The values, by what replaces them.
         removed: Bytes of `short`, in ascending order, with the bytes of the body that stand there.
     """
 
     def restore(members: dict[str, Any]) -> dict[Any, Any]:
-        return {
-            long_texts.get(name, name): long_texts.get(value, value) if isinstance(value, str) else value
-            for name, value in members.items()
-        }
+        return {long_values.get(name, name): put_back(value) for name, value in members.items()}
+
+    def put_back(value: object) -> object:
+        if isinstance(value, list):
+            return [put_back(item) for item in value]
+        return long_values.get(value, value) if isinstance(value, str) else value
 
     def place(position: int) -> int:
         short_start, start = next(item for item in reversed(removed) if item[0] <= position)
@@ -141,7 +171,7 @@ def _parse(short: bytearray, long_texts: dict[object, LongText], removed: list[t
 
     try:
         text = short.decode()
-        return json.loads(text, object_hook=restore if long_texts else None) if text.strip() else {}
+        return json.loads(text, object_hook=restore if long_values else None) if text.strip() else {}
     except UnicodeDecodeError as error:
         raise _invalid(f"it is not UTF-8 text, see byte {place(error.start)}") from error
     except json.JSONDecodeError as error:

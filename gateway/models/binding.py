@@ -82,6 +82,12 @@ class ServedModel:
     card_digest: str = ""
     card_stamp: CardStamp | None = None
 
+    @property
+    def row(self) -> TensorSpec:
+        """Element type and shape of one row of the input."""
+        shape = self.card.input.shape if self.encoder is None else self.encoder.shape
+        return TensorSpec(self.call.signature.inputs[self.input_name].dtype, shape)
+
     def has_stale_card(self, cards_dir: Path) -> bool:
         """Return whether `NAME/card.json` has come, gone or changed since the card was read, if it is used at all."""
         return self.card_source is not CardSource.VERSION and self.card_stamp != _stamp(cards_dir, self.name)

@@ -36,6 +36,8 @@ from vision.preprocess import preprocess, read, weigh
 
 T = TypeVar("T")
 R = TypeVar("R")
+Result_co = TypeVar("Result_co", covariant=True)
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,22 @@ class ImageUrl:
     field: str = field(default="", compare=False)
 
 
-ImageSource: TypeAlias = ImageBytes | ImageUrl
+@dataclass(frozen=True, slots=True, eq=False)
+class ImagePixels:
+    """An image that came as one row of the model's input: it is neither decoded nor prepared.
+
+    Attributes:
+        pixels: The row; its element type and shape are those of `ServedModel.row`, or it is refused.
+        field: See `ImageBytes`.
+    """
+
+    pixels: Array
+    field: str = ""
+
+
+ImageSource: TypeAlias = ImageBytes | ImageUrl | ImagePixels
+ImageContent: TypeAlias = bytes | ImagePixels
+"""An image that has been loaded: a file, or what needs no loading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +151,8 @@ class ImageLoader:
         deadline: Deadline,
         timings: Timings,
         place: Place | None = None,
-    ) -> list[bytes | GatewayError]:
-        """Return the file of each image, or the error that prevented it.
+    ) -> list[ImageContent | GatewayError]:
+        """Return the content of each image, or the error that prevented it.
 
         Args:
             sources: The images; an error stays in its place.
@@ -147,7 +164,7 @@ class ImageLoader:
             DeadlineExceededError: Not all were fetched in time.
         """
         urls = [source.url for source in sources if isinstance(source, ImageUrl)]
-        fetched: Iterator[bytes | GatewayError] = iter(())
+        fetched: Iterator[ImageContent | GatewayError] = iter(())
         if urls and place is not None:
             allowance = place.download(len(urls))
             fetched = iter(
@@ -162,17 +179,17 @@ class ImageLoader:
 
     def prepare(
         self,
-        contents: Sequence[bytes | GatewayError],
+        contents: Sequence[ImageContent | GatewayError],
         spec: InputSpec,
         *,
         deadline: Deadline,
         timings: Timings,
         place: Place | None = None,
-    ) -> list[PreparedImage | GatewayError]:
+    ) -> list[PreparedImage | ImagePixels | GatewayError]:
         """Decode each file and turn it into a model input, or return the error that prevented it.
 
         Args:
-            contents: The files; an error stays in its place.
+            contents: The files; pixels and errors stay in their place.
             spec: Input of the model.
             deadline: Time limit on the request.
             timings: Collects how long each stage takes.
@@ -236,9 +253,9 @@ class ImageLoader:
             drawings.append(drawing)
         return drawings
 
-    def _inspect(self, content: bytes | GatewayError) -> ImageFile | GatewayError:
+    def _inspect(self, content: ImageContent | GatewayError) -> ImageFile | ImagePixels | GatewayError:
         """Read the header of a file, or return the error that prevented it."""
-        if isinstance(content, GatewayError):
+        if not isinstance(content, bytes):
             return content
         try:
             with translated_image_errors(self._limits.max_pixels, content):
@@ -249,11 +266,11 @@ class ImageLoader:
     def _map(
         self,
         work: "_Work[R]",
-        files: Sequence[ImageFile | GatewayError],
+        files: Sequence[ImageFile | Kept],
         deadline: Deadline,
         place: Place | None,
-    ) -> list[R | GatewayError]:
-        """Do work on each file, and return the results or errors in order.
+    ) -> list[R | Kept | GatewayError]:
+        """Do work on each file, and return the results or errors in order; what is not a file stays in its place.
 
         Images that are not plain come first, one after the other: a request never occupies more than one decoder
         process, and while it does, it occupies no slot that a plain image could use. Plain ones are processed in
@@ -290,7 +307,7 @@ class ImageLoader:
             place.start(len(files))
         inline_results = self._decode_pool.map(process, inline, deadline=deadline)
         results |= {job.index: result for job, result in zip(inline, inline_results, strict=True)}
-        return [file if isinstance(file, GatewayError) else results[index] for index, file in enumerate(files)]
+        return [results[index] if isinstance(file, ImageFile) else file for index, file in enumerate(files)]
 
     def _job(self, index: int, file: ImageFile, work: "_Work[R]") -> "_Job":
         header, memory_bytes = file.header, work.weigh(file.header)
@@ -301,7 +318,7 @@ class ImageLoader:
 
 
 @dataclass(frozen=True, slots=True)
-class _Work(Generic[R]):
+class _Work(Generic[Result_co]):
     """What is done with image files.
 
     Attributes:
@@ -311,8 +328,8 @@ class _Work(Generic[R]):
         weigh: Returns how many bytes of memory it takes.
     """
 
-    inline: Callable[[int, ImageFile], R]
-    apart: Callable[[int, ImageFile, int, float], R]
+    inline: Callable[[int, ImageFile], Result_co]
+    apart: Callable[[int, ImageFile, int, float], Result_co]
     weigh: Callable[[Header], int]
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gateway.capacity import Place
 from gateway.deadline import Deadline, Timings
 from gateway.errors import (
+    BadRequestError,
     GatewayError,
     ModelContractError,
     ModelFailedError,
@@ -19,13 +20,20 @@ from gateway.errors import (
     NotExplainableError,
     VersionGoneError,
 )
-from gateway.model_client.protocol import Array, Call, ModelServer, require_shape
+from gateway.model_client.protocol import Array, Call, ModelServer, TensorSpec, require_shape
 from gateway.models.binding import EXPLAIN, ServedModel
 from gateway.models.registry import ModelRegistry, ModelTarget
 from gateway.models.score_check import score_error
 from gateway.observability import metrics
 from gateway.prediction import schemas
-from gateway.prediction.image_loader import ImageBytes, ImageLoader, ImageSource, PreparedImage
+from gateway.prediction.image_loader import (
+    ImageBytes,
+    ImageContent,
+    ImageLoader,
+    ImagePixels,
+    ImageSource,
+    PreparedImage,
+)
 from vision.model_io import InputEncoder, Shape
 from vision.postprocess import ClassScore, at_or_above, class_probabilities, is_confident, top_k
 
@@ -82,7 +90,11 @@ class PredictionRequest:
     @property
     def size(self) -> int:
         """Bytes of the images that came with it."""
-        return sum(len(image.data) for image in self.images if isinstance(image, ImageBytes))
+        return sum(
+            len(image.data) if isinstance(image, ImageBytes) else image.pixels.nbytes
+            for image in self.images
+            if isinstance(image, (ImageBytes, ImagePixels))  # a union would be made for every image
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,19 +161,20 @@ class ModelPredictor:
             raise ModelUnavailableError(f"The versions of {served.name} change faster than a request is answered.")
 
     def _predict(
-        self, served: ServedModel, contents: Sequence[bytes | GatewayError], request: PredictionRequest
+        self, served: ServedModel, contents: Sequence[ImageContent | GatewayError], request: PredictionRequest
     ) -> PredictionResult:
         explain_call = _explain_call(served, request.options)
+        _require_rows(contents, served)
         images = self._image_loader.prepare(
             contents, served.card.input, deadline=request.deadline, timings=request.timings, place=request.place
         )
         if request.place is not None:
             request.place.start(len(contents))
         request.deadline.remaining_s()  # otherwise a missed deadline would be reported as an error of the images
-        inputs = {served.input_name: [image.pixels for image in images if isinstance(image, PreparedImage)]}
+        inputs = {served.input_name: [image.pixels for image in images if not isinstance(image, GatewayError)]}
         rows = iter(self._run(served.call, inputs, served.score_shape, request, served.encoder))
         predictions = [
-            _rank(served, next(rows), request.options) if isinstance(image, PreparedImage) else image
+            image if isinstance(image, GatewayError) else _rank(served, next(rows), request.options)
             for image in images
         ]
         for prediction in predictions:
@@ -174,12 +187,12 @@ class ModelPredictor:
     def _explain(
         self,
         call: Call,
-        images: Sequence[PreparedImage | GatewayError],
+        images: Sequence[PreparedImage | ImagePixels | GatewayError],
         predictions: Sequence[schemas.Prediction | GatewayError],
         served: ServedModel,
         request: PredictionRequest,
     ) -> list[schemas.Prediction | GatewayError]:
-        """Add an explanation to each prediction.
+        """Add an explanation to each prediction for an image file.
 
         Raises:
             ModelFailedError: The model returned heat maps that cannot be used.
@@ -253,6 +266,20 @@ def errors_from(served: ServedModel) -> Iterator[None]:
     except GatewayError as error:
         error.model_version = error.model_version or (served.name, served.version)
         raise
+
+
+def _require_rows(contents: Sequence[ImageContent | GatewayError], served: ServedModel) -> None:
+    """Check that images which came as pixels are rows of the model's input: it checks neither type nor shape.
+
+    Raises:
+        BadRequestError: One is not.
+    """
+    for content in contents:
+        if isinstance(content, ImagePixels) and not served.row.accepts(content.pixels):
+            raise BadRequestError(
+                f"An image of {served.name} version {served.version} is {served.row}, not "
+                f"{TensorSpec.of(content.pixels)}. Send such a tensor, or an image file."
+            )
 
 
 def _memory_for(columns: Mapping[str, Sequence[Array]], request: PredictionRequest) -> AbstractContextManager[object]:
