@@ -167,11 +167,9 @@ class RequestParser:
             DeadlineExceededError: The deadline has passed before all base64 was decoded.
             werkzeug.exceptions.RequestEntityTooLarge: The body is larger than the limit.
         """
-        _check_coding(request)
         query = _query(request)
         check_names(query, ALL_OPTION_NAMES, "query parameter")
-        body = request.get_data(cache=False)
-        request.stream.close()  # it would keep the body until the request is answered
+        body = read_body(request)
         content = self._content(body, request, deadline)
         if not content.images:
             raise BadRequestError(hints.describe_absence(body, request.mimetype, content.fields))
@@ -225,7 +223,7 @@ class RequestParser:
             )
         if not images and not any(form.get(name) for name in FORM_BASE64_FIELDS):
             _check_chosen(files)
-        self._check_count(len(images))
+        check_image_count(len(images), self._limits.max_images)
         return _Content([image for _, image in images], form, origin, is_batch=len(images) > 1)
 
     def _instances(self, fields: Mapping[str, Any], deadline: Deadline) -> list[ImageSource | GatewayError]:
@@ -237,15 +235,34 @@ class RequestParser:
             )
         if any(fields.get(name) for name in IMAGE_FIELDS):
             raise BadRequestError("Send images either in `instances` or beside it, not both.")
-        self._check_count(len(items))
+        check_image_count(len(items), self._limits.max_images)
         return [_instance(item, deadline, f"/{BATCH_FIELD}/{index}") for index, item in enumerate(items)]
 
-    def _check_count(self, count: int) -> None:
-        limit = self._limits.max_images
-        if count > limit:
-            raise TooManyImagesError(
-                f"The request carries {count} images; at most {limit} are accepted.", max_images=limit
-            )
+
+def read_body(request: BodyRequest) -> bytes:
+    """Return the body of a request, of which the request keeps nothing.
+
+    Raises:
+        ContentTypeError: It is compressed.
+        werkzeug.exceptions.RequestEntityTooLarge: It is larger than the limit.
+        GatewayError: See `BodyRequest.stream`.
+    """
+    _check_coding(request)
+    body = request.get_data(cache=False)
+    request.stream.close()  # it would keep the body until the request is answered
+    return body
+
+
+def check_image_count(count: int, max_images: int) -> None:
+    """Check that a request does not have too many images.
+
+    Raises:
+        TooManyImagesError: It has.
+    """
+    if count > max_images:
+        raise TooManyImagesError(
+            f"The request carries {count} images; at most {max_images} are accepted.", max_images=max_images
+        )
 
 
 def check_names(names: Collection[Name], accepted: Collection[str], kind: str, *, prefix: str = "") -> None:
@@ -533,7 +550,7 @@ def _field_images(
             yield name, _image_url(text, name, deadline, origin)
     for name in base64_fields:
         for text in _texts(fields, name, origin):
-            yield name, _decode_image(text, name, deadline, origin)
+            yield name, decode_image(text, name, deadline, origin)
 
 
 def _texts(fields: Mapping[Any, Any], name: str, origin: Origin) -> Iterator[str | LongText]:
@@ -553,7 +570,7 @@ def _image_url(text: str | LongText, name: str, deadline: Deadline, origin: Orig
     """Return the image that a URL points to, or that a data URI contains."""
     beginning = hints.decode_beginning(_pieces(text, deadline)) if isinstance(text, LongText) else text
     if beginning.lstrip()[: len(DATA_SCHEME)].lower() == DATA_SCHEME:
-        return _decode_image(text, name, deadline, origin)
+        return decode_image(text, name, deadline, origin)
     field = f"{origin.prefix}{name}"
     if name_kind(beginning.encode(errors="replace")) == "base64 text":
         return BadRequestError(f"The field {name!r} is base64, not a URL: send it as `image`.", field=field)
@@ -568,7 +585,18 @@ def _image_url(text: str | LongText, name: str, deadline: Deadline, origin: Orig
         return BadRequestError(f"The field {name!r} is not valid: it has an invalid escape sequence.", field=field)
 
 
-def _decode_image(text: str | LongText, name: str, deadline: Deadline, origin: Origin) -> ImageSource | GatewayError:
+def decode_image(text: str | LongText, name: str, deadline: Deadline, origin: Origin) -> ImageSource | GatewayError:
+    """Return the image that a text is in base64, or the error that says why it is none.
+
+    Args:
+        text: The text.
+        name: Name of its field, for messages.
+        deadline: Time limit on the request.
+        origin: Where the field stands.
+
+    Raises:
+        DeadlineExceededError: The deadline has passed.
+    """
     field = f"{origin.prefix}{name}"
     try:
         hints.check_is_set(text)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def create_api(predictor: Predictor, registry: ModelRegistry, admission: Admission, settings: Settings) -> Blueprint:
     """Return the routes under /api/v1."""
     api = Blueprint("api", __name__, url_prefix="/api/v1")
-    _register_admission(api, admission)
+    register_admission(api, admission)
     limits = RequestLimits(settings.max_images, JsonLimits(settings.max_json_depth, settings.max_json_values))
     parser = RequestParser(limits, default_top_k=settings.default_top_k)
 
@@ -47,19 +47,9 @@ def create_api(predictor: Predictor, registry: ModelRegistry, admission: Admissi
                 request_id=context.request_id,
                 timings=context.timings,
             )
-        if "count_images" in context:  # there are rate limits
-            context.count_images(len(prediction_request.images))
-        if context.place.body is not None:
-            context.place.body.resize(prediction_request.size)
-        result = predictor.predict(prediction_request)
+        result = classify(predictor, prediction_request, max_classes=settings.metrics_max_classes)
         _name_fields(prediction_request, result)
-        context.model_version = (result.model.name, result.model.version)
-        _count(result, settings.metrics_max_classes)
-        response = _respond_batch(result) if prediction_request.is_batch else _respond_single(result)
-        context.place.respond(response.content_length or 0)
-        if result.cache_status is not None:
-            response.headers[CACHE_STATUS] = result.cache_status
-        return response
+        return complete(_respond_batch(result) if prediction_request.is_batch else _respond_single(result), result)
 
     @api.get("/models")
     def models() -> Response:
@@ -74,7 +64,37 @@ def create_api(predictor: Predictor, registry: ModelRegistry, admission: Admissi
     return api
 
 
-def _register_admission(api: Blueprint, admission: Admission) -> None:
+def classify(predictor: Predictor, prediction_request: PredictionRequest, *, max_classes: int) -> PredictionResult:
+    """Predict, and count the images: against the rate limits before, and in the metrics after.
+
+    Args:
+        predictor: Classifies the images.
+        prediction_request: The request, of which only the images are in memory from here on.
+        max_classes: Number of classes of a model that are counted separately.
+
+    Raises:
+        GatewayError: The images exceed a rate limit, or none can be classified; see `Predictor`.
+    """
+    context = unwrap(g)
+    if "count_images" in context:  # there are rate limits
+        context.count_images(len(prediction_request.images))
+    if context.place.body is not None:
+        context.place.body.resize(prediction_request.size)
+    result = predictor.predict(prediction_request)
+    context.model_version = (result.model.name, result.model.version)
+    _count(result, max_classes)
+    return result
+
+
+def complete(response: Response, result: PredictionResult) -> Response:
+    """Hold memory for a response until it is sent, and report whether the result came from the cache."""
+    unwrap(g).place.respond(response.content_length or 0)
+    if result.cache_status is not None:
+        response.headers[CACHE_STATUS] = result.cache_status
+    return response
+
+
+def register_admission(api: Blueprint, admission: Admission) -> None:
     """Admit every request of these routes before it is handled; its place is `g.place`."""
 
     def enter() -> None:
