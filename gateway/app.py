@@ -130,6 +130,8 @@ def create_app(
     app.register_blueprint(page_routes)
     if settings.sagemaker:
         sagemaker.register(app)
+    if settings.compatible_apis:
+        importlib.import_module("gateway.protocols.routes").register(app, predictor, readiness, settings)
     return app
 
 

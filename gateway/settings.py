@@ -334,6 +334,12 @@ class Settings(BaseModel):
         description="Whether the gateway also serves `GET /ping` and `POST /invocations`, for Amazon SageMaker.",
     )
 
+    compatible_apis: bool = Field(
+        default=True,
+        description="Whether the gateway also serves the Open Inference Protocol under `/v2` and TensorFlow Serving's "
+        "REST predictions under `/v1/models` ([other clients](other_clients.md)).",
+    )
+
     cors_origins: Names = Field(
         (),
         description="Origins whose pages may call the API from a browser, such as `https://app.example`, or `*` for "

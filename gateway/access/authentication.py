@@ -20,6 +20,9 @@ OPEN_ENDPOINTS = frozenset(
         # Orchestrators send no key, and the responses only say whether the gateway is ready.
         "health.livez",
         "health.readyz",
+        "open_inference_status.server",
+        "open_inference_status.live",
+        "open_inference_status.ready",
         # The OpenAPI document explains how to send a key, is the same for everyone, and contains the version.
         "openapi.document",
         "health.version",

@@ -6,6 +6,7 @@ from flask import Flask, Response, request
 
 from gateway.http.headers import (
     API_KEY,
+    INFERENCE_JSON_BYTES,
     RATE_LIMIT,
     RATE_LIMIT_POLICY,
     REQUEST_ID,
@@ -15,10 +16,18 @@ from gateway.http.headers import (
 from gateway.settings import Settings
 
 ANY = "*"
-API = "/api/"
-REQUEST_HEADERS = ("Content-Type", "Authorization", API_KEY, REQUEST_ID, REQUEST_TIMEOUT)
+APIS = ("/api/", "/v1/", "/v2/")
+REQUEST_HEADERS = ("Content-Type", "Authorization", API_KEY, REQUEST_ID, REQUEST_TIMEOUT, INFERENCE_JSON_BYTES)
 """Headers that a page may send, in addition to those that browsers always allow."""
-EXPOSED_HEADERS = (REQUEST_ID, "Retry-After", SERVER_TIMING, "WWW-Authenticate", RATE_LIMIT, RATE_LIMIT_POLICY)
+EXPOSED_HEADERS = (
+    REQUEST_ID,
+    "Retry-After",
+    SERVER_TIMING,
+    "WWW-Authenticate",
+    RATE_LIMIT,
+    RATE_LIMIT_POLICY,
+    INFERENCE_JSON_BYTES,
+)
 """Headers that a page may read, in addition to those that browsers always expose."""
 PREFLIGHT_AGE_S = 600
 
@@ -28,7 +37,7 @@ def register(app: Flask, settings: Settings) -> None:
     allowed = frozenset(settings.cors_origins)
 
     def add_headers(response: Response) -> Response:
-        if not request.path.startswith(API):
+        if not request.path.startswith(APIS):
             return response
         if ANY not in allowed:
             response.vary.add("Origin")

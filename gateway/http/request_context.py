@@ -25,7 +25,7 @@ from gateway.settings import Settings
 
 SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 METHODS = frozenset(HTTPMethod)
-QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics", "/ping"})
+QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics", "/ping", "/v2/health/live", "/v2/health/ready"})
 
 T = TypeVar("T")
 

@@ -15,13 +15,16 @@ MAX_QUOTED = 100
 MAX_QUOTED_METHOD = 20
 MIN_SIMILARITY = 0.6
 PREDICT = "/api/v1/predict"
-PREDICT_SEGMENT = "predict"
+ENDS_OF_PREDICTIONS = ("/predict", ":predict", "/infer")
+"""How paths of predictions end, here and in other protocols."""
+OTHER_PROTOCOLS = ("/v1/", "/v2/")
 SLASHES = re.compile("/+")
 PLACEHOLDER = re.compile(r"<(?:(\w+):)?(\w+)>")
 ANY = "*"
 """Stands for the value of a placeholder when paths are compared."""
 VERB = re.compile(r"[:/](?:predict|predictions|classify|regress|infer|invoke)$")
 """How other servers end the path of a prediction, such as TensorFlow Serving's `/v1/models/cats:predict`."""
+COLON = re.compile(r":(?=\w+$)")
 TORCHSERVE = re.compile(r"^/predictions/([^/]+)$")
 MAX_ALIAS_SEGMENTS = 4
 HIDDEN = frozenset({"/metrics"})
@@ -70,7 +73,7 @@ class _Route:
                 return None
             filled[index], pattern[index], rest[position] = value, ANY, ANY
         matcher = difflib.SequenceMatcher(None, "/".join(rest).lower(), "/".join(pattern))
-        return _Candidate("/".join(filled), self.methods, matcher.ratio())
+        return _Candidate("/".join(filled).replace("/:", ":"), self.methods, matcher.ratio())
 
 
 class RouteHints:
@@ -108,11 +111,11 @@ class RouteHints:
         """
         methods = sorted(set(allowed) - IMPLIED_METHODS)
         sentence = f"{_shorten(root + path)} takes {' or '.join(methods)}; this was {method[:MAX_QUOTED_METHOD]}."
-        if "POST" in methods:
+        if "POST" in methods and not path.startswith(OTHER_PROTOCOLS):
             return f"{sentence} Send an image, for example with `curl -F image=@photo.jpg URL`."
-        prediction = f"{path.rstrip('/')}/{PREDICT_SEGMENT}"
-        if method == "POST" and self._url_map.bind("").test(prediction, method):
-            return f"{sentence} Did you mean POST {_shorten(root + prediction)}?"
+        for prediction in (path.rstrip("/") + end for end in ENDS_OF_PREDICTIONS):
+            if method == "POST" and self._url_map.bind("").test(prediction, method):
+                return f"{sentence} Did you mean POST {_shorten(root + prediction)}?"
         if method == "POST":
             return f"{sentence} Images are classified by POST {root}{PREDICT}."
         return f"{sentence} Send {' or '.join(methods)}."
@@ -120,23 +123,39 @@ class RouteHints:
     @cached_property
     def _routes(self) -> list[_Route]:
         return [
-            _Route(tuple(rule.rule.split("/")), tuple(sorted((rule.methods or set()) - IMPLIED_METHODS)))
+            _Route(
+                tuple(rule.rule.replace(">:", ">/:").split("/")),
+                tuple(sorted((rule.methods or set()) - IMPLIED_METHODS)),
+            )
             for rule in self._url_map.iter_rules()
             if "<path:" not in rule.rule and rule.rule not in HIDDEN
         ]
 
     def _nearest(self, method: str, path: str) -> tuple[str, str] | None:
-        """Return method and path of the nearest route, of one that takes the method if several are near."""
+        """Return method and path of the nearest route, of one that takes the method if several are near.
+
+        A route of another protocol is only near to a path of that protocol.
+        """
         sent = _normalize(path).split("/")
-        candidates = [candidate for route in self._routes if (candidate := route.compare(sent))]
+        protocol = _protocol("/".join(sent))
+        candidates = [
+            candidate
+            for route in self._routes
+            if (candidate := route.compare(sent)) and _protocol(candidate.path) in {protocol, ""}
+        ]
         near = [candidate for candidate in candidates if candidate.similarity >= MIN_SIMILARITY]
         if not near and len(sent) <= MAX_ALIAS_SEGMENTS:
             alias = ALIASES.get(sent[-1].lower())
             near = [candidate for candidate in candidates if candidate.path == alias]
         if not near:
             return None
-        best = max(near, key=lambda candidate: (method in candidate.methods, candidate.similarity))
+        best = max(near, key=lambda near: (_protocol(near.path) == protocol, method in near.methods, near.similarity))
         return method if method in best.methods else best.methods[0], best.path
+
+
+def _protocol(path: str) -> str:
+    """Return the first segment of a path of another protocol, and nothing for one of this API."""
+    return next((prefix for prefix in OTHER_PROTOCOLS if path.startswith(prefix)), "")
 
 
 def _is_like(word: str, name: str) -> bool:
@@ -146,7 +165,7 @@ def _is_like(word: str, name: str) -> bool:
 def _normalize(path: str) -> str:
     """Return a path without empty segments, and with the words that other servers have for a prediction replaced."""
     plain = SLASHES.sub("/", path).rstrip("/")
-    return VERB.sub(f"/{PREDICT_SEGMENT}", TORCHSERVE.sub(rf"/models/\1/{PREDICT_SEGMENT}", plain))
+    return VERB.sub("/predict", TORCHSERVE.sub(r"/models/\1/predict", COLON.sub("/", plain)))
 
 
 def _shorten(path: str) -> str:

@@ -31,6 +31,8 @@ from gateway.settings import Settings
 OPENAPI_VERSION = "3.1.1"
 PAGES = "pages"
 """The blueprint of the pages for people, which are not part of the API."""
+OTHER_PROTOCOLS = ("open_inference", "open_inference_status", "tensorflow_serving")
+"""Blueprints of `gateway.protocols`, which have descriptions of their own."""
 IMPLIED_METHODS = frozenset({"HEAD", "OPTIONS"})
 PLACEHOLDER = re.compile(r"<(?:[^<>:]+:)?(\w+)>")
 RETRY_AFTER = "Retry-After"
@@ -62,7 +64,7 @@ def build(rules: Iterable[Rule], settings: Settings) -> Description:
     """Build the document.
 
     Args:
-        rules: The routes of the application; those of `PAGES` and SageMaker's are left out.
+        rules: The routes of the application; those of `PAGES`, other protocols and SageMaker are left out.
         settings: For limits and defaults.
 
     Raises:
@@ -101,7 +103,7 @@ def build(rules: Iterable[Rule], settings: Settings) -> Description:
 
 
 def _is_described(rule: Rule) -> bool:
-    return rule.endpoint.partition(".")[0] != PAGES and rule.rule not in sagemaker.PATHS
+    return rule.endpoint.partition(".")[0] not in {PAGES, *OTHER_PROTOCOLS} and rule.rule not in sagemaker.PATHS
 
 
 def _sort_key(rule: Rule) -> tuple[int, int]:

@@ -174,8 +174,7 @@ class ModelPredictor:
         inputs = {served.input_name: [image.pixels for image in images if not isinstance(image, GatewayError)]}
         rows = iter(self._run(served.call, inputs, served.score_shape, request, served.encoder))
         predictions = [
-            image if isinstance(image, GatewayError) else _rank(served, next(rows), request.options)
-            for image in images
+            image if isinstance(image, GatewayError) else _rank(served, next(rows), request.options) for image in images
         ]
         for prediction in predictions:
             if isinstance(prediction, ModelContractError):

@@ -19,15 +19,9 @@ NEAREST = {
     ("POST", "/api//v1//predict"): "POST /api/v1/predict",
     ("POST", "/classify"): "POST /api/v1/predict",
     ("POST", "/api/v1"): "POST /api/v1/predict",
-    ("POST", "/v1/models/Cats:predict"): "POST /api/v1/models/Cats/predict",
-    ("POST", "/v2/models/cats/infer"): "POST /api/v1/models/cats/predict",
-    ("POST", "/v1/models/cats/versions/3:predict"): "POST /api/v1/models/cats/versions/3/predict",
-    ("POST", "/v1/models/cats/labels/stable:predict"): "POST /api/v1/models/cats/labels/stable/predict",
     ("POST", "/api/v1/models/cats/version/1/predict"): "POST /api/v1/models/cats/versions/1/predict",
     ("POST", "/api/v1/models/cats/versions/1"): "POST /api/v1/models/cats/versions/1/predict",
     ("POST", "/predictions/cats"): "POST /api/v1/models/cats/predict",
-    ("GET", "/v1/models/cats"): "GET /api/v1/models/cats",
-    ("GET", "/v1/models/cats/metadata"): "GET /api/v1/models/cats",
     ("GET", "/model"): "GET /api/v1/models",
     ("GET", "/health"): "GET /livez",
     ("GET", "/ready"): "GET /readyz",
@@ -36,6 +30,26 @@ NEAREST = {
     ("GET", "/openapi.json"): "GET /api/v1/openapi.json",
     ("GET", "/problem"): "GET /problems",
     ("POST", "/api/v1/predict/api/v1/predict"): "POST /api/v1/predict",
+}
+NEAREST_WITHOUT_OTHER_PROTOCOLS = {
+    ("POST", "/v1/models/Cats:predict"): "POST /api/v1/models/Cats/predict",
+    ("POST", "/v2/models/cats/infer"): "POST /api/v1/models/cats/predict",
+    ("POST", "/v1/models/cats/versions/3:predict"): "POST /api/v1/models/cats/versions/3/predict",
+    ("POST", "/v1/models/cats/labels/stable:predict"): "POST /api/v1/models/cats/labels/stable/predict",
+    ("GET", "/v1/models/cats"): "GET /api/v1/models/cats",
+    ("GET", "/v1/models/cats/metadata"): "GET /api/v1/models/cats",
+}
+NEAREST_WITH_OTHER_PROTOCOLS = {
+    ("GET", "/v2/models"): "GET /api/v1/models",
+    ("GET", "/v2/health"): "GET /v2/health/live",
+    ("POST", "/v2/models/cats/predict"): "POST /v2/models/cats/infer",
+    ("POST", "/v2/model/cats/infer"): "POST /v2/models/cats/infer",
+    ("POST", "/v2/models/cats/version/1/infer"): "POST /v2/models/cats/versions/1/infer",
+    ("POST", "/v1/models/cats/predict"): "POST /v1/models/cats:predict",
+    ("POST", "/v1/models/cats:predct"): "POST /v1/models/cats:predict",
+    ("POST", "/v1/models/cats:classify"): "POST /v1/models/cats:predict",
+    ("POST", "/v1/models/cats/version/1:predict"): "POST /v1/models/cats/versions/1:predict",
+    ("GET", "/v1/models/cats/metadata"): "GET /v1/models/cats",
 }
 ELSEWHERE = [
     "/favicon.ico",
@@ -54,8 +68,16 @@ def hints(app: Flask) -> RouteHints:
     return RouteHints(app.url_map)
 
 
-def test_the_nearest_route_is_named(hints: RouteHints):
-    for (method, path), nearest in NEAREST.items():
+@pytest.mark.parametrize(
+    ("compatible_apis", "of_protocols"),
+    [(True, NEAREST_WITH_OTHER_PROTOCOLS), (False, NEAREST_WITHOUT_OTHER_PROTOCOLS)],
+)
+def test_the_nearest_route_is_named(
+    make_app: Callable[..., Flask], of_protocols: dict[tuple[str, str], str], *, compatible_apis: bool
+):
+    hints = RouteHints(make_app(compatible_apis=compatible_apis).url_map)
+
+    for (method, path), nearest in (NEAREST | of_protocols).items():
         assert hints.no_route(method, path) == f"There is no route {method} {path}. Did you mean {nearest}?"
 
 

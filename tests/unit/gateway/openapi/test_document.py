@@ -18,7 +18,7 @@ import gateway
 from gateway import errors
 from gateway.http import problems, request_parser
 from gateway.http.headers import REQUEST_ID, REQUEST_TIMEOUT
-from gateway.openapi.document import PAGES
+from gateway.openapi.document import OTHER_PROTOCOLS, PAGES
 from gateway.openapi.examples import Example, load
 from gateway.openapi.operations import OPERATIONS
 from gateway.openapi.problems import MEMBERS, NGINX_PROBLEMS, all_problems
@@ -98,7 +98,8 @@ def test_every_member_of_a_response_is_described(document: dict[str, Any]):
 
 
 def test_exactly_the_routes_of_the_application_are_described(app: Flask, document: dict[str, Any]):
-    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint.partition(".")[0] != PAGES]
+    undescribed = {PAGES, *OTHER_PROTOCOLS}
+    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint.partition(".")[0] not in undescribed]
     served = {
         (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
         for rule in rules
@@ -129,8 +130,8 @@ def headers_read() -> Iterator[str]:
 
 
 def test_every_header_that_the_code_reads_is_a_parameter(document: dict[str, Any]):
-    # Set by the browser; refused; described by the security schemes.
-    elsewhere = {"'Origin'", "'Content-Encoding'", "'Authorization'", "API_KEY"}
+    # Set by the browser; refused; described by the security schemes; of another protocol.
+    elsewhere = {"'Origin'", "'Content-Encoding'", "'Authorization'", "API_KEY", "INFERENCE_JSON_BYTES"}
     assert set(headers_read()) == {"REQUEST_ID", "REQUEST_TIMEOUT"} | elsewhere
     parameters = document["components"]["parameters"].values()
 

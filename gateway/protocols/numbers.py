@@ -1,0 +1,157 @@
+"""Tensors as nested lists of JSON numbers, read piece by piece: as objects of Python they take far more memory."""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gateway.deadline import Deadline
+from gateway.errors import BadRequestError
+from gateway.model_client.protocol import Array
+
+PIECE_BYTES = 64 * 1024
+MAX_RANK = 8
+"""More than any image has."""
+WHITESPACE = b" \t\n\r"
+DIGITS = b"-+.0123456789eE"
+NUMBERS = re.compile(rb"[-+.0-9eE,\s\[\]]*+")
+WITHOUT_BRACKETS = bytes.maketrans(b"[]", b"  ")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Numbers:
+    """A list of numbers, nested or not, that stays text until its element type is known.
+
+    Attributes:
+        text: The list with its brackets, of the characters of `NUMBERS` only.
+        shape: Length of each dimension.
+    """
+
+    text: memoryview
+    shape: tuple[int, ...]
+
+    def to_array(self, dtype: str, *, deadline: Deadline) -> Array:
+        """Return the numbers, of any shape that has as many elements.
+
+        Args:
+            dtype: Element type, such as `uint8` or `float32`.
+            deadline: Time limit on the request.
+
+        Returns:
+            One dimension, in row-major order.
+
+        Raises:
+            BadRequestError: A number is not valid JSON, not finite or not in the range of the type.
+            DeadlineExceededError: The deadline has passed.
+        """
+        array = np.empty(math.prod(self.shape), dtype)
+        position = 0
+        for piece in self._pieces():
+            deadline.remaining_s()
+            values = _parse(piece.translate(WITHOUT_BRACKETS))
+            array[position : position + len(values)] = _cast(values, array.dtype)
+            position += len(values)
+        if position < array.size:
+            raise _not_numbers()
+        return array
+
+    def _pieces(self) -> Iterator[bytes]:
+        """Yield the text in pieces that end at a comma."""
+        start = 0
+        while start < len(self.text):
+            piece = bytes(self.text[start : start + PIECE_BYTES])
+            end = len(piece)
+            if start + end < len(self.text):
+                end = piece.rfind(b",")
+                if end < 0:
+                    raise _not_numbers()
+            yield piece[:end]
+            start += end + 1
+
+
+def read_numbers(value: object) -> Numbers | None:
+    """Return a list of JSON numbers with its shape; None if the value is not such a list, nested regularly.
+
+    Args:
+        value: What `parse_json_object` returned with `make_numbers=memoryview`.
+    """
+    if isinstance(value, list) and value:
+        text = json.dumps(value, default=lambda _: "").encode()
+        if not NUMBERS.fullmatch(text):
+            return None
+        value = memoryview(text)
+    if not isinstance(value, memoryview):
+        return None
+    shape = _shape_of(_skeleton(value))
+    return None if shape is None else Numbers(value, shape)
+
+
+def _skeleton(text: memoryview) -> bytes:
+    """Return the brackets and commas alone."""
+    return b"".join(
+        bytes(text[start : start + PIECE_BYTES]).translate(None, DIGITS + WHITESPACE)
+        for start in range(0, len(text), PIECE_BYTES)
+    )
+
+
+def _shape_of(skeleton: bytes) -> tuple[int, ...] | None:
+    """Return the shape of a nested list by its brackets and commas; None if its rows differ in length or depth.
+
+    An empty list counts as one with one number.
+    """
+    rank = len(skeleton) - len(skeleton.lstrip(b"["))
+    if not 0 < rank <= MAX_RANK:
+        return None
+    shape: list[int] = []
+    item = b""  # a number has neither brackets nor commas
+    for depth in range(1, rank + 1):
+        end = skeleton.find(b"]" * depth) + depth
+        length = (end - (rank - depth) - 1) // (len(item) + 1)
+        if length < 1:
+            return None
+        item = b"[%b]" % b",".join([item] * length)
+        shape.insert(0, length)
+    return tuple(shape) if item == skeleton else None
+
+
+def _parse(text: bytes) -> list[Any]:
+    try:
+        values: list[Any] = json.loads(b"[%b]" % text)
+    except ValueError as error:
+        raise _not_numbers() from error
+    return values
+
+
+def _cast(values: list[Any], dtype: "np.dtype[Any]") -> Array:
+    try:
+        numbers = np.fromiter(values, np.float64, len(values))
+    except OverflowError:
+        raise _out_of_range(dtype) from None
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what becomes infinite is refused
+            array = numbers.astype(dtype)
+        is_valid = np.isfinite(array).all()
+    else:
+        limits = np.iinfo(dtype)
+        is_valid = ((numbers >= limits.min) & (numbers <= limits.max) & (numbers == np.rint(numbers))).all()
+        array = numbers.astype(dtype) if is_valid else numbers
+    if not is_valid:
+        raise _out_of_range(dtype)
+    return array
+
+
+def _out_of_range(dtype: "np.dtype[Any]") -> BadRequestError:
+    if dtype.kind == "f":
+        return BadRequestError(f"A number of the tensor is too large for {dtype.name}. Send finite numbers.")
+    limits = np.iinfo(dtype)
+    return BadRequestError(
+        f"A number of the tensor is not a whole number from {limits.min} to {limits.max}, as {dtype.name} is."
+    )
+
+
+def _not_numbers() -> BadRequestError:
+    return BadRequestError("The tensor is not a list of JSON numbers, separated by commas.")
