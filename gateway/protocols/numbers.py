@@ -113,7 +113,7 @@ def _shape_of(skeleton: bytes) -> tuple[int, ...] | None:
         length = (end - (rank - depth) - 1) // (len(item) + 1)
         if length < 1:
             return None
-        item = b"[%b]" % b",".join([item] * length)
+        item = b"[%b%b]" % ((item + b",") * (length - 1), item)
         shape.insert(0, length)
     return tuple(shape) if item == skeleton else None
 
