@@ -90,32 +90,37 @@ def read_numbers(value: object) -> Numbers | None:
     return None if shape is None else Numbers(value, shape)
 
 
-def _skeleton(text: memoryview) -> bytes:
+def _skeleton(text: memoryview) -> bytearray:
     """Return the brackets and commas alone."""
-    return b"".join(
-        bytes(text[start : start + PIECE_BYTES]).translate(None, DIGITS + WHITESPACE)
-        for start in range(0, len(text), PIECE_BYTES)
-    )
+    skeleton = bytearray()
+    for start in range(0, len(text), PIECE_BYTES):
+        skeleton += bytes(text[start : start + PIECE_BYTES]).translate(None, DIGITS + WHITESPACE)
+    return skeleton
 
 
-def _shape_of(skeleton: bytes) -> tuple[int, ...] | None:
+def _shape_of(skeleton: bytearray) -> tuple[int, ...] | None:
     """Return the shape of a nested list by its brackets and commas; None if its rows differ in length or depth.
 
-    An empty list counts as one with one number.
+    From the innermost list outwards, the first list of each depth is one that repeats its first item. An empty list
+    counts as one with one number.
     """
-    rank = len(skeleton) - len(skeleton.lstrip(b"["))
+    beginning = skeleton[: MAX_RANK + 1]
+    rank = len(beginning) - len(beginning.lstrip(b"["))
     if not 0 < rank <= MAX_RANK:
         return None
+    view = memoryview(skeleton)  # its slices are no copies
     shape: list[int] = []
-    item = b""  # a number has neither brackets nor commas
+    item_length = 0  # a number has neither brackets nor commas
     for depth in range(1, rank + 1):
-        end = skeleton.find(b"]" * depth) + depth
-        length = (end - (rank - depth) - 1) // (len(item) + 1)
-        if length < 1:
+        start = rank - depth + 1
+        end = skeleton.find(b"]" * depth) + depth - 1
+        items, period = view[start:end], item_length + 1
+        is_list = (len(items) + 1) % period == 0 and bytes(items[item_length:period]) in {b"", b","}
+        if not is_list or items[:-period] != items[period:]:
             return None
-        item = b"[%b%b]" % ((item + b",") * (length - 1), item)
-        shape.insert(0, length)
-    return tuple(shape) if item == skeleton else None
+        shape.insert(0, (len(items) + 1) // period)
+        item_length = len(items) + 2
+    return tuple(shape) if item_length == len(skeleton) else None
 
 
 def _parse(text: bytes) -> list[Any]:

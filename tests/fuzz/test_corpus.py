@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 CORPUS = Path(__file__).parent / "corpus"
-TARGETS = ("decode", "parse", "serve")
+TARGETS = ("decode", "parse", "protocols", "serve")
 INPUTS = {target: sorted((CORPUS / target).iterdir()) for target in TARGETS}
 
 

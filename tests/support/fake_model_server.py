@@ -187,7 +187,7 @@ def constant(*scores: float) -> Callable[[Array], Array]:
     return lambda images: np.full((len(images), len(scores)), scores, np.float32)
 
 
-def by_lightness(images: Array) -> Array:
+def score_lightness(images: Array) -> Array:
     """Score images[N, …] of 0..255 in three classes: light ones high in the first, dark ones in the last."""
     light = np.asarray(images, np.float32).reshape(len(images), -1).mean(axis=1) / 255
     return np.stack([0.8 * light, np.full(len(light), 0.2), 0.8 * (1 - light)], axis=1).astype(np.float32)

@@ -1,5 +1,7 @@
 """The cache over an in-memory model server: what is returned from it, and what never is."""
 
+import base64
+import dataclasses
 import io
 import sys
 import threading
@@ -23,6 +25,7 @@ from tests.support.fake_model_server import (
     classifier,
     constant,
     explainable,
+    score_lightness,
 )
 from tests.support.waiting import until
 from vision.card import Card
@@ -285,6 +288,24 @@ def test_an_image_that_a_batch_repeats_is_computed_once(client: FlaskClient, png
     status, results = predict_batch(client, png, png)
     assert status == STORED
     assert results[0] == results[1]
+
+
+def test_pixels_are_not_taken_for_a_file_of_the_same_bytes(app: Flask, server: FakeModelServer, card: Card, png: bytes):
+    padded = png.ljust(4 * 64, b"\0")
+    spec = dataclasses.replace(card.input, height=16, width=16)
+    server.swap("pets", 1, classifier(dataclasses.replace(card, input=spec), score_lightness))
+    client = app.test_client()
+    tensor = {"name": "image", "shape": [1, 16, 16, 1], "datatype": "UINT8", "data": [*padded]}
+
+    def send(**changes: object) -> tuple[str, list[float]]:
+        response = client.post("/v2/models/pets/infer", json={"inputs": [tensor | changes]})
+        return response.headers["Cache-Status"], response.get_json()["outputs"][0]["data"]
+
+    file = send(shape=[1], datatype="BYTES", data=[base64.b64encode(padded).decode()])
+    pixels, again = send(), send()
+
+    assert (file[0], pixels[0], again[0]) == (STORED, STORED, HIT)
+    assert file[1] != pixels[1] == again[1]
 
 
 def test_an_error_is_not_cached(client: FlaskClient, png: bytes):

@@ -1,4 +1,5 @@
 import gzip
+import itertools
 import json
 import re
 
@@ -63,6 +64,47 @@ def test_no_text_of_the_client_stands_for_a_long_one():
     parsed = parse({"image": LONG, "instances": [{"image": text} for text in texts]})
 
     assert [item["image"] for item in parsed["instances"]] == texts
+
+
+def test_long_texts_within_lists_stay_in_the_body():
+    parsed = parse({"data": [LONG, "short", [LONG + "a", 1]]})
+
+    first, short, (nested, number) = parsed["data"]
+    assert (value_of(first), short, value_of(nested), number) == (LONG, "short", LONG + "a", 1)
+
+
+NUMBERS = st.lists(st.lists(st.integers(-9, 99) | st.sampled_from([0.5, 1e-9]), max_size=3), max_size=3)
+LONG_NUMBERS = st.tuples(NUMBERS, st.just([[0] * LONG_TEXT_BYTES]), NUMBERS).map(
+    lambda parts: [*itertools.chain(*parts)]
+)
+
+
+def parse_with_numbers(text: bytes) -> dict[str, object]:
+    return parse_json_object(
+        text, JsonLimits(max_depth=20, max_values=1000), make_numbers=lambda view: json.loads(bytes(view))
+    )
+
+
+@given(st.dictionaries(TEXTS, VALUES | LONG_NUMBERS | st.lists(st.dictionaries(TEXTS, LONG_NUMBERS, max_size=2))))
+def test_long_lists_of_numbers_are_made_by_the_caller(document: dict[str, object]):
+    assert parse_with_numbers(json.dumps(document).encode()) == document
+    assert parse_with_numbers(json.dumps(document, indent=1).encode()) == document
+
+
+def test_numbers_within_a_text_are_a_text():
+    text = json.dumps([1] * LONG_TEXT_BYTES)
+
+    parsed = parse_with_numbers(json.dumps({"a": text, "b": f'"{text}'}).encode())
+
+    assert [value_of(parsed[name]) for name in "ab"] == [text, f'"{text}']
+
+
+@pytest.mark.parametrize("value", ['[[NUMBERS], "a"]', '[{"a": 1}, NUMBERS', "[NUMBERS]]", "NUMBERS]", "[NUMBERS"])
+def test_numbers_that_are_not_a_list_of_their_own_count_as_values(value: str):
+    numbers = ",".join("1" * LONG_TEXT_BYTES)
+
+    with pytest.raises(BadRequestError):
+        parse_json_object(f'{{"a": {value.replace("NUMBERS", numbers)}}}'.encode(), LIMITS, make_numbers=memoryview)
 
 
 REFUSED = {

@@ -37,7 +37,14 @@ from gateway.models.configured import ConfiguredModels
 from gateway.models.registry import ModelRegistry, ModelTarget
 from gateway.prediction import schemas
 from gateway.prediction.decoders import DecoderLimits, Decoders
-from gateway.prediction.image_loader import ImageBytes, ImageLoader, ImageUrl, PixelLimits, translated_image_errors
+from gateway.prediction.image_loader import (
+    ImageBytes,
+    ImageLoader,
+    ImagePixels,
+    ImageUrl,
+    PixelLimits,
+    translated_image_errors,
+)
 from gateway.prediction.predictor import (
     MAX_SWAPS,
     PNG_DATA_URI,
@@ -56,6 +63,7 @@ from tests.support.fake_model_server import (
     constant,
     explainable,
     image_signature,
+    score_lightness,
 )
 from tests.support.fetching import pool_limits
 from vision.card import Card, InputSpec, OutputSpec
@@ -190,6 +198,52 @@ def test_top_k_limits_the_number_of_classes(predict: Predict, png: bytes):
 def test_an_image_url_is_fetched(predict: Predict, png: bytes, fetcher: StubFetcher):
     fetcher.responses["https://x/"] = png
     assert ranking(predict("https://x/"))[0] == ("dog", 1, 0.7)
+
+
+def test_pixels_stand_beside_files_and_reach_the_model_as_they_are(
+    predict_all: PredictAll, server: FakeModelServer, card: Card, png: bytes
+):
+    server.swap("pets", 1, classifier(card, score_lightness))
+    dark, light = (ImagePixels(np.full((4, 4, 1), tone, np.uint8)) for tone in (0, 255))
+
+    result = predict_all(dark, png, BadRequestError("bad"), light)
+
+    assert outcomes(result) == [None, None, BadRequestError, None]
+    assert [result.predictions[index]["class"] for index in (0, 3)] == ["fish", "cat"]
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 1))])
+def test_pixels_that_are_not_a_row_of_the_input_are_refused(
+    predict_all: PredictAll, server: FakeModelServer, png: bytes, pixels: Array
+):
+    predict_all(png)
+    calls = server.calls["predict"]
+
+    with pytest.raises(BadRequestError, match=r"An image of pets version 1 is uint8\[4, 4, 1\], not "):
+        predict_all(png, ImagePixels(pixels))
+
+    assert server.calls["predict"] == calls
+
+
+def test_pixels_have_a_size():
+    options = PredictionOptions(top_k=1)
+    images = [
+        ImagePixels(np.zeros((4, 4, 1), np.float32)),
+        ImageBytes(b"abc"),
+        ImageUrl("https://a/"),
+        OverloadedError(""),
+    ]
+
+    assert PredictionRequest(images, NEWEST, options, Deadline.after(1)).size == 64 + 3
+
+
+def test_pixels_are_not_explained(predict_all: PredictAll, server: FakeModelServer, card: Card, png: bytes):
+    heat = lambda images, _: np.zeros((len(images), 4, 4), np.float32)  # noqa: E731
+    server.swap("pets", 1, explainable(card, constant(0.2, 0.7, 0.1), heat))
+
+    pixels, file = predict_all(ImagePixels(np.zeros((4, 4, 1), np.uint8)), png, explain="image").predictions
+
+    assert ("explanation" in pixels, "explanation" in file) == (False, True)
 
 
 def test_the_image_is_prepared_as_the_card_describes(predict: Predict, server: FakeModelServer, card: Card):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.support.fake_model_server import FakeModelServer, by_lightness, classifier
+from tests.support.fake_model_server import FakeModelServer, classifier, score_lightness
 from vision.card import Card
 
 
@@ -18,7 +18,7 @@ def server(card: Card, received: list[NDArray[np.generic]]) -> FakeModelServer:
 
     def scores(images: NDArray[np.generic]) -> NDArray[np.float32]:
         received.append(images)
-        return by_lightness(images)
+        return score_lightness(images)
 
     server = FakeModelServer()
     server.swap("pets", 2, classifier(card, scores))
@@ -30,4 +30,4 @@ def server(card: Card, received: list[NDArray[np.generic]]) -> FakeModelServer:
 @pytest.fixture
 def scores_of_png() -> list[float]:
     """Return the scores of the image `png`, which has the pixels 0, 10, … 150."""
-    return by_lightness(np.arange(0, 160, 10, np.uint8).reshape(1, 4, 4, 1))[0].tolist()
+    return score_lightness(np.arange(0, 160, 10, np.uint8).reshape(1, 4, 4, 1))[0].tolist()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from werkzeug.test import TestResponse
 
 from gateway.model_client.protocol import Signature, TensorSpec
-from tests.support.fake_model_server import FakeModelServer, FakeVersion, by_lightness, classifier, constant
+from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant, score_lightness
 from vision.card import Card, InputSpec
 
 INFER = "/v2/models/pets/infer"
@@ -124,7 +124,7 @@ def test_the_images_of_a_batch_are_answered_in_order(client: FlaskClient, png: b
     from_files = post(client, files(png, png))
 
     assert both.get_json()["outputs"][0]["shape"] == [2, 3]
-    assert scores(both) == pytest.approx([*by_lightness(DARK)[0], *scores_of_png])
+    assert scores(both) == pytest.approx([*score_lightness(DARK)[0], *scores_of_png])
     assert scores(from_files) == pytest.approx(scores_of_png * 2)
 
 
@@ -163,7 +163,7 @@ def test_a_long_list_of_numbers_counts_as_one_value(
     make_app: Callable[..., Flask], server: FakeModelServer, received: list[NDArray[Any]]
 ):
     card = Card(name="pets", labels=("a", "b", "c"), input=InputSpec(height=100, width=100))
-    server.swap("pets", 1, classifier(card, lambda images: received.append(images) or by_lightness(images)))
+    server.swap("pets", 1, classifier(card, lambda images: received.append(images) or score_lightness(images)))
     client = make_app(max_json_values=100).test_client()
     array = np.random.default_rng(0).integers(0, 255, (2, 100, 100, 3), np.uint8)
 

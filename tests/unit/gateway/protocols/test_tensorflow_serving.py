@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from numpy.typing import NDArray
 from werkzeug.test import TestResponse
 
-from tests.support.fake_model_server import FakeModelServer, FakeVersion, by_lightness, classifier, constant
+from tests.support.fake_model_server import FakeModelServer, FakeVersion, classifier, constant, score_lightness
 from vision.card import Card, InputSpec
 
 PREDICT = "/v1/models/pets:predict"
@@ -66,7 +66,7 @@ def test_a_large_image_of_numbers_counts_as_one_value(
     make_app: Callable[..., Flask], server: FakeModelServer, received: list[NDArray[Any]]
 ):
     card = Card(name="pets", labels=("a", "b", "c"), input=InputSpec(height=100, width=100))
-    server.swap("pets", 1, classifier(card, lambda images: received.append(images) or by_lightness(images)))
+    server.swap("pets", 1, classifier(card, lambda images: received.append(images) or score_lightness(images)))
     client = make_app(max_json_values=100).test_client()
     array = np.random.default_rng(0).integers(0, 255, (2, 100, 100, 3), np.uint8)
 
@@ -98,7 +98,7 @@ def test_the_path_names_the_version(client: FlaskClient, server: FakeModelServer
 
     scores = post(client, {"instances": PIXELS.tolist()}, path).get_json()["predictions"][0]
 
-    assert scores == pytest.approx(by_lightness(PIXELS)[0].tolist())
+    assert scores == pytest.approx(score_lightness(PIXELS)[0].tolist())
 
 
 CARD_INPUT = InputSpec(height=4, width=4, color="GRAY")
