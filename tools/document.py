@@ -37,6 +37,7 @@ GROUPS = {
     "cache": "Cache",
     "redis_url": "Redis",
     "sagemaker": "Platforms",
+    "compatible_apis": "Other clients",
     "cors_origins": "Browsers",
     "api_keys_file": "Access",
     "metrics_max_classes": "Metrics",

@@ -80,7 +80,7 @@ def read_numbers(value: object) -> Numbers | None:
         value: What `parse_json_object` returned with `make_numbers=memoryview`.
     """
     if isinstance(value, list) and value:
-        text = json.dumps(value, default=lambda _: "").encode()
+        text = json.dumps(value, default=lambda _: "", skipkeys=True).encode()  # what is not JSON here is no number
         if not NUMBERS.fullmatch(text):
             return None
         value = memoryview(text)

@@ -100,7 +100,7 @@ class _Reader:
         return self._tensor(numbers, (1, *numbers.shape))[0]
 
     def _file(self, item: dict[str, object], name: str) -> ImageSource:
-        text = item[BINARY]
+        text = item.get(BINARY)
         if len(item) != 1 or not isinstance(text, str | LongText):
             raise BadRequestError(f"{name} must have one member, {quote(BINARY)}, with a string of base64.")
         image = decode_image(text, f"{name}.{BINARY}", self.deadline, Origin())

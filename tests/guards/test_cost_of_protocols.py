@@ -16,8 +16,8 @@ from tests.support.traced_memory import peak_bytes
 from vision.card import InputSpec
 
 OPTIONS = Settings()
-SIZE = OPTIONS.max_body_bytes
-SIDE = 1000
+SIZE = 2 * 1024 * 1024
+SIDE = 400
 NUMBERS = SIDE * SIDE * 3
 PARSE = make_protocol_parse(
     InputSpec(height=SIDE, width=SIDE),
@@ -26,7 +26,7 @@ PARSE = make_protocol_parse(
     limits=JsonLimits(OPTIONS.max_json_depth, OPTIONS.max_json_values),
 )
 FILE = base64.b64encode(random.Random(0).randbytes(SIZE // 4 * 3 - 1000))
-START = b'{"inputs":[{"name":"image","shape":[1,1000,1000,3],"datatype":"UINT8","data":'
+START = b'{"inputs":[{"name":"image","shape":[1,400,400,3],"datatype":"UINT8","data":'
 FILES = b'{"inputs":[{"name":"image","shape":[1],"datatype":"BYTES","data":["'
 END = b"}]}"
 

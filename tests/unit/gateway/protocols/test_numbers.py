@@ -49,7 +49,8 @@ def test_lists_that_are_not_nested_regularly_are_none(text: bytes):
 
 
 @pytest.mark.parametrize(
-    "value", [[], [1, "a"], [True], [None], [{}], [[1], {}], [memoryview(b"[1]")], "[1]", 1, None, {}]
+    "value",
+    [[], [1, "a"], [True], [None], [{}], [[1], {}], [memoryview(b"[1]")], [{memoryview(b"1"): 1}], "[1]", 1, None, {}],
 )
 def test_what_is_not_a_list_of_numbers_is_none(value: object):
     assert read_numbers(value) is None

@@ -120,6 +120,7 @@ REFUSED = {
     "two columns": ({"inputs": {"a": [], "b": []}}, "inputs must have one input"),
     "no columns": ({"inputs": {}}, "inputs must have one input"),
     "base64 with another member": ({"instances": [{**b64(b"a"), "x": 1}]}, "instances[0] must have one member, 'b64'"),
+    "no base64": ({"instances": [{"image": {"b46": "QUJD"}}]}, "instances[0] must have one member, 'b64'"),
     "base64 of a number": ({"instances": [{"b64": 5}]}, "instances[0] must have one member, 'b64'"),
     "not base64": ({"instances": [b64(b"a"), {"b64": "!!"}]}, "'instances[1].b64' is not valid base64"),
     "another rank": ({"instances": [[1, 2], [3, 4]]}, "pets takes uint8[N, 4, 4, 1], or image files as"),
@@ -191,7 +192,7 @@ def test_the_status_of_versions_is_that_of_the_model_server(client: FlaskClient,
 def test_a_path_with_another_method_or_verb_is_refused(client: FlaskClient):
     predict, verb = client.get(PREDICT), client.post("/v1/models/pets:classify")
 
-    assert (predict.status_code, predict.headers["Allow"]) == (405, "OPTIONS, POST")
+    assert (predict.status_code, {*predict.allow}) == (405, {"options", "post"})
     assert predict.get_json() == {"error": f"{PREDICT} takes POST; this was GET. Send POST."}
     assert (verb.status_code, list(verb.get_json())) == (404, ["error"])
     assert f"Did you mean POST {PREDICT}?" in verb.get_json()["error"]
