@@ -192,7 +192,7 @@ def test_the_status_of_versions_is_that_of_the_model_server(client: FlaskClient,
 def test_a_path_with_another_method_or_verb_is_refused(client: FlaskClient):
     predict, verb = client.get(PREDICT), client.post("/v1/models/pets:classify")
 
-    assert (predict.status_code, {*predict.allow}) == (405, {"options", "post"})
+    assert (predict.status_code, {*predict.allow}) == (405, {"OPTIONS", "POST"})
     assert predict.get_json() == {"error": f"{PREDICT} takes POST; this was GET. Send POST."}
     assert (verb.status_code, list(verb.get_json())) == (404, ["error"])
     assert f"Did you mean POST {PREDICT}?" in verb.get_json()["error"]
