@@ -20,14 +20,14 @@ from gateway.http.headers import INFERENCE_JSON_BYTES
 from gateway.http.json_objects import JsonLimits
 from gateway.http.request_context import unwrap
 from gateway.http.request_parser import RequestLimits
-from gateway.http.views import classify, complete, register_admission
+from gateway.http.views import complete, register_admission
 from gateway.model_client.protocol import TensorSpec
 from gateway.models.binding import ServedModel
 from gateway.models.registry import AVAILABLE, ModelRegistry, ModelTarget
 from gateway.prediction import schemas
-from gateway.prediction.predictor import PredictionRequest, PredictionResult, Predictor
+from gateway.prediction.predictor import Predictor
 from gateway.protocols.infer_request import InferParser, InferRequest
-from gateway.protocols.predictions import ALL_CLASSES, class_scores, require_all
+from gateway.protocols.predictions import class_scores, predict_all
 from gateway.protocols.tensors import BYTES, DATATYPES, input_spec
 from gateway.settings import Settings
 
@@ -101,18 +101,10 @@ def create_open_inference(
             http_request = cast("BodyRequest", unwrap(request))
             served = registry.resolve(target, deadline=context.deadline)
             infer_request = parser.parse(http_request, served, deadline=context.deadline)
-        prediction_request = PredictionRequest(
-            infer_request.images,
-            target,
-            ALL_CLASSES,
-            context.deadline,
-            context.request_id,
-            is_batch=True,
-            timings=context.timings,
-            place=context.place,
+        result, predictions = predict_all(
+            predictor, infer_request.images, target, max_classes=settings.metrics_max_classes
         )
-        result = classify(predictor, prediction_request, max_classes=settings.metrics_max_classes)
-        return complete(_respond(infer_request, result), result)
+        return complete(_respond(infer_request, result.model, predictions), result)
 
     return models
 
@@ -122,11 +114,9 @@ def _describe(name: str, spec: TensorSpec) -> dict[str, object]:
     return {"name": name, "datatype": DATATYPES[spec.dtype], "shape": shape}
 
 
-def _respond(infer_request: InferRequest, result: PredictionResult) -> Response:
-    predictions = require_all(result)
-    g.log_fields = {"images": len(predictions)}
-    tensor, binary = _output(infer_request, result.model, predictions)
-    document: dict[str, object] = {"model_name": result.model.name, "model_version": str(result.model.version)}
+def _respond(infer_request: InferRequest, served: ServedModel, predictions: Sequence[schemas.Prediction]) -> Response:
+    tensor, binary = _output(infer_request, served, predictions)
+    document: dict[str, object] = {"model_name": served.name, "model_version": str(served.version)}
     if infer_request.id is not None:
         document["id"] = infer_request.id
     document["outputs"] = [tensor]

@@ -2,15 +2,52 @@
 
 from collections.abc import Sequence
 
+from flask import g
+
 from gateway.errors import GatewayError
+from gateway.http.request_context import unwrap
 from gateway.http.request_parser import MAX_TOP_K
+from gateway.http.views import classify
+from gateway.models.registry import ModelTarget
 from gateway.prediction import schemas
-from gateway.prediction.predictor import PredictionOptions, PredictionResult
+from gateway.prediction.image_loader import ImageSource
+from gateway.prediction.predictor import PredictionOptions, PredictionRequest, PredictionResult, Predictor
 
 ALL_CLASSES = PredictionOptions(top_k=MAX_TOP_K)
 
 
-def require_all(result: PredictionResult) -> Sequence[schemas.Prediction]:
+def predict_all(
+    predictor: Predictor, images: Sequence[ImageSource], target: ModelTarget, *, max_classes: int
+) -> tuple[PredictionResult, Sequence[schemas.Prediction]]:
+    """Classify the images of the present request, and return the result with the prediction for each of them.
+
+    Args:
+        predictor: Classifies the images.
+        images: The images.
+        target: The model.
+        max_classes: Number of classes of a model that are counted separately.
+
+    Raises:
+        GatewayError: One cannot be classified; see `classify`.
+    """
+    context = unwrap(g)
+    request = PredictionRequest(
+        images,
+        target,
+        ALL_CLASSES,
+        context.deadline,
+        context.request_id,
+        is_batch=True,
+        timings=context.timings,
+        place=context.place,
+    )
+    result = classify(predictor, request, max_classes=max_classes)
+    predictions = _require_all(result)
+    context.log_fields = {"images": len(predictions)}
+    return result, predictions
+
+
+def _require_all(result: PredictionResult) -> Sequence[schemas.Prediction]:
     """Return the prediction for each image.
 
     Raises:

@@ -15,12 +15,12 @@ from gateway.errors import VersionNotFoundError
 from gateway.http.json_objects import JsonLimits
 from gateway.http.request_context import unwrap
 from gateway.http.request_parser import RequestLimits
-from gateway.http.views import classify, complete, register_admission
+from gateway.http.views import complete, register_admission
 from gateway.model_client.protocol import VersionStatus
 from gateway.models.registry import ModelRegistry, ModelTarget
-from gateway.prediction.predictor import PredictionRequest, Predictor
+from gateway.prediction.predictor import Predictor
 from gateway.protocols.predict_request import PredictParser
-from gateway.protocols.predictions import ALL_CLASSES, class_scores, require_all
+from gateway.protocols.predictions import class_scores, predict_all
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,20 +54,8 @@ def create_tensorflow_serving(
             http_request = cast("BodyRequest", unwrap(request))
             served = registry.resolve(target, deadline=context.deadline)
             images, answer = parser.parse(http_request, served, deadline=context.deadline)
-        prediction_request = PredictionRequest(
-            images,
-            target,
-            ALL_CLASSES,
-            context.deadline,
-            context.request_id,
-            is_batch=True,
-            timings=context.timings,
-            place=context.place,
-        )
-        result = classify(predictor, prediction_request, max_classes=settings.metrics_max_classes)
-        scores = [class_scores(prediction) for prediction in require_all(result)]
-        context.log_fields = {"images": len(scores)}
-        return complete(jsonify({answer: scores}), result)
+        result, predictions = predict_all(predictor, images, target, max_classes=settings.metrics_max_classes)
+        return complete(jsonify({answer: list(map(class_scores, predictions))}), result)
 
     @api.get("/<name:model>")
     @api.get("/<name:model>/versions/<int:version>")
