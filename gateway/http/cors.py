@@ -16,7 +16,7 @@ from gateway.http.headers import (
 from gateway.settings import Settings
 
 ANY = "*"
-APIS = ("/api/", "/v1/", "/v2/")
+APIS = ("/api/", "/v1/", "/v2")
 REQUEST_HEADERS = ("Content-Type", "Authorization", API_KEY, REQUEST_ID, REQUEST_TIMEOUT, INFERENCE_JSON_BYTES)
 """Headers that a page may send, in addition to those that browsers always allow."""
 EXPOSED_HEADERS = (

@@ -8,12 +8,12 @@ from gateway.errors import BadRequestError, DeadlineExceededError
 from gateway.protocols.numbers import PIECE_BYTES, read_numbers
 from tests.support.traced_memory import peak_bytes
 
-DEADLINE = Deadline.after(60)
-
 
 def read(text: bytes, dtype: str = "float32") -> list[float] | None:
     numbers = read_numbers(memoryview(text))
-    return None if numbers is None else numbers.to_array(dtype, deadline=DEADLINE).reshape(numbers.shape).tolist()
+    if numbers is None:
+        return None
+    return numbers.to_array(dtype, deadline=Deadline.after(60)).reshape(numbers.shape).tolist()
 
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (2, 3), (1, 2, 1, 3), (2, 2, 2, 2, 2)])
@@ -106,7 +106,7 @@ def test_reading_takes_little_more_memory_than_the_text_and_the_array():
 
     def work() -> int:
         numbers = read_numbers(text)
-        return 0 if numbers is None else numbers.to_array("uint8", deadline=DEADLINE).size
+        return 0 if numbers is None else numbers.to_array("uint8", deadline=Deadline.after(60)).size
 
     peak, size = peak_bytes(work)
     assert size == 2_000_001
