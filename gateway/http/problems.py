@@ -344,7 +344,7 @@ def _lacks_resources(error: BaseException | None) -> bool:
 
 def make_item_problem(error: errors.GatewayError) -> ItemProblem:
     """Return the problem of one image of a batch, which takes the place of its result."""
-    return cast("ItemProblem", make_document(PROBLEMS[type(error)], error.detail, error.members))
+    return cast("ItemProblem", {"kind": "problem", **make_document(PROBLEMS[type(error)], error.detail, error.members)})
 
 
 def make_response(problem: Problem, detail: str, members: dict[str, object]) -> Response:

@@ -55,7 +55,7 @@ MAX_TOP_K = 10**9
 """More than any model has classes; larger values mean the same."""
 INTEGER = re.compile(r"([0-9]{1,4000})(?:\.0{1,20})?")  # `int` refuses more than 4,300 digits
 DECIMAL = re.compile(r"(?:[0-9]{1,20}(?:\.[0-9]{1,100})?|\.[0-9]{1,100})(?:[eE]-?[0-9]{1,3})?")
-EXPLAIN_VALUES: Mapping[object, Explain | None] = {"true": "image", "raw": "raw", "false": None}
+EXPLAIN_VALUES: Mapping[object, Explain | None] = {"false": None, "true": "image", "raw": "raw"}
 """Accepted values of `explain`."""
 START_OF_OBJECT = re.compile(rb"\s*+\{")
 JSON_TYPES = {
@@ -188,7 +188,7 @@ class RequestParser:
                 with _named_otherwise(body, is_form=False):
                     fields = parse_json_object(body, self._limits.json)
                 check_names(fields, JSON_FIELDS, "member", prefix=JSON_OBJECT.prefix)
-                if fields.get(BATCH_FIELD) is not None:
+                if _is_batch(fields):
                     return _Content(self._instances(fields, deadline), fields, JSON_OBJECT, is_batch=True)
                 images = _single_image(_field_images(fields, deadline, JSON_OBJECT), JSON_OBJECT.prefix)
                 return _Content(images, fields, JSON_OBJECT, is_batch=False)
@@ -263,6 +263,12 @@ def check_image_count(count: int, max_images: int) -> None:
         raise TooManyImagesError(
             f"The request carries {count} images; at most {max_images} are accepted.", max_images=max_images
         )
+
+
+def _is_batch(fields: Mapping[str, Any]) -> bool:
+    """Return whether a JSON object is a batch; clients generated for Java send an empty list beside one image."""
+    instances = fields.get(BATCH_FIELD)
+    return instances is not None and (instances != [] or not any(fields.get(name) for name in IMAGE_FIELDS))
 
 
 def check_names(names: Collection[Name], accepted: Collection[str], kind: str, *, prefix: str = "") -> None:

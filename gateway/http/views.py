@@ -36,6 +36,11 @@ def create_api(predictor: Predictor, registry: ModelRegistry, admission: Admissi
     @api.post("/models/<model>/predict")
     @api.post("/models/<model>/versions/<int:version>/predict")
     @api.post("/models/<model>/labels/<label>/predict")
+    # The same for generated clients, which can send only one media type to each path.
+    @api.post("/predict/json")
+    @api.post("/models/<model>/predict/json")
+    @api.post("/models/<model>/versions/<int:version>/predict/json")
+    @api.post("/models/<model>/labels/<label>/predict/json")
     def predict(model: str | None = None, version: int | None = None, label: str | None = None) -> Response:
         http_request, context = cast("BodyRequest", unwrap(request)), unwrap(g)
         context.timings = Timings()
@@ -153,6 +158,7 @@ def _respond_batch(result: PredictionResult) -> Response:
     failed = sum(isinstance(item, GatewayError) for item in result.predictions)
     g.log_fields = {"images": len(items), "failed": failed}
     document: schemas.BatchPredictionResponse = {
+        "kind": "batch",
         "results": items,
         "answered": len(items) - failed,
         "failed": failed,

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,15 @@ def components(examples: Iterable[Example]) -> dict[str, Schema]:
     """Return every example as an OpenAPI component, by name; requests are named after their responses."""
     values = {}
     for example in examples:
-        if example.request is not None:
+        if is_shown(example):
             values[request_name(example)] = {"summary": example.summary, "value": example.request}
         values[example.name] = {"summary": example.summary, "value": example.response}
     return values
+
+
+def is_shown(example: Example) -> bool:
+    """Return whether the request is an example too: what is meant to fail is no example of what to send."""
+    return example.request is not None and example.status < HTTPStatus.BAD_REQUEST
 
 
 def request_name(example: Example) -> str:

@@ -1,13 +1,15 @@
-"""Problems in the OpenAPI document: one schema for each type in the table of problems."""
+"""Problems in the OpenAPI document, and what each type has beyond the members that all have."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from gateway import errors
 from gateway.health.readiness import REQUIREMENTS
 from gateway.http.problems import HTTP_PROBLEMS, INTERNAL, PROBLEMS, Problem
-from gateway.openapi.schemas import COMPONENT, Schema
+from gateway.openapi.schemas import Schema
 from vision.decode import ImageFormat
 
+PROBLEM = "Problem"
+"""Name of the schema of all problems."""
 MEMBERS: Mapping[type[errors.GatewayError], Mapping[str, Schema]] = {
     errors.BodyTooLargeError: {
         "max_bytes": {"type": "integer", "description": "The limit, in bytes.", "examples": [10485760]},
@@ -18,7 +20,7 @@ MEMBERS: Mapping[type[errors.GatewayError], Mapping[str, Schema]] = {
     errors.NotReadyError: {
         "missing": {
             "type": "array",
-            "items": {"enum": [*REQUIREMENTS]},
+            "items": {"type": "string", "enum": [*REQUIREMENTS]},
             "description": "The requirements that are not met; empty while the gateway shuts down.",
             "examples": [[REQUIREMENTS[0]]],
         },
@@ -54,7 +56,7 @@ MEMBERS: Mapping[type[errors.GatewayError], Mapping[str, Schema]] = {
     errors.ImageFormatError: {
         "accepted": {
             "type": "array",
-            "items": {"enum": [image_format.value for image_format in ImageFormat]},
+            "items": {"type": "string", "enum": [image_format.value for image_format in ImageFormat]},
             "description": "The accepted formats.",
             "examples": [[image_format.value for image_format in ImageFormat]],
         },
@@ -89,40 +91,12 @@ ACCESS_PROBLEMS = (
 )
 """Problems of requests without a valid API key, beyond the rate limit, or that cannot be checked or counted."""
 
-UNTYPED = "Problem"
-"""Name of the schema of problems that have only a status."""
-
 
 def all_problems() -> dict[Problem, Mapping[str, Schema]]:
     """Return all problems that have a type, with the members that each adds."""
     mapped = {problem: MEMBERS.get(error, {}) for error, problem in PROBLEMS.items()}
     others = (*HTTP_PROBLEMS.values(), INTERNAL, *NGINX_PROBLEMS)
     return mapped | {problem: {} for problem in others if problem not in mapped}
-
-
-def schema_name(problem: Problem) -> str:
-    """Return the name of the schema of a problem."""
-    return "".join(word.capitalize() for word in problem.slug.split("-")) + "Problem"
-
-
-def one_of(problems: Iterable[Problem], *, others: bool = False) -> Schema:
-    """Return a schema that any of these problems fits, and, with `others`, any problem without a type."""
-    names = [*map(schema_name, problems), *([UNTYPED] if others else [])]
-    references = [{"$ref": COMPONENT.format(model=name)} for name in names]
-    return references[0] if len(references) == 1 else {"oneOf": references}
-
-
-def problem_schemas() -> dict[str, Schema]:
-    """Return the schema of every problem, by name."""
-    untyped = _schema({"const": "about:blank"}, {"type": "integer"}, {"type": "string"}, {})
-    untyped["description"] = "A problem that is described only by its status."
-    return {UNTYPED: untyped} | {
-        schema_name(problem): _schema(
-            {"const": problem.type_uri}, {"const": problem.status}, {"const": problem.title}, members
-        )
-        | {"description": f"{problem.title}. {problem.advice}"}
-        for problem, members in all_problems().items()
-    }
 
 
 FIELD: Schema = {
@@ -147,16 +121,27 @@ FIELD_PROBLEMS = frozenset(
 """The problems that often have it."""
 
 
-def _schema(type_uri: Schema, status: Schema, title: Schema, members: Mapping[str, Schema]) -> Schema:
-    properties = {
-        "type": type_uri,
-        "title": title,
-        "status": status,
+def problem_schema() -> Schema:
+    """Return the one schema of all problems: clients tell them apart by `type`, and some have members of their own."""
+    own_members = {name: member for members in MEMBERS.values() for name, member in members.items()}
+    required: dict[str, Schema] = {
+        "type": {
+            "type": "string",
+            "format": "uri-reference",
+            "description": "Identifies the kind of problem, and leads to a page about it; `about:blank` if only the "
+            "status says what it is.",
+        },
+        "title": {"type": "string", "description": "Name of the kind of problem, the same in every occurrence."},
+        "status": {"type": "integer", "description": "HTTP status code."},
         "detail": {"type": "string", "description": "What was received, what is accepted and what to do."},
-        **members,
         "request_id": {
             "type": "string",
             "description": "Identifies the request in the log; also in the header X-Request-ID.",
         },
     }
-    return {"type": "object", "properties": properties | {"field": FIELD}, "required": list(properties)}
+    return {
+        "type": "object",
+        "description": "Why a request failed (RFC 9457).",
+        "properties": required | {"field": FIELD} | own_members,
+        "required": [*required],
+    }

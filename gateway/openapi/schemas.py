@@ -26,6 +26,35 @@ class _FromDocstrings(GenerateJsonSchema):
         """Return False: pydantic derives titles from names, which adds nothing."""
         return False
 
+    def default_schema(self, schema: Any) -> Schema:
+        """Leave defaults out: a response always has the member, and clients would invent values for missing ones."""
+        return self.generate_inner(schema["schema"])
+
+    def nullable_schema(self, schema: Any) -> Schema:
+        """Return the type of a number or a string that may be null, which more tools understand than `anyOf`."""
+        inner = self.generate_inner(schema["schema"])
+        return inner | {"type": [inner["type"], "null"]}
+
+    def literal_schema(self, schema: Any) -> Schema:
+        """Return an enumeration, also of one value."""
+        return {"type": "string", "enum": schema["expected"]}
+
+    def union_schema(self, schema: Any) -> Schema:
+        """Return alternatives of which exactly one fits, or any value if one of them has no name.
+
+        Several generators merge the alternatives of `anyOf`, or write code that does not compile for those without a
+        name, such as a number or an array.
+        """
+        choices = [self.generate_inner(choice) for choice in schema["choices"]]
+        return {"oneOf": choices} if all("$ref" in choice for choice in choices) else {}
+
+    def tuple_schema(self, schema: Any) -> Schema:
+        """Return an array whose items all have the same type, as in all tuples here."""
+        inner = self.generate_inner(schema["items_schema"][0])
+        is_fixed = schema.get("variadic_item_index") is None
+        length = len(schema["items_schema"])
+        return {"type": "array", "items": inner} | ({"minItems": length, "maxItems": length} if is_fixed else {})
+
     def field_is_required(self, field: Any, total: bool) -> bool:  # noqa: FBT001  # pydantic's hook
         """Require every member of a dataclass: its JSON always has all of them."""
         return field["type"] == "dataclass-field" or super().field_is_required(field, total)
@@ -39,23 +68,27 @@ class _FromDocstrings(GenerateJsonSchema):
         return _describe(super().dataclass_schema(schema), schema["cls"])
 
 
-def reference(type_: type) -> Schema:
+def reference(type_: Any) -> Schema:
     """Return a reference to the schema of a type."""
     return {"$ref": COMPONENT.format(model=type_.__name__)}
 
 
-def component_schemas(types: Iterable[type]) -> dict[str, Schema]:
+def component_schemas(types: Iterable[Any]) -> dict[str, Schema]:
     """Return the schemas of these types and of all types that they contain, by name."""
     adapters: list[Any] = [(type_, "serialization", TypeAdapter(type_)) for type_ in types]
     _, definitions = TypeAdapter.json_schemas(adapters, ref_template=COMPONENT, schema_generator=_FromDocstrings)
     schemas: dict[str, Schema] = definitions["$defs"]
     card = schemas["Card"]  # `Card.to_document` puts the schema version before the fields
-    card["properties"] = {"schema": {"const": SCHEMA, "description": "Version of this schema."}, **card["properties"]}
+    card["properties"] = {
+        "schema": {"type": "integer", "enum": [SCHEMA], "description": "Version of this schema."},
+        **card["properties"],
+    }
     card["required"].append("schema")
     return schemas
 
 
 def _describe(schema: Schema, type_: type) -> Schema:
+    del schema["title"]  # the same as its name
     if type_.__doc__:  # a TypedDict created by a call has no docstring
         schema["description"] = _plain(inspect.cleandoc(type_.__doc__).partition("\n\nAttributes:")[0])
     descriptions = _attribute_descriptions(type_)

@@ -327,6 +327,7 @@ def _rank(served: ServedModel, output: Array, options: PredictionOptions) -> sch
         lowest = np.float32(threshold)  # of the scores' type, so that a score of 0.7 reaches a threshold of 0.7
         ranking = [item for item in ranking if item.score >= lowest]
     prediction: schemas.Prediction = {
+        "kind": "prediction",
         "class": best.label,
         "label": best.label,
         "class_id": best.class_id,

@@ -7,7 +7,7 @@ request is answered.
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import ConfigDict, Field
-from typing_extensions import TypedDict  # before Python 3.12 pydantic cannot read typing's own
+from typing_extensions import TypeAliasType, TypedDict  # before Python 3.12 pydantic cannot read typing's own
 
 from vision.card import Card, Task
 
@@ -66,10 +66,16 @@ HeatMap = TypedDict(
 )
 
 
+Explanation = TypeAliasType("Explanation", HeatMap | DrawnHeatMap)
+"""Unions have names, since generators of clients would invent some. A client that tries one type after the other must
+begin with the one that has most members."""
+
+
 class Prediction(ClassScore):
     """What a model predicts for one image; `class`, `label`, `class_id` and `score` are those of the best class.
 
     Attributes:
+        kind: Tells it from the problem of an image and from the response to a batch.
         confident: Whether the model is sure of the best class; false means "not sure". Absent if the model's card has
             no `abstain_below`, as for every multi-label model.
         predictions: The best classes, best first; ties are ordered by `class_id`.
@@ -77,10 +83,11 @@ class Prediction(ClassScore):
         explanation: Only if requested by `explain`: where the model looked for the best class.
     """
 
+    kind: Literal["prediction"]
     confident: NotRequired[bool]
     predictions: list[ClassScore]
     classes: NotRequired[list[ClassScore]]
-    explanation: NotRequired[DrawnHeatMap | HeatMap]
+    explanation: NotRequired[Explanation]
 
 
 class PredictionResponse(Prediction):
@@ -101,6 +108,7 @@ class ItemProblem(TypedDict):
     It may also have `field`, which says what of the request to change.
 
     Attributes:
+        kind: Tells it from a prediction.
         type: Identifies the kind of problem, as in a response to a whole request.
         title: Name of the kind of problem, the same in every occurrence.
         status: HTTP status code that the image would have had in a request of its own.
@@ -109,16 +117,21 @@ class ItemProblem(TypedDict):
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # pydantic reads it from here
 
+    kind: Literal["problem"]
     type: str
     title: str
     status: int
     detail: str
 
 
+PredictionOrProblem = TypeAliasType("PredictionOrProblem", Prediction | ItemProblem)
+
+
 class BatchPredictionResponse(TypedDict):
     """The response to a batch.
 
     Attributes:
+        kind: Tells it from the response to one image.
         results: For each image, in order, the model's prediction or the problem that prevented it.
         answered: Number of results that are predictions.
         failed: Number of results that are problems.
@@ -126,11 +139,15 @@ class BatchPredictionResponse(TypedDict):
         request_id: Identifies the request in the log; also in the header X-Request-ID.
     """
 
-    results: list[Prediction | ItemProblem]
+    kind: Literal["batch"]
+    results: list[PredictionOrProblem]
     answered: int
     failed: int
     model: ModelVersion
     request_id: str
+
+
+PredictionOrBatch = TypeAliasType("PredictionOrBatch", PredictionResponse | BatchPredictionResponse)
 
 
 class ModelSummary(TypedDict):
@@ -233,6 +250,8 @@ class Description(TypedDict):
 
     openapi: str
     info: dict[str, Any]
-    servers: NotRequired[list[dict[str, str]]]
+    servers: list[Any]
+    security: list[Any]
+    tags: list[Any]
     paths: dict[str, Any]
     components: dict[str, Any]

@@ -74,7 +74,7 @@ def test_a_response_has_its_members_in_order(stack, golden):
     response = post(stack, files={"image": data}, data={"top_k": "3"}, headers={"X-Request-ID": "my-id.1"})
 
     document = response.json()
-    members = ["class", "label", "class_id", "score", "predictions", "confident", "model", "request_id"]
+    members = ["kind", "class", "label", "class_id", "score", "predictions", "confident", "model", "request_id"]
     assert list(document) == members
     assert document["class"] == label
     assert len(document["predictions"]) == 3

@@ -6,17 +6,20 @@ from copy import deepcopy
 from typing import Any
 
 from flask.testing import FlaskClient
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 from werkzeug.test import TestResponse
 
 from gateway.app import create_app
 from gateway.fetching.fetcher import DisabledFetcher
+from gateway.http.problems import CONTENT_TYPE
 from gateway.models.configured import ConfiguredModels
+from gateway.openapi.problems import all_problems, problem_schema
 from gateway.settings import Settings
 from tests.support.fake_model_server import FakeModelServer
 from tests.support.multipart import with_encoded_form
 
 Json = dict[str, Any]
+UNTYPED = "about:blank"
 
 
 def default_document() -> Json:
@@ -70,7 +73,7 @@ class ResponseValidator:
         operation = self.operation(method, path)
         if operation is None:
             return
-        response = operation["responses"].get(str(status), operation["responses"]["default"])
+        response = self._resolve(operation["responses"].get(str(status), operation["responses"]["default"]))
         for name, header in self._document["components"]["headers"].items():
             if name in headers:
                 assert name in response["headers"], f"{method} {path}: {status} is not described with {name}"
@@ -83,6 +86,12 @@ class ResponseValidator:
         assert media_type in response["content"], f"{method} {path}: {status} is not described as {media_type}"
         if body is not None:
             self.check_schema(response["content"][media_type]["schema"], body)
+        if body is not None and media_type == CONTENT_TYPE:
+            _check_problem(response["description"], status, body)
+
+    def _resolve(self, response: Json) -> Json:
+        reference = response.get("$ref", "")
+        return self._document["components"]["responses"][reference.rpartition("/")[2]] if reference else response
 
     def check_schema(self, schema: Json, value: Any) -> None:
         """Check a value against a schema of the document.
@@ -91,6 +100,20 @@ class ResponseValidator:
             jsonschema.ValidationError: the value does not match it.
         """
         Draft202012Validator(schema | {"components": self._document["components"]}).validate(value)
+
+
+def _check_problem(description: str, status: int, body: Json) -> None:
+    """Check that a response is described with a problem's type and title, and that its members are those of its type.
+
+    Raises:
+        ValidationError: It is not.
+    """
+    is_described = f"- `{body['type']}`: {body['title']}." in description or body["type"] == UNTYPED
+    if not is_described or body["status"] != status:
+        raise ValidationError(f"{status} is not described with {body['type']}, {body['title']}, {body['status']}")
+    own_members = next((members for problem, members in all_problems().items() if problem.type_uri == body["type"]), {})
+    if body.keys() - {"field"} != {*problem_schema()["required"], *own_members}:
+        raise ValidationError(f"{body['type']} is not described with {', '.join(body)}")
 
 
 def validating_client(validator: ResponseValidator) -> type[FlaskClient]:

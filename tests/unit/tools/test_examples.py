@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,9 @@ def test_each_request_has_a_unique_name_and_an_operation():
     requests = list(examples.example_requests())
 
     assert len({request.name for request in requests}) == len(requests) > 0
-    assert {request.endpoint for request in requests} <= set(OPERATIONS)
+    for request in requests:
+        route = f"{'GET' if request.json is None and request.data is None else 'POST'} {request.path}"
+        assert any(re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", operation), route) for operation in OPERATIONS), route
 
 
 def test_the_large_png_has_a_size_and_no_pixels():

@@ -207,10 +207,11 @@ def test_the_document_says_which_operations_require_a_key(guarded: Flask, client
     assert len(operations) > 5
     for endpoint, operation in operations:
         security = [] if endpoint in OPEN_ENDPOINTS else [{"bearer": []}, {"key": []}]
-        assert operation["security"] == security, endpoint
+        assert operation.get("security", document["security"]) == security, endpoint
         assert ("401" in operation["responses"]) == bool(security), endpoint
 
 
-def test_the_document_has_no_security_without_keys(make_app: Callable[..., Flask]):
-    text = make_app().test_client().get("/api/v1/openapi.json").text
-    assert '"security' not in text
+def test_the_document_leaves_keys_to_the_caller_if_none_are_required(make_app: Callable[..., Flask]):
+    document = make_app().test_client().get("/api/v1/openapi.json").get_json()
+    assert document["security"] == [{}, {"bearer": []}, {"key": []}]
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "key"}

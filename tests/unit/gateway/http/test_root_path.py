@@ -42,4 +42,4 @@ def test_metrics_stay_where_nginx_hides_them(client: FlaskClient):
 
 def test_the_document_of_the_api_names_the_path(client: FlaskClient, make_app: Callable[..., Flask]):
     assert client.get("/api/v1/openapi.json").get_json()["servers"] == [{"url": "/gw/api"}]
-    assert "servers" not in make_app().test_client().get("/api/v1/openapi.json").get_json()
+    assert make_app().test_client().get("/api/v1/openapi.json").get_json()["servers"] == [{"url": "/"}]

@@ -39,11 +39,12 @@ def test_a_prediction_has_all_members_in_order(client: FlaskClient, png: bytes):
     assert response.status_code == 200
     assert response.content_type == "application/json"
     document = response.get_json()
-    assert list(document) == ["class", "label", "class_id", "score", "predictions", "model", "request_id"]
+    assert list(document) == ["kind", "class", "label", "class_id", "score", "predictions", "model", "request_id"]
     scores = [item.pop("score") for item in document["predictions"]]
     assert scores == [0.7, 0.2, 0.1]
     assert document.pop("score") == scores[0]
     assert document == {
+        "kind": "prediction",
         "class": "dog",
         "label": "dog",
         "class_id": 1,
@@ -254,7 +255,7 @@ def test_a_batch_has_its_results_and_problems_in_order(
 
     assert response.status_code == 200
     document = response.get_json()
-    assert list(document) == ["results", "answered", "failed", "model", "request_id"]
+    assert list(document) == ["kind", "results", "answered", "failed", "model", "request_id"]
     assert (document["model"], document["request_id"]) == ({"name": "pets", "version": 1}, "id-2")
     assert (document["answered"], document["failed"]) == (2, 3)
     first, second, third, fourth, fifth = document["results"]
@@ -262,6 +263,7 @@ def test_a_batch_has_its_results_and_problems_in_order(
         first
         == third
         == {
+            "kind": "prediction",
             "class": "dog",
             "label": "dog",
             "class_id": 1,
@@ -270,6 +272,7 @@ def test_a_batch_has_its_results_and_problems_in_order(
         }
     )
     assert second == {
+        "kind": "problem",
         "type": "/problems/bad-request",
         "title": "The request cannot be understood",
         "status": 400,
@@ -287,7 +290,8 @@ def test_the_response_to_one_image_is_a_list_on_request(client: FlaskClient, png
     document = client.post(f"{PREDICT}?as=list", data=png, content_type="image/png").get_json()
 
     (result,) = document["results"]
-    assert (result["label"], document["answered"], document["failed"]) == ("dog", 1, 0)
+    assert (document["kind"], result["kind"], result["label"]) == ("batch", "prediction", "dog")
+    assert (document["answered"], document["failed"]) == (1, 0)
 
 
 def test_an_image_that_fails_is_an_item_of_a_list_on_request(client: FlaskClient):
