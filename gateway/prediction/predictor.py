@@ -355,7 +355,15 @@ def _explanation(
     label, class_id = prediction["label"], prediction["class_id"]
     if drawing is not None:
         data_uri = PNG_DATA_URI + base64.b64encode(drawing).decode()
-        return {"class": label, "label": label, "class_id": class_id, "heatmap": data_uri}
+        return {"kind": "image", "class": label, "label": label, "class_id": class_id, "heatmap": data_uri}
     height, width = heatmap.shape
     rows = [[round(value, HEAT_DIGITS) for value in row] for row in heatmap.tolist()]
-    return {"class": label, "label": label, "class_id": class_id, "height": height, "width": width, "heatmap": rows}
+    return {
+        "kind": "raw",
+        "class": label,
+        "label": label,
+        "class_id": class_id,
+        "height": height,
+        "width": width,
+        "heatmap": rows,
+    }

@@ -200,7 +200,12 @@ def test_an_explanation_is_drawn_as_a_png(client: FlaskClient, server: FakeModel
     server.swap("pets", 2, explainable(card, constant(0, 1, 0), heat))
     response = client.post(f"{PREDICT}?explain=true", data=png, content_type="image/png")
     explanation = response.get_json()["explanation"]
-    assert (explanation["class"], explanation["label"], explanation["class_id"]) == ("dog", "dog", 1)
+    assert (explanation["kind"], explanation["class"], explanation["label"], explanation["class_id"]) == (
+        "image",
+        "dog",
+        "dog",
+        1,
+    )
     prefix, _, text = explanation["heatmap"].partition(",")
     assert prefix == "data:image/png;base64"
     drawn = cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR)
@@ -217,6 +222,7 @@ def test_a_raw_explanation_is_rows_of_numbers(client: FlaskClient, server: FakeM
     server.swap("pets", 2, explainable(card, constant(0, 1, 0), heat))
     document = client.post(PREDICT, json={"image": base64.b64encode(png).decode(), "explain": "raw"}).get_json()
     assert document["explanation"] == {
+        "kind": "raw",
         "class": "dog",
         "label": "dog",
         "class_id": 1,
