@@ -23,7 +23,7 @@ from gateway.http.hints import quote
 from gateway.observability import metrics
 from gateway.settings import Settings
 
-SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,20})?")
 METHODS = frozenset(HTTPMethod)
 QUIET_ROUTES = frozenset({"/livez", "/readyz", "/metrics", "/ping", "/v2/health/live", "/v2/health/ready"})
 
@@ -130,7 +130,7 @@ def register_timeout(app: Flask) -> None:
     def shorten_deadline() -> None:
         http_request, context = unwrap(request), unwrap(g)
         value = http_request.headers.get(REQUEST_TIMEOUT)
-        if value is not None:
+        if value is not None and http_request.routing_exception is None:  # otherwise that is the problem to report
             context.deadline = context.deadline.no_later_than(_parse_timeout_s(value))
 
     app.before_request(shorten_deadline)
