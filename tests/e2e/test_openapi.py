@@ -48,7 +48,7 @@ def is_excused(problem: dict[str, Any] | None) -> bool:
 
 @pytest.mark.timeout(600)
 @service.parametrize()
-@settings(max_examples=40, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_request_gets_a_response_that_is_described(case, stack):
     response = case.call(base_url=stack.url, timeout=TIMEOUT_S)
     excluded = []
