@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway import errors
 from gateway.errors import GatewayError
+from gateway.http.headers import CACHE_CONTROL, ETAG
 from gateway.http.problems import PROBLEMS
 from gateway.openapi.requests import JSON, MULTIPART, OPTIONS
 from gateway.prediction import schemas
@@ -22,6 +23,7 @@ TAGS: Mapping[str, str] = {
 }
 """What the groups of operations are for, by name, in order."""
 
+REVALIDATION = (ETAG, CACHE_CONTROL)
 MODEL_ERRORS = (
     errors.ModelNotFoundError,
     errors.ModelContractError,
@@ -48,7 +50,7 @@ class Operation:
         status: HTTP status code of success.
         media_type: Form of its request body, `JSON` or `MULTIPART`; None if it takes no body.
         query: Names of its query parameters.
-        revalidates: Whether it responds with 304 to a client that has the body already.
+        headers: Additional headers of its response. With an ETag, it responds with 304 to a client that has the body.
         errors: The errors that it may raise.
     """
 
@@ -60,7 +62,7 @@ class Operation:
     status: HTTPStatus = HTTPStatus.OK
     media_type: str | None = None
     query: tuple[str, ...] = ()
-    revalidates: bool = False
+    headers: tuple[str, ...] = ()
     errors: tuple[type[GatewayError], ...] = ()
 
 
@@ -108,7 +110,7 @@ OPERATIONS: Mapping[str, Operation] = {
         summary="List the models",
         description="Lists every configured model with a summary of it.",
         response=schemas.ModelList,
-        revalidates=True,
+        headers=REVALIDATION,
         errors=(errors.OverloadedError,),
     ),
     "GET /api/v1/models/{model}": Operation(
@@ -118,7 +120,7 @@ OPERATIONS: Mapping[str, Operation] = {
         description="Returns the versions of a model with their states, and its card: labels, input, metrics and "
         "provenance.",
         response=schemas.ModelDetails,
-        revalidates=True,
+        headers=REVALIDATION,
         errors=MODEL_ERRORS,
     ),
     "GET /api/v1/openapi.json": Operation(
@@ -127,7 +129,7 @@ OPERATIONS: Mapping[str, Operation] = {
         summary="This document",
         description="Returns the OpenAPI 3.1 document that /docs displays.",
         response=schemas.Description,
-        revalidates=True,
+        headers=REVALIDATION,
     ),
     "GET /version": Operation(
         id="version",

@@ -42,10 +42,10 @@ def responses(operation: Operation, examples: Iterable[Example], *, is_open: boo
         is_open: Whether it is answered without an API key.
     """
     documents = {str(operation.status.value): _success(operation, examples)}
-    if operation.revalidates:
+    if ETAG in operation.headers:
         documents["304"] = {
             "description": "The body that the client has, by `If-None-Match`, is the current one.",
-            "headers": _references(REQUEST_ID, ETAG, CACHE_CONTROL, *OPTIONAL_HEADERS),
+            "headers": _references(REQUEST_ID, *operation.headers, *OPTIONAL_HEADERS),
         }
     for status in problem_statuses(operation, is_open=is_open):
         documents[str(status)] = _problem_reference(str(status))
@@ -122,10 +122,9 @@ def _success(operation: Operation, examples: Iterable[Example]) -> Schema:
     names = [example.name for example in examples if example.status == operation.status]
     if names:
         content["examples"] = references(names)
-    own_headers = (ETAG, CACHE_CONTROL) if operation.revalidates else ()
     return {
         "description": "Success.",
-        "headers": _references(REQUEST_ID, *own_headers, *OPTIONAL_HEADERS),
+        "headers": _references(REQUEST_ID, *operation.headers, *OPTIONAL_HEADERS),
         "content": {"application/json": content},
     }
 

@@ -17,6 +17,9 @@ NPM_PACKAGES = {"openapi-ts": "@hey-api/openapi-ts", "openapi-typescript": "open
 """Packages of the commands that npm installs."""
 JARS = [Path("/usr/share/java") / name for name in ("httpmime.jar", "httpcore.jar", "jakarta-annotation-api.jar")]
 GOCODE = Path("/usr/share/gocode")
+PROGRAMS = {"java": ["javac"], "go": ["go"]}
+FILES = {"java": JARS, "go": [GOCODE / "src" / "gopkg.in" / "validator.v2"]}
+"""What each language needs, beside what `make generators` installs."""
 COMMAND_S = 120
 TSCONFIG = {
     "compilerOptions": {
@@ -64,16 +67,12 @@ class Workshop:
         self._folder.mkdir()
         (self._folder / "node_modules").symlink_to(NODE_MODULES)
 
-    def require(self, language: str) -> None:
-        """Skip the test if what a language needs is not installed."""
+    def require(self, generator: str, language: str) -> None:
+        """Skip the test if what a generator or a language needs is not installed."""
         require_tools()
-        needed: dict[str, tuple[list[str], list[Path]]] = {
-            "java": (["javac"], JARS),
-            "go": (["go"], [GOCODE / "src" / "gopkg.in" / "validator.v2"]),
-        }
-        programs, files = needed.get(language, ([], []))
-        missing = [name for name in ("java", *programs) if shutil.which(name) is None]
-        missing += [str(path) for path in files if not path.exists()]
+        programs = {"openapi-generator-cli": ["java"]}.get(generator, []) + PROGRAMS.get(language, [])
+        missing = [name for name in programs if shutil.which(name) is None]
+        missing += [str(path) for path in FILES.get(language, []) if not path.exists()]
         if missing:
             pytest.skip(f"{', '.join(missing)} not installed: .ci/run packages")
 

@@ -44,7 +44,7 @@ def test_the_table_has_the_version_that_is_installed(name: str):
 def test_a_generated_client_compiles_and_classifies_a_photo(name: str, stack: RunningStack, tmp_path):
     *setup, program = SECTIONS[name]
     workshop = generators.Workshop(tmp_path)
-    workshop.require(program.kind)
+    workshop.require(setup[0].text.split()[0], program.kind)
 
     def local(text: str) -> str:
         return text.replace(URL, stack.url).replace(PHOTO, str(ROOT / PHOTO))
