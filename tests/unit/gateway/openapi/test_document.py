@@ -143,6 +143,19 @@ def test_every_body_has_one_form(document: dict[str, Any]):
         assert names == ["application/json" if path.endswith("/json") else "multipart/form-data"], path
 
 
+def test_the_types_of_a_union_are_told_apart_by_their_kind(document: dict[str, Any]):
+    """Jackson, for one, does not check which members are required."""
+    unions = {name: each["oneOf"] for name, each in document["components"]["schemas"].items() if "oneOf" in each}
+    assert set(unions) == {"Explanation", "PredictionOrBatch", "PredictionOrProblem"}
+    for name, choices in unions.items():
+        types = [schema(document, choice["$ref"].rpartition("/")[2]) for choice in choices]
+        assert all("kind" in each["required"] for each in types), name
+        kinds = [kind for each in types for kind in each["properties"]["kind"]["enum"]]
+        assert len(kinds) == len(set(kinds)) == len(types), name
+    assert json.dumps(document).count('"oneOf"') == len(unions)
+    assert '"anyOf"' not in json.dumps(document)
+
+
 def test_enumerations_have_one_type_and_nothing_has_a_default(document: dict[str, Any]):
     """A generator left routes out because of an enumeration of two types; clients send defaults, also empty ones."""
     schemas = [*document["components"]["schemas"].values()]
