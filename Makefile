@@ -210,7 +210,7 @@ $(UV): tools/uv.txt
 # Apart from uv.lock, since openapi-python-client needs an earlier typer than train. npm is that of the Python package.
 GENERATORS := tests/e2e/generators
 NPM = node $$(dirname $$(command -v node))/../lib/node_modules/npm/bin/npm-cli.js
-.tools/generators/.ready: $(GENERATORS)/requirements.txt $(GENERATORS)/package.json $(GENERATORS)/package-lock.json $(UV)
+.tools/generators/.ready: $(GENERATORS)/requirements.txt $(GENERATORS)/package.json $(GENERATORS)/package-lock.json $(GENERATORS)/.npmrc $(UV)
 	.tools/uv/bin/python -m venv --clear $(@D)
 	PIP_INDEX_URL="$${PIP_INDEX_URL:-$${UV_DEFAULT_INDEX:-$$UV_INDEX_URL}}" $(@D)/bin/python -m pip install \
 	  --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
