@@ -5,23 +5,41 @@
     with Client("http://localhost:8080") as client:
         print(client.classify("photo.jpg").label)
 
-The library needs only requests; the command `image-gateway`, built on it, also needs typer and rich.
+`AsyncClient` has the same methods for asyncio. The library needs only httpx; the command `image-gateway`, built on it,
+also needs typer and rich.
 """
 
-from image_gateway_client.answers import Answer, Explanation, Health, Model, ModelVersion, Prediction, VersionState
-from image_gateway_client.api import Client
+from image_gateway_client.answers import (
+    Answer,
+    Batch,
+    Explanation,
+    Health,
+    Model,
+    ModelVersion,
+    Prediction,
+    VersionState,
+)
+from image_gateway_client.async_client import AsyncClient
+from image_gateway_client.client import Client
 from image_gateway_client.errors import ImageGatewayError, NoAnswerError, Problem, ProblemError, UnexpectedAnswerError
+from image_gateway_client.jobs.job import Job, JobModel, JobNotFinishedError, JobResult, Webhook
 
 ImageGatewayClient = Client
 """The name of `Client` before version 0.2.0."""
 
 __all__ = [
     "Answer",
+    "AsyncClient",
+    "Batch",
     "Client",
     "Explanation",
     "Health",
     "ImageGatewayClient",
     "ImageGatewayError",
+    "Job",
+    "JobModel",
+    "JobNotFinishedError",
+    "JobResult",
     "Model",
     "ModelVersion",
     "NoAnswerError",
@@ -30,4 +48,5 @@ __all__ = [
     "ProblemError",
     "UnexpectedAnswerError",
     "VersionState",
+    "Webhook",
 ]

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from image_gateway_client.errors import Problem, UnexpectedAnswerError, parse_problem
 
@@ -78,6 +78,24 @@ class Answer:
     confident: bool | None = None
 
 
+Outcome: TypeAlias = Answer | Problem
+"""What became of one image."""
+
+
+class Batch(list[Outcome]):
+    """The outcomes of several images, in order."""
+
+    @property
+    def answered(self) -> int:
+        """The number of images that have an answer."""
+        return len(self) - self.failed
+
+    @property
+    def failed(self) -> int:
+        """The number of images that have a problem."""
+        return sum(isinstance(outcome, Problem) for outcome in self)
+
+
 @dataclass(frozen=True, slots=True)
 class VersionState:
     """One version of a model and its state.
@@ -142,7 +160,7 @@ class Health:
 
 
 @contextmanager
-def _parsing(document: object, expected: str) -> Iterator[None]:
+def parsing(document: object, expected: str) -> Iterator[None]:
     """Turn any error while parsing a document into an UnexpectedAnswerError that quotes it.
 
     Raises:
@@ -161,27 +179,42 @@ def parse_answer(document: Any) -> Answer:
     Raises:
         UnexpectedAnswerError: The document is not a prediction.
     """
-    with _parsing(document, "a prediction"):
+    with parsing(document, "a prediction"):
         return _answer(document)
 
 
-def parse_batch(document: Any, images: int) -> list[Answer | Problem]:
+def parse_version(document: Any) -> str:
+    """Parse the version of the gateway.
+
+    Raises:
+        UnexpectedAnswerError: The document is not an answer of /version.
+    """
+    with parsing(document, "the answer of /version"):
+        return str(document["version"])
+
+
+def parse_batch(document: Any, images: int) -> Batch:
     """Parse the answer to a batch into an answer or a problem for each image, in order.
 
     Raises:
         UnexpectedAnswerError: The document does not contain a result for each of the images.
     """
-    with _parsing(document, f"the results of {images} images"):
+    with parsing(document, f"the results of {images} images"):
         # The model and the request are the same for all images and stated once.
         shared = {"model": document.get("model"), "request_id": document["request_id"]}
-        results = [_result({**shared, **item}) for item in document["results"]]
+        results = Batch(parse_outcome({**shared, **item}) for item in document["results"])
         if len(results) != images:
             raise ValueError(f"{len(results)} results")
         return results
 
 
-def _result(item: Mapping[str, Any]) -> Answer | Problem:
-    if "class" in item:
+def parse_outcome(item: Mapping[str, Any]) -> Outcome:
+    """Parse an answer or a problem, which has no class.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: A member is missing or has the wrong type.
+    """
+    if "class_id" in item:
         return _answer(item)
     return parse_problem({name: value for name, value in item.items() if name != "model"})
 
@@ -207,7 +240,12 @@ def _predictions(documents: list[Mapping[str, Any]]) -> tuple[Prediction, ...]:
 
 
 def _prediction(document: Mapping[str, Any]) -> Prediction:
-    return Prediction(str(document["class"]), int(document["class_id"]), float(document["score"]))
+    return Prediction(_label(document), int(document["class_id"]), float(document["score"]))
+
+
+def _label(document: Mapping[str, Any]) -> str:
+    """Return the name of the class; older gateways call it `class` only."""
+    return str(document["label"] if "label" in document else document["class"])
 
 
 def _model_version(document: Mapping[str, Any]) -> ModelVersion:
@@ -221,7 +259,7 @@ def _explanation(document: Mapping[str, Any]) -> Explanation:
         png = base64.b64decode(heatmap.partition(",")[2], validate=True)
     else:
         values = tuple(tuple(map(float, row)) for row in heatmap)
-    return Explanation(str(document["class"]), int(document["class_id"]), png, values)
+    return Explanation(_label(document), int(document["class_id"]), png, values)
 
 
 def parse_models(document: Any) -> list[Model]:
@@ -230,7 +268,7 @@ def parse_models(document: Any) -> list[Model]:
     Raises:
         UnexpectedAnswerError: The document is not a list of models.
     """
-    with _parsing(document, "a list of models"):
+    with parsing(document, "a list of models"):
         return [_model(item) for item in document["models"]]
 
 
@@ -240,7 +278,7 @@ def parse_model(document: Any) -> Model:
     Raises:
         UnexpectedAnswerError: The document does not describe a model.
     """
-    with _parsing(document, "a model"):
+    with parsing(document, "a model"):
         return _model(document)
 
 
@@ -276,5 +314,5 @@ def parse_ready(document: Any) -> Health:
     Raises:
         UnexpectedAnswerError: The document is not an answer of /readyz.
     """
-    with _parsing(document, "the answer of /readyz"):
+    with parsing(document, "the answer of /readyz"):
         return Health(ready=True, model=_model_version(document["model"]))

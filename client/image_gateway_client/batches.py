@@ -1,16 +1,18 @@
 """Classify many images: in batches, several at once, with the outcomes in the order of the images."""
 
+import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TypeAlias, TypeVar
 
-from image_gateway_client.answers import Answer
-from image_gateway_client.errors import Problem, ProblemError
+from image_gateway_client.answers import Outcome
+from image_gateway_client.errors import ProblemError
 from image_gateway_client.images import Image, Source, load, local_problem, size_bytes
+from image_gateway_client.steps import Plan, Work
 
-Outcome: TypeAlias = Answer | Problem
-Send: TypeAlias = Callable[[Sequence[Source]], list[Outcome]]
+Predict: TypeAlias = Callable[[Sequence[Source]], Plan[list[Outcome]]]
 T = TypeVar("T")
 
 IMAGE_STATUSES = frozenset({400, 413, 415, 422, 500, 502, 504})
@@ -32,12 +34,12 @@ def split_into_batches(images: Iterable[Image], max_images: int, max_bytes: int)
         yield batch
 
 
-def classify_batch(images: Iterable[Image], send: Send, *, max_bytes: int) -> list[Outcome]:
+def classify_batch(images: Iterable[Image], predict: Predict, *, max_bytes: int) -> Plan[list[Outcome]]:
     """Load and classify a batch. An image that cannot be read or classified has its own problem as its outcome.
 
     Args:
         images: The batch.
-        send: Sends one request.
+        predict: Plans one request.
         max_bytes: Maximum size of a file.
 
     Raises:
@@ -47,24 +49,25 @@ def classify_batch(images: Iterable[Image], send: Send, *, max_bytes: int) -> li
     sources: list[Source] = []
     for image in images:
         try:
-            sources.append(load(image, max_bytes=max_bytes))
+            sources.append((yield Work(partial(load, image, max_bytes=max_bytes))))
         except (OSError, TypeError, ValueError) as error:
             outcomes.append(local_problem(error))
         else:
             outcomes.append(None)
-    responses = iter(_send_or_split(sources, send) if sources else [])
+    responses = iter((yield from _predict_or_split(sources, predict)) if sources else [])
     return [next(responses) if outcome is None else outcome for outcome in outcomes]
 
 
-def _send_or_split(sources: Sequence[Source], send: Send) -> list[Outcome]:
+def _predict_or_split(sources: Sequence[Source], predict: Predict) -> Plan[list[Outcome]]:
     """Send a batch. If it is refused as a whole, send its halves, down to the image that causes the problem."""
     try:
-        return send(sources)
+        return (yield from predict(sources))
     except ProblemError as error:
         if error.problem.status not in IMAGE_STATUSES or len(sources) == 1:
             raise
     middle = len(sources) // 2
-    return [*_send_or_split(sources[:middle], send), *_send_or_split(sources[middle:], send)]
+    first = yield from _predict_or_split(sources[:middle], predict)
+    return [*first, *(yield from _predict_or_split(sources[middle:], predict))]
 
 
 def classify_in_order(
@@ -86,3 +89,31 @@ def classify_in_order(
                 yield from pending.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def classify_in_order_async(
+    batches: Iterable[T], classify: Callable[[T], Awaitable[Iterable[Outcome]]], connections: int
+) -> AsyncIterator[Outcome]:
+    """Do what `classify_in_order` does, with tasks of the running event loop."""
+    slots = asyncio.Semaphore(connections)
+
+    async def classify_in_slot(batch: T) -> Iterable[Outcome]:
+        async with slots:
+            return await classify(batch)
+
+    pending: deque[asyncio.Task[Iterable[Outcome]]] = deque()
+    try:
+        for batch in batches:
+            pending.append(asyncio.create_task(classify_in_slot(batch)))
+            if len(pending) >= 2 * connections:
+                for outcome in await pending[0]:
+                    yield outcome
+                pending.popleft()
+        while pending:
+            for outcome in await pending[0]:
+                yield outcome
+            pending.popleft()
+    finally:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)

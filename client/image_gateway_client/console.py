@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TextIO
 
 from rich.box import SIMPLE_HEAD
@@ -10,9 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from image_gateway_client.answers import Model, VersionState
-from image_gateway_client.batches import Outcome
+from image_gateway_client.answers import Model, Outcome, VersionState
 from image_gateway_client.errors import Problem
+from image_gateway_client.jobs.job import Job
 
 PIPE_WIDTH = 10_000
 """Width of a table that is not on a terminal, so that nothing is folded or cut off."""
@@ -23,14 +24,27 @@ MAX_LABELS = 20
 @contextmanager
 def counting_progress(total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
     """Show a progress bar for more than one step, if `shown`; each call of the yielded function advances it by one."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    # The standard output is for the results; rich would print them above the bar.
-    with Progress(
-        *columns, console=console, disable=not shown or total <= 1, redirect_stdout=False, redirect_stderr=False
-    ) as bar:
+    with _progress(shown=shown and total > 1) as bar:
         task = bar.add_task("classifying", total=total)
         yield lambda: bar.advance(task)
+
+
+@contextmanager
+def job_progress(*, shown: bool) -> Iterator[Callable[[Job], None]]:
+    """Show a progress bar of a job, if `shown`; each call of the yielded function moves it to the job's state."""
+    with _progress(shown=shown) as bar:
+        task = bar.add_task("queued", total=None)
+        yield lambda job: bar.update(
+            task, description=job.status, total=job.total, completed=min(job.answered, job.total)
+        )
+
+
+def _progress(*, shown: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # The standard output is for the results; rich would print them above the bar.
+    return Progress(
+        *columns, console=Console(stderr=True), disable=not shown, redirect_stdout=False, redirect_stderr=False
+    )
 
 
 def print_outcomes(outcomes: Iterable[tuple[str, Outcome]], stream: TextIO) -> None:
@@ -50,6 +64,33 @@ def _cell(outcome: Outcome) -> Text:
     return _plain(f"not sure, perhaps {text}" if outcome.confident is False else text)
 
 
+def print_job(job: Job, stream: TextIO) -> None:
+    """Print the state of a job."""
+    model = job.model
+    version = "" if model is None or model.version is None else f" version {model.version}"
+    _print_details(
+        {
+            "job": job.id,
+            "status": job.status,
+            "images": describe_counts(job),
+            "model": "" if model is None else f"{model.name}{version}",
+            **{name: _show_time(getattr(job, name)) for name in ("created", "started", "finished", "expires")},
+            "webhook": "" if job.webhook is None else f"{job.webhook.url} ({job.webhook.status})",
+            "problem": "" if job.problem is None else str(job.problem),
+        },
+        stream,
+    )
+
+
+def describe_counts(job: Job) -> str:
+    """Return such as `7 of 10 have a result, 1 failed`."""
+    return f"{job.answered} of {job.total} have a result, {job.failed} failed"
+
+
+def _show_time(moment: datetime | None) -> str:
+    return "" if moment is None else moment.astimezone().isoformat(" ", "seconds")
+
+
 def print_models(models: Sequence[Model], stream: TextIO) -> None:
     """Print a table of models."""
     table = Table("model", "version", "task", "classes", "title", box=SIMPLE_HEAD)
@@ -65,11 +106,7 @@ def print_models(models: Sequence[Model], stream: TextIO) -> None:
 
 def print_model(model: Model, stream: TextIO) -> None:
     """Print the details of one model."""
-    table = Table.grid(padding=(0, 2))
-    for name, value in _details(model).items():
-        if value:
-            table.add_row(_plain(name, "bold"), _plain(value))
-    _print(table, stream)
+    _print_details(_details(model), stream)
 
 
 def _details(model: Model) -> Mapping[str, str]:
@@ -86,7 +123,7 @@ def _details(model: Model) -> Mapping[str, str]:
         "classes": _summarize(model.labels),
         "not sure": f"below a confidence of {abstain_below:.1%}" if isinstance(abstain_below, int | float) else "",
         "metrics": ", ".join(f"{name} {value}" for name, value in metrics.items() if isinstance(value, int | float)),
-        "licence": str(provenance.get("licence") or ""),
+        "licence": str(provenance.get("licence") or provenance.get("license") or ""),
     }
 
 
@@ -104,6 +141,14 @@ def _summarize(labels: Sequence[str]) -> str:
 def _plain(text: str, style: str = "") -> Text:
     """Return text from outside without the characters that a terminal would interpret."""
     return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text), style)
+
+
+def _print_details(details: Mapping[str, str], stream: TextIO) -> None:
+    table = Table.grid(padding=(0, 2))
+    for name, value in details.items():
+        if value:
+            table.add_row(_plain(name, "bold"), _plain(value))
+    _print(table, stream)
 
 
 def _print(table: Table, stream: TextIO) -> None:

@@ -5,24 +5,46 @@ import os
 import re
 import stat
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, cast
 
 from image_gateway_client import png
+from image_gateway_client.endpoint import MEBIBYTE
 from image_gateway_client.errors import ABOUT_BLANK, Problem
+from image_gateway_client.pixels import encode_pillow, find_pixels, is_pillow, size_of_pillow
 
 if TYPE_CHECKING:  # in collections.abc from Python 3.12 on
     from typing_extensions import Buffer
 
-Image: TypeAlias = "str | os.PathLike[str] | Buffer | BinaryIO"
-"""A path, an http(s) URL, a file open for reading bytes, the bytes of an encoded image, or an array of pixels.
+Image: TypeAlias = "str | os.PathLike[str] | Buffer | BinaryIO | Array | Picture"
+"""A path, an http(s) URL, an open file, the bytes of an encoded image, an array of pixels, or a picture of Pillow.
 
-An array is any object that exposes uint8[H, W] gray or uint8[H, W, C] by the buffer protocol, as NumPy's arrays do.
-C is 1 for gray, 2 for gray and alpha, 3 for RGB, 4 for RGB and alpha.
+An array is any object that exposes uint8[H, W] gray or uint8[H, W, C] by the buffer protocol, as NumPy's arrays do, by
+`__array__` or by `__array_interface__`. C is 1 for gray, 2 for gray and alpha, 3 for RGB, 4 for RGB and alpha.
 """
 
-MEBIBYTE = 1024 * 1024
+
+class Array(Protocol):
+    """An object that describes its array."""
+
+    @property
+    def __array_interface__(self) -> Mapping[str, Any]:
+        """Version 3 of the array interface."""
+
+
+class Picture(Protocol):
+    """What is used of a picture of Pillow."""
+
+    @property
+    def mode(self) -> str:
+        """What a pixel is, such as RGB."""
+
+    def getexif(self) -> Any:
+        """Return the tags of Exif."""
+
+
 URL = re.compile(r"https?://", re.IGNORECASE)
 
 
@@ -63,10 +85,12 @@ def load(image: Image, *, max_bytes: int) -> Source:
             return _read(file, os.fspath(image), max_bytes, is_pipe=is_pipe)
     if hasattr(image, "read"):
         return _read(cast("BinaryIO", image), str(getattr(image, "name", "the file")), max_bytes)
-    try:
-        memory = memoryview(image)
-    except TypeError:
-        raise TypeError(f"an image is a path, a URL, bytes, a file or an array, not {type(image).__name__}") from None
+    if is_pillow(image):
+        return _check_size(encode_pillow(image), "the image", max_bytes)
+    memory = find_pixels(image)
+    if memory is None:
+        kinds = "a path, a URL, bytes, a file, an array or a picture of Pillow"
+        raise TypeError(f"an image is {kinds}, not {type(image).__name__}")
     is_encoded = memory.ndim == 1 and memory.itemsize == 1
     return _check_size(memory.tobytes() if is_encoded else png.encode(memory), "the image", max_bytes)
 
@@ -83,7 +107,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
 def _read(file: BinaryIO, name: str, max_bytes: int, *, is_pipe: bool = False) -> ImageBytes:
     data = file.read(max_bytes + 1)
     if not isinstance(data, bytes):
-        raise TypeError(f"{name} is open as text; open it with mode 'rb'")
+        raise TypeError(f"{name} does not give bytes; open it with mode 'rb'")
     if is_pipe and not data:
         raise OSError(errno.ENODATA, "This is a pipe, and nothing has been written to it", name)
     return _check_size(data, name, max_bytes)
@@ -106,9 +130,12 @@ def size_bytes(image: Image) -> int:
     try:
         if isinstance(image, str | os.PathLike):
             return 0 if isinstance(image, str) and URL.match(image) else Path(image).stat().st_size
-        return 0 if hasattr(image, "read") else memoryview(image).nbytes
+        if is_pillow(image):
+            return size_of_pillow(image)
+        memory = None if hasattr(image, "read") else find_pixels(image)
     except (OSError, TypeError, ValueError):
         return 0
+    return 0 if memory is None else memory.nbytes
 
 
 def local_problem(error: OSError | TypeError | ValueError) -> Problem:

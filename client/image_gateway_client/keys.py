@@ -1,12 +1,17 @@
-"""Create API keys for the gateway, on a machine where the gateway need not be installed.
+"""Create, list and remove API keys of the gateway, on a machine where the gateway need not be installed.
 
 A key is `igk_NAME.SECRET`, where the secret is 32 random bytes in URL-safe base64. The gateway stores only the line
 `NAME:SALT:HASH`: 16 random bytes of salt and HMAC-SHA256(SALT, key), both in lower-case hex.
 """
 
+import contextlib
+import errno
 import hmac
+import os
 import re
 import secrets
+import shutil
+import sys
 from pathlib import Path
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -15,7 +20,7 @@ SALT_BYTES = 16
 
 
 class KeyNameError(ValueError):
-    """The name of a key is not valid or already in use; the message says which."""
+    """The name of a key is not valid, already in use, or of no key; the message says which."""
 
 
 def make_key(name: str) -> str:
@@ -46,10 +51,61 @@ def add_key(name: str, file: Path) -> str:
         OSError: The file cannot be read or written.
     """
     key = make_key(name)
+    if not file.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "The folder does not exist; create it first", os.fspath(file.parent))
     before = file.read_text(encoding="utf-8") if file.exists() else ""
-    if any(line.strip().startswith(f"{name}:") for line in before.splitlines()):
-        raise KeyNameError(f"{file} already has a key named {name}. Choose another name, or remove that line first.")
+    if name in _names(before):
+        raise KeyNameError(f"{file} already has a key named {name}. Choose another name, or remove that key first.")
     gap = "" if before.endswith("\n") or not before else "\n"
     with file.open("a", encoding="utf-8") as output:
         output.write(f"{gap}{hash_key(name, key)}\n")
     return key
+
+
+def list_keys(file: Path) -> list[str]:
+    """Return the names of the keys in the gateway's file, in its order.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    return _names(file.read_text(encoding="utf-8"))
+
+
+def remove_key(name: str, file: Path) -> None:
+    """Remove a key from the gateway's file, which is replaced as a whole, so that no gateway sees a part of it.
+
+    Raises:
+        KeyNameError: The file has no key of that name; the message lists those that it has.
+        OSError: The file cannot be read or written.
+    """
+    text = file.read_text(encoding="utf-8")
+    if name not in _names(text):
+        others = ", ".join(_names(text)) or "none"
+        raise KeyNameError(f"{file} has no key named {name}. Keys in it: {others}.")
+    target = file.resolve()
+    part = target.with_name(f"{target.name}.part")
+    try:
+        with part.open("x", encoding="utf-8") as output:
+            output.writelines(line for line in text.splitlines(keepends=True) if _name(line) != name)
+        _copy_access(target, part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _copy_access(source: Path, target: Path) -> None:
+    """Give a file the permissions and, where that is allowed, the owner of another."""
+    shutil.copymode(source, target)
+    if sys.platform != "win32":
+        with contextlib.suppress(PermissionError):
+            os.chown(target, source.stat().st_uid, source.stat().st_gid)
+
+
+def _names(text: str) -> list[str]:
+    return [name for line in text.splitlines() if (name := _name(line))]
+
+
+def _name(line: str) -> str:
+    """Return the name in a line; empty for a comment or an empty line."""
+    text = line.strip()
+    return "" if text.startswith("#") else text.partition(":")[0]

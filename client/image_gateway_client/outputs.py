@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Protocol, TextIO
 
-from image_gateway_client.batches import Outcome
+from image_gateway_client.answers import Outcome
 from image_gateway_client.console import print_outcomes
 from image_gateway_client.records import columns, to_document, to_row
 from image_gateway_client.resume import (
@@ -19,6 +19,8 @@ from image_gateway_client.resume import (
     JSON_ERRORS,
     OutputError,
     PreviousResults,
+    check_json,
+    check_table,
     read_csv,
     read_jsonl,
 )
@@ -35,6 +37,24 @@ class Format(StrEnum):
 
 SUFFIXES = {".csv": Format.CSV, ".json": Format.JSON, ".jsonl": Format.JSONL, ".ndjson": Format.JSONL}
 RESUMABLE = frozenset({Format.JSONL, Format.CSV})
+
+
+def choose_format(path: Path | None, output_format: Format | None) -> Format:
+    """Return the format of the output: as asked for, by the suffix of the file, or a table on the terminal.
+
+    Raises:
+        ValueError: The suffix is not that of a format.
+    """
+    if output_format is not None:
+        return output_format
+    if path is None:
+        return Format.TABLE
+    try:
+        return SUFFIXES[path.suffix.lower()]
+    except KeyError:
+        suffix = f"The suffix {path.suffix!r}" if path.suffix else "A file without a suffix"
+        accepted = f"Use one of {', '.join(SUFFIXES)}, or choose a format with --format."
+        raise ValueError(f"{suffix} does not say which format to write. {accepted}") from None
 
 
 class Writer(Protocol):
@@ -118,7 +138,7 @@ def open_output(path: Path | None, output_format: Format, top_k: int, model: str
     """Open the output.
 
     Lines of JSON and CSV are written immediately. They continue the file of an earlier run, from which images that had
-    a problem are removed. A table or JSON replaces an existing file when it is complete.
+    a problem are removed. A table or JSON replaces one of an earlier run when it is complete.
 
     Args:
         path: The file; None for the standard output.
@@ -127,7 +147,7 @@ def open_output(path: Path | None, output_format: Format, top_k: int, model: str
         model: Name of the model; None for the default model. Results of another model do not count as finished.
 
     Raises:
-        OutputError: The file exists and cannot be continued.
+        OutputError: The file exists, and the command did not write it in this format.
         OSError: The file cannot be written.
     """
     if path is None:
@@ -142,6 +162,7 @@ def open_output(path: Path | None, output_format: Format, top_k: int, model: str
         with _open(path, output_format, "a") as stream:
             yield Output(_make_writer(output_format, stream, top_k, header=not previous.data), finished)
     else:
+        _check_replaceable(path, output_format)
         with _replacing(path) as part, _open(part, output_format, "w") as stream:
             output = Output(_make_writer(output_format, stream, top_k))
             yield output
@@ -174,11 +195,25 @@ def _read_previous(path: Path, output_format: Format, top_k: int) -> PreviousRes
     try:
         previous = read_csv(data, top_k) if output_format is Format.CSV else read_jsonl(data)
     except OutputError as error:
-        raise OutputError(f"{path} exists, and {error}. Choose another file, or remove it.") from error
+        raise _exists(path, error) from error
     if previous.data != data:
         with _replacing(path) as part:
             part.write_bytes(previous.data)
     return previous
+
+
+def _check_replaceable(path: Path, output_format: Format) -> None:
+    """Refuse a file with content that the command did not write."""
+    if not path.is_file() or not (data := path.read_bytes()):
+        return
+    try:
+        check_json(data) if output_format is Format.JSON else check_table(data)
+    except OutputError as error:
+        raise _exists(path, error) from error
+
+
+def _exists(path: Path, error: OutputError) -> OutputError:
+    return OutputError(f"{path} exists, and {error}. Choose another file, or remove it.")
 
 
 @contextmanager

@@ -1,14 +1,59 @@
-"""The proxy between the client and the gateway, which requests takes from the environment or the system's settings."""
+"""The proxy between the client and the gateway, from the environment or the system's settings."""
 
 import ipaddress
 import os
 import re
-from urllib.parse import urlsplit
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from requests.utils import get_environ_proxies, select_proxy
+SCHEMES = ("http", "https", "socks5", "socks5h")
 
-DIRECT = {"http": "", "https": "", "all": ""}
-"""The argument `proxies` of requests that overrides every proxy."""
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy.
+
+    Attributes:
+        url: Its URL, possibly with a password.
+        source: The variable that names it, or `the system's settings`.
+        target: The host that is reached through it.
+    """
+
+    url: str
+    source: str
+    target: str
+
+    @classmethod
+    def find(cls, url: str) -> Self | None:
+        """Return the proxy for a URL; None if it is reached directly.
+
+        Raises:
+            ValueError: The proxy is of a kind that cannot be used.
+        """
+        parts = urlsplit(url)
+        proxies = getproxies()
+        address = proxies.get(parts.scheme) or proxies.get("all")
+        if not address or is_loopback(url) or _is_exempt(parts, proxies.get("no", "")):
+            return None
+        proxy = cls(
+            address if "://" in address else f"http://{address}",
+            _find_source(parts.scheme, address),
+            parts.hostname or "",
+        )
+        if urlsplit(proxy.url).scheme not in SCHEMES or not urlsplit(proxy.url).hostname:
+            raise ValueError(f"{proxy} cannot be used. Use one of {', '.join(SCHEMES)}. {proxy.hint}")
+        return proxy
+
+    def __str__(self) -> str:
+        """Return such as `the proxy http://10.0.0.1:3128 (from http_proxy)`, without a password."""
+        return f"the proxy {hide_password(self.url)} (from {self.source})"
+
+    @property
+    def hint(self) -> str:
+        """How to do without the proxy."""
+        return f"Set no_proxy={self.target} to connect directly."
 
 
 def is_loopback(url: str) -> bool:
@@ -20,17 +65,34 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def describe_proxy(url: str) -> str:
-    """Return such as `the proxy http://10.0.0.1:3128 (from http_proxy)`; empty if a URL is reached without one."""
-    proxy = "" if is_loopback(url) else select_proxy(url, get_environ_proxies(url, no_proxy=None))
-    if not proxy:
-        return ""
-    names = (f"{urlsplit(url).scheme}_proxy", "all_proxy")
+def hide_password(url: str) -> str:
+    """Return a URL without user and password."""
+    return re.sub(r"//[^/]*@", "//", url)
+
+
+def _find_source(scheme: str, address: str) -> str:
+    names = (f"{scheme}_proxy", "all_proxy")
     variables = (variable for name in names for variable in (name, name.upper()))
-    source = next((name for name in variables if os.environ.get(name) == proxy), "the system's settings")
-    return f"the proxy {re.sub(r'//[^/]*@', '//', proxy)} (from {source})"
+    return next((name for name in variables if os.environ.get(name) == address), "the system's settings")
 
 
-def direct_hint(url: str) -> str:
-    """Return how to do without the proxy."""
-    return f"Set no_proxy={urlsplit(url).hostname} to connect directly."
+def _is_exempt(parts: SplitResult, no_proxy: str) -> bool:
+    """Return whether no proxy is used for a host, by its name, a domain above it, its address or network."""
+    host = parts.hostname or ""
+    if proxy_bypass(host) or (parts.port and proxy_bypass(f"{host}:{parts.port}")):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return any(address in network for network in _networks(no_proxy) if network.version == address.version)
+
+
+def _networks(no_proxy: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    networks = []
+    for text in no_proxy.split(","):
+        try:
+            networks.append(ipaddress.ip_network(text.strip(), strict=False))
+        except ValueError:
+            continue
+    return networks

@@ -17,6 +17,9 @@ ENCODING = "utf-8"
 CSV_ERRORS = "surrogateescape"
 JSON_ERRORS = "backslashreplace"
 JSONL_PREFIX = b'{"image": '
+TABLE_COLUMNS = ["image", "classes"]
+TABLE_RULE = "\N{BOX DRAWINGS LIGHT HORIZONTAL}"
+HEAD_BYTES = 65536
 
 
 class OutputError(Exception):
@@ -65,6 +68,34 @@ def read_csv(data: bytes, top_k: int) -> PreviousResults:
         list(csv.reader(io.StringIO(text, newline=""))), lambda row: from_row(row, top_k), csv_line
     )
     return PreviousResults(header + results.data, results.records)
+
+
+def check_json(data: bytes) -> None:
+    """Check that JSON may be replaced.
+
+    Raises:
+        OutputError: Another program wrote the data.
+    """
+    try:
+        documents = json.loads(data)
+        if not isinstance(documents, list):
+            raise TypeError("not a list")
+        for document in documents:
+            from_document(document)
+    except (KeyError, RecursionError, TypeError, ValueError) as error:
+        raise OutputError("it is not JSON that was written by this command") from error
+
+
+def check_table(data: bytes) -> None:
+    """Check that a table may be replaced.
+
+    Raises:
+        OutputError: Another program wrote the data.
+    """
+    head = data[:HEAD_BYTES].decode(ENCODING, "replace").split("\n")
+    words = [line.split() for line in head if line.strip()]
+    if words[:1] != [TABLE_COLUMNS] or not words[1:] or set("".join(words[1])) != {TABLE_RULE}:
+        raise OutputError("it is not a table that was written by this command")
 
 
 def csv_line(cells: Sequence[object]) -> bytes:

@@ -8,6 +8,7 @@ import pytest
 from image_gateway_client.answers import parse_answer
 from image_gateway_client.batches import IMAGE_STATUSES, classify_batch, classify_in_order, split_into_batches
 from image_gateway_client.errors import NoAnswerError, Problem, ProblemError
+from image_gateway_client.steps import Plan
 from tests.support.waiting import until
 
 OUTSIDE = sorted({401, 403, 404, 405, 429, 503} - IMAGE_STATUSES)
@@ -29,6 +30,20 @@ def test_an_image_too_large_for_a_batch_is_a_batch_of_its_own():
     assert list(split_into_batches(images, 3, 4)) == [[b"1"], [b"long image"], [b"2", b"3"]]
 
 
+def perform(plan: Plan):
+    """Return the result of a plan that sends nothing."""
+    result = error = None
+    while True:
+        try:
+            step = plan.send(result) if error is None else plan.throw(error)
+        except StopIteration as end:
+            return end.value
+        try:
+            result, error = step.function(), None
+        except Exception as raised:
+            error = raised
+
+
 class FakeSend:
     """Accepts batches of at most `max_images`, except for those with an image in `failing`."""
 
@@ -46,6 +61,11 @@ class FakeSend:
         if status and (len(names) > 1 or status not in IMAGE_STATUSES):
             raise ProblemError(Problem("about:blank", "no", status=status))
         return [Problem("about:blank", "no", status=status) if status else answer(name) for name in names]
+        yield  # a plan without steps
+
+
+def perform_batch(images, send, *, max_bytes):
+    return perform(classify_batch(images, send, max_bytes=max_bytes))
 
 
 def summarize(outcomes):
@@ -54,13 +74,13 @@ def summarize(outcomes):
 
 def test_an_accepted_batch_is_sent_once():
     send = FakeSend()
-    assert summarize(classify_batch([b"a", b"b", b"c"], send, max_bytes=10)) == ["a", "b", "c"]
+    assert summarize(perform_batch([b"a", b"b", b"c"], send, max_bytes=10)) == ["a", "b", "c"]
     assert send.batches == [["a", "b", "c"]]
 
 
 def test_files_that_cannot_be_read_keep_their_place(tmp_path):
     send = FakeSend()
-    assert summarize(classify_batch([tmp_path / "x", b"a", b"much too long", 3, b"b"], send, max_bytes=10)) == [
+    assert summarize(perform_batch([tmp_path / "x", b"a", b"much too long", 3, b"b"], send, max_bytes=10)) == [
         None,
         "a",
         None,
@@ -72,7 +92,7 @@ def test_files_that_cannot_be_read_keep_their_place(tmp_path):
 
 def test_nothing_is_sent_if_no_file_can_be_read(tmp_path):
     send = FakeSend()
-    assert summarize(classify_batch([tmp_path / "x"], send, max_bytes=10)) == [None]
+    assert summarize(perform_batch([tmp_path / "x"], send, max_bytes=10)) == [None]
     assert send.batches == []
 
 
@@ -80,7 +100,7 @@ def test_nothing_is_sent_if_no_file_can_be_read(tmp_path):
 def test_a_refused_batch_is_halved_down_to_the_failing_image(status):
     for culprit in range(5):
         names = [str(number) for number in range(5)]
-        outcomes = classify_batch(
+        outcomes = perform_batch(
             [name.encode() for name in names], FakeSend(failing={names[culprit]: status}), max_bytes=10
         )
         assert summarize(outcomes) == [status if number == culprit else str(number) for number in range(5)]
@@ -88,7 +108,7 @@ def test_a_refused_batch_is_halved_down_to_the_failing_image(status):
 
 def test_a_batch_above_the_limit_of_the_gateway_is_split_and_classified():
     send = FakeSend(max_images=3)
-    assert summarize(classify_batch([b"%d" % number for number in range(10)], send, max_bytes=10)) == list(
+    assert summarize(perform_batch([b"%d" % number for number in range(10)], send, max_bytes=10)) == list(
         map(str, range(10))
     )
     assert [name for batch in send.batches if len(batch) <= 3 for name in batch] == list(map(str, range(10)))
@@ -98,7 +118,7 @@ def test_a_batch_above_the_limit_of_the_gateway_is_split_and_classified():
 def test_a_problem_that_no_image_causes_is_raised(status):
     send = FakeSend(failing={"b": status})
     with pytest.raises(ProblemError):
-        classify_batch([b"a", b"b", b"c"], send, max_bytes=10)
+        perform_batch([b"a", b"b", b"c"], send, max_bytes=10)
     assert len(send.batches) == 1
 
 

@@ -9,12 +9,13 @@ import pty
 import subprocess
 import sys
 import threading
+from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import pytest
 
 from tests.support.client_command import runner
-from tests.support.contract_gateway import ContractGateway, busy, problem
+from tests.support.contract_gateway import ContractGateway, Reply, busy, problem
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[3]
@@ -93,7 +94,7 @@ def test_urls_and_files_in_one_run(command, pets, gateway):
 
 
 def test_the_suffix_of_the_file_selects_the_format(command, pets, tmp_path):
-    for name, first in (("a.json", b"["), ("a.jsonl", b'{"image": '), ("a.csv", b"image,class"), ("a.txt", b"  ")):
+    for name, first in (("a.json", b"["), ("a.jsonl", b'{"image": '), ("a.csv", b"image,class")):
         assert command("classify", pets / "1.jpg", "--out", name).status == 0
         assert (tmp_path / name).read_bytes().startswith(first), name
     assert command("classify", pets / "1.jpg", "--out", "b.json", "--format", "csv").status == 0
@@ -126,7 +127,7 @@ def test_a_killed_run_is_resumed(gateway, command, pets, tmp_path, monkeypatch):
     assert len(lines) == 10
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 429, 503])
+@pytest.mark.parametrize("status", [403, 404, 429, 503])
 def test_an_unusable_gateway_is_status_2_and_says_how_to_resume(command, pets, gateway, tmp_path, status):
     gateway.failing = {b"n6": status}
     result = command("classify", pets, "--out", "out.csv", "--batch-size", 2, "--connections", 1, "--retries", 0)
@@ -136,6 +137,46 @@ def test_an_unusable_gateway_is_status_2_and_says_how_to_resume(command, pets, g
         f"error: {status} Failed",
     ]
     assert (tmp_path / "out.csv").read_bytes().count(b"\n") == 1 + 6
+
+
+def test_a_missing_key_says_where_to_pass_it(command, pets, gateway):
+    gateway.script.append(problem(401, "An API key is required"))
+
+    result = command("classify", pets / "1.jpg")
+
+    assert result.status == 2
+    assert result.err.splitlines() == [
+        "error: 401 An API key is required",
+        "Pass an API key of the gateway with --api-key, or set IMAGE_GATEWAY_API_KEY.",
+    ]
+
+
+def test_a_file_that_the_command_did_not_write_is_never_changed(command, pets, gateway, tmp_path):
+    for name in ("notes.txt", "notes.json", "notes.jsonl", "notes.csv"):
+        (tmp_path / name).write_text("hello")
+
+    refused = [
+        command("classify", pets, "--out", "notes.txt"),
+        command("classify", pets, "--out", "notes.txt", "--format", "table"),
+        command("classify", pets, "--out", "notes.json"),
+        command("classify", pets, "--out", "notes.jsonl"),
+        command("classify", pets, "--out", "notes.csv"),
+        command("classify", pets, "--out", "a.xlsx"),
+    ]
+
+    assert [result.status for result in refused] == [2] * 6
+    assert {file.read_text() for file in tmp_path.glob("notes.*")} == {"hello"}
+    assert not (tmp_path / "a.xlsx").exists()
+    assert gateway.seen == []
+
+
+def test_short_options(command, pets, gateway, tmp_path):
+    arguments = ["-m", "pets", "-k", 2, "-f", "csv", "-o", "out.txt", "-u", gateway.url]
+
+    assert command("classify", pets / "1.jpg", *arguments).status == 0
+
+    assert gateway.seen[0].path == "/api/v1/models/pets/predict"
+    assert (tmp_path / "out.txt").read_text().startswith("image,class,class_id,score,class_2")
 
 
 def test_an_unreachable_gateway_is_one_line_and_status_2(command, pets):
@@ -157,6 +198,7 @@ def test_an_unreachable_gateway_is_one_line_and_status_2(command, pets):
         (["classify", "x", "--format", "xml"], "--format"),
         (["classify", "x", "--url", "localhost"], "is not a valid gateway URL"),
         (["classify", "x", "--api-key", "k y\u00e9"], "The API key is not valid"),
+        (["classify", "x", "--out", "notes.txt"], "does not say which format to write"),
         (["classify", "x", "--out", "none/out.csv"], "No such file or directory: 'none/out.csv'"),
         (["classify", "x", "--out", "photo.csv"], "Choose another file, or remove it"),
         (["clasify", "x"], "No such command"),
@@ -268,5 +310,29 @@ def test_help_and_version(command):
     assert shown.status == 0
     for name in ("classify", "models", "health"):
         assert name in shown.out
+    assert command("-h").out == shown.out
     assert command("--version").out.startswith("image-gateway ")
     assert command().status == 2
+
+
+def test_the_versions_of_command_and_gateway(command, gateway):
+    gateway.script.append(Reply({"name": "image-gateway", "version": "7.8.9"}))
+
+    result = command("version")
+
+    assert result.status == 0
+    assert result.out.splitlines() == [
+        f"image-gateway command {installed_version('image-gateway-client')}",
+        f"gateway at {gateway.url} 7.8.9",
+    ]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_there_for_each_shell(gateway, shell):
+    arguments = program(gateway)
+    environment = {**arguments["env"], "_IMAGE_GATEWAY_COMPLETE": f"source_{shell}"}
+
+    script = subprocess.run(arguments["args"], env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert "image-gateway" in script
+    assert "_IMAGE_GATEWAY_COMPLETE" in script

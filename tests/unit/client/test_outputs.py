@@ -2,12 +2,13 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from image_gateway_client.answers import parse_answer
 from image_gateway_client.errors import Problem
-from image_gateway_client.outputs import RESUMABLE, Format, open_output
+from image_gateway_client.outputs import RESUMABLE, Format, choose_format, open_output
 from image_gateway_client.resume import OutputError
 
 CAT = {"class": "cat", "class_id": 3, "score": 0.75}
@@ -134,15 +135,73 @@ def test_a_file_of_another_program_is_preserved(tmp_path, form):
 
 
 @pytest.mark.parametrize("form", [Format.TABLE, Format.JSON])
-def test_a_complete_document_replaces_an_older_one(tmp_path, form):
+def test_a_complete_document_replaces_that_of_an_earlier_run(tmp_path, form):
     path = tmp_path / "out"
-    path.write_text("older")
+    write(path, form, [("older", UNSURE), ("b", PROBLEM)])
+    before = path.read_bytes()
+
     with pytest.raises(StoppedError):
         write(path, form, [("a", ANSWER)], stop=True)
-    assert path.read_text() == "older"
+    assert path.read_bytes() == before
     write(path, form, [("a", ANSWER)])
+
     assert "cat" in path.read_text()
+    assert "older" not in path.read_text()
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("form", [Format.TABLE, Format.JSON])
+@pytest.mark.parametrize("rows", [[], [("a", ANSWER)]])
+def test_an_empty_document_is_replaced(tmp_path, form, rows):
+    path = tmp_path / "out"
+    path.touch()
+
+    write(path, form, [])
+    write(path, form, rows)
+    write(path, form, [("c", ANSWER)])
+
+    assert "cat" in path.read_text()
+
+
+FOREIGN = [
+    b"hello",
+    b"\xff\xd8\xff a photo",
+    b"\n",
+    b"[1]",
+    b"{}",
+    b'{"image": "x"}',
+    b'[{"name": "x"}]',
+    b'[{"image": "x"}]',
+    b"[" * 100_000,
+    b"image classes",
+    b"image classes\ncat\n",
+    "  other   classes  \n ───────── \n".encode(),
+]
+
+
+@pytest.mark.parametrize("form", [Format.TABLE, Format.JSON])
+@pytest.mark.parametrize("data", FOREIGN, ids=range(len(FOREIGN)))
+def test_a_document_of_another_program_is_preserved(tmp_path, form, data):
+    path = tmp_path / "notes"
+    path.write_bytes(data)
+
+    with pytest.raises(OutputError, match=r"notes exists, and it is not .*Choose another file, or remove it"):
+        write(path, form, [("a", ANSWER)])
+
+    assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize(("name", "form"), [("a.CSV", Format.CSV), ("a.ndjson", Format.JSONL), ("a.json", Format.JSON)])
+def test_the_suffix_of_the_file_says_the_format(name, form):
+    assert choose_format(Path(name), None) is form
+    assert choose_format(Path(name), Format.TABLE) is Format.TABLE
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "a.xlsx", "out", ".csv", "a.csv.gz"])
+def test_a_suffix_that_is_not_that_of_a_format_is_refused(name):
+    with pytest.raises(ValueError, match=r"does not say which format to write\. Use one of \.csv, .* --format\.$"):
+        choose_format(Path(name), None)
+    assert choose_format(Path(name), Format.CSV) is Format.CSV
 
 
 @pytest.mark.parametrize("form", list(Format))

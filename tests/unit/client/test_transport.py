@@ -1,11 +1,16 @@
 """One call: what is sent, when it is retried or given up, and which responses are errors."""
 
+import asyncio
 import socket
 
 import pytest
 
+from image_gateway_client.async_transport import AsyncTransport
+from image_gateway_client.endpoint import Endpoint, Limits
 from image_gateway_client.errors import NoAnswerError, ProblemError, UnexpectedAnswerError
-from image_gateway_client.transport import Limits, Transport
+from image_gateway_client.exchange import call
+from image_gateway_client.steps import ApiRequest, Pause
+from image_gateway_client.transport import Transport
 from tests.support.contract_gateway import MODEL, Reply, busy, problem
 from tests.support.raw_server import RawServer, answer
 
@@ -13,39 +18,88 @@ READY = {"status": "ready", "model": MODEL}
 WHOLE = answer(b"{}", headers=["Content-Type: application/json"])
 
 
-def transport(url, *, api_key=None, timeout_s=20.0, retries=3):
-    return Transport(url, api_key=api_key, limits=Limits(timeout_s, 5.0, retries, 2))
+class BlockingCalls:
+    """Calls of a gateway by `Transport`."""
+
+    def __init__(self, endpoint):
+        self.endpoint = endpoint
+        self.transport = Transport(endpoint)
+
+    def call(self, method, path, **request):
+        return self.transport.run(self.plan(method, path, request))
+
+    def plan(self, method, path, request):
+        return call(self.endpoint, ApiRequest(method, path, **request), lambda document: document)
+
+
+class AsyncCalls(BlockingCalls):
+    """Calls of a gateway by `AsyncTransport`, each in an event loop of its own."""
+
+    def __init__(self, endpoint):
+        self.endpoint = endpoint
+
+    def call(self, method, path, **request):
+        async def run():
+            transport = AsyncTransport(self.endpoint)
+            try:
+                return await transport.run(self.plan(method, path, request))
+            finally:
+                await transport.close()
+
+        return asyncio.run(run())
+
+
+@pytest.fixture(params=[BlockingCalls, AsyncCalls])
+def transport(request):
+    def make(url, *, api_key=None, timeout_s=20.0, retries=3, max_response_bytes=10_000):
+        limits = Limits(timeout_s, 5.0, retries, 2, max_response_bytes)
+        return request.param(Endpoint.create(url, api_key=api_key, limits=limits))
+
+    return make
 
 
 @pytest.fixture
 def pauses(monkeypatch) -> list[float]:
     """The pauses before retries, without waiting for them."""
     pauses: list[float] = []
-    monkeypatch.setattr("image_gateway_client.transport.time.sleep", pauses.append)
+
+    def record(kind):
+        perform = kind._perform
+
+        def perform_without_waiting(self, step):
+            if isinstance(step, Pause):
+                pauses.append(step.duration_s)
+                step = Pause(0)
+            return perform(self, step)
+
+        monkeypatch.setattr(kind, "_perform", perform_without_waiting)
+
+    record(Transport)
+    record(AsyncTransport)
     return pauses
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_request_is_retried_after_the_time_in_retry_after(gateway, pauses, status):
+def test_a_request_is_retried_after_the_time_in_retry_after(transport, gateway, pauses, status):
     gateway.script.extend([busy(status, "2"), busy(status, "3")])
     assert transport(gateway.url).call("GET", "/readyz") == READY
     assert pauses == [2, 3]
 
 
-def test_retry_after_may_be_a_date(gateway, pauses):
+def test_retry_after_may_be_a_date(transport, gateway, pauses):
     gateway.script.append(busy(retry_after="Wed, 04 Mar 2020 12:00:00 GMT"))
     assert transport(gateway.url).call("GET", "/readyz") == READY
     assert pauses == [0]
 
 
-def test_without_retry_after_the_pauses_grow(gateway, pauses):
+def test_without_retry_after_the_pauses_grow(transport, gateway, pauses):
     gateway.script.extend([problem(503), Reply(b"<html>", 503, {"Retry-After": "later"}), problem(429)])
     assert transport(gateway.url).call("GET", "/readyz") == READY
     assert len(pauses) == 3
     assert 0 < pauses[0] < pauses[1] < pauses[2]
 
 
-def test_retries_are_limited(gateway, pauses):
+def test_retries_are_limited(transport, gateway, pauses):
     gateway.script.extend([busy()] * 10)
     with pytest.raises(ProblemError) as refused:
         transport(gateway.url, retries=2).call("GET", "/readyz")
@@ -54,14 +108,14 @@ def test_retries_are_limited(gateway, pauses):
     assert (len(gateway.seen), len(pauses)) == (3, 2)
 
 
-def test_a_call_may_do_without_retries(gateway, pauses):
+def test_a_call_may_do_without_retries(transport, gateway, pauses):
     gateway.script.append(busy())
     with pytest.raises(ProblemError):
         transport(gateway.url).call("GET", "/readyz", retries=0)
     assert pauses == []
 
 
-def test_a_retry_that_would_be_too_late_is_not_waited_for(gateway, pauses):
+def test_a_retry_that_would_be_too_late_is_not_waited_for(transport, gateway, pauses):
     gateway.script.append(busy(retry_after="3600"))
     with pytest.raises(ProblemError) as refused:
         transport(gateway.url).call("GET", "/readyz")
@@ -70,7 +124,7 @@ def test_a_retry_that_would_be_too_late_is_not_waited_for(gateway, pauses):
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 415, 422, 500, 502, 504])
-def test_other_problems_are_not_retried(gateway, pauses, status):
+def test_other_problems_are_not_retried(transport, gateway, pauses, status):
     gateway.script.append(problem(status, "No", detail="Because.", limit=3))
     with pytest.raises(ProblemError, match=f"^{status} No: Because.$") as refused:
         transport(gateway.url).call("GET", "/readyz")
@@ -78,7 +132,7 @@ def test_other_problems_are_not_retried(gateway, pauses, status):
     assert (len(gateway.seen), pauses) == (1, [])
 
 
-def test_a_broken_connection_is_retried(pauses):
+def test_a_broken_connection_is_retried(transport, pauses):
     half = b'HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"status"'
     scripts = iter([lambda *_: None, lambda _, send: send(half), lambda *_: None, WHOLE])
 
@@ -90,7 +144,7 @@ def test_a_broken_connection_is_retried(pauses):
     assert len(pauses) == 3
 
 
-def test_an_unreachable_gateway_is_named_by_its_url(pauses):
+def test_an_unreachable_gateway_is_named_by_its_url(transport, pauses):
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     with pytest.raises(NoAnswerError, match=rf"^http://127.0.0.1:{port} cannot be reached: Connection refused$"):
@@ -110,7 +164,7 @@ def refusing_proxy(monkeypatch) -> str:
 
 
 @pytest.mark.parametrize(("scheme", "variable"), [("http", "http_proxy"), ("https", "HTTPS_PROXY")])
-def test_a_proxy_that_refuses_is_named_with_its_variable(refusing_proxy, scheme, variable):
+def test_a_proxy_that_refuses_is_named_with_its_variable(transport, refusing_proxy, scheme, variable):
     with pytest.raises(NoAnswerError) as refused:
         transport(f"{scheme}://gateway.example:8080", retries=0).call("GET", "/readyz")
 
@@ -127,7 +181,7 @@ def test_a_proxy_that_refuses_is_named_with_its_variable(refusing_proxy, scheme,
         (answer(b"<h1>Log in"), UnexpectedAnswerError),
     ],
 )
-def test_a_page_of_a_proxy_is_named_as_such(monkeypatch, reply, error):
+def test_a_page_of_a_proxy_is_named_as_such(transport, monkeypatch, reply, error):
     monkeypatch.delenv("no_proxy", raising=False)
     with RawServer(reply) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url(""))
@@ -138,19 +192,19 @@ def test_a_page_of_a_proxy_is_named_as_such(monkeypatch, reply, error):
     assert "Set no_proxy=gateway.example" in str(refused.value)
 
 
-def test_a_gateway_on_this_machine_is_asked_without_a_proxy(gateway, refusing_proxy):
+def test_a_gateway_on_this_machine_is_asked_without_a_proxy(transport, gateway, refusing_proxy):
     assert refusing_proxy
     assert transport(gateway.url).call("GET", "/readyz") == READY
     assert transport(gateway.url.replace("127.0.0.1", "localhost")).call("GET", "/readyz") == READY
 
 
-def test_an_unknown_host_is_an_error(pauses):
+def test_an_unknown_host_is_an_error(transport, pauses):
     with pytest.raises(NoAnswerError, match=r"^http://nowhere\.invalid cannot be reached: "):
         transport("http://nowhere.invalid", retries=1).call("GET", "/readyz")
     assert len(pauses) == 1
 
 
-def test_a_password_in_the_url_is_not_shown(pauses):
+def test_a_password_in_the_url_is_not_shown(transport, pauses):
     with pytest.raises(NoAnswerError) as refused:
         transport("http://me:secret@127.0.0.1:1", retries=0).call("GET", "/readyz")
     assert "secret" not in str(refused.value)
@@ -158,7 +212,7 @@ def test_a_password_in_the_url_is_not_shown(pauses):
     assert pauses == []
 
 
-def test_a_program_that_does_not_speak_http_is_named_as_such(pauses):
+def test_a_program_that_does_not_speak_http_is_named_as_such(transport, pauses):
     noise = RawServer(lambda _, send: send(b"\x00\x1b[31m\x07\xff" * 9))
     with noise as server, pytest.raises(NoAnswerError) as refused:
         transport(server.url(""), retries=0).call("GET", "/readyz")
@@ -166,14 +220,14 @@ def test_a_program_that_does_not_speak_http_is_named_as_such(pauses):
     assert pauses == []
 
 
-def test_plain_http_in_place_of_tls_is_not_retried(gateway, pauses):
+def test_plain_http_in_place_of_tls_is_not_retried(transport, gateway, pauses):
     with pytest.raises(NoAnswerError, match="cannot be reached") as refused:
         transport(gateway.url.replace("http:", "https:")).call("GET", "/readyz")
     assert not refused.value.transient
     assert pauses == []
 
 
-def test_a_silent_server_is_given_up_after_the_timeout():
+def test_a_silent_server_is_given_up_after_the_timeout(transport):
     with (
         RawServer(lambda *_: server.closing.wait(30)) as server,
         pytest.raises(NoAnswerError, match="did not answer in time"),
@@ -181,7 +235,7 @@ def test_a_silent_server_is_given_up_after_the_timeout():
         transport(server.url(""), timeout_s=0.3).call("GET", "/readyz")
 
 
-def test_an_endless_answer_is_given_up():
+def test_an_endless_answer_is_given_up(transport):
     def drip(_head, send):
         send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
         server.trickle(send, iter(lambda: b" ", b""))
@@ -190,7 +244,7 @@ def test_an_endless_answer_is_given_up():
         transport(server.url(""), timeout_s=0.5).call("GET", "/readyz")
 
 
-def test_the_remaining_time_is_sent_to_the_gateway(gateway, pauses):
+def test_the_remaining_time_is_sent_to_the_gateway(transport, gateway, pauses):
     gateway.script.append(busy(retry_after="1"))
     transport(gateway.url, timeout_s=12).call("GET", "/readyz")
     first, second = (float(seen.headers["X-Request-Timeout"]) for seen in gateway.seen)
@@ -198,7 +252,7 @@ def test_the_remaining_time_is_sent_to_the_gateway(gateway, pauses):
     assert pauses == [1]
 
 
-def test_the_key_is_sent_with_every_request(gateway, tmp_path, monkeypatch):
+def test_the_key_is_sent_with_every_request(transport, gateway, tmp_path, monkeypatch):
     netrc = tmp_path / "netrc"
     netrc.write_text("default login other password other")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -209,7 +263,7 @@ def test_the_key_is_sent_with_every_request(gateway, tmp_path, monkeypatch):
     assert [seen.headers.get("Authorization") for seen in gateway.seen] == ["Bearer k-123", None]
 
 
-def test_a_gateway_below_a_path(gateway):
+def test_a_gateway_below_a_path(transport, gateway):
     gateway.script.append(Reply({}))
     transport(f"{gateway.url}/images/").call("GET", "/readyz")
     assert gateway.seen[0].path == "/images/readyz"
@@ -227,14 +281,14 @@ def test_a_gateway_below_a_path(gateway):
         (Reply({}, 307), "redirects to another address"),
     ],
 )
-def test_a_response_of_another_service_is_an_error(gateway, reply, message):
+def test_a_response_of_another_service_is_an_error(transport, gateway, reply, message):
     gateway.script.append(reply)
     with pytest.raises(UnexpectedAnswerError, match=message):
         transport(gateway.url).call("GET", "/readyz")
     assert len(gateway.seen) == 1
 
 
-def test_an_error_page_of_a_proxy_is_a_problem(gateway):
+def test_an_error_page_of_a_proxy_is_a_problem(transport, gateway):
     gateway.script.append(Reply(b"<h1>no entry</h1>" * 100, 403, {"Content-Type": "text/html"}))
     with pytest.raises(ProblemError) as refused:
         transport(gateway.url).call("GET", "/readyz")
@@ -252,7 +306,7 @@ def test_an_error_page_of_a_proxy_is_a_problem(gateway):
         b"",
     ],
 )
-def test_a_route_that_does_not_exist_may_be_of_another_program(gateway, body):
+def test_a_route_that_does_not_exist_may_be_of_another_program(transport, gateway, body):
     gateway.script.append(Reply(body, 404, {"Content-Type": "text/html"}))
 
     with pytest.raises(ProblemError) as refused:
@@ -265,7 +319,7 @@ def test_a_route_that_does_not_exist_may_be_of_another_program(gateway, body):
 
 @pytest.mark.parametrize("path", ["/api/v1", "/api/v1/", "/api/v1/predict", "/api/v1/models/pets/predict"])
 @pytest.mark.parametrize("prefix", ["", "/gw"])
-def test_the_path_of_a_route_is_taken_off_the_url(gateway, prefix, path):
+def test_the_path_of_a_route_is_taken_off_the_url(transport, gateway, prefix, path):
     gateway.script.append(Reply(READY))
 
     transport(gateway.url + prefix + path).call("GET", "/readyz")
@@ -277,13 +331,13 @@ def test_the_path_of_a_route_is_taken_off_the_url(gateway, prefix, path):
     "url",
     ["", "localhost:8080", "ftp://localhost", "http://", "http://:80", "http://a:0", "http://a:99999", "http://a?b=c"],
 )
-def test_an_invalid_url_is_refused(url):
+def test_an_invalid_url_is_refused(transport, url):
     with pytest.raises(ValueError, match="is not a valid gateway URL"):
         transport(url)
 
 
 @pytest.mark.parametrize("key", ["", " secret", "secret ", "secret\n", "sécret", "secret\0"])
-def test_a_key_that_cannot_be_sent_is_refused(key):
+def test_a_key_that_cannot_be_sent_is_refused(transport, key):
     with pytest.raises(ValueError, match="The API key is not valid") as refused:
         transport("http://localhost", api_key=key)
     assert "secret" not in str(refused.value)
@@ -295,6 +349,6 @@ def test_limits_out_of_range_are_refused(limits):
         Limits(*limits)
 
 
-def test_a_url_without_a_scheme_is_completed_in_the_message():
+def test_a_url_without_a_scheme_is_completed_in_the_message(transport):
     with pytest.raises(ValueError, match=r"Did you mean http://localhost:8080\?$"):
         transport("localhost:8080")

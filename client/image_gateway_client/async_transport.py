@@ -1,0 +1,82 @@
+"""Perform plans with asyncio."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any, TypeVar, cast
+
+import httpx
+
+from image_gateway_client.connections import ResponseReader, connection_options, to_httpx
+from image_gateway_client.endpoint import Endpoint
+from image_gateway_client.failures import to_error
+from image_gateway_client.steps import ApiResponse, Body, Pause, Plan, Send, Step
+
+T = TypeVar("T")
+
+
+class AsyncTransport:
+    """Connections to one gateway, for the tasks of one event loop; see `Transport`.
+
+    Raises:
+        ValueError: The URL has an invalid host, or the certificates that the environment names cannot be read.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._transport = httpx.AsyncHTTPTransport(trust_env=False, **connection_options(endpoint))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._transport.aclose()
+
+    async def run(self, plan: Plan[T]) -> T:
+        """Perform a plan and return its result.
+
+        Raises:
+            Exception: What the plan raises.
+        """
+        try:
+            step = next(plan)
+            while True:
+                try:
+                    result = await self._perform(step)
+                except Exception as error:  # noqa: BLE001  # the plan decides which ones it handles
+                    step = plan.throw(error)
+                else:
+                    step = plan.send(result)
+        except StopIteration as end:
+            return cast("T", end.value)
+        finally:
+            plan.close()  # if the task is cancelled
+
+    async def _perform(self, step: Step) -> Any:
+        if isinstance(step, Send):
+            return await self._send(step)
+        if isinstance(step, Pause):
+            return await asyncio.sleep(step.duration_s)
+        return await asyncio.to_thread(step.function)
+
+    async def _send(self, step: Send) -> ApiResponse:
+        body = step.request.body
+        request = to_httpx(step, self._endpoint, None if body is None else _send_chunks(body))
+        try:
+            async with asyncio.timeout(step.timeout_s):
+                response = await self._transport.handle_async_request(request)
+                async with aclosing(response):
+                    reader = ResponseReader(response, self._endpoint)
+                    async for chunk in response.aiter_raw():
+                        reader.add(chunk)
+        except (httpx.TransportError, OSError) as error:  # a TimeoutError is an OSError
+            raise to_error(error, self._endpoint) from error
+        return reader.finish()
+
+
+async def _send_chunks(body: Body) -> AsyncIterator[bytes]:
+    chunks = body.chunks()
+    if not body.reads_file:
+        for chunk in chunks:
+            yield chunk
+        return
+    while (part := await asyncio.to_thread(next, chunks, None)) is not None:
+        yield part

@@ -1,0 +1,172 @@
+"""`image-gateway jobs`: many images that the gateway classifies in the background."""
+
+import json
+import sys
+import zipfile
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from image_gateway_client.commands import options
+from image_gateway_client.commands.classify import write
+from image_gateway_client.console import describe_counts, job_progress, print_job
+from image_gateway_client.endpoint import DEFAULT_URL
+from image_gateway_client.files import resolve_stdin
+from image_gateway_client.jobs.job import Job
+from image_gateway_client.jobs.plans import SUBMIT_TIMEOUT_S, WAIT_TIMEOUT_S, check_job
+from image_gateway_client.options import JobOptions
+from image_gateway_client.outputs import open_output
+
+app = typer.Typer(no_args_is_help=True, help="Classify many images in the background.")
+
+Id = Annotated[str, typer.Argument(metavar="JOB", help="Identifier of the job, as printed by submit.")]
+
+
+@app.command()
+def submit(  # noqa: PLR0913  # each is an option of the command line
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES", help="Files and folders, or one ZIP file, or URLs.")],
+    *,
+    model: options.ModelName = None,
+    version: options.Version = None,
+    label: options.Label = None,
+    top_k: options.TopK = 1,
+    threshold: options.Threshold = None,
+    webhook_url: Annotated[
+        str | None, typer.Option(help="URL to which the gateway reports the end of the job.", show_default=False)
+    ] = None,
+    webhook_secret: Annotated[
+        str | None,
+        typer.Option(
+            envvar="IMAGE_GATEWAY_WEBHOOK_SECRET", help="Secret with which it signs the report.", show_default=False
+        ),
+    ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(help="Name of this job: the same command with it returns the same job.", show_default=False),
+    ] = None,
+    url: options.Url = DEFAULT_URL,
+    api_key: options.ApiKey = None,
+    max_mib: options.MaxMib = 64,
+    timeout: options.Timeout = SUBMIT_TIMEOUT_S,
+    retries: options.Retries = options.DEFAULT_RETRIES,
+) -> None:
+    """Submit a job and print its identifier."""
+    # The secret may be in the environment for jobs that have a webhook.
+    secret = webhook_secret if webhook_url else None
+    selected = JobOptions(
+        model=model,
+        version=version,
+        label=label,
+        top_k=top_k,
+        threshold=threshold,
+        webhook_url=webhook_url,
+        webhook_secret=secret,
+    )
+    is_archive = len(images) == 1 and zipfile.is_zipfile(images[0])
+    with options.as_bad_parameter():
+        check_job(selected, idempotency_key)
+    names = images if is_archive else options.list_images(images)
+    with options.open_client(url, api_key, timeout, retries, max_mib=max_mib) as client, options.as_bad_parameter():
+        sources = images[0] if is_archive else [resolve_stdin(name, sys.stdin.buffer) for name in names]
+        job = client.submit_job(sources, idempotency_key=idempotency_key, timeout_s=timeout, **selected)
+    typer.echo(job.id)
+    typer.echo(f"{job.total} images. Next: image-gateway jobs wait {job.id}", err=True)
+
+
+@app.command()
+def status(  # noqa: PLR0913  # each is an option of the command line
+    job: Id,
+    *,
+    as_json: options.Json = False,
+    url: options.Url = DEFAULT_URL,
+    api_key: options.ApiKey = None,
+    timeout: options.Timeout = options.DEFAULT_TIMEOUT_S,
+    retries: options.Retries = options.DEFAULT_RETRIES,
+) -> None:
+    """Show the state of a job."""
+    with options.open_client(url, api_key, timeout, retries) as client:
+        state = client.job(job)
+    if as_json:
+        typer.echo(
+            json.dumps(asdict(state, dict_factory=_without_empty), ensure_ascii=False, indent=1, default=_to_text)
+        )
+    else:
+        print_job(state, sys.stdout)
+
+
+@app.command()
+def wait(  # noqa: PLR0913  # each is an option of the command line
+    job: Id,
+    *,
+    max_wait: Annotated[
+        float, typer.Option(min=0, help="Maximum seconds to wait for the end of the job.")
+    ] = WAIT_TIMEOUT_S,
+    url: options.Url = DEFAULT_URL,
+    api_key: options.ApiKey = None,
+    timeout: options.Timeout = options.DEFAULT_TIMEOUT_S,
+    retries: options.Retries = options.DEFAULT_RETRIES,
+) -> None:
+    """Wait for the end of a job: status 0 if every image is classified, 1 if not, 2 if it does not end in time."""
+    with (
+        options.open_client(url, api_key, timeout, retries) as client,
+        job_progress(shown=sys.stderr.isatty()) as on_state,
+    ):
+        state = client.wait_for_job(job, progress=on_state, timeout_s=max_wait)
+    _report(state)
+    if state.status != "done" or state.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def results(  # noqa: PLR0913  # each is an option of the command line
+    job: Id,
+    *,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Number of classes in a row of CSV.")] = 1,
+    output_format: options.OutputFormat = None,
+    out: options.Out = None,
+    url: options.Url = DEFAULT_URL,
+    api_key: options.ApiKey = None,
+    timeout: options.Timeout = options.DEFAULT_TIMEOUT_S,
+    retries: options.Retries = options.DEFAULT_RETRIES,
+) -> None:
+    """Write the results that a job has now: status 0 if the job is done and every image is classified, otherwise 1."""
+    output_format = options.find_format(out, output_format)
+    with options.open_client(url, api_key, timeout, retries) as client:
+        state = client.job(job)
+        with open_output(out, output_format, top_k, None if state.model is None else state.model.name) as output:
+            rows = ((result.name or str(result.index), result.outcome) for result in client.job_results(state))
+            remaining = (row for row in rows if row[0] not in output.finished)
+            failed = write(output.writer, remaining, lambda: None)
+    if not state.is_finished:
+        _report(state)
+    if state.status != "done" or failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def cancel(
+    job: Id,
+    *,
+    url: options.Url = DEFAULT_URL,
+    api_key: options.ApiKey = None,
+    timeout: options.Timeout = options.DEFAULT_TIMEOUT_S,
+    retries: options.Retries = options.DEFAULT_RETRIES,
+) -> None:
+    """Cancel a job. Its results so far stay until they expire."""
+    with options.open_client(url, api_key, timeout, retries) as client:
+        _report(client.cancel_job(job))
+
+
+def _report(job: Job) -> None:
+    reason = f" ({job.problem})" if job.problem else ""
+    typer.echo(f"job {job.id} is {job.status}{reason}: {describe_counts(job)}", err=True)
+
+
+def _without_empty(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in members if value is not None and value != ""}
+
+
+def _to_text(moment: datetime) -> str:
+    return moment.isoformat()

@@ -1,0 +1,1 @@
+"""Jobs: many images that the gateway classifies in the background."""

@@ -1,0 +1,125 @@
+"""Plans of jobs: submit, look, wait, read results, cancel."""
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import quote
+
+from image_gateway_client.endpoint import Endpoint
+from image_gateway_client.exchange import call, exchange
+from image_gateway_client.images import Image
+from image_gateway_client.jobs.job import Job, JobNotFinishedError, JobResult, parse_job, parse_results
+from image_gateway_client.jobs.uploads import Upload, prepare
+from image_gateway_client.options import API, JobOptions, check_names, check_target
+from image_gateway_client.responses import not_as_expected, read_json, retry_after_s
+from image_gateway_client.steps import ApiRequest, Pause, Plan, Work
+
+SUBMIT_TIMEOUT_S = 600.0
+WAIT_TIMEOUT_S = 24 * 3600.0
+POLL_S = 1.0
+MIN_POLL_S = 0.1
+PAGE_SIZE = 500
+MAX_KEY_LENGTH = 255
+JSON_LINES = "application/x-ndjson"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of results.
+
+    Attributes:
+        results: The results, in order.
+        next_offset: Position of the next page; None if there are no more results now.
+    """
+
+    results: list[JobResult]
+    next_offset: int | None
+
+
+def check_job(options: JobOptions, idempotency_key: str | None) -> None:
+    """Check the arguments of a job before anything is read.
+
+    Raises:
+        TypeError: An option is unknown.
+        ValueError: The options contradict each other, or the key cannot be sent.
+    """
+    check_names("submit_job()", options, JobOptions.__annotations__)
+    check_target(options)
+    if (options.get("webhook_url") is None) != (options.get("webhook_secret") is None):
+        raise ValueError("A webhook needs both webhook_url and webhook_secret.")
+    key = idempotency_key
+    if key is not None and not (
+        key.isascii() and key.isprintable() and " " not in key and 0 < len(key) <= MAX_KEY_LENGTH
+    ):
+        raise ValueError(f"The idempotency key is not valid. Use 1 to {MAX_KEY_LENGTH} visible ASCII characters.")
+
+
+def submit(  # noqa: PLR0913  # the arguments of the method
+    endpoint: Endpoint,
+    images: str | os.PathLike[str] | Iterable[Image],
+    options: JobOptions,
+    *,
+    idempotency_key: str | None,
+    timeout_s: float,
+    max_bytes: int,
+) -> Plan[Job]:
+    """Plan a new job. Its idempotency key, made if there is none, lets a retry find the job that it has created."""
+    headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+    upload: Upload = yield Work(partial(prepare, images, max_bytes=max_bytes))
+    try:
+        request = ApiRequest(
+            "POST", f"{API}/jobs", headers=headers, body=upload.make_body(options), timeout_s=timeout_s
+        )
+        return (yield from call(endpoint, request, parse_job))
+    finally:
+        upload.close()
+
+
+def get(endpoint: Endpoint, job: Job | str) -> Plan[Job]:
+    """Plan the state of a job."""
+    return call(endpoint, ApiRequest("GET", _path(job)), parse_job)
+
+
+def cancel(endpoint: Endpoint, job: Job | str) -> Plan[Job]:
+    """Plan the end of a job; one that has ended stays as it is."""
+    return call(endpoint, ApiRequest("DELETE", _path(job)), parse_job)
+
+
+def wait(endpoint: Endpoint, job: Job | str, progress: Callable[[Job], object] | None, timeout_s: float) -> Plan[Job]:
+    """Plan to look at a job until it ends, as often as the gateway says."""
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        response = yield from exchange(endpoint, ApiRequest("GET", _path(job)))
+        state = parse_job(read_json(response, endpoint))
+        if progress is not None:
+            progress(state)
+        if state.is_finished:
+            return state
+        pause_s = max(MIN_POLL_S, POLL_S if (asked_s := retry_after_s(response)) is None else asked_s)
+        remaining_s = deadline_s - time.monotonic()
+        if remaining_s <= 0:
+            raise JobNotFinishedError(state, timeout_s)
+        yield Pause(min(pause_s, remaining_s))
+
+
+def get_page(endpoint: Endpoint, job: Job, offset: int) -> Plan[Page]:
+    """Plan a page of the results that are there."""
+    request = ApiRequest(
+        "GET",
+        f"{_path(job)}/results",
+        query={"offset": str(offset), "limit": str(PAGE_SIZE), "format": "jsonl"},
+        headers={"Accept": f"{JSON_LINES}, application/problem+json"},
+    )
+    response = yield from exchange(endpoint, request)
+    if not response.headers.get("content-type", "").startswith(JSON_LINES):
+        raise not_as_expected(response, endpoint, "lines of JSON")
+    results = parse_results(response.body, job)
+    has_more = 'rel="next"' in response.headers.get("link", "") and bool(results)
+    return Page(results, offset + len(results) if has_more else None)
+
+
+def _path(job: Job | str) -> str:
+    return f"{API}/jobs/{quote(job.id if isinstance(job, Job) else job, safe='')}"

@@ -1,0 +1,113 @@
+"""Prepare the images of a job for sending: a list of URLs, or a ZIP file that never is in memory as a whole."""
+
+import itertools
+import os
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import BinaryIO
+
+from image_gateway_client.files import find_images
+from image_gateway_client.images import URL, Image, ImageUrl, load
+from image_gateway_client.options import to_texts
+from image_gateway_client.predictions import json_body, multipart_body
+from image_gateway_client.steps import Body, FileContent
+
+MIXED = "a job has either URLs or files; submit two jobs"
+NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f\\:]")
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """The images of a job.
+
+    Attributes:
+        urls: Their URLs, if the gateway fetches them.
+        archive: Otherwise, an open ZIP file.
+    """
+
+    urls: Sequence[str] = field(default=())
+    archive: BinaryIO | None = None
+
+    def make_body(self, options: Mapping[str, object]) -> Body:
+        """Return the body of the request, with the options beside the images, where no log shows a secret."""
+        if self.archive is None:
+            return json_body({"urls": list(self.urls), **{k: v for k, v in options.items() if v is not None}})
+        size = self.archive.seek(0, os.SEEK_END)
+        return multipart_body([("archive", FileContent(self.archive, size))], to_texts(options), "application/zip")
+
+    def close(self) -> None:
+        """Close the file; a temporary one is deleted."""
+        if self.archive is not None:
+            self.archive.close()
+
+
+def prepare(images: str | os.PathLike[str] | Iterable[Image], *, max_bytes: int) -> Upload:
+    """Prepare images for sending.
+
+    Args:
+        images: The images, or the path of a folder or ZIP file.
+        max_bytes: Maximum size of an image file.
+
+    Raises:
+        OSError: A file cannot be read, is empty or too large, or the temporary file cannot be written.
+        TypeError: One of them is not an image.
+        ValueError: There are no images, URLs and files are mixed, or an array has another shape or type.
+    """
+    if isinstance(images, str | os.PathLike):
+        path = Path(images)
+        if path.is_dir():
+            return prepare(find_images([os.fspath(images)]).images, max_bytes=max_bytes)
+        if path.exists() and not zipfile.is_zipfile(path):
+            raise ValueError(f"{path} is neither a folder nor a ZIP file. Put a single image into a list.")
+        return Upload(archive=path.open("rb"))
+    iterator = iter(images)
+    first = next(iterator, None)
+    if first is None:
+        raise ValueError("there are no images to submit")
+    several = itertools.chain([first], iterator)
+    if not _is_url(first):
+        return Upload(archive=_write_archive(several, max_bytes))
+    urls = list(several)
+    if not all(map(_is_url, urls)):
+        raise ValueError(MIXED)
+    return Upload(urls=[str(url) for url in urls])
+
+
+def _is_url(image: Image) -> bool:
+    return isinstance(image, str) and URL.match(image) is not None
+
+
+def _write_archive(images: Iterable[Image], max_bytes: int) -> BinaryIO:
+    """Write a ZIP file of the images, without compression, which images have already.
+
+    The same images give the same bytes, so that the gateway recognises a request that is sent again.
+    """
+    names: set[str] = set()
+    with ExitStack() as on_error:
+        output = on_error.enter_context(tempfile.TemporaryFile(prefix="image-gateway-"))
+        with zipfile.ZipFile(output, "w", zipfile.ZIP_STORED) as archive:
+            for index, image in enumerate(images):
+                source = load(image, max_bytes=max_bytes)
+                if isinstance(source, ImageUrl):
+                    raise ValueError(MIXED)  # noqa: TRY004  # it is one of the accepted types
+                archive.writestr(zipfile.ZipInfo(_make_name(image, index, names)), source.data)
+        on_error.pop_all()
+    return output
+
+
+def _make_name(image: Image, index: int, names: set[str]) -> str:
+    """Return a name for an image that no other has: its path as given, below the folder where a reader unpacks it."""
+    text = os.fspath(image) if isinstance(image, str | os.PathLike) else getattr(image, "name", None)
+    path = PurePath(text) if isinstance(text, str) else PurePath(f"image-{index}")
+    parts = [part for part in path.parts if part not in {path.anchor, ".."}]
+    encoded = "/".join(parts).encode(errors="replace").decode()
+    unique = NOT_IN_NAMES.sub("_", encoded) or f"image-{index}"
+    while unique in names:
+        unique = f"{index}/{unique}"
+    names.add(unique)
+    return unique
