@@ -9,7 +9,7 @@ import httpx
 
 from image_gateway_client.connections import ResponseReader, connection_options, to_httpx
 from image_gateway_client.endpoint import Endpoint
-from image_gateway_client.failures import to_error
+from image_gateway_client.failures import is_failure, to_error
 from image_gateway_client.steps import ApiResponse, Body, Pause, Plan, Send, Step
 
 T = TypeVar("T")
@@ -67,7 +67,9 @@ class AsyncTransport:
                     reader = ResponseReader(response, self._endpoint)
                     async for chunk in response.aiter_raw():
                         reader.add(chunk)
-        except (httpx.TransportError, OSError) as error:  # a TimeoutError is an OSError
+        except Exception as error:
+            if not is_failure(error):
+                raise
             raise to_error(error, self._endpoint) from error
         return reader.finish()
 

@@ -16,11 +16,16 @@ ASYNCIO = "Connect call failed"
 TRANSIENT = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError, OSError)
 
 
+def is_failure(error: Exception) -> bool:
+    """Return whether an error is that of a connection, also one of the SOCKS library, which httpx passes on."""
+    return isinstance(error, httpx.TransportError | OSError) or type(error).__module__.startswith("socksio.")
+
+
 def to_error(error: Exception, endpoint: Endpoint) -> NoAnswerError:
     """Return the error for a request without a response, which names the proxy if there is one.
 
     Args:
-        error: An error of httpx, or an `OSError`.
+        error: An error that `is_failure`.
         endpoint: The gateway.
     """
     if isinstance(error, httpx.TimeoutException | TimeoutError):

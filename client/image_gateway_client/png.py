@@ -9,7 +9,10 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 """PNG colour types by number of channels: gray, gray with alpha, RGB, RGB with alpha."""
 
-CONVERT = " Convert them: (array * 255).astype('uint8') if they go from 0 to 1, array.astype('uint8') if they go from 0 to 255."
+CONVERT = (
+    " Convert them: (array * 255).astype('uint8') if they go from 0 to 1, "
+    "array.astype('uint8') if they go from 0 to 255."
+)
 BIT_DEPTH = 8
 NO_FILTER = b"\0"
 FASTEST = 1  # zlib's level; the connection to the gateway is usually faster than stronger compression

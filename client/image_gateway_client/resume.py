@@ -17,6 +17,7 @@ ENCODING = "utf-8"
 CSV_ERRORS = "surrogateescape"
 JSON_ERRORS = "backslashreplace"
 JSONL_PREFIX = b'{"image": '
+NOT_OUR_JSON = "it is not JSON that was written by this command"
 TABLE_COLUMNS = ["image", "classes"]
 TABLE_RULE = "\N{BOX DRAWINGS LIGHT HORIZONTAL}"
 HEAD_BYTES = 65536
@@ -78,12 +79,11 @@ def check_json(data: bytes) -> None:
     """
     try:
         documents = json.loads(data)
-        if not isinstance(documents, list):
-            raise TypeError("not a list")
-        for document in documents:
-            from_document(document)
+        is_ours = isinstance(documents, list) and all(map(from_document, documents))
     except (KeyError, RecursionError, TypeError, ValueError) as error:
-        raise OutputError("it is not JSON that was written by this command") from error
+        raise OutputError(NOT_OUR_JSON) from error
+    if not is_ours:
+        raise OutputError(NOT_OUR_JSON)
 
 
 def check_table(data: bytes) -> None:

@@ -10,7 +10,7 @@ import httpx
 from image_gateway_client.connections import ResponseReader, connection_options, to_httpx
 from image_gateway_client.deadlines import DeadlineBackend
 from image_gateway_client.endpoint import Endpoint
-from image_gateway_client.failures import to_error
+from image_gateway_client.failures import is_failure, to_error
 from image_gateway_client.steps import ApiResponse, Pause, Plan, Send, Step
 
 T = TypeVar("T")
@@ -68,6 +68,8 @@ class Transport:
                 reader = ResponseReader(response, self._endpoint)
                 for chunk in response.iter_raw():
                     reader.add(chunk)
-        except (httpx.TransportError, OSError) as error:
+        except Exception as error:
+            if not is_failure(error):
+                raise
             raise to_error(error, self._endpoint) from error
         return reader.finish()

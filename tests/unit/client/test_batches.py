@@ -40,7 +40,7 @@ def perform(plan: Plan):
             return end.value
         try:
             result, error = step.function(), None
-        except Exception as raised:
+        except (OSError, TypeError, ValueError) as raised:
             error = raised
 
 

@@ -1,7 +1,10 @@
 """One call: what is sent, when it is retried or given up, and which responses are errors."""
 
 import asyncio
+import gzip
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 
 import pytest
 
@@ -11,8 +14,10 @@ from image_gateway_client.errors import NoAnswerError, ProblemError, UnexpectedA
 from image_gateway_client.exchange import call
 from image_gateway_client.steps import ApiRequest, Pause
 from image_gateway_client.transport import Transport
+from model_server.rest.app import html_error
 from tests.support.contract_gateway import MODEL, Reply, busy, problem
 from tests.support.raw_server import RawServer, answer
+from tests.support.waiting import ends_soon
 
 READY = {"status": "ready", "model": MODEL}
 WHOLE = answer(b"{}", headers=["Content-Type: application/json"])
@@ -352,3 +357,160 @@ def test_limits_out_of_range_are_refused(limits):
 def test_a_url_without_a_scheme_is_completed_in_the_message(transport):
     with pytest.raises(ValueError, match=r"Did you mean http://localhost:8080\?$"):
         transport("localhost:8080")
+
+
+def test_a_header_that_never_ends_is_given_up(transport):
+    def drip(_head, send):
+        send(b"HTTP/1.1 200 OK\r\nX-Padding: ")
+        server.trickle(send, iter(lambda: b"x", b""))
+
+    with RawServer(drip) as server, ends_soon(), pytest.raises(NoAnswerError, match="did not answer in time"):
+        transport(server.url(""), timeout_s=0.3, retries=0).call("GET", "/readyz")
+
+
+def compressed(body, encoding="gzip"):
+    return answer(body, headers=["Content-Type: application/json", f"Content-Encoding: {encoding}"])
+
+
+def test_a_compressed_response_is_read(transport):
+    with RawServer(compressed(gzip.compress(b'{"status": "ready"}'))) as server:
+        assert transport(server.url("")).call("GET", "/readyz") == {"status": "ready"}
+    assert "accept-encoding: gzip" in server.requests[0].lower()
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (answer(b"[" + b"1," * 5000 + b"1]"), "larger than 10000 bytes"),
+        (compressed(gzip.compress(b" " * 50_000_000)), "larger than 10000 bytes"),
+        (compressed(gzip.compress(b"{}")[:-3]), "incomplete"),
+        (compressed(b"no gzip"), "damaged"),
+        (compressed(b"{}", "br"), "compressed with 'br'"),
+    ],
+)
+def test_a_response_that_is_too_large_or_damaged_is_an_error(transport, reply, message):
+    with RawServer(reply) as server, pytest.raises(UnexpectedAnswerError, match=message) as refused:
+        transport(server.url("")).call("GET", "/readyz")
+    assert str(refused.value).startswith(server.url(""))
+
+
+def test_a_response_of_exactly_the_limit_is_read(transport):
+    body = b'"' + b"x" * 9_998 + b'"'
+    for reply in (answer(body), compressed(gzip.compress(body))):
+        with RawServer(reply) as server:
+            assert len(transport(server.url("")).call("GET", "/readyz")) == 9_998
+
+
+@pytest.mark.parametrize(
+    "no_proxy", ["*", "gateway.example", ".example", "x, gateway.example:8080", "10.0.0.0/8,192.0.2.0/24", "192.0.2.7"]
+)
+def test_hosts_in_no_proxy_are_called_directly(transport, refusing_proxy, monkeypatch, no_proxy):
+    assert refusing_proxy
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    host = "192.0.2.7" if no_proxy[0].isdigit() else "gateway.example"
+
+    endpoint = transport(f"http://{host}:8080").endpoint
+
+    assert endpoint.proxy is None
+
+
+@pytest.mark.parametrize("no_proxy", ["", "other.example", "way.example", "10.0.0.0/8"])
+def test_other_hosts_are_reached_through_the_proxy(transport, refusing_proxy, monkeypatch, no_proxy):
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+
+    endpoint = transport("http://gateway.example:8080").endpoint
+
+    assert str(endpoint.proxy) == f"the proxy {refusing_proxy} (from http_proxy)"
+
+
+def test_a_proxy_needs_no_scheme(transport, monkeypatch):
+    monkeypatch.delenv("no_proxy", raising=False)
+    with RawServer(WHOLE) as proxy:
+        monkeypatch.setenv("all_proxy", f"127.0.0.1:{proxy.port}")
+        assert transport("http://gateway.example").call("GET", "/readyz") == {}
+    assert proxy.requests[0].startswith("GET http://gateway.example/readyz HTTP/1.1")
+
+
+def receive_and_close(listener):
+    connection, _ = listener.accept()
+    with connection:
+        return connection.recv(100)
+
+
+def test_a_socks_proxy_is_used(transport, monkeypatch):
+    monkeypatch.delenv("no_proxy", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as proxy, ThreadPoolExecutor() as thread:
+        monkeypatch.setenv("all_proxy", f"socks5h://127.0.0.1:{proxy.getsockname()[1]}")
+        greeting = thread.submit(receive_and_close, proxy)
+        with pytest.raises(NoAnswerError, match=r"through the proxy socks5h://.* \(from all_proxy\)"):
+            transport("http://gateway.example", retries=0, timeout_s=2).call("GET", "/readyz")
+        assert greeting.result()[:1] == b"\x05"
+
+
+def test_a_proxy_of_another_kind_is_refused(transport, monkeypatch):
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("http_proxy", "ftp://me:secret@proxy.example")
+    with pytest.raises(
+        ValueError, match=r"the proxy ftp://proxy.example \(from http_proxy\) cannot be used"
+    ) as refused:
+        transport("http://gateway.example")
+    assert "no_proxy=gateway.example" in str(refused.value)
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_certificates_that_cannot_be_read_are_named(transport, monkeypatch, tmp_path, variable):
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    (tmp_path / "none.pem").write_text("nothing")
+    for name in ("none.pem", "missing.pem"):
+        monkeypatch.setenv(variable, str(tmp_path / name))
+        with pytest.raises(ValueError, match=f"^{variable} is .*{name}"):
+            transport("https://gateway.example").call("GET", "/readyz")
+
+
+def test_a_user_and_a_password_in_the_url_are_sent_unless_there_is_a_key(transport, gateway):
+    url = gateway.url.replace("//", "//me:s%20t@")
+
+    transport(url).call("GET", "/readyz")
+    transport(url, api_key="k-1").call("GET", "/readyz")
+
+    assert [seen.headers["Authorization"] for seen in gateway.seen] == ["Basic bWU6cyB0", "Bearer k-1"]
+
+
+def test_nothing_is_logged_at_the_level_of_information(transport, gateway, caplog):
+    caplog.set_level("INFO")
+    transport(gateway.url).call("GET", "/readyz")
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/api/v1/models", "/version"])
+def test_tensorflow_serving_is_recognised(transport, path):
+    page = html_error(HTTPStatus.NOT_FOUND).body
+    reply = answer(page, status="404 Not Found", headers=["Content-Type: text/html"])
+    with RawServer(reply) as server, pytest.raises(ProblemError) as refused:
+        transport(server.url("")).call("GET", path)
+
+    detail = refused.value.problem.detail
+    assert detail == f"{server.url('')} is TensorFlow Serving. The gateway is usually at http://127.0.0.1:8080."
+
+
+def test_an_interrupted_program_leaves_no_connection_open(gateway):
+    calls = BlockingCalls(Endpoint.create(gateway.url, api_key=None, limits=Limits(20, 5, 3, 2)))
+    calls.call("GET", "/readyz")
+    del calls  # an open socket would be a ResourceWarning, and therefore an error
+
+
+def test_a_connection_is_used_again(gateway, monkeypatch):
+    opened = []
+    connect = socket.create_connection
+
+    def count(*arguments, **options):
+        opened.append(arguments)
+        return connect(*arguments, **options)
+
+    monkeypatch.setattr(socket, "create_connection", count)
+    calls = BlockingCalls(Endpoint.create(gateway.url, api_key=None, limits=Limits(20, 5, 3, 2)))
+
+    for _ in range(3):
+        calls.call("GET", "/readyz")
+
+    assert len(opened) == 1
