@@ -3,6 +3,7 @@
 import contextlib
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,6 +54,8 @@ class _DeadlineStream:
     def __init__(self, stream: Any, backend: DeadlineBackend) -> None:
         self._stream = stream
         self._backend = backend
+        # httpcore forgets to close it if a proxy fails, and a caller may forget to close the client.
+        self._closing = weakref.finalize(self, stream.close)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> Any:
         return self._stream.read(max_bytes, self._backend.shorten(timeout))
@@ -62,6 +65,7 @@ class _DeadlineStream:
 
     def start_tls(self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None) -> Any:
         stream = self._stream.start_tls(ssl_context, server_hostname, self._backend.shorten(timeout))
+        self._closing.detach()  # the new stream may use the same socket
         return _DeadlineStream(stream, self._backend)
 
     def __getattr__(self, name: str) -> Any:

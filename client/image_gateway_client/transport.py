@@ -1,7 +1,6 @@
 """Perform plans with blocking calls."""
 
 import time
-import weakref
 from contextlib import closing
 from typing import Any, TypeVar, cast
 
@@ -29,9 +28,12 @@ class Transport:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._transport = httpx.HTTPTransport(trust_env=False, **connection_options(endpoint))
-        self.close = weakref.finalize(self, self._transport.close)  # also if the caller forgets to close it
         pool = cast("Any", self._transport)._pool  # noqa: SLF001  # httpx has no option for it
         self._backend = pool._network_backend = DeadlineBackend(pool._network_backend)  # noqa: SLF001
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
 
     def run(self, plan: Plan[T]) -> T:
         """Perform a plan and return its result.

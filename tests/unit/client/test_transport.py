@@ -431,20 +431,43 @@ def test_a_proxy_needs_no_scheme(transport, monkeypatch):
     assert proxy.requests[0].startswith("GET http://gateway.example/readyz HTTP/1.1")
 
 
-def receive_and_close(listener):
+def serve_socks(listener, greeting):
+    """Answer one connection as a SOCKS5 proxy (RFC 1928) behind which a gateway answers; return the host asked for."""
     connection, _ = listener.accept()
     with connection:
-        return connection.recv(100)
+        connection.recv(100)
+        connection.sendall(greeting)
+        if greeting != b"\x05\x00":
+            return b""
+        request = connection.recv(100)
+        connection.sendall(b"\x05\x00\x00\x01" + bytes(6))
+        connection.recv(10_000)
+        WHOLE("", connection.sendall)
+        return request[5 : 5 + request[4]]
 
 
-def test_a_socks_proxy_is_used(transport, monkeypatch):
+@pytest.fixture
+def socks_proxy(monkeypatch):
     monkeypatch.delenv("no_proxy", raising=False)
-    with socket.create_server(("127.0.0.1", 0)) as proxy, ThreadPoolExecutor() as thread:
-        monkeypatch.setenv("all_proxy", f"socks5h://127.0.0.1:{proxy.getsockname()[1]}")
-        greeting = thread.submit(receive_and_close, proxy)
-        with pytest.raises(NoAnswerError, match=r"through the proxy socks5h://.* \(from all_proxy\)"):
-            transport("http://gateway.example", retries=0, timeout_s=2).call("GET", "/readyz")
-        assert greeting.result()[:1] == b"\x05"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("all_proxy", f"socks5h://127.0.0.1:{listener.getsockname()[1]}")
+        yield listener
+
+
+def test_a_socks_proxy_is_used(transport, socks_proxy):
+    with ThreadPoolExecutor() as thread:
+        host = thread.submit(serve_socks, socks_proxy, b"\x05\x00")
+        assert transport("http://gateway.example").call("GET", "/readyz") == {}
+        assert host.result() == b"gateway.example"
+
+
+def test_a_socks_proxy_that_fails_is_named(socks_proxy):
+    endpoint = Endpoint.create("http://gateway.example", api_key=None, limits=Limits(20, 5, 0, 2))
+    for greeting in (b"\x05\xff", b"", b"no"):
+        with ThreadPoolExecutor() as thread:
+            thread.submit(serve_socks, socks_proxy, greeting)
+            with pytest.raises(NoAnswerError, match=r"through the proxy socks5h://.* \(from all_proxy\)"):
+                BlockingCalls(endpoint).call("GET", "/readyz")
 
 
 def test_a_proxy_of_another_kind_is_refused(transport, monkeypatch):
