@@ -73,6 +73,7 @@ class ContractGateway:
         max_images: Largest number of images in a request.
         max_bytes: Largest body in bytes.
         turns: Number of further requests that are answered; others wait.
+        waiting: Number of requests that wait for their turn.
     """
 
     def __init__(self) -> None:
@@ -82,6 +83,7 @@ class ContractGateway:
         self.max_images = 1000
         self.max_bytes = 1_000_000
         self.turns = threading.Semaphore(MANY)
+        self.waiting = 0
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -107,8 +109,11 @@ class ContractGateway:
 
     def answer(self, request: ReceivedRequest, size: int, *, single: bool) -> Reply:
         """Return the reply to a request."""
+        with self._lock:
+            self.waiting += 1
         self.turns.acquire(timeout=30)
         with self._lock:
+            self.waiting -= 1
             self.seen.append(request)
             if self.script:
                 return self.script.popleft()

@@ -46,6 +46,24 @@ def test_a_multi_label_answer_has_its_classes_even_if_there_are_none():
     assert parse_answer({**DOCUMENT, "classes": []}).classes == ()
 
 
+def test_the_name_of_a_class_is_its_label_or_in_older_gateways_its_class():
+    cat, dog = {"label": "cat", "class_id": 3, "score": 0.75}, {**DOG, "label": "dog"}
+    new = {**cat, "predictions": [cat, dog], "classes": [cat], "model": MODEL, "request_id": "r-1"}
+    newer = {**new, "explanation": {"label": "cat", "class_id": 3, "heatmap": [[0.5]]}}
+
+    assert parse_answer(new).predictions == parse_answer(DOCUMENT).predictions
+    assert (parse_answer(newer).label, parse_answer(newer).explanation.label) == ("cat", "cat")
+    assert [item.label for item in parse_batch({"results": [new], "model": MODEL, "request_id": "r"}, 1)] == ["cat"]
+
+
+def test_a_problem_may_have_a_member_label():
+    problem = {"type": "/problems/version-not-found", "title": "No", "status": 404, "label": "stable"}
+
+    (parsed,) = parse_batch({"results": [problem], "model": MODEL, "request_id": "r", "answered": 0, "failed": 1}, 1)
+
+    assert (parsed.status, parsed.members) == (404, {"label": "stable"})
+
+
 def test_unknown_members_are_ignored():
     assert parse_answer({**DOCUMENT, "colour": "red", "model": {**MODEL, "label": "x"}}) == parse_answer(DOCUMENT)
 

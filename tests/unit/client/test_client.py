@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from image_gateway_client import (
+    AsyncClient,
     Client,
     Health,
     ModelVersion,
@@ -234,3 +235,66 @@ def test_an_unreachable_gateway_is_not_ready():
 def test_arguments_out_of_range_are_refused_at_once(arguments):
     with pytest.raises(ValueError, match=r"valid gateway URL|API key|must be"):
         Client(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"topk": 3}, r"has no option 'topk'. Did you mean 'top_k'\? Accepted: explain, label, model, .*version\.$"),
+        ({"modell": "digits"}, r"Did you mean 'model'\?"),
+        ({"Threshold": 0.5}, r"Did you mean 'threshold'\?"),
+        ({"xyz": None}, r"has no option 'xyz'. Accepted:"),
+    ],
+)
+def test_an_unknown_option_is_refused_with_the_nearest_one(gateway, client, options, message):
+    for name, ask in (
+        ("classify", lambda: client.classify(b"cat", **options)),
+        ("classify_batch", lambda: client.classify_batch([b"cat"], **options)),
+        ("classify_many", lambda: client.classify_many([b"cat"], **options)),
+    ):
+        with pytest.raises(TypeError, match=rf"^{name}\(\) {message}" if message.startswith("has") else message):
+            ask()
+    assert gateway.seen == []
+
+
+def test_a_batch_counts_its_outcomes(client):
+    batch = client.classify_batch([b"cat", b"bad", b"dog"])
+
+    assert (len(batch), batch.answered, batch.failed) == (3, 2, 1)
+    assert client.classify_batch([]).answered == 0
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_the_environment_may_name_the_gateway_and_the_key(monkeypatch, kind):
+    monkeypatch.setenv("IMAGE_GATEWAY_URL", "http://gateway.example:81/gw")
+    monkeypatch.setenv("IMAGE_GATEWAY_API_KEY", "k-1")
+
+    endpoint = kind.from_env(timeout_s=3)._endpoint
+
+    assert (endpoint.url, endpoint.headers["Authorization"]) == ("http://gateway.example:81/gw", "Bearer k-1")
+    assert endpoint.limits.timeout_s == 3
+    assert kind.from_env(api_key="k-2")._endpoint.headers["Authorization"] == "Bearer k-2"
+    assert "k-1" not in repr(endpoint)
+
+
+def test_empty_variables_leave_the_defaults(monkeypatch):
+    monkeypatch.setenv("IMAGE_GATEWAY_URL", "")
+    monkeypatch.setenv("IMAGE_GATEWAY_API_KEY", "")
+
+    endpoint = Client.from_env()._endpoint
+
+    assert endpoint.url == "http://localhost:8080"
+    assert "Authorization" not in endpoint.headers
+
+
+def test_an_unknown_setting_is_refused():
+    with pytest.raises(TypeError, match=r"from_env\(\) has no option 'timeout'. Did you mean 'timeout_s'\?"):
+        Client.from_env(timeout=3)
+
+
+def test_the_version_of_the_gateway(gateway, client):
+    gateway.script.append(Reply({"name": "image-gateway", "version": "7.8.9"}))
+    assert client.version() == "7.8.9"
+    assert gateway.seen[0].path == "/version"
+    with pytest.raises(ProblemError, match="404"):
+        client.version()

@@ -4,10 +4,15 @@ import array
 import io
 import mmap
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
+import PIL.Image
+import PIL.ImageOps
 import pytest
 
 from image_gateway_client.errors import Problem
@@ -93,6 +98,7 @@ def test_a_file_of_exactly_the_limit_is_sent(photo):
     ("value", "error", "message"),
     [
         (3, TypeError, "not int"),
+        (object(), TypeError, "a picture of Pillow, not object"),
         (None, TypeError, "not NoneType"),
         (["a.jpg"], TypeError, "not list"),
         (io.StringIO("text"), TypeError, "mode 'rb'"),
@@ -110,3 +116,117 @@ def test_sizes_are_known_without_reading(photo, tmp_path):
     assert size_bytes(photo) == size_bytes(str(photo)) == size_bytes(DATA) == len(DATA)
     assert size_bytes(np.zeros((4, 5, 3), np.uint8)) == 60
     assert size_bytes(tmp_path / "none") == size_bytes(io.BytesIO(DATA)) == size_bytes(7) == 0
+
+
+class Interface:
+    """An array that only says where its pixels are."""
+
+    def __init__(self, array, *, copies=True, **members):
+        self.array = array
+        interface = dict(array.__array_interface__)
+        data = {"data": array.tobytes()} if copies else {}
+        self.__array_interface__ = {**interface, **data, **members}
+
+
+class Convertible:
+    """An array that converts itself to one of NumPy, as tensors of PyTorch do."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self):
+        return self.array
+
+
+PIXELS = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)
+
+
+def decode(source):
+    return cv2.imdecode(np.frombuffer(source.data, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+@pytest.mark.parametrize("array", [Interface(PIXELS), Interface(PIXELS, copies=False), Convertible(PIXELS)])
+def test_arrays_of_other_libraries_are_sent_as_png(array):
+    np.testing.assert_array_equal(decode(load(array, max_bytes=1000)), PIXELS[..., ::-1])
+    assert size_bytes(array) == PIXELS.nbytes
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (
+            np.zeros((2, 2, 3), np.float64),
+            r"not d\[2, 2, 3\]. Convert them: \(array \* 255\).astype\('uint8'\) if they go",
+        ),
+        (np.zeros((3, 8, 8), np.uint8), r"Put the channels last: array.transpose\(1, 2, 0\)\."),
+        (np.zeros((9, 8, 8, 3), np.uint8), r"Send its images one by one: list\(array\)\."),
+        (Interface(np.zeros((2, 2), np.float32)), "not <f4. Convert them"),
+        (Interface(PIXELS[:, ::2], strides=(1, 2, 3)), "not in one piece"),
+        (Interface(np.zeros((0, 2), np.uint8)), "The file is empty"),
+        (Convertible(np.zeros((2, 2), np.float32)), r"not f\[2, 2\]"),
+    ],
+)
+def test_an_array_that_cannot_be_sent_says_what_to_do(array, message):
+    with pytest.raises((ValueError, OSError), match=message):
+        load(array, max_bytes=10_000)
+
+
+PICTURE = PIL.Image.fromarray(PIXELS)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])
+def test_a_picture_of_pillow_is_sent_without_loss(mode):
+    picture = PICTURE.convert(mode)
+
+    sent = PIL.Image.open(io.BytesIO(load(picture, max_bytes=10_000).data))
+
+    kept = picture.convert("RGB") if mode in {"CMYK", "YCbCr"} else picture
+    assert (sent.format, sent.mode) == ("PNG", kept.mode)
+    assert sent.tobytes() == kept.tobytes()
+    assert size_bytes(picture) >= picture.width * picture.height
+
+
+def test_a_picture_of_16_bits_keeps_them():
+    deep = PIL.Image.fromarray(np.arange(20, dtype=np.uint16).reshape(5, 4) * 3000)
+
+    sent = decode(load(deep, max_bytes=10_000))
+
+    np.testing.assert_array_equal(sent, np.asarray(deep))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_of_pillow_is_sent_upright(tmp_path, orientation):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    PICTURE.save(tmp_path / "turned.png", exif=exif)
+    with PIL.Image.open(tmp_path / "turned.png") as picture:
+        expected = PIL.ImageOps.exif_transpose(picture)
+        sent = PIL.Image.open(io.BytesIO(load(picture, max_bytes=10_000).data))
+
+    assert sent.tobytes() == expected.tobytes()
+    assert sent.getexif().get(0x0112) is None
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_a_picture_of_other_numbers_says_what_to_do(mode):
+    with pytest.raises(ValueError, match=f"not mode {mode}. Convert them"):
+        load(PICTURE.convert(mode), max_bytes=10_000)
+
+
+def test_a_damaged_picture_is_a_problem(tmp_path):
+    PIL.Image.effect_noise((64, 64), 50).save(tmp_path / "cut.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:500])
+
+    with PIL.Image.open(tmp_path / "cut.png") as picture, pytest.raises(OSError, match="truncated") as refused:
+        load(picture, max_bytes=10_000)
+
+    assert "truncated" in local_problem(refused.value).detail
+
+
+def test_the_client_loads_neither_numpy_nor_pillow():
+    code = "import sys, image_gateway_client; from image_gateway_client.images import load; load(b'x', max_bytes=1)"
+    check = "print([name for name in ('numpy', 'PIL') if name in sys.modules])"
+
+    printed = subprocess.run([sys.executable, "-c", f"{code}\n{check}"], capture_output=True, text=True, check=True)
+
+    assert printed.stdout.strip() == "[]"

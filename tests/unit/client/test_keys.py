@@ -1,9 +1,10 @@
 import re
+import stat
 
 import pytest
 
 from gateway.access.keys import Keys, parse
-from image_gateway_client.keys import KeyNameError, add_key, hash_key, make_key
+from image_gateway_client.keys import KeyNameError, add_key, hash_key, list_keys, make_key, remove_key
 from tests.support.client_command import runner
 
 
@@ -81,3 +82,64 @@ def test_the_command_refuses_with_a_reason(command):
     again = command("keys", "add", "a")
     assert (again.status, again.out) == (2, "")
     assert "already has a key named a" in " ".join(again.err.split())
+
+
+FILE = "# ours\n\none:aa:bb\n  two:cc:dd\n#two:old\nonetwo:ee:ff"
+
+
+def test_the_keys_of_a_file_are_listed_in_its_order(tmp_path):
+    (tmp_path / "api-keys").write_text(FILE)
+    assert list_keys(tmp_path / "api-keys") == ["one", "two", "onetwo"]
+
+
+def test_a_key_is_removed_and_everything_else_preserved(tmp_path):
+    file, link = tmp_path / "real", tmp_path / "api-keys"
+    file.write_text(FILE)
+    file.chmod(0o640)
+    link.symlink_to(file)
+
+    remove_key("two", link)
+
+    assert file.read_text() == FILE.replace("  two:cc:dd\n", "")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert link.is_symlink()
+    assert sorted(tmp_path.iterdir()) == [link, file]
+
+
+def test_a_removed_key_is_refused_by_the_gateway(tmp_path):
+    file = tmp_path / "api-keys"
+    first, second = add_key("one", file), add_key("two", file)
+
+    remove_key("one", file)
+
+    assert (Keys((), file).owner(first), Keys((), file).owner(second)) == (None, "two")
+    assert add_key("one", file) != first
+
+
+@pytest.mark.parametrize("name", ["three", "On", "", "# ours", "one:aa"])
+def test_a_key_that_is_not_there_is_not_removed(tmp_path, name):
+    (tmp_path / "api-keys").write_text(FILE)
+    with pytest.raises(KeyNameError, match="Keys in it: one, two, onetwo"):
+        remove_key(name, tmp_path / "api-keys")
+    assert (tmp_path / "api-keys").read_text() == FILE
+
+
+def test_keys_are_listed_and_removed_by_the_command(command):
+    for name in ("a", "b"):
+        command("keys", "add", name)
+
+    removed = command("keys", "remove", "a")
+
+    assert (removed.status, removed.out, removed.err) == (0, "", "api-keys no longer has the key a.\n")
+    assert command("keys", "list").out == "b\n"
+    again = command("keys", "remove", "a")
+    assert again.status == 2
+    assert "no key named a" in " ".join(again.err.split())
+
+
+def test_a_missing_folder_or_file_is_one_line(command):
+    added = command("keys", "add", "a", "--file", "nope/keys")
+    listed = command("keys", "list")
+
+    assert (added.status, added.err) == (2, "error: The folder does not exist; create it first: 'nope'\n")
+    assert (listed.status, listed.err) == (2, "error: No such file or directory: 'api-keys'\n")
