@@ -1,6 +1,8 @@
 """The client and its command against the real stack: through nginx, gunicorn, gRPC and TensorFlow."""
 
+import asyncio
 import csv
+import io
 import json
 import re
 import subprocess
@@ -9,9 +11,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
-from image_gateway_client import Client, ModelVersion, NoAnswerError, Problem, ProblemError
+from gateway import __version__
+from image_gateway_client import AsyncClient, Client, ModelVersion, NoAnswerError, Problem, ProblemError
 from tests.e2e.conftest import GOLDEN
 from tests.support.client_command import runner
 from tests.support.scores import SCORE_TOLERANCE
@@ -80,6 +84,33 @@ def test_a_version_can_be_selected(client, golden):
     with pytest.raises(ProblemError) as refused:
         client.classify(golden[2][0], model="digits", version=99)
     assert refused.value.problem.status == 404
+
+
+def test_asyncio_gets_the_same_answers(stack, golden, image_host):
+    host_folder, host = image_host
+    (host_folder / "three.png").write_bytes(golden[3][0])
+    images = [data for data, _, _ in golden]
+
+    async def classify():
+        async with AsyncClient(stack.url, connections=3) as client:
+            one = await client.classify(f"http://{host}/three.png", model="digits")
+            batch = await client.classify_batch(images, model="digits")
+            many = [outcome async for outcome in client.classify_many(images * 5, model="digits", batch_size=4)]
+            return one.label, summarize(batch), summarize(many), await client.version()
+
+    assert asyncio.run(classify()) == ("3", DIGITS, DIGITS * 5, __version__)
+
+
+def test_a_picture_of_pillow_is_classified_upright(client, golden):
+    for data, label, _ in golden:
+        upright = PIL.Image.open(io.BytesIO(data)).convert("L")
+        file = io.BytesIO()
+        turned = PIL.Image.Exif()
+        turned[0x0112] = 6  # turn it to the right
+        upright.transpose(PIL.Image.Transpose.ROTATE_90).save(file, "PNG", exif=turned)
+        picture = PIL.Image.open(file)
+
+        assert [client.classify(item, model="digits").label for item in (upright, picture)] == [label] * 2
 
 
 def test_a_batch_of_files_and_urls(client, golden, image_host):
@@ -247,6 +278,18 @@ def test_the_command_shows_models_and_health(command):
     assert "Handwritten digits" in command("models").out
     assert json.loads(command("models", "digits", "--json").out)["task"] == "multiclass"
     assert command("health").status == 0
+
+
+def test_the_url_of_tensorflow_serving_is_recognised(command, stack):
+    result = command("models", "--url", f"http://127.0.0.1:{stack.ports.rest}")
+
+    assert result.status == 2
+    assert "is TensorFlow Serving. The gateway is usually at http://127.0.0.1:8080." in result.err
+
+
+def test_a_url_that_was_copied_from_a_route_works(command, stack):
+    assert command("models", "--url", f"{stack.url}/api/v1").status == 0
+    assert command("version", "--url", stack.predict_url).out.splitlines()[1].endswith(f" {__version__}")
 
 
 def test_the_installed_command_classifies_a_folder(stack, golden, tmp_path):

@@ -50,9 +50,33 @@ def test_every_method_and_every_error_is_documented():
     names = {name.partition("(")[0] for name in DOCUMENTED}
 
     assert {"close", "classify"} <= methods
-    assert methods - {"close"} <= names
+    assert methods | {"from_env"} <= names
     assert "ImageGatewayError" in errors
     assert errors - {"ImageGatewayError"} <= names
+
+
+def test_every_subcommand_is_documented():
+    def paths(group, prefix=""):
+        for name, command in group.commands.items():
+            yield from paths(command, f"{prefix}{name} ") if hasattr(command, "commands") else [prefix + name]
+
+    names = list(paths(typer.main.get_command(app)))
+
+    assert {"classify", "jobs wait", "keys remove", "serve"} <= set(names)
+    assert [name for name in names if f"`{name}" not in DOC and f"image-gateway {name}" not in DOC] == []
+
+
+def test_every_public_name_of_the_package_is_documented_or_part_of_another():
+    classes = {name for name in image_gateway_client.__all__ if f"`{name}" not in DOC}
+
+    assert classes <= {"Explanation", "JobModel", "ModelVersion", "Prediction", "VersionState", "Webhook", "Batch"}
+
+
+def test_every_argument_of_a_client_is_documented():
+    arguments = set(inspect.signature(Client.__init__).parameters) - {"self", "url"}
+
+    assert {"api_key", "timeout_s"} <= arguments
+    assert [name for name in arguments if f"`{name}" not in DOC] == []
 
 
 def test_the_suffixes_are_documented():

@@ -81,8 +81,16 @@ def test_the_library_needs_neither_typer_nor_rich():
     assert not {"typer", "rich"} & modules
 
 
+def test_the_command_shows_its_help_without_the_http_library():
+    modules = modules_after_import("image_gateway_client.__main__")
+
+    assert "typer" in modules
+    assert not {"httpx", "httpcore"} & modules
+
+
 def test_the_client_requires_no_package_of_the_servers():
     requirements = requirements_of("image-gateway-client", read_lock())
 
-    assert {"requests", "rich", "typer"} <= requirements
+    assert {"httpx", "rich", "typer"} <= requirements
+    assert not {"requests", "urllib3"} & requirements
     assert not requirements & HEAVY_DISTRIBUTIONS

@@ -16,14 +16,16 @@ from tests.support.contract_gateway import ContractGateway
 
 ROOT = Path(__file__).parents[3]
 UV = (ROOT / ".tools/uv/bin/python", "tools/uv.py")  # through the configured package index
-PACKAGE = {path.name for path in (ROOT / "client/image_gateway_client").iterdir() if path.is_file()}
+SOURCES = (ROOT / "client/image_gateway_client").rglob("*")
+PACKAGE = {str(path.relative_to(ROOT / "client")) for path in SOURCES if path.suffix in {".py", ".typed"}}
 METADATA = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses"}
 USERS_SCRIPT = """
 import sys
 
 import client
-from image_gateway_client import Client, ImageGatewayClient
+from image_gateway_client import AsyncClient, Client, ImageGatewayClient
 
+assert AsyncClient.from_env(api_key="k")
 assert ImageGatewayClient is Client
 with Client(sys.argv[1]) as gateway:
     print(client.GREETING, gateway.classify(b"cat").label)
@@ -89,8 +91,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path):
 
     info = f"image_gateway_client-{__version__}.dist-info"
     assert {file.parts[0] for file in files} == {"image_gateway_client", info}
-    assert {file.name for file in files if file.parts[0] == "image_gateway_client"} == PACKAGE
-    assert "py.typed" in PACKAGE
+    assert {str(file) for file in files if file.parts[0] == "image_gateway_client"} == PACKAGE
+    assert "image_gateway_client/py.typed" in PACKAGE
     assert {file.parts[1] for file in files if file.parts[0] == info} == METADATA
 
 
@@ -111,7 +113,7 @@ def test_the_sdist_holds_what_the_wheel_is_built_from(built: Path):
     with tarfile.open(sdist) as archive:
         files = {Path(*Path(name).parts[1:]) for name in archive.getnames()}
 
-    assert {file.name for file in files if file.parts[0] == "image_gateway_client"} == PACKAGE
+    assert {str(file) for file in files if file.parts[0] == "image_gateway_client"} == PACKAGE
     others = {str(file) for file in files if file.parts[0] != "image_gateway_client"}
     assert others == {"LICENSE", "PKG-INFO", "README.md", "pyproject.toml", ".gitignore"}
 
