@@ -7,16 +7,16 @@ from typing import Self, Unpack
 
 from image_gateway_client import predictions
 from image_gateway_client.answers import Answer, Batch, Health, Model, Outcome
-from image_gateway_client.base_client import BATCH_BYTES, BaseClient, check_batches, check_several
+from image_gateway_client.base_client import BATCH_BYTES, BaseClient, check_batches
 from image_gateway_client.batches import classify_batch, classify_in_order_async, split_into_batches
-from image_gateway_client.images import Image
+from image_gateway_client.images import Image, check_several
 from image_gateway_client.jobs import plans as jobs
 from image_gateway_client.jobs.job import Job, JobResult
 from image_gateway_client.options import JobOptions, Options, check_options
 
 
 class AsyncClient(BaseClient):
-    """Client of one gateway for the tasks of one event loop of asyncio. Its arguments are those of `BaseClient`."""
+    """Client of one gateway for programs with asyncio. Its arguments are those of `BaseClient`."""
 
     def _open(self) -> None:
         from image_gateway_client.async_transport import AsyncTransport  # noqa: PLC0415  # see BaseClient._open

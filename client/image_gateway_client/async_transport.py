@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import httpx
 
@@ -16,7 +17,7 @@ T = TypeVar("T")
 
 
 class AsyncTransport:
-    """Connections to one gateway, for the tasks of one event loop; see `Transport`.
+    """Connections to one gateway, of their own for each event loop; see `Transport`.
 
     Raises:
         ValueError: The URL has an invalid host, or the certificates that the environment names cannot be read.
@@ -24,11 +25,21 @@ class AsyncTransport:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._transport = httpx.AsyncHTTPTransport(trust_env=False, **connection_options(endpoint))
+        self._options = connection_options(endpoint)
+        # Programs without a loop of their own call asyncio.run() several times.
+        self._transports: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncHTTPTransport] = WeakKeyDictionary()
 
     async def close(self) -> None:
-        """Close the connections."""
-        await self._transport.aclose()
+        """Close the connections of the running event loop."""
+        if transport := self._transports.pop(asyncio.get_running_loop(), None):
+            await transport.aclose()
+
+    def _transport(self) -> httpx.AsyncHTTPTransport:
+        """Return the connections of the running event loop."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._transports:
+            self._transports[loop] = httpx.AsyncHTTPTransport(trust_env=False, **self._options)
+        return self._transports[loop]
 
     async def run(self, plan: Plan[T]) -> T:
         """Perform a plan and return its result.
@@ -62,7 +73,7 @@ class AsyncTransport:
         request = to_httpx(step, self._endpoint, None if body is None else _send_chunks(body))
         try:
             async with asyncio.timeout(step.timeout_s):
-                response = await self._transport.handle_async_request(request)
+                response = await self._transport().handle_async_request(request)
                 async with aclosing(response):
                     reader = ResponseReader(response, self._endpoint)
                     async for chunk in response.aiter_raw():

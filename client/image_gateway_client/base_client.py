@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Self, TypedDict, Unpack
 
 from image_gateway_client.endpoint import DEFAULT_URL, MEBIBYTE, Endpoint, Limits
-from image_gateway_client.images import Image
+from image_gateway_client.images import Image, check_several
 from image_gateway_client.options import Options, check_names, check_options
 
 URL_VARIABLE = "IMAGE_GATEWAY_URL"
@@ -83,17 +83,6 @@ class BaseClient(ABC):
     @abstractmethod
     def _open(self) -> None:
         """Create the transport. Only this imports httpx, which takes a while."""
-
-
-def check_several(images: Iterable[Image]) -> Iterable[Image]:
-    """Refuse a single path or bytes, whose characters would be taken for images.
-
-    Raises:
-        TypeError: `images` is a single image.
-    """
-    if isinstance(images, str | bytes | bytearray | memoryview | os.PathLike) or hasattr(images, "read"):
-        raise TypeError(f"expected several images, not a single {type(images).__name__}; put it into a list")
-    return images
 
 
 def check_batches(images: Iterable[Image], batch_size: int, options: Options) -> None:

@@ -7,9 +7,9 @@ from typing import Self, Unpack
 
 from image_gateway_client import predictions
 from image_gateway_client.answers import Answer, Batch, Health, Model, Outcome
-from image_gateway_client.base_client import BATCH_BYTES, BaseClient, check_batches, check_several
+from image_gateway_client.base_client import BATCH_BYTES, BaseClient, check_batches
 from image_gateway_client.batches import classify_batch, classify_in_order, split_into_batches
-from image_gateway_client.images import Image
+from image_gateway_client.images import Image, check_several
 from image_gateway_client.jobs import plans as jobs
 from image_gateway_client.jobs.job import Job, JobResult
 from image_gateway_client.options import JobOptions, Options, check_options

@@ -34,8 +34,8 @@ def connection_options(endpoint: Endpoint) -> ConnectionOptions:
         ValueError: The URL has an invalid host, or the certificates that the environment names cannot be read.
     """
     try:
-        httpx.URL(endpoint.url)
-    except httpx.InvalidURL as error:
+        httpx.Request("GET", endpoint.url)
+    except (httpx.InvalidURL, UnicodeError) as error:
         raise ValueError(f"{endpoint.url!r} is not a valid gateway URL: {error}") from error
     limits = httpx.Limits(
         max_connections=None,  # a caller's threads do not wait for each other

@@ -100,6 +100,7 @@ def _is_gateway_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
         valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        (parts.hostname or "").encode("idna")
     except ValueError:
         return False
     return valid and url.isprintable() and " " not in url and not parts.query and not parts.fragment

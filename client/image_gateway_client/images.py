@@ -1,11 +1,12 @@
 """Load images for sending: as bytes, or as a URL that the gateway fetches."""
 
 import errno
+import io
 import os
 import re
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, cast
@@ -65,6 +66,18 @@ class ImageUrl:
 Source: TypeAlias = ImageBytes | ImageUrl
 
 
+def check_several(images: str | os.PathLike[str] | Iterable[Image]) -> Iterable[Image]:
+    """Refuse a single image: the characters of a path, or the bytes of a file, would be taken for images.
+
+    Raises:
+        TypeError: `images` is a single image.
+    """
+    is_file = isinstance(images, str | os.PathLike) or hasattr(images, "read")
+    if is_file or isinstance(images, bytes | bytearray | memoryview) or is_pillow(images):
+        raise TypeError(f"expected several images, not a single {type(images).__name__}; put it into a list")
+    return cast("Iterable[Image]", images)
+
+
 def load(image: Image, *, max_bytes: int) -> Source:
     """Read an image, or pass on its URL.
 
@@ -104,8 +117,8 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return descriptor
 
 
-def _read(file: BinaryIO, name: str, max_bytes: int, *, is_pipe: bool = False) -> ImageBytes:
-    data = file.read(max_bytes + 1)
+def _read(file: BinaryIO | io.TextIOBase, name: str, max_bytes: int, *, is_pipe: bool = False) -> ImageBytes:
+    data = None if isinstance(file, io.TextIOBase) else file.read(max_bytes + 1)
     if not isinstance(data, bytes):
         raise TypeError(f"{name} does not give bytes; open it with mode 'rb'")
     if is_pipe and not data:

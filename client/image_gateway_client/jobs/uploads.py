@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from image_gateway_client.files import find_images
-from image_gateway_client.images import URL, Image, ImageUrl, load
+from image_gateway_client.images import URL, Image, ImageUrl, check_several, load
 from image_gateway_client.options import to_texts
 from image_gateway_client.predictions import json_body, multipart_body
 from image_gateway_client.steps import Body, FileContent
@@ -55,17 +55,17 @@ def prepare(images: str | os.PathLike[str] | Iterable[Image], *, max_bytes: int)
 
     Raises:
         OSError: A file cannot be read, is empty or too large, or the temporary file cannot be written.
-        TypeError: One of them is not an image.
+        TypeError: `images` is a single image, or one of them is not an image.
         ValueError: There are no images, URLs and files are mixed, or an array has another shape or type.
     """
-    if isinstance(images, str | os.PathLike):
+    if isinstance(images, str | os.PathLike) and not _is_url(images):
         path = Path(images)
         if path.is_dir():
             return prepare(find_images([os.fspath(images)]).images, max_bytes=max_bytes)
         if path.exists() and not zipfile.is_zipfile(path):
             raise ValueError(f"{path} is neither a folder nor a ZIP file. Put a single image into a list.")
         return Upload(archive=path.open("rb"))
-    iterator = iter(images)
+    iterator = iter(check_several(images))
     first = next(iterator, None)
     if first is None:
         raise ValueError("there are no images to submit")

@@ -176,3 +176,14 @@ def test_an_unreachable_gateway_is_not_ready():
             return await client.ready()
 
     assert asyncio.run(ask()) is False
+
+
+def test_a_client_outlives_an_event_loop(gateway):
+    client = AsyncClient(gateway.url)
+
+    async def classify():
+        answer = await client.classify(b"cat")
+        await client.close()
+        return answer.label
+
+    assert [asyncio.run(classify()) for _ in range(3)] == ["cat"] * 3

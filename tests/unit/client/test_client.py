@@ -229,6 +229,13 @@ def test_an_unreachable_gateway_is_not_ready():
             client.health()
 
 
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("host", ["a..b", "xn--", "256.1.1.1", "a" * 64 + ".example"])
+def test_a_host_that_cannot_be_one_is_refused_at_once(kind, host):
+    with pytest.raises(ValueError, match=f"^'http://{host}' is not a valid gateway URL"):
+        kind(f"http://{host}")
+
+
 @pytest.mark.parametrize(
     "arguments", [{"url": "localhost"}, {"api_key": ""}, {"timeout_s": 0}, {"retries": -1}, {"connections": 0}]
 )

@@ -102,6 +102,7 @@ def test_a_file_of_exactly_the_limit_is_sent(photo):
         (None, TypeError, "not NoneType"),
         (["a.jpg"], TypeError, "not list"),
         (io.StringIO("text"), TypeError, "mode 'rb'"),
+        (io.TextIOWrapper(io.BytesIO(DATA)), TypeError, "mode 'rb'"),
         (array.array("d", [1.0]), ValueError, "not d"),
         (np.zeros((2, 2), np.float32), ValueError, "not f"),
     ],

@@ -239,6 +239,9 @@ def test_a_job_that_does_not_exist_is_a_problem(client):
     ("images", "options", "error"),
     [
         ([], {}, ValueError("no images to submit")),
+        (b"cat", {}, TypeError("expected several images, not a single bytes; put it into a list")),
+        ("https://a.example/cat", {}, TypeError("put it into a list")),
+        (io.BytesIO(b"cat"), {}, TypeError("put it into a list")),
         ([b"a", "https://a.example/b"], {}, ValueError("either URLs or files")),
         (["https://a.example/b", b"a"], {}, ValueError("either URLs or files")),
         ("pets/0.jpg", {}, ValueError("neither a folder nor a ZIP file. Put a single image into a list")),

@@ -334,7 +334,17 @@ def test_the_path_of_a_route_is_taken_off_the_url(transport, gateway, prefix, pa
 
 @pytest.mark.parametrize(
     "url",
-    ["", "localhost:8080", "ftp://localhost", "http://", "http://:80", "http://a:0", "http://a:99999", "http://a?b=c"],
+    [
+        "",
+        "localhost:8080",
+        "ftp://localhost",
+        "http://",
+        "http://:80",
+        "http://a:0",
+        "http://a:99999",
+        "http://a?b=c",
+        "http://a b",
+    ],
 )
 def test_an_invalid_url_is_refused(transport, url):
     with pytest.raises(ValueError, match="is not a valid gateway URL"):
