@@ -76,7 +76,7 @@ class BaseClient(ABC):
             TypeError: A setting is unknown.
             ValueError: A setting or a variable is not valid.
         """
-        check_names("from_env()", settings, ClientSettings.__annotations__)
+        check_names("from_env()", settings, ClientSettings.__optional_keys__)
         settings.setdefault("api_key", os.environ.get(KEY_VARIABLE) or None)
         return cls(os.environ.get(URL_VARIABLE) or DEFAULT_URL, **settings)
 

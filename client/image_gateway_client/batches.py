@@ -8,7 +8,7 @@ from functools import partial
 from typing import TypeAlias, TypeVar
 
 from image_gateway_client.answers import Outcome
-from image_gateway_client.errors import ProblemError
+from image_gateway_client.errors import Problem, ProblemError
 from image_gateway_client.images import Image, Source, load, local_problem, size_bytes
 from image_gateway_client.steps import Plan, Work
 
@@ -45,17 +45,20 @@ def classify_batch(images: Iterable[Image], predict: Predict, *, max_bytes: int)
     Raises:
         ImageGatewayError: The gateway cannot classify these images, nor any others, now.
     """
-    outcomes: list[Outcome | None] = []
-    sources: list[Source] = []
+    loaded: list[Source | Problem] = yield Work(partial(_load_all, images, max_bytes))
+    sources = [item for item in loaded if not isinstance(item, Problem)]
+    responses = iter((yield from _predict_or_split(sources, predict)) if sources else [])
+    return [item if isinstance(item, Problem) else next(responses) for item in loaded]
+
+
+def _load_all(images: Iterable[Image], max_bytes: int) -> list[Source | Problem]:
+    loaded: list[Source | Problem] = []
     for image in images:
         try:
-            sources.append((yield Work(partial(load, image, max_bytes=max_bytes))))
+            loaded.append(load(image, max_bytes=max_bytes))
         except (OSError, TypeError, ValueError) as error:
-            outcomes.append(local_problem(error))
-        else:
-            outcomes.append(None)
-    responses = iter((yield from _predict_or_split(sources, predict)) if sources else [])
-    return [next(responses) if outcome is None else outcome for outcome in outcomes]
+            loaded.append(local_problem(error))
+    return loaded
 
 
 def _predict_or_split(sources: Sequence[Source], predict: Predict) -> Plan[list[Outcome]]:

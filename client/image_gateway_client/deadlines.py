@@ -15,7 +15,7 @@ class DeadlineBackend:
     could hold a call for hours.
 
     Args:
-        backend: The backend that it wraps; of httpcore, or one that its tests would use.
+        backend: The backend of httpcore that it wraps.
     """
 
     def __init__(self, backend: Any) -> None:

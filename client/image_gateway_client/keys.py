@@ -84,8 +84,9 @@ def remove_key(name: str, file: Path) -> None:
         raise KeyNameError(f"{file} has no key named {name}. Keys in it: {others}.")
     target = file.resolve()
     part = target.with_name(f"{target.name}.part")
+    output = part.open("x", encoding="utf-8")  # another removal may be under way
     try:
-        with part.open("x", encoding="utf-8") as output:
+        with output:
             output.writelines(line for line in text.splitlines(keepends=True) if _name(line) != name)
         _copy_access(target, part)
         part.replace(target)

@@ -70,7 +70,7 @@ def check_options(method: str, options: Options) -> None:
         TypeError: One is unknown.
         ValueError: They contradict each other.
     """
-    check_names(method, options, Options.__annotations__)
+    check_names(method, options, Options.__optional_keys__)
     check_target(options)
 
 

@@ -46,7 +46,7 @@ def check_job(options: JobOptions, idempotency_key: str | None) -> None:
         TypeError: An option is unknown.
         ValueError: The options contradict each other, or the key cannot be sent.
     """
-    check_names("submit_job()", options, JobOptions.__annotations__)
+    check_names("submit_job()", options, JobOptions.__optional_keys__)
     check_target(options)
     if (options.get("webhook_url") is None) != (options.get("webhook_secret") is None):
         raise ValueError("A webhook needs both webhook_url and webhook_secret.")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from image_gateway_client.files import find_images
 from image_gateway_client.images import URL, Image, ImageUrl, check_several, load
@@ -97,7 +97,7 @@ def _write_archive(images: Iterable[Image], max_bytes: int) -> BinaryIO:
                     raise ValueError(MIXED)  # noqa: TRY004  # it is one of the accepted types
                 archive.writestr(zipfile.ZipInfo(_make_name(image, index, names)), source.data)
         on_error.pop_all()
-    return output
+    return cast("BinaryIO", output)  # on Windows it is a wrapper of one
 
 
 def _make_name(image: Image, index: int, names: set[str]) -> str:

@@ -32,16 +32,12 @@ def test_an_image_too_large_for_a_batch_is_a_batch_of_its_own():
 
 def perform(plan: Plan):
     """Return the result of a plan that sends nothing."""
-    result = error = None
+    result = None
     while True:
         try:
-            step = plan.send(result) if error is None else plan.throw(error)
+            result = plan.send(result).function()
         except StopIteration as end:
             return end.value
-        try:
-            result, error = step.function(), None
-        except (OSError, TypeError, ValueError) as raised:
-            error = raised
 
 
 class FakeSend:
