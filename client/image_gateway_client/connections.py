@@ -64,7 +64,9 @@ def _certificates(url: str) -> ssl.SSLContext:
 def to_httpx(step: Send, endpoint: Endpoint, content: Iterable[bytes] | AsyncIterable[bytes] | None) -> httpx.Request:
     """Return a request with its body."""
     request, remaining_s = step.request, step.timeout_s
-    headers = {**endpoint.headers, **request.headers, "X-Request-Timeout": f"{remaining_s:.3f}"}
+    headers = {**endpoint.headers, **request.headers}
+    if request.limits_gateway:
+        headers["X-Request-Timeout"] = f"{remaining_s:.3f}"
     if request.body is not None:
         headers |= {"Content-Type": request.body.content_type, "Content-Length": str(request.body.size)}
     connect_s = min(endpoint.limits.connect_timeout_s, remaining_s)

@@ -34,9 +34,7 @@ def job_progress(*, shown: bool) -> Iterator[Callable[[Job], None]]:
     """Show a progress bar of a job, if `shown`; each call of the yielded function moves it to the job's state."""
     with _progress(shown=shown) as bar:
         task = bar.add_task("queued", total=None)
-        yield lambda job: bar.update(
-            task, description=job.status, total=job.total, completed=min(job.answered, job.total)
-        )
+        yield lambda job: bar.update(task, description=job.status, total=job.total, completed=job.processed)
 
 
 def _progress(*, shown: bool) -> Progress:
@@ -84,7 +82,7 @@ def print_job(job: Job, stream: TextIO) -> None:
 
 def describe_counts(job: Job) -> str:
     """Return such as `7 of 10 have a result, 1 failed`."""
-    return f"{job.answered} of {job.total} have a result, {job.failed} failed"
+    return f"{job.processed} of {job.total} have a result, {job.failed} failed"
 
 
 def _show_time(moment: datetime | None) -> str:

@@ -81,6 +81,7 @@ class ApiRequest:
         body: The body; None for no body.
         retries: Maximum number of retries; None for that of the client.
         timeout_s: Maximum time including retries; None for that of the client.
+        limits_gateway: Whether the gateway is told how much time is left. Without it, the gateway's own limit holds.
     """
 
     method: str
@@ -90,6 +91,7 @@ class ApiRequest:
     body: Body | None = None
     retries: int | None = None
     timeout_s: float | None = None
+    limits_gateway: bool = True
 
 
 @dataclass(frozen=True, slots=True)

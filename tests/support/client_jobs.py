@@ -25,14 +25,14 @@ class StoredJob:
         key: Its idempotency key.
         options: What was asked for.
         items: Name and bytes of each image; a URL counts as the bytes after its last slash.
-        answered: The number of images that have a result.
+        processed: The number of images that have a result.
         status: Its status.
     """
 
     key: str
     options: Mapping[str, Any]
     items: list[tuple[str, bytes]]
-    answered: int = 0
+    processed: int = 0
     status: str = "queued"
 
 
@@ -45,12 +45,14 @@ class JobsGateway:
         per_look: The number of images that are classified each time a job is looked at.
         broken: The number of further submissions that are stored, but whose connection breaks before the answer.
         requests: Method and path of each request.
+        headers: Headers of each request.
     """
 
     per_look: int = 1_000_000
     broken: int = 0
     jobs: dict[str, StoredJob] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    headers: list[Mapping[str, str]] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -81,21 +83,21 @@ class JobsGateway:
         """Classify the next images, and return the job."""
         job = self.jobs[name]
         if job.status in {"queued", "running"}:
-            job.answered = min(len(job.items), job.answered + self.per_look)
-            job.status = "done" if job.answered == len(job.items) else "running"
+            job.processed = min(len(job.items), job.processed + self.per_look)
+            job.status = "done" if job.processed == len(job.items) else "running"
         return self.describe(name)
 
     def describe(self, name: str) -> dict[str, Any]:
         """Return the job as it is."""
         job = self.jobs[name]
-        failed = sum("class" not in prediction(data) for _, data in job.items[: job.answered])
+        failed = sum("class" not in prediction(data) for _, data in job.items[: job.processed])
         document = {
             "id": name,
             "status": job.status,
             "total": len(job.items),
-            "answered": job.answered,
+            "answered": job.processed - failed,
             "failed": failed,
-            "model": MODEL if job.answered else {"name": MODEL["name"]},
+            "model": MODEL if job.processed > failed else self._named_model(job),
             "created": "2026-03-04T12:00:00Z",
             "results": f"{JOBS}/{name}/results",
             "request_id": "r-9",
@@ -106,14 +108,18 @@ class JobsGateway:
             document["problem"] = {"type": "/problems/model-not-found", "title": "The model is gone", "status": 404}
         return document
 
+    def _named_model(self, job: StoredJob) -> Mapping[str, Any]:
+        """Return the model before it has answered: the default one has no name yet."""
+        return {"name": job.options["model"]} if "model" in job.options else {}
+
     def results(self, name: str, offset: int, limit: int) -> tuple[bytes, bool]:
         """Return a page of lines, and whether there is more to come."""
         job = self.jobs[name]
         lines = [
             json.dumps({"index": index, **({"name": item} if item else {}), **prediction(data)})
-            for index, (item, data) in list(enumerate(job.items))[offset : min(offset + limit, job.answered)]
+            for index, (item, data) in list(enumerate(job.items))[offset : min(offset + limit, job.processed)]
         ]
-        is_last = offset + len(lines) >= (job.answered if job.status == "cancelled" else len(job.items))
+        is_last = offset + len(lines) >= (job.processed if job.status == "cancelled" else len(job.items))
         return "".join(f"{line}\n" for line in lines).encode(), not is_last
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> Reply | None:
@@ -160,6 +166,7 @@ class JobsGateway:
 
             def _send(self, reply: Reply | None) -> None:
                 gateway.requests.append(f"{self.command} {self.path}")
+                gateway.headers.append(dict(self.headers))
                 if reply is None:
                     self.close_connection = True
                     return

@@ -46,7 +46,7 @@ class Job:
         id: Its identifier.
         status: queued, running, done, failed or cancelled. A job whose images all have problems is done.
         total: The number of its images.
-        answered: The number of images that have a result.
+        answered: The number of images that have an answer.
         failed: The number of images that have a problem.
         model: Its model; None until it is known.
         created: When it was submitted.
@@ -77,6 +77,11 @@ class Job:
         """Whether it is done, failed or cancelled."""
         return self.status in FINISHED
 
+    @property
+    def processed(self) -> int:
+        """The number of images that have a result: an answer or a problem."""
+        return self.answered + self.failed
+
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
@@ -104,7 +109,7 @@ class JobNotFinishedError(ImageGatewayError):
 
     def __init__(self, job: Job, timeout_s: float) -> None:
         super().__init__(
-            f"job {job.id} is still {job.status} after {timeout_s:g} s: {job.answered} of {job.total} images"
+            f"job {job.id} is still {job.status} after {timeout_s:g} s: {job.processed} of {job.total} images"
         )
         self.job = job
 
@@ -123,7 +128,7 @@ def parse_job(document: Any) -> Job:
             total=int(document["total"]),
             answered=int(document.get("answered", 0)),
             failed=int(document.get("failed", 0)),
-            model=None if model is None else _model(model),
+            model=_model(model or {}),
             created=_time(document, "created"),
             started=_time(document, "started"),
             finished=_time(document, "finished"),
@@ -134,9 +139,9 @@ def parse_job(document: Any) -> Job:
         )
 
 
-def _model(document: Mapping[str, Any]) -> JobModel:
-    version = document.get("version")
-    return JobModel(str(document["name"]), None if version is None else int(version))
+def _model(document: Mapping[str, Any]) -> JobModel | None:
+    name, version = document.get("name"), document.get("version")
+    return None if name is None else JobModel(str(name), None if version is None else int(version))
 
 
 def _time(document: Mapping[str, Any], name: str) -> datetime | None:

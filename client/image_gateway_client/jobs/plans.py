@@ -71,7 +71,12 @@ def submit(  # noqa: PLR0913  # the arguments of the method
     upload: Upload = yield Work(partial(prepare, images, max_bytes=max_bytes))
     try:
         request = ApiRequest(
-            "POST", f"{API}/jobs", headers=headers, body=upload.make_body(options), timeout_s=timeout_s
+            "POST",
+            f"{API}/jobs",
+            headers=headers,
+            body=upload.make_body(options),
+            timeout_s=timeout_s,
+            limits_gateway=False,  # it allows more time for an upload than for a prediction
         )
         return (yield from call(endpoint, request, parse_job))
     finally:

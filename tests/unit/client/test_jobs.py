@@ -88,7 +88,8 @@ def test_the_images_of_a_folder_are_classified(client, gateway):
     done = client.wait_for_job(job)
     results = client.job_results(job)
 
-    assert (done.status, done.answered, done.failed, done.model) == ("done", 5, 1, JobModel("pets", 3))
+    assert (done.status, done.processed, done.answered, done.failed) == ("done", 5, 4, 1)
+    assert done.model == JobModel("pets", 3)
     assert gateway.jobs[job.id].options == {"model": "pets", "top_k": "2", "threshold": "0.5"}
     assert summarize(results) == [
         (0, "pets/0.jpg", "n0"),
@@ -144,6 +145,21 @@ def test_a_zip_file_is_sent_as_it_is(client, gateway, tmp_path):
     job = client.submit_job(tmp_path / "pets.zip")
 
     assert gateway.jobs[job.id].items == [("cat.jpg", b"cat"), ("dog.jpg", b"dog")]
+
+
+def test_the_gateway_may_take_its_own_time_for_an_upload(client, gateway, folder):
+    client.job(client.submit_job(folder / "pets"))
+
+    submitted, asked = gateway.headers
+    assert "X-Request-Timeout" not in submitted
+    assert float(asked["X-Request-Timeout"]) <= 60
+
+
+def test_the_default_model_is_unknown_until_it_has_answered(client):
+    job = client.submit_job([b"cat"])
+
+    assert job.model is None
+    assert client.wait_for_job(job).model == JobModel("pets", 3)
 
 
 def test_a_job_is_submitted_once_even_if_the_connection_breaks(client, gateway, folder):
