@@ -72,7 +72,8 @@ def submit(  # noqa: PLR0913  # each is an option of the command line
         sources = images[0] if is_archive else [resolve_stdin(name, sys.stdin.buffer) for name in names]
         job = client.submit_job(sources, idempotency_key=idempotency_key, timeout_s=timeout, **selected)
     typer.echo(job.id)
-    typer.echo(f"{job.total} images. Next: image-gateway jobs wait {job.id}", err=True)
+    images_text = "1 image" if job.total == 1 else f"{job.total} images"
+    typer.echo(f"{images_text}. Next: image-gateway jobs wait {job.id}", err=True)
 
 
 @app.command()

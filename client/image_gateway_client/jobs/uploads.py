@@ -61,17 +61,22 @@ def prepare(images: str | os.PathLike[str] | Iterable[Image], *, max_bytes: int)
     if isinstance(images, str | os.PathLike) and not _is_url(images):
         path = Path(images)
         if path.is_dir():
-            return prepare(find_images([os.fspath(images)]).images, max_bytes=max_bytes)
+            return _prepare_several(find_images([os.fspath(images)]).images, path.parent, max_bytes)
         if path.exists() and not zipfile.is_zipfile(path):
             raise ValueError(f"{path} is neither a folder nor a ZIP file. Put a single image into a list.")
         return Upload(archive=path.open("rb"))
-    iterator = iter(check_several(images))
+    return _prepare_several(check_several(images), Path(), max_bytes)
+
+
+def _prepare_several(images: Iterable[Image], base: PurePath, max_bytes: int) -> Upload:
+    """Prepare images; the names of those below the folder `base` begin there."""
+    iterator = iter(images)
     first = next(iterator, None)
     if first is None:
         raise ValueError("there are no images to submit")
     several = itertools.chain([first], iterator)
     if not _is_url(first):
-        return Upload(archive=_write_archive(several, max_bytes))
+        return Upload(archive=_write_archive(several, base, max_bytes))
     urls = list(several)
     if not all(map(_is_url, urls)):
         raise ValueError(MIXED)
@@ -82,7 +87,7 @@ def _is_url(image: Image) -> bool:
     return isinstance(image, str) and URL.match(image) is not None
 
 
-def _write_archive(images: Iterable[Image], max_bytes: int) -> BinaryIO:
+def _write_archive(images: Iterable[Image], base: PurePath, max_bytes: int) -> BinaryIO:
     """Write a ZIP file of the images, without compression, which images have already.
 
     The same images give the same bytes, so that the gateway recognises a request that is sent again.
@@ -95,19 +100,26 @@ def _write_archive(images: Iterable[Image], max_bytes: int) -> BinaryIO:
                 source = load(image, max_bytes=max_bytes)
                 if isinstance(source, ImageUrl):
                     raise ValueError(MIXED)  # noqa: TRY004  # it is one of the accepted types
-                archive.writestr(zipfile.ZipInfo(_make_name(image, index, names)), source.data)
+                name = _make_unique(_make_name(image, index, base), index, names)
+                archive.writestr(zipfile.ZipInfo(name), source.data)
         on_error.pop_all()
     return cast("BinaryIO", output)  # on Windows it is a wrapper of one
 
 
-def _make_name(image: Image, index: int, names: set[str]) -> str:
-    """Return a name for an image that no other has: its path as given, below the folder where a reader unpacks it."""
+def _make_name(image: Image, index: int, base: PurePath) -> str:
+    """Return the name of an image: its path as given, but always below the folder where a reader unpacks it."""
     text = os.fspath(image) if isinstance(image, str | os.PathLike) else getattr(image, "name", None)
     path = PurePath(text) if isinstance(text, str) else PurePath(f"image-{index}")
+    if path.is_relative_to(base):
+        path = path.relative_to(base)
     parts = [part for part in path.parts if part not in {path.anchor, ".."}]
-    encoded = "/".join(parts).encode(errors="replace").decode()
-    unique = NOT_IN_NAMES.sub("_", encoded) or f"image-{index}"
-    while unique in names:
-        unique = f"{index}/{unique}"
-    names.add(unique)
-    return unique
+    name = "/".join(parts).encode(errors="replace").decode()
+    return NOT_IN_NAMES.sub("_", name) or f"image-{index}"
+
+
+def _make_unique(name: str, index: int, names: set[str]) -> str:
+    """Return a name that is not among `names`, and add it to them."""
+    while name in names:
+        name = f"{index}/{name}"
+    names.add(name)
+    return name

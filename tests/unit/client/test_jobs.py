@@ -137,6 +137,14 @@ def test_every_form_of_an_image_has_a_name_of_its_own(client, gateway):
     assert not any(name.startswith("/") or ".." in name for name in names)
 
 
+@pytest.mark.parametrize("path", ["pets", "./pets/", "{folder}/pets", "pets/../pets", "."])
+def test_the_names_in_a_folder_begin_with_the_folder(client, gateway, folder, path):
+    job = client.submit_job(path.format(folder=folder))
+
+    names = [name for name, _ in gateway.jobs[job.id].items]
+    assert [name.removeprefix("pets/../") for name in names][:2] == ["pets/0.jpg", "pets/1.jpg"]
+
+
 def test_a_zip_file_is_sent_as_it_is(client, gateway, tmp_path):
     with zipfile.ZipFile(tmp_path / "pets.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("cat.jpg", b"cat")
