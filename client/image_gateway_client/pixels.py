@@ -2,6 +2,7 @@
 
 import ctypes
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,18 +41,19 @@ def find_pixels(image: object) -> memoryview | None:
 
 
 def _read_interface(interface: Mapping[str, Any]) -> memoryview:
-    shape, kind = tuple(map(int, interface["shape"])), interface["typestr"]
-    if kind not in UINT8:
-        raise ValueError(png.describe_refusal(kind))
-    if interface.get("strides") is not None:
-        raise ValueError("the pixels are not in one piece; send a copy of the array in C order")
-    data = interface["data"]
-    if isinstance(data, tuple):  # an address, valid as long as the object is
-        size = 1
-        for length in shape:
-            size *= length
-        data = bytes((ctypes.c_ubyte * size).from_address(data[0])) if size else b""
-    return memoryview(data).cast("B", shape) if all(shape) else memoryview(b"")
+    try:
+        shape, kind = tuple(map(int, interface["shape"])), interface["typestr"]
+        if kind not in UINT8:
+            raise ValueError(png.describe_refusal(kind))
+        strides = interface.get("strides")
+        if strides is not None and tuple(strides) != tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape))):
+            raise ValueError("the pixels are not in one piece; send a copy of the array in C order")
+        data, size = interface["data"], math.prod(shape)
+        if isinstance(data, tuple):  # an address, valid as long as the object is
+            data = bytes((ctypes.c_ubyte * size).from_address(data[0])) if size else b""
+        return memoryview(data).cast("B", shape) if size else memoryview(b"")
+    except (IndexError, KeyError, TypeError) as error:
+        raise ValueError(f"the array does not say where its pixels are: {error!r}") from error
 
 
 def is_pillow(image: object) -> bool:

@@ -1,6 +1,7 @@
 """`image-gateway jobs`: many images that the gateway classifies in the background."""
 
 import json
+import os
 import sys
 import zipfile
 from dataclasses import asdict
@@ -21,6 +22,7 @@ from image_gateway_client.outputs import open_output
 
 app = typer.Typer(no_args_is_help=True, help="Classify many images in the background.")
 
+WEBHOOK_VARIABLE = "IMAGE_GATEWAY_WEBHOOK_SECRET"
 Id = Annotated[str, typer.Argument(metavar="JOB", help="Identifier of the job, as printed by submit.")]
 
 
@@ -38,9 +40,7 @@ def submit(  # noqa: PLR0913  # each is an option of the command line
     ] = None,
     webhook_secret: Annotated[
         str | None,
-        typer.Option(
-            envvar="IMAGE_GATEWAY_WEBHOOK_SECRET", help="Secret with which it signs the report.", show_default=False
-        ),
+        typer.Option(help=f"Secret with which it signs the report; better {WEBHOOK_VARIABLE}.", show_default=False),
     ] = None,
     idempotency_key: Annotated[
         str | None,
@@ -53,8 +53,8 @@ def submit(  # noqa: PLR0913  # each is an option of the command line
     retries: options.Retries = options.DEFAULT_RETRIES,
 ) -> None:
     """Submit a job and print its identifier."""
-    # The secret may be in the environment for jobs that have a webhook.
-    secret = webhook_secret if webhook_url else None
+    if webhook_url and webhook_secret is None:  # the variable does not ask for a webhook by itself
+        webhook_secret = os.environ.get(WEBHOOK_VARIABLE)
     selected = JobOptions(
         model=model,
         version=version,
@@ -62,7 +62,7 @@ def submit(  # noqa: PLR0913  # each is an option of the command line
         top_k=top_k,
         threshold=threshold,
         webhook_url=webhook_url,
-        webhook_secret=secret,
+        webhook_secret=webhook_secret,
     )
     is_archive = len(images) == 1 and zipfile.is_zipfile(images[0])
     with options.as_bad_parameter():

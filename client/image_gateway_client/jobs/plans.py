@@ -121,6 +121,8 @@ def get_page(endpoint: Endpoint, job: Job, offset: int) -> Plan[Page]:
     response = yield from exchange(endpoint, request)
     if not response.headers.get("content-type", "").startswith(JSON_LINES):
         raise not_as_expected(response, endpoint, "lines of JSON")
+    if response.body and (job.model is None or job.model.version is None):  # its first images were answered meanwhile
+        job = yield from get(endpoint, job)
     results = parse_results(response.body, job)
     has_more = 'rel="next"' in response.headers.get("link", "") and bool(results)
     return Page(results, offset + len(results) if has_more else None)

@@ -146,7 +146,10 @@ def decode(source):
     return cv2.imdecode(np.frombuffer(source.data, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
-@pytest.mark.parametrize("array", [Interface(PIXELS), Interface(PIXELS, copies=False), Convertible(PIXELS)])
+@pytest.mark.parametrize(
+    "array",
+    [Interface(PIXELS), Interface(PIXELS, strides=(12, 3, 1)), Interface(PIXELS, copies=False), Convertible(PIXELS)],
+)
 def test_arrays_of_other_libraries_are_sent_as_png(array):
     np.testing.assert_array_equal(decode(load(array, max_bytes=1000)), PIXELS[..., ::-1])
     assert size_bytes(array) == PIXELS.nbytes
@@ -164,6 +167,9 @@ def test_arrays_of_other_libraries_are_sent_as_png(array):
         (Interface(np.zeros((2, 2), np.float32)), "not <f4. Convert them"),
         (Interface(PIXELS[:, ::2], strides=(1, 2, 3)), "not in one piece"),
         (Interface(np.zeros((0, 2), np.uint8)), "The file is empty"),
+        (Interface(PIXELS, data=b"short"), "does not say where its pixels are"),
+        (Interface(PIXELS, data=None), "does not say where its pixels are"),
+        (Interface(PIXELS, shape=None), "does not say where its pixels are"),
         (Convertible(np.zeros((2, 2), np.float32)), r"not f\[2, 2\]"),
     ],
 )

@@ -231,6 +231,20 @@ def test_the_results_of_a_running_job_end_with_those_that_are_there(client, gate
     assert [result.index for result in client.job_results(job, offset=2)] == [2, 3]
 
 
+def test_a_job_may_be_answered_while_its_results_are_read(client, gateway, monkeypatch):
+    gateway.per_look = 0
+    job = client.submit_job([b"a", b"b"])
+    results = gateway.results
+
+    def answer_and_return_results(*arguments):
+        gateway.jobs[job.id].processed = 2
+        return results(*arguments)
+
+    monkeypatch.setattr(gateway, "results", answer_and_return_results)
+
+    assert [result.outcome.model.version for result in client.job_results(job)] == [3, 3]
+
+
 def test_a_cancelled_job_keeps_its_results(client, gateway):
     gateway.per_look = 1
     job = client.submit_job([b"a", b"b", b"c"])

@@ -158,6 +158,7 @@ def test_a_wait_that_is_too_long_is_status_2(command, gateway, pets):
         (["submit", "missing.jpg"], "No such file or directory: 'missing.jpg'"),
         (["submit", "pets", "--version", "1"], "name it"),
         (["submit", "pets", "--webhook-url", "https://a.example"], "both webhook_url and webhook_secret"),
+        (["submit", "pets", "--webhook-secret", SECRET], "both webhook_url and webhook_secret"),
         (["status", "none"], "There is no such job"),
         (["results", "none", "--out", "notes.txt"], "does not say which format to write"),
     ],
