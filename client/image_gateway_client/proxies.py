@@ -3,7 +3,7 @@
 import ipaddress
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -21,7 +21,7 @@ class Proxy:
         target: The host that is reached through it.
     """
 
-    url: str
+    url: str = field(repr=False)
     source: str
     target: str
 

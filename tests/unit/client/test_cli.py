@@ -1,35 +1,23 @@
 """The command: what it prints to which stream, and its exit status."""
 
-import contextlib
 import csv
 import io
 import json
 import os
-import pty
 import subprocess
-import sys
 import threading
 from importlib.metadata import version as installed_version
-from pathlib import Path
 
 import pytest
 
-from tests.support.client_command import runner
+from tests.support.client_command import program, runner, screen
 from tests.support.contract_gateway import ContractGateway, Reply, busy, problem
 from tests.support.waiting import until
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
 def command(gateway, tmp_path, monkeypatch, capsys):
     return runner(gateway.url, tmp_path, monkeypatch, capsys)
-
-
-def program(gateway, *arguments):
-    """Return the arguments of `subprocess` that run the command in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "IMAGE_GATEWAY_URL": gateway.url, "TERM": "xterm"}
-    return {"args": [sys.executable, "-m", "image_gateway_client", *map(str, arguments)], "env": environment}
 
 
 @pytest.fixture
@@ -105,7 +93,7 @@ def test_a_killed_run_is_resumed(gateway, command, pets, tmp_path, monkeypatch):
     out = tmp_path / "out.jsonl"
     arguments = ["classify", "pets", "--out", "out.jsonl", "--batch-size", "2", "--connections", "1"]
     gateway.turns = threading.Semaphore(3)
-    with subprocess.Popen(**program(gateway, *arguments), cwd=tmp_path) as process:
+    with subprocess.Popen(**program(gateway.url, *arguments), cwd=tmp_path) as process:
         until(lambda: out.exists() and out.read_bytes().count(b"\n") == 6, 60, "three batches written")
         process.kill()
     with out.open("ab") as file:
@@ -233,7 +221,7 @@ def test_an_empty_folder_beside_images_is_reported(command, pets, tmp_path):
 def test_a_closed_pipe_is_not_reported(gateway, pets):
     reader, writer = os.pipe()
     os.close(reader)
-    arguments = program(gateway, "classify", pets, "--format", "jsonl")
+    arguments = program(gateway.url, "classify", pets, "--format", "jsonl")
     try:
         result = subprocess.run(**arguments, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False)
     finally:
@@ -241,25 +229,8 @@ def test_a_closed_pipe_is_not_reported(gateway, pets):
     assert (result.returncode, result.stderr) == (1, b"")
 
 
-def screen(gateway, *arguments):
-    """Run the command on a terminal; return its exit status and its output."""
-    control, terminal = pty.openpty()
-    try:
-        process = subprocess.Popen(
-            **program(gateway, *arguments), stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal
-        )
-        os.close(terminal)
-        shown = b""
-        with process, contextlib.suppress(OSError):  # EIO: nobody holds the terminal's other end any more
-            while part := os.read(control, 65536):
-                shown += part
-        return process.returncode, shown.decode()
-    finally:
-        os.close(control)
-
-
 def test_a_progress_bar_is_shown_only_on_a_terminal(gateway, command, pets, tmp_path):
-    status, shown = screen(gateway, "classify", pets, "--out", tmp_path / "out.csv")
+    status, shown = screen(gateway.url, "classify", pets, "--out", tmp_path / "out.csv")
     assert status == 1
     assert "classifying" in shown
     assert "10/10" in shown
@@ -267,7 +238,7 @@ def test_a_progress_bar_is_shown_only_on_a_terminal(gateway, command, pets, tmp_
 
 
 def test_no_progress_bar_is_shown_with_lines_on_the_same_terminal(gateway, pets):
-    status, shown = screen(gateway, "classify", pets, "--format", "jsonl")
+    status, shown = screen(gateway.url, "classify", pets, "--format", "jsonl")
     assert status == 1
     assert "classifying" not in shown
     assert [json.loads(line)["image"] for line in shown.splitlines()[:10]] == [
@@ -329,7 +300,7 @@ def test_the_versions_of_command_and_gateway(command, gateway):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_there_for_each_shell(gateway, shell):
-    arguments = program(gateway)
+    arguments = program(gateway.url)
     environment = {**arguments["env"], "_IMAGE_GATEWAY_COMPLETE": f"source_{shell}"}
 
     script = subprocess.run(arguments["args"], env=environment, capture_output=True, text=True, check=True).stdout

@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from tests.support.client_command import runner
+from tests.support.client_command import runner, screen
 from tests.support.client_jobs import JobsGateway
 
 SECRET = "whsec_" + "A" * 32
@@ -138,6 +138,18 @@ def test_a_cancelled_job_is_status_1_for_who_waits(command, gateway, pets):
 
     assert (cancelled.status, cancelled.err) == (0, "job job-0 is cancelled: 0 of 5 have a result, 0 failed\n")
     assert command("jobs", "wait", "job-0").status == 1
+
+
+def test_waiting_shows_a_progress_bar_on_a_terminal(command, gateway, pets):
+    gateway.per_look = 2
+    command("jobs", "submit", pets)
+
+    status, shown = screen(gateway.url, "jobs", "wait", "job-0")
+
+    assert status == 1
+    assert "done" in shown
+    assert "5/5" in shown
+    assert "5/5" not in command("jobs", "wait", "job-0").err
 
 
 def test_a_wait_that_is_too_long_is_status_2(command, gateway, pets):
