@@ -9,6 +9,7 @@ import typer
 from image_gateway_client.base_client import KEY_VARIABLE
 from image_gateway_client.cli import app
 from image_gateway_client.commands.serve import ServeError
+from image_gateway_client.console import printable
 from image_gateway_client.errors import ImageGatewayError, ProblemError
 from image_gateway_client.resume import OutputError
 
@@ -30,7 +31,7 @@ def main() -> None:
 def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.strerror}: {error.filename!r}"
-    return str(error)
+    return str(error) if isinstance(error, ServeError) else printable(str(error))
 
 
 if __name__ == "__main__":

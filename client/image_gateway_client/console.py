@@ -137,8 +137,12 @@ def _summarize(labels: Sequence[str]) -> str:
 
 
 def _plain(text: str, style: str = "") -> Text:
+    return Text(printable(text), style)
+
+
+def printable(text: str) -> str:
     """Return text from outside without the characters that a terminal would interpret."""
-    return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text), style)
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _print_details(details: Mapping[str, str], stream: TextIO) -> None:

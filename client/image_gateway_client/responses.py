@@ -68,7 +68,8 @@ def check_response(response: ApiResponse, endpoint: Endpoint) -> None:
     if response.status < HTTPStatus.MULTIPLE_CHOICES:
         return
     if response.status < HTTPStatus.BAD_REQUEST:
-        location = response.headers.get("location", "another address")
+        location = response.headers.get("location", "")
+        location = location if location.isprintable() and location else "another address"
         raise UnexpectedAnswerError(f"{endpoint.url} redirects to {location}. Use the URL of the gateway itself.")
     document = _parse(response.body)
     if isinstance(document, dict) and (document.keys() & PROBLEM_MEMBERS or not document):

@@ -139,6 +139,17 @@ def test_a_missing_key_says_where_to_pass_it(command, pets, gateway):
     ]
 
 
+def test_an_error_cannot_control_the_terminal(command, pets, gateway):
+    gateway.script.append(problem(404, "No\x1b[2J\x07", detail="\x9b31m"))
+
+    result = command("classify", pets / "1.jpg")
+
+    assert (
+        result.err
+        == "error: 404 No\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}: \N{REPLACEMENT CHARACTER}31m\n"
+    )
+
+
 def test_a_file_that_the_command_did_not_write_is_never_changed(command, pets, gateway, tmp_path):
     for name in ("notes.txt", "notes.json", "notes.jsonl", "notes.csv"):
         (tmp_path / name).write_text("hello")

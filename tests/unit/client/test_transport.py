@@ -284,6 +284,7 @@ def test_a_gateway_below_a_path(transport, gateway):
         (Reply(b"", 204), "but not with JSON"),
         (Reply(b"", 301, {"Location": "https://b.example/"}), "redirects to https://b.example/"),
         (Reply({}, 307), "redirects to another address"),
+        (Reply({}, 302, {"Location": "https://b.example/\x1b[31m"}), r"redirects to another address\. Use"),
     ],
 )
 def test_a_response_of_another_service_is_an_error(transport, gateway, reply, message):
