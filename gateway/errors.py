@@ -25,6 +25,12 @@ GatewayError
 ├── ModelUnavailableError      the model server is unreachable or still loading
 │   └── ModelOverloadedError   the model server has no capacity left
 ├── NotExplainableError        the model cannot explain its predictions
+├── ArchiveError               the ZIP archive of a job cannot be used
+├── IdempotencyKeyReusedError  the idempotency key belongs to another request
+├── JobNotFoundError           there is no such job, or it belongs to another caller
+├── TooManyJobsError           the caller has as many unfinished jobs as it may have
+├── JobsFullError              there is no space for another job
+├── JobsUnavailableError       the jobs cannot be read or written
 ├── ModelFailedError           the model server rejected or failed the computation
 ├── ModelContractError         the model's card and its signature contradict each other
 └── DeadlineExceededError      the time for the request is used up
@@ -205,6 +211,42 @@ class NotExplainableError(GatewayError):
     """The model has no signature that explains its predictions."""
 
     slug = "model-not-explainable"
+
+
+class ArchiveError(GatewayError):
+    """The ZIP archive of a job is damaged, encrypted, refers outside of itself, or unpacks to more than the limit."""
+
+    slug = "unusable-archive"
+
+
+class IdempotencyKeyReusedError(GatewayError):
+    """The idempotency key was sent before with another request."""
+
+    slug = "idempotency-key-reused"
+
+
+class JobNotFoundError(GatewayError):
+    """There is no job with this id: it never existed, it has expired, or it was created with another API key."""
+
+    slug = "job-not-found"
+
+
+class TooManyJobsError(GatewayError):
+    """The caller has as many unfinished jobs as it may have."""
+
+    slug = "too-many-jobs"
+
+
+class JobsFullError(GatewayError):
+    """The space for jobs is used up. Nothing of the request was kept."""
+
+    slug = "jobs-full"
+
+
+class JobsUnavailableError(GatewayError):
+    """The storage of the jobs cannot be read or written at the moment."""
+
+    slug = "jobs-unavailable"
 
 
 class ModelFailedError(GatewayError):

@@ -118,10 +118,10 @@ def on_starting(_: Any) -> None:
     # A second line of defence behind the gateway's own limit. OpenCV reads it when it is imported.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(settings.max_pixels)
     gc.disable()  # imports leave hardly any garbage, and looking for it took a tenth of their time
-    app = importlib.import_module("gateway.app")
+    importlib.import_module("gateway.app")
     if settings.tracing:
         try:
-            app.load_tracing()
+            importlib.import_module("gateway.services").load_tracing()
         except SettingsError as error:
             sys.exit(f"gateway: {error}")
     # Imported objects are never freed. Scanning them for garbage took 3 % of the time of a request, and the collector's

@@ -329,6 +329,84 @@ class Settings(BaseModel):
     )
     redis_timeout_s: float = Field(0.25, gt=0, description="Time for Redis to answer.")
 
+    jobs: Literal["off", "sqlite", "redis"] = Field(
+        "off",
+        description="Whether the gateway accepts jobs ([jobs](jobs.md)), and where they are stored: in SQLite, for "
+        "gateways and workers on one machine, or in Redis for any number of machines. Needs the extra `jobs`.",
+    )
+    jobs_dir: Path = Field(
+        Path(".jobs"),
+        description="Directory of the jobs in SQLite, shared by gateway and workers. Uploads are written to it while "
+        "they arrive, also with Redis.",
+    )
+    jobs_max_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=1024,
+        description="Largest upload of a job: a ZIP archive or a form. What an archive unpacks to has the same limit. "
+        "One image has that of `GATEWAY_MAX_BODY_BYTES`.",
+    )
+    jobs_max_images: int = Field(10_000, ge=1, le=1_000_000, description="Maximum number of images in one job.")
+    jobs_max_stored_bytes: int = Field(
+        4 * 1024**3,
+        ge=1024,
+        description="Maximum size of all jobs together, images and results. Beyond it, new jobs get 507.",
+    )
+    jobs_max_unfinished: int = Field(
+        10, ge=1, description="Maximum number of unfinished jobs of one caller: a key or, without keys, an address."
+    )
+    jobs_uploads: int = Field(
+        4,
+        ge=1,
+        le=64,
+        description="Jobs that a worker of the gateway receives at the same time, at most half of them from one "
+        "caller. Others get 503.",
+    )
+    jobs_upload_deadline_s: float = Field(
+        600.0, gt=0, description="Time for receiving a job, for callers with a slow connection."
+    )
+    jobs_retention_s: float = Field(
+        86_400.0,
+        gt=0,
+        description="How long a finished job and its results are kept. Images are deleted as soon as they are "
+        "answered.",
+    )
+    jobs_threads: int = Field(
+        2, ge=1, le=64, description="Chunks of jobs that a worker of jobs computes at the same time."
+    )
+    jobs_nice: int = Field(
+        10,
+        ge=0,
+        le=19,
+        description="Niceness of the workers of jobs: the higher it is, the more they leave the processors to others.",
+    )
+    jobs_chunk_images: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        description="Images of a job that are computed together, by one thread of a worker. Jobs take turns after each "
+        "chunk.",
+    )
+    jobs_chunk_deadline_s: float = Field(
+        60.0, gt=0, description="Time for one chunk, which is tried again if it is not enough."
+    )
+    jobs_lease_s: float = Field(
+        15.0,
+        ge=1,
+        description="How long a worker may be silent until another one takes over its chunks.",
+    )
+    jobs_retry_s: float = Field(
+        3600.0,
+        ge=0,
+        description="How long a chunk waits for a model server that is away or overloaded, until its job fails.",
+    )
+    jobs_heartbeat_file: Path | None = Field(
+        None, description="File that a worker of jobs touches twice a second while it works, for health checks."
+    )
+    jobs_webhook_retry_s: float = Field(
+        21_600.0, ge=0, description="How long a webhook that does not answer with status 2xx is tried again."
+    )
+    jobs_webhook_deadline_s: float = Field(10.0, gt=0, le=30, description="Time for one attempt to deliver a webhook.")
+
     sagemaker: bool = Field(
         default=False,
         description="Whether the gateway also serves `GET /ping` and `POST /invocations`, for Amazon SageMaker.",

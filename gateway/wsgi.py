@@ -3,9 +3,10 @@
 import atexit
 import os
 
-from gateway.app import connect, create_app, load_tracing, make_configured_models, make_fetcher
+from gateway.app import create_app
 from gateway.observability.logs import configure
 from gateway.runtime import refusals
+from gateway.services import connect, load_tracing, make_configured_models, make_fetcher
 from gateway.settings import Settings
 
 settings = Settings.from_env(os.environ)

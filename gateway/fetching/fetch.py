@@ -12,31 +12,27 @@ the environment.
 import contextlib
 import io
 import re
-import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import requests
 import structlog
-from urllib3.exceptions import HTTPError, LocationParseError
 
 from gateway.deadline import Deadline
 from gateway.errors import (
     BodyTooLargeError,
-    DeadlineExceededError,
     FetchError,
     FetchRefusedError,
-    GatewayError,
     ImageFormatError,
-    OverloadedError,
 )
 from gateway.fetching.addresses import AddressGuard
 from gateway.fetching.connections import GuardedConnector, GuardedSession, HostConnections, Network
 from gateway.fetching.destinations import DEFAULT_PORTS, SCHEMES, Destinations, ascii_url
 from gateway.fetching.fetcher import UNLIMITED, Allowance
 from gateway.fetching.lookups import SharedLookups
+from gateway.fetching.request_errors import translate_errors, translate_unknown_errors
 from gateway.sizes import exceeds, format_size
 from vision.decode import accepted_formats, sniff
 from vision.foreign_kinds import START_BYTES, name_kind
@@ -150,7 +146,7 @@ class UrlFetcher:
         """
         deadline = deadline.no_later_than(self._limits.deadline_s)
         connector = GuardedConnector(self._network, deadline, client=client, lookups=lookups)
-        with _translate_unknown_errors(), connector.watch(), GuardedSession(connector) as session:
+        with translate_unknown_errors(), connector.watch(), GuardedSession(connector) as session:
             session.proxies = self._proxies
             for redirects in range(self._limits.max_redirects + 1):
                 try:
@@ -166,20 +162,63 @@ class UrlFetcher:
             f"The URL redirects more than {self._limits.max_redirects} times. Send the URL that it leads to in the end."
         )
 
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], *, deadline: Deadline, client: str = "") -> int:
+        """Send a body to an http or https URL within the same rules, and return the status of the response.
+
+        Redirects are not followed, and of the response only the head is read.
+
+        Raises:
+            FetchRefusedError: The URL is not allowed.
+            FetchError: The server is unreachable, or does not answer in HTTP.
+            OverloadedError: There is no connection for it at the moment.
+            DeadlineExceededError: It took too long.
+        """
+        connector = GuardedConnector(self._network, deadline, client=client)
+        with translate_unknown_errors(), connector.watch(), GuardedSession(connector) as session:
+            request = requests.Request("POST", url, data=body, headers={**self._headers, **headers})
+            with self._respond(session, request, connector) as response:
+                return response.status_code
+
+    def check(self, url: str) -> None:
+        """Check the form, the host and the port of a URL, without resolving its name.
+
+        Raises:
+            FetchRefusedError: It is not allowed.
+        """
+        max_length = self._limits.max_url_length
+        if len(url) > max_length:
+            raise FetchRefusedError(f"The URL has {len(url):,} characters; at most {max_length:,} are accepted.")
+        self._destinations.check_url(url)
+        with translate_errors(urlsplit(url).hostname or "", Deadline.after(self._limits.deadline_s)):
+            host, port = _host_and_port(requests.Request("GET", ascii_url(url)).prepare())
+        self._destinations.check_host(host, port)
+        self._network.guard.check_literal(host, port)
+
     def _request(
         self, session: requests.Session, url: str, connector: GuardedConnector, allowance: Allowance
     ) -> bytes | _Redirect:
         """Request a URL, and return its content or redirect."""
-        max_length = self._limits.max_url_length
+        with self._respond(session, requests.Request("GET", url, headers=self._headers), connector) as response:
+            if response.status_code in REDIRECTS and "Location" in response.headers:
+                return _Redirect(_redirect_target(url, response.headers["Location"]))
+            return self._read(response, connector.deadline, allowance)
+
+    @contextlib.contextmanager
+    def _respond(
+        self, session: requests.Session, request: requests.Request, connector: GuardedConnector
+    ) -> Iterator[requests.Response]:
+        """Send a request to a URL that is allowed, and yield the response, of which only the head was read."""
+        max_length, url = self._limits.max_url_length, str(request.url)
         if len(url) > max_length:
             raise FetchRefusedError(
                 f"The URL has {len(url):,} characters; at most {max_length:,} are accepted. Send the image itself."
             )
         self._destinations.check_url(url)
         deadline = connector.deadline
-        with _translate_errors(urlsplit(url).hostname or "", deadline):
-            request = session.prepare_request(requests.Request("GET", ascii_url(url), headers=self._headers))
-            host, port = _host_and_port(request)
+        with translate_errors(urlsplit(url).hostname or "", deadline):
+            request.url = ascii_url(url)
+            prepared = session.prepare_request(request)
+            host, port = _host_and_port(prepared)
             self._destinations.check_host(host, port)
             if self._network.via_proxy:
                 self._network.guard.check_literal(host, port)
@@ -187,7 +226,7 @@ class UrlFetcher:
             with (
                 connector.visit(host),
                 session.send(
-                    request,
+                    prepared,
                     stream=True,
                     allow_redirects=False,
                     timeout=deadline.remaining_s(),
@@ -195,9 +234,7 @@ class UrlFetcher:
                     proxies=self._proxies,
                 ) as response,
             ):
-                if response.status_code in REDIRECTS and "Location" in response.headers:
-                    return _Redirect(_redirect_target(url, response.headers["Location"]))
-                return self._read(response, deadline, allowance)
+                yield response
 
     def _read(self, response: requests.Response, deadline: Deadline, allowance: Allowance) -> bytes:
         status = response.status_code
@@ -274,45 +311,3 @@ def _redirect_target(url: str, location: str) -> str:
         return urljoin(url, target)
     except ValueError as error:
         raise FetchError("The URL redirects to a URL that is not valid. Send the image itself.") from error
-
-
-@contextlib.contextmanager
-def _translate_errors(host: str, deadline: Deadline) -> Iterator[None]:
-    try:
-        yield
-    except (requests.exceptions.InvalidURL, LocationParseError) as error:
-        raise FetchRefusedError("The URL is not valid: its host is not one that can exist. Check it.") from error
-    except (requests.RequestException, HTTPError, OSError) as error:
-        if deadline.has_passed or isinstance(error, requests.Timeout):
-            # Without the cause, which would be logged and may contain the whole URL with its query.
-            raise DeadlineExceededError(
-                f"The image was not fetched within {deadline.allowed_s:g} s. Try again, or send the image itself."
-            ) from None
-        if isinstance(error, requests.exceptions.SSLError):
-            raise FetchError(
-                f"The host {host} has no trusted certificate, or does not support TLS. Send the image itself."
-            ) from error
-        raise FetchError(
-            f"Fetching from {host} failed: the connection was lost, or the response is not HTTP. Try again, or send "
-            "the image itself."
-        ) from error
-
-
-@contextlib.contextmanager
-def _translate_unknown_errors() -> Iterator[None]:
-    """Turn every exception into an error of the fetch, so that it never fails the other images of a batch."""
-    try:
-        yield
-    except GatewayError:
-        raise
-    except MemoryError:
-        raise OverloadedError(
-            "The gateway has no memory left for this image at the moment. Try again shortly."
-        ) from None
-    except Exception as error:  # noqa: BLE001  # that is what this is for
-        # Without its message, which may contain the URL with its query.
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        log.error("fetch_error_unknown", error=type(error).__name__, at=f"{frame.filename}:{frame.lineno}")  # noqa: TRY400
-        raise FetchError(
-            "Fetching the image failed: its server sent what the gateway does not understand. Send the image itself."
-        ) from None

@@ -1,16 +1,21 @@
 """Health checks for orchestrators, the version, and metrics for Prometheus."""
 
 from flask import Blueprint, Response, jsonify
+from prometheus_client.registry import Collector
 
 from gateway import __version__
 from gateway.health.readiness import Readiness
 from gateway.observability import metrics
 
 
-def create_health(readiness: Readiness) -> Blueprint:
+def create_health(readiness: Readiness, collector: Collector | None = None) -> Blueprint:
     """Return the routes /livez, /readyz, /version and /metrics.
 
     Only at these paths: nginx in front has limits of their own for them.
+
+    Args:
+        readiness: Checks the default model.
+        collector: Further metrics.
     """
     health = Blueprint("health", __name__)
 
@@ -32,7 +37,7 @@ def create_health(readiness: Readiness) -> Blueprint:
 
     @health.get("/metrics", strict_slashes=True)
     def prometheus() -> Response:
-        page, content_type = metrics.render()
+        page, content_type = metrics.render(collector)
         return Response(page, content_type=content_type)
 
     return health

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from mmap import mmap
 from typing import IO, Any
 
 from flask import Request
@@ -249,15 +250,10 @@ def parse_multipart(body: bytes, boundary: bytes, *, max_parts: int | None = Non
         BadRequestError: The form is malformed or cut off, the boundary is too long, there are too many parts, or the
             headers of a part are too long.
     """
-    if len(boundary) > MAX_BOUNDARY_LENGTH:
-        raise BadRequestError(
-            f"The boundary of the form has {len(boundary)} characters; at most {MAX_BOUNDARY_LENGTH} are accepted."
-        )
     fields: list[tuple[Name, str | LongText]] = []
     files: list[tuple[Name, FilePart]] = []
-    for head, begin, stop in _split_parts(body, b"--" + boundary, max_parts):
-        headers = _parse_headers(head)
-        name, filename = _parse_disposition(headers.get("content-disposition"))
+    for headers, begin, stop in split_parts(body, b"--" + boundary, max_parts):
+        name, filename = parse_disposition(headers.get("content-disposition"))
         source, start, end = body, begin, stop
         if "content-transfer-encoding" in headers and name:
             source = _decode_transfer(body[begin:stop], headers["content-transfer-encoding"], name)
@@ -269,12 +265,20 @@ def parse_multipart(body: bytes, boundary: bytes, *, max_parts: int | None = Non
     return MultiDict(fields), MultiDict(files)
 
 
-def _split_parts(body: bytes, delimiter: bytes, max_parts: int | None) -> Iterator[tuple[bytes, int, int]]:
+def split_parts(
+    body: bytes | mmap, delimiter: bytes, max_parts: int | None
+) -> Iterator[tuple[dict[str, str], int, int]]:
     """Yield the headers of each part, and where its content starts and ends.
 
+    Args:
+        body: The form.
+        delimiter: The boundary behind two hyphens.
+        max_parts: Maximum number of parts.
+
     Raises:
-        BadRequestError: The last boundary is missing.
+        BadRequestError: The last boundary is missing, or see `parse_multipart`.
     """
+    _check_boundary(delimiter)
     head: bytes | None = None
     start = parts = occurrences = 0
     possible_end = -1  # a last boundary with something behind it
@@ -289,21 +293,33 @@ def _split_parts(body: bytes, delimiter: bytes, max_parts: int | None) -> Iterat
         after = _end_of_delimiter(body, position, position + len(delimiter), start)
         if after:
             if head is not None:
-                yield head, start, max(start, position - line_break)
+                yield _parse_headers(head), start, max(start, position - line_break)
             if after[0] == CLOSE:
                 return
             parts += 1
             check_count(parts, max_parts)
             head, start = _read_headers(body, after.end())
-        elif line_break and body.startswith(CLOSE, position + len(delimiter)):
+        elif line_break and _is_close(body, position + len(delimiter)):
             possible_end = max(start, position - line_break)
         position = body.find(delimiter, max(start, position + len(delimiter)))
     if head is None or possible_end < start:
         raise BadRequestError(explain_form(body, delimiter))
-    yield head, start, possible_end
+    yield _parse_headers(head), start, possible_end
 
 
-def _end_of_delimiter(body: bytes, position: int, end: int, start: int) -> re.Match[bytes] | None:
+def _check_boundary(delimiter: bytes) -> None:
+    length = len(delimiter) - len(CLOSE)
+    if length > MAX_BOUNDARY_LENGTH:
+        raise BadRequestError(
+            f"The boundary of the form has {length} characters; at most {MAX_BOUNDARY_LENGTH} are accepted."
+        )
+
+
+def _is_close(body: bytes | mmap, position: int) -> bool:
+    return body[position : position + len(CLOSE)] == CLOSE
+
+
+def _end_of_delimiter(body: bytes | mmap, position: int, end: int, start: int) -> re.Match[bytes] | None:
     """Return what follows a delimiter up to the next line; None if this is not one, but data.
 
     Args:
@@ -330,14 +346,13 @@ def check_count(parts: int, max_parts: int | None) -> None:
         raise BadRequestError(f"The form has more than {max_parts} parts. Send fewer images.")
 
 
-def _line_break_before(body: bytes, position: int) -> int:
+def _line_break_before(body: bytes | mmap, position: int) -> int:
     """Return the length of the line break that ends before a position."""
-    if body.endswith(CRLF, 0, position):
-        return len(CRLF)
-    return int(body.endswith((b"\n", b"\r"), 0, position))
+    end = body[max(0, position - len(CRLF)) : position]
+    return len(CRLF) if end == CRLF else int(end.endswith((b"\n", b"\r")))
 
 
-def _read_headers(body: bytes, start: int) -> tuple[bytes, int]:
+def _read_headers(body: bytes | mmap, start: int) -> tuple[bytes, int]:
     """Return the headers of a part, and where its content starts."""
     blank = END_OF_HEADERS.search(body, start, start + MAX_PART_HEADERS_BYTES)
     if not blank and len(body) - start < MAX_PART_HEADERS_BYTES:
@@ -369,7 +384,7 @@ def _decode_header(line: bytes) -> str:
         return line.decode(errors="replace").replace("\N{REPLACEMENT CHARACTER}\\", "\N{REPLACEMENT CHARACTER}")
 
 
-def _parse_disposition(disposition: str | None) -> tuple[str | None, str | None]:
+def parse_disposition(disposition: str | None) -> tuple[str | None, str | None]:
     """Return the name of a part, and its file name if it is a file.
 
     Raises:

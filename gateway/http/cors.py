@@ -6,7 +6,10 @@ from flask import Flask, Response, request
 
 from gateway.http.headers import (
     API_KEY,
+    IDEMPOTENCY_KEY,
     INFERENCE_JSON_BYTES,
+    PREFER,
+    PREFERENCE_APPLIED,
     RATE_LIMIT,
     RATE_LIMIT_POLICY,
     REQUEST_ID,
@@ -17,16 +20,14 @@ from gateway.settings import Settings
 
 ANY = "*"
 APIS = ("/api/", "/v1/", "/v2")
-REQUEST_HEADERS = ("Content-Type", "Authorization", API_KEY, REQUEST_ID, REQUEST_TIMEOUT, INFERENCE_JSON_BYTES)
+REQUEST_HEADERS = (
+    *("Content-Type", "Authorization", API_KEY, REQUEST_ID, REQUEST_TIMEOUT),
+    *(IDEMPOTENCY_KEY, PREFER, INFERENCE_JSON_BYTES),
+)
 """Headers that a page may send, in addition to those that browsers always allow."""
 EXPOSED_HEADERS = (
-    REQUEST_ID,
-    "Retry-After",
-    SERVER_TIMING,
-    "WWW-Authenticate",
-    RATE_LIMIT,
-    RATE_LIMIT_POLICY,
-    INFERENCE_JSON_BYTES,
+    *(REQUEST_ID, "Retry-After", SERVER_TIMING, "WWW-Authenticate", RATE_LIMIT, RATE_LIMIT_POLICY),
+    *("Location", "Link", PREFERENCE_APPLIED, INFERENCE_JSON_BYTES),
 )
 """Headers that a page may read, in addition to those that browsers always expose."""
 PREFLIGHT_AGE_S = 600

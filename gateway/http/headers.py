@@ -2,6 +2,8 @@
 
 import re
 
+from werkzeug.datastructures import Headers
+
 API_KEY = "X-API-Key"
 CACHE_CONTROL = "Cache-Control"
 CACHE_STATUS = "Cache-Status"
@@ -9,6 +11,11 @@ CACHE_STATUS = "Cache-Status"
 ETAG = "ETag"
 INFERENCE_JSON_BYTES = "Inference-Header-Content-Length"
 """Of the Open Inference Protocol: length of the JSON in a body that continues with binary tensors."""
+IDEMPOTENCY_KEY = "Idempotency-Key"
+"""By draft-ietf-httpapi-idempotency-key-header."""
+PREFER = "Prefer"
+PREFERENCE_APPLIED = "Preference-Applied"
+"""Both by RFC 7240."""
 RATE_LIMIT = "RateLimit"
 RATE_LIMIT_POLICY = "RateLimit-Policy"
 """Both by draft-ietf-httpapi-ratelimit-headers-09."""
@@ -18,3 +25,11 @@ WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 REQUEST_TIMEOUT = "X-Request-Timeout"
 SERVER_TIMING = "Server-Timing"
 """W3C Server Timing."""
+
+
+def prefers_async(headers: Headers) -> bool:
+    """Return whether a caller prefers a job to a wait for the response (RFC 7240 section 4.1)."""
+    value = headers.get(PREFER)
+    return value is not None and any(
+        preference.partition(";")[0].strip().lower() == "respond-async" for preference in value.split(",")
+    )

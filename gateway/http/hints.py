@@ -8,8 +8,9 @@ import contextlib
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
+from mmap import mmap
 
-from vision.foreign_kinds import name_kind
+from vision.foreign_kinds import START_BYTES, name_kind
 
 ACCEPTED = (
     "multipart/form-data with a part `image`, application/json with `url`, `image` (base64) or `instances` (several), "
@@ -220,7 +221,7 @@ NAMELESS_URL = "The body is a URL without the name of a field. With curl, send i
 FIRST_BOUNDARY = re.compile(rb"\s{0,10}--([^\r\n]{1,200}?)[ \t]{0,10}[\r\n]{1,2}[Cc]ontent-")
 
 
-def explain_form(body: bytes, delimiter: bytes) -> str:
+def explain_form(body: bytes | mmap, delimiter: bytes) -> str:
     """Say why a form cannot be split into parts by its delimiter, which is the boundary behind two hyphens."""
     boundary = _quote(delimiter[2:])
     first = FIRST_BOUNDARY.match(body)
@@ -232,14 +233,14 @@ def explain_form(body: bytes, delimiter: bytes) -> str:
     end = body[-len(delimiter) - 8 :].rstrip()
     if end.endswith(delimiter + b"--"):
         return f"The line break before the last boundary, --{boundary}--, is missing. Write CR LF in front of it."
-    if delimiter in body:
+    if body.find(delimiter) >= 0:
         return (
             f"The form ends before its last boundary, --{boundary}--: {_bytes(len(body))} arrived. It was cut off, or "
             "its last line is missing. Send all of it."
         )
     if not body:
         return EMPTY_BODY
-    kind = name_kind(body)
+    kind = name_kind(body[:START_BYTES])
     contents = f": it is {kind}" if kind else ""
     return (
         f"The body is not a multipart form with the boundary {boundary}{contents}. Let your HTTP library write the "

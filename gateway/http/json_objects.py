@@ -46,10 +46,12 @@ class JsonLimits:
     Attributes:
         max_depth: Maximum nesting of arrays and objects.
         max_values: Maximum number of values and names.
+        max_short_bytes: Maximum size without long strings.
     """
 
     max_depth: int
     max_values: int
+    max_short_bytes: int = MAX_SHORT_BYTES
 
 
 def parse_json_object(
@@ -75,11 +77,12 @@ def parse_json_object(
     spans = [(begin, end) for begin, end in _strings(body, start, limits) if end - begin > LONG_TEXT_BYTES]
     if make_numbers is not None:
         spans = sorted([*spans, *_number_lists(body, start, limits)])
-    if len(body) - sum(end - begin for begin, end in spans) > MAX_SHORT_BYTES:
-        _check_structure(body[start : start + MAX_SHORT_BYTES], limits)  # a more helpful reason, if that is the cause
+    if len(body) - sum(end - begin for begin, end in spans) > limits.max_short_bytes:
+        # A more helpful reason, if that is the cause.
+        _check_structure(body[start : start + limits.max_short_bytes], limits)
         raise BadRequestError(
-            f"The JSON body has more than {MAX_SHORT_BYTES} bytes in addition to its images. Send images as strings of "
-            "base64."
+            f"The JSON body has more than {limits.max_short_bytes} bytes in addition to its images. Send images as "
+            "strings of base64."
         )
     # If the client could guess a placeholder, it could send an image once and refer to it many times.
     secret = secrets.token_hex() if spans else ""

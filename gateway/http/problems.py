@@ -156,6 +156,39 @@ _TABLE: dict[type[errors.GatewayError], _Entry] = {
         "The model cannot explain its predictions",
         "Omit `explain`. Operators can export a model with the signature `explain`.",
     ),
+    errors.ArchiveError: _Entry(
+        422,
+        "The archive cannot be used",
+        "Send a ZIP archive of images with relative names, without a password, packed with store or deflate. "
+        "The limits are GATEWAY_JOBS_MAX_BYTES, also for what is unpacked, and GATEWAY_JOBS_MAX_IMAGES.",
+    ),
+    errors.IdempotencyKeyReusedError: _Entry(
+        422,
+        "The idempotency key belongs to another request",
+        "Send a new value in Idempotency-Key for each new job. Send the same value only to repeat the same request.",
+    ),
+    errors.JobNotFoundError: _Entry(
+        404,
+        "The job does not exist",
+        "Check the id, and use the API key that the job was created with. Operators set how long jobs are kept with "
+        "GATEWAY_JOBS_RETENTION_S.",
+    ),
+    errors.TooManyJobsError: _Entry(
+        429,
+        "Too many unfinished jobs",
+        "Wait until one of your jobs has finished, or cancel one. The limit is GATEWAY_JOBS_MAX_UNFINISHED.",
+    ),
+    errors.JobsFullError: _Entry(
+        507,
+        "There is no space for the job",
+        "Send the job later, or a smaller one. Operators set the space with GATEWAY_JOBS_MAX_STORED_BYTES, and have to "
+        "check the disk or the memory of Redis.",
+    ),
+    errors.JobsUnavailableError: _Entry(
+        503,
+        "Jobs are not available",
+        "Retry after the number of seconds in Retry-After. Operators have to check the disk, or Redis.",
+    ),
     errors.ModelFailedError: _Entry(
         502,
         "The model server failed to compute a prediction",
@@ -343,7 +376,7 @@ def _lacks_resources(error: BaseException | None) -> bool:
 
 
 def make_item_problem(error: errors.GatewayError) -> ItemProblem:
-    """Return the problem of one image of a batch, which takes the place of its result."""
+    """Return the problem of one image of a batch or a job, which takes the place of its result."""
     return cast("ItemProblem", {"kind": "problem", **make_document(PROBLEMS[type(error)], error.detail, error.members)})
 
 

@@ -167,7 +167,7 @@ class RequestParser:
             DeadlineExceededError: The deadline has passed before all base64 was decoded.
             werkzeug.exceptions.RequestEntityTooLarge: The body is larger than the limit.
         """
-        query = _query(request)
+        query = read_query(request)
         check_names(query, ALL_OPTION_NAMES, "query parameter")
         body = read_body(request)
         content = self._content(body, request, deadline)
@@ -236,7 +236,7 @@ class RequestParser:
         if any(fields.get(name) for name in IMAGE_FIELDS):
             raise BadRequestError("Send images either in `instances` or beside it, not both.")
         check_image_count(len(items), self._limits.max_images)
-        return [_instance(item, deadline, f"/{BATCH_FIELD}/{index}") for index, item in enumerate(items)]
+        return [parse_instance(item, deadline, f"/{BATCH_FIELD}/{index}") for index, item in enumerate(items)]
 
 
 def read_body(request: BodyRequest) -> bytes:
@@ -247,7 +247,7 @@ def read_body(request: BodyRequest) -> bytes:
         werkzeug.exceptions.RequestEntityTooLarge: It is larger than the limit.
         GatewayError: See `BodyRequest.stream`.
     """
-    _check_coding(request)
+    check_coding(request)
     body = request.get_data(cache=False)
     request.stream.close()  # it would keep the body until the request is answered
     return body
@@ -350,7 +350,7 @@ def _asks_for_list(query: Mapping[str, Any], fields: Mapping[str, Any], prefix: 
     ((value, field),) = values.values()
     if value != LIST_SHAPE:
         raise BadRequestError(
-            f"as must be {LIST_SHAPE}, not {_quote(value)}. Omit it for the usual response.", field=field
+            f"as must be {LIST_SHAPE}, not {quote_value(value)}. Omit it for the usual response.", field=field
         )
     return True
 
@@ -361,7 +361,7 @@ def _parse_top_k(value: object, field: str) -> int:
     elif isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise BadRequestError(f"top_k must be a whole number of at least 1, not {_quote(value)}.", field=field)
+        raise BadRequestError(f"top_k must be a whole number of at least 1, not {quote_value(value)}.", field=field)
     return min(value, MAX_TOP_K)
 
 
@@ -369,7 +369,7 @@ def _parse_threshold(value: object, field: str) -> float:
     if isinstance(value, str) and DECIMAL.fullmatch(value):
         value = float(value)
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
-        raise BadRequestError(f"threshold must be a number from 0 to 1, not {_quote(value)}.", field=field)
+        raise BadRequestError(f"threshold must be a number from 0 to 1, not {quote_value(value)}.", field=field)
     return float(value)
 
 
@@ -377,11 +377,11 @@ def _parse_explain(value: object, field: str) -> Explain | None:
     if isinstance(value, bool):
         value = "true" if value else "false"
     if not isinstance(value, str) or value not in EXPLAIN_VALUES:
-        raise BadRequestError(f"explain must be true, false or raw, not {_quote(value)}.", field=field)
+        raise BadRequestError(f"explain must be true, false or raw, not {quote_value(value)}.", field=field)
     return EXPLAIN_VALUES[value]
 
 
-def _quote(value: object) -> str:
+def quote_value(value: object) -> str:
     """Return a text or a number as it was sent, shortened, and the kind of any other JSON value."""
     if isinstance(value, str):
         return hints.quote(value)
@@ -390,7 +390,7 @@ def _quote(value: object) -> str:
     return JSON_TYPES[type(value)]
 
 
-def _check_coding(request: Request) -> None:
+def check_coding(request: Request) -> None:
     """Refuse compressed bodies, before they are read.
 
     Raises:
@@ -406,7 +406,12 @@ def _check_coding(request: Request) -> None:
         raise error
 
 
-def _query(request: Request) -> Mapping[str, str]:
+def read_query(request: Request) -> Mapping[str, str]:
+    """Return the parameters of the query.
+
+    Raises:
+        BadRequestError: It is not UTF-8.
+    """
     try:
         return request.args
     except UnicodeDecodeError as error:
@@ -466,7 +471,7 @@ def _named_otherwise(body: bytes, *, is_form: bool) -> Iterator[None]:
 
 
 def _parse_multipart(body: bytes, request: Request) -> tuple[Form, Files]:
-    boundary = _boundary(request.content_type or "")
+    boundary = find_boundary(request.content_type or "")
     if not boundary:
         raise BadRequestError(hints.explain_missing_boundary(body))
     form, files = parse_multipart(body, boundary.encode("latin-1", "replace"), max_parts=request.max_form_parts)
@@ -476,7 +481,7 @@ def _parse_multipart(body: bytes, request: Request) -> tuple[Form, Files]:
     return form, files
 
 
-def _boundary(content_type: str) -> str:
+def find_boundary(content_type: str) -> str:
     """Return the boundary of a form. Many clients send characters without quotes that need them (RFC 2045)."""
     match = BOUNDARY.search(content_type)
     if match is None:
@@ -515,7 +520,14 @@ def _single_image(
     return [image for _, image in named_images]
 
 
-def _instance(item: object, deadline: Deadline, pointer: str) -> ImageSource | GatewayError:
+def parse_instance(item: object, deadline: Deadline, pointer: str) -> ImageSource | GatewayError:
+    """Return the image of one of `instances`, or what is wrong with it.
+
+    Args:
+        item: The JSON value.
+        deadline: Time limit on decoding base64.
+        pointer: Where it stands in the request (RFC 6901).
+    """
     if not isinstance(item, dict):
         return BadRequestError(
             'Each of `instances` must be an object, such as {"url": "https://…"} or {"image": "<base64>"}.',
@@ -553,7 +565,7 @@ def _field_images(
 ) -> Iterator[tuple[str, ImageSource | GatewayError]]:
     for name in URL_FIELDS:
         for text in _texts(fields, name, origin):
-            yield name, _image_url(text, name, deadline, origin)
+            yield name, parse_image_url(text, name, deadline, origin)
     for name in base64_fields:
         for text in _texts(fields, name, origin):
             yield name, decode_image(text, name, deadline, origin)
@@ -572,7 +584,7 @@ def _texts(fields: Mapping[Any, Any], name: str, origin: Origin) -> Iterator[str
             yield value
 
 
-def _image_url(text: str | LongText, name: str, deadline: Deadline, origin: Origin) -> ImageSource | GatewayError:
+def parse_image_url(text: str | LongText, name: str, deadline: Deadline, origin: Origin) -> ImageSource | GatewayError:
     """Return the image that a URL points to, or that a data URI contains."""
     beginning = hints.decode_beginning(_pieces(text, deadline)) if isinstance(text, LongText) else text
     if beginning.lstrip()[: len(DATA_SCHEME)].lower() == DATA_SCHEME:

@@ -18,6 +18,9 @@ PREDICT = "/api/v1/predict"
 ENDS_OF_PREDICTIONS = ("/predict", ":predict", "/infer")
 """How paths of predictions end, here and in other protocols."""
 OTHER_PROTOCOLS = ("/v1/", "/v2/")
+PREDICT_SEGMENT = "predict"
+JOBS = "/api/v1/jobs"
+"""Exist only if they are switched on."""
 SLASHES = re.compile("/+")
 PLACEHOLDER = re.compile(r"<(?:(\w+):)?(\w+)>")
 ANY = "*"
@@ -94,6 +97,10 @@ class RouteHints:
             path: Its path below the root.
             root: The path below which the application is served, such as `/gw`; see `RootPath`.
         """
+        if (path == JOBS or path.startswith(f"{JOBS}/")) and not any(
+            JOBS in rule.rule for rule in self._url_map.iter_rules()
+        ):
+            return "This gateway accepts no jobs. Its operator can switch them on with GATEWAY_JOBS."
         near = self._nearest(method, path) if len(path) <= MAX_COMPARED_LENGTH else None
         advice = f"GET {root}/api/v1/openapi.json lists all routes, and {root}/docs shows them."
         if near:
@@ -119,6 +126,10 @@ class RouteHints:
         if method == "POST":
             return f"{sentence} Images are classified by POST {root}{PREDICT}."
         return f"{sentence} Send {' or '.join(methods)}."
+
+    @cached_property
+    def _has_jobs(self) -> bool:
+        return any(rule.rule == JOBS for rule in self._url_map.iter_rules())
 
     @cached_property
     def _routes(self) -> list[_Route]:

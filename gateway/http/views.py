@@ -1,5 +1,6 @@
 """The HTTP API: parse the request, call the predictor, serialise the response."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
@@ -9,7 +10,7 @@ from gateway.capacity import Admission
 from gateway.deadline import Timings
 from gateway.errors import GatewayError
 from gateway.http import problems
-from gateway.http.headers import CACHE_STATUS
+from gateway.http.headers import CACHE_STATUS, prefers_async
 from gateway.http.json_objects import JsonLimits
 from gateway.http.model_documents import describe_model, list_models
 from gateway.http.request_context import request_client, unwrap
@@ -25,8 +26,23 @@ if TYPE_CHECKING:
     from gateway.http.bodies import BodyRequest
 
 
-def create_api(predictor: Predictor, registry: ModelRegistry, admission: Admission, settings: Settings) -> Blueprint:
-    """Return the routes under /api/v1."""
+def create_api(
+    predictor: Predictor,
+    registry: ModelRegistry,
+    admission: Admission,
+    settings: Settings,
+    *,
+    defer: Callable[[PredictionRequest], Response] | None = None,
+) -> Blueprint:
+    """Return the routes under /api/v1.
+
+    Args:
+        predictor: Classifies images.
+        registry: Knows the models.
+        admission: Admits requests.
+        settings: The settings.
+        defer: Answers a request later, for callers that prefer that; None if there are no jobs.
+    """
     api = Blueprint("api", __name__, url_prefix="/api/v1")
     register_admission(api, admission)
     limits = RequestLimits(settings.max_images, JsonLimits(settings.max_json_depth, settings.max_json_values))
@@ -52,6 +68,8 @@ def create_api(predictor: Predictor, registry: ModelRegistry, admission: Admissi
                 request_id=context.request_id,
                 timings=context.timings,
             )
+        if defer is not None and prefers_async(http_request.headers) and prediction_request.options.explain is None:
+            return defer(prediction_request)
         result = classify(predictor, prediction_request, max_classes=settings.metrics_max_classes)
         _name_fields(prediction_request, result)
         return complete(_respond_batch(result) if prediction_request.is_batch else _respond_single(result), result)
@@ -135,6 +153,14 @@ def _name_fields(prediction_request: PredictionRequest, result: PredictionResult
             is_mendable = problems.PROBLEMS[type(item)].status < HTTPStatus.INTERNAL_SERVER_ERROR
             if image.field and is_mendable:
                 item.members.setdefault("field", image.field)
+
+
+def _finish(response: Response, result: PredictionResult) -> Response:
+    """Hold the memory that a response takes until it is sent, and say whether it came from the cache."""
+    unwrap(g).place.respond(response.content_length or 0)
+    if result.cache_status is not None:
+        response.headers[CACHE_STATUS] = result.cache_status
+    return response
 
 
 def _respond_single(result: PredictionResult) -> Response:

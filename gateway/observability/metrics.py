@@ -14,6 +14,7 @@ from typing import TypeVar
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess, values
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
 
 from gateway import __version__
 from gateway.errors import MetricsUnavailableError
@@ -134,18 +135,23 @@ def _allocate(path: Path, size: int) -> None:
         unnamed.rename(path)
 
 
-def render() -> tuple[bytes, str]:
+def render(collector: Collector | None = None) -> tuple[bytes, str]:
     """Return the exposition page with the metrics of all workers, and its content type.
+
+    Args:
+        collector: Collects metrics that are not those of a process.
 
     Raises:
         MetricsUnavailableError: The files with the metrics were removed or damaged.
     """
+    registry = CollectorRegistry()
+    if collector is not None:
+        registry.register(collector)
     if MULTIPROCESS_DIR not in os.environ:
-        return generate_latest(), CONTENT_TYPE_LATEST
+        return generate_latest() + generate_latest(registry), CONTENT_TYPE_LATEST
     directory = Path(os.environ[MULTIPROCESS_DIR])
     if directory.name.startswith(UNREAD) or not (directory / f"{FIRST_FILE}_{os.getpid()}.db").exists():
         raise MetricsUnavailableError("The directory of the metrics was removed, or is full.")
-    registry = CollectorRegistry()
     try:
         multiprocess.MultiProcessCollector(registry, str(directory))  # type: ignore[no-untyped-call]
         return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -67,7 +67,9 @@ def build(rules: Iterable[Rule], settings: Settings) -> Description:
         "paths": _paths(served, endpoints, examples, settings),
         "components": {
             "schemas": {
-                **component_schemas(dict.fromkeys(operation.response for operation in served.values())),
+                **component_schemas(
+                    dict.fromkeys(operation.response for operation in served.values() if operation.response)
+                ),
                 **request_schemas(settings),
                 PROBLEM: problem_schema(),
             },
@@ -114,7 +116,7 @@ def _paths(
 
 def _operation(operation: Operation, placeholders: list[str], examples: list[Example], settings: Settings) -> Schema:
     """Return an operation without its responses."""
-    names = [*placeholders, *operation.query, *headers(settings)]
+    names = [*placeholders, *operation.parameters, *headers(settings)]
     document: Schema = {
         "operationId": operation.id,
         "tags": [operation.tag],
@@ -122,7 +124,7 @@ def _operation(operation: Operation, placeholders: list[str], examples: list[Exa
         "description": operation.description,
         "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in names],
     }
-    if operation.media_type is not None:
+    if operation.body is not None:
         request_names = [request_name(example) for example in examples if is_shown(example)]
-        document["requestBody"] = request_body(operation.media_type, settings, references(request_names))
+        document["requestBody"] = request_body(operation.body, settings, references(request_names))
     return document

@@ -1,15 +1,17 @@
 """The operations of the API: one entry for each route."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
 from gateway import errors
 from gateway.errors import GatewayError
-from gateway.http.headers import CACHE_CONTROL, ETAG
+from gateway.http.headers import CACHE_CONTROL, ETAG, IDEMPOTENCY_KEY
 from gateway.http.problems import PROBLEMS
-from gateway.openapi.requests import JSON, MULTIPART, OPTIONS
+from gateway.jobs import schemas as job_schemas
+from gateway.openapi.requests import JOB_FIELDS, JOB_PARTS, OPTIONS, PREDICT_FIELDS, PREDICT_PARTS, RESULT_PARAMETERS
+from gateway.openapi.schemas import Schema
 from gateway.prediction import schemas
 
 JSON_SUFFIX = "/json"
@@ -17,6 +19,7 @@ JSON_SUFFIX = "/json"
 TAGS: Mapping[str, str] = {
     "Predict": "Classify images. The routes differ in the model that they use, and in how images are sent: as files, "
     "or as JSON if the path ends in `/json`.",
+    "Jobs": "Classify many images in the background, and fetch the results later.",
     "Models": "What is served, and what it was trained for.",
     "About": "This document and the version of the gateway.",
     "Health": "For load balancers and orchestrators.",
@@ -35,6 +38,15 @@ MODEL_ERRORS = (
     errors.OverloadedError,
 )
 """Errors of operations that need a model but no image."""
+JOB_ERRORS = (
+    errors.ArchiveError,
+    errors.IdempotencyKeyReusedError,
+    errors.JobNotFoundError,
+    errors.TooManyJobsError,
+    errors.JobsFullError,
+    errors.JobsUnavailableError,
+)
+"""Errors of jobs alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +58,13 @@ class Operation:
         tag: Group in which it is listed, one of `TAGS`.
         summary: What it does and how it differs from similar ones, in a few words.
         description: More detail, in Markdown.
-        response: Type of its JSON response.
+        response: Type of its JSON response; None if it responds with text.
+        media_types: Media types of its response.
         status: HTTP status code of success.
-        media_type: Form of its request body, `JSON` or `MULTIPART`; None if it takes no body.
-        query: Names of its query parameters.
+        body: Name of the schema of its request body; None if it takes no body.
+        parameters: Names of its parameters in the query and the headers.
         headers: Additional headers of its response. With an ETag, it responds with 304 to a client that has the body.
+        own_headers: Additional headers that only this operation has, with their descriptions.
         errors: The errors that it may raise.
     """
 
@@ -59,10 +73,12 @@ class Operation:
     summary: str
     description: str
     response: Any
+    media_types: tuple[str, ...] = ("application/json",)
     status: HTTPStatus = HTTPStatus.OK
-    media_type: str | None = None
-    query: tuple[str, ...] = ()
+    body: str | None = None
+    parameters: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
+    own_headers: Mapping[str, Schema] = field(default_factory=dict)
     errors: tuple[type[GatewayError], ...] = ()
 
 
@@ -92,9 +108,42 @@ def _predict(target: str, path_suffix: str) -> Operation:
         summary=f"Classify images{' in JSON' if is_json else ''} with {target_name}",
         description=f"Ranks the classes of one image, or of each image of a batch. {explanation}",
         response=schemas.PredictionOrBatch,
-        media_type=JSON if is_json else MULTIPART,
-        query=OPTIONS,
-        errors=tuple(error for error in PROBLEMS if error is not errors.NotReadyError),
+        body=PREDICT_FIELDS if is_json else PREDICT_PARTS,
+        parameters=OPTIONS,
+        errors=tuple(error for error in PROBLEMS if error not in {errors.NotReadyError, *JOB_ERRORS}),
+    )
+
+
+RETRY_AFTER: Schema = {
+    "schema": {"type": "integer", "minimum": 0},
+    "description": "Seconds to wait before reading the job again; absent once it is finished.",
+}
+NO_STORE: Schema = {"required": True, "schema": {"type": "string"}, "description": "`no-store`: it changes."}
+LOCATION: Schema = {"required": True, "schema": {"type": "string"}, "description": "Path of the job."}
+LINK: Schema = {
+    "schema": {"type": "string"},
+    "description": 'The next page, as `<PATH>; rel="next"` (RFC 8288); absent after the last one.',
+}
+
+
+def _create_job(body: str, summary: str) -> Operation:
+    return Operation(
+        id="create_job" if body == JOB_PARTS else "create_job_json",
+        tag="Jobs",
+        summary=summary,
+        description="Accepts many images at once, and responds before they are classified. A job is also what "
+        "`Prefer: respond-async` makes of a request to classify images.",
+        response=job_schemas.Job,
+        status=HTTPStatus.ACCEPTED,
+        body=body,
+        parameters=(IDEMPOTENCY_KEY,),
+        own_headers={"Location": LOCATION, "Retry-After": RETRY_AFTER, CACHE_CONTROL: NO_STORE},
+        errors=(
+            *(errors.BadRequestError, errors.ArchiveError, errors.IdempotencyKeyReusedError, errors.ContentTypeError),
+            *(errors.BodyTimeoutError, errors.BodyTooLargeError, errors.TooManyImagesError, errors.OverloadedError),
+            *(errors.ModelNotFoundError, errors.VersionNotFoundError),
+            *(errors.TooManyJobsError, errors.JobsFullError, errors.JobsUnavailableError),
+        ),
     )
 
 
@@ -104,6 +153,40 @@ OPERATIONS: Mapping[str, Operation] = {
         for path_suffix in ("", JSON_SUFFIX)
         for target in _TARGETS
     },
+    "POST /api/v1/jobs": _create_job(JOB_PARTS, "Create a job with files"),
+    "POST /api/v1/jobs/json": _create_job(JOB_FIELDS, "Create a job in JSON"),
+    "GET /api/v1/jobs/{job_id}": Operation(
+        id="read_job",
+        tag="Jobs",
+        summary="Read a job",
+        description="Returns how far a job is.",
+        response=job_schemas.Job,
+        own_headers={"Retry-After": RETRY_AFTER, CACHE_CONTROL: NO_STORE},
+        errors=(errors.JobNotFoundError, errors.JobsUnavailableError, errors.OverloadedError),
+    ),
+    "DELETE /api/v1/jobs/{job_id}": Operation(
+        id="cancel_job",
+        tag="Jobs",
+        summary="Cancel a job",
+        description="Ends a job that is not finished. Its results so far stay until it expires.",
+        response=job_schemas.Job,
+        own_headers={CACHE_CONTROL: NO_STORE},
+        errors=(errors.JobNotFoundError, errors.JobsUnavailableError, errors.OverloadedError),
+    ),
+    "GET /api/v1/jobs/{job_id}/results": Operation(
+        id="read_job_results",
+        tag="Jobs",
+        summary="Read the results of a job",
+        description="Returns the results that are available, in the order of the images, one page at a time. The "
+        "header `Link` has the next page while there is more to come.",
+        response=None,
+        media_types=("application/x-ndjson", "text/csv"),
+        parameters=RESULT_PARAMETERS,
+        own_headers={"Link": LINK, CACHE_CONTROL: NO_STORE},
+        errors=(
+            *(errors.BadRequestError, errors.JobNotFoundError, errors.JobsUnavailableError, errors.OverloadedError),
+        ),
+    ),
     "GET /api/v1/models": Operation(
         id="models",
         tag="Models",

@@ -17,6 +17,9 @@ MEMBERS: Mapping[type[errors.GatewayError], Mapping[str, Schema]] = {
     errors.TooManyImagesError: {
         "max_images": {"type": "integer", "description": "The limit.", "examples": [64]},
     },
+    errors.TooManyJobsError: {
+        "max_unfinished": {"type": "integer", "description": "The limit.", "examples": [10]},
+    },
     errors.NotReadyError: {
         "missing": {
             "type": "array",

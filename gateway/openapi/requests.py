@@ -6,13 +6,16 @@ a function for the first form only, or one that sends none of them correctly, an
 
 from collections.abc import Mapping
 
-from gateway.http.headers import REQUEST_ID, REQUEST_TIMEOUT, WELL_FORMED_ID
+from gateway.http.headers import IDEMPOTENCY_KEY, REQUEST_ID, REQUEST_TIMEOUT, WELL_FORMED_ID
 from gateway.http.request_parser import ALL_OPTION_NAMES, BATCH_FIELD, EXPLAIN_VALUES, LIST_SHAPE, SHAPE_OPTION
+from gateway.jobs.schemas import DEFAULT_LIMIT, MAX_LIMIT
 from gateway.openapi.schemas import COMPONENT, Schema
 from gateway.settings import Settings
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
 OPTIONS = ALL_OPTION_NAMES
+PREDICT_PARTS, PREDICT_FIELDS, JOB_PARTS, JOB_FIELDS = "ImageParts", "PredictFields", "JobParts", "JobFields"
+"""Names of the schemas of bodies."""
 
 # OpenAPI 3.1 suggests an empty schema for raw bytes, but most tools only offer a file for that of 3.0.
 BINARY: Schema = {"type": "string", "format": "binary"}
@@ -33,6 +36,37 @@ PATH_PARAMETERS: Mapping[str, Schema] = {
     "model": {"type": "string", "description": "Name of the model."},
     "version": {"type": "integer", "minimum": 0, "description": "Number of the version."},
     "label": {"type": "string", "description": "Label of the version, as assigned in `models.config`."},
+}
+JOB_ID: Schema = {"type": "string", "description": "Id of the job."}
+JOB_QUERY: Mapping[str, Schema] = {
+    "offset": {"type": "integer", "minimum": 0, "description": "Index of the first result, 0 by default."},
+    "limit": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_LIMIT,
+        "description": f"Maximum number of results in the page, {DEFAULT_LIMIT} by default.",
+    },
+    "format": {
+        "$ref": COMPONENT.format(model="ResultFormat"),
+        "description": "Format of the results, `jsonl` by default: a JSON object in each line.",
+    },
+}
+RESULT_PARAMETERS = tuple(JOB_QUERY)
+JOB_HEADERS: Mapping[str, Schema] = {
+    IDEMPOTENCY_KEY: {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 255,
+        "description": "Your name for this job: the same request under the same name returns the same job.",
+    }
+}
+WEBHOOK: Mapping[str, Schema] = {
+    "webhook_url": {"type": "string", "format": "uri", "description": "Where to announce that the job has ended."},
+    "webhook_secret": {
+        "type": "string",
+        "description": "`whsec_` and 24 to 64 bytes in base64, with which the announcement is signed (Standard "
+        "Webhooks).",
+    },
 }
 
 
@@ -89,6 +123,15 @@ def parameters(settings: Settings) -> dict[str, Schema]:
         {name: _parameter("path", name, schema) | {"required": True} for name, schema in PATH_PARAMETERS.items()}
         | {name: _parameter("query", name, schema) for name, schema in options(settings).items()}
         | {name: _parameter("header", name, schema) for name, schema in headers(settings).items()}
+        | (_job_parameters() if settings.jobs != "off" else {})
+    )
+
+
+def _job_parameters() -> dict[str, Schema]:
+    return (
+        {"job_id": _parameter("path", "job_id", JOB_ID) | {"required": True}}
+        | {name: _parameter("query", name, schema) for name, schema in JOB_QUERY.items()}
+        | {name: _parameter("header", name, schema) for name, schema in JOB_HEADERS.items()}
     )
 
 
@@ -109,38 +152,69 @@ def request_schemas(settings: Settings) -> dict[str, Schema]:
     return {
         "Explain": {"type": "string", "enum": [*EXPLAIN_VALUES], "description": "How a prediction is explained."},
         "Shape": {"type": "string", "enum": [LIST_SHAPE], "description": "Shape of the response."},
-        "ImageParts": _object({"image": files}, "One or several files.") | {"required": ["image"]},
+        PREDICT_PARTS: _object({"image": files}, "One or several files.") | {"required": ["image"]},
         "ImageFields": _object(IMAGE_FIELDS, "An image: either `image` or `url`."),
-        "PredictFields": _object(
+        PREDICT_FIELDS: _object(
             {**IMAGE_FIELDS, BATCH_FIELD: instances, **options(settings)},
             f"Either one image, as `image` or `url`, or several as `{BATCH_FIELD}`, and options.",
+        ),
+        **(_job_schemas(settings) if settings.jobs != "off" else {}),
+    }
+
+
+def _job_schemas(settings: Settings) -> dict[str, Schema]:
+    urls: Schema = {"type": "array", "items": IMAGE_FIELDS["url"], "description": "URLs of the images."}
+    instances: Schema = {
+        "type": "array",
+        "items": {"$ref": COMPONENT.format(model="ImageFields")},
+        "description": "The images, each in base64 or as a URL.",
+    }
+    files: Schema = {"type": "array", "items": BINARY, "description": "The images as files."}
+    archive: Schema = BINARY | {"description": "A ZIP archive of the images."}
+    own_options = {name: schema for name, schema in options(settings).items() if name in {"top_k", "threshold"}}
+    job_options = {**PATH_PARAMETERS, **own_options, **WEBHOOK}
+    return {
+        "ResultFormat": {"type": "string", "enum": ["jsonl", "csv"], "description": "Format of results."},
+        JOB_PARTS: _object({"image": files, "archive": archive, **job_options}, "Either files or an archive."),
+        JOB_FIELDS: _object(
+            {"urls": urls, BATCH_FIELD: instances, **job_options}, f"Either `urls` or `{BATCH_FIELD}`."
         ),
     }
 
 
-def request_body(media_type: str, settings: Settings, examples: Schema) -> Schema:
+def request_body(schema_name: str, settings: Settings, examples: Schema) -> Schema:
     """Return the body of a request.
 
     Args:
-        media_type: Its form.
+        schema_name: Name of its schema.
         settings: For the limits.
         examples: OpenAPI examples of JSON bodies.
     """
     limits = (
         f"Each image has at most {settings.max_pixels} pixels, and the body at most {settings.max_body_bytes} bytes."
     )
-    if media_type == JSON:
-        return {
-            "required": True,
-            "description": f"One image, or up to {settings.max_images} as `{BATCH_FIELD}`. {limits}",
-            "content": {JSON: {"schema": {"$ref": COMPONENT.format(model="PredictFields")}, "examples": examples}},
-        }
-    return {
-        "required": True,
-        "description": f"One file, or up to {settings.max_images} as parts of the same name. {limits} The route also "
-        "accepts the bytes of an image as `image/*` or `application/octet-stream`, and JSON.",
-        "content": {MULTIPART: {"schema": {"$ref": COMPONENT.format(model="ImageParts")}}},
-    }
+    media_type, description = {
+        PREDICT_FIELDS: (JSON, f"One image, or up to {settings.max_images} as `{BATCH_FIELD}`. {limits}"),
+        PREDICT_PARTS: (
+            MULTIPART,
+            (
+                f"One file, or up to {settings.max_images} as parts of the same name. {limits} The route also accepts "
+                "the bytes of an image as `image/*` or `application/octet-stream`, and JSON."
+            ),
+        ),
+        JOB_FIELDS: (JSON, f"Up to {settings.jobs_max_images} images."),
+        JOB_PARTS: (
+            MULTIPART,
+            (
+                f"Up to {settings.jobs_max_images} images. The route also accepts a ZIP archive as `application/zip`, "
+                "and JSON."
+            ),
+        ),
+    }[schema_name]
+    content: Schema = {"schema": {"$ref": COMPONENT.format(model=schema_name)}}
+    if examples and media_type == JSON:
+        content["examples"] = examples
+    return {"required": True, "description": description, "content": {media_type: content}}
 
 
 def _object(properties: Mapping[str, Schema], description: str) -> Schema:

@@ -118,14 +118,14 @@ def headers() -> dict[str, Schema]:
 
 
 def _success(operation: Operation, examples: Iterable[Example]) -> Schema:
-    content: Schema = {"schema": reference(operation.response)}
+    content: Schema = {"schema": reference(operation.response) if operation.response else {"type": "string"}}
     names = [example.name for example in examples if example.status == operation.status]
     if names:
         content["examples"] = references(names)
     return {
         "description": "Success.",
-        "headers": _references(REQUEST_ID, *operation.headers, *OPTIONAL_HEADERS),
-        "content": {"application/json": content},
+        "headers": {**_references(REQUEST_ID, *operation.headers, *OPTIONAL_HEADERS), **operation.own_headers},
+        "content": dict.fromkeys(operation.media_types, content),
     }
 
 

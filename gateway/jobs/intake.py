@@ -1,0 +1,149 @@
+"""Accept jobs: store their images in chunks, and queue them once all of them are there."""
+
+import contextlib
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from gateway.errors import BadRequestError, GatewayError, JobNotFoundError
+from gateway.http import problems
+from gateway.jobs.records import Item, Job, JobRequest, NewJob, Receipt
+from gateway.jobs.store import JobStore
+from gateway.jobs.submissions import NO_IMAGES, Source, Submission
+from gateway.jobs.wakeups import WakeUps
+from gateway.prediction.image_loader import ImageSource, ImageUrl
+
+if TYPE_CHECKING:
+    from gateway.prediction.image_loader import ImageBytes
+
+ID_BYTES = 16
+MAX_NAME_LENGTH = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSizes:
+    """How jobs are divided into chunks.
+
+    Attributes:
+        max_images: Files in one chunk.
+        max_urls: URLs in one chunk, which are fetched at the same time.
+        max_bytes: Bytes in one chunk, unless a single file has more.
+    """
+
+    max_images: int
+    max_urls: int
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who creates a job.
+
+    Attributes:
+        owner: Name of the API key; empty without keys.
+        client: Whose unfinished jobs are counted: a key or an address.
+        idempotency_key: What the caller sent to recognise a repeated request; None for nothing.
+        count_images: Counts the images towards the rate limit, and raises an error if they exceed it.
+    """
+
+    owner: str
+    client: str
+    idempotency_key: str | None
+    count_images: Callable[[int], None]
+
+
+class JobIntake:
+    """Accepts jobs.
+
+    Args:
+        store: Where they are stored.
+        wakeups: Wakes a worker.
+        sizes: How they are divided.
+    """
+
+    def __init__(self, store: JobStore, wakeups: WakeUps, sizes: ChunkSizes) -> None:
+        self._store = store
+        self._wakeups = wakeups
+        self._sizes = sizes
+
+    def accept(self, submission: Submission, caller: Caller) -> Job:
+        """Store a job and queue it, or return the one that the same request has created before.
+
+        Raises:
+            GatewayError: It cannot be accepted; then nothing of it is kept.
+        """
+        new = NewJob(secrets.token_hex(ID_BYTES), caller.owner, caller.client, submission.request)
+        self._store.stage(new)
+        try:
+            total, digest = self._add_items(new.id, submission)
+            caller.count_images(total)
+            job_id = self._store.publish(new.id, Receipt(_receipt_key(caller), digest))
+        except BaseException:
+            with contextlib.suppress(GatewayError):  # what is left expires
+                self._store.discard(new.id)
+            raise
+        if job_id == new.id:
+            self._wakeups.wake(job_id, 0)
+        job = self._store.find(job_id)
+        if job is None:
+            raise JobNotFoundError("The job has expired already.")
+        return job
+
+    def _add_items(self, job_id: str, submission: Submission) -> tuple[int, str]:
+        """Store the images; return their number, and a digest of them and of what is asked for.
+
+        Raises:
+            BadRequestError: There are none.
+        """
+        digest = hashlib.sha256(_describe(submission.request))
+        total = 0
+        for number, items in enumerate(self._chunks(submission.sources)):
+            for item in items:
+                digest.update(json.dumps([item.kind, item.name, len(item.content)]).encode())
+                digest.update(item.content)
+            self._store.add_items(job_id, number, items)
+            total += len(items)
+        if not total:
+            raise BadRequestError(NO_IMAGES)
+        return total, digest.hexdigest()
+
+    def _chunks(self, sources: Iterator[Source]) -> Iterator[list[Item]]:
+        chunk: list[Item] = []
+        size = urls = 0
+        for index, source in enumerate(sources):
+            item = _make_item(index, *source)
+            is_url = item.kind == "url"
+            if chunk and (
+                len(chunk) >= self._sizes.max_images
+                or size + len(item.content) > self._sizes.max_bytes
+                or (is_url and urls >= self._sizes.max_urls)
+            ):
+                yield chunk
+                chunk, size, urls = [], 0, 0
+            chunk.append(item)
+            size += len(item.content)
+            urls += is_url
+        if chunk:
+            yield chunk
+
+
+def _make_item(index: int, name: str, source: ImageSource | GatewayError) -> Item:
+    name = name[:MAX_NAME_LENGTH].encode(errors="replace").decode()  # JSON can contain half a character
+    if isinstance(source, GatewayError):
+        return Item(index, name, "problem", json.dumps(problems.make_item_problem(source)).encode())
+    if isinstance(source, ImageUrl):
+        return Item(index, name, "url", source.url.encode(errors="replace"))
+    return Item(index, name, "image", cast("ImageBytes", source).data)  # requests for jobs carry no pixels
+
+
+def _describe(request: JobRequest) -> bytes:
+    return json.dumps({**json.loads(request.to_json()), "request_id": None}, sort_keys=True).encode()
+
+
+def _receipt_key(caller: Caller) -> str | None:
+    if caller.idempotency_key is None:
+        return None
+    return hashlib.sha256(json.dumps([caller.client, caller.idempotency_key]).encode()).hexdigest()

@@ -1,0 +1,182 @@
+"""Parse requests for jobs: URLs or instances in JSON, a form, or a ZIP archive."""
+
+import contextlib
+import mmap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.deadline import Deadline
+from gateway.errors import BadRequestError, ContentTypeError, GatewayError, TooManyImagesError
+from gateway.http.bodies import BINARY_TYPES, MULTIPART, BodyRequest
+from gateway.http.hints import FORM
+from gateway.http.json_objects import JsonLimits, parse_json_object
+from gateway.http.request_parser import (
+    BATCH_FIELD,
+    START_OF_OBJECT,
+    Origin,
+    check_coding,
+    check_names,
+    parse_image_url,
+    parse_instance,
+    read_query,
+)
+from gateway.jobs import forms
+from gateway.jobs.archives import ArchiveLimits, read_archive
+from gateway.jobs.options import OPTION_NAMES, OptionsParser
+from gateway.jobs.records import JobRequest
+from gateway.jobs.uploads import receive
+from gateway.prediction.image_loader import ImageBytes, ImageSource, ImageUrl
+
+URLS_FIELD = "urls"
+JSON_FIELDS = (URLS_FIELD, BATCH_FIELD, *OPTION_NAMES)
+ZIP_TYPES = frozenset({"application/zip", "application/x-zip-compressed"})
+ZIP_START = b"PK"
+VALUES_PER_IMAGE = 4
+"""Values and separators of `{"url": "…"}` in a list."""
+OTHER_VALUES = 100
+NO_IMAGES = "The request carries no image. Send a list in `urls` or `instances`, parts named `image`, or a ZIP archive."
+
+Source = tuple[str, ImageSource | GatewayError]
+"""Name of an image, and the image or what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionLimits:
+    """Limits on the request for a job.
+
+    Attributes:
+        archive: Limits on the images, whether in an archive or not.
+        max_json_depth: Maximum nesting of a JSON body.
+        folder: Where uploads are written while they arrive.
+    """
+
+    archive: ArchiveLimits
+    max_json_depth: int
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A request for a job.
+
+    Attributes:
+        request: What is asked for.
+        sources: The images, which are read while they are iterated.
+    """
+
+    request: JobRequest
+    sources: Iterator[Source]
+
+
+class SubmissionParser:
+    """Parses requests for jobs.
+
+    Args:
+        limits: Limits on them.
+        options: Parses their options.
+    """
+
+    def __init__(self, limits: SubmissionLimits, options: OptionsParser) -> None:
+        self._limits = limits
+        self._options = options
+
+    @contextlib.contextmanager
+    def open(self, request: BodyRequest, *, deadline: Deadline, request_id: str) -> Iterator[Submission]:
+        """Receive a request and parse it; its images can be read until the end of the context.
+
+        Raises:
+            BadRequestError: There is no image, or a field that is unknown or invalid.
+            ContentTypeError: The body is of a media type that carries no images.
+            ArchiveError: The archive cannot be used.
+            TooManyImagesError: There are more images than the limit.
+            BodyTooLargeError: The body, or what it unpacks to, has more bytes than the limit.
+            GatewayError: See `receive`.
+        """
+        check_coding(request)
+        query = read_query(request)
+        check_names(query, OPTION_NAMES, "query parameter")
+        media_type = request.mimetype
+
+        def submission(fields: Mapping[str, Any], sources: Iterator[Source], prefix: str = "") -> Submission:
+            return Submission(self._options.parse(query, fields, prefix=prefix, request_id=request_id), sources)
+
+        if media_type == "application/json" or media_type.endswith("+json") or media_type == FORM:
+            fields = self._read_json(request)
+            yield submission(fields, self._json_sources(fields, deadline), "/")
+            return
+        if media_type != MULTIPART and media_type not in ZIP_TYPES | BINARY_TYPES:
+            raise ContentTypeError(
+                f"The Content-Type is {media_type or 'missing'!r}. Send application/json with `urls` or `instances`, "
+                "multipart/form-data with parts `image` or `archive`, or a ZIP archive as application/zip."
+            )
+        with receive(request, self._limits.folder, max_bytes=self._limits.archive.max_bytes, deadline=deadline) as body:
+            if media_type == MULTIPART:
+                form = forms.parse_form(body, request.content_type or "", max_images=self._limits.archive.max_images)
+                yield submission(form.fields, self._form_sources(body, form))
+            elif body[: len(ZIP_START)] != ZIP_START and media_type not in ZIP_TYPES:
+                raise ContentTypeError("The body is not a ZIP archive. Send one, or images as parts of a form.")
+            else:
+                yield submission({}, _wrap(read_archive(body, 0, len(body), self._limits.archive)))
+
+    def _read_json(self, request: BodyRequest) -> dict[str, Any]:
+        body = request.get_data(cache=False)
+        request.stream.close()  # it would keep the body until the request is answered
+        if request.mimetype == FORM and not START_OF_OBJECT.match(body):
+            raise ContentTypeError("The body is a URL-encoded form. Send JSON, with Content-Type: application/json.")
+        limits = JsonLimits(
+            self._limits.max_json_depth,
+            VALUES_PER_IMAGE * self._limits.archive.max_images + OTHER_VALUES,
+            max_short_bytes=max(len(body), 1),
+        )
+        fields = parse_json_object(body, limits)
+        check_names(fields, JSON_FIELDS, "member", prefix="/")
+        return fields
+
+    def _json_sources(self, fields: Mapping[str, Any], deadline: Deadline) -> Iterator[Source]:
+        names = [name for name in (URLS_FIELD, BATCH_FIELD) if fields.get(name) is not None]
+        if len(names) > 1:
+            raise BadRequestError("Send either `urls` or `instances`, not both.", field=f"/{BATCH_FIELD}")
+        if not names:
+            raise BadRequestError(NO_IMAGES)
+        (name,) = names
+        items = fields[name]
+        if not isinstance(items, list) or not items:
+            example = '["https://…"]' if name == URLS_FIELD else '[{"url": "https://…"}]'
+            raise BadRequestError(f"{name} must be a list of at least one image, such as {example}.", field=f"/{name}")
+        self._check_count(len(items))
+        parse = _parse_url if name == URLS_FIELD else parse_instance
+        sources = (parse(item, deadline, f"/{name}/{index}") for index, item in enumerate(items))
+        return ((source.url if isinstance(source, ImageUrl) else "", source) for source in sources)
+
+    def _form_sources(self, body: mmap.mmap | bytes, form: forms.JobForm) -> Iterator[Source]:
+        limits = self._limits.archive
+        if form.archive is not None:
+            return _wrap(read_archive(body, form.archive.start, form.archive.end, limits))
+        if not form.images:
+            raise BadRequestError(NO_IMAGES)
+        self._check_count(len(form.images))
+        return _wrap(forms.read_images(body, form.images, max_bytes=limits.max_image_bytes))
+
+    def _check_count(self, count: int) -> None:
+        limit = self._limits.archive.max_images
+        if count > limit:
+            raise TooManyImagesError(
+                f"The job has {count:,} images; at most {limit:,} are accepted in one. Send several.", max_images=limit
+            )
+
+
+def _wrap(files: Iterator[tuple[str, bytes | GatewayError]]) -> Iterator[Source]:
+    return ((name, file if isinstance(file, GatewayError) else ImageBytes(file)) for name, file in files)
+
+
+def _parse_url(item: object, deadline: Deadline, pointer: str) -> ImageSource | GatewayError:
+    if isinstance(item, dict):
+        return BadRequestError("A URL must be a string. Send objects in `instances`.", field=pointer)
+    folder, _, index = pointer.rpartition("/")
+    if not item:
+        return BadRequestError("The URL is empty.", field=pointer)
+    if isinstance(item, bool | int | float | list):
+        return BadRequestError("A URL must be a string, such as https://example.com/photo.jpg.", field=pointer)
+    return parse_image_url(item, index, deadline, Origin(f"{folder}/"))  # type: ignore[arg-type]  # a text
