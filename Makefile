@@ -220,11 +220,11 @@ NPM = node $$(dirname $$(command -v node))/../lib/node_modules/npm/bin/npm-cli.j
 
 # Once TensorFlow is installed it stays as current as the other packages.
 .venv/.run-ready: $(LOCKED) $(UV)
-	$(INSTALL) --extra gateway --extra heif --extra $(if $(wildcard .venv/.tensorflow-ready),tensorflow,model-server)
+	$(INSTALL) --extra gateway --extra heif --extra jobs --extra $(if $(wildcard .venv/.tensorflow-ready),tensorflow,model-server)
 	@touch $@
 
 .venv/.tensorflow-ready: $(LOCKED) $(UV)
-	$(INSTALL) --extra gateway --extra heif --extra tensorflow
+	$(INSTALL) --extra gateway --extra heif --extra jobs --extra tensorflow
 	@touch $@ .venv/.run-ready
 
 # Tests start hundreds of programs, some where Python may not store bytecode (PYTHONDONTWRITEBYTECODE).

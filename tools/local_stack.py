@@ -41,7 +41,8 @@ LOCALHOST = Host()
 class LocalStack:
     """Model servers, a gateway and nginx on free ports of this machine; leaving the context kills what still runs.
 
-    The programs are called `model-server` (further ones `model-server-1`, …), `gateway` and `nginx`.
+    The programs are called `model-server` (further ones `model-server-1`, …), `gateway` and `nginx`, and with jobs
+    `jobs-worker`.
 
     Args:
         folder: Folder for logs, configuration and metrics.
@@ -116,6 +117,8 @@ class LocalStack:
         for number in range(self._used_servers):
             self.start_model_server(number)
         self.start_gateway()
+        if self.settings.jobs != "off":
+            self.start_jobs_worker()
         if self._nginx is not None:
             self.start_nginx()
         self.wait_until_steady()
@@ -133,6 +136,11 @@ class LocalStack:
         command = (*self.gateway_prefix, *program.command)
         environment = {**program.environment, **self._environment, **(settings or {})}
         self._stack.start(replace(program, command=command, environment=environment))
+
+    def start_jobs_worker(self) -> None:
+        """Start the worker of jobs."""
+        program = programs.jobs_worker(self.options, self.settings)
+        self._stack.start(replace(program, environment={**program.environment, **self._environment}))
 
     def start_nginx(self) -> None:
         """Start nginx.

@@ -55,6 +55,7 @@ class Options:
         batching_config: File with BatchingParameters, absolute; None if the model server computes each call separately.
         tls_dir: Folder with the certificate for HTTPS, absolute; None for plain HTTP.
         model_server_host: IPv4 address on which the model server listens, with both ports.
+        jobs_dir: Folder of the jobs, absolute; None for none, unless the environment has settings of them.
     """
 
     host: str
@@ -69,6 +70,7 @@ class Options:
     tls_dir: Path | None = None
     batching_config: Path | None = None
     model_server_host: str = "127.0.0.1"
+    jobs_dir: Path | None = None
 
     @property
     def logs(self) -> Path:
@@ -140,6 +142,18 @@ def gateway(options: Options, settings: Settings, scratch: Path, *, direct: bool
     )
 
 
+def jobs_worker(options: Options, settings: Settings) -> Program:
+    """Return the worker of jobs, which is started again if it ends."""
+    return Program(
+        name="jobs-worker",
+        command=(sys.executable, "-m", "gateway.jobs.worker"),
+        directory=ROOT,
+        environment=gateway_environment(options),
+        stop_timeout_s=settings.graceful_timeout_s + STOP_SLACK_S,
+        restarts=True,
+    )
+
+
 def nginx_proxy(
     options: Options, settings: Settings, scratch: Path, executable: str, own_values: Mapping[str, str] | None = None
 ) -> Program:
@@ -161,6 +175,7 @@ def nginx_proxy(
         **nginx.listen_values(options.address, options.tls_dir, executable),
         "NGINX_UPSTREAM": f"127.0.0.1:{options.gateway_port}",
         "GATEWAY_MAX_BODY_BYTES": str(settings.max_body_bytes),
+        "GATEWAY_JOBS_MAX_BYTES": str(settings.jobs_max_bytes),
     }
     configuration.write_text(nginx.render({**values, **own}), encoding="utf-8")
     return Program(
@@ -182,6 +197,7 @@ def gateway_environment(options: Options) -> dict[str, str]:
         **(FORKING if sys.platform == "darwin" else {}),
         "GATEWAY_CARDS_DIR": str(options.models_config.parent),
         "GATEWAY_CALLS_IN_FLIGHT": "0" if options.batching_config else str(CALLS_IN_FLIGHT),
+        **({"GATEWAY_JOBS": "sqlite", "GATEWAY_JOBS_DIR": str(options.jobs_dir)} if options.jobs_dir else {}),
         **os.environ,
         "GATEWAY_TFS_TARGET": f"127.0.0.1:{options.grpc_port}",
         "GATEWAY_MODELS_CONFIG": str(options.models_config),

@@ -3,7 +3,8 @@
     python -m tools.run --port=8080 --gateway-port=8000 --grpc-port=8500 --rest-port=8501 \
         --models-config=serving_models/models.config --run-dir=.run
 
-Logs are written to RUN_DIR/logs and kept. Everything else in RUN_DIR is removed at the end.
+Logs are written to RUN_DIR/logs, and jobs to RUN_DIR/jobs; both are kept. Everything else in RUN_DIR is removed at the
+end.
 """
 
 import argparse
@@ -131,6 +132,7 @@ def serve(options: Options, settings: Settings, scratch: Path, nginx_executable:
     programs_to_start = [
         programs.model_server(options, settings),
         programs.gateway(options, settings, scratch, direct=nginx_executable is None),
+        *([programs.jobs_worker(options, settings)] if settings.jobs != "off" else []),
         *([programs.nginx_proxy(options, settings, scratch, nginx_executable)] if nginx_executable else []),
     ]
     say(f"Starting {', '.join(program.name for program in programs_to_start)} ...")
@@ -149,7 +151,7 @@ def serve(options: Options, settings: Settings, scratch: Path, nginx_executable:
             say(welcome(options, other, settings.default_model))
             while True:
                 stack.wait(MODELS_CHECK_S)
-                for line in watch.check():
+                for line in [*stack.take_notices(), *watch.check()]:
                     say(line)
         except TimeoutError as error:
             raise TimeoutError(
@@ -301,7 +303,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
     for name in ("models_config", "run_dir", "batching_config", "tls_dir"):
         path: Path | None = getattr(options, name)
         setattr(options, name, path and path.absolute())
-    return Options(**vars(options))
+    return Options(**vars(options), jobs_dir=options.run_dir / "jobs")
 
 
 def _port(text: str) -> int:

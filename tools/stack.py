@@ -17,6 +17,8 @@ from types import FrameType
 from typing import BinaryIO, Never, Self
 
 POLL_S = 0.1
+RESTART_S = 5.0
+"""Shortest time between two starts of a program that is started again."""
 HOUR_S = 3600.0
 LOG_TAIL_LINES = 20
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -34,6 +36,7 @@ class Program:
         environment: The complete environment.
         stop_signal: Signal that asks it to finish its work and exit.
         stop_timeout_s: Seconds that this may take before the program is killed.
+        restarts: Whether it is started again if it ends; otherwise its end is that of the stack.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Program:
     environment: Mapping[str, str]
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 20.0
+    restarts: bool = False
 
 
 class ProgramEndedError(Exception):
@@ -66,6 +70,8 @@ class Stack:
         self._logs = log_directory
         self._processes: dict[str, tuple[Program, subprocess.Popen[bytes]]] = {}
         self._log_names: set[str] = set()
+        self._started_s: dict[str, float] = {}
+        self._notices: list[str] = []
 
     def __enter__(self) -> Self:
         """Return this stack; `start` starts a program."""
@@ -100,6 +106,12 @@ class Stack:
             except OSError as error:
                 raise ProgramEndedError(f"{program.name} could not be started: {error}") from error
         self._processes[program.name] = program, process
+        self._started_s[program.name] = time.monotonic()
+
+    def take_notices(self) -> list[str]:
+        """Return a line about each program that was started again since the last call."""
+        notices, self._notices = self._notices, []
+        return notices
 
     def pids(self) -> dict[str, int]:
         """Return the process id of each running program by name, in the order of their start."""
@@ -178,11 +190,17 @@ class Stack:
         return True
 
     def _check_alive(self) -> None:
-        for program, process in self._processes.values():
+        for program, process in list(self._processes.values()):
             status = process.poll()
-            if status is not None:
-                ending = f"by {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
+            if status is None:
+                continue
+            ending = f"by {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
+            if not program.restarts:
                 raise ProgramEndedError(f"{program.name} ended {ending}. {self._log_tail(program)}")
+            if time.monotonic() - self._started_s[program.name] >= RESTART_S:
+                _kill_session(process)
+                self.start(program)
+                self._notices.append(f"{program.name} ended {ending}, and was started again.")
 
     @contextlib.contextmanager
     def _output(self, program: Program, log: Path | None) -> Iterator[int | BinaryIO]:
