@@ -12,8 +12,9 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from gateway.app import create_app, make_fetcher
+from gateway.app import create_app
 from gateway.models.configured import ConfiguredModels
+from gateway.services import make_fetcher
 from gateway.settings import Settings
 from tests.support.fake_model_server import FakeModelServer, classifier, constant
 from tests.support.wsgi_requests import environ

@@ -15,11 +15,12 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from bench import images
-from gateway.app import connect, create_app, make_fetcher
+from gateway.app import create_app
 from gateway.http.bodies import parse_multipart
 from gateway.model_client.micro_batching import MicroBatcher
 from gateway.model_client.protocol import ModelServer
 from gateway.models.configured import ConfiguredModels
+from gateway.services import connect, make_fetcher
 from gateway.settings import Settings
 from tests.support.gated_model_server import GatedPredictions, serve
 from tests.support.traced_memory import peak_bytes

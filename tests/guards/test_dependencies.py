@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PARTS = {
-    "gateway": ["gateway", "redis", "tracing", "serverless"],
+    "gateway": ["gateway", "jobs", "redis", "tracing", "serverless"],
     "model_server": ["model-server", "tensorflow"],
     "tfs_api": ["tfs-api"],
     "train": ["train"],

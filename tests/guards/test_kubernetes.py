@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.jobs import redis_scripts
 from tests.support import server_command
 from tools import compose, deployment
 
@@ -206,6 +207,17 @@ def test_every_target_of_an_autoscaler_exists(kustomizations: list[Kustomization
         measured = {metric["containerResource"]["container"] for metric in scaler["spec"]["metrics"]}
         assert measured, kustomization.name
         assert measured <= names, kustomization.name
+
+
+def test_workers_are_scaled_by_the_chunks_that_wait(kustomizations: list[Kustomization]):
+    jobs = overlay(kustomizations, "jobs")
+    (scaler,) = jobs.of_kind("ScaledObject")
+
+    assert scaler["spec"]["scaleTargetRef"]["name"] in {each["metadata"]["name"] for each in jobs.deployments}
+    (trigger,) = scaler["spec"]["triggers"]
+    assert trigger["metadata"]["listName"] == f"{redis_scripts.PREFIX}open"
+    services = {each["metadata"]["name"] for each in jobs.of_kind("Service")}
+    assert trigger["metadata"]["address"].partition(".")[0] in services
 
 
 def test_every_backend_of_an_ingress_exists(kustomizations: list[Kustomization]):

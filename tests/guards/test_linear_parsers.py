@@ -11,7 +11,7 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import Client
 
-from gateway.app import create_app, make_fetcher
+from gateway.app import create_app
 from gateway.errors import GatewayError
 from gateway.fetching.destinations import Destinations
 from gateway.host_patterns import is_host_pattern, matches_any
@@ -20,6 +20,7 @@ from gateway.http.hints import explain_base64
 from gateway.http.json_objects import JsonLimits
 from gateway.http.request_parser import FORM_FIELDS, check_names, parse_options
 from gateway.models.configured import ConfiguredModels
+from gateway.services import make_fetcher
 from gateway.settings import Settings
 from tests.support.fake_model_server import FakeModelServer, classifier, constant
 from tests.support.regex_attacks import is_superlinear

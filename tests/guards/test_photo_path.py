@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-from gateway.app import connect, create_app, make_fetcher
+from gateway.app import create_app
 from gateway.model_client.protocol import ModelServer
 from gateway.models.configured import ConfiguredModels
+from gateway.services import connect, make_fetcher
 from gateway.settings import Settings
 from tests.support.fake_model_server import FakeModelServer, classifier, constant
 from tests.support.gated_model_server import GatedPredictions, serve

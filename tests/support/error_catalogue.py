@@ -13,6 +13,7 @@ import io
 import json
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -300,6 +301,38 @@ def latin1_host(_: str, send: Send) -> None:
     send(b"HTTP/1.1 302 Found\r\nLocation: http://a\xff/\r\n\r\n")
 
 
+ARCHIVE = io.BytesIO()
+with zipfile.ZipFile(ARCHIVE, "w") as _archive:
+    _archive.writestr("a.png", PNG)
+OUTSIDE = ARCHIVE.getvalue().replace(b"a.png", b"/.png")
+JOBS_PATH = "/api/v1/jobs"
+
+
+def sends_job(body: bytes, media_type: str = "application/zip", query: str = "", **more: Any) -> dict[str, Any]:
+    """Return the arguments of a request for a job."""
+    return sends(body, media_type, path=f"{JOBS_PATH}{query}", **more)
+
+
+JOBS = [
+    Case(name, arguments, {"jobs": "sqlite", **settings})
+    for name, arguments, settings in [
+        ("a job that is not an archive", sends_job(b"hello"), {}),
+        ("a job that is cut off", sends_job(ARCHIVE.getvalue()[:-30]), {}),
+        ("a job whose entry leads out of the archive", sends_job(OUTSIDE), {}),
+        ("a job of text", sends_job(b"hello", "text/plain"), {}),
+        ("a job without URLs", sends_job(b"{}", "application/json"), {}),
+        ("a job with half a webhook", sends_job(ARCHIVE.getvalue(), query="?webhook_url=https://example.com"), {}),
+        ("a job with a version in words", sends_job(ARCHIVE.getvalue(), query="?version=new"), {}),
+        ("a job that is too large", sends_job(bytes(2000)), {"jobs_max_bytes": 1024}),
+        ("a job of too many images", sends_job(b'{"urls": ["a", "b"]}', "application/json"), {"jobs_max_images": 1}),
+        ("one job more", sends_job(ARCHIVE.getvalue()), {"jobs_max_unfinished": 1}),
+        ("no space for jobs", sends_job(ARCHIVE.getvalue()), {"jobs_max_stored_bytes": 1024}),
+        ("an idempotency key with a space", sends_job(ARCHIVE.getvalue(), headers={"Idempotency-Key": "a key"}), {}),
+        ("a job that does not exist", asks("GET", f"{JOBS_PATH}/{'0' * 32}"), {}),
+    ]
+]
+JOBS.append(Case("jobs are switched off", asks("POST", JOBS_PATH)))
+
 RESPONSES: dict[str, Script] = {
     "/missing": answer(status="404 Not Found"),
     "/private": answer(status="403 Forbidden"),
@@ -353,7 +386,7 @@ def catalogue(folder: Path) -> Iterator[Entry]:
         urls.append(Case("URLs are switched off", sends_json({"url": "http://example.com/"}), {"fetch_enabled": False}))
         urls.append(Case("a closed port", sends_json({"url": "http://127.0.0.1:1/"})))
         fetcher = UrlFetcher(Destinations(allowed_hosts=("127.0.0.1",)), fetch_limits(max_bytes=MAX_FETCHED_BYTES))
-        for case in [*ROUTES, *BODIES, *JSONS, *OPTIONS, *urls, *ACCESS, *MODELS]:
+        for case in [*ROUTES, *BODIES, *JSONS, *OPTIONS, *urls, *ACCESS, *MODELS, *JOBS]:
             yield from provoke(case, fetcher, folder)
     yield from gunicorn_refusals()
     yield from nginx_refusals()
@@ -367,7 +400,7 @@ def quiet() -> Iterator[None]:
 
 
 def provoke(case: Case, fetcher: UrlFetcher, folder: Path) -> Iterator[Entry]:
-    """Send the request of a case, twice if its application limits requests, and return its problem or problems."""
+    """Send the request of a case, twice if its application limits their number, and return its problem or problems."""
     server = FakeModelServer()
     server.swap("pets", 1, classifier(CARD, constant(0.2, 0.7, 0.1)))
     server.swap("odd", 1, classifier(CARD, constant(np.nan, 0.7, 0.1)))
@@ -376,7 +409,7 @@ def provoke(case: Case, fetcher: UrlFetcher, folder: Path) -> Iterator[Entry]:
     case.server(server)
     client = app.test_client()
     arguments = {"method": "POST", "path": PREDICT, **case.arguments}
-    for _ in range(2 if "rate_limit" in case.settings else 1):
+    for _ in range(2 if case.settings.keys() & {"rate_limit", "jobs_max_unfinished"} else 1):
         response = client.open(**arguments)
         if response.status_code >= HTTPStatus.BAD_REQUEST:
             break
@@ -394,6 +427,7 @@ def make_app(case: Case, server: FakeModelServer, fetcher: UrlFetcher, folder: P
         max_images=4,
         models=("pets", "odd", "broken"),
         cards_dir=folder,
+        jobs_dir=folder / "jobs",
         **case.settings,
     )
     models = ConfiguredModels(lambda: {name: tuple(server.labels.get(name, ())) for name in settings.models})

@@ -150,6 +150,18 @@ def test_a_size_reads_as_in_the_gateway(start_nginx, limit):
             assert detail == f"{exceeds('The body', size, limit)} Send a smaller image."
 
 
+def test_a_job_has_a_limit_of_its_own(start_nginx):
+    with start_nginx(GATEWAY_MAX_BODY_BYTES="1000", GATEWAY_JOBS_MAX_BYTES="5000") as front:
+        assert front.request("/api/v1/jobs?model=x", method="POST", body=bytes(5000)).status != 413
+        response = front.request("/gw/api/v1/jobs", method="POST", body=bytes(5001))
+        other = front.request("/api/v1/jobs/1", method="POST", body=bytes(1001))
+
+    assert_problem(response, 413, "body-too-large")
+    assert response.json["max_bytes"] == 5000
+    assert response.json["detail"] == f"{exceeds('The job', None, 5000)} Send several jobs."
+    assert other.json["max_bytes"] == 1000
+
+
 def test_a_health_check_with_a_body_is_told_to_omit_it(front):
     response = front.request("/readyz?verbose", method="POST", body=b"{}")
 
@@ -214,7 +226,7 @@ def test_a_request_that_nginx_cannot_pass_on_is_a_problem(front, upstream, conte
 def test_a_refused_method_gets_the_list_of_allowed_ones(front):
     response = front.send_bytes(b"TRACE / HTTP/1.1\r\nHost: x\r\n\r\n")
 
-    assert response.header("Allow") == "GET, HEAD, POST, OPTIONS"
+    assert response.header("Allow") == "GET, HEAD, POST, DELETE, OPTIONS"
     assert front.send_bytes(b"GET / HTTP/1.1\r\n\r\n").all("Allow") == []
 
 
@@ -242,6 +254,15 @@ def test_a_request_that_fails_on_a_reused_connection_is_sent_again_on_a_new_one(
         assert_problem(request("/break", method=method), 503, "gateway-unavailable")
 
     assert [request["line"].split()[0] for request in upstream.requests] == ["GET", method, method]
+
+
+@pytest.mark.parametrize("prefer", ["respond-async", "wait=3, Respond-Async"])
+def test_a_request_that_may_create_a_job_is_not_sent_again(front, upstream, prefer):
+    with front.connected() as request:
+        request("/echo")
+        assert_problem(request("/break", method="POST", headers={"Prefer": prefer}), 503, "gateway-unavailable")
+
+    assert [request["line"].split()[0] for request in upstream.requests] == ["GET", "POST"]
 
 
 def test_a_request_that_fails_on_a_new_connection_is_not_sent_again(front, upstream):

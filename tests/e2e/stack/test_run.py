@@ -42,7 +42,7 @@ def assert_nothing_is_left(run, processes):
     for port in run.ports.values():
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=1)
-    assert [path.name for path in (run.folder / "run").iterdir()] == ["logs"]
+    assert sorted(path.name for path in (run.folder / "run").iterdir()) == ["jobs", "logs"]
 
 
 def predict(run):
@@ -67,7 +67,7 @@ def test_two_stacks_run_side_by_side_and_stop_separately(start_run):
         processes = one.descendants(), two.descendants()
         assert predict(one)["model"] == predict(two)["model"] == SERVED
         logs = sorted(path.name for path in (one.folder / "run" / "logs").iterdir())
-        assert logs == ["gateway.log", "model-server.log", "nginx.log"]
+        assert logs == ["gateway.log", "jobs-worker.log", "model-server.log", "nginx.log"]
 
         # A stack stops when one of its programs ends; the other stack is not affected.
         os.kill(one.process_of("model_server"), signal.SIGKILL)

@@ -10,12 +10,13 @@ import cv2
 import pytest
 from flask import Flask
 
-from gateway.app import connect, create_app, make_configured_models, make_fetcher
+from gateway.app import create_app
 from gateway.deadline import Deadline
 from gateway.errors import FetchRefusedError
 from gateway.fetching.fetch import UrlFetcher
 from gateway.fetching.fetcher import DisabledFetcher
 from gateway.models.configured import ConfiguredModels
+from gateway.services import connect, make_configured_models, make_fetcher
 from gateway.settings import Settings, SettingsError
 from tests.support.fake_model_server import FakeModelServer
 

@@ -23,11 +23,13 @@ ADVICE = re.compile(
 """Words that say what is accepted, or what to do."""
 RARE = {
     "body-timeout",
+    "idempotency-key-reused",
+    "jobs-unavailable",
     "keys-unavailable",
     "metrics-unavailable",
     "version-gone",
 }
-"""Problems that take a slow client, a damaged file or a race."""
+"""Problems that take a slow client, another request before, a damaged file or a race."""
 UNADVISED = {
     "JSON in Latin-1",
     "JSON that is not",

@@ -70,7 +70,7 @@ def test_every_container_is_restricted(file):
         if "image" in service and file == compose.BASE:
             assert service["read_only"] is service["init"] is True, name
             assert service["cap_drop"] == ["ALL"]
-            assert not service["user" if name != "gateway" else "image"].startswith("0")
+            assert not service["image" if name in {"gateway", "worker"} else "user"].startswith("0")
             assert {"max-size", "max-file"} <= set(service["logging"]["options"])
             assert {"cpus", "memory", "pids"} <= set(service["deploy"]["resources"]["limits"])
             assert {"test", "interval", "timeout", "retries"} <= set(service["healthcheck"])

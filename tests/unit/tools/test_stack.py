@@ -125,6 +125,33 @@ def test_a_killed_program_is_reported_with_the_signal(make_stack, logs, make_pro
             stack.wait_until(lambda: False, PATIENCE_S)
 
 
+def test_a_program_that_restarts_is_started_again_and_does_not_end_the_others(logs, make_program, printed, monkeypatch):
+    monkeypatch.setattr("tools.stack.RESTART_S", 0)
+    with Stack(logs) as stack:
+        stack.start(make_program("steady", ENDS_ON_SIGNAL))
+        stack.start(replace(make_program("worker", ENDS_ON_SIGNAL), restarts=True))
+        stack.wait_until(lambda: printed("worker", "up\n"), PATIENCE_S)
+        first = stack.pids()["worker"]
+
+        os.kill(first, signal.SIGKILL)
+        stack.wait_until(lambda: stack.pids()["worker"] != first, PATIENCE_S)
+
+        assert stack.take_notices() == ["worker ended by SIGKILL, and was started again."]
+        assert stack.take_notices() == []
+        assert not is_running(first)
+
+
+def test_a_program_that_ends_at_once_is_not_started_again_at_once(logs, make_program):
+    with Stack(logs) as stack:
+        stack.start(replace(make_program("worker", "print('no')"), restarts=True))
+        until(lambda: not is_running(stack.pids()["worker"]), PATIENCE_S)
+        first = stack.pids()["worker"]
+
+        stack.wait(0.2)
+
+        assert stack.pids()["worker"] == first
+
+
 def test_a_missing_program_is_reported(logs, make_program, tmp_path):
     program = replace(make_program("absent", ""), command=(str(tmp_path / "none"),))
     with Stack(logs) as stack, pytest.raises(ProgramEndedError, match=r"absent could not be started: .*none"):

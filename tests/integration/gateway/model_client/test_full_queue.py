@@ -13,9 +13,10 @@ import pytest
 from flask import Flask
 
 from bench import images
-from gateway.app import connect, create_app
+from gateway.app import create_app
 from gateway.fetching.fetcher import DisabledFetcher
 from gateway.models.configured import ConfiguredModels
+from gateway.services import connect
 from gateway.settings import Settings
 from tests.support.waiting import until
 from tools import ports

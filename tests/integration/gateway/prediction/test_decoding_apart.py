@@ -44,7 +44,9 @@ def heat(images: np.ndarray, _: np.ndarray) -> np.ndarray:
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Create a gateway with these settings; the pools that it creates are closed at the end."""
     pools: list[DecoderPool] = []
-    monkeypatch.setattr("gateway.app.DecoderPool", lambda **options: pools.append(DecoderPool(**options)) or pools[-1])
+    monkeypatch.setattr(
+        "gateway.services.DecoderPool", lambda **options: pools.append(DecoderPool(**options)) or pools[-1]
+    )
     server = FakeModelServer()
     server.swap("tone", 1, explainable(CARD, brightness, heat))
 

@@ -37,8 +37,8 @@ def test_a_page_of_an_allowed_origin_may_read_the_response(client: FlaskClient, 
     response = client.post(PREDICT, data=png, content_type="image/png", headers={"Origin": ORIGIN})
     assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert response.headers["Access-Control-Expose-Headers"] == (
-        "X-Request-ID, Retry-After, Server-Timing, WWW-Authenticate, RateLimit, RateLimit-Policy, "
-        "Inference-Header-Content-Length"
+        "X-Request-ID, Retry-After, Server-Timing, WWW-Authenticate, RateLimit, RateLimit-Policy, Location, Link, "
+        "Preference-Applied, Inference-Header-Content-Length"
     )
     assert "Origin" in response.vary
 
@@ -61,7 +61,7 @@ def test_a_preflight_allows_methods_and_headers(client: FlaskClient):
     assert set(response.headers["Access-Control-Allow-Methods"].split(", ")) == {"POST", "OPTIONS"}
     allowed = {name.lower() for name in response.headers["Access-Control-Allow-Headers"].split(", ")}
     own = {"x-api-key", "x-request-id", "x-request-timeout", "inference-header-content-length"}
-    assert allowed == {"content-type", "authorization"} | own
+    assert allowed == {"content-type", "authorization", "idempotency-key", "prefer"} | own
     assert response.headers["Access-Control-Max-Age"] == "600"
     assert "GET" in preflight(client, "/api/v1/models").headers["Access-Control-Allow-Methods"]
 

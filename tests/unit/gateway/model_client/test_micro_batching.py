@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gateway.app import connect
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceededError, GatewayError, ModelFailedError, ModelUnavailableError
 from gateway.model_client.micro_batching import MicroBatcher
 from gateway.model_client.protocol import Array, Call, TensorSpec
 from gateway.model_client.tfserving import TensorFlowServing
+from gateway.services import connect
 from gateway.settings import Settings
 from tests.contracts.model_server import DEFAULT, MODEL, ModelServerContract, expected_scores, predict, serve
 from tests.support.fake_model_server import Compute, FakeModelServer
