@@ -139,7 +139,9 @@ class ChunkRunner:
         except ChunkWaitsError as failure:
             self._wait(chunk, failure)
         except (JobsFullError, JobsUnavailableError) as error:
-            log.warning("job_storage_failed", reason=error.detail)  # the lease ends by itself
+            log.warning(
+                "job_storage_failed", reason=error.detail, cause=str(error.__cause__)
+            )  # the lease ends by itself
         except Exception:
             log.exception("chunk_failed", chunk=chunk.number)
             problem = problems.make_document(problems.INTERNAL, "A chunk of the job could not be computed.", {})

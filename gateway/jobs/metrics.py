@@ -30,7 +30,7 @@ class JobCollector(Collector):
         try:
             totals = self._store.totals()
         except GatewayError as error:
-            log.warning("job_metrics_unavailable", reason=error.detail)
+            log.warning("job_metrics_unavailable", reason=error.detail, cause=str(error.__cause__))
             return
         yield CounterMetricFamily("gateway_jobs_created", "Jobs accepted.", totals.get("created", 0))
         finished = CounterMetricFamily("gateway_jobs_finished", "Jobs finished.", labels=["status"])

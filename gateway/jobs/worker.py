@@ -129,7 +129,7 @@ class Housekeeping:
             self._is_failing = False
         except GatewayError as error:
             if not self._is_failing:
-                log.warning("job_storage_failed", reason=error.detail)
+                log.warning("job_storage_failed", reason=error.detail, cause=str(error.__cause__))
             self._is_failing = True
 
     def _tick(self, now_s: float) -> None:
