@@ -10,7 +10,7 @@ from gateway.errors import JobsFullError, JobsUnavailableError
 
 BUSY_S = 30.0
 """How long a transaction waits for those of other processes; each takes milliseconds."""
-VACUUM_PAGES = 2048
+VACUUM_PAGES = 16_384
 """Pages of 4 KiB that are returned to the file system at a time."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (

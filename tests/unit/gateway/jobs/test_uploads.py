@@ -1,0 +1,149 @@
+"""Uploads of jobs: what arrives is in a file, and whatever goes wrong is an error with a reason."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Request
+from werkzeug.exceptions import ClientDisconnected
+from werkzeug.test import EnvironBuilder
+
+from gateway.deadline import Deadline
+from gateway.errors import BodyTimeoutError, BodyTooLargeError, JobsFullError, JobsUnavailableError, OverloadedError
+from gateway.jobs import uploads
+from gateway.jobs.sqlite_store import SqliteStore
+from gateway.jobs.uploads import UploadPlaces, receive
+from tests.support.jobs import add_job, make_items, make_limits
+from tests.support.waiting import until
+
+LIMIT = 1_000_000
+FULL_DISK = Path("/dev/full")
+
+
+def request_of(body: bytes, **environ: Any) -> Request:
+    return Request({**EnvironBuilder(method="POST", data=body).get_environ(), **environ})
+
+
+def chunked(body: bytes) -> Request:
+    request = request_of(body, **{"wsgi.input_terminated": True})
+    request.environ.pop("CONTENT_LENGTH", None)
+    return request
+
+
+@pytest.mark.parametrize("make", [request_of, chunked])
+@pytest.mark.parametrize("body", [b"", b"x", bytes(range(256)) * 3000])
+def test_a_body_can_be_read_from_the_file(tmp_path: Path, deadline: Deadline, make: Any, body: bytes):
+    with receive(make(body), tmp_path, max_bytes=LIMIT, deadline=deadline) as received:
+        assert received[:] == body
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("make", [request_of, chunked])
+def test_a_body_that_is_too_large_is_refused(tmp_path: Path, deadline: Deadline, make: Any):
+    with (
+        pytest.raises(BodyTooLargeError, match="at most 1 MB"),
+        receive(make(bytes(LIMIT + 1)), tmp_path, max_bytes=LIMIT, deadline=deadline),
+    ):
+        pass
+
+
+def test_a_body_that_ends_too_early_is_not_a_job(tmp_path: Path, deadline: Deadline):
+    request = request_of(b"half", CONTENT_LENGTH="8")
+
+    with pytest.raises(ClientDisconnected), receive(request, tmp_path, max_bytes=LIMIT, deadline=deadline):
+        pass
+
+
+class SlowConnection:
+    """Both a stream and its connection, whose reads end by a time-out."""
+
+    read_by_s = 0.0
+
+    def read(self, _: int) -> bytes:
+        assert self.read_by_s > time.monotonic()
+        raise TimeoutError
+
+
+def test_a_sender_that_stops_is_given_up(tmp_path: Path, deadline: Deadline):
+    slow = SlowConnection()
+    request = request_of(b"x", **{"wsgi.input": slow, "gunicorn.socket": slow})
+
+    with pytest.raises(BodyTimeoutError), receive(request, tmp_path, max_bytes=LIMIT, deadline=deadline):
+        pass
+    assert slow.read_by_s == float("inf")
+
+
+@pytest.mark.skipif(not FULL_DISK.exists(), reason="only Linux has a device that is always full")
+def test_a_full_disk_is_an_error_of_its_own(tmp_path: Path, deadline: Deadline, monkeypatch: pytest.MonkeyPatch):
+    with FULL_DISK.open("wb", buffering=0) as full:
+        monkeypatch.setattr(uploads.tempfile, "TemporaryFile", lambda **_: full)
+
+        with (
+            pytest.raises(JobsFullError),
+            receive(request_of(bytes(100)), tmp_path, max_bytes=LIMIT, deadline=deadline),
+        ):
+            pass
+
+
+def test_a_folder_that_cannot_be_used_is_an_error_of_its_own(tmp_path: Path, deadline: Deadline):
+    (tmp_path / "file").touch()
+
+    with (
+        pytest.raises(JobsUnavailableError),
+        receive(request_of(b"x"), tmp_path / "file", max_bytes=LIMIT, deadline=deadline),
+    ):
+        pass
+
+
+def test_a_full_database_refuses_a_job_and_keeps_the_others(tmp_path: Path):
+    store = SqliteStore(tmp_path, make_limits())
+    add_job(store, "a", [make_items(1)])
+    with store._database.snapshot() as sql:
+        (pages,) = sql.execute("PRAGMA page_count").fetchone()
+    store._database._connect().execute(f"PRAGMA max_page_count = {pages + 2}")
+
+    with pytest.raises(JobsFullError):
+        add_job(store, "b", [make_items(1000)])
+
+    assert store.find("a") is not None
+    assert store.find("b") is None
+    store.close()
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def test_one_client_gets_at_most_half_of_the_places(stack: ExitStack, deadline: Deadline):
+    places = UploadPlaces(4, max_wait_s=0.0)
+    for client in ("a", "a", "b"):
+        stack.enter_context(places.occupy(client, deadline=deadline))
+
+    with pytest.raises(OverloadedError), places.occupy("a", deadline=deadline):
+        pass
+    stack.enter_context(places.occupy("b", deadline=deadline))
+    with pytest.raises(OverloadedError), places.occupy("c", deadline=deadline):
+        pass
+
+
+def test_an_upload_waits_for_a_place(deadline: Deadline):
+    places = UploadPlaces(1, max_wait_s=30.0)
+    entered = []
+
+    def upload() -> None:
+        with places.occupy("b", deadline=deadline):
+            entered.append("b")
+
+    with ThreadPoolExecutor(1) as pool, places.occupy("a", deadline=deadline):
+        pool.submit(upload)
+        until(lambda: places._condition._waiters)
+        assert entered == []
+
+    assert entered == ["b"]
