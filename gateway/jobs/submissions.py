@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from gateway.deadline import Deadline
-from gateway.errors import BadRequestError, ContentTypeError, GatewayError, TooManyImagesError
+from gateway.errors import BadRequestError, BodyTooLargeError, ContentTypeError, GatewayError, TooManyImagesError
 from gateway.http.bodies import BINARY_TYPES, MULTIPART, BodyRequest
-from gateway.http.hints import FORM
+from gateway.http.hints import FORM, quote
 from gateway.http.json_objects import JsonLimits, parse_json_object
 from gateway.http.request_parser import (
     BATCH_FIELD,
@@ -28,11 +28,18 @@ from gateway.jobs.options import OPTION_NAMES, OptionsParser
 from gateway.jobs.records import JobRequest
 from gateway.jobs.uploads import receive
 from gateway.prediction.image_loader import ImageBytes, ImageSource, ImageUrl
+from gateway.sizes import exceeds
 
 URLS_FIELD = "urls"
 JSON_FIELDS = (URLS_FIELD, BATCH_FIELD, *OPTION_NAMES)
 ZIP_TYPES = frozenset({"application/zip", "application/x-zip-compressed"})
+UPLOAD_TYPES = frozenset({MULTIPART, FORM, ""}) | ZIP_TYPES | BINARY_TYPES
+"""Media types of bodies that are received into a file. Those of unknown bytes are told apart by their beginning."""
 ZIP_START = b"PK"
+ACCEPTED = (
+    "Send application/json with `urls` or `instances`, multipart/form-data with parts `image` or `archive`, or a ZIP "
+    "archive as application/zip."
+)
 VALUES_PER_IMAGE = 4
 """Values and separators of `{"url": "…"}` in a list."""
 OTHER_VALUES = 100
@@ -102,29 +109,39 @@ class SubmissionParser:
         def submission(fields: Mapping[str, Any], sources: Iterator[Source], prefix: str = "") -> Submission:
             return Submission(self._options.parse(query, fields, prefix=prefix, request_id=request_id), sources)
 
-        if media_type == "application/json" or media_type.endswith("+json") or media_type == FORM:
-            fields = self._read_json(request)
+        if is_json(media_type):
+            fields = self._parse_json(self._read_json(request))
             yield submission(fields, self._json_sources(fields, deadline), "/")
             return
-        if media_type != MULTIPART and media_type not in ZIP_TYPES | BINARY_TYPES:
-            raise ContentTypeError(
-                f"The Content-Type is {media_type or 'missing'!r}. Send application/json with `urls` or `instances`, "
-                "multipart/form-data with parts `image` or `archive`, or a ZIP archive as application/zip."
-            )
-        with receive(request, self._limits.folder, max_bytes=self._limits.archive.max_bytes, deadline=deadline) as body:
+        if media_type not in UPLOAD_TYPES:
+            raise ContentTypeError(f"The Content-Type is {quote(media_type)}. {ACCEPTED}")
+        limits = self._limits.archive
+        with receive(request, self._limits.folder, max_bytes=limits.max_bytes, deadline=deadline) as body:
             if media_type == MULTIPART:
-                form = forms.parse_form(body, request.content_type or "", max_images=self._limits.archive.max_images)
+                form = forms.parse_form(body, request.content_type or "", max_images=limits.max_images)
                 yield submission(form.fields, self._form_sources(body, form))
-            elif body[: len(ZIP_START)] != ZIP_START and media_type not in ZIP_TYPES:
-                raise ContentTypeError("The body is not a ZIP archive. Send one, or images as parts of a form.")
+            elif media_type in ZIP_TYPES or body[: len(ZIP_START)] == ZIP_START:
+                yield submission({}, _wrap(read_archive(body, 0, len(body), limits)))
+            elif START_OF_OBJECT.match(body):  # curl and urllib have another media type by default
+                self._check_json_size(len(body))
+                fields = self._parse_json(body[:])
+                yield submission(fields, self._json_sources(fields, deadline), "/")
             else:
-                yield submission({}, _wrap(read_archive(body, 0, len(body), self._limits.archive)))
+                raise ContentTypeError(f"The body is neither a ZIP archive nor a JSON object. {ACCEPTED}")
 
-    def _read_json(self, request: BodyRequest) -> dict[str, Any]:
+    def _read_json(self, request: BodyRequest) -> bytes:
+        self._check_json_size(request.content_length or 0)
         body = request.get_data(cache=False)
         request.stream.close()  # it would keep the body until the request is answered
-        if request.mimetype == FORM and not START_OF_OBJECT.match(body):
-            raise ContentTypeError("The body is a URL-encoded form. Send JSON, with Content-Type: application/json.")
+        return body
+
+    def _check_json_size(self, size: int) -> None:
+        limit = self._limits.archive.max_image_bytes
+        if size > limit:
+            sentence = exceeds("The JSON body", size, limit)
+            raise BodyTooLargeError(f"{sentence} Send several jobs, or files in a ZIP archive.", max_bytes=limit)
+
+    def _parse_json(self, body: bytes) -> dict[str, Any]:
         limits = JsonLimits(
             self._limits.max_json_depth,
             VALUES_PER_IMAGE * self._limits.archive.max_images + OTHER_VALUES,
@@ -165,6 +182,11 @@ class SubmissionParser:
             raise TooManyImagesError(
                 f"The job has {count:,} images; at most {limit:,} are accepted in one. Send several.", max_images=limit
             )
+
+
+def is_json(media_type: str) -> bool:
+    """Return whether a media type says that a body is JSON."""
+    return media_type == "application/json" or media_type.endswith("+json")
 
 
 def _wrap(files: Iterator[tuple[str, bytes | GatewayError]]) -> Iterator[Source]:
