@@ -147,6 +147,10 @@ SERIES = {
         (':tensorflow:serving:request_count{model_name="pets",status="OK"}', "0+600x200"),
         (':tensorflow:serving:request_count{model_name="pets",status="UNAVAILABLE"}', "0+12x200"),
     ],
+    "JobsStandStill": [
+        ("gateway_jobs_chunks", "3x200"),
+        ('gateway_job_images_total{outcome="answered"}', "100x200"),
+    ],
     "VersionsComeAndGo": [('gateway_model_version{model="pets"}', " ".join(["1", "0"] * 100))],
     # A day of dogs, then cats.
     "ClassMixShifted": [
@@ -164,6 +168,9 @@ HEALTHY = [
     ('up{job="gateway"}', "1x2000"),
     ('up{job="model-server"}', "1x2000"),
     ('gateway_model_version{model="pets"}', "1x1000 2x1000"),
+    ("gateway_jobs_chunks", "3x2000"),
+    ('gateway_job_images_total{outcome="answered"}', "0+100x2000"),
+    ('gateway_job_images_total{outcome="problems"}', "0x2000"),
     ("gateway_requests_in_progress", "2x2000"),
     ("gateway_request_threads", "16x2000"),
     (f'{REQUESTS}{{{PREDICT},status="200",outcome="answered"}}', "0+600x2000"),
