@@ -125,10 +125,9 @@ class ChunkRunner:
             return
         if not chunk.is_last:
             wakeups.wake(job_id, chunk.turn)
-        structlog.contextvars.bind_contextvars(job=job_id, request_id=chunk.job.request.request_id)
-        with self._held(chunk):
+        names = {"job": job_id, "request_id": chunk.job.request.request_id}
+        with structlog.contextvars.bound_contextvars(**names), self._held(chunk):
             self._run(chunk)
-        structlog.contextvars.clear_contextvars()
 
     def _run(self, chunk: Chunk) -> None:
         """Compute a chunk, and record what became of it."""
@@ -139,9 +138,8 @@ class ChunkRunner:
         except ChunkWaitsError as failure:
             self._wait(chunk, failure)
         except (JobsFullError, JobsUnavailableError) as error:
-            log.warning(
-                "job_storage_failed", reason=error.detail, cause=str(error.__cause__)
-            )  # the lease ends by itself
+            # The lease ends by itself.
+            log.warning("job_storage_failed", reason=error.detail, cause=str(error.__cause__))
         except Exception:
             log.exception("chunk_failed", chunk=chunk.number)
             problem = problems.make_document(problems.INTERNAL, "A chunk of the job could not be computed.", {})
@@ -247,7 +245,12 @@ def _fatal() -> ImageUnreadableError:
 
 
 def _gone(error: GatewayError, chunk: Chunk) -> JobFailedError | ChunkWaitsError:
-    """Return what a missing model means: a server that is starting may still load it."""
+    """Return what a missing model means: a server that is starting may still load it.
+
+    While it has no version of the model at all, it counts as away.
+    """
+    if error.members.get("versions") == []:
+        return ChunkWaitsError(problems.make_error_document(error), attempts=chunk.attempts)
     version = chunk.job.version
     if version is not None:
         error = VersionGoneError(

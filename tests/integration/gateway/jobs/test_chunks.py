@@ -4,6 +4,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -235,6 +236,16 @@ def test_a_model_server_that_is_starting_fails_no_job(bench: Bench):
     bench.predictor.outcome = failing(VersionNotFoundError("none yet", versions=[], labels=[]), times=3)
 
     assert bench.run(rounds=5).status == "done"
+
+
+def test_a_model_server_that_starts_after_a_long_outage_fails_no_job(bench: Bench):
+    add_job(bench.store, "a", [make_items(1)])
+    chunk = bench.store.claim("a", 0)
+    assert chunk is not None
+    bench.store.release(chunk, 0.0, attempts=0, since=time.time() - 600)
+    bench.predictor.outcome = failing(VersionNotFoundError("none yet", versions=[], labels=[]), times=2)
+
+    assert bench.run(rounds=4).status == "done"
 
 
 def test_a_chunk_of_another_version_is_computed_anew_by_the_version_of_the_job(bench: Bench):
