@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -111,7 +112,7 @@ class Workshop:
 
     def run(self, language: str, program: str) -> list[str]:
         """Compile a program with the generated client, run it, and return the lines that it writes."""
-        run = {"py": self._run_python, "ts": self._run_typescript, "java": self._run_java, "go": self._run_go}
+        run = {"py": self._run_python, "ts": self.run_typescript, "java": self._run_java, "go": self._run_go}
         return run[language](program).splitlines()
 
     def _run_python(self, program: str) -> str:
@@ -120,12 +121,13 @@ class Workshop:
         self.shell("python -m compileall -q .")
         return self.shell("PYTHONPATH=.:gateway python call.py")
 
-    def _run_typescript(self, program: str) -> str:
+    def run_typescript(self, program: str, *arguments: object) -> str:
+        """Compile a program, run it with arguments, and return what it writes."""
         self.write("call.ts", program)
         self.write("tsconfig.json", json.dumps(TSCONFIG))
         self.shell("tsc --project .")
         self.shell("esbuild call.ts --bundle --platform=node --format=esm --outfile=call.mjs --log-level=warning")
-        return self.shell("node call.mjs")
+        return self.shell(shlex.join(["node", "call.mjs", *map(str, arguments)]))
 
     def _run_java(self, program: str) -> str:
         self.write("Call.java", program)
