@@ -250,7 +250,7 @@ def _gone(error: GatewayError, chunk: Chunk) -> JobFailedError | ChunkWaitsError
     While it has no version of the model at all, it counts as away.
     """
     if error.members.get("versions") == []:
-        return ChunkWaitsError(problems.make_error_document(error), attempts=chunk.attempts)
+        return ChunkWaitsError(problems.make_item_problem(error), attempts=chunk.attempts)
     version = chunk.job.version
     if version is not None:
         error = VersionGoneError(
