@@ -64,7 +64,7 @@ class CardError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
-    """One model input, and how an image becomes it; `vision.preprocess` describes what each value does.
+    """One model input, and how an image becomes it.
 
     Attributes:
         height: Rows, at least 1.

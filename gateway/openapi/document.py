@@ -63,7 +63,7 @@ def build(rules: Iterable[Rule], settings: Settings) -> Description:
         "info": {"title": "Image Gateway", "version": __version__, "description": DESCRIPTION, "license": LICENCE},
         "servers": [{"url": settings.root_path or "/"}],
         "security": _security(settings),
-        "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
+        "tags": _tags(served.values()),
         "paths": _paths(served, endpoints, examples, settings),
         "components": {
             "schemas": {
@@ -90,6 +90,11 @@ def _routes(rules: Iterable[Rule]) -> Iterator[tuple[str, str]]:
             path = RULE_PLACEHOLDER.sub(r"{\1}", rule.rule)
             for method in (rule.methods or set()) - IMPLIED_METHODS:
                 yield f"{method} {path}", rule.endpoint
+
+
+def _tags(operations: Iterable[Operation]) -> list[Schema]:
+    used = {operation.tag for operation in operations}
+    return [{"name": name, "description": description} for name, description in TAGS.items() if name in used]
 
 
 def _security(settings: Settings) -> list[Schema]:

@@ -178,7 +178,8 @@ OPERATIONS: Mapping[str, Operation] = {
         tag="Jobs",
         summary="Read the results of a job",
         description="Returns the results that are available, in the order of the images, one page at a time. The "
-        "header `Link` has the next page while there is more to come.",
+        "header `Link` has the next page while there is more to come. A line of JSON is an object of a batch's "
+        "`results`, with the `index` and the `name` of the image.",
         response=None,
         media_types=("application/x-ndjson", "text/csv"),
         parameters=RESULT_PARAMETERS,

@@ -16,6 +16,7 @@ from vision.card import SCHEMA
 Schema = dict[str, Any]
 
 COMPONENT = "#/components/schemas/{model}"
+NONE = re.compile(r"\bNone\b")
 ATTRIBUTE = re.compile(r"^    (\w+): (.+(?:\n {8}.+)*)", re.MULTILINE)
 
 
@@ -109,5 +110,5 @@ def _attribute_descriptions(type_: type) -> dict[str, str]:
 
 
 def _plain(text: str) -> str:
-    """Join lines, and convert code marks from reStructuredText to Markdown."""
-    return " ".join(text.split()).replace("``", "`")
+    """Join lines, and convert code marks from reStructuredText to Markdown, and None to what JSON has."""
+    return NONE.sub("null", " ".join(text.split()).replace("``", "`"))

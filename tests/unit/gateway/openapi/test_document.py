@@ -138,6 +138,17 @@ def test_every_tag_is_declared_and_used(document: dict[str, Any]):
     assert all(tag["description"].endswith(".") for tag in document["tags"])
 
 
+def test_without_jobs_nothing_of_them_is_listed(make_app: Callable[..., Flask]):
+    document = make_app(jobs="off").test_client().get(URL).get_json()
+
+    assert "Jobs" not in {tag["name"] for tag in document["tags"]}
+    assert not [path for path in document["paths"] if "jobs" in path]
+
+
+def test_no_description_speaks_of_none(document: dict[str, Any]):
+    assert re.findall(r"[^.]*\b(?<!-)None\b[^.]*", json.dumps(document)) == []
+
+
 def test_every_summary_is_its_own(document: dict[str, Any]):
     summaries = [operation["summary"] for _, _, operation in operations(document)]
     assert len(set(summaries)) == len(summaries)
