@@ -98,7 +98,7 @@ class CachingPredictor:
             reason = "stale" if is_stale else "miss"
             return dataclasses.replace(self.predictor.predict(request), cache_status=f"{CACHE_NAME}; fwd={reason}")
         items = [predictions[key] if isinstance(key, str) else key for key in keys]
-        return PredictionResult(served, items, _cache_status(stored))
+        return PredictionResult(served, items, _cache_status(stored, predictions))
 
     def _hits(self, stored: Mapping[str, bytes | None], deadline: Deadline) -> dict[str, bytes | None]:
         """Return the values that are stored, waiting for those that other requests compute."""
@@ -142,8 +142,15 @@ def _digest(image: ImageBytes | ImagePixels) -> str:
     return f"{TensorSpec.of(image.pixels)}:{hashlib.sha256(image.pixels.tobytes()).hexdigest()}"
 
 
-def _cache_status(stored: Mapping[str, bytes | None]) -> str:
-    """Return the value of Cache-Status (RFC 9211), and count the outcomes."""
+def _cache_status(
+    stored: Mapping[str, bytes | None], predictions: Mapping[str, schemas.Prediction | GatewayError]
+) -> str:
+    """Return the value of Cache-Status (RFC 9211), and count the outcomes.
+
+    Args:
+        stored: What was in the store, by key.
+        predictions: The predictions, of which errors are not stored.
+    """
     misses = sum(value is None for value in stored.values())
     collapsed = sum(value == CLAIMED for value in stored.values())
     hits = len(stored) - misses - collapsed
@@ -151,5 +158,9 @@ def _cache_status(stored: Mapping[str, bytes | None]) -> str:
         metrics.CACHE.labels(outcome).inc(count)
     if hits == len(stored):
         return f"{CACHE_NAME}; hit"
-    status = f"{CACHE_NAME}; fwd=miss; {'stored' if misses else 'collapsed'}"
+    status = f"{CACHE_NAME}; fwd=miss"
+    if not misses:
+        status += "; collapsed"
+    elif any(value is None and not isinstance(predictions[key], GatewayError) for key, value in stored.items()):
+        status += "; stored"
     return f'{status}; detail="{hits} of {len(stored)} were cached"' if hits else status

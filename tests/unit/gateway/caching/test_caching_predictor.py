@@ -284,6 +284,12 @@ def test_a_batch_reports_its_hits_and_keeps_problems_in_place(
     assert server.calls["predict"] - calls == 1
 
 
+def test_the_error_of_an_image_is_not_reported_as_stored(client: FlaskClient, png: bytes):
+    statuses = [predict_batch(client, png[:-20], png[:-10])[0] for _ in range(2)]
+
+    assert statuses == ["image-gateway; fwd=miss"] * 2
+
+
 def test_an_image_that_a_batch_repeats_is_computed_once(client: FlaskClient, png: bytes):
     status, results = predict_batch(client, png, png)
     assert status == STORED
