@@ -112,8 +112,8 @@ _TABLE: dict[type[errors.GatewayError], _Entry] = {
     errors.BodyTooLargeError: _Entry(
         413,
         "Too many bytes",
-        "Send a smaller file: scale the image down or save it as JPEG. The limit is GATEWAY_MAX_BODY_BYTES, and "
-        "GATEWAY_FETCH_MAX_BYTES for an image URL.",
+        "Send a smaller file: scale the image down or save it as JPEG. The limit is GATEWAY_MAX_BODY_BYTES, "
+        "GATEWAY_FETCH_MAX_BYTES for an image URL, and GATEWAY_JOBS_MAX_BYTES for a job.",
     ),
     errors.ImageTooLargeError: _Entry(
         413,
@@ -123,7 +123,8 @@ _TABLE: dict[type[errors.GatewayError], _Entry] = {
     errors.TooManyImagesError: _Entry(
         413,
         "Too many images in one request",
-        "Send the images in several requests. The limit is GATEWAY_MAX_IMAGES, or GATEWAY_RATE_LIMIT if that is less.",
+        "Send the images in several requests. The limit is GATEWAY_MAX_IMAGES, GATEWAY_JOBS_MAX_IMAGES for a job, or "
+        "GATEWAY_RATE_LIMIT if that is less.",
     ),
     errors.ContentTypeError: _Entry(
         415,

@@ -155,14 +155,6 @@ def _name_fields(prediction_request: PredictionRequest, result: PredictionResult
                 item.members.setdefault("field", image.field)
 
 
-def _finish(response: Response, result: PredictionResult) -> Response:
-    """Hold the memory that a response takes until it is sent, and say whether it came from the cache."""
-    unwrap(g).place.respond(response.content_length or 0)
-    if result.cache_status is not None:
-        response.headers[CACHE_STATUS] = result.cache_status
-    return response
-
-
 def _respond_single(result: PredictionResult) -> Response:
     (prediction,) = result.predictions
     if isinstance(prediction, GatewayError):

@@ -11,7 +11,7 @@ from gateway.jobs import schemas
 from gateway.jobs.records import ItemResult, Job
 
 PATH = "/api/v1/jobs"
-COLUMNS = ("index", "name", "class", "class_id", "score", "confident", "problem", "detail")
+COLUMNS = ("index", "name", "class", "class_id", "score", "confident", "problem", "detail", "classes")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """What makes a cell a formula in spreadsheets (OWASP, CSV injection)."""
 
@@ -83,11 +83,12 @@ def _line(result: ItemResult) -> str:
 
 def _row(result: ItemResult, document: dict[str, Any]) -> list[object]:
     if result.is_failed:
-        return [result.name, "", "", "", "", document["type"], document["detail"]]
+        return [result.name, "", "", "", "", document["type"], document["detail"], ""]
     confident = document.get("confident")
+    classes = "; ".join(f"{item['label']} {item['score']}" for item in document.get("classes", ()))
     return [
         *(result.name, document["class"], document["class_id"], document["score"]),
-        *("" if confident is None else str(confident).lower(), "", ""),
+        *("" if confident is None else str(confident).lower(), "", "", classes),
     ]
 
 

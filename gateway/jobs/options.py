@@ -14,6 +14,10 @@ OPTION_NAMES = ("model", "version", "label", "top_k", "threshold", "webhook_url"
 VERSION = re.compile(r"[0-9]{1,18}")
 MAX_NAME_LENGTH = 256
 SECRET = re.compile(r"whsec_([A-Za-z0-9+/]{32,88}={0,2})")
+NO_WEBHOOK = (
+    "webhook_url is not allowed. Webhooks are sent to http and https URLs of public hosts on the usual ports, without "
+    "a user name and password. Operators can allow a host with GATEWAY_FETCH_ALLOWED_HOSTS."
+)
 MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
 """By the specification of Standard Webhooks."""
 
@@ -86,7 +90,7 @@ class OptionsParser:
         try:
             self._webhooks.check(url)
         except FetchRefusedError as error:
-            raise BadRequestError(f"webhook_url is not allowed. {error.detail}", field=url_field) from error
+            raise BadRequestError(NO_WEBHOOK, field=url_field) from error
         return url, secret
 
 

@@ -1,11 +1,14 @@
 """Responses about jobs, member by member, as in `gateway.prediction.schemas`."""
 
-from typing import Literal, NotRequired
+from typing import Annotated, Literal, NotRequired
 
+from pydantic import Field
 from typing_extensions import TypedDict  # before Python 3.12 pydantic cannot read typing's own
 
 from gateway.jobs.records import Status, WebhookStatus
 from gateway.prediction.schemas import ItemProblem, Prediction
+
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
 class JobModel(TypedDict):
@@ -59,10 +62,10 @@ class Job(TypedDict):
     answered: int
     failed: int
     model: JobModel
-    created: str
-    started: NotRequired[str]
-    finished: NotRequired[str]
-    expires: NotRequired[str]
+    created: Time
+    started: NotRequired[Time]
+    finished: NotRequired[Time]
+    expires: NotRequired[Time]
     results: str
     problem: NotRequired[ItemProblem]
     webhook: NotRequired[JobWebhook]

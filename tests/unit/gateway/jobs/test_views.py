@@ -141,9 +141,9 @@ def test_results_as_csv_have_one_header_and_no_formulas(jobs_client: FlaskClient
 
     assert first.content_type == "text/csv; charset=utf-8"
     assert first.text.splitlines() == [
-        "index,name,class,class_id,score,confident,problem,detail",
-        "0,'=cmd.png,'=1+1,0,1.0,,,",
-        "1,plain.png,'=1+1,0,1.0,,,",
+        "index,name,class,class_id,score,confident,problem,detail,classes",
+        "0,'=cmd.png,'=1+1,0,1.0,,,,",
+        "1,plain.png,'=1+1,0,1.0,,,,",
     ]
     assert [line.split(",")[1] for line in second.text.splitlines()] == ["'+1.png", "'@x.png", "'-x.png"]
 
@@ -167,7 +167,7 @@ def test_a_failed_image_is_a_line_of_its_own(jobs_client: FlaskClient, folder: P
         "status": 422,
         "detail": "The file is damaged.",
     }
-    assert csv_line == "1,b.png,,,,,/problems/unreadable-image,The file is damaged.\r\n"
+    assert csv_line == "1,b.png,,,,,/problems/unreadable-image,The file is damaged.,\r\n"
 
 
 def test_a_list_of_urls_becomes_a_job(jobs_client: FlaskClient, folder: Path):
