@@ -36,6 +36,7 @@ GROUPS = {
     "fetch_enabled": "Images by URL",
     "cache": "Cache",
     "redis_url": "Redis",
+    "jobs": "Jobs",
     "sagemaker": "Platforms",
     "compatible_apis": "Other clients",
     "cors_origins": "Browsers",
