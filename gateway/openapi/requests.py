@@ -92,7 +92,7 @@ def options(settings: Settings) -> dict[str, Schema]:
         "explain": {
             "$ref": COMPONENT.format(model="Explain"),
             "description": "Adds a heat map of where the model looked for the best class: `true` as an image, `raw` as "
-            "numbers. None is added by default.",
+            "numbers. By default there is none.",
         },
         SHAPE_OPTION: {
             "$ref": COMPONENT.format(model="Shape"),
