@@ -216,7 +216,7 @@ def parse_outcome(item: Mapping[str, Any]) -> Outcome:
     """
     if "class_id" in item:
         return _answer(item)
-    return parse_problem({name: value for name, value in item.items() if name != "model"})
+    return parse_problem({name: value for name, value in item.items() if name not in {"kind", "model"}})
 
 
 def _answer(document: Mapping[str, Any]) -> Answer:

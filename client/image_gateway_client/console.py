@@ -1,10 +1,13 @@
 """Show a progress bar and tables."""
 
+import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TextIO
 
+import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -19,6 +22,8 @@ PIPE_WIDTH = 10_000
 """Width of a table that is not on a terminal, so that nothing is folded or cut off."""
 
 MAX_LABELS = 20
+CONTROLS = re.compile("[\x7f-\x9f]")
+"""Control characters that JSON may contain unescaped (RFC 8259 section 7)."""
 
 
 @contextmanager
@@ -34,11 +39,11 @@ def job_progress(*, shown: bool) -> Iterator[Callable[[Job], None]]:
     """Show a progress bar of a job, if `shown`; each call of the yielded function moves it to the job's state."""
     with _progress(shown=shown) as bar:
         task = bar.add_task("queued", total=None)
-        yield lambda job: bar.update(task, description=job.status, total=job.total, completed=job.processed)
+        yield lambda job: bar.update(task, description=printable(job.status), total=job.total, completed=job.processed)
 
 
 def _progress(*, shown: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     # The standard output is for the results; rich would print them above the bar.
     return Progress(
         *columns, console=Console(stderr=True), disable=not shown, redirect_stdout=False, redirect_stderr=False
@@ -143,6 +148,41 @@ def _plain(text: str, style: str = "") -> Text:
 def printable(text: str) -> str:
     """Return text from outside without the characters that a terminal would interpret."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def echo(text: str, *, to_stderr: bool = False) -> None:
+    """Print a line that may contain text from outside."""
+    typer.echo(printable(text), err=to_stderr)
+
+
+def echo_json(document: object) -> None:
+    """Print JSON, with escapes for the characters that a terminal would interpret and JSON allows."""
+    text = json.dumps(document, ensure_ascii=False, indent=1)
+    typer.echo(CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+
+
+class PrintableStream:
+    """A terminal on which lines may contain text from outside.
+
+    Args:
+        stream: The terminal.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write text without the characters that the terminal would interpret, except for the ends of lines."""
+        return self._stream.write("\n".join(map(printable, text.split("\n"))))
+
+    def flush(self) -> None:
+        """Show what has been written."""
+        self._stream.flush()
+
+
+def count_images(count: int) -> str:
+    """Return such as `1 image` or `2 images`."""
+    return "1 image" if count == 1 else f"{count} images"
 
 
 def _print_details(details: Mapping[str, str], stream: TextIO) -> None:

@@ -56,6 +56,16 @@ class ImageGatewayError(Exception):
     transient: bool = False
     retry_after_s: float | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Describe a copy, also for another process, without the arguments of the subclass."""
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(kind: type[ImageGatewayError], arguments: tuple[Any, ...], state: Mapping[str, Any]) -> ImageGatewayError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
+
 
 class NoAnswerError(ImageGatewayError):
     """There was no response from the URL, or not in time."""

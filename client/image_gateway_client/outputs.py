@@ -2,17 +2,19 @@
 
 import csv
 import json
+import os
+import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Protocol, TextIO
+from typing import Literal, Protocol, TextIO, cast
 
 from image_gateway_client.answers import Outcome
-from image_gateway_client.console import print_outcomes
-from image_gateway_client.records import columns, to_document, to_row
+from image_gateway_client.console import PrintableStream, print_outcomes
+from image_gateway_client.records import Item, JobItem, columns, to_document, to_row
 from image_gateway_client.resume import (
     CSV_ERRORS,
     ENCODING,
@@ -60,7 +62,7 @@ def choose_format(path: Path | None, output_format: Format | None) -> Format:
 class Writer(Protocol):
     """Writes the outcomes one after another."""
 
-    def write(self, image: str, outcome: Outcome) -> None:
+    def write(self, image: Item, outcome: Outcome) -> None:
         """Write the next outcome."""
 
     def finish(self) -> None:
@@ -73,18 +75,18 @@ class Output:
 
     Attributes:
         writer: Writes the outcomes.
-        finished: Images that an earlier run classified and whose results are in the file.
+        finished: Images whose results an earlier run has written to the file, and that stay there.
     """
 
     writer: Writer
-    finished: frozenset[str] = frozenset()
+    finished: frozenset[Item] = frozenset()
 
 
 class _JsonLines:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def write(self, image: str, outcome: Outcome) -> None:
+    def write(self, image: Item, outcome: Outcome) -> None:
         self._stream.write(json.dumps(to_document(image, outcome), ensure_ascii=False) + "\n")
         self._stream.flush()
 
@@ -97,7 +99,7 @@ class _Json:
         self._stream = stream
         self._separator = "[\n"
 
-    def write(self, image: str, outcome: Outcome) -> None:
+    def write(self, image: Item, outcome: Outcome) -> None:
         self._stream.write(self._separator + json.dumps(to_document(image, outcome), ensure_ascii=False))
         self._separator = ",\n"
 
@@ -106,14 +108,14 @@ class _Json:
 
 
 class _Csv:
-    def __init__(self, stream: TextIO, top_k: int, *, header: bool) -> None:
+    def __init__(self, stream: TextIO, top_k: int, *, header: bool, of_job: bool) -> None:
         self._stream = stream
         self._rows = csv.writer(stream, lineterminator="\n")
         self._top_k = top_k
         if header:
-            self._rows.writerow(columns(top_k))
+            self._rows.writerow(columns(top_k, of_job=of_job))
 
-    def write(self, image: str, outcome: Outcome) -> None:
+    def write(self, image: Item, outcome: Outcome) -> None:
         self._rows.writerow(to_row(image, outcome, self._top_k))
         self._stream.flush()
 
@@ -126,15 +128,17 @@ class _Table:
         self._stream = stream
         self._outcomes: list[tuple[str, Outcome]] = []
 
-    def write(self, image: str, outcome: Outcome) -> None:
-        self._outcomes.append((image, outcome))
+    def write(self, image: Item, outcome: Outcome) -> None:
+        self._outcomes.append((image.image if isinstance(image, JobItem) else image, outcome))
 
     def finish(self) -> None:
         print_outcomes(self._outcomes, self._stream)
 
 
 @contextmanager
-def open_output(path: Path | None, output_format: Format, top_k: int, model: str | None) -> Iterator[Output]:
+def open_output(
+    path: Path | None, output_format: Format, top_k: int, model: str | None, *, job: str | None = None
+) -> Iterator[Output]:
     """Open the output.
 
     Lines of JSON and CSV are written immediately. They continue the file of an earlier run, from which images that had
@@ -145,28 +149,36 @@ def open_output(path: Path | None, output_format: Format, top_k: int, model: str
         output_format: Format of the output.
         top_k: The number of ranked classes.
         model: Name of the model; None for the default model. Results of another model do not count as finished.
+        job: Identifier of the job whose results are written; None outside a job.
 
     Raises:
-        OutputError: The file exists, and the command did not write it in this format.
+        OutputError: The file exists, and the command did not write it in this format, or for another job.
         OSError: The file cannot be written.
     """
+    of_job = job is not None
     if path is None:
-        output = Output(_make_writer(output_format, sys.stdout, top_k))
+        output = Output(_make_writer(output_format, _standard_output(output_format), top_k, of_job=of_job))
         try:
             yield output
         finally:
             output.writer.finish()
     elif output_format in RESUMABLE:
-        previous = _read_previous(path, output_format, top_k)
+        previous = _read_previous(path, output_format, top_k, job)
         finished = frozenset(record.image for record in previous.records if model in {None, record.model})
         with _open(path, output_format, "a") as stream:
-            yield Output(_make_writer(output_format, stream, top_k, header=not previous.data), finished)
+            yield Output(_make_writer(output_format, stream, top_k, of_job=of_job, header=not previous.data), finished)
     else:
-        _check_replaceable(path, output_format)
+        _check_replaceable(path, output_format, job)
         with _replacing(path) as part, _open(part, output_format, "w") as stream:
-            output = Output(_make_writer(output_format, stream, top_k))
+            output = Output(_make_writer(output_format, stream, top_k, of_job=of_job))
             yield output
             output.writer.finish()
+
+
+def _standard_output(output_format: Format) -> TextIO:
+    """Return the standard output; on a terminal, names and messages cannot control it (a table takes care itself)."""
+    is_controllable = sys.stdout.isatty() and output_format is not Format.TABLE
+    return cast("TextIO", PrintableStream(sys.stdout)) if is_controllable else sys.stdout
 
 
 def _open(path: Path, output_format: Format, mode: Literal["a", "w"]) -> TextIO:
@@ -175,25 +187,25 @@ def _open(path: Path, output_format: Format, mode: Literal["a", "w"]) -> TextIO:
     )
 
 
-def _make_writer(output_format: Format, stream: TextIO, top_k: int, *, header: bool = True) -> Writer:
+def _make_writer(output_format: Format, stream: TextIO, top_k: int, *, of_job: bool, header: bool = True) -> Writer:
     match output_format:
         case Format.JSONL:
             return _JsonLines(stream)
         case Format.JSON:
             return _Json(stream)
         case Format.CSV:
-            return _Csv(stream, top_k, header=header)
+            return _Csv(stream, top_k, header=header, of_job=of_job)
         case Format.TABLE:
             return _Table(stream)
 
 
-def _read_previous(path: Path, output_format: Format, top_k: int) -> PreviousResults:
+def _read_previous(path: Path, output_format: Format, top_k: int, job: str | None) -> PreviousResults:
     """Read the results of an earlier run, and remove everything else from the file."""
     if not path.is_file():
         return PreviousResults(b"", ())
     data = path.read_bytes()
     try:
-        previous = read_csv(data, top_k) if output_format is Format.CSV else read_jsonl(data)
+        previous = read_csv(data, top_k, job) if output_format is Format.CSV else read_jsonl(data, job)
     except OutputError as error:
         raise _exists(path, error) from error
     if previous.data != data:
@@ -202,12 +214,12 @@ def _read_previous(path: Path, output_format: Format, top_k: int) -> PreviousRes
     return previous
 
 
-def _check_replaceable(path: Path, output_format: Format) -> None:
+def _check_replaceable(path: Path, output_format: Format, job: str | None) -> None:
     """Refuse a file with content that the command did not write."""
     if not path.is_file() or not (data := path.read_bytes()):
         return
     try:
-        check_json(data) if output_format is Format.JSON else check_table(data)
+        check_json(data, job) if output_format is Format.JSON else check_table(data)
     except OutputError as error:
         raise _exists(path, error) from error
 
@@ -218,12 +230,17 @@ def _exists(path: Path, error: OutputError) -> OutputError:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a file that atomically replaces `path` if the block succeeds. A device or pipe is written directly."""
-    target = path.resolve()
-    if target.exists() and not target.is_file():
-        yield target
+    """Yield a new file that atomically replaces `path` if the block succeeds. A device or pipe is written directly."""
+    if path.exists() and not path.is_file():  # not the target of a link, which pipes in /dev/fd have only by name
+        yield path
         return
-    part = target.with_name(f"{target.name}.part")
+    target = path.resolve()
+    part = target.with_name(f".{secrets.token_hex(8)}.part")  # not the name of a file that somebody else may have
+    try:
+        part.touch(exist_ok=False)
+    except OSError as error:
+        error.filename = os.fspath(path)
+        raise
     try:
         yield part
         part.replace(target)

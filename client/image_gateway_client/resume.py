@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from image_gateway_client.records import Record, columns, from_document, from_row
+from image_gateway_client.records import JobItem, Record, columns, from_document, from_row
 
 T = TypeVar("T")
 
@@ -16,7 +16,8 @@ ENCODING = "utf-8"
 # original bytes, JSON the escape of the surrogate.
 CSV_ERRORS = "surrogateescape"
 JSON_ERRORS = "backslashreplace"
-JSONL_PREFIX = b'{"image": '
+JSONL_PREFIXES = {False: b'{"image": ', True: b'{"job": '}
+"""How a line begins, by whether it is a result of a job."""
 NOT_OUR_JSON = "it is not JSON that was written by this command"
 TABLE_COLUMNS = ["image", "classes"]
 TABLE_RULE = "\N{BOX DRAWINGS LIGHT HORIZONTAL}"
@@ -29,7 +30,7 @@ class OutputError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PreviousResults:
-    """The classified images in a file. Images that had a problem are left out, to be classified again.
+    """The results in a file that stay. Images that had a problem outside a job are left out, to be classified again.
 
     Attributes:
         data: The content of the file with only these results, to be continued.
@@ -40,50 +41,74 @@ class PreviousResults:
     records: tuple[Record, ...]
 
 
-def read_jsonl(data: bytes) -> PreviousResults:
+def read_jsonl(data: bytes, job: str | None = None) -> PreviousResults:
     """Read lines of JSON. An incomplete last line was being written when the run was killed.
 
+    Args:
+        data: The content of the file.
+        job: Identifier of the job whose results they are; None for those of no job.
+
     Raises:
-        OutputError: Another program wrote the data.
+        OutputError: Another program wrote the data, or they are not results of this job.
     """
+    of_job = job is not None
+    prefix = JSONL_PREFIXES[of_job]
     complete, newline, rest = data.rpartition(b"\n")
-    if not (rest.startswith(JSONL_PREFIX) or JSONL_PREFIX.startswith(rest)):
+    if not (rest.startswith(prefix) or prefix.startswith(rest)):
         raise OutputError("its last line was not written by this command")
     lines = [line + newline for line in complete.split(newline)] if newline else []
-    return _parse_results(lines, lambda line: from_document(json.loads(line)), lambda line: line)
+    return _parse_results(lines, lambda line: from_document(json.loads(line), of_job=of_job), lambda line: line, job)
 
 
-def read_csv(data: bytes, top_k: int) -> PreviousResults:
+def read_csv(data: bytes, top_k: int, job: str | None = None) -> PreviousResults:
     """Read rows of CSV with the columns for `top_k` ranked classes.
 
+    Args:
+        data: The content of the file.
+        top_k: The number of ranked classes.
+        job: Identifier of the job whose results they are; None for those of no job.
+
     Raises:
-        OutputError: Another program wrote the data, or the columns are different.
+        OutputError: Another program wrote the data, the columns are different, or they are not results of this job.
     """
-    header = csv_line(columns(top_k))
+    of_job = job is not None
+    header = csv_line(columns(top_k, of_job=of_job))
     if not data.startswith(header):
         if header.startswith(data):
             return PreviousResults(b"", ())
         raise OutputError("its first line does not name the columns that this release writes with this --top-k")
     text = data[len(header) : _find_end_of_last_row(data)].decode(ENCODING, CSV_ERRORS)
     results = _parse_results(
-        list(csv.reader(io.StringIO(text, newline=""))), lambda row: from_row(row, top_k), csv_line
+        list(csv.reader(io.StringIO(text, newline=""))),
+        lambda row: from_row(row, top_k, of_job=of_job),
+        csv_line,
+        job,
     )
     return PreviousResults(header + results.data, results.records)
 
 
-def check_json(data: bytes) -> None:
+def check_json(data: bytes, job: str | None = None) -> None:
     """Check that JSON may be replaced.
 
+    Args:
+        data: The content of the file.
+        job: Identifier of the job whose results replace it; None for those of no job.
+
     Raises:
-        OutputError: Another program wrote the data.
+        OutputError: Another program wrote the data, or they are not results of this job.
     """
     try:
         documents = json.loads(data)
-        is_ours = isinstance(documents, list) and all(map(from_document, documents))
-    except (KeyError, RecursionError, TypeError, ValueError) as error:
+    except (RecursionError, ValueError) as error:
         raise OutputError(NOT_OUR_JSON) from error
-    if not is_ours:
+    if not isinstance(documents, list):
         raise OutputError(NOT_OUR_JSON)
+    try:
+        records = [from_document(item, of_job=job is not None) for item in documents]
+    except ValueError as error:
+        raise OutputError(NOT_OUR_JSON) from error
+    for record in records:
+        _check_job(record, job)
 
 
 def check_table(data: bytes) -> None:
@@ -113,14 +138,22 @@ def _find_end_of_last_row(data: bytes) -> int:
     return end
 
 
-def _parse_results(results: Iterable[T], parse: Callable[[T], Record], encode: Callable[[T], bytes]) -> PreviousResults:
+def _parse_results(
+    results: Iterable[T], parse: Callable[[T], Record], encode: Callable[[T], bytes], job: str | None
+) -> PreviousResults:
     lines, records = [], []
     for number, result in enumerate(results, 1):
         try:
             record = parse(result)
-        except (KeyError, TypeError, ValueError) as error:
+        except (RecursionError, ValueError) as error:
             raise OutputError(f"result {number} in it was not written by this command") from error
-        if record.model is not None:
+        _check_job(record, job)
+        if record.is_final:
             lines.append(encode(result))
             records.append(record)
     return PreviousResults(b"".join(lines), tuple(records))
+
+
+def _check_job(record: Record, job: str | None) -> None:
+    if isinstance(record.image, JobItem) and record.image.job != job:
+        raise OutputError(f"it has the results of another job, {record.image.job}")

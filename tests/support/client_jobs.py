@@ -43,12 +43,14 @@ class JobsGateway:
     Attributes:
         jobs: The jobs by id.
         per_look: The number of images that are classified each time a job is looked at.
+        missing: Indexes of the images that never get a result.
         broken: The number of further submissions that are stored, but whose connection breaks before the answer.
         requests: Method and path of each request.
         headers: Headers of each request.
     """
 
     per_look: int = 1_000_000
+    missing: frozenset[int] = frozenset()
     broken: int = 0
     jobs: dict[str, StoredJob] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
@@ -115,11 +117,16 @@ class JobsGateway:
     def results(self, name: str, offset: int, limit: int) -> tuple[bytes, bool]:
         """Return a page of lines, and whether there is more to come."""
         job = self.jobs[name]
+        present = [index for index in range(offset, job.processed) if index not in self.missing][:limit]
         lines = [
-            json.dumps({"index": index, **({"name": item} if item else {}), **prediction(data)})
-            for index, (item, data) in list(enumerate(job.items))[offset : min(offset + limit, job.processed)]
+            json.dumps(
+                {"index": index, **({"name": job.items[index][0]} if job.items[index][0] else {})}
+                | prediction(job.items[index][1])
+            )
+            for index in present
         ]
-        is_last = offset + len(lines) >= (job.processed if job.status == "cancelled" else len(job.items))
+        end = present[-1] + 1 if present else offset
+        is_last = end >= (job.processed if job.status == "cancelled" else len(job.items))
         return "".join(f"{line}\n" for line in lines).encode(), not is_last
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> Reply | None:

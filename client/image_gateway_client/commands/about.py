@@ -1,6 +1,5 @@
 """What a gateway offers: `image-gateway models`, `health` and `version`."""
 
-import json
 import sys
 from dataclasses import asdict
 from importlib.metadata import version as installed_version
@@ -9,7 +8,7 @@ from typing import Annotated
 import typer
 
 from image_gateway_client.commands import options
-from image_gateway_client.console import print_model, print_models
+from image_gateway_client.console import echo, echo_json, print_model, print_models
 from image_gateway_client.endpoint import DEFAULT_URL
 
 DISTRIBUTION = "image-gateway-client"
@@ -32,7 +31,7 @@ def models(  # noqa: PLR0913  # each is an option of the command line
         details = client.models() if name is None else [client.model(name)]
     if as_json:
         documents = [asdict(model) for model in details]
-        typer.echo(json.dumps(documents if name is None else documents[0], ensure_ascii=False, indent=1))
+        echo_json(documents if name is None else documents[0])
     elif name is None:
         print_models(details, sys.stdout)
     else:
@@ -46,9 +45,9 @@ def health(
     with options.open_client(url, api_key, timeout, retries=0) as client:
         state = client.health()
     if state.model:
-        typer.echo(f"{url} is ready: {state.model.name} version {state.model.version} is served")
+        echo(f"{url} is ready: {state.model.name} version {state.model.version} is served")
     else:
-        typer.echo(f"{url} is not ready: {state.problem}")
+        echo(f"{url} is not ready: {state.problem}")
         raise typer.Exit(1)
 
 
@@ -58,4 +57,4 @@ def version(
     """Print the versions of this command and of the gateway."""
     typer.echo(f"image-gateway command {installed_version(DISTRIBUTION)}")
     with options.open_client(url, api_key, timeout, retries=0) as client:
-        typer.echo(f"gateway at {url} {client.version()}")
+        echo(f"gateway at {url} {client.version()}")

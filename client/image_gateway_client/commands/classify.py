@@ -10,12 +10,13 @@ import typer
 
 from image_gateway_client.answers import Outcome
 from image_gateway_client.commands import options
-from image_gateway_client.console import counting_progress
+from image_gateway_client.console import count_images, counting_progress
 from image_gateway_client.endpoint import DEFAULT_URL
 from image_gateway_client.errors import ImageGatewayError, Problem
 from image_gateway_client.files import resolve_stdin
 from image_gateway_client.options import Options, check_target
 from image_gateway_client.outputs import RESUMABLE, Writer, open_output
+from image_gateway_client.records import Item
 
 
 def classify(  # noqa: PLR0913  # each is an option of the command line
@@ -65,7 +66,7 @@ def classify(  # noqa: PLR0913  # each is an option of the command line
         raise typer.Exit(1)
 
 
-def write(writer: Writer, outcomes: Iterable[tuple[str, Outcome]], on_outcome: Callable[[], None]) -> int:
+def write(writer: Writer, outcomes: Iterable[tuple[Item, Outcome]], on_outcome: Callable[[], None]) -> int:
     """Write each outcome as soon as it is there; return the number of problems."""
     failed = 0
     for name, outcome in outcomes:
@@ -89,4 +90,5 @@ def _resume_hint(out: Path | None) -> Iterator[None]:
 def _summarize(total: int, finished: int, failed: int) -> None:
     if total > 1 or finished:
         earlier = f", {finished} by an earlier run" if finished else ""
-        typer.echo(f"{total} images: {total - finished - failed} classified{earlier}, {failed} failed", err=True)
+        classified = total - finished - failed
+        typer.echo(f"{count_images(total)}: {classified} classified{earlier}, {failed} failed", err=True)

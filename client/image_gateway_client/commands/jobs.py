@@ -1,6 +1,5 @@
 """`image-gateway jobs`: many images that the gateway classifies in the background."""
 
-import json
 import os
 import sys
 import zipfile
@@ -12,13 +11,14 @@ import typer
 
 from image_gateway_client.commands import options
 from image_gateway_client.commands.classify import write
-from image_gateway_client.console import describe_counts, job_progress, print_job
+from image_gateway_client.console import count_images, describe_counts, echo, echo_json, job_progress, print_job
 from image_gateway_client.endpoint import DEFAULT_URL
 from image_gateway_client.files import resolve_stdin
-from image_gateway_client.jobs.job import Job
+from image_gateway_client.jobs.job import Job, JobResult
 from image_gateway_client.jobs.plans import SUBMIT_TIMEOUT_S, WAIT_TIMEOUT_S, check_job
 from image_gateway_client.options import JobOptions
 from image_gateway_client.outputs import open_output
+from image_gateway_client.records import JobItem
 
 app = typer.Typer(no_args_is_help=True, help="Classify many images in the background.")
 
@@ -71,9 +71,8 @@ def submit(  # noqa: PLR0913  # each is an option of the command line
     with options.open_client(url, api_key, timeout, retries, max_mib=max_mib) as client, options.as_bad_parameter():
         sources = images[0] if is_archive else [resolve_stdin(name, sys.stdin.buffer) for name in names]
         job = client.submit_job(sources, idempotency_key=idempotency_key, timeout_s=timeout, **selected)
-    typer.echo(job.id)
-    images_text = "1 image" if job.total == 1 else f"{job.total} images"
-    typer.echo(f"{images_text}. Next: image-gateway jobs wait {job.id}", err=True)
+    echo(job.id)
+    echo(f"{count_images(job.total)}. Next: image-gateway jobs wait {job.id}", to_stderr=True)
 
 
 @app.command()
@@ -90,9 +89,7 @@ def status(  # noqa: PLR0913  # each is an option of the command line
     with options.open_client(url, api_key, timeout, retries) as client:
         state = client.job(job)
     if as_json:
-        typer.echo(
-            json.dumps(asdict(state, dict_factory=_without_empty), ensure_ascii=False, indent=1, default=_to_text)
-        )
+        echo_json(asdict(state, dict_factory=_without_empty))
     else:
         print_job(state, sys.stdout)
 
@@ -136,14 +133,17 @@ def results(  # noqa: PLR0913  # each is an option of the command line
     output_format = options.find_format(out, output_format)
     with options.open_client(url, api_key, timeout, retries) as client:
         state = client.job(job)
-        with open_output(out, output_format, top_k, None if state.model is None else state.model.name) as output:
-            rows = ((result.name or str(result.index), result.outcome) for result in client.job_results(state))
-            remaining = (row for row in rows if row[0] not in output.finished)
-            failed = write(output.writer, remaining, lambda: None)
+        with open_output(out, output_format, top_k, None, job=state.id) as output:
+            rows = ((_place(state, result), result.outcome) for result in client.job_results(state))
+            write(output.writer, (row for row in rows if row[0] not in output.finished), lambda: None)
     if not state.is_finished:
         _report(state)
-    if state.status != "done" or failed:
+    if state.status != "done" or state.failed:
         raise typer.Exit(1)
+
+
+def _place(job: Job, result: JobResult) -> JobItem:
+    return JobItem(job.id, result.index, result.name or str(result.index))
 
 
 @app.command()
@@ -162,12 +162,12 @@ def cancel(
 
 def _report(job: Job) -> None:
     reason = f" ({job.problem})" if job.problem else ""
-    typer.echo(f"job {job.id} is {job.status}{reason}: {describe_counts(job)}", err=True)
+    echo(f"job {job.id} is {job.status}{reason}: {describe_counts(job)}", to_stderr=True)
 
 
 def _without_empty(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value for name, value in members if value is not None and value != ""}
-
-
-def _to_text(moment: datetime) -> str:
-    return moment.isoformat()
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in members
+        if value is not None and value != ""
+    }

@@ -9,6 +9,7 @@ from functools import partial
 from urllib.parse import quote
 
 from image_gateway_client.endpoint import Endpoint
+from image_gateway_client.errors import UnexpectedAnswerError
 from image_gateway_client.exchange import call, exchange
 from image_gateway_client.images import Image
 from image_gateway_client.jobs.job import Job, JobNotFinishedError, JobResult, parse_job, parse_results
@@ -124,8 +125,11 @@ def get_page(endpoint: Endpoint, job: Job, offset: int) -> Plan[Page]:
     if response.body and (job.model is None or job.model.version is None):  # its first images were answered meanwhile
         job = yield from get(endpoint, job)
     results = parse_results(response.body, job)
+    indexes = [result.index for result in results]
+    if any(index < lowest for index, lowest in zip(indexes, [offset, *(index + 1 for index in indexes)], strict=False)):
+        raise UnexpectedAnswerError(f"{endpoint.url} answered with results in another order, or with one twice")
     has_more = 'rel="next"' in response.headers.get("link", "") and bool(results)
-    return Page(results, offset + len(results) if has_more else None)
+    return Page(results, indexes[-1] + 1 if has_more else None)  # a cancelled job has gaps
 
 
 def _path(job: Job | str) -> str:

@@ -1,5 +1,8 @@
 """Problems as exceptions and as values."""
 
+import copy
+import pickle
+
 import pytest
 
 from image_gateway_client.errors import (
@@ -10,6 +13,9 @@ from image_gateway_client.errors import (
     UnexpectedAnswerError,
     parse_problem,
 )
+from image_gateway_client.jobs.job import Job, JobNotFinishedError
+from image_gateway_client.keys import KeyNameError
+from image_gateway_client.resume import OutputError
 
 DOCUMENT = {
     "type": "/problems/body-too-large",
@@ -58,6 +64,29 @@ def test_a_problem_can_be_hashed_like_any_value():
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 422, 429, 500, 502, 503, 504])
 def test_only_busy_statuses_are_transient(status):
     assert ProblemError(parse_problem({}, status)).transient == (status in BUSY_STATUSES) == (status in {429, 503})
+
+
+def by_pickle(error):
+    return pickle.loads(pickle.dumps(error))  # noqa: S301  # our own
+
+
+@pytest.mark.parametrize("clone", [copy.copy, copy.deepcopy, by_pickle])
+@pytest.mark.parametrize(
+    "error",
+    [
+        NoAnswerError("refused", transient=False),
+        UnexpectedAnswerError("html"),
+        ProblemError(parse_problem(DOCUMENT), retry_after_s=7.0),
+        JobNotFinishedError(Job("job-1", "running", 3), 5.0),
+        KeyNameError("two"),
+        OutputError("exists"),
+    ],
+)
+def test_an_error_reaches_another_process_as_it_is(clone, error):
+    copied = clone(error)
+
+    assert type(copied) is type(error)
+    assert (str(copied), copied.args, vars(copied)) == (str(error), error.args, vars(error))
 
 
 def test_a_broken_connection_is_transient_and_another_protocol_is_not():

@@ -10,7 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from image_gateway_client import AsyncClient, Client, JobModel, JobNotFinishedError, Problem, ProblemError, Webhook
+from image_gateway_client import (
+    AsyncClient,
+    Client,
+    JobModel,
+    JobNotFinishedError,
+    Problem,
+    ProblemError,
+    UnexpectedAnswerError,
+    Webhook,
+)
 from image_gateway_client.jobs import plans
 from image_gateway_client.jobs.uploads import prepare
 from tests.support.client_jobs import JobsGateway
@@ -221,6 +230,30 @@ def test_results_are_read_page_by_page(client, gateway, monkeypatch):
     assert [page.partition("?")[2] for page in pages] == [
         f"offset={offset}&limit=3&format=jsonl" for offset in (1, 4, 7)
     ]
+
+
+def test_a_cancelled_job_with_gaps_has_each_result_once(client, gateway, monkeypatch):
+    monkeypatch.setattr(plans, "PAGE_SIZE", 2)
+    gateway.per_look, gateway.missing = 9, frozenset({1, 4, 5})
+    job = client.job(client.submit_job([b"n%d" % n for n in range(10)]))
+    client.cancel_job(job)
+
+    assert [result.index for result in client.job_results(job)] == [0, 2, 3, 6, 7, 8]
+
+
+@pytest.mark.parametrize("indexes", [[1, 0], [0, 0], [-1]])
+def test_results_that_would_never_end_are_refused(client, gateway, monkeypatch, indexes):
+    job = client.submit_job([b"a", b"b"])
+    results = gateway.results
+
+    def repeat(*arguments):
+        lines = results(*arguments)[0].splitlines()
+        return b"\n".join(lines[0].replace(b'"index": 0', b'"index": %d' % index) for index in indexes), True
+
+    monkeypatch.setattr(gateway, "results", repeat)
+
+    with pytest.raises(UnexpectedAnswerError, match="in another order, or with one twice"):
+        client.job_results(job)
 
 
 def test_the_results_of_a_running_job_end_with_those_that_are_there(client, gateway):

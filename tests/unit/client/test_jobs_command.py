@@ -82,6 +82,56 @@ def test_results_of_a_running_job_are_continued(command, gateway, pets, tmp_path
     assert [line["image"] for line in lines] == [f"pets/{n}.jpg" for n in (0, 1, 2, 4)]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "json"])
+def test_a_file_with_results_of_another_job_is_refused(command, pets, tmp_path, suffix):
+    for name in ("1.jpg", "2.jpg"):
+        (pets / name).write_bytes(name.encode())
+        command("jobs", "submit", "pets")
+    command("jobs", "results", "job-0", "--out", f"out.{suffix}")
+    before = (tmp_path / f"out.{suffix}").read_bytes()
+
+    refused = command("jobs", "results", "job-1", "--out", f"out.{suffix}")
+    repeated = command("jobs", "results", "job-0", "--out", f"out.{suffix}")
+
+    assert (refused.status, repeated.status) == (2, 1)
+    assert f"out.{suffix} exists, and it has the results of another job, job-0. Choose another file" in refused.err
+    assert (tmp_path / f"out.{suffix}").read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "json"])
+@pytest.mark.usefixtures("pets")
+def test_a_file_of_classify_is_not_one_of_a_job(command, gateway, tmp_path, suffix):
+    command("jobs", "submit", "pets")
+    command("jobs", "results", "job-0", "--out", f"job.{suffix}")
+    before = (tmp_path / f"job.{suffix}").read_bytes()
+
+    refused = command("classify", "pets", "--out", f"job.{suffix}")
+
+    assert refused.status == 2
+    assert f"job.{suffix} exists, and " in refused.err
+    assert (tmp_path / f"job.{suffix}").read_bytes() == before
+    assert not any("predict" in request for request in gateway.requests)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_images_of_one_name_are_told_by_their_index(command, gateway, tmp_path, suffix):
+    with zipfile.ZipFile(tmp_path / "same.zip", "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        for data in (b"cat", b"bad", b"owl"):
+            archive.writestr(zipfile.ZipInfo("same.jpg"), data)
+    gateway.per_look = 1
+    command("jobs", "submit", "same.zip")
+
+    statuses = [command("jobs", "results", "job-0", "--out", f"out.{suffix}").status for _ in range(4)]
+
+    text = (tmp_path / f"out.{suffix}").read_text()
+    rows = list(csv.DictReader(text.splitlines())) if suffix == "csv" else list(map(json.loads, text.splitlines()))
+    assert statuses == [1] * 4
+    assert [(row["job"], int(row["index"]), row["image"]) for row in rows] == [
+        ("job-0", index, "same.jpg") for index in range(3)
+    ]
+    assert [row.get("class") for row in rows if not row.get("problem")] == ["cat", "owl"]
+
+
 def test_options_reach_the_gateway(command, gateway, pets, monkeypatch):
     arguments = ["--model", "pets", "--version", 3, "--top-k", 2, "--threshold", 0.5, "--idempotency-key", "monday"]
     monkeypatch.setenv("IMAGE_GATEWAY_WEBHOOK_SECRET", SECRET)

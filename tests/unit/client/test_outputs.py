@@ -2,6 +2,8 @@
 
 import json
 import os
+import pty
+import sys
 from pathlib import Path
 
 import pytest
@@ -150,6 +152,18 @@ def test_a_complete_document_replaces_that_of_an_earlier_run(tmp_path, form):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("form", list(Format))
+def test_files_beside_the_output_are_preserved(tmp_path, form):
+    other = tmp_path / "out.part"
+    other.write_bytes(b"of somebody else")
+
+    for image in ("a", "b"):
+        write(tmp_path / "out", form, [(image, ANSWER), ("c", PROBLEM)])
+
+    assert other.read_bytes() == b"of somebody else"
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "out", other]
+
+
 @pytest.mark.parametrize("form", [Format.TABLE, Format.JSON])
 @pytest.mark.parametrize("rows", [[], [("a", ANSWER)]])
 def test_an_empty_document_is_replaced(tmp_path, form, rows):
@@ -172,6 +186,8 @@ FOREIGN = [
     b'{"image": "x"}',
     b'[{"name": "x"}]',
     b'[{"image": "x"}]',
+    b'[{"image": "x", "problem": "blurry"}]',
+    b'[{"image": "x", "model": {"name": "pets"}}]',
     b"[" * 100_000,
     b"image classes",
     b"image classes\ncat\n",
@@ -235,6 +251,30 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path, form):
         assert path.is_fifo()
     finally:
         os.close(reader)
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_a_pipe_without_a_name_is_written_to(form):
+    reader, writer = os.pipe()
+    try:
+        write(Path(f"/dev/fd/{writer}"), form, [("a", ANSWER)])
+        assert b"cat" in os.read(reader, 65536)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.parametrize("form", [Format.JSON, *sorted(RESUMABLE)])
+def test_text_from_outside_cannot_control_a_terminal(form, monkeypatch):
+    control, terminal = pty.openpty()
+    with os.fdopen(terminal, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        write(None, form, [("a\x1b[2J\x9b31m", Problem("/problems/x", "Bad", "\x1b]0;title\x07"))])
+        shown = os.read(control, 65536)
+    os.close(control)
+
+    assert not set(b"\x1b\x07\x9b") & set(shown)
+    assert b"Bad" in shown
 
 
 @pytest.mark.parametrize("form", list(Format))

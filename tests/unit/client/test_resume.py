@@ -9,7 +9,7 @@ import pytest
 
 from image_gateway_client.answers import parse_answer
 from image_gateway_client.errors import Problem
-from image_gateway_client.records import Record, columns, from_document, from_row, to_document, to_row
+from image_gateway_client.records import JobItem, Record, columns, from_document, from_row, to_document, to_row
 from image_gateway_client.resume import OutputError, csv_line, read_csv, read_jsonl
 
 CAT = {"class": "cat", "class_id": 3, "score": 0.75}
@@ -41,9 +41,12 @@ FORMS = pytest.mark.parametrize(("write", "read"), [(jsonl, read_jsonl), (table,
 
 
 def test_the_json_of_an_answer_equals_that_of_the_gateway():
-    assert to_document("x", ANSWER) == {"image": "x", **CAT, "predictions": [CAT, DOG], **SHARED}
-    assert list(to_document("x", ANSWER)) == ["image", *CAT, "predictions", *SHARED]
-    assert to_document("x", PRESENT)["classes"] == [CAT, DOG]
+    cat, dog = ({**item, "label": item["class"]} for item in (CAT, DOG))
+    assert to_document("x", ANSWER) == {"image": "x", "kind": "prediction", **cat, "predictions": [cat, dog], **SHARED}
+    first = ["image", "kind", "class", "label", "class_id", "score", "predictions"]
+    assert list(to_document("x", ANSWER)) == [*first, *SHARED]
+    assert to_document("x", PRESENT)["classes"] == [cat, dog]
+    assert to_document("x", PROBLEM)["kind"] == "problem"
     assert to_document("x", PROBLEM)["problem"] == {
         "type": "/problems/x",
         "title": "Damaged",
@@ -70,6 +73,33 @@ def test_a_written_outcome_is_read_back(outcome):
     recorded = Record("x", None if isinstance(outcome, Problem) else "pets")
     assert from_document(to_document("x", outcome)) == recorded
     assert from_row([str(cell) for cell in to_row("x", outcome, 2)], 2) == recorded
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_a_result_of_a_job_is_read_back_with_its_place(outcome):
+    item = JobItem("j-1", 7, "x")
+    recorded = Record(item, None if isinstance(outcome, Problem) else "pets")
+
+    assert recorded.is_final
+    assert list(to_document(item, outcome))[:3] == ["job", "index", "image"]
+    assert columns(2, of_job=True) == ["job", "index", *columns(2)]
+    assert from_document(to_document(item, outcome), of_job=True) == recorded
+    assert from_row([str(cell) for cell in to_row(item, outcome, 2)], 2, of_job=True) == recorded
+
+
+def test_files_of_earlier_releases_are_read():
+    document = {"image": "x", **CAT, "predictions": [CAT], **SHARED}
+    assert from_document(document) == Record("x", "pets")
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+a", "-a.png", "@SUM(A1)", "\ta", "\ra", "'=1", "''-a", "'a", "a=b", "'"])
+def test_no_cell_is_a_formula_and_each_is_read_back(name):
+    problem = Problem("/problems/x", "=1", "@x", 422)
+    row = to_row(name, problem, 1)
+
+    assert not any(str(cell).startswith(("=", "+", "-", "@", "\t", "\r")) for cell in row)
+    assert from_row([str(cell) for cell in row], 1).image == name
+    assert len({str(to_row(other, ANSWER, 1)[0]) for other in (name, f"'{name}")}) == 2
 
 
 @FORMS
@@ -114,6 +144,12 @@ def test_a_file_cut_off_at_any_byte_keeps_the_complete_rows(write, read):
         b'{"image": 3}\n',
         b'{"image": "x"}\n',
         b'{"image": "x", "model": "pets"}\n',
+        b'{"image": "x", "model": {"name": "pets", "version": 3}}\n',
+        b'{"image": "x", "problem": "blurry"}\n',
+        b'{"image": "x", "problem": {"type": "blurry"}}\n',
+        json.dumps({**to_document("x", ANSWER), "reviewed": True}).encode() + b"\n",
+        json.dumps({**to_document("x", ANSWER), "score": True}).encode() + b"\n",
+        json.dumps(to_document(JobItem("j-1", 7, "x"), ANSWER)).encode() + b"\n",
         b"a,b\n1,2\n",
         b"\n",
     ],
