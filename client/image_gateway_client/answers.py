@@ -1,12 +1,14 @@
 """Parse the gateway's JSON into dataclasses. Unknown members are ignored, so that the gateway can add some."""
 
 import base64
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from image_gateway_client.errors import Problem, UnexpectedAnswerError, parse_problem
+from image_gateway_client.members import MemberError, check_number, get_integer, get_member, get_number, get_text
 
 EXCERPT_LENGTH = 200
 
@@ -169,8 +171,9 @@ def parsing(document: object, expected: str) -> Iterator[None]:
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        excerpt = repr(document)[:EXCERPT_LENGTH]
-        raise UnexpectedAnswerError(f"expected {expected}, received {excerpt} ({error!r})") from error
+        text = document.decode(errors="replace") if isinstance(document, bytes) else json.dumps(document)
+        fault = f" ({error})" if isinstance(error, MemberError) else ""
+        raise UnexpectedAnswerError(f"expected {expected}, received {text[:EXCERPT_LENGTH]}{fault}") from error
 
 
 def parse_answer(document: Any) -> Answer:
@@ -190,7 +193,7 @@ def parse_version(document: Any) -> str:
         UnexpectedAnswerError: The document is not an answer of /version.
     """
     with parsing(document, "the answer of /version"):
-        return str(document["version"])
+        return get_text(document, "version")
 
 
 def parse_batch(document: Any, images: int) -> Batch:
@@ -199,12 +202,12 @@ def parse_batch(document: Any, images: int) -> Batch:
     Raises:
         UnexpectedAnswerError: The document does not contain a result for each of the images.
     """
-    with parsing(document, f"the results of {images} images"):
+    with parsing(document, f"the results of {images} image{'' if images == 1 else 's'}"):
         # The model and the request are the same for all images and stated once.
-        shared = {"model": document.get("model"), "request_id": document["request_id"]}
-        results = Batch(parse_outcome({**shared, **item}) for item in document["results"])
+        shared = {"model": document.get("model"), "request_id": get_text(document, "request_id")}
+        results = Batch(parse_outcome({**shared, **item}) for item in get_member(document, "results"))
         if len(results) != images:
-            raise ValueError(f"{len(results)} results")
+            raise MemberError(f"it has {len(results)} results")
         return results
 
 
@@ -226,40 +229,40 @@ def _answer(document: Mapping[str, Any]) -> Answer:
         label=best.label,
         class_id=best.class_id,
         score=best.score,
-        predictions=_predictions(document["predictions"]),
-        classes=_predictions(document["classes"]) if "classes" in document else None,
-        model=_model_version(document["model"]),
-        request_id=str(document["request_id"]),
+        predictions=_predictions(get_member(document, "predictions")),
+        classes=_predictions(get_member(document, "classes")) if "classes" in document else None,
+        model=_model_version(get_member(document, "model")),
+        request_id=get_text(document, "request_id"),
         explanation=_explanation(document["explanation"]) if "explanation" in document else None,
         confident=confident if isinstance(confident, bool) else None,
     )
 
 
-def _predictions(documents: list[Mapping[str, Any]]) -> tuple[Prediction, ...]:
+def _predictions(documents: Any) -> tuple[Prediction, ...]:
     return tuple(map(_prediction, documents))
 
 
 def _prediction(document: Mapping[str, Any]) -> Prediction:
-    return Prediction(_label(document), int(document["class_id"]), float(document["score"]))
+    return Prediction(_label(document), get_integer(document, "class_id"), get_number(document, "score"))
 
 
 def _label(document: Mapping[str, Any]) -> str:
     """Return the name of the class; older gateways call it `class` only."""
-    return str(document["label"] if "label" in document else document["class"])
+    return get_text(document, "label" if "label" in document else "class")
 
 
 def _model_version(document: Mapping[str, Any]) -> ModelVersion:
-    return ModelVersion(str(document["name"]), int(document["version"]))
+    return ModelVersion(get_text(document, "name"), get_integer(document, "version"))
 
 
 def _explanation(document: Mapping[str, Any]) -> Explanation:
-    heatmap = document["heatmap"]
+    heatmap = get_member(document, "heatmap")
     png, values = None, None
     if isinstance(heatmap, str):
         png = base64.b64decode(heatmap.partition(",")[2], validate=True)
     else:
-        values = tuple(tuple(map(float, row)) for row in heatmap)
-    return Explanation(_label(document), int(document["class_id"]), png, values)
+        values = tuple(tuple(check_number(value, "heatmap") for value in row) for row in heatmap)
+    return Explanation(_label(document), get_integer(document, "class_id"), png, values)
 
 
 def parse_models(document: Any) -> list[Model]:
@@ -269,7 +272,7 @@ def parse_models(document: Any) -> list[Model]:
         UnexpectedAnswerError: The document is not a list of models.
     """
     with parsing(document, "a list of models"):
-        return [_model(item) for item in document["models"]]
+        return [_model(item) for item in get_member(document, "models")]
 
 
 def parse_model(document: Any) -> Model:
@@ -283,12 +286,11 @@ def parse_model(document: Any) -> Model:
 
 
 def _model(document: Mapping[str, Any]) -> Model:
-    version = document.get("version")
     return Model(
-        name=str(document["name"]),
-        default=bool(document["default"]),
-        available=bool(document["available"]),
-        version=None if version is None else int(version),
+        name=get_text(document, "name"),
+        default=bool(get_member(document, "default")),
+        available=bool(get_member(document, "available")),
+        version=None if document.get("version") is None else get_integer(document, "version"),
         title=str(document.get("title", "")),
         description=str(document.get("description", "")),
         task=str(document.get("task", "")),
@@ -301,8 +303,8 @@ def _model(document: Mapping[str, Any]) -> Model:
 
 def _version_state(document: Mapping[str, Any]) -> VersionState:
     return VersionState(
-        version=int(document["version"]),
-        state=str(document["state"]),
+        version=get_integer(document, "version"),
+        state=get_text(document, "state"),
         labels=tuple(map(str, document.get("labels", ()))),
         reason=str(document.get("reason", "")),
     )
@@ -315,4 +317,4 @@ def parse_ready(document: Any) -> Health:
         UnexpectedAnswerError: The document is not an answer of /readyz.
     """
     with parsing(document, "the answer of /readyz"):
-        return Health(ready=True, model=_model_version(document["model"]))
+        return Health(ready=True, model=_model_version(get_member(document, "model")))

@@ -3,7 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Self, TypedDict, Unpack
+from typing import Never, Self, TypedDict, Unpack
 
 from image_gateway_client.endpoint import DEFAULT_URL, MEBIBYTE, Endpoint, Limits
 from image_gateway_client.images import Image, check_several
@@ -13,6 +13,8 @@ URL_VARIABLE = "IMAGE_GATEWAY_URL"
 KEY_VARIABLE = "IMAGE_GATEWAY_API_KEY"
 BATCH_BYTES = 7 * MEBIBYTE
 """Below the gateway's default limit of 10 MiB, even as base64, which a batch with URLs uses."""
+MAX_IMAGE_BYTES = 1024 * MEBIBYTE
+"""An image is read into memory as a whole."""
 
 
 class ClientSettings(TypedDict, total=False):
@@ -43,6 +45,7 @@ class BaseClient(ABC):
         max_response_bytes: Maximum size of a response.
 
     Raises:
+        TypeError: There is no such argument; the message names the nearest.
         ValueError: An argument is not valid, or a proxy or certificates that the environment names cannot be used.
     """
 
@@ -57,7 +60,11 @@ class BaseClient(ABC):
         connections: int = 4,
         max_image_bytes: int = 64 * MEBIBYTE,
         max_response_bytes: int = 128 * MEBIBYTE,
+        **unknown: Never,
     ) -> None:
+        check_names(f"{type(self).__name__}()", unknown, ClientSettings.__optional_keys__)
+        if not 1 <= max_image_bytes <= MAX_IMAGE_BYTES:
+            raise ValueError(f"max_image_bytes must be from 1 to {MAX_IMAGE_BYTES}, not {max_image_bytes}")
         limits = Limits(timeout_s, connect_timeout_s, retries, connections, max_response_bytes)
         self._endpoint = Endpoint.create(url, api_key=api_key, limits=limits)
         self._max_image_bytes = max_image_bytes

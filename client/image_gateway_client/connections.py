@@ -10,13 +10,14 @@ import httpx
 
 from image_gateway_client.endpoint import Endpoint
 from image_gateway_client.errors import UnexpectedAnswerError
+from image_gateway_client.proxies import Proxy
 from image_gateway_client.responses import decompress, too_large
 from image_gateway_client.steps import ApiResponse, Send
 
 IDLE_S = 30.0
 """Time that an unused connection stays open, less than servers and load balancers usually keep one."""
-CERTIFICATE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""Variables of requests and curl that name the certificates to trust; httpx reads SSL_CERT_FILE and SSL_CERT_DIR."""
+CERTIFICATE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Variables of requests, curl and OpenSSL that name the certificates to trust."""
 
 
 class ConnectionOptions(TypedDict):
@@ -42,8 +43,16 @@ def connection_options(endpoint: Endpoint) -> ConnectionOptions:
         max_keepalive_connections=endpoint.limits.connections,
         keepalive_expiry=IDLE_S,
     )
-    proxy = httpx.Proxy(endpoint.proxy.url) if endpoint.proxy else None
-    return {"verify": _certificates(endpoint.url), "limits": limits, "proxy": proxy}
+    return {"verify": _certificates(endpoint.url), "limits": limits, "proxy": _proxy(endpoint.proxy)}
+
+
+def _proxy(proxy: Proxy | None) -> httpx.Proxy | None:
+    if proxy is None:
+        return None
+    try:
+        return httpx.Proxy(proxy.url)
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise proxy.make_error() from error
 
 
 def _certificates(url: str) -> ssl.SSLContext:
@@ -52,13 +61,14 @@ def _certificates(url: str) -> ssl.SSLContext:
     for variable in CERTIFICATE_VARIABLES:
         if path := os.environ.get(variable):
             try:
-                is_folder = Path(path).is_dir()
+                is_folder = all(Path(part).is_dir() for part in path.split(os.pathsep))  # of which there may be several
                 return ssl.create_default_context(
                     cafile=None if is_folder else path, capath=path if is_folder else None
                 )
             except OSError as error:
-                raise ValueError(f"{variable} is {path!r}, whose certificates cannot be read: {error}") from error
-    return httpx.create_ssl_context()
+                reason = error.strerror or "there are none in it"
+                raise ValueError(f"{variable} is {path!r}, whose certificates cannot be read: {reason}") from error
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def to_httpx(step: Send, endpoint: Endpoint, content: Iterable[bytes] | AsyncIterable[bytes] | None) -> httpx.Request:

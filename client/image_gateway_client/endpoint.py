@@ -12,6 +12,20 @@ from image_gateway_client.proxies import Proxy, hide_password
 DEFAULT_URL = "http://localhost:8080"
 MEBIBYTE = 1024 * 1024
 API_PATH = re.compile(r"/api/v1(/.*)?$", re.DOTALL)
+ROUTE = re.compile(r"(?<=[^/])/(v1|v2|api|docs|livez|metrics|readyz|version)(/.*)?$")
+"""Other routes of a gateway, with which its URL may have been copied; they may also be the path it is published at."""
+MAX_TIMEOUT_S = 30 * 24 * 3600.0
+"""Below the longest wait of operating systems."""
+
+
+def check_timeout(name: str, timeout_s: float) -> None:
+    """Check a maximum time.
+
+    Raises:
+        ValueError: It is not above 0, or too long.
+    """
+    if not 0 < timeout_s <= MAX_TIMEOUT_S:
+        raise ValueError(f"{name} must be above 0 and at most {MAX_TIMEOUT_S:.0f} seconds, not {timeout_s}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +51,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not (self.timeout_s > 0 and self.connect_timeout_s > 0):
-            raise ValueError("timeout_s and connect_timeout_s must be above 0")
+        check_timeout("timeout_s", self.timeout_s)
+        check_timeout("connect_timeout_s", self.connect_timeout_s)
         if self.retries < 0 or self.connections < 1:
             raise ValueError("retries must be at least 0 and connections at least 1")
         if self.max_response_bytes < 1:
@@ -79,7 +93,8 @@ class Endpoint:
             if "://" not in url and _is_gateway_url(f"http://{url}"):
                 hint = f"Did you mean http://{url}?"
             raise ValueError(f"{url!r} is not a valid gateway URL. {hint}")
-        url = API_PATH.sub("", url).rstrip("/")
+        scheme, separator, rest = url.partition("://")
+        url = API_PATH.sub("", f"{scheme.lower()}{separator}{rest}").rstrip("/")
         headers = {
             "User-Agent": "image-gateway-client",
             "Accept": "application/json, application/problem+json",
@@ -94,6 +109,12 @@ class Endpoint:
         """The URL at which a gateway usually listens on the same host."""
         host = urlsplit(self.url).hostname or ""
         return f"http://{f'[{host}]' if ':' in host else host}:8080"
+
+    @property
+    def likely_url(self) -> str | None:
+        """The URL without the path of a route, if it seems to have been copied with one."""
+        shorter = ROUTE.sub("", self.url)
+        return None if shorter == self.url else shorter
 
 
 def _is_gateway_url(url: str) -> bool:

@@ -13,6 +13,8 @@ from typing import Any
 ABOUT_BLANK = "about:blank"
 PROBLEM_MEMBERS = frozenset({"type", "title", "status", "detail", "instance"})
 """Members of a problem document (RFC 9457 section 3.1), each of them optional."""
+AWAY_STATUSES = frozenset({502, 503, 504})
+"""Statuses with which a proxy says that the gateway behind it does not respond."""
 BUSY_STATUSES = frozenset({429, 503})
 """Statuses after which the same request may succeed later."""
 
@@ -84,12 +86,14 @@ class ProblemError(ImageGatewayError):
 
     Attributes:
         problem: The problem document.
+        is_document: Whether the response is a problem document, and not the page of a proxy or of another program.
     """
 
-    def __init__(self, problem: Problem, *, retry_after_s: float | None = None) -> None:
+    def __init__(self, problem: Problem, *, retry_after_s: float | None = None, is_document: bool = True) -> None:
         message = f"{problem.status} {problem}" if problem.status else str(problem)
         super().__init__(f"{message} (request {problem.request_id})" if problem.request_id else message)
         self.problem = problem
+        self.is_document = is_document
         self.transient = problem.status in BUSY_STATUSES
         self.retry_after_s = retry_after_s
 

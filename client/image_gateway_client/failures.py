@@ -9,6 +9,8 @@ from image_gateway_client.endpoint import Endpoint
 from image_gateway_client.errors import NoAnswerError
 
 NOT_HTTP = "it does not answer with HTTP. Is this the port of an Image Gateway?"
+NOT_TLS = frozenset({"HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE", "WRONG_VERSION_NUMBER"})
+"""What versions of OpenSSL say of bytes that are not TLS."""
 INCOMPLETE = ("Server disconnected", "peer closed connection")
 """How the errors of HTTP begin whose reason is that the connection ended."""
 ASYNCIO = "Connect call failed"
@@ -32,7 +34,10 @@ def to_error(error: Exception, endpoint: Endpoint) -> NoAnswerError:
         return NoAnswerError(_explain("did not answer in time", "timed out", endpoint))
     root = find_root(error)
     is_tls = type(root).__module__ == "ssl"
-    message = _explain("cannot be reached", _describe(error, root), endpoint)
+    cause = _describe(error, root)
+    if is_tls and getattr(root, "reason", None) in NOT_TLS:
+        cause = f"it answers without TLS. Did you mean {endpoint.url.replace('https:', 'http:', 1)}?"
+    message = _explain("cannot be reached", cause, endpoint)
     return NoAnswerError(message, transient=isinstance(error, TRANSIENT) and not is_tls)
 
 

@@ -6,6 +6,7 @@ from typing import Literal, TypedDict
 from urllib.parse import quote
 
 API = "/api/v1"
+NOT_SEGMENTS = frozenset({"", ".", ".."})
 QUERY_OPTIONS = ("top_k", "threshold", "explain")
 
 
@@ -78,25 +79,38 @@ def check_target(options: Target) -> None:
     """Check which model the options select.
 
     Raises:
-        ValueError: There is a version or label without a model, or both of them.
+        ValueError: There is a version or label without a model, or both of them, or a name is not valid.
     """
     version, label = options.get("version"), options.get("label")
     if version is not None and label is not None:
         raise ValueError("Use either a version or a label, not both.")
     if options.get("model") is None and (version is not None or label is not None):
         raise ValueError("A version or a label needs a model; name it.")
+    predict_path(options)
 
 
-def predict_path(options: Options) -> str:
+def quote_segment(value: object, kind: str) -> str:
+    """Return a name as a segment of a path, where it cannot lead to another route.
+
+    Raises:
+        ValueError: It would, and is not one that a model, label or job can have.
+    """
+    name = str(value)
+    if name in NOT_SEGMENTS or "/" in name or not name.isprintable():
+        raise ValueError(f"{name!r} is not a valid name of a {kind}.")
+    return quote(name, safe="")
+
+
+def predict_path(options: Target) -> str:
     """Return the path of the route that the options select."""
     model, version, label = options.get("model"), options.get("version"), options.get("label")
     if model is None:
         return f"{API}/predict"
-    path = f"{API}/models/{quote(model, safe='')}"
+    path = f"{API}/models/{quote_segment(model, 'model')}"
     if version is not None:
-        path += f"/versions/{version}"
+        path += f"/versions/{quote_segment(version, 'version')}"
     if label is not None:
-        path += f"/labels/{quote(label, safe='')}"
+        path += f"/labels/{quote_segment(label, 'label')}"
     return f"{path}/predict"
 
 

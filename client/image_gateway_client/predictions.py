@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 from image_gateway_client.answers import (
     Answer,
@@ -23,10 +22,10 @@ from image_gateway_client.answers import (
 )
 from image_gateway_client.batches import IMAGE_STATUSES
 from image_gateway_client.endpoint import Endpoint
-from image_gateway_client.errors import NoAnswerError, ProblemError
+from image_gateway_client.errors import AWAY_STATUSES, NoAnswerError, ProblemError, UnexpectedAnswerError
 from image_gateway_client.exchange import call
 from image_gateway_client.images import Image, ImageBytes, ImageUrl, Source, load
-from image_gateway_client.options import API, Options, predict_path, query
+from image_gateway_client.options import API, Options, predict_path, query, quote_segment
 from image_gateway_client.steps import ApiRequest, Body, FileContent, Plan, Work
 
 OCTETS = "application/octet-stream"
@@ -108,8 +107,12 @@ def list_models(endpoint: Endpoint) -> Plan[list[Model]]:
 
 
 def get_model(endpoint: Endpoint, name: str) -> Plan[Model]:
-    """Plan the details of a model."""
-    return call(endpoint, ApiRequest("GET", f"{API}/models/{quote(name, safe='')}"), parse_model)
+    """Plan the details of a model.
+
+    Raises:
+        ValueError: The name cannot be that of a model.
+    """
+    return call(endpoint, ApiRequest("GET", f"{API}/models/{quote_segment(name, 'model')}"), parse_model)
 
 
 def get_version(endpoint: Endpoint) -> Plan[str]:
@@ -118,10 +121,16 @@ def get_version(endpoint: Endpoint) -> Plan[str]:
 
 
 def get_health(endpoint: Endpoint) -> Plan[Health]:
-    """Plan one check, without retries, whether the gateway is ready."""
+    """Plan one check, without retries, whether the gateway is ready.
+
+    Raises:
+        UnexpectedAnswerError: Another program responds.
+    """
     try:
         return (yield from call(endpoint, ApiRequest("GET", "/readyz", retries=0), parse_ready))
     except ProblemError as error:
+        if not error.is_document and error.problem.status not in AWAY_STATUSES:
+            raise UnexpectedAnswerError(str(error)) from error
         return Health(ready=False, problem=error.problem)
 
 

@@ -42,18 +42,32 @@ class Proxy:
             _find_source(parts.scheme, address),
             parts.hostname or "",
         )
-        if urlsplit(proxy.url).scheme not in SCHEMES or not urlsplit(proxy.url).hostname:
-            raise ValueError(f"{proxy} cannot be used. Use one of {', '.join(SCHEMES)}. {proxy.hint}")
+        if not _is_usable(proxy.url):
+            raise proxy.make_error()
         return proxy
 
     def __str__(self) -> str:
         """Return such as `the proxy http://10.0.0.1:3128 (from http_proxy)`, without a password."""
         return f"the proxy {hide_password(self.url)} (from {self.source})"
 
+    def make_error(self) -> ValueError:
+        """Return the error for a proxy that cannot be used."""
+        kinds = f"{', '.join(SCHEMES[:-1])} or {SCHEMES[-1]}"
+        return ValueError(f"{self} cannot be used. Use one such as http://10.0.0.1:3128, with {kinds}. {self.hint}")
+
     @property
     def hint(self) -> str:
         """How to do without the proxy."""
         return f"Set no_proxy={self.target} to connect directly."
+
+
+def _is_usable(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        (parts.hostname or "").encode("idna")
+        return parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def is_loopback(url: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from image_gateway_client.answers import Answer, Outcome, Prediction
+from image_gateway_client.answers import Outcome, Prediction
 from image_gateway_client.errors import Problem
 
 Document: TypeAlias = dict[str, Any]

@@ -25,6 +25,9 @@ EXCERPT_BYTES = 10 * EXCERPT_LENGTH
 TAG = re.compile(r"<[^<>]*>")
 TENSORFLOW_SERVING_PAGE = b"<HTML><HEAD>\n<TITLE>"
 """How the error pages of TensorFlow Serving's HTTP library begin."""
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+NOT_FOUND = "/problems/not-found"
+NO_ROUTE_STATUSES = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
 GZIP = zlib.MAX_WBITS | 16
 
 
@@ -43,7 +46,7 @@ def decompress(data: bytes, headers: Mapping[str, str], max_bytes: int) -> bytes
     try:
         body = decompressor.decompress(data, max_bytes + 1)
     except zlib.error as error:
-        raise UnexpectedAnswerError(f"the compressed response is damaged: {error}") from error
+        raise UnexpectedAnswerError("the compressed response is damaged") from error
     if len(body) > max_bytes:
         raise too_large(max_bytes)
     if not decompressor.eof:
@@ -62,7 +65,7 @@ def check_response(response: ApiResponse, endpoint: Endpoint) -> None:
     """Check that a response is a success.
 
     Raises:
-        UnexpectedAnswerError: It is a redirect.
+        UnexpectedAnswerError: It is a redirect, or the URL has the path of a route.
         ProblemError: It is a problem. Without a problem document, it comes from a proxy, not the gateway.
     """
     if response.status < HTTPStatus.MULTIPLE_CHOICES:
@@ -77,7 +80,13 @@ def check_response(response: ApiResponse, endpoint: Endpoint) -> None:
     else:
         title = response.reason or "The request failed"
         problem = Problem(ABOUT_BLANK, title, _describe_page(response, endpoint), response.status)
-    raise ProblemError(problem, retry_after_s=retry_after_s(response))
+    is_no_route = response.status in NO_ROUTE_STATUSES and problem.type in {ABOUT_BLANK, NOT_FOUND}
+    if is_no_route and endpoint.likely_url:
+        raise UnexpectedAnswerError(
+            f"{endpoint.url} answered {response.status}: its path is too long. Did you mean {endpoint.likely_url}?"
+        )
+    is_document = response.headers.get("content-type", "").startswith(PROBLEM_MEDIA_TYPE)
+    raise ProblemError(problem, retry_after_s=retry_after_s(response), is_document=is_document)
 
 
 def read_json(response: ApiResponse, endpoint: Endpoint) -> Any:
@@ -121,7 +130,7 @@ def _describe_page(response: ApiResponse, endpoint: Endpoint) -> str:
         return f"{endpoint.url} is TensorFlow Serving. The gateway is usually at {endpoint.usual_url}."
     if endpoint.proxy:
         return f"{excerpt} (through {endpoint.proxy}) {endpoint.proxy.hint}".lstrip()
-    if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+    if response.status in NO_ROUTE_STATUSES:
         return f"Is {endpoint.url} an Image Gateway?"
     return excerpt
 

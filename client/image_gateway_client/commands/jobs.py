@@ -12,7 +12,7 @@ import typer
 from image_gateway_client.commands import options
 from image_gateway_client.commands.classify import write
 from image_gateway_client.console import count_images, describe_counts, echo, echo_json, job_progress, print_job
-from image_gateway_client.endpoint import DEFAULT_URL
+from image_gateway_client.endpoint import DEFAULT_URL, MAX_TIMEOUT_S
 from image_gateway_client.files import resolve_stdin
 from image_gateway_client.jobs.job import Job, JobResult
 from image_gateway_client.jobs.plans import SUBMIT_TIMEOUT_S, WAIT_TIMEOUT_S, check_job
@@ -40,7 +40,9 @@ def submit(  # noqa: PLR0913  # each is an option of the command line
     ] = None,
     webhook_secret: Annotated[
         str | None,
-        typer.Option(help=f"Secret with which it signs the report; better {WEBHOOK_VARIABLE}.", show_default=False),
+        typer.Option(
+            help="Secret with which it signs the report; better as a variable, see above.", show_default=False
+        ),
     ] = None,
     idempotency_key: Annotated[
         str | None,
@@ -52,7 +54,10 @@ def submit(  # noqa: PLR0913  # each is an option of the command line
     timeout: options.Timeout = SUBMIT_TIMEOUT_S,
     retries: options.Retries = options.DEFAULT_RETRIES,
 ) -> None:
-    """Submit a job and print its identifier."""
+    """Submit a job and print its identifier.
+
+    The secret of a webhook is better in IMAGE_GATEWAY_WEBHOOK_SECRET, which other users of the machine cannot see.
+    """
     if webhook_url and webhook_secret is None:  # the variable does not ask for a webhook by itself
         webhook_secret = os.environ.get(WEBHOOK_VARIABLE)
     selected = JobOptions(
@@ -68,7 +73,7 @@ def submit(  # noqa: PLR0913  # each is an option of the command line
     with options.as_bad_parameter():
         check_job(selected, idempotency_key)
     names = images if is_archive else options.list_images(images)
-    with options.open_client(url, api_key, timeout, retries, max_mib=max_mib) as client, options.as_bad_parameter():
+    with options.open_client(url, api_key, timeout, retries, max_mib=max_mib) as client:
         sources = images[0] if is_archive else [resolve_stdin(name, sys.stdin.buffer) for name in names]
         job = client.submit_job(sources, idempotency_key=idempotency_key, timeout_s=timeout, **selected)
     echo(job.id)
@@ -99,7 +104,7 @@ def wait(  # noqa: PLR0913  # each is an option of the command line
     job: Id,
     *,
     max_wait: Annotated[
-        float, typer.Option(min=0, help="Maximum seconds to wait for the end of the job.")
+        float, typer.Option(min=0.001, max=MAX_TIMEOUT_S, help="Maximum seconds to wait for the end of the job.")
     ] = WAIT_TIMEOUT_S,
     url: options.Url = DEFAULT_URL,
     api_key: options.ApiKey = None,

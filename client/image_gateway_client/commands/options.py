@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from image_gateway_client.base_client import KEY_VARIABLE, URL_VARIABLE
+from image_gateway_client.base_client import KEY_VARIABLE, MAX_IMAGE_BYTES, URL_VARIABLE
 from image_gateway_client.client import Client
-from image_gateway_client.endpoint import MEBIBYTE
+from image_gateway_client.endpoint import MAX_TIMEOUT_S, MEBIBYTE
 from image_gateway_client.files import describe_left_out, find_images
 from image_gateway_client.outputs import Format, choose_format
 
@@ -19,7 +19,9 @@ ApiKey = Annotated[
     str | None,
     typer.Option(envvar=KEY_VARIABLE, help="API key, if the gateway requires one.", show_default=False),
 ]
-Timeout = Annotated[float, typer.Option(min=0.001, help="Maximum seconds for one request, including retries.")]
+Timeout = Annotated[
+    float, typer.Option(min=0.001, max=MAX_TIMEOUT_S, help="Maximum seconds for one request, including retries.")
+]
 Retries = Annotated[int, typer.Option(min=0, help="Maximum retries when the gateway is busy or a connection breaks.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the complete answer as JSON.")]
 ModelName = Annotated[
@@ -45,11 +47,16 @@ OutputFormat = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option(
-        "--out", "-o", help="File to write. A JSONL or CSV file of an earlier run is continued.", show_default=False
+        "--out",
+        "-o",
+        help="File to write. A JSONL or CSV file of an earlier run is continued.",
+        show_default=False,
+        callback=lambda path: None if path is not None and str(path) in STDOUT_NAMES else path,
     ),
 ]
-MaxMib = Annotated[int, typer.Option(min=1, help="Maximum size of a file, in MiB.")]
+MaxMib = Annotated[int, typer.Option(min=1, max=MAX_IMAGE_BYTES // MEBIBYTE, help="Maximum size of a file, in MiB.")]
 
+STDOUT_NAMES = frozenset({"-", "/dev/stdout", "/dev/fd/1"})
 DEFAULT_TIMEOUT_S = 60.0
 DEFAULT_RETRIES = 3
 
@@ -61,20 +68,19 @@ def open_client(  # noqa: PLR0913  # one for each option
     """Yield the client that the options describe.
 
     Raises:
-        typer.BadParameter: An option is not valid.
+        typer.BadParameter: An option or argument is not valid.
     """
-    try:
-        client = Client(
+    with (
+        as_bad_parameter(),
+        Client(
             url,
             api_key=api_key or None,
             timeout_s=timeout_s,
             retries=retries,
             connections=connections,
             max_image_bytes=max_mib * MEBIBYTE,
-        )
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-    with client:
+        ) as client,
+    ):
         yield client
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from image_gateway_client.answers import Outcome, parse_outcome, parsing
 from image_gateway_client.errors import ImageGatewayError, Problem, parse_problem
+from image_gateway_client.members import get_integer, get_text, get_time
 
 FINISHED = frozenset({"done", "failed", "cancelled"})
 
@@ -123,30 +124,27 @@ def parse_job(document: Any) -> Job:
     with parsing(document, "a job"):
         model, problem, webhook = document.get("model"), document.get("problem"), document.get("webhook")
         return Job(
-            id=str(document["id"]),
-            status=str(document["status"]),
-            total=int(document["total"]),
-            answered=int(document.get("answered", 0)),
-            failed=int(document.get("failed", 0)),
+            id=get_text(document, "id"),
+            status=get_text(document, "status"),
+            total=get_integer(document, "total"),
+            answered=get_integer({"answered": 0, **document}, "answered"),
+            failed=get_integer({"failed": 0, **document}, "failed"),
             model=_model(model or {}),
-            created=_time(document, "created"),
-            started=_time(document, "started"),
-            finished=_time(document, "finished"),
-            expires=_time(document, "expires"),
+            created=get_time(document, "created"),
+            started=get_time(document, "started"),
+            finished=get_time(document, "finished"),
+            expires=get_time(document, "expires"),
             problem=None if problem is None else parse_problem(problem),
-            webhook=None if webhook is None else Webhook(str(webhook["url"]), str(webhook["status"])),
+            webhook=None if webhook is None else Webhook(get_text(webhook, "url"), get_text(webhook, "status")),
             request_id=str(document.get("request_id", "")),
         )
 
 
 def _model(document: Mapping[str, Any]) -> JobModel | None:
-    name, version = document.get("name"), document.get("version")
-    return None if name is None else JobModel(str(name), None if version is None else int(version))
-
-
-def _time(document: Mapping[str, Any], name: str) -> datetime | None:
-    text = document.get(name)
-    return None if text is None else datetime.fromisoformat(text)
+    if document.get("name") is None:
+        return None
+    version = None if document.get("version") is None else get_integer(document, "version")
+    return JobModel(get_text(document, "name"), version)
 
 
 def parse_results(lines: bytes, job: Job) -> list[JobResult]:
@@ -167,6 +165,7 @@ def parse_results(lines: bytes, job: Job) -> list[JobResult]:
 
 
 def _result(item: dict[str, Any], job: Job) -> JobResult:
-    index, name = int(item.pop("index")), item.pop("name", "")
+    index, name = get_integer(item, "index"), get_text({"name": "", **item}, "name")
     model = job.model and {"name": job.model.name, "version": job.model.version}
-    return JobResult(index, str(name), parse_outcome({"model": model, "request_id": job.request_id, **item}))
+    outcome = {key: value for key, value in item.items() if key not in {"index", "name"}}
+    return JobResult(index, name, parse_outcome({"model": model, "request_id": job.request_id, **outcome}))

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import quote
 
-from image_gateway_client.endpoint import Endpoint
+from image_gateway_client.endpoint import Endpoint, check_timeout
 from image_gateway_client.errors import UnexpectedAnswerError
 from image_gateway_client.exchange import call, exchange
 from image_gateway_client.images import Image
 from image_gateway_client.jobs.job import Job, JobNotFinishedError, JobResult, parse_job, parse_results
 from image_gateway_client.jobs.uploads import Upload, prepare
-from image_gateway_client.options import API, JobOptions, check_names, check_target
+from image_gateway_client.options import API, NOT_SEGMENTS, JobOptions, check_names, check_target
 from image_gateway_client.responses import not_as_expected, read_json, retry_after_s
 from image_gateway_client.steps import ApiRequest, Pause, Plan, Work
 
@@ -68,6 +68,7 @@ def submit(  # noqa: PLR0913  # the arguments of the method
     max_bytes: int,
 ) -> Plan[Job]:
     """Plan a new job. Its idempotency key, made if there is none, lets a retry find the job that it has created."""
+    check_timeout("timeout_s", timeout_s)
     headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
     upload: Upload = yield Work(partial(prepare, images, max_bytes=max_bytes))
     try:
@@ -96,6 +97,7 @@ def cancel(endpoint: Endpoint, job: Job | str) -> Plan[Job]:
 
 def wait(endpoint: Endpoint, job: Job | str, progress: Callable[[Job], object] | None, timeout_s: float) -> Plan[Job]:
     """Plan to look at a job until it ends, as often as the gateway says."""
+    check_timeout("timeout_s", timeout_s)
     deadline_s = time.monotonic() + timeout_s
     while True:
         response = yield from exchange(endpoint, ApiRequest("GET", _path(job)))
@@ -133,4 +135,7 @@ def get_page(endpoint: Endpoint, job: Job, offset: int) -> Plan[Page]:
 
 
 def _path(job: Job | str) -> str:
-    return f"{API}/jobs/{quote(job.id if isinstance(job, Job) else job, safe='')}"
+    name = job.id if isinstance(job, Job) else job
+    if name in NOT_SEGMENTS:
+        raise ValueError(f"{name!r} is not the identifier of a job.")
+    return f"{API}/jobs/{quote(name, safe='')}"

@@ -102,6 +102,35 @@ def test_a_document_that_is_not_a_prediction_is_an_error(document):
         parse_answer(document)
 
 
+@pytest.mark.parametrize(
+    ("members", "fault"),
+    [
+        ({"class": None}, "class is not a text"),
+        ({"class_id": "three"}, "class_id is not a whole number"),
+        ({"class_id": True}, "class_id is not a whole number"),
+        ({"score": float("nan")}, "score is not a number"),
+        ({"score": float("inf")}, "score is not a number"),
+        ({"score": None}, "score is not a number"),
+        ({"predictions": [{**CAT, "score": float("nan")}]}, "score is not a number"),
+        ({"model": "pets"}, "it is not an object"),
+        ({"model": {"name": "pets", "version": "two"}}, "version is not a whole number"),
+        ({"explanation": {"class": "cat", "class_id": 3, "heatmap": [[float("nan")]]}}, "heatmap is not a number"),
+    ],
+)
+def test_the_error_names_the_member_in_plain_words(members, fault):
+    with pytest.raises(
+        UnexpectedAnswerError, match=rf"received \{{.*\({fault}\)$|received \{{.* \({fault}\)$"
+    ) as refused:
+        parse_answer({**DOCUMENT, **members})
+    assert "Error" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["class", "class_id", "score", "predictions", "model", "request_id"])
+def test_the_error_names_a_missing_member(name):
+    with pytest.raises(UnexpectedAnswerError, match=rf"\({name} is missing\)$"):
+        parse_answer(without(name))
+
+
 def test_each_image_of_a_batch_has_its_own_outcome_in_order():
     results = [{**CAT, "predictions": [CAT]}, DAMAGED, {**DOG, "predictions": [DOG], "request_id": "own"}]
     first, second, third = parse_batch({"results": results, "model": MODEL, "request_id": "r-2"}, 3)

@@ -287,6 +287,53 @@ def test_health(command, gateway):
     assert command("health").status == 1
 
 
+def test_the_text_of_another_program_cannot_control_the_terminal(command, gateway):
+    evil = "\x1b]0;title\x07\x9b31m"
+    gateway.script.append(problem(503, evil))
+    health = command("health")
+    gateway.script.append(Reply({"version": evil}))
+    version = command("version")
+    gateway.script.append(Reply({"models": [{"name": evil, "default": True, "available": True}]}))
+    models = command("models", "--json")
+
+    assert (health.status, version.status, models.status) == (1, 0, 0)
+    assert not set("\x1b\x07\x9b") & set(health.out + health.err + version.out + models.out)
+    assert json.loads(models.out)[0]["name"] == evil
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["classify", "pets", "--timeout", "inf"], "should be less than or equal to"),
+        (["classify", "pets", "--timeout", "1e10"], "should be less than or equal to"),
+        (["classify", "pets", "--max-mib", "999999999999"], "should be less than or equal to"),
+        (["jobs", "wait", "job-0", "--max-wait", "inf"], "should be less than or equal to"),
+        (["classify", "pets", "--model", ".."], "'..' is not a valid name of a model"),
+        (["models", ".."], "'..' is not a valid name of a model"),
+        (["jobs", "status", ""], "'' is not the identifier of a job"),
+    ],
+)
+def test_a_value_that_cannot_be_is_one_message(command, pets, gateway, arguments, message):
+    assert pets
+
+    result = command(*arguments)
+
+    assert result.status == 2
+    assert message in " ".join(result.err.replace("│", " ").split())
+    assert gateway.seen == []
+
+
+@pytest.mark.parametrize("out", ["-", "/dev/stdout"])
+def test_the_standard_output_can_be_named(command, pets, out):
+    assert command("classify", pets, "-f", "csv", "--out", out).out == command("classify", pets, "-f", "csv").out != ""
+
+
+def test_one_image_is_counted_as_one(command, pets):
+    command("classify", pets / "0.jpg", "--out", "a.csv")
+
+    assert command("classify", pets / "0.jpg", "--out", "a.csv").err.startswith("1 image: ")
+
+
 def test_help_and_version(command):
     shown = command("--help")
     assert shown.status == 0

@@ -1,6 +1,7 @@
 """The client against a fake gateway that keeps the contract: routes, forms and limits."""
 
 import io
+from http import HTTPStatus
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from image_gateway_client import (
     ProblemError,
     UnexpectedAnswerError,
 )
+from model_server.rest.app import html_error
 from tests.support.contract_gateway import Reply, busy, problem
 
 
@@ -56,13 +58,28 @@ def test_an_array_is_sent_as_png(gateway, client):
         ({"model": "pets"}, "/api/v1/models/pets/predict"),
         ({"model": "pets", "version": 0}, "/api/v1/models/pets/versions/0/predict"),
         ({"model": "pets", "label": "stable"}, "/api/v1/models/pets/labels/stable/predict"),
-        ({"model": "a/b ?", "label": "ü"}, "/api/v1/models/a%2Fb%20%3F/labels/%C3%BC/predict"),
+        ({"model": "a b ?", "label": "ü"}, "/api/v1/models/a%20b%20%3F/labels/%C3%BC/predict"),
     ],
 )
 def test_a_model_a_version_and_a_label_have_their_routes(gateway, client, options, path):
     client.classify(b"cat", **options)
     client.classify_batch([b"cat", b"dog"], **options)
     assert {seen.path for seen in gateway.seen} == {path}
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "pets/versions/1", "a\nb", "../pets"])
+def test_a_name_that_would_lead_to_another_route_is_not_sent(gateway, client, name):
+    for ask in (
+        lambda: client.classify(b"cat", model=name),
+        lambda: client.classify_many([b"cat"], model=name),
+        lambda: client.classify_batch([b"cat"], model="pets", label=name),
+        lambda: client.classify(b"cat", model="pets", version=name),
+        lambda: client.submit_job([b"cat"], model=name),
+        lambda: client.model(name),
+    ):
+        with pytest.raises(ValueError, match="is not a valid name of a"):
+            ask()
+    assert gateway.seen == []
 
 
 @pytest.mark.parametrize("options", [{"version": 1}, {"label": "x"}, {"model": "m", "version": 1, "label": "x"}])
@@ -206,8 +223,8 @@ def test_models(gateway, client):
     assert client.model("pets").versions[0].labels == ("stable",)
     assert client.model("pets").card["metrics"] == {"accuracy": 0.9}
     with pytest.raises(ProblemError, match="404"):
-        client.model("no such/model")
-    assert gateway.seen[-1].path == "/api/v1/models/no%20such%2Fmodel"
+        client.model("no such model")
+    assert gateway.seen[-1].path == "/api/v1/models/no%20such%20model"
 
 
 def test_health(gateway, client):
@@ -220,6 +237,45 @@ def test_health(gateway, client):
     gateway.script.append(Reply(b"<html>"))
     with pytest.raises(UnexpectedAnswerError):
         client.ready()
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (Reply(b"<html>", 404, {"Content-Type": "text/html"}), "404 Not Found: Is http://.* an Image Gateway"),
+        (Reply({"detail": "Not Found"}, 404, {"Content-Type": "application/json"}), "404 .*Not Found"),
+        (Reply({"error": "no"}, 403, {"Content-Type": "application/json"}), "403 Forbidden"),
+        (Reply(html_error(HTTPStatus.NOT_FOUND).body, 404, {"Content-Type": "text/html"}), "is TensorFlow Serving"),
+        (Reply({"ready": True}), r"expected the answer of /readyz, received \{\"ready\": true\} \(model is missing\)"),
+    ],
+)
+def test_another_program_is_not_a_gateway_that_is_not_ready(gateway, client, reply, message):
+    for ask in (client.health, client.ready):
+        gateway.script.append(reply)
+        with pytest.raises(UnexpectedAnswerError, match=message):
+            ask()
+
+
+def test_a_proxy_without_the_gateway_behind_it_is_not_ready(gateway, client):
+    gateway.script.append(Reply(b"<h1>Bad Gateway</h1>", 502, {"Content-Type": "text/html"}))
+
+    assert not client.ready()
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"timeout": 3}, TypeError, r"Client\(\) has no option 'timeout'. Did you mean 'timeout_s'\?"),
+        ({"max_image_bytes": -5}, ValueError, "max_image_bytes must be from 1 to 1073741824, not -5"),
+        ({"max_image_bytes": 10**18}, ValueError, "max_image_bytes must be from 1 to"),
+        ({"timeout_s": float("inf")}, ValueError, "timeout_s must be above 0 and at most 2592000 seconds, not inf"),
+        ({"connect_timeout_s": 1e10}, ValueError, "connect_timeout_s must be above 0 and at most"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(kind, settings, error, message):
+    with pytest.raises(error, match=message):
+        kind("http://localhost", **settings)
 
 
 def test_an_unreachable_gateway_is_not_ready():

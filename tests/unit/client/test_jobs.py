@@ -306,6 +306,23 @@ def test_a_job_that_does_not_exist_is_a_problem(client):
         assert refused.value.problem.type == "/problems/job-not-found"
 
 
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_an_identifier_that_would_lead_to_another_route_is_not_sent(client, gateway, name):
+    for ask in (client.job, client.wait_for_job, client.job_results, client.cancel_job):
+        with pytest.raises(ValueError, match="is not the identifier of a job"):
+            ask(name)
+    assert gateway.requests == []
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1, float("inf"), float("nan"), 1e10])
+def test_times_to_wait_have_a_limit(client, gateway, timeout_s):
+    with pytest.raises(ValueError, match="timeout_s must be above 0 and at most"):
+        client.submit_job([b"a"], timeout_s=timeout_s)
+    with pytest.raises(ValueError, match="timeout_s must be above 0 and at most"):
+        client.wait_for_job("job-0", timeout_s=timeout_s)
+    assert gateway.requests == []
+
+
 @pytest.mark.parametrize(
     ("images", "options", "error"),
     [

@@ -115,9 +115,14 @@ def test_a_file_of_classify_is_not_one_of_a_job(command, gateway, tmp_path, suff
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 def test_images_of_one_name_are_told_by_their_index(command, gateway, tmp_path, suffix):
-    with zipfile.ZipFile(tmp_path / "same.zip", "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
-        for data in (b"cat", b"bad", b"owl"):
-            archive.writestr(zipfile.ZipInfo("same.jpg"), data)
+    names = ("1.jpg", "2.jpg", "3.jpg")
+    with zipfile.ZipFile(tmp_path / "same.zip", "w") as archive:
+        for name, data in zip(names, (b"cat", b"bad", b"owl"), strict=True):
+            archive.writestr(zipfile.ZipInfo(name), data)
+    content = (tmp_path / "same.zip").read_bytes()
+    for name in names:
+        content = content.replace(name.encode(), b"s.jpg")
+    (tmp_path / "same.zip").write_bytes(content)
     gateway.per_look = 1
     command("jobs", "submit", "same.zip")
 
@@ -127,7 +132,7 @@ def test_images_of_one_name_are_told_by_their_index(command, gateway, tmp_path, 
     rows = list(csv.DictReader(text.splitlines())) if suffix == "csv" else list(map(json.loads, text.splitlines()))
     assert statuses == [1] * 4
     assert [(row["job"], int(row["index"]), row["image"]) for row in rows] == [
-        ("job-0", index, "same.jpg") for index in range(3)
+        ("job-0", index, "s.jpg") for index in range(3)
     ]
     assert [row.get("class") for row in rows if not row.get("problem")] == ["cat", "owl"]
 

@@ -9,6 +9,7 @@ from http import HTTPStatus
 import pytest
 
 from image_gateway_client.async_transport import AsyncTransport
+from image_gateway_client.connections import CERTIFICATE_VARIABLES
 from image_gateway_client.endpoint import Endpoint, Limits
 from image_gateway_client.errors import NoAnswerError, ProblemError, UnexpectedAnswerError
 from image_gateway_client.exchange import call
@@ -228,6 +229,7 @@ def test_a_program_that_does_not_speak_http_is_named_as_such(transport, pauses):
 def test_plain_http_in_place_of_tls_is_not_retried(transport, gateway, pauses):
     with pytest.raises(NoAnswerError, match="cannot be reached") as refused:
         transport(gateway.url.replace("http:", "https:")).call("GET", "/readyz")
+    assert str(refused.value).endswith(f"it answers without TLS. Did you mean {gateway.url}?")
     assert not refused.value.transient
     assert pauses == []
 
@@ -331,6 +333,26 @@ def test_the_path_of_a_route_is_taken_off_the_url(transport, gateway, prefix, pa
     transport(gateway.url + prefix + path).call("GET", "/readyz")
 
     assert gateway.seen[-1].path == f"{prefix}/readyz"
+
+
+@pytest.mark.parametrize("path", ["/v2", "/v2/models/pets", "/v1/models", "/v1/models/pets", "/docs", "/readyz"])
+@pytest.mark.parametrize("prefix", ["", "/gw"])
+@pytest.mark.parametrize(
+    "document", [{"error": "no such route"}, {"type": "/problems/not-found", "title": "Not Found"}]
+)
+def test_the_path_of_another_route_is_named(transport, gateway, prefix, path, document):
+    gateway.script.append(Reply(document, 404))
+
+    with pytest.raises(UnexpectedAnswerError, match=f"Did you mean {gateway.url}{prefix}\\?$"):
+        transport(gateway.url + prefix + path).call("GET", "/readyz")
+
+
+def test_a_gateway_may_be_published_at_a_path_that_is_one_of_its_own(transport, gateway):
+    gateway.script.extend([Reply(READY), problem(404, "The model is not served", type="/problems/model-not-found")])
+
+    assert transport(f"{gateway.url}/v2").call("GET", "/readyz") == READY
+    with pytest.raises(ProblemError, match="The model is not served"):
+        transport(f"{gateway.url}/v2").call("GET", "/api/v1/models/none")
 
 
 @pytest.mark.parametrize(
@@ -491,9 +513,30 @@ def test_a_proxy_of_another_kind_is_refused(transport, monkeypatch):
     assert "no_proxy=gateway.example" in str(refused.value)
 
 
-@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+@pytest.mark.parametrize("url", ["http://me:s@gateway.example", "http://gateway.example"])
+@pytest.mark.parametrize(
+    "proxy", ["http://127.0.0.1:abc", "http://[::1", "127.0.0.1:99999", "http://a..b:1", "http://:1"]
+)
+def test_a_proxy_that_cannot_be_one_is_named(transport, monkeypatch, proxy, url):
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("http_proxy", proxy)
+    with pytest.raises(ValueError, match=r"^the proxy .* \(from http_proxy\) cannot be used\. .*no_proxy=gateway"):
+        transport(url).call("GET", "/readyz")
+
+
+def test_the_scheme_may_be_in_capitals(transport, gateway, monkeypatch):
+    gateway.script.append(Reply(READY))
+    monkeypatch.setenv(CERTIFICATE_VARIABLES[0], "/none.pem")
+
+    assert transport(gateway.url.replace("http:", "HTTP:")).call("GET", "/readyz") == READY
+    with pytest.raises(ValueError, match="^REQUESTS_CA_BUNDLE is '/none.pem'"):  # certificates are read
+        transport("HTTPS://gateway.example").call("GET", "/readyz")
+
+
+@pytest.mark.parametrize("variable", CERTIFICATE_VARIABLES)
 def test_certificates_that_cannot_be_read_are_named(transport, monkeypatch, tmp_path, variable):
-    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    for other in CERTIFICATE_VARIABLES:
+        monkeypatch.delenv(other, raising=False)
     (tmp_path / "none.pem").write_text("nothing")
     for name in ("none.pem", "missing.pem"):
         monkeypatch.setenv(variable, str(tmp_path / name))
