@@ -101,7 +101,7 @@ class AsyncClient(BaseClient):
         progress: Callable[[Job], object] | None = None,
         timeout_s: float = jobs.WAIT_TIMEOUT_S,
     ) -> Job:
-        """Wait until a job is done, failed or cancelled; see `Client.wait_for_job`."""
+        """Wait until a job is done, failed or cancelled; see `Client.wait_for_job`. `progress` may be asynchronous."""
         return await self._transport.run(jobs.wait(self._endpoint, job, progress, timeout_s))
 
     async def job_results(self, job: Job | str, *, offset: int = 0) -> AsyncIterator[JobResult]:

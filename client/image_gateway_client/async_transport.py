@@ -11,7 +11,7 @@ import httpx
 from image_gateway_client.connections import ResponseReader, connection_options, to_httpx
 from image_gateway_client.endpoint import Endpoint
 from image_gateway_client.failures import is_failure, to_error
-from image_gateway_client.steps import ApiResponse, Body, Pause, Plan, Send, Step
+from image_gateway_client.steps import ApiResponse, Await, Body, Pause, Plan, Send, Step
 
 T = TypeVar("T")
 
@@ -66,6 +66,8 @@ class AsyncTransport:
             return await self._send(step)
         if isinstance(step, Pause):
             return await asyncio.sleep(step.duration_s)
+        if isinstance(step, Await):
+            return await step.awaitable
         return await asyncio.to_thread(step.function)
 
     async def _send(self, step: Send) -> ApiResponse:

@@ -18,6 +18,7 @@ SUFFIXES = frozenset(
 """Suffixes of the files in a folder that are sent. The gateway itself looks only at the content."""
 PLAIN_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 OTHER_NAMES = "other names"
+LINKED_FOLDERS = "linked folders"
 SPECIAL = "pipes or devices"
 MAX_KINDS = 5
 
@@ -30,18 +31,20 @@ class FoundImages:
         images: Paths, URLs and `-`, each once, in order; also each folder that cannot be listed.
         empty_folders: Folders that contain no image.
         left_out: Number of other files in the folders, by their suffix or kind.
+        linked_folders: Number of links to folders in the folders, which are not followed.
     """
 
     images: list[str]
     empty_folders: list[str]
     left_out: Mapping[str, int]
+    linked_folders: int = 0
 
 
 def find_images(arguments: Iterable[str]) -> FoundImages:
     """List the images that the arguments name: files, URLs and `-` as they are, and all images below each folder.
 
-    Hidden files and folders below a folder are skipped, and links to folders are not followed. Other files that are
-    left out, because of their suffix or because they are pipes or devices, are counted.
+    Hidden files and folders below a folder are skipped. Links to folders there, which may lead back, are not followed
+    but counted, as are files that are left out because of their suffix or because they are pipes or devices.
     """
     images: dict[str, None] = {}
     empty_folders = []
@@ -53,23 +56,30 @@ def find_images(arguments: Iterable[str]) -> FoundImages:
             images.update(dict.fromkeys(paths))
         else:
             empty_folders.append(argument)
-    return FoundImages(list(images), empty_folders, left_out)
+    linked_folders = left_out.pop(LINKED_FOLDERS, 0)
+    return FoundImages(list(images), empty_folders, left_out, linked_folders)
 
 
-def describe_left_out(left_out: Mapping[str, int]) -> str:
-    """Return such as `3 other files left out (.txt 2, .mov 1)`, the most frequent first; empty without any."""
-    total = sum(left_out.values())
-    if not total:
-        return ""
-    kinds = [f"{kind} {count}" for kind, count in Counter(left_out).most_common(MAX_KINDS)]
-    more = ["others"] if len(left_out) > MAX_KINDS else []
-    return f"{total} other file{'s' if total > 1 else ''} left out ({', '.join(kinds + more)})"
+def describe_left_out(left_out: Mapping[str, int], linked_folders: int = 0) -> str:
+    """Return such as `3 other files left out (.txt 2, .mov 1), 1 linked folder not searched`; empty without any.
+
+    The kinds of files are named from the most frequent on.
+    """
+    parts = []
+    if total := sum(left_out.values()):
+        kinds = [f"{kind} {count}" for kind, count in Counter(left_out).most_common(MAX_KINDS)]
+        more = ["others"] if len(left_out) > MAX_KINDS else []
+        parts.append(f"{total} other file{'s' if total > 1 else ''} left out ({', '.join(kinds + more)})")
+    if linked_folders:
+        parts.append(f"{linked_folders} linked folder{'s' if linked_folders > 1 else ''} not searched")
+    return ", ".join(parts)
 
 
 def _walk(folder: str, left_out: Counter[str]) -> Iterator[str]:
     unreadable: list[str] = []
     for parent, folders, files in os.walk(folder, onerror=lambda error: unreadable.append(error.filename)):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        left_out[LINKED_FOLDERS] += sum(Path(parent, name).is_symlink() for name in folders)
         for name in sorted(files):
             if name.startswith("."):
                 continue

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, cast
 from image_gateway_client import png
 from image_gateway_client.endpoint import MEBIBYTE
 from image_gateway_client.errors import ABOUT_BLANK, Problem
-from image_gateway_client.pixels import encode_pillow, find_pixels, is_pillow, size_of_pillow
+from image_gateway_client.pixels import encode_pillow, find_pixels, is_pillow, is_single_array, size_of_pillow
 
 if TYPE_CHECKING:  # in collections.abc from Python 3.12 on
     from typing_extensions import Buffer
@@ -67,13 +67,13 @@ Source: TypeAlias = ImageBytes | ImageUrl
 
 
 def check_several(images: str | os.PathLike[str] | Iterable[Image]) -> Iterable[Image]:
-    """Refuse a single image: the characters of a path, or the bytes of a file, would be taken for images.
+    """Refuse a single image: the characters of a path, the bytes of a file or rows of pixels would be taken for images.
 
     Raises:
         TypeError: `images` is a single image.
     """
     is_file = isinstance(images, str | os.PathLike) or hasattr(images, "read")
-    if is_file or isinstance(images, bytes | bytearray | memoryview) or is_pillow(images):
+    if is_file or is_pillow(images) or is_single_array(images):
         raise TypeError(f"expected several images, not a single {type(images).__name__}; put it into a list")
     return cast("Iterable[Image]", images)
 

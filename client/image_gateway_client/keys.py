@@ -14,6 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
+LINE = re.compile(r"[A-Za-z0-9_-]{1,64}:[0-9a-f]+:[0-9a-f]+")
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SECRET_BYTES = 32
 SALT_BYTES = 16
@@ -21,6 +22,10 @@ SALT_BYTES = 16
 
 class KeyNameError(ValueError):
     """The name of a key is not valid, already in use, or of no key; the message says which."""
+
+
+class KeyFileError(ValueError):
+    """A file is not one of keys; the message names the first line that is not a key."""
 
 
 def make_key(name: str) -> str:
@@ -47,13 +52,14 @@ def add_key(name: str, file: Path) -> str:
         The key, which is not stored anywhere.
 
     Raises:
+        KeyFileError: The file is not one of keys.
         KeyNameError: The name is not valid, or already in the file.
         OSError: The file cannot be read or written.
     """
     key = make_key(name)
     if not file.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "The folder does not exist; create it first", os.fspath(file.parent))
-    before = file.read_text(encoding="utf-8") if file.exists() else ""
+    before = _read(file) if file.exists() else ""
     if name in _names(before):
         raise KeyNameError(f"{file} already has a key named {name}. Choose another name, or remove that key first.")
     gap = "" if before.endswith("\n") or not before else "\n"
@@ -66,19 +72,21 @@ def list_keys(file: Path) -> list[str]:
     """Return the names of the keys in the gateway's file, in its order.
 
     Raises:
+        KeyFileError: The file is not one of keys.
         OSError: The file cannot be read.
     """
-    return _names(file.read_text(encoding="utf-8"))
+    return _names(_read(file))
 
 
 def remove_key(name: str, file: Path) -> None:
     """Remove a key from the gateway's file, which is replaced as a whole, so that no gateway sees a part of it.
 
     Raises:
+        KeyFileError: The file is not one of keys.
         KeyNameError: The file has no key of that name; the message lists those that it has.
         OSError: The file cannot be read or written.
     """
-    text = file.read_text(encoding="utf-8")
+    text = _read(file)
     if name not in _names(text):
         others = ", ".join(_names(text)) or "none"
         raise KeyNameError(f"{file} has no key named {name}. Keys in it: {others}.")
@@ -102,11 +110,27 @@ def _copy_access(source: Path, target: Path) -> None:
             os.chown(target, source.stat().st_uid, source.stat().st_gid)
 
 
+def _read(file: Path) -> str:
+    advice = "Choose the gateway's file of keys with --file."
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise KeyFileError(f"{file} is not a file of keys: it is not text. {advice}") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        if (entry := _entry(line)) and not LINE.fullmatch(entry):
+            raise KeyFileError(f"{file} is not a file of keys: line {number} is not NAME:SALT:HASH. {advice}")
+    return text
+
+
 def _names(text: str) -> list[str]:
     return [name for line in text.splitlines() if (name := _name(line))]
 
 
 def _name(line: str) -> str:
     """Return the name in a line; empty for a comment or an empty line."""
+    return _entry(line).partition(":")[0]
+
+
+def _entry(line: str) -> str:
     text = line.strip()
-    return "" if text.startswith("#") else text.partition(":")[0]
+    return "" if text.startswith("#") else text

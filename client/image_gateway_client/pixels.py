@@ -7,10 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from image_gateway_client import png
+from image_gateway_client.pixel_types import (
+    COLOUR_TYPES,
+    PILLOW_CONVERSIONS,
+    describe_pillow_refusal,
+    describe_refusal,
+    name_type,
+)
 
 UINT8 = ("|u1", "<u1", ">u1")
 ORIENTATION = 0x0112
 """Tag of Exif that says how a picture is to be turned (Exif 3.0, section 4.6.5.1)."""
+GRAY_IMAGES = 3
+"""Number of dimensions of several gray images, or of one with channels."""
 TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 """Value of Pillow's `Transpose` by orientation."""
 PILLOW_METHODS = ("convert", "getexif", "save", "transpose")
@@ -32,7 +41,9 @@ def find_pixels(image: object) -> memoryview | None:
     except TypeError:
         pass
     except (ValueError, BufferError) as error:
-        raise ValueError(f"the array cannot be read: {error}") from error
+        raise ValueError(
+            "the array cannot be read: its type is not one of numbers, or it is not in one piece"
+        ) from error
     if callable(convert := getattr(image, "__array__", None)):
         return memoryview(convert())
     if isinstance(interface := getattr(image, "__array_interface__", None), Mapping):
@@ -44,7 +55,7 @@ def _read_interface(interface: Mapping[str, Any]) -> memoryview:
     try:
         shape, kind = tuple(map(int, interface["shape"])), interface["typestr"]
         if kind not in UINT8:
-            raise ValueError(png.describe_refusal(kind))
+            raise ValueError(describe_refusal(name_type(kind)))
         strides = interface.get("strides")
         if strides is not None and tuple(strides) != tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape))):
             raise ValueError("the pixels are not in one piece; send a copy of the array in C order")
@@ -53,7 +64,22 @@ def _read_interface(interface: Mapping[str, Any]) -> memoryview:
             data = bytes((ctypes.c_ubyte * size).from_address(data[0])) if size else b""
         return memoryview(data).cast("B", shape) if size else memoryview(b"")
     except (IndexError, KeyError, TypeError) as error:
-        raise ValueError(f"the array does not say where its pixels are: {error!r}") from error
+        raise ValueError("the array does not say where its pixels are") from error
+
+
+def is_single_array(images: object) -> bool:
+    """Return whether something that is to be several images is the array of one.
+
+    An array of gray images [N, H, W] or of colour images [N, H, W, C] is several, and so is one of paths.
+    """
+    try:
+        memory = find_pixels(images)
+    except (TypeError, ValueError):
+        return False
+    if memory is None or name_type(memory.format) in {"object", "another type"}:
+        return False
+    shape = memory.shape or ()
+    return len(shape) < GRAY_IMAGES or (len(shape) == GRAY_IMAGES and shape[-1] in COLOUR_TYPES)
 
 
 def is_pillow(image: object) -> bool:
@@ -70,8 +96,8 @@ def encode_pillow(image: Any) -> bytes:
         OSError: The file that it was opened from is damaged.
         ValueError: Its pixels are floating-point numbers, or 32-bit integers.
     """
-    if image.mode in {"F", "I"}:
-        raise ValueError(png.describe_refusal(f"mode {image.mode}"))
+    if image.mode in PILLOW_CONVERSIONS:
+        raise ValueError(describe_pillow_refusal(image.mode))
     turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
     if turn is not None:
         image = image.transpose(turn)

@@ -4,7 +4,7 @@ A plan is a generator. It yields a step, receives its result, and returns what t
 and output is therefore written once for both clients.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TypeAlias, TypeVar
 
@@ -133,5 +133,12 @@ class Work:
     function: Callable[[], Any]
 
 
-Step: TypeAlias = Send | Pause | Work
+@dataclass(frozen=True, slots=True)
+class Await:
+    """Wait for what an asynchronous function of the caller does."""
+
+    awaitable: Awaitable[object]
+
+
+Step: TypeAlias = Send | Pause | Work | Await
 Plan: TypeAlias = Generator[Step, Any, T]

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import closing
+from inspect import iscoroutine
 from typing import Any, TypeVar, cast
 
 import httpx
@@ -10,7 +11,7 @@ from image_gateway_client.connections import ResponseReader, connection_options,
 from image_gateway_client.deadlines import DeadlineBackend
 from image_gateway_client.endpoint import Endpoint
 from image_gateway_client.failures import is_failure, to_error
-from image_gateway_client.steps import ApiResponse, Pause, Plan, Send, Step
+from image_gateway_client.steps import ApiResponse, Await, Pause, Plan, Send, Step
 
 T = TypeVar("T")
 
@@ -60,6 +61,10 @@ class Transport:
             return self._send(step)
         if isinstance(step, Pause):
             return time.sleep(step.duration_s)
+        if isinstance(step, Await):
+            if iscoroutine(step.awaitable):
+                step.awaitable.close()
+            raise TypeError("the function is asynchronous. Use AsyncClient, or a function without async.")
         return step.function()
 
     def _send(self, step: Send) -> ApiResponse:

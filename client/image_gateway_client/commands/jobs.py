@@ -2,7 +2,6 @@
 
 import os
 import sys
-import zipfile
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
@@ -16,6 +15,7 @@ from image_gateway_client.endpoint import DEFAULT_URL, MAX_TIMEOUT_S
 from image_gateway_client.files import resolve_stdin
 from image_gateway_client.jobs.job import Job, JobResult
 from image_gateway_client.jobs.plans import SUBMIT_TIMEOUT_S, WAIT_TIMEOUT_S, check_job
+from image_gateway_client.jobs.uploads import check_archives
 from image_gateway_client.options import JobOptions
 from image_gateway_client.outputs import open_output
 from image_gateway_client.records import JobItem
@@ -69,9 +69,9 @@ def submit(  # noqa: PLR0913  # each is an option of the command line
         webhook_url=webhook_url,
         webhook_secret=webhook_secret,
     )
-    is_archive = len(images) == 1 and zipfile.is_zipfile(images[0])
     with options.as_bad_parameter():
         check_job(selected, idempotency_key)
+        is_archive = check_archives(images)
     names = images if is_archive else options.list_images(images)
     with options.open_client(url, api_key, timeout, retries, max_mib=max_mib) as client:
         sources = images[0] if is_archive else [resolve_stdin(name, sys.stdin.buffer) for name in names]

@@ -28,7 +28,9 @@ def add(name: Name, *, file: File = DEFAULT_FILE) -> None:
 @app.command("list")
 def show(*, file: File = DEFAULT_FILE) -> None:
     """Print the names of the keys."""
-    for name in list_keys(file):
+    with as_bad_parameter():
+        names = list_keys(file)
+    for name in names:
         typer.echo(name)
 
 

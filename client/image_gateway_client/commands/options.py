@@ -116,7 +116,7 @@ def list_images(arguments: list[str]) -> list[str]:
     found_images = find_images(arguments)
     for folder in found_images.empty_folders:
         typer.echo(f"{folder}: no images in this folder", err=True)
-    if left_out := describe_left_out(found_images.left_out):
+    if left_out := describe_left_out(found_images.left_out, found_images.linked_folders):
         typer.echo(left_out, err=True)
     if not found_images.images:
         raise typer.BadParameter("there are no images to classify")

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from inspect import isawaitable
 from urllib.parse import quote
 
 from image_gateway_client.endpoint import Endpoint, check_timeout
@@ -16,7 +17,7 @@ from image_gateway_client.jobs.job import Job, JobNotFinishedError, JobResult, p
 from image_gateway_client.jobs.uploads import Upload, prepare
 from image_gateway_client.options import API, NOT_SEGMENTS, JobOptions, check_names, check_target
 from image_gateway_client.responses import not_as_expected, read_json, retry_after_s
-from image_gateway_client.steps import ApiRequest, Pause, Plan, Work
+from image_gateway_client.steps import ApiRequest, Await, Pause, Plan, Work
 
 SUBMIT_TIMEOUT_S = 600.0
 WAIT_TIMEOUT_S = 24 * 3600.0
@@ -102,8 +103,8 @@ def wait(endpoint: Endpoint, job: Job | str, progress: Callable[[Job], object] |
     while True:
         response = yield from exchange(endpoint, ApiRequest("GET", _path(job)))
         state = parse_job(read_json(response, endpoint))
-        if progress is not None:
-            progress(state)
+        if progress is not None and isawaitable(reported := progress(state)):
+            yield Await(reported)
         if state.is_finished:
             return state
         pause_s = max(MIN_POLL_S, POLL_S if (asked_s := retry_after_s(response)) is None else asked_s)

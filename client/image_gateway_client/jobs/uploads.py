@@ -18,6 +18,7 @@ from image_gateway_client.predictions import json_body, multipart_body
 from image_gateway_client.steps import Body, FileContent
 
 MIXED = "a job has either URLs or files; submit two jobs"
+ARCHIVE_START = b"PK\x03\x04"
 NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f\\:]")
 
 
@@ -44,6 +45,33 @@ class Upload:
         """Close the file; a temporary one is deleted."""
         if self.archive is not None:
             self.archive.close()
+
+
+def check_archives(paths: Sequence[str]) -> bool:
+    """Return whether paths are a single ZIP file; a broken one or several would be taken for images.
+
+    Raises:
+        ValueError: One of them is a ZIP file, but cannot be read or is not the only one.
+    """
+    for path in paths:
+        if not _looks_like_archive(Path(path)):
+            continue
+        if len(paths) > 1:
+            raise ValueError(f"{path} is a ZIP file. Submit it alone, as a job of its own.")
+        if not zipfile.is_zipfile(path):
+            raise ValueError(f"{path} is not a complete ZIP file. Create or copy it again.")
+        return True
+    return False
+
+
+def _looks_like_archive(path: Path) -> bool:
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return path.suffix.lower() == ".zip" or file.read(len(ARCHIVE_START)) == ARCHIVE_START
+    except (OSError, ValueError):
+        return False  # reading it as an image says why
 
 
 def prepare(images: str | os.PathLike[str] | Iterable[Image], *, max_bytes: int) -> Upload:

@@ -69,7 +69,11 @@ def test_a_folder_without_images_is_reported():
 def test_links_to_folders_are_not_followed_and_links_to_images_are(folder):
     (folder / "pets/loop").symlink_to(folder / "pets")
     (folder / "pets/z.png").symlink_to(folder / "pets/a.png")
-    assert find_images(["pets"]).images == ["pets/a.png", "pets/b.JPG", "pets/z.png", *PETS[2:]]
+    found = find_images(["pets"])
+    assert found.images == ["pets/a.png", "pets/b.JPG", "pets/z.png", *PETS[2:]]
+    assert (found.linked_folders, dict(found.left_out)) == (1, {".txt": 1})
+    assert describe_left_out(found.left_out, 1) == "1 other file left out (.txt 1), 1 linked folder not searched"
+    assert describe_left_out({}, 2) == "2 linked folders not searched"
 
 
 def test_a_path_that_cannot_be_examined_is_listed():

@@ -16,7 +16,7 @@ import PIL.ImageOps
 import pytest
 
 from image_gateway_client.errors import Problem
-from image_gateway_client.images import ImageBytes, ImageUrl, load, local_problem, size_bytes
+from image_gateway_client.images import ImageBytes, ImageUrl, check_several, load, local_problem, size_bytes
 
 DATA = b"\xff\xd8\xff some picture"
 
@@ -103,8 +103,8 @@ def test_a_file_of_exactly_the_limit_is_sent(photo):
         (["a.jpg"], TypeError, "not list"),
         (io.StringIO("text"), TypeError, "mode 'rb'"),
         (io.TextIOWrapper(io.BytesIO(DATA)), TypeError, "mode 'rb'"),
-        (array.array("d", [1.0]), ValueError, "not d"),
-        (np.zeros((2, 2), np.float32), ValueError, "not f"),
+        (array.array("d", [1.0]), ValueError, "not float64"),
+        (np.zeros((2, 2), np.float32), ValueError, "not float32"),
     ],
 )
 def test_an_object_that_is_not_an_image_is_refused(value, error, message):
@@ -160,17 +160,17 @@ def test_arrays_of_other_libraries_are_sent_as_png(array):
     [
         (
             np.zeros((2, 2, 3), np.float64),
-            r"not d\[2, 2, 3\]. Convert them: \(array \* 255\).astype\('uint8'\) if they go",
+            r"not float64\[2, 2, 3\]. Convert them: \(array \* 255\).astype\('uint8'\) if they go",
         ),
         (np.zeros((3, 8, 8), np.uint8), r"Put the channels last: array.transpose\(1, 2, 0\)\."),
         (np.zeros((9, 8, 8, 3), np.uint8), r"Send its images one by one: list\(array\)\."),
-        (Interface(np.zeros((2, 2), np.float32)), "not <f4. Convert them"),
+        (Interface(np.zeros((2, 2), np.float32)), "not float32. Convert them"),
         (Interface(PIXELS[:, ::2], strides=(1, 2, 3)), "not in one piece"),
         (Interface(np.zeros((0, 2), np.uint8)), "The file is empty"),
         (Interface(PIXELS, data=b"short"), "does not say where its pixels are"),
         (Interface(PIXELS, data=None), "does not say where its pixels are"),
         (Interface(PIXELS, shape=None), "does not say where its pixels are"),
-        (Convertible(np.zeros((2, 2), np.float32)), r"not f\[2, 2\]"),
+        (Convertible(np.zeros((2, 2), np.float32)), r"not float32\[2, 2\]"),
     ],
 )
 def test_an_array_that_cannot_be_sent_says_what_to_do(array, message):
@@ -214,10 +214,55 @@ def test_a_picture_of_pillow_is_sent_upright(tmp_path, orientation):
     assert sent.getexif().get(0x0112) is None
 
 
+@pytest.mark.parametrize(("mode", "highest"), [("F", 1), ("I", 65535)])
+def test_the_advice_for_a_picture_of_other_numbers_is_right(mode, highest):
+    picture = PIL.Image.fromarray(np.full((2, 2), highest, {"F": np.float32, "I": np.int32}[mode]))
+    with pytest.raises(ValueError, match="Convert them: ") as refused:
+        load(picture, max_bytes=10_000)
+
+    advice = str(refused.value).partition("Convert them: ")[2].partition(" if ")[0]
+    converted = eval(advice, {"image": picture})  # noqa: S307  # our own message
+
+    assert decode(load(converted, max_bytes=10_000)).tolist() == [[255, 255]] * 2
+
+
 @pytest.mark.parametrize("mode", ["F", "I"])
 def test_a_picture_of_other_numbers_says_what_to_do(mode):
     with pytest.raises(ValueError, match=f"not mode {mode}. Convert them"):
         load(PICTURE.convert(mode), max_bytes=10_000)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        PIXELS,
+        PIXELS[..., 0],
+        PIXELS.astype(np.float32),
+        PIXELS[..., :1],
+        Interface(PIXELS),
+        Convertible(PIXELS),
+        np.frombuffer(DATA, np.uint8),
+        bytearray(DATA),
+    ],
+)
+def test_a_single_array_is_not_several_images(image):
+    with pytest.raises(TypeError, match="expected several images, not a single [a-zA-Z]+; put it into a list"):
+        check_several(image)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((2, 5, 4, 3), np.uint8),
+        np.zeros((2, 28, 28), np.uint8),
+        np.array(["a.jpg", "b.jpg"]),
+        np.array([PIXELS, None], object),
+        [PIXELS],
+        (DATA,),
+    ],
+)
+def test_an_array_of_images_is_several(images):
+    assert check_several(images) is images
 
 
 def test_a_damaged_picture_is_a_problem(tmp_path):

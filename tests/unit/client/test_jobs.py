@@ -207,6 +207,21 @@ def test_the_progress_is_reported(client, gateway):
     assert seen == [("running", 2), ("running", 4), ("done", 5)]
 
 
+def test_an_asynchronous_report_is_awaited_by_the_client_with_asyncio(gateway):
+    job = BlockingJobs(gateway.url).submit_job([b"a"])
+    seen = []
+
+    async def report(state):
+        await asyncio.sleep(0)
+        seen.append(state.status)
+
+    AsyncJobs(gateway.url).wait_for_job(job, progress=report)
+    with pytest.raises(TypeError, match=r"the function is asynchronous\. Use AsyncClient"):
+        BlockingJobs(gateway.url).wait_for_job(job, progress=report)
+
+    assert seen == ["done"]
+
+
 def test_waiting_has_an_end(client, gateway):
     gateway.per_look = 0
     job = client.submit_job([b"a", b"b"])

@@ -222,6 +222,9 @@ def test_a_wait_that_is_too_long_is_status_2(command, gateway, pets):
     [
         (["submit"], "Missing argument"),
         (["submit", "pets/0.jpg", "https://a.example/b"], "either URLs or files"),
+        (["submit", "cut.zip"], "cut.zip is not a complete ZIP file"),
+        (["submit", "cut.jpg"], "cut.jpg is not a complete ZIP file"),
+        (["submit", "pets", "cut.zip"], "cut.zip is a ZIP file. Submit it alone"),
         (["submit", "missing.jpg"], "No such file or directory: 'missing.jpg'"),
         (["submit", "pets", "--version", "1"], "name it"),
         (["submit", "pets", "--webhook-url", "https://a.example"], "both webhook_url and webhook_secret"),
@@ -231,10 +234,17 @@ def test_a_wait_that_is_too_long_is_status_2(command, gateway, pets):
     ],
 )
 def test_an_invalid_command_is_status_2(command, gateway, pets, arguments, message):
-    assert pets.is_dir()
+    for name in ("cut.zip", "cut.jpg"):
+        (pets.parent / name).write_bytes(b"PK\x03\x04 cut off")
 
     result = command("jobs", *arguments)
 
     assert result.status == 2
     assert message in " ".join(result.err.split())
     assert gateway.jobs == {}
+
+
+def test_the_help_names_the_variable_of_the_secret_on_a_narrow_terminal(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+
+    assert "IMAGE_GATEWAY_WEBHOOK_SECRET" in command("jobs", "submit", "--help").out

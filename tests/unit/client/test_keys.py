@@ -137,6 +137,20 @@ def test_keys_are_listed_and_removed_by_the_command(command):
     assert "no key named a" in " ".join(again.err.split())
 
 
+@pytest.mark.parametrize(
+    "data", [b"hello world\n", b"one:aa:bb\nnote: buy milk\n", b":aa:bb", b"caf\xe9\n", b"a:b:xyz\n"]
+)
+def test_a_file_of_something_else_is_not_changed(command, tmp_path, data):
+    (tmp_path / "notes").write_bytes(data)
+
+    for arguments in (["add", "two"], ["list"], ["remove", "one"]):
+        result = command("keys", *arguments, "--file", "notes")
+        assert (result.status, result.out) == (2, "")
+        assert "notes is not a file of keys: " in " ".join(result.err.replace("│", " ").split())
+
+    assert (tmp_path / "notes").read_bytes() == data
+
+
 def test_a_missing_folder_or_file_is_one_line(command):
     added = command("keys", "add", "a", "--file", "nope/keys")
     listed = command("keys", "list")

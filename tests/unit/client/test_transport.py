@@ -529,7 +529,7 @@ def test_the_scheme_may_be_in_capitals(transport, gateway, monkeypatch):
     monkeypatch.setenv(CERTIFICATE_VARIABLES[0], "/none.pem")
 
     assert transport(gateway.url.replace("http:", "HTTP:")).call("GET", "/readyz") == READY
-    with pytest.raises(ValueError, match="^REQUESTS_CA_BUNDLE is '/none.pem'"):  # certificates are read
+    with pytest.raises(ValueError, match=r"^REQUESTS_CA_BUNDLE is '/none\.pem'"):  # certificates are read
         transport("HTTPS://gateway.example").call("GET", "/readyz")
 
 
