@@ -12,6 +12,7 @@ from google.protobuf import text_format
 from gateway.models.configured import ModelEntries, ModelsConfigError, parse_entries
 from gateway.models.folders import PLATFORM, ModelFolder, describe_platform, version_number
 from tfs_api.protos import model_server_config_pb2
+from tools import invocation
 
 ROOT = Path(__file__).parents[1]
 COMMITTED_MODELS = ROOT / "serving_models"
@@ -76,8 +77,8 @@ def _select_versions(entry: model_server_config_pb2.ModelConfig, folder: Path) -
 
 
 def display_path(path: Path) -> str:
-    """Return a path relative to the current folder if it is inside."""
-    here = Path.cwd()
+    """Return a path relative to the folder where the user is if it is inside."""
+    here = invocation.folder()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 

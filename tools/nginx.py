@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools import invocation
+
 ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "nginx" / "nginx.conf.template"
 DEFAULTS = ROOT / "nginx" / "defaults.env"
@@ -92,7 +94,7 @@ def listen_values(address: str, tls_dir: Path | None, executable: str) -> dict[s
         for name in (CERTIFICATE, PRIVATE_KEY):
             if not (tls_dir / name).is_file():
                 raise TlsError(
-                    f"TLS_DIR={tls_dir} has no file {name}; expected {CERTIFICATE} and {PRIVATE_KEY}, both PEM."
+                    f"{invocation.option('TLS_DIR', tls_dir)} has no file {name}; expected {CERTIFICATE} and {PRIVATE_KEY}, both PEM."
                 )
         directives = f'ssl_certificate "{tls_dir / CERTIFICATE}"; ssl_certificate_key "{tls_dir / PRIVATE_KEY}";'
         has_directive = version(executable) >= HTTP2_DIRECTIVE_SINCE

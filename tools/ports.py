@@ -6,6 +6,8 @@ import secrets
 import socket
 from collections.abc import Collection, Mapping
 
+from tools import invocation
+
 HIGHEST_PORT = 65535
 FIRST_UNPRIVILEGED_PORT = 1024
 # The wildcard address finds every IPv4 listener. `localhost` may mean ::1, where another program could answer.
@@ -31,11 +33,12 @@ def check(ports: Mapping[str, int]) -> None:
     problems = []
     variables: dict[int, str] = {}
     for variable, port in ports.items():
-        reason = f"is already used for {variables[port]}" if port in variables else obstacle(port)
+        reason = f"is already used for {invocation.option(variables[port])}" if port in variables else obstacle(port)
         variables.setdefault(port, variable)
         if reason:
             free_port = next_free(port, excluded=ports.values())
-            problems.append(f"{variable}={port} {reason}. Choose another port: make run {variable}={free_port}")
+            advice = f"Choose another port: {invocation.command()} {invocation.option(variable, free_port)}"
+            problems.append(f"{invocation.option(variable, port)} {reason}. {advice}")
     if problems:
         raise PortsError("\n".join(problems))
 

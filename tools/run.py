@@ -25,7 +25,7 @@ from urllib.parse import quote
 from gateway import __version__
 from gateway.models.configured import ModelsConfigError
 from gateway.settings import Settings, SettingsError
-from tools import nginx, ports, programs, tensorflow_extra
+from tools import invocation, nginx, ports, programs, tensorflow_extra
 from tools.failed_models import FailedModels, query_statuses
 from tools.models_config import (
     NO_SAMPLE,
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (StopRequestedError, KeyboardInterrupt):
         say("Stopped.")
     except (StartError, ports.PortsError, nginx.TlsError, SettingsError, ProgramEndedError, TimeoutError) as error:
-        print(f"make run: {error}", file=sys.stderr)
+        print(f"{invocation.command()}: {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -83,7 +83,8 @@ def run(options: Options) -> None:
     """
     if not options.models_config.is_file():
         raise StartError(
-            f"{display_path(options.models_config)} does not exist. Set MODELS_CONFIG to a file that lists the models."
+            f"{display_path(options.models_config)} does not exist. "
+            f"Set {invocation.option('MODELS_CONFIG')} to a file that lists the models."
         )
     settings = Settings.from_env(programs.gateway_environment(options))
     ports.check(options.ports)
@@ -96,7 +97,7 @@ def run(options: Options) -> None:
         say(f"Image Gateway {__version__}")
         executable = find_nginx(options)
         if options.tls_dir and executable is None:
-            raise StartError("TLS_DIR is set, but HTTPS needs nginx, which is not installed.")
+            raise StartError(f"{invocation.option('TLS_DIR')} is set, but HTTPS needs nginx, which is not installed.")
         for line in faults:
             say(line)
         serve(options, settings, scratch, executable, watch)
@@ -284,7 +285,8 @@ def connect(options: Options) -> http.client.HTTPConnection:
 
 def parse(arguments: Sequence[str] | None) -> Options:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(prog="python -m tools.run", description=__doc__.split("\n", 1)[0])
+    program = invocation.command() if invocation.SERVE_FOLDER in os.environ else "python -m tools.run"
+    parser = argparse.ArgumentParser(prog=program, description=__doc__.split("\n", 1)[0])
     parser.add_argument("--version", action="version", version=f"image-gateway {__version__}")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 or :: for all")
     for name, default in (("port", 8080), ("gateway-port", 8000), ("grpc-port", 8500), ("rest-port", 8501)):
@@ -343,10 +345,12 @@ def scratch_folder(options: Options) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             scratch = resources.enter_context(tempfile.TemporaryDirectory(prefix="state-", dir=options.run_dir))
         except BlockingIOError:
-            message = "is in use by another `make run`. Choose another folder: make run RUN_DIR=.run2"
-            raise StartError(f"{display_path(options.run_dir)} {message}") from None
+            advice = f"Choose another folder: {invocation.command()} {invocation.option('RUN_DIR', '.run2')}"
+            raise StartError(f"{display_path(options.run_dir)} is in use by another `make run`. {advice}") from None
         except OSError as error:
-            raise StartError(f"RUN_DIR={options.run_dir} cannot be used: {error.strerror}.") from error
+            raise StartError(
+                f"{invocation.option('RUN_DIR', options.run_dir)} cannot be used: {error.strerror}."
+            ) from error
         yield Path(scratch)
 
 

@@ -9,6 +9,8 @@ import typer
 
 MARKS = ("tools/run.py", "gateway/__init__.py", "Makefile")
 """Files that a checkout of the service has."""
+FOLDER_VARIABLE = "IMAGE_GATEWAY_SERVE_FOLDER"
+"""Tells the service that this command starts it, and from which folder, so that its messages fit."""
 ADVICE = """This folder is not in a checkout of Image Gateway, which contains the service. Start it in one of two ways:
 
   git clone URL-OF-THE-REPOSITORY image-gateway && cd image-gateway && make run
@@ -67,6 +69,7 @@ def serve(  # noqa: PLR0913  # each is an option of the command line
     values = {"host": host, **numbers, **{name: path and path.absolute() for name, path in paths.items()}}
     arguments = [f"--{name}={value}" for name, value in values.items() if value is not None]
     python = find_python(checkout)
+    os.environ[FOLDER_VARIABLE] = os.fspath(Path.cwd())
     os.chdir(checkout)
     os.execv(python, [python, "-m", "tools.run", *arguments, *context.args])  # noqa: S606  # the checkout's own program
 

@@ -246,7 +246,7 @@ def test_a_picture_of_other_numbers_says_what_to_do(mode):
     ],
 )
 def test_a_single_array_is_not_several_images(image):
-    with pytest.raises(TypeError, match="expected several images, not a single [a-zA-Z]+; put it into a list"):
+    with pytest.raises(TypeError, match=r"expected several images, not a single [a-zA-Z]+; put it into a list"):
         check_several(image)
 
 

@@ -10,10 +10,12 @@ import pytest
 
 from image_gateway_client.commands.serve import MARKS, ServeError, find_checkout, find_python, serve
 from tests.support.client_command import runner
+from tools import invocation
 from tools.run import parse
 
 ROOT = Path(__file__).parents[3]
 PRINT_ARGUMENTS = "import json, os, sys; print(json.dumps([os.getcwd(), sys.argv[1:]]))"
+PRINT_FOLDER = f"import os; print(os.environ[{invocation.SERVE_FOLDER!r}])"
 
 
 @pytest.fixture
@@ -47,6 +49,13 @@ def test_the_checkout_around_the_current_folder_is_served(checkout):
         str(checkout),
         ["--port=18300", f"--models-config={folder / 'mine.config'}", "--without-nginx"],
     ]
+
+
+def test_the_service_learns_where_the_user_is(checkout):
+    (checkout / "docs").mkdir()
+    (checkout / "tools/run.py").write_text(PRINT_FOLDER)
+
+    assert run_serve(checkout / "docs").stdout == f"{checkout / 'docs'}\n"
 
 
 def test_without_options_those_of_the_service_hold(checkout):

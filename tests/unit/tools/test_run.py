@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tools import nginx, ports, run
-from tools.models_config import add_entry
+from tools import invocation, nginx, ports, run
+from tools.models_config import add_entry, display_path
 
 
 @pytest.fixture
@@ -73,6 +73,33 @@ def test_a_used_port_is_reported_with_the_variable(capsys, arguments):
         port = other.getsockname()[1]
         message = error_of(capsys, [*arguments, f"--rest-port={port}"])
     assert message.startswith(f"make run: REST_PORT={port} is used by another program. Choose another port: make run")
+
+
+def test_messages_name_what_users_of_image_gateway_serve_type(capsys, arguments, monkeypatch, tmp_path, models_config):
+    monkeypatch.setenv(invocation.SERVE_FOLDER, str(tmp_path / "elsewhere"))
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        used = error_of(capsys, [*arguments, f"--rest-port={port}"])
+    with pytest.raises(SystemExit):
+        run.parse(["--unknown"])
+    usage = capsys.readouterr().err
+    models_config.unlink()
+    missing = error_of(capsys, arguments)
+
+    assert used.startswith(f"image-gateway serve: --rest-port={port} is used by another program. Choose another port: ")
+    assert "image-gateway serve --rest-port=" in used
+    assert "usage: image-gateway serve" in usage
+    assert missing.endswith(f"{models_config} does not exist. Set --models-config to a file that lists the models.\n")
+
+
+def test_printed_paths_lead_there_from_the_folder_of_the_user(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert display_path(tmp_path / "a" / "b.png") == "a/b.png"
+
+    monkeypatch.setenv(invocation.SERVE_FOLDER, str(tmp_path / "a"))
+
+    assert display_path(tmp_path / "a" / "b.png") == "b.png"
+    assert display_path(tmp_path / "c.png") == str(tmp_path / "c.png")
 
 
 def test_an_invalid_setting_is_reported_before_anything_starts(capsys, arguments, monkeypatch):
