@@ -94,7 +94,8 @@ def listen_values(address: str, tls_dir: Path | None, executable: str) -> dict[s
         for name in (CERTIFICATE, PRIVATE_KEY):
             if not (tls_dir / name).is_file():
                 raise TlsError(
-                    f"{invocation.option('TLS_DIR', tls_dir)} has no file {name}; expected {CERTIFICATE} and {PRIVATE_KEY}, both PEM."
+                    f"{invocation.option('TLS_DIR', tls_dir)} has no file {name}; "
+                    f"expected {CERTIFICATE} and {PRIVATE_KEY}, both PEM."
                 )
         directives = f'ssl_certificate "{tls_dir / CERTIFICATE}"; ssl_certificate_key "{tls_dir / PRIVATE_KEY}";'
         has_directive = version(executable) >= HTTP2_DIRECTIVE_SINCE
