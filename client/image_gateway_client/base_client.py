@@ -62,7 +62,7 @@ class BaseClient(ABC):
         max_response_bytes: int = 128 * MEBIBYTE,
         **unknown: Never,
     ) -> None:
-        check_names(f"{type(self).__name__}()", unknown, ClientSettings.__optional_keys__)
+        check_names(f"{type(self).__name__}()", unknown, {"url", *ClientSettings.__optional_keys__})
         if not 1 <= max_image_bytes <= MAX_IMAGE_BYTES:
             raise ValueError(f"max_image_bytes must be from 1 to {MAX_IMAGE_BYTES}, not {max_image_bytes}")
         limits = Limits(timeout_s, connect_timeout_s, retries, connections, max_response_bytes)

@@ -26,6 +26,7 @@ from image_gateway_client.errors import AWAY_STATUSES, NoAnswerError, ProblemErr
 from image_gateway_client.exchange import call
 from image_gateway_client.images import Image, ImageBytes, ImageUrl, Source, load
 from image_gateway_client.options import API, Options, predict_path, query, quote_segment
+from image_gateway_client.responses import NO_ROUTE_STATUSES
 from image_gateway_client.steps import ApiRequest, Body, FileContent, Plan, Work
 
 OCTETS = "application/octet-stream"
@@ -124,12 +125,13 @@ def get_health(endpoint: Endpoint) -> Plan[Health]:
     """Plan one check, without retries, whether the gateway is ready.
 
     Raises:
-        UnexpectedAnswerError: Another program responds.
+        UnexpectedAnswerError: Another program responds, or the URL is not that of the gateway.
     """
     try:
         return (yield from call(endpoint, ApiRequest("GET", "/readyz", retries=0), parse_ready))
     except ProblemError as error:
-        if not error.is_document and error.problem.status not in AWAY_STATUSES:
+        is_gateway = error.is_document and error.problem.status not in NO_ROUTE_STATUSES
+        if not is_gateway and error.problem.status not in AWAY_STATUSES:
             raise UnexpectedAnswerError(str(error)) from error
         return Health(ready=False, problem=error.problem)
 

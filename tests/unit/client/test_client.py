@@ -244,6 +244,7 @@ def test_health(gateway, client):
     [
         (Reply(b"<html>", 404, {"Content-Type": "text/html"}), "404 Not Found: Is http://.* an Image Gateway"),
         (Reply({"detail": "Not Found"}, 404, {"Content-Type": "application/json"}), "404 .*Not Found"),
+        (problem(404, "Not Found", type="/problems/not-found"), "404 Not Found"),
         (Reply({"error": "no"}, 403, {"Content-Type": "application/json"}), "403 Forbidden"),
         (Reply(html_error(HTTPStatus.NOT_FOUND).body, 404, {"Content-Type": "text/html"}), "is TensorFlow Serving"),
         (Reply({"ready": True}), r"expected the answer of /readyz, received \{\"ready\": true\} \(model is missing\)"),
@@ -267,6 +268,7 @@ def test_a_proxy_without_the_gateway_behind_it_is_not_ready(gateway, client):
     ("settings", "error", "message"),
     [
         ({"timeout": 3}, TypeError, r"Client\(\) has no option 'timeout'. Did you mean 'timeout_s'\?"),
+        ({"ulr": "http://localhost"}, TypeError, "Did you mean 'url'"),
         ({"max_image_bytes": -5}, ValueError, "max_image_bytes must be from 1 to 1073741824, not -5"),
         ({"max_image_bytes": 10**18}, ValueError, "max_image_bytes must be from 1 to"),
         ({"timeout_s": float("inf")}, ValueError, "timeout_s must be above 0 and at most 2592000 seconds, not inf"),
