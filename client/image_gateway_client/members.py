@@ -1,6 +1,6 @@
 """Read the members of a JSON object, with errors that name the member."""
 
-import math
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -49,7 +49,7 @@ def check_number(value: object, name: str) -> float:
     Raises:
         MemberError: It is not a finite number.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise MemberError(f"{name} is not a number")
     return float(value)
 

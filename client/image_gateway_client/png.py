@@ -21,13 +21,13 @@ def encode(pixels: memoryview) -> bytes:
     Raises:
         ValueError: `pixels` has another shape or type.
     """
-    match pixels.format, pixels.shape:
-        case "B", (height, width):
+    match name_type(pixels.format), pixels.shape:
+        case "uint8", (height, width):
             channels = 1
-        case "B", (height, width, channels) if channels in COLOUR_TYPES:
+        case "uint8", (height, width, channels) if channels in COLOUR_TYPES:
             pass
         case kind, shape:
-            raise ValueError(describe_refusal(name_type(kind), shape or ()))
+            raise ValueError(describe_refusal(kind, shape or ()))
     if not height or not width:
         raise ValueError("the array has no pixels")
     data, stride = pixels.tobytes(), width * channels

@@ -6,6 +6,8 @@ from email.utils import parsedate_to_datetime
 
 INITIAL_BACKOFF_S = 0.25
 MAX_BACKOFF_S = 8.0
+MAX_DOUBLINGS = 16
+"""After which the pause has long been the longest; larger powers of 2 are no floating-point numbers."""
 
 
 def backoff_s(attempt: int) -> float:
@@ -17,7 +19,7 @@ def backoff_s(attempt: int) -> float:
     Args:
         attempt: Number of the failed attempt, from 0.
     """
-    longest_s = min(MAX_BACKOFF_S, INITIAL_BACKOFF_S * 2.0**attempt)
+    longest_s = min(MAX_BACKOFF_S, INITIAL_BACKOFF_S * 2.0 ** min(attempt, MAX_DOUBLINGS))
     return random.uniform(longest_s / 2, longest_s)  # noqa: S311  # not a secret
 
 

@@ -104,7 +104,7 @@ def wait(  # noqa: PLR0913  # each is an option of the command line
     job: Id,
     *,
     max_wait: Annotated[
-        float, typer.Option(min=0.001, max=MAX_TIMEOUT_S, help="Maximum seconds to wait for the end of the job.")
+        float, typer.Option(min=0, max=MAX_TIMEOUT_S, help="Maximum seconds to wait for the end of the job.")
     ] = WAIT_TIMEOUT_S,
     url: options.Url = DEFAULT_URL,
     api_key: options.ApiKey = None,

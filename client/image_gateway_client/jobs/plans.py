@@ -97,8 +97,9 @@ def cancel(endpoint: Endpoint, job: Job | str) -> Plan[Job]:
 
 
 def wait(endpoint: Endpoint, job: Job | str, progress: Callable[[Job], object] | None, timeout_s: float) -> Plan[Job]:
-    """Plan to look at a job until it ends, as often as the gateway says."""
-    check_timeout("timeout_s", timeout_s)
+    """Plan to look at a job until it ends, as often as the gateway says; with a `timeout_s` of 0, to look once."""
+    if timeout_s != 0:
+        check_timeout("timeout_s", timeout_s)
     deadline_s = time.monotonic() + timeout_s
     while True:
         response = yield from exchange(endpoint, ApiRequest("GET", _path(job)))

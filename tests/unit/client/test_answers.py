@@ -109,6 +109,7 @@ def test_a_document_that_is_not_a_prediction_is_an_error(document):
         ({"class_id": "three"}, "class_id is not a whole number"),
         ({"class_id": True}, "class_id is not a whole number"),
         ({"score": float("nan")}, "score is not a number"),
+        ({"score": 10**400}, "score is not a number"),
         ({"score": float("inf")}, "score is not a number"),
         ({"score": None}, "score is not a number"),
         ({"predictions": [{**CAT, "score": float("nan")}]}, "score is not a number"),

@@ -222,6 +222,17 @@ def test_an_asynchronous_report_is_awaited_by_the_client_with_asyncio(gateway):
     assert seen == ["done"]
 
 
+def test_without_time_to_wait_a_job_is_looked_at_once(client, gateway):
+    gateway.per_look = 0
+    job = client.submit_job([b"a"])
+    gateway.requests.clear()
+
+    with pytest.raises(JobNotFinishedError):
+        client.wait_for_job(job, timeout_s=0)
+
+    assert len(gateway.requests) == 1
+
+
 def test_waiting_has_an_end(client, gateway):
     gateway.per_look = 0
     job = client.submit_job([b"a", b"b"])
@@ -329,7 +340,7 @@ def test_an_identifier_that_would_lead_to_another_route_is_not_sent(client, gate
     assert gateway.requests == []
 
 
-@pytest.mark.parametrize("timeout_s", [0, -1, float("inf"), float("nan"), 1e10])
+@pytest.mark.parametrize("timeout_s", [-1, float("inf"), float("nan"), 1e10])
 def test_times_to_wait_have_a_limit(client, gateway, timeout_s):
     with pytest.raises(ValueError, match="timeout_s must be above 0 and at most"):
         client.submit_job([b"a"], timeout_s=timeout_s)

@@ -1,5 +1,7 @@
 """Arrays are encoded as PNG files that decode to the same pixels."""
 
+import ctypes
+
 import cv2
 import numpy as np
 import pytest
@@ -39,6 +41,12 @@ def test_rgba():
 def test_gray_with_alpha():
     array = pixels(5, 7, 2)
     np.testing.assert_array_equal(decode(array), array[..., [0, 0, 0, 1]])
+
+
+def test_memory_of_another_library_says_its_type_in_another_way():
+    memory = memoryview((ctypes.c_ubyte * 4 * 3)())
+    assert memory.format == "<B"
+    np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(encode(memory), np.uint8), -1), np.zeros((3, 4)))
 
 
 def test_views_with_gaps_and_transposed_views():

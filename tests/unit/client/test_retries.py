@@ -44,5 +44,9 @@ def test_pauses_double_up_to_the_maximum_and_have_a_minimum():
         assert longest / 2 <= backoff_s(attempt) <= longest
 
 
+def test_the_pause_after_any_number_of_attempts_is_finite():
+    assert MAX_BACKOFF_S / 2 <= backoff_s(100_000) <= MAX_BACKOFF_S
+
+
 def test_pauses_differ_so_that_clients_spread():
     assert len({backoff_s(3) for _ in range(20)}) > 10
