@@ -146,6 +146,23 @@ def test_every_form_of_an_image_has_a_name_of_its_own(client, gateway):
     assert not any(name.startswith("/") or ".." in name for name in names)
 
 
+def test_results_are_joined_with_the_images_by_their_index(client, folder):
+    images = [folder / "pets/wild/owl.png", "pets/../pets/1.jpg", folder / "pets/1.jpg", "pets/0.jpg", b"cat"]
+
+    results = client.job_results(client.wait_for_job(client.submit_job(images)))
+
+    assert [(images[result.index], result.outcome.label) for result in results] == list(
+        zip(images, ["owl", "n1", "n1", "n0", "cat"], strict=True)
+    )
+    assert [result.name for result in results] == [
+        str(folder / "pets/wild/owl.png").removeprefix("/"),
+        "pets/pets/1.jpg",
+        str(folder / "pets/1.jpg").removeprefix("/"),
+        "pets/0.jpg",
+        "image-4",
+    ]
+
+
 @pytest.mark.parametrize("path", ["pets", "./pets/", "{folder}/pets", "pets/../pets", "."])
 def test_the_names_in_a_folder_begin_with_the_folder(client, gateway, folder, path):
     job = client.submit_job(path.format(folder=folder))
