@@ -20,7 +20,6 @@ from typing import Any
 import cv2
 import pytest
 import requests
-from playwright.sync_api import Browser, expect
 
 from gateway.openapi.problems import all_problems
 from image_gateway_client import ImageGatewayError
@@ -299,19 +298,6 @@ def test_the_powershell_blocks_of_a_page_succeed(page: str, shell: Callable[[str
         if (block.page, block.kind) == (page, "powershell"):
             process = shell(f"pwsh -NoProfile -Command - <<'END'\n{block.text}\nEND")
             assert process.returncode == 0, f"{block.place}: {process.stderr}"
-
-
-def test_the_html_page_shows_what_a_photo_is(browser: Browser, stack: RunningStack, image_host: tuple[Path, str]):
-    (block,) = [block for block in BLOCKS if block.file_name == "classify.html"]
-    html = block.text.replace("http://localhost:8080", stack.url)
-    (image_host[0] / "classify.html").write_text(html, encoding="utf-8")
-    page = browser.new_page()
-    page.goto(f"http://{image_host[1]}/classify.html")
-
-    page.get_by_label("Photo").set_input_files(ROOT / "examples" / "macaws.jpg")
-
-    expect(page.get_by_role("status")).to_contain_text("macaw 0.9")
-    page.close()
 
 
 def test_json_blocks_fit_the_openapi_document(validator: ResponseValidator):
