@@ -402,6 +402,18 @@ class Settings(BaseModel):
     jobs_heartbeat_file: Path | None = Field(
         None, description="File that a worker of jobs touches twice a second while it works, for health checks."
     )
+    jobs_webhook_threads: int = Field(
+        8,
+        ge=1,
+        le=64,
+        description="Webhooks that a worker of jobs delivers at the same time, at most a quarter of them of one caller.",
+    )
+    jobs_max_webhooks: int = Field(
+        100,
+        ge=1,
+        description="Maximum number of finished jobs of one caller whose webhook is not delivered. Beyond it, new jobs "
+        "with a webhook get 429.",
+    )
     jobs_webhook_retry_s: float = Field(
         21_600.0, ge=0, description="How long a webhook that does not answer with status 2xx is tried again."
     )

@@ -177,7 +177,8 @@ _TABLE: dict[type[errors.GatewayError], _Entry] = {
     errors.TooManyJobsError: _Entry(
         429,
         "Too many unfinished jobs",
-        "Wait until one of your jobs has finished, or cancel one. The limit is GATEWAY_JOBS_MAX_UNFINISHED.",
+        "Wait until one of your jobs has finished and its webhook is delivered, or cancel one. The limits are "
+        "GATEWAY_JOBS_MAX_UNFINISHED and GATEWAY_JOBS_MAX_WEBHOOKS.",
     ),
     errors.JobsFullError: _Entry(
         507,

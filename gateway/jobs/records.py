@@ -202,6 +202,7 @@ class StoreLimits:
     Attributes:
         max_stored_bytes: Size of all jobs together.
         max_unfinished: Number of unfinished jobs of one client.
+        max_webhooks: Number of finished jobs of one client whose webhook is not delivered.
         retention_s: How long a finished job is kept.
         receiving_s: How long a job may take to be received.
         lease_s: How long a claim lasts unless it is renewed.
@@ -209,6 +210,7 @@ class StoreLimits:
 
     max_stored_bytes: int
     max_unfinished: int
+    max_webhooks: int
     retention_s: float
     receiving_s: float
     lease_s: float

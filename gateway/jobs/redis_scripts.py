@@ -2,8 +2,8 @@
 
 Keys, behind the prefix: `job:ID` (a hash with the fields of `Job`), `images:ID:CHUNK` and `names:ID` and `results:ID`
 (hashes by index), `chunks:ID` (by the time from which each can be claimed), `attempts:ID` and `claims:ID` (of chunks),
-`wake`, `webhooks` and `expiry` (jobs by the time when they are due), `unfinished` and `unfinished:CLIENT` (sets of
-jobs), `open` (the list of chunks that are not computed, by whose length workers are scaled), `receipts` (jobs by their
+`wake`, `webhooks` and `expiry` (jobs by the time when they are due), `unfinished`, `unfinished:CLIENT` and
+`unannounced:CLIENT` (sets of jobs, the last of those whose webhook is to be delivered), `open` (the list of chunks that are not computed, by whose length workers are scaled), `receipts` (jobs by their
 idempotency key), `totals`, `stored`. None expires by itself, so that Redis evicts none of them with `volatile-lru`.
 """
 
@@ -50,19 +50,26 @@ local function finish(id, status, problem, retention_s)
   set(id, 'status', status, 'finished', now, 'expires', now + retention_s)
   if problem ~= '' then set(id, 'problem', problem) end
   redis.call('ZADD', P .. 'expiry', now + retention_s, id)
-  if get(id, 'webhook') then redis.call('ZADD', P .. 'webhooks', now, id) end
+  if get(id, 'webhook') then
+    redis.call('ZADD', P .. 'webhooks', now, id)
+    redis.call('SADD', key('unannounced', get(id, 'client')), id)
+  end
   count(status, 1)
+end
+local function settle(id)
+  redis.call('ZREM', P .. 'webhooks', id)
+  redis.call('SREM', key('unannounced', get(id, 'client')), id)
 end
 local function delete(id)
   if get(id, 'client') then
     drop_images(id)
     close(id)
+    settle(id)
     redis.call('DECRBY', P .. 'stored', number(id, 'bytes'))
     local receipt = get(id, 'receipt')
     if receipt then redis.call('HDEL', P .. 'receipts', receipt) end
   end
   redis.call('UNLINK', key('job', id), key('names', id), key('results', id))
-  redis.call('ZREM', P .. 'webhooks', id)
   redis.call('ZREM', P .. 'expiry', id)
 end
 """
@@ -99,7 +106,7 @@ if failed < total then redis.call('ZADD', key('chunks', id), 0, chunk) end
 PUBLISH = """
 local id, receipt, fingerprint = ARGV[1], ARGV[2], ARGV[3]
 local max_stored, max_unfinished = tonumber(ARGV[4]), tonumber(ARGV[5])
-local lease_s, retention_s = tonumber(ARGV[6]), tonumber(ARGV[7])
+local lease_s, retention_s, max_webhooks = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local earlier = receipt ~= '' and redis.call('HGET', P .. 'receipts', receipt)
 if earlier then
   local expires = get(earlier, 'expires')
@@ -115,6 +122,9 @@ end
 local client = get(id, 'client')
 if not client then return {'gone', ''} end
 if redis.call('SCARD', key('unfinished', client)) >= max_unfinished then return {'many', ''} end
+if get(id, 'webhook') and redis.call('SCARD', key('unannounced', client)) >= max_webhooks then
+  return {'webhooks', ''}
+end
 if tonumber(redis.call('GET', P .. 'stored') or 0) > max_stored then return {'full', ''} end
 set(id, 'status', 'queued', 'created', now, 'fingerprint', fingerprint)
 if receipt ~= '' then
@@ -216,8 +226,21 @@ return due
 """
 
 DUE_WEBHOOKS = """
-local due = redis.call('ZRANGEBYSCORE', P .. 'webhooks', '-inf', now, 'LIMIT', 0, 1000)
-for _, id in ipairs(due) do redis.call('ZADD', P .. 'webhooks', now + tonumber(ARGV[1]), id) end
+local lease_s, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
+local busy, due = {}, {}
+for i = 3, #ARGV do busy[ARGV[i]] = true end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'webhooks', '-inf', now, 'LIMIT', 0, 1000)) do
+  local client = get(id, 'client')
+  if client and not busy[client] then
+    busy[client] = true
+    redis.call('ZADD', P .. 'webhooks', now + lease_s, id)
+    table.insert(due, id)
+    table.insert(due, client)
+    if #due == 2 * limit then break end
+  else
+    redis.call('ZADD', P .. 'webhooks', now, id) -- behind those of others
+  end
+end
 return due
 """
 
@@ -229,7 +252,7 @@ if status == 'pending' then
   redis.call('HINCRBY', key('job', id), 'webhook_attempts', 1)
   redis.call('ZADD', P .. 'webhooks', now + wait_s, id)
 else
-  redis.call('ZREM', P .. 'webhooks', id)
+  settle(id)
 end
 """
 

@@ -35,6 +35,7 @@ from gateway.jobs.store import (
     describe_full,
     describe_reuse,
     describe_too_many,
+    describe_webhooks,
 )
 
 KINDS: dict[ItemKind, str] = {"image": "i", "url": "u", "problem": "f"}
@@ -85,13 +86,15 @@ class RedisStore:
         outcome, published_id = self._run(
             scripts.PUBLISH,
             *(job_id, receipt.key or "", receipt.fingerprint),
-            *(limits.max_stored_bytes, limits.max_unfinished, limits.lease_s, limits.retention_s),
+            *(limits.max_stored_bytes, limits.max_unfinished, limits.lease_s, limits.retention_s, limits.max_webhooks),
         )
         match outcome:
             case b"reused":
                 raise IdempotencyKeyReusedError(describe_reuse())
             case b"many":
                 raise TooManyJobsError(describe_too_many(limits), max_unfinished=limits.max_unfinished)
+            case b"webhooks":
+                raise TooManyJobsError(describe_webhooks(limits))
             case b"full":
                 raise JobsFullError(describe_full(limits))
             case b"gone":
@@ -170,9 +173,10 @@ class RedisStore:
         values = self._run(scripts.DUE_JOBS, self._limits.lease_s)
         return [(job_id.decode(), int(turn)) for job_id, turn in zip(values[::2], values[1::2], strict=True)]
 
-    def due_webhooks(self) -> list[str]:
+    def due_webhooks(self, limit: int, *, busy: Sequence[str] = ()) -> list[tuple[str, str]]:
         """Return the jobs whose webhook is to be delivered now; see `JobStore`."""
-        return [job_id.decode() for job_id in self._run(scripts.DUE_WEBHOOKS, WEBHOOK_LEASE_S)]
+        values = self._run(scripts.DUE_WEBHOOKS, WEBHOOK_LEASE_S, limit, *busy)
+        return [(job_id.decode(), client.decode()) for job_id, client in zip(values[::2], values[1::2], strict=True)]
 
     def settle_webhook(self, job_id: str, status: WebhookStatus, wait_s: float = 0.0) -> None:
         """Record the outcome of an attempt; see `JobStore`."""

@@ -79,8 +79,14 @@ def make_job_services(settings: Settings, services: Services, store: JobStore) -
 
 
 def make_poster(settings: Settings) -> UrlFetcher | None:
-    """Return what sends webhooks; None if fetching is disabled."""
+    """Return what checks and sends webhooks; None if fetching is disabled."""
     return make_url_fetcher(settings) if settings.fetch_enabled else None
+
+
+def make_webhook_poster(settings: Settings) -> UrlFetcher | None:
+    """Return what sends webhooks from a worker: one host gets half of the threads, and the others are tried later."""
+    own = {"fetch_connections_per_host": settings.jobs_webhook_threads, "fetch_max_wait_s": 0.0}
+    return make_poster(settings.model_copy(update=own))
 
 
 def make_store(settings: Settings) -> JobStore:
@@ -92,6 +98,7 @@ def make_store(settings: Settings) -> JobStore:
     limits = StoreLimits(
         settings.jobs_max_stored_bytes,
         settings.jobs_max_unfinished,
+        settings.jobs_max_webhooks,
         settings.jobs_retention_s,
         settings.jobs_upload_deadline_s + RECEIVING_SLACK_S,
         settings.jobs_lease_s,

@@ -27,6 +27,7 @@ from gateway.jobs.store import (
     WEBHOOK_LEASE_S,
     describe_full,
     describe_too_many,
+    describe_webhooks,
 )
 
 FILE = "jobs.sqlite"
@@ -91,7 +92,7 @@ class SqliteStore:
             row = sql.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
             if row is None:
                 raise JobsUnavailableError("The job took too long to be stored. Send it again.")
-            self._check_limits(sql, row["client"])
+            self._check_limits(sql, row["client"], has_webhook=row["webhook"] is not None)
             sql.execute(
                 "UPDATE jobs SET status = 'queued', created = ?, wake_at = ?, expires = NULL, receipt = ?, "
                 "fingerprint = ? WHERE id = ?",
@@ -227,14 +228,17 @@ class SqliteStore:
             ).fetchall()
         return [(row["id"], row["turn"]) for row in rows]
 
-    def due_webhooks(self) -> list[str]:
+    def due_webhooks(self, limit: int, *, busy: Sequence[str] = ()) -> list[tuple[str, str]]:
         """Return the jobs whose webhook is to be delivered now; see `JobStore`."""
         now = time.time()
         with self._database.transaction() as sql:
             rows = sql.execute(
-                "UPDATE jobs SET webhook_at = ? WHERE webhook_at <= ? RETURNING id", (now + WEBHOOK_LEASE_S, now)
+                "UPDATE jobs SET webhook_at = ? WHERE id IN (SELECT id FROM (SELECT id, MIN(webhook_at) AS at FROM jobs "
+                "WHERE webhook_at <= ? AND client NOT IN (SELECT value FROM json_each(?)) GROUP BY client) "
+                "ORDER BY at LIMIT ?) RETURNING id, client",
+                (now + WEBHOOK_LEASE_S, now, json.dumps(list(busy)), limit),
             ).fetchall()
-        return [row["id"] for row in rows]
+        return [(row["id"], row["client"]) for row in rows]
 
     def settle_webhook(self, job_id: str, status: WebhookStatus, wait_s: float = 0.0) -> None:
         """Record the outcome of an attempt; see `JobStore`."""
@@ -266,13 +270,18 @@ class SqliteStore:
         """Close the connection."""
         self._database.close()
 
-    def _check_limits(self, sql: sqlite3.Connection, client: str) -> None:
+    def _check_limits(self, sql: sqlite3.Connection, client: str, *, has_webhook: bool) -> None:
         (unfinished,) = sql.execute(
             f"SELECT COUNT(*) FROM jobs WHERE client = ? AND status IN {OPEN}",  # noqa: S608  # a constant
             (client,),
         ).fetchone()
         if unfinished >= self._limits.max_unfinished:
             raise TooManyJobsError(describe_too_many(self._limits), max_unfinished=self._limits.max_unfinished)
+        (webhooks,) = sql.execute(
+            "SELECT COUNT(*) FROM jobs WHERE client = ? AND webhook_at IS NOT NULL", (client,)
+        ).fetchone()
+        if has_webhook and webhooks >= self._limits.max_webhooks:
+            raise TooManyJobsError(describe_webhooks(self._limits))
         if statements.stored_bytes(sql) > self._limits.max_stored_bytes:
             raise JobsFullError(describe_full(self._limits))
 

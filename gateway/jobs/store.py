@@ -51,7 +51,7 @@ class JobStore(Protocol):
 
         Raises:
             IdempotencyKeyReusedError: Another request was sent with the same key.
-            TooManyJobsError: The client has too many unfinished jobs.
+            TooManyJobsError: The client has too many unfinished jobs, or webhooks that are not delivered.
             JobsFullError: All jobs together would be larger than the limit.
         """
 
@@ -113,8 +113,15 @@ class JobStore(Protocol):
         A job is due when a chunk can be claimed again, and a lease after its last wake-up, in case that was lost.
         """
 
-    def due_webhooks(self) -> list[str]:
-        """Return the ids of the jobs whose webhook is to be delivered now; each is returned to one caller."""
+    def due_webhooks(self, limit: int, *, busy: Sequence[str] = ()) -> list[tuple[str, str]]:
+        """Return id and client of jobs whose webhook is to be delivered now, at most one of each client.
+
+        Each is returned once in a lease.
+
+        Args:
+            limit: Maximum number.
+            busy: Clients of which none is returned.
+        """
 
     def settle_webhook(self, job_id: str, status: WebhookStatus, wait_s: float = 0.0) -> None:
         """Record the outcome of an attempt; if it is still pending, the next attempt is due after some seconds."""
@@ -146,6 +153,14 @@ def describe_too_many(limits: StoreLimits) -> str:
     return (
         f"You have {limits.max_unfinished} unfinished jobs, and no more are accepted at the same time. Wait until one "
         "has finished, or cancel one."
+    )
+
+
+def describe_webhooks(limits: StoreLimits) -> str:
+    """Return what is wrong with one more webhook of a client."""
+    return (
+        f"{limits.max_webhooks} webhooks of your finished jobs could not be delivered yet, and no more are accepted. "
+        "Check that your server answers them with a status of 2xx, or send the job without webhook_url and poll it."
     )
 
 

@@ -7,7 +7,8 @@ delivered twice, changes nothing.
 import importlib
 import json
 import sqlite3
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import structlog
 from huey import Huey
@@ -22,16 +23,6 @@ NAME = "imagegateway"
 FILE = "queue.sqlite"
 
 log = structlog.get_logger(__name__)
-
-
-class Handler(Protocol):
-    """Does what a worker is woken for."""
-
-    def run_chunk(self, job_id: str, turn: int) -> None:
-        """Compute the next chunk of a job, if it is still this turn."""
-
-    def deliver_webhook(self, job_id: str) -> None:
-        """Announce that a job is finished."""
 
 
 class JsonMessages(Serializer):  # type: ignore[misc]  # huey has no types
@@ -49,33 +40,21 @@ class WakeUps:
 
     Args:
         queue: See `make_queue`.
-        handler: What a worker does; None in a gateway, which only wakes.
+        handler: Computes the next chunk of a job, if it is still this turn; None in a gateway, which only wakes.
     """
 
-    def __init__(self, queue: Huey, handler: Handler | None = None) -> None:
+    def __init__(self, queue: Huey, handler: Callable[[str, int], None] | None = None) -> None:
         def run_chunk(job_id: str, turn: int) -> None:
             if handler is not None:
-                handler.run_chunk(job_id, turn)
-
-        def deliver_webhook(job_id: str) -> None:
-            if handler is not None:
-                handler.deliver_webhook(job_id)
+                handler(job_id, turn)
 
         self.queue = queue
         self._run_chunk = queue.task(name="run_chunk")(run_chunk)
-        self._deliver_webhook = queue.task(name="deliver_webhook")(deliver_webhook)
 
     def wake(self, job_id: str, turn: int) -> None:
         """Have a worker compute the next chunk of a job."""
-        self._enqueue(self._run_chunk, job_id, turn)
-
-    def announce(self, job_id: str) -> None:
-        """Have a worker deliver the webhook of a job."""
-        self._enqueue(self._deliver_webhook, job_id)
-
-    def _enqueue(self, task: Any, *arguments: object) -> None:
         try:
-            task(*arguments)
+            self._run_chunk(job_id, turn)
         except Exception as error:  # noqa: BLE001  # whatever the storage raises: the store has the job woken again
             log.warning("wake_up_lost", reason=str(error))
 

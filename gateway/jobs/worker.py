@@ -12,7 +12,8 @@ import structlog
 
 from gateway.errors import GatewayError
 from gateway.jobs.chunks import ChunkLimits, ChunkRunner
-from gateway.jobs.setup import make_poster, make_store
+from gateway.jobs.deliveries import Deliveries
+from gateway.jobs.setup import make_store, make_webhook_poster
 from gateway.jobs.store import JobStore
 from gateway.jobs.wakeups import WakeUps, make_queue
 from gateway.jobs.webhooks import WebhookLimits, Webhooks
@@ -56,21 +57,18 @@ class Worker:
             self._services.admission,
             ChunkLimits(settings.jobs_chunk_deadline_s, settings.jobs_retry_s),
         )
-        self._webhooks = Webhooks(
+        webhooks = Webhooks(
             self._store,
-            make_poster(settings),
+            make_webhook_poster(settings),
             root=settings.root_path,
             limits=WebhookLimits(settings.jobs_webhook_deadline_s, settings.jobs_webhook_retry_s),
         )
-        self._wakeups = WakeUps(make_queue(settings), self)
+        self._deliveries = Deliveries(self._store, webhooks.deliver, threads=settings.jobs_webhook_threads)
+        self._wakeups = WakeUps(make_queue(settings), self.run_chunk)
 
     def run_chunk(self, job_id: str, turn: int) -> None:
-        """Compute the next chunk of a job; see `Handler`."""
+        """Compute the next chunk of a job."""
         self._runner.run(job_id, turn, self._wakeups)
-
-    def deliver_webhook(self, job_id: str) -> None:
-        """Announce that a job is finished; see `Handler`."""
-        self._webhooks.deliver(job_id)
 
     def run(self, stop: threading.Event) -> None:
         """Work until the event is set, then finish or give back what was begun."""
@@ -87,7 +85,9 @@ class Worker:
         consumer.start()
         _stop_on_signals(stop)  # consumer.start has set handlers of its own
         log.info("worker_started", threads=self._settings.jobs_threads)
-        housekeeping = Housekeeping(self._store, self._runner, self._wakeups, self._settings.jobs_lease_s)
+        housekeeping = Housekeeping(
+            self._store, self._runner, self._wakeups, self._deliveries, self._settings.jobs_lease_s
+        )
         checked_s = time.monotonic()
         while not stop.wait(TICK_S):
             housekeeping.tick()
@@ -99,6 +99,7 @@ class Worker:
         consumer.stop_flag.set()  # first, so that no wake-up that the runner puts back is taken again
         self._runner.drain()
         consumer.stop(graceful=True)
+        self._deliveries.close()
         registry.close()
         self._store.close()
 
@@ -113,10 +114,13 @@ class Housekeeping:
     Every worker does it. What is due is given to one of them.
     """
 
-    def __init__(self, store: JobStore, runner: ChunkRunner, wakeups: WakeUps, lease_s: float) -> None:
+    def __init__(
+        self, store: JobStore, runner: ChunkRunner, wakeups: WakeUps, deliveries: Deliveries, lease_s: float
+    ) -> None:
         self._store = store
         self._runner = runner
         self._wakeups = wakeups
+        self._deliveries = deliveries
         self._renewal_s = lease_s / LEASE_PARTS
         self._renewed_s = time.monotonic()
         self._swept_s = 0.0
@@ -138,8 +142,7 @@ class Housekeeping:
             self._runner.renew_leases()
         for job_id, turn in self._store.due_jobs():
             self._wakeups.wake(job_id, turn)
-        for job_id in self._store.due_webhooks():
-            self._wakeups.announce(job_id)
+        self._deliveries.dispatch()
         if now_s - self._swept_s >= SWEEP_S:
             self._swept_s = now_s
             self._store.sweep()

@@ -21,6 +21,7 @@ def make_limits(**overrides: Any) -> StoreLimits:
     defaults = {
         "max_stored_bytes": 10**9,
         "max_unfinished": 10,
+        "max_webhooks": 100,
         "retention_s": 3600.0,
         "receiving_s": 60.0,
         "lease_s": 60.0,

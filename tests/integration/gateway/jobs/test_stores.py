@@ -343,21 +343,50 @@ def test_jobs_that_were_not_received_in_time_are_deleted(make_store: MakeStore):
 
 def test_a_webhook_is_due_when_its_job_is_finished_until_it_is_settled(store: JobStore):
     add_job(store, "a", [make_items(1)], webhook_url="https://example.com", webhook_secret="s")
-    assert store.due_webhooks() == []
+    assert store.due_webhooks(9) == []
 
     store.finish("a", "cancelled")
 
-    assert store.due_webhooks() == ["a"]
-    assert store.due_webhooks() == []  # one worker has it
+    assert store.due_webhooks(9) == [("a", "someone")]
+    assert store.due_webhooks(9) == []  # one worker has it
     store.settle_webhook("a", "pending", 0.0)
     job = store.find("a")
     assert job is not None
     assert (job.webhook, job.webhook_attempts) == ("pending", 1)
-    assert store.due_webhooks() == ["a"]
+    assert store.due_webhooks(9) == [("a", "someone")]
     store.settle_webhook("a", "delivered")
     job = store.find("a")
     assert job is not None
     assert job.webhook == "delivered"
+
+
+def add_announced(store: JobStore, job_id: str, client: str = "someone") -> None:
+    problem = Item(0, "", "problem", b"{}")
+    add_job(store, job_id, [[problem]], client=client, webhook_url="https://example.com", webhook_secret="s")
+
+
+def test_webhooks_of_one_client_are_not_in_front_of_those_of_others(store: JobStore):
+    for number in range(5):
+        add_announced(store, f"a{number}", "a")
+    add_announced(store, "b", "b")
+
+    due = store.due_webhooks(4)
+
+    assert [client for _, client in due] == ["a", "b"]
+    assert store.due_webhooks(4, busy=["a"]) == []
+    assert [client for _, client in store.due_webhooks(4)] == ["a"]
+
+
+def test_webhooks_of_a_client_that_are_not_delivered_are_limited(make_store: MakeStore):
+    store = make_store(make_limits(max_webhooks=1))
+    add_announced(store, "a")
+
+    with pytest.raises(TooManyJobsError, match="webhooks"):
+        add_announced(store, "b")
+    add_announced(store, "c", "other")
+    assert add_job(store, "d", [make_items(1)]) == "d"
+    store.settle_webhook("a", "delivered")
+    add_announced(store, "e")
 
 
 def test_pages_end_at_their_limit_and_before_a_gap(store: JobStore):

@@ -48,8 +48,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqliteSto
 def deliver(store: SqliteStore, receiver: Receiver | None, *, retry_s: float = 60.0) -> str | None:
     """Make the attempts that are due, and return the status of the webhook."""
     sender = Webhooks(store, receiver, root="/gw", limits=WebhookLimits(deadline_s=5.0, retry_s=retry_s))
-    while due := store.due_webhooks():
-        for job_id in due:
+    while due := store.due_webhooks(10):
+        for job_id, _ in due:
             sender.deliver(job_id)
     job = store.find("a")
     assert job is not None
