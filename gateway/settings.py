@@ -406,7 +406,8 @@ class Settings(BaseModel):
         8,
         ge=1,
         le=64,
-        description="Webhooks that a worker of jobs delivers at the same time, at most a quarter of them of one caller.",
+        description="Webhooks that a worker of jobs delivers at the same time, at most a quarter of them for one "
+        "caller.",
     )
     jobs_max_webhooks: int = Field(
         100,

@@ -1,7 +1,7 @@
 """Images in a ZIP archive (APPNOTE.TXT 6.3.10), read within limits that hold for any bytes.
 
-The directory at the end of the archive is counted before it is parsed. What an entry unpacks to is bounded, and no
-entry is written anywhere by its name, which is only a label.
+The directory at the end of the archive is counted and measured before it is parsed. What an entry unpacks to is
+bounded, and no entry is written anywhere by its name, which is only a label.
 """
 
 import errno
@@ -29,6 +29,12 @@ END64_SIGNATURE = b"PK\6\6"
 HEADER = struct.Struct("<4s6H3L5H2L")
 HEADER_SIGNATURE = b"PK\1\2"
 MAX_COMMENT = 65_535
+MAX_FIELD_BYTES = 4096
+"""Size of a name, an extra field or a comment. Systems accept paths of so many bytes."""
+DIRECTORY_BYTES, DIRECTORY_BYTES_MORE = 256, 1024 * 1024
+"""Size of a directory, for each entry that it may have and in addition: all of it is in memory once it is parsed."""
+LOCAL_HEADER_BYTES = 30
+"""What precedes the content of an entry at least (APPNOTE 4.3.7)."""
 ENTRIES_FACTOR, ENTRIES_MORE = 2, 1000
 """Entries beside the images: macOS adds one for each, and folders are entries too."""
 MAX_RATIO = 100
@@ -115,7 +121,7 @@ def read_archive(
         BodyTooLargeError: The images together have more bytes than the limit.
     """
     section = _Section(body, start, end)
-    _check_count(section, _find_directory(section), limits)
+    _check_directory(section, _find_directory(section), limits)
     try:
         with zipfile.ZipFile(io.BufferedReader(section)) as archive:
             entries = [entry for entry in archive.infolist() if not _is_ignored(entry)]
@@ -159,8 +165,17 @@ def _find_directory(section: _Section) -> _Directory:
     return _Directory(directory_end - directory_size, directory_size, entries)
 
 
-def _check_count(section: _Section, directory: _Directory, limits: ArchiveLimits) -> None:
-    """Count the entries, up to the limit: each takes memory once it is parsed, and the claim may be a lie."""
+def _check_directory(section: _Section, directory: _Directory, limits: ArchiveLimits) -> None:
+    """Check how many entries there are, and what they take: all of it is in memory once it is parsed."""
+    limit = _count_entries(section, directory, limits)
+    max_bytes = DIRECTORY_BYTES * limit + DIRECTORY_BYTES_MORE
+    if directory.size > max_bytes:
+        sentence = exceeds("The directory of the archive", directory.size, max_bytes)
+        raise ArchiveError(f"{sentence} Use shorter names, and pack the archive without comments.")
+
+
+def _count_entries(section: _Section, directory: _Directory, limits: ArchiveLimits) -> int:
+    """Count the entries up to the limit, since the claim may be a lie, and return the limit."""
     limit = ENTRIES_FACTOR * limits.max_images + ENTRIES_MORE
     count = directory.entries
     position, end = directory.start, directory.start + directory.size
@@ -169,8 +184,13 @@ def _check_count(section: _Section, directory: _Directory, limits: ArchiveLimits
         header = _read_at(section, position, HEADER.size)
         if len(header) < HEADER.size or not header.startswith(HEADER_SIGNATURE):
             raise ArchiveError("The archive is damaged: its directory cannot be read. Pack it again.")
-        values = HEADER.unpack(header)
-        position += HEADER.size + sum(values[10:13])
+        fields = HEADER.unpack(header)[10:13]
+        if max(fields) > MAX_FIELD_BYTES:
+            raise ArchiveError(
+                f"An entry of the archive has a name, comment or extra field of {max(fields):,} bytes; at most "
+                f"{MAX_FIELD_BYTES:,} are accepted. Use shorter names, and pack the archive without comments."
+            )
+        position += HEADER.size + sum(fields)
         counted += 1
     if max(count, counted) > limit:
         claim = f"{max(count, counted):,}" if count > limit else f"more than {limit:,}"
@@ -178,6 +198,7 @@ def _check_count(section: _Section, directory: _Directory, limits: ArchiveLimits
             f"The archive has {claim} entries; at most {limits.max_images:,} images are accepted in one job.",
             max_images=limits.max_images,
         )
+    return limit
 
 
 def _check(entries: list[zipfile.ZipInfo], archive: zipfile.ZipFile, size: int, limits: ArchiveLimits) -> None:
@@ -189,7 +210,7 @@ def _check(entries: list[zipfile.ZipInfo], archive: zipfile.ZipFile, size: int, 
         )
     for entry in entries:
         _check_entry(entry)
-    if sum(entry.compress_size for entry in archive.infolist()) > size:
+    if _overlap(archive):
         raise ArchiveError("The archive is damaged: its entries overlap. Pack it again.")
     unpacked = sum(entry.file_size for entry in entries if entry.file_size <= limits.max_image_bytes)
     if unpacked > max(MAX_RATIO * size, SMALL_BYTES):
@@ -200,6 +221,16 @@ def _check(entries: list[zipfile.ZipInfo], archive: zipfile.ZipFile, size: int, 
     if unpacked > limits.max_bytes:
         sentence = exceeds("What the archive unpacks to", unpacked, limits.max_bytes)
         raise BodyTooLargeError(f"{sentence} Send several jobs.", max_bytes=limits.max_bytes)
+
+
+def _overlap(archive: zipfile.ZipFile) -> bool:
+    """Return whether an entry reaches into the next one, or the last one into the directory."""
+    entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
+    starts = [*(entry.header_offset for entry in entries[1:]), archive.start_dir]
+    return any(
+        entry.header_offset + LOCAL_HEADER_BYTES + entry.compress_size > start
+        for entry, start in zip(entries, starts, strict=False)
+    )
 
 
 def _check_entry(entry: zipfile.ZipInfo) -> None:

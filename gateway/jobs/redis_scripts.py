@@ -1,10 +1,11 @@
 """The scripts by which jobs in Redis change from one state to the next, each at once or not at all.
 
 Keys, behind the prefix: `job:ID` (a hash with the fields of `Job`), `images:ID:CHUNK` and `names:ID` and `results:ID`
-(hashes by index), `chunks:ID` (by the time from which each can be claimed), `attempts:ID` and `claims:ID` (of chunks),
-`wake`, `webhooks` and `expiry` (jobs by the time when they are due), `unfinished`, `unfinished:CLIENT` and
-`unannounced:CLIENT` (sets of jobs, the last of those whose webhook is to be delivered), `open` (the list of chunks that are not computed, by whose length workers are scaled), `receipts` (jobs by their
-idempotency key), `totals`, `stored`. None expires by itself, so that Redis evicts none of them with `volatile-lru`.
+(hashes by index), `chunks:ID` (by the time from which each can be claimed), `attempts:ID` and `claims:ID` (of
+chunks), `wake`, `webhooks` and `expiry` (jobs by the time when they are due), `unfinished`, `unfinished:CLIENT` and
+`unannounced:CLIENT` (sets of jobs, the last of those whose webhook is to be delivered), `open` (the list of chunks
+that are not computed, by whose length workers are scaled), `receipts` (jobs by their idempotency key), `totals`,
+`stored`. None expires by itself, so that Redis evicts none of them with `volatile-lru`.
 """
 
 PREFIX = "image-gateway:jobs:"

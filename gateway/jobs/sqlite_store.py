@@ -233,8 +233,9 @@ class SqliteStore:
         now = time.time()
         with self._database.transaction() as sql:
             rows = sql.execute(
-                "UPDATE jobs SET webhook_at = ? WHERE id IN (SELECT id FROM (SELECT id, MIN(webhook_at) AS at FROM jobs "
-                "WHERE webhook_at <= ? AND client NOT IN (SELECT value FROM json_each(?)) GROUP BY client) "
+                "UPDATE jobs SET webhook_at = ? WHERE id IN (SELECT id FROM ("
+                "SELECT id, MIN(webhook_at) AS at FROM jobs WHERE webhook_at <= ? "
+                "AND client NOT IN (SELECT value FROM json_each(?)) GROUP BY client) "
                 "ORDER BY at LIMIT ?) RETURNING id, client",
                 (now + WEBHOOK_LEASE_S, now, json.dumps(list(busy)), limit),
             ).fetchall()

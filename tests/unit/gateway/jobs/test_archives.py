@@ -189,6 +189,41 @@ def test_entries_that_overlap_are_refused():
     refused(bytes(archive), "overlap")
 
 
+def test_entries_that_share_bytes_are_refused_however_large_the_archive_is():
+    archive = bytearray(pack(*((f"{index}.png", noise(500)) for index in range(9)), ("padding.png", noise(9_000))))
+    first = archive.find(b"PK\1\2")
+    second = archive.find(b"PK\1\2", first + 4)
+    archive[second + 42 : second + 46] = archive[first + 42 : first + 46]  # the offset of the first entry
+
+    refused(bytes(archive), "overlap")
+
+
+@pytest.mark.parametrize("field", ["name", "extra", "comment"])
+def test_a_directory_takes_little_memory_whatever_its_fields_are(field: str):
+    sizes = [60_000 if name == field else 1 for name in ("name", "extra", "comment")]
+    entry = struct.pack("<4s6H3L5H2L", b"PK\1\2", *[0] * 6, 0, 0, 0, *sizes, 0, 0, 0, 0) + b"a" * sum(sizes)
+    archive = entry * 300 + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 300, 300, len(entry) * 300, 0, 0)
+
+    peak, _ = peak_bytes(lambda: refused(archive, "60,000 bytes; at most 4,096", limits=GENEROUS))
+
+    assert peak < 500_000
+
+
+def test_a_directory_with_many_long_names_is_refused_before_it_is_parsed():
+    entry = struct.pack("<4s6H3L5H2L", b"PK\1\2", *[0] * 6, 0, 0, 0, 4000, *[0] * 4, 0, 0) + b"a" * 4000
+    archive = entry * 2000 + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 2000, 2000, len(entry) * 2000, 0, 0)
+
+    peak, _ = peak_bytes(lambda: refused(archive, "directory of the archive is 8 MB", limits=GENEROUS))
+
+    assert peak < 500_000
+
+
+def test_ten_thousand_long_names_are_read():
+    names = [f"{'folder/' * 20}{index}.png" for index in range(10_000)]
+
+    assert len(read(pack(*((name, b"x") for name in names)), GENEROUS)) == 10_000
+
+
 @pytest.mark.parametrize("difference", [-1, 1])
 def test_sizes_that_lie_are_refused(difference: int):
     archive = bytearray(pack(("a.png", noise(1000))))
