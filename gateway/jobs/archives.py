@@ -43,6 +43,11 @@ SMALL_BYTES = 16 * 1024 * 1024
 """What any archive may unpack to, whatever its ratio."""
 METHODS = {zipfile.ZIP_STORED: "store", zipfile.ZIP_DEFLATED: "deflate"}
 ENCRYPTED = 0x1
+DAMAGES = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, EOFError),
+    *(RuntimeError, ValueError, OverflowError, KeyError, OSError),
+)
+"""What `zipfile` raises for bytes that are wrong."""
 DRIVE = re.compile(r"[A-Za-z]:")
 IGNORED_FOLDERS = frozenset({"__MACOSX"})
 IGNORED_FILES = frozenset({"thumbs.db", "desktop.ini"})
@@ -104,8 +109,8 @@ class _Section(io.RawIOBase):
 
 def read_archive(
     body: mmap.mmap | bytes, start: int, end: int, limits: ArchiveLimits
-) -> Iterator[tuple[str, bytes | GatewayError]]:
-    """Yield the name of each image in an archive, and its bytes or what is wrong with it.
+) -> tuple[int, Iterator[tuple[str, bytes | GatewayError]]]:
+    """Return the number of images in an archive, and the name of each with its bytes or what is wrong with it.
 
     Folders, hidden files and files that systems add are left out. Everything else counts as an image.
 
@@ -123,21 +128,12 @@ def read_archive(
     section = _Section(body, start, end)
     _check_directory(section, _find_directory(section), limits)
     try:
-        with zipfile.ZipFile(io.BufferedReader(section)) as archive:
-            entries = [entry for entry in archive.infolist() if not _is_ignored(entry)]
-            _check(entries, archive, end - start, limits)
-            for entry in entries:
-                yield entry.filename, _read(archive, entry, limits)
-    except (
-        zipfile.BadZipFile,
-        NotImplementedError,
-        struct.error,
-        ValueError,
-        OverflowError,
-        EOFError,
-        KeyError,
-    ) as error:
+        archive = zipfile.ZipFile(io.BufferedReader(section))
+        entries = [entry for entry in archive.infolist() if not _is_ignored(entry)]
+        _check(entries, archive, end - start, limits)
+    except DAMAGES as error:
         raise ArchiveError("The archive is damaged: its directory cannot be read. Pack it again.") from error
+    return len(entries), ((entry.filename, _read(archive, entry, limits)) for entry in entries)
 
 
 def _find_directory(section: _Section) -> _Directory:
@@ -267,7 +263,7 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: ArchiveLimit
         with archive.open(entry) as file:
             content = file.read(entry.file_size)
             has_more = len(content) == entry.file_size and file.read(1) != b""
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
+    except DAMAGES as error:
         raise ArchiveError(f"The entry {quoted} is damaged: it cannot be unpacked. Pack the archive again.") from error
     if len(content) != entry.file_size or has_more:
         raise ArchiveError(f"The entry {quoted} does not have the size that the archive declares. Pack it again.")

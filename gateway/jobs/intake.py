@@ -69,17 +69,23 @@ class JobIntake:
         self._wakeups = wakeups
         self._sizes = sizes
 
+    def check_room(self, caller: Caller) -> None:
+        """Refuse a job that could not be accepted, before it is received; see `JobStore.check_room`."""
+        self._store.check_room(caller.client, _receipt_key(caller))
+
     def accept(self, submission: Submission, caller: Caller) -> Job:
         """Store a job and queue it, or return the one that the same request has created before.
 
         Raises:
             GatewayError: It cannot be accepted; then nothing of it is kept.
         """
+        if not submission.total:
+            raise BadRequestError(NO_IMAGES)
+        caller.count_images(submission.total)
         new = NewJob(secrets.token_hex(ID_BYTES), caller.owner, caller.client, submission.request)
         self._store.stage(new)
         try:
-            total, digest = self._add_items(new.id, submission)
-            caller.count_images(total)
+            digest = self._add_items(new.id, submission)
             job_id = self._store.publish(new.id, Receipt(_receipt_key(caller), digest))
         except BaseException:
             with contextlib.suppress(GatewayError):  # what is left expires
@@ -92,23 +98,15 @@ class JobIntake:
             raise JobNotFoundError("The job has expired already.")
         return job
 
-    def _add_items(self, job_id: str, submission: Submission) -> tuple[int, str]:
-        """Store the images; return their number, and a digest of them and of what is asked for.
-
-        Raises:
-            BadRequestError: There are none.
-        """
+    def _add_items(self, job_id: str, submission: Submission) -> str:
+        """Store the images; return a digest of them and of what is asked for."""
         digest = hashlib.sha256(_describe(submission.request))
-        total = 0
         for number, items in enumerate(self._chunks(submission.sources)):
             for item in items:
                 digest.update(json.dumps([item.kind, item.name, len(item.content)]).encode())
                 digest.update(item.content)
             self._store.add_items(job_id, number, items)
-            total += len(items)
-        if not total:
-            raise BadRequestError(NO_IMAGES)
-        return total, digest.hexdigest()
+        return digest.hexdigest()
 
     def _chunks(self, sources: Iterator[Source]) -> Iterator[list[Item]]:
         chunk: list[Item] = []

@@ -23,6 +23,7 @@ local function resize(id, amount)
   redis.call('HINCRBY', key('job', id), 'bytes', amount)
   redis.call('INCRBY', P .. 'stored', amount)
 end
+local function stored() return tonumber(redis.call('GET', P .. 'stored') or 0) end
 local function is_open(id)
   local status = get(id, 'status')
   return status == 'queued' or status == 'running'
@@ -75,6 +76,14 @@ local function delete(id)
 end
 """
 
+CHECK_ROOM = """
+local client, receipt, max_stored, max_unfinished = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+if receipt ~= '' and redis.call('HEXISTS', P .. 'receipts', receipt) == 1 then return 'known' end
+if redis.call('SCARD', key('unfinished', client)) >= max_unfinished then return 'many' end
+if stored() > max_stored then return 'full' end
+return 'room'
+"""
+
 STAGE = """
 local id, receiving_s, bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 set(id, 'status', 'receiving', 'created', now, 'total', 0, 'answered', 0, 'failed', 0, 'turn', 0, 'image_bytes', 0,
@@ -84,9 +93,13 @@ redis.call('ZADD', P .. 'expiry', now + receiving_s, id)
 """
 
 ADD_ITEMS = """
-local id, chunk, overhead = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local id, chunk, overhead, max_stored = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+if get(id, 'status') ~= 'receiving' then return 'gone' end
+local added = 0
+for i = 5, #ARGV, 4 do added = added + overhead + #ARGV[i + 1] + #ARGV[i + 3] end
+if stored() + added > max_stored then return 'full' end
 local total, failed, size = 0, 0, 0
-for i = 4, #ARGV, 4 do
+for i = 5, #ARGV, 4 do
   local index, name, kind, content = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   total = total + 1
   if name ~= '' then redis.call('HSET', key('names', id), index, name) end
@@ -102,6 +115,7 @@ redis.call('HINCRBY', key('job', id), 'total', total)
 redis.call('HINCRBY', key('job', id), 'failed', failed)
 redis.call('HINCRBY', key('job', id), 'image_bytes', size)
 if failed < total then redis.call('ZADD', key('chunks', id), 0, chunk) end
+return 'added'
 """
 
 PUBLISH = """
@@ -126,7 +140,7 @@ if redis.call('SCARD', key('unfinished', client)) >= max_unfinished then return 
 if get(id, 'webhook') and redis.call('SCARD', key('unannounced', client)) >= max_webhooks then
   return {'webhooks', ''}
 end
-if tonumber(redis.call('GET', P .. 'stored') or 0) > max_stored then return {'full', ''} end
+if stored() > max_stored then return {'full', ''} end
 set(id, 'status', 'queued', 'created', now, 'fingerprint', fingerprint)
 if receipt ~= '' then
   set(id, 'receipt', receipt)

@@ -31,6 +31,7 @@ from gateway.jobs.store import (
     ITEM_BYTES,
     JOB_BYTES,
     PAGE_BYTES,
+    TOO_SLOW,
     WEBHOOK_LEASE_S,
     describe_full,
     describe_reuse,
@@ -67,6 +68,13 @@ class RedisStore:
         self._limits = limits
         self._scripts: dict[str, Any] = {}
 
+    def check_room(self, client: str, receipt_key: str | None) -> None:
+        """Refuse a job that could not be published; see `JobStore`."""
+        limits = self._limits
+        self._check(
+            self._run(scripts.CHECK_ROOM, client, receipt_key or "", limits.max_stored_bytes, limits.max_unfinished)
+        )
+
     def stage(self, job: NewJob) -> None:
         """Begin to receive a job; see `JobStore`."""
         fields = {"owner": job.owner, "client": job.client, "request": job.request.to_json()}
@@ -78,7 +86,8 @@ class RedisStore:
     def add_items(self, job_id: str, chunk: int, items: Sequence[Item]) -> None:
         """Add images to a job that is being received; see `JobStore`."""
         values = [value for item in items for value in (item.index, item.name, KINDS[item.kind], item.content)]
-        self._run(scripts.ADD_ITEMS, job_id, _member(chunk), ITEM_BYTES, *values)
+        limit = self._limits.max_stored_bytes
+        self._check(self._run(scripts.ADD_ITEMS, job_id, _member(chunk), ITEM_BYTES, limit, *values))
 
     def publish(self, job_id: str, receipt: Receipt) -> str:
         """Queue a job that was received; see `JobStore`."""
@@ -88,17 +97,7 @@ class RedisStore:
             *(job_id, receipt.key or "", receipt.fingerprint),
             *(limits.max_stored_bytes, limits.max_unfinished, limits.lease_s, limits.retention_s, limits.max_webhooks),
         )
-        match outcome:
-            case b"reused":
-                raise IdempotencyKeyReusedError(describe_reuse())
-            case b"many":
-                raise TooManyJobsError(describe_too_many(limits), max_unfinished=limits.max_unfinished)
-            case b"webhooks":
-                raise TooManyJobsError(describe_webhooks(limits))
-            case b"full":
-                raise JobsFullError(describe_full(limits))
-            case b"gone":
-                raise JobsUnavailableError("The job took too long to be stored. Send it again.")
+        self._check(outcome)
         return str(published_id, "ascii")
 
     def discard(self, job_id: str) -> None:
@@ -205,6 +204,21 @@ class RedisStore:
             self._scripts[script] = self._redis.register_script(scripts.PRELUDE + script)
         with _translated_errors():
             return self._scripts[script](args=values)
+
+    def _check(self, outcome: bytes) -> None:
+        """Raise the error that the outcome of a script names."""
+        limits = self._limits
+        match outcome:
+            case b"reused":
+                raise IdempotencyKeyReusedError(describe_reuse())
+            case b"many":
+                raise TooManyJobsError(describe_too_many(limits), max_unfinished=limits.max_unfinished)
+            case b"webhooks":
+                raise TooManyJobsError(describe_webhooks(limits))
+            case b"full":
+                raise JobsFullError(describe_full(limits))
+            case b"gone":
+                raise JobsUnavailableError(TOO_SLOW)
 
     def _key(self, kind: str, job_id: str) -> str:
         return f"{scripts.PREFIX}{kind}:{job_id}"

@@ -10,8 +10,10 @@ from gateway.errors import JobsFullError, JobsUnavailableError
 
 BUSY_S = 30.0
 """How long a transaction waits for those of other processes; each takes milliseconds."""
-VACUUM_PAGES = 16_384
-"""Pages of 4 KiB that are returned to the file system at a time."""
+VACUUM_PAGES, VACUUM_STEP = 16_384, 1024
+"""Pages of 4 KiB that are returned to the file system, and how many of them in one transaction."""
+JOURNAL_BYTES = 16 * 1024 * 1024
+"""What the write-ahead log keeps of the disk when it begins anew."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
   id TEXT PRIMARY KEY,
@@ -41,6 +43,8 @@ CREATE TABLE IF NOT EXISTS jobs (
 CREATE INDEX IF NOT EXISTS jobs_to_wake ON jobs (wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS jobs_to_announce ON jobs (webhook_at) WHERE webhook_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS jobs_to_expire ON jobs (expires) WHERE expires IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_by_size ON jobs (status, bytes);
+CREATE INDEX IF NOT EXISTS jobs_by_client ON jobs (client, status);
 CREATE TABLE IF NOT EXISTS images (
   job TEXT NOT NULL,
   chunk INTEGER NOT NULL,
@@ -126,8 +130,14 @@ class Database:
 
     def vacuum(self) -> None:
         """Return some of the space of deleted rows to the file system."""
-        with self._lock, contextlib.suppress(sqlite3.Error):
-            self._connect().execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
+        with contextlib.suppress(sqlite3.Error):
+            for _ in range(0, VACUUM_PAGES, VACUUM_STEP):
+                with self._lock:
+                    connection = self._connect()
+                    if not connection.execute("PRAGMA freelist_count").fetchone()[0]:
+                        return
+                    # `execute` would end after the first page.
+                    connection.executescript(f"PRAGMA incremental_vacuum({VACUUM_STEP})")
 
     def close(self) -> None:
         """Close the connection."""
@@ -144,6 +154,8 @@ class Database:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
+            connection.execute("PRAGMA secure_delete = OFF")  # which would write every deleted image once more
             connection.executescript(SCHEMA)
             self._connection = connection
         return self._connection

@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.errors import IdempotencyKeyReusedError
 from gateway.jobs.records import Item, ItemResult, Job, JobRequest, ModelVersion, Receipt
+from gateway.jobs.sqlite_deletion import DELETED, mark_deleted
 from gateway.jobs.store import JOB_BYTES, describe_reuse
 
 RECEIVING = "receiving"
@@ -41,7 +42,7 @@ def find_earlier(sql: sqlite3.Connection, receipt: Receipt) -> str | None:
     if row is None:
         return None
     if row["expires"] is not None and row["expires"] <= time.time():
-        delete_jobs(sql, [row["id"]])
+        mark_deleted(sql, [row["id"]])
         return None
     if row["fingerprint"] != receipt.fingerprint:
         raise IdempotencyKeyReusedError(describe_reuse())
@@ -123,12 +124,6 @@ def sleep(sql: sqlite3.Connection, job_id: str) -> None:
     )
 
 
-def delete_jobs(sql: sqlite3.Connection, job_ids: Sequence[str]) -> None:
-    """Delete jobs with all that belongs to them."""
-    for table, column in (("images", "job"), ("chunks", "job"), ("results", "job"), ("jobs", "id")):
-        sql.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(job_id,) for job_id in job_ids])  # noqa: S608
-
-
 def count(sql: sqlite3.Connection, name: str, amount: int) -> None:
     """Add to one of the totals."""
     sql.execute(
@@ -140,5 +135,7 @@ def count(sql: sqlite3.Connection, name: str, amount: int) -> None:
 
 def stored_bytes(sql: sqlite3.Connection) -> int:
     """Return the size of all jobs."""
-    (size,) = sql.execute(f"SELECT COALESCE(SUM(bytes + {JOB_BYTES}), 0) FROM jobs").fetchone()  # noqa: S608
-    return int(size)
+    count, size = sql.execute(
+        "SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM jobs WHERE status != ?", (DELETED,)
+    ).fetchone()
+    return int(JOB_BYTES * count + size)

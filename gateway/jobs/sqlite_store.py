@@ -1,12 +1,13 @@
 """Jobs in SQLite, for gateways and workers on one machine."""
 
+import contextlib
 import json
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gateway.errors import JobsFullError, JobsUnavailableError, TooManyJobsError
+from gateway.errors import GatewayError, JobsFullError, JobsUnavailableError, TooManyJobsError
 from gateway.jobs import sqlite_statements as statements
 from gateway.jobs.records import (
     Chunk,
@@ -21,9 +22,11 @@ from gateway.jobs.records import (
     WebhookStatus,
 )
 from gateway.jobs.sqlite_database import Database
+from gateway.jobs.sqlite_deletion import DELETED, find_remains, mark_deleted, purge
 from gateway.jobs.store import (
     ITEM_BYTES,
     PAGE_BYTES,
+    TOO_SLOW,
     WEBHOOK_LEASE_S,
     describe_full,
     describe_too_many,
@@ -45,6 +48,13 @@ class SqliteStore:
     def __init__(self, folder: Path, limits: StoreLimits) -> None:
         self._database = Database(folder / FILE)
         self._limits = limits
+
+    def check_room(self, client: str, receipt_key: str | None) -> None:
+        """Refuse a job that could not be published; see `JobStore`."""
+        with self._database.snapshot() as sql:
+            if not sql.execute("SELECT 1 FROM jobs WHERE receipt = ?", (receipt_key,)).fetchone():
+                self._check_unfinished(sql, client)
+                self._check_size(sql)
 
     def stage(self, job: NewJob) -> None:
         """Begin to receive a job; see `JobStore`."""
@@ -69,6 +79,13 @@ class SqliteStore:
         ]
         size = sum(len(item.content) + ITEM_BYTES for item in items)
         with self._database.transaction() as sql:
+            cursor = sql.execute(
+                "UPDATE jobs SET total = total + ?, bytes = bytes + ? WHERE id = ? AND status = ?",
+                (len(items), size, job_id, statements.RECEIVING),
+            )
+            if not cursor.rowcount:
+                raise JobsUnavailableError(TOO_SLOW)
+            self._check_size(sql)
             sql.executemany(
                 "INSERT INTO images (job, chunk, position, name, kind, content) VALUES (?, ?, ?, ?, ?, ?)",
                 [(job_id, chunk, item.index, item.name, item.kind, item.content) for item in images],
@@ -76,39 +93,32 @@ class SqliteStore:
             if images:
                 sql.execute("INSERT INTO chunks (job, number, available_at) VALUES (?, ?, 0)", (job_id, chunk))
             failed = sum(statements.insert_result(sql, job_id, result) for result in problems)
-            sql.execute(
-                "UPDATE jobs SET total = total + ?, failed = failed + ?, bytes = bytes + ? WHERE id = ?",
-                (len(items), failed, size, job_id),
-            )
+            sql.execute("UPDATE jobs SET failed = failed + ? WHERE id = ?", (failed, job_id))
 
     def publish(self, job_id: str, receipt: Receipt) -> str:
         """Queue a job that was received; see `JobStore`."""
         now = time.time()
         with self._database.transaction() as sql:
             earlier = statements.find_earlier(sql, receipt)
-            if earlier is not None:
-                statements.delete_jobs(sql, [job_id])
-                return earlier
             row = sql.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
-            if row is None:
-                raise JobsUnavailableError("The job took too long to be stored. Send it again.")
-            self._check_limits(sql, row["client"], has_webhook=row["webhook"] is not None)
-            sql.execute(
-                "UPDATE jobs SET status = 'queued', created = ?, wake_at = ?, expires = NULL, receipt = ?, "
-                "fingerprint = ? WHERE id = ?",
-                (now, now + self._limits.lease_s, receipt.key, receipt.fingerprint, job_id),
-            )
-            statements.count(sql, "created", 1)
-            statements.count(sql, "problems", row["failed"])
-            if row["failed"] == row["total"]:
-                self._finish(sql, job_id, "done", None)
-        return job_id
+            if earlier is None and (row is None or row["status"] != statements.RECEIVING):
+                raise JobsUnavailableError(TOO_SLOW)
+            if earlier is None:
+                self._queue(sql, row, receipt, now)
+        if earlier is not None:
+            self.discard(job_id)
+        return earlier or job_id
 
     def discard(self, job_id: str) -> None:
         """Delete a job that was not published; see `JobStore`."""
         with self._database.transaction() as sql:
-            if sql.execute("SELECT 1 FROM jobs WHERE id = ? AND status = ?", (job_id, statements.RECEIVING)).fetchone():
-                statements.delete_jobs(sql, [job_id])
+            if not sql.execute(
+                "SELECT 1 FROM jobs WHERE id = ? AND status = ?", (job_id, statements.RECEIVING)
+            ).fetchone():
+                return
+            mark_deleted(sql, [job_id])
+        purge(self._database, job_id)
+        self._database.vacuum()
 
     def find(self, job_id: str) -> Job | None:
         """Return a published job; see `JobStore`."""
@@ -138,8 +148,10 @@ class SqliteStore:
             job = statements.find(sql, job_id)
             if job is not None and not job.is_finished:
                 self._finish(sql, job_id, status, problem)
-                return statements.find(sql, job_id)
-            return job
+                job = statements.find(sql, job_id)
+        with contextlib.suppress(GatewayError):  # the job is finished; `sweep` removes what is left
+            purge(self._database, job_id)
+        return job
 
     def claim(self, job_id: str, turn: int) -> Chunk | None:
         """Claim the next chunk of a job; see `JobStore`."""
@@ -253,8 +265,14 @@ class SqliteStore:
     def sweep(self) -> int:
         """Delete jobs that have expired; see `JobStore`."""
         with self._database.transaction() as sql:
-            expired = [row["id"] for row in sql.execute("SELECT id FROM jobs WHERE expires <= ?", (time.time(),))]
-            statements.delete_jobs(sql, expired)
+            expired = [
+                row["id"]
+                for row in sql.execute("SELECT id FROM jobs WHERE expires <= ? AND status != ?", (time.time(), DELETED))
+            ]
+            mark_deleted(sql, expired)
+            remains = find_remains(sql)
+        for job_id in remains:
+            purge(self._database, job_id)
         self._database.vacuum()
         return len(expired)
 
@@ -271,20 +289,40 @@ class SqliteStore:
         """Close the connection."""
         self._database.close()
 
-    def _check_limits(self, sql: sqlite3.Connection, client: str, *, has_webhook: bool) -> None:
+    def _check_unfinished(self, sql: sqlite3.Connection, client: str) -> None:
         (unfinished,) = sql.execute(
             f"SELECT COUNT(*) FROM jobs WHERE client = ? AND status IN {OPEN}",  # noqa: S608  # a constant
             (client,),
         ).fetchone()
         if unfinished >= self._limits.max_unfinished:
             raise TooManyJobsError(describe_too_many(self._limits), max_unfinished=self._limits.max_unfinished)
+
+    def _check_webhooks(self, sql: sqlite3.Connection, client: str) -> None:
         (webhooks,) = sql.execute(
             "SELECT COUNT(*) FROM jobs WHERE client = ? AND webhook_at IS NOT NULL", (client,)
         ).fetchone()
-        if has_webhook and webhooks >= self._limits.max_webhooks:
+        if webhooks >= self._limits.max_webhooks:
             raise TooManyJobsError(describe_webhooks(self._limits))
+
+    def _check_size(self, sql: sqlite3.Connection) -> None:
         if statements.stored_bytes(sql) > self._limits.max_stored_bytes:
             raise JobsFullError(describe_full(self._limits))
+
+    def _queue(self, sql: sqlite3.Connection, row: sqlite3.Row, receipt: Receipt, now: float) -> None:
+        """Check the limits, and let workers find a job that was received."""
+        self._check_unfinished(sql, row["client"])
+        if row["webhook"] is not None:
+            self._check_webhooks(sql, row["client"])
+        self._check_size(sql)
+        sql.execute(
+            "UPDATE jobs SET status = 'queued', created = ?, wake_at = ?, expires = NULL, receipt = ?, "
+            "fingerprint = ? WHERE id = ?",
+            (now, now + self._limits.lease_s, receipt.key, receipt.fingerprint, row["id"]),
+        )
+        statements.count(sql, "created", 1)
+        statements.count(sql, "problems", row["failed"])
+        if row["failed"] == row["total"]:
+            self._finish(sql, row["id"], "done", None)
 
     def _finish(
         self, sql: sqlite3.Connection, job_id: str, status: FinalStatus, problem: Mapping[str, object] | None
@@ -293,7 +331,6 @@ class SqliteStore:
         (size,) = sql.execute(
             "SELECT COALESCE(SUM(LENGTH(content)), 0) FROM images WHERE job = ?", (job_id,)
         ).fetchone()
-        sql.execute("DELETE FROM images WHERE job = ?", (job_id,))
         sql.execute("DELETE FROM chunks WHERE job = ?", (job_id,))
         sql.execute(
             "UPDATE jobs SET status = ?, finished = ?, expires = ?, problem = ?, wake_at = NULL, bytes = bytes - ?, "

@@ -23,6 +23,7 @@ ITEM_BYTES = 128
 """The same, for each image."""
 PAGE_BYTES = 8 * 1024 * 1024
 """Size of the results that are read at once, unless a single one is larger."""
+TOO_SLOW = "The job took too long to be stored. Send it again."
 WEBHOOK_LEASE_S = 60.0
 """How long an attempt to deliver a webhook may take until it is made again."""
 
@@ -37,11 +38,25 @@ class JobStore(Protocol):
     if it has no space.
     """
 
+    def check_room(self, client: str, receipt_key: str | None) -> None:
+        """Refuse a job that could not be published, before it is received.
+
+        A job whose key is known is not refused: it may be the one that exists.
+
+        Raises:
+            TooManyJobsError: The client has too many unfinished jobs.
+            JobsFullError: All jobs together are larger than the limit.
+        """
+
     def stage(self, job: NewJob) -> None:
         """Begin to receive a job, which nobody sees until it is published."""
 
     def add_items(self, job_id: str, chunk: int, items: Sequence[Item]) -> None:
-        """Add images to a job that is being received; items of the kind `problem` are results at once."""
+        """Add images to a job that is being received; items of the kind `problem` are results at once.
+
+        Raises:
+            JobsFullError: All jobs together would be larger than the limit.
+        """
 
     def publish(self, job_id: str, receipt: Receipt) -> str:
         """Queue a job that was received, unless the same request has created one before.

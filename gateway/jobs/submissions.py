@@ -47,6 +47,8 @@ NO_IMAGES = "The request carries no image. Send a list in `urls` or `instances`,
 
 Source = tuple[str, ImageSource | GatewayError]
 """Name of an image, and the image or what is wrong with it."""
+Sources = tuple[int, Iterator[Source]]
+"""Number of the images, and the images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,12 @@ class Submission:
 
     Attributes:
         request: What is asked for.
+        total: Number of images.
         sources: The images, which are read while they are iterated.
     """
 
     request: JobRequest
+    total: int
     sources: Iterator[Source]
 
 
@@ -106,8 +110,8 @@ class SubmissionParser:
         check_names(query, OPTION_NAMES, "query parameter")
         media_type = request.mimetype
 
-        def submission(fields: Mapping[str, Any], sources: Iterator[Source], prefix: str = "") -> Submission:
-            return Submission(self._options.parse(query, fields, prefix=prefix, request_id=request_id), sources)
+        def submission(fields: Mapping[str, Any], sources: Sources, prefix: str = "") -> Submission:
+            return Submission(self._options.parse(query, fields, prefix=prefix, request_id=request_id), *sources)
 
         if is_json(media_type):
             fields = self._parse_json(self._read_json(request))
@@ -121,7 +125,7 @@ class SubmissionParser:
                 form = forms.parse_form(body, request.content_type or "", max_images=limits.max_images)
                 yield submission(form.fields, self._form_sources(body, form))
             elif media_type in ZIP_TYPES or body[: len(ZIP_START)] == ZIP_START:
-                yield submission({}, _wrap(read_archive(body, 0, len(body), limits)))
+                yield submission({}, _wrap(*read_archive(body, 0, len(body), limits)))
             elif START_OF_OBJECT.match(body):  # curl and urllib have another media type by default
                 self._check_json_size(len(body))
                 fields = self._parse_json(body[:])
@@ -151,7 +155,7 @@ class SubmissionParser:
         check_names(fields, JSON_FIELDS, "member", prefix="/")
         return fields
 
-    def _json_sources(self, fields: Mapping[str, Any], deadline: Deadline) -> Iterator[Source]:
+    def _json_sources(self, fields: Mapping[str, Any], deadline: Deadline) -> Sources:
         names = [name for name in (URLS_FIELD, BATCH_FIELD) if fields.get(name) is not None]
         if len(names) > 1:
             raise BadRequestError("Send either `urls` or `instances`, not both.", field=f"/{BATCH_FIELD}")
@@ -165,16 +169,16 @@ class SubmissionParser:
         self._check_count(len(items))
         parse = _parse_url if name == URLS_FIELD else parse_instance
         sources = (parse(item, deadline, f"/{name}/{index}") for index, item in enumerate(items))
-        return ((source.url if isinstance(source, ImageUrl) else "", source) for source in sources)
+        return len(items), ((source.url if isinstance(source, ImageUrl) else "", source) for source in sources)
 
-    def _form_sources(self, body: mmap.mmap | bytes, form: forms.JobForm) -> Iterator[Source]:
+    def _form_sources(self, body: mmap.mmap | bytes, form: forms.JobForm) -> Sources:
         limits = self._limits.archive
         if form.archive is not None:
-            return _wrap(read_archive(body, form.archive.start, form.archive.end, limits))
+            return _wrap(*read_archive(body, form.archive.start, form.archive.end, limits))
         if not form.images:
             raise BadRequestError(NO_IMAGES)
         self._check_count(len(form.images))
-        return _wrap(forms.read_images(body, form.images, max_bytes=limits.max_image_bytes))
+        return _wrap(len(form.images), forms.read_images(body, form.images, max_bytes=limits.max_image_bytes))
 
     def _check_count(self, count: int) -> None:
         limit = self._limits.archive.max_images
@@ -189,8 +193,8 @@ def is_json(media_type: str) -> bool:
     return media_type == "application/json" or media_type.endswith("+json")
 
 
-def _wrap(files: Iterator[tuple[str, bytes | GatewayError]]) -> Iterator[Source]:
-    return ((name, file if isinstance(file, GatewayError) else ImageBytes(file)) for name, file in files)
+def _wrap(total: int, files: Iterator[tuple[str, bytes | GatewayError]]) -> Sources:
+    return total, ((name, file if isinstance(file, GatewayError) else ImageBytes(file)) for name, file in files)
 
 
 def _parse_url(item: object, deadline: Deadline, pointer: str) -> ImageSource | GatewayError:

@@ -82,12 +82,14 @@ def create_jobs(services: JobServices, register_admission: Callable[[Blueprint],
     @jobs.post("/json")  # the same for generated clients, which can send only one media type to each path
     def create() -> Response:
         http_request, context = cast("BodyRequest", unwrap(request)), unwrap(g)
+        caller = _caller()
+        services.intake.check_room(caller)
         with (
             services.places.occupy(request_client(), deadline=context.deadline),
             services.parser.open(http_request, deadline=context.deadline, request_id=context.request_id) as submission,
         ):
             _check_model(services, submission.request)
-            return _accepted(services.intake.accept(submission, _caller()))
+            return _accepted(services.intake.accept(submission, caller))
 
     @jobs.get("/<job_id>")
     def read(job_id: str) -> Response:
@@ -117,8 +119,9 @@ def defer_prediction(services: JobServices, prediction_request: PredictionReques
         prediction_request.id,
     )
     _check_model(services, job_request)
-    sources = ((image.url if isinstance(image, ImageUrl) else "", image) for image in prediction_request.images)
-    response = _accepted(services.intake.accept(Submission(job_request, sources), _caller()))
+    images = prediction_request.images
+    sources = ((image.url if isinstance(image, ImageUrl) else "", image) for image in images)
+    response = _accepted(services.intake.accept(Submission(job_request, len(images), sources), _caller()))
     response.headers[PREFERENCE_APPLIED] = "respond-async"
     return response
 
