@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -12,8 +13,9 @@ from gateway.jobs.records import ItemResult, Job
 
 PATH = "/api/v1/jobs"
 COLUMNS = ("index", "name", "class", "class_id", "score", "confident", "problem", "detail", "classes")
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""What makes a cell a formula in spreadsheets (OWASP, CSV injection)."""
+FORMULAS = re.compile("^(?=[\t\r\n])|(?:^|(?<=[;\t\r\n]))(?= *[=+\\-@\uff1d\uff0b\uff0d\uff20])")
+"""Where a spreadsheet would begin a formula (OWASP, CSV injection): at a sign, which may be of full width, at the start
+of a cell or after what may end one."""
 
 
 def make_document(job: Job, root: str) -> schemas.Job:
@@ -94,4 +96,4 @@ def _row(result: ItemResult, document: dict[str, Any]) -> list[object]:
 
 def _cell(value: object) -> object:
     """Return a value of which no spreadsheet makes a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+    return FORMULAS.sub("'", value) if isinstance(value, str) else value

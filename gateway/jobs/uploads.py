@@ -5,7 +5,6 @@ import errno
 import math
 import mmap
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,9 +84,7 @@ def receive(request: Request, folder: Path, *, max_bytes: int, deadline: Deadlin
             if size > max_bytes:
                 raise _too_large(None, max_bytes)
             with _storage_errors():
-                file.write(piece)
-        with _storage_errors():
-            file.flush()
+                _write(file, piece)
         if size == 0:  # which cannot be mapped
             yield b""
             return
@@ -100,8 +97,15 @@ def _temporary_file(folder: Path) -> Iterator[IO[bytes]]:
     with contextlib.ExitStack() as stack:
         with _storage_errors():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+            # Without a buffer, closing writes nothing, so that a full disk is noticed while writing only.
+            file = stack.enter_context(tempfile.TemporaryFile(dir=folder, buffering=0))
         yield file
+
+
+def _write(file: IO[bytes], piece: bytes) -> None:
+    rest = memoryview(piece)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 @contextlib.contextmanager
@@ -134,7 +138,7 @@ def _limited_time(connection: Any, deadline: Deadline) -> Iterator[None]:
     """Let the read inside end in time; only a `gateway.runtime.timed_socket` can, others have the body already."""
     is_timed = hasattr(connection, "read_by_s")
     if is_timed:
-        connection.read_by_s = min(deadline.at_s, time.monotonic() + SILENCE_S)
+        connection.read_by_s, connection.max_silence_s = deadline.at_s, SILENCE_S
     try:
         yield
     except TimeoutError as error:
@@ -144,7 +148,7 @@ def _limited_time(connection: Any, deadline: Deadline) -> Iterator[None]:
         raise ClientDisconnected from error
     finally:
         if is_timed:
-            connection.read_by_s = math.inf
+            connection.read_by_s = connection.max_silence_s = math.inf
 
 
 def _too_large(size: int | None, max_bytes: int) -> BodyTooLargeError:

@@ -185,7 +185,8 @@ def _respond(job: Job, *, status: int = 200) -> Response:
 
 def _respond_results(store: JobStore, job: Job, offset: int, limit: int, form: Format) -> Response:
     found = store.results(job.id, offset, limit, contiguous=not job.is_finished)
-    text = documents.make_csv(found, header=offset == 0) if form == "csv" else documents.make_lines(found)
+    is_first = offset == 0 and (bool(found) or job.is_finished)
+    text = documents.make_csv(found, header=is_first) if form == "csv" else documents.make_lines(found)
     response = Response(text, content_type=f"{MEDIA_TYPES[form]}; charset=utf-8")
     unwrap(g).place.respond(response.content_length or 0)
     response.headers["Cache-Control"] = "no-store"

@@ -22,11 +22,13 @@ class TimedSocket(socket.socket):
 
     Attributes:
         read_by_s: The moment, in seconds of `time.monotonic`.
+        max_silence_s: How long nothing may arrive until then, in seconds.
     """
 
-    __slots__ = ("_timeout_s", "read_by_s")
+    __slots__ = ("_timeout_s", "max_silence_s", "read_by_s")
 
     read_by_s: float
+    max_silence_s: float
     _timeout_s: float | None
 
     @classmethod
@@ -34,7 +36,7 @@ class TimedSocket(socket.socket):
         """Take over a connection, which does not wait at first; the socket given is closed."""
         timed = cls(connection.family, connection.type, connection.proto, fileno=connection.detach())
         socket.socket.settimeout(timed, 0)
-        timed.read_by_s = math.inf
+        timed.read_by_s = timed.max_silence_s = math.inf
         timed._timeout_s = 0
         return timed
 
@@ -72,7 +74,7 @@ class TimedSocket(socket.socket):
             TimeoutError: Nothing arrived in time.
         """
         if self.read_by_s < math.inf:
-            self._wait(select.POLLIN, self.read_by_s - time.monotonic())
+            self._wait(select.POLLIN, min(self.read_by_s - time.monotonic(), self.max_silence_s))
         else:
             self._wait(select.POLLIN, self._timeout_s)
 

@@ -319,6 +319,43 @@ def test_all_jobs_together_are_limited_and_space_is_freed(make_store: MakeStore)
     assert add_job(store, "c", [large]) == "c"
 
 
+def test_a_job_for_which_there_is_no_room_is_refused_before_it_is_received(make_store: MakeStore):
+    store = make_store(make_limits(max_unfinished=1, max_stored_bytes=10_000))
+    store.check_room("someone", None)
+    add_job(store, "a", [make_items(1)], receipt=Receipt("key", "same"))
+
+    with pytest.raises(TooManyJobsError):
+        store.check_room("someone", "other")
+    store.check_room("someone", "key")
+    store.check_room("other", None)
+    with pytest.raises(JobsFullError):
+        make_store(make_limits(max_stored_bytes=100)).check_room("other", None)
+
+
+def test_images_are_refused_as_soon_as_there_is_no_room_for_them(make_store: MakeStore):
+    store = make_store(make_limits(max_stored_bytes=100_000))
+    store.stage(NewJob("a", "", "someone", make_request()))
+    store.add_items("a", 0, [Item(0, "", "image", bytes(60_000))])
+
+    with pytest.raises(JobsFullError):
+        store.add_items("a", 1, [Item(1, "", "image", bytes(60_000))])
+
+    assert store.totals()["bytes"] < 100_000
+    store.discard("a")
+    assert store.totals()["bytes"] == 0
+
+
+def test_images_of_a_job_that_was_given_up_are_not_stored(make_store: MakeStore):
+    store = make_store(make_limits(receiving_s=0.0))
+    store.stage(NewJob("a", "", "someone", make_request()))
+    store.sweep()
+
+    with pytest.raises(JobsUnavailableError):
+        store.add_items("a", 0, make_items(1))
+
+    assert store.totals()["bytes"] == 0
+
+
 def test_expired_jobs_are_not_found_and_are_deleted(make_store: MakeStore):
     store = make_store(make_limits(retention_s=0.0))
     add_job(store, "a", [[Item(0, "", "problem", b"{}")]])

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from flask import Request
@@ -18,7 +18,7 @@ from gateway.jobs import uploads
 from gateway.jobs.sqlite_store import SqliteStore
 from gateway.jobs.uploads import UploadPlaces, receive
 from tests.support.jobs import add_job, make_items, make_limits
-from tests.support.waiting import until
+from tests.support.waiting import LONG_S, until
 
 LIMIT = 1_000_000
 FULL_DISK = Path("/dev/full")
@@ -62,10 +62,11 @@ def test_a_body_that_ends_too_early_is_not_a_job(tmp_path: Path, deadline: Deadl
 class SlowConnection:
     """Both a stream and its connection, whose reads end by a time-out."""
 
-    read_by_s = 0.0
+    read_by_s = max_silence_s = 0.0
 
     def read(self, _: int) -> bytes:
         assert self.read_by_s > time.monotonic()
+        assert self.max_silence_s == uploads.SILENCE_S
         raise TimeoutError
 
 
@@ -75,19 +76,42 @@ def test_a_sender_that_stops_is_given_up(tmp_path: Path, deadline: Deadline):
 
     with pytest.raises(BodyTimeoutError), receive(request, tmp_path, max_bytes=LIMIT, deadline=deadline):
         pass
-    assert slow.read_by_s == float("inf")
+    assert slow.read_by_s == slow.max_silence_s == float("inf")
+
+
+def test_a_slow_but_steady_sender_has_until_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    deadline = Deadline.after(LONG_S)
+    slow = SlowConnection()
+    moments = []
+
+    def read(size: int) -> bytes:
+        moments.append(slow.read_by_s)
+        return b"x" * min(size, 2)
+
+    monkeypatch.setattr(slow, "read", read)
+    request = request_of(b"", CONTENT_LENGTH="6", **{"wsgi.input": slow, "gunicorn.socket": slow})
+
+    with receive(request, tmp_path, max_bytes=LIMIT, deadline=deadline) as body:
+        assert body[:] == b"x" * 6
+
+    assert moments == [deadline.at_s] * 3
 
 
 @pytest.mark.skipif(not FULL_DISK.exists(), reason="only Linux has a device that is always full")
-def test_a_full_disk_is_an_error_of_its_own(tmp_path: Path, deadline: Deadline, monkeypatch: pytest.MonkeyPatch):
-    with FULL_DISK.open("wb", buffering=0) as full:
-        monkeypatch.setattr(uploads.tempfile, "TemporaryFile", lambda **_: full)
+@pytest.mark.parametrize("size", [1, 100, 500_000])
+def test_a_full_disk_is_an_error_of_its_own(
+    tmp_path: Path, deadline: Deadline, monkeypatch: pytest.MonkeyPatch, size: int
+):
+    def full_file(*, buffering: int = -1, **_: object) -> IO[bytes]:
+        return FULL_DISK.open("wb", buffering=buffering)
 
-        with (
-            pytest.raises(JobsFullError),
-            receive(request_of(bytes(100)), tmp_path, max_bytes=LIMIT, deadline=deadline),
-        ):
-            pass
+    monkeypatch.setattr(uploads.tempfile, "TemporaryFile", full_file)
+
+    with (
+        pytest.raises(JobsFullError),
+        receive(request_of(bytes(size)), tmp_path, max_bytes=LIMIT, deadline=deadline),
+    ):
+        pass
 
 
 def test_a_folder_that_cannot_be_used_is_an_error_of_its_own(tmp_path: Path, deadline: Deadline):

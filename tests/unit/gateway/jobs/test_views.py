@@ -1,5 +1,6 @@
 """The routes of jobs, over SQLite and without a worker but where a test is one."""
 
+import csv
 import io
 import json
 import zipfile
@@ -14,8 +15,9 @@ from werkzeug.test import TestResponse
 
 from gateway.deadline import Deadline
 from gateway.errors import ImageUnreadableError
+from gateway.jobs import documents
 from gateway.jobs.chunks import ChunkLimits, ChunkRunner
-from gateway.jobs.records import NewJob, Receipt
+from gateway.jobs.records import ItemResult, NewJob, Receipt
 from gateway.jobs.sqlite_store import SqliteStore
 from tests.support.fake_model_server import FakeModelServer
 from tests.support.jobs import SECRET, FakePredictor, make_admission, make_items, make_limits, make_request
@@ -146,6 +148,49 @@ def test_results_as_csv_have_one_header_and_no_formulas(jobs_client: FlaskClient
         "1,plain.png,'=1+1,0,1.0,,,,",
     ]
     assert [line.split(",")[1] for line in second.text.splitlines()] == ["'+1.png", "'@x.png", "'-x.png"]
+
+
+def test_a_csv_that_is_followed_while_its_job_runs_has_one_header(jobs_client: FlaskClient, folder: Path):
+    location = send_zip(jobs_client, ("a.png", b"cat")).headers["Location"]
+
+    before = [jobs_client.get(f"{location}/results?format=csv") for _ in range(2)]
+    work(folder, location.rpartition("/")[2])
+    after = jobs_client.get(f"{location}/results?format=csv")
+    beyond = jobs_client.get(f"{location}/results?format=csv&offset=1")
+
+    assert [page.text for page in before] == ["", ""]
+    assert [line.partition(",")[0] for line in after.text.splitlines()] == ["index", "0"]
+    assert beyond.text == ""
+
+
+def test_a_csv_without_results_of_a_job_that_is_over_has_a_header(jobs_client: FlaskClient):
+    location = send_zip(jobs_client).headers["Location"]
+    jobs_client.delete(location)
+
+    assert jobs_client.get(f"{location}/results?format=csv").text.startswith("index,name")
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("\n=1", "'\n'=1"),
+        ("\uff1d1+1", "'\uff1d1+1"),
+        ("\uff201", "'\uff201"),
+        ("a;=1", "a;'=1"),
+        ("a;  -1", "a;'  -1"),
+        ("a\t@x", "a\t'@x"),
+        (" =1", "' =1"),
+        ("a=b; c-d", "a=b; c-d"),
+        ("cat 1e-05", "cat 1e-05"),
+    ],
+)
+def test_no_cell_begins_a_formula_however_it_is_split(text: str, cell: str):
+    page = documents.make_csv(
+        [ItemResult(0, text, is_failed=True, document='{"type": "", "detail": ""}')], header=False
+    )
+
+    (row,) = csv.reader(io.StringIO(page, newline=""))
+    assert row[1] == cell
 
 
 def test_a_failed_image_is_a_line_of_its_own(jobs_client: FlaskClient, folder: Path):
@@ -413,6 +458,38 @@ def test_unfinished_jobs_and_space_are_limited(make_jobs_app: Callable[..., Flas
 
     full = send_zip(make_jobs_app(jobs_max_stored_bytes=1024).test_client(), ("a.png", bytes(2000)))
     problem(full, 507, "jobs-full")
+
+
+class UnreadBody(io.RawIOBase):
+    """A body that nobody may read."""
+
+    def read(self, _: int = -1) -> bytes:
+        raise AssertionError
+
+
+def test_a_job_without_room_is_refused_before_its_body_is_read(make_jobs_app: Callable[..., Flask]):
+    client = make_jobs_app(jobs_max_unfinished=1).test_client()
+    first = send_zip(client, **{"Idempotency-Key": "first"})
+
+    def send(**headers: str) -> TestResponse:
+        unread = {"wsgi.input": UnreadBody()}
+        return client.post(
+            JOBS, content_type="application/zip", headers=headers, content_length=1000, environ_overrides=unread
+        )
+
+    problem(send(), 429, "too-many-jobs")
+    problem(send(**{"Idempotency-Key": "other"}), 429, "too-many-jobs")
+    again = send_zip(client, **{"Idempotency-Key": "first"})
+    assert again.headers["Location"] == first.headers["Location"]
+
+
+def test_images_beyond_the_rate_limit_are_never_stored(
+    make_jobs_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+):
+    client = make_jobs_app(rate_limit="2/minute").test_client()
+    monkeypatch.delattr(SqliteStore, "stage")
+
+    problem(send_zip(client, *((f"{index}.png", b"x") for index in range(3))), 413, "too-many-images")
 
 
 def test_images_of_a_job_count_towards_the_rate_limit(make_jobs_app: Callable[..., Flask]):

@@ -52,6 +52,15 @@ def test_a_read_ends_at_its_moment_whatever_the_time_out_is(pair: tuple[TimedSoc
     assert connection.recv(10) == b"data"
 
 
+def test_a_read_ends_when_the_peer_is_silent_for_too_long(pair: tuple[TimedSocket, socket.socket]):
+    connection, _ = pair
+    connection.settimeout(None)
+    connection.read_by_s, connection.max_silence_s = time.monotonic() + 3600, 0.01
+
+    with pytest.raises(TimeoutError):
+        connection.recv(10)
+
+
 def test_a_read_waits_for_data(pair: tuple[TimedSocket, socket.socket]):
     connection, peer = pair
     connection.settimeout(None)
