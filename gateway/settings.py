@@ -371,7 +371,10 @@ class Settings(BaseModel):
         "answered.",
     )
     jobs_threads: int = Field(
-        2, ge=1, le=64, description="Chunks of jobs that a worker of jobs computes at the same time."
+        2,
+        ge=1,
+        le=64,
+        description="Chunks of jobs that a worker of jobs computes at the same time, at most half of them with URLs.",
     )
     jobs_nice: int = Field(
         10,

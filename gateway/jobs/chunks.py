@@ -27,6 +27,7 @@ from gateway.errors import (
 from gateway.http import problems
 from gateway.jobs.records import Chunk, Item, ItemResult, Job, ModelVersion
 from gateway.jobs.store import JobStore
+from gateway.jobs.url_share import UrlShare
 from gateway.jobs.wakeups import WakeUps
 from gateway.models.registry import ModelTarget
 from gateway.prediction.image_loader import ImageBytes, ImageUrl
@@ -73,10 +74,12 @@ class ChunkLimits:
     Attributes:
         deadline_s: Time for one call of the predictor.
         retry_s: How long a chunk is tried again until its job fails.
+        url_chunks: Number of chunks with URLs at the same time.
     """
 
     deadline_s: float
     retry_s: float
+    url_chunks: int = 1
 
 
 class ChunkRunner:
@@ -100,6 +103,7 @@ class ChunkRunner:
         self._predictor = predictor
         self._admission = admission
         self._limits = limits
+        self._urls = UrlShare(limits.url_chunks)
         self._claimed: set[Chunk] = set()
         self._lock = threading.Lock()
         self._draining = threading.Event()
@@ -116,18 +120,48 @@ class ChunkRunner:
             self._store.renew(chunks)
 
     def run(self, job_id: str, turn: int, wakeups: WakeUps) -> None:
-        """Compute the next chunk of a job, if it is still this turn; the next turn is another wake-up."""
+        """Compute a chunk, if it is still this turn of a job: the next one of the client whose turn it is.
+
+        The next turn of its job is another wake-up.
+        """
         if self._draining.is_set():
             wakeups.wake(job_id, turn)  # for another worker
             return
-        chunk = self._store.claim(job_id, turn)
-        if chunk is None:
-            return
-        if not chunk.is_last:
-            wakeups.wake(job_id, chunk.turn)
-        names = {"job": job_id, "request_id": chunk.job.request.request_id}
-        with structlog.contextvars.bound_contextvars(**names), self._held(chunk):
-            self._run(chunk)
+        has_place = self._urls.enter()
+        try:
+            chunk = self._claim(job_id, turn, wakeups, may_fetch=has_place)
+            if has_place and (chunk is None or not any(item.kind == "url" for item in chunk.items)):
+                has_place = False
+                self._leave(wakeups)
+            if chunk is not None:
+                names = {"job": chunk.job.id, "request_id": chunk.job.request.request_id}
+                with structlog.contextvars.bound_contextvars(**names), self._held(chunk):
+                    self._run(chunk)
+        finally:
+            if has_place:
+                self._leave(wakeups)
+
+    def _claim(self, job_id: str, turn: int, wakeups: WakeUps, *, may_fetch: bool) -> Chunk | None:
+        """Claim a chunk of the client whose turn it is; the wake-up is kept if it was for another job."""
+        found = self._store.next_turn(job_id, turn, urls=may_fetch)
+        if found is None:
+            return None
+        if found.has_urls and not may_fetch:
+            if not self._urls.defer((job_id, turn)):
+                wakeups.wake(job_id, turn)
+            return None
+        if found.job_id != job_id:
+            wakeups.wake(job_id, turn)
+        chunk = self._store.claim(found.job_id, found.number)
+        if chunk is not None and not chunk.is_last:
+            wakeups.wake(chunk.job.id, chunk.turn)
+        return chunk
+
+    def _leave(self, wakeups: WakeUps) -> None:
+        """Give the place of a chunk with URLs back, and wake a worker for one that was deferred."""
+        deferred = self._urls.leave()
+        if deferred is not None:
+            wakeups.wake(*deferred)
 
     def _run(self, chunk: Chunk) -> None:
         """Compute a chunk, and record what became of it."""

@@ -156,6 +156,21 @@ class ModelVersion(NamedTuple):
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The job of which a chunk is to be claimed next.
+
+    Attributes:
+        job_id: The job.
+        number: Its turn; see `JobStore.claim`.
+        has_urls: Whether the chunk has images that are fetched.
+    """
+
+    job_id: str
+    number: int
+    has_urls: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
     """Some images of a job, which a worker has claimed.

@@ -2,10 +2,11 @@
 
 Keys, behind the prefix: `job:ID` (a hash with the fields of `Job`), `images:ID:CHUNK` and `names:ID` and `results:ID`
 (hashes by index), `chunks:ID` (by the time from which each can be claimed), `attempts:ID` and `claims:ID` (of
-chunks), `wake`, `webhooks` and `expiry` (jobs by the time when they are due), `unfinished`, `unfinished:CLIENT` and
-`unannounced:CLIENT` (sets of jobs, the last of those whose webhook is to be delivered), `open` (the list of chunks
-that are not computed, by whose length workers are scaled), `receipts` (jobs by their idempotency key), `totals`,
-`stored`. None expires by itself, so that Redis evicts none of them with `volatile-lru`.
+chunks), `urls:ID` (the chunks with URLs), `callers` (clients by the time when they were served), `wake`, `webhooks`
+and `expiry` (jobs by the time when they are due), `unfinished`, `unfinished:CLIENT` and `unannounced:CLIENT` (sets of
+jobs, the last of those whose webhook is to be delivered), `open` (the list of chunks that are not computed, by whose
+length workers are scaled), `receipts` (jobs by their idempotency key), `totals`, `stored`. None expires by itself, so
+that Redis evicts none of them with `volatile-lru`.
 """
 
 PREFIX = "image-gateway:jobs:"
@@ -37,14 +38,16 @@ local function drop_images(id)
     redis.call('UNLINK', key('images', id) .. ':' .. chunk)
     redis.call('LREM', P .. 'open', 1, id .. ':' .. chunk)
   end
-  redis.call('DEL', key('chunks', id), key('attempts', id), key('claims', id))
+  redis.call('DEL', key('chunks', id), key('attempts', id), key('claims', id), key('urls', id))
   resize(id, 0 - number(id, 'image_bytes'))
   set(id, 'image_bytes', 0)
   redis.call('ZREM', P .. 'wake', id)
 end
 local function close(id)
   redis.call('SREM', P .. 'unfinished', id)
-  redis.call('SREM', key('unfinished', get(id, 'client')), id)
+  local client = get(id, 'client')
+  redis.call('SREM', key('unfinished', client), id)
+  if redis.call('EXISTS', key('unfinished', client)) == 0 then redis.call('ZREM', P .. 'callers', client) end
 end
 local function finish(id, status, problem, retention_s)
   drop_images(id)
@@ -107,6 +110,7 @@ for i = 5, #ARGV, 4 do
     failed = failed + redis.call('HSETNX', key('results', id), index, kind .. content)
   else
     redis.call('HSET', key('images', id) .. ':' .. chunk, index, kind .. content)
+    if kind == 'u' then redis.call('SADD', key('urls', id), chunk) end
     size = size + #content
   end
   resize(id, overhead + #name + #content)
@@ -149,6 +153,7 @@ end
 redis.call('ZREM', P .. 'expiry', id)
 redis.call('SADD', P .. 'unfinished', id)
 redis.call('SADD', key('unfinished', client), id)
+redis.call('ZADD', P .. 'callers', 'NX', now, client)
 for _, chunk in ipairs(redis.call('ZRANGE', key('chunks', id), 0, -1)) do
   redis.call('RPUSH', P .. 'open', id .. ':' .. chunk)
 end
@@ -163,6 +168,26 @@ DISCARD = "if get(ARGV[1], 'status') == 'receiving' then delete(ARGV[1]) end"
 
 FINISH = "if is_open(ARGV[1]) then finish(ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])) end"
 
+NEXT_TURN = """
+local own_id, turn, urls = ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1'
+if not is_open(own_id) or number(own_id, 'turn') ~= turn then return false end
+local function next_chunk(id) return redis.call('ZRANGEBYSCORE', key('chunks', id), '-inf', now, 'LIMIT', 0, 1)[1] end
+if not next_chunk(own_id) then return {own_id, turn, 0} end
+for _, client in ipairs(redis.call('ZRANGE', P .. 'callers', 0, -1)) do
+  local first, first_at, first_has_urls
+  for _, id in ipairs(redis.call('SMEMBERS', key('unfinished', client))) do
+    local chunk = next_chunk(id)
+    local has_urls = chunk and redis.call('SISMEMBER', key('urls', id), chunk)
+    local wake_at = id == own_id and 0 or tonumber(redis.call('ZSCORE', P .. 'wake', id) or 0)
+    if chunk and (urls or has_urls == 0) and (not first or wake_at < first_at) then
+      first, first_at, first_has_urls = id, wake_at, has_urls
+    end
+  end
+  if first then return {first, number(first, 'turn'), first_has_urls} end
+end
+return {own_id, turn, 1}
+"""
+
 CLAIM = """
 local id, turn, lease_s = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 if not is_open(id) or number(id, 'turn') ~= turn then return false end
@@ -173,6 +198,7 @@ if not chunks[1] then
 end
 redis.call('ZADD', key('chunks', id), now + lease_s, chunks[1])
 set(id, 'status', 'running', 'turn', turn + 1)
+redis.call('ZADD', P .. 'callers', now, get(id, 'client'))
 redis.call('HSETNX', key('job', id), 'started', now)
 if chunks[2] then redis.call('ZADD', P .. 'wake', now + lease_s, id) else sleep(id) end
 local claims = redis.call('HINCRBY', key('claims', id), chunks[1], 1)

@@ -24,6 +24,7 @@ from gateway.jobs.records import (
     NewJob,
     Receipt,
     StoreLimits,
+    Turn,
     WebhookStatus,
 )
 from gateway.jobs.redis_timeouts import SOCKET_TIMEOUT_S
@@ -132,6 +133,11 @@ class RedisStore:
         text = json.dumps(problem) if problem else ""
         self._run(scripts.FINISH, job_id, status, text, self._limits.retention_s)
         return self.find(job_id)
+
+    def next_turn(self, job_id: str, turn: int, *, urls: bool) -> Turn | None:
+        """Return of which job a chunk is to be claimed; see `JobStore`."""
+        found = self._run(scripts.NEXT_TURN, job_id, turn, int(urls))
+        return Turn(found[0].decode(), int(found[1]), has_urls=bool(found[2])) if found else None
 
     def claim(self, job_id: str, turn: int) -> Chunk | None:
         """Claim the next chunk of a job; see `JobStore`."""

@@ -3,11 +3,11 @@
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gateway.errors import IdempotencyKeyReusedError
-from gateway.jobs.records import Item, ItemResult, Job, JobRequest, ModelVersion, Receipt
+from gateway.jobs.records import Item, ItemResult, Job, JobRequest, ModelVersion, Receipt, Turn
 from gateway.jobs.sqlite_deletion import DELETED, mark_deleted
 from gateway.jobs.store import JOB_BYTES, describe_reuse
 
@@ -47,6 +47,49 @@ def find_earlier(sql: sqlite3.Connection, receipt: Receipt) -> str | None:
     if row["fingerprint"] != receipt.fingerprint:
         raise IdempotencyKeyReusedError(describe_reuse())
     return str(row["id"])
+
+
+def find_next_chunk(sql: sqlite3.Connection, job_id: str, now: float) -> int | None:
+    """Return the chunk of a job that would be claimed now."""
+    row = sql.execute(
+        "SELECT number FROM chunks WHERE job = ? AND available_at <= ? ORDER BY number LIMIT 1", (job_id, now)
+    ).fetchone()
+    return None if row is None else int(row["number"])
+
+
+def find_turns(sql: sqlite3.Connection, own_id: str) -> Iterator[Turn]:
+    """Yield the jobs of which a chunk can be claimed: first those of the client that was served the longest ago.
+
+    Of one client, the job given is the first.
+    """
+    now = time.time()
+    for row in sql.execute(
+        "SELECT id, turn FROM jobs LEFT JOIN callers USING (client) WHERE wake_at IS NOT NULL "
+        "ORDER BY COALESCE(served, 0), id != ?, wake_at",
+        (own_id,),
+    ):
+        chunk = find_next_chunk(sql, row["id"], now)
+        if chunk is not None:
+            yield Turn(row["id"], row["turn"], has_urls=_has_urls(sql, row["id"], chunk))
+
+
+def set_served(sql: sqlite3.Connection, client: str) -> None:
+    """Put a client behind all others."""
+    sql.execute("INSERT OR REPLACE INTO callers (client, served) VALUES (?, ?)", (client, time.time()))
+
+
+def forget_idle_client(sql: sqlite3.Connection, job_id: str) -> None:
+    """Forget when the client of a job was served, if it has no unfinished jobs."""
+    sql.execute(
+        "DELETE FROM callers WHERE client = (SELECT client FROM jobs WHERE id = ?) AND NOT EXISTS "
+        "(SELECT 1 FROM jobs WHERE jobs.client = callers.client AND status IN ('queued', 'running'))",
+        (job_id,),
+    )
+
+
+def _has_urls(sql: sqlite3.Connection, job_id: str, chunk: int) -> bool:
+    row = sql.execute("SELECT 1 FROM images WHERE job = ? AND chunk = ? AND kind = 'url'", (job_id, chunk)).fetchone()
+    return row is not None
 
 
 def read_items(sql: sqlite3.Connection, job_id: str, chunk: int) -> list[Item]:

@@ -19,6 +19,7 @@ from gateway.jobs.records import (
     NewJob,
     Receipt,
     StoreLimits,
+    Turn,
     WebhookStatus,
 )
 from gateway.jobs.sqlite_database import Database
@@ -153,6 +154,19 @@ class SqliteStore:
             purge(self._database, job_id)
         return job
 
+    def next_turn(self, job_id: str, turn: int, *, urls: bool) -> Turn | None:
+        """Return of which job a chunk is to be claimed; see `JobStore`."""
+        with self._database.snapshot() as sql:
+            if not sql.execute(
+                f"SELECT 1 FROM jobs WHERE id = ? AND turn = ? AND status IN {OPEN}",  # noqa: S608  # a constant
+                (job_id, turn),
+            ).fetchone():
+                return None
+            if statements.find_next_chunk(sql, job_id, time.time()) is None:
+                return Turn(job_id, turn, has_urls=False)
+            turns = statements.find_turns(sql, job_id)
+            return next((found for found in turns if urls or not found.has_urls), Turn(job_id, turn, has_urls=True))
+
     def claim(self, job_id: str, turn: int) -> Chunk | None:
         """Claim the next chunk of a job; see `JobStore`."""
         now = time.time()
@@ -172,6 +186,7 @@ class SqliteStore:
                 statements.sleep(sql, job_id)
                 return None
             chunk = chunks[0]
+            statements.set_served(sql, row["client"])
             statements.lease(sql, [(now + self._limits.lease_s, job_id, chunk["number"])])
             statements.set_claims(sql, job_id, chunk["number"], chunk["claims"] + 1)
             sql.execute(
@@ -319,6 +334,7 @@ class SqliteStore:
             "fingerprint = ? WHERE id = ?",
             (now, now + self._limits.lease_s, receipt.key, receipt.fingerprint, row["id"]),
         )
+        sql.execute("INSERT OR IGNORE INTO callers (client, served) VALUES (?, ?)", (row["client"], now))
         statements.count(sql, "created", 1)
         statements.count(sql, "problems", row["failed"])
         if row["failed"] == row["total"]:
@@ -337,4 +353,5 @@ class SqliteStore:
             "webhook_at = CASE WHEN webhook IS NULL THEN NULL ELSE ? END WHERE id = ?",
             (status, now, now + self._limits.retention_s, json.dumps(problem) if problem else None, size, now, job_id),
         )
+        statements.forget_idle_client(sql, job_id)
         statements.count(sql, status, 1)

@@ -13,6 +13,7 @@ from gateway.jobs.records import (
     NewJob,
     Receipt,
     StoreLimits,
+    Turn,
     WebhookStatus,
 )
 from gateway.sizes import format_limit
@@ -88,6 +89,20 @@ class JobStore(Protocol):
 
     def finish(self, job_id: str, status: FinalStatus, problem: Mapping[str, object] | None = None) -> Job | None:
         """End a job that is not finished, and delete its images; return it as it is then, None if there is none."""
+
+    def next_turn(self, job_id: str, turn: int, *, urls: bool) -> Turn | None:
+        """Return of which job a chunk is to be claimed when a worker was woken for a turn of a job.
+
+        It is a job of the client that was served the longest ago: clients take turns, however many jobs each has.
+
+        Args:
+            job_id: The job.
+            turn: Its turn.
+            urls: Whether it may be a chunk with URLs. Without, it is one only if there is no other chunk.
+
+        Returns:
+            None if the turn is over.
+        """
 
     def claim(self, job_id: str, turn: int) -> Chunk | None:
         """Claim the next chunk of a job until the lease ends.

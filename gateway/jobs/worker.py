@@ -55,7 +55,7 @@ class Worker:
             self._store,
             self._services.predictor,
             self._services.admission,
-            ChunkLimits(settings.jobs_chunk_deadline_s, settings.jobs_retry_s),
+            ChunkLimits(settings.jobs_chunk_deadline_s, settings.jobs_retry_s, max(1, settings.jobs_threads // 2)),
         )
         webhooks = Webhooks(
             self._store,

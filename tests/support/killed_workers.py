@@ -19,7 +19,7 @@ from tests.support.jobs import FakePredictor, add_job, make_admission, make_item
 
 CHUNKS, IMAGES = 3, 2
 NEVER = 0
-STEPS = ("claim", "complete", "release", "finish", "due_jobs", "wake")
+STEPS = ("next_turn", "claim", "complete", "release", "finish", "due_jobs", "wake")
 
 
 class Doomed:

@@ -21,7 +21,7 @@ from gateway.errors import (
 )
 from gateway.jobs import chunks
 from gateway.jobs.chunks import ChunkLimits, ChunkRunner
-from gateway.jobs.records import Job, ModelVersion
+from gateway.jobs.records import Chunk, Item, Job, ModelVersion
 from gateway.jobs.sqlite_store import SqliteStore
 from tests.support.jobs import FakePredictor, add_job, make_admission, make_items, make_limits, results_of
 from tests.support.killed_workers import CHUNKS, IMAGES
@@ -134,6 +134,59 @@ def test_jobs_take_turns(bench: Bench):
         runner.run(*bench.queue.pop(0), bench.queue)
 
     assert order == ["b", "a", "b", "a"]
+
+
+def test_callers_take_turns_however_many_jobs_one_has(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    for name in ("a1", "a2", "a3", "a4", "b"):
+        add_job(bench.store, name, [make_items(1), make_items(1, start=1)], client=name[0])
+        bench.queue.wake(name, 0)
+    order: list[str] = []
+    runner = ChunkRunner(bench.store, bench.predictor, make_admission(), bench.limits)
+    claim = bench.store.claim
+
+    def record(job_id: str, turn: int) -> Chunk | None:
+        chunk = claim(job_id, turn)
+        order.extend([job_id] if chunk else [])
+        return chunk
+
+    monkeypatch.setattr(bench.store, "claim", record)
+    while bench.queue:
+        runner.run(*bench.queue.pop(0), bench.queue)
+
+    assert sorted(order) == sorted(["a1", "a2", "a3", "a4", "b"] * 2)
+    assert [name[0] for name in order[:4]] == ["a", "b", "a", "b"]
+
+
+def test_chunks_with_urls_leave_threads_to_the_others(bench: Bench):
+    urls = [[Item(number, "", "url", b"https://slow.example")] for number in range(2)]
+    for name in ("u1", "u2"):
+        add_job(bench.store, name, urls, client="u")
+        bench.queue.wake(name, 0)
+    add_job(bench.store, "a", [make_items(1)])
+    bench.queue.wake("a", 0)
+    runner = ChunkRunner(bench.store, bench.predictor, make_admission(), bench.limits)
+    at_the_same_time: list[int] = []
+    statuses: list[str] = []
+
+    def fetch(content: bytes) -> None:
+        """Take all that is in the queue while a chunk with URLs is slow, as another thread would."""
+        if content.startswith(b"https"):
+            at_the_same_time.append(1)
+            while bench.queue:
+                runner.run(*bench.queue.pop(0), bench.queue)
+            statuses.append(bench.job.status)
+            assert len(at_the_same_time) == 1
+            at_the_same_time.clear()
+
+    bench.predictor.outcome = fetch
+    while bench.queue:
+        runner.run(*bench.queue.pop(0), bench.queue)
+
+    assert statuses == ["done"] * 4
+    for name in ("u1", "u2"):
+        job = bench.store.find(name)
+        assert job is not None
+        assert (job.status, job.answered) == ("done", 2)
 
 
 def test_a_damaged_image_is_its_own_result(bench: Bench):

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from gateway.errors import IdempotencyKeyReusedError, JobsFullError, JobsUnavailableError, TooManyJobsError
-from gateway.jobs.records import Item, ModelVersion, NewJob, Receipt, StoreLimits
+from gateway.jobs.records import Item, ModelVersion, NewJob, Receipt, StoreLimits, Turn
 from gateway.jobs.redis_store import RedisStore
 from gateway.jobs.sqlite_store import SqliteStore
 from gateway.jobs.store import JobStore
@@ -101,6 +101,32 @@ def test_chunks_are_claimed_in_turn_until_none_is_left(store: JobStore):
     assert second.items == [Item(2, "2.png", "image", b"image 2")]
     assert (second.turn, second.is_last) == (2, True)
     assert store.claim("a", 2) is None
+
+
+def test_the_client_that_was_served_the_longest_ago_is_the_next(store: JobStore):
+    for name in ("a1", "a2", "b"):
+        add_job(store, name, [make_items(1), make_items(1, start=1)], client=name[0])
+
+    assert store.next_turn("a2", 0, urls=True) == Turn("a2", 0, has_urls=False)
+    store.claim("a2", 0)
+    assert store.next_turn("a1", 0, urls=True) == Turn("b", 0, has_urls=False)
+    store.claim("b", 0)
+    assert store.next_turn("b", 1, urls=True) in [Turn("a1", 0, has_urls=False), Turn("a2", 1, has_urls=False)]
+    store.finish("a1", "cancelled")
+    store.finish("a2", "cancelled")
+    assert store.next_turn("b", 1, urls=True) == Turn("b", 1, has_urls=False)
+    assert store.next_turn("b", 0, urls=True) is None
+    assert store.next_turn("a1", 0, urls=True) is None
+
+
+def test_chunks_with_urls_are_the_last_if_they_have_no_place(store: JobStore):
+    add_job(store, "a", [[Item(0, "", "url", b"https://example.com")]], client="a")
+    add_job(store, "b", [make_items(1)], client="b")
+
+    assert store.next_turn("a", 0, urls=True) == Turn("a", 0, has_urls=True)
+    assert store.next_turn("a", 0, urls=False) == Turn("b", 0, has_urls=False)
+    store.claim("b", 0)
+    assert store.next_turn("a", 0, urls=False) == Turn("a", 0, has_urls=True)
 
 
 def test_of_several_wake_ups_for_one_turn_only_the_first_counts(store: JobStore):
