@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gateway.errors import GatewayError, JobsFullError, JobsUnavailableError, TooManyJobsError
+from gateway.errors import GatewayError, JobsUnavailableError
 from gateway.jobs import sqlite_statements as statements
 from gateway.jobs.records import (
     Chunk,
@@ -24,14 +24,12 @@ from gateway.jobs.records import (
 )
 from gateway.jobs.sqlite_database import Database
 from gateway.jobs.sqlite_deletion import DELETED, find_remains, mark_deleted, purge
+from gateway.jobs.sqlite_limits import check_size, check_unfinished, check_webhooks
 from gateway.jobs.store import (
     ITEM_BYTES,
     PAGE_BYTES,
     TOO_SLOW,
     WEBHOOK_LEASE_S,
-    describe_full,
-    describe_too_many,
-    describe_webhooks,
 )
 
 FILE = "jobs.sqlite"
@@ -54,8 +52,8 @@ class SqliteStore:
         """Refuse a job that could not be published; see `JobStore`."""
         with self._database.snapshot() as sql:
             if not sql.execute("SELECT 1 FROM jobs WHERE receipt = ?", (receipt_key,)).fetchone():
-                self._check_unfinished(sql, client)
-                self._check_size(sql)
+                check_unfinished(sql, client, self._limits)
+                check_size(sql, self._limits)
 
     def stage(self, job: NewJob) -> None:
         """Begin to receive a job; see `JobStore`."""
@@ -86,7 +84,7 @@ class SqliteStore:
             )
             if not cursor.rowcount:
                 raise JobsUnavailableError(TOO_SLOW)
-            self._check_size(sql)
+            check_size(sql, self._limits)
             sql.executemany(
                 "INSERT INTO images (job, chunk, position, name, kind, content) VALUES (?, ?, ?, ?, ?, ?)",
                 [(job_id, chunk, item.index, item.name, item.kind, item.content) for item in images],
@@ -150,8 +148,9 @@ class SqliteStore:
             if job is not None and not job.is_finished:
                 self._finish(sql, job_id, status, problem)
                 job = statements.find(sql, job_id)
-        with contextlib.suppress(GatewayError):  # the job is finished; `sweep` removes what is left
-            purge(self._database, job_id)
+        if job is not None:
+            with contextlib.suppress(GatewayError):  # the job is finished; `sweep` removes what is left
+                purge(self._database, job_id)
         return job
 
     def next_turn(self, job_id: str, turn: int, *, urls: bool) -> Turn | None:
@@ -304,31 +303,12 @@ class SqliteStore:
         """Close the connection."""
         self._database.close()
 
-    def _check_unfinished(self, sql: sqlite3.Connection, client: str) -> None:
-        (unfinished,) = sql.execute(
-            f"SELECT COUNT(*) FROM jobs WHERE client = ? AND status IN {OPEN}",  # noqa: S608  # a constant
-            (client,),
-        ).fetchone()
-        if unfinished >= self._limits.max_unfinished:
-            raise TooManyJobsError(describe_too_many(self._limits), max_unfinished=self._limits.max_unfinished)
-
-    def _check_webhooks(self, sql: sqlite3.Connection, client: str) -> None:
-        (webhooks,) = sql.execute(
-            "SELECT COUNT(*) FROM jobs WHERE client = ? AND webhook_at IS NOT NULL", (client,)
-        ).fetchone()
-        if webhooks >= self._limits.max_webhooks:
-            raise TooManyJobsError(describe_webhooks(self._limits))
-
-    def _check_size(self, sql: sqlite3.Connection) -> None:
-        if statements.stored_bytes(sql) > self._limits.max_stored_bytes:
-            raise JobsFullError(describe_full(self._limits))
-
     def _queue(self, sql: sqlite3.Connection, row: sqlite3.Row, receipt: Receipt, now: float) -> None:
         """Check the limits, and let workers find a job that was received."""
-        self._check_unfinished(sql, row["client"])
+        check_unfinished(sql, row["client"], self._limits)
         if row["webhook"] is not None:
-            self._check_webhooks(sql, row["client"])
-        self._check_size(sql)
+            check_webhooks(sql, row["client"], self._limits)
+        check_size(sql, self._limits)
         sql.execute(
             "UPDATE jobs SET status = 'queued', created = ?, wake_at = ?, expires = NULL, receipt = ?, "
             "fingerprint = ? WHERE id = ?",

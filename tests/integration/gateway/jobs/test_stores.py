@@ -289,6 +289,18 @@ def test_a_cancelled_job_keeps_its_results_and_takes_no_more(store: JobStore):
     assert (again.status, again.problem) == ("cancelled", None)
 
 
+def test_a_job_that_is_being_received_cannot_be_finished(store: JobStore):
+    store.stage(NewJob("a", "", "someone", make_request()))
+    store.add_items("a", 0, make_items(1))
+
+    assert store.finish("a", "cancelled") is None
+
+    store.publish("a", Receipt(None, "f"))
+    chunk = store.claim("a", 0)
+    assert chunk is not None
+    assert len(chunk.items) == 1
+
+
 def test_a_failed_job_says_why(store: JobStore):
     add_job(store, "a", [make_items(1)])
 
