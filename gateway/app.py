@@ -114,7 +114,6 @@ def _create_jobs(settings: Settings, services: Services) -> Any:
         SettingsError: They need a package that is not installed.
     """
     try:
-        setup = importlib.import_module("gateway.jobs.setup")
+        return importlib.import_module("gateway.jobs.setup").create(settings, services)
     except ModuleNotFoundError as error:
         raise SettingsError(f"GATEWAY_JOBS={settings.jobs} needs the extra `jobs`: {INSTALL_EXTRA} jobs.") from error
-    return setup.create(settings, services)

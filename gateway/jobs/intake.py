@@ -13,7 +13,6 @@ from gateway.http import problems
 from gateway.jobs.records import Item, Job, JobRequest, NewJob, Receipt
 from gateway.jobs.store import JobStore
 from gateway.jobs.submissions import NO_IMAGES, Source, Submission
-from gateway.jobs.wakeups import WakeUps
 from gateway.prediction.image_loader import ImageSource, ImageUrl
 
 if TYPE_CHECKING:
@@ -60,13 +59,13 @@ class JobIntake:
 
     Args:
         store: Where they are stored.
-        wakeups: Wakes a worker.
+        wake: Wakes a worker for the first turn of a job; see `WakeUps.wake`.
         sizes: How they are divided.
     """
 
-    def __init__(self, store: JobStore, wakeups: WakeUps, sizes: ChunkSizes) -> None:
+    def __init__(self, store: JobStore, wake: Callable[[str, int], None], sizes: ChunkSizes) -> None:
         self._store = store
-        self._wakeups = wakeups
+        self._wake = wake
         self._sizes = sizes
 
     def check_room(self, caller: Caller) -> None:
@@ -92,7 +91,7 @@ class JobIntake:
                 self._store.discard(new.id)
             raise
         if job_id == new.id:
-            self._wakeups.wake(job_id, 0)
+            self._wake(job_id, 0)
         job = self._store.find(job_id)
         if job is None:
             raise JobNotFoundError("The job has expired already.")

@@ -1,6 +1,8 @@
 """Assemble the parts of jobs: the routes in a gateway, and the store for both gateways and workers."""
 
+import functools
 import importlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +21,6 @@ from gateway.jobs.store import JobStore
 from gateway.jobs.submissions import SubmissionLimits, SubmissionParser
 from gateway.jobs.uploads import UploadPlaces
 from gateway.jobs.views import JobServices, create_jobs, defer_prediction
-from gateway.jobs.wakeups import WakeUps, make_queue
 from gateway.prediction.predictor import PredictionRequest
 from gateway.services import INSTALL_EXTRA, Services, make_url_fetcher
 from gateway.settings import Settings, SettingsError
@@ -70,12 +71,33 @@ def make_job_services(settings: Settings, services: Services, store: JobStore) -
             SubmissionLimits(archive, settings.max_json_depth, settings.jobs_dir),
             OptionsParser(default_top_k=settings.default_top_k, webhooks=webhooks),
         ),
-        JobIntake(store, WakeUps(make_queue(settings)), sizes),
+        JobIntake(store, _make_wake(settings), sizes),
         UploadPlaces(settings.jobs_uploads, max_wait_s=settings.max_wait_s),
         services.registry,
         settings.jobs_upload_deadline_s,
         settings.health_deadline_s,
     )
+
+
+def _make_wake(settings: Settings) -> Callable[[str, int], None]:
+    """Return what wakes a worker, by a queue that is opened for the first job: huey's import takes up to 9 MB.
+
+    Raises:
+        ModuleNotFoundError: huey is not installed.
+    """
+    if importlib.util.find_spec("huey") is None:
+        raise ModuleNotFoundError("No module named 'huey'", name="huey")
+
+    @functools.cache
+    def open_queue() -> Callable[[str, int], None]:
+        module = importlib.import_module("gateway.jobs.wakeups")
+        wake_by_queue: Callable[[str, int], None] = module.WakeUps(module.make_queue(settings)).wake
+        return wake_by_queue
+
+    def wake(job_id: str, turn: int) -> None:
+        open_queue()(job_id, turn)
+
+    return wake
 
 
 def make_poster(settings: Settings) -> UrlFetcher | None:
