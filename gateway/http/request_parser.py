@@ -323,7 +323,7 @@ def parse_options(
     Raises:
         BadRequestError: A value is not accepted.
     """
-    values = _option_values(OPTION_NAMES, query, fields, prefix)
+    values = read_option_values(OPTION_NAMES, query, fields, prefix)
     return PredictionOptions(
         top_k=_parse_top_k(*values["top_k"]) if "top_k" in values else default_top_k,
         threshold=_parse_threshold(*values["threshold"]) if "threshold" in values else None,
@@ -331,7 +331,7 @@ def parse_options(
     )
 
 
-def _option_values(
+def read_option_values(
     names: Iterable[str], query: Mapping[str, Any], fields: Mapping[str, Any], prefix: str
 ) -> dict[str, tuple[object, str]]:
     """Return the value of each option that is not empty, and what the member `field` of a problem says about it."""
@@ -344,7 +344,7 @@ def _option_values(
 
 
 def _asks_for_list(query: Mapping[str, Any], fields: Mapping[str, Any], prefix: str) -> bool:
-    values = _option_values([SHAPE_OPTION], query, fields, prefix)
+    values = read_option_values([SHAPE_OPTION], query, fields, prefix)
     if not values:
         return False
     ((value, field),) = values.values()

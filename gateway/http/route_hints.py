@@ -97,9 +97,7 @@ class RouteHints:
             path: Its path below the root.
             root: The path below which the application is served, such as `/gw`; see `RootPath`.
         """
-        if (path == JOBS or path.startswith(f"{JOBS}/")) and not any(
-            JOBS in rule.rule for rule in self._url_map.iter_rules()
-        ):
+        if (path == JOBS or path.startswith(f"{JOBS}/")) and not self._has_jobs:
             return "This gateway accepts no jobs. Its operator can switch them on with GATEWAY_JOBS."
         near = self._nearest(method, path) if len(path) <= MAX_COMPARED_LENGTH else None
         advice = f"GET {root}/api/v1/openapi.json lists all routes, and {root}/docs shows them."

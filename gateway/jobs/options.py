@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from gateway.errors import BadRequestError, FetchRefusedError
-from gateway.http.request_parser import parse_options, quote_value
+from gateway.http.request_parser import parse_options, quote_value, read_option_values
 from gateway.jobs.records import JobRequest
 
 OPTION_NAMES = ("model", "version", "label", "top_k", "threshold", "webhook_url", "webhook_secret")
@@ -57,12 +57,7 @@ class OptionsParser:
         Raises:
             BadRequestError: A value is not accepted.
         """
-        values = {
-            name: (value.strip() if isinstance(value, str) else value, f"{source_prefix}{name}")
-            for source, source_prefix in ((fields, prefix), (query, ""))
-            for name in OPTION_NAMES
-            if name in source and (value := source[name]) is not None and value != ""
-        }
+        values = read_option_values(OPTION_NAMES, query, fields, prefix)
         options = parse_options(query, fields, default_top_k=self._default_top_k, prefix=prefix)
         version, label = _version(values), _text(values, "label")
         if version is not None and label is not None:
