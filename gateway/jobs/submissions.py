@@ -20,6 +20,7 @@ from gateway.http.request_parser import (
     check_names,
     parse_image_url,
     parse_instance,
+    read_body,
     read_query,
 )
 from gateway.jobs import forms
@@ -135,9 +136,7 @@ class SubmissionParser:
 
     def _read_json(self, request: BodyRequest) -> bytes:
         self._check_json_size(request.content_length or 0)
-        body = request.get_data(cache=False)
-        request.stream.close()  # it would keep the body until the request is answered
-        return body
+        return read_body(request)
 
     def _check_json_size(self, size: int) -> None:
         limit = self._limits.archive.max_image_bytes
