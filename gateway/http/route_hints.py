@@ -18,7 +18,6 @@ PREDICT = "/api/v1/predict"
 ENDS_OF_PREDICTIONS = ("/predict", ":predict", "/infer")
 """How paths of predictions end, here and in other protocols."""
 OTHER_PROTOCOLS = ("/v1/", "/v2/")
-PREDICT_SEGMENT = "predict"
 JOBS = "/api/v1/jobs"
 """Exist only if they are switched on."""
 SLASHES = re.compile("/+")

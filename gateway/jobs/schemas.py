@@ -6,7 +6,7 @@ from pydantic import Field
 from typing_extensions import TypedDict  # before Python 3.12 pydantic cannot read typing's own
 
 from gateway.jobs.records import Status, WebhookStatus
-from gateway.prediction.schemas import ItemProblem, Prediction
+from gateway.prediction.schemas import ItemProblem
 
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
@@ -70,30 +70,6 @@ class Job(TypedDict):
     problem: NotRequired[ItemProblem]
     webhook: NotRequired[JobWebhook]
     request_id: str
-
-
-class JobPrediction(Prediction):
-    """One line of the results: an image that was classified.
-
-    Attributes:
-        index: Position of the image in the job, from 0.
-        name: File name or URL of the image; absent if it has none.
-    """
-
-    index: int
-    name: NotRequired[str]
-
-
-class JobProblem(ItemProblem):
-    """One line of the results: an image that could not be classified.
-
-    Attributes:
-        index: Position of the image in the job, from 0.
-        name: File name or URL of the image; absent if it has none.
-    """
-
-    index: int
-    name: NotRequired[str]
 
 
 DEFAULT_LIMIT, MAX_LIMIT = 1000, 10_000
