@@ -343,6 +343,29 @@ def read_option_values(
     }
 
 
+def parse_integer(name: str, value: object, field: str, *, lowest: int) -> int:
+    """Return the value of an option as a whole number, which may have zeros behind a point as JSON Schema allows.
+
+    Args:
+        name: Name of the option.
+        value: Its value, of a query, a form or a JSON object.
+        field: What the member `field` of a problem says about it.
+        lowest: The lowest value that is accepted.
+
+    Raises:
+        BadRequestError: It is none, or is lower.
+    """
+    if isinstance(value, str) and (match := INTEGER.fullmatch(value)):
+        value = int(match[1])
+    elif isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+        raise BadRequestError(
+            f"{name} must be a whole number of at least {lowest}, not {quote_value(value)}.", field=field
+        )
+    return value
+
+
 def _asks_for_list(query: Mapping[str, Any], fields: Mapping[str, Any], prefix: str) -> bool:
     values = read_option_values([SHAPE_OPTION], query, fields, prefix)
     if not values:
@@ -356,13 +379,7 @@ def _asks_for_list(query: Mapping[str, Any], fields: Mapping[str, Any], prefix: 
 
 
 def _parse_top_k(value: object, field: str) -> int:
-    if isinstance(value, str) and (match := INTEGER.fullmatch(value)):
-        value = int(match[1])
-    elif isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise BadRequestError(f"top_k must be a whole number of at least 1, not {quote_value(value)}.", field=field)
-    return min(value, MAX_TOP_K)
+    return min(parse_integer("top_k", value, field, lowest=1), MAX_TOP_K)
 
 
 def _parse_threshold(value: object, field: str) -> float:

@@ -64,7 +64,7 @@ def make_csv(results: Iterable[ItemResult], *, header: bool) -> str:
 
 def _model(job: Job) -> schemas.JobModel:
     name = job.model or job.request.model
-    version = job.version or job.request.version
+    version = job.request.version if job.version is None else job.version
     model: schemas.JobModel = {}
     if name is not None:
         model["name"] = name

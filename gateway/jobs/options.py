@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from gateway.errors import BadRequestError, FetchRefusedError
-from gateway.http.request_parser import parse_options, quote_value, read_option_values
+from gateway.http.request_parser import parse_integer, parse_options, quote_value, read_option_values
 from gateway.jobs.records import JobRequest
 
 OPTION_NAMES = ("model", "version", "label", "top_k", "threshold", "webhook_url", "webhook_secret")
-VERSION = re.compile(r"[0-9]{1,18}")
+MAX_VERSION = 2**63 - 1
+"""The greatest number of a version in the model server; no greater one is served either."""
 MAX_NAME_LENGTH = 256
+IDEMPOTENCY_KEYS = re.compile(r"[!-~]{1,255}")
 SECRET = re.compile(r"whsec_([A-Za-z0-9+/]{32,88}={0,2})")
 NO_WEBHOOK = (
     "webhook_url is not allowed. Webhooks are sent to http and https URLs of public hosts on the usual ports, without "
@@ -111,12 +113,7 @@ def _is_secret(secret: str) -> bool:
 def _version(values: Mapping[str, tuple[Any, str]]) -> int | None:
     if "version" not in values:
         return None
-    value, field = values["version"]
-    if isinstance(value, str) and VERSION.fullmatch(value):
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise BadRequestError(f"version must be a whole number of at least 1, not {quote_value(value)}.", field=field)
-    return value
+    return min(parse_integer("version", *values["version"], lowest=0), MAX_VERSION)
 
 
 def _text(values: Mapping[str, tuple[Any, str]], name: str) -> str | None:

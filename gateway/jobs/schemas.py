@@ -74,4 +74,5 @@ class Job(TypedDict):
 
 DEFAULT_LIMIT, MAX_LIMIT = 1000, 10_000
 """Results in a page, if the request does not say, and at most."""
+MAX_OFFSET = 10**9
 Format = Literal["jsonl", "csv"]

@@ -155,7 +155,9 @@ class SubmissionParser:
         return fields
 
     def _json_sources(self, fields: Mapping[str, Any], deadline: Deadline) -> Sources:
-        names = [name for name in (URLS_FIELD, BATCH_FIELD) if fields.get(name) is not None]
+        present = [name for name in (URLS_FIELD, BATCH_FIELD) if fields.get(name) is not None]
+        # Clients generated for Java send both lists, one of them empty.
+        names = [name for name in present if fields[name] != []] or present[:1]
         if len(names) > 1:
             raise BadRequestError("Send either `urls` or `instances`, not both.", field=f"/{BATCH_FIELD}")
         if not names:

@@ -16,8 +16,9 @@ from gateway.http.request_context import request_client, unwrap
 from gateway.http.request_parser import check_names, read_query
 from gateway.jobs import documents
 from gateway.jobs.intake import Caller, JobIntake
+from gateway.jobs.options import IDEMPOTENCY_KEYS
 from gateway.jobs.records import Job, JobRequest
-from gateway.jobs.schemas import DEFAULT_LIMIT, MAX_LIMIT, Format
+from gateway.jobs.schemas import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET, Format
 from gateway.jobs.store import JobStore
 from gateway.jobs.submissions import Submission, SubmissionParser
 from gateway.jobs.uploads import UploadPlaces
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
 
 POLL_S = 1
 """How often it is worth to ask for a job."""
-NUMBER = re.compile(r"[0-9]{1,9}")
-IDEMPOTENCY_KEYS = re.compile(r"[!-~]{1,255}")
+NUMBER = re.compile(r"[0-9]{1,10}")
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 MEDIA_TYPES: Mapping[Format, str] = {"jsonl": "application/x-ndjson", "csv": "text/csv"}
 RESULT_PARAMETERS = ("offset", "limit", "format")
@@ -104,7 +104,7 @@ def create_jobs(services: JobServices, register_admission: Callable[[Blueprint],
     def results(job_id: str) -> Response:
         query = read_query(unwrap(request))
         check_names(query, RESULT_PARAMETERS, "query parameter")
-        offset = _number(query, "offset", 0, lowest=0, highest=10**9)
+        offset = _number(query, "offset", 0, lowest=0, highest=MAX_OFFSET)
         limit = _number(query, "limit", DEFAULT_LIMIT, lowest=1, highest=MAX_LIMIT)
         return _respond_results(store, _find(store, job_id), offset, limit, _format(query))
 

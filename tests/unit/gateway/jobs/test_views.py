@@ -226,6 +226,16 @@ def test_a_list_of_urls_becomes_a_job(jobs_client: FlaskClient, folder: Path):
     assert [result["class"] for result in results][:2] == urls[:2]
 
 
+@pytest.mark.parametrize("name", ["urls", "instances"])
+def test_an_empty_list_beside_images_counts_as_absent(jobs_client: FlaskClient, name: str):
+    url = "https://example.com/a.png"
+    lists: dict[str, list[object]] = {"urls": [url], "instances": [{"url": url}]}
+
+    response = jobs_client.post(JOBS, json=lists | {name: []})
+
+    assert response.get_json()["total"] == 1
+
+
 def test_instances_become_a_job_and_bad_ones_its_problems(jobs_client: FlaskClient, folder: Path):
     instances = [{"url": "https://example.com/a.png"}, {"image": "aW1hZ2U="}, {"image": "?"}, {"other": 1}, 7]
 
@@ -289,6 +299,8 @@ def test_an_empty_file_and_one_that_is_too_large_are_problems_of_their_own(make_
         ({"urls": ["https://example.com"], "explain": True}, "/explain"),
         ({"urls": ["https://example.com"], "top_k": 0}, "/top_k"),
         ({"urls": ["https://example.com"], "version": "x"}, "/version"),
+        ({"urls": ["https://example.com"], "version": -1}, "/version"),
+        ({"urls": ["https://example.com"], "version": 1.5}, "/version"),
         ({"urls": ["https://example.com"], "version": 1, "label": "stable"}, "/label"),
         ({"urls": ["https://example.com"], "webhook_url": "https://example.com"}, None),
         ({"urls": ["https://example.com"], "webhook_url": "https://a.com", "webhook_secret": "x"}, "/webhook_secret"),
@@ -362,6 +374,18 @@ def test_bodies_and_images_are_limited(make_jobs_app: Callable[..., Flask]):
     problem(client.post(JOBS, json={"urls": ["https://a.com"] * 3}), 413, "too-many-images")
 
     assert large["max_bytes"] == 2000
+
+
+@pytest.mark.parametrize("version", [1, 1.0, "1"])
+def test_a_version_is_a_whole_number_however_it_is_written(jobs_client: FlaskClient, version: object):
+    response = jobs_client.post(JOBS, json={"urls": ["https://example.com"], "version": version})
+
+    assert response.get_json()["model"] == {"version": 1}
+
+
+@pytest.mark.parametrize("version", [0, 2**63, 10**300])
+def test_a_version_that_is_not_served_is_not_found(jobs_client: FlaskClient, version: int):
+    problem(jobs_client.post(JOBS, json={"urls": ["https://a.com"], "version": version}), 404, "version-not-found")
 
 
 def test_models_that_are_not_served_are_refused(jobs_client: FlaskClient):
