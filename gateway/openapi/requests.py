@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from gateway.http.headers import IDEMPOTENCY_KEY, REQUEST_ID, REQUEST_TIMEOUT, WELL_FORMED_ID
 from gateway.http.request_parser import ALL_OPTION_NAMES, BATCH_FIELD, EXPLAIN_VALUES, LIST_SHAPE, SHAPE_OPTION
-from gateway.jobs.schemas import DEFAULT_LIMIT, MAX_LIMIT
+from gateway.jobs.options import IDEMPOTENCY_KEYS, SECRET
+from gateway.jobs.schemas import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET
 from gateway.openapi.schemas import COMPONENT, Schema
 from gateway.settings import Settings
 
@@ -39,7 +40,12 @@ PATH_PARAMETERS: Mapping[str, Schema] = {
 }
 JOB_ID: Schema = {"type": "string", "description": "Id of the job."}
 JOB_QUERY: Mapping[str, Schema] = {
-    "offset": {"type": "integer", "minimum": 0, "description": "Index of the first result, 0 by default."},
+    "offset": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": MAX_OFFSET,
+        "description": "Index of the first result, 0 by default.",
+    },
     "limit": {
         "type": "integer",
         "minimum": 1,
@@ -55,8 +61,7 @@ RESULT_PARAMETERS = tuple(JOB_QUERY)
 JOB_HEADERS: Mapping[str, Schema] = {
     IDEMPOTENCY_KEY: {
         "type": "string",
-        "minLength": 1,
-        "maxLength": 255,
+        "pattern": f"^{IDEMPOTENCY_KEYS.pattern}$",
         "description": "Your name for this job: the same request under the same name returns the same job.",
     }
 }
@@ -64,6 +69,7 @@ WEBHOOK: Mapping[str, Schema] = {
     "webhook_url": {"type": "string", "format": "uri", "description": "Where to announce that the job has ended."},
     "webhook_secret": {
         "type": "string",
+        "pattern": f"^{SECRET.pattern}$",
         "description": "`whsec_` and 24 to 64 bytes in base64, with which the announcement is signed (Standard "
         "Webhooks).",
     },
@@ -163,9 +169,11 @@ def request_schemas(settings: Settings) -> dict[str, Schema]:
 
 
 def _job_schemas(settings: Settings) -> dict[str, Schema]:
-    urls: Schema = {"type": "array", "items": IMAGE_FIELDS["url"], "description": "URLs of the images."}
+    limits = {"minItems": 1, "maxItems": settings.jobs_max_images}
+    urls: Schema = {"type": "array", **limits, "items": IMAGE_FIELDS["url"], "description": "URLs of the images."}
     instances: Schema = {
         "type": "array",
+        **limits,
         "items": {"$ref": COMPONENT.format(model="ImageFields")},
         "description": "The images, each in base64 or as a URL.",
     }
