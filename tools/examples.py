@@ -11,11 +11,14 @@ tests/e2e checks the same. The last digits of scores may differ between processo
 import argparse
 import base64
 import contextlib
+import io
 import json
 import math
 import struct
 import sys
 import tempfile
+import time
+import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -36,7 +39,18 @@ PHOTO_SIZE = (120, 80)
 MODEL = "cifar10"
 """The model whose card is an example: its ten labels keep the document short."""
 PREDICT = "/api/v1/predict"
+JOBS = "/api/v1/jobs"
+JOB_ID = "0f2d9c4b7a6e4e1d8c5b3a29187f6e5d"
+"""Stands for the id of a job, which is random."""
+JOB_TIMES = {
+    "created": "2026-01-31T09:30:00.000Z",
+    "started": "2026-01-31T09:30:00.120Z",
+    "finished": "2026-01-31T09:30:00.250Z",
+    "expires": "2026-02-01T09:30:00.250Z",
+}
+"""Stand for the times of a job."""
 TIMEOUT_S = 30
+POLL_S = 0.1
 SCORE_TOLERANCE = 1e-4
 
 
@@ -48,9 +62,10 @@ class ExampleRequest:
         endpoint: Flask's name of the view.
         name: Name of the example.
         summary: Description of the example.
-        path: Path of the URL.
+        path: Path of the URL; `{job_id}` stands for the job that was created last, once it is done.
         json: JSON body; None for a GET request, or if `data` is sent.
-        data: Body as application/octet-stream that the document does not show.
+        data: Body that the document does not show.
+        media_type: Media type of `data`.
     """
 
     endpoint: str
@@ -59,6 +74,7 @@ class ExampleRequest:
     path: str
     json: dict[str, Any] | None = None
     data: bytes | None = None
+    media_type: str = "application/octet-stream"
 
 
 def example_requests() -> Iterator[ExampleRequest]:
@@ -84,6 +100,19 @@ def example_requests() -> Iterator[ExampleRequest]:
         f"/api/v1/models/{MODEL}/versions/999/predict",
         json={"image": to_base64(photo)},
     )
+    yield ExampleRequest(
+        "jobs.create", "job", "A job for two images", f"{JOBS}/json", json={"instances": batch, "top_k": 1}
+    )
+    yield ExampleRequest("jobs.read", "job-done", "A job that is done", f"{JOBS}/{{job_id}}")
+    yield ExampleRequest(
+        "jobs.create",
+        "archive",
+        "An archive with an unsafe name",
+        JOBS,
+        data=unsafe_archive(),
+        media_type="application/zip",
+    )
+    yield ExampleRequest("jobs.read", "no-such-job", "A job that does not exist", f"{JOBS}/{JOB_ID}")
     yield ExampleRequest("api.models", "models", "The models, limited to one", "/api/v1/models")
     yield ExampleRequest("api.model_details", "model", "A model", f"/api/v1/models/{MODEL}")
     yield ExampleRequest("health.version", "version", "Version of the gateway", "/version")
@@ -118,28 +147,77 @@ def png_of(width: int, height: int) -> bytes:
     )
 
 
+def unsafe_archive() -> bytes:
+    """Return a ZIP archive with a file whose name leads out of the folder that it is unpacked to."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("../photo.jpg"), b"")
+    return packed.getvalue()
+
+
 def record(url: str) -> list[Example]:
     """Send all requests to a stack, each with the name of its example as request id.
 
     Raises:
         requests.RequestException: The stack does not answer.
+        TimeoutError: A job was not done in time.
     """
-    return [_record(url, request) for request in example_requests()]
+    job_id = ""
+    recorded = []
+    for request in example_requests():
+        path = request.path
+        if "{job_id}" in path:
+            path = path.format(job_id=job_id)
+            wait_for_job(url + path)
+        response = _send(url + path, request)
+        document = response.json()
+        job_id = document.get("id", job_id)
+        recorded.append(
+            Example(
+                *(request.endpoint, request.name, request.summary, request.json),
+                *(response.status_code, as_shown(document)),
+            )
+        )
+    return recorded
 
 
-def _record(url: str, request: ExampleRequest) -> Example:
+def wait_for_job(url: str) -> None:
+    """Wait until a job is done.
+
+    Raises:
+        requests.RequestException: The stack does not answer, or has no jobs.
+        TimeoutError: It was not in time.
+    """
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while _read_job(url)["status"] != "done":
+        if time.monotonic() > deadline_s:
+            raise TimeoutError(f"The job at {url} was not done within {TIMEOUT_S} s")
+        time.sleep(POLL_S)
+
+
+def as_shown(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a response without what depends on chance or on which other models are served."""
+    if "models" in document:
+        return document | {"models": [model for model in document["models"] if model["name"] == MODEL]}
+    if "created" in document:
+        times = {name: moment for name, moment in JOB_TIMES.items() if name in document}
+        return document | times | {"id": JOB_ID, "results": document["results"].replace(document["id"], JOB_ID)}
+    return document
+
+
+def _read_job(url: str) -> dict[str, Any]:
+    response = requests.get(url, timeout=TIMEOUT_S)
+    response.raise_for_status()
+    job: dict[str, Any] = response.json()
+    return job
+
+
+def _send(url: str, request: ExampleRequest) -> requests.Response:
     headers = {"X-Request-ID": request.name}
     if request.data is not None:
-        headers["Content-Type"] = "application/octet-stream"
+        headers["Content-Type"] = request.media_type
     method = "GET" if request.json is None and request.data is None else "POST"
-    response = requests.request(
-        method, url + request.path, json=request.json, data=request.data, headers=headers, timeout=TIMEOUT_S
-    )
-    document = response.json()
-    if "models" in document:
-        # The document does not depend on which other models are served.
-        document["models"] = [model for model in document["models"] if model["name"] == MODEL]
-    return Example(request.endpoint, request.name, request.summary, request.json, response.status_code, document)
+    return requests.request(method, url, json=request.json, data=request.data, headers=headers, timeout=TIMEOUT_S)
 
 
 def differences(recorded: list[Example], current: list[Example]) -> list[str]:
@@ -167,12 +245,16 @@ def alike(one: object, other: object) -> bool:
 
 @contextlib.contextmanager
 def start_stack() -> Iterator[str]:
-    """Run a stack of the committed models while the context lasts, and yield its URL.
+    """Run a stack of the committed models, with jobs, while the context lasts, and yield its URL.
 
     Raises:
         SystemExit: Nginx, which sends one of the responses, is not installed.
     """
-    with tempfile.TemporaryDirectory() as folder, LocalStack(Path(folder)) as stack:
+    with (
+        tempfile.TemporaryDirectory() as jobs_dir,
+        tempfile.TemporaryDirectory() as run_dir,
+        LocalStack(Path(run_dir), environment={"GATEWAY_JOBS": "sqlite", "GATEWAY_JOBS_DIR": jobs_dir}) as stack,
+    ):
         if not stack.options.use_nginx:
             raise SystemExit("nginx is not installed; install it with: apt-get install nginx-light")
         yield stack.start().url
