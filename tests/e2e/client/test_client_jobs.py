@@ -6,29 +6,11 @@ import zipfile
 
 import pytest
 
-from image_gateway_client import AsyncClient, Client, ModelVersion, Problem, ProblemError
-from tests.support.client_command import runner
+from image_gateway_client import AsyncClient, ModelVersion, Problem, ProblemError
 from tools.committed_models import newest_version
 
 VERSION = int(newest_version("digits").name)
 DIGITS = [str(digit) for digit in range(10)]
-
-
-@pytest.fixture(scope="module")
-def client(stack):
-    with Client(stack.url) as client:
-        yield client
-
-
-@pytest.fixture
-def folder(tmp_path, golden):
-    """A folder with the golden images 0.png to 9.png and a truncated image."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for data, label, _ in golden:
-        (folder / f"{label}.png").write_bytes(data)
-    (folder / "cut.png").write_bytes(golden[0][0][:60])
-    return folder
 
 
 def summarize(results):
@@ -104,9 +86,7 @@ def test_an_unknown_job_is_a_problem(client):
     assert refused.value.problem.type == "/problems/job-not-found"
 
 
-def test_the_command_from_submission_to_results(stack, folder, tmp_path, monkeypatch, capsys):
-    command = runner(stack.url, tmp_path, monkeypatch, capsys)
-
+def test_the_command_from_submission_to_results(command, folder, tmp_path):
     name = command("jobs", "submit", folder.name, "--model", "digits").out.strip()
     waited = command("jobs", "wait", name, "--max-wait", 100)
     written = command("jobs", "results", name, "--out", "out.csv")

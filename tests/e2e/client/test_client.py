@@ -17,36 +17,12 @@ import pytest
 from gateway import __version__
 from image_gateway_client import AsyncClient, Client, ModelVersion, NoAnswerError, Problem, ProblemError
 from tests.e2e.conftest import GOLDEN
-from tests.support.client_command import runner
 from tests.support.scores import SCORE_TOLERANCE
 from tests.support.stack import ROOT
 from tools.committed_models import newest_version
 
 DIGITS = [str(digit) for digit in range(10)]
 VERSION = int(newest_version("digits").name)
-
-
-@pytest.fixture(scope="module")
-def client(stack):
-    with Client(stack.url) as client:
-        yield client
-
-
-@pytest.fixture
-def folder(tmp_path, golden):
-    """A folder with the golden images 0.png to 9.png, a truncated image and a text file."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for data, label, _ in golden:
-        (folder / f"{label}.png").write_bytes(data)
-    (folder / "cut.png").write_bytes(golden[0][0][:60])
-    (folder / "text.jpg").write_text("not an image")
-    return folder
-
-
-@pytest.fixture
-def command(stack, tmp_path, monkeypatch, capsys):
-    return runner(stack.url, tmp_path, monkeypatch, capsys)
 
 
 def summarize(outcomes):
@@ -247,6 +223,8 @@ def test_the_client_stops_waiting_after_its_timeout(stack, golden):
 
 
 def test_the_command_classifies_a_folder_and_resumes(command, folder, tmp_path):
+    (folder / "text.jpg").write_text("not an image")
+
     result = command("classify", folder.name, "--model", "digits", "--out", "out.csv")
 
     assert result.status == 1
