@@ -128,12 +128,26 @@ def register_timeout(app: Flask) -> None:
     """
 
     def shorten_deadline() -> None:
-        http_request, context = unwrap(request), unwrap(g)
-        value = http_request.headers.get(REQUEST_TIMEOUT)
-        if value is not None and http_request.routing_exception is None:  # otherwise that is the problem to report
-            context.deadline = context.deadline.no_later_than(_parse_timeout_s(value))
+        if unwrap(request).routing_exception is None:  # otherwise that is the problem to report
+            _shorten_deadline()
 
     app.before_request(shorten_deadline)
+
+
+def extend_deadline(seconds: float) -> None:
+    """Give the request that is being handled more time than usual, unless its caller wants to wait less.
+
+    Raises:
+        BadRequestError: The caller's time is not a number of seconds above 0.
+    """
+    unwrap(g).deadline = Deadline.after(seconds)
+    _shorten_deadline()
+
+
+def _shorten_deadline() -> None:
+    context, value = unwrap(g), unwrap(request).headers.get(REQUEST_TIMEOUT)
+    if value is not None:
+        context.deadline = context.deadline.no_later_than(_parse_timeout_s(value))
 
 
 def _parse_timeout_s(value: str) -> float:

@@ -10,9 +10,9 @@ from flask import Blueprint, Response, g, request
 
 from gateway.deadline import Deadline
 from gateway.errors import BadRequestError, GatewayError, JobNotFoundError, ModelNotFoundError, VersionNotFoundError
-from gateway.http.headers import IDEMPOTENCY_KEY, PREFERENCE_APPLIED, REQUEST_TIMEOUT
+from gateway.http.headers import IDEMPOTENCY_KEY, PREFERENCE_APPLIED
 from gateway.http.hints import quote
-from gateway.http.request_context import request_client, unwrap
+from gateway.http.request_context import extend_deadline, request_client, unwrap
 from gateway.http.request_parser import check_names, read_query
 from gateway.jobs import documents
 from gateway.jobs.intake import Caller, JobIntake
@@ -70,12 +70,11 @@ def create_jobs(services: JobServices, register_admission: Callable[[Blueprint],
     jobs = Blueprint("jobs", __name__, url_prefix=documents.PATH)
     store = services.store
 
-    def extend_deadline() -> None:
-        http_request, context = unwrap(request), unwrap(g)
-        if http_request.method == "POST" and REQUEST_TIMEOUT not in http_request.headers:
-            context.deadline = Deadline.after(services.upload_deadline_s)
+    def allow_upload() -> None:
+        if unwrap(request).method == "POST":
+            extend_deadline(services.upload_deadline_s)
 
-    jobs.before_request(extend_deadline)
+    jobs.before_request(allow_upload)
     register_admission(jobs)
 
     @jobs.post("")

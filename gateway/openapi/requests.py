@@ -109,6 +109,7 @@ def options(settings: Settings) -> dict[str, Schema]:
 
 def headers(settings: Settings) -> dict[str, Schema]:
     """Return the schemas of the request headers that every route uses."""
+    uploads = "" if settings.jobs == "off" else f", for the upload of a job at {settings.jobs_upload_deadline_s:g}"
     return {
         REQUEST_ID: {
             "type": "string",
@@ -118,7 +119,8 @@ def headers(settings: Settings) -> dict[str, Schema]:
         REQUEST_TIMEOUT: {
             "type": "number",
             "exclusiveMinimum": 0,
-            "description": f"How long you are willing to wait, in seconds (capped at {settings.request_deadline_s:g}).",
+            "description": f"How long you are willing to wait, in seconds (capped at {settings.request_deadline_s:g}"
+            f"{uploads}).",
         },
     }
 

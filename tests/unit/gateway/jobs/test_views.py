@@ -14,11 +14,12 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from gateway.deadline import Deadline
-from gateway.errors import ImageUnreadableError
+from gateway.errors import BadRequestError, ImageUnreadableError
 from gateway.jobs import documents
 from gateway.jobs.chunks import ChunkLimits, ChunkRunner
 from gateway.jobs.records import ItemResult, NewJob, Receipt
 from gateway.jobs.sqlite_store import SqliteStore
+from gateway.jobs.submissions import SubmissionParser
 from tests.support.fake_model_server import FakeModelServer
 from tests.support.jobs import SECRET, FakePredictor, make_admission, make_items, make_limits, make_request
 
@@ -583,11 +584,19 @@ def test_the_metrics_show_the_jobs(jobs_client: FlaskClient, folder: Path):
     assert "gateway_jobs_chunks 1.0" in page
 
 
-def test_the_deadline_of_a_job_is_that_of_uploads(make_jobs_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("header", "expected_s"), [(None, 123.0), ("60", 60.0), ("999", 123.0)])
+def test_an_upload_has_a_deadline_of_its_own(
+    make_jobs_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch, header: str | None, expected_s: float
+):
     seen = []
-    original = Deadline.after.__func__
-    monkeypatch.setattr(Deadline, "after", classmethod(lambda cls, s: seen.append(s) or original(cls, s)))
 
-    send_zip(make_jobs_app(jobs_upload_deadline_s=123.0).test_client())
+    def open_submission(*_: object, deadline: Deadline, **__: object) -> None:
+        seen.append(deadline.allowed_s)
+        raise BadRequestError("seen")
 
-    assert 123.0 in seen
+    monkeypatch.setattr(SubmissionParser, "open", open_submission)
+
+    headers = {"X-Request-Timeout": header} if header else {}
+    make_jobs_app(jobs_upload_deadline_s=123.0).test_client().post(JOBS, data=b"", headers=headers)
+
+    assert seen == [expected_s]

@@ -143,6 +143,7 @@ def test_without_jobs_nothing_of_them_is_listed(make_app: Callable[..., Flask]):
 
     assert "Jobs" not in {tag["name"] for tag in document["tags"]}
     assert not [path for path in document["paths"] if "jobs" in path]
+    assert re.findall(r"`/problems/[a-z-]*(?:job|archive|idempotency)[a-z-]*`", json.dumps(document)) == []
 
 
 def test_no_description_speaks_of_none(document: dict[str, Any]):
@@ -203,16 +204,16 @@ def headers_read() -> Iterator[str]:
     for source in SOURCES:
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
             match node:
-                case ast.Subscript(ast.Attribute(ast.Name("request" | "http_request"), "headers"), key) | ast.Call(
-                    ast.Attribute(ast.Attribute(ast.Name("request" | "http_request"), "headers"), "get"), [key, *_]
-                ):
+                case ast.Subscript(ast.Attribute(request, "headers"), key) | ast.Call(
+                    ast.Attribute(ast.Attribute(request, "headers"), "get"), [key, *_]
+                ) if ast.unparse(request) in {"request", "http_request", "unwrap(request)"}:
                     yield ast.unparse(key)
 
 
 def test_every_header_that_the_code_reads_is_a_parameter(document: dict[str, Any]):
     # Set by the browser; refused; described by the security schemes; of another protocol.
     elsewhere = {"'Origin'", "'Content-Encoding'", "'Authorization'", "API_KEY", "INFERENCE_JSON_BYTES"}
-    assert set(headers_read()) == {"REQUEST_ID", "REQUEST_TIMEOUT"} | elsewhere
+    assert set(headers_read()) == {"REQUEST_ID", "REQUEST_TIMEOUT", "IDEMPOTENCY_KEY"} | elsewhere
     parameters = document["components"]["parameters"].values()
 
     assert {item["name"] for item in parameters if item["in"] == "header"} == {
