@@ -9,8 +9,9 @@ from gateway import __version__
 from gateway.access.authentication import OPEN_ENDPOINTS
 from gateway.http import sagemaker
 from gateway.http.headers import API_KEY
+from gateway.http.problems import PROBLEMS
 from gateway.openapi.examples import Example, components, is_shown, load, references, request_name
-from gateway.openapi.operations import OPERATIONS, TAGS, Operation
+from gateway.openapi.operations import JOB_ERRORS, OPERATIONS, TAGS, Operation
 from gateway.openapi.problems import PROBLEM, problem_schema
 from gateway.openapi.requests import headers, parameters, request_body, request_schemas
 from gateway.openapi.responses import headers as response_headers
@@ -57,6 +58,8 @@ def build(rules: Iterable[Rule], settings: Settings) -> Description:
         for route, operation in served.items()
         for status in problem_statuses(operation, is_open=endpoints[route] in OPEN_ENDPOINTS)
     }
+    raised = {error for operation in served.values() for error in operation.errors}
+    omitted = [PROBLEMS[error] for error in JOB_ERRORS if error not in raised]
     examples = [example for example in load() if example.endpoint in endpoints.values()]
     return {
         "openapi": OPENAPI_VERSION,
@@ -73,7 +76,7 @@ def build(rules: Iterable[Rule], settings: Settings) -> Description:
                 **request_schemas(settings),
                 PROBLEM: problem_schema(),
             },
-            "responses": problem_responses(statuses, examples),
+            "responses": problem_responses(statuses, examples, omitted=omitted),
             "parameters": parameters(settings),
             "headers": response_headers(),
             "examples": components(examples),

@@ -1,6 +1,6 @@
 """Responses in the OpenAPI document, and their headers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from http import HTTPStatus
 
 from gateway.errors import BodyTooLargeError
@@ -58,9 +58,17 @@ def problem_statuses(operation: Operation, *, is_open: bool) -> list[int]:
     return sorted({problem.status for problem in problems} | ALWAYS_LISTED)
 
 
-def problem_responses(statuses: Iterable[int], examples: Sequence[Example]) -> dict[str, Schema]:
-    """Return one response for each status, with all problems that have it, and one for any other status."""
-    problems = all_problems()
+def problem_responses(
+    statuses: Iterable[int], examples: Sequence[Example], *, omitted: Collection[Problem] = ()
+) -> dict[str, Schema]:
+    """Return one response for each status, with all problems that have it, and one for any other status.
+
+    Args:
+        statuses: The statuses.
+        examples: Examples of responses.
+        omitted: Problems that no operation has.
+    """
+    problems = [problem for problem in all_problems() if problem not in omitted]
     documents = {
         _name(str(status)): _failure(
             [problem for problem in problems if problem.status == status],
