@@ -145,6 +145,8 @@ class RouteHints:
         A route of another protocol is only near to a path of that protocol.
         """
         sent = _normalize(path).split("/")
+        if method == "POST" and PREDICT.startswith("/".join([*sent, ""])):
+            return method, PREDICT
         protocol = _protocol("/".join(sent))
         candidates = [
             candidate

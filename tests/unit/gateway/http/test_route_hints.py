@@ -1,6 +1,7 @@
 """A request without a route is told the nearest one."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -73,9 +74,10 @@ def hints(app: Flask) -> RouteHints:
     [(True, NEAREST_WITH_OTHER_PROTOCOLS), (False, NEAREST_WITHOUT_OTHER_PROTOCOLS)],
 )
 def test_the_nearest_route_is_named(
-    make_app: Callable[..., Flask], of_protocols: dict[tuple[str, str], str], *, compatible_apis: bool
+    make_app: Callable[..., Flask], tmp_path: Path, of_protocols: dict[tuple[str, str], str], *, compatible_apis: bool
 ):
-    hints = RouteHints(make_app(compatible_apis=compatible_apis).url_map)
+    app = make_app(compatible_apis=compatible_apis, jobs="sqlite", jobs_dir=tmp_path)
+    hints = RouteHints(app.url_map)
 
     for (method, path), nearest in (NEAREST | of_protocols).items():
         assert hints.no_route(method, path) == f"There is no route {method} {path}. Did you mean {nearest}?"
