@@ -91,7 +91,7 @@ def example_requests() -> Iterator[ExampleRequest]:
     yield predict("image-format", "Bytes that are not an image", {"image": to_base64(b"GIF or JPEG?")})
     yield predict("image-cut-off", "A truncated image", {"image": to_base64(photo[: len(photo) // 2])})
     yield predict("image-too-large", "An image with too many pixels", {"image": to_base64(png_of(20_000, 20_000))})
-    yield predict("batch", "A batch with an image that cannot be decoded", {"instances": batch, "top_k": 1})
+    yield predict("batch", "A batch with a text that is not an image", {"instances": batch, "top_k": 1})
     yield ExampleRequest("api.predict", "body-too-large", "A body with too many bytes", PREDICT, data=bytes(11 << 20))
     yield ExampleRequest(
         "api.predict",
