@@ -14,7 +14,6 @@ from gateway.deadline import Deadline
 from gateway.errors import (
     DeadlineExceededError,
     GatewayError,
-    ImageUnreadableError,
     JobsFullError,
     JobsUnavailableError,
     ModelContractError,
@@ -190,7 +189,7 @@ class ChunkRunner:
             return
         if chunk.claims > MAX_CLAIMS:
             log.error("image_given_up", chunk=chunk.number, index=chunk.items[0].index)
-            self._store.complete(chunk, [_make_result(chunk.items[0], _fatal())], None)
+            self._store.complete(chunk, [_give_up(chunk.items[0])], None)
             self._store.release(chunk, 0.0, attempts=chunk.attempts, since=chunk.since)
             return
         is_last_attempt = chunk.attempts + 1 >= MAX_ATTEMPTS
@@ -205,7 +204,9 @@ class ChunkRunner:
                 for item, outcome in zip(items, outcomes, strict=True)
                 if is_last_attempt or not isinstance(outcome, WAITS)
             ]
-            if not self._store.complete(chunk, [_make_result(*pair) for pair in settled], version):
+            results = [_make_result(*pair) for pair in settled]
+            has_answer = not all(result.is_failed for result in results)
+            if not self._store.complete(chunk, results, version if has_answer else None):
                 self._store.release(chunk, 0.0, attempts=chunk.attempts, since=chunk.since)
                 return
             if len(settled) < len(items):
@@ -272,12 +273,6 @@ def _groups(chunk: Chunk) -> Sequence[Sequence[Item]]:
     return [[item] for item in chunk.items]
 
 
-def _fatal() -> ImageUnreadableError:
-    return ImageUnreadableError(
-        f"{MAX_CLAIMS} workers ended while they computed this image. Convert it to JPEG or PNG, and send it alone."
-    )
-
-
 def _gone(error: GatewayError, chunk: Chunk) -> JobFailedError | ChunkWaitsError:
     """Return what a missing model means: a server that is starting may still load it.
 
@@ -311,6 +306,16 @@ def _make_request(items: Sequence[Item], job: Job, deadline: Deadline, place: Pl
         is_batch=True,
         place=place,
     )
+
+
+def _give_up(item: Item) -> ItemResult:
+    """Return the result of an image whose workers end: the cause may be the image, or lie outside."""
+    detail = (
+        f"{MAX_CLAIMS} workers ended while they computed this image. Send it again. If that happens once more, convert "
+        "it to JPEG or PNG."
+    )
+    document = {"kind": "problem", **problems.make_document(problems.INTERNAL, detail, {})}
+    return ItemResult(item.index, item.name, is_failed=True, document=json.dumps(document))
 
 
 def _make_result(item: Item, outcome: Prediction | GatewayError) -> ItemResult:

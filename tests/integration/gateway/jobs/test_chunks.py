@@ -284,6 +284,20 @@ def test_a_version_that_goes_away_fails_the_job_and_keeps_its_results(bench: Ben
     assert len(bench.results) == 1
 
 
+def test_problems_choose_no_version(bench: Bench):
+    add_job(bench.store, "a", [make_items(1), make_items(1, start=1)])
+    bench.predictor.outcome = failing(ImageUnreadableError("damaged"), times=1, only=b"image 0")
+    runner = ChunkRunner(bench.store, bench.predictor, make_admission(), bench.limits)
+
+    runner.run("a", bench.turn, Queue())
+    with_problem = bench.job
+    bench.predictor.version = 2
+    job = bench.run()
+
+    assert (with_problem.failed, with_problem.version) == (1, None)
+    assert (job.status, job.answered, job.version) == ("done", 1, 2)
+
+
 def test_a_model_server_that_is_starting_fails_no_job(bench: Bench):
     add_job(bench.store, "a", [make_items(1)])
     bench.predictor.outcome = failing(VersionNotFoundError("none yet", versions=[], labels=[]), times=3)
@@ -385,5 +399,6 @@ def test_an_image_that_ends_its_workers_is_given_up_and_the_others_are_answered(
 
     assert (bench.job.status, bench.job.answered, bench.job.failed) == ("done", 2, 1)
     assert [result.get("class") for result in bench.results] == ["image 0", None, "image 2"]
+    assert (bench.results[1]["type"], bench.results[1]["status"]) == ("/problems/internal-error", 500)
     assert len(deaths) <= 3 * chunks.MAX_CLAIMS
     hurried.close()
