@@ -4,7 +4,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from gateway.errors import BadRequestError, FetchRefusedError
 from gateway.http.request_parser import parse_integer, parse_options, quote_value, read_option_values
@@ -82,7 +82,7 @@ class OptionsParser:
                 "webhook_secret must be whsec_ and 24 to 64 random bytes in base64 (Standard Webhooks).",
                 field=secret_field,
             )
-        if not isinstance(url, str):
+        if not _is_text(url):
             raise BadRequestError(f"webhook_url must be a string, not {quote_value(url)}.", field=url_field)
         try:
             self._webhooks.check(url)
@@ -120,8 +120,13 @@ def _text(values: Mapping[str, tuple[Any, str]], name: str) -> str | None:
     if name not in values:
         return None
     value, field = values[name]
-    if not isinstance(value, str) or len(value) > MAX_NAME_LENGTH:
+    if not _is_text(value) or len(value) > MAX_NAME_LENGTH:
         raise BadRequestError(
             f"{name} must be a string of at most {MAX_NAME_LENGTH} characters, not {quote_value(value)}.", field=field
         )
     return value
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    """Return whether a value is a string without halves of characters, which JSON can contain."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
