@@ -7,7 +7,7 @@ import pytest
 
 from gateway.errors import JobsUnavailableError
 from gateway.jobs import sqlite_database, sqlite_store
-from gateway.jobs.records import Item, NewJob
+from gateway.jobs.records import Item, ItemResult, NewJob
 from gateway.jobs.sqlite_store import SqliteStore
 from tests.support.jobs import add_job, make_items, make_limits, make_request
 
@@ -44,6 +44,17 @@ def test_the_space_of_deleted_jobs_is_returned(store: SqliteStore):
     store.sweep()
 
     assert pages(store) < SPARE_PAGES
+
+
+def test_results_take_about_the_space_that_they_are_counted_with(store: SqliteStore):
+    count, size = 1000, 1100
+    add_job(store, "a", [make_items(count)])
+    chunk = store.claim("a", 0)
+    before = pages(store)
+
+    store.complete(chunk, [ItemResult(index, "", is_failed=False, document="x" * size) for index in range(count)], None)
+
+    assert (pages(store) - before) * PAGE_BYTES < 2 * count * size
 
 
 def test_a_job_that_is_refused_leaves_the_disk_as_it_was(store: SqliteStore):
