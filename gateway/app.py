@@ -60,6 +60,7 @@ def create_app(
     if settings.trusted_proxies:
         app.wsgi_app = ForwardedFor(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     if settings.root_path:
+        app.config["APPLICATION_ROOT"] = settings.root_path
         app.wsgi_app = RootPath(app.wsgi_app, settings.root_path)  # type: ignore[method-assign]
     request_context.register(app, settings)
     problems.register(app)

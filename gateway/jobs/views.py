@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, current_app, g, request
 
 from gateway.deadline import Deadline
 from gateway.errors import BadRequestError, GatewayError, JobNotFoundError, ModelNotFoundError, VersionNotFoundError
@@ -163,7 +163,9 @@ def _find(store: JobStore, job_id: str) -> Job:
 
 
 def _root() -> str:
-    return unwrap(request).root_path.rstrip("/")
+    """Return the path below which the gateway is published: also where a proxy in front removes it."""
+    root: str = current_app.config["APPLICATION_ROOT"]
+    return root.rstrip("/")
 
 
 def _accepted(job: Job) -> Response:
