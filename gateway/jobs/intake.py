@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from gateway.errors import BadRequestError, GatewayError, JobNotFoundError
+from gateway.errors import BadRequestError, GatewayError, IdempotencyKeyReusedError, JobNotFoundError
 from gateway.http import problems
 from gateway.jobs.records import Item, Job, JobRequest, NewJob, Receipt
-from gateway.jobs.store import JobStore
+from gateway.jobs.store import JobStore, describe_reuse
 from gateway.jobs.submissions import NO_IMAGES, Source, Submission
 from gateway.prediction.image_loader import ImageSource, ImageUrl
 
@@ -80,38 +80,56 @@ class JobIntake:
         """
         if not submission.total:
             raise BadRequestError(NO_IMAGES)
+        receipt_key = _receipt_key(caller)
+        earlier = self._store.find_receipt(receipt_key) if receipt_key else None
+        if earlier is not None:
+            return self._repeat(submission, *earlier)
         caller.count_images(submission.total)
         new = NewJob(secrets.token_hex(ID_BYTES), caller.owner, caller.client, submission.request)
         self._store.stage(new)
         try:
-            digest = self._add_items(new.id, submission)
-            job_id = self._store.publish(new.id, Receipt(_receipt_key(caller), digest))
+            fingerprint = self._add_items(new.id, submission)
+            job_id = self._store.publish(new.id, Receipt(receipt_key, fingerprint))
         except BaseException:
             with contextlib.suppress(GatewayError):  # what is left expires
                 self._store.discard(new.id)
             raise
         if job_id == new.id:
             self._wake(job_id, 0)
+        return self._find(job_id)
+
+    def _repeat(self, submission: Submission, job_id: str, fingerprint: str) -> Job:
+        """Return the job that the same request has created before; nothing is stored or counted again.
+
+        Raises:
+            IdempotencyKeyReusedError: It is another request.
+        """
+        own = _Fingerprint(submission.request)
+        for item in _items(submission.sources):
+            own.add(item)
+        if own.text != fingerprint:
+            raise IdempotencyKeyReusedError(describe_reuse())
+        return self._find(job_id)
+
+    def _find(self, job_id: str) -> Job:
         job = self._store.find(job_id)
         if job is None:
             raise JobNotFoundError("The job has expired already.")
         return job
 
     def _add_items(self, job_id: str, submission: Submission) -> str:
-        """Store the images; return a digest of them and of what is asked for."""
-        digest = hashlib.sha256(_describe(submission.request))
+        """Store the images; return the fingerprint of the request."""
+        fingerprint = _Fingerprint(submission.request)
         for number, items in enumerate(self._chunks(submission.sources)):
             for item in items:
-                digest.update(json.dumps([item.kind, item.name, len(item.content)]).encode())
-                digest.update(item.content)
+                fingerprint.add(item)
             self._store.add_items(job_id, number, items)
-        return digest.hexdigest()
+        return fingerprint.text
 
     def _chunks(self, sources: Iterator[Source]) -> Iterator[list[Item]]:
         chunk: list[Item] = []
         size = urls = 0
-        for index, source in enumerate(sources):
-            item = _make_item(index, *source)
+        for item in _items(sources):
             is_url = item.kind == "url"
             if chunk and (
                 len(chunk) >= self._sizes.max_images
@@ -127,6 +145,28 @@ class JobIntake:
             yield chunk
 
 
+class _Fingerprint:
+    """A digest of what a caller asks for, and of all its images in order."""
+
+    def __init__(self, request: JobRequest) -> None:
+        described = json.dumps({**json.loads(request.to_json()), "request_id": None}, sort_keys=True)
+        self._digest = hashlib.sha256(described.encode())
+
+    def add(self, item: Item) -> None:
+        """Add the next image."""
+        self._digest.update(json.dumps([item.kind, item.name, len(item.content)]).encode())
+        self._digest.update(item.content)
+
+    @property
+    def text(self) -> str:
+        """The digest, in hexadecimal."""
+        return self._digest.hexdigest()
+
+
+def _items(sources: Iterator[Source]) -> Iterator[Item]:
+    return (_make_item(index, *source) for index, source in enumerate(sources))
+
+
 def _make_item(index: int, name: str, source: ImageSource | GatewayError) -> Item:
     name = name[:MAX_NAME_LENGTH].encode(errors="replace").decode()  # JSON can contain half a character
     if isinstance(source, GatewayError):
@@ -134,10 +174,6 @@ def _make_item(index: int, name: str, source: ImageSource | GatewayError) -> Ite
     if isinstance(source, ImageUrl):
         return Item(index, name, "url", source.url.encode(errors="replace"))
     return Item(index, name, "image", cast("ImageBytes", source).data)  # requests for jobs carry no pixels
-
-
-def _describe(request: JobRequest) -> bytes:
-    return json.dumps({**json.loads(request.to_json()), "request_id": None}, sort_keys=True).encode()
 
 
 def _receipt_key(caller: Caller) -> str | None:

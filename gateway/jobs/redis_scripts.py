@@ -87,6 +87,14 @@ if stored() > max_stored then return 'full' end
 return 'room'
 """
 
+FIND_RECEIPT = """
+local id = redis.call('HGET', P .. 'receipts', ARGV[1])
+if not id then return false end
+local expires = get(id, 'expires')
+if expires and tonumber(expires) <= now then return false end
+return {id, get(id, 'fingerprint')}
+"""
+
 STAGE = """
 local id, receiving_s, bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 set(id, 'status', 'receiving', 'created', now, 'total', 0, 'answered', 0, 'failed', 0, 'turn', 0, 'image_bytes', 0,

@@ -76,6 +76,11 @@ class RedisStore:
             self._run(scripts.CHECK_ROOM, client, receipt_key or "", limits.max_stored_bytes, limits.max_unfinished)
         )
 
+    def find_receipt(self, key: str) -> tuple[str, str] | None:
+        """Return id and fingerprint of the job of a key; see `JobStore`."""
+        found = self._run(scripts.FIND_RECEIPT, key)
+        return (found[0].decode(), found[1].decode()) if found else None
+
     def stage(self, job: NewJob) -> None:
         """Begin to receive a job; see `JobStore`."""
         fields = {"owner": job.owner, "client": job.client, "request": job.request.to_json()}

@@ -55,6 +55,15 @@ class SqliteStore:
                 check_unfinished(sql, client, self._limits)
                 check_size(sql, self._limits)
 
+    def find_receipt(self, key: str) -> tuple[str, str] | None:
+        """Return id and fingerprint of the job of a key; see `JobStore`."""
+        with self._database.snapshot() as sql:
+            row = sql.execute(
+                "SELECT id, fingerprint FROM jobs WHERE receipt = ? AND (expires IS NULL OR expires > ?)",
+                (key, time.time()),
+            ).fetchone()
+        return (row["id"], row["fingerprint"]) if row else None
+
     def stage(self, job: NewJob) -> None:
         """Begin to receive a job; see `JobStore`."""
         now = time.time()

@@ -49,6 +49,13 @@ class JobStore(Protocol):
             JobsFullError: All jobs together are larger than the limit.
         """
 
+    def find_receipt(self, key: str) -> tuple[str, str] | None:
+        """Return id and fingerprint of the job that a request with this key has created; see `Receipt`.
+
+        Returns:
+            None if there is none, or it has expired.
+        """
+
     def stage(self, job: NewJob) -> None:
         """Begin to receive a job, which nobody sees until it is published."""
 

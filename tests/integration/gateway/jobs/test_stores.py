@@ -317,6 +317,7 @@ def test_the_same_key_and_request_find_the_first_job(store: JobStore):
     assert add_job(store, "b", [make_items(1)], receipt=Receipt("key", "same")) == "a"
     assert store.find("b") is None
     assert store.totals()["created"] == 1
+    assert (store.find_receipt("key"), store.find_receipt("other")) == (("a", "same"), None)
 
 
 def test_the_same_key_with_another_request_is_refused(store: JobStore):
@@ -330,6 +331,7 @@ def test_the_key_of_an_expired_job_can_be_used_again(make_store: MakeStore):
     store = make_store(make_limits(retention_s=0.0))
     add_job(store, "a", [[Item(0, "", "problem", b"{}")]], receipt=Receipt("key", "same"))
 
+    assert store.find_receipt("key") is None
     assert add_job(store, "b", [make_items(1)], receipt=Receipt("key", "other")) == "b"
 
 

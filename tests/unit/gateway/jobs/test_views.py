@@ -416,6 +416,18 @@ def test_a_repeated_request_finds_its_job(jobs_client: FlaskClient):
     problem(other_options, 422, "idempotency-key-reused")
 
 
+def test_a_repeated_request_needs_no_room_and_counts_no_images(make_jobs_app: Callable[..., Flask]):
+    client = make_jobs_app(jobs_max_stored_bytes=10_000, rate_limit="6/minute").test_client()
+    headers = {"Idempotency-Key": "k-1"}
+    files = [(f"{index}.png", bytes(2000)) for index in range(3)]
+    first = send_zip(client, *files, **headers)
+
+    repeated = [send_zip(client, *files, **headers) for _ in range(2)]
+
+    assert [(each.status_code, each.get_json()["id"]) for each in repeated] == [(202, first.get_json()["id"])] * 2
+    assert client.get(first.headers["Location"]).status_code == 200
+
+
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256, "é"])
 def test_an_idempotency_key_has_a_form(jobs_client: FlaskClient, key: str):
     problem(send_zip(jobs_client, **{"Idempotency-Key": key}), 400, "bad-request")
