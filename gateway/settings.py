@@ -349,7 +349,8 @@ class Settings(BaseModel):
     jobs_max_stored_bytes: int = Field(
         4 * 1024**3,
         ge=1024,
-        description="Maximum size of all jobs together, images and results. Beyond it, new jobs get 507.",
+        description="Maximum size of all jobs together, images and results. One caller may have half of it. Beyond it, "
+        "new jobs get 507, and results wait for `GATEWAY_JOBS_RETRY_S`, until their job fails.",
     )
     jobs_max_unfinished: int = Field(
         10, ge=1, description="Maximum number of unfinished jobs of one caller: a key or, without keys, an address."

@@ -163,16 +163,23 @@ class ChunkRunner:
             wakeups.wake(*deferred)
 
     def _run(self, chunk: Chunk) -> None:
-        """Compute a chunk, and record what became of it."""
+        """Compute a chunk, and record what became of it; if it cannot be recorded, the lease ends by itself."""
+        try:
+            self._settle(chunk)
+        except (JobsFullError, JobsUnavailableError) as error:
+            log.warning("job_storage_failed", reason=error.detail, cause=str(error.__cause__))
+
+    def _settle(self, chunk: Chunk) -> None:
         try:
             self._compute(chunk)
         except JobFailedError as failure:
             self._fail(chunk, failure.problem)
         except ChunkWaitsError as failure:
             self._wait(chunk, failure)
-        except (JobsFullError, JobsUnavailableError) as error:
-            # The lease ends by itself.
-            log.warning("job_storage_failed", reason=error.detail, cause=str(error.__cause__))
+        except JobsFullError as error:  # there is no space for the results, until other jobs expire
+            self._wait(chunk, ChunkWaitsError(problems.make_item_problem(error), attempts=chunk.attempts))
+        except JobsUnavailableError:
+            raise
         except Exception:
             log.exception("chunk_failed", chunk=chunk.number)
             problem = problems.make_document(problems.INTERNAL, "A chunk of the job could not be computed.", {})

@@ -229,3 +229,8 @@ class StoreLimits:
     retention_s: float
     receiving_s: float
     lease_s: float
+
+    @property
+    def max_client_bytes(self) -> int:
+        """Size of the jobs of one client: half of all, so that none takes the space of all others."""
+        return self.max_stored_bytes // 2

@@ -2,11 +2,11 @@
 
 Keys, behind the prefix: `job:ID` (a hash with the fields of `Job`), `images:ID:CHUNK` and `names:ID` and `results:ID`
 (hashes by index), `chunks:ID` (by the time from which each can be claimed), `attempts:ID` and `claims:ID` (of
-chunks), `urls:ID` (the chunks with URLs), `callers` (clients by the time when they were served), `wake`, `webhooks`
-and `expiry` (jobs by the time when they are due), `unfinished`, `unfinished:CLIENT` and `unannounced:CLIENT` (sets of
-jobs, the last of those whose webhook is to be delivered), `open` (the list of chunks that are not computed, by whose
-length workers are scaled), `receipts` (jobs by their idempotency key), `totals`, `stored`. None expires by itself, so
-that Redis evicts none of them with `volatile-lru`.
+chunks), `urls:ID` (the chunks with URLs), `callers` (clients by the time when they were served), `sizes` (bytes by
+client), `wake`, `webhooks` and `expiry` (jobs by the time when they are due), `unfinished`, `unfinished:CLIENT` and
+`unannounced:CLIENT` (sets of jobs, the last of those whose webhook is to be delivered), `open` (the list of chunks that
+are not computed, by whose length workers are scaled), `receipts` (jobs by their idempotency key), `totals`, `stored`.
+None expires by itself, so that Redis evicts none of them with `volatile-lru`.
 """
 
 PREFIX = "image-gateway:jobs:"
@@ -23,8 +23,13 @@ local function count(name, amount) redis.call('HINCRBY', P .. 'totals', name, am
 local function resize(id, amount)
   redis.call('HINCRBY', key('job', id), 'bytes', amount)
   redis.call('INCRBY', P .. 'stored', amount)
+  local client = get(id, 'client')
+  if redis.call('HINCRBY', P .. 'sizes', client, amount) <= 0 then redis.call('HDEL', P .. 'sizes', client) end
 end
-local function stored() return tonumber(redis.call('GET', P .. 'stored') or 0) end
+local function lacks_room(client, added, max_stored, max_client)
+  if tonumber(redis.call('GET', P .. 'stored') or 0) + added > max_stored then return 'full' end
+  if tonumber(redis.call('HGET', P .. 'sizes', client) or 0) + added > max_client then return 'share' end
+end
 local function is_open(id)
   local status = get(id, 'status')
   return status == 'queued' or status == 'running'
@@ -70,7 +75,7 @@ local function delete(id)
     drop_images(id)
     close(id)
     settle(id)
-    redis.call('DECRBY', P .. 'stored', number(id, 'bytes'))
+    resize(id, 0 - number(id, 'bytes'))
     local receipt = get(id, 'receipt')
     if receipt then redis.call('HDEL', P .. 'receipts', receipt) end
   end
@@ -80,11 +85,10 @@ end
 """
 
 CHECK_ROOM = """
-local client, receipt, max_stored, max_unfinished = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local client, receipt, max_unfinished = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if receipt ~= '' and redis.call('HEXISTS', P .. 'receipts', receipt) == 1 then return 'known' end
 if redis.call('SCARD', key('unfinished', client)) >= max_unfinished then return 'many' end
-if stored() > max_stored then return 'full' end
-return 'room'
+return lacks_room(client, 0, tonumber(ARGV[4]), tonumber(ARGV[5])) or 'room'
 """
 
 FIND_RECEIPT = """
@@ -104,13 +108,14 @@ redis.call('ZADD', P .. 'expiry', now + receiving_s, id)
 """
 
 ADD_ITEMS = """
-local id, chunk, overhead, max_stored = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local id, chunk, overhead = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if get(id, 'status') ~= 'receiving' then return 'gone' end
 local added = 0
-for i = 5, #ARGV, 4 do added = added + overhead + #ARGV[i + 1] + #ARGV[i + 3] end
-if stored() + added > max_stored then return 'full' end
+for i = 6, #ARGV, 4 do added = added + overhead + #ARGV[i + 1] + #ARGV[i + 3] end
+local lack = lacks_room(get(id, 'client'), added, tonumber(ARGV[4]), tonumber(ARGV[5]))
+if lack then return lack end
 local total, failed, size = 0, 0, 0
-for i = 5, #ARGV, 4 do
+for i = 6, #ARGV, 4 do
   local index, name, kind, content = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   total = total + 1
   if name ~= '' then redis.call('HSET', key('names', id), index, name) end
@@ -121,8 +126,8 @@ for i = 5, #ARGV, 4 do
     if kind == 'u' then redis.call('SADD', key('urls', id), chunk) end
     size = size + #content
   end
-  resize(id, overhead + #name + #content)
 end
+resize(id, added)
 redis.call('HINCRBY', key('job', id), 'total', total)
 redis.call('HINCRBY', key('job', id), 'failed', failed)
 redis.call('HINCRBY', key('job', id), 'image_bytes', size)
@@ -132,8 +137,7 @@ return 'added'
 
 PUBLISH = """
 local id, receipt, fingerprint = ARGV[1], ARGV[2], ARGV[3]
-local max_stored, max_unfinished = tonumber(ARGV[4]), tonumber(ARGV[5])
-local lease_s, retention_s, max_webhooks = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local max_unfinished, lease_s, retention_s, max_webhooks = unpack(ARGV, 6)
 local earlier = receipt ~= '' and redis.call('HGET', P .. 'receipts', receipt)
 if earlier then
   local expires = get(earlier, 'expires')
@@ -148,11 +152,12 @@ if earlier then
 end
 local client = get(id, 'client')
 if not client then return {'gone', ''} end
-if redis.call('SCARD', key('unfinished', client)) >= max_unfinished then return {'many', ''} end
-if get(id, 'webhook') and redis.call('SCARD', key('unannounced', client)) >= max_webhooks then
+if redis.call('SCARD', key('unfinished', client)) >= tonumber(max_unfinished) then return {'many', ''} end
+if get(id, 'webhook') and redis.call('SCARD', key('unannounced', client)) >= tonumber(max_webhooks) then
   return {'webhooks', ''}
 end
-if stored() > max_stored then return {'full', ''} end
+local lack = lacks_room(client, 0, tonumber(ARGV[4]), tonumber(ARGV[5]))
+if lack then return {lack, ''} end
 set(id, 'status', 'queued', 'created', now, 'fingerprint', fingerprint)
 if receipt ~= '' then
   set(id, 'receipt', receipt)
@@ -220,29 +225,29 @@ for i = 2, #ARGV, 2 do redis.call('ZADD', key('chunks', ARGV[i]), 'XX', now + to
 COMPLETE = """
 local id, chunk, model, version, retention_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 if not is_open(id) then return 1 end
-if version ~= '' then
-  local pinned = get(id, 'version')
-  if not pinned then
-    set(id, 'model', model, 'version', version)
-  elseif pinned ~= version or get(id, 'model') ~= model then
-    return 0
-  end
-end
+local pinned = version ~= '' and get(id, 'version')
+if pinned and (pinned ~= version or get(id, 'model') ~= model) then return 0 end
 local images = key('images', id) .. ':' .. chunk
-local answered, failed, freed = 0, 0, 0
-for i = 6, #ARGV, 2 do
+local added, freed = 0, 0
+for i = 8, #ARGV, 2 do
+  if redis.call('HEXISTS', key('results', id), ARGV[i]) == 0 then added = added + #ARGV[i + 1] end
+  freed = freed + math.max(0, redis.call('HSTRLEN', images, ARGV[i]) - 1)
+end
+local lack = added > freed and lacks_room(get(id, 'client'), added - freed, tonumber(ARGV[6]), tonumber(ARGV[7]))
+if lack then return lack end
+if version ~= '' and not pinned then set(id, 'model', model, 'version', version) end
+local answered, failed = 0, 0
+for i = 8, #ARGV, 2 do
   local index, result = ARGV[i], ARGV[i + 1]
   if redis.call('HSETNX', key('results', id), index, result) == 1 then
     if result:sub(1, 1) == 'f' then failed = failed + 1 else answered = answered + 1 end
-    resize(id, #result)
   end
-  local size = redis.call('HSTRLEN', images, index)
-  if redis.call('HDEL', images, index) == 1 then freed = freed + size - 1 end
+  redis.call('HDEL', images, index)
 end
 redis.call('HINCRBY', key('job', id), 'answered', answered)
 redis.call('HINCRBY', key('job', id), 'failed', failed)
 redis.call('HINCRBY', key('job', id), 'image_bytes', 0 - freed)
-resize(id, 0 - freed)
+resize(id, added - freed)
 count('answered', answered)
 count('problems', failed)
 redis.call('HDEL', key('claims', id), chunk)
@@ -257,9 +262,9 @@ return 1
 RELEASE = """
 local id, chunk, at, state = ARGV[1], ARGV[2], now + tonumber(ARGV[3]), ARGV[4]
 if not is_open(id) or not redis.call('ZSCORE', key('chunks', id), chunk) then return end
+redis.call('HDEL', key('claims', id), chunk) -- first: after a deletion, Redis writes although its memory is full
 redis.call('ZADD', key('chunks', id), at, chunk)
 redis.call('HSET', key('attempts', id), chunk, state)
-redis.call('HDEL', key('claims', id), chunk)
 local wake_at = redis.call('ZSCORE', P .. 'wake', id)
 if not wake_at or tonumber(wake_at) > at then redis.call('ZADD', P .. 'wake', at, id) end
 """

@@ -36,6 +36,7 @@ from gateway.jobs.store import (
     WEBHOOK_LEASE_S,
     describe_full,
     describe_reuse,
+    describe_share,
     describe_too_many,
     describe_webhooks,
 )
@@ -72,9 +73,7 @@ class RedisStore:
     def check_room(self, client: str, receipt_key: str | None) -> None:
         """Refuse a job that could not be published; see `JobStore`."""
         limits = self._limits
-        self._check(
-            self._run(scripts.CHECK_ROOM, client, receipt_key or "", limits.max_stored_bytes, limits.max_unfinished)
-        )
+        self._check(self._run(scripts.CHECK_ROOM, client, receipt_key or "", limits.max_unfinished, *self._sizes))
 
     def find_receipt(self, key: str) -> tuple[str, str] | None:
         """Return id and fingerprint of the job of a key; see `JobStore`."""
@@ -92,16 +91,15 @@ class RedisStore:
     def add_items(self, job_id: str, chunk: int, items: Sequence[Item]) -> None:
         """Add images to a job that is being received; see `JobStore`."""
         values = [value for item in items for value in (item.index, item.name, KINDS[item.kind], item.content)]
-        limit = self._limits.max_stored_bytes
-        self._check(self._run(scripts.ADD_ITEMS, job_id, _member(chunk), ITEM_BYTES, limit, *values))
+        self._check(self._run(scripts.ADD_ITEMS, job_id, _member(chunk), ITEM_BYTES, *self._sizes, *values))
 
     def publish(self, job_id: str, receipt: Receipt) -> str:
         """Queue a job that was received; see `JobStore`."""
         limits = self._limits
         outcome, published_id = self._run(
             scripts.PUBLISH,
-            *(job_id, receipt.key or "", receipt.fingerprint),
-            *(limits.max_stored_bytes, limits.max_unfinished, limits.lease_s, limits.retention_s, limits.max_webhooks),
+            *(job_id, receipt.key or "", receipt.fingerprint, *self._sizes),
+            *(limits.max_unfinished, limits.lease_s, limits.retention_s, limits.max_webhooks),
         )
         self._check(outcome)
         return str(published_id, "ascii")
@@ -166,13 +164,13 @@ class RedisStore:
         for result in results:
             values += [result.index, (FAILED if result.is_failed else ANSWERED) + result.document.encode()]
         model, number = version or ("", "")
-        return bool(
-            self._run(
-                scripts.COMPLETE,
-                *(chunk.job.id, _member(chunk.number), model, number, self._limits.retention_s),
-                *values,
-            )
+        outcome = self._run(
+            scripts.COMPLETE,
+            *(chunk.job.id, _member(chunk.number), model, number, self._limits.retention_s, *self._sizes),
+            *values,
         )
+        self._check(outcome)
+        return bool(outcome)
 
     def release(self, chunk: Chunk, wait_s: float, *, attempts: int, since: float | None) -> None:
         """Give a chunk back; see `JobStore`."""
@@ -216,7 +214,12 @@ class RedisStore:
         with _translated_errors():
             return self._scripts[script](args=values)
 
-    def _check(self, outcome: bytes) -> None:
+    @property
+    def _sizes(self) -> tuple[int, int]:
+        """The limits on the size of all jobs, and of those of one client."""
+        return self._limits.max_stored_bytes, self._limits.max_client_bytes
+
+    def _check(self, outcome: bytes | int) -> None:
         """Raise the error that the outcome of a script names."""
         limits = self._limits
         match outcome:
@@ -228,6 +231,8 @@ class RedisStore:
                 raise TooManyJobsError(describe_webhooks(limits))
             case b"full":
                 raise JobsFullError(describe_full(limits))
+            case b"share":
+                raise JobsFullError(describe_share(limits))
             case b"gone":
                 raise JobsUnavailableError(TOO_SLOW)
 

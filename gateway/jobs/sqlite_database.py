@@ -44,7 +44,7 @@ CREATE INDEX IF NOT EXISTS jobs_to_wake ON jobs (wake_at) WHERE wake_at IS NOT N
 CREATE INDEX IF NOT EXISTS jobs_to_announce ON jobs (webhook_at) WHERE webhook_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS jobs_to_expire ON jobs (expires) WHERE expires IS NOT NULL;
 CREATE INDEX IF NOT EXISTS jobs_by_size ON jobs (status, bytes);
-CREATE INDEX IF NOT EXISTS jobs_by_client ON jobs (client, status);
+CREATE INDEX IF NOT EXISTS jobs_by_client ON jobs (client, status, bytes);
 CREATE TABLE IF NOT EXISTS images (
   job TEXT NOT NULL,
   chunk INTEGER NOT NULL,

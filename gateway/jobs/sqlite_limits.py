@@ -5,7 +5,7 @@ import sqlite3
 from gateway.errors import JobsFullError, TooManyJobsError
 from gateway.jobs.records import StoreLimits
 from gateway.jobs.sqlite_statements import stored_bytes
-from gateway.jobs.store import describe_full, describe_too_many, describe_webhooks
+from gateway.jobs.store import describe_full, describe_share, describe_too_many, describe_webhooks
 
 
 def check_unfinished(sql: sqlite3.Connection, client: str, limits: StoreLimits) -> None:
@@ -34,11 +34,13 @@ def check_webhooks(sql: sqlite3.Connection, client: str, limits: StoreLimits) ->
         raise TooManyJobsError(describe_webhooks(limits))
 
 
-def check_size(sql: sqlite3.Connection, limits: StoreLimits) -> None:
-    """Refuse what makes all jobs together larger than the limit.
+def check_size(sql: sqlite3.Connection, client: str, limits: StoreLimits) -> None:
+    """Refuse what makes all jobs together, or those of a client, larger than the limit.
 
     Raises:
         JobsFullError: They are.
     """
     if stored_bytes(sql) > limits.max_stored_bytes:
         raise JobsFullError(describe_full(limits))
+    if stored_bytes(sql, client) > limits.max_client_bytes:
+        raise JobsFullError(describe_share(limits))

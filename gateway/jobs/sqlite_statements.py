@@ -131,14 +131,22 @@ def add_counts(sql: sqlite3.Connection, job_id: str, written: Sequence[ItemResul
     count(sql, "problems", failed)
 
 
-def delete_image(sql: sqlite3.Connection, job_id: str, chunk: int, position: int) -> None:
-    """Delete an image that has a result, and count its bytes as free."""
+def find_client(sql: sqlite3.Connection, job_id: str) -> str:
+    """Return whose job it is."""
+    (client,) = sql.execute("SELECT client FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    return str(client)
+
+
+def delete_image(sql: sqlite3.Connection, job_id: str, chunk: int, position: int) -> int:
+    """Delete an image that has a result, and count its bytes as free; return how many."""
     row = sql.execute(
         "DELETE FROM images WHERE job = ? AND chunk = ? AND position = ? RETURNING LENGTH(content) AS size",
         (job_id, chunk, position),
     ).fetchone()
-    if row:
-        sql.execute("UPDATE jobs SET bytes = MAX(0, bytes - ?) WHERE id = ?", (row["size"], job_id))
+    if row is None:
+        return 0
+    sql.execute("UPDATE jobs SET bytes = MAX(0, bytes - ?) WHERE id = ?", (row["size"], job_id))
+    return int(row["size"])
 
 
 def drop_empty_chunk(sql: sqlite3.Connection, job_id: str, chunk: int) -> None:
@@ -176,9 +184,11 @@ def count(sql: sqlite3.Connection, name: str, amount: int) -> None:
     )
 
 
-def stored_bytes(sql: sqlite3.Connection) -> int:
-    """Return the size of all jobs."""
+def stored_bytes(sql: sqlite3.Connection, client: str | None = None) -> int:
+    """Return the size of all jobs, or of those of a client."""
+    of_client, values = ("", ()) if client is None else (" AND client = ?", (client,))
     count, size = sql.execute(
-        "SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM jobs WHERE status != ?", (DELETED,)
+        f"SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM jobs WHERE status != ?{of_client}",  # noqa: S608  # constants
+        (DELETED, *values),
     ).fetchone()
     return int(JOB_BYTES * count + size)

@@ -53,7 +53,7 @@ class SqliteStore:
         with self._database.snapshot() as sql:
             if not sql.execute("SELECT 1 FROM jobs WHERE receipt = ?", (receipt_key,)).fetchone():
                 check_unfinished(sql, client, self._limits)
-                check_size(sql, self._limits)
+                check_size(sql, client, self._limits)
 
     def find_receipt(self, key: str) -> tuple[str, str] | None:
         """Return id and fingerprint of the job of a key; see `JobStore`."""
@@ -87,13 +87,13 @@ class SqliteStore:
         ]
         size = sum(len(item.content) + ITEM_BYTES for item in items)
         with self._database.transaction() as sql:
-            cursor = sql.execute(
-                "UPDATE jobs SET total = total + ?, bytes = bytes + ? WHERE id = ? AND status = ?",
+            row = sql.execute(
+                "UPDATE jobs SET total = total + ?, bytes = bytes + ? WHERE id = ? AND status = ? RETURNING client",
                 (len(items), size, job_id, statements.RECEIVING),
-            )
-            if not cursor.rowcount:
+            ).fetchone()
+            if row is None:
                 raise JobsUnavailableError(TOO_SLOW)
-            check_size(sql, self._limits)
+            check_size(sql, row["client"], self._limits)
             sql.executemany(
                 "INSERT INTO images (job, chunk, position, name, kind, content) VALUES (?, ?, ?, ?, ?, ?)",
                 [(job_id, chunk, item.index, item.name, item.kind, item.content) for item in images],
@@ -233,8 +233,9 @@ class SqliteStore:
                 return False
             written = [result for result in results if statements.insert_result(sql, job_id, result)]
             statements.add_counts(sql, job_id, written)
-            for result in results:
-                statements.delete_image(sql, job_id, chunk.number, result.index)
+            freed = sum(statements.delete_image(sql, job_id, chunk.number, result.index) for result in results)
+            if sum(result.size for result in written) > freed:
+                check_size(sql, statements.find_client(sql, job_id), self._limits)
             statements.set_claims(sql, job_id, chunk.number, 0)
             statements.drop_empty_chunk(sql, job_id, chunk.number)
             if job.answered + job.failed + len(written) == job.total:
@@ -317,7 +318,7 @@ class SqliteStore:
         check_unfinished(sql, row["client"], self._limits)
         if row["webhook"] is not None:
             check_webhooks(sql, row["client"], self._limits)
-        check_size(sql, self._limits)
+        check_size(sql, row["client"], self._limits)
         sql.execute(
             "UPDATE jobs SET status = 'queued', created = ?, wake_at = ?, expires = NULL, receipt = ?, "
             "fingerprint = ? WHERE id = ?",

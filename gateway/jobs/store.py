@@ -46,7 +46,7 @@ class JobStore(Protocol):
 
         Raises:
             TooManyJobsError: The client has too many unfinished jobs.
-            JobsFullError: All jobs together are larger than the limit.
+            JobsFullError: All jobs together, or those of the client, are larger than the limit.
         """
 
     def find_receipt(self, key: str) -> tuple[str, str] | None:
@@ -63,7 +63,7 @@ class JobStore(Protocol):
         """Add images to a job that is being received; items of the kind `problem` are results at once.
 
         Raises:
-            JobsFullError: All jobs together would be larger than the limit.
+            JobsFullError: All jobs together, or those of the client, would be larger than the limit.
         """
 
     def publish(self, job_id: str, receipt: Receipt) -> str:
@@ -75,7 +75,7 @@ class JobStore(Protocol):
         Raises:
             IdempotencyKeyReusedError: Another request was sent with the same key.
             TooManyJobsError: The client has too many unfinished jobs, or webhooks that are not delivered.
-            JobsFullError: All jobs together would be larger than the limit.
+            JobsFullError: All jobs together, or those of the client, would be larger than the limit.
         """
 
     def discard(self, job_id: str) -> None:
@@ -139,6 +139,9 @@ class JobStore(Protocol):
 
         Returns:
             Whether they are of the version that answers the job; otherwise nothing was written.
+
+        Raises:
+            JobsFullError: The results are larger than their images, and there is no space for them.
         """
 
     def release(self, chunk: Chunk, wait_s: float, *, attempts: int, since: float | None) -> None:
@@ -206,4 +209,12 @@ def describe_full(limits: StoreLimits) -> str:
     return (
         f"All jobs together may take {format_limit(limits.max_stored_bytes)}, and this one would exceed it. Send it "
         "later, when others have expired."
+    )
+
+
+def describe_share(limits: StoreLimits) -> str:
+    """Return what is wrong with a job of a client that has used its share of the space."""
+    return (
+        f"Your jobs together may take {format_limit(limits.max_client_bytes)}, and this one would exceed it. Send it "
+        "later, when others have expired, or ask for fewer classes by top_k."
     )

@@ -225,6 +225,31 @@ def test_a_model_server_that_stays_away_fails_the_job(bench: Bench):
     assert job.problem["type"] == "/problems/model-unavailable"
 
 
+def test_results_for_which_there_is_no_space_wait_until_there_is_some(bench: Bench, tmp_path: Path):
+    add_job(bench.store, "a", [make_items(8)])
+    bench.store.close()
+    bench.store = SqliteStore(tmp_path, make_limits(max_stored_bytes=100))
+    full = bench.run()
+
+    bench.store.close()
+    bench.store = SqliteStore(tmp_path, make_limits())
+    job = bench.run(rounds=2)
+
+    assert (full.status, full.answered, full.version) == ("running", 0, None)
+    assert (job.status, job.answered) == ("done", 8)
+
+
+def test_a_job_whose_results_find_no_space_fails_at_last(bench: Bench, tmp_path: Path):
+    add_job(bench.store, "a", [make_items(8)])
+    bench.store.close()
+    bench.store = SqliteStore(tmp_path, make_limits(max_stored_bytes=100))
+    bench.limits = ChunkLimits(deadline_s=60, retry_s=0)
+
+    job = bench.run(rounds=2)
+
+    assert (job.status, job.problem["type"]) == ("failed", "/problems/jobs-full")
+
+
 def test_an_image_that_is_overloaded_alone_is_tried_again_and_the_others_are_answered_once(bench: Bench):
     add_job(bench.store, "a", [make_items(3)])
     bench.predictor.outcome = failing(OverloadedError("busy"), times=2, only=b"image 1")

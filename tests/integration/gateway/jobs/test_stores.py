@@ -1,6 +1,7 @@
 """One suite for both stores of jobs; Redis is a real server."""
 
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import redis
 
 from gateway.errors import IdempotencyKeyReusedError, JobsFullError, JobsUnavailableError, TooManyJobsError
-from gateway.jobs.records import Item, ModelVersion, NewJob, Receipt, StoreLimits, Turn
+from gateway.jobs.records import Item, ItemResult, ModelVersion, NewJob, Receipt, StoreLimits, Turn
 from gateway.jobs.redis_store import RedisStore
 from gateway.jobs.sqlite_store import SqliteStore
 from gateway.jobs.store import JobStore
@@ -348,15 +349,49 @@ def test_unfinished_jobs_of_a_client_are_limited(make_store: MakeStore):
 
 def test_all_jobs_together_are_limited_and_space_is_freed(make_store: MakeStore):
     store = make_store(make_limits(max_stored_bytes=100_000))
-    large = [Item(0, "", "image", bytes(90_000))]
-    add_job(store, "a", [large])
+    large = [Item(0, "", "image", bytes(40_000))]
+    add_job(store, "a", [large], client="first")
+    add_job(store, "b", [large], client="second")
 
-    with pytest.raises(JobsFullError):
-        add_job(store, "b", [large])
-    store.discard("b")
+    with pytest.raises(JobsFullError, match="All jobs together may take 100"):
+        add_job(store, "c", [large], client="third")
+    store.discard("c")
     store.finish("a", "cancelled")
 
+    assert add_job(store, "d", [large], client="third") == "d"
+
+
+def test_one_client_may_take_half_of_the_space(make_store: MakeStore):
+    store = make_store(make_limits(max_stored_bytes=100_000))
+    large = [Item(0, "", "image", bytes(40_000))]
+    add_job(store, "a", [large])
+
+    with pytest.raises(JobsFullError, match="Your jobs together may take 50"):
+        add_job(store, "b", [large])
+    store.discard("b")
+    store.check_room("other", None)
+    store.finish("a", "cancelled")
+    store.sweep()
+
     assert add_job(store, "c", [large]) == "c"
+
+
+def test_results_are_limited_unless_they_are_smaller_than_their_images(make_store: MakeStore):
+    store = make_store(make_limits(max_stored_bytes=40_000))
+    add_job(store, "a", [[*make_items(1), Item(1, "", "image", bytes(10_000))]])
+    chunk = store.claim("a", 0)
+    long, short = (
+        ItemResult(index, "", is_failed=False, document=json.dumps("x" * size))
+        for index, size in enumerate((15_000, 5000))
+    )
+
+    with pytest.raises(JobsFullError):
+        store.complete(chunk, [long], VERSION)
+    unchanged = store.find("a")
+    written = store.complete(chunk, [short], VERSION)
+
+    assert (unchanged.answered, unchanged.version) == (0, None)
+    assert (written, indices(store, "a", contiguous=False)) == (True, [1])
 
 
 def test_a_job_for_which_there_is_no_room_is_refused_before_it_is_received(make_store: MakeStore):
@@ -370,17 +405,19 @@ def test_a_job_for_which_there_is_no_room_is_refused_before_it_is_received(make_
     store.check_room("other", None)
     with pytest.raises(JobsFullError):
         make_store(make_limits(max_stored_bytes=100)).check_room("other", None)
+    with pytest.raises(JobsFullError):
+        make_store(make_limits(max_stored_bytes=4000)).check_room("someone", None)
 
 
 def test_images_are_refused_as_soon_as_there_is_no_room_for_them(make_store: MakeStore):
     store = make_store(make_limits(max_stored_bytes=100_000))
     store.stage(NewJob("a", "", "someone", make_request()))
-    store.add_items("a", 0, [Item(0, "", "image", bytes(60_000))])
+    store.add_items("a", 0, [Item(0, "", "image", bytes(30_000))])
 
     with pytest.raises(JobsFullError):
-        store.add_items("a", 1, [Item(1, "", "image", bytes(60_000))])
+        store.add_items("a", 1, [Item(1, "", "image", bytes(30_000))])
 
-    assert store.totals()["bytes"] < 100_000
+    assert store.totals()["bytes"] < 50_000
     store.discard("a")
     assert store.totals()["bytes"] == 0
 
@@ -505,7 +542,12 @@ def test_redis_without_memory_is_a_full_store_and_loses_nothing(tmp_path: Path):
                 add_job(store, "b", [make_items(1)])
             client.config_set("maxmemory", "0")
         assert store.find("a") is not None
-        assert store.claim("a", 0) is not None
+        chunk = store.claim("a", 0)
+        with redis.Redis(port=server.port) as client:
+            client.config_set("maxmemory", "1")
+            store.release(chunk, 0.0, attempts=1, since=1.0)
+            client.config_set("maxmemory", "0")
+        assert store.claim("a", 1).since == 1.0
     finally:
         server.stop()
     with pytest.raises(JobsUnavailableError):

@@ -417,7 +417,7 @@ def test_a_repeated_request_finds_its_job(jobs_client: FlaskClient):
 
 
 def test_a_repeated_request_needs_no_room_and_counts_no_images(make_jobs_app: Callable[..., Flask]):
-    client = make_jobs_app(jobs_max_stored_bytes=10_000, rate_limit="6/minute").test_client()
+    client = make_jobs_app(jobs_max_stored_bytes=20_000, rate_limit="6/minute").test_client()
     headers = {"Idempotency-Key": "k-1"}
     files = [(f"{index}.png", bytes(2000)) for index in range(3)]
     first = send_zip(client, *files, **headers)
