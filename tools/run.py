@@ -20,11 +20,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 from urllib.parse import quote
 
 from gateway import __version__
+from gateway.access.keys import Keys, KeysError
 from gateway.models.configured import ModelsConfigError
-from gateway.settings import Settings, SettingsError
+from gateway.reloaded_file import UnreadableFileError
+from gateway.settings import PREFIX, Settings, SettingsError
 from tools import invocation, nginx, ports, programs, tensorflow_extra
 from tools.failed_models import FailedModels, query_statuses
 from tools.models_config import (
@@ -73,7 +76,7 @@ def run(options: Options) -> None:
 
     Raises:
         StartError: The models' configuration is missing, the run's folder cannot be used, or nginx is missing for TLS
-            or TensorFlow for all models.
+            or TensorFlow for all models, or the API keys cannot be used.
         TlsError: The folder `tls_dir` has no certificate.
         PortsError: A port is not free.
         SettingsError: A setting of the gateway is invalid.
@@ -86,7 +89,9 @@ def run(options: Options) -> None:
             f"{display_path(options.models_config)} does not exist. "
             f"Set {invocation.option('MODELS_CONFIG')} to a file that lists the models."
         )
+    os.environ.update(resolve_paths(os.environ, invocation.folder()))
     settings = Settings.from_env(programs.gateway_environment(options))
+    check_keys(settings)
     ports.check(options.ports)
     watch = FaultWatch(options.models_config, FailedModels(options.rest_port, options.logs / "gateway.log").find)
     try:
@@ -101,6 +106,33 @@ def run(options: Options) -> None:
         for line in faults:
             say(line)
         serve(options, settings, scratch, executable, watch)
+
+
+def resolve_paths(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Return the gateway's settings that are paths as absolute ones: its programs run in another folder than the user.
+
+    Args:
+        environment: Environment variables; those that are not set, or empty, are left out.
+        folder: The folder that relative paths are meant from.
+    """
+    paths = {}
+    for name, field in Settings.model_fields.items():
+        variable = PREFIX + name.upper()
+        if Path in (field.annotation, *get_args(field.annotation)) and (value := environment.get(variable, "").strip()):
+            paths[variable] = str(folder / value)
+    return paths
+
+
+def check_keys(settings: Settings) -> None:
+    """Check the API keys as the gateway does when it starts.
+
+    Raises:
+        StartError: They are malformed, or their file cannot be read.
+    """
+    try:
+        Keys(settings.api_keys, settings.api_keys_file)
+    except (KeysError, UnreadableFileError) as error:
+        raise StartError(str(error)) from error
 
 
 def install_tensorflow(config: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """`image-gateway serve`: start the service where it is installed."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -56,7 +57,8 @@ def serve(  # noqa: PLR0913  # each is an option of the command line
 ) -> None:
     """Serve the models until Ctrl-C, as `make run` does; where the service is installed.
 
-    Further options are those of `python -m tools.run`. Settings of the gateway are read from the environment.
+    Further options are those of `python -m tools.run`. Settings of the gateway are read from the environment; relative
+    paths in them, as in options, begin at the current folder.
     """
     checkout = find_checkout(Path.cwd(), Path(sys.prefix))
     numbers = {"port": port, "gateway-port": gateway_port, "grpc-port": grpc_port, "rest-port": rest_port}
@@ -96,5 +98,6 @@ def find_python(checkout: Path) -> str:
         raise ServeError("The service needs Linux or macOS. On Windows, run it in WSL2 or with Docker Compose.")
     python = checkout / ".venv" / "bin" / "python"
     if not python.exists() or not any((checkout / ".venv").glob(".*-ready")):
-        raise ServeError(f"The service in {checkout} is not installed yet. Run once: make -C {checkout} run")
+        command = f"make -C {shlex.quote(os.fspath(checkout))} run"
+        raise ServeError(f"The service in {checkout} is not installed yet. Run once: {command}")
     return str(python)

@@ -78,6 +78,11 @@ def test_elsewhere_it_says_what_to_do(tmp_path, monkeypatch, capsys):
     assert result.err.startswith("error: This folder is not in a checkout of Image Gateway")
 
 
+def test_the_command_that_sets_a_checkout_up_can_be_copied(tmp_path):
+    with pytest.raises(ServeError, match=rf"Run once: make -C '{tmp_path}/a b; c' run$"):
+        find_python(tmp_path / "a b; c")
+
+
 @pytest.mark.parametrize("missing", [".venv/bin/python", ".venv/.run-ready"])
 def test_a_checkout_that_is_not_set_up_names_the_command_that_does_it(checkout, missing):
     (checkout / missing).unlink()

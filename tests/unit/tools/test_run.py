@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.settings import PREFIX, Settings
 from tools import invocation, nginx, ports, run
 from tools.models_config import add_entry, display_path
+
+PATH_SETTINGS = [name for name, field in Settings.model_fields.items() if "Path" in str(field.annotation)]
 
 
 @pytest.fixture
@@ -105,6 +108,36 @@ def test_printed_paths_lead_there_from_the_folder_of_the_user(monkeypatch, tmp_p
 def test_an_invalid_setting_is_reported_before_anything_starts(capsys, arguments, monkeypatch):
     monkeypatch.setenv("GATEWAY_THREADS", "many")
     assert "make run: GATEWAY_THREADS='many'" in error_of(capsys, arguments)
+
+
+@pytest.mark.parametrize("variable", [f"{PREFIX}{name.upper()}" for name in PATH_SETTINGS])
+def test_paths_in_settings_are_meant_from_the_folder_of_the_user(tmp_path, variable):
+    paths = run.resolve_paths({variable: " a/b ", "PATH": "bin"}, tmp_path)
+
+    assert paths == {variable: str(tmp_path / "a/b")}
+    assert run.resolve_paths({variable: "/etc/x"}, tmp_path) == {variable: "/etc/x"}
+    assert run.resolve_paths({variable: ""}, tmp_path) == {}
+
+
+def test_every_setting_of_a_path_is_known():
+    assert set(PATH_SETTINGS) > {"api_keys_file", "cards_dir", "fetch_ca_bundle", "jobs_dir", "models_config"}
+    assert all(isinstance(Settings.model_fields[name].default, Path | None) for name in PATH_SETTINGS)
+
+
+def test_a_file_of_keys_that_cannot_be_used_is_one_line_before_anything_starts(
+    capsys, arguments, monkeypatch, tmp_path
+):
+    keys = tmp_path / "keys"
+    monkeypatch.setenv(invocation.SERVE_FOLDER, str(tmp_path))
+    monkeypatch.setenv("GATEWAY_API_KEYS_FILE", keys.name)
+
+    missing = error_of(capsys, arguments)
+    keys.write_text("one:aa:bb\n")
+    damaged = error_of(capsys, arguments)
+
+    assert missing == f"image-gateway serve: {keys} cannot be read: No such file or directory.\n"
+    assert damaged.startswith(f"image-gateway serve: {keys}: line 1 is not NAME:SALT:HASH.")
+    assert damaged.count("\n") == 1
 
 
 def test_a_folder_in_use_is_reported(capsys, arguments, tmp_path):
