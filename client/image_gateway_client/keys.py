@@ -4,18 +4,19 @@ A key is `igk_NAME.SECRET`, where the secret is 32 random bytes in URL-safe base
 `NAME:SALT:HASH`: 16 random bytes of salt and HMAC-SHA256(SALT, key), both in lower-case hex.
 """
 
-import contextlib
 import errno
 import hmac
 import os
 import re
 import secrets
-import shutil
-import sys
 from pathlib import Path
 
-LINE = re.compile(r"[A-Za-z0-9_-]{1,64}:[0-9a-f]+:[0-9a-f]+")
+from image_gateway_client.replacement import replacing
+
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+LINE = re.compile(rf"{NAME.pattern}:[0-9a-f]{{32}}:[0-9a-f]{{64}}")
+"""What the gateway accepts, apart from empty lines and those that begin with #."""
+COMMENT = "#"
 SECRET_BYTES = 32
 SALT_BYTES = 16
 
@@ -25,7 +26,7 @@ class KeyNameError(ValueError):
 
 
 class KeyFileError(ValueError):
-    """A file is not one of keys; the message names the first line that is not a key."""
+    """A file is not one of keys that the gateway accepts; the message says what is wrong with it."""
 
 
 def make_key(name: str) -> str:
@@ -52,7 +53,7 @@ def add_key(name: str, file: Path) -> str:
         The key, which is not stored anywhere.
 
     Raises:
-        KeyFileError: The file is not one of keys.
+        KeyFileError: The file is not one that the gateway accepts.
         KeyNameError: The name is not valid, or already in the file.
         OSError: The file cannot be read or written.
     """
@@ -60,7 +61,7 @@ def add_key(name: str, file: Path) -> str:
     if not file.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "The folder does not exist; create it first", os.fspath(file.parent))
     before = _read(file) if file.exists() else ""
-    if name in _names(before):
+    if name in _unique_names(before, file):
         raise KeyNameError(f"{file} already has a key named {name}. Choose another name, or remove that key first.")
     gap = "" if before.endswith("\n") or not before else "\n"
     with file.open("a", encoding="utf-8") as output:
@@ -72,17 +73,17 @@ def list_keys(file: Path) -> list[str]:
     """Return the names of the keys in the gateway's file, in its order.
 
     Raises:
-        KeyFileError: The file is not one of keys.
+        KeyFileError: The file is not one that the gateway accepts.
         OSError: The file cannot be read.
     """
-    return _names(_read(file))
+    return _unique_names(_read(file), file)
 
 
 def remove_key(name: str, file: Path) -> None:
     """Remove a key from the gateway's file, which is replaced as a whole, so that no gateway sees a part of it.
 
     Raises:
-        KeyFileError: The file is not one of keys.
+        KeyFileError: The file is not one of keys, or was changed at the same time.
         KeyNameError: The file has no key of that name; the message lists those that it has.
         OSError: The file cannot be read or written.
     """
@@ -90,24 +91,11 @@ def remove_key(name: str, file: Path) -> None:
     if name not in _names(text):
         others = ", ".join(_names(text)) or "none"
         raise KeyNameError(f"{file} has no key named {name}. Keys in it: {others}.")
-    target = file.resolve()
-    part = target.with_name(f"{target.name}.part")
-    output = part.open("x", encoding="utf-8")  # another removal may be under way
-    try:
-        with output:
+    with replacing(file) as part:
+        with part.open("w", encoding="utf-8") as output:
             output.writelines(line for line in text.splitlines(keepends=True) if _name(line) != name)
-        _copy_access(target, part)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _copy_access(source: Path, target: Path) -> None:
-    """Give a file the permissions and, where that is allowed, the owner of another."""
-    shutil.copymode(source, target)
-    if sys.platform != "win32":
-        with contextlib.suppress(PermissionError):
-            os.chown(target, source.stat().st_uid, source.stat().st_gid)
+        if _read(file) != text:  # otherwise a key that was removed meanwhile would be valid again
+            raise KeyFileError(f"{file} was changed at the same time. Run the command again.")
 
 
 def _read(file: Path) -> str:
@@ -122,6 +110,16 @@ def _read(file: Path) -> str:
     return text
 
 
+def _unique_names(text: str, file: Path) -> list[str]:
+    names = _names(text)
+    for name in names:
+        if names.count(name) > 1:
+            raise KeyFileError(
+                f"{file} has two keys named {name}, which the gateway refuses. Remove them, and add one."
+            )
+    return names
+
+
 def _names(text: str) -> list[str]:
     return [name for line in text.splitlines() if (name := _name(line))]
 
@@ -132,5 +130,4 @@ def _name(line: str) -> str:
 
 
 def _entry(line: str) -> str:
-    text = line.strip()
-    return "" if text.startswith("#") else text
+    return "" if line.startswith(COMMENT) else line.strip()

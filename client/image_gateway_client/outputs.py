@@ -2,8 +2,6 @@
 
 import csv
 import json
-import os
-import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from typing import Literal, Protocol, TextIO, cast
 from image_gateway_client.answers import Outcome
 from image_gateway_client.console import PrintableStream, print_outcomes
 from image_gateway_client.records import Item, JobItem, columns, to_document, to_row
+from image_gateway_client.replacement import replacing
 from image_gateway_client.resume import (
     CSV_ERRORS,
     ENCODING,
@@ -169,7 +168,7 @@ def open_output(
             yield Output(_make_writer(output_format, stream, top_k, of_job=of_job, header=not previous.data), finished)
     else:
         _check_replaceable(path, output_format, job)
-        with _replacing(path) as part, _open(part, output_format, "w") as stream:
+        with replacing(path) as part, _open(part, output_format, "w") as stream:
             output = Output(_make_writer(output_format, stream, top_k, of_job=of_job))
             yield output
             output.writer.finish()
@@ -209,7 +208,7 @@ def _read_previous(path: Path, output_format: Format, top_k: int, job: str | Non
     except OutputError as error:
         raise _exists(path, error) from error
     if previous.data != data:
-        with _replacing(path) as part:
+        with replacing(path) as part:
             part.write_bytes(previous.data)
     return previous
 
@@ -226,23 +225,3 @@ def _check_replaceable(path: Path, output_format: Format, job: str | None) -> No
 
 def _exists(path: Path, error: OutputError) -> OutputError:
     return OutputError(f"{path} exists, and {error}. Choose another file, or remove it.")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a new file that atomically replaces `path` if the block succeeds. A device or pipe is written directly."""
-    if path.exists() and not path.is_file():  # not the target of a link, which pipes in /dev/fd have only by name
-        yield path
-        return
-    target = path.resolve()
-    part = target.with_name(f".{secrets.token_hex(8)}.part")  # not the name of a file that somebody else may have
-    try:
-        part.touch(exist_ok=False)
-    except OSError as error:
-        error.filename = os.fspath(path)
-        raise
-    try:
-        yield part
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)

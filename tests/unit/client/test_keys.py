@@ -1,10 +1,12 @@
+import contextlib
 import re
 import stat
 
 import pytest
 
 from gateway.access.keys import Keys, parse
-from image_gateway_client.keys import KeyNameError, add_key, hash_key, list_keys, make_key, remove_key
+from image_gateway_client import keys
+from image_gateway_client.keys import KeyFileError, KeyNameError, add_key, hash_key, list_keys, make_key, remove_key
 from tests.support.client_command import runner
 
 
@@ -84,7 +86,8 @@ def test_the_command_refuses_with_a_reason(command):
     assert "already has a key named a" in " ".join(again.err.split())
 
 
-FILE = "# ours\n\none:aa:bb\n  two:cc:dd\n#two:old\nonetwo:ee:ff"
+SALT, HASH = "0" * 32, "a1" * 32
+FILE = f"# ours\n\none:{SALT}:{HASH}\n  two:{SALT}:{HASH}\n#two:old\nonetwo:{SALT}:{HASH}"
 
 
 def test_the_keys_of_a_file_are_listed_in_its_order(tmp_path):
@@ -100,7 +103,7 @@ def test_a_key_is_removed_and_everything_else_preserved(tmp_path):
 
     remove_key("two", link)
 
-    assert file.read_text() == FILE.replace("  two:cc:dd\n", "")
+    assert file.read_text() == FILE.replace(f"  two:{SALT}:{HASH}\n", "")
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
     assert link.is_symlink()
     assert sorted(tmp_path.iterdir()) == [link, file]
@@ -114,6 +117,76 @@ def test_a_removed_key_is_refused_by_the_gateway(tmp_path):
 
     assert (Keys((), file).owner(first), Keys((), file).owner(second)) == (None, "two")
     assert add_key("one", file) != first
+
+
+MALFORMED = [
+    "one:aabb:cc",
+    f"one:{SALT}0:{HASH}",
+    f"one:{SALT}:{HASH[1:]}",
+    f"one:{SALT}:{HASH.upper()}",
+    f"o.ne:{SALT}:{HASH}",
+    f"{'x' * 65}:{SALT}:{HASH}",
+    f"one:{SALT}:{HASH}:",
+    "  # a remark that does not begin the line",
+]
+
+
+@pytest.mark.parametrize("text", [FILE, "", " \n", *MALFORMED, f"{FILE}\none:{SALT}:{HASH}"])
+def test_a_file_is_accepted_if_the_gateway_accepts_it(tmp_path, text):
+    file = tmp_path / "api-keys"
+    file.write_text(text)
+
+    def is_accepted(read):
+        try:
+            read()
+        except ValueError:
+            return False
+        return True
+
+    assert is_accepted(lambda: list_keys(file)) == is_accepted(lambda: Keys((), file))
+
+
+def test_two_keys_of_one_name_are_removed_together(tmp_path):
+    file = tmp_path / "api-keys"
+    file.write_text(f"one:{SALT}:{HASH}\ntwo:{SALT}:{HASH}\n" * 2)
+    for refused in (lambda: list_keys(file), lambda: add_key("three", file)):
+        with pytest.raises(KeyFileError, match="has two keys named one, which the gateway refuses"):
+            refused()
+
+    remove_key("one", file)
+    remove_key("two", file)
+
+    assert list_keys(file) == []
+
+
+def test_a_file_that_another_removal_left_behind_does_not_matter(tmp_path):
+    file = tmp_path / "api-keys"
+    file.write_text(FILE)
+    (tmp_path / "api-keys.part").touch()
+
+    remove_key("two", file)
+
+    assert list_keys(file) == ["one", "onetwo"]
+    assert sorted(tmp_path.iterdir()) == [file, tmp_path / "api-keys.part"]
+
+
+def test_a_key_that_is_removed_at_the_same_time_stays_removed(tmp_path, monkeypatch):
+    file = tmp_path / "api-keys"
+    file.write_text(FILE)
+    replacing = keys.replacing
+
+    @contextlib.contextmanager
+    def replace_late(path):
+        with replacing(path) as part:
+            file.write_text(FILE.replace("one:", "other:"))
+            yield part
+
+    monkeypatch.setattr(keys, "replacing", replace_late)
+    with pytest.raises(KeyFileError, match="was changed at the same time"):
+        remove_key("two", file)
+
+    assert list_keys(file)[0] == "other"
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize("name", ["three", "On", "", "# ours", "one:aa"])
@@ -138,7 +211,15 @@ def test_keys_are_listed_and_removed_by_the_command(command):
 
 
 @pytest.mark.parametrize(
-    "data", [b"hello world\n", b"one:aa:bb\nnote: buy milk\n", b":aa:bb", b"caf\xe9\n", b"a:b:xyz\n"]
+    "data",
+    [
+        b"hello world\n",
+        f"one:{SALT}:{HASH}\nnote: buy milk\n".encode(),
+        f":{SALT}:{HASH}".encode(),
+        b"caf\xe9\n",
+        b"a:b:xyz\n",
+        *(line.encode() for line in MALFORMED),
+    ],
 )
 def test_a_file_of_something_else_is_not_changed(command, tmp_path, data):
     (tmp_path / "notes").write_bytes(data)
