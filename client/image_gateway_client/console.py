@@ -26,6 +26,11 @@ CONTROLS = re.compile("[\x7f-\x9f]")
 """Control characters that JSON may contain unescaped (RFC 8259 section 7)."""
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a standard stream is a terminal; it is None if it was closed when the program started."""
+    return stream is not None and stream.isatty()
+
+
 @contextmanager
 def counting_progress(total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
     """Show a progress bar for more than one step, if `shown`; each call of the yielded function advances it by one."""

@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import BinaryIO
 from image_gateway_client.images import URL
 
 STDIN = "-"
+DESCRIPTORS = ("/dev/fd/", "/dev/stdin", "/proc/")
+"""How the names of open files begin, such as /dev/stdin."""
 SUFFIXES = frozenset(
     ".avif .bmp .dib .gif .heic .heif .hif .jfif .jpe .jpeg .jpg .png .tif .tiff .webp".split()  # noqa: SIM905  # one line
 )
@@ -101,6 +104,11 @@ def _is_special(path: str) -> bool:
         return False
 
 
-def resolve_stdin(image: str, stdin: BinaryIO) -> str | BinaryIO:
+def is_stream(image: str) -> bool:
+    """Return whether the same name may stand for another image next time: the standard input, a pipe or a device."""
+    return image == STDIN or image.startswith(DESCRIPTORS) or _is_special(image)
+
+
+def resolve_stdin(image: str) -> str | BinaryIO:
     """Return the standard input for `-`, and any other image unchanged."""
-    return stdin if image == STDIN else image
+    return sys.stdin.buffer if image == STDIN else image

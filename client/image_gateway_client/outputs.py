@@ -74,7 +74,7 @@ class Output:
 
     Attributes:
         writer: Writes the outcomes.
-        finished: Images whose results an earlier run has written to the file, and that stay there.
+        finished: Images that need not be classified again, because an earlier run has written their results.
     """
 
     writer: Writer
@@ -135,19 +135,26 @@ class _Table:
 
 
 @contextmanager
-def open_output(
-    path: Path | None, output_format: Format, top_k: int, model: str | None, *, job: str | None = None
+def open_output(  # noqa: PLR0913  # all but the first four are keyword-only
+    path: Path | None,
+    output_format: Format,
+    top_k: int,
+    model: str | None,
+    *,
+    version: int | None = None,
+    job: str | None = None,
 ) -> Iterator[Output]:
     """Open the output.
 
-    Lines of JSON and CSV are written immediately. They continue the file of an earlier run, from which images that had
-    a problem are removed. A table or JSON replaces one of an earlier run when it is complete.
+    Lines of JSON and CSV are written immediately. They continue the file of an earlier run, whose problems stay until
+    there is a new outcome of the same image. A table or JSON replaces one of an earlier run when it is complete.
 
     Args:
         path: The file; None for the standard output.
         output_format: Format of the output.
         top_k: The number of ranked classes.
         model: Name of the model; None for the default model. Results of another model do not count as finished.
+        version: Version of the model; None for the newest. Results of another version do not count as finished.
         job: Identifier of the job whose results are written; None outside a job.
 
     Raises:
@@ -162,10 +169,14 @@ def open_output(
         finally:
             output.writer.finish()
     elif output_format in RESUMABLE:
-        previous = _read_previous(path, output_format, top_k, job)
-        finished = frozenset(record.image for record in previous.records if model in {None, record.model})
-        with _open(path, output_format, "a") as stream:
-            yield Output(_make_writer(output_format, stream, top_k, of_job=of_job, header=not previous.data), finished)
+        previous = _tidy(path, output_format, top_k, job)
+        finished = frozenset(record.image for record in previous.records if record.is_finished(model, version))
+        try:
+            with _open(path, output_format, "a") as stream:
+                writer = _make_writer(output_format, stream, top_k, of_job=of_job, header=not previous.data)
+                yield Output(writer, finished)
+        finally:
+            _tidy(path, output_format, top_k, job)
     else:
         _check_replaceable(path, output_format, job)
         with replacing(path) as part, _open(part, output_format, "w") as stream:
@@ -174,8 +185,19 @@ def open_output(
             output.writer.finish()
 
 
+def check_standard_output() -> None:
+    """Check that there is a standard output, before anything is done whose result would be lost without one.
+
+    Raises:
+        OutputError: It is closed.
+    """
+    if sys.stdout is None:
+        raise OutputError("The standard output is closed. Redirect it to a file or to /dev/null.")
+
+
 def _standard_output(output_format: Format) -> TextIO:
     """Return the standard output; on a terminal, names and messages cannot control it (a table takes care itself)."""
+    check_standard_output()
     is_controllable = sys.stdout.isatty() and output_format is not Format.TABLE
     return cast("TextIO", PrintableStream(sys.stdout)) if is_controllable else sys.stdout
 
@@ -198,8 +220,8 @@ def _make_writer(output_format: Format, stream: TextIO, top_k: int, *, of_job: b
             return _Table(stream)
 
 
-def _read_previous(path: Path, output_format: Format, top_k: int, job: str | None) -> PreviousResults:
-    """Read the results of an earlier run, and remove everything else from the file."""
+def _tidy(path: Path, output_format: Format, top_k: int, job: str | None) -> PreviousResults:
+    """Read the results in a file, and remove everything else from it; see `PreviousResults`."""
     if not path.is_file():
         return PreviousResults(b"", ())
     data = path.read_bytes()

@@ -51,15 +51,23 @@ class Record:
     Attributes:
         image: The image.
         model: Name of the model that classified it; None if there was a problem.
+        version: Version of that model.
     """
 
     image: Item
     model: str | None
+    version: int | None = None
 
-    @property
-    def is_final(self) -> bool:
-        """Whether it stays: an answer, or a result of a job, which never classifies an image a second time."""
-        return self.model is not None or isinstance(self.image, JobItem)
+    def is_finished(self, model: str | None, version: int | None) -> bool:
+        """Whether the image need not be classified again.
+
+        Args:
+            model: Name of the model that is to classify it; None for any.
+            version: Version that is to classify it; None for any.
+        """
+        if self.model is None:
+            return isinstance(self.image, JobItem)  # a job never classifies an image a second time
+        return model in {None, self.model} and version in {None, self.version}
 
 
 def to_document(image: Item, outcome: Outcome) -> Document:
@@ -101,7 +109,7 @@ def from_document(document: object, *, of_job: bool = False) -> Record:
         return Record(image, None)
     _check_types(document, ANSWER_TYPES)
     _check_types(document.get("model"), {"name": str, "version": int})
-    return Record(image, document["model"]["name"])
+    return Record(image, document["model"]["name"], document["model"]["version"])
 
 
 def _check_types(document: Any, types: Mapping[str, type | tuple[type, ...]]) -> None:
@@ -179,11 +187,11 @@ def from_row(row: Sequence[str], top_k: int, *, of_job: bool = False) -> Record:
     """Parse a row written by `to_row`.
 
     Raises:
-        ValueError: The row has another number of cells, or another index than a number.
+        ValueError: The row has another number of cells, or another index or version than a number.
     """
     values = dict(zip(columns(top_k, of_job=of_job), map(_unescape, row), strict=True))
     image = JobItem(values["job"], int(values["index"]), values["image"]) if of_job else values["image"]
-    return Record(image, None if values["problem"] else values["model"])
+    return Record(image, None) if values["problem"] else Record(image, values["model"], int(values["version"]))
 
 
 def _escape(value: object) -> object:

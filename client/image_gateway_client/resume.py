@@ -30,7 +30,7 @@ class OutputError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PreviousResults:
-    """The results in a file that stay. Images that had a problem outside a job are left out, to be classified again.
+    """The results in a file that stay: all but the problems of images that have a later result.
 
     Attributes:
         data: The content of the file with only these results, to be continued.
@@ -141,17 +141,21 @@ def _find_end_of_last_row(data: bytes) -> int:
 def _parse_results(
     results: Iterable[T], parse: Callable[[T], Record], encode: Callable[[T], bytes], job: str | None
 ) -> PreviousResults:
-    lines, records = [], []
+    entries: list[tuple[bytes, Record]] = []
     for number, result in enumerate(results, 1):
         try:
             record = parse(result)
         except (RecursionError, ValueError) as error:
             raise OutputError(f"result {number} in it was not written by this command") from error
         _check_job(record, job)
-        if record.is_final:
-            lines.append(encode(result))
-            records.append(record)
-    return PreviousResults(b"".join(lines), tuple(records))
+        entries.append((encode(result), record))
+    last = {record.image: number for number, (_, record) in enumerate(entries)}
+    entries = [
+        (line, record)
+        for number, (line, record) in enumerate(entries)
+        if record.model is not None or number == last[record.image]
+    ]
+    return PreviousResults(b"".join(line for line, _ in entries), tuple(record for _, record in entries))
 
 
 def _check_job(record: Record, job: str | None) -> None:

@@ -10,6 +10,7 @@ import typer
 from image_gateway_client.commands import options
 from image_gateway_client.console import echo, echo_json, print_model, print_models
 from image_gateway_client.endpoint import DEFAULT_URL
+from image_gateway_client.outputs import check_standard_output
 
 DISTRIBUTION = "image-gateway-client"
 QUICK_TIMEOUT_S = 5.0
@@ -17,7 +18,7 @@ QUICK_TIMEOUT_S = 5.0
 
 def models(  # noqa: PLR0913  # each is an option of the command line
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Show the details of this model.", show_default=False)
+        str | None, typer.Argument(metavar="NAME", help="Show the details of this model.", show_default=False)
     ] = None,
     *,
     as_json: options.Json = False,
@@ -27,6 +28,7 @@ def models(  # noqa: PLR0913  # each is an option of the command line
     retries: options.Retries = options.DEFAULT_RETRIES,
 ) -> None:
     """List the models, or show the details of one: its versions, classes and metrics."""
+    check_standard_output()
     with options.open_client(url, api_key, timeout, retries) as client:
         details = client.models() if name is None else [client.model(name)]
     if as_json:
@@ -55,6 +57,7 @@ def version(
     url: options.Url = DEFAULT_URL, api_key: options.ApiKey = None, timeout: options.Timeout = QUICK_TIMEOUT_S
 ) -> None:
     """Print the versions of this command and of the gateway."""
+    check_standard_output()
     typer.echo(f"image-gateway command {installed_version(DISTRIBUTION)}")
     with options.open_client(url, api_key, timeout, retries=0) as client:
         echo(f"gateway at {url} {client.version()}")

@@ -1,9 +1,9 @@
 """`image-gateway classify`."""
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Annotated
 
 import typer
@@ -13,7 +13,7 @@ from image_gateway_client.commands import options
 from image_gateway_client.console import count_images, counting_progress
 from image_gateway_client.endpoint import DEFAULT_URL
 from image_gateway_client.errors import ImageGatewayError, Problem
-from image_gateway_client.files import resolve_stdin
+from image_gateway_client.files import is_stream, resolve_stdin
 from image_gateway_client.options import Options, check_target
 from image_gateway_client.outputs import RESUMABLE, Writer, open_output
 from image_gateway_client.records import Item
@@ -52,37 +52,38 @@ def classify(  # noqa: PLR0913  # each is an option of the command line
     names = options.list_images(images)
     with (
         options.open_client(url, api_key, timeout, retries, connections=connections, max_mib=max_mib) as client,
-        _resume_hint(out if output_format in RESUMABLE else None),
-        open_output(out, output_format, top_k, model) as output,
+        _resume_hint(out if output_format in RESUMABLE else None) as note_result,
+        open_output(out, output_format, top_k, model, version=version) as output,
     ):
-        remaining = [name for name in names if name not in output.finished]
+        remaining = [name for name in names if name not in output.finished or is_stream(name)]
         shown = options.is_bar_shown(out, output_format)
-        with counting_progress(len(remaining), shown=shown) as on_outcome:
-            sources = (resolve_stdin(name, sys.stdin.buffer) for name in remaining)
-            outcomes = client.classify_many(sources, batch_size=batch_size, **selected)
-            failed = write(output.writer, zip(remaining, outcomes, strict=True), on_outcome)
+        with counting_progress(len(remaining), shown=shown) as advance:
+            outcomes = client.classify_many(map(resolve_stdin, remaining), batch_size=batch_size, **selected)
+            failed = write(output.writer, zip(remaining, outcomes, strict=True), note_result, advance)
     _summarize(len(names), len(names) - len(remaining), failed)
     if failed:
         raise typer.Exit(1)
 
 
-def write(writer: Writer, outcomes: Iterable[tuple[Item, Outcome]], on_outcome: Callable[[], None]) -> int:
-    """Write each outcome as soon as it is there; return the number of problems."""
+def write(writer: Writer, outcomes: Iterable[tuple[Item, Outcome]], *on_outcome: Callable[[], None]) -> int:
+    """Write each outcome as soon as it is there, then call the functions; return the number of problems."""
     failed = 0
     for name, outcome in outcomes:
         writer.write(name, outcome)
         failed += isinstance(outcome, Problem)
-        on_outcome()
+        for report in on_outcome:
+            report()
     return failed
 
 
 @contextmanager
-def _resume_hint(out: Path | None) -> Iterator[None]:
-    """Print how to resume if a run ends early."""
+def _resume_hint(out: Path | None) -> Iterator[Callable[[], None]]:
+    """Print how to resume if a run ends early, but has called the yielded function for a result."""
+    has_results = Event()
     try:
-        yield
+        yield has_results.set
     except (ImageGatewayError, KeyboardInterrupt):
-        if out:
+        if out and has_results.is_set():
             typer.echo(f"The results so far are in {out}. Run the same command again to resume.", err=True)
         raise
 

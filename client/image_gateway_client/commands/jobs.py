@@ -10,14 +10,22 @@ import typer
 
 from image_gateway_client.commands import options
 from image_gateway_client.commands.classify import write
-from image_gateway_client.console import count_images, describe_counts, echo, echo_json, job_progress, print_job
+from image_gateway_client.console import (
+    count_images,
+    describe_counts,
+    echo,
+    echo_json,
+    is_terminal,
+    job_progress,
+    print_job,
+)
 from image_gateway_client.endpoint import DEFAULT_URL, MAX_TIMEOUT_S
 from image_gateway_client.files import resolve_stdin
 from image_gateway_client.jobs.job import Job, JobResult
 from image_gateway_client.jobs.plans import SUBMIT_TIMEOUT_S, WAIT_TIMEOUT_S, check_job
 from image_gateway_client.jobs.uploads import check_archives
 from image_gateway_client.options import JobOptions
-from image_gateway_client.outputs import open_output
+from image_gateway_client.outputs import check_standard_output, open_output
 from image_gateway_client.records import JobItem
 
 app = typer.Typer(no_args_is_help=True, help="Classify many images in the background.")
@@ -58,6 +66,7 @@ def submit(  # noqa: PLR0913  # each is an option of the command line
 
     The secret of a webhook is better in IMAGE_GATEWAY_WEBHOOK_SECRET, which other users of the machine cannot see.
     """
+    check_standard_output()
     if webhook_url and webhook_secret is None:  # the variable does not ask for a webhook by itself
         webhook_secret = os.environ.get(WEBHOOK_VARIABLE)
     selected = JobOptions(
@@ -74,7 +83,7 @@ def submit(  # noqa: PLR0913  # each is an option of the command line
         is_archive = check_archives(images)
     names = images if is_archive else options.list_images(images)
     with options.open_client(url, api_key, timeout, retries, max_mib=max_mib) as client:
-        sources = images[0] if is_archive else [resolve_stdin(name, sys.stdin.buffer) for name in names]
+        sources = images[0] if is_archive else [resolve_stdin(name) for name in names]
         job = client.submit_job(sources, idempotency_key=idempotency_key, timeout_s=timeout, **selected)
     echo(job.id)
     echo(f"{count_images(job.total)}. Next: image-gateway jobs wait {job.id}", to_stderr=True)
@@ -91,6 +100,7 @@ def status(  # noqa: PLR0913  # each is an option of the command line
     retries: options.Retries = options.DEFAULT_RETRIES,
 ) -> None:
     """Show the state of a job."""
+    check_standard_output()
     with options.open_client(url, api_key, timeout, retries) as client:
         state = client.job(job)
     if as_json:
@@ -114,7 +124,7 @@ def wait(  # noqa: PLR0913  # each is an option of the command line
     """Wait for the end of a job: status 0 if every image is classified, 1 if not, 2 if it does not end in time."""
     with (
         options.open_client(url, api_key, timeout, retries) as client,
-        job_progress(shown=sys.stderr.isatty()) as on_state,
+        job_progress(shown=is_terminal(sys.stderr)) as on_state,
     ):
         state = client.wait_for_job(job, progress=on_state, timeout_s=max_wait)
     _report(state)
@@ -140,7 +150,7 @@ def results(  # noqa: PLR0913  # each is an option of the command line
         state = client.job(job)
         with open_output(out, output_format, top_k, None, job=state.id) as output:
             rows = ((_place(state, result), result.outcome) for result in client.job_results(state))
-            write(output.writer, (row for row in rows if row[0] not in output.finished), lambda: None)
+            write(output.writer, (row for row in rows if row[0] not in output.finished))
     if not state.is_finished:
         _report(state)
     if state.status != "done" or state.failed:

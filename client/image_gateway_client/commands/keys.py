@@ -7,6 +7,7 @@ import typer
 
 from image_gateway_client.commands.options import as_bad_parameter
 from image_gateway_client.keys import add_key, list_keys, remove_key
+from image_gateway_client.outputs import check_standard_output
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and remove the API keys of a gateway; for its operator.")
 
@@ -19,6 +20,7 @@ DEFAULT_FILE = Path("api-keys")
 @app.command("add")
 def add(name: Name, *, file: File = DEFAULT_FILE) -> None:
     """Create an API key, print it once, and store only a salted hash of it in the gateway's file."""
+    check_standard_output()
     with as_bad_parameter():
         key = add_key(name, file)
     typer.echo(key)
@@ -28,6 +30,7 @@ def add(name: Name, *, file: File = DEFAULT_FILE) -> None:
 @app.command("list")
 def show(*, file: File = DEFAULT_FILE) -> None:
     """Print the names of the keys."""
+    check_standard_output()
     with as_bad_parameter():
         names = list_keys(file)
     for name in names:

@@ -10,8 +10,9 @@ import typer
 
 from image_gateway_client.base_client import KEY_VARIABLE, MAX_IMAGE_BYTES, URL_VARIABLE
 from image_gateway_client.client import Client
+from image_gateway_client.console import is_terminal
 from image_gateway_client.endpoint import MAX_TIMEOUT_S, MEBIBYTE
-from image_gateway_client.files import describe_left_out, find_images
+from image_gateway_client.files import STDIN, describe_left_out, find_images
 from image_gateway_client.outputs import Format, choose_format
 
 Url = Annotated[str, typer.Option("--url", "-u", envvar=URL_VARIABLE, help="URL of the gateway.")]
@@ -111,7 +112,7 @@ def list_images(arguments: list[str]) -> list[str]:
     """Return the images that the arguments name, and report what is left out.
 
     Raises:
-        typer.BadParameter: There are none.
+        typer.BadParameter: There are none, or one is the standard input, which is closed.
     """
     found_images = find_images(arguments)
     for folder in found_images.empty_folders:
@@ -120,10 +121,12 @@ def list_images(arguments: list[str]) -> list[str]:
         typer.echo(left_out, err=True)
     if not found_images.images:
         raise typer.BadParameter("there are no images to classify")
+    if STDIN in found_images.images and sys.stdin is None:
+        raise typer.BadParameter("- is the standard input, which is closed. Name a file instead.")
     return found_images.images
 
 
 def is_bar_shown(out: Path | None, output_format: Format) -> bool:
     """Return whether a progress bar is shown: not if lines of results appear on the same terminal."""
-    streaming = out is None and output_format is not Format.TABLE and sys.stdout.isatty()
-    return sys.stderr.isatty() and not streaming
+    streaming = out is None and output_format is not Format.TABLE and is_terminal(sys.stdout)
+    return is_terminal(sys.stderr) and not streaming

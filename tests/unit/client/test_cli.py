@@ -115,6 +115,92 @@ def test_a_killed_run_is_resumed(gateway, command, pets, tmp_path, monkeypatch):
     assert len(lines) == 10
 
 
+def test_the_standard_input_is_never_resumed(command, gateway):
+    for label in (b"owl", b"fox"):
+        result = command("classify", "-", "--out", "out.jsonl", stdin=label)
+
+        assert (result.status, result.err) == (0, "")
+    assert gateway.batches == [(b"owl",), (b"fox",)]
+
+
+def test_results_of_another_version_are_not_resumed(command, pets, gateway):
+    for version in (3, 4):
+        command("classify", pets / "1.jpg", "--model", "pets", "--version", version, "--out", "out.csv")
+
+    assert len(gateway.seen) == 2
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_problems_stay_if_the_gateway_cannot_be_reached(command, pets, tmp_path, suffix):
+    out = tmp_path / f"out.{suffix}"
+    command("classify", pets, "--out", out.name)
+    before = out.read_bytes()
+
+    unreachable = command("classify", pets, "--out", out.name, "--url", "http://127.0.0.1:1", "--retries", 0)
+
+    assert unreachable.status == 2
+    assert unreachable.err == "error: http://127.0.0.1:1 cannot be reached: Connection refused\n"
+    assert out.read_bytes() == before
+    assert b"The image cannot be decoded" in before
+
+
+def run_with_closed(stream, url, *arguments):
+    """Run the command while a standard stream is closed, as cron and daemons may have it."""
+    redirection = {"stdin": "<&-", "stdout": ">&-", "stderr": "2>&-"}[stream]
+    process = program(url, *arguments)
+    command = ["sh", "-c", f'exec "$@" {redirection}', "sh", *process["args"]]
+    return subprocess.run(command, env=process["env"], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    ("stream", "arguments"),
+    [
+        ("stdin", ["classify", "{pets}/1.jpg"]),
+        ("stdin", ["models"]),
+        ("stdout", ["classify", "{pets}/1.jpg", "--out", "{pets}/out.csv"]),
+        ("stdout", ["health"]),
+        ("stderr", ["classify", "{pets}/1.jpg", "{pets}/2.jpg"]),
+        ("stderr", ["models", "pets"]),
+    ],
+)
+def test_a_closed_stream_that_is_not_needed_does_not_matter(gateway, pets, stream, arguments):
+    result = run_with_closed(stream, gateway.url, *(argument.format(pets=pets) for argument in arguments))
+
+    assert result.returncode == 0
+    assert "Error" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("stream", "arguments", "message"),
+    [
+        ("stdin", ["classify", "-"], "- is the standard input, which is closed"),
+        ("stdin", ["jobs", "submit", "-"], "- is the standard input, which is closed"),
+        ("stdout", ["classify", "{pets}/1.jpg"], "error: The standard output is closed. Redirect it"),
+        ("stdout", ["models"], "error: The standard output is closed. Redirect it"),
+        ("stdout", ["jobs", "submit", "{pets}"], "error: The standard output is closed. Redirect it"),
+        ("stdout", ["keys", "add", "a", "--file", "{pets}/keys"], "error: The standard output is closed. Redirect it"),
+        ("stderr", ["classify", "missing.jpg", "--url", "localhost"], ""),
+    ],
+)
+def test_a_closed_stream_that_is_needed_is_a_plain_error(gateway, pets, stream, arguments, message):
+    result = run_with_closed(stream, gateway.url, *(argument.format(pets=pets) for argument in arguments))
+
+    assert result.returncode == 2
+    assert message in " ".join(result.stderr.replace("│", " ").split())
+    assert gateway.seen == []
+    assert not (pets / "keys").exists()
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_nothing_is_said_about_results_if_there_are_none(command, pets, gateway, status):
+    gateway.script.extend([problem(status, "No")] * 9)
+
+    result = command("classify", pets, "--out", "out.csv")
+
+    assert result.status == 2
+    assert result.err.startswith(f"error: {status} No\n")
+
+
 @pytest.mark.parametrize("status", [403, 404, 429, 503])
 def test_an_unusable_gateway_is_status_2_and_says_how_to_resume(command, pets, gateway, tmp_path, status):
     gateway.failing = {b"n6": status}
@@ -332,6 +418,10 @@ def test_one_image_is_counted_as_one(command, pets):
     command("classify", pets / "0.jpg", "--out", "a.csv")
 
     assert command("classify", pets / "0.jpg", "--out", "a.csv").err.startswith("1 image: ")
+
+
+def test_an_optional_argument_has_one_pair_of_brackets(command):
+    assert "models [OPTIONS] [NAME]" in command("models", "--help").out
 
 
 def test_help_and_version(command):

@@ -13,6 +13,7 @@ from image_gateway_client.files import (
     SUFFIXES,
     describe_left_out,
     find_images,
+    is_stream,
     resolve_stdin,
 )
 from vision.headers.header import ImageFormat
@@ -143,7 +144,15 @@ def test_names_without_a_plain_suffix_are_counted_together(folder):
     assert find_images(["bare", "pets"]).left_out == {".md": 1, ".txt": 1, OTHER_NAMES: 3}
 
 
-def test_a_dash_is_the_standard_input():
+def test_a_dash_is_the_standard_input(monkeypatch):
     stdin = io.BytesIO()
-    assert resolve_stdin("-", stdin) is stdin
-    assert resolve_stdin("x.png", stdin) == "x.png"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(stdin))
+    assert resolve_stdin("-") is stdin
+    assert resolve_stdin("x.png") == "x.png"
+
+
+def test_a_name_of_a_stream_may_stand_for_another_image_next_time(folder):
+    os.mkfifo(folder / "pipe.jpg")
+
+    assert all(map(is_stream, ["-", "/dev/stdin", "/dev/fd/63", "/proc/self/fd/0", "/dev/null", "pipe.jpg"]))
+    assert not any(map(is_stream, ["pets/a.png", "missing.png", "https://a.example/dev/fd/1"]))

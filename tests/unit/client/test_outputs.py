@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import stat
 import sys
 from pathlib import Path
 
@@ -28,9 +29,9 @@ class StoppedError(Exception):
     """Ends a run early."""
 
 
-def write(path, form, rows, *, model=None, top_k=1, stop=False):
+def write(path, form, rows, *, model=None, version=None, top_k=1, stop=False):
     """Write as a run does; return the images that it need not classify again."""
-    with open_output(path, form, top_k, model) as output:
+    with open_output(path, form, top_k, model, version=version) as output:
         for row in rows:
             output.writer.write(*row)
         if stop:
@@ -124,6 +125,45 @@ def test_results_of_another_model_do_not_count(tmp_path, form):
     assert write(path, form, [], model="birds") == frozenset()
     assert write(path, form, [], model="pets") == {"a"}
     assert b"pets" in path.read_bytes()
+
+
+@pytest.mark.parametrize("form", sorted(RESUMABLE))
+def test_results_of_another_version_do_not_count_if_one_is_requested(tmp_path, form):
+    path = tmp_path / "out"
+    write(path, form, [("a", ANSWER)])
+
+    finished = {version: write(path, form, [], model="pets", version=version) for version in (None, 2, 3)}
+
+    assert finished == {None: {"a"}, 2: {"a"}, 3: frozenset()}
+
+
+@pytest.mark.parametrize("form", sorted(RESUMABLE))
+def test_problems_stay_until_there_is_a_new_outcome(tmp_path, form):
+    path, once = tmp_path / "out", tmp_path / "once"
+    write(path, form, [("a", PROBLEM), ("b", PROBLEM), ("c", ANSWER)])
+    before = path.read_bytes()
+
+    with pytest.raises(StoppedError):
+        write(path, form, [], stop=True)
+    assert path.read_bytes() == before
+    with pytest.raises(StoppedError):
+        write(path, form, [("b", ANSWER)], stop=True)
+
+    write(once, form, [("a", PROBLEM), ("c", ANSWER), ("b", ANSWER)])
+    assert path.read_bytes() == once.read_bytes()
+    assert sorted(tmp_path.iterdir()) == [once, path]
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_a_file_keeps_its_permissions(tmp_path, form):
+    path = tmp_path / "out"
+    write(path, form, [("a", PROBLEM)])
+    path.chmod(0o600)
+
+    write(path, form, [("a", ANSWER)])
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert b"Damaged" not in path.read_bytes()
 
 
 @pytest.mark.parametrize("form", sorted(RESUMABLE))

@@ -70,7 +70,7 @@ def test_the_row_of_an_answer_has_a_cell_for_every_column():
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_a_written_outcome_is_read_back(outcome):
-    recorded = Record("x", None if isinstance(outcome, Problem) else "pets")
+    recorded = Record("x", None) if isinstance(outcome, Problem) else Record("x", "pets", 2)
     assert from_document(to_document("x", outcome)) == recorded
     assert from_row([str(cell) for cell in to_row("x", outcome, 2)], 2) == recorded
 
@@ -78,9 +78,9 @@ def test_a_written_outcome_is_read_back(outcome):
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_a_result_of_a_job_is_read_back_with_its_place(outcome):
     item = JobItem("j-1", 7, "x")
-    recorded = Record(item, None if isinstance(outcome, Problem) else "pets")
+    recorded = Record(item, None) if isinstance(outcome, Problem) else Record(item, "pets", 2)
 
-    assert recorded.is_final
+    assert recorded.is_finished(None, None)
     assert list(to_document(item, outcome))[:3] == ["job", "index", "image"]
     assert columns(2, of_job=True) == ["job", "index", *columns(2)]
     assert from_document(to_document(item, outcome), of_job=True) == recorded
@@ -89,7 +89,7 @@ def test_a_result_of_a_job_is_read_back_with_its_place(outcome):
 
 def test_files_of_earlier_releases_are_read():
     document = {"image": "x", **CAT, "predictions": [CAT], **SHARED}
-    assert from_document(document) == Record("x", "pets")
+    assert from_document(document) == Record("x", "pets", 2)
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+a", "-a.png", "@SUM(A1)", "\ta", "\ra", "'=1", "''-a", "'a", "a=b", "'"])
@@ -103,11 +103,16 @@ def test_no_cell_is_a_formula_and_each_is_read_back(name):
 
 
 @FORMS
-def test_answers_are_kept_and_problems_removed(write, read):
-    previous = read(write(ROWS))
-    answered = [row for row in ROWS if not isinstance(row[1], Problem)]
-    assert previous.records == tuple(Record(name, "pets") for name, _ in answered)
-    assert previous.data == write(answered)
+def test_only_a_later_result_of_the_same_image_replaces_a_problem(write, read):
+    kept = [("a", ANSWER), ("b", PROBLEM), ("c", ANSWER), ("a", PRESENT), ("d", ANSWER)]
+    rows = [("d", PROBLEM), *kept[:3], ("d", LOCAL), *kept[3:]]
+
+    previous = read(write(rows))
+
+    assert [(record.image, record.model) for record in previous.records] == [
+        (name, None if outcome is PROBLEM else "pets") for name, outcome in kept
+    ]
+    assert previous.data == write(kept)
 
 
 @FORMS
@@ -118,16 +123,15 @@ def test_a_complete_file_of_answers_is_unchanged(write, read):
 
 @FORMS
 def test_a_file_cut_off_at_any_byte_keeps_the_complete_rows(write, read):
-    rows = [(name, outcome) for name in NAMES[:5] for outcome in (ANSWER, PROBLEM)]
+    rows = [(f"{number}{name}", OUTCOMES[number % 2]) for number, name in enumerate(NAMES * 2)]
     whole = write(rows)
     ends = [len(write(rows[:count])) for count in range(len(rows) + 1)]
     for length in range(len(whole) + 1):
         complete = sum(end <= length for end in ends[1:])
         previous = read(whole[:length])
-        classified = [row for row in rows[:complete] if row[1] is ANSWER]
-        assert [item.image for item in previous.records] == [name for name, _ in classified], length
-        if classified:
-            assert previous.data == write(classified), length
+        assert [item.image for item in previous.records] == [name for name, _ in rows[:complete]], length
+        if complete:
+            assert previous.data == write(rows[:complete]), length
         assert read(previous.data) == previous, length
 
 
