@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from http import HTTPStatus
 from typing import TypeAlias, TypeVar
 
 from image_gateway_client.answers import Outcome
@@ -15,8 +16,28 @@ from image_gateway_client.steps import Plan, Work
 Predict: TypeAlias = Callable[[Sequence[Source]], Plan[list[Outcome]]]
 T = TypeVar("T")
 
-IMAGE_STATUSES = frozenset({400, 413, 415, 422, 500, 502, 504})
-"""Statuses that single images of a batch, or its size, may cause. Other images may succeed in another request."""
+IMAGE_STATUSES = frozenset({413, 500, 502, 504})
+"""Statuses that the size of a request, or the work for one image, may cause, so that other images may succeed."""
+IMAGE_PROBLEMS = frozenset(
+    f"/problems/{name}" for name in ("fetch-failed", "fetch-refused", "unreadable-image", "unsupported-image-format")
+)
+"""Problems of an image, whose statuses are also those of faults that are the same for every image."""
+MODEL_UNUSABLE = "/problems/model-unusable"
+
+
+def concerns_images(problem: Problem) -> bool:
+    """Return whether the images may be why a request failed, and not its options, the model or the caller."""
+    if problem.status in IMAGE_STATUSES:
+        return problem.type != MODEL_UNUSABLE
+    return problem.type in IMAGE_PROBLEMS
+
+
+def may_be_too_many(problem: Problem) -> bool:
+    """Return whether a request may have failed by the number of its images: a form with too many parts is malformed.
+
+    A fault of an option has the same status, but names its field.
+    """
+    return problem.status == HTTPStatus.BAD_REQUEST and "field" not in problem.members
 
 
 def split_into_batches(images: Iterable[Image], max_images: int, max_bytes: int) -> Iterator[list[Image]]:
@@ -62,11 +83,12 @@ def _load_all(images: Iterable[Image], max_bytes: int) -> list[Source | Problem]
 
 
 def _predict_or_split(sources: Sequence[Source], predict: Predict) -> Plan[list[Outcome]]:
-    """Send a batch. If it is refused as a whole, send its halves, down to the image that causes the problem."""
+    """Send a batch. If its images may be why it fails, send its halves, down to the image that causes the problem."""
     try:
         return (yield from predict(sources))
     except ProblemError as error:
-        if error.problem.status not in IMAGE_STATUSES or len(sources) == 1:
+        is_divisible = concerns_images(error.problem) or may_be_too_many(error.problem)
+        if len(sources) == 1 or not is_divisible:
             raise
     middle = len(sources) // 2
     first = yield from _predict_or_split(sources[:middle], predict)

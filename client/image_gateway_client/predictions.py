@@ -20,7 +20,7 @@ from image_gateway_client.answers import (
     parse_ready,
     parse_version,
 )
-from image_gateway_client.batches import IMAGE_STATUSES
+from image_gateway_client.batches import concerns_images
 from image_gateway_client.endpoint import Endpoint
 from image_gateway_client.errors import AWAY_STATUSES, NoAnswerError, ProblemError, UnexpectedAnswerError
 from image_gateway_client.exchange import call
@@ -35,7 +35,8 @@ OCTETS = "application/octet-stream"
 def classify(endpoint: Endpoint, image: Image, options: Options, *, max_bytes: int) -> Plan[Answer]:
     """Plan the classification of one image."""
     source = yield Work(partial(load, image, max_bytes=max_bytes))
-    return (yield from _predict_one(endpoint, source, options))
+    body = _url_body(source) if isinstance(source, ImageUrl) else Body(OCTETS, [source.data])
+    return (yield from call(endpoint, _predict_request(body, options), parse_answer))
 
 
 def classify_several(endpoint: Endpoint, images: Iterable[Image], options: Options, *, max_bytes: int) -> Plan[Batch]:
@@ -46,27 +47,33 @@ def classify_several(endpoint: Endpoint, images: Iterable[Image], options: Optio
 
 
 def predict(endpoint: Endpoint, options: Options, sources: Sequence[Source]) -> Plan[list[Outcome]]:
-    """Plan one request for images that are loaded."""
+    """Plan one request for images that are loaded. The problem of a single image is its outcome, as in a batch.
+
+    Raises:
+        ProblemError: The request fails as a whole.
+    """
     if not sources:
         return []
-    if len(sources) == 1:
-        try:
-            return [(yield from _predict_one(endpoint, sources[0], options))]
-        except ProblemError as error:
-            if error.problem.status not in IMAGE_STATUSES:
-                raise
-            return [error.problem]
-    request = _predict_request(_batch_body(sources), options)
-    return (yield from call(endpoint, request, partial(parse_batch, images=len(sources))))
-
-
-def _predict_one(endpoint: Endpoint, source: Source, options: Options) -> Plan[Answer]:
-    body = json_body({"url": source.url}) if isinstance(source, ImageUrl) else Body(OCTETS, [source.data])
-    return (yield from call(endpoint, _predict_request(body, options), parse_answer))
+    if len(sources) > 1:
+        request = _predict_request(_batch_body(sources), options)
+        return (yield from call(endpoint, request, partial(parse_batch, images=len(sources))))
+    (source,) = sources
+    # A body of its own would be taken for JSON or a text if the file looks like one, and refused as a whole.
+    body = _url_body(source) if isinstance(source, ImageUrl) else _batch_body(sources)
+    try:
+        return [(yield from call(endpoint, _predict_request(body, options), parse_answer))]
+    except ProblemError as error:
+        if not concerns_images(error.problem):
+            raise
+        return [error.problem]
 
 
 def _predict_request(body: Body, options: Options) -> ApiRequest:
     return ApiRequest("POST", predict_path(options), query=query(options), body=body)
+
+
+def _url_body(source: ImageUrl) -> Body:
+    return json_body({"url": source.url})
 
 
 def _batch_body(sources: Sequence[Source]) -> Body:

@@ -202,6 +202,20 @@ def test_a_model_without_explanations_is_a_problem(colours):
     assert error.value.problem.type == "/problems/model-not-explainable"
 
 
+def test_a_fault_that_no_image_causes_is_raised_for_one_image_too(colours):
+    for images in ([RED], [RED] * 5):
+        for options, kind in (({"top_k": 0}, "bad-request"), ({"model": "lights", "explain": True}, "not-explainable")):
+            for ask in (colours.classify_batch, lambda *images, **names: list(colours.classify_many(*images, **names))):
+                with pytest.raises(ProblemError) as error:
+                    ask(images, **options)
+                assert error.value.problem.type.endswith(kind)
+
+
+def test_a_file_that_is_not_an_image_has_its_problem_in_a_batch_of_one_too(client):
+    for data in (b'{"top_k": 0}', b"https://example.com/a.jpg", b"not an image"):
+        assert summarize(client.classify_batch([data])) == ["/problems/unsupported-image-format"]
+
+
 def test_a_multi_label_model_lists_the_classes_above_the_threshold(colours):
     classification = colours.classify(RED, model="lights", top_k=3)
     all_classes = colours.classify(RED, model="lights", threshold=0.0).classes

@@ -5,13 +5,22 @@ import threading
 
 import pytest
 
+from gateway.http.problems import PROBLEMS
 from image_gateway_client.answers import parse_answer
-from image_gateway_client.batches import IMAGE_STATUSES, classify_batch, classify_in_order, split_into_batches
+from image_gateway_client.batches import (
+    IMAGE_PROBLEMS,
+    IMAGE_STATUSES,
+    MODEL_UNUSABLE,
+    classify_batch,
+    classify_in_order,
+    concerns_images,
+    split_into_batches,
+)
 from image_gateway_client.errors import NoAnswerError, Problem, ProblemError
 from image_gateway_client.steps import Plan
 from tests.support.waiting import until
 
-OUTSIDE = sorted({401, 403, 404, 405, 429, 503} - IMAGE_STATUSES)
+OTHER_STATUSES = [401, 403, 404, 405, 415, 422, 429, 503]
 
 
 def answer(name):
@@ -43,7 +52,8 @@ def perform(plan: Plan):
 class FakeSend:
     """Accepts batches of at most `max_images`, except for those with an image in `failing`."""
 
-    def __init__(self, max_images=100, failing=None):
+    def __init__(self, max_images=100, failing=None, type_="about:blank"):
+        self.type = type_
         self.max_images = max_images
         self.failing = failing or {}
         self.batches = []
@@ -54,9 +64,10 @@ class FakeSend:
         status = next(
             (self.failing[name] for name in names if name in self.failing), 400 if len(names) > self.max_images else 0
         )
-        if status and (len(names) > 1 or status not in IMAGE_STATUSES):
-            raise ProblemError(Problem("about:blank", "no", status=status))
-        return [Problem("about:blank", "no", status=status) if status else answer(name) for name in names]
+        problem = Problem(self.type, "no", status=status)
+        if status and (len(names) > 1 or not concerns_images(problem)):
+            raise ProblemError(problem)
+        return [problem if status else answer(name) for name in names]
         yield  # a plan without steps
 
 
@@ -92,12 +103,15 @@ def test_nothing_is_sent_if_no_file_can_be_read(tmp_path):
     assert send.batches == []
 
 
-@pytest.mark.parametrize("status", sorted(IMAGE_STATUSES))
-def test_a_refused_batch_is_halved_down_to_the_failing_image(status):
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [*((status, "about:blank") for status in IMAGE_STATUSES), *((422, kind) for kind in IMAGE_PROBLEMS)],
+)
+def test_a_refused_batch_is_halved_down_to_the_failing_image(status, kind):
     for culprit in range(5):
         names = [str(number) for number in range(5)]
         outcomes = perform_batch(
-            [name.encode() for name in names], FakeSend(failing={names[culprit]: status}), max_bytes=10
+            [name.encode() for name in names], FakeSend(failing={names[culprit]: status}, type_=kind), max_bytes=10
         )
         assert summarize(outcomes) == [status if number == culprit else str(number) for number in range(5)]
 
@@ -110,12 +124,34 @@ def test_a_batch_above_the_limit_of_the_gateway_is_split_and_classified():
     assert [name for batch in send.batches if len(batch) <= 3 for name in batch] == list(map(str, range(10)))
 
 
-@pytest.mark.parametrize("status", OUTSIDE)
-def test_a_problem_that_no_image_causes_is_raised(status):
-    send = FakeSend(failing={"b": status})
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        *((status, "about:blank") for status in OTHER_STATUSES),
+        (500, MODEL_UNUSABLE),
+        (422, "/problems/model-not-explainable"),
+    ],
+)
+def test_a_problem_that_no_image_causes_is_raised(status, kind):
+    send = FakeSend(failing={"b": status}, type_=kind)
     with pytest.raises(ProblemError):
         perform_batch([b"a", b"b", b"c"], send, max_bytes=10)
     assert len(send.batches) == 1
+
+
+def test_a_malformed_batch_is_halved_in_case_it_has_too_many_images_and_raised_once():
+    send = FakeSend(max_images=0)
+
+    with pytest.raises(ProblemError):
+        perform_batch([b"%d" % number for number in range(16)], send, max_bytes=10)
+
+    assert [len(batch) for batch in send.batches] == [16, 8, 4, 2, 1]
+
+
+def test_problems_are_told_apart_by_types_of_the_gateway():
+    types = {problem.type_uri for problem in PROBLEMS.values()}
+
+    assert types > {MODEL_UNUSABLE, *IMAGE_PROBLEMS}
 
 
 def test_outcomes_are_in_order_whichever_batch_finishes_first():

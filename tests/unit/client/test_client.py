@@ -157,6 +157,35 @@ def test_a_batch_refused_as_a_whole_is_an_exception(gateway, client):
         client.classify_batch([b"cat"])
 
 
+OPTION = problem(400, type="/problems/bad-request", field="top_k")
+NOT_EXPLAINABLE = problem(422, type="/problems/model-not-explainable")
+
+
+@pytest.mark.parametrize("reply", [OPTION, NOT_EXPLAINABLE, problem(500, type="/problems/model-unusable")])
+def test_a_fault_of_the_options_or_the_model_is_raised_however_many_images_there_are(gateway, client, reply):
+    for images in ([b"cat"], [b"cat", b"dog"], ["https://a.example/cat"], [b"cat"] * 16):
+        for ask in (client.classify_batch, lambda images: list(client.classify_many(images))):
+            gateway.script.append(reply)
+            with pytest.raises(ProblemError, match=str(reply.status)):
+                ask(images)
+
+    assert len(gateway.seen) == 8
+
+
+def test_the_problem_of_an_image_is_its_outcome_however_many_images_there_are(gateway, client):
+    gateway.max_bytes = 1000
+    large = b"huge " + b"." * 2000
+
+    for image, status in ((b"bad", 422), ("https://a.example/bad", 422), (large, 413)):
+        assert summarize(client.classify_batch([image])) == [status]
+        assert summarize(client.classify_many([image, b"cat"])) == [status, "cat"]
+
+
+def test_a_file_in_a_batch_of_one_cannot_be_taken_for_json(gateway, client):
+    client.classify_batch([b"cat"])
+    assert gateway.seen[-1].headers["Content-Type"].startswith("multipart/form-data")
+
+
 def test_another_number_of_results_than_images_is_an_error(gateway, client):
     gateway.script.append(Reply({"results": [], "model": None, "request_id": "r"}))
     with pytest.raises(UnexpectedAnswerError, match="the results of 2 images"):
