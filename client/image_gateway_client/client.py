@@ -165,6 +165,8 @@ class Client(BaseClient):
     ) -> Job:
         """Wait until a job is done, failed or cancelled, and return it.
 
+        While the gateway is away, as when it restarts, a warning is logged, and it is asked again until `timeout_s`.
+
         Args:
             job: The job.
             progress: Called with the job each time the gateway was asked.
@@ -172,7 +174,8 @@ class Client(BaseClient):
 
         Raises:
             JobNotFinishedError: It has not ended in time.
-            ImageGatewayError: A request failed, or there is no such job; the subclass says how.
+            ImageGatewayError: The gateway is still away then, another request failed, or there is no such job; the
+                subclass says how.
         """
         return self._transport.run(jobs.wait(self._endpoint, job, progress, timeout_s))
 

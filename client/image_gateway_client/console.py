@@ -1,6 +1,7 @@
 """Show a progress bar and tables."""
 
 import json
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,22 @@ CONTROLS = re.compile("[\x7f-\x9f]")
 def is_terminal(stream: TextIO | None) -> bool:
     """Return whether a standard stream is a terminal; it is None if it was closed when the program started."""
     return stream is not None and stream.isatty()
+
+
+class _EchoHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        echo(record.getMessage(), to_stderr=True)
+
+
+@contextmanager
+def echoing_warnings() -> Iterator[None]:
+    """Print what the library warns of during the block."""
+    logger, handler = logging.getLogger("image_gateway_client"), _EchoHandler()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 @contextmanager

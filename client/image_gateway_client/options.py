@@ -89,14 +89,19 @@ def check_target(options: Target) -> None:
     predict_path(options)
 
 
+def is_segment(name: object) -> bool:
+    """Return whether a name can be a segment of a path, where it does not lead to another route."""
+    return isinstance(name, str) and name not in NOT_SEGMENTS and "/" not in name and name.isprintable()
+
+
 def quote_segment(value: object, kind: str) -> str:
-    """Return a name as a segment of a path, where it cannot lead to another route.
+    """Return a name as a segment of a path.
 
     Raises:
-        ValueError: It would, and is not one that a model, label or job can have.
+        ValueError: It is not one that a model, version or label can have.
     """
     name = str(value)
-    if name in NOT_SEGMENTS or "/" in name or not name.isprintable():
+    if not is_segment(name):
         raise ValueError(f"{name!r} is not a valid name of a {kind}.")
     return quote(name, safe="")
 

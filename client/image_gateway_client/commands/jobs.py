@@ -15,6 +15,7 @@ from image_gateway_client.console import (
     describe_counts,
     echo,
     echo_json,
+    echoing_warnings,
     is_terminal,
     job_progress,
     print_job,
@@ -125,6 +126,7 @@ def wait(  # noqa: PLR0913  # each is an option of the command line
     with (
         options.open_client(url, api_key, timeout, retries) as client,
         job_progress(shown=is_terminal(sys.stderr)) as on_state,
+        echoing_warnings(),
     ):
         state = client.wait_for_job(job, progress=on_state, timeout_s=max_wait)
     _report(state)

@@ -1,5 +1,6 @@
 """Plans of jobs: submit, look, wait, read results, cancel."""
 
+import logging
 import os
 import time
 import uuid
@@ -10,22 +11,27 @@ from inspect import isawaitable
 from urllib.parse import quote
 
 from image_gateway_client.endpoint import Endpoint, check_timeout
-from image_gateway_client.errors import UnexpectedAnswerError
+from image_gateway_client.errors import AWAY_STATUSES, NoAnswerError, ProblemError, UnexpectedAnswerError
 from image_gateway_client.exchange import call, exchange
 from image_gateway_client.images import Image
 from image_gateway_client.jobs.job import Job, JobNotFinishedError, JobResult, parse_job, parse_results
 from image_gateway_client.jobs.uploads import Upload, prepare
-from image_gateway_client.options import API, NOT_SEGMENTS, JobOptions, check_names, check_target
+from image_gateway_client.options import API, JobOptions, check_names, check_target, is_segment
 from image_gateway_client.responses import not_as_expected, read_json, retry_after_s
-from image_gateway_client.steps import ApiRequest, Await, Pause, Plan, Work
+from image_gateway_client.retries import backoff_s
+from image_gateway_client.steps import ApiRequest, ApiResponse, Await, Pause, Plan, Work
 
 SUBMIT_TIMEOUT_S = 600.0
 WAIT_TIMEOUT_S = 24 * 3600.0
 POLL_S = 1.0
 MIN_POLL_S = 0.1
+MIN_LOOK_S = 5.0
+"""Time for the last look at a job, whose answer may still be on its way when the time to wait is over."""
 PAGE_SIZE = 500
 MAX_KEY_LENGTH = 255
 JSON_LINES = "application/x-ndjson"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +108,7 @@ def wait(endpoint: Endpoint, job: Job | str, progress: Callable[[Job], object] |
         check_timeout("timeout_s", timeout_s)
     deadline_s = time.monotonic() + timeout_s
     while True:
-        response = yield from exchange(endpoint, ApiRequest("GET", _path(job)))
+        response = yield from _look(endpoint, job, deadline_s)
         state = parse_job(read_json(response, endpoint))
         if progress is not None and isawaitable(reported := progress(state)):
             yield Await(reported)
@@ -113,6 +119,29 @@ def wait(endpoint: Endpoint, job: Job | str, progress: Callable[[Job], object] |
         if remaining_s <= 0:
             raise JobNotFinishedError(state, timeout_s)
         yield Pause(min(pause_s, remaining_s))
+
+
+def _look(endpoint: Endpoint, job: Job | str, deadline_s: float) -> Plan[ApiResponse]:
+    """Plan to look at a job once; while the gateway is away, as when it restarts, again until the deadline."""
+    attempt = 0
+    while True:
+        remaining_s = deadline_s - time.monotonic()
+        timeout_s = min(endpoint.limits.timeout_s, max(remaining_s, MIN_LOOK_S))
+        try:
+            return (yield from exchange(endpoint, ApiRequest("GET", _path(job), timeout_s=timeout_s)))
+        except (NoAnswerError, ProblemError) as error:
+            remaining_s = deadline_s - time.monotonic()
+            if not _is_away(error) or remaining_s <= 0:
+                raise
+            pause_s = max(backoff_s(attempt), error.retry_after_s or 0)
+            if attempt == 0:
+                log.warning("%s. Trying again while there is time to wait.", str(error).rstrip("."))
+        yield Pause(min(pause_s, remaining_s))
+        attempt += 1
+
+
+def _is_away(error: NoAnswerError | ProblemError) -> bool:
+    return error.transient or (isinstance(error, ProblemError) and error.problem.status in AWAY_STATUSES)
 
 
 def get_page(endpoint: Endpoint, job: Job, offset: int) -> Plan[Page]:
@@ -138,6 +167,6 @@ def get_page(endpoint: Endpoint, job: Job, offset: int) -> Plan[Page]:
 
 def _path(job: Job | str) -> str:
     name = job.id if isinstance(job, Job) else job
-    if name in NOT_SEGMENTS:
+    if not is_segment(name):
         raise ValueError(f"{name!r} is not the identifier of a job.")
     return f"{API}/jobs/{quote(name, safe='')}"

@@ -15,14 +15,17 @@ from image_gateway_client import (
     Client,
     JobModel,
     JobNotFinishedError,
+    NoAnswerError,
     Problem,
     ProblemError,
     UnexpectedAnswerError,
     Webhook,
+    exchange,
 )
 from image_gateway_client.jobs import plans
 from image_gateway_client.jobs.uploads import prepare
 from tests.support.client_jobs import JobsGateway
+from tests.support.contract_gateway import Reply
 
 SECRET = "whsec_" + "A" * 32
 
@@ -261,6 +264,44 @@ def test_waiting_has_an_end(client, gateway):
     assert refused.value.job.id == job.id
 
 
+@pytest.fixture
+def no_pauses(monkeypatch):
+    """Retries follow each other at once."""
+    for module in (plans, exchange):
+        monkeypatch.setattr(module, "backoff_s", lambda _: 0)
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize(
+    "reply", [None, Reply({}, 502), Reply({}, 503), Reply({}, 503, {"Retry-After": "0"}), Reply({}, 504)]
+)
+def test_a_gateway_that_is_away_for_a_while_is_waited_for(client, gateway, monkeypatch, caplog, reply):
+    job = client.submit_job([b"a"])
+    get = gateway.get
+    monkeypatch.setattr(gateway, "get", lambda *look: reply if len(gateway.requests) < 20 else get(*look))
+
+    assert client.wait_for_job(job).status == "done"
+
+    assert len(gateway.requests) == 21
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+@pytest.mark.usefixtures("no_pauses")
+def test_a_gateway_that_stays_away_is_given_up_when_the_time_is_over(client):
+    with pytest.raises(NoAnswerError, match="cannot be reached"):
+        type(client)("http://127.0.0.1:1", retries=0).wait_for_job("job-0", timeout_s=0.2)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+def test_a_problem_that_waiting_does_not_mend_ends_it(client, gateway, monkeypatch, status):
+    monkeypatch.setattr(gateway, "get", lambda *_: Reply({"title": "No"}, status))
+
+    with pytest.raises(ProblemError, match=str(status)):
+        client.wait_for_job("job-0")
+
+    assert len(gateway.requests) == 1
+
+
 def test_results_are_read_page_by_page(client, gateway, monkeypatch):
     monkeypatch.setattr(plans, "PAGE_SIZE", 3)
     job = client.wait_for_job(client.submit_job([b"n%d" % n for n in range(8)]))
@@ -345,11 +386,11 @@ def test_a_failed_job_says_why(client, gateway):
 def test_a_job_that_does_not_exist_is_a_problem(client):
     for ask in (client.job, client.wait_for_job, client.job_results):
         with pytest.raises(ProblemError) as refused:
-            ask("../none")
+            ask("none")
         assert refused.value.problem.type == "/problems/job-not-found"
 
 
-@pytest.mark.parametrize("name", ["", ".", ".."])
+@pytest.mark.parametrize("name", ["", ".", "..", "../none", "job-0/results", "a\udcff", "a\n", None, 3, b"job-0"])
 def test_an_identifier_that_would_lead_to_another_route_is_not_sent(client, gateway, name):
     for ask in (client.job, client.wait_for_job, client.job_results, client.cancel_job):
         with pytest.raises(ValueError, match="is not the identifier of a job"):

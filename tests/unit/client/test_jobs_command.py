@@ -6,8 +6,11 @@ import zipfile
 
 import pytest
 
+from image_gateway_client import exchange
+from image_gateway_client.jobs import plans
 from tests.support.client_command import runner, screen
 from tests.support.client_jobs import JobsGateway
+from tests.support.contract_gateway import Reply
 
 SECRET = "whsec_" + "A" * 32
 
@@ -217,6 +220,23 @@ def test_a_wait_that_is_too_long_is_status_2(command, gateway, pets):
     assert waited.err == "error: job job-0 is still running after 0.05 s: 0 of 5 images\n"
 
 
+def test_a_wait_says_once_that_the_gateway_is_away(command, gateway, pets, monkeypatch):
+    (pets / "3.jpg").unlink()
+    command("jobs", "submit", pets)
+    for module in (exchange, plans):
+        monkeypatch.setattr(module, "backoff_s", lambda _: 0)
+    get, answers = gateway.get, iter([Reply({"title": "Busy\x1b[2J"}, 503)] * 9)
+    monkeypatch.setattr(gateway, "get", lambda *look: next(answers, None) or get(*look))
+
+    waited = command("jobs", "wait", "job-0")
+
+    assert waited.status == 0
+    assert waited.err.splitlines() == [
+        "503 Busy\N{REPLACEMENT CHARACTER}[2J. Trying again while there is time to wait.",
+        "job job-0 is done: 4 of 4 have a result, 0 failed",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -230,6 +250,8 @@ def test_a_wait_that_is_too_long_is_status_2(command, gateway, pets):
         (["submit", "pets", "--webhook-url", "https://a.example"], "both webhook_url and webhook_secret"),
         (["submit", "pets", "--webhook-secret", SECRET], "both webhook_url and webhook_secret"),
         (["status", "none"], "There is no such job"),
+        (["status", "a\udcff"], r"'a\udcff' is not the identifier of a job"),
+        (["cancel", "job-0/results"], "'job-0/results' is not the identifier of a job"),
         (["results", "none", "--out", "notes.txt"], "does not say which format to write"),
     ],
 )
