@@ -1,6 +1,7 @@
 """Options of the connections that both transports open."""
 
 import os
+import re
 import ssl
 from collections.abc import AsyncIterable, Iterable
 from pathlib import Path
@@ -18,6 +19,7 @@ IDLE_S = 30.0
 """Time that an unused connection stays open, less than servers and load balancers usually keep one."""
 CERTIFICATE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """Variables of requests, curl and OpenSSL that name the certificates to trust."""
+OPENSSL_CODES = re.compile(r"^\[[^]]*\] | ?\(_ssl\.c:\d+\)$")
 
 
 class ConnectionOptions(TypedDict):
@@ -51,24 +53,34 @@ def _proxy(proxy: Proxy | None) -> httpx.Proxy | None:
         return None
     try:
         return httpx.Proxy(proxy.url)
-    except (httpx.InvalidURL, UnicodeError) as error:
+    except (httpx.InvalidURL, ValueError) as error:
         raise proxy.make_error() from error
+
+
+def find_certificates() -> tuple[str, str] | None:
+    """Return the variable that names the certificates to trust, and its value; None if there is none."""
+    return next(((name, os.environ[name]) for name in CERTIFICATE_VARIABLES if os.environ.get(name)), None)
+
+
+def describe_tls(error: OSError) -> str:
+    """Return what an error of OpenSSL says, without its codes and places in the source."""
+    return OPENSSL_CODES.sub("", error.strerror or str(error)) or "there are none in it"
 
 
 def _certificates(url: str) -> ssl.SSLContext:
     if not url.startswith("https:"):
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used, and without certificates made at once
-    for variable in CERTIFICATE_VARIABLES:
-        if path := os.environ.get(variable):
-            try:
-                is_folder = all(Path(part).is_dir() for part in path.split(os.pathsep))  # of which there may be several
-                return ssl.create_default_context(
-                    cafile=None if is_folder else path, capath=path if is_folder else None
-                )
-            except OSError as error:
-                reason = error.strerror or "there are none in it"
-                raise ValueError(f"{variable} is {path!r}, whose certificates cannot be read: {reason}") from error
-    return httpx.create_ssl_context(trust_env=False)
+    if (source := find_certificates()) is None:
+        return httpx.create_ssl_context(trust_env=False)
+    variable, path = source
+    try:
+        is_folder = all(Path(part).is_dir() for part in path.split(os.pathsep))  # of which there may be several
+        return ssl.create_default_context(cafile=None if is_folder else path, capath=path if is_folder else None)
+    except OSError as error:
+        raise ValueError(
+            f"{variable} is {path!r}, whose certificates cannot be read: {describe_tls(error)}. "
+            f"Set {variable} to a PEM file of certificates."
+        ) from error
 
 
 def to_httpx(step: Send, endpoint: Endpoint, content: Iterable[bytes] | AsyncIterable[bytes] | None) -> httpx.Request:

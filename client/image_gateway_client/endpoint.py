@@ -12,8 +12,10 @@ from image_gateway_client.proxies import Proxy, hide_password
 DEFAULT_URL = "http://localhost:8080"
 MEBIBYTE = 1024 * 1024
 API_PATH = re.compile(r"/api/v1(/.*)?$", re.DOTALL)
-ROUTE = re.compile(r"(?<=[^/])/(v1|v2|api|docs|livez|metrics|readyz|version)(/.*)?$")
+ROUTE = re.compile(r"(?<=[^/])/(v1|v2|api|docs|livez|metrics|problems|readyz|version)(/.*)?$")
 """Other routes of a gateway, with which its URL may have been copied; they may also be the path it is published at."""
+URL_PARTS = re.compile(r"(?:(https?)(?=[:/\\]))?[:/\\]*(.*)", re.IGNORECASE | re.DOTALL)
+"""The scheme, however it is separated, and the rest of what was meant to be a URL."""
 MAX_TIMEOUT_S = 30 * 24 * 3600.0
 """Below the longest wait of operating systems."""
 
@@ -89,9 +91,8 @@ class Endpoint:
                 used.
         """
         if not _is_gateway_url(url):
-            hint = "Use one such as http://localhost:8080."
-            if "://" not in url and _is_gateway_url(f"http://{url}"):
-                hint = f"Did you mean http://{url}?"
+            similar = _suggest(url)
+            hint = f"Did you mean {similar}?" if similar else f"Use one such as {DEFAULT_URL}."
             raise ValueError(f"{url!r} is not a valid gateway URL. {hint}")
         scheme, separator, rest = url.partition("://")
         url = API_PATH.sub("", f"{scheme.lower()}{separator}{rest}").rstrip("/")
@@ -125,6 +126,16 @@ def _is_gateway_url(url: str) -> bool:
     except ValueError:
         return False
     return valid and url.isprintable() and " " not in url and not parts.query and not parts.fragment
+
+
+def _suggest(url: str) -> str | None:
+    """Return the URL that was probably meant: with a scheme and its separator, and a host before a port."""
+    match = URL_PARTS.fullmatch(url.strip())
+    scheme, rest = match.groups() if match else (None, "")
+    if rest.isdecimal():
+        rest = f"localhost:{rest}"
+    suggestion = f"{(scheme or 'http').lower()}://{rest}"
+    return suggestion if "//" not in rest and _is_gateway_url(suggestion) else None
 
 
 def _authorization(url: str, api_key: str | None) -> str | None:

@@ -1,10 +1,12 @@
 """Say why there is no response."""
 
 import os
+import ssl
 from http import HTTPStatus
 
 import httpx
 
+from image_gateway_client.connections import describe_tls, find_certificates
 from image_gateway_client.endpoint import Endpoint
 from image_gateway_client.errors import NoAnswerError
 
@@ -15,6 +17,11 @@ INCOMPLETE = ("Server disconnected", "peer closed connection")
 """How the errors of HTTP begin whose reason is that the connection ended."""
 ASYNCIO = "Connect call failed"
 """How the errors of asyncio begin, in place of the system's own message."""
+UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
+"""OpenSSL's codes (X509_V_ERR) for certificates that nobody signed whom this machine trusts."""
+OTHER_NAME = frozenset({62, 64})
+"""Its codes for certificates of another host or address."""
+PROXY_LOGIN = str(HTTPStatus.PROXY_AUTHENTICATION_REQUIRED.value)
 TRANSIENT = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError, OSError)
 
 
@@ -37,6 +44,8 @@ def to_error(error: Exception, endpoint: Endpoint) -> NoAnswerError:
     cause = _describe(error, root)
     if is_tls and getattr(root, "reason", None) in NOT_TLS:
         cause = f"it answers without TLS. Did you mean {endpoint.url.replace('https:', 'http:', 1)}?"
+    if endpoint.proxy and isinstance(error, httpx.ProxyError) and cause[:3] == PROXY_LOGIN:
+        return NoAnswerError(f"{endpoint.url} cannot be reached: {endpoint.proxy.refusal}", transient=False)
     message = _explain("cannot be reached", cause, endpoint)
     return NoAnswerError(message, transient=isinstance(error, TRANSIENT) and not is_tls)
 
@@ -64,6 +73,24 @@ def _describe(error: Exception, root: BaseException) -> str:
         reason = os.strerror(root.errno)
     if isinstance(error, httpx.RemoteProtocolError):
         return "the connection was closed before the answer was complete" if reason.startswith(INCOMPLETE) else NOT_HTTP
-    if isinstance(error, httpx.ProxyError) and reason[:3] == str(HTTPStatus.PROXY_AUTHENTICATION_REQUIRED.value):
-        return "it requires a user and a password"
+    if isinstance(root, ssl.SSLCertVerificationError):
+        return _describe_certificate(root)
+    if isinstance(root, ssl.SSLError):
+        return describe_tls(root)
     return reason if reason and reason.isprintable() else NOT_HTTP  # such as bytes of another protocol
+
+
+def _describe_certificate(error: ssl.SSLCertVerificationError) -> str:
+    """Return why a certificate is not accepted, and what to do."""
+    reason = f"its certificate is not accepted: {error.verify_message.rstrip('.')}"
+    if error.verify_code in OTHER_NAME:
+        return f"{reason}. Use a host name that the certificate is for."
+    if error.verify_code not in UNKNOWN_AUTHORITY:
+        return f"{reason}."
+    source = find_certificates()
+    if source is None:
+        return f"{reason}. To trust it, set SSL_CERT_FILE to a PEM file with the certificate of its authority."
+    variable, path = source
+    return (
+        f"{reason}. {variable} is {path!r}: to trust it, name a PEM file with the certificate of its authority there."
+    )

@@ -53,7 +53,16 @@ class Proxy:
     def make_error(self) -> ValueError:
         """Return the error for a proxy that cannot be used."""
         kinds = f"{', '.join(SCHEMES[:-1])} or {SCHEMES[-1]}"
-        return ValueError(f"{self} cannot be used. Use one such as http://10.0.0.1:3128, with {kinds}. {self.hint}")
+        example = "http://10.0.0.1:3128, without spaces"
+        return ValueError(f"{self} cannot be used. Use one such as {example}, with {kinds}. {self.hint}")
+
+    @property
+    def refusal(self) -> str:
+        """What it means that the proxy asks for a user and a password, and what to do."""
+        parts = urlsplit(self.url)
+        example = f"{parts.scheme}://USER:PASSWORD@{parts.netloc.rpartition('@')[2]}"
+        fault = "requires a user and a password" if parts.username is None else "refuses the user and password"
+        return f"{self} {fault}. Write the right ones into {self.source}, as in {example}. {self.hint}"
 
     @property
     def hint(self) -> str:
@@ -65,7 +74,8 @@ def _is_usable(url: str) -> bool:
     try:
         parts = urlsplit(url)
         (parts.hostname or "").encode("idna")
-        return parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
+        is_plain = url.isprintable() and " " not in url
+        return is_plain and parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
 

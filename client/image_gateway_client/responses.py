@@ -128,6 +128,8 @@ def _describe_page(response: ApiResponse, endpoint: Endpoint) -> str:
     excerpt = _excerpt(response.body)
     if response.body.startswith(TENSORFLOW_SERVING_PAGE):
         return f"{endpoint.url} is TensorFlow Serving. The gateway is usually at {endpoint.usual_url}."
+    if endpoint.proxy and response.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return endpoint.proxy.refusal
     if endpoint.proxy:
         return f"{excerpt} (through {endpoint.proxy}) {endpoint.proxy.hint}".lstrip()
     if response.status in NO_ROUTE_STATUSES:

@@ -1,8 +1,12 @@
 """One call: what is sent, when it is retried or given up, and which responses are errors."""
 
 import asyncio
+import contextlib
 import gzip
+import shutil
 import socket
+import ssl
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 
@@ -198,6 +202,25 @@ def test_a_page_of_a_proxy_is_named_as_such(transport, monkeypatch, reply, error
     assert "Set no_proxy=gateway.example" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("user", "fault"), [("", "requires a user and a password"), ("me:secret@", "refuses the user and password")]
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_wants_another_password_is_named_with_its_variable(transport, monkeypatch, scheme, user, fault):
+    monkeypatch.delenv("no_proxy", raising=False)
+    with RawServer(answer(b"<h1>No</h1>", status="407 Proxy Authentication Required")) as proxy:
+        monkeypatch.setenv(f"{scheme}_proxy", proxy.url("").replace("//", f"//{user}"))
+        with pytest.raises((NoAnswerError, ProblemError)) as refused:
+            transport(f"{scheme}://gateway.example").call("GET", "/readyz")
+
+    example = proxy.url("").replace("//", "//USER:PASSWORD@")
+    assert str(refused.value).endswith(
+        f"the proxy {proxy.url('')} (from {scheme}_proxy) {fault}. Write the right ones into {scheme}_proxy, as in "
+        f"{example}. Set no_proxy=gateway.example to connect directly."
+    )
+    assert len(proxy.requests) == 1
+
+
 def test_a_gateway_on_this_machine_is_asked_without_a_proxy(transport, gateway, refusing_proxy):
     assert refusing_proxy
     assert transport(gateway.url).call("GET", "/readyz") == READY
@@ -335,7 +358,9 @@ def test_the_path_of_a_route_is_taken_off_the_url(transport, gateway, prefix, pa
     assert gateway.seen[-1].path == f"{prefix}/readyz"
 
 
-@pytest.mark.parametrize("path", ["/v2", "/v2/models/pets", "/v1/models", "/v1/models/pets", "/docs", "/readyz"])
+@pytest.mark.parametrize(
+    "path", ["/v2", "/v2/models/pets", "/v1/models", "/v1/models/pets", "/docs", "/problems", "/readyz"]
+)
 @pytest.mark.parametrize("prefix", ["", "/gw"])
 @pytest.mark.parametrize(
     "document", [{"error": "no such route"}, {"type": "/problems/not-found", "title": "Not Found"}]
@@ -387,9 +412,31 @@ def test_limits_out_of_range_are_refused(limits):
         Limits(*limits)
 
 
-def test_a_url_without_a_scheme_is_completed_in_the_message(transport):
-    with pytest.raises(ValueError, match=r"Did you mean http://localhost:8080\?$"):
-        transport("localhost:8080")
+@pytest.mark.parametrize(
+    ("url", "suggestion"),
+    [
+        ("localhost:8080", "http://localhost:8080"),
+        ("http:/localhost:8080", "http://localhost:8080"),
+        ("HTTP//localhost", "http://localhost"),
+        ("https:/gateway.example/gw", "https://gateway.example/gw"),
+        ("http:localhost:8080", "http://localhost:8080"),
+        ("http:///localhost", "http://localhost"),
+        ("http:\\\\localhost", "http://localhost"),
+        ("//localhost:8080", "http://localhost:8080"),
+        (" http://localhost:8080\n", "http://localhost:8080"),
+        (":8080", "http://localhost:8080"),
+        ("https.example", "http://https.example"),
+    ],
+)
+def test_a_url_that_is_almost_one_is_mended_in_the_message(transport, url, suggestion):
+    with pytest.raises(ValueError, match=rf"Did you mean {suggestion}\?$"):
+        transport(url)
+
+
+@pytest.mark.parametrize("url", ["", "http:", "ftp://localhost", "http://a:0", "http.//localhost", "http:http://a"])
+def test_a_url_that_cannot_be_guessed_gets_an_example(transport, url):
+    with pytest.raises(ValueError, match=r"Use one such as http://localhost:8080\.$"):
+        transport(url)
 
 
 def test_a_header_that_never_ends_is_given_up(transport):
@@ -515,7 +562,16 @@ def test_a_proxy_of_another_kind_is_refused(transport, monkeypatch):
 
 @pytest.mark.parametrize("url", ["http://me:s@gateway.example", "http://gateway.example"])
 @pytest.mark.parametrize(
-    "proxy", ["http://127.0.0.1:abc", "http://[::1", "127.0.0.1:99999", "http://a..b:1", "http://:1"]
+    "proxy",
+    [
+        "http://127.0.0.1:abc",
+        "http://[::1",
+        "127.0.0.1:99999",
+        "http://a..b:1",
+        "http://:1",
+        " http://a:1",
+        "http://a b:1",
+    ],
 )
 def test_a_proxy_that_cannot_be_one_is_named(transport, monkeypatch, proxy, url):
     monkeypatch.delenv("no_proxy", raising=False)
@@ -540,8 +596,71 @@ def test_certificates_that_cannot_be_read_are_named(transport, monkeypatch, tmp_
     (tmp_path / "none.pem").write_text("nothing")
     for name in ("none.pem", "missing.pem"):
         monkeypatch.setenv(variable, str(tmp_path / name))
-        with pytest.raises(ValueError, match=f"^{variable} is .*{name}"):
+        with pytest.raises(ValueError, match=f"^{variable} is .*{name}.*Set {variable} to a PEM file") as refused:
             transport("https://gateway.example").call("GET", "/readyz")
+        assert "_ssl.c" not in str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def make_certificate(tmp_path_factory):
+    """Return a function that makes a certificate, with its key in the same file."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+
+    def make(name):
+        file = tmp_path_factory.mktemp("certificate") / "certificate.pem"
+        command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=x"
+        names = ["-addext", f"subjectAltName={name}", "-keyout", file.with_suffix(".key"), "-out", file]
+        subprocess.run([*command.split(), *names], check=True, capture_output=True)
+        file.write_text(file.read_text() + file.with_suffix(".key").read_text())
+        return file
+
+    return make
+
+
+@pytest.fixture
+def serve_tls():
+    """Return a function that starts a server with a certificate and returns its URL."""
+    with contextlib.ExitStack() as servers:
+
+        def serve(certificate):
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(certificate)
+            return servers.enter_context(RawServer(WHOLE, tls=tls)).url("")
+
+        yield serve
+
+
+def test_a_certificate_of_an_unknown_authority_says_what_to_do(transport, make_certificate, serve_tls, monkeypatch):
+    certificate, other = make_certificate("IP:127.0.0.1"), make_certificate("IP:127.0.0.1")
+    url = serve_tls(certificate)
+    for variable in CERTIFICATE_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    refusal = f"{url} cannot be reached: its certificate is not accepted: self-signed certificate. "
+
+    with pytest.raises(NoAnswerError) as unknown:
+        transport(url).call("GET", "/readyz")
+    monkeypatch.setenv("CURL_CA_BUNDLE", str(other))
+    with pytest.raises(NoAnswerError) as named:
+        transport(url).call("GET", "/readyz")
+    monkeypatch.setenv("CURL_CA_BUNDLE", str(certificate))
+
+    advice = "To trust it, set SSL_CERT_FILE to a PEM file with the certificate of its authority."
+    assert str(unknown.value) == refusal + advice
+    advice = f"CURL_CA_BUNDLE is '{other}': to trust it, name a PEM file with the certificate of its authority there."
+    assert str(named.value) == refusal + advice
+    assert not named.value.transient
+    assert transport(url).call("GET", "/readyz") == {}
+
+
+def test_a_certificate_of_another_host_says_what_to_do(transport, make_certificate, serve_tls, monkeypatch):
+    certificate = make_certificate("DNS:other.example")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+
+    with pytest.raises(NoAnswerError, match=r"mismatch.* Use a host name that the certificate is for\.$") as refused:
+        transport(serve_tls(certificate)).call("GET", "/readyz")
+
+    assert "_ssl.c" not in str(refused.value)
 
 
 def test_a_user_and_a_password_in_the_url_are_sent_unless_there_is_a_key(transport, gateway):
