@@ -5,6 +5,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable
@@ -15,7 +16,7 @@ from image_gateway_client.errors import AWAY_STATUSES, NoAnswerError, ProblemErr
 from image_gateway_client.exchange import call, exchange
 from image_gateway_client.images import Image
 from image_gateway_client.jobs.job import Job, JobNotFinishedError, JobResult, parse_job, parse_results
-from image_gateway_client.jobs.uploads import Upload, prepare
+from image_gateway_client.jobs.uploads import Upload, UploadPlace
 from image_gateway_client.options import API, JobOptions, check_names, check_target, is_segment
 from image_gateway_client.responses import not_as_expected, read_json, retry_after_s
 from image_gateway_client.retries import backoff_s
@@ -77,8 +78,8 @@ def submit(  # noqa: PLR0913  # the arguments of the method
     """Plan a new job. Its idempotency key, made if there is none, lets a retry find the job that it has created."""
     check_timeout("timeout_s", timeout_s)
     headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-    upload: Upload = yield Work(partial(prepare, images, max_bytes=max_bytes))
-    try:
+    with closing(UploadPlace()) as place:
+        upload: Upload = yield Work(partial(place.fill, images, max_bytes=max_bytes))
         request = ApiRequest(
             "POST",
             f"{API}/jobs",
@@ -88,8 +89,6 @@ def submit(  # noqa: PLR0913  # the arguments of the method
             limits_gateway=False,  # it allows more time for an upload than for a prediction
         )
         return (yield from call(endpoint, request, parse_job))
-    finally:
-        upload.close()
 
 
 def get(endpoint: Endpoint, job: Job | str) -> Plan[Job]:

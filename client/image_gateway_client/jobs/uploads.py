@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 import tempfile
+import threading
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -45,6 +46,32 @@ class Upload:
         """Close the file; a temporary one is deleted."""
         if self.archive is not None:
             self.archive.close()
+
+
+class UploadPlace:
+    """Holds the upload that a thread prepares, so that it is closed even if nobody waits for the thread any more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._upload: Upload | None = None
+        self._is_closed = False
+
+    def fill(self, images: str | os.PathLike[str] | Iterable[Image], *, max_bytes: int) -> Upload:
+        """Prepare images; see `prepare`."""
+        upload = prepare(images, max_bytes=max_bytes)
+        with self._lock:
+            self._upload = upload
+            is_closed = self._is_closed
+        if is_closed:
+            upload.close()
+        return upload
+
+    def close(self) -> None:
+        """Close the upload, now or as soon as it is there."""
+        with self._lock:
+            self._is_closed = True
+        if self._upload is not None:
+            self._upload.close()
 
 
 def check_archives(paths: Sequence[str]) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from image_gateway_client import AsyncClient, Client, Health, ModelVersion, NoAnswerError, Problem, ProblemError
+from image_gateway_client.jobs import uploads
 from tests.support.contract_gateway import Reply, busy
 from tests.support.waiting import until
 
@@ -132,6 +133,32 @@ def test_a_cancelled_call_ends_at_once(run, gateway):
         return await client.classify(b"dog")
 
     assert run(cancel).label == "dog"
+
+
+def test_a_cancelled_submission_closes_its_temporary_file(run, gateway, monkeypatch):
+    is_started, may_end, uploads_made = threading.Event(), threading.Event(), []
+    prepare = uploads.prepare
+
+    def prepare_late(*arguments, **options):
+        is_started.set()
+        may_end.wait(30)
+        uploads_made.append(prepare(*arguments, **options))
+        return uploads_made[-1]
+
+    monkeypatch.setattr(uploads, "prepare", prepare_late)
+
+    async def cancel(client):
+        task = asyncio.create_task(client.submit_job([b"cat"]))
+        await asyncio.to_thread(is_started.wait, 30)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        may_end.set()
+
+    run(cancel)  # the end of the event loop waits for its threads
+
+    assert [upload.archive.closed for upload in uploads_made] == [True]
+    assert gateway.seen == []
 
 
 def test_what_the_gateway_offers(run, gateway):
