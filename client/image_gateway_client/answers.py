@@ -131,6 +131,7 @@ class Model:
         reason: Why it is not available.
         versions: Every known version, newest first; empty in a list of models.
         card: The model card; empty in a list of models.
+        explainable: Whether it can explain its predictions.
     """
 
     name: str
@@ -144,6 +145,7 @@ class Model:
     reason: str = ""
     versions: tuple[VersionState, ...] = ()
     card: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    explainable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +300,7 @@ def _model(document: Mapping[str, Any]) -> Model:
         reason=str(document.get("reason", "")),
         versions=tuple(map(_version_state, document.get("versions", ()))),
         card=dict(document.get("card", {})),
+        explainable=bool(document.get("explainable", False)),
     )
 
 

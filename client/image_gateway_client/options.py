@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Literal, TypedDict
 from urllib.parse import quote
 
@@ -124,10 +125,12 @@ def query(options: Options) -> Mapping[str, str]:
     return to_texts({name: value for name, value in options.items() if name in QUERY_OPTIONS and value is not False})
 
 
+def _to_text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value + 0 if isinstance(value, Real) else value)  # a zero has no sign then
+
+
 def to_texts(options: Mapping[str, object]) -> dict[str, str]:
     """Return the options that are set, as text."""
-    return {
-        name: str(value).lower() if isinstance(value, bool) else str(value)
-        for name, value in options.items()
-        if value is not None
-    }
+    return {name: _to_text(value) for name, value in options.items() if value is not None}

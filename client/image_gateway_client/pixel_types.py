@@ -14,7 +14,7 @@ INTEGERS = frozenset("bBhHiIlLqQ")
 ARRAY_INTERFACE = re.compile(r"([biuf])(\d+)")
 KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float"}
 CONVERSIONS = {
-    "bool": "array.astype('uint8') * 255.",
+    "bool": "255 * array.astype('uint8').",
     "uint16": "(array // 257).astype('uint8') if they go from 0 to 65535.",
 }
 CONVERT_INTEGERS = "array.astype('uint8') if they go from 0 to 255."

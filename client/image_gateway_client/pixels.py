@@ -25,6 +25,9 @@ TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 PILLOW_METHODS = ("convert", "getexif", "save", "transpose")
 PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 """Modes of Pillow that PNG stores without loss."""
+CONVERSIONS: dict[str, Sequence[str]] = {"PA": ("RGBA",), "La": ("LA",), "RGBa": ("RGBA",)}
+CONVERSIONS |= dict.fromkeys(("I;16B", "I;16L", "I;16N"), ("I", "I;16"))
+"""Modes that other ones with transparency or 16 bits are converted to, one after the other; the rest become RGB."""
 
 
 def find_pixels(image: object) -> memoryview | None:
@@ -102,7 +105,8 @@ def encode_pillow(image: Any) -> bytes:
     if turn is not None:
         image = image.transpose(turn)
     if image.mode not in PNG_MODES:
-        image = image.convert("RGBA" if image.mode in {"PA", "La", "RGBa"} else "RGB")
+        for mode in CONVERSIONS.get(image.mode, ("RGB",)):
+            image = image.convert(mode)
     output = io.BytesIO()
     image.save(output, format="PNG", compress_level=png.FASTEST, exif=b"")
     return output.getvalue()

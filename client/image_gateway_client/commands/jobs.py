@@ -70,6 +70,10 @@ def submit(  # noqa: PLR0913  # each is an option of the command line
     check_standard_output()
     if webhook_url and webhook_secret is None:  # the variable does not ask for a webhook by itself
         webhook_secret = os.environ.get(WEBHOOK_VARIABLE)
+    if (webhook_url is None) != (webhook_secret is None):
+        raise typer.BadParameter(
+            f"A webhook needs both --webhook-url and --webhook-secret, or {WEBHOOK_VARIABLE} instead of the latter."
+        )
     selected = JobOptions(
         model=model,
         version=version,

@@ -24,7 +24,7 @@ Timeout = Annotated[
     float, typer.Option(min=0.001, max=MAX_TIMEOUT_S, help="Maximum seconds for one request, including retries.")
 ]
 Retries = Annotated[int, typer.Option(min=0, help="Maximum retries when the gateway is busy or a connection breaks.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the complete answer as JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print all details as JSON.")]
 ModelName = Annotated[
     str | None,
     typer.Option(

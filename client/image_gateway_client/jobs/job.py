@@ -57,6 +57,7 @@ class Job:
         problem: Why the job as a whole failed; otherwise None.
         webhook: The report of its end, if one was requested.
         request_id: Identifier of the request that submitted it, in the gateway's log.
+        results: Path of its results below the URL of the gateway; empty if the gateway does not say.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Job:
     problem: Problem | None = None
     webhook: Webhook | None = None
     request_id: str = ""
+    results: str = ""
 
     @property
     def is_finished(self) -> bool:
@@ -137,6 +139,7 @@ def parse_job(document: Any) -> Job:
             problem=None if problem is None else parse_problem(problem),
             webhook=None if webhook is None else Webhook(get_text(webhook, "url"), get_text(webhook, "status")),
             request_id=str(document.get("request_id", "")),
+            results=str(document.get("results", "")),
         )
 
 

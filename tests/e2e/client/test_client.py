@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import httpx
 import numpy as np
 import PIL.Image
 import pytest
@@ -270,6 +271,14 @@ def test_the_command_shows_models_and_health(command):
     assert "Handwritten digits" in command("models").out
     assert json.loads(command("models", "digits", "--json").out)["task"] == "multiclass"
     assert command("health").status == 0
+
+
+def test_the_json_of_a_model_and_of_a_job_has_every_member_of_the_answer(command, client, stack, golden):
+    job = client.wait_for_job(client.submit_job([golden[1][0]], model="digits"))
+
+    for path, arguments in (("models/digits", ["models", "digits"]), (f"jobs/{job.id}", ["jobs", "status", job.id])):
+        answer = httpx.get(f"{stack.url}/api/v1/{path}").json()
+        assert answer.keys() <= json.loads(command(*arguments, "--json").out).keys()
 
 
 def test_the_url_of_tensorflow_serving_is_recognised(command, stack):

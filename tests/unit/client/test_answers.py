@@ -172,6 +172,8 @@ def test_models_are_parsed():
         2,
         ("cat",),
     )
+    assert not model.explainable
+    assert parse_model({**listed["models"][0], "explainable": True}).explainable
     away = parse_model({"name": "x", "default": False, "available": False, "reason": "x is loading."})
     assert (away.available, away.version, away.reason) == (False, None, "x is loading.")
 

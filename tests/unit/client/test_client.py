@@ -95,6 +95,8 @@ def test_options_that_contradict_each_other_are_refused_before_anything_is_sent(
     [
         ({"top_k": 3, "threshold": 0.25}, {"top_k": "3", "threshold": "0.25"}),
         ({"threshold": 0.0}, {"threshold": "0.0"}),
+        ({"threshold": -0.0}, {"threshold": "0.0"}),
+        ({"threshold": np.float32(-0.0)}, {"threshold": "0.0"}),
         ({"explain": True}, {"explain": "true"}),
         ({"explain": "raw"}, {"explain": "raw"}),
         ({"explain": False, "top_k": None, "threshold": None}, {}),

@@ -201,6 +201,32 @@ def test_a_picture_of_16_bits_keeps_them():
     np.testing.assert_array_equal(sent, np.asarray(deep))
 
 
+@pytest.mark.parametrize("mode", ["I;16B", "I;16L", "I;16N"])
+def test_a_picture_of_16_bits_in_any_byte_order_keeps_them(mode):
+    picture = PIL.Image.new(mode, (2, 1))
+    for x, value in enumerate((300, 40_000)):
+        picture.putpixel((x, 0), value)
+
+    assert decode(load(picture, max_bytes=10_000)).tolist() == [[300, 40_000]]
+
+
+@pytest.mark.parametrize(("mode", "sent_mode"), [("La", "LA"), ("PA", "RGBA"), ("RGBa", "RGBA"), ("RGBX", "RGB")])
+def test_a_picture_of_another_mode_is_converted(mode, sent_mode):
+    sent = PIL.Image.open(io.BytesIO(load(PIL.Image.new(mode, (2, 1)), max_bytes=10_000).data))
+
+    assert (sent.mode, sent.size) == (sent_mode, (2, 1))
+
+
+def test_the_advice_for_an_array_of_truth_values_is_right():
+    array = np.eye(2, dtype=bool)
+    with pytest.raises(ValueError, match="Convert them: ") as refused:
+        load(array, max_bytes=10_000)
+
+    converted = eval(str(refused.value).partition("Convert them: ")[2].rstrip("."), {"array": array})  # noqa: S307  # our own message
+
+    assert decode(load(converted, max_bytes=10_000)).tolist() == [[255, 0], [0, 255]]
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_picture_of_pillow_is_sent_upright(tmp_path, orientation):
     exif = PIL.Image.Exif()

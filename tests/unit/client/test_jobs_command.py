@@ -185,6 +185,7 @@ def test_the_state_of_a_job(command, gateway, pets):
     assert ["model", "pets", "version", "3"] in shown
     assert (document["answered"], document["failed"]) == (3, 1)
     assert document["created"] == "2026-03-04T12:00:00+00:00"
+    assert document["results"] == "/api/v1/jobs/job-0/results"
     assert "problem" not in document
 
 
@@ -247,8 +248,11 @@ def test_a_wait_says_once_that_the_gateway_is_away(command, gateway, pets, monke
         (["submit", "pets", "cut.zip"], "cut.zip is a ZIP file. Submit it alone"),
         (["submit", "missing.jpg"], "No such file or directory: 'missing.jpg'"),
         (["submit", "pets", "--version", "1"], "name it"),
-        (["submit", "pets", "--webhook-url", "https://a.example"], "both webhook_url and webhook_secret"),
-        (["submit", "pets", "--webhook-secret", SECRET], "both webhook_url and webhook_secret"),
+        (
+            ["submit", "pets", "--webhook-url", "https://a.example"],
+            "both --webhook-url and --webhook-secret, or IMAGE_GATEWAY_WEBHOOK_SECRET instead",
+        ),
+        (["submit", "pets", "--webhook-secret", SECRET], "both --webhook-url and --webhook-secret"),
         (["status", "none"], "There is no such job"),
         (["status", "a\udcff"], r"'a\udcff' is not the identifier of a job"),
         (["cancel", "job-0/results"], "'job-0/results' is not the identifier of a job"),

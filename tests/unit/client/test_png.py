@@ -64,7 +64,7 @@ def test_views_with_gaps_and_transposed_views():
         (np.zeros((2, 4, 4, 3), np.uint8), "not uint8[2, 4, 4, 3]"),
         (np.zeros((), np.uint8), "not uint8[]"),
         (np.zeros(4, np.float64), "not float64[4]"),
-        (np.zeros((4, 4), bool), "not bool[4, 4]. Convert them: array.astype('uint8') * 255."),
+        (np.zeros((4, 4), bool), "not bool[4, 4]. Convert them: 255 * array.astype('uint8')."),
         (np.zeros((4, 4), np.uint16), "not uint16[4, 4]. Convert them: (array // 257).astype('uint8')"),
         (np.zeros((4, 4), ">u2"), "not uint16[4, 4]"),
         (np.zeros((4, 4), np.int64), "not int64[4, 4]. Convert them: array.astype('uint8') if they go from 0 to 255"),
