@@ -40,7 +40,7 @@ class Client(BaseClient):
 
         Args:
             image: A path, an http(s) URL for the gateway to fetch, a file open for reading bytes, the bytes of an
-                encoded image, an array uint8[H, W] gray or uint8[H, W, 3] RGB, or a picture of Pillow.
+                encoded image, an array uint8[H, W] gray or uint8[H, W, 1 to 4], or a picture of Pillow; see `Image`.
             options: See `Options`.
 
         Raises:
