@@ -106,8 +106,9 @@ def wait(endpoint: Endpoint, job: Job | str, progress: Callable[[Job], object] |
     if timeout_s != 0:
         check_timeout("timeout_s", timeout_s)
     deadline_s = time.monotonic() + timeout_s
+    state: Job | None = None
     while True:
-        response = yield from _look(endpoint, job, deadline_s)
+        response = yield from _look(endpoint, job, deadline_s, has_answered=state is not None)
         state = parse_job(read_json(response, endpoint))
         if progress is not None and isawaitable(reported := progress(state)):
             yield Await(reported)
@@ -120,8 +121,15 @@ def wait(endpoint: Endpoint, job: Job | str, progress: Callable[[Job], object] |
         yield Pause(min(pause_s, remaining_s))
 
 
-def _look(endpoint: Endpoint, job: Job | str, deadline_s: float) -> Plan[ApiResponse]:
-    """Plan to look at a job once; while the gateway is away, as when it restarts, again until the deadline."""
+def _look(endpoint: Endpoint, job: Job | str, deadline_s: float, *, has_answered: bool) -> Plan[ApiResponse]:
+    """Plan to look at a job once; while the gateway is away, as when it restarts, again until the deadline.
+
+    Args:
+        endpoint: The gateway.
+        job: The job.
+        deadline_s: When to give up, in seconds of `time.monotonic`.
+        has_answered: Whether the gateway has answered before. If not, no answer may mean that its URL is wrong.
+    """
     attempt = 0
     while True:
         remaining_s = deadline_s - time.monotonic()
@@ -130,7 +138,8 @@ def _look(endpoint: Endpoint, job: Job | str, deadline_s: float) -> Plan[ApiResp
             return (yield from exchange(endpoint, ApiRequest("GET", _path(job), timeout_s=timeout_s)))
         except (NoAnswerError, ProblemError) as error:
             remaining_s = deadline_s - time.monotonic()
-            if not _is_away(error) or remaining_s <= 0:
+            is_there = has_answered or isinstance(error, ProblemError)
+            if not is_there or not _is_away(error) or remaining_s <= 0:
                 raise
             pause_s = max(backoff_s(attempt), error.retry_after_s or 0)
             if attempt == 0:

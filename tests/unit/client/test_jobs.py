@@ -276,9 +276,10 @@ def no_pauses(monkeypatch):
     "reply", [None, Reply({}, 502), Reply({}, 503), Reply({}, 503, {"Retry-After": "0"}), Reply({}, 504)]
 )
 def test_a_gateway_that_is_away_for_a_while_is_waited_for(client, gateway, monkeypatch, caplog, reply):
-    job = client.submit_job([b"a"])
+    gateway.per_look = 1
+    job = client.submit_job([b"a", b"b"])
     get = gateway.get
-    monkeypatch.setattr(gateway, "get", lambda *look: reply if len(gateway.requests) < 20 else get(*look))
+    monkeypatch.setattr(gateway, "get", lambda *look: reply if 1 < len(gateway.requests) < 20 else get(*look))
 
     assert client.wait_for_job(job).status == "done"
 
@@ -287,9 +288,21 @@ def test_a_gateway_that_is_away_for_a_while_is_waited_for(client, gateway, monke
 
 
 @pytest.mark.usefixtures("no_pauses")
-def test_a_gateway_that_stays_away_is_given_up_when_the_time_is_over(client):
+def test_a_gateway_that_stays_away_is_given_up_when_the_time_is_over(client, gateway, monkeypatch):
+    gateway.per_look = 1
+    job = client.submit_job([b"a", b"b"])
+    get = gateway.get
+    monkeypatch.setattr(gateway, "get", lambda *look: get(*look) if len(gateway.requests) < 2 else None)
+
+    with pytest.raises(NoAnswerError):
+        client.wait_for_job(job, timeout_s=0.5)
+
+    assert len(gateway.requests) > 9
+
+
+def test_a_url_that_never_answered_is_not_waited_for(client):
     with pytest.raises(NoAnswerError, match="cannot be reached"):
-        type(client)("http://127.0.0.1:1", retries=0).wait_for_job("job-0", timeout_s=0.2)
+        type(client)("http://127.0.0.1:1", retries=0).wait_for_job("job-0", timeout_s=3600)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
