@@ -134,7 +134,8 @@ def _number_lists(body: bytes, begin: int, limits: JsonLimits) -> Iterator[tuple
     for string_begin, string_end in itertools.chain(_strings(body, begin, limits), [(len(body), len(body))]):
         for run in NUMBERS.finditer(body, begin, string_begin):
             start, end = body.find(b"[", *run.span()), body.rfind(b"]", *run.span()) + 1
-            if 0 <= start < end and body.count(b"[", start, end) == body.count(b"]", start, end):
+            is_name = body.startswith(b":", run.end())  # which only a string may be: the parser will say so
+            if 0 <= start < end and not is_name and body.count(b"[", start, end) == body.count(b"]", start, end):
                 yield start, end
         begin = string_end
 

@@ -20,6 +20,7 @@ WHITESPACE = b" \t\n\r"
 DIGITS = b"-+.0123456789eE"
 NUMBERS = re.compile(rb"[-+.0-9eE,\s\[\]]*+")
 WITHOUT_BRACKETS = bytes.maketrans(b"[]", b"  ")
+OUTLINE = bytes.maketrans(DIGITS, b"0" * len(DIGITS))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +53,9 @@ class Numbers:
         position = 0
         for piece in self._pieces():
             deadline.remaining_s()
-            values = _parse(piece.translate(WITHOUT_BRACKETS))
+            values = _parse(piece)
+            if position + len(values) > array.size:
+                raise _not_numbers()
             array[position : position + len(values)] = _cast(values, array.dtype)
             position += len(values)
         if position < array.size:
@@ -113,7 +116,10 @@ def _shape_of(skeleton: bytearray) -> tuple[int, ...] | None:
     item_length = 0  # a number has neither brackets nor commas
     for depth in range(1, rank + 1):
         start = rank - depth + 1
-        end = skeleton.find(b"]" * depth) + depth - 1
+        close = skeleton.find(b"]" * depth)
+        if close < 0:
+            return None
+        end = close + depth - 1
         items, period = view[start:end], item_length + 1
         is_list = (len(items) + 1) % period == 0 and bytes(items[item_length:period]) in {b"", b","}
         if not is_list or items[:-period] != items[period:]:
@@ -123,12 +129,24 @@ def _shape_of(skeleton: bytearray) -> tuple[int, ...] | None:
     return tuple(shape) if item_length == len(skeleton) else None
 
 
-def _parse(text: bytes) -> list[Any]:
+def _parse(piece: bytes) -> list[Any]:
+    """Return the numbers in a piece of a list, between commas."""
+    if _has_number_beside_list(piece):
+        raise _not_numbers()
     try:
-        values: list[Any] = json.loads(b"[%b]" % text)
+        values: list[Any] = json.loads(b"[%b]" % piece.translate(WITHOUT_BRACKETS))
     except ValueError as error:
         raise _not_numbers() from error
     return values
+
+
+def _has_number_beside_list(piece: bytes) -> bool:
+    """Return whether a number stands directly behind or before a list, where JSON has a comma."""
+    outline = np.frombuffer(piece.translate(OUTLINE, WHITESPACE), np.uint8)
+    is_number = outline == ord("0")
+    is_behind = is_number[1:] & (outline[:-1] == ord("]"))
+    is_before = is_number[:-1] & (outline[1:] == ord("["))
+    return bool((is_behind | is_before).any())
 
 
 def _cast(values: list[Any], dtype: "np.dtype[Any]") -> Array:

@@ -136,6 +136,13 @@ def test_what_is_not_json_is_refused_with_the_reason(reason: str):
         parse_json_object(body.encode() if isinstance(body, str) else body, LIMITS)
 
 
+def test_a_list_of_numbers_is_no_name():
+    body = '{"parameters": {[NUMBERS]: 1}}'.replace("NUMBERS", ",".join("1" * LONG_TEXT_BYTES))
+
+    with pytest.raises(BadRequestError, match=r"at byte 16, a name in double quotes is expected; found '\['"):
+        parse_json_object(body.encode(), JsonLimits(5, 10_000), make_numbers=memoryview)
+
+
 def test_only_long_texts_may_take_megabytes():
     image = b'{"image": "%b"' % (b"a" * MAX_SHORT_BYTES)
     assert len(value_of(parse_json_object(image + b" " * 1000 + b"}", LIMITS)["image"])) == MAX_SHORT_BYTES

@@ -1,4 +1,6 @@
+import itertools
 import json
+import random
 
 import numpy as np
 import pytest
@@ -42,6 +44,7 @@ def test_nested_numbers_are_read_with_their_shape(shape: tuple[int, ...], indent
         b"[" * 9 + b"1" + b"]" * 9,
         b"[" * 100_000,
         b"[1,\x0b2]",
+        b"[0, 0,[0",
     ],
 )
 def test_lists_that_are_not_nested_regularly_are_none(text: bytes):
@@ -57,7 +60,9 @@ def test_what_is_not_a_list_of_numbers_is_none(value: object):
 
 
 @pytest.mark.parametrize(
-    "text", [b"[1[2]]", b"[1]2", b"[1 2]", b"[]", b"[,]", b"[1,]", b"[01]", b"[-]", b"[1e]", b"[.5]"]
+    "text",
+    [b"[1[2]]", b"[1]2", b"[1 2]", b"[]", b"[,]", b"[1,]", b"[01]", b"[-]", b"[1e]", b"[.5]"]
+    + [b"[0,0,]0", b"0[,0,0]", b"[[1],[]\n2]", b"[[1],2 []]", b"[[1,2],[3,]4]", b"[[[1]],[[]2]]", b"[[1,2]3,[,4]]"],
 )
 def test_what_is_not_a_number_in_json_is_refused(text: bytes):
     with pytest.raises(BadRequestError, match="not a list of JSON numbers"):
@@ -80,6 +85,36 @@ def test_what_is_not_a_number_in_json_is_refused(text: bytes):
 def test_a_number_out_of_the_range_of_its_type_is_refused(text: bytes, dtype: str):
     with pytest.raises(BadRequestError, match=dtype):
         read(text, dtype)
+
+
+def test_exactly_what_json_accepts_is_accepted():
+    generator = random.Random(0)
+    texts = ["[0, 0, 0]", "[[1,2],[3,4]]", "[[[1],[2]],[[3],[4]]]", "[-1.5e3,0.25]", "[[1.0 , 2],\n[3,\t4]]"]
+    accepted = 0
+
+    for text in itertools.islice(itertools.cycle(texts), 20_000):
+        characters = list(text)
+        for _ in range(generator.randint(1, 3)):
+            position = generator.randrange(len(characters))
+            characters[position : position + generator.randint(0, 1)] = generator.choice([*"[], 01-+.e\n", ""])
+        changed = "".join(characters)
+        try:
+            values = read(changed.encode(), "float64")
+        except BadRequestError:
+            values = None
+        assert values is None or values == json.loads(changed), changed
+        assert values is not None or not _is_tensor(changed), changed
+        accepted += values is not None
+
+    assert accepted > 1000
+
+
+def _is_tensor(text: str) -> bool:
+    try:
+        array = np.array(json.loads(text), np.float64)
+    except (ValueError, TypeError, OverflowError):  # not JSON, or rows of different lengths
+        return False
+    return array.ndim > 0 and array.size > 0 and bool(np.isfinite(array).all())
 
 
 def test_numbers_are_read_across_pieces():
