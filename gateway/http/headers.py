@@ -1,6 +1,7 @@
 """Names of the HTTP headers that the gateway reads and writes itself."""
 
 import re
+from urllib.request import parse_http_list
 
 from werkzeug.datastructures import Headers
 
@@ -16,6 +17,8 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 PREFER = "Prefer"
 PREFERENCE_APPLIED = "Preference-Applied"
 """Both by RFC 7240."""
+# An empty value is the same as none (RFC 7240 section 2).
+RESPOND_ASYNC = re.compile(r'respond-async[ \t]*+(?:=[ \t]*+(?:"")?[ \t]*+)?(?:;|\Z)', re.IGNORECASE)
 RATE_LIMIT = "RateLimit"
 RATE_LIMIT_POLICY = "RateLimit-Policy"
 """Both by draft-ietf-httpapi-ratelimit-headers-09."""
@@ -30,6 +33,4 @@ SERVER_TIMING = "Server-Timing"
 def prefers_async(headers: Headers) -> bool:
     """Return whether a caller prefers a job to a wait for the response (RFC 7240 section 4.1)."""
     value = headers.get(PREFER)
-    return value is not None and any(
-        preference.partition(";")[0].strip().lower() == "respond-async" for preference in value.split(",")
-    )
+    return value is not None and any(map(RESPOND_ASYNC.match, parse_http_list(value)))

@@ -554,7 +554,13 @@ def test_below_a_path_every_link_has_it(make_jobs_app: Callable[..., Flask]):
     assert location.status_code == 404
 
 
-@pytest.mark.parametrize("prefer", ["respond-async", "wait=3, Respond-Async", "respond-async; foo=bar"])
+@pytest.mark.parametrize(
+    "prefer",
+    [
+        *("respond-async", "wait=3, Respond-Async", "respond-async; foo=bar", 'respond-async=""', "respond-async ; a"),
+        *('foo="a, b", respond-async', 'respond-async;a="b, c", wait=1', 'foo="\\", respond-async", respond-async'),
+    ],
+)
 def test_a_prediction_that_is_preferred_later_is_a_job(make_jobs_app: Callable[..., Flask], png: bytes, prefer: str):
     app = make_jobs_app()
     app.test_client_class = FlaskClient  # the document of a gateway without jobs does not have this response
@@ -567,7 +573,13 @@ def test_a_prediction_that_is_preferred_later_is_a_job(make_jobs_app: Callable[.
     assert response.get_json()["model"] == {"name": "pets"}
 
 
-@pytest.mark.parametrize("prefer", ["wait=3", "respond-asynchronously", ""])
+@pytest.mark.parametrize(
+    "prefer",
+    [
+        *("wait=3", "respond-asynchronously", "", "respond-async=false", '"respond-async"', "wait=3; respond-async"),
+        *('foo="a, respond-async, b"', 'foo="a\\", respond-async"', 'wait=1; foo="a, respond-async"'),
+    ],
+)
 def test_other_preferences_change_nothing(jobs_client: FlaskClient, png: bytes, prefer: str):
     response = jobs_client.post("/api/v1/predict", data=png, content_type="image/png", headers={"Prefer": prefer})
 
