@@ -33,7 +33,7 @@ class JobForm:
     """A form.
 
     Attributes:
-        fields: Its text fields.
+        fields: Its text fields, of each name the first.
         images: Its images, in order.
         archive: Its archive; None if it has none.
     """
@@ -62,7 +62,7 @@ def parse_form(body: mmap.mmap | bytes, content_type: str, *, max_images: int) -
         check_names([name], FIELDS, "field")
         _check_encoding(name, headers.get("content-transfer-encoding", ""))
         if name in OPTION_NAMES:
-            fields[name] = _read_field(body, name, start, end)
+            fields.setdefault(name, _read_field(body, name, start, end))
         elif end > start or filename:  # browsers send an empty part without a file name for a field left empty
             files.append(FormFile(name, filename or "", start, end))
     return _sort(fields, files)

@@ -272,6 +272,20 @@ def test_parts_of_a_form_become_a_job(jobs_client: FlaskClient, folder: Path):
     assert [(result["name"], result["class"]) for result in results] == [("1.png", "one"), ("2.png", "two")]
 
 
+@pytest.mark.parametrize(
+    "request_of_job",
+    [
+        {"data": {"image": (io.BytesIO(b"one"), "1.png"), "model": ["pets", "other"]}},
+        {"data": '{"urls": ["https://a.com"], "model": "pets", "model": "other"}', "content_type": "application/json"},
+        {"json": {"urls": ["https://a.com"]}, "query_string": "model=pets&model=other"},
+    ],
+)
+def test_of_a_repeated_option_the_first_counts(jobs_client: FlaskClient, request_of_job: dict[str, Any]):
+    response = jobs_client.post(JOBS, **request_of_job)
+
+    assert response.get_json()["model"] == {"name": "pets"}
+
+
 def test_a_form_may_carry_an_archive(jobs_client: FlaskClient):
     parts = {"archive": (io.BytesIO(pack(("a.png", b"1"), ("b.png", b"2"))), "photos.zip"), "threshold": "0.5"}
 
