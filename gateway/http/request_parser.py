@@ -125,6 +125,7 @@ class _Content:
     fields: Mapping[Any, Any]
     origin: Origin
     is_batch: bool
+    names: Sequence[str] = ()
 
 
 class RequestParser:
@@ -178,7 +179,7 @@ class RequestParser:
             raise content.images[0]
         options = parse_options(query, content.fields, default_top_k=self._default_top_k, prefix=content.origin.prefix)
         return PredictionRequest(
-            content.images, target, options, deadline, request_id, is_batch, timings, request.place
+            content.images, target, options, deadline, request_id, is_batch, timings, request.place, content.names
         )
 
     def _content(self, body: bytes, request: Request, deadline: Deadline) -> _Content:
@@ -214,7 +215,9 @@ class RequestParser:
             raise BadRequestError("A part of the form has no name.")
         check_names(names, FORM_FIELDS, "field")
         origin = MULTIPART_FORM if is_multipart else URL_ENCODED_FORM
-        images = [*_file_images(files), *_field_images(form, deadline, origin, FORM_BASE64_FIELDS)]
+        parts = list(_chosen_files(files))
+        file_images = (_file_image(name, part) for name, part in parts)
+        images = [*file_images, *_field_images(form, deadline, origin, FORM_BASE64_FIELDS)]
         if len({name for name, _ in images}) > 1:
             raise BadRequestError(
                 f"The request carries {len(images)} images in parts of different names or kinds. Send one image, or "
@@ -224,7 +227,8 @@ class RequestParser:
         if not images and not any(form.get(name) for name in FORM_BASE64_FIELDS):
             _check_chosen(files)
         check_image_count(len(images), self._limits.max_images)
-        return _Content([image for _, image in images], form, origin, is_batch=len(images) > 1)
+        filenames = [part.filename for _, part in parts]
+        return _Content([image for _, image in images], form, origin, len(images) > 1, filenames)
 
     def _instances(self, fields: Mapping[str, Any], deadline: Deadline) -> list[ImageSource | GatewayError]:
         items = fields[BATCH_FIELD]
@@ -568,13 +572,21 @@ def _check_chosen(files: Files) -> None:
         raise BadRequestError(f"The part {name!r} is empty: no file was chosen. Choose one and send it.", field=name)
 
 
-def _file_images(files: Files) -> Iterator[tuple[str, ImageSource | GatewayError]]:
+def _chosen_files(files: Files) -> Iterator[tuple[str, FilePart]]:
+    """Yield the files of a form, and the names of their parts.
+
+    A browser sends an empty part without a file name for a field that was left empty.
+    """
     for name in FILE_FIELDS:
         for part in files.getlist(name):
-            if part.content:
-                yield f"file {name}", ImageBytes(part.content, name)
-            elif part.filename:  # a browser sends an empty part without a file name for a field that was left empty
-                yield f"file {name}", BadRequestError(f"The file {hints.quote(part.filename)} is empty.", field=name)
+            if part.content or part.filename:
+                yield name, part
+
+
+def _file_image(name: str, part: FilePart) -> tuple[str, ImageSource | GatewayError]:
+    if part.content:
+        return f"file {name}", ImageBytes(part.content, name)
+    return f"file {name}", BadRequestError(f"The file {hints.quote(part.filename)} is empty.", field=name)
 
 
 def _field_images(

@@ -119,7 +119,9 @@ def defer_prediction(services: JobServices, prediction_request: PredictionReques
     )
     _check_model(services, job_request)
     images = prediction_request.images
-    sources = ((image.url if isinstance(image, ImageUrl) else "", image) for image in images)
+    names = prediction_request.names or [""] * len(images)
+    named_images = zip(names, images, strict=True)
+    sources = ((image.url if isinstance(image, ImageUrl) else name, image) for name, image in named_images)
     response = _accepted(services.intake.accept(Submission(job_request, len(images), sources), _caller()))
     response.headers[PREFERENCE_APPLIED] = "respond-async"
     return response

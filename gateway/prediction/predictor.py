@@ -76,6 +76,7 @@ class PredictionRequest:
         is_batch: Whether the response is that of a batch, also for one image.
         timings: Collects how long each stage takes.
         place: What it occupies of the worker; None for a request of the gateway itself.
+        names: What the sender calls each image, if all are files of a form; otherwise nothing.
     """
 
     images: Sequence[ImageSource | GatewayError]
@@ -86,6 +87,7 @@ class PredictionRequest:
     is_batch: bool = False
     timings: Timings = field(default_factory=Timings)
     place: Place | None = None
+    names: Sequence[str] = ()
 
     @property
     def size(self) -> int:

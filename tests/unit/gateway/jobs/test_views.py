@@ -587,6 +587,30 @@ def test_a_prediction_that_is_preferred_later_is_a_job(make_jobs_app: Callable[.
     assert response.get_json()["model"] == {"name": "pets"}
 
 
+def test_a_prediction_that_is_preferred_later_keeps_the_names_of_files(
+    make_jobs_app: Callable[..., Flask], folder: Path
+):
+    app = make_jobs_app()
+    app.test_client_class = FlaskClient  # see above
+    client = app.test_client()
+    files = {"image": [(io.BytesIO(content), name) for content, name in ((b"1", "x.png"), (b"", "é.png"))]}
+    instances = {"instances": [{"image": "aW1hZ2U="}, {"url": "https://a.com/z.png"}]}
+
+    locations = [
+        client.post("/api/v1/predict", headers={"Prefer": "respond-async"}, **body).headers["Location"]
+        for body in ({"data": files}, {"data": {"file": (io.BytesIO(b"1"), "one.png")}}, {"json": instances})
+    ]
+    for location in locations:
+        work(folder, location.rpartition("/")[2])
+
+    results = [lines(client.get(f"{location}/results")) for location in locations]
+    assert [[result.get("name") for result in page] for page in results] == [
+        ["x.png", "é.png"],
+        ["one.png"],
+        [None, "https://a.com/z.png"],
+    ]
+
+
 @pytest.mark.parametrize(
     "prefer",
     [
