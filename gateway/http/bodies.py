@@ -30,6 +30,9 @@ from vision.decode import sniff
 from vision.foreign_kinds import name_kind
 
 MULTIPART = "multipart/form-data"
+DISPOSITION, CONTENT_TYPE, TRANSFER_ENCODING = "content-disposition", "content-type", "content-transfer-encoding"
+PART_HEADERS = (DISPOSITION, CONTENT_TYPE, TRANSFER_ENCODING)
+"""Headers that say what a part is."""
 
 MAX_BOUNDARY_LENGTH = 200
 """RFC 2046 permits 70 characters (section 5.1.1); some clients send a few more."""
@@ -252,17 +255,36 @@ def parse_multipart(body: bytes, boundary: bytes, *, max_parts: int | None = Non
     """
     fields: list[tuple[Name, str | LongText]] = []
     files: list[tuple[Name, FilePart]] = []
-    for headers, begin, stop in split_parts(body, b"--" + boundary, max_parts):
-        name, filename = parse_disposition(headers.get("content-disposition"))
-        source, start, end = body, begin, stop
-        if "content-transfer-encoding" in headers and name:
-            source = _decode_transfer(body[begin:stop], headers["content-transfer-encoding"], name)
-            start, end = 0, len(source)
-        if filename is not None or _is_file(source[start : min(end, start + START_BYTES)], headers):
-            files.append((name, FilePart(filename or "", source[start:end])))
+    for headers, start, end in split_parts(body, b"--" + boundary, max_parts):
+        name, part = read_part(body, start, end, headers)
+        if isinstance(part, FilePart):
+            files.append((name, part))
         else:
-            fields.append((name, _text(memoryview(source)[start:end], headers.get("content-type"))))
+            fields.append((name, part))
     return MultiDict(fields), MultiDict(files)
+
+
+def read_part(
+    body: bytes, start: int, end: int, headers: Mapping[str, str]
+) -> tuple[str | None, FilePart | str | LongText]:
+    """Return the name of a part of a form, and the file or the text that it is, decoded as its headers say.
+
+    Args:
+        body: What contains the part.
+        start: Where its content begins.
+        end: Where its content ends.
+        headers: Its headers, of which those of `PART_HEADERS` are looked at.
+
+    Raises:
+        BadRequestError: It has no Content-Disposition, or its content is not encoded as it says.
+    """
+    name, filename = parse_disposition(headers.get(DISPOSITION))
+    if TRANSFER_ENCODING in headers and name:
+        body = _decode_transfer(body[start:end], headers[TRANSFER_ENCODING], name)
+        start, end = 0, len(body)
+    if filename is not None or _is_file(body[start : min(end, start + START_BYTES)], headers):
+        return name, FilePart(filename or "", body[start:end])
+    return name, _text(memoryview(body)[start:end], headers.get(CONTENT_TYPE))
 
 
 def split_parts(
@@ -412,8 +434,8 @@ def _is_file(start: bytes, headers: Mapping[str, str]) -> bool:
     """
     if ASCII_TEXT.fullmatch(start):
         return False
-    media_type = parse_options_header(headers.get("content-type"))[0].lower()
-    is_encoded = headers.get("content-transfer-encoding", "").lower().startswith("base64")
+    media_type = parse_options_header(headers.get(CONTENT_TYPE))[0].lower()
+    is_encoded = headers.get(TRANSFER_ENCODING, "").lower().startswith("base64")
     return is_encoded or sniff(start) is not None or is_image_type(media_type) or name_kind(start) not in TEXT_KINDS
 
 

@@ -124,7 +124,7 @@ class SubmissionParser:
         with receive(request, self._limits.folder, max_bytes=limits.max_bytes, deadline=deadline) as body:
             if media_type == MULTIPART:
                 form = forms.parse_form(body, request.content_type or "", max_images=limits.max_images)
-                yield submission(form.fields, self._form_sources(body, form))
+                yield submission(form.fields, self._form_sources(body, form, deadline))
             elif media_type in ZIP_TYPES or body[: len(ZIP_START)] == ZIP_START:
                 yield submission({}, _wrap(*read_archive(body, 0, len(body), limits)))
             elif START_OF_OBJECT.match(body):  # curl and urllib have another media type by default
@@ -172,14 +172,15 @@ class SubmissionParser:
         sources = (parse(item, deadline, f"/{name}/{index}") for index, item in enumerate(items))
         return len(items), ((source.url if isinstance(source, ImageUrl) else "", source) for source in sources)
 
-    def _form_sources(self, body: mmap.mmap | bytes, form: forms.JobForm) -> Sources:
+    def _form_sources(self, body: mmap.mmap | bytes, form: forms.JobForm, deadline: Deadline) -> Sources:
         limits = self._limits.archive
         if form.archive is not None:
             return _wrap(*read_archive(body, form.archive.start, form.archive.end, limits))
         if not form.images:
             raise BadRequestError(NO_IMAGES)
         self._check_count(len(form.images))
-        return _wrap(len(form.images), forms.read_images(body, form.images, max_bytes=limits.max_image_bytes))
+        images = forms.read_images(body, form.images, max_bytes=limits.max_image_bytes, deadline=deadline)
+        return len(form.images), images
 
     def _check_count(self, count: int) -> None:
         limit = self._limits.archive.max_images

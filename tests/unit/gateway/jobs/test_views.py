@@ -1,5 +1,6 @@
 """The routes of jobs, over SQLite and without a worker but where a test is one."""
 
+import base64
 import csv
 import io
 import json
@@ -284,6 +285,47 @@ def test_of_a_repeated_option_the_first_counts(jobs_client: FlaskClient, request
     response = jobs_client.post(JOBS, **request_of_job)
 
     assert response.get_json()["model"] == {"name": "pets"}
+
+
+def test_parts_in_base64_are_decoded_as_those_of_predictions(jobs_client: FlaskClient, folder: Path):
+    encoded = base64.b64encode(b"image").decode()
+    parts = [
+        ("name=image", encoded),
+        ("name=image", f"data:image/png;base64,{encoded}"),
+        ("name=file; filename=a.png\r\nContent-Transfer-Encoding: BASE64", encoded),
+        ("name=image\r\nContent-Type: image/png", base64.b64encode(b"image" * 1000).decode()),
+        ("name=image; filename=b.png\r\nContent-Transfer-Encoding: binary", "image"),
+        ("name=model\r\nContent-Transfer-Encoding: base64", base64.b64encode(b"pets").decode()),
+        ("name=image", "photo.png"),
+        ("name=image; filename=c.png\r\nContent-Transfer-Encoding: base64", "?"),
+        ("name=image; filename=d.png\r\nContent-Transfer-Encoding: base64", "="),
+        ("name=image; filename=e.png\r\nContent-Transfer-Encoding: quoted-printable", "image"),
+    ]
+    body = "".join(f"--x\r\nContent-Disposition: form-data; {head}\r\n\r\n{text}\r\n" for head, text in parts)
+
+    response = jobs_client.post(JOBS, data=f"{body}--x--", content_type="multipart/form-data; boundary=x")
+    location = response.headers["Location"]
+    work(folder, location.rpartition("/")[2])
+
+    results = lines(jobs_client.get(f"{location}/results"))
+    assert [result.get("class") for result in results[:5]] == ["image", "image", "image", "image" * 1000, "image"]
+    assert [result.get("name") for result in results] == [
+        *(None, None, "a.png", None, "b.png"),
+        *(None, "c.png", "d.png", "e.png"),
+    ]
+    details = [result["detail"] for result in results[5:]]
+    for detail, reason in zip(details, ("not valid base64", "not valid base64", "is empty", "Accepted:"), strict=True):
+        assert reason in detail
+
+
+def test_an_archive_in_base64_is_refused(jobs_client: FlaskClient):
+    head = "Content-Disposition: form-data; name=archive; filename=a.zip\r\nContent-Transfer-Encoding: base64"
+
+    response = jobs_client.post(
+        JOBS, data=f"--x\r\n{head}\r\n\r\nUEsD\r\n--x--", content_type="multipart/form-data; boundary=x"
+    )
+
+    assert problem(response, 400, "bad-request")["field"] == "archive"
 
 
 def test_a_form_may_carry_an_archive(jobs_client: FlaskClient):
