@@ -105,11 +105,13 @@ class Origin:
             object with a slash, or nothing for a form or the query.
         is_form: Whether it is a form.
         blank_is_plus: Whether a blank may stand for `+`.
+        base64_field: What takes an image in base64 there, for messages.
     """
 
     prefix: str = ""
     is_form: bool = False
     blank_is_plus: bool = False
+    base64_field: str = "`image`"
 
 
 JSON_OBJECT = Origin("/")
@@ -620,10 +622,13 @@ def parse_image_url(text: str | LongText, name: str, deadline: Deadline, origin:
         return decode_image(text, name, deadline, origin)
     field = f"{origin.prefix}{name}"
     if name_kind(beginning.encode(errors="replace")) == "base64 text":
-        return BadRequestError(f"The field {name!r} is base64, not a URL: send it as `image`.", field=field)
+        return BadRequestError(
+            f"The field {name!r} is base64, not a URL: send it as {origin.base64_field}.", field=field
+        )
     if isinstance(text, LongText) and len(text.raw) > MAX_URL_BYTES:
         return BadRequestError(
-            f"The field {name!r} is {format_size(len(text.raw))} long, which no URL is. Send an image as `image`.",
+            f"The field {name!r} is {format_size(len(text.raw))} long, which no URL is. Send an image as "
+            f"{origin.base64_field}.",
             field=field,
         )
     try:

@@ -124,6 +124,10 @@ class RouteHints:
             return f"{sentence} Images are classified by POST {root}{PREDICT}."
         return f"{sentence} Send {' or '.join(methods)}."
 
+    def _fits(self, candidate: _Candidate) -> bool:
+        """Return whether its values are ones that the route takes, as a name with a colon may not be."""
+        return self._url_map.bind("").test(candidate.path, candidate.methods[0])
+
     @cached_property
     def _has_jobs(self) -> bool:
         return any(rule.rule == JOBS for rule in self._url_map.iter_rules())
@@ -153,7 +157,9 @@ class RouteHints:
             for route in self._routes
             if (candidate := route.compare(sent)) and _protocol(candidate.path) in {protocol, ""}
         ]
-        near = [candidate for candidate in candidates if candidate.similarity >= MIN_SIMILARITY]
+        near = [
+            candidate for candidate in candidates if candidate.similarity >= MIN_SIMILARITY and self._fits(candidate)
+        ]
         if not near and len(sent) <= MAX_ALIAS_SEGMENTS:
             alias = ALIASES.get(sent[-1].lower())
             near = [candidate for candidate in candidates if candidate.path == alias]

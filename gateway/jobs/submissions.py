@@ -45,6 +45,7 @@ VALUES_PER_IMAGE = 4
 """Values and separators of `{"url": "…"}` in a list."""
 OTHER_VALUES = 100
 NO_IMAGES = "The request carries no image. Send a list in `urls` or `instances`, parts named `image`, or a ZIP archive."
+LIST_OF_URLS = Origin("/", base64_field="`image` of one of `instances`")
 
 Source = tuple[str, ImageSource | GatewayError]
 """Name of an image, and the image or what is wrong with it."""
@@ -168,8 +169,10 @@ class SubmissionParser:
             example = '["https://…"]' if name == URLS_FIELD else '[{"url": "https://…"}]'
             raise BadRequestError(f"{name} must be a list of at least one image, such as {example}.", field=f"/{name}")
         self._check_count(len(items))
-        parse = _parse_url if name == URLS_FIELD else parse_instance
-        sources = (parse(item, deadline, f"/{name}/{index}") for index, item in enumerate(items))
+        if name == URLS_FIELD:
+            sources = (_parse_url(item, deadline, f"{name}/{index}") for index, item in enumerate(items))
+        else:
+            sources = (parse_instance(item, deadline, f"/{name}/{index}") for index, item in enumerate(items))
         return len(items), ((source.url if isinstance(source, ImageUrl) else "", source) for source in sources)
 
     def _form_sources(self, body: mmap.mmap | bytes, form: forms.JobForm, deadline: Deadline) -> Sources:
@@ -199,12 +202,12 @@ def _wrap(total: int, files: Iterator[tuple[str, bytes | GatewayError]]) -> Sour
     return total, ((name, file if isinstance(file, GatewayError) else ImageBytes(file)) for name, file in files)
 
 
-def _parse_url(item: object, deadline: Deadline, pointer: str) -> ImageSource | GatewayError:
+def _parse_url(item: object, deadline: Deadline, name: str) -> ImageSource | GatewayError:
+    field = f"{LIST_OF_URLS.prefix}{name}"
     if isinstance(item, dict):
-        return BadRequestError("A URL must be a string. Send objects in `instances`.", field=pointer)
-    folder, _, index = pointer.rpartition("/")
+        return BadRequestError("A URL must be a string. Send objects in `instances`.", field=field)
     if not item:
-        return BadRequestError("The URL is empty.", field=pointer)
+        return BadRequestError("The URL is empty.", field=field)
     if isinstance(item, bool | int | float | list):
-        return BadRequestError("A URL must be a string, such as https://example.com/photo.jpg.", field=pointer)
-    return parse_image_url(item, index, deadline, Origin(f"{folder}/"))  # type: ignore[arg-type]  # a text
+        return BadRequestError("A URL must be a string, such as https://example.com/photo.jpg.", field=field)
+    return parse_image_url(item, name, deadline, LIST_OF_URLS)  # type: ignore[arg-type]  # a text

@@ -13,13 +13,19 @@ from typing import Protocol
 import structlog
 
 from gateway.deadline import Deadline
-from gateway.errors import GatewayError
+from gateway.errors import DeadlineExceededError, FetchRefusedError, GatewayError, OverloadedError
 from gateway.jobs.documents import make_document
 from gateway.jobs.options import decode_secret
 from gateway.jobs.records import Job
 from gateway.jobs.store import JobStore
 
 MIN_WAIT_S, MAX_WAIT_S = 5.0, 3600.0
+REASONS: Mapping[type[GatewayError], str] = {
+    FetchRefusedError: "its host is unknown or not allowed",
+    DeadlineExceededError: "it was not answered in time",
+    OverloadedError: "too many connections are open",
+}
+"""Why a webhook was not sent, for the log. What the errors say is for those who send images."""
 SIGNATURE_VERSION = "v1"
 
 log = structlog.get_logger(__name__)
@@ -92,9 +98,14 @@ class Webhooks:
                 client="webhooks",
             )
         except GatewayError as error:
-            return error.detail
+            return _explain(error)
         is_accepted = HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
         return None if is_accepted else str(status)
+
+
+def _explain(error: GatewayError) -> str:
+    cause = f" ({type(error.__cause__).__name__})" if error.__cause__ else ""
+    return REASONS.get(type(error), f"the connection failed{cause}")
 
 
 def sign(message_id: str, timestamp_s: int, body: bytes, secret: str) -> dict[str, str]:

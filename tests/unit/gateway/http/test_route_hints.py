@@ -83,6 +83,29 @@ def test_the_nearest_route_is_named(
         assert hints.no_route(method, path) == f"There is no route {method} {path}. Did you mean {nearest}?"
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/models/cats/labels/a:b:predict",
+        "/v1/models/a:b:predict",
+        "/v1/models/a:b/versions/1:predict",
+        "/v1/models/a:b",
+        f"/v1/models/cats/versions/{'9' * 30}x:predict",
+    ],
+)
+def test_what_has_no_route_is_not_suggested(make_app: Callable[..., Flask], path: str):
+    client = make_app(compatible_apis=True).test_client()
+
+    for method in ("GET", "POST"):
+        response = client.open(path, method=method)
+        suggestion = response.get_json()["error"].partition("Did you mean ")[2].rstrip("?")
+        assert response.status_code in {404, 405}
+        assert not suggestion.endswith(path)
+        if suggestion:
+            suggested_method, _, suggested_path = suggestion.partition(" ")
+            assert client.application.url_map.bind("").test(suggested_path, suggested_method), suggestion
+
+
 def test_an_unknown_word_is_not_taken_for_the_name_of_a_model(hints: RouteHints):
     assert "/models/nothing" not in hints.no_route("GET", "/api/v1/nothing")
 

@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 
 from gateway.deadline import Deadline
 from gateway.errors import BadRequestError, ImageUnreadableError
+from gateway.http.request_parser import MAX_URL_BYTES
 from gateway.jobs import documents
 from gateway.jobs.chunks import ChunkLimits, ChunkRunner
 from gateway.jobs.records import ItemResult, NewJob, Receipt
@@ -226,6 +227,26 @@ def test_a_list_of_urls_becomes_a_job(jobs_client: FlaskClient, folder: Path):
     results = lines(jobs_client.get(f"{location}/results"))
     assert [result.get("name") for result in results] == [urls[0], urls[1][:1024], None]
     assert [result["class"] for result in results][:2] == urls[:2]
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("QUJD" * 40, "'urls/0' is base64, not a URL: send it as `image` of one of `instances`."),
+        ("QUJD" * 4000, "'urls/0' is base64, not a URL: send it as `image` of one of `instances`."),
+        ("https://a.com/" + "x" * MAX_URL_BYTES, "which no URL is. Send an image as `image` of one of `instances`."),
+        ("data:image/png;base64,?", "'urls/0' is not valid base64."),
+        ("data:image/png;base64,", "'urls/0' contains no image"),
+        ("", "The URL is empty."),
+    ],
+)
+def test_what_is_not_a_url_in_a_list_says_where_it_belongs(jobs_client: FlaskClient, text: str, detail: str):
+    job = jobs_client.post(JOBS, json={"urls": [text]}).get_json()
+
+    (result,) = lines(jobs_client.get(job["results"]))
+
+    assert detail in result["detail"]
+    assert result["field"] == "/urls/0"
 
 
 @pytest.mark.parametrize("name", ["urls", "instances"])

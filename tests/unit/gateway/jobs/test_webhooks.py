@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
+from structlog.testing import capture_logs
 
 from gateway.deadline import Deadline
-from gateway.errors import FetchRefusedError, GatewayError
+from gateway.errors import DeadlineExceededError, FetchError, FetchRefusedError, GatewayError, OverloadedError
 from gateway.jobs import webhooks
 from gateway.jobs.records import Item
 from gateway.jobs.sqlite_store import SqliteStore
@@ -34,6 +35,11 @@ class Receiver:
         if isinstance(answer, GatewayError):
             raise answer
         return answer
+
+
+def caused(error: GatewayError, cause: Exception) -> GatewayError:
+    error.__cause__ = cause
+    return error
 
 
 @pytest.fixture
@@ -94,6 +100,27 @@ def test_attempts_go_on_with_the_same_id_until_one_is_accepted(store: SqliteStor
 
     assert len({headers["webhook-id"] for _, _, headers in receiver.received}) == 1
     assert len(receiver.received) == 4
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (500, "500"),
+        (FetchRefusedError("Send the image itself."), "its host is unknown or not allowed"),
+        (DeadlineExceededError("The image was not fetched."), "it was not answered in time"),
+        (OverloadedError("Too many images are being fetched."), "too many connections are open"),
+        (FetchError("Fetching the image failed."), "the connection failed"),
+        (caused(FetchError("Send the image itself."), ConnectionResetError()), "(ConnectionResetError)"),
+    ],
+)
+def test_the_log_says_why_a_webhook_failed(store: SqliteStore, answer: int | GatewayError, reason: str):
+    with capture_logs() as logs:
+        deliver(store, Receiver([answer]), retry_s=-1.0)
+
+    (entry,) = logs
+    assert (entry["event"], entry["job"]) == ("webhook_failed", "a")
+    assert reason in entry["reason"]
+    assert "image" not in entry["reason"]
 
 
 def test_attempts_end_when_the_time_is_over(store: SqliteStore):
