@@ -104,7 +104,7 @@ class BadRequestError(GatewayError):
 
 
 class BodyTimeoutError(GatewayError):
-    """The body did not arrive before the deadline of the request."""
+    """The body did not arrive before the deadline of the request, or that of a job arrived too slowly on average."""
 
     slug = "body-timeout"
 

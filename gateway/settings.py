@@ -363,7 +363,15 @@ class Settings(BaseModel):
         "caller. Others get 503.",
     )
     jobs_upload_deadline_s: float = Field(
-        600.0, gt=0, description="Time for receiving a job, for callers with a slow connection."
+        3600.0,
+        gt=0,
+        description="Time for receiving a job. The largest upload takes 36 minutes over a connection of 1 Mbit/s.",
+    )
+    jobs_upload_min_rate: int = Field(
+        16_000,
+        ge=1,
+        description="Bytes per second that must arrive of an upload on average, so that slow senders do not hold the "
+        "places of others. One that is slower for ten seconds is given up.",
     )
     jobs_retention_s: float = Field(
         86_400.0,

@@ -69,8 +69,10 @@ FAST_BYTES_PER_S = 10_000_000
 
 From nginx, it arrives much faster."""
 PATIENCE_S = 0.1
-MAX_CHUNKS_CPU_S = 1.0
-"""Processor time for receiving a body in chunks: in chunks of one byte, 10 MB would take a minute."""
+MAX_CHUNKS_CPU_S, CHUNKED_BYTES_PER_CPU_S = 1.0, 20_000_000
+"""Processor time for receiving a body in chunks, and what it may bring for each further second of it.
+
+Chunks of 100 bytes keep to it; in chunks of one byte, 10 MB would take a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,22 @@ class BodyRequest(Request):
             limited: IO[bytes] = super().stream
             return limited
         return io.BytesIO(reader.read_chunked(max_size))
+
+
+class ChunkGuard:
+    """Bounds the processor time that a thread spends on a body in chunks, from now on."""
+
+    def __init__(self) -> None:
+        self._started_s = time.thread_time()
+
+    def check(self, received: int) -> None:
+        """Check the time for the bytes received so far.
+
+        Raises:
+            BadRequestError: They arrived in too many chunks.
+        """
+        if time.thread_time() - self._started_s > MAX_CHUNKS_CPU_S + received / CHUNKED_BYTES_PER_CPU_S:
+            raise BadRequestError("The body arrives in too many chunks. Send larger ones, or Content-Length.")
 
 
 class BodyReader:
@@ -181,14 +199,13 @@ class BodyReader:
             GatewayError: See `read`.
         """
         memory: Reservation | None = None
-        cpu_s = time.thread_time()
+        guard = ChunkGuard()
         with self._limited_time():
             # One byte more than the limit shows whether it is longer; werkzeug silently cuts it off.
             while self._read_piece(min(max_size + 1 - self._received, PLACE_BYTES), can_end=True):
                 if self._received > max_size:
                     raise RequestEntityTooLarge
-                if time.thread_time() - cpu_s > MAX_CHUNKS_CPU_S:
-                    raise BadRequestError("The body arrives in too many chunks. Send larger ones, or Content-Length.")
+                guard.check(self._received)
                 size = min(max_size, self._received + PLACE_BYTES)
                 if memory:
                     memory.resize(size * BODY_FACTOR)

@@ -107,7 +107,8 @@ _TABLE: dict[type[errors.GatewayError], _Entry] = {
         408,
         "The body arrives too slowly",
         "Send the request again, with a smaller image or over a faster connection. The limit is "
-        "GATEWAY_REQUEST_DEADLINE_S, GATEWAY_JOBS_UPLOAD_DEADLINE_S for a job, or X-Request-Timeout if that is less.",
+        "GATEWAY_REQUEST_DEADLINE_S, or X-Request-Timeout if that is less. For a job it is "
+        "GATEWAY_JOBS_UPLOAD_DEADLINE_S, and GATEWAY_JOBS_UPLOAD_MIN_RATE on average.",
     ),
     errors.BodyTooLargeError: _Entry(
         413,

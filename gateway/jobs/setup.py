@@ -25,8 +25,8 @@ from gateway.prediction.predictor import PredictionRequest
 from gateway.services import INSTALL_EXTRA, Services, make_url_fetcher
 from gateway.settings import Settings, SettingsError
 
-RECEIVING_SLACK_S = 60.0
-"""Storing a job that has arrived may take so long, in addition to its upload."""
+STORING_S = 600.0
+"""Time for storing a job that has arrived. What a gateway that is killed meanwhile leaves of it is deleted then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def make_job_services(settings: Settings, services: Services, store: JobStore) -
     return JobServices(
         store,
         SubmissionParser(
-            SubmissionLimits(archive, settings.max_json_depth, settings.jobs_dir),
+            SubmissionLimits(archive, settings.max_json_depth, settings.jobs_dir, settings.jobs_upload_min_rate),
             OptionsParser(default_top_k=settings.default_top_k, webhooks=webhooks),
         ),
         JobIntake(store, _make_wake(settings), sizes),
@@ -122,7 +122,7 @@ def make_store(settings: Settings) -> JobStore:
         settings.jobs_max_unfinished,
         settings.jobs_max_webhooks,
         settings.jobs_retention_s,
-        settings.jobs_upload_deadline_s + RECEIVING_SLACK_S,
+        STORING_S,
         settings.jobs_lease_s,
     )
     if settings.jobs == "sqlite":

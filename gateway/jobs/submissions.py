@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gateway.capacity import PLACE_BYTES
 from gateway.deadline import Deadline
 from gateway.errors import BadRequestError, BodyTooLargeError, ContentTypeError, GatewayError, TooManyImagesError
 from gateway.http.bodies import BINARY_TYPES, MULTIPART, BodyRequest
@@ -20,14 +21,13 @@ from gateway.http.request_parser import (
     check_names,
     parse_image_url,
     parse_instance,
-    read_body,
     read_query,
 )
 from gateway.jobs import forms
 from gateway.jobs.archives import ArchiveLimits, read_archive
 from gateway.jobs.options import OPTION_NAMES, OptionsParser
 from gateway.jobs.records import JobRequest
-from gateway.jobs.uploads import receive
+from gateway.jobs.uploads import ReceivingLimits, receive
 from gateway.prediction.image_loader import ImageBytes, ImageSource, ImageUrl
 from gateway.sizes import exceeds
 
@@ -61,11 +61,13 @@ class SubmissionLimits:
         archive: Limits on the images, whether in an archive or not.
         max_json_depth: Maximum nesting of a JSON body.
         folder: Where uploads are written while they arrive.
+        min_rate: Bytes per second that must arrive of an upload on average.
     """
 
     archive: ArchiveLimits
     max_json_depth: int
     folder: Path
+    min_rate: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,29 +117,32 @@ class SubmissionParser:
         def submission(fields: Mapping[str, Any], sources: Sources, prefix: str = "") -> Submission:
             return Submission(self._options.parse(query, fields, prefix=prefix, request_id=request_id), *sources)
 
-        if is_json(media_type):
-            fields = self._parse_json(self._read_json(request))
-            yield submission(fields, self._json_sources(fields, deadline), "/")
-            return
-        if media_type not in UPLOAD_TYPES:
+        is_json_type = is_json(media_type)
+        if is_json_type:
+            self._check_json_size(request.content_length or 0)
+        elif media_type not in UPLOAD_TYPES:
             raise ContentTypeError(f"The Content-Type is {quote(media_type)}. {ACCEPTED}")
         limits = self._limits.archive
-        with receive(request, self._limits.folder, max_bytes=limits.max_bytes, deadline=deadline) as body:
+        max_bytes = limits.max_image_bytes if is_json_type else limits.max_bytes
+        receiving = ReceivingLimits(max_bytes, self._limits.min_rate)
+        with receive(request, self._limits.folder, receiving, deadline=deadline) as body:
             if media_type == MULTIPART:
                 form = forms.parse_form(body, request.content_type or "", max_images=limits.max_images)
                 yield submission(form.fields, self._form_sources(body, form, deadline))
-            elif media_type in ZIP_TYPES or body[: len(ZIP_START)] == ZIP_START:
+            elif not is_json_type and (media_type in ZIP_TYPES or body[: len(ZIP_START)] == ZIP_START):
                 yield submission({}, _wrap(*read_archive(body, 0, len(body), limits)))
-            elif START_OF_OBJECT.match(body):  # curl and urllib have another media type by default
-                self._check_json_size(len(body))
-                fields = self._parse_json(body[:])
+            elif is_json_type or START_OF_OBJECT.match(body):  # curl and urllib have another media type by default
+                fields = self._read_json(request, body)
                 yield submission(fields, self._json_sources(fields, deadline), "/")
             else:
                 raise ContentTypeError(f"The body is neither a ZIP archive nor a JSON object. {ACCEPTED}")
 
-    def _read_json(self, request: BodyRequest) -> bytes:
-        self._check_json_size(request.content_length or 0)
-        return read_body(request)
+    def _read_json(self, request: BodyRequest, body: mmap.mmap | bytes) -> dict[str, Any]:
+        size = len(body)
+        self._check_json_size(size)
+        if request.place is not None and size > PLACE_BYTES:
+            request.place.receive(size)
+        return self._parse_json(body[:])
 
     def _check_json_size(self, size: int) -> None:
         limit = self._limits.archive.max_image_bytes

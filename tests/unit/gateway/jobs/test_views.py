@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -710,6 +711,27 @@ def test_the_metrics_show_the_jobs(jobs_client: FlaskClient, folder: Path):
     assert 'gateway_jobs_finished_total{status="done"} 1.0' in page
     assert 'gateway_job_images_total{outcome="answered"} 2.0' in page
     assert "gateway_jobs_chunks 1.0" in page
+
+
+class SilentConnection:
+    """Both a body and its connection, which sends nothing."""
+
+    read_by_s = max_silence_s = 0.0
+
+    def read(self, _: int) -> bytes:
+        assert self.read_by_s < time.monotonic() + 60
+        raise TimeoutError
+
+
+@pytest.mark.parametrize("content_type", ["application/zip", "application/json", "multipart/form-data; boundary=x"])
+@pytest.mark.parametrize("path", [JOBS, f"{JOBS}/json"])
+def test_whatever_a_body_is_a_slow_sender_is_given_up(jobs_client: FlaskClient, content_type: str, path: str):
+    connection = SilentConnection()
+    environ = {"wsgi.input": connection, "gunicorn.socket": connection}
+
+    response = jobs_client.post(path, content_type=content_type, content_length=100_000, environ_overrides=environ)
+
+    assert "16 kB per second" in problem(response, 408, "body-timeout")["detail"]
 
 
 @pytest.mark.parametrize(("header", "expected_s"), [(None, 123.0), ("60", 60.0), ("999", 123.0)])
