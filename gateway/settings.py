@@ -360,7 +360,7 @@ class Settings(BaseModel):
         ge=1,
         le=64,
         description="Jobs that a worker of the gateway receives at the same time, at most half of them from one "
-        "caller. Others get 503.",
+        "caller. Others wait for a moment, and then get 503.",
     )
     jobs_upload_deadline_s: float = Field(
         3600.0,

@@ -39,17 +39,25 @@ class ReceivingLimits:
     min_rate: int
 
 
+def slowest_s(min_rate: int) -> float:
+    """Return how long a sender that sends almost nothing holds a place."""
+    return SILENCE_S + STEP_BYTES / min_rate
+
+
 class UploadPlaces:
     """A number of uploads at the same time, of which one client gets at most half; safe to use from many threads.
 
     Args:
         places: How many.
         max_wait_s: Maximum time that an upload waits for a place.
+        patience_s: What the only upload of a client may wait in addition; with `slowest_s`, until senders that are too
+            slow have lost their places.
     """
 
-    def __init__(self, places: int, *, max_wait_s: float) -> None:
+    def __init__(self, places: int, *, max_wait_s: float, patience_s: float = 0.0) -> None:
         self._places = places
         self._max_wait_s = max_wait_s
+        self._patience_s = patience_s
         self._by_client: Counter[str] = Counter()
         self._waiting: Counter[str] = Counter()
         self._condition = Condition()
@@ -69,9 +77,11 @@ class UploadPlaces:
             return is_next and self._by_client.total() < self._places and of_client < max(1, self._places // 2)
 
         with self._condition:
+            is_only = not self._by_client[client] and not self._waiting[client]
+            wait_s = self._max_wait_s + is_only * self._patience_s
             self._waiting[client] += 1
             try:
-                is_occupied = self._condition.wait_for(is_free, deadline.remaining_s(self._max_wait_s))
+                is_occupied = self._condition.wait_for(is_free, deadline.remaining_s(wait_s))
             finally:
                 self._waiting -= Counter((client,))
                 self._condition.notify_all()

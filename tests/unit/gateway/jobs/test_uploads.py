@@ -300,6 +300,24 @@ def test_of_those_that_wait_the_client_with_the_fewest_uploads_is_next(stack: Ex
     assert sorted(entered) == ["a", "b", "c"]
 
 
+def test_the_only_upload_of_a_client_outwaits_slow_senders(deadline: Deadline):
+    places = UploadPlaces(2, max_wait_s=0.0, patience_s=LONG_S)
+    entered = []
+
+    def upload() -> None:
+        with places.occupy("c", deadline=deadline):
+            entered.append("c")
+
+    with ThreadPoolExecutor(1) as pool, places.occupy("b", deadline=deadline):
+        with places.occupy("a", deadline=deadline):
+            pool.submit(upload)
+            until(lambda: places._waiting["c"])
+            for client in ("a", "b", "c"):
+                with pytest.raises(OverloadedError), places.occupy(client, deadline=deadline):
+                    pass
+        until(lambda: entered)
+
+
 def test_an_upload_waits_for_a_place(deadline: Deadline):
     places = UploadPlaces(1, max_wait_s=30.0)
     entered = []
