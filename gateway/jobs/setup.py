@@ -19,7 +19,7 @@ from gateway.jobs.records import StoreLimits
 from gateway.jobs.sqlite_store import SqliteStore
 from gateway.jobs.store import JobStore
 from gateway.jobs.submissions import SubmissionLimits, SubmissionParser
-from gateway.jobs.uploads import UploadPlaces, slowest_s
+from gateway.jobs.uploads import SLOWEST_S, UploadPlaces
 from gateway.jobs.views import JobServices, create_jobs, defer_prediction
 from gateway.prediction.predictor import PredictionRequest
 from gateway.services import INSTALL_EXTRA, Services, make_url_fetcher
@@ -65,15 +65,14 @@ def make_job_services(settings: Settings, services: Services, store: JobStore) -
         max_urls=min(settings.jobs_chunk_images, settings.fetch_threads_per_client),
         max_bytes=settings.max_body_bytes,
     )
-    min_rate = settings.jobs_upload_min_rate
     return JobServices(
         store,
         SubmissionParser(
-            SubmissionLimits(archive, settings.max_json_depth, settings.jobs_dir, min_rate),
+            SubmissionLimits(archive, settings.max_json_depth, settings.jobs_dir, settings.jobs_upload_min_rate),
             OptionsParser(default_top_k=settings.default_top_k, webhooks=webhooks),
         ),
         JobIntake(store, _make_wake(settings), sizes),
-        UploadPlaces(settings.jobs_uploads, max_wait_s=settings.max_wait_s, patience_s=slowest_s(min_rate)),
+        UploadPlaces(settings.jobs_uploads, max_wait_s=settings.max_wait_s, patience_s=SLOWEST_S),
         services.registry,
         settings.jobs_upload_deadline_s,
         settings.health_deadline_s,

@@ -24,6 +24,10 @@ from gateway.sizes import exceeds, format_size
 STEP_BYTES = 64 * 1024
 SILENCE_S = 10.0
 """How long a sender may be silent, or slower than it must be on average; `Deadline` is for the whole upload."""
+STEP_S = 4.0
+"""How long one read may take at the lowest rate."""
+SLOWEST_S = SILENCE_S + STEP_S
+"""How long a sender that sends almost nothing holds a place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +43,13 @@ class ReceivingLimits:
     min_rate: int
 
 
-def slowest_s(min_rate: int) -> float:
-    """Return how long a sender that sends almost nothing holds a place."""
-    return SILENCE_S + STEP_BYTES / min_rate
-
-
 class UploadPlaces:
     """A number of uploads at the same time, of which one client gets at most half; safe to use from many threads.
 
     Args:
         places: How many.
         max_wait_s: Maximum time that an upload waits for a place.
-        patience_s: What the only upload of a client may wait in addition; with `slowest_s`, until senders that are too
+        patience_s: What the only upload of a client may wait in addition; with `SLOWEST_S`, until senders that are too
             slow have lost their places.
     """
 
@@ -167,7 +166,7 @@ def _pieces(request: Request, length: int | None, min_rate: int, deadline: Deadl
     guard = ChunkGuard()
     received, credit_s = 0, SILENCE_S
     while left > 0:
-        step = int(min(left, STEP_BYTES))
+        step = int(min(left, STEP_BYTES, STEP_S * min_rate))
         started_s = time.monotonic()
         with _limited_time(connection, started_s + credit_s + step / min_rate, min_rate, deadline):
             piece = source.read(step)
@@ -206,7 +205,7 @@ def _too_slow(min_rate: int, deadline: Deadline) -> BodyTimeoutError:
             f"The body did not arrive within {deadline.allowed_s:g} s. Send the job again, in smaller parts."
         )
     return BodyTimeoutError(
-        f"The body arrived too slowly: {format_size(min_rate)} per second are needed on average, and no pause of "
+        f"The body arrived too slowly: it must bring {format_size(min_rate)} per second on average, without a pause of "
         f"{SILENCE_S:g} s. Send the job again, over a faster connection."
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -80,7 +81,8 @@ class Webhooks:
         wait_s = min(MIN_WAIT_S * 2**job.webhook_attempts, MAX_WAIT_S)
         ends = (job.finished or 0.0) + self._limits.retry_s
         is_over = outcome == str(HTTPStatus.GONE.value) or time.time() + wait_s > ends
-        log.warning("webhook_failed", job=job_id, reason=outcome, wait_s=None if is_over else wait_s)
+        host = urlsplit(job.request.webhook_url or "").hostname
+        log.warning("webhook_failed", job=job_id, host=host, reason=outcome, wait_s=None if is_over else wait_s)
         self._store.settle_webhook(job_id, "failed" if is_over else "pending", wait_s)
 
     def _attempt(self, job: Job) -> str | None:

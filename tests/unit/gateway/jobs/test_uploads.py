@@ -25,7 +25,7 @@ from gateway.errors import (
 from gateway.http import bodies
 from gateway.jobs import uploads
 from gateway.jobs.sqlite_store import SqliteStore
-from gateway.jobs.uploads import SILENCE_S, STEP_BYTES, ReceivingLimits, UploadPlaces, receive
+from gateway.jobs.uploads import SILENCE_S, SLOWEST_S, STEP_BYTES, ReceivingLimits, UploadPlaces, receive
 from tests.support.jobs import add_job, make_items, make_limits
 from tests.support.waiting import LONG_S, until
 
@@ -168,7 +168,7 @@ def receive_paced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
         [(LIMIT, 1)],
         [(8000, 17)],
         [(1, 9)],
-        [(20_000, 1), (1, 9), (20_000, 19), (1, 9)],
+        [(20_000, 1), (1, 9), (20_000, 10), (1, 9)],
         [(STEP_BYTES, 60), (1, 9), (STEP_BYTES, 60)] * 7,
     ],
 )
@@ -191,13 +191,13 @@ def test_a_sender_that_is_too_slow_on_average_is_given_up(
     receive_paced: Callable[..., float], pieces: list[tuple[float, float]], make: Callable[..., Request]
 ):
     rate = pieces[0][0] / pieces[0][1]
-    latest_s = (SILENCE_S + STEP_BYTES / MIN_RATE) / (1 - rate / MIN_RATE)
+    latest_s = SLOWEST_S / (1 - rate / MIN_RATE)
 
     assert 0 > receive_paced(*pieces, make=make) >= -latest_s
 
 
 def test_having_been_fast_gives_no_credit_of_hours(receive_paced: Callable[..., float]):
-    assert receive_paced((LIMIT / 2, 1), *[(1, 6)] * 100) >= -(1 + SILENCE_S + STEP_BYTES / MIN_RATE)
+    assert receive_paced((LIMIT / 2, 1), *[(1, 6)] * 100) >= -(1 + SLOWEST_S)
 
 
 def test_a_body_in_very_many_chunks_is_refused(tmp_path: Path, deadline: Deadline, monkeypatch: pytest.MonkeyPatch):

@@ -118,7 +118,7 @@ def test_the_log_says_why_a_webhook_failed(store: SqliteStore, answer: int | Gat
         deliver(store, Receiver([answer]), retry_s=-1.0)
 
     (entry,) = logs
-    assert (entry["event"], entry["job"]) == ("webhook_failed", "a")
+    assert (entry["event"], entry["job"], entry["host"]) == ("webhook_failed", "a", "hooks.example.com")
     assert reason in entry["reason"]
     assert "image" not in entry["reason"]
 
