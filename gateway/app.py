@@ -56,11 +56,11 @@ def create_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]  # an attribute of the default provider
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_PARTS"] = settings.max_images + FORM_PARTS_BESIDE_IMAGES
+    app.config["PUBLISHED_ROOT"] = settings.root_path
     app.extensions["registry"] = registry
     if settings.trusted_proxies:
         app.wsgi_app = ForwardedFor(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     if settings.root_path:
-        app.config["APPLICATION_ROOT"] = settings.root_path
         app.wsgi_app = RootPath(app.wsgi_app, settings.root_path)  # type: ignore[method-assign]
     request_context.register(app, settings)
     problems.register(app)

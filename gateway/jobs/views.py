@@ -166,8 +166,8 @@ def _find(store: JobStore, job_id: str) -> Job:
 
 def _root() -> str:
     """Return the path below which the gateway is published: also where a proxy in front removes it."""
-    root: str = current_app.config["APPLICATION_ROOT"]
-    return root.rstrip("/")
+    root: str = current_app.config["PUBLISHED_ROOT"]
+    return root
 
 
 def _accepted(job: Job) -> Response:
