@@ -59,7 +59,7 @@ def parse_json_object(
 ) -> dict[str, Any]:
     """Parse a JSON object in UTF-8 (RFC 8259); an empty body counts as an empty object.
 
-    Strings of more than `LONG_TEXT_BYTES` are returned as `LongText`. Of members with the same name, the first counts.
+    Strings of more than `LONG_TEXT_BYTES` are returned as `LongText`.
 
     Args:
         body: The object.
@@ -161,9 +161,8 @@ def _parse(short: bytearray, long_values: dict[object, object], removed: list[tu
         removed: Bytes of `short`, in ascending order, with the bytes of the body that stand there.
     """
 
-    def make_object(pairs: list[tuple[str, Any]]) -> dict[Any, Any]:
-        members = dict(reversed(pairs))  # of a repeated name the first counts, as in forms and queries
-        return {long_values.get(name, name): put_back(members[name]) for name, _ in pairs}
+    def restore(members: dict[str, Any]) -> dict[Any, Any]:
+        return {long_values.get(name, name): put_back(value) for name, value in members.items()}
 
     def put_back(value: object) -> object:
         if isinstance(value, list):
@@ -176,7 +175,7 @@ def _parse(short: bytearray, long_values: dict[object, object], removed: list[tu
 
     try:
         text = short.decode()
-        return json.loads(text, object_pairs_hook=make_object) if text.strip() else {}
+        return json.loads(text, object_hook=restore if long_values else None) if text.strip() else {}
     except UnicodeDecodeError as error:
         raise _invalid(f"it is not UTF-8 text, see byte {place(error.start)}") from error
     except json.JSONDecodeError as error:

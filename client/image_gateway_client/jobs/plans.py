@@ -22,7 +22,7 @@ from image_gateway_client.responses import not_as_expected, read_json, retry_aft
 from image_gateway_client.retries import backoff_s
 from image_gateway_client.steps import ApiRequest, ApiResponse, Await, Pause, Plan, Work
 
-SUBMIT_TIMEOUT_S = 600.0
+SUBMIT_TIMEOUT_S = 3600.0
 WAIT_TIMEOUT_S = 24 * 3600.0
 POLL_S = 1.0
 MIN_POLL_S = 0.1

@@ -299,11 +299,12 @@ def test_parts_of_a_form_become_a_job(jobs_client: FlaskClient, folder: Path):
     "request_of_job",
     [
         {"data": {"image": (io.BytesIO(b"one"), "1.png"), "model": ["pets", "other"]}},
-        {"data": '{"urls": ["https://a.com"], "model": "pets", "model": "other"}', "content_type": "application/json"},
         {"json": {"urls": ["https://a.com"]}, "query_string": "model=pets&model=other"},
     ],
 )
-def test_of_a_repeated_option_the_first_counts(jobs_client: FlaskClient, request_of_job: dict[str, Any]):
+def test_of_a_repeated_option_of_a_form_or_query_the_first_counts(
+    jobs_client: FlaskClient, request_of_job: dict[str, Any]
+):
     response = jobs_client.post(JOBS, **request_of_job)
 
     assert response.get_json()["model"] == {"name": "pets"}
