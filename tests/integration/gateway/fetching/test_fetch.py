@@ -30,6 +30,7 @@ from tests.support.fetching import address_guard, fetch_limits
 from tests.support.raw_server import RawServer, Script, Send, answer, redirect
 from tests.support.resolver import replace_resolver, use_silent_names
 from tests.support.waiting import LONG_S, ends_soon, until
+from tools import ports
 
 Serve = Callable[..., RawServer]
 
@@ -141,9 +142,7 @@ def test_a_broken_answer_is_an_error_that_names_the_host(serve: Serve, reply: by
 
 
 def test_a_closed_port_is_named():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = ports.find(1)
     with pytest.raises(FetchError, match=rf"127\.0\.0\.1 does not accept connections on port {port}"):
         fetcher("127.0.0.1").fetch(f"http://127.0.0.1:{port}/", deadline=Deadline.after(5))
 

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from gateway.models.configured import ConfiguredModels
 from gateway.settings import Settings
 from tests.contracts.model_server import LABEL, MODEL, START_S, ModelServerContract, serve
 from tests.support.waiting import until
+from tools import ports
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits until TensorFlow has written the models
 ROOT = Path(__file__).parents[4]
@@ -94,9 +94,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerStage]:
     """Start a server on a directory, and write the models that it serves meanwhile."""
     exports, served = tmp_path_factory.mktemp("exports"), tmp_path_factory.mktemp("served") / MODEL
     served.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = ports.find(1)
     with contextlib.closing(ServerStage(exports, served, port)) as stage:
         stage.start()
         command = [sys.executable, "-m", "tests.support.toy_models", str(exports), "1", "2"]

@@ -33,6 +33,7 @@ from tfs_api.output_tensors import to_typed_tensor_proto
 from tfs_api.protos import get_model_metadata_pb2, get_model_status_pb2, predict_pb2, types_pb2
 from tfs_api.services import model_service_pb2_grpc, prediction_service_pb2_grpc
 from tfs_api.tensors import from_tensor_proto, to_tensor_proto
+from tools import ports
 
 IMAGE = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
 SCORES = np.array([[0.25, 0.75]], np.float32)
@@ -706,9 +707,7 @@ def test_a_hanging_server_is_ejected_without_failed_requests_until_it_responds(
 
 @pytest.fixture
 def closed_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    return ports.find(1)[0]
 
 
 def test_a_closed_port_is_reported_at_once(connect: Callable[..., TensorFlowServing], closed_port: int):

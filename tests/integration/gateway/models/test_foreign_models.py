@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from gateway.model_client.tfserving import TensorFlowServing
 from gateway.models.configured import ConfiguredModels
 from gateway.settings import Settings
 from tests.support.waiting import until
+from tools import ports
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits until TensorFlow has written the models
 ROOT = Path(__file__).parents[4]
@@ -63,9 +63,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
     command = [sys.executable, "-m", "tests.support.foreign_models", str(directory)]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = ports.find(1)
     config = directory / "models.config"
     server_command = (sys.executable, "-m", "model_server", "--prefer_tflite_model")
     command = [*server_command, f"--port={port}", f"--model_config_file={config}"]
