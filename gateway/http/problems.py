@@ -380,7 +380,16 @@ def _lacks_resources(error: BaseException | None) -> bool:
 
 def make_item_problem(error: errors.GatewayError) -> ItemProblem:
     """Return the problem of one image of a batch or a job, which takes the place of its result."""
-    return cast("ItemProblem", {"kind": "problem", **make_document(PROBLEMS[type(error)], error.detail, error.members)})
+    return _make_item_document(PROBLEMS[type(error)], error.detail, error.members)
+
+
+def make_internal_item_problem(detail: str) -> ItemProblem:
+    """Return the same for a fault of the gateway's own."""
+    return _make_item_document(INTERNAL, detail, {})
+
+
+def _make_item_document(problem: Problem, detail: str, members: dict[str, object]) -> ItemProblem:
+    return cast("ItemProblem", {"kind": "problem", **make_document(problem, detail, members)})
 
 
 def make_response(problem: Problem, detail: str, members: dict[str, object]) -> Response:

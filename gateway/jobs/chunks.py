@@ -182,7 +182,7 @@ class ChunkRunner:
             raise
         except Exception:
             log.exception("chunk_failed", chunk=chunk.number)
-            problem = problems.make_document(problems.INTERNAL, "A chunk of the job could not be computed.", {})
+            problem = problems.make_internal_item_problem("A chunk of the job could not be computed.")
             self._wait(chunk, ChunkWaitsError(problem, attempts=max(1, chunk.attempts)))
 
     def _compute(self, chunk: Chunk) -> None:
@@ -321,7 +321,7 @@ def _give_up(item: Item) -> ItemResult:
         f"{MAX_CLAIMS} workers ended while they computed this image. Send it again. If that happens once more, convert "
         "it to JPEG or PNG."
     )
-    document = {"kind": "problem", **problems.make_document(problems.INTERNAL, detail, {})}
+    document = problems.make_internal_item_problem(detail)
     return ItemResult(item.index, item.name, is_failed=True, document=json.dumps(document))
 
 

@@ -370,6 +370,19 @@ def test_a_bug_makes_the_chunk_wait(bench: Bench):
     assert bench.run(rounds=2).status == "done"
 
 
+def test_a_bug_that_stays_fails_the_job(bench: Bench):
+    def outcome(_: bytes) -> None:
+        raise ZeroDivisionError
+
+    add_job(bench.store, "a", [make_items(2)])
+    bench.predictor.outcome = outcome
+    bench.limits = ChunkLimits(deadline_s=60, retry_s=0)
+
+    job = bench.run()
+
+    assert (job.status, job.problem["kind"], job.problem["type"]) == ("failed", "problem", "/problems/internal-error")
+
+
 def test_a_worker_that_drains_gives_its_images_back(bench: Bench):
     add_job(bench.store, "a", [make_items(2)])
     runner = ChunkRunner(bench.store, bench.predictor, make_admission(), bench.limits)
