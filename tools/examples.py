@@ -17,11 +17,11 @@ import math
 import struct
 import sys
 import tempfile
-import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ import requests
 from gateway.openapi.examples import FILE, Example, load
 from tools.local_stack import LocalStack
 from tools.programs import ROOT
+from tools.waiting import wait_until
 from vision.decode import decode
 
 PHOTO = ROOT / "examples" / "macaws.jpg"
@@ -159,7 +160,7 @@ def record(url: str) -> list[Example]:
     """Send all requests to a stack, each with the name of its example as request id.
 
     Raises:
-        requests.RequestException: The stack does not answer.
+        requests.RequestException: The stack does not answer, or has no jobs.
         TimeoutError: A job was not done in time.
     """
     job_id = ""
@@ -168,7 +169,7 @@ def record(url: str) -> list[Example]:
         path = request.path
         if "{job_id}" in path:
             path = path.format(job_id=job_id)
-            wait_for_job(url + path)
+            wait_until(partial(_is_done, url + path), TIMEOUT_S, "job done", poll_s=POLL_S)
         response = _send(url + path, request)
         document = response.json()
         job_id = document.get("id", job_id)
@@ -181,20 +182,6 @@ def record(url: str) -> list[Example]:
     return recorded
 
 
-def wait_for_job(url: str) -> None:
-    """Wait until a job is done.
-
-    Raises:
-        requests.RequestException: The stack does not answer, or has no jobs.
-        TimeoutError: It was not in time.
-    """
-    deadline_s = time.monotonic() + TIMEOUT_S
-    while _read_job(url)["status"] != "done":
-        if time.monotonic() > deadline_s:
-            raise TimeoutError(f"The job at {url} was not done within {TIMEOUT_S} s")
-        time.sleep(POLL_S)
-
-
 def as_shown(document: dict[str, Any]) -> dict[str, Any]:
     """Return a response without what depends on chance or on which other models are served."""
     if "models" in document:
@@ -205,11 +192,10 @@ def as_shown(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def _read_job(url: str) -> dict[str, Any]:
-    response = requests.get(url, timeout=TIMEOUT_S)
+def _is_done(job_url: str) -> bool:
+    response = requests.get(job_url, timeout=TIMEOUT_S)
     response.raise_for_status()
-    job: dict[str, Any] = response.json()
-    return job
+    return bool(response.json()["status"] == "done")
 
 
 def _send(url: str, request: ExampleRequest) -> requests.Response:
