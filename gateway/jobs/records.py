@@ -219,7 +219,7 @@ class StoreLimits:
         max_unfinished: Number of unfinished jobs of one client.
         max_webhooks: Number of finished jobs of one client whose webhook is not delivered.
         retention_s: How long a finished job is kept.
-        receiving_s: How long a job that has arrived may take to be stored.
+        storing_s: How long a job that has arrived may take to be stored.
         lease_s: How long a claim lasts unless it is renewed.
     """
 
@@ -227,7 +227,7 @@ class StoreLimits:
     max_unfinished: int
     max_webhooks: int
     retention_s: float
-    receiving_s: float
+    storing_s: float
     lease_s: float
 
     @property

@@ -100,11 +100,11 @@ return {id, get(id, 'fingerprint')}
 """
 
 STAGE = """
-local id, receiving_s, bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local id, storing_s, bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 set(id, 'status', 'receiving', 'created', now, 'total', 0, 'answered', 0, 'failed', 0, 'turn', 0, 'image_bytes', 0,
   'webhook_attempts', 0, unpack(ARGV, 4))
 resize(id, bytes)
-redis.call('ZADD', P .. 'expiry', now + receiving_s, id)
+redis.call('ZADD', P .. 'expiry', now + storing_s, id)
 """
 
 ADD_ITEMS = """

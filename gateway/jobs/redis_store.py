@@ -86,7 +86,7 @@ class RedisStore:
         if job.request.webhook_url:
             fields["webhook"] = "pending"
         pairs = [text for pair in fields.items() for text in pair]
-        self._run(scripts.STAGE, job.id, self._limits.receiving_s, JOB_BYTES, *pairs)
+        self._run(scripts.STAGE, job.id, self._limits.storing_s, JOB_BYTES, *pairs)
 
     def add_items(self, job_id: str, chunk: int, items: Sequence[Item]) -> None:
         """Add images to a job that is being received; see `JobStore`."""

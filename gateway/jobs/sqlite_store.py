@@ -73,7 +73,7 @@ class SqliteStore:
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *(job.id, job.owner, job.client, job.request.to_json(), statements.RECEIVING),
-                    *(now, now + self._limits.receiving_s, "pending" if job.request.webhook_url else None),
+                    *(now, now + self._limits.storing_s, "pending" if job.request.webhook_url else None),
                 ),
             )
 

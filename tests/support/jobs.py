@@ -23,7 +23,7 @@ def make_limits(**overrides: Any) -> StoreLimits:
         "max_unfinished": 10,
         "max_webhooks": 100,
         "retention_s": 3600.0,
-        "receiving_s": 60.0,
+        "storing_s": 60.0,
         "lease_s": 60.0,
     }
     return StoreLimits(**{**defaults, **overrides})

@@ -423,7 +423,7 @@ def test_images_are_refused_as_soon_as_there_is_no_room_for_them(make_store: Mak
 
 
 def test_images_of_a_job_that_was_given_up_are_not_stored(make_store: MakeStore):
-    store = make_store(make_limits(receiving_s=0.0))
+    store = make_store(make_limits(storing_s=0.0))
     store.stage(NewJob("a", "", "someone", make_request()))
     store.sweep()
 
@@ -444,7 +444,7 @@ def test_expired_jobs_are_not_found_and_are_deleted(make_store: MakeStore):
 
 
 def test_jobs_that_were_not_received_in_time_are_deleted(make_store: MakeStore):
-    store = make_store(make_limits(receiving_s=0.0))
+    store = make_store(make_limits(storing_s=0.0))
     store.stage(NewJob("a", "", "someone", make_request()))
     store.add_items("a", 0, make_items(1))
 
