@@ -165,7 +165,8 @@ class Client(BaseClient):
     ) -> Job:
         """Wait until a job is done, failed or cancelled, and return it.
 
-        While the gateway is away, as when it restarts, a warning is logged, and it is asked again until `timeout_s`.
+        While the gateway does not respond, for example because it restarts, a warning is logged, and the requests are
+        repeated until `timeout_s`.
 
         Args:
             job: The job.

@@ -18,7 +18,7 @@ INCOMPLETE = ("Server disconnected", "peer closed connection")
 ASYNCIO = "Connect call failed"
 """How the errors of asyncio begin, in place of the system's own message."""
 UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
-"""OpenSSL's codes (X509_V_ERR) for certificates that nobody signed whom this machine trusts."""
+"""OpenSSL's codes (X509_V_ERR) for certificates of an authority that this machine does not trust."""
 OTHER_NAME = frozenset({62, 64})
 """Its codes for certificates of another host or address."""
 PROXY_LOGIN = str(HTTPStatus.PROXY_AUTHENTICATION_REQUIRED.value)

@@ -1,4 +1,4 @@
-"""Replace a file as a whole, so that nobody reads a part of it, and a fault leaves it as it was."""
+"""Replace a file atomically: readers see the old content or the new, and an error leaves the old."""
 
 import contextlib
 import os

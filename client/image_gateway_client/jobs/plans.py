@@ -122,7 +122,7 @@ def wait(endpoint: Endpoint, job: Job | str, progress: Callable[[Job], object] |
 
 
 def _look(endpoint: Endpoint, job: Job | str, deadline_s: float, *, has_answered: bool) -> Plan[ApiResponse]:
-    """Plan to look at a job once; while the gateway is away, as when it restarts, again until the deadline.
+    """Plan to look at a job. If the gateway does not respond, for example because it restarts, look again.
 
     Args:
         endpoint: The gateway.
