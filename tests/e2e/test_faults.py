@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from gateway.settings import Settings
-from tests.support.processes import command_line
+from tests.support.processes import command_line, suspend
 from tests.support.stack import NGINX, START_S, answers
 from tests.support.waiting import SOON_S, until
 from tools.local_stack import LocalStack
@@ -79,7 +79,7 @@ def test_a_suspended_model_server_is_a_timeout(stack, golden):
     until(lambda: all_workers_answer(stack, golden[0][0]), within_s=20, what="every worker connected")
     pid = stack.pid("model-server")
 
-    os.kill(pid, signal.SIGSTOP)
+    suspend(pid)
     try:
         started = time.monotonic()
         response = post(stack.url, golden[0][0])

@@ -8,6 +8,7 @@ import requests
 
 from bench.drill_stack import DrillStack
 from bench.faults import MAIN
+from tests.support.processes import suspend
 from tests.support.waiting import until
 from tools import nginx
 
@@ -46,7 +47,7 @@ def test_excess_requests_are_refused_and_accepted_ones_succeed(stack, behind_ngi
 
     assert post().ok
     with ThreadPoolExecutor(20) as pool:
-        stack.send_signal(MAIN, signal.SIGSTOP)
+        suspend(stack.pid(MAIN))
         try:
             futures = [pool.submit(post) for _ in range(20)]
             excess = 20 - THREADS - MAX_WAITING

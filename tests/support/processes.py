@@ -1,9 +1,13 @@
-"""What /proc tells about a process; see proc(5)."""
+"""What /proc tells about a process, see proc(5); and processes that stand still."""
 
 import contextlib
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.support.waiting import SOON_S, until
 
 
 def command_line(pid: int) -> str:
@@ -28,3 +32,23 @@ def socket_inodes(pid: int) -> Iterator[str]:
                 target = str(descriptor.readlink())
                 if target.startswith("socket:["):
                     yield target[len("socket:[") : -1]
+
+
+def suspend(pid: int) -> None:
+    """Suspend a process, and wait until none of its threads runs any more.
+
+    The signal reaches the threads one after the other, on a busy machine within tens of milliseconds. Until then, one
+    that it has not reached can still answer a request.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: _thread_states(pid) <= {"T"}, SOON_S, f"process {pid} suspended")
+
+
+def _thread_states(pid: int) -> set[str]:
+    """Return the states of all threads of a process; without /proc, that of the process."""
+    threads = Path(f"/proc/{pid}/task")
+    if threads.is_dir():
+        # The name, which may contain anything, ends with the last parenthesis.
+        return {(thread / "stat").read_text().rpartition(")")[2].split()[0] for thread in threads.iterdir()}
+    ps = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=True)
+    return {ps.stdout.strip()[:1]}

@@ -1,8 +1,6 @@
 """A real Redis on a free port, which stores nothing on disk."""
 
-import os
 import shutil
-import signal
 import socket
 import subprocess
 from dataclasses import dataclass, field
@@ -11,6 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.support.processes import suspend
 from tests.support.waiting import until
 
 REDIS_SERVER = shutil.which("redis-server") or ""
@@ -45,7 +44,7 @@ class RedisServer:
     def suspend(self) -> None:
         """Suspend Redis, with its connections open."""
         assert self.process is not None
-        os.kill(self.process.pid, signal.SIGSTOP)
+        suspend(self.process.pid)
 
     def _answers(self) -> bool:
         with redis.Redis(port=self.port, socket_timeout=1) as client:

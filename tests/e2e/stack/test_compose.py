@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.support.processes import suspend
 from tests.support.stack import answers, free_ports
 from tests.support.waiting import until
 from tools import compose, nginx
@@ -177,7 +178,7 @@ def test_an_address_that_a_client_claims_is_not_believed(containers):
 def test_a_health_check_fails_while_its_service_is_unavailable(containers):
     server = containers.running["model-server"]
 
-    server.send_signal(signal.SIGSTOP)
+    suspend(server.pid)
     try:
         until(lambda: not answers(f"{containers.url}/readyz"), PATIENCE_S, "not ready")
         assert not containers.healthy("gateway")

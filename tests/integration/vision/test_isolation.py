@@ -24,7 +24,7 @@ import pytest
 from tests.support import image_files as files
 from tests.support.decoder_processes import decoder_pids
 from tests.support.image_files import encoded
-from tests.support.processes import is_running, socket_inodes
+from tests.support.processes import is_running, socket_inodes, suspend
 from tests.support.waiting import until
 from vision import heatmap, preprocess
 from vision.card import InputSpec
@@ -253,7 +253,7 @@ def test_decoding_ends_at_the_deadline_and_the_next_file_is_decoded(pool, pids):
 def test_the_end_of_a_process_fails_one_file_and_those_that_wait_are_decoded_by_the_next(pool, number, error, pids):
     load(pool, encoded(PHOTO, ".png"))
     (pid,) = pids()
-    os.kill(pid, signal.SIGSTOP)  # it cannot be done before the signal comes
+    suspend(pid)  # it cannot be done before the signal comes
 
     with ThreadPoolExecutor(4) as threads:
         first = threads.submit(load, pool, SLOW)
@@ -289,7 +289,7 @@ def test_a_process_that_ended_while_it_was_idle_is_replaced(pool, pids):
 def test_no_process_is_free_in_time(pool, pids):
     load(pool, encoded(PHOTO, ".png"))
     (pid,) = pids()
-    os.kill(pid, signal.SIGSTOP)
+    suspend(pid)
 
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(load, pool, encoded(PHOTO, ".png"))

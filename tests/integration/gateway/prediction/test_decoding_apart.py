@@ -20,6 +20,7 @@ from gateway.settings import Settings
 from tests.support.decoder_processes import decoder_pids
 from tests.support.fake_model_server import FakeModelServer, explainable
 from tests.support.image_files import encoded
+from tests.support.processes import suspend
 from tests.support.waiting import until
 from vision.card import Card, InputSpec
 from vision.isolation.pool import DecoderPool
@@ -96,7 +97,7 @@ def stopped(start: Start) -> FlaskClient:
     client = start(decode_deadline_s=1)
     until(lambda: predict(client, encoded(PHOTO, ".bmp"))[0] == 200, 60)  # it has loaded
     (pid,) = decoder_pids() - others
-    os.kill(pid, signal.SIGSTOP)
+    suspend(pid)
     return client
 
 
@@ -134,7 +135,7 @@ def test_a_photo_does_not_wait_for_an_image_that_takes_long(start: Start):
     client = start(threads=1)
     predict(client, encoded(PHOTO, ".bmp"))
     (pid,) = decoder_pids() - others
-    os.kill(pid, signal.SIGSTOP)
+    suspend(pid)
 
     with ThreadPoolExecutor(1) as threads:
         slow = threads.submit(predict, client.application.test_client(), encoded(PHOTO, ".tiff"))

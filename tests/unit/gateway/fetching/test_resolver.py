@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.fetching.resolver import MAX_IDLE, Resolver
-from tests.support.processes import command_line, socket_inodes
+from tests.support.processes import command_line, socket_inodes, suspend
 from tests.support.resolver import use_silent_names
 from tests.support.waiting import until
 from tools.processes import children, descendants
@@ -122,7 +122,7 @@ def test_a_lookup_ends_in_time_although_the_program_stands_still(resolver: Resol
     resolve(resolver)
     (program,) = programs()
     kill_lookups()
-    os.kill(program, signal.SIGSTOP)
+    suspend(program)
 
     with pytest.raises(OSError, match="timed out"):
         resolve(resolver, timeout_s=0.1)
