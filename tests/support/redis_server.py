@@ -1,7 +1,6 @@
 """A real Redis on a free port, which stores nothing on disk."""
 
 import shutil
-import socket
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ import redis
 
 from tests.support.processes import suspend
 from tests.support.waiting import until
+from tools import ports
 
 REDIS_SERVER = shutil.which("redis-server") or ""
 START_S = 30
@@ -58,5 +58,5 @@ def make_redis(folder: Path) -> RedisServer:
     """Return a Redis on a free port, which is not started yet."""
     if not REDIS_SERVER:
         pytest.skip("redis-server is not installed")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return RedisServer(folder, listener.getsockname()[1])
+    (port,) = ports.find(1)
+    return RedisServer(folder, port)

@@ -23,6 +23,7 @@ from model_server.rest.app import html_error
 from tests.support.contract_gateway import MODEL, Reply, busy, problem
 from tests.support.raw_server import RawServer, answer
 from tests.support.waiting import ends_soon
+from tools import ports
 
 READY = {"status": "ready", "model": MODEL}
 WHOLE = answer(b"{}", headers=["Content-Type: application/json"])
@@ -155,8 +156,7 @@ def test_a_broken_connection_is_retried(transport, pauses):
 
 
 def test_an_unreachable_gateway_is_named_by_its_url(transport, pauses):
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
+    (port,) = ports.find(1)
     with pytest.raises(NoAnswerError, match=rf"^http://127.0.0.1:{port} cannot be reached: Connection refused$"):
         transport(f"http://127.0.0.1:{port}").call("GET", "/readyz")
     assert len(pauses) == 3
@@ -165,8 +165,7 @@ def test_an_unreachable_gateway_is_named_by_its_url(transport, pauses):
 @pytest.fixture
 def refusing_proxy(monkeypatch) -> str:
     """A proxy in the environment that does not exist."""
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        proxy = f"127.0.0.1:{unused.getsockname()[1]}"
+    proxy = f"127.0.0.1:{ports.find(1)[0]}"
     for variable in ("http_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, f"http://me:secret@{proxy}")
     monkeypatch.delenv("no_proxy", raising=False)
