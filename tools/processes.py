@@ -1,4 +1,4 @@
-"""Measure the CPU time and the memory of running programs, from /proc; see proc(5)."""
+"""Measure the CPU time and the memory of running programs, and read their states, from /proc; see proc(5)."""
 
 import contextlib
 import os
@@ -37,10 +37,26 @@ def cpu_s(pid: int) -> float:
     total = 0
     for member in family(pid):
         with contextlib.suppress(OSError):  # it has just exited
-            # The name, in brackets, may contain anything.
-            fields = Path(f"/proc/{member}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-            total += sum(map(int, fields[_CPU_FIELDS]))
+            total += sum(map(int, _stat_fields(Path(f"/proc/{member}"))[_CPU_FIELDS]))
     return total / _TICKS_PER_S
+
+
+def thread_states(pid: int) -> set[str]:
+    """Return the states of all threads of a process, such as `S` (sleeping) or `T` (stopped).
+
+    Raises:
+        OSError: There is no such process.
+    """
+    states = set()
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # it has just ended
+            states.add(_stat_fields(thread)[0])
+    return states
+
+
+def _stat_fields(folder: Path) -> list[str]:
+    """Return the fields of `stat` behind the name, which is in brackets and may contain anything."""
+    return (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
 
 
 def status_field(pid: int, name: str) -> int:

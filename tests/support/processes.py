@@ -4,10 +4,12 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.waiting import SOON_S, until
+from tools.processes import thread_states
 
 
 def command_line(pid: int) -> str:
@@ -20,8 +22,7 @@ def command_line(pid: int) -> str:
 
 def is_running(pid: int) -> bool:
     """Return whether a process exists and is not a zombie; on systems without /proc as well."""
-    ps = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return ps.stdout.strip()[:1] not in {"", "Z", "X"}
+    return _state(pid) not in {"", "Z", "X"}
 
 
 def socket_inodes(pid: int) -> Iterator[str]:
@@ -41,14 +42,15 @@ def suspend(pid: int) -> None:
     that it has not reached can still answer a request.
     """
     os.kill(pid, signal.SIGSTOP)
-    until(lambda: _thread_states(pid) <= {"T"}, SOON_S, f"process {pid} suspended")
+    until(lambda: _states(pid) == {"T"}, SOON_S, f"process {pid} suspended")
 
 
-def _thread_states(pid: int) -> set[str]:
-    """Return the states of all threads of a process; without /proc, that of the process."""
-    threads = Path(f"/proc/{pid}/task")
-    if threads.is_dir():
-        # The name, which may contain anything, ends with the last parenthesis.
-        return {(thread / "stat").read_text().rpartition(")")[2].split()[0] for thread in threads.iterdir()}
-    ps = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=True)
-    return {ps.stdout.strip()[:1]}
+def _states(pid: int) -> set[str]:
+    """Return the states of all threads of a process; on systems without /proc, that of the process."""
+    return thread_states(pid) if sys.platform == "linux" else {_state(pid)}
+
+
+def _state(pid: int) -> str:
+    """Return the state of a process, on systems without /proc as well; nothing if it has ended."""
+    ps = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return ps.stdout.strip()[:1]

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.support.processes import suspend
 from tools import processes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
@@ -51,6 +52,22 @@ def test_the_cpu_time_includes_children_that_have_exited(parent):
 
     assert processes.cpu_s(pid) >= 0.15  # counted in ticks of 10 ms
     assert processes.cpu_s(child) < 0.15
+
+
+def test_every_thread_of_a_suspended_process_is_stopped():
+    program = "import signal, threading\nfor _ in range(8): threading.Thread(target=signal.pause).start()\nprint()"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        try:
+            assert "T" not in processes.thread_states(process.pid)
+
+            suspend(process.pid)
+
+            assert processes.thread_states(process.pid) == {"T"}
+        finally:
+            process.kill()
+    with pytest.raises(FileNotFoundError):
+        processes.thread_states(process.pid)
 
 
 def test_memory_of_the_family_counts_shared_pages_once(parent):
