@@ -359,7 +359,7 @@ def parse_integer(name: str, value: object, field: str, *, lowest: int) -> int:
         lowest: The lowest value that is accepted.
 
     Raises:
-        BadRequestError: It is none, or is lower.
+        BadRequestError: It is not a whole number, or is lower.
     """
     if isinstance(value, str) and (match := INTEGER.fullmatch(value)):
         value = int(match[1])
