@@ -92,8 +92,8 @@ class Settings(BaseModel):
 
     bind: str = Field(
         "127.0.0.1:8000",
-        description="Address and port, or `unix:` path, to listen on. `*:8000` is every address, over IPv4 and IPv6 as "
-        "far as the machine has them; `0.0.0.0:8000` is IPv4 alone.",
+        description="Address and port, or `unix:` path, to listen on. `*:8000` is every address, over IPv4 and "
+        "IPv6 if the machine has both; `0.0.0.0:8000` is IPv4 only.",
     )
     workers: int = Field(
         default_factory=_cpu_count,
@@ -111,7 +111,8 @@ class Settings(BaseModel):
         128,
         ge=0,
         le=1024,
-        description="Further requests that a worker takes on: those that arrive, fetch images, or wait. At most half "
+        description="Additional requests that a worker accepts: those that are arriving, fetching images, or "
+        "waiting. At most half "
         "of all places go to requests that fetch images, and at most three quarters to one client. Other requests get "
         "503 immediately.",
     )
@@ -155,8 +156,9 @@ class Settings(BaseModel):
     )
     cards_dir: Path = Field(
         Path("serving_models"),
-        description="Directory with `NAME/card.json` for models without a card of their own, and `NAME/VERSION/` with "
-        "the golden images that `/readyz` classifies, beside the check that every version passes before it answers.",
+        description="Directory with `NAME/card.json` for models without their own card, and `NAME/VERSION/` with "
+        "the golden images that `/readyz` classifies, in addition to the check that every version passes before it "
+        "answers.",
     )
     models_poll_s: float = Field(
         1.0, gt=0, le=60, description="Interval at which the gateway checks which versions the model server serves."
@@ -183,7 +185,7 @@ class Settings(BaseModel):
         ge=1024,
         description="Memory of a worker for the bodies, fetched images, decoded pixels and tensors of all its requests "
         "together. Requests wait for it, and get 503 if they wait too long. At least 8 times `GATEWAY_MAX_BODY_BYTES` "
-        "plus 1/3 MiB for each request that a worker takes on (`GATEWAY_THREADS` + `GATEWAY_MAX_WAITING`), that is "
+        "plus 1/3 MiB for each request that a worker accepts (`GATEWAY_THREADS` + `GATEWAY_MAX_WAITING`), that is "
         "126 MiB with the defaults. Default: half of the container's or machine's memory, divided by the workers, from "
         "128 MiB to 3 GiB.",
     )
@@ -220,8 +222,8 @@ class Settings(BaseModel):
     max_batch_size: int = Field(
         32,
         ge=1,
-        description="Maximum number of images in one call to the model server. If that accepts fewer (its own "
-        "`max_batch_size`), the gateway learns so from its first refusal and splits larger calls.",
+        description="Maximum number of images in one call to the model server. If the model server accepts fewer "
+        "(its own `max_batch_size`), the gateway notices at the first refusal and splits larger calls.",
     )
     calls_in_flight: int = Field(
         0,
@@ -246,12 +248,12 @@ class Settings(BaseModel):
         8192,
         ge=256,
         le=LONGEST_URL,
-        description="Longest image URL, in characters, also of a redirect; presigned ones have thousands.",
+        description="Longest image URL in characters, redirects included. Presigned URLs have thousands.",
     )
     fetch_user_agent: str = Field(
         f"image-gateway/{__version__}",
-        description="Header `User-Agent` of fetches. Some hosts, Wikimedia among them, refuse agents that do not say "
-        "whom to contact: append your address, as in `image-gateway/1.0 (https://example.com; ops@example.com)`.",
+        description="Header `User-Agent` of fetches. Some hosts, such as Wikimedia, refuse agents without contact "
+        "details. Add yours, as in `image-gateway/1.0 (https://example.com; ops@example.com)`.",
     )
     fetch_max_redirects: int = Field(3, ge=0, le=10, description="Maximum number of redirects for one image URL.")
     fetch_threads: int = Field(16, ge=1, le=256, description="Images that a worker fetches at the same time.")
@@ -279,7 +281,7 @@ class Settings(BaseModel):
         4.0,
         ge=0,
         description="How long an image URL may wait until its fetch begins, and then for a connection to its host. "
-        "After that, it is an `overloaded` error.",
+        "After that, the request gets an `overloaded` error.",
     )
     fetch_schemes: Annotated[tuple[Literal["http", "https"], ...], BeforeValidator(_split_commas)] = Field(
         ("http", "https"), min_length=1, description="Allowed schemes of image URLs."
@@ -342,15 +344,15 @@ class Settings(BaseModel):
     jobs_max_bytes: int = Field(
         256 * 1024 * 1024,
         ge=1024,
-        description="Largest upload of a job: a ZIP archive or a form. What an archive unpacks to has the same limit. "
-        "One image has that of `GATEWAY_MAX_BODY_BYTES`.",
+        description="Largest upload of a job: a ZIP archive or a form. The unpacked archive has the same limit, "
+        "and each image in it that of `GATEWAY_MAX_BODY_BYTES`.",
     )
     jobs_max_images: int = Field(10_000, ge=1, le=1_000_000, description="Maximum number of images in one job.")
     jobs_max_stored_bytes: int = Field(
         4 * 1024**3,
         ge=1024,
-        description="Maximum size of all jobs together, images and results. One caller may have half of it. Beyond it, "
-        "new jobs get 507, and results wait for `GATEWAY_JOBS_RETRY_S`, until their job fails.",
+        description="Maximum size of all jobs together, images and results. One caller may have half of it. Above "
+        "it, new jobs get 507. Results wait for up to `GATEWAY_JOBS_RETRY_S`; then their job fails.",
     )
     jobs_max_unfinished: int = Field(
         10, ge=1, description="Maximum number of unfinished jobs of one caller: a key or, without keys, an address."
@@ -371,7 +373,7 @@ class Settings(BaseModel):
         16_000,
         ge=1,
         description="Bytes per second that must arrive of an upload on average, so that slow senders do not hold the "
-        "places of others. One that is slower for ten seconds is given up.",
+        "places of others. An upload that is slower for ten seconds is refused.",
     )
     jobs_retention_s: float = Field(
         86_400.0,
@@ -389,7 +391,7 @@ class Settings(BaseModel):
         10,
         ge=0,
         le=19,
-        description="Niceness of the workers of jobs: the higher it is, the more they leave the processors to others.",
+        description="Niceness of the workers of jobs: the higher it is, the more processor time they leave to others.",
     )
     jobs_chunk_images: int = Field(
         16,
@@ -399,7 +401,7 @@ class Settings(BaseModel):
         "chunk.",
     )
     jobs_chunk_deadline_s: float = Field(
-        60.0, gt=0, description="Time for one chunk, which is tried again if it is not enough."
+        60.0, gt=0, description="Time for one chunk. A chunk that takes longer is retried."
     )
     jobs_lease_s: float = Field(
         15.0,
@@ -409,7 +411,8 @@ class Settings(BaseModel):
     jobs_retry_s: float = Field(
         3600.0,
         ge=0,
-        description="How long a chunk waits for a model server that is away or overloaded, until its job fails.",
+        description="How long a chunk is retried while the model server is unavailable or overloaded; then its job "
+        "fails.",
     )
     jobs_heartbeat_file: Path | None = Field(
         None, description="File that a worker of jobs touches twice a second while it works, for health checks."
@@ -428,7 +431,7 @@ class Settings(BaseModel):
         "with a webhook get 429.",
     )
     jobs_webhook_retry_s: float = Field(
-        21_600.0, ge=0, description="How long a webhook that does not answer with status 2xx is tried again."
+        21_600.0, ge=0, description="How long a webhook is retried that does not answer with status 2xx."
     )
     jobs_webhook_deadline_s: float = Field(10.0, gt=0, le=30, description="Time for one attempt to deliver a webhook.")
 
@@ -452,8 +455,8 @@ class Settings(BaseModel):
     api_keys_file: Path | None = Field(
         None,
         description="File of API keys, written by `image-gateway keys add`. If it is set, requests need a key "
-        "([access](access.md)). Read again when it changes; while it is damaged, keys that it does not show are "
-        "refused with 503.",
+        "([access](access.md)). Read again when it changes; while it is damaged, keys that cannot be read from it "
+        "get 503.",
     )
     api_keys: Names = Field(
         (), description="API keys instead of the file, or in addition to it: lines of such a file, comma-separated."

@@ -67,7 +67,7 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\x7fELF", "a program"),
     (b"MZ", "a Windows program"),
     (b"\0\x05\x16\x07", "the AppleDouble file that macOS writes beside the image (its name begins with `._`)"),
-    (b"version https://git-lfs", "a Git LFS pointer in place of the file"),
+    (b"version https://git-lfs", "a Git LFS pointer instead of the file"),
 )
 # Hexadecimal digits are base64 as well.
 _HEX_STARTS = tuple(

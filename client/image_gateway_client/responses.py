@@ -105,7 +105,7 @@ def not_as_expected(response: ApiResponse, endpoint: Endpoint, expected: str) ->
     """Return the error for a successful response of another media type."""
     content_type = response.headers.get("content-type", "no Content-Type")
     proxy = endpoint.proxy
-    hint = f"It was asked through {proxy}. {proxy.hint}" if proxy else "Is it an Image Gateway?"
+    hint = f"The request went through {proxy}. {proxy.hint}" if proxy else "Is it an Image Gateway?"
     return UnexpectedAnswerError(
         f"{endpoint.url} answered {response.status} ({content_type}), but not with {expected}. {hint}"
     )

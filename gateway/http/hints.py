@@ -56,8 +56,8 @@ MISTAKE_HINTS = {
     "object": "It is an object that JavaScript turned into text: append the File or Blob itself to a FormData.",
     "nothing": "The client has sent a variable that was not set.",
     "pixels": "It is a list of numbers: send the file of the image (JPEG, PNG, …) in base64, not its pixels.",
-    "json": "It is JSON: send the base64 alone.",
-    "quotes": "It has quotation marks around it: send the base64 alone.",
+    "json": "It is JSON: send only the base64 text.",
+    "quotes": "It has quotation marks around it: send only the base64 text.",
     "markup": "It is an HTML page or XML.",
     "empty": "The data URI is empty, as that of a canvas without a size is.",
     "data": "The data URI must be base64, and say so directly before its comma: data:image/jpeg;base64,/9j/4AAQ….",
@@ -68,7 +68,7 @@ MISTAKE_HINTS = {
     "hexadecimal": "It is hexadecimal text: send base64.",
     "place": "The gateway cannot open that address: send the file itself, or an http or https URL as `url`.",
     "path": f"It is the name of a file: send its content. {CURL_HINT}",
-    "backslash": "It contains a backslash with n or r in place of a line break: remove them.",
+    "backslash": "It contains a backslash with n or r instead of a line break: remove them.",
     "percent": "It is percent-encoded: decode it first.",
 }
 UNSET = frozenset({"null", "None", "true", "True"})

@@ -290,8 +290,9 @@ def _gone(error: GatewayError, chunk: Chunk) -> JobFailedError | ChunkWaitsError
     version = chunk.job.version
     if version is not None:
         error = VersionGoneError(
-            f"Version {version} of {chunk.job.model}, which has answered this job so far, is no longer served, and all "
-            "results of a job are of one version. They are kept. Create a job for the images without a result."
+            f"Version {version} of {chunk.job.model}, which computed the results so far, is no longer served, and "
+            "all results of a job come from one version. The results so far are kept. Create a job for the images "
+            "without a result."
         )
     problem = problems.make_item_problem(error)
     if chunk.since is not None and time.time() - chunk.since >= GONE_S:

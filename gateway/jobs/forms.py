@@ -117,7 +117,9 @@ def _sort(fields: dict[str, str], files: list[FormFile]) -> JobForm:
     archives = [file for file in files if file.name == ARCHIVE_FIELD]
     images = [file for file in files if file.name != ARCHIVE_FIELD]
     if len(archives) > 1 or (archives and images):
-        raise BadRequestError("The form has several archives, or images beside one. Send one archive, or images only.")
+        raise BadRequestError(
+            "The form has several archives, or an archive and images. Send one archive, or images only."
+        )
     for archive in archives:
         _check_encoding(archive)
     return JobForm(fields, images, archives[0] if archives else None)

@@ -215,6 +215,6 @@ def describe_full(limits: StoreLimits) -> str:
 def describe_share(limits: StoreLimits) -> str:
     """Return what is wrong with a job of a client that has used its share of the space."""
     return (
-        f"Your jobs together may take {format_limit(limits.max_client_bytes)}, and this one would exceed it. Send it "
-        "later, when others have expired, or ask for fewer classes by top_k."
+        f"Your jobs together may take {format_limit(limits.max_client_bytes)}, and this one would exceed that. "
+        f"Send it when others have expired, or request fewer classes with top_k."
     )

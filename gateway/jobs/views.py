@@ -157,8 +157,8 @@ def _find(store: JobStore, job_id: str) -> Job:
     job = store.find(job_id) if JOB_ID.fullmatch(job_id) else None
     if job is None or job.owner != unwrap(g).get("key_name", ""):
         raise JobNotFoundError(
-            f"There is no job {quote(job_id)} here, or it has expired. Check the id, and that the API key is the one "
-            "that the job was created with."
+            f"Job {quote(job_id)} does not exist, or it has expired. Check the id, and use the API key that the job "
+            "was created with."
         )
     unwrap(g).log_fields = {"job": job.id, "job_status": job.status}
     return job

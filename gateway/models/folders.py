@@ -73,7 +73,7 @@ TORCH_ADVICE = (
     "or torch.onnx.export and then onnx2tf -i model.onnx -o {version}."
 )
 ADVICE = {
-    ".weights.h5": 'It holds weights alone. In Python: model.load_weights("{file}"), then model.export("{version}").',
+    ".weights.h5": 'It contains only weights. In Python: model.load_weights("{file}"), then model.export("{version}").',
     ".keras": KERAS_ADVICE,
     ".h5": KERAS_ADVICE,
     ".hdf5": KERAS_ADVICE,

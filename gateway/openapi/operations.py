@@ -131,8 +131,8 @@ def _create_job(body: str, summary: str) -> Operation:
         id="create_job" if body == JOB_PARTS else "create_job_json",
         tag="Jobs",
         summary=summary,
-        description="Accepts many images at once, and responds before they are classified. A job is also what "
-        "`Prefer: respond-async` makes of a request to classify images.",
+        description="Accepts many images at once, and responds before they are classified. `Prefer: respond-async` "
+        "turns a request to classify images into a job.",
         response=job_schemas.Job,
         status=HTTPStatus.ACCEPTED,
         body=body,
@@ -159,7 +159,7 @@ OPERATIONS: Mapping[str, Operation] = {
         id="read_job",
         tag="Jobs",
         summary="Read a job",
-        description="Returns how far a job is.",
+        description="Returns the status and progress of a job.",
         response=job_schemas.Job,
         own_headers={"Retry-After": RETRY_AFTER, CACHE_CONTROL: NO_STORE},
         errors=(errors.JobNotFoundError, errors.JobsUnavailableError, errors.OverloadedError),
@@ -168,7 +168,7 @@ OPERATIONS: Mapping[str, Operation] = {
         id="cancel_job",
         tag="Jobs",
         summary="Cancel a job",
-        description="Ends a job that is not finished. Its results so far stay until it expires.",
+        description="Cancels an unfinished job. Its results so far stay until it expires.",
         response=job_schemas.Job,
         own_headers={CACHE_CONTROL: NO_STORE},
         errors=(errors.JobNotFoundError, errors.JobsUnavailableError, errors.OverloadedError),
@@ -178,7 +178,7 @@ OPERATIONS: Mapping[str, Operation] = {
         tag="Jobs",
         summary="Read the results of a job",
         description="Returns the results that are available, in the order of the images, one page at a time. The "
-        "header `Link` has the next page while there is more to come. A line of JSON is an object of a batch's "
+        "header `Link` has the next page, if there is one. A line of JSON is an object of a batch's "
         "`results`, with the `index` and the `name` of the image.",
         response=None,
         media_types=("application/x-ndjson", "text/csv"),

@@ -62,15 +62,15 @@ JOB_HEADERS: Mapping[str, Schema] = {
     IDEMPOTENCY_KEY: {
         "type": "string",
         "pattern": f"^{IDEMPOTENCY_KEYS.pattern}$",
-        "description": "Your name for this job: the same request under the same name returns the same job.",
+        "description": "Your name for this job. A repeated request with the same name returns the same job.",
     }
 }
 WEBHOOK: Mapping[str, Schema] = {
-    "webhook_url": {"type": "string", "format": "uri", "description": "Where to announce that the job has ended."},
+    "webhook_url": {"type": "string", "format": "uri", "description": "URL to notify when the job has ended."},
     "webhook_secret": {
         "type": "string",
         "pattern": f"^{SECRET.pattern}$",
-        "description": "`whsec_` and 24 to 64 bytes in base64, with which the announcement is signed (Standard "
+        "description": "`whsec_` and 24 to 64 bytes in base64, with which the notification is signed (Standard "
         "Webhooks).",
     },
 }

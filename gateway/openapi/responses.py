@@ -44,7 +44,7 @@ def responses(operation: Operation, examples: Iterable[Example], *, is_open: boo
     documents = {str(operation.status.value): _success(operation, examples)}
     if ETAG in operation.headers:
         documents["304"] = {
-            "description": "The body that the client has, by `If-None-Match`, is the current one.",
+            "description": "The copy that the client named in `If-None-Match` is current.",
             "headers": _references(REQUEST_ID, *operation.headers, *OPTIONAL_HEADERS),
         }
     for status in problem_statuses(operation, is_open=is_open):
@@ -92,12 +92,12 @@ def headers() -> dict[str, Schema]:
         ETAG: {
             "required": True,
             "schema": {"type": "string"},
-            "description": "Identifies the body; send it in `If-None-Match` to receive 304 while it is the same.",
+            "description": "Identifies the body; send it in `If-None-Match` to receive 304 if nothing has changed.",
         },
         CACHE_CONTROL: {
             "required": True,
             "schema": {"type": "string"},
-            "description": "`no-cache`: keep the response, and ask each time whether it is current.",
+            "description": "`no-cache`: keep the response, and revalidate it before each use.",
         },
         SERVER_TIMING: {
             "schema": {"type": "string"},
@@ -106,7 +106,7 @@ def headers() -> dict[str, Schema]:
         CHALLENGE: {
             "required": True,
             "schema": {"type": "string"},
-            "description": "Asks for a key, and says what was wrong with the one received (RFC 6750).",
+            "description": "Requires a key, and says what was wrong with the one received (RFC 6750).",
         },
         RATE_LIMIT: {
             "schema": {"type": "string"},

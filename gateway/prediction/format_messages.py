@@ -10,7 +10,7 @@ ADVICE = {
     "base64 text": DECODE_FIRST,
     "a data URI": DECODE_FIRST,
     "hexadecimal text": "Send the bytes themselves, or base64.",
-    "hexadecimal text that was read as base64": "Send base64 in place of hexadecimal digits.",
+    "hexadecimal text that was read as base64": "Send base64 instead of hexadecimal digits.",
     "bytes written as text, as Python prints them": "Send the bytes themselves, or base64.",
     "an HTML page": URL_OF_IMAGE,
     "an XML document": URL_OF_IMAGE,
@@ -24,7 +24,7 @@ ADVICE = {
     "a multipart form": "Send it with the Content-Type that your HTTP library sets for it.",
     "gzip data": "Send it uncompressed.",
     "plain text": "Send the content of an image file.",
-    "a Git LFS pointer in place of the file": "Run `git lfs pull` and send the file itself.",
+    "a Git LFS pointer instead of the file": "Run `git lfs pull` and send the file itself.",
 }
 
 

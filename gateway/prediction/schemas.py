@@ -43,7 +43,7 @@ class ModelVersion(TypedDict):
 DrawnHeatMap = TypedDict(
     "DrawnHeatMap",
     {
-        "kind": Annotated[Literal["image"], Field(description="Tells it from a map of numbers.")],
+        "kind": Annotated[Literal["image"], Field(description="Distinguishes it from a map of numbers.")],
         "class": Annotated[str, Field(description="The same as `label`.")],
         "label": Annotated[str, Field(description="Label of the best class, which is the one explained.")],
         "class_id": Annotated[int, Field(ge=0, description="Index of the class among the model's labels, from 0.")],
@@ -55,7 +55,7 @@ DrawnHeatMap = TypedDict(
 HeatMap = TypedDict(
     "HeatMap",
     {
-        "kind": Annotated[Literal["raw"], Field(description="Tells it from a drawn map.")],
+        "kind": Annotated[Literal["raw"], Field(description="Distinguishes it from a drawn map.")],
         "class": Annotated[str, Field(description="The same as `label`.")],
         "label": Annotated[str, Field(description="Label of the best class, which is the one explained.")],
         "class_id": Annotated[int, Field(ge=0, description="Index of the class among the model's labels, from 0.")],

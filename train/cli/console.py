@@ -138,12 +138,12 @@ def print_splits(splits: Splits, labels: Sequence[str]) -> None:
 
 
 def print_reuse(run: Path, reuses: Sequence[Reuse]) -> None:
-    """Warn of validation and test images that a run has learnt from."""
+    """Warn of validation and test images that a run has learned from."""
     for reuse in reuses:
         console.print(
-            f"warning: {run} has learnt from {reuse.reused} of the {reuse.images} {reuse.part} images, so its figures"
+            f"warning: {run} has learned from {reuse.reused} of the {reuse.images} {reuse.part} images, so its figures"
             " are too good: the data set or its split has changed, or it started from the network of a run with another"
-            " split; train again, or pass the former data set with --data",
+            " split; train again, or pass the previous data set with --data",
             style="yellow",
             markup=False,
             highlight=False,
@@ -221,7 +221,7 @@ def _format_calibration(summary: Mapping[str, Any]) -> str:
         + ", ".join(f"{text} {values[key]:.4f} ({values[f'{key}_before']:.4f} before)" for key, text in metrics.items())
         for name, values in sets.items()
     )
-    reason = ", as no other one gains in cross-validation" if summary["temperature"] == 1 else ""
+    reason = ", because no other temperature improves cross-validation" if summary["temperature"] == 1 else ""
     return f"temperature {summary['temperature']:.4g}{reason}; {'; '.join(effects)}"
 
 

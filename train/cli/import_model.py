@@ -125,7 +125,7 @@ def _print_calibration(calibrated: "LabelledCalibration", card: Card) -> None:
 
     metrics = calibrated.metrics
     abstaining = "" if card.abstain_below is None else f"; abstains below {card.abstain_below:.4f}"
-    reason = ", as no other one gains in cross-validation" if metrics["temperature"] == 1 else ""
+    reason = ", because no other temperature improves cross-validation" if metrics["temperature"] == 1 else ""
     effects = ", ".join(
         f"{name.replace('_', ' ')} {metrics[name]:.4f} ({metrics[f'{name}_before']:.4f} before)"
         for name in ("calibration_error", "log_loss")

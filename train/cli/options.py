@@ -37,7 +37,7 @@ MaxLossOption: TypeAlias = Annotated[
 VariantOption: TypeAlias = Annotated[
     Literal["plain", "tf"] | None,
     typer.Option(
-        help="Which network of timm, where `efficientnet_b0` and `tf_efficientnet_b0` have the same tensors.",
+        help="The network of timm, if `efficientnet_b0` and `tf_efficientnet_b0` have the same tensors.",
         show_default="what the checkpoint or its file name says, else plain",
     ),
 ]

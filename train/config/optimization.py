@@ -239,7 +239,7 @@ class Optimization(ConfigBase):
     @model_validator(mode="after")
     def _check_monitor(self) -> Self:
         if self._is_changed("monitor") and self.patience is None:
-            raise ValueError("monitor: expected patience beside it, which is the number of epochs to wait")
+            raise ValueError("monitor: needs patience as well, the number of epochs to wait")
         return self
 
     @property

@@ -27,7 +27,7 @@ SECTIONS_WITH_KIND = ("data", "model")
 PLAIN_MESSAGES: Mapping[str, str] = {
     "tuple_type": "Input should be a list",
     "path_type": "Input should be a path",
-    "string_type": "Input should be text; write a number or a truth value in quotes, such as '1'",
+    "string_type": "Input should be text; put a number, true or false in quotes, such as '1'",
     **dict.fromkeys(
         ("dict_type", "model_type", "model_attributes_type", "dataclass_type"), "Input should be a section of keys"
     ),
@@ -152,7 +152,8 @@ class TrainingConfig(ConfigBase):
             )
         if self.training.transfer and isinstance(self.model, PretrainedNetwork) and self.model.weights == "none":
             raise ValueError(
-                "training.transfer: model.weights is none, so the network knows nothing that its last layer could use;"
+                "training.transfer: model.weights is none, so the network has learned nothing that its last layer "
+                "could use;"
                 " set model.weights to imagenet or the path of a file, or remove this section"
             )
         if self.augmentation.is_set() and not self.training.fine_tuning:

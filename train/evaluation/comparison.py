@@ -21,7 +21,7 @@ class Difference:
         second: Value of the second model.
         standard_error: Of `second - first`.
         p_value: Probability of at least this difference if both models are equally good.
-        better: Number of the better model, 1 or 2; None if no difference can be told.
+        better: Number of the better model, 1 or 2; None if no difference can be shown.
     """
 
     first: float

@@ -247,7 +247,7 @@ def freeze(live: Any) -> Any:
     if operations & LOOP_OPERATIONS:
         raise TrainError(f"the network has a loop, as recurrent layers and tf.map_fn make; {AS_IT_IS}")
     if any(map(TABLE_OPERATION.match, operations)):
-        raise TrainError(f"the network has a lookup table, whose values are no constants; {AS_IT_IS}")
+        raise TrainError(f"the network has a lookup table, whose values are not constants; {AS_IT_IS}")
     return frozen
 
 

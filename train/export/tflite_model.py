@@ -115,5 +115,7 @@ def load_tflite(folder: Path, card: Card) -> TfliteModel | None:
     except (ValueError, RuntimeError, KeyError) as error:
         raise VersionError(f"{path} is damaged; export the version again ({error})") from error
     if described != card:
-        raise VersionError(f"{path} has another card than the SavedModel beside it; export the version again")
+        raise VersionError(
+            f"{path} and the SavedModel in the same folder have different cards; export the version again"
+        )
     return model

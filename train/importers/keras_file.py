@@ -76,9 +76,7 @@ def load_keras(path: Path, spec: InputSpec) -> KerasFile:
         image = keras.Input(model.inputs[0].shape[1:], dtype=model.inputs[0].dtype)
         model = keras.Sequential([image, *model.layers])
     if not getattr(model, "inputs", None):
-        raise ImportModelError(
-            f"{path}: the model is of a class of its own; export it with model.export and import that"
-        )
+        raise ImportModelError(f"{path}: the model has a custom class; export it with model.export and import that")
     return KerasFile(flatten(model), model, "" if is_of_keras2 else f"Keras {keras.__version__}")
 
 

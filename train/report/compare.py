@@ -91,7 +91,7 @@ def render_comparison(first: EvaluatedRun, second: EvaluatedRun, comparison: Com
     configuration = configuration_rows(first, second)
     explanation = note(
         "± is the standard error of the difference on the same images. Accuracy is judged by McNemar's exact test, the"
-        " log loss by its mean difference; at p = 0.05 or more, no difference can be told."
+        " log loss by its mean difference; at p = 0.05 or more, no difference can be shown."
     )
     columns = {column for run in (first, second) for row in run.log for column in row}
     sections = [
@@ -124,7 +124,7 @@ def _table(rows: Sequence[Row], first: EvaluatedRun, second: EvaluatedRun) -> st
 
 
 def _difference_row(name: str, difference: Difference, runs: tuple[str, str]) -> Row:
-    verdict = f"{runs[difference.better - 1]} is better" if difference.better else "no difference can be told"
+    verdict = f"{runs[difference.better - 1]} is better" if difference.better else "no difference can be shown"
     change = f"{difference.second - difference.first:+.4f} ± {difference.standard_error:.4f}"
     judgement = f"{change}: {verdict} (p = {difference.p_value:.2g})"
     return Row(name, _format(difference.first), _format(difference.second), judgement)

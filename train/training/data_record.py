@@ -22,7 +22,7 @@ DIGEST_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class Reuse:
-    """Images of a part that a run has learnt from, because the data set has changed since it was started.
+    """Images of a part that a run has learned from, because the data set has changed since it was started.
 
     Attributes:
         part: Name of the part, `validation` or `test`.
@@ -45,7 +45,7 @@ def record_data(run: Path, splits: Splits, *, is_resumed: bool, weights: Path | 
         splits: Its images.
         is_resumed: Whether the run is continued.
         weights: File of the initial weights. If it lies in the folder of an earlier run, the record also has the images
-            which that one has learnt from.
+            which that one has learned from.
 
     Raises:
         TrainError: The run to resume was started with other training or validation images.
@@ -73,8 +73,8 @@ def record_data(run: Path, splits: Splits, *, is_resumed: bool, weights: Path | 
 def find_reuse(run: Path, splits: Splits) -> list[Reuse]:
     """Return how many validation and test images a run has trained on; none of a run without a record.
 
-    A test image counts also if it was a validation image of the run, which is part of what the run has learnt from, and
-    an image of either part if the run started from the network of an earlier one that has learnt from it.
+    A test image counts also if it was a validation image of the run, which is part of what the run has learned from, and
+    an image of either part if the run started from the network of an earlier one that has learned from it.
 
     Raises:
         TrainError: The record is damaged.

@@ -222,7 +222,7 @@ def _external_bytes(tensor: Any, folder: Path) -> bytes:
             content: bytes = file.read(int(entries.get("length", -1)))
     except OSError as error:
         raise ValueError(
-            f"its weights are in {entries['location']}, which must be beside it as its exporter wrote it: "
+            f"its weights are in {entries['location']}, which must be in the same folder, as its exporter wrote it: "
             f"{error.strerror}"
         ) from error
     return content

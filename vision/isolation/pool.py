@@ -162,7 +162,9 @@ class DecoderPool:
         if status == wire.IMAGE_ERROR:
             raise UnreadableImageError(message)
         if status == wire.OUT_OF_MEMORY:
-            raise UnreadableImageError("decoding the image takes more memory than one of its size and format needs")
+            raise UnreadableImageError(
+                "decoding the image takes more memory than an image of its size and format needs"
+            )
         raise RuntimeError(f"A decoder process failed: {message}")
 
 

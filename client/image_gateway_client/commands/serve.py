@@ -17,7 +17,9 @@ ADVICE = """This folder is not in a checkout of Image Gateway, which contains th
   git clone URL-OF-THE-REPOSITORY image-gateway && cd image-gateway && make run
   docker compose up        (in such a checkout, with Docker)
 
-The command alone classifies images with a gateway that runs elsewhere: image-gateway classify photo.jpg --url URL"""
+Without the service, this command classifies images with a gateway that runs elsewhere:
+
+  image-gateway classify photo.jpg --url URL"""
 
 
 class ServeError(Exception):
@@ -55,7 +57,7 @@ def serve(  # noqa: PLR0913  # each is an option of the command line
         Path | None, typer.Option(help="Serve HTTPS with tls.crt and tls.key from this folder.", show_default=False)
     ] = None,
 ) -> None:
-    """Serve the models until Ctrl-C, as `make run` does; where the service is installed.
+    """Serve the models until Ctrl-C, like `make run`. The service must be installed.
 
     Further options are those of `python -m tools.run`. Settings of the gateway are read from the environment; relative
     paths in them, as in options, begin at the current folder.

@@ -84,7 +84,7 @@ def check_archives(paths: Sequence[str]) -> bool:
         if not _looks_like_archive(Path(path)):
             continue
         if len(paths) > 1:
-            raise ValueError(f"{path} is a ZIP file. Submit it alone, as a job of its own.")
+            raise ValueError(f"{path} is a ZIP file. Submit it as a separate job.")
         if not zipfile.is_zipfile(path):
             raise ValueError(f"{path} is not a complete ZIP file. Create or copy it again.")
         return True

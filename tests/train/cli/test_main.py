@@ -155,7 +155,7 @@ def test_evaluate_warns_of_test_images_that_the_run_was_trained_with(own_run: Pa
 
     result = CliRunner().invoke(app, ["evaluate", str(own_run)], catch_exceptions=False)
 
-    assert f"{own_run} has learnt from 5 of the 20 test images" in result.output
+    assert f"{own_run} has learned from 5 of the 20 test images" in result.output
 
 
 def test_evaluate_prints_and_writes_metrics(run: Path):
@@ -185,7 +185,7 @@ def test_two_evaluated_runs_are_compared(run: Path, tmp_path: Path):
     result = invoke(app, ["compare", str(run), str(other), "--out", str(page)], catch_exceptions=False)
 
     text = " ".join(result.output.split())
-    assert "no difference can be told" in text
+    assert "no difference can be shown" in text
     assert "seed" in text
     assert "77" in text
     assert page.read_text(encoding="utf-8").count("<svg") == 4

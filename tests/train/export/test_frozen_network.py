@@ -31,7 +31,7 @@ def test_a_lookup_table_is_refused():
     def call(image: Tensor) -> dict[str, Tensor]:
         return probabilities(tf.reduce_mean(table.lookup(tf.cast(image, tf.int64)), axis=(1, 2))[:, :1])
 
-    with pytest.raises(TrainError, match="the network has a lookup table, whose values are no constants"):
+    with pytest.raises(TrainError, match="the network has a lookup table, whose values are not constants"):
         freeze_function(call, SPEC)
 
 

@@ -443,7 +443,7 @@ def test_a_damaged_file_is_noticed_when_it_is_loaded(exported: Version, tmp_path
 def test_the_file_of_another_model_is_noticed_when_it_is_loaded(exported: Version):
     card = dataclasses.replace(exported.card, labels=("x", "y", "z"))
 
-    with pytest.raises(VersionError, match=r"model\.tflite has another card than the SavedModel beside it"):
+    with pytest.raises(VersionError, match=r"model\.tflite and the SavedModel in the same folder have different cards"):
         load_tflite(exported.path, card)
 
 

@@ -245,7 +245,7 @@ def test_a_wait_says_once_that_the_gateway_is_away(command, gateway, pets, monke
         (["submit", "pets/0.jpg", "https://a.example/b"], "either URLs or files"),
         (["submit", "cut.zip"], "cut.zip is not a complete ZIP file"),
         (["submit", "cut.jpg"], "cut.jpg is not a complete ZIP file"),
-        (["submit", "pets", "cut.zip"], "cut.zip is a ZIP file. Submit it alone"),
+        (["submit", "pets", "cut.zip"], "cut.zip is a ZIP file. Submit it as a separate job"),
         (["submit", "missing.jpg"], "No such file or directory: 'missing.jpg'"),
         (["submit", "pets", "--version", "1"], "name it"),
         (

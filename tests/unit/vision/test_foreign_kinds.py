@@ -51,7 +51,7 @@ KINDS = {
     "JSON": [b'{"url": "x"}', b'[{"a": 1}]', b"[[0, 255]]", b"{}"],
     "a multipart form": [b'------X\r\nContent-Disposition: form-data; name="image"\r\n'],
     "plain text": [b"not an image", "grüne Wörter ".encode() * 99, b"x"],
-    "a Git LFS pointer in place of the file": [b"version https://git-lfs.github.com/spec/v1\noid"],
+    "a Git LFS pointer instead of the file": [b"version https://git-lfs.github.com/spec/v1\noid"],
     "a file that begins with zeros only": [bytes(50), bytes(5000)],
     "a JPEG with 1 other byte before it": [b"\n" + JPEG],
     "a JPEG with 3 other bytes before it": [b"\xef\xbb\xbf" + JPEG],

@@ -165,7 +165,7 @@ def test_all_wrong_values_are_reported_at_once(tmp_path: Path):
         ),
         (
             lambda document: document["training"].update(monitor="val_accuracy"),
-            "training: monitor: expected patience beside it",
+            "training: monitor: needs patience as well",
         ),
         (
             lambda document: document["training"].update(patience=2, monitor="val_micro_f1"),
@@ -216,7 +216,7 @@ def test_labels_that_are_numbers_are_reported_one_by_one_with_what_to_write(tmp_
     with pytest.raises(ConfigError) as raised:
         load_edited(tmp_path, lambda document: document.update(labels=[1, True, "c"]))
 
-    message = "Input should be text; write a number or a truth value in quotes, such as '1'"
+    message = "Input should be text; put a number, true or false in quotes, such as '1'"
     assert str(raised.value).splitlines()[1:] == [f"  labels.0: {message}", f"  labels.1: {message}"]
 
 

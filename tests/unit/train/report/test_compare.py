@@ -33,7 +33,7 @@ def test_equal_results_are_said_to_be_no_difference():
     rows = {row.name: row for row in metric_rows(*two_runs(), compare_results(RESULTS, RESULTS))}
 
     assert rows["accuracy"].first == rows["accuracy"].second == "0.8000 ± 0.0516"
-    assert rows["accuracy of 2 images in both"].verdict == "+0.0000 ± 0.0000: no difference can be told (p = 1)"
+    assert rows["accuracy of 2 images in both"].verdict == "+0.0000 ± 0.0000: no difference can be shown (p = 1)"
 
 
 def test_runs_without_a_common_image_are_not_judged():
