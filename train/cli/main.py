@@ -53,7 +53,9 @@ from train.verification.verify import ServedModel, compare_forms
 
 RUNS = Path("runs")
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
+)
 app.add_typer(data_commands.app)
 app.add_typer(import_commands.app)
 app.add_typer(label_commands.app)

@@ -73,8 +73,8 @@ def record_data(run: Path, splits: Splits, *, is_resumed: bool, weights: Path | 
 def find_reuse(run: Path, splits: Splits) -> list[Reuse]:
     """Return how many validation and test images a run has trained on; none of a run without a record.
 
-    A test image counts also if it was a validation image of the run, which is part of what the run has learned from, and
-    an image of either part if the run started from the network of an earlier one that has learned from it.
+    A test image also counts if it was a validation image of the run, because the run has learned from those as well.
+    An image of either part counts if the run started from the network of an earlier one that has learned from it.
 
     Raises:
         TrainError: The record is damaged.
