@@ -2,7 +2,7 @@
 
     python -m bench.reliability [--requests 50000] [--only faults overload memory hostile]
 
-Prints the tables of docs/reliability.md. It takes 20 to 25 minutes, 15 of them for the hostile clients, and needs an
+Prints the tables of docs/operating/reliability.md. It takes 20 to 25 minutes, 15 of them for the hostile clients, and needs an
 otherwise idle machine.
 """
 

@@ -333,7 +333,7 @@ class Settings(BaseModel):
 
     jobs: Literal["off", "sqlite", "redis"] = Field(
         "off",
-        description="Whether the gateway accepts jobs ([jobs](jobs.md)), and where they are stored: in SQLite, for "
+        description="Whether the gateway accepts jobs ([jobs](../guides/jobs.md)), and where they are stored: in SQLite, for "
         "gateways and workers on one machine, or in Redis for any number of machines. Needs the extra `jobs`.",
     )
     jobs_dir: Path = Field(
@@ -455,8 +455,8 @@ class Settings(BaseModel):
     api_keys_file: Path | None = Field(
         None,
         description="File of API keys, written by `image-gateway keys add`. If it is set, requests need a key "
-        "([access](access.md)). Read again when it changes; while it is damaged, keys that cannot be read from it "
-        "get 503.",
+        "([access](../guides/access.md)). Read again when it changes; while it is damaged, keys that cannot be "
+        "read from it get 503.",
     )
     api_keys: Names = Field(
         (), description="API keys instead of the file, or in addition to it: lines of such a file, comma-separated."
@@ -693,7 +693,7 @@ def _variable(field: str) -> str:
 
 def _unknown(field: str, fields: list[str]) -> str:
     matches = difflib.get_close_matches(field, fields, n=1)
-    hint = f"; did you mean {_variable(matches[0])}?" if matches else "; docs/settings.md lists all settings"
+    hint = f"; did you mean {_variable(matches[0])}?" if matches else "; docs/reference/settings.md lists all settings"
     return f"{_variable(field)} is not a setting{hint}"
 
 

@@ -13,5 +13,5 @@ runtime, TensorFlow Lite models on LiteRT. Intended differences:
 - A relative base path is relative to the working directory; the real server refuses it.
 - A REST port that is in use makes the start fail; the real server continues without REST.
 
-Flags without effect are in `options.WITHOUT_EFFECT`; docs/model_server.md describes the rest.
+Flags without effect are in `options.WITHOUT_EFFECT`; docs/reference/model_server.md describes the rest.
 """

@@ -2,7 +2,7 @@
 
     python -m tools.capacity
 
-docs/deploy.md explains how to compute a number of machines from it.
+docs/guides/deploy.md explains how to compute a number of machines from it.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Generate docs/settings.md, docs/problems.md and the Prometheus rules for Kubernetes.
+"""Generate docs/reference/settings.md, docs/reference/problems.md and the Prometheus rules for Kubernetes.
 
     python -m tools.document           # write them
     python -m tools.document --check   # exit 1 and name what differs
@@ -100,7 +100,7 @@ class NginxRow(NamedTuple):
 
 
 def settings_document() -> str:
-    """Return the text of docs/settings.md."""
+    """Return the text of docs/reference/settings.md."""
     parts = [SETTINGS_INTRODUCTION.rstrip()]
     for name, field in Settings.model_fields.items():
         if name in GROUPS:
@@ -150,7 +150,7 @@ def format_default(field: FieldInfo) -> str:
 
 
 def problems_document(template: str) -> str:
-    """Return the text of docs/problems.md.
+    """Return the text of docs/reference/problems.md.
 
     Args:
         template: nginx's configuration.
@@ -238,8 +238,8 @@ def prometheus_rule(alerts: str) -> str:
 def documents() -> dict[Path, str]:
     """Return all generated files by path relative to the repository."""
     return {
-        Path("docs/settings.md"): settings_document(),
-        Path("docs/problems.md"): problems_document(NGINX_TEMPLATE.read_text(encoding="utf-8")),
+        Path("docs/reference/settings.md"): settings_document(),
+        Path("docs/reference/problems.md"): problems_document(NGINX_TEMPLATE.read_text(encoding="utf-8")),
         PROMETHEUS_RULE: prometheus_rule(ALERTS.read_text(encoding="utf-8")),
     }
 

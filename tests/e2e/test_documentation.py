@@ -335,7 +335,7 @@ def test_the_python_blocks_of_a_page_run_one_after_the_other(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    if page == "docs/other_clients.md":
+    if page == "docs/guides/other_clients.md":
         pytest.importorskip("tritonclient.http", reason="it has no wheels for this version of Python")
     monkeypatch.chdir(folder)
     names = {"paths": ["dog.jpg", "cat.jpg"]}

@@ -1,4 +1,4 @@
-"""The HTML page of docs/languages/javascript.md classifies a photo, as a page of another origin."""
+"""The HTML page of docs/guides/languages/javascript.md classifies a photo, as a page of another origin."""
 
 from pathlib import Path
 

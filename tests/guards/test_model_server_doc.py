@@ -1,4 +1,4 @@
-"""docs/model_server.md documents all flags, and all recorded answers that differ."""
+"""docs/reference/model_server.md documents all flags, and all recorded answers that differ."""
 
 import ast
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 from model_server.options import WITHOUT_EFFECT, Options
 
 ROOT = Path(__file__).parents[2]
-DOC = (ROOT / "docs" / "model_server.md").read_text(encoding="utf-8")
+DOC = (ROOT / "docs" / "reference" / "model_server.md").read_text(encoding="utf-8")
 
 
 def section(title):
@@ -35,7 +35,7 @@ def test_every_flag_is_documented():
     missing = {name: row for name, row in rows.items() if row not in section("Flags")}
 
     assert len(rows) >= 30
-    assert not missing, "docs/model_server.md, Flags, lacks these rows:\n" + "\n".join(missing.values())
+    assert not missing, "docs/reference/model_server.md, Flags, lacks these rows:\n" + "\n".join(missing.values())
 
 
 def test_no_other_flag_is_documented():

@@ -131,4 +131,4 @@ def test_sagemaker_has_its_paths_and_enough_memory():
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_the_docs_list_every_service_file(name):
-    assert f"| `{name}` |" in (ROOT / "docs" / "serverless.md").read_text(encoding="utf-8")
+    assert f"| `{name}` |" in (ROOT / "docs" / "guides" / "serverless.md").read_text(encoding="utf-8")

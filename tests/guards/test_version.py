@@ -41,7 +41,7 @@ def test_manifests_deploy_the_image_of_it():
 
 
 def test_docs_show_it():
-    text = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/guides/deploy.md").read_text(encoding="utf-8")
     shown = re.findall(r"(?:\?ref=v|/image-gateway:)(\d+\.\d+\.\d+)", text)
 
     assert len(shown) >= 2

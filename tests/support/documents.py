@@ -7,7 +7,7 @@ from pathlib import Path
 from textwrap import dedent
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("docs/languages/*.md")))
+PAGES = (ROOT / "README.md", *sorted(page for page in ROOT.glob("docs/**/*.md") if "decisions" not in page.parts))
 SHELL = "sh"
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"(?://|<!--) (\w+\.\w+)\b")

@@ -1,4 +1,4 @@
-"""The walkthrough of docs/train.md: all its commands, on drawn photos and a small network, with the real stack.
+"""The walkthrough of docs/guides/train.md: all its commands, on drawn photos and a small network, with the real stack.
 
 The commands of `python -m train` run in this process, so that TensorFlow is imported once. In place of `make run`,
 `tests.support.stack.running` starts the same stack on free ports.
@@ -37,7 +37,7 @@ SMALL = {
 
 def blocks() -> Iterator[list[str]]:
     """Yield the commands of each indented block of the section."""
-    text = (ROOT / "docs/train.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/guides/train.md").read_text(encoding="utf-8")
     section = text.split(HEADING)[1].split("\n## ")[0]
     for block in re.findall(r"(?:^ {4}\S.*\n)+", section, re.MULTILINE):
         yield [line.strip() for line in block.splitlines()]

@@ -83,7 +83,7 @@ def describe(
 ) -> None:
     """Train a model, evaluate it, export it as a served version, and verify it through a running gateway.
 
-    The usual order is fit, evaluate, export, verify; docs/train.md is a walkthrough.
+    The usual order is fit, evaluate, export, verify; docs/guides/train.md is a walkthrough.
     """
 
 
@@ -179,7 +179,7 @@ def export(  # noqa: PLR0913, PLR0917  # each is an option of the command line
 
     The card's metrics are those of the served form on the test images; so is RUN/report/index.html, which then compares
     both forms. --store float16 halves the size of the
-    SavedModel, and --store int8 quarters it; docs/train.md, "Smaller and faster", compares cost and accuracy.
+    SavedModel, and --store int8 quarters it; docs/guides/train.md, "Smaller and faster", compares cost and accuracy.
     """
     check_models(models)
 

@@ -1,7 +1,7 @@
 """A cache of decoded images: a file of pixels that is mapped into memory.
 
 So a data set may be larger than the memory, and further commands on it start at once. The operating system keeps in
-memory what fits; docs/train.md compares this with tf.data.
+memory what fits; docs/guides/train.md compares this with tf.data.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""The clients of docs/generated_clients.md, made of the running service, compile and classify a photo."""
+"""The clients of docs/guides/generated_clients.md, made of the running service, compile and classify a photo."""
 
 import re
 
@@ -8,7 +8,7 @@ from tests.support import documents, generators
 from tests.support.documents import ROOT, Block
 from tests.support.stack import RunningStack
 
-PAGE = ROOT / "docs" / "generated_clients.md"
+PAGE = ROOT / "docs" / "guides" / "generated_clients.md"
 ROW = re.compile(r"^\| \[(.+?)\]\(#.+?\) \| (\S+) \| .+? \| (\w+) \| (\w+) \| (\w+) \|$", re.MULTILINE)
 URL, PHOTO = "http://localhost:8080", "examples/macaws.jpg"
 

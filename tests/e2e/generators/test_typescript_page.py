@@ -1,4 +1,4 @@
-"""The program of docs/languages/typescript.md compiles with types of the running service, and classifies photos."""
+"""The program of docs/guides/languages/typescript.md compiles with types of the running service, and classifies photos."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.support import documents, generators
 from tests.support.documents import ROOT
 from tests.support.stack import RunningStack
 
-PAGE = "docs/languages/typescript.md"
+PAGE = "docs/guides/languages/typescript.md"
 PHOTOS = (ROOT / "examples" / "macaws.jpg", ROOT / "README.md")
 
 pytestmark = pytest.mark.timeout(300)

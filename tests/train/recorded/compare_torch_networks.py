@@ -2,7 +2,7 @@
 
     python -m tests.train.recorded.compare_torch_networks
 
-runs at the root of the repository and takes some minutes; docs/bring_your_own_model.md has the table.
+runs at the root of the repository and takes some minutes; docs/guides/bring_your_own_model.md has the table.
 """
 
 from collections.abc import Iterable

@@ -74,7 +74,7 @@ def test_recorded_series_are_those_that_expressions_read():
 
 
 def test_every_alert_has_a_summary_and_documentation():
-    documentation = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    documentation = (ROOT / "docs" / "operating" / "monitoring.md").read_text(encoding="utf-8")
     alerts = [rule for rule in rules() if "alert" in rule]
 
     assert alerts

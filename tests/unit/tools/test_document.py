@@ -124,8 +124,8 @@ def test_a_configuration_without_the_maps_is_an_error():
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(document, "ROOT", tmp_path)
     (tmp_path / document.PROMETHEUS_RULE).parent.mkdir(parents=True)
-    (tmp_path / "docs").mkdir()
-    return tmp_path / "docs"
+    (tmp_path / "docs" / "reference").mkdir(parents=True)
+    return tmp_path / "docs" / "reference"
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -139,7 +139,7 @@ def test_check_fails_and_changes_nothing(
     assert run(monkeypatch, "--check") == 1
     assert list(repository.iterdir()) == []
     out, err = capsys.readouterr()
-    assert "missing: docs/settings.md" in out
+    assert "missing: docs/reference/settings.md" in out
     assert "python -m tools.document" in err
 
     assert run(monkeypatch) == 0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vision.card import Card, CardError, InputSpec, OutputSpec
 
-BRING_YOUR_OWN = Path(__file__).parents[3] / "docs/bring_your_own_model.md"
+BRING_YOUR_OWN = Path(__file__).parents[3] / "docs/guides/bring_your_own_model.md"
 MINIMAL = {"name": "cats", "labels": ["cat", "other"], "input": {"height": 224, "width": 160}}
 
 FULL = Card(

@@ -76,7 +76,7 @@ def test_a_receiver_with_the_library_accepts_the_signature(store: SqliteStore):
 
 
 def test_the_snippet_of_the_documentation_accepts_the_signature():
-    (snippet,) = (block for block in blocks() if (block.page, block.kind) == ("docs/jobs.md", "python"))
+    (snippet,) = (block for block in blocks() if (block.page, block.kind) == ("docs/guides/jobs.md", "python"))
     names: dict = {}
     exec(snippet.text, names)  # noqa: S102  # the documentation is ours
     body = b'{"id": "x"}'

@@ -428,7 +428,7 @@ def test_the_requests_of_successful_examples_fit_the_document(validator: Respons
 def test_every_operation_with_a_json_response_has_an_example(document: dict[str, Any]):
     for _, path, operation in operations(document):
         if operation["tags"] == ["Jobs"]:
-            continue  # its examples are in docs/jobs.md
+            continue  # its examples are in docs/guides/jobs.md
         content = operation["responses"]["200"]["content"].get("application/json")
         assert content is None or content.get("examples") or path == URL, path
 

@@ -145,5 +145,5 @@ def test_an_unreachable_model_server_is_reported(digit_handler: Handler, server:
 
 
 def test_the_event_in_the_docs_is_answered(digit_handler: Handler, png: bytes):
-    (example,) = (block for block in blocks() if block.page == "docs/serverless.md" and block.kind == "json")
+    (example,) = (block for block in blocks() if block.page == "docs/guides/serverless.md" and block.kind == "json")
     assert digit_handler(example.text.replace("…", encoded(png)), None) == {"result": 1}
