@@ -133,7 +133,7 @@ fuzz: .venv/.dev-ready ## Fuzz the parsers of images and requests for T minutes 
 	$(BIN)/python -m tests.fuzz $(filter-out tests,$(T))
 
 .PHONY: lint
-lint: .venv/.dev-ready ## Check code, types, import rules, generated and deployment files, known vulnerabilities
+lint: .venv/.dev-ready ## Check code, types, import rules, generated and deployment files, links, known vulnerabilities
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -145,6 +145,7 @@ lint: .venv/.dev-ready ## Check code, types, import rules, generated and deploym
 	$(BIN)/python -m tools.vendor_swagger_ui --check
 	$(BIN)/python -m tools.document --check
 	$(BIN)/python -m tools.deployment
+	$(MKDOCS) build --strict --quiet
 	env -u UV_DEFAULT_INDEX -u UV_INDEX_URL $(UV) lock --check --offline --quiet
 	$(BIN)/python -m tools.audit
 
@@ -181,6 +182,13 @@ documents: .venv/.dev-ready ## Regenerate all generated files: documents, OpenAP
 	$(BIN)/python -m tools.vendor_swagger_ui
 	$(BIN)/python -m tools.document
 	$(BIN)/python -m tools.examples --start
+
+# mkdocs recommends its successor at each start: docs/decisions/0026-a-site-by-mkdocs-material.md
+MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
+DOCS_PORT ?= 8090
+.PHONY: docs
+docs: .venv/.dev-ready ## Serve the documentation as a site on DOCS_PORT (8090), renewed when a page changes
+	$(MKDOCS) serve --strict --dev-addr localhost:$(DOCS_PORT)
 
 .PHONY: clean
 clean: ## Remove environments, caches, build results and the run directory

@@ -443,7 +443,7 @@ class Settings(BaseModel):
     compatible_apis: bool = Field(
         default=True,
         description="Whether the gateway also serves the Open Inference Protocol under `/v2` and TensorFlow Serving's "
-        "REST predictions under `/v1/models` ([other clients](other_clients.md)).",
+        "REST predictions under `/v1/models` ([other clients](../guides/other_clients.md)).",
     )
 
     cors_origins: Names = Field(
@@ -503,7 +503,7 @@ class Settings(BaseModel):
     tracing: bool = Field(
         default=False,
         description="Whether to send OpenTelemetry spans, configured by OpenTelemetry's own variables "
-        "([monitoring](monitoring.md#traces)). Needs the extra `tracing`.",
+        "([monitoring](../operating/monitoring.md#traces)). Needs the extra `tracing`.",
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(

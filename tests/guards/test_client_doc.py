@@ -1,4 +1,4 @@
-"""docs/guides/client.md documents every option of the command with its default, and every method and error of the package."""
+"""docs/guides/client.md and docs/reference/cli.md document every option of the command with its default, and every method and error of the package."""
 
 import inspect
 import re
@@ -11,7 +11,8 @@ from image_gateway_client import Client
 from image_gateway_client.cli import app
 from image_gateway_client.files import SUFFIXES
 
-DOC = (Path(__file__).parents[2] / "docs" / "guides" / "client.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+DOC = "\n".join((DOCS / page).read_text(encoding="utf-8") for page in ("guides/client.md", "reference/cli.md"))
 CLASSIFY = typer.main.get_command(app).commands["classify"]
 OPTIONS = [parameter for parameter in CLASSIFY.params if parameter.param_type_name == "option"]
 

@@ -112,7 +112,7 @@ def test_presets_have_different_timeouts():
 
 
 def test_the_documentation_describes_the_presets():
-    text = (compose.ROOT / "docs" / "guides" / "deploy.md").read_text(encoding="utf-8")
+    text = (compose.ROOT / "docs" / "guides" / "batching.md").read_text(encoding="utf-8")
     for name in ("latency", "balanced", "throughput", "gpu"):
         parameters = read_parameters(MODELS / "batching" / f"{name}.config")
         (row,) = re.findall(rf"^\| `{name}` \|(.+)$", text, re.MULTILINE)

@@ -41,7 +41,8 @@ def test_manifests_deploy_the_image_of_it():
 
 
 def test_docs_show_it():
-    text = (ROOT / "docs/guides/deploy.md").read_text(encoding="utf-8")
+    pages = ("docs/guides/deploy.md", "docs/guides/upgrade.md")
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in pages)
     shown = re.findall(r"(?:\?ref=v|/image-gateway:)(\d+\.\d+\.\d+)", text)
 
     assert len(shown) >= 2

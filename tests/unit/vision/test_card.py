@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vision.card import Card, CardError, InputSpec, OutputSpec
 
-BRING_YOUR_OWN = Path(__file__).parents[3] / "docs/guides/bring_your_own_model.md"
+DOCUMENTATION = Path(__file__).parents[3] / "docs/reference/card.md"
 MINIMAL = {"name": "cats", "labels": ["cat", "other"], "input": {"height": 224, "width": 160}}
 
 FULL = Card(
@@ -262,7 +262,7 @@ def test_a_card_may_have_the_preprocessing_of_torchvision():
 
 def test_the_recipes_of_the_documentation_are_inputs():
     recipes = re.findall(
-        r"^\| .* \| `(\"decoding\": .*)` \|$", BRING_YOUR_OWN.read_text(encoding="utf-8"), re.MULTILINE
+        r"^\| .* \| `(\"decoding\": .*)` \|$", DOCUMENTATION.read_text(encoding="utf-8"), re.MULTILINE
     )
 
     specs = [Card.from_json(input_json(**json.loads(f"{{{recipe}}}"))).input for recipe in recipes]
