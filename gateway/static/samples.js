@@ -1,6 +1,6 @@
 // Sample pictures, drawn for this page or photos; each is shown if the model has a class of that name.
 
-import { make } from "./dom.js";
+import { make, view } from "./dom.js";
 
 const SIDE = 320; // pixels
 const SAMPLES = {
@@ -18,8 +18,14 @@ const SAMPLES = {
   7: "seven.svg",
 };
 
-/** Create the sample buttons; `onChoose` receives the file name and the PNG of the sample. */
-export function sampleButtons(labels, onChoose) {
+/** Show the samples of a model with these classes; `onChoose` receives the file name and the PNG of the chosen one. */
+export function showSamples(labels, onChoose) {
+  const buttons = sampleButtons(labels, onChoose);
+  view["sample-list"].replaceChildren(...buttons);
+  view.samples.hidden = !buttons.length;
+}
+
+function sampleButtons(labels, onChoose) {
   const samples = Object.entries(SAMPLES).filter(([label]) => labels.includes(label));
   return samples.map(([label, file]) => {
     const image = make("img");
