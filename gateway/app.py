@@ -18,6 +18,7 @@ from gateway.model_client.protocol import ModelServer
 from gateway.models.configured import ConfiguredModels
 from gateway.openapi import problem_pages
 from gateway.openapi.routes import create_openapi
+from gateway.playground.routes import create_playground
 from gateway.services import INSTALL_EXTRA, Services, make_services
 from gateway.settings import Settings, SettingsError
 
@@ -86,6 +87,7 @@ def create_app(
     page_routes = pages.create_pages()
     problem_pages.register(page_routes)
     app.register_blueprint(page_routes)
+    app.register_blueprint(create_playground(registry, services.image_loader, services.admission, settings))
     if settings.sagemaker:
         sagemaker.register(app)
     if settings.compatible_apis:

@@ -41,12 +41,14 @@ class Services:
         registry: Which version of each model answers.
         model_predictor: Classifies images with the model server.
         predictor: The same, with a cache if that is enabled.
+        image_loader: Fetches and decodes images.
         admission: What the process takes on at once.
     """
 
     registry: ModelRegistry
     model_predictor: ModelPredictor
     predictor: Predictor
+    image_loader: ImageLoader
     admission: Admission
 
 
@@ -97,7 +99,8 @@ def make_services(
         max_wait_s=settings.max_wait_s,
         max_download_bytes=settings.max_body_bytes,
     )
-    return Services(registry, model_predictor, _add_cache(model_predictor, registry, image_loader, settings), admission)
+    predictor = _add_cache(model_predictor, registry, image_loader, settings)
+    return Services(registry, model_predictor, predictor, image_loader, admission)
 
 
 def _make_decoders(settings: Settings, memory: MemoryBudget) -> Decoders:

@@ -315,6 +315,19 @@ class Settings(BaseModel):
         "Proxies set in the environment are not used.",
     )
 
+    preview_max_side: int = Field(
+        640,
+        ge=64,
+        le=2048,
+        description="Longer side, in pixels, of the preview that the page at `/` shows of an image URL.",
+    )
+    samples_max_images: int = Field(
+        12,
+        ge=0,
+        le=100,
+        description="Maximum number of golden images that the page at `/` offers as samples of a model.",
+    )
+
     cache: Literal["off", "memory", "redis"] = Field(
         "off",
         description="Where predictions are cached for images that are sent again: nowhere, in the memory of each "

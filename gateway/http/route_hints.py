@@ -29,8 +29,8 @@ VERB = re.compile(r"[:/](?:predict|predictions|classify|regress|infer|invoke)$")
 COLON = re.compile(r":(?=\w+$)")
 TORCHSERVE = re.compile(r"^/predictions/([^/]+)$")
 MAX_ALIAS_SEGMENTS = 4
-HIDDEN = frozenset({"/metrics"})
-"""Routes that are not suggested: nginx in front serves them to nobody."""
+HIDDEN = ("/metrics", "/playground/")
+"""Beginnings of routes that are not suggested: metrics, which nginx serves to nobody, and what only the page needs."""
 ALIASES = {
     **dict.fromkeys(("classify", "infer", "inference", "invocations", "upload"), PREDICT),
     **dict.fromkeys(("health", "healthz", "healthcheck", "live", "status", "ping"), "/livez"),
@@ -140,7 +140,7 @@ class RouteHints:
                 tuple(sorted((rule.methods or set()) - IMPLIED_METHODS)),
             )
             for rule in self._url_map.iter_rules()
-            if "<path:" not in rule.rule and rule.rule not in HIDDEN
+            if "<path:" not in rule.rule and not rule.rule.startswith(HIDDEN)
         ]
 
     def _nearest(self, method: str, path: str) -> tuple[str, str] | None:

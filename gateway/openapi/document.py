@@ -21,9 +21,11 @@ from gateway.prediction.schemas import Description
 from gateway.settings import Settings
 
 OPENAPI_VERSION = "3.1.1"
-UNDESCRIBED = frozenset({"pages", "open_inference", "open_inference_status", "tensorflow_serving", "health.prometheus"})
-"""Blueprints and endpoints that are not part of this API: pages for people, protocols that others have described, and
-metrics, which nginx serves to nobody."""
+UNDESCRIBED = frozenset(
+    {"pages", "playground", "open_inference", "open_inference_status", "tensorflow_serving", "health.prometheus"}
+)
+"""Blueprints and endpoints that are not part of this API: pages for people and what they alone need, protocols that
+others have described, and metrics, which nginx serves to nobody."""
 IMPLIED_METHODS = frozenset({"HEAD", "OPTIONS"})
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 RULE_PLACEHOLDER = re.compile(r"<(?:[^<>:]+:)?(\w+)>")

@@ -35,7 +35,14 @@ def bearer(key: str) -> dict[str, str]:
 
 
 def path_of(rule: Rule) -> str:
-    values = {"version": "1", "name": "style.css", "model": "pets", "label": "stable", "slug": "key-missing"}
+    values = {
+        "version": "1",
+        "name": "style.css",
+        "model": "pets",
+        "label": "stable",
+        "slug": "key-missing",
+        "index": "0",
+    }
     return re.sub(r"<(?:\w+:)?(\w+)>", lambda match: values[match[1]], rule.rule)
 
 
