@@ -1,29 +1,46 @@
 // The result for one picture: its classes with their bars, or the problem as the service describes it.
 
-import { make, milliseconds, percent, view } from "./dom.js";
+import { make, makeButton, milliseconds, percent, view } from "./dom.js";
 
 const NOT_SURE = "Not sure, perhaps";
 const LONG_NAME = 20; // characters that fit into the headline beside the score
 
-/** `thresholds` has one number per class for a multi-label model, and is null for others. */
-export function showAnswer(answer, thresholds) {
+const PLACEHOLDER = [...view.answer.childNodes];
+
+/**
+ * Show the result or the problem of a picture.
+ *
+ * `thresholds` has one number per class for a multi-label model, and is null for others; `tryAgain` is called for a
+ * problem that may pass.
+ */
+export function showAnswer(answer, thresholds, tryAgain) {
   if (answer.problem) {
-    showProblem(answer.problem);
+    showProblem(answer.problem, tryAgain);
     return;
   }
   const { result } = answer;
   view.answer.replaceChildren(headline(result), bars(result, thresholds), times(answer), facts(answer));
 }
 
-export function showWaiting() {
-  view.answer.replaceChildren(make("p", "facts", "Waiting for the result of this picture."));
+export function showNoAnswer() {
+  view.answer.replaceChildren(...PLACEHOLDER);
 }
 
-export function showProblem({ title, detail, message, requestId }) {
+export function showProblem(problem, tryAgain) {
+  const { title, detail, message, requestId, mayPass } = problem;
   const box = make("div", "problem", make("strong", "", title ?? message), make("span", "", detail ?? ""));
   box.setAttribute("role", "alert");
-  view.answer.replaceChildren(box);
+  view.answer.replaceChildren(box, ...aboutProblem(problem));
+  if (mayPass && tryAgain) view.answer.append(makeButton("Try again", tryAgain));
   if (requestId) view.answer.append(make("p", "facts", "Request ", make("code", "", requestId)));
+}
+
+/** A link to the page about problems of this type, which is relative as the page itself may be below a path. */
+function aboutProblem({ type }) {
+  if (!type?.startsWith("/problems/")) return [];
+  const link = make("a", "", "What this means, and what to do");
+  link.href = type.slice(1);
+  return [make("p", "facts", link)];
 }
 
 /** One line for screen readers and tooltips, such as `Not sure, perhaps cat 48.1 %`. */

@@ -6,7 +6,8 @@ import { Problem, send } from "./requests.js";
 export const SERVICE = new URL(".", document.baseURI).href.replace(/\/$/, "");
 
 const BATCH_PICTURES = 16;
-const BATCH_BYTES = 8 * 1024 * 1024; // below the service's usual limit of 10 MiB on a body
+/** Below the service's usual limit of 10 MiB on a body. */
+export const BATCH_BYTES = 8 * 1024 * 1024;
 
 export async function listModels() {
   return (await (await send("api/v1/models")).json()).models;
@@ -28,7 +29,7 @@ export function batches(pictures) {
   const groups = [];
   let bytes = 0;
   for (const picture of pictures) {
-    const size = picture.blob?.size ?? BATCH_BYTES;
+    const size = uploadOf(picture)?.size ?? BATCH_BYTES;
     if (!groups.length || groups.at(-1).length === BATCH_PICTURES || bytes + size > BATCH_BYTES) {
       groups.push([]);
       bytes = 0;
@@ -39,12 +40,17 @@ export function batches(pictures) {
   return groups;
 }
 
-/** Classify the pictures of one batch. The answers are in the same order, each with a result or a problem. */
-export async function predict(path, pictures, signal) {
+/**
+ * Classify the pictures of one batch. The answers are in the same order, each with a result or a problem.
+ *
+ * `onUpload` receives the part of the pictures that is sent, from 0 to 1.
+ */
+export async function predict(path, pictures, { signal, onUpload }) {
   const started = performance.now();
-  const response = await send(path, { method: "POST", signal, ...requestBody(pictures) });
+  const response = await send(path, { method: "POST", signal, ...requestBody(pictures, onUpload) });
   const document = await response.json();
   const common = {
+    document,
     roundTripMs: performance.now() - started,
     timing: serverTiming(response.headers.get("Server-Timing")),
     requestId: document.request_id,
@@ -57,13 +63,30 @@ export async function predict(path, pictures, signal) {
   );
 }
 
-function requestBody(pictures) {
+function requestBody(pictures, onUpload) {
   if (pictures[0].url) {
     return { body: JSON.stringify({ url: pictures[0].url }), headers: { "Content-Type": "application/json" } };
   }
   const body = new FormData();
-  for (const picture of pictures) body.append("image", picture.blob, picture.name);
-  return { body };
+  for (const picture of pictures) body.append("image", uploadOf(picture), picture.name);
+  return { body, onUpload };
+}
+
+function uploadOf({ blob, upload }) {
+  return upload ?? blob;
+}
+
+/** A small JPEG of the image behind a URL, which the service fetches. */
+export async function loadPreview(url, signal) {
+  const headers = { "Content-Type": "application/json" };
+  return (await send("playground/preview", { method: "POST", body: JSON.stringify({ url }), headers, signal })).blob();
+}
+
+/** The sample images of a version: each has a label, a file name and `load`, which returns a blob. */
+export async function listSamples(model, version, signal) {
+  const path = `playground/samples/${encodeURIComponent(model)}/${version}`;
+  const { samples } = await (await send(path, { signal })).json();
+  return samples.map((sample, index) => ({ ...sample, load: async () => (await send(`${path}/${index}`, { signal })).blob() }));
 }
 
 /** Parse `decode;dur=1.2, total;dur=9` as [["decode", 1.2], ["total", 9]]. */

@@ -1,29 +1,33 @@
 // The page: pictures and choices in, requests to the API out, and the same requests as code.
 
-import { showAnswer, showProblem, showWaiting } from "./answer.js";
+import "./address.js";
+import { showAnswer, showNoAnswer, showProblem } from "./answer.js";
 import { start } from "./choices.js";
 import "./code.js";
 import { enableCopyButtons } from "./copy.js";
 import { view } from "./dom.js";
-import { enableDrawing } from "./drawing.js";
+import "./drawing.js";
 import "./intake.js";
 import { thresholdsOf } from "./model.js";
-import { useDrawing, useSample } from "./pictures.js";
-import "./predictions.js";
-import { showSamples } from "./samples.js";
+import { tryAgain } from "./predictions.js";
+import "./progress.js";
+import "./samples.js";
 import "./stage.js";
 import { state } from "./state.js";
 import { fillStrip, showCaptions } from "./strip.js";
+import { enableTabs } from "./tabs.js";
 
 function showSelected() {
   const { answer } = state.picture ?? {};
-  if (answer) showAnswer(answer, state.model && thresholdsOf(state.model));
-  else if (state.pictures.length > 1) showWaiting();
+  if (answer) showAnswer(answer, state.model && thresholdsOf(state.model), tryAgain);
+  else showNoAnswer();
 }
 
-/** Show the answer on small screens, unless the user is drawing. */
+/** Show the picture with its answer on small screens, unless the user is drawing. */
 function scrollToAnswer() {
-  if (view.pad.hidden && state.pictures.every(({ answer }) => answer)) view.answer.scrollIntoView({ block: "nearest" });
+  if (view.pad.hidden && state.pictures.length && state.pictures.every(({ answer }) => answer)) {
+    view.answer.scrollIntoView({ block: "nearest" });
+  }
 }
 
 state.on("pictures", () => fillStrip(state.pictures, (selected) => state.change("selection", { selected })));
@@ -31,10 +35,9 @@ for (const type of ["pictures", "selection", "answers"]) {
   state.on(type, () => showCaptions(state.pictures, state.selected));
 }
 // The thresholds of a model may arrive after the predictions.
-for (const type of ["selection", "answers", "model"]) state.on(type, showSelected);
+for (const type of ["pictures", "selection", "answers", "model"]) state.on(type, showSelected);
 state.on("answers", scrollToAnswer);
-state.on("model", () => showSamples(state.model?.labels ?? [], useSample));
 
-enableDrawing(useDrawing);
 enableCopyButtons();
+enableTabs(view.languages);
 start().catch(showProblem);

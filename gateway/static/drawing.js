@@ -1,27 +1,35 @@
 // The drawing area as one of the ways to a picture: opened, closed and cleared by its buttons.
 
 import { view } from "./dom.js";
+import { acceptsDrawings } from "./model.js";
 import { Pad } from "./pad.js";
+import { clear, useDrawing } from "./pictures.js";
 import { state } from "./state.js";
 
-/** Open the drawing area on request; `onStroke` receives the drawing as a PNG after each stroke. */
-export function enableDrawing(onStroke) {
-  const pad = new Pad(view.pad, onStroke);
-  view.draw.addEventListener("click", () => (view.pad.hidden ? startDrawing(pad) : stopDrawing()));
-  view.clear.addEventListener("click", () => pad.clear());
-}
+const pad = new Pad(view.pad, (blob) => {
+  if (!view.pad.hidden) useDrawing(blob);
+});
 
-function startDrawing(pad) {
-  for (const element of [view.hint, view.preview, view.heatmap, view.caption]) element.hidden = true;
-  view.pad.hidden = view.clear.hidden = false;
+function startDrawing() {
+  view.pad.hidden = false;
   view.draw.setAttribute("aria-pressed", "true");
-  pad.clear();
+  clear();
 }
 
-export function stopDrawing() {
+function stopDrawing() {
   if (view.pad.hidden) return;
-  view.pad.hidden = view.clear.hidden = true;
+  view.pad.hidden = true;
   view.draw.setAttribute("aria-pressed", "false");
-  view.hint.hidden = state.pictures.length > 0;
   state.change("selection");
 }
+
+view.draw.addEventListener("click", () => (view.pad.hidden ? startDrawing() : stopDrawing()));
+state.on("pictures", () => {
+  if (!state.pictures.length) pad.clear();
+  else if (!state.picture.isDrawing) stopDrawing();
+});
+state.on("model", () => {
+  if (!state.model) return;
+  view.draw.hidden = !acceptsDrawings(state.model);
+  if (view.draw.hidden) stopDrawing();
+});

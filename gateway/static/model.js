@@ -3,6 +3,8 @@
 import { make, percent, view } from "./dom.js";
 
 const TASKS = { multiclass: "One class per picture", multilabel: "Any number of classes per picture" };
+// Those in common use (https://spdx.org/licenses); of the others only a URL in the card can be followed.
+const SPDX_IDENTIFIER = /^(?:Apache-2\.0|MIT|BSD-[23]-Clause|ISC|MPL-2\.0|CC0-1\.0|CC-BY(?:-NC)?(?:-SA|-ND)?-[34]\.0|(?:A|L)?GPL-[23]\.\d-(?:only|or-later))$/;
 const COLORS = { RGB: "colour", BGR: "colour", GRAY: "greyscale" };
 const FITS = {
   stretch: "stretched to fit",
@@ -23,9 +25,8 @@ export function thresholdsOf({ card }) {
   return Array.isArray(card.threshold) ? card.threshold : card.labels.map(() => card.threshold);
 }
 
-/** Fill the choice of versions and keep the current one if it is still served. */
-export function fillVersions({ version, versions }) {
-  const current = view.version.value;
+/** Fill the choice of versions, and show the chosen one if it is served. */
+export function fillVersions({ version, versions }, chosen) {
   const served = versions.filter((item) => item.state === "AVAILABLE");
   view.version.replaceChildren(new Option(version ? `Newest (version ${version})` : "Newest", ""));
   for (const item of served) {
@@ -34,7 +35,7 @@ export function fillVersions({ version, versions }) {
     }
   }
   for (const item of served) view.version.add(new Option(`Version ${item.version}`, `versions/${item.version}`));
-  view.version.value = current;
+  view.version.value = chosen;
   if (view.version.selectedIndex < 0) view.version.value = "";
 }
 
@@ -53,20 +54,45 @@ function cardRows({ task, labels, input, abstain_below: abstainBelow, metrics, p
     ["Classes", labelList(labels)],
     ["Input", `${input.width} × ${input.height} pixels, ${COLORS[input.color]}, ${FITS[input.resize]}`],
   ];
-  if (typeof abstainBelow === "number") rows.push(["Not sure", `below a confidence of ${percent(abstainBelow)}`]);
-  const numbers = Object.entries(metrics).filter(([, value]) => typeof value === "number");
-  if (numbers.length) {
-    const items = numbers.map(([name, value]) => make("li", "", `${readable(name)} ${formatNumber(value)}`));
-    rows.push(["Metrics", make("ul", "", ...items)]);
-  }
+  const quality = describeQuality(metrics, abstainBelow);
+  if (quality) rows.push(["Quality", quality]);
   for (const [term, value] of [
     ["Architecture", provenance.architecture],
     ["Trained on", provenance.data?.title],
-    ["Licence", provenance.licence],
   ]) {
     if (typeof value === "string") rows.push([term, value]);
   }
+  if (typeof provenance.licence === "string") rows.push(["Licence", licenceLink(provenance.licence)]);
   return rows;
+}
+
+/** One sentence, such as `93.0 % of 1,017 test images are classified correctly; not sure below 94.6 %.` */
+export function describeQuality({ accuracy, images, answered }, abstainBelow) {
+  const parts = [];
+  if (isNumber(accuracy)) {
+    const count = isNumber(images) ? `${images.toLocaleString("en")} ` : "";
+    parts.push(`${percent(accuracy)} of ${count}test images are classified correctly`);
+  }
+  if (isNumber(abstainBelow)) parts.push(`not sure below a confidence of ${percent(abstainBelow)}`);
+  if (isNumber(abstainBelow) && isNumber(answered?.accuracy)) parts.push(`${percent(answered.accuracy)} correct when sure`);
+  const sentence = parts.join("; ");
+  return sentence && `${sentence[0].toUpperCase()}${sentence.slice(1)}.`;
+}
+
+/** A licence with a link to its text: the URL that is written in it, or the page of SPDX about its identifier. */
+export function licenceLink(licence) {
+  const [url] = /https?:\/\/[^\s,;)]+/.exec(licence) ?? [];
+  const name = licence.replace(url ?? "", "").replace(/[\s,;]+$/, "") || url;
+  const identifier = SPDX_IDENTIFIER.exec(name)?.[0];
+  const address = identifier ? `https://spdx.org/licenses/${identifier}.html` : url;
+  if (!address) return licence;
+  const link = make("a", "", name);
+  Object.assign(link, { href: address, rel: "noreferrer" });
+  return link;
+}
+
+function isNumber(value) {
+  return typeof value === "number";
 }
 
 function labelList(labels) {
@@ -82,12 +108,4 @@ function versionList(versions) {
     return item;
   });
   return make("ul", "versions", ...items);
-}
-
-function formatNumber(value) {
-  return value.toLocaleString("en", { maximumSignificantDigits: 4 });
-}
-
-function readable(name) {
-  return name.replaceAll("_", " ");
 }

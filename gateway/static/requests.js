@@ -2,17 +2,28 @@
 
 import { apiKey, askForKey } from "./key.js";
 
-const TIMEOUT_MS = 60_000; // only for dead connections: nginx gives up earlier
+const SILENCE_MS = 60_000; // only for dead connections: nginx gives up earlier
+const PASSING_STATUSES = new Set([429, 502, 503, 504]);
 
-/** An RFC 9457 problem document, from the service or created here if the service cannot be reached. */
+/**
+ * An RFC 9457 problem document, from the service or created here if the service cannot be reached.
+ *
+ * `mayPass` says whether the same request may succeed later, `retryAfterS` when to try, if the service says so, and
+ * `document` what it sent.
+ */
 export class Problem extends Error {
-  constructor({ type = "about:blank", title, detail = "", request_id = "" }) {
+  constructor({ type = "about:blank", title, detail = "", status = 0, request_id = "" }, { mayPass, retryAfterS = null, document = null } = {}) {
     super(title);
-    Object.assign(this, { type, title, detail, requestId: request_id });
+    mayPass ??= PASSING_STATUSES.has(status);
+    Object.assign(this, { type, title, detail, status, requestId: request_id, mayPass, retryAfterS, document });
   }
 }
 
-/** Send a request; if the service requires a key, ask the user for one and send the request again. */
+/**
+ * Send a request; if the service requires a key, ask the user for one and send the request again.
+ *
+ * `onUpload` receives the part of the body that is sent, from 0 to 1.
+ */
 export async function send(path, request = {}) {
   for (;;) {
     const key = apiKey();
@@ -25,26 +36,88 @@ export async function send(path, request = {}) {
   }
 }
 
-async function attempt(path, key, { signal, headers, ...request }) {
-  const limit = AbortSignal.timeout(TIMEOUT_MS);
+async function attempt(path, key, { signal, headers = {}, onUpload, ...request }) {
+  const silence = new Silence(SILENCE_MS);
+  const authorized = {
+    ...request,
+    headers: key ? { ...headers, Authorization: `Bearer ${key}` } : headers,
+    signal: signal ? AbortSignal.any([signal, silence.signal]) : silence.signal,
+  };
   try {
-    return await fetch(path, {
-      ...request,
-      headers: key ? { ...headers, Authorization: `Bearer ${key}` } : headers,
-      signal: signal ? AbortSignal.any([signal, limit]) : limit,
+    if (!onUpload) return await fetch(path, authorized);
+    return await upload(path, authorized, (fraction) => {
+      silence.end();
+      onUpload(fraction);
     });
   } catch (error) {
     if (signal?.aborted) throw error;
-    const detail = limit.aborted ? `No response within ${TIMEOUT_MS / 1000} seconds.` : error.message;
-    throw new Problem({ title: "The service cannot be reached", detail });
+    const detail = silence.signal.aborted ? `No response within ${SILENCE_MS / 1000} seconds.` : "Check your connection.";
+    throw new Problem({ title: "The service cannot be reached", detail }, { mayPass: true });
+  } finally {
+    silence.stop();
   }
+}
+
+/** Aborts its signal after some time in which nothing was sent. */
+class Silence {
+  #abort = new AbortController();
+  #limitMs;
+  #timer;
+
+  constructor(limitMs) {
+    this.#limitMs = limitMs;
+    this.end();
+  }
+
+  get signal() {
+    return this.#abort.signal;
+  }
+
+  end() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#abort.abort(), this.#limitMs);
+  }
+
+  stop() {
+    clearTimeout(this.#timer);
+  }
+}
+
+/** Like `fetch`, which does not report how much of a body is sent. */
+function upload(path, { method, headers, body, signal }, onUpload) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open(method, path);
+    request.responseType = "blob";
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    request.upload.addEventListener("progress", ({ loaded, total }) => onUpload(total ? loaded / total : 0));
+    request.addEventListener("load", () => resolve(responseOf(request)));
+    for (const type of ["error", "abort"]) request.addEventListener(type, () => reject(new Error(type)));
+    signal.addEventListener("abort", () => request.abort(), { once: true });
+    if (signal.aborted) reject(new Error("abort"));
+    else request.send(body);
+  });
+}
+
+function responseOf(request) {
+  const lines = request.getAllResponseHeaders().trim().split("\r\n").filter(Boolean);
+  const headers = lines.map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 1).trim()]);
+  return new Response(request.response, { status: request.status, headers });
 }
 
 async function problemOf(response) {
   const text = await response.text();
+  const retryAfterS = Number.parseInt(response.headers.get("Retry-After"), 10);
+  const { status } = response;
+  let document = { title: `The service responded with status ${status}`, detail: text.slice(0, 300) };
   try {
-    return new Problem(JSON.parse(text));
+    const parsed = JSON.parse(text);
+    if (parsed?.title) document = parsed;
   } catch {
-    return new Problem({ title: `The service responded with status ${response.status}`, detail: text.slice(0, 300) });
+    // Not from the service, such as a page of a proxy in front.
   }
+  return new Problem(
+    { ...document, status },
+    { retryAfterS: Number.isNaN(retryAfterS) ? null : retryAfterS, document },
+  );
 }

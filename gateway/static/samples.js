@@ -1,47 +1,78 @@
-// Sample pictures, drawn for this page or photos; each is shown if the model has a class of that name.
+// Sample pictures: photos that come with the page, or else the golden images of the version that is chosen.
 
+import { listSamples } from "./api.js";
 import { make, view } from "./dom.js";
+import { useSample } from "./pictures.js";
+import { state } from "./state.js";
 
-const SIDE = 320; // pixels
-const SAMPLES = {
+// Each is shown if the model has a class of that name.
+const PHOTOS = {
   macaw: "macaw.jpg",
   lighthouse: "lighthouse.jpg",
   warplane: "warplane.jpg",
-  airplane: "airplane.svg",
-  automobile: "automobile.svg",
-  frog: "frog.svg",
-  horse: "horse.svg",
-  ship: "ship.svg",
-  truck: "truck.svg",
-  3: "three.svg",
-  6: "six.svg",
-  7: "seven.svg",
 };
+let abort = new AbortController(); // for the samples in progress
+let objectUrls = [];
 
-/** Show the samples of a model with these classes; `onChoose` receives the file name and the PNG of the chosen one. */
-export function showSamples(labels, onChoose) {
-  const buttons = sampleButtons(labels, onChoose);
-  view["sample-list"].replaceChildren(...buttons);
-  view.samples.hidden = !buttons.length;
+async function showSamples() {
+  abort.abort();
+  abort = new AbortController();
+  if (!state.model) return;
+  const photos = photosOf(state.model.card?.labels ?? []);
+  showButtons(photos.length ? photos : await loadSamples(versionNumber(state.model), abort.signal), abort.signal);
 }
 
-function sampleButtons(labels, onChoose) {
-  const samples = Object.entries(SAMPLES).filter(([label]) => labels.includes(label));
-  return samples.map(([label, file]) => {
-    const image = make("img");
-    Object.assign(image, { src: `static/samples/${file}`, alt: `Sample: ${label}`, width: 56, height: 56 });
-    const button = make("button", "thumb", image);
-    button.type = "button";
-    button.addEventListener("click", async () => onChoose(file.replace(/\.\w+$/, ".png"), await pngOf(image)));
-    return button;
-  });
+function photosOf(labels) {
+  return Object.entries(PHOTOS)
+    .filter(([label]) => labels.includes(label))
+    .map(([label, name]) => {
+      const source = `static/samples/${name}`;
+      return { label, name, source, load: async () => (await fetch(source)).blob() };
+    });
 }
 
-/** The service does not accept SVG. */
-async function pngOf(image) {
-  await image.decode();
-  const canvas = make("canvas");
-  canvas.width = canvas.height = SIDE;
-  canvas.getContext("2d").drawImage(image, 0, 0, SIDE, SIDE);
-  return new Promise((resolve) => canvas.toBlob(resolve));
+/** The number of the version that the choices stand for. */
+function versionNumber({ version, versions }) {
+  const [kind, name] = state.choices.version.split("/");
+  if (kind === "versions") return Number(name);
+  if (kind !== "labels") return version;
+  return versions.find(({ labels = [] }) => labels.includes(decodeURIComponent(name)))?.version ?? version;
 }
+
+/** Without samples the page works as well, so that problems are not shown. */
+async function loadSamples(version, signal) {
+  try {
+    const samples = await listSamples(state.choices.model, version, signal);
+    return await Promise.all(
+      samples.map(async (sample) => {
+        const blob = await sample.load();
+        return { ...sample, blob, load: async () => blob };
+      }),
+    );
+  } catch {
+    return [];
+  }
+}
+
+function showButtons(samples, signal) {
+  if (signal.aborted) return;
+  objectUrls.forEach(URL.revokeObjectURL);
+  objectUrls = [];
+  view["sample-list"].replaceChildren(...samples.map(makeSample));
+  view.samples.hidden = !samples.length;
+}
+
+function makeSample({ label, name, source, blob, load }) {
+  if (blob) objectUrls.push((source = URL.createObjectURL(blob)));
+  const image = make("img");
+  Object.assign(image, { src: source, alt: `Sample: ${label}`, width: 56, height: 56 });
+  const button = make("button", "thumb", image);
+  Object.assign(button, { type: "button", title: label });
+  button.addEventListener("click", async () => useSample(name, await load()));
+  return button;
+}
+
+state.on("model", showSamples);
+state.on("choices", ({ detail }) => {
+  if ("version" in detail) showSamples();
+});

@@ -40,6 +40,40 @@ ${gateway}
 print(answer.label, answer.score, answer.confident)${saveLine}`;
 }
 
+/** For Node 20 or newer, as a module. */
+export function javascript(service, request, pictures) {
+  const { url } = pictures[0];
+  const headers = [
+    request.needsKey && `Authorization: \`Bearer \${process.env.${KEY}}\``,
+    url && '"Content-Type": "application/json"',
+  ].filter(Boolean);
+  const lines = [
+    ...(url ? [] : formLines(pictures)),
+    `const response = await fetch(${JSON.stringify(`${service}/${predictPath(request)}`)}, {`,
+    '  method: "POST",',
+    ...(headers.length ? [`  headers: { ${headers.join(", ")} },`] : []),
+    `  body: ${url ? `JSON.stringify({ url: ${JSON.stringify(url)} })` : "form"},`,
+    "});",
+    "const answer = await response.json();",
+    "if (!response.ok) throw new Error(`${answer.title}: ${answer.detail}`);",
+    pictures.length > 1
+      ? "for (const result of answer.results) console.log(result.class ?? result.detail);"
+      : "console.log(answer.class, answer.score);",
+  ];
+  return lines.join("\n");
+}
+
+function formLines(pictures) {
+  const names = pictures.map(({ name }) => JSON.stringify(name));
+  const append = (name) => `form.append("image", await openAsBlob(${name}), ${name});`;
+  return [
+    'import { openAsBlob } from "node:fs";',
+    "",
+    "const form = new FormData();",
+    ...(names.length > 1 ? [`for (const name of [${names.join(", ")}]) ${append("name")}`] : [append(names[0])]),
+  ];
+}
+
 function pythonOptions({ model, version, explain }) {
   const options = [];
   if (model) options.push(`model=${JSON.stringify(model)}`);
