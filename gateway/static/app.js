@@ -17,17 +17,20 @@ import { state } from "./state.js";
 import { fillStrip, showCaptions } from "./strip.js";
 import { enableTabs } from "./tabs.js";
 
+const NARROW = "(max-width: 48rem)"; // as in style.css
+
 function showSelected() {
   const { answer } = state.picture ?? {};
   if (answer) showAnswer(answer, state.model && thresholdsOf(state.model), tryAgain);
   else showNoAnswer();
 }
 
-/** Show the picture with its answer on small screens, unless the user is drawing. */
+/** Scroll to the answer, on small screens together with the picture above it, unless the user is drawing. */
 function scrollToAnswer() {
-  if (view.pad.hidden && state.pictures.length && state.pictures.every(({ answer }) => answer)) {
-    view.answer.scrollIntoView({ block: "nearest" });
-  }
+  const isDone = state.pictures.length > 0 && state.pictures.every(({ answer }) => answer);
+  if (!view.pad.hidden || !isDone) return;
+  if (matchMedia(NARROW).matches) view.stage.scrollIntoView({ block: "start" });
+  else view.answer.firstElementChild.scrollIntoView({ block: "nearest" });
 }
 
 state.on("pictures", () => fillStrip(state.pictures, (selected) => state.change("selection", { selected })));

@@ -52,7 +52,7 @@ function showHint(hint) {
 
 /** Shown over the picture, or in a corner of the drawing area so that the user can continue to draw. */
 function showHeatMap(explanation) {
-  view.opacity.hidden = !state.choices.explain;
+  view.opacity.hidden = !state.choices.explain || !state.picture;
   view.heatmap.hidden = !state.choices.explain || !explanation;
   view["opacity-label"].textContent = "Heat map";
   if (view.heatmap.hidden) return;
