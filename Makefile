@@ -35,6 +35,10 @@ run: .venv/.run-ready ## Serve http://localhost:$(PORT) from the committed model
 	  --rest-port=$(REST_PORT) --models-config=$(MODELS_CONFIG) --run-dir=$(RUN_DIR) $(if $(TLS_DIR),--tls-dir=$(TLS_DIR)) \
 	  $(if $(BATCHING_CONFIG),--batching-config=$(BATCHING_CONFIG))
 
+.PHONY: nginx
+nginx: $(UV) ## Install nginx with the system's package manager, for make run; sudo may ask for your password
+	@.tools/uv/bin/python -m tools.install_nginx
+
 .PHONY: tensorflow
 tensorflow: .venv/.tensorflow-ready ## Install TensorFlow, for models without model.tflite; make run does so by itself
 

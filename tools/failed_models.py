@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from gateway.models.folders import describe_load_fault
+from tools.log_files import LogReader
 
 TIMEOUT_S = 3
 TRANSIENT = "ry again shortly."
@@ -30,8 +31,7 @@ class FailedModels:
 
     def __init__(self, rest_port: int, log: Path) -> None:
         self._rest_port = rest_port
-        self._log = log
-        self._position = 0
+        self._log = LogReader(log)
         self._refused: dict[str, str] = {}
         self._answering: dict[str, int] = {}  # the version that a refused model answers with since then
 
@@ -54,14 +54,9 @@ class FailedModels:
 
     def _read_log(self) -> None:
         """Read what has been added to the gateway's log; the reason that is logged last counts."""
-        with contextlib.suppress(OSError), self._log.open("rb") as log:
-            log.seek(self._position)
-            for line in log:
-                if not line.endswith(b"\n"):  # still being written
-                    break
-                self._position += len(line)
-                if REFUSED.encode() in line or ANSWERS.encode() in line:
-                    self._read_event(line)
+        for line in self._log.read():
+            if REFUSED.encode() in line or ANSWERS.encode() in line:
+                self._read_event(line)
 
     def _read_event(self, line: bytes) -> None:
         with contextlib.suppress(ValueError, LookupError, TypeError):

@@ -1,8 +1,11 @@
 """How a user started the stack, by `make run` or by `image-gateway serve`, so that messages name what they typed."""
 
 import os
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
 SERVE_FOLDER = "IMAGE_GATEWAY_SERVE_FOLDER"
 """Variable in which `image-gateway serve` passes the folder where the user is; not set for `make run`."""
 
@@ -10,6 +13,17 @@ SERVE_FOLDER = "IMAGE_GATEWAY_SERVE_FOLDER"
 def command() -> str:
     """Return the command that the user typed."""
     return "image-gateway serve" if SERVE_FOLDER in os.environ else "make run"
+
+
+def make(target: str) -> str:
+    """Return the command that runs another target of the Makefile."""
+    folder_option = f"-C {shlex.quote(str(ROOT))} " if SERVE_FOLDER in os.environ else ""
+    return f"make {folder_option}{target}"
+
+
+def with_options(values: Mapping[str, object]) -> str:
+    """Return the command with options, by the variable of `make run`, to be pasted into a shell."""
+    return " ".join([command(), *(shlex.quote(option(variable, value)) for variable, value in values.items())])
 
 
 def folder() -> Path:

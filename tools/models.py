@@ -32,9 +32,10 @@ from gateway.models.folders import (
     strip_ending,
     version_number,
 )
-from tools import run, tensorflow_extra
+from tools import tensorflow_extra
 from tools.models_config import NO_SAMPLE, add_entry, display_path, find_faults, find_sample, read_entries
 from tools.programs import ROOT
+from tools.run_folder import is_running
 from tools.service import API_KEY_VARIABLE, NoServiceError, Service, ServiceError
 from tools.tensorflow_extra import TensorFlowError
 from tools.uv import WITHOUT_TENSORFLOW
@@ -177,7 +178,7 @@ def install_tensorflow(placement: Placement, run_dir: Path) -> None:
         AddError: `make run` must be stopped before.
         TensorFlowError: It cannot be installed.
     """
-    if not tensorflow_extra.needs_tensorflow([placement.newest_version]) or not run.is_running(run_dir):
+    if not tensorflow_extra.needs_tensorflow([placement.newest_version]) or not is_running(run_dir):
         return
     if sys.version_info[:2] >= WITHOUT_TENSORFLOW and not tensorflow_extra.is_installed():
         raise AddError(

@@ -1,4 +1,4 @@
-"""Find or install nginx, and render its configuration from the template that the container also uses."""
+"""Find nginx, and render its configuration from the template that the container also uses."""
 
 import grp
 import os
@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from tools import invocation
@@ -16,45 +15,14 @@ TEMPLATE = ROOT / "nginx" / "nginx.conf.template"
 DEFAULTS = ROOT / "nginx" / "defaults.env"
 # Debian installs nginx into a folder that only root has in PATH; Homebrew's folder may be missing from PATH.
 SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin")
-INSTALL_TIMEOUT_S = 300
 # Named as in a Kubernetes secret of type kubernetes.io/tls.
 CERTIFICATE, PRIVATE_KEY = "tls.crt", "tls.key"
 HTTP2_DIRECTIVE_SINCE = (1, 25, 1)
 ALL_OF_IPV6 = "[::]:"
 
 
-@dataclass(frozen=True, slots=True)
-class PackageManager:
-    """A package manager and its commands that install nginx without questions.
-
-    Attributes:
-        program: Name of its program.
-        commands: Commands in order, each with its arguments.
-        as_root: Whether they need root privileges.
-    """
-
-    program: str
-    commands: tuple[tuple[str, ...], ...]
-    as_root: bool = True
-
-
-# Debian's package starts nginx on port 80; SYSTEMD_OFFLINE (systemd, docs/ENVIRONMENT.md) prevents that.
-_APT = ("env", "DEBIAN_FRONTEND=noninteractive", "SYSTEMD_OFFLINE=1", "apt-get", "-qq")
-PACKAGE_MANAGERS = (
-    PackageManager("apt-get", ((*_APT, "update"), (*_APT, "install", "--no-install-recommends", "nginx"))),
-    PackageManager("dnf", (("dnf", "install", "--assumeyes", "--quiet", "nginx"),)),
-    PackageManager("apk", (("apk", "add", "--quiet", "nginx"),)),
-    PackageManager("pacman", (("pacman", "--sync", "--refresh", "--noconfirm", "--needed", "nginx"),)),
-    PackageManager("brew", (("brew", "install", "--quiet", "nginx"),), as_root=False),
-)
-
-
 class TlsError(Exception):
     """The certificate for HTTPS is missing; the message says what is expected."""
-
-
-class NginxUnavailableError(Exception):
-    """nginx is not installed and cannot be installed; the message says why and what to do."""
 
 
 def render(values: Mapping[str, str]) -> str:
@@ -118,61 +86,9 @@ def find() -> str | None:
     return shutil.which("nginx", path=os.pathsep.join((os.environ.get("PATH", ""), *SYSTEM_FOLDERS)))
 
 
-def install(log: Path) -> str:
-    """Install nginx with the system's package manager and return its path.
-
-    Args:
-        log: File for the output of the package manager.
-
-    Raises:
-        NginxUnavailableError: No supported package manager is installed, it needs a password, or it failed.
-    """
-    manager = next((manager for manager in PACKAGE_MANAGERS if shutil.which(manager.program)), None)
-    if manager is None:
-        names = ", ".join(manager.program for manager in PACKAGE_MANAGERS)
-        raise NginxUnavailableError(f"none of {names} is installed. Install nginx to have it in front of the gateway")
-    prefix = _root_prefix() if manager.as_root else ()
-    if prefix is None:
-        raise NginxUnavailableError(f"that needs root privileges. Run once: sudo {manager.program} install nginx")
-    with log.open("wb") as output:
-        for command in manager.commands:
-            _run((*prefix, *command), output.fileno(), log)
-    path = find()
-    if path is None:
-        raise NginxUnavailableError(f"{manager.program} installed it outside of PATH; see {log}")
-    return path
-
-
 def command(program: str, configuration: Path) -> tuple[str, ...]:
     """Return the command that runs nginx; it writes only to the folder of its configuration."""
     folder = configuration.parent
     run = (program, "-e", "stderr", "-p", str(folder), "-c", str(configuration))
     # Started as root, nginx would run its workers as a user without access to this folder.
     return (*run, "-g", f"user root {grp.getgrgid(0).gr_name};") if os.geteuid() == 0 else run
-
-
-def _root_prefix() -> tuple[str, ...] | None:
-    """Return the words in front of a command that run it as root; None if a password is needed."""
-    if os.geteuid() == 0:
-        return ()
-    sudo = shutil.which("sudo")
-    if sudo and subprocess.run((sudo, "-n", "true"), capture_output=True, check=False).returncode == 0:
-        return (sudo, "-n")
-    return None
-
-
-def _run(command: tuple[str, ...], output: int, log: Path) -> None:
-    line = " ".join(command)
-    try:
-        result = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            timeout=INSTALL_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise NginxUnavailableError(f"`{line}` took longer than {INSTALL_TIMEOUT_S} s; see {log}") from None
-    if result.returncode != 0:
-        raise NginxUnavailableError(f"`{line}` ended with exit status {result.returncode}; see {log}")

@@ -4,7 +4,7 @@ import errno
 import itertools
 import secrets
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from tools import invocation
 
@@ -17,30 +17,28 @@ SEARCH_RANGE = range(10_000, 30_000)
 _used_ports: set[int] = set()
 
 
-class PortsError(Exception):
-    """A port cannot be used; the message names it, its variable and a free port."""
-
-
-def check(ports: Mapping[str, int]) -> None:
-    """Check that all ports are free and different.
+def find_obstacles(ports: Mapping[str, int]) -> Mapping[str, str]:
+    """Return why ports cannot be used, by their variable; nothing for those that can.
 
     Args:
         ports: Port by the variable of `make run` that sets it.
-
-    Raises:
-        PortsError: A port cannot be used; the message has a line for each.
     """
-    problems = []
+    obstacles = {}
     variables: dict[int, str] = {}
     for variable, port in ports.items():
         reason = f"is already used for {invocation.option(variables[port])}" if port in variables else obstacle(port)
         variables.setdefault(port, variable)
         if reason:
-            free_port = next_free(port, excluded=ports.values())
-            advice = f"Choose another port: {invocation.command()} {invocation.option(variable, free_port)}"
-            problems.append(f"{invocation.option(variable, port)} {reason}. {advice}")
-    if problems:
-        raise PortsError("\n".join(problems))
+            obstacles[variable] = reason
+    return obstacles
+
+
+def choose_others(ports: Mapping[str, int], variables: Iterable[str]) -> Mapping[str, int]:
+    """Return a free port for each of these variables, different from each other and from all ports."""
+    others: dict[str, int] = {}
+    for variable in variables:
+        others[variable] = next_free(ports[variable], excluded=[*ports.values(), *others.values()])
+    return others
 
 
 def obstacle(port: int) -> str | None:

@@ -55,6 +55,7 @@ class Options:
         batching_config: File with BatchingParameters, absolute; None if the model server computes each call separately.
         tls_dir: Folder with the certificate for HTTPS, absolute; None for plain HTTP.
         model_server_host: IPv4 address on which the model server listens, with both ports.
+        shows_requests: Whether a line is printed for each request.
         jobs_dir: Folder of the jobs, absolute; None for none, unless the environment has settings of them.
     """
 
@@ -70,6 +71,7 @@ class Options:
     tls_dir: Path | None = None
     batching_config: Path | None = None
     model_server_host: str = "127.0.0.1"
+    shows_requests: bool = True
     jobs_dir: Path | None = None
 
     @property

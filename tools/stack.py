@@ -9,18 +9,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import BinaryIO, Never, Self
 
+from tools.log_files import find_start_failure, tail
+
 POLL_S = 0.1
 RESTART_S = 5.0
 """Shortest time between two starts of a program that is started again."""
 HOUR_S = 3600.0
-LOG_TAIL_LINES = 20
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -195,12 +195,16 @@ class Stack:
             if status is None:
                 continue
             ending = f"by {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
+            failure = None if self._logs is None else find_start_failure(self._log_file(program))
             if not program.restarts:
+                if failure:
+                    raise ProgramEndedError(f"{program.name}: {failure}")
                 raise ProgramEndedError(f"{program.name} ended {ending}. {self._log_tail(program)}")
             if time.monotonic() - self._started_s[program.name] >= RESTART_S:
                 _kill_session(process)
                 self.start(program)
-                self._notices.append(f"{program.name} ended {ending}, and was started again.")
+                reason = f" ({failure})" if failure else ""
+                self._notices.append(f"{program.name} ended {ending}{reason} and was started again.")
 
     @contextlib.contextmanager
     def _output(self, program: Program, log: Path | None) -> Iterator[int | BinaryIO]:
@@ -308,12 +312,6 @@ class Signals:
             return [signal.Signals(number) for number in self._reader.recv(4096)]
         except BlockingIOError:
             return []
-
-
-def tail(log: Path, lines: int = LOG_TAIL_LINES) -> str:
-    """Return the last lines of a log, each indented."""
-    with log.open(encoding="utf-8", errors="replace") as file:
-        return "".join(f"    {line.rstrip()}\n" for line in deque(file, maxlen=lines)) or "    (empty)\n"
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:

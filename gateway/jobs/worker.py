@@ -178,9 +178,13 @@ def main() -> int:
         os.nice(settings.jobs_nice)
         bound_memory()
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        worker = Worker(settings)
     except SettingsError as error:
         print(f"worker: {error}", file=sys.stderr)  # noqa: T201  # as gunicorn_conf does
+        return 1
+    try:
+        worker = Worker(settings)
+    except (SettingsError, OSError) as error:  # OSError: the folder of the jobs
+        log.critical("start_failed", reason=str(error))
         return 1
     worker.run(threading.Event())
     return 0

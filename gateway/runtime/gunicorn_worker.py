@@ -28,6 +28,9 @@ from gateway.runtime.timed_socket import TimedSocket
 
 NO_RESOURCES_PAUSE_S = 0.05
 MAX_SPARE_THREADS = 2
+FAILED_START_S = 2.0
+"""Time for gunicorn to stop all workers once the first of them could not start."""
+FAILED_START_POLL_S = 0.02
 UNREAD_BODY_S = 0.1
 """Time for a body that the application did not read, if the connection is to stay open."""
 
@@ -82,6 +85,22 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # as above
         self._in_threads = 0
         self._staying: set[Connection] = set()  # those of them whose thread waits a moment for the next request
         self._lacks_resources = False
+
+    def load_wsgi(self) -> None:
+        """Import the application; see `Worker.load_wsgi`.
+
+        Of several workers that cannot start, only the first one says so to gunicorn, which stops all of them: a second
+        one would interrupt that with a traceback.
+        """
+        try:
+            super().load_wsgi()
+        except SystemExit:
+            deadline_s = time.monotonic() + (FAILED_START_S if self.age > 1 else 0)
+            while self.alive and time.monotonic() < deadline_s:
+                time.sleep(FAILED_START_POLL_S)
+            if self.alive:
+                raise
+            sys.exit(0)
 
     # In the main thread
 

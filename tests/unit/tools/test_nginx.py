@@ -91,106 +91,25 @@ def test_nginx_accepts_its_configuration(tmp_path):
 
 
 @pytest.fixture
-def bare_system(tmp_path, monkeypatch):
-    """A PATH of one folder that has only `env`, and a process that runs as root."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    (folder / "env").symlink_to("/usr/bin/env")
-    monkeypatch.setenv("PATH", str(folder))
+def empty_path(tmp_path, monkeypatch):
+    """A PATH without programs."""
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(nginx, "SYSTEM_FOLDERS", ())
-    monkeypatch.setattr("os.geteuid", lambda: 0)
-    return folder
 
 
-def add_program(folder, name, text):
-    program = folder / name
-    program.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
-    program.chmod(0o755)
-
-
-INSTALLS = """echo "$0 $*"
-[ "$2" = update ] && exit 0
-printf '#!/bin/sh\\n' > "${0%/*}/nginx"; /bin/chmod 755 "${0%/*}/nginx" """
-
-
-@pytest.mark.usefixtures("bare_system")
+@pytest.mark.usefixtures("empty_path")
 def test_a_missing_nginx_is_not_found():
     assert nginx.find() is None
 
 
-@pytest.mark.usefixtures("bare_system")
+@pytest.mark.usefixtures("empty_path")
 def test_nginx_is_found_outside_of_path(monkeypatch, tmp_path):
     folder = tmp_path / "sbin"
     folder.mkdir()
-    add_program(folder, "nginx", "")
+    (folder / "nginx").write_text("#!/bin/sh\n", encoding="utf-8")
+    (folder / "nginx").chmod(0o755)
     monkeypatch.setattr(nginx, "SYSTEM_FOLDERS", (str(folder),))
     assert nginx.find() == str(folder / "nginx")
-
-
-def test_the_package_manager_installs_nginx(bare_system, tmp_path):
-    add_program(bare_system, "apt-get", INSTALLS)
-    log = tmp_path / "install.log"
-
-    assert nginx.install(log) == str(bare_system / "nginx")
-    assert [line.split(" ", 1)[1] for line in log.read_text().splitlines()] == [
-        "-qq update",
-        "-qq install --no-install-recommends nginx",
-    ]
-
-
-@pytest.mark.usefixtures("bare_system")
-def test_without_a_package_manager_the_supported_ones_are_named(tmp_path):
-    with pytest.raises(nginx.NginxUnavailableError, match="none of apt-get, dnf, apk, pacman, brew is installed"):
-        nginx.install(tmp_path / "install.log")
-
-
-def test_a_failing_package_manager_is_reported_with_its_status_and_log(bare_system, tmp_path):
-    add_program(bare_system, "apk", "echo no network; exit 7")
-    log = tmp_path / "install.log"
-    with pytest.raises(
-        nginx.NginxUnavailableError, match=r"`apk add --quiet nginx` .* exit status 7; see .*install.log"
-    ):
-        nginx.install(log)
-    assert log.read_text() == "no network\n"
-
-
-def test_a_package_manager_that_installs_nothing_is_reported(bare_system, tmp_path):
-    add_program(bare_system, "dnf", "exit 0")
-    with pytest.raises(nginx.NginxUnavailableError, match="dnf installed it outside of PATH"):
-        nginx.install(tmp_path / "install.log")
-
-
-def test_nothing_is_installed_without_root_or_sudo(bare_system, tmp_path, monkeypatch):
-    monkeypatch.setattr("os.geteuid", lambda: 1000)
-    add_program(bare_system, "apt-get", INSTALLS)
-    with pytest.raises(nginx.NginxUnavailableError, match=r"root privileges\. Run once: sudo apt-get install nginx"):
-        nginx.install(tmp_path / "install.log")
-    assert nginx.find() is None
-
-
-def test_a_sudo_that_needs_a_password_is_not_used(bare_system, tmp_path, monkeypatch):
-    monkeypatch.setattr("os.geteuid", lambda: 1000)
-    add_program(bare_system, "apt-get", INSTALLS)
-    add_program(bare_system, "sudo", '[ "$1" = -n ] && exit 1')
-    with pytest.raises(nginx.NginxUnavailableError, match="root privileges"):
-        nginx.install(tmp_path / "install.log")
-
-
-def test_a_sudo_without_a_password_is_used(bare_system, tmp_path, monkeypatch):
-    monkeypatch.setattr("os.geteuid", lambda: 1000)
-    (bare_system / "true").symlink_to("/bin/true")
-    add_program(bare_system, "apt-get", INSTALLS)
-    add_program(bare_system, "sudo", '[ "$1" = -n ] || exit 1; shift; echo as root; exec "$@"')
-    log = tmp_path / "install.log"
-
-    nginx.install(log)
-    assert log.read_text().count("as root") == 2
-
-
-def test_brew_runs_without_root(bare_system, tmp_path, monkeypatch):
-    monkeypatch.setattr("os.geteuid", lambda: 501)
-    add_program(bare_system, "brew", INSTALLS)
-    assert nginx.install(tmp_path / "install.log") == str(bare_system / "nginx")
 
 
 def test_workers_run_as_root_only_if_nginx_is_started_by_root(monkeypatch, tmp_path):

@@ -17,31 +17,37 @@ def free_port():
     return ports.find(1)[0]
 
 
-def test_free_ports_are_accepted():
+def test_free_ports_have_no_obstacles():
     one, two = free_port(), free_port()
-    ports.check({"PORT": one, "GRPC_PORT": two})
+
+    assert ports.find_obstacles({"PORT": one, "GRPC_PORT": two}) == {}
 
 
-def test_a_used_port_is_reported_with_its_variable_and_a_free_one(used):
-    with pytest.raises(ports.PortsError) as caught:
-        ports.check({"PORT": free_port(), "REST_PORT": used})
+def test_all_used_ports_are_named(used):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        obstacles = ports.find_obstacles(
+            {"PORT": used, "GATEWAY_PORT": free_port(), "GRPC_PORT": other.getsockname()[1]}
+        )
 
-    before, _, free = str(caught.value).partition(". Choose another port: make run REST_PORT=")
-    assert before == f"REST_PORT={used} is used by another program"
-    assert ports.obstacle(int(free)) is None
-
-
-def test_all_used_ports_are_reported_at_once(used):
-    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(ports.PortsError) as caught:
-        ports.check({"PORT": used, "GRPC_PORT": other.getsockname()[1]})
-
-    assert [line.split("=")[0] for line in str(caught.value).splitlines()] == ["PORT", "GRPC_PORT"]
+    assert obstacles == dict.fromkeys(["PORT", "GRPC_PORT"], "is used by another program")
 
 
-def test_the_same_port_twice_is_reported():
+def test_the_same_port_twice_is_named_once():
     port = free_port()
-    with pytest.raises(ports.PortsError, match=f"GATEWAY_PORT={port} is already used for PORT"):
-        ports.check({"PORT": port, "GATEWAY_PORT": port})
+
+    obstacles = ports.find_obstacles({"PORT": port, "GATEWAY_PORT": port})
+
+    assert obstacles == {"GATEWAY_PORT": "is already used for PORT"}
+
+
+def test_other_ports_are_free_and_different_from_each_other_and_from_those_in_use(used):
+    before = {"PORT": used, "GRPC_PORT": used, "REST_PORT": used + 1, "GATEWAY_PORT": free_port()}
+
+    others = ports.choose_others(before, ["PORT", "GRPC_PORT", "REST_PORT"])
+
+    assert list(others) == ["PORT", "GRPC_PORT", "REST_PORT"]
+    assert len({*others.values()} - {*before.values()}) == 3
+    assert [ports.obstacle(port) for port in others.values()] == [None] * 3
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", ""])
@@ -97,4 +103,4 @@ def test_found_ports_are_free_and_all_different():
     found = [*ports.find(3), *ports.find(2)]
     assert len(set(found)) == 5
     assert set(found) <= set(ports.SEARCH_RANGE)
-    ports.check({f"PORT_{port}": port for port in found})
+    assert [ports.obstacle(port) for port in found] == [None] * 5

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway import __version__
 from gateway.settings import PREFIX, Settings
-from tools import invocation, nginx, ports, run
+from tools import invocation, nginx, ports, readiness_probe, run, run_folder, start_checks, terminal
 from tools.models_config import add_entry, display_path
 
 PATH_SETTINGS = [name for name, field in Settings.model_fields.items() if "Path" in str(field.annotation)]
@@ -42,7 +43,7 @@ def error_of(capsys, arguments):
     """Run a command that cannot start and return its error message."""
     assert run.main(arguments) == 1
     output = capsys.readouterr()
-    assert output.out == ""
+    assert output.out == f"Image Gateway {__version__}\n"
     return output.err
 
 
@@ -61,7 +62,7 @@ def test_without_nginx_there_is_no_separate_gateway_port():
 def test_an_invalid_port_is_reported(capsys, port):
     with pytest.raises(SystemExit):
         run.parse([f"--port={port}"])
-    assert f"argument --port: {port!r} is not a port number. Choose one from 1 to 65535." in capsys.readouterr().err
+    assert f"PORT: {port!r} is not a port number. Choose one from 1 to 65535." in capsys.readouterr().err
 
 
 def test_missing_models_are_reported_with_the_variable(capsys, arguments, models_config):
@@ -75,7 +76,7 @@ def test_a_used_port_is_reported_with_the_variable(capsys, arguments):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         message = error_of(capsys, [*arguments, f"--rest-port={port}"])
-    assert message.startswith(f"make run: REST_PORT={port} is used by another program. Choose another port: make run")
+    assert message.startswith(f"make run: REST_PORT={port} is used by another program. Choose other ports: make run")
 
 
 def test_messages_name_what_users_of_image_gateway_serve_type(capsys, arguments, monkeypatch, tmp_path, models_config):
@@ -89,9 +90,9 @@ def test_messages_name_what_users_of_image_gateway_serve_type(capsys, arguments,
     models_config.unlink()
     missing = error_of(capsys, arguments)
 
-    assert used.startswith(f"image-gateway serve: --rest-port={port} is used by another program. Choose another port: ")
-    assert "image-gateway serve --rest-port=" in used
-    assert "usage: image-gateway serve" in usage
+    assert used.startswith(f"image-gateway serve: --rest-port={port} is used by another program. Choose other ports: ")
+    assert "--rest-port=" in used.partition("image-gateway serve --")[2]
+    assert usage == "image-gateway serve: unrecognized arguments: --unknown\n"
     assert missing.endswith(f"{models_config} does not exist. Set --models-config to a file that lists the models.\n")
 
 
@@ -112,11 +113,11 @@ def test_an_invalid_setting_is_reported_before_anything_starts(capsys, arguments
 
 @pytest.mark.parametrize("variable", [f"{PREFIX}{name.upper()}" for name in PATH_SETTINGS])
 def test_paths_in_settings_are_meant_from_the_folder_of_the_user(tmp_path, variable):
-    paths = run.resolve_paths({variable: " a/b ", "PATH": "bin"}, tmp_path)
+    paths = start_checks.resolve_paths({variable: " a/b ", "PATH": "bin"}, tmp_path)
 
     assert paths == {variable: str(tmp_path / "a/b")}
-    assert run.resolve_paths({variable: "/etc/x"}, tmp_path) == {variable: "/etc/x"}
-    assert run.resolve_paths({variable: ""}, tmp_path) == {}
+    assert start_checks.resolve_paths({variable: "/etc/x"}, tmp_path) == {variable: "/etc/x"}
+    assert start_checks.resolve_paths({variable: ""}, tmp_path) == {}
 
 
 def test_every_setting_of_a_path_is_known():
@@ -157,10 +158,10 @@ def test_a_folder_in_use_is_reported(capsys, arguments, tmp_path):
 def test_a_run_is_seen_while_it_uses_its_folder(arguments):
     options = run.parse(arguments)
 
-    with run.scratch_folder(options):
-        assert run.is_running(options.run_dir)
-    assert not run.is_running(options.run_dir)
-    assert not run.is_running(options.run_dir / "missing")
+    with run_folder.scratch_folder(options):
+        assert run_folder.is_running(options.run_dir)
+    assert not run_folder.is_running(options.run_dir)
+    assert not run_folder.is_running(options.run_dir / "missing")
 
 
 def test_a_folder_that_cannot_be_created_is_reported(capsys, arguments, tmp_path):
@@ -170,7 +171,7 @@ def test_a_folder_that_cannot_be_created_is_reported(capsys, arguments, tmp_path
 
 def test_the_scratch_folder_is_removed_and_the_logs_are_kept(arguments, tmp_path):
     options = run.parse(arguments)
-    with run.scratch_folder(options) as scratch:
+    with run_folder.scratch_folder(options) as scratch:
         (scratch / "nginx.pid").touch()
         (options.logs / "gateway.log").touch()
 
@@ -178,15 +179,77 @@ def test_the_scratch_folder_is_removed_and_the_logs_are_kept(arguments, tmp_path
     assert sorted(files) == ["logs", "logs/gateway.log"]
 
 
-def test_the_gateway_is_served_directly_if_nginx_cannot_be_installed(arguments, monkeypatch, tmp_path, capsys):
+@pytest.fixture
+def without_nginx(monkeypatch, tmp_path):
+    """A system that has no nginx."""
     monkeypatch.setattr(nginx, "SYSTEM_FOLDERS", ())
     monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.mark.usefixtures("without_nginx")
+def test_a_missing_nginx_is_one_line_with_the_command_that_installs_it(arguments, capsys):
     options = run.parse([argument for argument in arguments if argument != "--without-nginx"])
 
-    assert run.find_nginx(options) is None
-    output = capsys.readouterr().out
-    assert "nginx is not installed; installing it" in output
-    assert f"Continuing without nginx, with the gateway on port {options.port}: none of apt-get" in output
+    assert start_checks.find_nginx(options) is None
+
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"nginx is not installed: the gateway itself listens on port {options.port}.")
+    assert line.endswith("make nginx")
+
+
+@pytest.mark.usefixtures("without_nginx")
+def test_https_needs_nginx(capsys, arguments, tmp_path):
+    options = [*arguments, f"--tls-dir={tmp_path}"]
+
+    missing = error_of(capsys, [option for option in options if option != "--without-nginx"])
+    left_out = error_of(capsys, options)
+
+    assert missing == "make run: TLS_DIR is set, but HTTPS needs nginx: install it by `make nginx`.\n"
+    assert left_out == "make run: TLS_DIR is set, but HTTPS needs nginx: leave out --without-nginx.\n"
+
+
+def test_ports_in_use_are_one_line_with_a_command_to_paste(capsys, arguments, models_config, tmp_path):
+    (tmp_path / "run").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        used = {"PORT": one.getsockname()[1], "GRPC_PORT": two.getsockname()[1]}
+        options = [*arguments, *(f"--{name.lower().replace('_', '-')}={port}" for name, port in used.items())]
+        message = error_of(capsys, options)
+        with run_folder.scratch_folder(run.parse(arguments)):
+            beside = error_of(capsys, options)
+
+    command = message.partition("Choose other ports: ")[2].split()
+    values = dict(word.split("=") for word in command[2:])
+    assert message.count("\n") == 1
+    assert command[:2] == ["make", "run"]
+    assert values["MODELS_CONFIG"] == str(models_config)
+    assert values["REST_PORT"] == str(run.parse(arguments).rest_port)
+    assert len({values[name] for name in ("PORT", "GRPC_PORT", "REST_PORT")} - {*map(str, used.values())}) == 3
+    assert f" RUN_DIR={tmp_path / 'run'} " in f"{message.strip()} "
+    assert f" RUN_DIR={tmp_path / 'run2'} " in f"{beside.strip()} "
+
+
+@pytest.mark.parametrize("setting", ["DEFAULT_MODEL", "MODELS"])
+def test_a_model_that_is_not_in_the_configuration_is_named_before_anything_starts(
+    capsys, arguments, models_config, monkeypatch, setting
+):
+    monkeypatch.setenv(f"GATEWAY_{setting}", "nope")
+
+    message = error_of(capsys, arguments)
+
+    assert message == f"make run: GATEWAY_{setting}: 'nope' is not in {models_config}, which lists digits.\n"
+
+
+@pytest.mark.usefixtures("without_nginx")
+def test_a_folder_of_jobs_that_cannot_be_made_is_named_before_anything_starts(
+    capsys, arguments, models_config, monkeypatch, tmp_path
+):
+    (models_config.parent / "digits" / "1" / "model.tflite").touch()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GATEWAY_JOBS_DIR", str(tmp_path / "file" / "jobs"))
+
+    message = error_of(capsys, arguments)
+
+    assert message == f"make run: GATEWAY_JOBS_DIR={tmp_path / 'file' / 'jobs'} cannot be used: Not a directory.\n"
 
 
 @pytest.fixture
@@ -202,7 +265,7 @@ def test_without_tensorflow_only_the_models_that_need_it_are_left_out(models_con
     (version / "model.tflite").write_bytes(b"model")
     add_entry(models_config, "flowers", str(version.parent))
 
-    (line,) = run.install_tensorflow(models_config)
+    (line,) = start_checks.install_tensorflow(models_config)
 
     assert line.startswith("digits cannot be served: TensorFlow is needed for models without model.tflite (digits).")
 
@@ -270,15 +333,21 @@ LOADING = (503, b'{"type": "/problems/model-unavailable", "detail": "digits is l
 
 
 def test_the_probe_prints_each_change_once(arguments, capsys, monkeypatch):
-    monkeypatch.setattr(run, "STEADY_S", 0)
+    monkeypatch.setattr(readiness_probe, "STEADY_S", 0)
     options = run.parse(arguments)
-    probe = run.Probe(options)
+    probe = readiness_probe.Probe(options)
     assert [probe.ready(), probe.ready()] == [False, False]
     with answering(options.port, [STARTING, LOADING, LOADING, (502, b"<html>"), YES]):
         assert [probe.ready() for _ in range(5)] == [False, False, False, False, True]
 
     printed = [line.partition(" s  ")[2] for line in capsys.readouterr().out.splitlines()]
-    assert printed == ["no answer yet", "gateway: starting", "digits is loading.", "status 502", "ready"]
+    assert printed == [
+        "waiting for the programs",
+        "waiting for the gateway",
+        "digits is loading.",
+        "status 502",
+        "ready",
+    ]
 
 
 NO_VALUES = b'{"type": "/problems/not-ready", "detail": "digits: no values.", "missing": ["golden image"]}'
@@ -293,7 +362,7 @@ def model_server_states(*states):
 @pytest.fixture
 def impatient(monkeypatch):
     """Let an unusable default model hold up the start for no time."""
-    monkeypatch.setattr(run, "UNUSABLE_S", 0)
+    monkeypatch.setattr(readiness_probe, "UNUSABLE_S", 0)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -314,7 +383,7 @@ def test_an_unusable_default_model_does_not_keep_the_others_from_being_used(
 ):
     add_entry(models_config, "cifar10", "/cifar10")
     options = run.parse(arguments)
-    probe = run.Probe(options)
+    probe = readiness_probe.Probe(options)
 
     with answering(options.port, [(503, problem)]), answering(options.rest_port, states):
         assert probe.ready() is bool(others)
@@ -342,7 +411,7 @@ def test_foreign_models_that_cannot_classify_are_named(models_config):
     unrestored = (502, b'{"detail": "It has no values for its variables."}')
 
     with answering(port, [loaded, unrestored, failed, failed]):
-        unusable = run.find_unusable_models(models_config, None, port)
+        unusable = readiness_probe.find_unusable_models(models_config, None, port)
 
     assert unusable == {
         "a": "a is loaded, but cannot be used: It has no values for its variables.",
@@ -351,9 +420,9 @@ def test_foreign_models_that_cannot_classify_are_named(models_config):
 
 
 def test_the_stack_is_ready_after_it_has_stayed_ready(arguments, monkeypatch):
-    monkeypatch.setattr(run, "STEADY_S", 0.2)
+    monkeypatch.setattr(readiness_probe, "STEADY_S", 0.2)
     options = run.parse(arguments)
-    probe = run.Probe(options)
+    probe = readiness_probe.Probe(options)
     with answering(options.port, [YES, LOADING, *[YES] * 1000]):
         assert [probe.ready(), probe.ready()] == [False, False]
         started_s = time.monotonic()
@@ -368,6 +437,6 @@ def test_output_that_cannot_be_written_is_ignored(monkeypatch):
     os.close(reader)
     broken = os.fdopen(writer, "w")
     monkeypatch.setattr("sys.stdout", broken)
-    run.say("text")
+    terminal.say("text")
     with pytest.raises(BrokenPipeError):
         broken.close()

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.processes import is_running
 from tests.support.waiting import until
-from tools.stack import ProgramEndedError, Signals, Stack, StopRequestedError, Supervisor, tail
+from tools.stack import ProgramEndedError, Signals, Stack, StopRequestedError, Supervisor
 
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 20
@@ -108,6 +108,16 @@ def test_an_unexpected_end_is_reported_with_the_status_and_the_end_of_the_log(ma
     assert "line 50" not in message
 
 
+def test_a_program_that_says_why_it_cannot_start_is_quoted_instead_of_its_log(make_stack, logs, make_program):
+    line = '{"level": "critical", "event": "start_failed", "reason": "GATEWAY_X is wrong."}'
+    with make_stack(logs) as stack:
+        stack.start(make_program("gateway", f"print({line!r}, flush=True)\nraise SystemExit(4)"))
+        with pytest.raises(ProgramEndedError) as caught:
+            stack.wait_until(lambda: False, PATIENCE_S)
+
+    assert str(caught.value) == "gateway: GATEWAY_X is wrong."
+
+
 def test_without_a_log_folder_programs_print_to_standard_error(make_program, capfd):
     with Supervisor(None) as stack:
         stack.start(make_program("breaks", "import sys\nprint('out')\nsys.exit('no such model')"))
@@ -136,7 +146,7 @@ def test_a_program_that_restarts_is_started_again_and_does_not_end_the_others(lo
         os.kill(first, signal.SIGKILL)
         stack.wait_until(lambda: stack.pids()["worker"] != first, PATIENCE_S)
 
-        assert stack.take_notices() == ["worker ended by SIGKILL, and was started again."]
+        assert stack.take_notices() == ["worker ended by SIGKILL and was started again."]
         assert stack.take_notices() == []
         assert not is_running(first)
 
@@ -346,13 +356,3 @@ def test_programs_end_when_their_supervisor_is_killed(supervisor, logs):
     supervisor.kill()
 
     until(lambda: not is_running(child), PATIENCE_S)
-
-
-def test_the_tail_of_an_empty_log_says_so(tmp_path):
-    (tmp_path / "a.log").touch()
-    assert tail(tmp_path / "a.log") == "    (empty)\n"
-
-
-def test_the_tail_of_a_log_may_have_bytes_that_are_not_text(tmp_path):
-    (tmp_path / "a.log").write_bytes(b"\xff\xfe broken\n")
-    assert "broken" in tail(tmp_path / "a.log")
