@@ -22,6 +22,7 @@ T ?= tests
 SBOM ?= dist/sbom.cdx.json
 
 UV := .tools/uv/bin/uv
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' gateway/__init__.py)
 # uv with the package index of pip's configuration, if it has one; tools/uv.py says why.
 RUN_UV := .tools/uv/bin/python tools/uv.py
 INSTALL := $(RUN_UV) install .venv
@@ -133,7 +134,7 @@ generators: .tools/generators/.ready ## Install the generators of API clients th
 
 .PHONY: fuzz
 fuzz: .venv/.dev-ready ## Fuzz the parsers of images and requests for T minutes (1)
-	$(INSTALL) --all-extras --group dev --group fuzz
+	@$(INSTALL) --all-extras --group dev --group fuzz
 	$(BIN)/python -m tests.fuzz $(filter-out tests,$(T))
 
 .PHONY: lint
@@ -208,7 +209,8 @@ help: ## Show this help
 $(UV): tools/uv.txt
 	@for python in $(PYTHONS); do \
 	  if $$python -c 'import sys, venv, ensurepip; assert (3, 11) <= sys.version_info < $(PYTHON_BELOW)' 2>/dev/null; then \
-	    echo "Setting up with $$python ..." && \
+	    echo "Image Gateway $(VERSION): setting up with $$python ..." && \
+	    echo "Installing uv into .tools: 25 MB to download, 63 MB on disk ..." && \
 	    $$python -m venv --clear .tools/uv && \
 	    PIP_INDEX_URL="$${PIP_INDEX_URL:-$${UV_DEFAULT_INDEX:-$$UV_INDEX_URL}}" .tools/uv/bin/python -m pip install \
 	      --quiet --disable-pip-version-check --require-hashes --no-deps -r $< && \
@@ -232,28 +234,28 @@ NPM = node $$(dirname $$(command -v node))/../lib/node_modules/npm/bin/npm-cli.j
 
 # Once TensorFlow is installed it stays as current as the other packages.
 .venv/.run-ready: $(LOCKED) $(UV)
-	$(INSTALL) --extra gateway --extra heif --extra jobs --extra $(if $(wildcard .venv/.tensorflow-ready),tensorflow,model-server)
+	@$(INSTALL) --extra gateway --extra heif --extra jobs --extra $(if $(wildcard .venv/.tensorflow-ready),tensorflow,model-server)
 	@touch $@
 
 .venv/.tensorflow-ready: $(LOCKED) $(UV)
-	$(INSTALL) --extra gateway --extra heif --extra jobs --extra tensorflow
+	@$(INSTALL) --extra gateway --extra heif --extra jobs --extra tensorflow
 	@touch $@ .venv/.run-ready
 
 # Tests start hundreds of programs, some where Python may not store bytecode (PYTHONDONTWRITEBYTECODE).
 .venv/.dev-ready .venv/.bench-ready .venv/.models-ready: export UV_COMPILE_BYTECODE = 1
 .venv/.dev-ready: $(LOCKED) $(UV)
-	$(INSTALL) --all-extras --group dev
+	@$(INSTALL) --all-extras --group dev
 	@touch $@ .venv/.tensorflow-ready .venv/.run-ready
 
 .venv/.bench-ready: $(LOCKED) $(UV)
-	$(INSTALL) --all-extras --group dev --group bench
+	@$(INSTALL) --all-extras --group dev --group bench
 	@touch $@ .venv/.dev-ready .venv/.tensorflow-ready .venv/.run-ready
 
 .venv/.models-ready: $(LOCKED) $(UV)
-	$(INSTALL) --all-extras --group dev --group models
+	@$(INSTALL) --all-extras --group dev --group models
 	@touch $@ .venv/.dev-ready .venv/.tensorflow-ready .venv/.run-ready
 
 # An environment of its own, because tensorflow and tensorflow-cpu install the same files.
 .venv-gpu/.ready: $(LOCKED) $(UV)
-	$(RUN_UV) install .venv-gpu --extra train-core --group gpu --group models
+	@$(RUN_UV) install .venv-gpu --extra train-core --group gpu --group models
 	@touch $@

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway import __version__
+
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
@@ -106,7 +108,8 @@ def test_other_constructs_are_found(kind: str, text: str):
 def test_a_set_up_that_fails_leaves_no_stamp(tmp_path: Path):
     """Without .SHELLFLAGS, as in GNU make 3.81, no `-e` ends a recipe at its first command that fails."""
     (tmp_path / "tools").mkdir()
-    for name in ("Makefile", "tools/uv.txt"):
+    (tmp_path / "gateway").mkdir()
+    for name in ("Makefile", "tools/uv.txt", "gateway/__init__.py"):
         shutil.copy2(ROOT / name, tmp_path / name)
     python = tmp_path / "python"  # makes environments in which pip fails
     python.write_text(
@@ -124,7 +127,7 @@ def test_a_set_up_that_fails_leaves_no_stamp(tmp_path: Path):
             check=False,
         )
 
-        assert made.stdout == f"Setting up with {python} ...\n"
+        assert made.stdout.startswith(f"Image Gateway {__version__}: setting up with {python} ...\nInstalling uv into ")
         assert made.returncode == 2
         assert not (tmp_path / ".tools/uv/bin/uv").exists()
 
