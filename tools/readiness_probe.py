@@ -18,6 +18,7 @@ READY, STARTING, NO_ANSWER = "ready", "waiting for the gateway", "waiting for th
 GATEWAY_UNAVAILABLE = "/problems/gateway-unavailable"
 # A default model that stays unusable for so long does not keep the others from being used.
 UNUSABLE_S = 10.0
+ADVICE = " Try again shortly."
 AVAILABLE = "AVAILABLE"
 
 
@@ -91,8 +92,8 @@ class Probe:
         try:
             problem = json.loads(body)
             self._lacks_version = "version" in problem.get("missing", ())
-            # nginx's own problem is written for callers.
-            return STARTING if problem["type"] == GATEWAY_UNAVAILABLE else str(problem["detail"])
+            # The advice is for callers, and so is nginx's own problem.
+            return STARTING if problem["type"] == GATEWAY_UNAVAILABLE else str(problem["detail"]).removesuffix(ADVICE)
         except (ValueError, LookupError, TypeError):
             return f"status {response.status}"
 

@@ -192,7 +192,8 @@ def make_environment(folder: Path, below: tuple[int, int], environment: Mapping[
         return
     variables = dict(environment)
     if below == WITHOUT_TENSORFLOW:
-        print("TensorFlow has no package for Python {}.{}: using an older Python.".format(*sys.version_info), flush=True)
+        own_version = "{}.{}".format(*sys.version_info)
+        print(f"TensorFlow has no package for Python {own_version}: using an older Python.", flush=True)
         variables["UV_PYTHON_DOWNLOADS"] = os.environ.get("UV_PYTHON_DOWNLOADS") or "automatic"
     versions = ">={}.{},<{}.{}".format(*PYTHONS[0], *below)
     try:

@@ -329,7 +329,7 @@ def answering(port, answers):
 
 YES = (200, b'{"status": "ready"}')
 STARTING = (503, b'{"type": "/problems/gateway-unavailable", "detail": "The gateway does not respond."}')
-LOADING = (503, b'{"type": "/problems/model-unavailable", "detail": "digits is loading."}')
+LOADING = (503, b'{"type": "/problems/model-unavailable", "detail": "digits is loading. Try again shortly."}')
 
 
 def test_the_probe_prints_each_change_once(arguments, capsys, monkeypatch):
