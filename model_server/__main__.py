@@ -11,6 +11,7 @@ from pathlib import Path
 
 import grpc
 
+from model_server import logs
 from model_server.batching.batching_servable import Batching
 from model_server.batching.parameters import BatchingParameters, read_parameters
 from model_server.dataplane import DataPlane
@@ -77,7 +78,7 @@ class Shutdown:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the server until a signal stops it; return the exit status."""
-    logging.basicConfig(format="%(asctime)s %(levelname).1s %(name)s: %(message)s", level=logging.INFO)
+    logs.configure()
     try:
         command_line = parse(arguments)
     except FlagError as error:

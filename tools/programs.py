@@ -184,7 +184,7 @@ def nginx_proxy(
         name="nginx",
         command=nginx.command(executable, configuration),
         directory=ROOT,
-        environment=os.environ,
+        environment={**os.environ, "TZ": "UTC"},  # as the logs of the other programs
         stop_signal=signal.SIGQUIT,  # lets requests in progress finish
         stop_timeout_s=settings.request_deadline_s + STOP_SLACK_S,
     )

@@ -1,7 +1,9 @@
 """Logging of the application, its libraries and gunicorn, as one stream of lines in the same form."""
 
+import functools
 import io
 import logging.config
+import time
 from typing import Any, TextIO
 
 import structlog
@@ -36,8 +38,20 @@ def _context_processors() -> list[Processor]:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_timestamp,
     ]
+
+
+def _add_timestamp(_: Any, __: str, event: EventDict) -> EventDict:
+    """Add the time in UTC with milliseconds, as RFC 3339 writes it; a second's text is made once."""
+    second, millisecond = divmod(time.time_ns() // 1_000_000, 1000)
+    event["timestamp"] = f"{_format_second(second)}.{millisecond:03}Z"
+    return event
+
+
+@functools.lru_cache(maxsize=1)
+def _format_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 def _renderers(*, as_json: bool) -> list[Processor]:

@@ -16,6 +16,8 @@ _Handler: TypeAlias = Any
 
 _LOG = logging.getLogger(__name__)
 
+_REQUEST_ID = "x-request-id"
+"""Metadata with the id that the gateway gives to a request."""
 _STATUS_CODES = {Code[status.name]: status for status in grpc.StatusCode}
 _MAX_ERROR_CHARACTERS = 1024
 """Longer messages are cut off, as in tensorflow_serving/model_servers/grpc_status_util.cc."""
@@ -83,7 +85,8 @@ def rpc_errors(context: grpc.ServicerContext) -> Iterator[None]:
     except ServingError as error:
         context.abort(_STATUS_CODES[error.code], _shorten(error.message))
     except Exception:  # noqa: BLE001  # the last handler before grpcio's, which would show the error to the caller
-        _LOG.exception("A gRPC call failed")
+        metadata = dict(context.invocation_metadata())
+        _LOG.exception("A gRPC call failed", extra={"request_id": metadata.get(_REQUEST_ID, "")})
         context.abort(grpc.StatusCode.INTERNAL, "Internal error, see the server's log")
 
 

@@ -2,6 +2,8 @@
 
 import base64
 import contextlib
+import json
+import re
 import signal
 import socket
 import struct
@@ -26,6 +28,7 @@ PREDICT = "/api/v1/models/digits/predict"
 MAX_BODY_BYTES = 200_000
 FETCH_DEADLINE_S = 1
 PATIENCE_S = 30
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 pytestmark = pytest.mark.in_order  # a test checks the outcomes of all requests before it
 
@@ -225,6 +228,25 @@ def test_no_log_contains_images_keys_or_queries(logged: LoggedStack, send_reques
 
 def test_the_requests_had_every_outcome(logged: LoggedStack):
     assert {200, 400, 401, 404, 405, 413, 415, 422, 503, 504} <= logged.statuses
+
+
+LIBRARIES = "INFO: Created TensorFlow Lite XNNPACK delegate for CPU."
+"""What a library of the model server prints itself."""
+
+
+def test_all_programs_log_lines_of_one_form(logged: LoggedStack):
+    logged.send(data=IMAGE, headers={"Content-Type": "image/png"})
+    logs = {path.stem: path.read_text(encoding="utf-8") for path in logged.stack.options.logs.iterdir()}
+
+    assert logs.keys() >= {"nginx", "gateway", "model-server"}
+    for name, text in logs.items():
+        lines = [json.loads(line) for line in text.splitlines() if line != LIBRARIES]
+        assert lines, name
+        for line in lines:
+            assert line.keys() >= {"timestamp", "level", "logger", "event"}, line
+            assert TIMESTAMP.fullmatch(line["timestamp"]), line
+            if line["event"] == "request":
+                assert line.keys() >= {"request_id", "client", "method", "path", "status", "duration_ms"}, line
 
 
 def test_all_three_programs_log_and_requests_are_in_the_logs(logged: LoggedStack):

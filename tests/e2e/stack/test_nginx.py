@@ -3,12 +3,15 @@
 import gzip
 import http.client
 import json
+import re
 import resource
 import select
 import signal
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -472,20 +475,68 @@ def test_json_is_compressed_for_clients_that_accept_it(front):
 # Log, stop and files
 
 
-def test_each_request_is_one_json_line_in_the_log(start_nginx):
+def log_lines(front):
+    return [json.loads(line) for line in front.log().splitlines() if line.startswith("{")]
+
+
+def test_each_request_is_one_json_line_with_the_fields_of_the_gateways_log(start_nginx):
     with start_nginx() as front:
         front.request('/echo?a="b"', headers={"X-Request-ID": "first", "User-Agent": 'quo"te\\'})
         front.request("/metrics?", method="POST", headers={"X-Request-ID": "second"})
 
-    lines = [json.loads(line) for line in front.log().splitlines() if line.startswith("{")]
     # The order of lines is not defined: two of nginx's workers may write them.
-    first, second = sorted(lines, key=lambda line: line["request_id"])
-    assert (first["request_id"], first["status"], first["upstream_status"]) == ("first", 200, "200")
-    assert first["request"] == "GET /echo HTTP/1.1"
+    first, second = sorted(log_lines(front), key=lambda line: line["request_id"])
+    assert (first["event"], first["level"], first["logger"]) == ("request", "info", "nginx")
+    assert (first["request_id"], first["client"]) == ("first", "127.0.0.1")
+    assert (first["method"], first["path"], first["status"], first["problem"]) == ("GET", "/echo", 200, "")
     assert first["user_agent"] == 'quo"te\\'
-    assert first["duration_s"] >= 0
-    assert float(first["upstream_duration_s"]) >= 0
-    assert (second["request"], second["status"]) == ("POST /metrics HTTP/1.1", 404)
+    assert (first["upstream_status"], type(first["upstream_duration_ms"])) == (200, int)
+    assert (second["method"], second["path"], second["status"]) == ("POST", "/metrics", 404)
+    assert (second["problem"], second["upstream_status"]) == ("not-found", None)
+
+
+@pytest.mark.parametrize(("zone", "end"), [("UTC", "Z"), ("Asia/Tokyo", "+09:00")])
+def test_times_have_milliseconds_in_every_zone(start_nginx, monkeypatch, zone, end):
+    monkeypatch.setenv("TZ", zone)
+
+    with start_nginx() as front:
+        front.request("/echo")
+
+    (line,) = log_lines(front)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}" + re.escape(end), line["timestamp"])
+    logged = datetime.fromisoformat(line["timestamp"])
+    assert abs(datetime.now(UTC) - logged) < timedelta(minutes=5)
+
+
+def test_durations_are_whole_milliseconds(start_nginx, upstream):
+    with start_nginx() as front, ThreadPoolExecutor(1) as pool:
+        response = pool.submit(front.request, "/slow")
+        until(lambda: upstream.requests, PATIENCE_S)
+        started_s = time.monotonic()
+        until(lambda: time.monotonic() > started_s + 1.01, PATIENCE_S)
+        upstream.release_slow.set()
+        response.result()
+
+    (line,) = log_lines(front)
+    assert 1000 <= line["upstream_duration_ms"] <= line["duration_ms"] < 60_000
+
+
+@pytest.mark.parametrize(
+    ("request_line", "method", "path"),
+    [
+        (b"GET http://user:secret@host/a/b?key=secret HTTP/1.1", "GET", "/a/b"),
+        (b"GET ?key=secret HTTP/1.1", "GET", ""),
+        (b"nothing secret", "", ""),
+        (b"GET /\xff HTTP/1.1", "GET", "(not printable ASCII)"),
+    ],
+)
+def test_of_a_request_line_only_method_and_path_are_logged(front, request_line, method, path):
+    front.send_bytes(request_line + b"\r\nHost: a\r\n\r\n")
+
+    until(lambda: log_lines(front), PATIENCE_S)
+    (line,) = log_lines(front)
+    assert (line["method"], line["path"]) == (method, path)
+    assert "secret" not in front.log()
 
 
 def test_health_checks_are_logged_only_when_they_fail(start_nginx):
@@ -494,8 +545,8 @@ def test_health_checks_are_logged_only_when_they_fail(start_nginx):
     with start_nginx(NGINX_UPSTREAM="127.0.0.1:1") as front:
         assert front.request("/readyz").status == 503
 
-    (line,) = (json.loads(line) for line in front.log().splitlines() if line.startswith("{"))
-    assert (line["request"], line["status"]) == ("GET /readyz HTTP/1.1", 503)
+    (line,) = log_lines(front)
+    assert (line["path"], line["status"], line["problem"]) == ("/readyz", 503, "gateway-unavailable")
 
 
 def test_nginx_finishes_a_request_in_progress_before_it_stops(front, upstream):

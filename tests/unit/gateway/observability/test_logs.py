@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -83,7 +84,7 @@ def test_every_line_is_an_object_with_time_level_logger_and_event(lines: list[di
     assert len(lines) > 5
     for line in lines:
         assert {"timestamp", "level", "logger", "event"} <= line.keys()
-        assert line["timestamp"].endswith("Z")
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["timestamp"])
 
 
 def test_a_request_is_logged_with_one_line(lines: list[dict[str, Any]]):
