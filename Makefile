@@ -195,6 +195,10 @@ DOCS_PORT ?= 8090
 docs: .venv/.dev-ready ## Serve the documentation as a site on DOCS_PORT (8090), renewed when a page changes
 	$(MKDOCS) serve --strict --dev-addr localhost:$(DOCS_PORT)
 
+.PHONY: screenshots
+screenshots: .venv/.dev-ready ## Take the pictures of the documentation from the page that make run serves on PORT
+	$(BIN)/python -m tools.screenshots --url http://localhost:$(PORT)
+
 .PHONY: clean
 clean: ## Remove environments, caches, build results and the run directory
 	rm -rf .venv .venv-gpu .tools .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .fuzz dist

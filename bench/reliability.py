@@ -2,8 +2,8 @@
 
     python -m bench.reliability [--requests 50000] [--only faults overload memory hostile]
 
-Prints the tables of docs/operating/reliability.md. It takes 20 to 25 minutes, 15 of them for the hostile clients, and needs an
-otherwise idle machine.
+Prints the tables of docs/operating/reliability.md. It takes 20 to 25 minutes, 15 of them for the hostile clients, and
+needs an otherwise idle machine.
 """
 
 import argparse

@@ -346,8 +346,9 @@ class Settings(BaseModel):
 
     jobs: Literal["off", "sqlite", "redis"] = Field(
         "off",
-        description="Whether the gateway accepts jobs ([jobs](../guides/jobs.md)), and where they are stored: in SQLite, for "
-        "gateways and workers on one machine, or in Redis for any number of machines. Needs the extra `jobs`.",
+        description="Whether the gateway accepts jobs ([jobs](../guides/jobs.md)), and where they are stored: in "
+        "SQLite, for gateways and workers on one machine, or in Redis for any number of machines. Needs the extra "
+        "`jobs`.",
     )
     jobs_dir: Path = Field(
         Path(".jobs"),

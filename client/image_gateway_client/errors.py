@@ -24,8 +24,9 @@ class Problem:
     """Why an image or a whole request failed: an RFC 9457 problem document.
 
     Attributes:
-        type: Identifies the kind of problem, such as /problems/unreadable-image; the gateway's docs/reference/problems.md lists
-            them. `about:blank` if the status or, without one, the title says everything.
+        type: Identifies the kind of problem, such as /problems/unreadable-image; the gateway's
+            docs/reference/problems.md lists them. `about:blank` if the status or, without one, the title
+            says everything.
         title: A summary, the same for every occurrence.
         detail: What went wrong this time, what was expected and what to do.
         status: HTTP status code; None if the image could not be sent.

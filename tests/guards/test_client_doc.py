@@ -1,4 +1,4 @@
-"""docs/guides/client.md and docs/reference/cli.md document every option of the command with its default, and every method and error of the package."""
+"""The pages on the client document every option of the command with its default, and every method and error."""
 
 import inspect
 import re

@@ -11,6 +11,7 @@ PAGES = (ROOT / "README.md", *sorted(page for page in ROOT.glob("docs/**/*.md") 
 SHELL = "sh"
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"(?://|<!--) (\w+\.\w+)\b")
+CONTINUED = re.compile(r"\|\n\s+")
 INDENTED = re.compile(r"(?<=\n\n)(?: {4}.*\n)+")
 
 
@@ -41,8 +42,9 @@ class Block:
         return match and match[1]
 
     def commands(self) -> list[str]:
-        """Return the commands of a shell block; a command may span lines that end in a backslash."""
-        return [line for line in self.text.replace("\\\n", "").splitlines() if line.strip() and line[0] != "#"]
+        """Return the commands of a shell block; a command may span lines that end in a backslash or a pipe."""
+        text = CONTINUED.sub("| ", self.text.replace("\\\n", ""))
+        return [line for line in text.splitlines() if line.strip() and line[0] != "#"]
 
 
 def blocks() -> list[Block]:

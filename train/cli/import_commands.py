@@ -32,8 +32,8 @@ def import_keras_model(
     """Import a Keras model as the next version of a served model.
 
     The card states name, labels and input size. Its input.mean, input.std and output.activation state what the
-    network itself does not apply; docs/guides/bring_your_own_model.md has examples. Heat maps are available if the network
-    ends in an average and at most one dense layer.
+    network itself does not apply; docs/guides/bring_your_own_model.md has examples. Heat maps are available if
+    the network ends in an average and at most one dense layer.
     """
     from train.importers.cards import read_card
     from train.importers.foreign import from_keras, from_saved_model
@@ -83,8 +83,8 @@ def import_torch(
     """Import a PyTorch network as the next version of a served model; PyTorch is not required.
 
     Supported are ResNet, ResNeXt, MobileNetV2 and V3, EfficientNet, EfficientNet-Lite and ConvNeXt, as torchvision
-    and timm name their weights; docs/guides/bring_your_own_model.md lists them. Reading a checkpoint executes no code from
-    it. The card's input.mean and input.std are those of the training, for pixels of 0 to 255.
+    and timm name their weights; docs/guides/bring_your_own_model.md lists them. Reading a checkpoint executes
+    no code from it. The card's input.mean and input.std are those of the training, for pixels of 0 to 255.
     """
     from train.importers.cards import read_card
     from train.importers.foreign import from_keras

@@ -303,7 +303,9 @@ def test_the_installed_command_classifies_a_folder(stack, golden, tmp_path):
 
 
 def test_the_documented_commands_succeed(command, golden, image_host, tmp_path):
-    text = (ROOT / "docs/guides/client.md").read_text(encoding="utf-8") + (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/guides/client.md").read_text(encoding="utf-8") + (ROOT / "README.md").read_text(
+        encoding="utf-8"
+    )
     lines = re.findall(r"^    image-gateway (.*?)(?: +#.*)?$", text, re.MULTILINE)
     assert len(lines) >= 7
     host_folder, host = image_host

@@ -1,4 +1,4 @@
-"""The program of docs/guides/languages/typescript.md compiles with types of the running service, and classifies photos."""
+"""The program of docs/guides/languages/typescript.md compiles with types of the service, and classifies photos."""
 
 from pathlib import Path
 

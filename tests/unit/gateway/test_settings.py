@@ -201,7 +201,9 @@ def test_a_body_that_the_default_budget_has_no_room_for_is_refused_until_the_bud
 def test_an_unknown_variable_is_refused_with_the_nearest_setting():
     with pytest.raises(SettingsError, match=r"GATEWAY_WORKER is not a setting; did you mean GATEWAY_WORKERS\?"):
         Settings.from_env({"GATEWAY_WORKER": "2"})
-    with pytest.raises(SettingsError, match=r"GATEWAY_XYZZY is not a setting; docs/reference/settings\.md lists all settings"):
+    with pytest.raises(
+        SettingsError, match=r"GATEWAY_XYZZY is not a setting; docs/reference/settings\.md lists all settings"
+    ):
         Settings.from_env({"GATEWAY_XYZZY": "2"})
 
 

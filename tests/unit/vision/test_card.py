@@ -261,9 +261,7 @@ def test_a_card_may_have_the_preprocessing_of_torchvision():
 
 
 def test_the_recipes_of_the_documentation_are_inputs():
-    recipes = re.findall(
-        r"^\| .* \| `(\"decoding\": .*)` \|$", DOCUMENTATION.read_text(encoding="utf-8"), re.MULTILINE
-    )
+    recipes = re.findall(r"^\| .* \| `(\"decoding\": .*)` \|$", DOCUMENTATION.read_text(encoding="utf-8"), re.MULTILINE)
 
     specs = [Card.from_json(input_json(**json.loads(f"{{{recipe}}}"))).input for recipe in recipes]
 
