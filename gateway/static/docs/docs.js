@@ -1,20 +1,35 @@
-// The service may be published below a path, which its document need not know: requests go to where this page is.
+// The page /docs: Swagger UI with this service's document, and with the form for files open.
+
+import { nameControls } from "./controls.js";
+import { adapt } from "./document.js";
+
+const FIRST_OPERATION = ["operations", "Predict", "predict"]; // takes files, for the default model
 const service = new URL(".", document.baseURI).pathname;
-const requestsGoHere = {
-  statePlugins: {
-    spec: {
-      wrapActions: { updateJsonSpec: (update) => (document) => update({ ...document, servers: [{ url: service }] }) },
-    },
-  },
+
+const plugin = {
+  // Swagger UI puts a link into each button that opens an operation; a control inside of a control has no defined role.
+  wrapComponents: { DeepLink: (_, { React }) => ({ text }) => React.createElement("span", {}, text) },
+  statePlugins: { spec: { wrapActions: { updateJsonSpec: (update) => (api) => update(adapt(api, service)) } } },
 };
 
+function showColours({ matches }) {
+  document.documentElement.classList.toggle("dark-mode", matches);
+}
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+dark.addEventListener("change", showColours);
+showColours(dark);
+nameControls(document.getElementById("docs"));
+
 // Without `validatorUrl: null`, Swagger UI would send the document to validator.swagger.io.
-SwaggerUIBundle({
+const ui = SwaggerUIBundle({
   url: new URL("api/v1/openapi.json", document.baseURI).href,
   dom_id: "#docs",
   deepLinking: true,
   defaultModelsExpandDepth: 0,
   displayRequestDuration: true,
-  plugins: service === "/" ? [] : [requestsGoHere],
+  plugins: [plugin],
+  tryItOutEnabled: true,
   validatorUrl: null,
+  onComplete: () => location.hash || ui.layoutActions.show(FIRST_OPERATION, true),
 });
