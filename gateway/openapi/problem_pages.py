@@ -3,7 +3,7 @@
 import difflib
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NotRequired, TypedDict
 
@@ -13,13 +13,15 @@ from werkzeug.exceptions import NotFound
 from gateway.http.hints import quote
 from gateway.http.pages import finish_page
 from gateway.http.problems import Problem, make_document
-from gateway.openapi.examples import load
+from gateway.openapi.problem_causes import CAUSES, Cause
 from gateway.openapi.problems import FIELD, FIELD_PROBLEMS, all_problems
 from gateway.openapi.schemas import Schema
 
 CODE = re.compile(r"`([^`]+)`|\b((?:GATEWAY|NGINX)_[A-Z_]+)\b")
 MAX_SIMILAR_LENGTH = 64
 """Limit on names that are compared with those of the problems, which takes time in proportion to their lengths."""
+GROUPS = {"The request has to change": range(400, 500), "The service cannot answer": range(500, 600)}
+"""Headings of the list, with the statuses below each."""
 REQUEST_ID = "4f1c6f5e0c1b4c2c9a7e0d5b8f3a2e10"
 
 
@@ -31,17 +33,23 @@ class ProblemType(TypedDict):
         title: What went wrong.
         status: HTTP status code.
         meaning: When it occurs.
+        reasons: What usually leads to it, the most frequent first.
         advice: What the caller can do about it.
         members: Description of each member that only this problem has, by name.
-        example: A problem document.
+        condition: What has to be so before the request leads to it; absent if nothing has to.
+        request: A command that leads to it; absent if no request does so by itself.
+        example: A problem document; the response to the request, if there is one.
     """
 
     type: str
     title: str
     status: int
     meaning: str
+    reasons: Sequence[str]
     advice: str
     members: NotRequired[Mapping[str, str]]
+    condition: NotRequired[str]
+    request: NotRequired[str]
     example: Mapping[str, Any]
 
 
@@ -55,7 +63,11 @@ def register(pages: Blueprint) -> None:
 
     @cache
     def list_page() -> str:
-        return render_template("problem_list.html", root=".", problems=list(types().values()))
+        groups = [
+            (heading, [entry for entry in types().values() if entry["status"] in statuses])
+            for heading, statuses in GROUPS.items()
+        ]
+        return render_template("problem_list.html", root=".", groups=groups)
 
     @cache
     def page(slug: str) -> str:
@@ -95,31 +107,34 @@ def _respond(content: str | Mapping[str, Any]) -> Response:
 
 
 def _problem_types() -> list[tuple[Problem, ProblemType]]:
-    examples = {example.response["type"]: example.response for example in load() if "type" in example.response}
-    entries = []
-    for problem, members in sorted(all_problems().items(), key=lambda item: (item[0].status, item[0].slug)):
-        entry: ProblemType = {
-            "type": problem.type_uri,
-            "title": problem.title,
-            "status": problem.status,
-            "meaning": problem.meaning,
-            "advice": problem.advice,
-            "example": examples.get(problem.type_uri) or _example(problem, members),
-        }
-        described = dict(members) | ({"field": FIELD} if problem in FIELD_PROBLEMS else {})
-        if "field" in described:
-            entry["example"] = {**entry["example"]} | (
-                {} if "field" in entry["example"] else {"field": FIELD["examples"][0]}
-            )
-        if described:
-            entry["members"] = {name: member["description"] for name, member in described.items()}
-        entries.append((problem, entry))
-    return entries
+    by_status = sorted(all_problems().items(), key=lambda item: (item[0].status, item[0].slug))
+    return [(problem, _problem_type(problem, own_members)) for problem, own_members in by_status]
 
 
-def _example(problem: Problem, members: Mapping[str, Schema]) -> dict[str, Any]:
-    values = {name: member["examples"][0] for name, member in members.items()}
-    return make_document(problem, problem.meaning, values) | {"request_id": REQUEST_ID}
+def _problem_type(problem: Problem, own_members: Mapping[str, Schema]) -> ProblemType:
+    cause = CAUSES[problem.slug]
+    described = dict(own_members) | ({"field": FIELD} if problem in FIELD_PROBLEMS else {})
+    entry: ProblemType = {
+        "type": problem.type_uri,
+        "title": problem.title,
+        "status": problem.status,
+        "meaning": problem.meaning,
+        "reasons": cause.reasons,
+        "advice": problem.advice,
+        "example": _example(problem, described, cause),
+    }
+    if described:
+        entry["members"] = {name: member["description"] for name, member in described.items()}
+    if cause.condition:
+        entry["condition"] = cause.condition
+    if cause.request:
+        entry["request"] = cause.request
+    return entry
+
+
+def _example(problem: Problem, members: Mapping[str, Schema], cause: Cause) -> dict[str, Any]:
+    values = {name: member["examples"][0] for name, member in members.items()} | dict(cause.members)
+    return make_document(problem, cause.detail or problem.meaning, values) | {"request_id": REQUEST_ID}
 
 
 def _mark_code(text: str) -> str:

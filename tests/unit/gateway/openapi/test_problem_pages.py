@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 
 from gateway.http.pages import CONTENT_SECURITY_POLICY
 from gateway.http.problems import Problem
+from gateway.openapi.problem_causes import CAUSES
 from gateway.openapi.problem_pages import MAX_SIMILAR_LENGTH
 from gateway.openapi.problems import all_problems
 from image_gateway_client.keys import hash_key, make_key
@@ -23,7 +24,8 @@ def test_the_type_of_a_problem_opens(client: FlaskClient, problem: Problem):
     text = " ".join(unescape(re.sub(r"<[^>]+>", "", response.text)).split())
 
     assert (response.status_code, response.mimetype) == (200, "text/html")
-    for part in (problem.title, str(problem.status), problem.type_uri, problem.meaning, problem.advice):
+    own = (problem.title, str(problem.status), problem.type_uri, problem.meaning, problem.advice)
+    for part in (*own, *CAUSES[problem.slug].reasons):
         assert part.replace("`", "") in text
 
 
@@ -39,6 +41,10 @@ def test_the_same_is_there_as_json_with_an_example(client: FlaskClient, problem:
     assert document["meaning"].endswith(".")
     assert document["example"]["type"] == problem.type_uri
     assert set(document.get("members", {})) <= set(document["example"])
+
+
+def test_every_problem_has_a_cause_and_nothing_else():
+    assert CAUSES.keys() == {problem.slug for problem in PROBLEMS}
 
 
 def test_the_list_links_to_every_problem(client: FlaskClient):
