@@ -28,6 +28,7 @@ OPEN_ENDPOINTS = frozenset(
         "health.version",
         # A browser loads the pages before its user can enter a key. Their own requests to the API need it.
         "pages.playground",
+        "pages.models",
         "pages.docs",
         "pages.static_file",
         # The type URI of a problem explains it, that of a missing key included.

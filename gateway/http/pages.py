@@ -1,4 +1,4 @@
-"""Static pages: `/` to try the service, and `/docs` to read about its API."""
+"""Static pages: `/` to try the service, `/models` for what it serves, and `/docs` to read about its API."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ CONTENT_SECURITY_POLICY = (
 
 
 def create_pages() -> Blueprint:
-    """Return the blueprint of `/`, `/docs` and the files under `/static`."""
+    """Return the blueprint of `/`, `/models`, `/docs` and the files under `/static`."""
     pages = Blueprint("pages", __name__)
 
     @pages.get("/")
@@ -25,6 +25,10 @@ def create_pages() -> Blueprint:
     @pages.get("/docs", strict_slashes=True)  # its links are relative to /
     def docs() -> Response:
         return _file("docs/index.html")
+
+    @pages.get("/models", strict_slashes=True)
+    def models() -> Response:
+        return _file("models/index.html")
 
     @pages.get("/static/<path:name>")
     def static_file(name: str) -> Response:

@@ -113,7 +113,8 @@ def _problem_types() -> list[tuple[Problem, ProblemType]]:
 
 def _problem_type(problem: Problem, own_members: Mapping[str, Schema]) -> ProblemType:
     cause = CAUSES[problem.slug]
-    described = dict(own_members) | ({"field": FIELD} if problem in FIELD_PROBLEMS else {})
+    has_field = problem in FIELD_PROBLEMS and (not cause.detail or "field" in cause.members)
+    described = dict(own_members) | ({"field": FIELD} if has_field else {})
     entry: ProblemType = {
         "type": problem.type_uri,
         "title": problem.title,

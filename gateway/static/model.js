@@ -1,6 +1,7 @@
 // The details of a model: the choice of versions, and what its card says.
 
 import { make, percent, view } from "./dom.js";
+import { labelList } from "./labels.js";
 
 const TASKS = { multiclass: "One class per picture", multilabel: "Any number of classes per picture" };
 // Those in common use (https://spdx.org/licenses); of the others only a URL in the card can be followed.
@@ -48,7 +49,8 @@ export function showModel(details) {
   view.about.replaceChildren(...rows.map(([term, value]) => make("div", "", make("dt", "", term), make("dd", "", value))));
 }
 
-function cardRows({ task, labels, input, abstain_below: abstainBelow, metrics, provenance }) {
+/** What a card says, as pairs of a term and its description. */
+export function cardRows({ task, labels, input, abstain_below: abstainBelow, metrics, provenance }) {
   const rows = [
     ["Task", TASKS[task]],
     ["Classes", labelList(labels)],
@@ -95,12 +97,8 @@ function isNumber(value) {
   return typeof value === "number";
 }
 
-function labelList(labels) {
-  const list = make("ul", "labels", ...labels.map((label) => make("li", "", label)));
-  return make("details", "", make("summary", "", String(labels.length)), list);
-}
-
-function versionList(versions) {
+/** The versions with their states and labels. */
+export function versionList(versions) {
   const items = versions.map(({ version, state, labels = [], reason = "" }) => {
     const item = make("li", "", `${version} `, make("span", `state ${state.toLowerCase()}`, state.toLowerCase()));
     for (const label of labels) item.append(" ", make("span", "state", label));
