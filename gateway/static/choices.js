@@ -85,8 +85,8 @@ function checkVersion(model) {
   if ([...view.version.options].some(({ value }) => value === version)) return;
   const [kind, name] = version.split("/");
   const missing = kind === "labels" ? `no version with the label “${decodeURIComponent(name)}”` : `no version ${name}`;
-  notify(`The model ${model.name} has ${missing}. Its newest version is used instead.`);
   correctingAddress(() => state.choose({ version: "" }));
+  notify(`The model ${model.name} has ${missing}. Its newest version is used instead.`);
 }
 
 function reportMissing(name) {

@@ -84,7 +84,7 @@ def test_a_url_is_fetched_and_classified(digits, golden, image_host):
     digits.get_by_role("button", name="Fetch").click()
 
     expect(top(digits)).to_have_text("4")
-    expect(digits.get_by_text("Fetched by the service")).to_be_visible()
+    expect(digits.get_by_alt_text("The picture to classify")).to_be_visible()
 
 
 def test_a_pasted_url_is_fetched_and_classified(digits, golden, image_host):
@@ -127,11 +127,14 @@ def test_pasted_and_dropped_pictures_are_classified(digits, golden):
         expect(top(digits)).to_have_text(str(digit))
 
 
-def test_every_link_works(page):
+def test_every_link_works(page, stack):
     addresses = page.evaluate("[...document.links].filter((link) => link.checkVisibility()).map((link) => link.href)")
     assert len(set(addresses)) >= 3
     for address in addresses:
-        assert page.request.get(address).ok, address
+        if address.startswith(stack.url):
+            assert page.request.get(address).ok, address
+        else:  # cannot be opened from here
+            assert address == "https://spdx.org/licenses/Apache-2.0.html"
 
 
 def test_an_unreachable_service_is_reported(digits, golden):
