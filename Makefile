@@ -18,6 +18,7 @@ MODELS_CONFIG ?= serving_models/models.config
 RUN_DIR ?= .run
 TLS_DIR ?=
 BATCHING_CONFIG ?=
+QUIET ?=
 T ?= tests
 SBOM ?= dist/sbom.cdx.json
 
@@ -31,23 +32,23 @@ LOCKED := pyproject.toml client/pyproject.toml gateway/__init__.py uv.lock tools
 
 ##@ Use
 .PHONY: run
-run: .venv/.run-ready ## Serve http://localhost:$(PORT) from the committed models until Ctrl-C
+run: .venv/.run-ready ## Serve the models on http://localhost:$(PORT) until Ctrl-C; QUIET=1 prints no line for each request
 	@exec $(BIN)/python -m tools.run --host=$(HOST) --port=$(PORT) --gateway-port=$(GATEWAY_PORT) --grpc-port=$(GRPC_PORT) \
 	  --rest-port=$(REST_PORT) --models-config=$(MODELS_CONFIG) --run-dir=$(RUN_DIR) $(if $(TLS_DIR),--tls-dir=$(TLS_DIR)) \
-	  $(if $(BATCHING_CONFIG),--batching-config=$(BATCHING_CONFIG))
+	  $(if $(BATCHING_CONFIG),--batching-config=$(BATCHING_CONFIG)) $(if $(QUIET),--quiet)
 
 .PHONY: nginx
-nginx: $(UV) ## Install nginx with the system's package manager, for make run; sudo may ask for your password
+nginx: $(UV) ## Install nginx for make run with the system's package manager; may ask for your password
 	@.tools/uv/bin/python -m tools.install_nginx
 
 .PHONY: tensorflow
-tensorflow: .venv/.tensorflow-ready ## Install TensorFlow, for models without model.tflite; make run does so by itself
+tensorflow: .venv/.tensorflow-ready ## Install TensorFlow, for models without model.tflite; make run does this when needed
 
 # The address of make run for this machine; as in tools/programs.py.
 AT_LOCALHOST := 127.0.0.1 0.0.0.0 :: localhost
 AUTHORITY = $(if $(findstring :,$(HOST)),[$(HOST)],$(HOST))
 .PHONY: add-model
-add-model: .venv/.run-ready ## Serve the model in FOLDER, also while make run serves others; NAME=its name
+add-model: .venv/.run-ready ## Add the model in FOLDER to those served, even while make run is running; NAME sets its name
 	@test -n "$(FOLDER)" || { echo "FOLDER is not set. Name the folder of a model: make add-model FOLDER=my_saved_model" >&2; exit 1; }
 	@$(BIN)/python -m tools.models add "$(FOLDER)" $(if $(NAME),--name="$(NAME)") --config=$(MODELS_CONFIG) \
 	  --run-dir=$(RUN_DIR) --url='http$(if $(TLS_DIR),s)://$(if $(filter $(AT_LOCALHOST),$(HOST)),localhost,$(AUTHORITY)):$(PORT)'
@@ -55,7 +56,7 @@ add-model: .venv/.run-ready ## Serve the model in FOLDER, also while make run se
 P99_MS ?= 200
 TUNE_MODEL ?= cifar10
 .PHONY: tune
-tune: .venv/.run-ready ## Measure batching settings on this machine; write serving_models/batching.config for P99_MS
+tune: .venv/.run-ready ## Measure batching on this machine and write serving_models/batching.config for P99_MS (200)
 	$(BIN)/python -m tools.tune --p99-ms=$(P99_MS) --model=$(TUNE_MODEL)
 
 MOUNTED := serving_models nginx deploy/monitoring
@@ -74,15 +75,15 @@ endif
 endif
 
 .PHONY: up
-up: readable ## Serve with Docker Compose and the official TensorFlow Serving
+up: readable ## Serve with Docker Compose and TensorFlow Serving
 	docker compose up --build --detach --wait
 
 .PHONY: up-gpu
-up-gpu: readable ## Like up, on a GPU
+up-gpu: readable ## Serve with Docker Compose on a GPU
 	docker compose -f docker-compose.yml -f docker-compose.gpu.yml up --build --detach --wait
 
 .PHONY: down
-down: ## Stop the services of up or up-gpu
+down: ## Stop what up or up-gpu started
 	docker compose down --remove-orphans
 
 ##@ Train
@@ -93,11 +94,11 @@ FIT_OPTIONS ?= --overwrite
 DATA_OPTION = $(if $(DATA),--data $(DATA))
 
 .PHONY: train
-train: .venv/.dev-ready ## Train CONFIG (train/configs/digits.yaml), replacing its run; DATA=folder with its data, if downloaded
+train: .venv/.dev-ready ## Train CONFIG (train/configs/digits.yaml) and replace its run; DATA names a folder with its data
 	$(BIN)/python -m train fit $(CONFIG) $(FIT_OPTIONS) $(DATA_OPTION)
 
 .PHONY: train-gpu
-train-gpu: .venv-gpu/.ready ## Like train, on an NVIDIA GPU (Linux on x86-64)
+train-gpu: .venv-gpu/.ready ## Train on an NVIDIA GPU (Linux on x86-64)
 	.venv-gpu/bin/python -m train fit $(CONFIG) $(DATA_OPTION)
 
 .PHONY: evaluate
@@ -113,7 +114,7 @@ verify: .venv/.dev-ready ## Compare the service on PORT with the offline evaluat
 	$(BIN)/python -m train verify --url http://localhost:$(PORT) --model $(MODEL) $(DATA_OPTION)
 
 .PHONY: models
-models: .venv/.models-ready ## Make serving_models/imagenet again from its published weights
+models: .venv/.models-ready ## Rebuild serving_models/imagenet from its published weights
 	$(BIN)/python -m train models $(if $(SAMPLES),--samples $(SAMPLES))
 
 ##@ Develop
@@ -121,7 +122,7 @@ models: .venv/.models-ready ## Make serving_models/imagenet again from its publi
 RUN_ON_MACOS := gateway image_gateway_client model_server tfs_api tools train vision
 JOBS ?= 2
 .PHONY: test
-test: .venv/.dev-ready ## Run the tests in JOBS processes (2); T=tests/unit runs one file or folder in one
+test: .venv/.dev-ready ## Run all tests in JOBS processes (2), or with T=tests/unit one file or folder
 ifeq ($(T),tests)
 	$(BIN)/pytest tests/unit tests/guards tests/fuzz -n $(JOBS) --dist loadfile --cov --cov-report term:skip-covered
 	$(BIN)/pytest tests/integration tests/train tests/e2e -n $(JOBS) --dist loadfile --no-loadscope-reorder
@@ -130,7 +131,7 @@ else
 endif
 
 .PHONY: generators
-generators: .tools/generators/.ready ## Install the generators of API clients that tests/e2e/generators uses, or skips
+generators: .tools/generators/.ready ## Install the API client generators that tests/e2e/generators needs
 
 .PHONY: lighthouse
 lighthouse: .tools/lighthouse/.ready .venv/.dev-ready ## Rate the pages of the service on PORT with Lighthouse: speed, accessibility, best practices
@@ -160,7 +161,7 @@ lint: .venv/.dev-ready ## Check code, types, import rules, generated and deploym
 	$(BIN)/python -m tools.audit
 
 .PHONY: sbom
-sbom: $(UV) ## Write the bill of materials of uv.lock to SBOM (dist/sbom.cdx.json), as CycloneDX 1.5
+sbom: $(UV) ## Write a CycloneDX 1.5 bill of materials of uv.lock to SBOM (dist/sbom.cdx.json)
 	@mkdir -p $(dir $(SBOM))
 	$(UV) export --frozen --quiet --preview-features sbom-export --all-extras --format cyclonedx1.5 --output-file $(SBOM)
 
@@ -169,7 +170,7 @@ wheel: $(UV) ## Build the client's wheel and sdist into dist/
 	$(RUN_UV) build --package image-gateway-client --out-dir dist
 
 .PHONY: bench
-bench: .venv/.bench-ready ## Benchmark the stack and its alternatives, about 20 min on an idle machine
+bench: .venv/.bench-ready ## Benchmark the stack and its alternatives; takes 20 minutes on an idle machine
 	$(BIN)/python -m bench
 
 .PHONY: bench-model-server
@@ -182,7 +183,7 @@ format: .venv/.dev-ready ## Fix and format the code with ruff
 	$(BIN)/ruff format
 
 .PHONY: lock
-lock: $(UV) ## Update uv.lock to the newest dependencies; P=flask updates one package
+lock: $(UV) ## Update uv.lock to the newest versions, or with P=flask one package
 	$(UV) lock $(if $(P),--upgrade-package $(P),--upgrade)
 
 .PHONY: documents
@@ -205,7 +206,7 @@ screenshots: .venv/.dev-ready ## Take the pictures of the documentation from the
 	$(BIN)/python -m tools.screenshots --url http://localhost:$(PORT)
 
 .PHONY: clean
-clean: ## Remove environments, caches, build results and the run directory
+clean: ## Remove environments, caches, build results and .run
 	rm -rf .venv .venv-gpu .tools .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .fuzz dist
 
 ##@ Help
@@ -213,7 +214,7 @@ clean: ## Remove environments, caches, build results and the run directory
 help: ## Show this help
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { gsub(/\$$\(PORT\)/, "$(PORT)", $$2); printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / { gsub(/\$$\(PORT\)/, "$(PORT)", $$2); printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(UV): tools/uv.txt
 	@for python in $(PYTHONS); do \

@@ -41,7 +41,7 @@ def existing_files(root: Path = ROOT) -> list[Path]:
 
 def main() -> int:
     """Write or check; return the exit status."""
-    check = generated_files.parse_check(__doc__)
+    check = generated_files.parse_check("tools.compile_protos", __doc__)
     return generated_files.update("tools.compile_protos", compile_protos(), ROOT, existing_files(), check=check)
 
 

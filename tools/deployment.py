@@ -7,12 +7,13 @@ check the output of kustomize, and nginx checks its configuration with the value
 program is not installed is skipped and reported as such.
 """
 
+import argparse
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,10 @@ class NotInstalledError(Exception):
     """The program of a check is not installed; the message names it."""
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run every check, print its result, and return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tools.deployment", description=(__doc__ or "").partition("\n")[0])
+    parser.parse_args(arguments)
     checks: Mapping[str, Callable[[], Iterator[str]]] = {
         "Dockerfiles": dockerfile_faults,
         "Compose files": compose_faults,

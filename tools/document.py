@@ -246,7 +246,7 @@ def documents() -> dict[Path, str]:
 
 def main() -> int:
     """Write or check; return the exit status."""
-    check = generated_files.parse_check(__doc__)
+    check = generated_files.parse_check("tools.document", __doc__)
     expected = {path: text.encode() for path, text in documents().items()}
     return generated_files.update("tools.document", expected, ROOT, check=check)
 

@@ -248,7 +248,7 @@ def start_stack() -> Iterator[str]:
 
 def main() -> int:
     """Write or check; return the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.examples", description=(__doc__ or "").partition("\n")[0])
     service = parser.add_mutually_exclusive_group()
     service.add_argument("--url", default="http://localhost:8080", help="URL of a running stack (%(default)s)")
     service.add_argument("--start", action="store_true", help="start a stack while the command runs")

@@ -54,8 +54,8 @@ def update(
     return 0
 
 
-def parse_check(description: str | None) -> bool:
+def parse_check(module: str, description: str | None) -> bool:
     """Parse a command line whose only option is `--check`, and return whether it is set."""
-    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=(description or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if something would change")
     return bool(parser.parse_args().check)

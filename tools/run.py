@@ -199,24 +199,51 @@ class Parser(argparse.ArgumentParser):
 
 def parse(arguments: Sequence[str] | None) -> Options:
     """Parse the command line."""
-    program = invocation.command() if invocation.SERVE_FOLDER in os.environ else "python -m tools.run"
-    parser = Parser(prog=program, description=__doc__.split("\n", 1)[0])
+    command = invocation.command() if invocation.SERVE_FOLDER in os.environ else "python -m tools.run"
+    parser = Parser(prog=command, description=__doc__.split("\n", 1)[0])
     parser.add_argument("--version", action="version", version=f"image-gateway {__version__}")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 or :: for all")
-    for name, default in (("port", 8080), ("gateway-port", 8000), ("grpc-port", 8500), ("rest-port", 8501)):
-        parser.add_argument(f"--{name}", type=_port, default=default, metavar="PORT", help=f"default: {default}")
-    parser.add_argument("--models-config", type=Path, default=Path("serving_models/models.config"), metavar="FILE")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s); 0.0.0.0 or :: for all")
+    for name, default, program in (
+        ("port", 8080, "nginx, or of the gateway without it"),
+        ("gateway-port", 8000, "the gateway behind nginx"),
+        ("grpc-port", 8500, "the model server for gRPC"),
+        ("rest-port", 8501, "the model server for REST"),
+    ):
+        text = f"port of {program} ({default})"
+        parser.add_argument(f"--{name}", type=_port, default=default, metavar="PORT", help=text)
     parser.add_argument(
-        "--run-dir", type=Path, default=Path(".run"), metavar="FOLDER", help="folder for logs and temporary files"
+        "--models-config",
+        type=Path,
+        default=Path("serving_models/models.config"),
+        metavar="FILE",
+        help="file that lists the models (%(default)s)",
     )
-    parser.add_argument("--ready-timeout", type=float, default=120, metavar="SECONDS", dest="ready_timeout_s")
-    parser.add_argument("--batching-config", type=Path, metavar="FILE", help="BatchingParameters of the model server")
+    parser.add_argument(
+        "--run-dir",
+        type=Path,
+        default=Path(".run"),
+        metavar="FOLDER",
+        help="folder for logs, jobs and temporary files (%(default)s)",
+    )
+    parser.add_argument(
+        "--ready-timeout",
+        type=float,
+        default=120,
+        metavar="SECONDS",
+        dest="ready_timeout_s",
+        help="how long the start may take (%(default)s)",
+    )
+    parser.add_argument(
+        "--batching-config", type=Path, metavar="FILE", help="file with BatchingParameters of the model server"
+    )
     parser.add_argument(
         "--tls-dir", type=Path, metavar="FOLDER", help="serve HTTPS with tls.crt and tls.key from this folder"
     )
-    parser.add_argument("--without-nginx", action="store_false", dest="use_nginx", help="serve the gateway directly")
     parser.add_argument(
-        "--quiet", action="store_false", dest="shows_requests", help="print no line for each request; the log has them"
+        "--without-nginx", action="store_false", dest="use_nginx", help="serve the gateway directly, without nginx"
+    )
+    parser.add_argument(
+        "--quiet", action="store_false", dest="shows_requests", help="do not print a line for each request"
     )
     options = parser.parse_args(arguments)
     for name in ("models_config", "run_dir", "batching_config", "tls_dir"):

@@ -54,7 +54,9 @@ READ_BY_PATH = ("cv2/config*.py",)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Slim the environment named on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.slim", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("environment", type=Path)
     environment: Path = parser.parse_args(arguments).environment
     (packages,) = environment.glob("lib/python3*/site-packages")

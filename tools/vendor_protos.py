@@ -75,7 +75,7 @@ def vendored_files() -> list[Path]:
 
 def main() -> int:
     """Write or check; return the exit status."""
-    check = generated_files.parse_check(__doc__)
+    check = generated_files.parse_check("tools.vendor_protos", __doc__)
     expected = {**needed_files(site_packages()), **version_file()}
     return generated_files.update("tools.vendor_protos", expected, VENDORED, vendored_files(), check=check)
 

@@ -88,7 +88,9 @@ def vendored() -> Mapping[str, bytes]:
 
 def main() -> int:
     """Write or check; return the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.vendor_swagger_ui", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if something differs")
     check = parser.parse_args().check
     if not check and differences(vendored()):

@@ -66,6 +66,9 @@ def test_two_stacks_run_side_by_side_and_stop_separately(start_run):
             assert listeners(one.process.pid) == {("127.0.0.1", port) for port in one.ports.values()}
         processes = one.descendants(), two.descendants()
         assert predict(one)["model"] == predict(two)["model"] == SERVED
+        for run in (one, two):
+            run.wait_for_output("POST /api/v1/predict  200  ")
+            assert "/readyz" not in run.output()
         logs = sorted(path.name for path in (one.folder / "run" / "logs").iterdir())
         assert logs == ["gateway.log", "jobs-worker.log", "model-server.log", "nginx.log"]
 
@@ -126,4 +129,4 @@ def test_a_damaged_configuration_ends_the_start(start_run, tmp_path):
 
     with start_run("broken", f"--models-config={config}") as run:
         assert run.process.wait(PATIENCE_S) == 1
-        assert run.output().startswith(f"make run: {config} is not a model server configuration: 1:")
+        assert f"\nmake run: {config} is not a model server configuration: 1:" in run.output()

@@ -85,7 +85,7 @@ def test_a_check_without_its_program_is_reported_as_skipped(capsys, monkeypatch)
     monkeypatch.setattr(deployment, "kubernetes_faults", absent)
     for name in ("dockerfile_faults", "compose_faults", "nginx_faults"):
         monkeypatch.setattr(deployment, name, lambda: iter(()))
-    assert deployment.main() == 0
+    assert deployment.main([]) == 0
     assert "Kubernetes: NOT CHECKED, kubectl is not installed" in capsys.readouterr().out
 
 
@@ -93,5 +93,5 @@ def test_a_fault_is_printed_and_sets_the_exit_status(capsys, monkeypatch):
     monkeypatch.setattr(deployment, "kubernetes_faults", lambda: iter(["base: Service x: wrong"]))
     for name in ("dockerfile_faults", "compose_faults", "nginx_faults"):
         monkeypatch.setattr(deployment, name, lambda: iter(()))
-    assert deployment.main() == 1
+    assert deployment.main([]) == 1
     assert "Kubernetes: base: Service x: wrong" in capsys.readouterr().out
