@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from gateway import __version__
 from gateway.errors import MetricsUnavailableError
 from gateway.observability.metric_files import MULTIPROCESS_DIR, FileValue
+from gateway.observability.process_metrics import ProcessCollector
 
 FILE_BYTES = {
     "gauge_max": 64 * 1024,
@@ -147,8 +148,9 @@ def render(collector: Collector | None = None) -> tuple[bytes, str]:
     registry = CollectorRegistry()
     if collector is not None:
         registry.register(collector)
-    if MULTIPROCESS_DIR not in os.environ:
+    if MULTIPROCESS_DIR not in os.environ:  # there is one process, whose own metrics prometheus_client has
         return generate_latest() + generate_latest(registry), CONTENT_TYPE_LATEST
+    registry.register(ProcessCollector(os.getppid()))
     directory = Path(os.environ[MULTIPROCESS_DIR])
     if directory.name.startswith(UNREAD) or not (directory / f"{FIRST_FILE}_{os.getpid()}.db").exists():
         raise MetricsUnavailableError("The directory of the metrics was removed, or is full.")

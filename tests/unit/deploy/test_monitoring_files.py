@@ -41,6 +41,7 @@ def test_dashboard_has_a_row_for_each_question():
         "What fails?",
         "Which version answers?",
         "Is the model server the bottleneck?",
+        "Does it have enough CPU and memory?",
         "Is it drifting?",
     ]
 
@@ -73,15 +74,18 @@ def test_recorded_series_are_those_that_expressions_read():
     assert {name for name in names if not name.startswith(":")} == recorded_names
 
 
-def test_every_alert_has_a_summary_and_documentation():
-    documentation = (ROOT / "docs" / "operating" / "monitoring.md").read_text(encoding="utf-8")
+def test_every_alert_has_a_severity_a_summary_a_description_and_a_runbook():
     alerts = [rule for rule in rules() if "alert" in rule]
 
     assert alerts
     for rule in alerts:
         assert rule["labels"]["severity"] in {"critical", "warning"}
-        assert rule["annotations"]["summary"]
-        assert f"`{rule['alert']}`" in documentation
+        assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
+        assert not [text for text in rule["annotations"].values() if not text.strip()]
+
+
+def test_every_panel_says_what_it_shows():
+    assert [panel["title"] for panel in panels() if not panel.get("description", "").endswith(".")] == []
 
 
 def test_compose_mounts_the_files_that_configurations_name():
@@ -104,7 +108,9 @@ def test_compose_mounts_the_files_that_configurations_name():
 def test_prometheus_scrapes_the_paths_and_ports_of_the_services():
     jobs = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
     endpoints = {
-        job["job_name"]: (job.get("metrics_path", "/metrics"), job["dns_sd_configs"][0]["port"]) for job in jobs
+        job["job_name"]: (job.get("metrics_path", "/metrics"), job["dns_sd_configs"][0]["port"])
+        for job in jobs
+        if "dns_sd_configs" in job
     }
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
     (command,) = services["model-server"]["command"]
@@ -112,6 +118,16 @@ def test_prometheus_scrapes_the_paths_and_ports_of_the_services():
     assert "--monitoring_config_file=/serving_models/monitoring.config" in command.split()
     assert endpoints["model-server"] == (path, int(re.search(r"--rest_api_port=(\d+)", command)[1]))
     assert endpoints["gateway"] == ("/metrics", int(services["gateway"]["environment"]["GATEWAY_BIND"].split(":")[1]))
+
+
+def test_the_certificate_is_probed_at_nginx_by_the_module_of_the_exporter():
+    jobs = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    (job,) = (job for job in jobs if job["job_name"] == "certificate")
+    modules = yaml.safe_load((FOLDER / "blackbox.yml").read_text(encoding="utf-8"))["modules"]
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+
+    assert set(job["params"]["module"]) == set(modules)
+    assert job["params"]["target"] == [f"nginx:{services['nginx']['ports'][0].rpartition(':')[2]}"]
 
 
 # promtool
@@ -131,6 +147,13 @@ PREDICT = 'route="/api/v1/predict"'
 SERIES = {
     "NoGateway": [('up{job="gateway"}', "0x200")],
     "NoModelServer": [('up{job="gateway"}', "1x200")],
+    "ReplicaDown": [('up{job="gateway",instance="a"}', "0x200"), ('up{job="gateway",instance="b"}', "1x200")],
+    "AutoscalerAtLimit": [
+        ('kube_horizontalpodautoscaler_status_desired_replicas{horizontalpodautoscaler="gateway"}', "8x200"),
+        ('kube_horizontalpodautoscaler_spec_max_replicas{horizontalpodautoscaler="gateway"}', "8x200"),
+    ],
+    # In a test, time begins in 1970.
+    "CertificateExpires": [('probe_ssl_earliest_cert_expiry{job="certificate",instance="nginx:8080"}', "1000000x200")],
     "ModelNotServed": [('gateway_model_version{model="pets"}', "0x200"), ('gateway_model_version{model="b"}', "4x200")],
     "RequestsFail": [
         (f'{REQUESTS}{{{PREDICT},status="200"}}', "0+600x200"),
@@ -165,6 +188,14 @@ SERIES = {
 }
 EVALUATION_TIMES = {"ClassMixShifted": "1700m", "ScoresFell": "1700m"}
 HEALTHY = [
+    ('kube_deployment_spec_replicas{namespace="a",deployment="gateway"}', "2x2000"),
+    ('kube_deployment_status_replicas_available{namespace="a",deployment="gateway"}', "2x2000"),
+    ('kube_deployment_spec_replicas{namespace="a",deployment="another"}', "2x2000"),
+    ('kube_deployment_status_replicas_available{namespace="a",deployment="another"}', "0x2000"),
+    ('kube_horizontalpodautoscaler_status_desired_replicas{horizontalpodautoscaler="gateway"}', "7x2000"),
+    ('kube_horizontalpodautoscaler_spec_max_replicas{horizontalpodautoscaler="gateway"}', "8x2000"),
+    ('probe_ssl_earliest_cert_expiry{job="certificate",instance="nginx:8080"}', "10000000x2000"),
+    ('certmanager_certificate_expiration_timestamp_seconds{name="tls"}', "10000000x2000"),
     ('up{job="gateway"}', "1x2000"),
     ('up{job="model-server"}', "1x2000"),
     ('gateway_model_version{model="pets"}', "1x1000 2x1000"),
@@ -186,6 +217,16 @@ HEALTHY = [
     ('gateway_top_score_sum{model="pets"}', "0+9x1500 13500+8.5x500"),
     ('gateway_top_score_count{model="pets"}', "0+10x2000"),
 ]
+
+
+OTHER_CAUSES = {
+    "ReplicaDown": [
+        ('kube_deployment_spec_replicas{namespace="a",deployment="model-server"}', "3x200"),
+        ('kube_deployment_status_replicas_available{namespace="a",deployment="model-server"}', "2x200"),
+    ],
+    "CertificateExpires": [('certmanager_certificate_expiration_timestamp_seconds{name="tls"}', "1000000x200")],
+}
+"""Histories without which an alert would fire for a part of its condition only."""
 
 
 Series = list[tuple[str, str]]
@@ -220,6 +261,13 @@ def test_every_alert_fires_on_its_own_condition(tmp_path):
     )
 
     assert set(re.findall(r'alertname="(\w+)"', output)) == set(ALERTS), output
+
+
+@pytest.mark.skipif(not PROMTOOL, reason="promtool is not installed")
+def test_alerts_with_two_conditions_fire_on_each(tmp_path):
+    output = firing_alerts(tmp_path, [(series, "60m", [alert]) for alert, series in OTHER_CAUSES.items()])
+
+    assert set(re.findall(r'alertname="(\w+)"', output)) == set(OTHER_CAUSES), output
 
 
 @pytest.mark.skipif(not PROMTOOL, reason="promtool is not installed")
