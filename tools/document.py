@@ -51,7 +51,7 @@ SETTINGS_INTRODUCTION = """\
 
 The gateway reads these environment variables when it starts. It refuses to start with an invalid value, or with a
 variable that begins with `GATEWAY_` and is not listed here. Values of names that end in `_S` are seconds, those of
-names that end in `_BYTES` are bytes. Lists are separated by commas. nginx has a few variables of its own, in
+names that end in `_BYTES` are bytes. Lists are separated by commas. nginx has a few further variables, in
 `nginx/defaults.env`.
 """
 

@@ -11,7 +11,7 @@ _ITEM = re.compile(r"^ *(?:[-*]|\d+\.) +", re.MULTILINE)
 _CODE = re.compile(r"`[^`]*`")
 _ABBREVIATIONS = re.compile(r"\b(e\.g|i\.e|etc|vs)\.", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.!?:])[\"')*]*\s+(?=[\"'(*`]*[A-Z`0-9])")
-_WORD = re.compile(r"[\w'’.,%-]*\w[\w'’%-]*")
+_WORD = re.compile(r"[\w'.,%-]*\w[\w'%-]*")
 
 
 def plain(markdown: str) -> str:
@@ -23,6 +23,12 @@ def plain(markdown: str) -> str:
     text = _CODE.sub("Code", text)
     text = _ITEM.sub("\n", text)
     return _ABBREVIATIONS.sub(r"\1", text)
+
+
+def without_code(markdown: str) -> str:
+    """Return all words of a page, those of tables and headings too."""
+    text = _INDENTED.sub("", _FENCE.sub("", f"\n{markdown}\n"))
+    return " ".join(_CODE.sub("Code", _LINK.sub(r"\1", text)).split())
 
 
 def sentences(markdown: str) -> Iterator[str]:
