@@ -201,6 +201,11 @@ DOCS_PORT ?= 8090
 docs: .venv/.dev-ready ## Serve the documentation as a site on DOCS_PORT (8090), renewed when a page changes
 	$(MKDOCS) serve --strict --dev-addr localhost:$(DOCS_PORT)
 
+.PHONY: links
+links: .venv/.dev-ready ## Check the links of the documentation to other sites, which make lint leaves out
+	$(MKDOCS) build --strict --quiet
+	$(BIN)/linkchecker --no-status --no-warnings --check-extern dist/site/index.html
+
 .PHONY: screenshots
 screenshots: .venv/.dev-ready ## Take the pictures of the documentation from the page that make run serves on PORT
 	$(BIN)/python -m tools.screenshots --url http://localhost:$(PORT)
