@@ -7,9 +7,12 @@ ROOT = Path(__file__).parents[2]
 FILES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "client/README.md")),
     *sorted(ROOT.glob("docs/**/*.md")),
+    *sorted(ROOT.glob("examples/*.sh")),
     ROOT / "gateway" / "static" / "snippets.js",
 ]
 COMMAND = re.compile(r"^\s*curl .*$", re.MULTILINE)
+RECENT_OPTIONS = re.compile(r"curl .*--(?:json|fail-with-body|retry-all-errors|url-query|variable|expand-)|`--json \$")
+"""Options of curl that came after 7.68, which Ubuntu 20.04 has."""
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
@@ -17,7 +20,14 @@ def test_curl_needs_no_recent_version():
     texts = {file: file.read_text(encoding="utf-8") for file in FILES}
 
     assert any("curl " in text for text in texts.values())
-    assert [str(file) for file, text in texts.items() if re.search(r"curl .*--json|`--json \$", text)] == []
+    assert [str(file) for file, text in texts.items() if RECENT_OPTIONS.search(text)] == []
+
+
+def test_no_command_needs_more_than_a_posix_shell():
+    texts = {file: file.read_text(encoding="utf-8") for file in FILES}
+
+    assert any("base64 <" in text for text in texts.values())
+    assert [str(file) for file, text in texts.items() if re.search(r"[ @]<\(|<<<", text)] == []
 
 
 def test_no_address_is_expanded_by_zsh():
