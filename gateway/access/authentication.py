@@ -29,6 +29,7 @@ OPEN_ENDPOINTS = frozenset(
         # A browser loads the pages before its user can enter a key. Their own requests to the API need it.
         "pages.playground",
         "pages.models",
+        "pages.comparison",
         "pages.docs",
         "pages.static_file",
         # The type URI of a problem explains it, that of a missing key included.

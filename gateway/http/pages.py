@@ -1,4 +1,4 @@
-"""Static pages: `/` to try the service, `/models` for what it serves, and `/docs` to read about its API."""
+"""Static pages: `/` to try the service, `/models` and `/compare` for what it serves, and `/docs` to read about its API."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ CONTENT_SECURITY_POLICY = (
 
 
 def create_pages() -> Blueprint:
-    """Return the blueprint of `/`, `/models`, `/docs` and the files under `/static`."""
+    """Return the blueprint of `/`, `/models`, `/compare`, `/docs` and the files under `/static`."""
     pages = Blueprint("pages", __name__)
 
     @pages.get("/")
@@ -29,6 +29,10 @@ def create_pages() -> Blueprint:
     @pages.get("/models", strict_slashes=True)
     def models() -> Response:
         return _file("models/index.html")
+
+    @pages.get("/compare", strict_slashes=True)
+    def comparison() -> Response:
+        return _file("compare/index.html")
 
     @pages.get("/static/<path:name>")
     def static_file(name: str) -> Response:

@@ -1,0 +1,61 @@
+// The two sides of the comparison: what can be chosen, and what the address names.
+
+import { describeModel } from "../api.js";
+import { listWhenReachable } from "../availability.js";
+import { view } from "../dom.js";
+
+let models = []; // with their versions, where they are known
+
+/** Fill both choices; without an address, with the default model and another version or model. */
+export async function fillSides() {
+  const summaries = (await listWhenReachable()).filter(({ available }) => available);
+  models = await Promise.all(summaries.map((summary) => describeModel(summary.name).catch(() => ({ ...summary, versions: [] }))));
+  for (const select of [view.a, view.b]) select.replaceChildren(...models.flatMap(optionsOf));
+  const parameters = new URLSearchParams(location.search);
+  const missing = ["a", "b"].filter((side) => parameters.get(side) && !choose(view[side], parameters.get(side)));
+  if (!choose(view.a, parameters.get("a"))) choose(view.a, models.find((model) => model.default)?.name);
+  if (!choose(view.b, parameters.get("b"))) choose(view.b, counterpart());
+  return missing.map((side) => parameters.get(side));
+}
+
+/** What a choice stands for: the model, and the rest of the path to a version or label. */
+export function sideOf({ value, selectedOptions }) {
+  const [name, ...rest] = value.split("/");
+  const model = models.find((item) => item.name === decodeURIComponent(name));
+  return { model: model.name, version: rest.join("/"), title: selectedOptions[0].text, labels: model.labels ?? [], input: model.card?.input };
+}
+
+/** Let the address name the choices, so that it can be sent to others. */
+export function writeAddress() {
+  const address = new URL(location);
+  address.search = `?a=${view.a.value}&b=${view.b.value}`;
+  history.replaceState(null, "", address);
+}
+
+function optionsOf({ name, title, version, versions }) {
+  const path = encodeURIComponent(name);
+  const option = (text, value) => new Option(`${title || name}, ${text}`, value);
+  const served = versions.filter(({ state }) => state === "AVAILABLE");
+  return [
+    option(version ? `newest (version ${version})` : "newest", path),
+    ...served.flatMap((item) =>
+      (item.labels ?? []).map((label) => option(`${label} (version ${item.version})`, `${path}/labels/${encodeURIComponent(label)}`)),
+    ),
+    ...served.map((item) => option(`version ${item.version}`, `${path}/versions/${item.version}`)),
+  ];
+}
+
+function choose(select, value) {
+  const option = [...select.options].find((item) => item.value === value);
+  if (option) option.selected = true;
+  return Boolean(option);
+}
+
+/** Another version of the model on side A, or else another model. */
+function counterpart() {
+  const { model: name } = sideOf(view.a);
+  const { version, versions } = models.find((model) => model.name === name);
+  const older = versions.find((item) => item.state === "AVAILABLE" && item.version !== version);
+  if (older) return `${encodeURIComponent(name)}/versions/${older.version}`;
+  return encodeURIComponent(models.find((model) => model.name !== name)?.name ?? name);
+}
