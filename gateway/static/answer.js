@@ -47,18 +47,9 @@ function aboutProblem({ type }) {
 
 /** One line for screen readers and tooltips, such as `Not sure, perhaps cat 48.1 %`. */
 export function summary({ problem, result }) {
-  return !problem && isUnsure(result) ? `${NOT_SURE} ${bestClass(result)}` : caption({ problem, result });
-}
-
-/** The same in few characters, such as `cat? 48.1 %`. */
-export function caption({ problem, result }) {
-  if (problem) return "error";
-  if (!result.classes) return bestClass(result, isUnsure(result) ? "?" : "");
-  return result.classes.map((item) => item.class).join(", ") || "none of the classes";
-}
-
-function bestClass(result, mark = "") {
-  return `${result.class}${mark} ${percent(result.score)}`;
+  if (problem) return problem.message;
+  if (result.classes) return result.classes.map((item) => item.class).join(", ") || "none of the classes";
+  return `${isUnsure(result) ? `${NOT_SURE} ` : ""}${result.class} ${percent(result.score)}`;
 }
 
 function headline(result) {
@@ -72,7 +63,7 @@ function headline(result) {
 }
 
 /** A model whose card has no `abstain_below` does not say, and a multi-label one names no best class. */
-function isUnsure({ classes, confident }) {
+export function isUnsure({ classes, confident }) {
   return !classes && confident === false;
 }
 

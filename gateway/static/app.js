@@ -11,10 +11,11 @@ import "./intake.js";
 import { thresholdsOf } from "./model.js";
 import { tryAgain } from "./predictions.js";
 import "./progress.js";
+import "./results/panel.js";
+import "./results/strip.js";
 import "./samples.js";
 import "./stage.js";
 import { state } from "./state.js";
-import { fillStrip, showCaptions } from "./strip.js";
 import { enableTabs } from "./tabs.js";
 
 const NARROW = "(max-width: 48rem)"; // as in style.css
@@ -33,10 +34,6 @@ function scrollToAnswer() {
   else view.answer.firstElementChild.scrollIntoView({ block: "nearest" });
 }
 
-state.on("pictures", () => fillStrip(state.pictures, (selected) => state.change("selection", { selected })));
-for (const type of ["pictures", "selection", "answers"]) {
-  state.on(type, () => showCaptions(state.pictures, state.selected));
-}
 // The thresholds of a model may arrive after the predictions.
 for (const type of ["pictures", "selection", "answers", "model"]) state.on(type, showSelected);
 state.on("answers", scrollToAnswer);
