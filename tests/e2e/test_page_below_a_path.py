@@ -104,5 +104,18 @@ def test_the_links_of_the_page_lead_to_the_documentation_that_sends_requests(pro
     assert page.url.startswith(f"{proxy}{root}docs")
 
 
+@pytest.mark.parametrize("root", ["/removed/", "/kept/"])
+def test_models_lead_to_the_page_that_tries_them_and_to_the_comparison(proxy, page_of, root):
+    page = page_of(f"{proxy}{root}models")
+    page.get_by_role("link", name="Compare: digits").click()
+    expect(page.get_by_label("Model A")).to_have_value("digits")
+    assert page.url == f"{proxy}{root}compare?a=digits"
+    page.get_by_role("link", name="Models").click()
+
+    page.get_by_role("link", name="Try it: digits").click()
+
+    expect(page.get_by_label("Model", exact=True)).to_have_value("digits")
+
+
 def test_the_document_of_the_api_names_the_path_that_the_gateway_knows(proxy):
     assert requests.get(f"{proxy}/kept/api/v1/openapi.json", timeout=10).json()["servers"] == [{"url": "/kept"}]

@@ -106,6 +106,15 @@ def test_the_copied_code_reads_the_key_from_the_environment(key_page, keyed, gol
     assert output(sys.executable, "-c", python).split()[0] == "7"
 
 
+@pytest.mark.parametrize("path", ["models", "compare"])
+def test_the_other_pages_ask_for_a_key_too(key_page, keyed, path):
+    key_page.goto(f"{keyed[0].url}/{path}")
+    enter_key(key_page, keyed[1])
+
+    expect(key_page.get_by_label("API key")).to_be_hidden()
+    expect(key_page.get_by_text("Handwritten digits").first).to_be_attached()
+
+
 def test_the_api_docs_open_and_accept_a_key(key_page, keyed):
     key_page.goto(f"{keyed[0].url}/docs")
     expect(key_page.get_by_role("button", name=re.compile("^Authorize"))).to_be_visible()

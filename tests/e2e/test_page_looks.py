@@ -54,16 +54,20 @@ def test_a_phone_does_not_need_to_scroll_sideways(classified):
 
 
 @pytest.mark.parametrize("page", [{}, PHONE], ids=["wide", "phone"], indirect=True)
-def test_a_caption_below_one_of_several_pictures_is_not_cut_off(classified, golden):
+def test_the_score_below_one_of_several_pictures_is_not_cut_off(classified, golden):
     pictures = [{"name": "digit.png", "mimeType": "image/png", "buffer": golden[digit][0]} for digit in (1, 7)]
     classified.get_by_label("Choose pictures").set_input_files(pictures)
-    caption = classified.locator("#strip span").last
-    expect(caption).to_contain_text("%")
+    button = classified.locator("#strip button").last
+    expect(button).to_contain_text("%")
 
-    caption.evaluate("(element) => { element.textContent = 'Cardigan Welsh corgi? 35.7 %'; }")
+    button.locator(".name").evaluate(
+        "(element) => { element.textContent = 'Cardigan Welsh corgi and many more words'; }"
+    )
 
-    assert caption.evaluate("(element) => element.scrollWidth <= element.clientWidth")
-    assert caption.evaluate("(element) => element.scrollHeight <= element.clientHeight")
+    score, frame = button.locator(".score").bounding_box(), button.bounding_box()
+    assert button.locator(".score").evaluate("(element) => element.scrollWidth <= element.clientWidth")
+    assert score["y"] + score["height"] <= frame["y"] + frame["height"]
+    assert button.locator("img").bounding_box()["height"] == 72
 
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True)
