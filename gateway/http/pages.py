@@ -1,4 +1,4 @@
-"""Static pages: `/` to try the service, `/models` and `/compare` for what it serves, and `/docs` to read about its API."""
+"""Static pages: `/` to try the service, `/models` and `/compare` for its models, and `/docs` for its API."""
 
 from pathlib import Path
 
