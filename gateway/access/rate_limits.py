@@ -26,8 +26,9 @@ from gateway.http.headers import RATE_LIMIT, RATE_LIMIT_POLICY
 from gateway.http.request_context import request_client
 from gateway.settings import Settings, SettingsError
 
-UNLIMITED_ENDPOINTS = OPEN_ENDPOINTS | {"health.prometheus"}
-"""Endpoints that orchestrators, Prometheus and pages call; everything else is counted, also paths that do not exist."""
+UNLIMITED_ENDPOINTS = OPEN_ENDPOINTS | {"health.prometheus", "playground.samples", "playground.sample"}
+"""Endpoints that orchestrators, Prometheus and pages call by themselves; everything else is counted, also paths that do
+not exist."""
 KEY_PREFIX = "image-gateway"
 FIRST_CHECK_S = 1.0
 MAX_CHECK_INTERVAL_S = 32.0

@@ -2,6 +2,7 @@
 
 import { view } from "./dom.js";
 import { clear, useFiles, useUrl } from "./pictures.js";
+import { state } from "./state.js";
 
 const WEB_URL = /^https?:\/\/\S+$/;
 const DATA_URL = /^data:(image\/[\w.+-]+);base64,([A-Za-z0-9+/=\s]+)$/;
@@ -19,6 +20,9 @@ view.clear.addEventListener("click", () => {
 view.link.addEventListener("submit", (event) => {
   event.preventDefault();
   useUrl(view.url.value);
+});
+state.on("pictures", () => {
+  if (state.picture?.url) view.url.value = state.picture.url; // it may come from the address of the page
 });
 
 // Anything can be dropped anywhere: the browser would otherwise open what misses the frame, and leave this page.

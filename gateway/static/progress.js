@@ -19,6 +19,7 @@ function show() {
   const { stage, done, count, fraction } = progress;
   const counted = count > 1 && stage !== "preparing" ? `, ${done} of ${count} done` : "";
   view["progress-text"].textContent = TEXTS[stage](progress) + counted;
+  if (stage === "retrying") view.status.textContent = view["progress-text"].textContent;
   if (stage === "uploading") view["progress-bar"].value = fraction;
   else view["progress-bar"].removeAttribute("value"); // not known
 }

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.axe import violations
+from tests.support.image_files import encoded_with_orientation
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 DRAG = """(data) => {
@@ -80,6 +81,39 @@ def test_a_large_photo_is_scaled_down_and_its_sizes_are_shown(page):
     assert len(sent) < len(content) / 2
     pixels = cv2.imdecode(np.frombuffer(sent, np.uint8), cv2.IMREAD_COLOR)
     assert pixels.shape == (1024, 1536, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "start"),
+    [
+        ("opaque.webp", 3, b"\xff\xd8"),
+        ("transparent.webp", 4, b"\x89PNG"),
+        ("screenshot.png", 3, b"\x89PNG"),
+        ("without-suffix.jpg", 3, b"\xff\xd8"),
+    ],
+)
+def test_what_is_scaled_down_stays_a_photo_and_keeps_its_transparency(page, name, channels, start):
+    pixels = np.random.default_rng(1).integers(0, 256, (1700, 1700, channels), np.uint8)
+    content = cv2.imencode(name[name.index(".") :], pixels)[1].tobytes()
+    record_uploads(page)
+    choose(page, name, content, "")
+    expect(page.locator("#caption")).to_contain_text("scaled down")
+
+    sent = uploaded(page)
+    assert sent.startswith(start)
+    decoded = cv2.imdecode(np.frombuffer(sent, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert decoded.shape[:2] == (1024, 1024)
+    assert (channels == 4) == (decoded.shape[2] == 4 and decoded[..., 3].min() < 255)
+
+
+def test_a_turned_photo_is_scaled_down_upright(page):
+    pixels = np.random.default_rng(1).integers(0, 256, (1700, 2500, 3), np.uint8)
+    record_uploads(page)
+    choose(page, "turned.jpg", encoded_with_orientation(pixels, ".jpg", 6))
+    expect(page.locator("#caption")).to_contain_text("scaled down")
+
+    decoded = cv2.imdecode(np.frombuffer(uploaded(page), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert decoded.shape == (1506, 1024, 3)
 
 
 def test_a_photo_larger_than_the_limit_is_classified(page):
@@ -194,13 +228,12 @@ def refuse(route, status=503, **headers: str) -> None:
 
 def test_a_refused_request_is_sent_again_after_the_time_that_the_service_names(page, golden):
     page.get_by_label("Model", exact=True).select_option("digits")
-    refused = []
-    page.route("**/predict*", lambda route: refused.append(refuse(route, **{"Retry-After": "1"})), times=2)
+    page.route("**/predict*", lambda route: refuse(route, **{"Retry-After": "5"}))
     choose(page, "four.png", golden[4][0])
-    expect(page.locator("#progress-text")).to_have_text("Too many requests. Trying again in 1 s")
+    expect(page.locator("#progress-text")).to_have_text("Too many requests. Trying again in 5 s")
+    page.unroute("**/predict*")
 
     expect(top(page)).to_have_text("4")
-    assert len(refused) == 2
 
 
 def test_a_long_wait_is_left_to_the_user(page, golden):
@@ -237,9 +270,10 @@ def test_after_an_outage_the_page_classifies_by_itself(page, golden):
 
 
 def test_the_page_waits_for_the_service_at_the_start(page):
-    page.route("**/api/v1/models", lambda route: route.abort(), times=1)
+    page.route("**/api/v1/models", lambda route: route.abort())
     page.reload()
     expect(page.locator("#service")).to_contain_text("Waiting for the service. The service cannot be reached.")
+    page.unroute("**/api/v1/models")
 
     expect(page.get_by_label("Model", exact=True)).to_have_value("imagenet")
     expect(page.locator("#service")).to_be_hidden()
@@ -247,12 +281,11 @@ def test_the_page_waits_for_the_service_at_the_start(page):
 
 def test_the_page_waits_for_the_model_at_the_start(page):
     details = '{"name": "imagenet", "available": false, "default": true, "reason": "It is loading.", "versions": []}'
-    page.route(
-        "**/api/v1/models/imagenet", lambda route: route.fulfill(content_type="application/json", body=details), times=1
-    )
+    page.route("**/api/v1/models/imagenet", lambda route: route.fulfill(content_type="application/json", body=details))
     page.reload()
     expect(page.locator("#service")).to_contain_text("Waiting for the model imagenet.")
     expect(page.locator("#service")).to_contain_text("It is loading.")
+    page.unroute("**/api/v1/models/imagenet")
 
     expect(page.locator("#about")).to_contain_text("One class per picture")
     expect(page.locator("#service")).to_be_hidden()

@@ -116,7 +116,10 @@ def test_requests_are_answered_again_in_the_next_window(make_client: Callable[..
         assert time.monotonic() < give_up_s
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/", "/static/app.js", "/api/v1/openapi.json"])
+@pytest.mark.parametrize(
+    "path",
+    ["/livez", "/readyz", "/metrics", "/", "/static/app.js", "/api/v1/openapi.json", "/playground/samples/pets/1"],
+)
 def test_health_checks_metrics_and_pages_are_not_limited(make_client: Callable[..., FlaskClient], path: str):
     client = make_client("1/hour")
     assert statuses(client, 2) == [200, 429]
