@@ -117,11 +117,12 @@ def test_a_turned_photo_is_scaled_down_upright(page):
 
 
 def test_a_photo_larger_than_the_limit_is_classified(page):
-    content = noise(2600, 3400, ".png")
-    assert len(content) > 20_000_000
-    choose(page, "huge.png", content, "image/png")
+    content = noise(1100, 1100) + bytes(11_000_000)  # decoders ignore what follows the end of the image
+    record_uploads(page)
+    choose(page, "huge.jpg", content)
 
     expect(top(page)).to_be_visible()
+    assert len(uploaded(page)) < 2_000_000
 
 
 def test_the_original_is_sent_if_the_switch_says_so(page):
@@ -148,7 +149,7 @@ def test_a_photo_of_usual_size_is_sent_as_it_is(page):
 
 
 def test_a_format_that_the_browser_cannot_decode_is_sent_as_it_is(page):
-    content = noise(1600, 1600, ".tiff")
+    content = noise(600, 600, ".tiff")
     record_uploads(page)
     choose(page, "scan.tiff", content, "image/tiff")
     expect(top(page)).to_be_visible()
