@@ -12,6 +12,7 @@ import { state } from "./state.js";
 
 const NO_HEAT_MAPS = "This model does not support heat maps.";
 const DEFAULT_PURPOSE = view.purpose.textContent; // for models without a description
+const LONGEST_NAME = 60; // characters in a sentence
 const CHECKS = 20; // whether models have become available
 let abort = new AbortController(); // for the request of model details in progress
 
@@ -84,14 +85,19 @@ function checkVersion(model) {
   const { version } = state.choices;
   if ([...view.version.options].some(({ value }) => value === version)) return;
   const [kind, name] = version.split("/");
-  const missing = kind === "labels" ? `no version with the label “${decodeURIComponent(name)}”` : `no version ${name}`;
+  const missing = kind === "labels" ? `no version with the label “${shorten(decodeURIComponent(name))}”` : `no version ${shorten(name)}`;
   correctingAddress(() => state.choose({ version: "" }));
   notify(`The model ${model.name} has ${missing}. Its newest version is used instead.`);
 }
 
 function reportMissing(name) {
-  notify(`There is no model “${name}” here. The default model is used instead.`);
+  notify(`There is no model “${shorten(name)}” here. The default model is used instead.`);
   correctingAddress(() => state.change("choices", {}, {}));
+}
+
+/** A name from the address, which may be of any length. */
+function shorten(name) {
+  return name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME)}…` : name;
 }
 
 function notify(text) {

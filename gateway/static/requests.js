@@ -51,7 +51,7 @@ async function attempt(path, key, { signal, headers = {}, onUpload, ...request }
     });
   } catch (error) {
     if (signal?.aborted) throw error;
-    const detail = silence.signal.aborted ? `No response within ${SILENCE_MS / 1000} seconds.` : "Check your connection.";
+    const detail = silence.signal.aborted ? `No response within ${SILENCE_MS / 1000} seconds.` : "It is not running, or the connection to it is interrupted.";
     throw new Problem({ title: "The service cannot be reached", detail }, { mayPass: true });
   } finally {
     silence.stop();

@@ -242,6 +242,16 @@ def test_an_unreachable_gateway_is_503_with_retry_after(front, upstream):
         assert int(response.header("Retry-After")) > 0
 
 
+@pytest.mark.parametrize("path", ["/", "/?model=digits&url=http://a.example/b.png"])
+def test_a_browser_that_opens_the_page_of_an_unreachable_gateway_tries_again_by_itself(front, upstream, path):
+    upstream.server_close()
+    page = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+    assert front.request(path, headers=page).header("Refresh") == "2"
+    assert front.request(path, headers={"Accept": "*/*"}).all("Refresh") == []
+    assert front.request("/api/v1/models", headers=page).all("Refresh") == []
+
+
 def test_a_slow_gateway_is_504(start_nginx):
     with start_nginx(NGINX_READ_TIMEOUT_S="1") as front:
         response = front.request("/slow")

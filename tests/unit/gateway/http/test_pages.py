@@ -100,6 +100,20 @@ def test_every_imported_module_exists():
     assert not imported - set(FILES)
 
 
+def test_preloaded_modules_are_those_that_other_modules_lead_to():
+    page = (STATIC / "index.html").read_text(encoding="utf-8")
+    preloaded = set(re.findall(r'rel="modulepreload" href="static/([\w.]+)"', page))
+    imported = {
+        module
+        for name in FILES
+        if name.endswith(".js") and "/" not in name
+        for module in re.findall(r'^import .*"\./(.+)";$', (STATIC / name).read_text(encoding="utf-8"), re.MULTILINE)
+    }
+
+    assert preloaded
+    assert preloaded <= imported
+
+
 def test_every_sample_exists():
     names = set(re.findall(r': "([\w.]+)",$', (STATIC / "samples.js").read_text(encoding="utf-8"), re.MULTILINE))
     assert names == {path.name for path in (STATIC / "samples").iterdir()}
