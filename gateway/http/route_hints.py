@@ -29,8 +29,9 @@ VERB = re.compile(r"[:/](?:predict|predictions|classify|regress|infer|invoke)$")
 COLON = re.compile(r":(?=\w+$)")
 TORCHSERVE = re.compile(r"^/predictions/([^/]+)$")
 MAX_ALIAS_SEGMENTS = 4
-HIDDEN = ("/metrics", "/playground/")
-"""Beginnings of routes that are not suggested: metrics, which nginx serves to nobody, and what only the page needs."""
+HIDDEN = ("/metrics", "/playground/", "/models", "/compare")
+"""Beginnings of routes that are not suggested: metrics, which nginx serves to nobody, what only the page needs, and
+pages whose names are near to those of the API, which a program means."""
 ALIASES = {
     **dict.fromkeys(("classify", "infer", "inference", "invocations", "upload"), PREDICT),
     **dict.fromkeys(("health", "healthz", "healthcheck", "live", "status", "ping"), "/livez"),
