@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 MAX_TAIL_BYTES = 64 * 1024
 MAX_TEXT_LENGTH = 400
 TAIL_LINES = 20
+NGINX_FAILURE = re.compile(r" \[emerg\] (?:[0-9]+#[0-9]+: )?(.+)")
 COMMON_FIELDS = frozenset({"timestamp", "level", "logger", "event", "exception"})
 
 
@@ -33,6 +35,8 @@ class LogReader:
         """Yield the complete lines that have been added since the last call."""
         with contextlib.suppress(OSError), self._path.open("rb") as log:
             end = os.fstat(log.fileno()).st_size
+            if end < self._position:  # it was emptied
+                self._position = 0
             log.seek(self._position)
             while self._position < end and (line := log.readline()).endswith(b"\n"):
                 self._position += len(line)
@@ -74,8 +78,13 @@ def tail(log: Path, lines: int = TAIL_LINES) -> str:
 
 def find_start_failure(log: Path) -> str | None:
     """Return why a program could not start, if its log says so in one sentence."""
-    failures = [fields for line in _last_lines(log) if (fields := parse(line)) and fields.get("level") == "critical"]
-    return escape_controls(str(failures[-1].get("reason", failures[-1]["event"]))) if failures else None
+    for line in reversed(_last_lines(log)):
+        fields = parse(line) or {}
+        if fields.get("level") == "critical":
+            return escape_controls(str(fields.get("reason", fields["event"])))
+        if match := NGINX_FAILURE.search(line):
+            return escape_controls(match[1])
+    return None
 
 
 def _last_lines(log: Path) -> list[str]:

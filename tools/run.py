@@ -32,6 +32,7 @@ from tools.run_folder import choose_other, is_running, scratch_folder
 from tools.stack import ProgramEndedError, StopRequestedError, Supervisor
 from tools.start_checks import (
     StartError,
+    check_host,
     check_jobs_folder,
     check_keys,
     check_models,
@@ -41,7 +42,7 @@ from tools.start_checks import (
     resolve_paths,
 )
 from tools.tensorflow_extra import TensorFlowError
-from tools.terminal import say
+from tools.terminal import can_say, say
 
 REPEATED = (
     *("host", "port", "gateway_port", "grpc_port", "rest_port"),
@@ -92,6 +93,7 @@ def run(options: Options) -> None:
     check_models(options.models_config, settings)
     executable = find_nginx(options)
     options = replace(options, use_nginx=executable is not None)
+    check_host(options.host)
     check_ports(options, repeated_options(options))
     watch = FaultWatch(options.models_config, FailedModels(options.rest_port, options.logs / "gateway.log").find)
     faults = [*watch.start(), *install_tensorflow(options.models_config)]
@@ -163,7 +165,10 @@ def report(stack: Supervisor, options: Options, watch: FaultWatch) -> Never:
     models_check_s = time.monotonic()
     while True:
         stack.wait(REQUESTS_CHECK_S if requests else MODELS_CHECK_S)
-        lines = [*(requests.read() if requests else ()), *stack.take_notices()]
+        for line in requests.read() if requests else ():
+            if can_say():  # nothing else may wait for a terminal that is paused; the log has the line
+                say(line)
+        lines = stack.take_notices()
         if time.monotonic() >= models_check_s:
             lines += watch.check()
             models_check_s = time.monotonic() + MODELS_CHECK_S

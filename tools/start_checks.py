@@ -1,6 +1,7 @@
 """What is checked before the stack starts, so that a mistake is one sentence."""
 
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
@@ -64,6 +65,23 @@ def check_models(config: Path, settings: Settings) -> None:
             raise StartError(
                 f"{PREFIX}{setting}: {name!r} is not in {display_path(config)}, which lists {', '.join(entries)}."
             )
+
+
+def check_host(host: str) -> None:
+    """Check that programs can listen on an address.
+
+    Raises:
+        StartError: They cannot.
+    """
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.bind(address)
+    except (OSError, UnicodeError) as error:
+        raise StartError(
+            f"{invocation.option('HOST', host)} is not an address of this machine. "
+            f"Use {invocation.option('HOST', '127.0.0.1')}, or 0.0.0.0 for all addresses."
+        ) from error
 
 
 def check_ports(options: Options, repeated: Mapping[str, object]) -> None:

@@ -27,6 +27,16 @@ def test_only_new_and_complete_lines_are_read(log):
     assert list(reader.read()) == []
 
 
+def test_a_log_that_was_emptied_is_read_from_its_start(log):
+    add(log, "one\ntwo\n")
+    reader = LogReader(log)
+    reader.skip()
+
+    log.write_text("new\n")
+
+    assert list(reader.read()) == [b"new\n"]
+
+
 def test_what_is_there_already_can_be_left_out(log):
     add(log, "one\n")
     reader = LogReader(log)
@@ -83,6 +93,9 @@ def test_the_last_critical_line_says_why_a_program_could_not_start(log):
 
     add(log, '{"level": "critical", "event": "Failed to start server. Error: no file"}\n')
     assert find_start_failure(log) == "Failed to start server. Error: no file"
+
+    add(log, "2026/12/01 01:13:16 [emerg] 30279#30279: bind() to 192.0.2.1:80 failed\n")
+    assert find_start_failure(log) == "bind() to 192.0.2.1:80 failed"
 
     add(log, '{"level": "critical", "event": "start_failed", "reason": "GATEWAY_X is wrong."}\n')
     add(log, '{"level": "info", "event": "stopping"}\n')

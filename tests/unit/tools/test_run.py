@@ -1,4 +1,6 @@
+import contextlib
 import fcntl
+import io
 import json
 import os
 import socket
@@ -228,6 +230,15 @@ def test_ports_in_use_are_one_line_with_a_command_to_paste(capsys, arguments, mo
     assert f" RUN_DIR={tmp_path / 'run2'} " in f"{beside.strip()} "
 
 
+@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid", "a..b"])
+def test_an_address_of_another_machine_is_named_before_anything_starts(capsys, arguments, host):
+    message = error_of(capsys, [*arguments, f"--host={host}"])
+
+    assert message == (
+        f"make run: HOST={host} is not an address of this machine. Use HOST=127.0.0.1, or 0.0.0.0 for all addresses.\n"
+    )
+
+
 @pytest.mark.parametrize("setting", ["DEFAULT_MODEL", "MODELS"])
 def test_a_model_that_is_not_in_the_configuration_is_named_before_anything_starts(
     capsys, arguments, models_config, monkeypatch, setting
@@ -430,6 +441,28 @@ def test_the_stack_is_ready_after_it_has_stayed_ready(arguments, monkeypatch):
             assert time.monotonic() - started_s < 10
 
     assert time.monotonic() - started_s >= 0.2
+
+
+def test_what_the_terminal_cannot_show_is_escaped(monkeypatch):
+    output = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(output, encoding="ascii"))
+
+    terminal.say("GET /\u72ac")
+
+    assert output.getvalue() == b"GET /\\u72ac\n"
+
+
+def test_a_terminal_that_is_paused_accepts_nothing(monkeypatch):
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with os.fdopen(reader, "rb"), os.fdopen(writer, "w") as paused:
+        monkeypatch.setattr("sys.stdout", paused)
+        assert terminal.can_say()
+
+        with contextlib.suppress(BlockingIOError):
+            while os.write(writer, bytes(65536)):
+                pass
+        assert not terminal.can_say()
 
 
 def test_output_that_cannot_be_written_is_ignored(monkeypatch):
