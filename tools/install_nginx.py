@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from tools import nginx
 
 TIMEOUT_S = 600
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as in a shell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"make nginx: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     print(f"nginx is installed: {path}")
     return 0
 

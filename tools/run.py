@@ -164,10 +164,12 @@ def report(stack: Supervisor, options: Options, watch: FaultWatch) -> Never:
     requests = RequestLines(options.logs) if options.shows_requests else None
     models_check_s = time.monotonic()
     while True:
-        stack.wait(REQUESTS_CHECK_S if requests else MODELS_CHECK_S)
-        for line in requests.read() if requests else ():
-            if can_say():  # nothing else may wait for a terminal that is paused; the log has the line
-                say(line)
+        try:
+            stack.wait(REQUESTS_CHECK_S if requests else MODELS_CHECK_S)
+        finally:  # the last requests before a signal, too
+            for line in requests.read() if requests else ():
+                if can_say():  # nothing else may wait for a terminal that is paused; the log has the line
+                    say(line)
         lines = stack.take_notices()
         if time.monotonic() >= models_check_s:
             lines += watch.check()

@@ -34,6 +34,8 @@ PIP_SECTIONS = ("global", "install", ":env:")
 """Sections of pip's configuration, the last of which counts."""
 MIRRORS = {"UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_CONFIG_FILE"}
 """Variables of uv that may send it to another index than the one that was locked."""
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as in a shell."""
 VARIABLES = {"cert": ("SSL_CERT_FILE",), "proxy": ("HTTPS_PROXY", "HTTP_PROXY"), "trusted-host": ("UV_INSECURE_HOST",)}
 """Options of pip, and the variables that mean the same to uv."""
 
@@ -55,6 +57,8 @@ def main(arguments: Sequence[str]) -> int:
     except PythonUnavailableError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except subprocess.CalledProcessError as error:
         if "UV_DEFAULT_INDEX" not in environment:
             print("Where packages come through a mirror, set PIP_INDEX_URL to its address.", file=sys.stderr)
