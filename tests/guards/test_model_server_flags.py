@@ -123,5 +123,5 @@ def test_the_documentation_describes_the_presets():
 
 def test_prometheus_scrapes_the_configured_path():
     jobs = yaml.safe_load((compose.ROOT / "deploy" / "monitoring" / "prometheus.yml").read_text(encoding="utf-8"))
-    (path,) = (job["metrics_path"] for job in jobs["scrape_configs"] if "metrics_path" in job)
+    (path,) = (job["metrics_path"] for job in jobs["scrape_configs"] if job["job_name"] == "model-server")
     assert read_page_path(MODELS / "monitoring.config") == path
