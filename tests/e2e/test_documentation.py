@@ -30,8 +30,9 @@ from tests.support.stack import RunningStack
 from vision.card import Card
 
 BLOCKS = documents.blocks()
-COMMAND_S = 60
+PAGE_S = 240
 MEGABYTE = 1_000_000
+END_OF_OUTPUT = "\x1e"
 OPTIONAL_PROGRAMS = {
     "node": "Debian's nodejs",
     "java": "Debian's default-jdk-headless and libjackson2-databind-java",
@@ -41,7 +42,7 @@ OPTIONAL_PROGRAMS = {
     "pwsh": "PowerShell 7, which Debian does not have",
 }
 """Programs that only some pages use, and what has them."""
-PROGRAMS = ("base64", "curl", "image-gateway", "ls", "printf", "python3", "sh", *OPTIONAL_PROGRAMS)
+PROGRAMS = ("base64", "curl", "image-gateway", "ls", "printf", "python3", "sed", "sh", *OPTIONAL_PROGRAMS)
 """The programs whose commands are run here."""
 NOT_RUN = {
     "make run": "it starts the service that the other commands use: tests/support/stack.py",
@@ -81,7 +82,6 @@ NOT_RUN = {
 """Why a command is not run here, by its beginning."""
 UNSUPPORTED = {
     "photos/pear/01.jpg": "the model is trained by tests/train/test_walkthrough.py",
-    "localhost:8080/api/v1/jobs/ID": "every job has another id: tests/e2e/test_jobs.py",
     "localhost:8080/api/v1/models/digits/labels/stable/predict": "no version has a label: tests/e2e/test_api_models.py",
 }
 """Why the stack of these tests cannot answer a command, by a part of it."""
@@ -99,8 +99,15 @@ def shell_commands() -> list[tuple[Block, str]]:
 
 
 def program(command: str) -> str:
-    """Return the name of the program that a command runs."""
-    return shlex.split(without_variables(command), comments=True)[0]
+    """Return the name of the program that a command runs, within `name=$(...)` too."""
+    return shlex.split(without_variables(re.sub(r"^\w+=\$\(", "", command)), comments=True)[0]
+
+
+def prints_json(command: str) -> bool:
+    """Return whether a command prints what the API answers, and not lines of JSON or CSV."""
+    last = command.rsplit("|", maxsplit=1)[-1].strip()
+    is_response = re.match(r"curl\b", last) or (program(command) == "curl" and last.startswith("tee "))
+    return bool(is_response) and "/results" not in command
 
 
 def without_variables(command: str) -> str:
@@ -167,22 +174,23 @@ def replace_addresses(stack: RunningStack, image_host: tuple[Path, str]) -> Call
 def shell(
     stack: RunningStack, folder: Path, replace_addresses: Callable[[str], str]
 ) -> Callable[[str], subprocess.CompletedProcess[str]]:
-    """Return a function that runs a command as a reader does."""
+    """Return a function that runs commands in one shell, as a reader does, and marks the end of each one's output."""
     environment = {
         **os.environ,
         "IMAGE_GATEWAY_URL": stack.url,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
 
-    def run(command: str) -> subprocess.CompletedProcess[str]:
-        line = f'curl() {{ command curl --silent --show-error --fail-with-body "$@"; }}\n{replace_addresses(command)}'
+    def run(*commands: str) -> subprocess.CompletedProcess[str]:
+        line = 'curl() { command curl --silent --show-error --fail-with-body "$@"; }\n'
+        line += "".join(f"{replace_addresses(command)}\nprintf '\\036'\n" for command in commands)
         return subprocess.run(
             ["sh", "-eu", "-c", line],
             cwd=folder,
             env=environment,
             capture_output=True,
             text=True,
-            timeout=COMMAND_S,
+            timeout=PAGE_S,
             check=False,
         )
 
@@ -265,15 +273,18 @@ def test_the_commands_of_a_page_succeed(
 ):
     commands = [(block, command) for block, command in COMMANDS_TO_RUN if block.page == page]
     skip_without({word for _, command in commands for word in command.split()})
-    for block, command in commands:
-        process = shell(command)
-        assert process.returncode == 0, f"{block.place}: {command}\n{process.stdout}\n{process.stderr}"
-        if re.match(r"curl\b", command.split("|")[-1].strip()):
-            response = json.loads(process.stdout)
+    process = shell(*(command for _, command in commands))
+    *outputs, rest = process.stdout.split(END_OF_OUTPUT)
+    if process.returncode != 0:
+        block, command = commands[len(outputs)]
+        pytest.fail(f"{block.place}: {command}\n{rest}\n{process.stderr}")
+    for (block, command), output in zip(commands, outputs, strict=True):
+        if prints_json(command):
+            response = json.loads(output)
             if "/api/" in command:
                 check(validator, response)
         if program(command) in {"sh", "python3", *OPTIONAL_PROGRAMS} and "examples/macaws.jpg" in command:
-            assert re.search(r"\bmacaw 0\.9", process.stdout), f"{block.place}: {process.stdout}"
+            assert re.search(r"\bmacaw 0\.9", output), f"{block.place}: {output}"
 
 
 def test_the_base64_line_takes_a_photo_of_a_megabyte(
@@ -287,7 +298,7 @@ def test_the_base64_line_takes_a_photo_of_a_megabyte(
     process = shell(line.replace("examples/macaws.jpg", "large.jpg"))
 
     assert process.returncode == 0, process.stderr
-    assert json.loads(process.stdout)["kind"] == "prediction"
+    assert json.loads(process.stdout.removesuffix(END_OF_OUTPUT))["kind"] == "prediction"
 
 
 @pytest.mark.parametrize("page", pages(block for block in BLOCKS if block.kind == "powershell"))
@@ -319,7 +330,7 @@ def test_the_response_in_the_readme_is_that_of_its_command(shell: Callable[[str]
     command = next(block for block in readme if block.kind == SHELL and block.text.startswith("curl"))
     documented = json_documents(next(block for block in readme if block.kind == "json"))[0]
 
-    response = json.loads(shell(command.text).stdout)
+    response = json.loads(shell(command.text).stdout.removesuffix(END_OF_OUTPUT))
 
     members = ("class", "class_id", "model")
     assert {name: response[name] for name in members} == {name: documented[name] for name in members}
