@@ -68,6 +68,8 @@ NOT_RUN = {
     "kind ": "needs a cluster",
     "make .venv/.dev-ready": "a download, which the tests began with",
     ". .venv/bin/activate": "the tests run in this environment",
+    "python3 -m venv": "a download follows; tests/integration/client/test_distribution.py installs the client",
+    ". ~/image-gateway-client": "the tests run in another environment, which has the client",
     "mv serving_models": "it would take a model from the service that the other commands use: tests/e2e/test_swap.py",
     "openssl ": "needs the certificate of a service with HTTPS: tests/e2e/stack/test_tls.py",
     "grep -h REQUEST_ID": "the id is that of the reader's request",

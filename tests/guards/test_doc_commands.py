@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from tests.support import documents
+
 ROOT = Path(__file__).parents[2]
 FILES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "client/README.md")),
@@ -35,3 +37,15 @@ def test_no_address_is_expanded_by_zsh():
 
     assert len(commands) > 10
     assert [command for command in commands if re.search(r"[?*\[]", QUOTED.sub("", command).partition(" #")[0])] == []
+
+
+def test_a_page_with_commands_of_the_environment_names_it():
+    pages = {
+        block.page
+        for block in documents.blocks()
+        if block.kind == documents.SHELL and re.search(r"^(?:python -m|image-gateway) ", block.text, re.MULTILINE)
+    }
+
+    assert len(pages) > 5
+    named = re.compile(r"bin/activate|#the-environment-of-the-checkout")
+    assert [page for page in sorted(pages) if not named.search((ROOT / page).read_text(encoding="utf-8"))] == []

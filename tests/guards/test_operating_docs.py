@@ -12,11 +12,22 @@ SOURCES = ("Makefile", "client/**/*.py", "gateway/**/*.py", "model_server/**/*.p
 PARTS = ["What it means.", "What to check.", "What to do."]
 MIN_MESSAGES = 20
 NOT_OURS = {
-    "make: command not found", "No module named 'typer'", "'tools'", "'train'", "image-gateway: command not found",
-    "No matching distribution found for tensorflow-cpu", "CERTIFICATE_VERIFY_FAILED", "Connection refused",
-    "curl: (26) Failed to open/read local data", "Argument list too long", "zsh: no matches found",
-    "curl: option --json: is unknown", "blocked by CORS policy", "The body is 11.3 MB; at most 10 MB is accepted",
-}  # fmt: skip
+    "make: command not found",
+    "No module named 'typer'",
+    "'tools'",
+    "'train'",
+    "image-gateway: command not found",
+    "No matching distribution found for tensorflow-cpu",
+    "externally-managed-environment",
+    "CERTIFICATE_VERIFY_FAILED",
+    "Connection refused",
+    "curl: (26) Failed to open/read local data",
+    "Argument list too long",
+    "zsh: no matches found",
+    "curl: option --json: is unknown",
+    "blocked by CORS policy",
+    "The body is 11.3 MB; at most 10 MB is accepted",
+}
 """Messages of shells, pip, curl and browsers, and one with numbers."""
 
 
