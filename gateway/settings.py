@@ -158,7 +158,7 @@ class Settings(BaseModel):
         Path("serving_models"),
         description="Directory with `NAME/card.json` for models without their own card, and `NAME/VERSION/` with "
         "the golden images that `/readyz` classifies, in addition to the check that every version passes before it "
-        "answers.",
+        "answers. The page at `/` offers them as samples.",
     )
     models_poll_s: float = Field(
         1.0, gt=0, le=60, description="Interval at which the gateway checks which versions the model server serves."

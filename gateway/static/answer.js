@@ -3,7 +3,7 @@
 import { make, makeButton, milliseconds, percent, view } from "./dom.js";
 
 const NOT_SURE = "Not sure, perhaps";
-const TYPE = /(?<=^\/)problems\/[\w-]+$/;
+const TYPE = /^\/(problems\/[\w-]+)$/;
 const LONG_NAME = 20; // characters that fit into the headline beside the score
 
 const PLACEHOLDER = [...view.answer.childNodes];
@@ -38,7 +38,7 @@ export function showProblem(problem, tryAgain) {
 
 /** A link to the page about problems of this type, which is relative as the page itself may be below a path. */
 function aboutProblem({ type }) {
-  const [page] = TYPE.exec(type ?? "") ?? [];
+  const [, page] = TYPE.exec(type ?? "") ?? [];
   if (!page) return [];
   const link = make("a", "", "What this means, and what to do");
   link.href = page;

@@ -1,6 +1,6 @@
 // Client of the HTTP API; the page uses the same routes as any other client.
 
-import { Problem, send } from "./requests.js";
+import { parseJson, Problem, send } from "./requests.js";
 
 /** Where the service is published, without a slash at the end. */
 export const SERVICE = new URL(".", document.baseURI).href.replace(/\/$/, "");
@@ -10,12 +10,12 @@ const BATCH_PICTURES = 16;
 export const BATCH_BYTES = 8 * 1024 * 1024;
 
 export async function listModels() {
-  return (await (await send("api/v1/models")).json()).models;
+  return (await parseJson(await send("api/v1/models"))).models;
 }
 
 /** One model with its versions and its card. */
 export async function describeModel(name, signal) {
-  return (await send(`api/v1/models/${encodeURIComponent(name)}`, { signal })).json();
+  return parseJson(await send(`api/v1/models/${encodeURIComponent(name)}`, { signal }));
 }
 
 /** Relative to the page, which may be published below a path. `version` is empty for the newest version, or such as `versions/2` or `labels/stable`. */
@@ -48,7 +48,7 @@ export function batches(pictures) {
 export async function predict(path, pictures, { signal, onUpload }) {
   const started = performance.now();
   const response = await send(path, { method: "POST", signal, ...requestBody(pictures, onUpload) });
-  const document = await response.json();
+  const document = await parseJson(response);
   const common = {
     document,
     roundTripMs: performance.now() - started,
@@ -85,7 +85,7 @@ export async function loadPreview(url, signal) {
 /** The sample images of a version: each has a label, a file name and `load`, which returns a blob. */
 export async function listSamples(model, version, signal) {
   const path = `playground/samples/${encodeURIComponent(model)}/${version}`;
-  const { samples } = await (await send(path, { signal })).json();
+  const { samples } = await parseJson(await send(path, { signal }));
   return samples.map((sample, index) => ({ ...sample, load: async () => (await send(`${path}/${index}`, { signal })).blob() }));
 }
 

@@ -21,13 +21,14 @@ export function describeAvailable(name, { signal, onWait = () => {}, onUnavailab
     const details = await describeModel(name, signal);
     if (details.available) return details;
     onUnavailable(details);
-    throw new Problem({ title: "The model is not available", detail: details.reason }, { mayPass: true });
+    throw new Problem({ title: "The model is not available", detail: details.reason, status: 503 });
   };
   return patiently(call, {
     signal,
     onWait: (problem, seconds) => {
       if (problem) onWait();
-      showWait(name ? `the model ${name}` : "the service", problem, seconds);
+      // Status 0: nothing answers.
+      showWait(name && problem?.status ? `the model ${name}` : "the service", problem, seconds);
     },
   });
 }

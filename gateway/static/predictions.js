@@ -53,13 +53,14 @@ async function scalePictures(pictures, signal) {
   const files = pictures.filter(({ blob }) => blob && isLarge(blob));
   if (!files.length) return;
   await waitForModel();
+  signal.throwIfAborted();
   const side = state.choices.original ? ORIGINAL : shorterSide(state.model?.card?.input);
   for (const [index, picture] of files.entries()) {
     if (picture.side === side) continue;
     report(pictures, { stage: "preparing", done: index, count: files.length });
-    picture.upload = side === ORIGINAL ? null : await scaleDown(picture.blob, side);
-    picture.side = side;
+    const upload = side === ORIGINAL ? null : await scaleDown(picture.blob, side);
     signal.throwIfAborted();
+    Object.assign(picture, { upload, side });
   }
 }
 

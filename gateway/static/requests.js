@@ -3,6 +3,7 @@
 import { apiKey, askForKey } from "./key.js";
 
 const SILENCE_MS = 60_000; // only for dead connections: nginx gives up earlier
+const BODILESS_STATUSES = new Set([204, 205, 304]); // to `Response`
 const PASSING_STATUSES = new Set([429, 502, 503, 504]);
 
 /**
@@ -33,6 +34,16 @@ export async function send(path, request = {}) {
     if (response.status !== 401) throw problem;
     // The user may already have entered a key because another request was refused.
     if (apiKey() === key) await askForKey(key ? `${problem.message}.` : "This service requires an API key.");
+  }
+}
+
+/** The document of a response; something between the page and the service may answer in its place. */
+export async function parseJson(response) {
+  try {
+    return await response.json();
+  } catch {
+    const detail = "The answer is not JSON. A login page or a proxy may have answered instead: reload this page.";
+    throw new Problem({ title: "The answer cannot be read", detail, status: response.status });
   }
 }
 
@@ -102,7 +113,8 @@ function upload(path, { method, headers, body, signal }, onUpload) {
 function responseOf(request) {
   const lines = request.getAllResponseHeaders().trim().split("\r\n").filter(Boolean);
   const headers = lines.map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 1).trim()]);
-  return new Response(request.response, { status: request.status, headers });
+  const body = BODILESS_STATUSES.has(request.status) ? null : request.response;
+  return new Response(body, { status: request.status, headers });
 }
 
 async function problemOf(response) {

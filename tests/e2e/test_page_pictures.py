@@ -250,6 +250,15 @@ def test_a_long_wait_is_left_to_the_user(page, golden):
     expect(top(page)).to_have_text("4")
 
 
+def test_an_answer_of_something_else_is_named(page, golden):
+    page.route("**/predict*", lambda route: route.fulfill(status=200, content_type="text/html", body="<p>Log in</p>"))
+    choose(page, "four.png", golden[4][0])
+
+    expect(page.get_by_role("alert")).to_contain_text(
+        "The answer is not JSON. A login page or a proxy may have answered"
+    )
+
+
 def test_a_problem_of_the_picture_offers_no_second_attempt(page):
     choose(page, "notes.txt", b"no picture", "text/plain")
     expect(page.get_by_role("alert")).to_be_visible()
@@ -263,7 +272,7 @@ def test_after_an_outage_the_page_classifies_by_itself(page, golden):
     page.context.set_offline(True)
     choose(page, "nine.png", golden[9][0])
     expect(page.get_by_role("alert")).to_contain_text("The service cannot be reached")
-    expect(page.locator("#service")).to_contain_text("Waiting for the model digits.")
+    expect(page.locator("#service")).to_contain_text("Waiting for the service.")
     page.context.set_offline(False)
 
     expect(top(page)).to_have_text("9")
