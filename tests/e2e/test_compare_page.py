@@ -10,6 +10,7 @@ from tests.support.stack import RunningStack
 
 pytestmark = pytest.mark.timeout(600)  # the first test writes the models, with TensorFlow, and starts the stack
 PHONE = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"}
+PAUSE_MS = 5_000
 BAD = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"}
 
 
@@ -96,6 +97,19 @@ def test_a_comparison_is_cancelled(comparison: Page):
 
     expect(comparison.get_by_role("status").last).to_have_text("Cancelled after 0 of 2.")
     expect(comparison.get_by_role("button", name="Cancel")).to_be_hidden()
+
+
+def test_it_waits_until_a_model_is_available(comparison: Page, stack):
+    comparison.clock.install()
+    comparison.route("**/api/v1/models", lambda route: route.fulfill(json={"models": []}))
+    comparison.goto(f"{stack.url}/compare")
+    expect(comparison.get_by_text("Waiting for a model.")).to_be_visible()
+
+    comparison.unroute("**/api/v1/models")
+    comparison.clock.run_for(PAUSE_MS)
+
+    expect(comparison.get_by_label("Model A")).to_have_value("colours")
+    expect(comparison.get_by_text("Waiting for a model.")).to_be_hidden()
 
 
 @pytest.mark.parametrize("page", [{}, PHONE], ids=["wide", "dark-phone"], indirect=True)

@@ -38,7 +38,8 @@ async function compare() {
   const all = pictures;
   view.cancel.hidden = false;
   showProgress(0, all.length);
-  for (const picture of all) picture.upload ??= await scaleDown(picture.blob, Math.max(...sides.map(({ input }) => shorterSide(input))));
+  const shorter = Math.max(...sides.map(({ input }) => shorterSide(input)));
+  for (const picture of all) picture.upload = await scaleDown(picture.blob, shorter);
   for (const batch of batches(all)) {
     if (signal.aborted) return;
     const [a, b] = await Promise.all(sides.map((side) => classify(side, batch, signal)));

@@ -3,12 +3,14 @@
 import { describeModel } from "../api.js";
 import { listWhenReachable } from "../availability.js";
 import { view } from "../dom.js";
+import { pause } from "../patience.js";
 
+const PAUSE_S = 5;
 let models = []; // with their versions, where they are known
 
 /** Fill both choices; without an address, with the default model and another version or model. */
 export async function fillSides() {
-  const summaries = (await listWhenReachable()).filter(({ available }) => available);
+  const summaries = await availableModels();
   models = await Promise.all(summaries.map((summary) => describeModel(summary.name).catch(() => ({ ...summary, versions: [] }))));
   for (const select of [view.a, view.b]) select.replaceChildren(...models.flatMap(optionsOf));
   const parameters = new URLSearchParams(location.search);
@@ -16,6 +18,17 @@ export async function fillSides() {
   if (!choose(view.a, parameters.get("a"))) choose(view.a, models.find((model) => model.default)?.name);
   if (!choose(view.b, parameters.get("b"))) choose(view.b, counterpart());
   return missing.map((side) => parameters.get(side));
+}
+
+/** The models that answer, as soon as there is one. */
+async function availableModels() {
+  for (;;) {
+    const summaries = (await listWhenReachable()).filter(({ available }) => available);
+    view.service.hidden = summaries.length > 0;
+    if (summaries.length) return summaries;
+    view.service.textContent = "Waiting for a model. None is available yet.";
+    await pause(PAUSE_S);
+  }
 }
 
 /** What a choice stands for: the model, and the rest of the path to a version or label. */

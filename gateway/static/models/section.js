@@ -7,7 +7,7 @@ import { cardRows, versionList } from "../model.js";
 export function modelSection(model) {
   const { name, title, description, reason, available, card, versions } = model;
   const heading = make("h2", "", title || name);
-  heading.id = `model-${name}`;
+  heading.id = `model-${encodeURIComponent(name)}`; // without spaces, which would separate ids
   const badges = make("p", "badges", badge(available ? "available" : "not available", available ? "available" : "failed"));
   if (model.default) badges.append(badge("default"));
   const section = make("section", "", make("div", "heading", heading, badges));

@@ -9,6 +9,7 @@ function show() {
   const { pictures } = state;
   const answered = pictures.filter(({ answer }) => answer);
   view.results.hidden = pictures.length < 2;
+  if (view.results.hidden) return;
   view.counts.textContent = answered.length < pictures.length ? `${answered.length} of ${pictures.length}` : counted(pictures);
   for (const button of [view["save-csv"], view["save-json"]]) button.disabled = !answered.length;
 }
