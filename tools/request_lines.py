@@ -11,7 +11,8 @@ MARKS = b'"event": "request"', b'"event":"request"'
 FIELDS = frozenset({"level", "method", "path", "status", "duration_ms"})
 MAX_LINES = 25
 """Of one call; further requests are counted by their status."""
-MAX_PATH_LENGTH = 120
+MAX_LENGTH = 120
+"""Of a path, and of a class."""
 HEALTH_CHECKS = frozenset({"/livez", "/readyz", "/metrics", "/ping", "/v2/health/live", "/v2/health/ready"})
 
 
@@ -50,18 +51,20 @@ class RequestLines:
 
 def describe(request: Mapping[str, Any]) -> str:
     """Return the line of a request: method, path, status, class or problem or number of images, and milliseconds."""
-    path = str(request["path"])
-    if len(path) > MAX_PATH_LENGTH:
-        path = f"{path[:MAX_PATH_LENGTH]}..."
     images = f"{request['images']} images" if "images" in request else ""
     outcome = request.get("problem") or request.get("class") or images
     fields = (
-        f"{request['method']} {path}",
+        f"{_shorten(request['method'])} {_shorten(request['path'])}",
         str(request["status"]),
-        str(outcome),
+        _shorten(outcome),
         f"{round(request['duration_ms'])} ms",
     )
     return escape_controls("  ".join(filter(None, fields)))
+
+
+def _shorten(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}..."
 
 
 def _parse(log: LogReader) -> Iterator[Mapping[str, Any]]:
