@@ -256,6 +256,7 @@ LIGHTHOUSE := tools/lighthouse
 
 # Once TensorFlow is installed it stays as current as the other packages.
 .venv/.run-ready: $(LOCKED) $(UV)
+	@test ! -d .venv || echo "Image Gateway $(VERSION): the packages it needs have changed"
 	@$(INSTALL) --extra gateway --extra heif --extra jobs --extra $(if $(wildcard .venv/.tensorflow-ready),tensorflow,model-server)
 	@touch $@
 
