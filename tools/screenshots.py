@@ -36,6 +36,7 @@ class Screenshot:
         height: Height of the window, in CSS pixels.
         colours: Colour scheme that the browser asks for.
         scale: Pixels of the picture for each CSS pixel.
+        top: Selector of the element that is scrolled to the top of the window.
     """
 
     name: str
@@ -43,12 +44,13 @@ class Screenshot:
     height: int
     colours: Literal["light", "dark"] = "light"
     scale: float = 1
+    top: str = "header"
 
 
 SCREENSHOTS = (
     Screenshot("page-light", 1100, 760),
     Screenshot("page-dark", 1100, 760, colours="dark"),
-    Screenshot("page-phone", 360, 740, scale=2),
+    Screenshot("page-phone", 360, 740, scale=2, top="#stage"),
 )
 
 
@@ -93,6 +95,7 @@ def capture(browser: Browser, screenshot: Screenshot, url: str) -> bytes:
     page = context.new_page()
     page.goto(url)
     classify(page)
+    page.locator(screenshot.top).evaluate("element => element.scrollIntoView({block: 'start'})")
     png = page.screenshot()
     context.close()
     return png
@@ -105,7 +108,6 @@ def classify(page: Page) -> None:
     expect(page.locator("#answer")).to_contain_text(LABEL, timeout=TIMEOUT_MS)
     expect(page.locator("#heatmap")).to_be_visible(timeout=TIMEOUT_MS)
     page.wait_for_load_state("networkidle")
-    page.evaluate("scrollTo(0, 0)")
 
 
 if __name__ == "__main__":
