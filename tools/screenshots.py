@@ -35,7 +35,6 @@ class Screenshot:
         width: Width of the window, in CSS pixels.
         height: Height of the window, in CSS pixels.
         colours: Colour scheme that the browser asks for.
-        scale: Pixels of the picture for each CSS pixel.
         top: Selector of the element that is scrolled to the top of the window.
     """
 
@@ -43,14 +42,13 @@ class Screenshot:
     width: int
     height: int
     colours: Literal["light", "dark"] = "light"
-    scale: float = 1
     top: str = "header"
 
 
 SCREENSHOTS = (
     Screenshot("page-light", 1100, 760),
     Screenshot("page-dark", 1100, 760, colours="dark"),
-    Screenshot("page-phone", 360, 740, scale=2, top="#stage"),
+    Screenshot("page-phone", 360, 740, top="#stage"),
 )
 
 
@@ -85,12 +83,7 @@ def take(screenshots: Sequence[Screenshot], url: str, folder: Path) -> None:
 def capture(browser: Browser, screenshot: Screenshot, url: str) -> bytes:
     """Return a picture of the page after it has answered, as PNG."""
     size = ViewportSize(width=screenshot.width, height=screenshot.height)
-    context = browser.new_context(
-        viewport=size,
-        color_scheme=screenshot.colours,
-        device_scale_factor=screenshot.scale,
-        reduced_motion="reduce",
-    )
+    context = browser.new_context(viewport=size, color_scheme=screenshot.colours, reduced_motion="reduce")
     context.set_default_timeout(TIMEOUT_MS)
     page = context.new_page()
     page.goto(url)
