@@ -52,3 +52,11 @@ def test_every_path_in_the_text_exists():
 
     assert len(paths) > 60
     assert [f"{page.relative_to(ROOT)}: {path}" for page, path in paths if not (ROOT / path).exists()] == []
+
+
+def test_every_image_is_shown():
+    shown = {(page.parent / target).resolve() for page in PAGES for target in links(page)}
+    images = sorted((ROOT / "docs" / "images").iterdir())
+
+    assert len(images) > 3
+    assert [image.name for image in images if image not in shown] == []
