@@ -9,10 +9,11 @@ import pytest
 from tests.support import prose
 
 ROOT = Path(__file__).parents[2]
+OTHERS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "client/README.md", "examples/README.md")
 GENERATED = {"docs/reference/problems.md", "docs/reference/settings.md"}  # their words are those of the gateway
 PAGES = [
     path.relative_to(ROOT).as_posix()
-    for path in (ROOT / "README.md", ROOT / "examples/README.md", *sorted(ROOT.glob("docs/**/*.md")))
+    for path in (*(ROOT / name for name in OTHERS), *sorted(ROOT.glob("docs/**/*.md")))
     if "decisions" not in path.parts
 ]
 MAX_MEAN_WORDS = 20
