@@ -59,10 +59,10 @@ def _add_samples(playground: Blueprint, registry: ModelRegistry, settings: Setti
 
     @playground.get("/samples/<model>/<int:version>/<int:index>")
     def sample(model: str, version: int, index: int) -> Response:
-        found = samples_of(model, version)
-        if index >= len(found):
-            raise VersionNotFoundError(f"This version has {len(found)} samples, from 0.")
-        content, media_type = read_sample(found[index])
+        items = samples_of(model, version)
+        if index >= len(items):
+            raise VersionNotFoundError(f"This version has {len(items)} samples, from 0.")
+        content, media_type = read_sample(items[index])
         return let_revalidate(Response(content, mimetype=media_type), is_private=settings.requires_keys)
 
 

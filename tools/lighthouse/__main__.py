@@ -12,7 +12,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 COMMAND = ROOT / ".tools" / "lighthouse" / "node_modules" / "lighthouse" / "cli" / "index.js"
-PAGES = ("", "docs", "models", "problems")
+PAGES = ("", "models", "compare", "docs", "problems")
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 CATEGORIES = {"performance": False, "accessibility": True, "best-practices": True}
 """The categories, and whether a score below `LOWEST` fails."""
