@@ -14,6 +14,7 @@ const NO_HEAT_MAPS = "This model does not support heat maps.";
 const DEFAULT_PURPOSE = view.purpose.textContent; // for models without a description
 const LONGEST_NAME = 60; // characters in a sentence
 const CHECKS = 20; // whether models have become available
+let unexplainable = new Set(); // names of models without heat maps
 let abort = new AbortController(); // for the request of model details in progress
 
 /** Fill the choice of models, and load the details of the one that the address names, or of the default one. */
@@ -24,7 +25,7 @@ export async function start() {
   // Not by `choose`: pictures chosen meanwhile have gone to the model of the address, or to the default one.
   const { choices, url } = readAddress();
   const isServed = models.some(({ name }) => name === choices.model);
-  state.choices = isServed ? choices : { ...choices, model: state.defaultModel, version: "" };
+  state.choices = withPossibleHeatMap(isServed ? choices : { ...choices, model: state.defaultModel, version: "" });
   if (!isServed) reportMissing(choices.model);
   if (url) correctingAddress(() => useUrl(url));
   watchUnavailable(models);
@@ -32,6 +33,7 @@ export async function start() {
 }
 
 function fillModels(models) {
+  unexplainable = new Set(models.filter(({ explainable }) => explainable === false).map(({ name }) => name));
   const chosen = view.model.value;
   const options = models.map((model) => {
     const option = new Option(model.title || model.name, model.name, model.default, model.default);
@@ -59,7 +61,7 @@ async function replaceModel() {
   abort = new AbortController();
   view.version.replaceChildren(new Option("Newest", ""));
   showChoices();
-  allowHeatMap(true);
+  allowHeatMap(!unexplainable.has(state.choices.model));
   state.change("model", { model: null });
   await loadModel(abort.signal);
 }
@@ -119,6 +121,11 @@ function allowHeatMap(allowed) {
   if (!allowed) correctingAddress(() => state.choose({ explain: false }));
 }
 
+/** The choices without a heat map if the model has none: a request for one would be refused. */
+function withPossibleHeatMap(choices) {
+  return { ...choices, explain: choices.explain && !unexplainable.has(choices.model) };
+}
+
 function showChoices() {
   const { model, version, explain, original } = state.choices;
   view.model.value = model;
@@ -127,7 +134,9 @@ function showChoices() {
   view.original.checked = original;
 }
 
-view.model.addEventListener("change", () => state.choose({ model: view.model.value, version: "" }));
+view.model.addEventListener("change", () => {
+  state.choose(withPossibleHeatMap({ ...state.choices, model: view.model.value, version: "" }));
+});
 view.version.addEventListener("change", () => state.choose({ version: view.version.value }));
 view.explain.addEventListener("change", () => state.choose({ explain: view.explain.checked }));
 view.original.addEventListener("change", () => state.choose({ original: view.original.checked }));

@@ -183,6 +183,23 @@ def test_a_model_without_heat_maps_says_so_and_classifies(lights):
     expect(lights.locator("#unexplained")).to_be_empty()
 
 
+@pytest.mark.parametrize("is_linked", [True, False], ids=["link", "choice"])
+def test_no_heat_map_is_requested_from_a_model_without_them(page, stack, is_linked):
+    if is_linked:
+        page.goto(f"{stack.url}/?model=lights&explain=1")
+        expect(page.locator("#about")).to_contain_text("lights")
+        choose(page, RED)
+    else:
+        page.get_by_role("switch", name="Heat map").check()
+        choose(page, RED)
+        expect(page.get_by_alt_text("Heat map for “red”")).to_be_visible()
+        page.get_by_label("Model", exact=True).select_option("lights")
+
+    expect(page.locator(".top .tag")).to_have_text(["red"])
+    expect(page.locator("#curl")).not_to_contain_text("explain")
+    expect(page).to_have_url(f"{stack.url}/?model=lights")
+
+
 def test_several_classes_are_shown_with_their_thresholds(lights):
     choose(lights, paint(80, 200, 200))
     expect(lights.locator(".top .tag")).to_have_text(["green", "red"])
