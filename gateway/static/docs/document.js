@@ -1,9 +1,12 @@
 // The document as the page /docs shows it.
 
-/** Send requests to where the page is, which may be below a path that the document need not know, and link problems. */
+/**
+ * Send requests to where the page is, which may be below a path that the document need not know. Of a problem, show only
+ * a link to its page, which has the example: to draw those of each operation takes seconds.
+ */
 export function adapt(api, service) {
   const { responses } = api.components;
-  const linked = Object.entries(responses).map(([name, response]) => [name, withLinks(response, service)]);
+  const linked = Object.entries(responses).map(([name, response]) => [name, linkProblems(response, service)]);
   return {
     ...api,
     servers: [{ url: service }],
@@ -11,7 +14,6 @@ export function adapt(api, service) {
   };
 }
 
-function withLinks(response, service) {
-  const description = response.description.replaceAll(/`\/(problems\/[\w-]+)`/g, `[\`/$1\`](${service}$1)`);
-  return { ...response, description };
+function linkProblems({ description }, service) {
+  return { description: description.replaceAll(/`\/(problems\/[\w-]+)`/g, `[\`/$1\`](${service}$1)`) };
 }
