@@ -58,8 +58,9 @@ function optionsOf({ name, title, version, versions }) {
   ];
 }
 
-function choose(select, value) {
-  const option = [...select.options].find((item) => item.value === value);
+/** Select what a text stands for, such as `digits/versions/2`; false if it is not offered. */
+function choose(select, text) {
+  const option = [...select.options].find(({ value }) => decodeURIComponent(value) === text);
   if (option) option.selected = true;
   return Boolean(option);
 }
@@ -69,6 +70,6 @@ function counterpart() {
   const { model: name } = sideOf(view.a);
   const { version, versions } = models.find((model) => model.name === name);
   const older = versions.find((item) => item.state === "AVAILABLE" && item.version !== version);
-  if (older) return `${encodeURIComponent(name)}/versions/${older.version}`;
-  return encodeURIComponent(models.find((model) => model.name !== name)?.name ?? name);
+  if (older) return `${name}/versions/${older.version}`;
+  return models.find((model) => model.name !== name)?.name ?? name;
 }
