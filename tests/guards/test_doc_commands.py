@@ -49,3 +49,12 @@ def test_a_page_with_commands_of_the_environment_names_it():
     assert len(pages) > 5
     named = re.compile(r"bin/activate|#the-environment-of-the-checkout")
     assert [page for page in sorted(pages) if not named.search((ROOT / page).read_text(encoding="utf-8"))] == []
+
+
+def test_no_command_has_a_comment_which_zsh_takes_for_arguments():
+    commands = [
+        line for block in documents.blocks() if block.kind == documents.SHELL for line in block.text.splitlines()
+    ]
+
+    assert len(commands) > 100
+    assert [command for command in commands if re.search(r"(?:^|\s)#", QUOTED.sub("", command))] == []
