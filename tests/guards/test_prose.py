@@ -23,7 +23,7 @@ CONTEXT = 40
 BANNED = re.compile(
     r"(?<!there )\b(?:is|are) no (?!longer\b|more\b)\w+"  # is not a ...
     r"|\b(?:asked|told|gone by|whoever)\b"  # requested, said, relies on, anyone
-    r"|\bof (?:its|their|ours?) own\b|\bof ours\b"  # separate
+    r"|\bof (?:its|their) own\b|\bof ours\b"  # separate
     r"|\b(?:say|says) so\b|\btells?\b"  # prints that, shows
     r"|\bby itself\b|\bcomes? on top\b",
     re.IGNORECASE,
