@@ -20,6 +20,7 @@ OUTSIDE = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "bench/NOTES.md": "benchmark_notes.md",
+    "examples/README.md": "examples.md",
 }
 """Pages of the repository by path, and their paths in the site."""
 LINK = re.compile(r"\[((?:[^\[\]]|!\[[^\]]*\]\([^)]*\))*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
