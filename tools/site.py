@@ -76,4 +76,4 @@ def title(page: Page) -> str:
     """Return the first heading of a page."""
     text = page.file.content_string
     match = re.search(r"^# (.*)$", text, re.MULTILINE)
-    return match[1] if match else page.file.name
+    return match[1].replace("\\", "") if match else page.file.name
