@@ -54,7 +54,9 @@ SCREENSHOTS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Take all pictures; return the exit status."""
-    parser = argparse.ArgumentParser(description="Take the pictures of the page that the documentation shows.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.screenshots", description="Take the pictures of the page that the documentation shows."
+    )
     parser.add_argument("--url", default="http://localhost:8080", help="address of the running service")
     parser.add_argument("--out", type=Path, default=IMAGES, help="folder of the pictures")
     options = parser.parse_args(arguments)
