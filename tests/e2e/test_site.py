@@ -77,7 +77,8 @@ def test_a_page_loads_everything_from_the_site(path: str, page: Page, url: str):
 def test_search_finds_a_setting(page: Page, url: str):
     page.goto(f"{url}/index.html")
 
-    page.locator(".md-search__input").first.fill("GATEWAY_MAX_PIXELS")
+    # The search listens to keys.
+    page.locator(".md-search__input").first.press_sequentially("GATEWAY_MAX_PIXELS")
 
     expect(page.locator(".md-search-result__link").first).to_have_attribute("href", SETTING_RESULT)
 

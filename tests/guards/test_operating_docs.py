@@ -1,9 +1,7 @@
-"""docs/operating names every alert, and messages as the programs write them."""
+"""docs/operating has complete runbooks, and messages as the programs write them."""
 
 import re
 from pathlib import Path
-
-import yaml
 
 ROOT = Path(__file__).parents[2]
 RUNBOOKS = (ROOT / "docs/operating/runbooks.md").read_text(encoding="utf-8")
@@ -35,14 +33,6 @@ def sections():
     """Return the text of each section of the runbooks by its heading."""
     parts = re.split(r"^## (.+)$", RUNBOOKS, flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
-
-
-def test_every_alert_has_a_runbook():
-    groups = yaml.safe_load((ROOT / "deploy/monitoring/alerts.yml").read_text(encoding="utf-8"))["groups"]
-    alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
-
-    assert len(alerts) > 10
-    assert alerts - sections().keys() == set()
 
 
 def test_every_runbook_says_what_it_means_what_to_check_and_what_to_do():
