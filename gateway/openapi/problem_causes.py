@@ -57,8 +57,8 @@ CAUSES: Mapping[str, Cause] = {
             "The request has another API key than the one that created the job.",
         ),
         f"curl {SERVICE}/api/v1/jobs/none",
-        detail="There is no job 'none' here, or it has expired. Check the id, and that the API key is the one that the "
-        "job was created with.",
+        detail="Job 'none' does not exist, or it has expired. Check the id, and use the API key that the job was "
+        "created with.",
     ),
     "model-not-found": Cause(
         ("The name of the model is mistyped.", "The operator does not serve this model, or has removed it."),
