@@ -4,6 +4,7 @@ import { nameControls } from "./controls.js";
 import { adapt } from "./document.js";
 
 const FIRST_OPERATION = ["operations", "Predict", "predict"]; // takes files, for the default model
+const docs = document.getElementById("docs");
 const service = new URL(".", document.baseURI).pathname;
 
 const plugin = {
@@ -12,6 +13,12 @@ const plugin = {
   statePlugins: { spec: { wrapActions: { updateJsonSpec: (update) => (api) => update(adapt(api, service)) } } },
 };
 
+function openFirstOperation() {
+  if (!location.hash) ui.layoutActions.show(FIRST_OPERATION, true);
+  // Operations stay hidden until it is drawn: those below it would move down before the reader's eyes.
+  requestAnimationFrame(() => requestAnimationFrame(() => docs.classList.add("ready")));
+}
+
 function showColours({ matches }) {
   document.documentElement.classList.toggle("dark-mode", matches);
 }
@@ -19,7 +26,7 @@ function showColours({ matches }) {
 const dark = matchMedia("(prefers-color-scheme: dark)");
 dark.addEventListener("change", showColours);
 showColours(dark);
-nameControls(document.getElementById("docs"));
+nameControls(docs);
 
 // Without `validatorUrl: null`, Swagger UI would send the document to validator.swagger.io.
 const ui = SwaggerUIBundle({
@@ -31,5 +38,5 @@ const ui = SwaggerUIBundle({
   plugins: [plugin],
   tryItOutEnabled: true,
   validatorUrl: null,
-  onComplete: () => location.hash || ui.layoutActions.show(FIRST_OPERATION, true),
+  onComplete: openFirstOperation,
 });
