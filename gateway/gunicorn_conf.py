@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.request import getproxies_environment
 
+import structlog
+
 from gateway.deadline import Deadline
 from gateway.errors import GatewayError
 from gateway.health import draining
@@ -123,7 +125,9 @@ def on_starting(_: Any) -> None:
         try:
             importlib.import_module("gateway.services").load_tracing()
         except SettingsError as error:
-            sys.exit(f"gateway: {error}")
+            configure(level=settings.log_level, as_json=settings.log_json)
+            structlog.get_logger(__name__).critical("start_failed", reason=str(error))
+            sys.exit(1)
     # Imported objects are never freed. Scanning them for garbage took 3 % of the time of a request, and the collector's
     # marks would make every worker copy the shared memory.
     gc.collect()

@@ -182,7 +182,9 @@ def test_a_start_without_the_tracing_extra_names_it(tmp_path: Path):
     )
 
     assert process.returncode != 0
-    assert "GATEWAY_TRACING=true needs the extra `tracing`: " in process.stderr
+    (failure,) = [line for line in map(json.loads, process.stderr.splitlines()) if line["level"] == "critical"]
+    assert failure["event"] == "start_failed"
+    assert failure["reason"].startswith("GATEWAY_TRACING=true needs the extra `tracing`: ")
     assert " tools/uv.py install .venv --extra tracing." in process.stderr
 
 
