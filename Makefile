@@ -33,9 +33,10 @@ LOCKED := pyproject.toml client/pyproject.toml gateway/__init__.py uv.lock tools
 ##@ Use
 .PHONY: run
 run: .venv/.run-ready ## Serve the models on http://localhost:$(PORT) until Ctrl-C; QUIET=1 prints no line for each request
-	@exec $(BIN)/python -m tools.run --host=$(HOST) --port=$(PORT) --gateway-port=$(GATEWAY_PORT) --grpc-port=$(GRPC_PORT) \
-	  --rest-port=$(REST_PORT) --models-config=$(MODELS_CONFIG) --run-dir=$(RUN_DIR) $(if $(TLS_DIR),--tls-dir=$(TLS_DIR)) \
-	  $(if $(BATCHING_CONFIG),--batching-config=$(BATCHING_CONFIG)) $(if $(QUIET),--quiet)
+	@exec $(BIN)/python -m tools.run --host="$(HOST)" --port="$(PORT)" --gateway-port="$(GATEWAY_PORT)" \
+	  --grpc-port="$(GRPC_PORT)" --rest-port="$(REST_PORT)" --models-config="$(MODELS_CONFIG)" --run-dir="$(RUN_DIR)" \
+	  $(if $(TLS_DIR),--tls-dir="$(TLS_DIR)") $(if $(BATCHING_CONFIG),--batching-config="$(BATCHING_CONFIG)") \
+	  $(if $(QUIET),--quiet)
 
 .PHONY: nginx
 nginx: $(UV) ## Install nginx for make run with the system's package manager; may ask for your password
@@ -50,8 +51,8 @@ AUTHORITY = $(if $(findstring :,$(HOST)),[$(HOST)],$(HOST))
 .PHONY: add-model
 add-model: .venv/.run-ready ## Add the model in FOLDER to those served, even while make run is running; NAME sets its name
 	@test -n "$(FOLDER)" || { echo "FOLDER is not set. Name the folder of a model: make add-model FOLDER=my_saved_model" >&2; exit 1; }
-	@$(BIN)/python -m tools.models add "$(FOLDER)" $(if $(NAME),--name="$(NAME)") --config=$(MODELS_CONFIG) \
-	  --run-dir=$(RUN_DIR) --url='http$(if $(TLS_DIR),s)://$(if $(filter $(AT_LOCALHOST),$(HOST)),localhost,$(AUTHORITY)):$(PORT)'
+	@$(BIN)/python -m tools.models add "$(FOLDER)" $(if $(NAME),--name="$(NAME)") --config="$(MODELS_CONFIG)" \
+	  --run-dir="$(RUN_DIR)" --url='http$(if $(TLS_DIR),s)://$(if $(filter $(AT_LOCALHOST),$(HOST)),localhost,$(AUTHORITY)):$(PORT)'
 
 P99_MS ?= 200
 TUNE_MODEL ?= cifar10
@@ -226,7 +227,8 @@ $(UV): tools/uv.txt
 	  if $$python -c 'import sys, venv, ensurepip; assert (3, 11) <= sys.version_info < $(PYTHON_BELOW)' 2>/dev/null; then \
 	    echo "Image Gateway $(VERSION): setting up with $$python ..." && \
 	    echo "Installing uv into .tools: 25 MB to download, 63 MB on disk ..." && \
-	    $$python -m venv --clear .tools/uv && \
+	    mkdir -p .tools && trap 'exit 130' INT && \
+	    { $$python -m venv --clear .tools/uv 2> .tools/errors || { cat .tools/errors >&2; exit 1; }; } && \
 	    PIP_INDEX_URL="$${PIP_INDEX_URL:-$${UV_DEFAULT_INDEX:-$$UV_INDEX_URL}}" .tools/uv/bin/python -m pip install \
 	      --quiet --disable-pip-version-check --require-hashes --no-deps -r $< && \
 	    touch $@; exit; \

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -130,6 +131,47 @@ def test_a_set_up_that_fails_leaves_no_stamp(tmp_path: Path):
         assert made.stdout.startswith(f"Image Gateway {__version__}: setting up with {python} ...\nInstalling uv into ")
         assert made.returncode == 2
         assert not (tmp_path / ".tools/uv/bin/uv").exists()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_ctrl_c_ends_the_set_up_without_a_traceback(tmp_path: Path):
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "gateway").mkdir()
+    for name in ("Makefile", "tools/uv.txt", "gateway/__init__.py"):
+        shutil.copy2(ROOT / name, tmp_path / name)
+    python = tmp_path / "python"  # is interrupted while it makes an environment, as every program of the terminal is
+    python.write_text("#!/bin/sh\ntest $1 = -c || { echo Traceback >&2; kill -INT $PPID; exit 1; }\n")
+    python.chmod(0o755)
+
+    made = subprocess.run(
+        ["make", f"PYTHON={python}", ".tools/uv/bin/uv"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert made.returncode == 2
+    assert "Traceback" not in made.stderr
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_values_of_make_run_may_have_spaces():
+    values = {"MODELS_CONFIG": "my models/models.config", "RUN_DIR": "my run", "TLS_DIR": "my certificates"}
+    variables = [f"{name}={value}" for name, value in values.items()]
+
+    made = subprocess.run(
+        ["make", "--dry-run", "--old-file=.venv/.run-ready", "run", *variables],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    arguments = shlex.split(made.stdout.replace("\\\n", ""))
+    assert {f"--{name.lower().replace('_', '-')}={value}" for name, value in values.items()} <= {*arguments}
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
