@@ -51,15 +51,21 @@ class RequestLines:
 
 def describe(request: Mapping[str, Any]) -> str:
     """Return the line of a request: method, path, status, class or problem or number of images, and milliseconds."""
-    images = f"{request['images']} images" if "images" in request else ""
-    outcome = request.get("problem") or request.get("class") or images
+    outcome = request.get("problem") or request.get("class") or _count_images(request)
     fields = (
-        f"{_shorten(request['method'])} {_shorten(request['path'])}",
+        f"{_shorten(request['method'])} {_shorten(request['path'])}".strip(),
         str(request["status"]),
         _shorten(outcome),
         f"{round(request['duration_ms'])} ms",
     )
     return escape_controls("  ".join(filter(None, fields)))
+
+
+def _count_images(request: Mapping[str, Any]) -> str:
+    if "images" not in request:
+        return ""
+    images = f"{request['images']} {'image' if request['images'] == 1 else 'images'}"
+    return f"{images}, {request['failed']} failed" if request.get("failed") else images
 
 
 def _shorten(value: object) -> str:

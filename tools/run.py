@@ -97,7 +97,7 @@ def run(options: Options) -> None:
     check_ports(options, repeated_options(options))
     watch = FaultWatch(options.models_config, FailedModels(options.rest_port, options.logs / "gateway.log").find)
     faults = [*watch.start(), *install_tensorflow(options.models_config)]
-    with scratch_folder(options) as scratch:
+    with scratch_folder(options, repeated_options(options)) as scratch:
         check_jobs_folder(settings)
         for line in faults:
             say(line)

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 
@@ -15,8 +15,12 @@ from tools.start_checks import StartError
 
 
 @contextlib.contextmanager
-def scratch_folder(options: Options) -> Iterator[Path]:
+def scratch_folder(options: Options, repeated: Mapping[str, object] | None = None) -> Iterator[Path]:
     """Lock RUN_DIR and yield a folder in it that is removed afterwards.
+
+    Args:
+        options: The folder is their `run_dir`.
+        repeated: Further options of the command that is proposed if another run uses the folder, by variable.
 
     Raises:
         StartError: Another run uses it, or it cannot be written to.
@@ -29,8 +33,11 @@ def scratch_folder(options: Options) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             scratch = resources.enter_context(tempfile.TemporaryDirectory(prefix="state-", dir=options.run_dir))
         except BlockingIOError:
-            advice = f"Choose another folder: {invocation.command()} {invocation.option('RUN_DIR', '.run2')}"
-            raise StartError(f"{display_path(options.run_dir)} is in use by another `make run`. {advice}") from None
+            other = display_path(choose_other(options.run_dir))
+            command = invocation.with_options({**(repeated or {}), "RUN_DIR": other})
+            raise StartError(
+                f"{display_path(options.run_dir)} is in use by another `make run`. Choose another folder: {command}"
+            ) from None
         except OSError as error:
             raise StartError(
                 f"{invocation.option('RUN_DIR', options.run_dir)} cannot be used: {error.strerror}."

@@ -54,9 +54,9 @@ def check_models(config: Path, settings: Settings) -> None:
         ModelsConfigError: It cannot be used.
     """
     if not config.is_file():
+        fault = "is a folder" if config.is_dir() else "does not exist"
         raise StartError(
-            f"{display_path(config)} does not exist. "
-            f"Set {invocation.option('MODELS_CONFIG')} to a file that lists the models."
+            f"{display_path(config)} {fault}. Set {invocation.option('MODELS_CONFIG')} to a file that lists the models."
         )
     entries = list(read_entries(config))
     named = [("DEFAULT_MODEL", settings.default_model), *(("MODELS", name) for name in settings.models)]

@@ -38,6 +38,23 @@ def test_a_request_is_one_line_with_its_class_problem_or_images(lines, log):
     assert lines.read() == []
 
 
+def test_the_line_of_a_batch_counts_its_failed_images(lines, log):
+    log(images=1, failed=0)
+    log(images=3, failed=2)
+
+    assert lines.read() == [
+        "POST /api/v1/predict  200  1 image  13 ms",
+        "POST /api/v1/predict  200  3 images, 2 failed  13 ms",
+    ]
+
+
+def test_the_line_of_a_request_that_cannot_be_read_has_no_gaps(lines, log):
+    log("nginx", method="", path="(not printable ASCII)", status=400, problem="bad-request")
+    log("nginx", method="CONNECT", path="", status=400, problem="bad-request")
+
+    assert lines.read() == ["(not printable ASCII)  400  bad-request  13 ms", "CONNECT  400  bad-request  13 ms"]
+
+
 def test_of_nginx_only_its_own_refusals_are_shown(lines, log):
     log("nginx", duration_ms=14)
     log("nginx", status=413, problem="body-too-large", duration_ms=0)

@@ -74,6 +74,12 @@ def test_missing_models_are_reported_with_the_variable(capsys, arguments, models
     )
 
 
+def test_a_folder_in_place_of_the_list_of_models_is_reported(capsys, arguments, models_config):
+    assert error_of(capsys, [*arguments, f"--models-config={models_config.parent}"]) == (
+        f"make run: {models_config.parent} is a folder. Set MODELS_CONFIG to a file that lists the models.\n"
+    )
+
+
 def test_a_used_port_is_reported_with_the_variable(capsys, arguments):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -152,9 +158,11 @@ def test_a_folder_in_use_is_reported(capsys, arguments, tmp_path):
         message = error_of(capsys, arguments)
     finally:
         os.close(lock)
-    assert message == (
-        f"make run: {folder} is in use by another `make run`. Choose another folder: make run RUN_DIR=.run2\n"
-    )
+    options = run.parse([*arguments, f"--run-dir={folder}2"])
+    proposed = invocation.with_options(run.repeated_options(options))
+    assert f" PORT={options.port} " in proposed
+    assert proposed.endswith("run2")
+    assert message == (f"make run: {folder} is in use by another `make run`. Choose another folder: {proposed}\n")
 
 
 def test_a_run_is_seen_while_it_uses_its_folder(arguments):
