@@ -3,16 +3,15 @@
 import { clear, useUrl } from "./pictures.js";
 import { state } from "./state.js";
 
-const VERSION = /^\d+$/;
 let replacesEntry = false;
 
 /** The choices and the URL of a picture that the address names; what it does not name is chosen by default. */
 export function readAddress() {
   const parameters = new URLSearchParams(location.search);
-  const [version, label] = [parameters.get("version") ?? "", parameters.get("label")];
+  const [kind] = ["label", "version"].filter((name) => parameters.get(name));
   const choices = {
-    model: parameters.get("model") ?? state.defaultModel,
-    version: label ? `labels/${encodeURIComponent(label)}` : VERSION.test(version) ? `versions/${version}` : "",
+    model: parameters.get("model") || state.defaultModel,
+    version: kind ? `${kind}s/${encodeURIComponent(parameters.get(kind))}` : "",
     explain: isOn(parameters.get("explain")),
     original: isOn(parameters.get("original")),
   };
@@ -35,11 +34,11 @@ function isOn(value) {
 
 function write() {
   const { model, version, explain, original } = state.choices;
-  const [kind, value] = version.split("/");
+  const [kind, value] = version.split("/").map(decodeURIComponent);
   const named = {
     model: model === state.defaultModel && !version ? "" : model,
     version: kind === "versions" ? value : "",
-    label: kind === "labels" ? decodeURIComponent(value) : "",
+    label: kind === "labels" ? value : "",
     explain: explain ? "1" : "",
     original: original ? "1" : "",
     url: state.picture?.url ?? "",

@@ -86,8 +86,8 @@ async function loadModel(signal) {
 function checkVersion(model) {
   const { version } = state.choices;
   if ([...view.version.options].some(({ value }) => value === version)) return;
-  const [kind, name] = version.split("/");
-  const missing = kind === "labels" ? `no version with the label “${shorten(decodeURIComponent(name))}”` : `no version ${shorten(name)}`;
+  const [kind, name] = version.split("/").map(decodeURIComponent);
+  const missing = kind === "labels" ? `no version with the label “${shorten(name)}”` : `no version ${shorten(name)}`;
   correctingAddress(() => state.choose({ version: "" }));
   notify(`The model ${model.name} has ${missing}. Its newest version is used instead.`);
 }
