@@ -38,6 +38,9 @@ USER_AGENT = re.compile(r"[ -~]{1,256}")
 PROXY = re.compile(r"https?://[^/?#\s]+/?")
 
 
+REDIS_DATABASE = re.compile(r"(?:/[0-9]*)?")
+
+
 ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 
 
@@ -545,6 +548,15 @@ class Settings(BaseModel):
             raise ValueError(f"expected HOST:PORT without a scheme or path, such as {_suggest_target(value)}")
         return value
 
+    @model_validator(mode="after")
+    def _check_redis_url(self) -> Self:
+        # Errors of a field show its value, and the URL may contain a password.
+        if not _is_redis_url(self.redis_url):
+            raise ValueError(
+                f"{_variable('redis_url')}: expected redis://HOST:PORT/NUMBER, or rediss:// for TLS, or unix:///PATH"
+            )
+        return self
+
     @field_validator("root_path")
     @classmethod
     def _check_root_path(cls, value: str) -> str:
@@ -676,6 +688,18 @@ def _is_target(value: str) -> bool:
     scheme, _, rest = value.partition(":")
     has_host = scheme not in SCHEMES or not rest.strip("/").isdecimal()
     return has_host and all(map(_is_port, TARGET_PORT.findall(value)))
+
+
+def _is_redis_url(value: str) -> bool:
+    """Return whether the client of Redis accepts a URL; it imports nothing, as Redis may not be installed."""
+    try:
+        parts = urlsplit(value)
+        has_port = parts.port != 0
+    except ValueError:  # of a port that is not a number, or too high
+        return False
+    if parts.scheme == "unix":
+        return bool(parts.path)
+    return parts.scheme in {"redis", "rediss"} and has_port and REDIS_DATABASE.fullmatch(parts.path) is not None
 
 
 def _is_port(text: str) -> bool:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import get_args
 
 from gateway.access.keys import Keys, KeysError
-from gateway.reloaded_file import UnreadableFileError
 from gateway.settings import PREFIX, Settings
 from tools import invocation, nginx, ports, tensorflow_extra
 from tools.models_config import describe_fault, display_path, read_entries
@@ -42,7 +41,7 @@ def check_keys(settings: Settings) -> None:
     """
     try:
         Keys(settings.api_keys, settings.api_keys_file)
-    except (KeysError, UnreadableFileError) as error:
+    except KeysError as error:
         raise StartError(str(error)) from error
 
 

@@ -10,7 +10,6 @@ from flask import Flask, g, request
 from gateway.access.keys import Keys, KeysError
 from gateway.errors import KeyMissingError, KeyUnknownError
 from gateway.http.headers import API_KEY
-from gateway.reloaded_file import UnreadableFileError
 from gateway.settings import Settings, SettingsError
 
 BEARER = "bearer"
@@ -82,7 +81,7 @@ def _read_keys(settings: Settings) -> Keys | None:
     path_digest = hashlib.sha256(str(settings.api_keys_file).encode()).digest()
     try:
         keys = Keys(settings.api_keys, settings.api_keys_file, required=_accepted_path_digest[:] != path_digest)
-    except (KeysError, UnreadableFileError) as error:
+    except KeysError as error:
         raise SettingsError(str(error)) from error
     _accepted_path_digest[:] = path_digest
     return keys

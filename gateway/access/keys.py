@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from gateway.errors import KeysUnavailableError
-from gateway.reloaded_file import ReloadedFile
+from gateway.reloaded_file import ReloadedFile, UnreadableFileError
 
 PREFIX = "igk_"
 """Lets secret scanners recognise keys that were published by mistake."""
@@ -77,21 +77,23 @@ class Keys:
         required: Whether the file must be usable now.
 
     Raises:
-        KeysError: A line is malformed, or two keys have the same name.
-        UnreadableFileError: The file cannot be read.
+        KeysError: The file cannot be read, a line is malformed, or two keys have the same name.
     """
 
     def __init__(self, entries: Iterable[str], file: Path | None, *, required: bool = True) -> None:
         self._configured = parse(entries, source="GATEWAY_API_KEYS")
         self._file: ReloadedFile[KeyFile] | None = None
         if file is not None:
-            self._file = ReloadedFile(
-                file,
-                lambda text: self._parse_file(text, file),
-                unreadable_event=UNREADABLE,
-                on_reload=_log_reload,
-                required=required,
-            )
+            try:
+                self._file = ReloadedFile(
+                    file,
+                    lambda text: self._parse_file(text, file),
+                    unreadable_event=UNREADABLE,
+                    on_reload=_log_reload,
+                    required=required,
+                )
+            except UnreadableFileError as error:
+                raise KeysError(f"GATEWAY_API_KEYS_FILE: {error}") from error
             key_file = self._file.latest()
             if required and key_file is not None and key_file.fault is not None:
                 raise KeysError(key_file.fault)

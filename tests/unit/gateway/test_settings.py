@@ -288,6 +288,23 @@ def test_an_invalid_rule_for_fetching_is_refused_with_its_variable():
             Settings.from_env({f"GATEWAY_{name}": value})
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["redis", "", "http://:secret@host", "redis://:secret@host:port/0", "redis://host:99999/0", "redis://host/one"],
+)
+def test_a_malformed_redis_url_is_refused_without_showing_its_password(url: str):
+    with pytest.raises(SettingsError, match=r"^GATEWAY_REDIS_URL: expected redis://HOST:PORT/NUMBER") as refused:
+        Settings.from_env({"GATEWAY_REDIS_URL": url})
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://:secret@host:6380/2", "rediss://host", "redis://[::1]:6379/0?protocol=3", "unix:///run/redis.sock"]
+)
+def test_the_urls_of_redis_are_accepted(url: str):
+    assert Settings.from_env({"GATEWAY_REDIS_URL": url}).redis_url == url
+
+
 def test_a_bundle_without_certificates_is_refused(tmp_path: Path):
     empty = tmp_path / "ca.pem"
     empty.write_text("no certificate")

@@ -144,7 +144,7 @@ def test_a_file_of_keys_that_cannot_be_used_is_one_line_before_anything_starts(
     keys.write_text("one:aa:bb\n")
     damaged = error_of(capsys, arguments)
 
-    assert missing == f"image-gateway serve: {keys} cannot be read: No such file or directory.\n"
+    assert missing == f"image-gateway serve: GATEWAY_API_KEYS_FILE: {keys} cannot be read: No such file or directory.\n"
     assert damaged.startswith(f"image-gateway serve: {keys}: line 1 is not NAME:SALT:HASH.")
     assert damaged.count("\n") == 1
 
