@@ -21,7 +21,8 @@ member() {
 
 failures=0
 for image in "$@"; do
-  if [ "$(send "$image")" = 200 ]; then
+  status=$(send "$image") || { failures=1; continue; }
+  if [ "$status" = 200 ]; then
     printf '%s: %s %.3f\n' "$image" "$(member label)" "$(member score)"
   else
     printf '%s: %s: %s\n' "$image" "$(member title)" "$(member detail)" >&2
