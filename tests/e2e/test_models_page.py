@@ -60,11 +60,17 @@ def test_a_change_appears_by_itself_and_what_is_open_stays_open(models: Page):
     other = section(models, "CIFAR-10 objects")
     other.get_by_text("10", exact=True).click()
 
+    failure = {"available": False, "reason": "The model server is being restarted."}
+
     def fail(route: Route) -> None:
-        details = route.fetch().json()
-        failed = {**details, "available": False, "reason": "The model server is being restarted."}
+        failed = {**route.fetch().json(), **failure}
         route.fulfill(body=json.dumps(failed), content_type="application/json")
 
+    def list_failure(route: Route) -> None:
+        items = [{**item, **failure} if item["name"] == "digits" else item for item in route.fetch().json()["models"]]
+        route.fulfill(body=json.dumps({"models": items}), content_type="application/json")
+
+    models.route("**/api/v1/models", list_failure)
     models.route("**/api/v1/models/digits", fail)
     models.clock.run_for(REFRESH_MS)
 
@@ -73,6 +79,18 @@ def test_a_change_appears_by_itself_and_what_is_open_stays_open(models: Page):
     expect(digits).to_contain_text("The model server is being restarted.")
     expect(digits.get_by_role("link", name="Try it: digits")).to_have_count(0)
     expect(other.locator(".labels")).to_be_visible()
+
+
+def test_details_that_the_list_does_not_contradict_are_not_requested_again(models: Page):
+    paths: list[str] = []
+    models.on("request", lambda request: paths.append(request.url.partition("/api/v1/")[2]))
+
+    with models.expect_response("**/api/v1/models"):
+        models.clock.run_for(REFRESH_MS)
+    with models.expect_response("**/api/v1/models"):
+        models.clock.run_for(REFRESH_MS)
+
+    assert paths == ["models", "models"]
 
 
 def test_an_outage_is_shown_until_it_ends(models: Page):

@@ -39,7 +39,10 @@ async function compare() {
   view.cancel.hidden = false;
   showProgress(0, all.length);
   const shorter = Math.max(...sides.map(({ input }) => shorterSide(input)));
-  for (const picture of all) picture.upload = await scaleDown(picture.blob, shorter);
+  for (const picture of all) {
+    picture.upload = await scaleDown(picture.blob, shorter);
+    if (signal.aborted) return;
+  }
   for (const batch of batches(all)) {
     if (signal.aborted) return;
     const [a, b] = await Promise.all(sides.map((side) => classify(side, batch, signal)));

@@ -7,6 +7,8 @@ import { pause } from "../patience.js";
 import { modelSection } from "./section.js";
 
 const REFRESH_S = 10;
+const DETAILS_LAST = 6; // refreshes of the list, unless that says something new: each request counts towards a rate limit
+const described = new Map(); // by name: what the list said of a model, its details, and for how many refreshes they last
 const shown = new Map(); // by name: the section of a model, and the text of the details that it shows
 
 async function refresh() {
@@ -21,9 +23,18 @@ async function refresh() {
 
 /** The details of a model, or what the list says of it if there are none. */
 async function describe(summary) {
+  const text = JSON.stringify(summary);
+  const known = described.get(summary.name);
+  if (known?.text === text && known.lasts > 1) {
+    known.lasts -= 1;
+    return known.details;
+  }
   try {
-    return await describeModel(summary.name);
+    const details = await describeModel(summary.name);
+    described.set(summary.name, { text, details, lasts: DETAILS_LAST });
+    return details;
   } catch (problem) {
+    described.delete(summary.name);
     return { ...summary, available: false, reason: problem.detail || `${problem.message}.`, versions: [] };
   }
 }
