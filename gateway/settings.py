@@ -328,7 +328,8 @@ class Settings(BaseModel):
         12,
         ge=0,
         le=100,
-        description="Maximum number of golden images that the page at `/` offers as samples of a model.",
+        description="Maximum number of golden images that the page at `/` offers as samples of a model; 0 to show "
+        "none of them to anyone. Files of more than 1 MiB are left out, because the page loads all samples.",
     )
 
     cache: Literal["off", "memory", "redis"] = Field(

@@ -22,6 +22,9 @@ from gateway.settings import Settings
 if TYPE_CHECKING:
     from gateway.http.bodies import BodyRequest
 
+SAMPLE_MAX_BYTES = 1024 * 1024
+"""The page loads all samples of a version when it opens."""
+
 
 def create_playground(
     registry: ModelRegistry, image_loader: ImageLoader, admission: Admission, settings: Settings
@@ -49,7 +52,7 @@ def _add_samples(playground: Blueprint, registry: ModelRegistry, settings: Setti
         return list_samples(
             settings.cards_dir / model / str(version),
             max_samples=settings.samples_max_images,
-            max_bytes=settings.max_body_bytes,
+            max_bytes=min(SAMPLE_MAX_BYTES, settings.max_body_bytes),
         )
 
     @playground.get("/samples/<model>/<int:version>")

@@ -10,6 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from gateway.health.readiness import GOLDEN
+from gateway.playground.routes import SAMPLE_MAX_BYTES
 from image_gateway_client.keys import hash_key, make_key
 
 URL = "/playground/samples/pets/1"
@@ -81,6 +82,14 @@ def test_a_file_that_is_not_an_image_is_not_sent(client: FlaskClient, write_gold
     response = client.get(f"{URL}/0")
 
     assert (response.status_code, response.get_json()["type"]) == (404, "/problems/version-not-found")
+
+
+def test_a_large_image_is_left_out(client: FlaskClient, write_golden, png: bytes):
+    folder = write_golden(("00.png", "cat"), ("01.png", "cat"), ("02.png", "dog"))
+    for name in ("00.png", "02.png"):
+        (folder / name).write_bytes(png.ljust(SAMPLE_MAX_BYTES + 1, b"\0"))
+
+    assert client.get(URL).get_json()["samples"] == [{"label": "cat", "name": "01.png"}]
 
 
 def test_there_are_no_more_samples_than_the_setting_allows(make_app: Callable[..., Flask], write_golden):
