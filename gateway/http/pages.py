@@ -1,10 +1,11 @@
-"""Static pages: `/` to try the service, `/models` and `/compare` for its models, and `/docs` for its API."""
+"""Pages: `/` to try the service, `/models` and `/compare` for its models, `/docs` for its API; and their files."""
 
+from functools import cache
 from pathlib import Path
 
-from flask import Blueprint, Response, send_from_directory
+from flask import Blueprint, Response, render_template, send_from_directory
 
-from gateway.http.revalidation import shorten
+from gateway.http.revalidation import let_revalidate
 
 STATIC = Path(__file__).parents[1] / "static"
 # The pages connect only to this service, and show images that the visitor chose (blob:).
@@ -18,9 +19,13 @@ def create_pages() -> Blueprint:
     """Return the blueprint of `/`, `/models`, `/compare`, `/docs` and the files under `/static`."""
     pages = Blueprint("pages", __name__)
 
+    @cache
+    def page(template: str) -> str:
+        return render_template(template, root="")
+
     @pages.get("/")
     def playground() -> Response:
-        return _file("index.html")
+        return finish_page(Response(page("playground.html"), mimetype="text/html"))
 
     @pages.get("/docs", strict_slashes=True)  # its links are relative to /
     def docs() -> Response:
@@ -28,11 +33,11 @@ def create_pages() -> Blueprint:
 
     @pages.get("/models", strict_slashes=True)
     def models() -> Response:
-        return _file("models/index.html")
+        return finish_page(Response(page("models.html"), mimetype="text/html"))
 
     @pages.get("/compare", strict_slashes=True)
     def comparison() -> Response:
-        return _file("compare/index.html")
+        return finish_page(Response(page("comparison.html"), mimetype="text/html"))
 
     @pages.get("/static/<path:name>")
     def static_file(name: str) -> Response:
@@ -47,6 +52,6 @@ def _file(name: str) -> Response:
 
 
 def finish_page(response: Response) -> Response:
-    """Add the policy to a response with an ETag, and take its body away if the browser has it."""
+    """Add the policy, and let browsers revalidate a page or file: a response whose body depends on nothing else."""
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-    return shorten(response)
+    return let_revalidate(response, is_private=False)

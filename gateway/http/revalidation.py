@@ -8,7 +8,7 @@ from gateway.http.headers import CACHE_CONTROL
 
 
 def let_revalidate(response: Response, *, is_private: bool) -> Response:
-    """Let clients keep a response and ask with its ETag whether it is still current.
+    """Let clients keep a response and ask with its ETag whether it is current; if so, return 304 without the body.
 
     Args:
         response: A response whose body depends on nothing but what it describes.
@@ -16,11 +16,6 @@ def let_revalidate(response: Response, *, is_private: bool) -> Response:
     """
     response.add_etag()
     response.headers[CACHE_CONTROL] = "private, no-cache" if is_private else "no-cache"
-    return shorten(response)
-
-
-def shorten(response: Response) -> Response:
-    """Return 304 instead of a response with an ETag that the client has."""
     etag, _ = response.get_etag()
     if etag is not None and request.if_none_match.contains_weak(etag):
         response.close()

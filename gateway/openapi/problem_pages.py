@@ -67,13 +67,13 @@ def register(pages: Blueprint) -> None:
             (heading, [entry for entry in types().values() if entry["status"] in statuses])
             for heading, statuses in GROUPS.items()
         ]
-        return render_template("problem_list.html", root=".", groups=groups)
+        return render_template("problem_list.html", root="./", groups=groups)
 
     @cache
     def page(slug: str) -> str:
         problem = types()[slug]
         example = json.dumps(problem["example"], indent=2)
-        return render_template("problem.html", root="..", problem=problem, example=example)
+        return render_template("problem.html", root="../", problem=problem, example=example)
 
     @pages.get("/problems", strict_slashes=True)
     def problem_list() -> Response:
@@ -100,9 +100,7 @@ def _respond(content: str | Mapping[str, Any]) -> Response:
     is_page = isinstance(content, str)
     body = content if is_page else json.dumps(content)
     response = Response(body, mimetype="text/html" if is_page else "application/json")
-    response.headers["Cache-Control"] = "no-cache"
     response.headers["Vary"] = "Accept"
-    response.add_etag()
     return finish_page(response)
 
 

@@ -1,13 +1,25 @@
 import re
 from typing import get_args
 
+import pytest
 from flask.testing import FlaskClient
 
 from gateway.http.pages import STATIC
 from vision.card import Resize
 
 FILES = sorted(path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*") if path.is_file())
-PAGES = ["/", "/models", "/compare", "/docs", *(f"/static/{name}" for name in FILES)]
+HTML = ("/", "/models", "/compare", "/docs")
+PAGES = [*HTML, *(f"/static/{name}" for name in FILES)]
+
+
+@pytest.fixture
+def pages(client: FlaskClient) -> dict[str, str]:
+    """The HTML of each page by its path."""
+    texts = {}
+    for path in HTML:
+        with client.get(path) as response:
+            texts[path] = response.text
+    return texts
 
 
 def test_every_file_is_served_with_the_policy(client: FlaskClient):
@@ -60,32 +72,27 @@ def test_nothing_else_is_served(client: FlaskClient):
         assert (response.status_code, response.get_json(force=True)["type"]) == (404, "/problems/not-found"), path
 
 
-def test_the_pages_comply_with_their_own_policy():
+def test_the_pages_comply_with_their_own_policy(pages: dict[str, str]):
     """Browsers silently ignore what the policy forbids: inline scripts and styles, and anything from other hosts."""
-    html_files = [name for name in FILES if name.endswith(".html")]
-    assert html_files
-    for name in html_files:
-        page = (STATIC / name).read_text(encoding="utf-8")
+    for name, page in pages.items():
         assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=", page), name
         assert not re.search(r'(?:src|href|action)="(?:https?:)?//', page), name
 
 
-def test_every_file_that_a_page_refers_to_exists():
+def test_every_file_that_a_page_refers_to_exists(pages: dict[str, str]):
+    texts = [(STATIC / name).read_text(encoding="utf-8") for name in FILES if not name.endswith(".jpg")]
     references = {
-        reference
-        for name in FILES
-        if not name.endswith(".jpg")
-        for reference in re.findall(r"[\"'(]static/([^\"')]+)", (STATIC / name).read_text(encoding="utf-8"))
+        reference for text in (*pages.values(), *texts) for reference in re.findall(r"[\"'(]static/([^\"')]+)", text)
     }
     assert "style.css" in references
     assert references - set(FILES) == set()
 
 
-def test_every_link_is_relative_so_that_the_pages_work_below_a_path():
+def test_every_link_is_relative_so_that_the_pages_work_below_a_path(pages: dict[str, str]):
     own_files = [name for name in FILES if name.endswith((".html", ".js", ".css")) and "swagger-ui/" not in name]
-    assert {"index.html", "docs/index.html", "docs/docs.js", "models/page.js", "style.css"} <= set(own_files)
-    for name in own_files:
-        text = (STATIC / name).read_text(encoding="utf-8")
+    assert {"docs/index.html", "docs/docs.js", "models/page.js", "style.css"} <= set(own_files)
+    texts = pages | {name: (STATIC / name).read_text(encoding="utf-8") for name in own_files}
+    for name, text in texts.items():
         assert not re.search(r"""["'`(]/(?:static|docs|api|problems)\b|(?:href|src|action)=["']/""", text), name
 
 
@@ -100,9 +107,8 @@ def test_every_imported_module_exists():
     assert not imported - set(FILES)
 
 
-def test_preloaded_modules_are_those_that_other_modules_lead_to():
-    page = (STATIC / "index.html").read_text(encoding="utf-8")
-    preloaded = set(re.findall(r'rel="modulepreload" href="static/([\w.]+)"', page))
+def test_preloaded_modules_are_those_that_other_modules_lead_to(pages: dict[str, str]):
+    preloaded = set(re.findall(r'rel="modulepreload" href="static/([\w.]+)"', pages["/"]))
     imported = {
         module
         for name in FILES
