@@ -94,10 +94,11 @@ def run(options: Options) -> None:
     executable = find_nginx(options)
     options = replace(options, use_nginx=executable is not None)
     check_host(options.host)
-    check_ports(options, repeated_options(options))
+    repeated = repeated_options(options)
+    check_ports(options, repeated)
     watch = FaultWatch(options.models_config, FailedModels(options.rest_port, options.logs / "gateway.log").find)
     faults = [*watch.start(), *install_tensorflow(options.models_config)]
-    with scratch_folder(options, repeated_options(options)) as scratch:
+    with scratch_folder(options, repeated) as scratch:
         check_jobs_folder(settings)
         for line in faults:
             say(line)

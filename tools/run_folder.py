@@ -15,7 +15,7 @@ from tools.start_checks import StartError
 
 
 @contextlib.contextmanager
-def scratch_folder(options: Options, repeated: Mapping[str, object] | None = None) -> Iterator[Path]:
+def scratch_folder(options: Options, repeated: Mapping[str, object]) -> Iterator[Path]:
     """Lock RUN_DIR and yield a folder in it that is removed afterwards.
 
     Args:
@@ -34,7 +34,7 @@ def scratch_folder(options: Options, repeated: Mapping[str, object] | None = Non
             scratch = resources.enter_context(tempfile.TemporaryDirectory(prefix="state-", dir=options.run_dir))
         except BlockingIOError:
             other = display_path(choose_other(options.run_dir))
-            command = invocation.with_options({**(repeated or {}), "RUN_DIR": other})
+            command = invocation.with_options({**repeated, "RUN_DIR": other})
             raise StartError(
                 f"{display_path(options.run_dir)} is in use by another `make run`. Choose another folder: {command}"
             ) from None

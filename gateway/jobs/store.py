@@ -216,5 +216,5 @@ def describe_share(limits: StoreLimits) -> str:
     """Return what is wrong with a job of a client that has used its share of the space."""
     return (
         f"Your jobs together may take {format_limit(limits.max_client_bytes)}, and this one would exceed that. "
-        f"Send it when others have expired, or request fewer classes with top_k."
+        "Send it when others have expired, or request fewer classes with top_k."
     )

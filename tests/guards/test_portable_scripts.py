@@ -105,52 +105,39 @@ def test_other_constructs_are_found(kind: str, text: str):
     assert list(constructs(kind, text))
 
 
+def set_up(folder: Path, python_script: str) -> subprocess.CompletedProcess[str]:
+    """Run the first step of the set-up in a folder, with a shell script instead of Python."""
+    for name in ("Makefile", "tools/uv.txt", "gateway/__init__.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    python = folder / "python"
+    python.write_text(python_script)
+    python.chmod(0o755)
+    command = ["make", f"PYTHON={python}", ".tools/uv/bin/uv"]
+    return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_a_set_up_that_fails_leaves_no_stamp(tmp_path: Path):
     """Without .SHELLFLAGS, as in GNU make 3.81, no `-e` ends a recipe at its first command that fails."""
-    (tmp_path / "tools").mkdir()
-    (tmp_path / "gateway").mkdir()
-    for name in ("Makefile", "tools/uv.txt", "gateway/__init__.py"):
-        shutil.copy2(ROOT / name, tmp_path / name)
-    python = tmp_path / "python"  # makes environments in which pip fails
-    python.write_text(
-        "#!/bin/sh\ntest $1 = -c || { mkdir -p .tools/uv/bin && ln -sf /bin/false .tools/uv/bin/python; }\n"
-    )
-    python.chmod(0o755)
+    without_pip = "#!/bin/sh\ntest $1 = -c || { mkdir -p .tools/uv/bin && ln -sf /bin/false .tools/uv/bin/python; }\n"
 
     for _ in range(2):
-        made = subprocess.run(
-            ["make", f"PYTHON={python}", ".tools/uv/bin/uv"],
-            cwd=tmp_path,
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        made = set_up(tmp_path, without_pip)
 
-        assert made.stdout.startswith(f"Image Gateway {__version__}: setting up with {python} ...\nInstalling uv into ")
+        assert made.stdout.startswith(
+            f"Image Gateway {__version__}: setting up with {tmp_path / 'python'} ...\nInstalling uv into "
+        )
         assert made.returncode == 2
         assert not (tmp_path / ".tools/uv/bin/uv").exists()
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_ctrl_c_ends_the_set_up_without_a_traceback(tmp_path: Path):
-    (tmp_path / "tools").mkdir()
-    (tmp_path / "gateway").mkdir()
-    for name in ("Makefile", "tools/uv.txt", "gateway/__init__.py"):
-        shutil.copy2(ROOT / name, tmp_path / name)
-    python = tmp_path / "python"  # is interrupted while it makes an environment, as every program of the terminal is
-    python.write_text("#!/bin/sh\ntest $1 = -c || { echo Traceback >&2; kill -INT $PPID; exit 1; }\n")
-    python.chmod(0o755)
+    # Python is interrupted while it makes an environment, as every program of the terminal is.
+    interrupted = "#!/bin/sh\ntest $1 = -c || { echo Traceback >&2; kill -INT $PPID; exit 1; }\n"
 
-    made = subprocess.run(
-        ["make", f"PYTHON={python}", ".tools/uv/bin/uv"],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    made = set_up(tmp_path, interrupted)
 
     assert made.returncode == 2
     assert "Traceback" not in made.stderr

@@ -168,7 +168,7 @@ def test_a_folder_in_use_is_reported(capsys, arguments, tmp_path):
 def test_a_run_is_seen_while_it_uses_its_folder(arguments):
     options = run.parse(arguments)
 
-    with run_folder.scratch_folder(options):
+    with run_folder.scratch_folder(options, {}):
         assert run_folder.is_running(options.run_dir)
     assert not run_folder.is_running(options.run_dir)
     assert not run_folder.is_running(options.run_dir / "missing")
@@ -181,7 +181,7 @@ def test_a_folder_that_cannot_be_created_is_reported(capsys, arguments, tmp_path
 
 def test_the_scratch_folder_is_removed_and_the_logs_are_kept(arguments, tmp_path):
     options = run.parse(arguments)
-    with run_folder.scratch_folder(options) as scratch:
+    with run_folder.scratch_folder(options, {}) as scratch:
         (scratch / "nginx.pid").touch()
         (options.logs / "gateway.log").touch()
 
@@ -224,7 +224,7 @@ def test_ports_in_use_are_one_line_with_a_command_to_paste(capsys, arguments, mo
         used = {"PORT": one.getsockname()[1], "GRPC_PORT": two.getsockname()[1]}
         options = [*arguments, *(f"--{name.lower().replace('_', '-')}={port}" for name, port in used.items())]
         message = error_of(capsys, options)
-        with run_folder.scratch_folder(run.parse(arguments)):
+        with run_folder.scratch_folder(run.parse(arguments), {}):
             beside = error_of(capsys, options)
 
     command = message.partition("Choose other ports: ")[2].split()
