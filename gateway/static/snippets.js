@@ -78,7 +78,7 @@ function pythonOptions({ model, version, explain }) {
   const options = [];
   if (model) options.push(`model=${JSON.stringify(model)}`);
   const [kind, value] = version.split("/");
-  if (kind === "versions") options.push(`version=${value}`);
+  if (kind === "versions") options.push(`version=${Number(value)}`); // from the address, it may be any text
   if (kind === "labels") options.push(`label=${JSON.stringify(decodeURIComponent(value))}`);
   if (explain) options.push("explain=True");
   return options;

@@ -106,6 +106,15 @@ def test_what_does_not_exist_is_named_and_replaced(page, stack, query, sentence)
     expect(page).to_have_url(re.compile(r"/(\?model=digits)?$"))
 
 
+def test_code_to_copy_never_has_code_from_the_address(page, stack):
+    page.route("**/api/v1/models", lambda route: route.abort())  # so that the version cannot be checked
+
+    open_page(page, stack, "?model=digits&version=__import__('os').abort()")
+
+    expect(page.locator("#python")).to_contain_text("version=")
+    expect(page.locator("#python")).not_to_contain_text("__import__")
+
+
 @pytest.mark.parametrize("query", ["?version=", "?explain=0", "?other=1", "?model="])
 def test_what_is_not_understood_changes_nothing(page, stack, query):
     open_page(page, stack, query)
