@@ -30,7 +30,7 @@ COLON = re.compile(r":(?=\w+$)")
 TORCHSERVE = re.compile(r"^/predictions/([^/]+)$")
 MAX_ALIAS_SEGMENTS = 4
 HIDDEN = ("/metrics", "/playground/", "/models", "/compare")
-"""Beginnings of routes that are not suggested: metrics, which nginx serves to nobody, what only the page needs, and
+"""Beginnings of routes that are not suggested: metrics, which nginx does not serve, what only the page needs, and
 pages whose names are near to those of the API, which a program means."""
 ALIASES = {
     **dict.fromkeys(("classify", "infer", "inference", "invocations", "upload"), PREDICT),

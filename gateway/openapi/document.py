@@ -25,7 +25,7 @@ UNDESCRIBED = frozenset(
     {"pages", "playground", "open_inference", "open_inference_status", "tensorflow_serving", "health.prometheus"}
 )
 """Blueprints and endpoints that are not part of this API: pages for people and what they alone need, protocols that
-others have described, and metrics, which nginx serves to nobody."""
+others have described, and metrics, which nginx does not serve."""
 IMPLIED_METHODS = frozenset({"HEAD", "OPTIONS"})
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 RULE_PLACEHOLDER = re.compile(r"<(?:[^<>:]+:)?(\w+)>")

@@ -1,12 +1,9 @@
 """The whole stack, started once for all tests here, and images to send to it."""
 
-import functools
-import http.server
 import json
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.support.folder_server import serving
 from tests.support.stack import ROOT, RunningStack, running
 from tools.committed_models import golden_images
 
@@ -27,22 +25,12 @@ BROWSER_MS = 60_000  # a busy machine may need far more than Playwright's defaul
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
-class _FileHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
-
-
 @pytest.fixture(scope="session")
 def image_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """A web server on the loopback: its folder, and its host:port."""
     folder = tmp_path_factory.mktemp("images")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_FileHandler, directory=folder))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield folder, f"127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(folder) as host:
+        yield folder, host
 
 
 @pytest.fixture(scope="session")

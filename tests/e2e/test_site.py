@@ -1,28 +1,21 @@
 """The documentation as a site: built strictly, it needs nothing from elsewhere, and search finds its pages."""
 
-import functools
-import http.server
 import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.e2e.conftest import BROWSER_MS
+from tests.support.folder_server import serving
 from tests.support.stack import ROOT
 
 BUILD_S = 110
-BROWSER_MS = 60_000
 SETTING_RESULT = re.compile(r"/reference/\w+\.html.*h=gateway_max_pixels")
-
-
-class _SiteHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +33,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(folder: Path) -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_SiteHandler, directory=folder))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(folder) as host:
+        yield f"http://{host}"
 
 
 @pytest.fixture
